@@ -1,0 +1,86 @@
+"""The typed client: what every component uses to read and write objects.
+
+``Client`` is a port. ``knarr.client.rpc`` speaks to ``ResourceService``; the apiserver offers an
+implementation without a network for a process that holds them all; ``knarr.client.memory`` is
+the shipped fake. Every one of them passes the same conformance suite.
+
+Objects are the generated messages. Their kind is found by their type in
+``knarr.machinery.kinds``. Every method raises ``knarr.machinery.errors.StatusError``.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+M = TypeVar("M", bound=Message)
+
+ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectList(Generic[M]):
+    """One page of a collection. ``continue_token`` is empty on the last page."""
+
+    items: Sequence[M]
+    resource_version: str
+    continue_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent(Generic[M]):
+    """``type`` is ADDED, MODIFIED, DELETED or BOOKMARK. The object is shared: read it only."""
+
+    type: str
+    object: M
+
+
+class Client(abc.ABC):
+    """Reads, writes and watches objects of every registered kind."""
+
+    @abc.abstractmethod
+    async def get(self, message: type[M], name: str, namespace: str = "") -> M:
+        """Reads one object; NotFound when there is none."""
+
+    @abc.abstractmethod
+    async def list(
+        self, message: type[M], namespace: str = "", *, label_selector: str = "", field_selector: str = "",
+        limit: int = 0, continue_token: str = "", resource_version: str = "",
+    ) -> ObjectList[M]:
+        """Reads a collection; an empty namespace means all of them."""
+
+    @abc.abstractmethod
+    def watch(
+        self, message: type[M], namespace: str = "", *, resource_version: str, label_selector: str = "", field_selector: str = "",
+    ) -> AsyncIterator[Sequence[WatchEvent[M]]]:
+        """Batches of changes after ``resource_version``; ends or raises when the stream breaks, Expired when it is too old."""
+
+    @abc.abstractmethod
+    async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
+        """Stores a new object; AlreadyExists when its name is taken.
+
+        For a creating sub-resource (``binding``, ``eviction``) ``obj`` is that body
+        (``core.Binding``, ``policy.Eviction``), posted to the pod called ``name``.
+        """
+
+    @abc.abstractmethod
+    async def update(self, obj: M, *, subresource: str = "") -> M:
+        """Replaces an object; Conflict when its resourceVersion is not the stored one."""
+
+    @abc.abstractmethod
+    async def patch(
+        self, message: type[M], name: str, namespace: str = "", *, patch: dict[str, Any] | list[Any],
+        patch_type: str = "merge", subresource: str = "",
+    ) -> M:
+        """``patch_type`` is ``merge``, ``strategic`` or ``json``."""
+
+    @abc.abstractmethod
+    async def delete(
+        self, message: type[M], name: str, namespace: str = "", *, grace_period_seconds: int | None = None,
+        propagation_policy: str = "", uid: str = "", resource_version: str = "",
+    ) -> None:
+        """Deletes an object; with ``uid`` or ``resource_version`` only that very one (else Conflict)."""

@@ -1,0 +1,31 @@
+"""The protobuf envelope of bodies and etcd values: ``k8s\\0`` and a ``runtime.Unknown``."""
+
+from __future__ import annotations
+
+from knarr.api.runtime.v1 import runtime_pb2 as runtime
+
+MAGIC = b"k8s\x00"
+
+
+def wrap(api_version: str, kind: str, raw: bytes) -> bytes:
+    """Puts a serialized message into its envelope."""
+    unknown = runtime.Unknown(raw=raw)
+    unknown.type_meta.api_version, unknown.type_meta.kind = api_version, kind
+    return MAGIC + unknown.SerializeToString()
+
+
+def unwrap(data: bytes) -> runtime.Unknown:
+    """Opens an envelope; raises ValueError when it is not one."""
+    if data[:4] != MAGIC:
+        raise ValueError("not a Kubernetes protobuf body: it does not start with k8s\\0")
+    return runtime.Unknown.FromString(data[4:])
+
+
+def with_resource_version(raw: bytes, revision: int) -> bytes:
+    """Sets metadata.resourceVersion without decoding.
+
+    A message field that occurs twice on the wire is merged, so appending a second ``metadata``
+    (field 1 of every kind) that holds only a resourceVersion (field 6) sets just that.
+    """
+    text = str(revision).encode()
+    return b"".join((raw, b"\x0a", bytes((len(text) + 2,)), b"\x32", bytes((len(text),)), text))

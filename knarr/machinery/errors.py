@@ -1,0 +1,127 @@
+"""Kubernetes' ``Status`` errors, the only errors that cross a component's border.
+
+A ``StatusError`` carries the whole ``Status``: code, reason, message, details and causes. The
+REST face writes it as the body, the gRPC face as trailing metadata; the client raises it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+
+# reason → (HTTP status, gRPC status code name)
+REASONS: dict[str, tuple[int, str]] = {
+    "BadRequest": (400, "INVALID_ARGUMENT"),
+    "Unauthorized": (401, "UNAUTHENTICATED"),
+    "Forbidden": (403, "PERMISSION_DENIED"),
+    "NotFound": (404, "NOT_FOUND"),
+    "MethodNotAllowed": (405, "UNIMPLEMENTED"),
+    "NotAcceptable": (406, "INVALID_ARGUMENT"),
+    "AlreadyExists": (409, "ALREADY_EXISTS"),
+    "Conflict": (409, "ABORTED"),
+    "Gone": (410, "OUT_OF_RANGE"),
+    "Expired": (410, "OUT_OF_RANGE"),
+    "RequestEntityTooLarge": (413, "RESOURCE_EXHAUSTED"),
+    "UnsupportedMediaType": (415, "INVALID_ARGUMENT"),
+    "Invalid": (422, "INVALID_ARGUMENT"),
+    "TooManyRequests": (429, "RESOURCE_EXHAUSTED"),
+    "InternalError": (500, "INTERNAL"),
+    "ServiceUnavailable": (503, "UNAVAILABLE"),
+    "Timeout": (504, "DEADLINE_EXCEEDED"),
+    "ServerTimeout": (500, "DEADLINE_EXCEEDED"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One reason why an object was refused: ``reason`` as in metav1.CauseType, ``field`` a path."""
+
+    reason: str
+    message: str
+    field: str
+
+
+class StatusError(Exception):
+    """An error with a Kubernetes ``Status``."""
+
+    def __init__(self, status: meta.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+    @property
+    def reason(self) -> str:
+        return self.status.reason
+
+    @property
+    def code(self) -> int:
+        return self.status.code
+
+
+def status_error(
+    reason: str,
+    message: str,
+    *,
+    name: str = "",
+    group: str = "",
+    kind: str = "",
+    uid: str = "",
+    causes: Iterable[Cause] = (),
+    retry_after_seconds: int = 0,
+    code: int = 0,
+) -> StatusError:
+    """Builds any Status error. ``kind`` is the resource or kind that ``details`` names."""
+    status = meta.Status(status="Failure", message=message, reason=reason, code=code or REASONS[reason][0])
+    found = list(causes)
+    if name or group or kind or uid or found or retry_after_seconds:
+        status.details.SetInParent()
+        details = status.details
+        details.name, details.group, details.kind, details.uid = name, group, kind, uid
+        details.retry_after_seconds = retry_after_seconds
+        for cause in found:
+            details.causes.add(reason=cause.reason, message=cause.message, field=cause.field)
+    return StatusError(status)
+
+
+def _qualified(resource: str, group: str) -> str:
+    return f"{resource}.{group}" if group else resource
+
+
+def not_found(resource: str, name: str, group: str = "") -> StatusError:
+    return status_error("NotFound", f'{_qualified(resource, group)} "{name}" not found', name=name, group=group, kind=resource)
+
+
+def already_exists(resource: str, name: str, group: str = "") -> StatusError:
+    return status_error("AlreadyExists", f'{_qualified(resource, group)} "{name}" already exists', name=name, group=group, kind=resource)
+
+
+def conflict(resource: str, name: str, group: str = "", detail: str = "") -> StatusError:
+    detail = detail or "the object has been modified; please apply your changes to the latest version and try again"
+    message = f'Operation cannot be fulfilled on {_qualified(resource, group)} "{name}": {detail}'
+    return status_error("Conflict", message, name=name, group=group, kind=resource)
+
+
+def invalid(kind: str, name: str, causes: Iterable[Cause], group: str = "") -> StatusError:
+    """422 with every cause; the message lists them as Kubernetes does."""
+    found = list(causes)
+    parts = [f"{cause.field}: {cause.message}" for cause in found]
+    text = parts[0] if len(parts) == 1 else "[" + ", ".join(parts) + "]"
+    return status_error("Invalid", f'{_qualified(kind, group)} "{name}" is invalid: {text}', name=name, group=group, kind=kind, causes=found)
+
+
+def bad_request(message: str) -> StatusError:
+    return status_error("BadRequest", message)
+
+
+def forbidden(resource: str, name: str, detail: str, group: str = "") -> StatusError:
+    message = f'{_qualified(resource, group)} "{name}" is forbidden: {detail}'
+    return status_error("Forbidden", message, name=name, group=group, kind=resource)
+
+
+def expired(message: str) -> StatusError:
+    return status_error("Expired", message)
+
+
+def internal(message: str) -> StatusError:
+    return status_error("InternalError", f"Internal error occurred: {message}", causes=[Cause("InternalError", message, "")])
