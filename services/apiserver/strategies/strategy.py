@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-
-from google.protobuf.message import Message
+from datetime import UTC, datetime
+from typing import Any
 
 from knarr.machinery.errors import Cause
 
@@ -32,47 +31,72 @@ class Strategy:
     columns: Sequence[Column] = (Column("Name", format="name"), Column("Created At", type="date"))
     # Whether a main-resource write bumps metadata.generation when the spec changes.
     has_generation: bool = False
-    # Seconds a delete waits when nobody says otherwise; None deletes at once.
+    # Whether an update without a resourceVersion is accepted.
     allows_unconditional_update: bool = True
 
-    def default(self, obj: Message) -> None:
+    def default(self, obj: Any) -> None:
         """Fills in what Kubernetes fills in."""
 
-    def prepare_for_create(self, obj: Message) -> None:
+    def prepare_for_create(self, obj: Any) -> None:
         """Clears or sets what a client may not choose (status, generation …)."""
+        if "status" in obj.DESCRIPTOR.fields_by_name:
+            obj.ClearField("status")
+        if self.has_generation:
+            obj.metadata.generation = 1
 
-    def prepare_for_update(self, new: Message, old: Message) -> None:
+    def prepare_for_update(self, new: Any, old: Any) -> None:
         """As above for a write to the main resource: the old status is kept."""
+        if "status" in new.DESCRIPTOR.fields_by_name:
+            _take_over("status", new, old)
+        if self.has_generation:
+            new.metadata.generation = old.metadata.generation + (new.spec != old.spec)
 
-    def prepare_for_status_update(self, new: Message, old: Message) -> None:
+    def prepare_for_status_update(self, new: Any, old: Any) -> None:
         """As above for a write to ``/status``: everything but the status is kept."""
+        for descriptor in new.DESCRIPTOR.fields:
+            if descriptor.name not in ("metadata", "status"):
+                _take_over(descriptor.name, new, old)
+        new.metadata.generation = old.metadata.generation
 
-    def validate(self, obj: Message) -> list[Cause]:
+    def validate(self, obj: Any) -> list[Cause]:
         """Rules that hold for every object of the kind; metadata is checked by the pipeline."""
         return []
 
-    def validate_update(self, new: Message, old: Message) -> list[Cause]:
+    def validate_update(self, new: Any, old: Any) -> list[Cause]:
         """Rules about the change itself: immutable fields."""
         return []
 
-    def validate_status_update(self, new: Message, old: Message) -> list[Cause]:
+    def validate_status_update(self, new: Any, old: Any) -> list[Cause]:
         return []
 
-    def warnings(self, obj: Message) -> list[str]:
+    def warnings(self, obj: Any) -> list[str]:
         """What a person should hear although the object is accepted."""
         return []
 
-    def selectable_fields(self, obj: Message) -> Mapping[str, str]:
+    def selectable_fields(self, obj: Any) -> Mapping[str, str]:
         """Values of the supported field selectors besides metadata.name and metadata.namespace."""
         return {}
 
     # The names that selectable_fields answers; others are refused with BadRequest.
     selectable_field_names: Sequence[str] = ()
 
-    def grace_period_seconds(self, obj: Message, requested: int | None) -> int:
+    def grace_period_seconds(self, obj: Any, requested: int | None) -> int:
         """How long a delete waits for the owner of the object to finish it; 0 deletes at once."""
         return 0
 
-    def cells(self, obj: Message, now: datetime) -> list[object]:
+    def cells(self, obj: Any, now: datetime) -> list[object]:
         """One table row, a value for each of ``columns``."""
-        return []
+        created = obj.metadata.creation_timestamp.seconds
+        return [obj.metadata.name, datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")]
+
+
+def _take_over(field: str, new: Any, old: Any) -> None:
+    """Makes a field of ``new`` what it is in ``old``; map and repeated fields included."""
+    new.ClearField(field)
+    descriptor = new.DESCRIPTOR.fields_by_name[field]
+    if descriptor.is_repeated:
+        getattr(new, field).MergeFrom(getattr(old, field))
+    elif descriptor.message_type is None:
+        setattr(new, field, getattr(old, field))
+    elif old.HasField(field):
+        getattr(new, field).CopyFrom(getattr(old, field))

@@ -1,0 +1,41 @@
+"""The scale sub-resource of the workloads: an ``autoscaling/v1`` Scale read from and written to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
+
+
+def to_scale(obj: Any) -> autoscaling.Scale:
+    """The Scale of a Deployment or a ReplicaSet; its identity is that of the object."""
+    scale = autoscaling.Scale()
+    for field in ("name", "namespace", "uid", "resource_version"):
+        setattr(scale.metadata, field, getattr(obj.metadata, field))
+    if obj.metadata.HasField("creation_timestamp"):
+        scale.metadata.creation_timestamp.CopyFrom(obj.metadata.creation_timestamp)
+    scale.spec.replicas = obj.spec.replicas
+    scale.status.replicas = obj.status.replicas
+    scale.status.selector = selector_text(obj.spec.selector)
+    return scale
+
+
+def apply_scale(obj: Any, scale: autoscaling.Scale) -> None:
+    """Writes the wanted count into ``obj``; a resourceVersion in the Scale becomes the object's precondition."""
+    obj.spec.replicas = scale.spec.replicas
+    if scale.metadata.resource_version:
+        obj.metadata.resource_version = scale.metadata.resource_version
+
+
+_OPERATORS = {"In": "in", "NotIn": "notin"}
+
+
+def selector_text(selector: Any) -> str:
+    """A label selector as text, sorted: ``app=web,tier in (a,b),!old``."""
+    parts = [(key, f"{key}={value}") for key, value in selector.match_labels.items()]
+    for rule in selector.match_expressions:
+        if rule.operator in _OPERATORS:
+            parts.append((rule.key, f"{rule.key} {_OPERATORS[rule.operator]} ({','.join(sorted(rule.values))})"))
+        else:
+            parts.append((rule.key, rule.key if rule.operator == "Exists" else f"!{rule.key}"))
+    return ",".join(text for _, text in sorted(parts))
