@@ -1,0 +1,36 @@
+"""Keys: the names under which informers store objects and reconcilers queue work."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+from google.protobuf.message import Message
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+
+
+class Key(NamedTuple):
+    """An object's namespace and name; the namespace of a cluster-scoped object is empty."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """Reads ``namespace/name`` or ``name``."""
+        namespace, slash, name = text.rpartition("/")
+        return cls(namespace if slash else "", name)
+
+
+def metadata_of(obj: Message) -> meta.ObjectMeta:
+    """The metadata of an object of any kind."""
+    return cast("meta.ObjectMeta", cast(Any, obj).metadata)
+
+
+def key_of(obj: Message) -> Key:
+    """The key of an object of any kind."""
+    metadata = metadata_of(obj)
+    return Key(metadata.namespace, metadata.name)
