@@ -19,6 +19,8 @@ from google.protobuf.message import Message
 
 M = TypeVar("M", bound=Message)
 
+JsonPatch = list[dict[str, Any]]
+
 ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
 
 
@@ -33,7 +35,9 @@ class ObjectList(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent(Generic[M]):
-    """``type`` is ADDED, MODIFIED, DELETED or BOOKMARK. The object is shared: read it only."""
+    """``type`` is JsonPatch = list[dict[str, Any]]
+
+    ADDED, MODIFIED, DELETED or BOOKMARK. The object is shared: read it only."""
 
     type: str
     object: M
@@ -48,14 +52,27 @@ class Client(abc.ABC):
 
     @abc.abstractmethod
     async def list(
-        self, message: type[M], namespace: str = "", *, label_selector: str = "", field_selector: str = "",
-        limit: int = 0, continue_token: str = "", resource_version: str = "",
+        self,
+        message: type[M],
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        resource_version: str = "",
     ) -> ObjectList[M]:
         """Reads a collection; an empty namespace means all of them."""
 
     @abc.abstractmethod
     def watch(
-        self, message: type[M], namespace: str = "", *, resource_version: str, label_selector: str = "", field_selector: str = "",
+        self,
+        message: type[M],
+        namespace: str = "",
+        *,
+        resource_version: str,
+        label_selector: str = "",
+        field_selector: str = "",
     ) -> AsyncIterator[Sequence[WatchEvent[M]]]:
         """Batches of changes after ``resource_version``; ends or raises when the stream breaks, Expired when it is too old."""
 
@@ -73,14 +90,27 @@ class Client(abc.ABC):
 
     @abc.abstractmethod
     async def patch(
-        self, message: type[M], name: str, namespace: str = "", *, patch: dict[str, Any] | list[Any],
-        patch_type: str = "merge", subresource: str = "",
+        self,
+        message: type[M],
+        name: str,
+        namespace: str = "",
+        *,
+        patch: dict[str, Any] | JsonPatch,
+        patch_type: str = "merge",
+        subresource: str = "",
     ) -> M:
         """``patch_type`` is ``merge``, ``strategic`` or ``json``."""
 
     @abc.abstractmethod
     async def delete(
-        self, message: type[M], name: str, namespace: str = "", *, grace_period_seconds: int | None = None,
-        propagation_policy: str = "", uid: str = "", resource_version: str = "",
+        self,
+        message: type[M],
+        name: str,
+        namespace: str = "",
+        *,
+        grace_period_seconds: int | None = None,
+        propagation_policy: str = "",
+        uid: str = "",
+        resource_version: str = "",
     ) -> None:
         """Deletes an object; with ``uid`` or ``resource_version`` only that very one (else Conflict)."""
