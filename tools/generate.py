@@ -38,11 +38,16 @@ GO_PACKAGE_PREFIXES = {
     "runtime": "runtime/v1",
 }
 SCALARS = {
-    "string": "string", "bool": "bool", "int32": "int32", "int64": "int64",
-    "float64": "double", "[]byte": "bytes", "types.UID": "string",
+    "string": "string",
+    "bool": "bool",
+    "int32": "int32",
+    "int64": "int64",
+    "float64": "double",
+    "[]byte": "bytes",
+    "types.UID": "string",
 }
 # Messages that the tables leave out because Go writes them by hand: (fields, JSON form).
-SPECIAL = {
+SPECIAL: dict[str, dict[str, tuple[list[str], str | None]]] = {
     "meta/v1": {
         "Quantity": (["string string = 1;"], "QUANTITY"),
         "IntOrString": (["int64 type = 1;", "int32 int_val = 2;", "string str_val = 3;"], "INT_OR_STRING"),
@@ -117,9 +122,7 @@ class Schema:
         for package in SPECIAL:
             messages.setdefault(package, {})
         named = {(row["package"], row["type"]): row["underlying"] for row in read_table("kubernetes-enums.tsv")}
-        descriptions = {
-            (row["package"], row["message"], row["field"]): row["description"] for row in read_table("descriptions.tsv")
-        }
+        descriptions = {(row["package"], row["message"], row["field"]): row["description"] for row in read_table("descriptions.tsv")}
         return cls(dict(messages), named, descriptions)
 
     def is_message(self, package: str, name: str) -> bool:
@@ -148,7 +151,7 @@ def resolve(schema: Schema, package: str, go_type: str) -> FieldType:
         inner.repeated = True
         return inner
     if go_type.startswith("map["):
-        value = resolve(schema, package, go_type[go_type.index("]") + 1:])
+        value = resolve(schema, package, go_type[go_type.index("]") + 1 :])
         return FieldType(f"map<string, {value.spelling}>", is_map=True, imports=value.imports)
     return resolve_name(schema, package, go_type)
 
@@ -241,8 +244,13 @@ def write_package(schema: Schema, package: str) -> str:
         body += ["}", ""]
     import_lines = sorted({proto_path(other) for other in imports} | {"knarr/api/options/v1/options.proto"})
     header = [
-        'syntax = "proto3";', "", PACKAGE_COMMENT.format(package=package),
-        f"package knarr.api.{package.replace('/', '.')};", "", *(f'import "{path}";' for path in import_lines), "",
+        'syntax = "proto3";',
+        "",
+        PACKAGE_COMMENT.format(package=package),
+        f"package knarr.api.{package.replace('/', '.')};",
+        "",
+        *(f'import "{path}";' for path in import_lines),
+        "",
     ]
     return "\n".join(header + body)
 

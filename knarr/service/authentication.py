@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +28,19 @@ class User:
 
 
 User.ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
+
+
+_current_user: ContextVar[User] = ContextVar("knarr_user", default=User.ANONYMOUS)
+
+
+def current_user() -> User:
+    """The caller of the RPC that is being served."""
+    return _current_user.get()
+
+
+def set_current_user(user: User) -> None:
+    """Names the caller for the rest of this task's context."""
+    _current_user.set(user)
 
 
 def hash_token(token: str) -> str:
@@ -53,6 +67,15 @@ class TokenTable:
                 groups = tuple(group for group in (row[3] if len(row) > 3 else "").split(",") if group)
                 users[row[0]] = User(row[1], row[2], (*groups, "system:authenticated"))
         return cls(users)
+
+    def save(self, path: Path) -> None:
+        """Writes the table so that ``load`` reads it back; the file is for its owner only."""
+        path.touch(mode=0o600)
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            for token_hash, user in self._users.items():
+                groups = [group for group in user.groups if group != "system:authenticated"]
+                writer.writerow([token_hash, user.name, user.uid, ",".join(groups)])
 
     def authenticate(self, authorization: str) -> User:
         """The user of an ``Authorization`` header's value; raises Unauthorized."""

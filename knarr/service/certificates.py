@@ -1,0 +1,147 @@
+"""The cluster's certificate authority and the certificates it signs.
+
+Keys are ECDSA P-256: quick to make and small on the wire. A certificate's common name is the
+user's name and its organizations are the user's groups, as in Kubernetes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CA_LIFETIME = timedelta(days=3650)
+LEAF_LIFETIME = timedelta(days=365)
+# Clocks of clients may be behind ours.
+CLOCK_SKEW = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A certificate and its private key, both PEM."""
+
+    certificate: bytes
+    key: bytes
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> KeyPair:
+        """Reads ``<name>.crt`` and ``<name>.key``."""
+        return cls((folder / f"{name}.crt").read_bytes(), (folder / f"{name}.key").read_bytes())
+
+    def save(self, folder: Path, name: str) -> None:
+        """Writes ``<name>.crt`` and ``<name>.key``; the key is readable by its owner only."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.crt").write_bytes(self.certificate)
+        key_path = folder / f"{name}.key"
+        key_path.touch(mode=0o600)
+        key_path.write_bytes(self.key)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + lifetime)
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+class CertificateAuthority:
+    """Signs the certificates of one cluster."""
+
+    def __init__(self, pair: KeyPair) -> None:
+        self.pair = pair
+        self._certificate = x509.load_pem_x509_certificate(pair.certificate)
+        key = serialization.load_pem_private_key(pair.key, None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"the CA key must be an elliptic-curve key, not {type(key).__name__}")
+        self._key = key
+
+    @classmethod
+    def create(cls, name: str = "knarr-ca") -> CertificateAuthority:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = (
+            _builder(subject, subject, key.public_key(), CA_LIFETIME)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        return cls(KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key)))
+
+    @classmethod
+    def load_or_create(cls, folder: Path) -> CertificateAuthority:
+        """The authority kept in ``folder`` as ``ca.crt`` and ``ca.key``; made when missing."""
+        if (folder / "ca.key").exists():
+            return cls(KeyPair.load(folder, "ca"))
+        authority = cls.create()
+        authority.pair.save(folder, "ca")
+        return authority
+
+    def issue(self, common_name: str, *, organizations: Iterable[str] = (), hosts: Iterable[str] = ()) -> KeyPair:
+        """Signs a certificate; with ``hosts`` (names or addresses) it serves, and it is always good for clients."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization) for organization in organizations]
+        subject = x509.Name([*names, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        builder = (
+            _builder(subject, self._certificate.subject, key.public_key(), LEAF_LIFETIME)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        alternative = [_general_name(host) for host in hosts]
+        if alternative:
+            usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False)
+        certificate = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False).sign(self._key, hashes.SHA256())
+        return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def covers(certificate: bytes, hosts: Iterable[str], *, at_least: timedelta = timedelta(days=30)) -> bool:
+    """Whether a PEM certificate names all ``hosts`` and is valid for ``at_least`` longer."""
+    parsed = x509.load_pem_x509_certificate(certificate)
+    if parsed.not_valid_after_utc < datetime.now(UTC) + at_least:
+        return False
+    try:
+        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return not list(hosts)
+    return all(_general_name(host) in list(names) for host in hosts)

@@ -1,0 +1,28 @@
+"""What a component is: something that serves its gRPC contract and runs until it is cancelled."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import grpc.aio
+
+
+class Component(abc.ABC):
+    """One of the cluster's services, as ``knarr.service.host`` runs it."""
+
+    # The component's name in logs, metrics and health answers.
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        """Adds the component's servicers; returns their full proto service names."""
+
+    @abc.abstractmethod
+    async def run(self) -> None:
+        """Works until cancelled. On cancellation it stops in stages, each bounded in time."""
+
+    @property
+    @abc.abstractmethod
+    def ready(self) -> bool:
+        """Whether the component does its work now; the health service answers it."""

@@ -1,0 +1,102 @@
+"""Runs a component: its gRPC server with TLS, tokens, health and reflection, and its work.
+
+Stop is staged: health turns NOT_SERVING, the component's work is cancelled, then running calls
+get a short grace and the port is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from knarr.service.authentication import TokenTable
+from knarr.service.certificates import KeyPair
+from knarr.service.component import Component
+from knarr.service.interceptor import ServerInterceptor
+from knarr.service.tasks import cancel
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+CALL_GRACE_SECONDS = 1.0
+HEALTH_PERIOD_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How a component listens."""
+
+    # Address to listen on, `host:port`; port 0 lets the system choose.
+    listen: str
+    # Certificate and key of the server.
+    pair: KeyPair
+    # Who may call.
+    tokens: TokenTable
+
+
+class Host:
+    """One component behind its own gRPC port."""
+
+    def __init__(self, component: Component, settings: ServerSettings) -> None:
+        self.component = component
+        self._settings = settings
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        # The port that is bound; 0 before `start`.
+        self.port = 0
+
+    async def start(self) -> None:
+        """Binds the port and serves; the component's work is started by ``run``."""
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+        ]
+        server = grpc.aio.server(interceptors=[ServerInterceptor(self._settings.tokens)], options=options)
+        names = self.component.register(server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        credentials = grpc.ssl_server_credentials([(self._settings.pair.key, self._settings.pair.certificate)])
+        self.port = server.add_secure_port(self._settings.listen, credentials)
+        if self.port == 0:
+            raise OSError(f"{self.component.name}: cannot listen on {self._settings.listen}; another process holds it, choose another port")
+        await server.start()
+        self._server = server
+        log.info("listening", extra={"component": self.component.name, "port": self.port})
+
+    async def run(self) -> None:
+        """Serves and works until cancelled; ends with the component's error when its work fails."""
+        if self._server is None:
+            await self.start()
+        work = asyncio.create_task(self.component.run(), name=self.component.name)
+        watch = asyncio.create_task(self._watch_health(), name=f"{self.component.name}/health")
+        try:
+            await asyncio.wait([work, watch], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+                raise RuntimeError(f"{self.component.name} ended although it should run for ever")
+        finally:
+            await self._set_health(serving=False)
+            await cancel([work, watch])
+            if self._server is not None:
+                await self._server.stop(CALL_GRACE_SECONDS)
+                self._server = None
+
+    async def _watch_health(self) -> None:
+        """Copies the component's readiness into the health service."""
+        known: bool | None = None
+        while True:
+            if self.component.ready is not known:
+                known = self.component.ready
+                await self._set_health(serving=known)
+            await asyncio.sleep(HEALTH_PERIOD_SECONDS)
+
+    async def _set_health(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set("", status)

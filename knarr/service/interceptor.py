@@ -1,0 +1,107 @@
+"""The one place where gRPC calls are authenticated, counted and their errors converted.
+
+Health checks need no token: whoever may connect may ask whether a component lives. Everything
+else, reflection included, needs ``authorization: Bearer <token>``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from prometheus_client import Counter, Histogram
+
+from knarr.machinery.errors import REASONS, StatusError, internal
+from knarr.service.authentication import TokenTable, set_current_user
+
+log = logging.getLogger(__name__)
+
+STATUS_METADATA_KEY = "knarr-status-bin"
+OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+
+CALLS = Counter("knarr_grpc_calls_total", "RPCs served, by method and gRPC status code.", ["method", "code"])
+CALL_SECONDS = Histogram("knarr_grpc_call_seconds", "Time an RPC took; streams count until they end.", ["method"])
+
+
+def rpc_status(error: StatusError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
+    """The gRPC code, text and trailing metadata that carry a ``Status``."""
+    _, name = REASONS.get(error.reason, (500, "UNKNOWN"))
+    return grpc.StatusCode[name], error.status.message, ((STATUS_METADATA_KEY, error.status.SerializeToString()),)
+
+
+class ServerInterceptor(grpc.aio.ServerInterceptor):
+    """Authenticates by bearer token and turns StatusError into gRPC errors, for every method."""
+
+    def __init__(self, tokens: TokenTable) -> None:
+        self._tokens = tokens
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]], details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(details)
+        if handler is None or details.method.startswith(OPEN_SERVICES):
+            return handler
+        authorization = next((str(value) for key, value in details.invocation_metadata if key == "authorization"), "")
+        guard = _Guard(self._tokens, authorization, details.method)
+        behaviour: Callable[..., Any]
+        if handler.response_streaming:
+            behaviour = guard.stream(handler.stream_stream if handler.request_streaming else handler.unary_stream)
+            make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        else:
+            behaviour = guard.unary(handler.stream_unary if handler.request_streaming else handler.unary_unary)
+            make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+
+class _Guard:
+    """Wraps the behaviour of one call."""
+
+    def __init__(self, tokens: TokenTable, authorization: str, method: str) -> None:
+        self._tokens = tokens
+        self._authorization = authorization
+        self._method = method
+
+    def unary(self, behaviour: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            started = time.perf_counter()
+            try:
+                set_current_user(self._tokens.authenticate(self._authorization))
+                answer = await behaviour(request, context)
+            except Exception as error:
+                await self._fail(error, context, started)
+            self._count("OK", started)
+            return answer
+
+        return call
+
+    def stream(self, behaviour: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+        async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            started = time.perf_counter()
+            try:
+                set_current_user(self._tokens.authenticate(self._authorization))
+                async for answer in behaviour(request, context):
+                    yield answer
+            except Exception as error:
+                await self._fail(error, context, started)
+            self._count("OK", started)
+
+        return call
+
+    async def _fail(self, error: Exception, context: grpc.aio.ServicerContext, started: float) -> None:
+        """Ends the call with the error's code; raises, never returns normally."""
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        if not isinstance(error, StatusError):
+            log.exception("unexpected error in an RPC", extra={"method": self._method})
+            error = internal(f"{type(error).__name__}: {error}")
+        code, text, metadata = rpc_status(error)
+        self._count(code.name, started)
+        await context.abort(code, text, metadata)
+
+    def _count(self, code: str, started: float) -> None:
+        CALLS.labels(self._method, code).inc()
+        CALL_SECONDS.labels(self._method).observe(time.perf_counter() - started)
