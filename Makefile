@@ -1,0 +1,42 @@
+# The two commands: `make demo` and `make test`. Everything they need is installed on the way.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
+KNARR := $(SUDO) .venv/bin/knarr
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test up down status install proto lint bench clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## install what is missing (virtual environment, etcd, Docker engine, nftables)
+	@scripts/install.sh
+
+demo: install ## a cluster, an app on it, healing, scaling, round robin: see it work
+	@$(SUDO) $(PYTHON) examples/demo.py
+
+up: install ## start the cluster in the background
+	@$(KNARR) up
+
+down: ## stop the cluster and leave nothing behind
+	@if [ -x .venv/bin/knarr ]; then $(KNARR) down; fi
+	@scripts/stop-docker.sh
+
+status: ## what runs, and how it is
+	@$(KNARR) status
+
+test: ## all tests, those with etcd, Docker and whole clusters included
+	@scripts/test.sh $(ARGS)
+
+lint: install ## formatting, types, layers, contracts
+	@scripts/lint.sh
+
+proto: install ## derive the contracts and the generated modules
+	@$(PYTHON) -m tools.generate
+
+bench: install ## measure; `make bench ONLY=name` runs one
+	@$(SUDO) $(PYTHON) -m bench $(ONLY)
+
+clean: down ## as `make down`, and forget the cluster's state
+	@$(SUDO) rm -rf .knarr

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Installs what Knarr needs and starts a Docker engine where none answers. Each step says what it
+# does and does nothing when there is nothing to do. Usage: scripts/install.sh [--without-docker]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+state=.knarr
+say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
+
+apt_updated=
+apt_install() {
+    command -v apt-get >/dev/null || fail "need $*: install it with your package manager, then run this again (only Debian and Ubuntu are automated)"
+    if [ -z "$apt_updated" ]; then
+        say "apt-get update"
+        as_root apt-get update -qq || fail "apt-get update failed; check the network and run this again"
+        apt_updated=yes
+    fi
+    say "installing $*"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+        fail "apt-get could not install $*; its message is above"
+}
+
+# need COMMAND PACKAGE...: installs the packages when the command is missing.
+need() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null || apt_install "${@:2}"; }
+
+python_ok() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
+        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null && python_ok "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+install_venv() {
+    local python want
+    python=$(find_python) || { apt_install python3 python3-venv; python=$(find_python) || fail "Python 3.11 or newer is needed; set PYTHON to one"; }
+    want=$(cat requirements.lock pyproject.toml | sha256sum | cut -d' ' -f1)
+    [ "$(cat .venv/.installed 2>/dev/null)" = "$want" ] && return
+    "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+    say "making the virtual environment .venv from requirements.lock (a minute, once)"
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock ||
+        fail "pip could not install requirements.lock; check the network or pip's index settings and run this again"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ||
+        fail "pip could not install the project itself; its message is above"
+    echo "$want" >.venv/.installed
+}
+
+docker_answers() { as_root docker info >/dev/null 2>&1; }
+
+wait_for_docker() {
+    for _ in $(seq 120); do
+        docker_answers && return
+        sleep 0.25
+    done
+    fail "the Docker engine did not answer within 30 s; see $1"
+}
+
+start_docker() {
+    docker_answers && return
+    if [ -d /run/systemd/system ]; then
+        say "starting the Docker engine (systemctl start docker)"
+        as_root systemctl start docker || true
+        wait_for_docker "journalctl -u docker"
+        return
+    fi
+    say "starting the Docker engine (dockerd; log in $state/dockerd.log)"
+    mkdir -p "$state"
+    as_root sh -c 'setsid nohup dockerd >"$0/dockerd.log" 2>&1 </dev/null & echo $! >"$0/dockerd.pid"' "$state"
+    wait_for_docker "$state/dockerd.log"
+}
+
+install_venv
+need etcd etcd-server
+need nft nftables
+need ip iproute2
+need busybox busybox-static
+if [ "${1:-}" != "--without-docker" ]; then
+    need dockerd docker.io
+    need docker docker.io
+    start_docker
+fi
