@@ -1,0 +1,169 @@
+"""The one retry law: reconcile by key, level-based.
+
+``reconcile(key)`` looks at the world as it is and moves it one step towards what is wanted. Its
+outcomes:
+
+- returns None: done, failures are forgotten;
+- returns ``Again(after_seconds)``: done for now, look again later, failures are forgotten;
+- raises ``Terminal``: a retry cannot mend it; wait for the next change;
+- raises anything else: retry, 5 ms after the first failure, twice as long after each further one,
+  at most 16 minutes.
+
+One key never runs twice at once. A key enqueued while it runs, runs again afterwards, so no change
+is missed. A planned retry is dropped when the key runs before it; ``enqueue_after`` is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from knarr.client.backoff import Backoff
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.keys import Key
+from knarr.client.workqueue import Delays, WorkQueue
+from knarr.machinery.errors import StatusError
+
+logger = logging.getLogger(__name__)
+
+REMEMBERED_KEYS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Reconcile the key again after that many seconds."""
+
+    after_seconds: float
+
+
+class Terminal(Exception):
+    """An error that no retry can mend; the key waits for the next change."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStatus:
+    """The last sync of one key. ``last_sync_seconds`` is Unix time, 0 before the first one."""
+
+    last_sync_seconds: float = 0.0
+    last_error: str = ""
+    failures: int = 0
+    next_in_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcilerStatus:
+    """``depth`` keys wait, ``running`` are at work; ``syncs`` and ``errors`` count from the start."""
+
+    name: str
+    depth: int
+    running: int
+    syncs: int
+    errors: int
+
+
+Reconcile = Callable[[Key], Awaitable[Again | None]]
+
+
+class Reconciler:
+    """Runs ``reconcile`` for the keys that are enqueued, ``workers`` of them at a time."""
+
+    def __init__(
+        self,
+        name: str,
+        reconcile: Reconcile,
+        *,
+        workers: int = 4,
+        backoff: Backoff | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.name = name
+        self._reconcile = reconcile
+        self._workers = workers
+        self._backoff = backoff or Backoff()
+        self._clock = clock
+        self._queue: WorkQueue[Key] = WorkQueue()
+        self._retries: Delays[Key] = Delays(self._queue.add)
+        self._planned: Delays[Key] = Delays(self._queue.add)
+        self._keys: OrderedDict[Key, KeyStatus] = OrderedDict()
+        self._failures: dict[Key, int] = {}
+        self._syncs = 0
+        self._errors = 0
+
+    def enqueue(self, key: Key) -> None:
+        """Reconciles a key soon. Cheap; may be called from informer listeners and before ``run``."""
+        self._queue.add(key)
+
+    def enqueue_after(self, key: Key, seconds: float) -> None:
+        """Reconciles a key after a while; of several such times the earliest counts."""
+        self._planned.set(key, seconds)
+
+    async def run(self) -> None:
+        """Works until it is cancelled; the reconciles at work are then cancelled too."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self._workers):
+                    group.create_task(self._work(), name=f"{self.name} worker {number}")
+        finally:
+            self._retries.clear()
+            self._planned.clear()
+
+    def status(self) -> ReconcilerStatus:
+        return ReconcilerStatus(self.name, len(self._queue), self._queue.running, self._syncs, self._errors)
+
+    def key_status(self, key: Key) -> KeyStatus:
+        """What happened to a key last; the oldest are forgotten after ten thousand others."""
+        known = self._keys.get(key, KeyStatus())
+        times = [seconds for delays in (self._retries, self._planned) if (seconds := delays.remaining(key)) is not None]
+        return replace(known, next_in_seconds=min(times, default=0.0))
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            try:
+                await self._sync(key)
+            finally:
+                self._queue.done(key)
+            await asyncio.sleep(0)
+
+    async def _sync(self, key: Key) -> None:
+        self._retries.cancel(key)
+        self._syncs += 1
+        try:
+            again = await self._reconcile(key)
+        except Terminal as error:
+            logger.warning("reconcile failed for good", extra={"reconciler": self.name, "key": str(key), "error": str(error)})
+            self._failed(key, error, failures=0)
+        except Exception as error:
+            failures = self._failures.get(key, 0) + 1
+            delay = self._backoff.delay(failures)
+            self._log_failure(key, error, failures, delay)
+            self._failed(key, error, failures)
+            self._retries.set(key, delay)
+        else:
+            self._failures.pop(key, None)
+            self._remember(key, KeyStatus(self._clock.now().timestamp()))
+            if again is not None:
+                self._retries.set(key, again.after_seconds)
+
+    def _failed(self, key: Key, error: Exception, failures: int) -> None:
+        self._errors += 1
+        if failures:
+            self._failures[key] = failures
+        else:
+            self._failures.pop(key, None)
+        self._remember(key, KeyStatus(self._clock.now().timestamp(), str(error) or type(error).__name__, failures))
+
+    def _remember(self, key: Key, status: KeyStatus) -> None:
+        self._keys[key] = status
+        self._keys.move_to_end(key)
+        if len(self._keys) > REMEMBERED_KEYS:
+            self._keys.popitem(last=False)
+
+    def _log_failure(self, key: Key, error: Exception, failures: int, delay: float) -> None:
+        is_status = isinstance(error, StatusError)
+        level = logging.DEBUG if isinstance(error, StatusError) and error.reason == "Conflict" else logging.WARNING
+        context = {"reconciler": self.name, "key": str(key), "failures": failures, "retry_in_seconds": delay, "error": str(error)}
+        logger.log(level, "reconcile failed", extra=context, exc_info=None if is_status else error)
