@@ -4,10 +4,43 @@ from __future__ import annotations
 
 from google.protobuf.message import Message
 
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.machinery.kinds import Kind
+from services.apiserver.strategies.configmap import ConfigMapStrategy
+from services.apiserver.strategies.controllerrevision import ControllerRevisionStrategy
+from services.apiserver.strategies.deployment import DeploymentStrategy
+from services.apiserver.strategies.endpoints import EndpointsStrategy
+from services.apiserver.strategies.endpointslice import EndpointSliceStrategy
+from services.apiserver.strategies.event import EventStrategy
+from services.apiserver.strategies.lease import LeaseStrategy
+from services.apiserver.strategies.namespace import NamespaceStrategy
+from services.apiserver.strategies.node import NodeStrategy
+from services.apiserver.strategies.pod.strategy import PodStrategy
+from services.apiserver.strategies.replicaset import ReplicaSetStrategy
+from services.apiserver.strategies.secret import SecretStrategy
+from services.apiserver.strategies.service.strategy import ServiceStrategy
+from services.apiserver.strategies.serviceaccount import ServiceAccountStrategy
 from services.apiserver.strategies.strategy import Column, Strategy
 
-STRATEGIES: dict[type[Message], Strategy] = {}
+STRATEGIES: dict[type[Message], Strategy] = {
+    core.Namespace: NamespaceStrategy(),
+    core.Node: NodeStrategy(),
+    core.Pod: PodStrategy(),
+    core.Service: ServiceStrategy(),
+    core.Endpoints: EndpointsStrategy(),
+    core.ConfigMap: ConfigMapStrategy(),
+    core.Secret: SecretStrategy(),
+    core.ServiceAccount: ServiceAccountStrategy(),
+    core.Event: EventStrategy(),
+    apps.Deployment: DeploymentStrategy(),
+    apps.ReplicaSet: ReplicaSetStrategy(),
+    apps.ControllerRevision: ControllerRevisionStrategy(),
+    coordination.Lease: LeaseStrategy(),
+    discovery.EndpointSlice: EndpointSliceStrategy(),
+}
 
 _PLAIN = Strategy()
 

@@ -96,7 +96,9 @@ def _take_over(field: str, new: Any, old: Any) -> None:
     descriptor = new.DESCRIPTOR.fields_by_name[field]
     if descriptor.is_repeated:
         getattr(new, field).MergeFrom(getattr(old, field))
-    elif descriptor.message_type is None:
-        setattr(new, field, getattr(old, field))
-    elif old.HasField(field):
+    elif descriptor.has_presence and not old.HasField(field):
+        return
+    elif descriptor.message_type is not None:
         getattr(new, field).CopyFrom(getattr(old, field))
+    else:
+        setattr(new, field, getattr(old, field))

@@ -1,0 +1,37 @@
+"""The strategy of Namespaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.apiserver.strategies.strategy import Strategy
+
+NAME_LABEL = "kubernetes.io/metadata.name"
+FINALIZER = "kubernetes"
+
+
+class NamespaceStrategy(Strategy):
+    """A namespace keeps the ``kubernetes`` finalizer in its spec until its contents are gone."""
+
+    selectable_field_names = ("status.phase",)
+
+    def default(self, obj: core.Namespace) -> None:
+        if obj.metadata.name:
+            obj.metadata.labels[NAME_LABEL] = obj.metadata.name
+        obj.status.phase = obj.status.phase or "Active"
+
+    def prepare_for_create(self, obj: core.Namespace) -> None:
+        super().prepare_for_create(obj)
+        if obj.metadata.name:  # a generated name is known only now
+            obj.metadata.labels[NAME_LABEL] = obj.metadata.name
+        obj.status.phase = "Active"
+        if FINALIZER not in obj.spec.finalizers:
+            obj.spec.finalizers.append(FINALIZER)
+
+    def prepare_for_update(self, new: core.Namespace, old: core.Namespace) -> None:
+        super().prepare_for_update(new, old)
+        new.spec.CopyFrom(old.spec)
+
+    def selectable_fields(self, obj: core.Namespace) -> Mapping[str, str]:
+        return {"status.phase": obj.status.phase}

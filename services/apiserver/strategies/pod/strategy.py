@@ -1,0 +1,64 @@
+"""The strategy of pods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.apiserver.strategies.pod.defaults import admit_pod, default_pod
+from services.apiserver.strategies.pod.qos import qos_class
+from services.apiserver.strategies.strategy import Strategy
+
+
+class PodStrategy(Strategy):
+    """A new pod is Pending; once bound, its kubelet owns the status and the end of a deletion."""
+
+    selectable_field_names = (
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.nominatedNodeName",
+    )
+
+    def default(self, obj: core.Pod) -> None:
+        default_pod(obj)
+
+    def prepare_for_create(self, obj: core.Pod) -> None:
+        admit_pod(obj)
+        obj.ClearField("status")
+        obj.status.phase = "Pending"
+        obj.status.qos_class = qos_class(obj.spec)
+
+    def prepare_for_status_update(self, new: core.Pod, old: core.Pod) -> None:
+        super().prepare_for_status_update(new, old)
+        new.status.qos_class = old.status.qos_class or new.status.qos_class
+        # A status write may not bring back a pod or remove its owners.
+        new.metadata.ClearField("owner_references")
+        new.metadata.owner_references.MergeFrom(old.metadata.owner_references)
+        new.metadata.ClearField("deletion_timestamp")
+        if old.metadata.HasField("deletion_timestamp"):
+            new.metadata.deletion_timestamp.CopyFrom(old.metadata.deletion_timestamp)
+
+    def selectable_fields(self, obj: core.Pod) -> Mapping[str, str]:
+        spec, status = obj.spec, obj.status
+        return {
+            "spec.nodeName": spec.node_name,
+            "spec.restartPolicy": spec.restart_policy,
+            "spec.schedulerName": spec.scheduler_name,
+            "spec.serviceAccountName": spec.service_account_name,
+            "spec.hostNetwork": "true" if spec.host_network else "false",
+            "status.phase": status.phase,
+            "status.podIP": status.pod_ip,
+            "status.nominatedNodeName": status.nominated_node_name,
+        }
+
+    def grace_period_seconds(self, obj: core.Pod, requested: int | None) -> int:
+        if not obj.spec.node_name or obj.status.phase in ("Succeeded", "Failed"):
+            return 0
+        if requested is not None:
+            return max(requested, 0)
+        return int(obj.spec.termination_grace_period_seconds)

@@ -1,0 +1,23 @@
+"""The strategy of ReplicaSets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.workloads import default_replicas, default_template
+
+
+class ReplicaSetStrategy(Strategy):
+    """A spec change makes a new generation; status writes do not."""
+
+    has_generation = True
+    selectable_field_names = ("status.replicas",)
+
+    def default(self, obj: apps.ReplicaSet) -> None:
+        default_replicas(obj.spec)
+        default_template(obj.spec)
+
+    def selectable_fields(self, obj: apps.ReplicaSet) -> Mapping[str, str]:
+        return {"status.replicas": str(obj.status.replicas)}

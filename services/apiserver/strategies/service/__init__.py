@@ -1,0 +1,1 @@
+"""Services: defaults, validation, table."""
