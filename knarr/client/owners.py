@@ -1,0 +1,32 @@
+"""Owner references: who controls an object."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.client.keys import metadata_of
+from knarr.machinery.kinds import KINDS
+
+
+def owner_reference(owner: Message, *, controller: bool = True, block_owner_deletion: bool = True) -> meta.OwnerReference:
+    """A reference to a stored owner, as its dependents carry it."""
+    kind = KINDS.by_message(type(owner))
+    metadata = metadata_of(owner)
+    reference = meta.OwnerReference(api_version=kind.api_version, kind=kind.name, name=metadata.name, uid=metadata.uid)
+    if controller:
+        reference.controller = True
+    if block_owner_deletion:
+        reference.block_owner_deletion = True
+    return reference
+
+
+def controller_of(obj: Message) -> meta.OwnerReference | None:
+    """The reference to the object's managing controller, or None."""
+    return next((reference for reference in metadata_of(obj).owner_references if reference.controller), None)
+
+
+def is_controlled_by(obj: Message, owner: Message) -> bool:
+    """Whether that very owner (by uid) controls the object."""
+    reference = controller_of(obj)
+    return reference is not None and bool(reference.uid == metadata_of(owner).uid)
