@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.meta.v1 import meta_pb2 as meta
 from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.table import NONE, age, columns
 
 
 class ControllerRevisionStrategy(Strategy):
     """No defaults."""
+
+    columns = columns("Name", "Controller", "Revision", "Age")
+
+    def cells(self, obj: apps.ControllerRevision, now: datetime) -> list[object]:
+        owner = next((owner for owner in obj.metadata.owner_references if owner.controller), None)
+        return [obj.metadata.name, _owner_text(owner) if owner else NONE, obj.revision, age(obj, now)]
+
+
+def _owner_text(owner: meta.OwnerReference) -> str:
+    """``statefulset.apps/web``."""
+    group = owner.api_version.rpartition("/")[0]
+    return f"{owner.kind.lower()}{'.' + group if group else ''}/{owner.name}"

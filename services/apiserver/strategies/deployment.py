@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from knarr.api.apps.v1 import apps_pb2 as apps
 from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.table import age, columns, template_cells
 from services.apiserver.strategies.workloads import default_replicas, default_template
 
 STRING = 1  # IntOrString.type of a string
@@ -12,6 +15,8 @@ QUARTER = "25%"
 
 class DeploymentStrategy(Strategy):
     """A spec change makes a new generation; status writes do not."""
+
+    columns = columns("Name", "Ready", "Up-to-date", "Available", "Age", wide=("Containers", "Images", "Selector"))
 
     has_generation = True
 
@@ -30,3 +35,8 @@ class DeploymentStrategy(Strategy):
             spec.revision_history_limit = 10
         if not spec.HasField("progress_deadline_seconds"):
             spec.progress_deadline_seconds = 600
+
+    def cells(self, obj: apps.Deployment, now: datetime) -> list[object]:
+        status = obj.status
+        ready = f"{status.ready_replicas}/{obj.spec.replicas}"
+        return [obj.metadata.name, ready, status.updated_replicas, status.available_replicas, age(obj, now), *template_cells(obj.spec)]

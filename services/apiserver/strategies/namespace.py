@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.table import age, columns
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 FINALIZER = "kubernetes"
@@ -13,6 +15,8 @@ FINALIZER = "kubernetes"
 
 class NamespaceStrategy(Strategy):
     """A namespace keeps the ``kubernetes`` finalizer in its spec until its contents are gone."""
+
+    columns = columns("Name", "Status", "Age")
 
     selectable_field_names = ("status.phase",)
 
@@ -35,3 +39,6 @@ class NamespaceStrategy(Strategy):
 
     def selectable_fields(self, obj: core.Namespace) -> Mapping[str, str]:
         return {"status.phase": obj.status.phase}
+
+    def cells(self, obj: core.Namespace, now: datetime) -> list[object]:
+        return [obj.metadata.name, obj.status.phase, age(obj, now)]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.table import age, columns
 
 OPAQUE = "Opaque"
 
 
 class SecretStrategy(Strategy):
     """``stringData`` is write-only: it is merged into ``data`` and never stored."""
+
+    columns = columns("Name", "Type", "Data", "Age")
 
     selectable_field_names = ("type",)
 
@@ -23,3 +27,6 @@ class SecretStrategy(Strategy):
 
     def selectable_fields(self, obj: core.Secret) -> Mapping[str, str]:
         return {"type": obj.type}
+
+    def cells(self, obj: core.Secret, now: datetime) -> list[object]:
+        return [obj.metadata.name, obj.type, len(obj.data), age(obj, now)]

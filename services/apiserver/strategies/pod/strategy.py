@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.apiserver.strategies.pod.defaults import admit_pod, default_pod
 from services.apiserver.strategies.pod.qos import qos_class
+from services.apiserver.strategies.pod.table import COLUMNS, pod_cells
 from services.apiserver.strategies.strategy import Strategy
 
 
 class PodStrategy(Strategy):
     """A new pod is Pending; once bound, its kubelet owns the status and the end of a deletion."""
+
+    columns = COLUMNS
 
     selectable_field_names = (
         "spec.nodeName",
@@ -62,3 +66,6 @@ class PodStrategy(Strategy):
         if requested is not None:
             return max(requested, 0)
         return int(obj.spec.termination_grace_period_seconds)
+
+    def cells(self, obj: core.Pod, now: datetime) -> list[object]:
+        return pod_cells(obj, now)

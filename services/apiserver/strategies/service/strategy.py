@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.apiserver.strategies.service.defaults import NODE_PORT_TYPES, default_ip_families, default_service
+from services.apiserver.strategies.service.table import COLUMNS, service_cells
 from services.apiserver.strategies.strategy import Strategy
 
 
 class ServiceStrategy(Strategy):
     """An update that leaves allocated values out keeps them; one that changes the type drops what the new type has not."""
+
+    columns = COLUMNS
 
     selectable_field_names = ("spec.clusterIP", "spec.type")
 
@@ -31,6 +35,9 @@ class ServiceStrategy(Strategy):
 
     def selectable_fields(self, obj: core.Service) -> Mapping[str, str]:
         return {"spec.clusterIP": obj.spec.cluster_ip, "spec.type": obj.spec.type}
+
+    def cells(self, obj: core.Service, now: datetime) -> list[object]:
+        return service_cells(obj, now)
 
 
 def _normalize_cluster_ips(new: core.ServiceSpec, old: core.ServiceSpec | None) -> None:
