@@ -1,0 +1,271 @@
+"""Why an object is refused, in Kubernetes' words: field paths, causes and the formats of names and values.
+
+A format check takes a value and answers a list of sentences, empty when the value is well formed;
+``check_format`` makes causes of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from knarr.machinery.errors import Cause
+
+NOT_NEGATIVE = "must be greater than or equal to 0"
+IMMUTABLE = "field is immutable"
+EMPTY = "must be non-empty"
+
+Format = Callable[[str], list[str]]
+
+
+class Path(str):
+    """A field path such as ``spec.containers[0].ports[1].name``."""
+
+    __slots__ = ()
+
+    def child(self, *names: str) -> Path:
+        return Path(".".join([self, *names] if self else names))
+
+    def index(self, position: int) -> Path:  # type: ignore[override]
+        return Path(f"{self}[{position}]")
+
+    def key(self, key: str) -> Path:
+        return Path(f"{self}[{key}]")
+
+
+class GoSyntax(str):
+    """A value that is already written as an error message shows it."""
+
+    __slots__ = ()
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it: strings quoted, maps and lists in Go's notation."""
+    if isinstance(value, GoSyntax):
+        return value
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return "map[string]string{" + ", ".join(f"{shown(str(key))}:{shown(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list | tuple):
+        return "[]string{" + ", ".join(shown(item) for item in value) + "}"
+    return str(value)
+
+
+def _with(head: str, detail: str) -> str:
+    return f"{head}: {detail}" if detail else head
+
+
+def required(path: str, detail: str = "") -> Cause:
+    return Cause("FieldValueRequired", _with("Required value", detail), path)
+
+
+def invalid(path: str, value: Any, detail: str) -> Cause:
+    return Cause("FieldValueInvalid", _with(f"Invalid value: {shown(value)}", detail), path)
+
+
+def type_invalid(path: str, value: Any, detail: str) -> Cause:
+    return Cause("FieldValueTypeInvalid", _with(f"Invalid value: {shown(value)}", detail), path)
+
+
+def not_supported(path: str, value: Any, supported: Iterable[str]) -> Cause:
+    choices = ", ".join(shown(choice) for choice in sorted(supported))
+    return Cause("FieldValueNotSupported", _with(f"Unsupported value: {shown(value)}", f"supported values: {choices}"), path)
+
+
+def duplicate(path: str, value: Any) -> Cause:
+    return Cause("FieldValueDuplicate", f"Duplicate value: {shown(value)}", path)
+
+
+def not_found(path: str, value: Any) -> Cause:
+    return Cause("FieldValueNotFound", f"Not found: {shown(value)}", path)
+
+
+def forbidden(path: str, detail: str = "") -> Cause:
+    return Cause("FieldValueForbidden", _with("Forbidden", detail), path)
+
+
+def too_long(path: str, limit_bytes: int) -> Cause:
+    return Cause("FieldValueTooLong", f"Too long: may not be more than {limit_bytes} byte{'s' if limit_bytes != 1 else ''}", path)
+
+
+def too_many(path: str, count: int, limit: int) -> Cause:
+    return Cause("FieldValueTooMany", f"Too many: {count}: must have at most {limit} item{'s' if limit != 1 else ''}", path)
+
+
+def check_format(path: str, value: str, format_: Format) -> list[Cause]:
+    """One Invalid cause for every sentence of a format check."""
+    return [invalid(path, value, sentence) for sentence in format_(value)]
+
+
+def check_not_negative(path: str, value: int) -> list[Cause]:
+    return [invalid(path, value, NOT_NEGATIVE)] if value < 0 else []
+
+
+def check_choice(path: str, value: str, choices: Iterable[str], *, optional: bool = False) -> list[Cause]:
+    """Required when empty (unless optional), NotSupported when it is none of the choices."""
+    if not value:
+        return [] if optional else [required(path)]
+    return [] if value in choices else [not_supported(path, value, choices)]
+
+
+def check_immutable(path: str, new: Any, old: Any, value: Any = None) -> list[Cause]:
+    """Invalid when the two differ; ``value`` is what to show when it is not ``new`` itself."""
+    return [] if new == old else [invalid(path, new if value is None else value, IMMUTABLE)]
+
+
+def range_error(low: int, high: int) -> str:
+    return f"must be between {low} and {high}, inclusive"
+
+
+def length_error(limit: int) -> str:
+    return f"must be no more than {limit} characters"
+
+
+def regex_error(sentence: str, pattern: str, *examples: str) -> str:
+    shown_examples = " or ".join(f"'{example}', " for example in examples)
+    return f"{sentence} (e.g. {shown_examples}regex used for validation is '{pattern}')"
+
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
+_NAME_PART = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_NAME_SENTENCE = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+_ENV_NAME = "[-._a-zA-Z][-._a-zA-Z0-9]*"
+_CONFIG_KEY = "[-._a-zA-Z0-9]+"
+_HEADER = "[-A-Za-z0-9]+"
+_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
+_PERCENT = "[0-9]+%"
+
+
+def _check(value: str, pattern: str, message: str, limit: int | None = None) -> list[str]:
+    found = [length_error(limit)] if limit is not None and len(value) > limit else []
+    return found if re.fullmatch(pattern, value, re.ASCII) else [*found, message]
+
+
+def dns1123_label(value: str) -> list[str]:
+    sentence = (
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
+        "and must start and end with an alphanumeric character"
+    )
+    return _check(value, _LABEL, regex_error(sentence, _LABEL, "my-name", "123-abc"), 63)
+
+
+def dns1123_subdomain(value: str) -> list[str]:
+    sentence = (
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
+        "and must start and end with an alphanumeric character"
+    )
+    return _check(value, _SUBDOMAIN, regex_error(sentence, _SUBDOMAIN, "example.com"), 253)
+
+
+def dns1035_label(value: str) -> list[str]:
+    sentence = (
+        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', "
+        "start with an alphabetic character, and end with an alphanumeric character"
+    )
+    return _check(value, _LABEL_1035, regex_error(sentence, _LABEL_1035, "my-name", "abc-123"), 63)
+
+
+def qualified_name(value: str) -> list[str]:
+    """A label or annotation key: a name with an optional DNS prefix, ``example.com/name``."""
+    prefix, slash, name = value.rpartition("/")
+    sentence = regex_error(_NAME_SENTENCE, _NAME_PART, "MyName", "my.name", "123-abc")
+    if "/" in prefix:
+        return [f"a qualified name {sentence} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
+    found = []
+    if slash:
+        found = [f"prefix part {text}" for text in (dns1123_subdomain(prefix) if prefix else [EMPTY])]
+    if not name:
+        return [*found, f"name part {EMPTY}", f"name part {sentence}"]
+    return found + [f"name part {text}" for text in _check(name, _NAME_PART, sentence, 63)]
+
+
+def label_value(value: str) -> list[str]:
+    pattern = f"({_NAME_PART})?"
+    sentence = (
+        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+        "and must start and end with an alphanumeric character"
+    )
+    return _check(value, pattern, regex_error(sentence, pattern, "MyValue", "my_value", "12345"), 63)
+
+
+def env_var_name(value: str) -> list[str]:
+    sentence = (
+        "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit"
+    )
+    found = _check(value, _ENV_NAME, regex_error(sentence, _ENV_NAME, "my.env-name", "MY_ENV.NAME", "MyEnvName1"))
+    return found + _dots(value)
+
+
+def config_key(value: str) -> list[str]:
+    """A key of a ConfigMap or a Secret: it may become a file name."""
+    sentence = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+    found = _check(value, _CONFIG_KEY, regex_error(sentence, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name"), 253)
+    return found + _dots(value)
+
+
+def _dots(value: str) -> list[str]:
+    if value in (".", ".."):
+        return [f"must not be '{value}'"]
+    return ["must not start with '..'"] if value.startswith("..") else []
+
+
+def http_header_name(value: str) -> list[str]:
+    return _check(
+        value, _HEADER, regex_error("a valid HTTP header must consist of alphanumeric characters or '-'", _HEADER, "X-Header-Name")
+    )
+
+
+def c_identifier(value: str) -> list[str]:
+    sentence = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'"
+    return _check(value, _IDENTIFIER, regex_error(sentence, _IDENTIFIER, "my_name", "MY_NAME", "MyName"))
+
+
+def percent(value: str) -> list[str]:
+    sentence = "a valid percent string must be a numeric string followed by an ending '%'"
+    return _check(value, _PERCENT, regex_error(sentence, _PERCENT, "1%", "93%"))
+
+
+def port_number(value: int) -> list[str]:
+    return [] if 1 <= value <= 65535 else [range_error(1, 65535)]
+
+
+def port_name(value: str) -> list[str]:
+    """The name of a container's port (an IANA service name)."""
+    found = [length_error(15)] if len(value) > 15 else []
+    if not re.fullmatch("[-a-z0-9]+", value, re.ASCII):
+        found.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
+    if not re.search("[a-z]", value):
+        found.append("must contain at least one letter (a-z)")
+    if "--" in value:
+        found.append("must not contain consecutive hyphens")
+    if value.startswith("-") or value.endswith("-"):
+        found.append("must not begin or end with a hyphen")
+    return found
+
+
+def ip_address(value: str) -> list[str]:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    return []
+
+
+def cidr(value: str) -> list[str]:
+    try:
+        if "/" in value:
+            ipaddress.ip_network(value, strict=False)
+            return []
+    except ValueError:
+        pass
+    return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
