@@ -1,0 +1,64 @@
+"""``make bench``: measures, prints a table, writes bench/results.json. ``make bench ONLY=name`` runs one."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+from bench.cluster import require_root
+from bench.result import Result, table
+
+RESULTS = Path(__file__).parent / "results.json"
+# What measures what: several names may come from one run.
+MEASUREMENTS = {
+    "bench.workloads:up_ready": ["up-ready"],
+    "bench.workloads:deploy_heal_memory": ["deploy-20", "heal-pod", "memory"],
+    "bench.api:api_rates": ["api-get", "api-list", "api-create"],
+    "bench.api:watch_fanout": ["watch-fanout"],
+    "bench.proxy:proxy_nftables": ["proxy-nftables"],
+    "bench.proxy:proxy_userspace": ["proxy-userspace"],
+}
+
+
+def chosen(only: str) -> list[str]:
+    """The measurements to run; all without a name."""
+    if not only:
+        return list(MEASUREMENTS)
+    found = [target for target, names in MEASUREMENTS.items() if only in names]
+    if not found:
+        known = ", ".join(name for names in MEASUREMENTS.values() for name in names)
+        raise SystemExit(f"error: no measurement is called {only!r}; there are: {known}")
+    return found
+
+
+def save(results: list[Result]) -> None:
+    """Replaces these results in the file and keeps the others."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    fresh = {result.name: result.as_dict() for result in results}
+    order = [name for names in MEASUREMENTS.values() for name in names]
+    merged = {**{entry["name"]: entry for entry in kept}, **fresh}
+    RESULTS.write_text(json.dumps([merged[name] for name in order if name in merged], indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    only = sys.argv[1] if len(sys.argv) > 1 else ""
+    targets = chosen(only)
+    require_root()
+    results: list[Result] = []
+    for target in targets:
+        module, _, function = target.partition(":")
+        print(f"measuring {', '.join(MEASUREMENTS[target])} …", flush=True)
+        started = time.monotonic()
+        found = asyncio.run(getattr(importlib.import_module(module), function)())
+        results += [result for result in found if not only or result.name == only]
+        print(f"  {time.monotonic() - started:.0f} s", flush=True)
+        save(found)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

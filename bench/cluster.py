@@ -1,0 +1,114 @@
+"""Clusters of the bench's own: a temporary data directory, ports and ranges that meet no other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+BIN = Path(sys.executable).parent
+PORTS = {"rest": 16443, "apiserver": 16444, "kubelet": 20250, "proxy": 20256, "controller": 20257, "scheduler": 20259}
+RANGES = {"service-cidr": "10.97.0.0/16", "cluster-cidr": "10.245.0.0/16", "pod-cidr": "10.245.0.0/24"}
+TIMEOUT_SECONDS = 90.0
+
+
+async def run(*command: str, stdin: bytes | None = None) -> str:
+    """Runs a command to its end; its output, or RuntimeError with what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE if stdin else None, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate(stdin)
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed: {err.decode() or out.decode()}")
+    return out.decode()
+
+
+@dataclass(frozen=True, slots=True)
+class BenchCluster:
+    """A running cluster: how to reach it, and how long it took to be ready."""
+
+    data_dir: Path
+    server: str
+    token: str
+    ready_seconds: float
+    session: aiohttp.ClientSession
+
+    @property
+    def pid(self) -> int:
+        return int((self.data_dir / "knarr.pid").read_text().split()[0])
+
+    async def kubectl(self, *arguments: str, stdin: bytes | None = None) -> str:
+        return await run(str(BIN / "kubectl"), "--kubeconfig", str(self.data_dir / "kubeconfig"), *arguments, stdin=stdin)
+
+    async def request(self, method: str, path: str, body: Any = None) -> Any:
+        """One REST call; its JSON. Raises RuntimeError with the Status' message."""
+        data = json.dumps(body) if body is not None else None
+        headers = {"Content-Type": "application/json"}
+        async with self.session.request(method, self.server + path, data=data, headers=headers) as answer:
+            parsed = await answer.json(content_type=None)
+            if answer.status >= 400:
+                raise RuntimeError(f"{method} {path}: {parsed.get('message')}")
+            return parsed
+
+    async def watch_until(self, path: str, done: Any) -> float:
+        """Follows a collection until ``done(event)``; the time.monotonic() of that event."""
+        separator = "&" if "?" in path else "?"
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        async with self.session.get(f"{self.server}{path}{separator}watch=true", timeout=timeout) as answer:
+            async for line in answer.content:
+                if done(json.loads(line)):
+                    return time.monotonic()
+        raise RuntimeError(f"the watch of {path} ended before what was waited for")
+
+
+@asynccontextmanager
+async def cluster(*, runtime: str = "docker", datapath: str = "nftables") -> AsyncIterator[BenchCluster]:
+    """Brings a cluster up as a person would, and leaves nothing of it."""
+    with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
+        data_dir = Path(folder)
+        options = [f"--{name}-port={port}" for name, port in PORTS.items()] + [f"--{name}={value}" for name, value in RANGES.items()]
+        knarr = str(BIN / "knarr")
+        started = time.monotonic()
+        try:
+            await run(knarr, "up", "--data-dir", folder, "--runtime", runtime, "--datapath", datapath, *options)
+            ready_seconds = time.monotonic() - started
+            trust = ssl.create_default_context(cafile=str(data_dir / "pki/ca.crt"))
+            token = (data_dir / "token").read_text().strip()
+            connector = aiohttp.TCPConnector(ssl=trust, limit=0)
+            async with aiohttp.ClientSession(
+                connector=connector, headers={"Authorization": f"Bearer {token}"}, read_bufsize=2**20
+            ) as session:
+                yield BenchCluster(data_dir, f"https://127.0.0.1:{PORTS['rest']}", token, ready_seconds, session)
+        finally:
+            await run(knarr, "down", "--data-dir", folder)
+
+
+def resident_megabytes(pid: int) -> float:
+    """Resident memory of a process and its children, etcd and the engine's own left out."""
+    total = _resident_kilobytes(pid)
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if Path(f"/proc/{child}/comm").read_text().strip() != "etcd":
+                total += _resident_kilobytes(int(child))
+    return total / 1024
+
+
+def _resident_kilobytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+
+
+def require_root() -> None:
+    if os.geteuid() != 0:
+        raise SystemExit("the measurements need root (containers, network namespaces); run `make bench`")

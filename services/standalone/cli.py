@@ -1,0 +1,159 @@
+"""The ``knarr`` command: up, down, status, kubeconfig.
+
+Imports little: what a command does not need would only delay it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import ipaddress
+import sys
+from pathlib import Path
+
+from services.standalone import process
+from services.standalone.settings import DEFAULT_DATA_DIR, ClusterSettings, Ports
+
+PORT_NAMES = [field.name for field in dataclasses.fields(Ports)]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of ``knarr``."""
+    top = argparse.ArgumentParser(prog="knarr", description="A Kubernetes-compatible cluster on this machine.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    up = commands.add_parser("up", help="start the cluster in the background and wait until its node is ready")
+    add_settings(up)
+    up.add_argument("--foreground", action="store_true", help="stay in the foreground, logs on standard error")
+    down = commands.add_parser("down", help="stop the cluster and remove its containers, networks and rules; its state is kept")
+    _add_data_dir(down)
+    status = commands.add_parser("status", help="what runs, and how it is")
+    _add_data_dir(status)
+    config = commands.add_parser("kubeconfig", help="print the kubeconfig, or its path")
+    _add_data_dir(config)
+    config.add_argument("--path", action="store_true", help="print only where the file lies")
+    return top
+
+
+def _add_data_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data-dir", type=Path, default=DEFAULT_DATA_DIR, metavar="DIR", help="the cluster's files (default: %(default)s)"
+    )
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """The options that make ClusterSettings; the background process takes the same."""
+    _add_data_dir(command)
+    command.add_argument(
+        "--runtime", choices=("docker", "hollow"), default="docker", help="run containers, or simulate them (default: docker)"
+    )
+    command.add_argument(
+        "--datapath", choices=("nftables", "userspace"), default="nftables", help="how Services are load-balanced (default: nftables)"
+    )
+    command.add_argument("--node-name", default="", metavar="NAME", help="the node's name (default: the machine's)")
+    command.add_argument("--log-style", choices=("text", "json"), default="text")
+    command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    for name in PORT_NAMES:
+        default = getattr(Ports(), name)
+        command.add_argument(f"--{name}-port", type=_port, default=default, metavar="PORT", help=f"(default: {default})")
+    for name in ("service-cidr", "cluster-cidr", "pod-cidr"):
+        default = getattr(ClusterSettings(), name.replace("-", "_"))
+        command.add_argument(f"--{name}", type=_cidr, default=default, metavar="CIDR", help=f"(default: {default})")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to 65535")
+    return int(text)
+
+
+def _cidr(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 range: {error}; write it like 10.244.0.0/16") from None
+
+
+def settings_from(arguments: argparse.Namespace) -> ClusterSettings:
+    ports = Ports(**{name: getattr(arguments, f"{name}_port") for name in PORT_NAMES})
+    return ClusterSettings(
+        data_dir=arguments.data_dir, runtime=arguments.runtime, datapath=arguments.datapath, ports=ports, node_name=arguments.node_name,
+        service_cidr=arguments.service_cidr, cluster_cidr=arguments.cluster_cidr, pod_cidr=arguments.pod_cidr,
+        log_style=arguments.log_style, log_level=arguments.log_level,
+    )  # fmt: skip
+
+
+def options_of(settings: ClusterSettings) -> list[str]:
+    """The command line that ``settings_from`` turns back into the same settings."""
+    names = ("runtime", "datapath", "node_name", "service_cidr", "cluster_cidr", "pod_cidr", "log_style", "log_level")
+    options = {name.replace("_", "-"): getattr(settings, name) for name in names}
+    ports = {f"{name}-port": getattr(settings.ports, name) for name in PORT_NAMES}
+    return [f"--{name}={value}" for name, value in {"data-dir": settings.data_dir.absolute(), **options, **ports}.items()]
+
+
+def up(arguments: argparse.Namespace) -> int:
+    from services.standalone.preflight import problems
+
+    settings = settings_from(arguments)
+    files = settings.files
+    running = process.find(files)
+    if running is not None:
+        print(f"the cluster runs already (pid {running.pid}); `knarr status` shows it, `knarr down` stops it")
+        return 0
+    found = list(problems(settings))
+    if found:
+        raise process.ProcessError("the cluster cannot start:\n" + "\n".join(f"  - {problem}" for problem in found))
+    files.prepare()
+    if arguments.foreground:
+        from services.standalone.background import run
+
+        return run(settings)
+    facts = process.start(files, options_of(settings), lambda step, seconds: print(f"  {seconds:5.2f} s  {step}", flush=True))
+    print(f"node {facts['node']} is ready after {facts['seconds']:.2f} s: {facts['server']}")
+    print(f"  export KUBECONFIG={_shown(files.kubeconfig)}")
+    return 0
+
+
+def down(arguments: argparse.Namespace) -> int:
+    from services.standalone.cleanup import remove_everything
+
+    settings = ClusterSettings(data_dir=arguments.data_dir)
+    stopped = process.stop(settings.files)
+    print("the cluster's process has stopped" if stopped else "no cluster process was running")
+    for line in remove_everything(settings):
+        print(f"  {line}")
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    from services.standalone.status import report
+
+    return report(ClusterSettings(data_dir=arguments.data_dir))
+
+
+def kubeconfig(arguments: argparse.Namespace) -> int:
+    path = ClusterSettings(data_dir=arguments.data_dir).files.kubeconfig
+    if not path.exists():
+        raise process.ProcessError(f"there is no {path}; start the cluster first: `knarr up`")
+    print(path if arguments.path else path.read_text())
+    return 0
+
+
+def _shown(path: Path) -> str:
+    """The path as a person in this directory would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+COMMANDS = {"up": up, "down": down, "status": status, "kubeconfig": kubeconfig}
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    try:
+        raise SystemExit(COMMANDS[arguments.command](arguments))
+    except process.ProcessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except PermissionError as error:
+        print(f"error: {error.filename or error}: permission denied; run with sudo, or choose another --data-dir", file=sys.stderr)
+        raise SystemExit(1) from None

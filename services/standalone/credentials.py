@@ -1,0 +1,93 @@
+"""Everything that lets people and components trust one another, made once and kept."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from knarr.service.authentication import TokenTable, User, hash_token
+from knarr.service.certificates import CertificateAuthority, KeyPair, covers
+from services.standalone.settings import Files
+
+ADMIN = User("knarr-admin", groups=("system:masters",))
+APISERVER = User("system:kube-apiserver", groups=("system:masters",))
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The cluster's trust material."""
+
+    ca_certificate: bytes
+    # What every server of this process presents.
+    server: KeyPair
+    admin: KeyPair
+    admin_token: str
+    # By which the apiserver calls kubelets.
+    apiserver_token: str
+    tokens: TokenTable
+
+
+def load_or_create(files: Files, hosts: list[str]) -> Credentials:
+    """Reads the material of a data directory and makes what is missing or about to expire."""
+    authority = CertificateAuthority.load_or_create(files.pki)
+    server = _pair(authority, files.pki, "server", "knarr-server", (), hosts)
+    admin = _pair(authority, files.pki, "admin", ADMIN.name, ADMIN.groups, [])
+    admin_token = _token(files.admin_token)
+    apiserver_token = _token(files.pki / "apiserver.token")
+    tokens = TokenTable({hash_token(admin_token): ADMIN, hash_token(apiserver_token): APISERVER})
+    tokens.save(files.tokens)
+    return Credentials(authority.pair.certificate, server, admin, admin_token, apiserver_token, TokenTable.load(files.tokens))
+
+
+def _pair(
+    authority: CertificateAuthority, folder: Path, name: str, common_name: str, organizations: tuple[str, ...], hosts: list[str]
+) -> KeyPair:
+    if (folder / f"{name}.key").exists():
+        pair = KeyPair.load(folder, name)
+        if covers(pair.certificate, hosts):
+            return pair
+    pair = authority.issue(common_name, organizations=organizations, hosts=hosts)
+    pair.save(folder, name)
+    return pair
+
+
+def _token(path: Path) -> str:
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32) + "\n")
+    return path.read_text().strip()
+
+
+def kubeconfig(credentials: Credentials, server: str) -> dict[str, Any]:
+    """A kubeconfig for the admin; ``server`` is the URL of the REST API."""
+
+    def data(pem: bytes) -> str:
+        return base64.b64encode(pem).decode()
+
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "knarr",
+        "clusters": [{"name": "knarr", "cluster": {"server": server, "certificate-authority-data": data(credentials.ca_certificate)}}],
+        "users": [
+            {
+                "name": "knarr-admin",
+                "user": {
+                    "client-certificate-data": data(credentials.admin.certificate),
+                    "client-key-data": data(credentials.admin.key),
+                },
+            }
+        ],
+        "contexts": [{"name": "knarr", "context": {"cluster": "knarr", "user": "knarr-admin"}}],
+    }
+
+
+def write_kubeconfig(path: Path, credentials: Credentials, server: str) -> None:
+    """Writes the kubeconfig, readable by its owner only."""
+    path.touch(mode=0o600)
+    path.write_bytes(orjson.dumps(kubeconfig(credentials, server), option=orjson.OPT_INDENT_2))

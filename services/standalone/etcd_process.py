@@ -1,0 +1,135 @@
+"""A child etcd for a one-machine cluster.
+
+It listens on Unix sockets inside the data directory: no port is taken, and nobody who may not
+read the directory can reach it. It is started again when it dies, and dies with this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from services.standalone.settings import MAX_SOCKET_PATH
+
+log = logging.getLogger(__name__)
+
+CLIENT_SOCKET = "client.sock:0"
+PEER_SOCKET = "peer.sock:0"
+READY_TIMEOUT_SECONDS = 30.0
+STOP_TIMEOUT_SECONDS = 10.0
+RESTART_SECONDS = 1.0
+LOG_LIMIT_BYTES = 16 * 1024 * 1024
+PR_SET_PDEATHSIG = 1
+INSTALL_HINT = "etcd is not installed; run `make install`, or `apt-get install etcd-server`"
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.setsid()
+
+
+class EtcdProcess:
+    """One etcd server, kept alive while ``run`` runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        self._accepting = asyncio.Event()
+
+    @property
+    def socket(self) -> Path:
+        return self._folder / CLIENT_SOCKET
+
+    @property
+    def endpoint(self) -> str:
+        """The gRPC target of its client API."""
+        return f"unix:{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        """0 while it does not run."""
+        return self._process.pid if self._process and self._process.returncode is None else 0
+
+    async def run(self) -> None:
+        """Starts etcd, starts it again whenever it dies, and stops it when cancelled."""
+        if len(str(self.socket)) > MAX_SOCKET_PATH:
+            raise ValueError(f"the data directory's path is too long for a socket ({self.socket}); choose a shorter --data-dir")
+        try:
+            while True:
+                await self._start()
+                assert self._process is not None
+                code = await self._process.wait()
+                self._accepting.clear()
+                log.error("etcd ended; starting it again", extra={"code": code, "log": str(self._folder / "etcd.log")})
+                await asyncio.sleep(RESTART_SECONDS)
+        finally:
+            await self._stop()
+
+    async def wait_accepting(self) -> None:
+        """Returns once etcd accepts connections; TimeoutError names its log."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                await self._accepting.wait()
+        except TimeoutError:
+            raise TimeoutError(f"etcd did not start within {READY_TIMEOUT_SECONDS:.0f} s; see {self._folder / 'etcd.log'}") from None
+
+    async def _start(self) -> None:
+        program = shutil.which("etcd")
+        if program is None:
+            raise FileNotFoundError(INSTALL_HINT)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for name in (CLIENT_SOCKET, PEER_SOCKET):
+            (self._folder / name).unlink(missing_ok=True)
+        log_path = self._folder / "etcd.log"
+        mode = "wb" if log_path.exists() and log_path.stat().st_size > LOG_LIMIT_BYTES else "ab"
+        with log_path.open(mode) as output:
+            self._process = await asyncio.create_subprocess_exec(
+                program,
+                *self._arguments(),
+                cwd=self._folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=_die_with_parent,
+            )
+        await self._probe()
+
+    def _arguments(self) -> list[str]:
+        # Peers never meet: the peer address is only a name that a single member must have.
+        peer = "http://localhost:1"
+        return [
+            "--name=knarr", "--data-dir=data", f"--listen-client-urls=unix://{CLIENT_SOCKET}", "--advertise-client-urls=http://localhost:1",
+            f"--listen-peer-urls=unix://{PEER_SOCKET}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=knarr={peer}",
+            "--quota-backend-bytes=8589934592", "--logger=zap", "--log-level=warn", "--max-request-bytes=8388608",
+        ]  # fmt: skip
+
+    async def _probe(self) -> None:
+        """Waits until the socket accepts, or returns at once when etcd has died."""
+        assert self._process is not None
+        while self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_unix_connection(str(self.socket))
+                writer.close()
+                self._accepting.set()
+                return
+            await asyncio.sleep(0.01)
+
+    async def _stop(self) -> None:
+        self._accepting.clear()
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            log.error("etcd did not stop in time; killing it", extra={"pid": process.pid})
+            process.kill()
+            await process.wait()

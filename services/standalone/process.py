@@ -1,0 +1,119 @@
+"""The background process of a cluster, seen from the CLI: start it, find it, stop it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.standalone.settings import Files
+
+START_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = 40.0
+LOG_LINES_SHOWN = 15
+
+
+class ProcessError(Exception):
+    """The cluster's process did not do what was asked; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A cluster process that lives."""
+
+    pid: int
+
+
+def find(files: Files) -> Running | None:
+    """The living process of a data directory; a stale pid file counts for nothing."""
+    try:
+        pid, started = files.pid.read_text().split()
+    except (FileNotFoundError, ValueError):
+        return None
+    # A pid alone may have been given to another process since: its start time tells them apart.
+    return Running(int(pid)) if start_time(int(pid)) == started else None
+
+
+def start_time(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty when it does not live."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def write_pid(files: Files) -> None:
+    files.pid.write_text(f"{os.getpid()} {start_time(os.getpid())}\n")
+
+
+def start(files: Files, arguments: list[str], on_step: Callable[[str, float], None]) -> dict[str, Any]:
+    """Starts ``python -m services.standalone`` detached and waits until it is ready.
+
+    Returns what the cluster says of itself. Raises ProcessError with the reason and the end of
+    the log when it does not become ready.
+    """
+    reading, writing = os.pipe()
+    with files.log.open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "services.standalone", *arguments, "--progress-fd", str(writing)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing,), start_new_session=True,
+        )  # fmt: skip
+    os.close(writing)
+    for message in _messages(reading, child):
+        if "step" in message:
+            on_step(message["step"], message["seconds"])
+        elif "ready" in message:
+            return {**message["ready"], "seconds": message["seconds"]}
+        else:
+            raise ProcessError(message["error"])
+    raise ProcessError(f"the cluster's process ended before it was ready; the end of {files.log}:\n{_tail(files.log)}")
+
+
+def _messages(reading: int, child: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
+    """The messages of a starting cluster, until the pipe closes or the time is up."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    buffer = b""
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([pipe], [], [], left)[0]:
+                break
+            data = pipe.read(65536)
+            if not data:
+                return
+            *lines, buffer = (buffer + data).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
+    child.terminate()
+    raise ProcessError(f"the cluster was not ready within {START_TIMEOUT_SECONDS:.0f} s and was stopped; see its log")
+
+
+def stop(files: Files) -> bool:
+    """Stops the process and waits for its end; False when none lived."""
+    running = find(files)
+    if running is None:
+        files.pid.unlink(missing_ok=True)
+        return False
+    started = start_time(running.pid)
+    os.kill(running.pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    while start_time(running.pid) == started:
+        if time.monotonic() > deadline:
+            os.kill(running.pid, signal.SIGKILL)
+            deadline = float("inf")
+        time.sleep(0.02)
+    files.pid.unlink(missing_ok=True)
+    return True
+
+
+def _tail(path: Path) -> str:
+    lines = path.read_text(errors="replace").splitlines()
+    return "\n".join(f"  {line}" for line in lines[-LOG_LINES_SHOWN:])

@@ -1,0 +1,64 @@
+"""``knarr status``: each component's health, the node, and where to look."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+import orjson
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.standalone import process
+from services.standalone.settings import ClusterSettings, Files
+
+ANSWER_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What one component answered."""
+
+    component: str
+    address: str
+    answer: str
+
+    @property
+    def good(self) -> bool:
+        return self.answer == "SERVING"
+
+
+def report(settings: ClusterSettings) -> int:
+    """Prints the state; 0 when all components serve, 1 otherwise."""
+    files = settings.files
+    running = process.find(files)
+    if running is None or not files.state.exists():
+        kept = " (its state is kept; `knarr up` starts it again)" if files.etcd.exists() else ""
+        print(f"no cluster runs from {files.root}{kept}")
+        return 1
+    state = orjson.loads(files.state.read_bytes())
+    answers = asyncio.run(_ask_all(files, state["components"]))
+    print(f"{state['server']}  pid {running.pid}  {state['runtime']} runtime, {state['datapath']} datapath")
+    width = max(len(answer.component) for answer in answers)
+    for answer in answers:
+        print(f"  {answer.component:<{width}}  {answer.address:<22}  {answer.answer}")
+    if not all(answer.good for answer in answers):
+        print(f"the log is {files.log}")
+        return 1
+    return 0
+
+
+async def _ask_all(files: Files, components: dict[str, str]) -> list[Health]:
+    credentials = grpc.ssl_channel_credentials((files.pki / "ca.crt").read_bytes())
+    return await asyncio.gather(*(_ask(name, address, credentials) for name, address in components.items()))
+
+
+async def _ask(component: str, address: str, credentials: grpc.ChannelCredentials) -> Health:
+    async with grpc.aio.secure_channel(address, credentials) as channel:
+        try:
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return Health(component, address, f"no answer: {error.details()}")
+    return Health(component, address, health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
