@@ -1,12 +1,14 @@
-"""Keys: the names under which informers store objects and reconcilers queue work."""
+"""Keys: the names under which informers store objects and reconcilers queue work; and what every kind has."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
+
+M = TypeVar("M", bound=Message)
 
 
 class Key(NamedTuple):
@@ -34,3 +36,10 @@ def key_of(obj: Message) -> Key:
     """The key of an object of any kind."""
     metadata = metadata_of(obj)
     return Key(metadata.namespace, metadata.name)
+
+
+def copy_of(obj: M) -> M:
+    """A copy that is the caller's own: what to change instead of a shared object."""
+    copy = type(obj)()
+    copy.CopyFrom(obj)
+    return copy

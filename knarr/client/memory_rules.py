@@ -12,8 +12,7 @@ from google.protobuf.message import Message
 
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import metadata_of
-from knarr.client.memory_store import copy_of
+from knarr.client.keys import copy_of, metadata_of
 from knarr.machinery.errors import bad_request, conflict
 from knarr.machinery.kinds import KINDS
 

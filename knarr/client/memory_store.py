@@ -10,19 +10,12 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, WatchEvent
-from knarr.client.keys import Key, key_of, metadata_of
+from knarr.client.keys import Key, copy_of, key_of, metadata_of
 from knarr.machinery.errors import StatusError, expired, status_error
 
 M = TypeVar("M", bound=Message)
 
 Matches = Callable[[Message], bool]
-
-
-def copy_of(obj: M) -> M:
-    """A copy that is the caller's own."""
-    copy = type(obj)()
-    copy.CopyFrom(obj)
-    return copy
 
 
 @dataclass(frozen=True, slots=True)

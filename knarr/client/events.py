@@ -1,0 +1,140 @@
+"""Events for people: what happened to an object, and why.
+
+``EventRecorder.event`` never waits and never raises. Events go through a bounded queue to ``run``,
+which writes them one after the other. The same event again raises ``count`` on the stored one;
+many events of one reason that differ only in their message are combined; an object that causes
+too many is muted for a while. What does not fit the queue is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.backoff import Backoff
+from knarr.client.client import Client
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.event_correlator import Correlator, Stored
+from knarr.client.keys import metadata_of
+from knarr.machinery.errors import StatusError
+from knarr.machinery.kinds import KINDS
+
+logger = logging.getLogger(__name__)
+
+QUEUE_LIMIT = 1000
+NORMAL, WARNING = "Normal", "Warning"
+RETRY = Backoff(first_seconds=0.2, limit_seconds=10.0, jitter=0.5)
+MAX_TRIES = 8
+UNAVAILABLE_REASONS = frozenset({"ServiceUnavailable", "TooManyRequests", "Timeout", "ServerTimeout"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    event: core.Event
+    at: datetime
+
+
+class EventRecorder:
+    """Records events as one component on one host. ``run`` it, else nothing is written."""
+
+    def __init__(self, client: Client, component: str, host: str = "", *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._client = client
+        self._component = component
+        self._host = host
+        self._clock = clock
+        self._queue: deque[_Queued] = deque()
+        self._filled = asyncio.Event()
+        self._correlator = Correlator()
+        # Events that were dropped: the queue was full, the object was muted or the server refused.
+        self.dropped = 0
+
+    def event(self, obj: Message, event_type: str, reason: str, message: str, *, field_path: str = "") -> None:
+        """Queues an event about an object. ``event_type`` is Normal or Warning, ``reason`` a CamelCase word.
+
+        ``field_path`` names a part of the object, such as ``spec.containers{web}``.
+        """
+        if len(self._queue) >= QUEUE_LIMIT:
+            self.dropped += 1
+            return
+        now = self._clock.now()
+        try:
+            event = self._draft(obj, event_type, reason, message, field_path, now)
+        except Exception:
+            self.dropped += 1
+            logger.exception("an event could not be made", extra={"reason": reason})
+            return
+        self._queue.append(_Queued(event, now))
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Writes queued events until it is cancelled."""
+        while True:
+            await self._filled.wait()
+            while self._queue:
+                await self._record(self._queue.popleft())
+            self._filled.clear()
+
+    async def flush(self) -> None:
+        """Writes what is queued now; for a stop, bounded by the caller."""
+        while self._queue:
+            await self._record(self._queue.popleft())
+
+    def _draft(self, obj: Any, event_type: str, reason: str, message: str, field_path: str, now: datetime) -> core.Event:
+        kind, metadata = KINDS.by_message(type(obj)), metadata_of(obj)
+        event = core.Event(reason=reason, message=message, type=event_type, count=1, reporting_component=self._component)
+        event.metadata.namespace = metadata.namespace or "default"
+        event.metadata.name = f"{metadata.name}.{int(now.timestamp() * 1e9):x}"
+        about = event.involved_object
+        about.api_version, about.kind, about.field_path = kind.api_version, kind.name, field_path
+        about.namespace, about.name, about.uid = metadata.namespace, metadata.name, metadata.uid
+        about.resource_version = metadata.resource_version
+        event.source.component, event.source.host = self._component, self._host
+        event.reporting_instance = self._host
+        event.first_timestamp.seconds = event.last_timestamp.seconds = int(now.timestamp())
+        return event
+
+    async def _record(self, queued: _Queued) -> None:
+        decision = self._correlator.observe(queued.event, queued.at.timestamp())
+        if decision is None:
+            self.dropped += 1
+            return
+        event, stored = decision
+        for attempt in range(1, MAX_TRIES + 1):
+            try:
+                await self._write(event, stored)
+                return
+            except StatusError as error:
+                if error.reason not in UNAVAILABLE_REASONS or attempt == MAX_TRIES:
+                    self._drop(event, error)
+                    return
+                await asyncio.sleep(RETRY.delay(attempt))
+            except Exception as error:
+                self._drop(event, error)
+                return
+
+    async def _write(self, event: core.Event, stored: Stored | None) -> None:
+        if stored is not None:
+            patch = {"count": event.count, "message": event.message, "lastTimestamp": _rfc3339(event.last_timestamp.seconds)}
+            try:
+                await self._client.patch(core.Event, stored.name, stored.namespace, patch=patch)
+                return
+            except StatusError as error:
+                if error.reason != "NotFound":
+                    raise
+        await self._client.create(event)
+        self._correlator.stored(event)
+
+    def _drop(self, event: core.Event, error: Exception) -> None:
+        self.dropped += 1
+        logger.info("an event was dropped", extra={"event": event.metadata.name, "reason": event.reason, "error": str(error)})
+
+
+def _rfc3339(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,183 @@
+"""Leader election: of several candidates at most one acts, by a Lease that it keeps renewing.
+
+A candidate takes the lease when nobody holds it, or when the holder has not renewed it for the
+lease's duration *as this candidate has seen it*: clocks of different machines are never compared.
+A leader that cannot renew for ``renew_deadline_seconds`` stops acting, before anybody else may
+start. It then stands again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
+from knarr.client.client import Client
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.keys import copy_of
+from knarr.machinery.errors import StatusError
+
+logger = logging.getLogger(__name__)
+
+RETRY_JITTER = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """Timing of an election; each must be clearly shorter than the one before it."""
+
+    # Seconds without a renewal after which others may take the lease.
+    duration_seconds: float = 15.0
+    # Seconds without a successful renewal after which the leader stops acting.
+    renew_deadline_seconds: float = 10.0
+    # Seconds between attempts to take or renew the lease.
+    retry_seconds: float = 2.0
+    # Seconds that the leader's work gets to end after it was cancelled, before the lease is released.
+    stop_seconds: float = 5.0
+
+
+class LeaderElector:
+    """One candidate for one lease."""
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        identity: str,
+        *,
+        namespace: str = "kube-system",
+        settings: LeaseSettings | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        source: random.Random | None = None,
+    ) -> None:
+        """``identity`` must differ between candidates, processes included."""
+        self._client = client
+        self._name = name
+        self._namespace = namespace
+        self._identity = identity
+        self._settings = settings or LeaseSettings()
+        self._clock = clock
+        self._random = source or random.Random()
+        self._observed: coordination.Lease | None = None
+        self._observed_at = 0.0
+        self.is_leader = False
+
+    @property
+    def holder(self) -> str:
+        """Who held the lease when it was last seen; empty when nobody did."""
+        return str(self._observed.spec.holder_identity) if self._observed is not None else ""
+
+    async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
+        """Runs ``lead()`` whenever this candidate leads, and cancels it when it no longer does.
+
+        Ends when it is cancelled, after releasing the lease, or when ``lead`` ends, with its error.
+        """
+        while True:
+            since = await self._acquire()
+            logger.info("became leader", extra={"lease": self._name, "identity": self._identity})
+            if await self._lead(lead, since):
+                return
+            logger.warning("lost the lease", extra={"lease": self._name, "holder": self.holder})
+
+    async def _acquire(self) -> float:
+        """Takes the lease; answers the loop's time at which the successful attempt began."""
+        while True:
+            started = asyncio.get_running_loop().time()
+            if await self._try(self._settings.renew_deadline_seconds):
+                return started
+            await asyncio.sleep(self._settings.retry_seconds * (1 + RETRY_JITTER * self._random.random()))
+
+    async def _lead(self, lead: Callable[[], Awaitable[None]], since: float) -> bool:
+        """True when the work ended by itself, False when the lease was lost."""
+        self.is_leader = True
+        work = asyncio.ensure_future(lead())
+        renewal = asyncio.create_task(self._renew(since), name=f"lease {self._name}")
+        try:
+            await asyncio.wait({work, renewal}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+            return work.done()
+        finally:
+            self.is_leader = False
+            held = not renewal.done()
+            for task in (renewal, work):
+                task.cancel()
+            await asyncio.wait({work, renewal}, timeout=self._settings.stop_seconds)
+            if held:
+                await self._release()
+
+    async def _renew(self, renewed: float) -> None:
+        """Ends when the lease is lost."""
+        loop = asyncio.get_running_loop()
+        while True:
+            left = renewed + self._settings.renew_deadline_seconds - loop.time()
+            await asyncio.sleep(max(min(self._settings.retry_seconds, left), 0.0))
+            started = loop.time()
+            left = renewed + self._settings.renew_deadline_seconds - started
+            if left <= 0:
+                return
+            if await self._try(left):
+                renewed = started
+            elif self.holder not in ("", self._identity):
+                return
+
+    async def _try(self, timeout_seconds: float) -> bool:
+        """One attempt to take or renew the lease."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._take()
+        except (StatusError, TimeoutError) as error:
+            logger.info("lease not taken", extra={"lease": self._name, "error": str(error) or "timeout"})
+            return False
+
+    async def _take(self) -> bool:
+        try:
+            stored = await self._client.get(coordination.Lease, self._name, self._namespace)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
+            self._observe(await self._client.create(self._mine(None)))
+            return True
+        self._observe(stored)
+        if stored.spec.holder_identity not in ("", self._identity) and not self._expired():
+            return False
+        self._observe(await self._client.update(self._mine(stored)))
+        return True
+
+    def _observe(self, lease: coordination.Lease) -> None:
+        if self._observed is None or lease.spec != self._observed.spec:
+            self._observed_at = asyncio.get_running_loop().time()
+        self._observed = lease
+
+    def _expired(self) -> bool:
+        assert self._observed is not None
+        duration = self._observed.spec.lease_duration_seconds or self._settings.duration_seconds
+        return asyncio.get_running_loop().time() >= self._observed_at + duration
+
+    def _mine(self, stored: coordination.Lease | None) -> coordination.Lease:
+        lease = copy_of(stored) if stored is not None else coordination.Lease()
+        lease.metadata.name, lease.metadata.namespace = self._name, self._namespace
+        now = self._clock.now()
+        spec = lease.spec
+        if spec.holder_identity != self._identity:
+            spec.lease_transitions = spec.lease_transitions + 1 if stored is not None else 0
+            spec.acquire_time.seconds, spec.acquire_time.nanos = int(now.timestamp()), now.microsecond * 1000
+        spec.holder_identity = self._identity
+        spec.lease_duration_seconds = max(int(self._settings.duration_seconds), 1)
+        spec.renew_time.seconds, spec.renew_time.nanos = int(now.timestamp()), now.microsecond * 1000
+        return lease
+
+    async def _release(self) -> None:
+        """Lets the next candidate start at once; failing is harmless, the lease expires."""
+        try:
+            async with asyncio.timeout(self._settings.retry_seconds):
+                stored = await self._client.get(coordination.Lease, self._name, self._namespace)
+                if stored.spec.holder_identity == self._identity:
+                    stored.spec.holder_identity = ""
+                    stored.spec.lease_duration_seconds = 1
+                    await self._client.update(stored)
+        except (StatusError, TimeoutError) as error:
+            logger.info("lease not released", extra={"lease": self._name, "error": str(error) or "timeout"})

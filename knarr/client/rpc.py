@@ -1,0 +1,230 @@
+"""The client that speaks to the API server's ``ResourceService``.
+
+Errors are converted here, once: a ``Status`` in the trailing metadata becomes a ``StatusError``; a
+call that never reached a server becomes ``ServiceUnavailable``. Nothing is retried here: callers
+know what may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+import orjson
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+
+from knarr.api.apiserver.v1 import resource_service_pb2 as rpc
+from knarr.api.apiserver.v1.resource_service_pb2_grpc import ResourceServiceStub
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
+from knarr.client.keys import metadata_of
+from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.kinds import KINDS
+
+M = TypeVar("M", bound=Message)
+
+STATUS_METADATA_KEY = "knarr-status-bin"
+CALL_TIMEOUT_SECONDS = 30.0
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+TYPE_URL_PREFIX = "type.googleapis.com/"
+
+_EVENT_TYPES = {
+    rpc.EVENT_TYPE_ADDED: ADDED,
+    rpc.EVENT_TYPE_MODIFIED: MODIFIED,
+    rpc.EVENT_TYPE_DELETED: DELETED,
+    rpc.EVENT_TYPE_BOOKMARK: BOOKMARK,
+}
+_PATCH_TYPES = {
+    "json": rpc.PATCH_TYPE_JSON,
+    "merge": rpc.PATCH_TYPE_MERGE,
+    "strategic": rpc.PATCH_TYPE_STRATEGIC_MERGE,
+}
+# What a failed call means when no Status came with it.
+_REASONS = {
+    grpc.StatusCode.UNAVAILABLE: "ServiceUnavailable",
+    grpc.StatusCode.CANCELLED: "ServiceUnavailable",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "Timeout",
+    grpc.StatusCode.UNAUTHENTICATED: "Unauthorized",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "TooManyRequests",
+}
+
+
+def connect(endpoint: str, ca_file: Path | None = None, token: str = "") -> RpcClient:
+    """A client for ``host:port``: TLS checked against the CA, bearer token. Close it after use.
+
+    Without a CA the channel is plain text and the token is not sent; for tests only.
+    """
+    if ca_file is None:
+        return RpcClient(grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS))
+    tls = grpc.ssl_channel_credentials(ca_file.read_bytes())
+    credentials = grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials(token)) if token else tls
+    return RpcClient(grpc.aio.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS))
+
+
+class RpcClient(Client):
+    """A ``Client`` on a channel, which it owns."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> None:
+        self._channel = channel
+        self._stub = ResourceServiceStub(channel)
+        self._timeout_seconds = timeout_seconds
+
+    async def close(self) -> None:
+        """Closes the channel; running calls fail."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> RpcClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def get(self, message: type[M], name: str, namespace: str = "") -> M:
+        reply = await self._call(self._stub.Get, rpc.GetRequest(ref=_ref(message, namespace, name)))
+        return _unpack(reply.object, message)
+
+    async def list(
+        self,
+        message: type[M],
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        resource_version: str = "",
+    ) -> ObjectList[M]:
+        options = meta.ListOptions(
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=limit,
+            continue_token=continue_token,
+            resource_version=resource_version,
+        )
+        reply = await self._call(self._stub.List, rpc.ListRequest(ref=_ref(message, namespace), options=options))
+        items = [message.FromString(item.value) for item in reply.items]
+        return ObjectList(items, reply.metadata.resource_version, reply.metadata.continue_token)
+
+    async def watch(
+        self,
+        message: type[M],
+        namespace: str = "",
+        *,
+        resource_version: str,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> AsyncIterator[Sequence[WatchEvent[M]]]:
+        options = meta.ListOptions(
+            label_selector=label_selector,
+            field_selector=field_selector,
+            resource_version=resource_version,
+            allow_watch_bookmarks=True,
+        )
+        call = self._stub.Watch(rpc.WatchRequest(ref=_ref(message, namespace), options=options))
+        try:
+            async for reply in call:
+                yield [*_events(reply.events, message)]
+        except grpc.aio.AioRpcError as error:
+            raise status_of(error) from error
+        finally:
+            call.cancel()
+
+    async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
+        # A body that is posted to a sub-resource names its kind's parent: pods have them all.
+        ref = _ref(type(obj), metadata_of(obj).namespace) if not subresource else rpc.ResourceRef(version="v1", resource="pods")
+        ref.namespace, ref.name, ref.subresource = metadata_of(obj).namespace, name, subresource
+        reply = await self._call(self._stub.Create, rpc.CreateRequest(ref=ref, object=_pack(obj)))
+        return _unpack(reply.object, type(obj))
+
+    async def update(self, obj: M, *, subresource: str = "") -> M:
+        metadata = metadata_of(obj)
+        ref = _ref(type(obj), metadata.namespace, metadata.name, subresource)
+        reply = await self._call(self._stub.Update, rpc.UpdateRequest(ref=ref, object=_pack(obj)))
+        return _unpack(reply.object, type(obj))
+
+    async def patch(
+        self,
+        message: type[M],
+        name: str,
+        namespace: str = "",
+        *,
+        patch: dict[str, Any] | JsonPatch,
+        patch_type: str = "merge",
+        subresource: str = "",
+    ) -> M:
+        ref = _ref(message, namespace, name, subresource)
+        request = rpc.PatchRequest(ref=ref, type=_PATCH_TYPES[patch_type], patch=orjson.dumps(patch))
+        reply = await self._call(self._stub.Patch, request)
+        return _unpack(reply.object, message)
+
+    async def delete(
+        self,
+        message: type[M],
+        name: str,
+        namespace: str = "",
+        *,
+        grace_period_seconds: int | None = None,
+        propagation_policy: str = "",
+        uid: str = "",
+        resource_version: str = "",
+    ) -> None:
+        options = meta.DeleteOptions(grace_period_seconds=grace_period_seconds, propagation_policy=propagation_policy or None)
+        if uid:
+            options.preconditions.uid = uid
+        if resource_version:
+            options.preconditions.resource_version = resource_version
+        await self._call(self._stub.Delete, rpc.DeleteRequest(ref=_ref(message, namespace, name), options=options))
+
+    async def _call(self, method: Any, request: Message) -> Any:
+        try:
+            return await method(request, timeout=self._timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise status_of(error) from error
+
+
+def status_of(error: grpc.aio.AioRpcError) -> StatusError:
+    """The ``StatusError`` that a failed call stands for."""
+    for key, value in error.trailing_metadata() or ():
+        if key == STATUS_METADATA_KEY:
+            return StatusError(meta.Status.FromString(value))
+    return status_error(_REASONS.get(error.code(), "InternalError"), error.details() or error.code().name)
+
+
+def _ref(message: type[Message], namespace: str, name: str = "", subresource: str = "") -> rpc.ResourceRef:
+    kind = KINDS.by_message(message)
+    return rpc.ResourceRef(
+        group=kind.group, version=kind.version, resource=kind.plural, namespace=namespace, name=name, subresource=subresource
+    )
+
+
+def _pack(obj: Message) -> AnyMessage:
+    return AnyMessage(type_url=TYPE_URL_PREFIX + obj.DESCRIPTOR.full_name, value=obj.SerializeToString())
+
+
+def _unpack(packed: AnyMessage, expected: type[M]) -> M:
+    """The message inside; a sub-resource may answer another type than the one that was asked."""
+    name = packed.type_url.rpartition("/")[2]
+    if not name or name == expected.DESCRIPTOR.full_name:
+        return expected.FromString(packed.value)
+    found = message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
+    return found.FromString(packed.value)  # type: ignore[return-value]
+
+
+def _events(events: Iterable[rpc.WatchEvent], message: type[M]) -> Iterable[WatchEvent[M]]:
+    for event in events:
+        if event.type == rpc.EVENT_TYPE_ERROR:
+            raise StatusError(_unpack(event.object, meta.Status))
+        yield WatchEvent(_EVENT_TYPES[event.type], message.FromString(event.object.value))
