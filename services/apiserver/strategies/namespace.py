@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.validation import dns1123_label
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
@@ -18,6 +19,7 @@ class NamespaceStrategy(Strategy):
 
     columns = columns("Name", "Status", "Age")
 
+    name_format = staticmethod(dns1123_label)
     selectable_field_names = ("status.phase",)
 
     def default(self, obj: core.Namespace) -> None:

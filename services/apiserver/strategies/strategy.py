@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from knarr.machinery.errors import Cause
+from knarr.machinery.validation import Format, dns1123_subdomain
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Strategy:
     """The rules of one kind. Specified by Kubernetes' API conventions and its validation."""
 
     columns: Sequence[Column] = (Column("Name", format="name"), Column("Created At", type="date"))
+    # What a name of the kind must look like; ``validate_object_meta`` in metadata.py asks it.
+    name_format: Format = staticmethod(dns1123_subdomain)
     # Whether a main-resource write bumps metadata.generation when the spec changes.
     has_generation: bool = False
     # Whether an update without a resourceVersion is accepted.

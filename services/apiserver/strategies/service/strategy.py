@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.validation import dns1035_label
 from services.apiserver.strategies.service.defaults import NODE_PORT_TYPES, default_ip_families, default_service
 from services.apiserver.strategies.service.table import COLUMNS, service_cells
 from services.apiserver.strategies.strategy import Strategy
@@ -16,6 +17,7 @@ class ServiceStrategy(Strategy):
 
     columns = COLUMNS
 
+    name_format = staticmethod(dns1035_label)
     selectable_field_names = ("spec.clusterIP", "spec.type")
 
     def default(self, obj: core.Service) -> None:

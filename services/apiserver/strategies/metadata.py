@@ -1,0 +1,138 @@
+"""Rules about ``metadata`` that hold for every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    Format,
+    GoSyntax,
+    Path,
+    check_format,
+    check_immutable,
+    check_not_negative,
+    dns1123_label,
+    dns1123_subdomain,
+    forbidden,
+    invalid,
+    label_value,
+    qualified_name,
+    required,
+    shown,
+    too_long,
+)
+
+ANNOTATIONS_LIMIT_BYTES = 256 * 1024
+STANDARD_FINALIZERS = frozenset({"kubernetes", "foregroundDeletion", "orphan"})
+METADATA = Path("metadata")
+
+
+def validate_object_meta(
+    metadata: meta.ObjectMeta, *, namespaced: bool, name_format: Format = dns1123_subdomain, path: Path = METADATA
+) -> list[Cause]:
+    """Names, labels, annotations, owners and finalizers of an object as it is to be stored."""
+    causes: list[Cause] = []
+    if metadata.generate_name:
+        causes += check_format(path.child("generateName"), metadata.generate_name, _as_prefix(name_format))
+    if not metadata.name:
+        causes.append(required(path.child("name"), "name or generateName is required"))
+    else:
+        causes += check_format(path.child("name"), metadata.name, name_format)
+    causes += _namespace(metadata.namespace, namespaced, path.child("namespace"))
+    causes += check_not_negative(path.child("generation"), metadata.generation)
+    return causes + _rest(metadata, path)
+
+
+def validate_object_meta_update(new: meta.ObjectMeta, old: meta.ObjectMeta, *, path: Path = METADATA) -> list[Cause]:
+    """Identity does not change; a deletion under way is not taken back and gets no new finalizers."""
+    causes = _new_finalizers(new, old, path.child("finalizers"))
+    if new.generation < old.generation:
+        causes.append(invalid(path.child("generation"), new.generation, "must not be decremented"))
+    for field, name in (("name", "name"), ("namespace", "namespace"), ("uid", "uid")):
+        causes += check_immutable(path.child(name), getattr(new, field), getattr(old, field))
+    for field, name in (("creation_timestamp", "creationTimestamp"), ("deletion_timestamp", "deletionTimestamp")):
+        same = new.HasField(field) == old.HasField(field) and getattr(new, field).seconds == getattr(old, field).seconds
+        causes += check_immutable(path.child(name), same, True, GoSyntax(str(getattr(new, field).seconds or "null")))
+    grace = "deletion_grace_period_seconds"
+    if (new.HasField(grace), getattr(new, grace)) != (old.HasField(grace), getattr(old, grace)):
+        value = getattr(new, grace) if new.HasField(grace) else None
+        causes.append(invalid(path.child("deletionGracePeriodSeconds"), value, "field is immutable"))
+    return causes + _rest(new, path)
+
+
+def validate_labels(labels: Mapping[str, str], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    for key in sorted(labels):
+        causes += check_format(path, key, qualified_name)
+        causes += check_format(path, labels[key], label_value)
+    return causes
+
+
+def validate_annotations(annotations: Mapping[str, str], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    for key in sorted(annotations):
+        causes += [invalid(path, key, sentence) for sentence in qualified_name(key.lower())]
+    if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > ANNOTATIONS_LIMIT_BYTES:
+        causes.append(too_long(path, ANNOTATIONS_LIMIT_BYTES))
+    return causes
+
+
+def _rest(metadata: meta.ObjectMeta, path: Path) -> list[Cause]:
+    return [
+        *validate_labels(metadata.labels, path.child("labels")),
+        *validate_annotations(metadata.annotations, path.child("annotations")),
+        *_owners(metadata.owner_references, path.child("ownerReferences")),
+        *_finalizers(metadata.finalizers, path.child("finalizers")),
+    ]
+
+
+def _as_prefix(name_format: Format) -> Format:
+    """A prefix may end in a dash: the generated part follows it."""
+    return lambda value: name_format(value[:-1] + "a" if len(value) > 1 and value.endswith("-") else value)
+
+
+def _namespace(namespace: str, namespaced: bool, path: Path) -> list[Cause]:
+    if namespaced:
+        return check_format(path, namespace, dns1123_label) if namespace else [required(path)]
+    return [forbidden(path, "not allowed on this type")] if namespace else []
+
+
+def _owners(owners: Sequence[meta.OwnerReference], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    controllers: list[str] = []
+    for index, owner in enumerate(owners):
+        here = path.index(index)
+        if not owner.api_version.rpartition("/")[2]:
+            causes.append(invalid(here.child("apiVersion"), owner.api_version, "version must not be empty"))
+        for field in ("kind", "name", "uid"):
+            if not getattr(owner, field):
+                causes.append(invalid(here.child(field), "", "must not be empty"))
+        if (owner.api_version, owner.kind) == ("v1", "Event"):
+            causes.append(invalid(here, GoSyntax("/v1, Kind=Event"), "is disallowed from being an owner"))
+        if owner.controller:
+            controllers.append(f"{owner.kind}/{owner.name}")
+    if len(controllers) > 1:
+        names = " and ".join(controllers[:2])
+        sentence = f'Only one reference can have Controller set to true. Found "true" in references for {names}'
+        causes.append(invalid(path, [owner.name for owner in owners], sentence))
+    return causes
+
+
+def _finalizers(finalizers: Sequence[str], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    for finalizer in finalizers:
+        causes += check_format(path, finalizer, qualified_name)
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            causes.append(invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+        causes.append(invalid(path, list(finalizers), "finalizer orphan and foregroundDeletion cannot be both set"))
+    return causes
+
+
+def _new_finalizers(new: meta.ObjectMeta, old: meta.ObjectMeta, path: Path) -> list[Cause]:
+    added = sorted(set(new.finalizers) - set(old.finalizers))
+    if not added or not old.HasField("deletion_timestamp"):
+        return []
+    return [forbidden(path, f"no new finalizers can be added if the object is being deleted, found new finalizers {shown(added)}")]
