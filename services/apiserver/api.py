@@ -2,98 +2,85 @@
 
 Order for a write: authenticate (the face) → authorize → decode (the face, or here for a patch) →
 default → admit → validate → encode → one etcd transaction → reply. Faces translate; they hold no
-rule. Every method raises ``StatusError``.
+rule. Every method raises ``StatusError``. Objects handed in belong to the pipeline afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.kinds import Kind
-from knarr.service.authentication import User
-from services.apiserver.entry import Entry
+from knarr.machinery.errors import StatusError
+from services.apiserver.allocators.allocator import Allocators
+from services.apiserver.metrics import REQUEST_SECONDS, REQUESTS
+from services.apiserver.pipeline import create, delete, pods, read, update, watch
+from services.apiserver.pipeline.backend import Backend
+from services.apiserver.results import Event, Page, Ref, Written
 
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """A collection (no ``name``) or one object, with an optional sub-resource. ``user`` asks."""
-
-    kind: Kind
-    namespace: str = ""
-    name: str = ""
-    subresource: str = ""
-    user: User = User.ANONYMOUS
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a list. All pages of one list carry the same ``revision``."""
-
-    entries: Sequence[Entry]
-    revision: int
-    continue_token: str = ""
-    remaining: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """``type`` is ADDED, MODIFIED, DELETED or BOOKMARK; a bookmark has no entry.
-
-    ``initial_events_end`` marks the bookmark that closes the initial list of a WatchList.
-    """
-
-    type: str
-    revision: int
-    entry: Entry | None = None
-    initial_events_end: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The result of a write. ``message`` is what to answer: the object, a Scale, a Status …
-
-    ``entry`` is set when the answer is the stored object itself (its bytes are ready made).
-    """
-
-    message: Message
-    entry: Entry | None = None
-    created: bool = False
-    warnings: Sequence[str] = field(default=())
+__all__ = ["Api", "Event", "Page", "Ref", "Written"]
 
 
 class Api:
-    """Reads, writes and watches for both faces. The constructor takes the store and the cache."""
+    """Reads, writes and watches for both faces."""
+
+    def __init__(self, backend: Backend, allocators: Allocators | None = None) -> None:
+        self.backend = backend
+        self.allocators = allocators or Allocators()
 
     async def get(self, ref: Ref, resource_version: str = "") -> Written:
         """One object or sub-resource."""
-        raise NotImplementedError
+        with _measured("get", ref):
+            return await read.get(self.backend, ref, resource_version)
 
     async def list(self, ref: Ref, options: meta.ListOptions) -> Page:
         """A collection, by selectors, in pages when ``options.limit`` is set."""
-        raise NotImplementedError
+        with _measured("list", ref):
+            return await read.list_page(self.backend, ref, options)
 
     def watch(self, ref: Ref, options: meta.ListOptions) -> AsyncIterator[Sequence[Event]]:
-        """Batches of changes; raises Expired when the revision is compacted, ends at timeoutSeconds."""
-        raise NotImplementedError
+        """Batches of changes; refuses bad options when called, raises Expired when the revision is
+        no longer held, ends at timeoutSeconds. Close it (``aclose``) when it is left early."""
+        return watch.watch(self.backend, ref, options)
 
     async def create(self, ref: Ref, obj: Message, options: meta.CreateOptions) -> Written:
         """A new object; ``ref.name`` and ``ref.subresource`` for binding and eviction."""
-        raise NotImplementedError
+        with _measured("create", ref):
+            if ref.subresource:
+                return await pods.create_subresource(self.backend, self.allocators, ref, obj, options)
+            return await create.create(self.backend, self.allocators, ref, obj, options)
 
     async def update(self, ref: Ref, obj: Message, options: meta.UpdateOptions) -> Written:
-        raise NotImplementedError
+        with _measured("update", ref):
+            return await update.update(self.backend, self.allocators, ref, obj, options)
 
     async def patch(self, ref: Ref, patch_type: str, patch: bytes, options: meta.PatchOptions) -> Written:
         """``patch_type`` is ``json``, ``merge``, ``strategic`` or ``apply``; ``patch`` is JSON."""
-        raise NotImplementedError
+        with _measured("patch", ref):
+            return await update.patch(self.backend, self.allocators, ref, patch_type, patch, options)
 
     async def delete(self, ref: Ref, options: meta.DeleteOptions) -> Written:
         """Answers the object while it still exists, else a Status of success."""
-        raise NotImplementedError
+        with _measured("delete", ref):
+            return await delete.delete(self.backend, self.allocators, ref, options)
 
     async def delete_collection(self, ref: Ref, options: meta.DeleteOptions, selection: meta.ListOptions) -> Page:
-        raise NotImplementedError
+        """Answers what was deleted."""
+        with _measured("deletecollection", ref):
+            return await delete.delete_collection(self.backend, self.allocators, ref, options, selection)
+
+
+@contextmanager
+def _measured(verb: str, ref: Ref) -> Iterator[None]:
+    start, resource, code = time.perf_counter(), ref.kind.plural, "200"
+    try:
+        yield
+    except StatusError as error:
+        code = str(error.code)
+        raise
+    finally:
+        REQUEST_SECONDS.labels(verb, resource).observe(time.perf_counter() - start)
+        REQUESTS.labels(verb, resource, code).inc()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from google.protobuf.message import Message
 
 from knarr.machinery import codec
@@ -12,11 +15,11 @@ from knarr.machinery.kinds import Kind
 class Entry:
     """One object at one revision. Immutable; shared by the cache, lists and every watcher.
 
-    ``raw`` is the serialized message as it lies in etcd, without a resourceVersion. The JSON is
-    made when first asked for, at most once per revision.
+    ``raw`` is the serialized message as it lies in etcd, without a resourceVersion. The JSON and
+    the shared message are made when first asked for, at most once per revision.
     """
 
-    __slots__ = ("_json", "_message", "_protobuf", "key", "kind", "raw", "revision")
+    __slots__ = ("_json", "_protobuf", "_shared", "key", "kind", "raw", "revision")
 
     def __init__(self, kind: Kind, key: str, revision: int, raw: bytes) -> None:
         self.kind = kind
@@ -25,13 +28,13 @@ class Entry:
         self.raw = raw
         self._json: bytes | None = None
         self._protobuf: bytes | None = None
-        self._message: Message | None = None
+        self._shared: Any = None
 
     @property
     def json(self) -> bytes:
         """The object as Kubernetes JSON, with apiVersion, kind and resourceVersion."""
         if self._json is None:
-            self._json = codec.to_json(self.message)
+            self._json = codec.to_json(self._shared if self._shared is not None else self.message)
         return self._json
 
     @property
@@ -44,4 +47,37 @@ class Entry:
     @property
     def message(self) -> Message:
         """A freshly decoded message with its resourceVersion: the caller's own, free to change."""
-        return self.kind.message.FromString(self.protobuf)
+        return self.kind.message.FromString(with_resource_version(self.raw, self.revision))
+
+    @property
+    def shared_message(self) -> Any:
+        """The decoded message, made once and shared: read it only."""
+        if self._shared is None:
+            self._shared = self.message
+        return self._shared
+
+    @property
+    def name(self) -> str:
+        return self.key[self.key.rindex("/") + 1 :]
+
+    @property
+    def namespace(self) -> str:
+        """Empty for a cluster-scoped object."""
+        return self.key.rsplit("/", 2)[1] if self.kind.namespaced else ""
+
+
+class Listing:
+    """The entries of a collection at one moment, in key order, with their joined bytes made once."""
+
+    __slots__ = ("_json", "entries")
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self._json: bytes | None = None
+
+    @property
+    def items_json(self) -> bytes:
+        """``[{…},{…}]``."""
+        if self._json is None:
+            self._json = b"[" + b",".join([entry.json for entry in self.entries]) + b"]"
+        return self._json

@@ -1,0 +1,30 @@
+"""What a write takes and gives back besides its own key. Filled in for Services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from knarr.machinery.errors import StatusError, status_error
+from services.apiserver.pipeline.backend import NO_EXTRA, Extra
+from services.apiserver.results import Ref
+
+ATTEMPTS = 8
+
+
+class Allocators:
+    """Nothing is allocated by the base class."""
+
+    def attempts(self) -> Iterable[int]:
+        return range(ATTEMPTS)
+
+    async def allocate(self, ref: Ref, old: Any, new: Any) -> Extra:
+        """Sets allocated values in ``new``; answers the keys that go with the write. ``old`` is None on create."""
+        return NO_EXTRA
+
+    async def release(self, ref: Ref, obj: Any) -> Extra:
+        """The keys that go when the object goes."""
+        return NO_EXTRA
+
+    def exhausted(self, ref: Ref) -> StatusError:
+        return status_error("ServerTimeout", f"{ref.kind.plural}: too many writers allocate at once; try again", retry_after_seconds=1)

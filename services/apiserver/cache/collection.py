@@ -1,0 +1,116 @@
+"""The objects of one kind in memory, in key order, with their history and their watchers.
+
+Everything here is synchronous: a batch is applied whole before anybody else runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+
+from knarr.client.client import ADDED, DELETED, MODIFIED
+from knarr.machinery.kinds import Kind
+from services.apiserver.cache.history import History, HistoryChange, Limits
+from services.apiserver.entry import Entry, Listing
+from services.apiserver.results import Event
+
+
+class Collection:
+    """One kind. ``revision`` arguments are those of the change being applied."""
+
+    def __init__(self, kind: Kind, floor: int, limits: Limits) -> None:
+        self.kind = kind
+        self.history = History(floor, limits)
+        self.size_bytes = 0
+        self._entries: dict[str, Entry] = {}
+        self._keys: list[str] = []
+        self._listings: dict[str, Listing] = {}
+        self._waiting: set[asyncio.Future[bool]] = set()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def get(self, key: str) -> Entry | None:
+        return self._entries.get(key)
+
+    def listing(self, prefix: str) -> Listing:
+        """All entries whose key begins with ``prefix`` (the kind's own or one namespace's)."""
+        found = self._listings.get(prefix)
+        if found is None:
+            found = self._listings[prefix] = Listing(self.between(prefix))
+        return found
+
+    def between(self, prefix: str, start: str = "", limit: int = 0) -> Sequence[Entry]:
+        """Entries with ``prefix`` from the key ``start`` on."""
+        keys = self._keys
+        low = bisect_left(keys, start or prefix)
+        high = bisect_left(keys, prefix[:-1] + chr(ord(prefix[-1]) + 1))
+        if limit:
+            high = min(high, low + limit)
+        return [self._entries[key] for key in keys[low:high]]
+
+    def put(self, entry: Entry, at_seconds: float) -> None:
+        """Stores a new or changed object and remembers the change."""
+        previous = self._entries.get(entry.key)
+        if previous is None:
+            insort(self._keys, entry.key)
+        self._store(entry, previous)
+        event = Event(ADDED if previous is None else MODIFIED, entry.revision, entry)
+        self.history.append(HistoryChange(event, previous, at_seconds))
+
+    def remove(self, key: str, revision: int, at_seconds: float) -> None:
+        """Forgets an object; its last state goes into the history with the deletion's revision."""
+        previous = self._entries.pop(key, None)
+        if previous is None:
+            return
+        del self._keys[bisect_left(self._keys, key)]
+        self.size_bytes -= len(previous.raw)
+        self._forget_listings(key)
+        last = Entry(self.kind, key, revision, previous.raw)
+        self.history.append(HistoryChange(Event(DELETED, revision, last), previous, at_seconds))
+
+    def replace(self, entries: Sequence[Entry], revision: int) -> None:
+        """Starts anew with ``entries`` in key order; the history and every watch end here."""
+        self._entries = {entry.key: entry for entry in entries}
+        self._keys = sorted(self._entries)
+        self.size_bytes = sum(len(entry.raw) for entry in entries)
+        self._listings.clear()
+        self.history.forget(revision)
+        self.wake()
+
+    def keys(self) -> Sequence[str]:
+        return self._keys
+
+    def wake(self) -> None:
+        """Lets the waiting watchers look at the history."""
+        for future in self._waiting:
+            _resolve(future, True)
+        self._waiting.clear()
+
+    async def changed(self, timeout_seconds: float) -> bool:
+        """Waits for the next change; False when none came in time."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        self._waiting.add(future)
+        timer = loop.call_later(timeout_seconds, _resolve, future, False)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            self._waiting.discard(future)
+
+    def _store(self, entry: Entry, previous: Entry | None) -> None:
+        self._entries[entry.key] = entry
+        self.size_bytes += len(entry.raw) - (len(previous.raw) if previous else 0)
+        self._forget_listings(entry.key)
+
+    def _forget_listings(self, key: str) -> None:
+        if self._listings:
+            self._listings.pop(self.kind.storage_prefix, None)
+            self._listings.pop(key[: key.rindex("/") + 1], None)
+
+
+def _resolve(future: asyncio.Future[bool], result: bool) -> None:
+    if not future.done():
+        future.set_result(result)

@@ -1,0 +1,81 @@
+"""Keeps the watch cache in step with the store, for ever, through every kind of trouble.
+
+Load everything once, then follow one watch. A broken watch resumes after the last revision seen;
+when that is compacted the whole store is read again and the differences become changes; a store
+that went backwards starts the cache anew and ends all watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from knarr.machinery.errors import StatusError
+from services.apiserver.cache.watch_cache import WatchCache
+from services.apiserver.metrics import CACHE_REVISION, CACHED_BYTES, CACHED_OBJECTS, STORE_CONNECTED
+from services.apiserver.storage.keys import ROOT
+from services.apiserver.storage.store import Compacted, HistoryLost, KeyValue, Store
+
+log = logging.getLogger(__name__)
+
+PAGE = 2000
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
+
+
+class Feed:
+    """Runs until cancelled. ``synced`` is set once the first load is done."""
+
+    def __init__(self, store: Store, cache: WatchCache) -> None:
+        self._store = store
+        self._cache = cache
+        self.synced = asyncio.Event()
+        self.connected = False
+
+    async def run(self) -> None:
+        pause, load = FIRST_PAUSE_SECONDS, True
+        while True:
+            before = self._cache.revision
+            try:
+                if load:
+                    await self._load()
+                    load = False
+                await self._follow()
+            except (Compacted, HistoryLost) as reason:
+                log.warning("reading the whole store again", extra={"reason": str(reason)})
+                load = True
+            except StatusError as error:
+                log.warning("the watch on etcd broke, trying again", extra={"reason": error.status.message, "after_seconds": pause})
+            finally:
+                self._disconnected()
+            pause = FIRST_PAUSE_SECONDS if self._cache.revision > before else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+
+    async def _load(self) -> None:
+        items: list[KeyValue] = []
+        page = await self._store.range(ROOT, limit=PAGE)
+        revision = page.revision
+        items += page.items
+        while page.more:
+            page = await self._store.range(ROOT, start=items[-1].key + "\0", revision=revision, limit=PAGE)
+            items += page.items
+        self._cache.load(items, revision)
+        self.synced.set()
+        log.info("the watch cache is loaded", extra={"objects": len(items), "revision": revision})
+
+    async def _follow(self) -> None:
+        async for batch in self._store.watch(ROOT, self._cache.revision + 1):
+            if not self.connected:
+                self.connected = True
+                STORE_CONNECTED.set(1)
+            self._cache.apply(batch)
+
+    def _disconnected(self) -> None:
+        self.connected = False
+        STORE_CONNECTED.set(0)
+
+    def measure(self) -> None:
+        """Writes the cache's size into the metrics."""
+        CACHE_REVISION.set(self._cache.revision)
+        for collection in self._cache:
+            CACHED_OBJECTS.labels(collection.kind.qualified).set(len(collection))
+            CACHED_BYTES.labels(collection.kind.qualified).set(collection.size_bytes)

@@ -1,0 +1,109 @@
+"""The recent changes of one collection: a ring that watchers read at their own pace.
+
+Watchers hold a position, not a buffer, so one that never reads costs nothing: the ring moves on
+and the watcher learns that its position has expired. The ring is bounded by count, bytes and age.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.apiserver.entry import Entry
+from services.apiserver.results import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """At most ``count`` changes and ``max_bytes`` serialized bytes; older than ``age_seconds`` go too."""
+
+    count: int = 20_000
+    max_bytes: int = 16 * 1024 * 1024
+    age_seconds: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryChange:
+    """``event`` as an unfiltered watcher sees it; ``previous`` is what was there before."""
+
+    event: Event
+    previous: Entry | None
+    at_seconds: float
+
+
+class Overrun(Exception):
+    """The ring no longer holds what was asked for; ``oldest`` is the first revision that it holds."""
+
+    def __init__(self, oldest: int) -> None:
+        super().__init__(f"history begins at revision {oldest}")
+        self.oldest = oldest
+
+
+class History:
+    """Changes in the order of their revisions. Positions count changes since the start."""
+
+    def __init__(self, floor: int, limits: Limits) -> None:
+        self._limits = limits
+        self._changes: list[HistoryChange] = []
+        self._first = 0
+        self._dropped = 0
+        self._bytes = 0
+        self._floor = floor
+
+    @property
+    def floor(self) -> int:
+        """Changes after this revision are all held."""
+        return self._floor
+
+    @property
+    def end(self) -> int:
+        """The position after the newest change."""
+        return self._first + len(self._changes)
+
+    def append(self, change: HistoryChange) -> None:
+        self._changes.append(change)
+        self._bytes += _size(change)
+        self._trim(change.at_seconds)
+
+    def forget(self, revision: int) -> None:
+        """Drops everything: no position that was given before is valid any more."""
+        self._first = self.end + 1
+        self._changes, self._dropped, self._bytes, self._floor = [], 0, 0, revision
+
+    def position_after(self, revision: int) -> int:
+        """The position of the first change after ``revision``; raises Overrun."""
+        if revision < self._floor:
+            raise Overrun(self._floor)
+        return self._first + bisect_right(self._changes, revision, lo=self._dropped, key=lambda change: change.event.revision)
+
+    def since(self, position: int, limit: int) -> Sequence[HistoryChange]:
+        """At most ``limit`` changes from ``position`` on; raises Overrun."""
+        start = position - self._first
+        if start < self._dropped:
+            raise Overrun(self._floor)
+        return self._changes[start : start + limit]
+
+    def _trim(self, now: float) -> None:
+        limits, changes = self._limits, self._changes
+        while self._dropped < len(changes) and (
+            len(changes) - self._dropped > limits.count
+            or self._bytes > limits.max_bytes
+            or changes[self._dropped].at_seconds < now - limits.age_seconds
+        ):
+            oldest = changes[self._dropped]
+            self._bytes -= _size(oldest)
+            self._floor = max(self._floor, oldest.event.revision)
+            self._dropped += 1
+            changes[self._dropped - 1] = _DROPPED
+        if self._dropped > 1024 or self._dropped == len(changes):
+            del changes[: self._dropped]
+            self._first += self._dropped
+            self._dropped = 0
+
+
+_DROPPED = HistoryChange(Event("", 0), None, 0.0)
+
+
+def _size(change: HistoryChange) -> int:
+    return len(change.event.entry.raw) if change.event.entry else 0

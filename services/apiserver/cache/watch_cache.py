@@ -1,0 +1,121 @@
+"""All objects of the cluster in memory, fed by one watch on the store.
+
+The cache is exact: at ``revision`` it holds what the store held at that revision. Writers wait
+until the cache has reached their write, so whoever writes through this server reads it back.
+``load`` and ``apply`` are synchronous and do no I/O; ``cache.feed`` calls them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from knarr.machinery import envelope
+from knarr.machinery.kinds import Kind, Kinds
+from services.apiserver.cache.collection import Collection
+from services.apiserver.cache.history import Limits
+from services.apiserver.entry import Entry
+from services.apiserver.storage.keys import KeyKinds, object_key
+from services.apiserver.storage.store import Batch, KeyValue
+
+
+class WatchCache:
+    """Collections of every kind at one ``revision`` (0 before the first load)."""
+
+    def __init__(self, kinds: Kinds, limits: Limits | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._key_kinds = KeyKinds(kinds)
+        self._limits = limits or Limits()
+        self._monotonic = monotonic
+        self._kinds = kinds
+        self._collections: dict[int, Collection] = {}  # by the kind's id: hashing a Kind is slow
+        self._reached: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        self.revision = 0
+
+    def collection(self, kind: Kind) -> Collection:
+        found = self._collections.get(id(kind))
+        if found is None:
+            found = self._collections[id(kind)] = Collection(kind, self.revision, self._limits)
+        return found
+
+    def __iter__(self) -> Iterator[Collection]:
+        return iter(self._collections.values())
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Entry | None:
+        return self.collection(kind).get(object_key(kind, namespace, name))
+
+    def entry(self, item: KeyValue) -> Entry | None:
+        """The entry of a stored value; None when its kind is not registered."""
+        kind = self._key_kinds.of(item.key)
+        return Entry(kind, item.key, item.revision, envelope.unwrap(item.value).raw) if kind else None
+
+    def apply(self, batch: Batch) -> None:
+        """Applies changes in order, then wakes watchers and waiting writers."""
+        now = self._monotonic()
+        touched: set[Collection] = set()
+        for change in batch.changes:
+            kind = self._key_kinds.of(change.key)
+            if kind is None:
+                continue
+            collection = self.collection(kind)
+            touched.add(collection)
+            if change.value is None:
+                collection.remove(change.key, change.revision, now)
+            else:
+                collection.put(Entry(kind, change.key, change.revision, envelope.unwrap(change.value).raw), now)
+        self._advance(batch.revision, touched)
+
+    def load(self, items: Iterable[KeyValue], revision: int) -> None:
+        """Takes the whole store as of ``revision``; what differs from before is seen as changes.
+
+        Raises nothing; a ``revision`` below the present one starts every collection anew.
+        """
+        entries = [entry for item in items if (entry := self.entry(item)) is not None]
+        if self.revision == 0 or revision < self.revision:
+            self._start_anew(entries, revision)
+        else:
+            self._merge(entries, revision)
+
+    async def wait_for(self, revision: int, timeout_seconds: float) -> bool:
+        """Waits until the cache has reached ``revision``; False when it did not in time."""
+        if self.revision >= revision:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._reached, (revision, next(self._order), future))
+        done, _ = await asyncio.wait((future,), timeout=timeout_seconds)
+        if not done:
+            future.cancel()
+        return bool(done)
+
+    def _start_anew(self, entries: Sequence[Entry], revision: int) -> None:
+        by_prefix: dict[str, list[Entry]] = {}
+        for entry in entries:
+            by_prefix.setdefault(entry.kind.storage_prefix, []).append(entry)
+        self.revision = revision
+        for kind in self._kinds:
+            self.collection(kind).replace(by_prefix.get(kind.storage_prefix, []), revision)
+        self._advance(revision, ())
+
+    def _merge(self, entries: Sequence[Entry], revision: int) -> None:
+        """Synthesizes the changes between the cache and ``entries``, in the order of revisions."""
+        now = self._monotonic()
+        present = {entry.key for entry in entries}
+        changed = [entry for entry in entries if entry.revision > self.revision]
+        for entry in sorted(changed, key=lambda found: found.revision):
+            self.collection(entry.kind).put(entry, now)
+        for collection in list(self):
+            for key in [key for key in collection.keys() if key not in present]:
+                collection.remove(key, revision, now)
+        self._advance(revision, tuple(self))
+
+    def _advance(self, revision: int, touched: Iterable[Collection]) -> None:
+        self.revision = max(self.revision, revision)
+        for collection in touched:
+            collection.wake()
+        while self._reached and self._reached[0][0] <= self.revision:
+            _, _, future = heapq.heappop(self._reached)
+            if not future.done():
+                future.set_result(None)

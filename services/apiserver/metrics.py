@@ -1,0 +1,16 @@
+"""Prometheus metrics of the API server."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+REQUESTS = Counter("knarr_apiserver_requests_total", "Requests by verb, resource and HTTP code", ["verb", "resource", "code"])
+REQUEST_SECONDS = Histogram("knarr_apiserver_request_seconds", "Time of a request without a face", ["verb", "resource"], buckets=_FAST)
+STORE_SECONDS = Histogram("knarr_apiserver_etcd_seconds", "Time of a call to etcd", ["operation"], buckets=_FAST)
+STORE_CONNECTED = Gauge("knarr_apiserver_etcd_watch_connected", "1 while the watch on etcd stands")
+WATCHERS = Gauge("knarr_apiserver_watchers", "Open watches", ["resource"])
+CACHED_OBJECTS = Gauge("knarr_apiserver_cached_objects", "Objects in the watch cache", ["resource"])
+CACHED_BYTES = Gauge("knarr_apiserver_cached_bytes", "Serialized bytes of the objects in the watch cache", ["resource"])
+CACHE_REVISION = Gauge("knarr_apiserver_cache_revision", "The revision that the watch cache has reached")

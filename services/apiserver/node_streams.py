@@ -1,0 +1,138 @@
+"""Logs and exec: streams from the node that runs a pod, passed through by the API server.
+
+``NodeStreams`` is the port that both faces use; ``GrpcNodeStreams`` reaches the kubelet at the
+address that the pod's Node object names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+import grpc
+
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.kubelet.v1 import kubelet_service_pb2 as kubelet
+from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc as kubelet_grpc
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError, bad_request, status_error
+from knarr.machinery.kinds import KINDS
+from services.apiserver.api import Api, Ref
+
+STATUS_METADATA = "knarr-status-bin"
+PODS, NODES = KINDS.by_message(core.Pod), KINDS.by_message(core.Node)
+
+# Given ``host:port`` of a kubelet, answers an open channel; the caller of it does not close it.
+ChannelFactory = Callable[[str], grpc.aio.Channel]
+
+
+class NodeStreams(Protocol):
+    """Both methods raise StatusError, before the first item or in the middle of a stream."""
+
+    def logs(self, request: face.LogRequest) -> AsyncIterator[bytes]:
+        """A container's output. Leaving the iterator (``aclose``) ends the stream."""
+        ...
+
+    def exec(self, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> AsyncIterator[face.ExecResponse]:
+        """Runs a command. ``requests`` are those after the start; the last response carries the status."""
+        ...
+
+
+class GrpcNodeStreams:
+    """Streams through ``KubeletService``."""
+
+    def __init__(self, api: Api, channel: ChannelFactory) -> None:
+        self._api = api
+        self._channel = channel
+
+    async def logs(self, request: face.LogRequest) -> AsyncIterator[bytes]:
+        pod = await self._pod(request.namespace, request.pod)
+        container = choose_container(pod, request.container)
+        wanted = kubelet.LogsRequest(
+            follow=request.follow, previous=request.previous, timestamps=request.timestamps, since_time=request.since_time
+        )
+        _name(wanted.container, pod, container)
+        for field in ("tail_lines", "since_seconds", "limit_bytes"):
+            if request.HasField(field):
+                setattr(wanted, field, getattr(request, field))
+        call = (await self._stub(pod)).Logs(wanted)
+        try:
+            async for response in call:
+                yield response.data
+        except grpc.aio.AioRpcError as error:
+            raise node_error(error, pod) from error
+        finally:
+            call.cancel()
+
+    async def exec(self, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> AsyncIterator[face.ExecResponse]:
+        pod = await self._pod(start.namespace, start.pod)
+        wanted = kubelet.ExecStart(command=start.command, stdin=start.stdin, stdout=start.stdout, stderr=start.stderr, tty=start.tty)
+        _name(wanted.container, pod, choose_container(pod, start.container))
+        call = (await self._stub(pod)).Exec(_relay(wanted, requests))
+        try:
+            async for response in call:
+                # Both contracts give the parts of a stream the same numbers, so the bytes fit.
+                yield face.ExecResponse.FromString(response.SerializeToString())
+        except grpc.aio.AioRpcError as error:
+            raise node_error(error, pod) from error
+        finally:
+            call.cancel()
+
+    async def _pod(self, namespace: str, name: str) -> Any:
+        pod: Any = (await self._api.get(Ref(PODS, namespace, name))).message
+        if not pod.spec.node_name:
+            raise bad_request(f"pod {name} does not have a host assigned")
+        return pod
+
+    async def _stub(self, pod: Any) -> Any:
+        node: Any = (await self._api.get(Ref(NODES, name=pod.spec.node_name))).message
+        return kubelet_grpc.KubeletServiceStub(self._channel(kubelet_address(node)))
+
+
+async def _relay(start: kubelet.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> AsyncIterator[kubelet.ExecRequest]:
+    yield kubelet.ExecRequest(start=start)
+    async for request in requests:
+        yield kubelet.ExecRequest.FromString(request.SerializeToString())
+
+
+def _name(target: Any, pod: Any, container: str) -> None:
+    target.namespace, target.pod, target.container = pod.metadata.namespace, pod.metadata.name, container
+
+
+def choose_container(pod: Any, wanted: str) -> str:
+    """The container meant; raises BadRequest when it is not in the pod or not clear."""
+    names = [container.name for container in pod.spec.containers]
+    others = [container.name for container in (*pod.spec.init_containers, *pod.spec.ephemeral_containers)]
+    if wanted:
+        if wanted not in names and wanted not in others:
+            raise bad_request(f"container {wanted} is not valid for pod {pod.metadata.name}")
+        return wanted
+    if len(names) == 1:
+        return str(names[0])
+    text = f"a container name must be specified for pod {pod.metadata.name}, choose one of: [{' '.join(names)}]"
+    if pod.spec.init_containers:
+        text += f" or one of the init containers: [{' '.join(container.name for container in pod.spec.init_containers)}]"
+    raise bad_request(text)
+
+
+def kubelet_address(node: Any) -> str:
+    """``host:port`` of a node's KubeletService; raises ServiceUnavailable while the node does not say."""
+    addresses = {address.type: address.address for address in reversed(node.status.addresses)}
+    host = addresses.get("InternalIP") or addresses.get("Hostname")
+    port = node.status.daemon_endpoints.kubelet_endpoint.port
+    if not host or not port:
+        raise status_error("ServiceUnavailable", f"node {node.metadata.name} has not said yet where its kubelet listens")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def node_error(error: grpc.aio.AioRpcError, pod: Any) -> StatusError:
+    """The Status that the kubelet sent, or one that says which node cannot be reached."""
+    for key, value in error.trailing_metadata() or ():
+        if key == STATUS_METADATA and isinstance(value, bytes):
+            return StatusError(meta.Status.FromString(value))
+    node = pod.spec.node_name
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        message = f"the kubelet of node {node} cannot be reached: {error.details()}"
+        return status_error("ServiceUnavailable", message)
+    return status_error("InternalError", f"the kubelet of node {node}: {error.details()}")

@@ -1,0 +1,148 @@
+"""The store and the cache as the verbs use them: read what is cached, write and see it cached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from knarr.machinery import envelope
+from knarr.machinery.errors import StatusError, status_error
+from services.apiserver.cache.feed import Feed
+from services.apiserver.cache.watch_cache import WatchCache
+from services.apiserver.entry import Entry
+from services.apiserver.results import Ref
+from services.apiserver.storage.keys import object_key
+from services.apiserver.storage.store import Outcome, Put, Store, Transaction
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long requests wait. ``sync_seconds``: for the first load; ``own_write_seconds``: until the
+    cache has a write; ``revision_seconds``: until the cache reaches a revision that a reader names."""
+
+    sync_seconds: float = 10.0
+    own_write_seconds: float = 5.0
+    revision_seconds: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Further keys of the same transaction, e.g. the addresses that a Service takes or gives back."""
+
+    guards: Mapping[str, int]
+    puts: Sequence[Put] = ()
+    deletes: Sequence[str] = ()
+
+
+NO_EXTRA = Extra({})
+
+
+def now() -> datetime:
+    """The present in UTC, in whole seconds as Kubernetes keeps it."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Backend:
+    """Shared by all verbs. ``clock`` stamps objects."""
+
+    def __init__(
+        self,
+        store: Store,
+        cache: WatchCache,
+        feed: Feed,
+        *,
+        waits: Waits | None = None,
+        event_ttl_seconds: int = 3600,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self.store, self.cache, self.feed, self.clock = store, cache, feed, clock
+        self.waits = waits or Waits()
+        self._event_ttl_seconds = event_ttl_seconds
+
+    async def synced(self) -> None:
+        """Waits for the first load; raises ServiceUnavailable when it takes too long."""
+        if self.feed.synced.is_set():
+            return
+        try:
+            await asyncio.wait_for(self.feed.synced.wait(), self.waits.sync_seconds)
+        except TimeoutError:
+            message = "the API server is still reading etcd; try again in a moment, and see that etcd runs"
+            raise status_error("ServiceUnavailable", message, retry_after_seconds=1) from None
+
+    async def current(self, ref: Ref) -> Entry | None:
+        """The object as the cache knows it; asks the store when the cache knows none."""
+        await self.synced()
+        return self.cache.get(ref.kind, ref.namespace, ref.name) or await self.fresh(ref)
+
+    async def fresh(self, ref: Ref) -> Entry | None:
+        """The object as the store has it now."""
+        item = await self.store.get(object_key(ref.kind, ref.namespace, ref.name))
+        return self.cache.entry(item) if item else None
+
+    async def write(self, ref: Ref, raw: bytes, revision: int, extra: Extra = NO_EXTRA) -> tuple[Outcome, Entry]:
+        """Stores ``raw`` if the object still has ``revision`` (0: does not exist).
+
+        Answers once the cache has the write. The entry is the object as written; meaningless when
+        the outcome did not succeed.
+        """
+        kind, key = ref.kind, object_key(ref.kind, ref.namespace, ref.name)
+        ttl = self._event_ttl_seconds if kind.name == "Event" else 0
+        value = envelope.wrap(kind.api_version, kind.name, raw)
+        puts = [Put(key, value, ttl), *extra.puts]
+        outcome = await self.store.commit(Transaction({key: revision, **extra.guards}, puts, extra.deletes))
+        if outcome.succeeded:
+            await self._seen(outcome.revision)
+        cached = self.cache.get(kind, ref.namespace, ref.name)
+        if cached is not None and cached.revision == outcome.revision:
+            return outcome, cached
+        return outcome, Entry(kind, key, outcome.revision, raw)
+
+    async def remove(self, entry: Entry, extra: Extra = NO_EXTRA) -> Outcome:
+        """Deletes the object if it is still the one of ``entry``; answers once the cache has lost it."""
+        transaction = Transaction({entry.key: entry.revision, **extra.guards}, extra.puts, [entry.key, *extra.deletes])
+        outcome = await self.store.commit(transaction)
+        if outcome.succeeded:
+            await self._seen(outcome.revision)
+        return outcome
+
+    def found(self, outcome: Outcome, ref: Ref) -> Entry | None:
+        """The object as a failed transaction saw it."""
+        item = outcome.current.get(object_key(ref.kind, ref.namespace, ref.name))
+        return self.cache.entry(item) if item else None
+
+    async def reach(self, revision: int) -> None:
+        """Waits until the cache has ``revision``; raises Timeout when it is too large."""
+        if not await self.cache.wait_for(revision, self.waits.revision_seconds):
+            raise too_large(revision, self.cache.revision)
+
+    async def _seen(self, revision: int) -> None:
+        if not await self.cache.wait_for(revision, self.waits.own_write_seconds):
+            log.warning("the watch cache is behind a write", extra={"revision": revision, "cache_revision": self.cache.revision})
+
+
+def too_large(revision: int, current: int) -> StatusError:
+    error = status_error("Timeout", f"Timeout: Too large resource version: {revision}, current: {current}", retry_after_seconds=1)
+    error.status.details.causes.add(reason="ResourceVersionTooLarge", message="Too large resource version")
+    return error
+
+
+def parse_revision(text: str) -> int:
+    """A resourceVersion as a number; raises BadRequest. Empty is 0."""
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdigit():
+        raise status_error("BadRequest", f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def serialize(obj: Any) -> bytes:
+    """The bytes to store: without resourceVersion, equal for equal objects."""
+    obj.metadata.resource_version = ""
+    raw: bytes = obj.SerializeToString(deterministic=True)
+    return raw

@@ -1,0 +1,83 @@
+"""Create: default → admit → prepare → validate → one transaction."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from google.protobuf.message import Message
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError, already_exists, invalid
+from services.apiserver.admission import admit
+from services.apiserver.admission.plugin import CREATE, Admission
+from services.apiserver.allocators.allocator import Allocators
+from services.apiserver.pipeline import metadata
+from services.apiserver.pipeline.backend import Backend, serialize
+from services.apiserver.results import Ref, Written
+from services.apiserver.strategies import strategy_for
+
+NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+LONGEST_GENERATED_PREFIX = 58
+NAME_ATTEMPTS = 8
+
+
+def generated_name(prefix: str) -> str:
+    """``prefix`` and five characters that spell no word."""
+    return prefix[:LONGEST_GENERATED_PREFIX] + "".join(secrets.choice(NAME_ALPHABET) for _ in range(5))
+
+
+async def create(backend: Backend, allocators: Allocators, ref: Ref, obj: Message, options: meta.CreateOptions) -> Written:
+    """Stores a new object. ``obj`` belongs to the pipeline from here on."""
+    await backend.synced()
+    metadata.check_request(ref, obj)
+    new: Any = obj
+    prefix = "" if new.metadata.name else new.metadata.generate_name
+    for attempt in range(NAME_ATTEMPTS):
+        candidate = new if not prefix else _copy(new)
+        if prefix:
+            candidate.metadata.name = generated_name(prefix)
+        try:
+            return await _create(backend, allocators, _named(ref, candidate), candidate, options)
+        except StatusError as error:
+            if not prefix or error.reason != "AlreadyExists" or attempt == NAME_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _create(backend: Backend, allocators: Allocators, ref: Ref, new: Any, options: meta.CreateOptions) -> Written:
+    strategy = strategy_for(ref.kind)
+    strategy.default(new)
+    await admit(Admission(CREATE, ref, new, backend))
+    metadata.prepare_for_create(new, backend.clock())
+    strategy.prepare_for_create(new)
+    causes = [*metadata.validate(ref.kind, new), *strategy.validate(new)]
+    if causes:
+        raise invalid(ref.kind.name, ref.name, causes, ref.kind.group)
+    warnings = tuple(strategy.warnings(new))
+    for _ in allocators.attempts():
+        extra = await allocators.allocate(ref, None, new)
+        if options.dry_run:
+            await _refuse_taken(backend, ref)
+            return Written(new, created=True, warnings=warnings)
+        outcome, entry = await backend.write(ref, serialize(new), 0, extra)
+        if outcome.succeeded:
+            return Written(entry=entry, created=True, warnings=warnings)
+        if backend.found(outcome, ref) is not None:
+            raise already_exists(ref.kind.plural, ref.name, ref.kind.group)
+    raise allocators.exhausted(ref)
+
+
+async def _refuse_taken(backend: Backend, ref: Ref) -> None:
+    if await backend.current(ref) is not None:
+        raise already_exists(ref.kind.plural, ref.name, ref.kind.group)
+
+
+def _named(ref: Ref, obj: Any) -> Ref:
+    return Ref(ref.kind, ref.namespace, obj.metadata.name, user=ref.user)
+
+
+def _copy(obj: Any) -> Any:
+    new = type(obj)()
+    new.CopyFrom(obj)
+    return new

@@ -1,0 +1,164 @@
+"""Delete: at once, after a grace period, or when the finalizers are done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import Cause, StatusError, invalid
+from services.apiserver.admission import admit
+from services.apiserver.admission.plugin import DELETE, Admission
+from services.apiserver.allocators.allocator import Allocators
+from services.apiserver.entry import Entry
+from services.apiserver.pipeline import read
+from services.apiserver.pipeline.backend import Backend, serialize
+from services.apiserver.pipeline.metadata import FOREGROUND, ORPHAN, precondition_failed
+from services.apiserver.pipeline.rewrite import ATTEMPTS, modified, vanishes
+from services.apiserver.results import Page, Ref, Written
+from services.apiserver.strategies import strategy_for
+from services.apiserver.strategies.strategy import Strategy
+
+POLICIES = ("Background", "Foreground", "Orphan")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``obj`` is the object as it should be now; ``remove`` whether it goes at once."""
+
+    remove: bool
+    obj: Any
+
+
+def check_options(ref: Ref, options: meta.DeleteOptions) -> None:
+    """Raises Invalid for options that contradict themselves."""
+    causes: list[Cause] = []
+    if options.HasField("orphan_dependents") and options.HasField("propagation_policy"):
+        message = f'Invalid value: "{options.propagation_policy}": orphanDependents and deletionPropagation cannot be both set'
+        causes.append(Cause("FieldValueInvalid", message, "propagationPolicy"))
+    if options.propagation_policy and options.propagation_policy not in POLICIES:
+        supported = ", ".join(f'"{policy}"' for policy in sorted(POLICIES))
+        message = f'Unsupported value: "{options.propagation_policy}": supported values: {supported}'
+        causes.append(Cause("FieldValueNotSupported", message, "propagationPolicy"))
+    if causes:
+        raise invalid("DeleteOptions", "", causes, "meta.k8s.io")
+
+
+def check_preconditions(ref: Ref, options: meta.DeleteOptions, obj: Any) -> None:
+    """Raises Conflict unless the object is the very one that the caller means."""
+    wanted, found = options.preconditions, obj.metadata
+    if wanted.HasField("uid") and wanted.uid != found.uid:
+        raise precondition_failed(ref, f"UID in precondition: {wanted.uid}, UID in object meta: {found.uid}")
+    if wanted.HasField("resource_version") and wanted.resource_version != found.resource_version:
+        detail = f"ResourceVersion in precondition: {wanted.resource_version}, ResourceVersion in object meta: {found.resource_version}"
+        raise precondition_failed(ref, detail)
+
+
+def set_propagation(obj: Any, options: meta.DeleteOptions) -> None:
+    """Sets the finalizers that the garbage collector works through for the wanted policy."""
+    policy = options.propagation_policy
+    if options.HasField("orphan_dependents"):
+        policy = "Orphan" if options.orphan_dependents else "Background"
+    if not policy:
+        return
+    wanted = {"Foreground": FOREGROUND, "Orphan": ORPHAN}.get(policy)
+    kept = [name for name in obj.metadata.finalizers if name not in (FOREGROUND, ORPHAN) or name == wanted]
+    if wanted and wanted not in kept:
+        kept.append(wanted)
+    del obj.metadata.finalizers[:]
+    obj.metadata.finalizers.extend(kept)
+
+
+def decide(strategy: Strategy, obj: Any, options: meta.DeleteOptions, now: datetime) -> Decision:
+    """Whether the object goes now; if not, ``obj`` is marked as being deleted.
+
+    A second delete may shorten the grace period, never lengthen it.
+    """
+    set_propagation(obj, options)
+    found = obj.metadata
+    requested = options.grace_period_seconds if options.HasField("grace_period_seconds") else None
+    marked = found.HasField("deletion_timestamp")
+    grace = 0 if requested == 0 else strategy.grace_period_seconds(obj, requested)
+    if marked and requested is None:
+        grace = found.deletion_grace_period_seconds
+    if not marked or grace < found.deletion_grace_period_seconds:
+        _mark(obj, grace, now, marked)
+    return Decision(vanishes(obj), obj)
+
+
+def _mark(obj: Any, grace: int, now: datetime, marked: bool) -> None:
+    found = obj.metadata
+    started = found.deletion_timestamp.seconds - found.deletion_grace_period_seconds if marked else int(now.timestamp())
+    end = datetime.fromtimestamp(started, now.tzinfo) + timedelta(seconds=grace)
+    found.deletion_timestamp.seconds, found.deletion_timestamp.nanos = int(end.timestamp()), 0
+    if obj.DESCRIPTOR.name == "Namespace":
+        obj.status.phase = "Terminating"
+    else:
+        found.deletion_grace_period_seconds = grace
+    if not marked and found.generation:
+        found.generation += 1
+
+
+def success(ref: Ref, uid: str) -> meta.Status:
+    """The answer when the object is gone."""
+    status = meta.Status(status="Success")
+    status.details.name, status.details.group, status.details.kind, status.details.uid = ref.name, ref.kind.group, ref.kind.plural, uid
+    return status
+
+
+async def delete(backend: Backend, allocators: Allocators, ref: Ref, options: meta.DeleteOptions) -> Written:
+    """Answers the object while it still exists, else a Status of success."""
+    check_options(ref, options)
+    await backend.synced()
+    await admit(Admission(DELETE, ref, None, backend))
+    entry, fresh = await backend.current(ref), False
+    for _ in range(ATTEMPTS):
+        if entry is None:
+            raise read.missing(ref)
+        obj: Any = entry.message
+        try:
+            check_preconditions(ref, options, obj)
+        except StatusError:
+            if fresh:
+                raise
+            entry, fresh = await backend.fresh(ref), True
+            continue
+        written, entry = await _delete(backend, allocators, ref, entry, obj, options)
+        if written is not None:
+            return written
+        fresh = True
+    raise modified(ref)
+
+
+async def _delete(
+    backend: Backend, allocators: Allocators, ref: Ref, entry: Entry, obj: Any, options: meta.DeleteOptions
+) -> tuple[Written | None, Entry | None]:
+    decision = decide(strategy_for(ref.kind), obj, options, backend.clock())
+    if options.dry_run:
+        return Written(success(ref, obj.metadata.uid) if decision.remove else obj), None
+    if decision.remove:
+        outcome = await backend.remove(entry, await allocators.release(ref, obj))
+        return (Written(success(ref, obj.metadata.uid)), None) if outcome.succeeded else (None, backend.found(outcome, ref))
+    raw = serialize(obj)
+    if raw == entry.raw:
+        return Written(entry=entry), None
+    outcome, stored = await backend.write(ref, raw, entry.revision)
+    return (Written(entry=stored), None) if outcome.succeeded else (None, backend.found(outcome, ref))
+
+
+async def delete_collection(
+    backend: Backend, allocators: Allocators, ref: Ref, options: meta.DeleteOptions, selection: meta.ListOptions
+) -> Page:
+    """Deletes what the selectors choose; answers it as it was. Objects that vanish meanwhile are no error."""
+    page = await read.list_page(backend, ref, selection)
+    gone: list[Entry] = []
+    for entry in page.entries:
+        target = Ref(ref.kind, entry.namespace, entry.name, user=ref.user)
+        try:
+            await delete(backend, allocators, target, options)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
+        gone.append(entry)
+    return Page(gone, backend.cache.revision)

@@ -1,0 +1,56 @@
+"""Patches as the pipeline uses them: parsed once, applied to a fresh object on every attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from knarr.machinery import codec
+from knarr.machinery.errors import bad_request, status_error
+
+ACCEPTED = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedPatch:
+    """``type`` is ``json`` (a list of operations), ``merge`` or ``strategic`` (an object)."""
+
+    type: str
+    body: Any
+
+
+def parse(patch_type: str, body: bytes) -> ParsedPatch:
+    """Raises BadRequest for a body that is no such patch, UnsupportedMediaType for other types."""
+    if patch_type == "apply":
+        message = (
+            "the body of the request was in an unknown format - accepted media types include: "
+            f"{ACCEPTED}; server-side apply is not available yet, use client-side apply (kubectl apply without --server-side)"
+        )
+        raise status_error("UnsupportedMediaType", message)
+    if patch_type not in ("json", "merge", "strategic"):
+        raise status_error("UnsupportedMediaType", f"unknown patch type {patch_type!r} - accepted media types include: {ACCEPTED}")
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"error decoding patch: {error}") from error
+    if not isinstance(parsed, list if patch_type == "json" else dict):
+        raise bad_request(f"error decoding patch: expected a JSON {'array' if patch_type == 'json' else 'object'}")
+    return ParsedPatch(patch_type, parsed)
+
+
+def apply(patch: ParsedPatch, obj: Any, field_validation: str, warnings: list[str]) -> Any:
+    """The patched object; unknown fields are refused, warned of or dropped as ``field_validation`` says."""
+    from knarr.machinery.patches import json_patch, merge, strategic
+
+    original = codec.to_dict(obj)
+    if patch.type == "json":
+        changed = json_patch.apply(original, patch.body)
+    elif patch.type == "merge":
+        changed = merge.apply(original, patch.body)
+    else:
+        changed = strategic.apply(type(obj), original, patch.body)
+    decoded = codec.from_json(type(obj), changed, codec.UnknownFields(field_validation or "Warn"))
+    warnings.extend(decoded.warnings)
+    return decoded.message

@@ -1,0 +1,166 @@
+"""Get and list, served from the cache; pages after the first come from the store at their revision."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError, bad_request, not_found, status_error
+from services.apiserver.entry import Entry
+from services.apiserver.pipeline.backend import Backend, parse_revision, too_large
+from services.apiserver.pipeline.selection import Selection
+from services.apiserver.results import Page, Ref, Written
+from services.apiserver.storage.store import Compacted
+from services.apiserver.strategies.scale import to_scale
+
+STORE_PAGE = 500
+
+
+def missing(ref: Ref) -> StatusError:
+    return not_found(ref.kind.plural, ref.name, ref.kind.group)
+
+
+def check_subresource(ref: Ref, verb: str) -> None:
+    """Raises NotFound for a sub-resource that the kind has not, MethodNotAllowed for a verb."""
+    if not ref.subresource:
+        return
+    subresource = ref.kind.subresource(ref.subresource)
+    if subresource is None:
+        raise status_error("NotFound", "the server could not find the requested resource")
+    if verb not in subresource.verbs:
+        raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
+
+
+async def get(backend: Backend, ref: Ref, resource_version: str) -> Written:
+    """One object, or its Scale."""
+    check_subresource(ref, "get")
+    await backend.synced()
+    if resource_version and resource_version != "0":
+        await backend.reach(parse_revision(resource_version))
+    entry = backend.cache.get(ref.kind, ref.namespace, ref.name)
+    if entry is None:
+        raise missing(ref)
+    return Written(to_scale(entry.shared_message)) if ref.subresource == "scale" else Written(entry=entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Where a list goes on: after ``start`` (relative to the prefix), at ``revision`` (-1: now)."""
+
+    revision: int
+    start: str
+
+    def encode(self) -> str:
+        text = json.dumps({"v": "meta.k8s.io/v1", "rv": self.revision, "start": self.start}, separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, token: str) -> Continue:
+        """Raises BadRequest for a token that no list gave."""
+        try:
+            fields = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+            revision, start = int(fields["rv"]), str(fields["start"])
+        except (binascii.Error, ValueError, KeyError, TypeError) as error:
+            raise bad_request(f"continue key is not valid: {error}") from error
+        if not start or (revision <= 0 and revision != -1):
+            raise bad_request("continue key is not valid: incorrect encoded start resourceVersion")
+        return cls(revision, start)
+
+
+async def list_page(backend: Backend, ref: Ref, options: meta.ListOptions) -> Page:
+    """A collection or one page of it."""
+    check_subresource(ref, "list")
+    selection = Selection.of(ref, options)
+    await backend.synced()
+    _check_match(options)
+    if options.continue_token:
+        if options.resource_version and options.resource_version != "0":
+            raise bad_request("specifying resource version is not allowed when using continue")
+        place = Continue.decode(options.continue_token)
+        return await _stored_page(backend, selection, options.limit, place)
+    wanted = parse_revision(options.resource_version)
+    exact = options.resource_version_match == "Exact" or (wanted and options.limit and not options.resource_version_match)
+    if wanted > backend.cache.revision:
+        await backend.reach(wanted)
+    if exact and wanted != backend.cache.revision:
+        return await _stored_page(backend, selection, options.limit, Continue(wanted, ""))
+    return _cached_page(backend, selection, options.limit)
+
+
+def _check_match(options: meta.ListOptions) -> None:
+    match = options.resource_version_match
+    if not match:
+        return
+    if options.continue_token:
+        raise _forbidden_match("resourceVersionMatch is forbidden when continue is provided")
+    if not options.resource_version:
+        raise _forbidden_match("resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if match not in ("Exact", "NotOlderThan"):
+        raise bad_request(f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"')
+    if match == "Exact" and options.resource_version == "0":
+        raise _forbidden_match('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+
+
+def _forbidden_match(detail: str) -> StatusError:
+    return bad_request(f"resourceVersionMatch: Forbidden: {detail}")
+
+
+def _cached_page(backend: Backend, selection: Selection, limit: int) -> Page:
+    collection, revision = backend.cache.collection(selection.kind), backend.cache.revision
+    if selection.everything and not limit:
+        listing = collection.listing(selection.prefix)
+        return Page(listing.entries, revision, listing=listing)
+    listing = collection.listing(selection.prefix)
+    found = listing.entries if selection.everything else [entry for entry in listing.entries if selection.matches(entry)]
+    if not limit or len(found) <= limit:
+        return Page(found, revision, listing=listing if selection.everything else None)
+    return _cut(selection, found[:limit], revision, len(found) - limit)
+
+
+def _cut(selection: Selection, entries: Sequence[Entry], revision: int, remaining: int) -> Page:
+    start = entries[-1].key[len(selection.prefix) :] + "\0"
+    return Page(entries, revision, Continue(revision, start).encode(), remaining if selection.everything else None)
+
+
+async def _stored_page(backend: Backend, selection: Selection, limit: int, place: Continue) -> Page:
+    """Reads a page from the store as of the place's revision."""
+    revision = max(place.revision, 0)
+    start, found = selection.prefix + place.start, list[Entry]()
+    while True:
+        try:
+            page = await backend.store.range(selection.prefix, start=start, revision=revision, limit=max(limit, STORE_PAGE))
+        except Compacted:
+            raise _expired(backend, place) from None
+        except StatusError as error:
+            if "required revision is a future revision" in error.status.message:
+                raise too_large(revision, backend.cache.revision) from error
+            raise
+        revision = revision or page.revision
+        for position, item in enumerate(page.items, start=1):
+            entry = backend.cache.entry(item)
+            if entry is None or not (selection.everything or selection.matches(entry)):
+                continue
+            found.append(entry)
+            if limit and len(found) == limit and (page.more or position < len(page.items)):
+                return _cut(selection, found, revision, page.count - position)
+        if not page.more:
+            return Page(found, revision)
+        start = page.items[-1].key + "\0"
+
+
+def _expired(backend: Backend, place: Continue) -> StatusError:
+    if not place.start:
+        return status_error("Expired", f"The resourceVersion for the provided list is too old: {place.revision}")
+    message = (
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
+        "continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with "
+        "the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the "
+        "first chunk was returned and now may show up in the list."
+    )
+    error = status_error("Expired", message)
+    error.status.metadata.continue_token = Continue(-1, place.start).encode()
+    return error

@@ -1,0 +1,72 @@
+"""Which objects of a collection a list or watch is about: a key prefix, label and field selectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.message import Message
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import bad_request
+from services.apiserver.entry import Entry
+from services.apiserver.results import Ref
+from services.apiserver.storage.keys import collection_prefix
+from services.apiserver.strategies import Strategy, strategy_for
+
+NAME, NAMESPACE = "metadata.name", "metadata.namespace"
+
+
+class Selection:
+    """A parsed selection. Raises BadRequest for selectors that cannot be understood."""
+
+    def __init__(self, ref: Ref, label_selector: str = "", field_selector: str = "") -> None:
+        self.kind = ref.kind
+        self.prefix = collection_prefix(ref.kind, ref.namespace)
+        self.strategy: Strategy = strategy_for(ref.kind)
+        self._labels: Any = None
+        self._fields: Any = None
+        self._names_only = False
+        # A list request for one name (``metadata.name`` in the path) selects it like a field.
+        self._name = ref.name
+        if label_selector or field_selector:
+            self._parse(label_selector, field_selector)
+
+    @classmethod
+    def of(cls, ref: Ref, options: meta.ListOptions) -> Selection:
+        return cls(ref, options.label_selector, options.field_selector)
+
+    @property
+    def everything(self) -> bool:
+        """Whether all keys with the prefix are selected."""
+        return self._labels is None and self._fields is None and not self._name
+
+    def covers(self, key: str) -> bool:
+        return key.startswith(self.prefix)
+
+    def matches(self, entry: Entry) -> bool:
+        """Whether an object with the prefix is selected."""
+        if self._name and entry.name != self._name:
+            return False
+        if self._fields is not None and not self._fields.matches(self._field_values(entry)):
+            return False
+        return self._labels is None or self._labels.matches(entry.shared_message.metadata.labels)
+
+    def _field_values(self, entry: Entry) -> dict[str, str]:
+        values = {NAME: entry.name, NAMESPACE: entry.namespace}
+        if not self._names_only:
+            message: Message = entry.shared_message
+            values.update(self.strategy.selectable_fields(message))
+        return values
+
+    def _parse(self, label_selector: str, field_selector: str) -> None:
+        from knarr.machinery.selectors import parse_field_selector, parse_label_selector
+
+        if label_selector:
+            self._labels = parse_label_selector(label_selector)
+        if field_selector:
+            self._fields = parse_field_selector(field_selector)
+            names = {requirement.field for requirement in self._fields.requirements}
+            known = {NAME, *self.strategy.selectable_field_names, *((NAMESPACE,) if self.kind.namespaced else ())}
+            for name in sorted(names - known):
+                raise bad_request(f"field label not supported: {name}")
+            self._names_only = names <= {NAME, NAMESPACE}

@@ -1,0 +1,149 @@
+"""Watches: batches of changes read from the cache's history at the watcher's own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.client.client import ADDED, BOOKMARK, DELETED
+from knarr.machinery.errors import StatusError, bad_request, expired
+from services.apiserver.cache.collection import Collection
+from services.apiserver.cache.history import HistoryChange, Overrun
+from services.apiserver.entry import Entry
+from services.apiserver.metrics import WATCHERS
+from services.apiserver.pipeline.backend import Backend, parse_revision
+from services.apiserver.pipeline.selection import Selection
+from services.apiserver.results import Event, Ref
+
+BATCH = 500
+BOOKMARK_SECONDS = 60.0
+LAST_BOOKMARK_SECONDS = 2.0
+SHORTEST_SECONDS = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a watch begins: with the present objects (``initial``) and then after ``revision``."""
+
+    revision: int
+    initial: bool
+
+
+def too_old(revision: int, oldest: int) -> StatusError:
+    return expired(f"too old resource version: {revision} ({oldest})")
+
+
+def selected(change: HistoryChange, selection: Selection) -> Event | None:
+    """The change as a watcher with this selection sees it: entering is ADDED, leaving is DELETED."""
+    entry = change.event.entry
+    if entry is None or not selection.covers(entry.key):
+        return None
+    if selection.everything:
+        return change.event
+    was = change.previous is not None and selection.matches(change.previous)
+    now = change.event.type != DELETED and selection.matches(entry)
+    if now:
+        return change.event if was or change.event.type == ADDED else Event(ADDED, change.event.revision, entry)
+    if not was or change.previous is None:
+        return None
+    if change.event.type == DELETED:
+        return change.event
+    return Event(DELETED, change.event.revision, Entry(entry.kind, entry.key, entry.revision, change.previous.raw))
+
+
+def check_options(options: meta.ListOptions) -> None:
+    """Raises BadRequest for combinations that Kubernetes refuses."""
+    if options.HasField("send_initial_events"):
+        if options.resource_version_match != "NotOlderThan":
+            raise bad_request(
+                "sendInitialEvents: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+                if not options.resource_version_match
+                else f'resourceVersionMatch: Unsupported value: "{options.resource_version_match}": supported values: "NotOlderThan"'
+            )
+    elif options.resource_version_match:
+        raise bad_request(
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        )
+
+
+def watch(backend: Backend, ref: Ref, options: meta.ListOptions) -> AsyncIterator[Sequence[Event]]:
+    """Batches until timeoutSeconds. Refuses bad options at once; the iterator raises Expired when
+    the watcher's place is no longer held."""
+    check_options(options)
+    parse_revision(options.resource_version)
+    return _run(backend, ref, options, Selection.of(ref, options))
+
+
+async def _run(backend: Backend, ref: Ref, options: meta.ListOptions, selection: Selection) -> AsyncIterator[Sequence[Event]]:
+    await backend.synced()
+    collection = backend.cache.collection(ref.kind)
+    start = await _start(backend, options)
+    with WATCHERS.labels(ref.kind.qualified).track_inprogress():
+        async for batch in _follow(backend, collection, selection, start, options):
+            yield batch
+
+
+async def _start(backend: Backend, options: meta.ListOptions) -> Start:
+    revision = parse_revision(options.resource_version)
+    await backend.reach(revision)
+    if options.HasField("send_initial_events"):
+        initial = options.send_initial_events
+        return Start(backend.cache.revision if initial or not revision else revision, initial)
+    return Start(revision or backend.cache.revision, not revision)
+
+
+def _position(collection: Collection, revision: int) -> int:
+    try:
+        return collection.history.position_after(revision)
+    except Overrun as overrun:
+        raise too_old(revision, overrun.oldest) from None
+
+
+async def _follow(
+    backend: Backend, collection: Collection, selection: Selection, start: Start, options: meta.ListOptions
+) -> AsyncIterator[Sequence[Event]]:
+    loop = asyncio.get_running_loop()
+    duration = options.timeout_seconds if options.HasField("timeout_seconds") else random.uniform(SHORTEST_SECONDS, 2 * SHORTEST_SECONDS)
+    end = loop.time() + duration
+    last_bookmark = end - min(LAST_BOOKMARK_SECONDS, duration / 2)
+    position = collection.history.end if start.initial else _position(collection, start.revision)
+    if start.initial:
+        listed = backend.cache.revision
+        for batch in _initial(collection, selection):
+            yield batch
+        if options.send_initial_events and options.allow_watch_bookmarks:
+            yield [Event(BOOKMARK, listed, initial_events_end=True)]
+    next_bookmark = min(loop.time() + BOOKMARK_SECONDS * random.uniform(0.9, 1.1), last_bookmark)
+    while loop.time() < end:
+        reached = backend.cache.revision
+        try:
+            changes = collection.history.since(position, BATCH)
+        except Overrun as overrun:
+            raise too_old(start.revision, overrun.oldest) from None
+        if changes:
+            position += len(changes)
+            events = [event for change in changes if (event := selected(change, selection)) is not None]
+            if events:
+                yield events
+            continue
+        if options.allow_watch_bookmarks and loop.time() >= next_bookmark:
+            next_bookmark = _next_bookmark(loop.time(), last_bookmark, end)
+            yield [Event(BOOKMARK, reached)]
+            continue
+        wake_at = min(end, next_bookmark) if options.allow_watch_bookmarks else end
+        await collection.changed(max(wake_at - loop.time(), 0.001))
+
+
+def _next_bookmark(now: float, last: float, end: float) -> float:
+    if now >= last:
+        return end + 1.0
+    return min(now + BOOKMARK_SECONDS * random.uniform(0.9, 1.1), last)
+
+
+def _initial(collection: Collection, selection: Selection) -> list[list[Event]]:
+    entries = collection.listing(selection.prefix).entries
+    found = [Event(ADDED, entry.revision, entry) for entry in entries if selection.everything or selection.matches(entry)]
+    return [found[index : index + BATCH] for index in range(0, len(found), BATCH)]

@@ -1,0 +1,70 @@
+"""What the pipeline takes and answers: references, pages, events, results of writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from google.protobuf.message import Message
+
+from knarr.machinery.kinds import Kind
+from knarr.service.authentication import User
+from services.apiserver.entry import Entry, Listing
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A collection (no ``name``) or one object, with an optional sub-resource. ``user`` asks."""
+
+    kind: Kind
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    user: User = User.ANONYMOUS
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list. All pages of one list carry the same ``revision``.
+
+    ``listing`` is set when the page is a whole unfiltered collection; its joined bytes are made
+    once and shared by everybody who asks until the collection changes.
+    """
+
+    entries: Sequence[Entry]
+    revision: int
+    continue_token: str = ""
+    remaining: int | None = None
+    listing: Listing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """``type`` is ADDED, MODIFIED, DELETED or BOOKMARK; a bookmark has no entry.
+
+    ``initial_events_end`` marks the bookmark that closes the initial list of a WatchList.
+    """
+
+    type: str
+    revision: int
+    entry: Entry | None = None
+    initial_events_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer: the object, a Scale, a Status … One of ``answer`` and ``entry`` is set.
+
+    ``entry`` is set when the answer is the stored object itself (its bytes are ready made).
+    """
+
+    answer: Message | None = None
+    entry: Entry | None = None
+    created: bool = False
+    warnings: Sequence[str] = field(default=())
+
+    @property
+    def message(self) -> Message:
+        """The answer as a message; decoded on each call when there is an ``entry``."""
+        return self.answer if self.answer is not None else cast(Entry, self.entry).message

@@ -1,0 +1,110 @@
+"""The gRPC channel to etcd: several endpoints, TLS, and errors in words that say what to do.
+
+Reconnecting is left to gRPC, with a backoff of a second at most, so that everything works again
+moments after etcd is back.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from knarr.machinery.errors import StatusError, status_error
+
+T = TypeVar("T")
+
+MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
+OPTIONS: list[tuple[str, int | str]] = [
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.lb_policy_name", "round_robin"),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdTls:
+    """PEM files for TLS towards etcd; ``server_name`` when the certificate does not name the endpoints."""
+
+    ca_file: Path
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    server_name: str = ""
+
+
+def target(endpoints: Sequence[str]) -> str:
+    """The gRPC target of ``host:port`` endpoints (a leading ``http://`` or ``https://`` is dropped)."""
+    pairs = [endpoint.removeprefix("http://").removeprefix("https://").rstrip("/").rpartition(":") for endpoint in endpoints]
+    if len(pairs) == 1 and not _is_address(pairs[0][0].strip("[]")):
+        return f"dns:///{pairs[0][0]}:{pairs[0][2]}"
+    addresses = [f"{_resolve(host)}:{port}" for host, _, port in pairs]
+    family = "ipv6" if addresses[0].startswith("[") else "ipv4"
+    return f"{family}:{','.join(addresses)}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _resolve(host: str) -> str:
+    address = host.strip("[]")
+    if not _is_address(address):
+        address = str(socket.getaddrinfo(address, None, socket.AF_INET)[0][4][0])
+    return f"[{address}]" if ":" in address else address
+
+
+def connect(endpoints: Sequence[str], tls: EtcdTls | None) -> grpc.aio.Channel:
+    """Opens a channel; nothing is sent yet."""
+    if tls is None:
+        return grpc.aio.insecure_channel(target(endpoints), options=OPTIONS)
+    credentials = grpc.ssl_channel_credentials(
+        tls.ca_file.read_bytes(),
+        tls.key_file.read_bytes() if tls.key_file else None,
+        tls.cert_file.read_bytes() if tls.cert_file else None,
+    )
+    override: list[tuple[str, int | str]] = [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []
+    return grpc.aio.secure_channel(target(endpoints), credentials, options=[*OPTIONS, *override])
+
+
+def store_error(error: grpc.aio.AioRpcError, endpoints: Sequence[str]) -> StatusError:
+    """What a client hears when etcd cannot answer."""
+    where = ", ".join(endpoints)
+    detail = error.details() or error.code().name
+    if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+        message = f"etcd at {where} did not answer in time; see that it runs and try again, what is stored is safe"
+        return status_error("Timeout", message, retry_after_seconds=1)
+    if error.code() == grpc.StatusCode.UNAVAILABLE:
+        message = (
+            f"etcd at {where} is away ({detail}); start it or mend the connection, then try again. A write may or may not have been stored"
+        )
+        return status_error("ServiceUnavailable", message, retry_after_seconds=1)
+    if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "space" in detail:
+        message = f"etcd at {where} has no space left ({detail}); compact and defragment it, then disarm its alarm"
+        return status_error("ServiceUnavailable", message)
+    if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED) and "too large" in detail:
+        return status_error("RequestEntityTooLarge", f"etcd: {detail}")
+    return status_error("InternalError", f"etcd at {where}: {detail}")
+
+
+async def answered(call: Awaitable[T], endpoints: Sequence[str]) -> T:
+    """Awaits a call to etcd; raises StatusError for what went wrong."""
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise store_error(error, endpoints) from error

@@ -1,0 +1,105 @@
+"""The store port: guarded transactions, ranges at a revision and one ordered stream of changes.
+
+``storage.etcd`` is the real one; tests use an in-memory fake that passes the same checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """A stored value; ``revision`` is that of its last change."""
+
+    key: str
+    value: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A value to store; with ``ttl_seconds`` it vanishes that long after its last write."""
+
+    key: str
+    value: bytes
+    ttl_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """All or nothing. ``guards`` maps keys to the revision they must have; 0 means absent."""
+
+    guards: Mapping[str, int]
+    puts: Sequence[Put] = ()
+    deletes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``current`` holds the guarded keys that exist, read in the same instant, when a guard failed."""
+
+    succeeded: bool
+    revision: int
+    current: Mapping[str, KeyValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RangePage:
+    """Values in key order. ``count`` is the number of keys from the page's start to the range's end."""
+
+    items: Sequence[KeyValue]
+    revision: int
+    more: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A key's new value, or None when it was deleted."""
+
+    key: str
+    value: bytes | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Changes in order; afterwards everything up to ``revision`` has been seen."""
+
+    changes: Sequence[Change]
+    revision: int
+
+
+class Compacted(Exception):
+    """The revision asked for is no longer kept; ``oldest`` is."""
+
+    def __init__(self, oldest: int) -> None:
+        super().__init__(f"the store keeps nothing older than revision {oldest}")
+        self.oldest = oldest
+
+
+class HistoryLost(Exception):
+    """The store is behind what was read from it: it was restored from a backup or emptied."""
+
+
+class Store(Protocol):
+    """Every method raises StatusError ServiceUnavailable or Timeout when the store is away."""
+
+    async def get(self, key: str) -> KeyValue | None: ...
+
+    async def range(self, prefix: str, *, start: str = "", revision: int = 0, limit: int = 0) -> RangePage:
+        """Keys that begin with ``prefix``, from ``start`` on, as of ``revision`` (0: now). Raises Compacted."""
+        ...
+
+    async def commit(self, transaction: Transaction) -> Outcome: ...
+
+    def watch(self, prefix: str, revision: int) -> AsyncIterator[Batch]:
+        """Changes from ``revision`` on; ends when the stream breaks. Raises Compacted, HistoryLost."""
+        ...
+
+    async def compact(self, revision: int) -> None:
+        """Forgets everything that was overwritten before ``revision``."""
+        ...

@@ -1,0 +1,94 @@
+"""A real etcd for tests: on free ports, in a temporary directory, ended by its pid."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ETCD = shutil.which("etcd") or "/usr/bin/etcd"
+START_SECONDS, STOP_SECONDS = 15.0, 5.0
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class EtcdServer:
+    """One member. ``kill`` and ``start`` again keep the data, as after a crash."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._client, self._peer = free_port(), free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self._client}"
+
+    def start(self) -> None:
+        """Starts the member and waits until it answers."""
+        client, peer = f"http://127.0.0.1:{self._client}", f"http://127.0.0.1:{self._peer}"
+        command = [
+            ETCD, "--data-dir", str(self._folder / "data"), "--name", "test", "--logger", "zap", "--log-level", "error",
+            "--listen-client-urls", client, "--advertise-client-urls", client,
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"test={peer}",
+            "--heartbeat-interval", "50", "--election-timeout", "500",
+        ]  # fmt: skip
+        with (self._folder / "etcd.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        self._wait_for_answer()
+
+    def kill(self) -> None:
+        """Ends it without warning."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+        self._process = None
+
+    def _wait_for_answer(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                raise RuntimeError("etcd ended at once: " + (self._folder / "etcd.log").read_text()[-2000:])
+            if self._healthy():
+                return
+            time.sleep(0.02)
+        raise RuntimeError("etcd did not answer in time: " + (self._folder / "etcd.log").read_text()[-2000:])
+
+    def _healthy(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self._client), timeout=1) as connection:
+                connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+                return b'"true"' in connection.makefile("rb").read()
+        except OSError:
+            return False
+
+
+@contextlib.contextmanager
+def running_etcd(folder: Path) -> Iterator[EtcdServer]:
+    """A started member, stopped at the end."""
+    server = EtcdServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
