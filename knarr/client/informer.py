@@ -232,6 +232,10 @@ class Informers:
             self._start(informer)
         return cast("Informer[M]", informer)
 
+    def __contains__(self, message_type: type[Message]) -> bool:
+        """Whether somebody reads the whole collection of that type already."""
+        return (message_type, "", "", "") in self._informers
+
     def _start(self, informer: Informer[Any]) -> None:
         if self._group is not None:
             self._group.create_task(informer.run(), name=f"informer {informer._kind}")
