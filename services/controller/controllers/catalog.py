@@ -1,0 +1,26 @@
+"""The controllers of the manager: the one list. The garbage collector comes last; it says why."""
+
+from __future__ import annotations
+
+from services.controller.controllers.controller import Controller
+from services.controller.controllers.deployment.controller import DeploymentController
+from services.controller.controllers.endpoints.controller import EndpointsController
+from services.controller.controllers.endpointslice.controller import EndpointSliceController
+from services.controller.controllers.garbagecollector.controller import GarbageCollector
+from services.controller.controllers.namespace.controller import NamespaceController
+from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
+from services.controller.controllers.podgc.controller import PodGarbageCollector
+from services.controller.controllers.replicaset.controller import ReplicaSetController
+from services.controller.controllers.serviceaccount.controller import ServiceAccountController
+
+CONTROLLERS: tuple[type[Controller], ...] = (
+    DeploymentController,
+    ReplicaSetController,
+    EndpointSliceController,
+    EndpointsController,
+    NodeLifecycleController,
+    PodGarbageCollector,
+    NamespaceController,
+    ServiceAccountController,
+    GarbageCollector,
+)

@@ -1,0 +1,48 @@
+"""What every controller is: a name, a queue of keys and the reconcile of one key."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from knarr.client.client import Client
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.events import EventRecorder
+from knarr.client.informer import Informers
+from knarr.client.keys import Key
+from knarr.client.reconciler import Again, Reconciler
+from services.controller.settings import ControllerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the controllers of one manager share."""
+
+    client: Client
+    informers: Informers
+    recorder: EventRecorder
+    settings: ControllerSettings
+    clock: Clock = field(default=SYSTEM_CLOCK)
+
+
+class Controller(abc.ABC):
+    """Watches through the shared informers, decides in ``decide.py``, acts here.
+
+    The constructor registers the informer handlers; it runs before the informers start.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.client = context.client
+        self.queue = Reconciler(self.name, self.reconcile, workers=context.settings.workers)
+
+    @abc.abstractmethod
+    async def reconcile(self, key: Key) -> Again | None:
+        """Brings what ``key`` names one step nearer to what is wanted."""
+
+    async def run(self) -> None:
+        """Works until cancelled; the informers are synced by then."""
+        await self.queue.run()

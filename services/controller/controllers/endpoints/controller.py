@@ -1,0 +1,52 @@
+"""Endpoints: keeps the older form of a Service's endpoints."""
+
+from __future__ import annotations
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.keys import Key, key_of
+from knarr.client.reconciler import Again
+from knarr.machinery.errors import StatusError
+from services.controller.backends import backends, selects
+from services.controller.controllers.controller import Context, Controller
+from services.controller.controllers.endpoints.decide import MANAGED_BY_LABEL, MANAGER, decide
+from services.controller.service_changes import watch_services_and_pods
+
+
+class EndpointsController(Controller):
+    name = "endpoints"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._services = context.informers.get(core.Service)
+        self._pods = context.informers.get(core.Pod)
+        self._endpoints = context.informers.get(core.Endpoints)
+        watch_services_and_pods(context.informers, self.queue.enqueue)
+        self._endpoints.on_change(self._endpoints_changed)
+
+    def _endpoints_changed(self, old: core.Endpoints | None, new: core.Endpoints | None) -> None:
+        changed = new if new is not None else old
+        if changed is not None:
+            self.queue.enqueue(key_of(changed))
+
+    async def reconcile(self, key: Key) -> Again | None:
+        service = self._services.store.get(key.namespace, key.name)
+        found = self._endpoints.store.get(key.namespace, key.name)
+        if service is None:
+            if found is not None and found.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER:
+                await self._delete(found)
+            return None
+        if not selects(service) or service.metadata.HasField("deletion_timestamp"):
+            return None
+        wanted = decide(service, backends(service, self._pods.store.list(key.namespace)), found)
+        if found is None:
+            await self.client.create(wanted)
+        elif wanted != found:
+            await self.client.update(wanted)
+        return None
+
+    async def _delete(self, found: core.Endpoints) -> None:
+        try:
+            await self.client.delete(core.Endpoints, found.metadata.name, found.metadata.namespace, uid=found.metadata.uid)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise

@@ -1,0 +1,60 @@
+"""Endpoints: the same facts as EndpointSlices in the older form, one object a Service."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.controller.backends import HEADLESS_LABEL, Backend, Port, families, hostname_of, is_headless, target_reference
+
+MANAGED_BY_LABEL = "endpoints.kubernetes.io/managed-by"
+MANAGER = "endpoint-controller"
+OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+MAX_ADDRESSES = 1000
+
+
+def decide(service: core.Service, backends: Iterable[Backend], found: core.Endpoints | None) -> core.Endpoints:
+    """The object as it shall be; equal to ``found`` when nothing is to be written."""
+    wanted = core.Endpoints()
+    if found is not None:
+        wanted.CopyFrom(found)
+    wanted.metadata.name, wanted.metadata.namespace = service.metadata.name, service.metadata.namespace
+    wanted.metadata.labels.clear()
+    wanted.metadata.labels.update({key: value for key, value in service.metadata.labels.items() if key != HEADLESS_LABEL})
+    wanted.metadata.labels[MANAGED_BY_LABEL] = MANAGER
+    if is_headless(service):
+        wanted.metadata.labels[HEADLESS_LABEL] = ""
+    subsets, truncated = _subsets(service, backends)
+    wanted.metadata.annotations.pop(OVER_CAPACITY, None)
+    if truncated:
+        wanted.metadata.annotations[OVER_CAPACITY] = "truncated"
+    del wanted.subsets[:]
+    wanted.subsets.extend(subsets)
+    return wanted
+
+
+def _subsets(service: core.Service, backends: Iterable[Backend]) -> tuple[list[core.EndpointSubset], bool]:
+    """One subset for each set of ports, addresses sorted; at most MAX_ADDRESSES, ready ones first."""
+    publish = service.spec.publish_not_ready_addresses
+    family = families(service)[0]
+    listed = [
+        (backend.serving or publish, address, backend)
+        for backend in backends
+        if (address := backend.address(family)) and (publish or not backend.terminating) and (backend.ports or is_headless(service))
+    ]
+    listed.sort(key=lambda entry: (not entry[0], int(ipaddress.ip_address(entry[1]))))
+    by_ports: defaultdict[tuple[Port, ...], core.EndpointSubset] = defaultdict(core.EndpointSubset)
+    for ready, address, backend in listed[:MAX_ADDRESSES]:
+        subset = by_ports[backend.ports]
+        entry = (subset.addresses if ready else subset.not_ready_addresses).add(ip=address, target_ref=target_reference(backend.pod))
+        if backend.pod.spec.node_name:
+            entry.node_name = backend.pod.spec.node_name
+        entry.hostname = hostname_of(service, backend.pod)
+    for ports, subset in by_ports.items():
+        for port in ports:
+            written = subset.ports.add(name=port.name, port=port.number, protocol=port.protocol)
+            if port.app_protocol:
+                written.app_protocol = port.app_protocol
+    return [by_ports[ports] for ports in sorted(by_ports, key=repr)], len(listed) > MAX_ADDRESSES

@@ -1,0 +1,200 @@
+"""Garbage collector: deletes what nobody owns any longer, in the order its owners ask for.
+
+Must come last in the catalog: kinds that other controllers watch anyway are read from their
+informers; of all others only metadata is kept. Before it deletes it reads the object, and every
+owner that it believes absent, from the server, and deletes that very revision only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Any
+
+from google.protobuf.message import Message
+
+from knarr.client.informer import Informer
+from knarr.client.keys import Key, metadata_of
+from knarr.client.reconciler import Again, Terminal
+from knarr.machinery.errors import StatusError
+from knarr.machinery.kinds import KINDS, Kind
+from services.controller.controllers.controller import Context, Controller
+from services.controller.controllers.garbagecollector.decide import (
+    Action,
+    Delete,
+    DropOwners,
+    LookAt,
+    OwnerState,
+    RemoveFinalizer,
+    decide,
+)
+from services.controller.controllers.garbagecollector.graph import Graph, Item, Owner, item_of, kind_named
+from services.controller.metadata_informer import MetadataInformer
+
+REMEMBERED_ABSENT = 10_000
+# They come and go by the thousand, and expire by themselves.
+IGNORED = frozenset({"Event"})
+
+
+class GarbageCollector(Controller):
+    name = "garbagecollector"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.graph = Graph()
+        self._absent: OrderedDict[str, None] = OrderedDict()
+        self._own: list[Informer[Any]] = []
+        for kind in KINDS:
+            if kind.name not in IGNORED and {"list", "watch", "delete"} <= set(kind.verbs):
+                self._informer(kind).on_change(self._changed)
+
+    def _informer(self, kind: Kind) -> Informer[Any]:
+        if kind.message in self.context.informers:
+            return self.context.informers.get(kind.message)
+        informer: Informer[Any] = MetadataInformer(self.client, kind.message)
+        self._own.append(informer)
+        return informer
+
+    def _changed(self, old: Message | None, new: Message | None) -> None:
+        if new is not None:
+            self._look(*self.graph.observe(item_of(new)))
+        elif old is not None:
+            self._gone(metadata_of(old).uid)
+
+    def _look(self, *uids: str) -> None:
+        for uid in uids:
+            self.queue.enqueue(Key("", uid))
+
+    def _gone(self, uid: str) -> None:
+        """Uids never come back, so an absence once seen holds for ever."""
+        self._absent[uid] = None
+        if len(self._absent) > REMEMBERED_ABSENT:
+            self._absent.popitem(last=False)
+        self._look(*self.graph.remove(uid))
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for informer in self._own:
+                group.create_task(informer.run(), name="garbagecollector informer")
+            for informer in self._own:
+                await informer.wait_synced()
+            await super().run()
+
+    # Reconcile; the key's name is a uid.
+
+    async def reconcile(self, key: Key) -> Again | None:
+        item = self.graph.get(key.name)
+        if item is None or self._kept_alive(item):
+            return None
+        obj = await self._read(item.api_version, item.kind, item.namespace, item.name)
+        if obj is None or metadata_of(obj).uid != item.uid:
+            self._gone(item.uid)
+            return None
+        if item.virtual:
+            return None
+        live = item_of(obj)
+        states = {owner.uid: await self._state(live, owner) for owner in live.owners}
+        action = decide(live, self.graph.dependents(live.uid), states)
+        if action is not None:
+            await self._act(obj, action)
+        return None
+
+    def _kept_alive(self, item: Item) -> bool:
+        """The common case, told without asking the server: not deleted, and all owners are there."""
+        if item.deleting or item.virtual:
+            return False
+        return all(self._known_state(item, owner) is OwnerState.SOLID for owner in item.owners)
+
+    def _known_state(self, item: Item, owner: Owner) -> OwnerState | None:
+        """An owner's state as far as the graph knows it; None when the server must be asked."""
+        if owner.uid in self._absent:
+            return OwnerState.ABSENT
+        known = self.graph.get(owner.uid)
+        same = (owner.api_version, owner.kind, owner.name)
+        if known is None or known.virtual or (known.api_version, known.kind, known.name) != same:
+            return None
+        if known.namespace not in ("", item.namespace):
+            return None
+        return OwnerState.WAITING if known.deleting_dependents else OwnerState.SOLID
+
+    async def _state(self, item: Item, owner: Owner) -> OwnerState:
+        known = self._known_state(item, owner)
+        if known is not None:
+            return known
+        kind = kind_named(owner.api_version, owner.kind)
+        if kind is None or (kind.namespaced and not item.namespace):
+            # Nobody can tell whether it exists; what cannot be told keeps its dependents.
+            return OwnerState.SOLID
+        obj = await self._read(owner.api_version, owner.kind, item.namespace if kind.namespaced else "", owner.name)
+        if obj is None or metadata_of(obj).uid != owner.uid:
+            return OwnerState.ABSENT
+        return OwnerState.WAITING if item_of(obj).deleting_dependents else OwnerState.SOLID
+
+    async def _read(self, api_version: str, kind_name: str, namespace: str, name: str) -> Message | None:
+        """None when there is no such object. Raises Terminal for what cannot be looked up."""
+        kind = kind_named(api_version, kind_name)
+        if kind is None or (kind.namespaced and not namespace):
+            raise Terminal(f"{api_version} {kind_name} {name} cannot be looked up")
+        try:
+            return await self.client.get(kind.message, name, namespace)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
+            return None
+
+    # Actions.
+
+    async def _act(self, obj: Any, action: Action) -> None:
+        match action:
+            case Delete(policy, unblock):
+                if unblock:
+                    obj = await self.client.update(_unblocked(obj))
+                await self._delete(obj, policy)
+            case DropOwners(uids):
+                await self._drop_owners(obj, uids)
+            case RemoveFinalizer(finalizer, orphans):
+                await asyncio.gather(*(self._orphan(orphan, obj.metadata.uid) for orphan in orphans))
+                obj.metadata.finalizers.remove(finalizer)
+                await self._update(obj)
+            case LookAt(uids):
+                self._look(*uids)
+
+    async def _delete(self, obj: Any, policy: str) -> None:
+        metadata = metadata_of(obj)
+        try:
+            await self.client.delete(
+                type(obj),
+                metadata.name,
+                metadata.namespace,
+                propagation_policy=policy,
+                uid=metadata.uid,
+                resource_version=metadata.resource_version,
+            )
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
+
+    async def _orphan(self, item: Item, owner_uid: str) -> None:
+        obj = await self._read(item.api_version, item.kind, item.namespace, item.name)
+        if obj is not None and metadata_of(obj).uid == item.uid:
+            await self._drop_owners(obj, frozenset({owner_uid}))
+
+    async def _drop_owners(self, obj: Any, uids: frozenset[str]) -> None:
+        kept = [ref for ref in obj.metadata.owner_references if ref.uid not in uids]
+        if len(kept) < len(obj.metadata.owner_references):
+            del obj.metadata.owner_references[:]
+            obj.metadata.owner_references.extend(kept)
+            await self._update(obj)
+
+    async def _update(self, obj: Any) -> None:
+        try:
+            await self.client.update(obj)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
+
+
+def _unblocked(obj: Any) -> Any:
+    for ref in obj.metadata.owner_references:
+        ref.block_owner_deletion = False
+    return obj

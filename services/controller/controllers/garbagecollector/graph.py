@@ -1,0 +1,154 @@
+"""The ownership graph: which objects exist, whom they name as owners, what depends on them.
+
+Kept as tuples and sets, not as objects: a cluster has many. An owner that is named but was never
+seen is in the graph as a *virtual* item, so that its absence is checked once and its dependents are found.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from knarr.client.keys import metadata_of
+from knarr.machinery.kinds import KINDS, Kind
+
+FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+
+
+class Owner(NamedTuple):
+    """One ownerReference. ``blocks`` is blockOwnerDeletion."""
+
+    uid: str
+    api_version: str
+    kind: str
+    name: str
+    blocks: bool
+
+
+class Item(NamedTuple):
+    """One object, as far as ownership goes."""
+
+    uid: str
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    owners: tuple[Owner, ...] = ()
+    deleting: bool = False
+    foreground: bool = False
+    orphan: bool = False
+    virtual: bool = False
+
+    @property
+    def deleting_dependents(self) -> bool:
+        """Being deleted in the foreground: it waits for its dependents."""
+        return self.deleting and self.foreground
+
+
+def item_of(obj: Message) -> Item:
+    kind, metadata = KINDS.by_message(type(obj)), metadata_of(obj)
+    return Item(
+        metadata.uid,
+        kind.api_version,
+        kind.name,
+        metadata.namespace,
+        metadata.name,
+        tuple(Owner(ref.uid, ref.api_version, ref.kind, ref.name, ref.block_owner_deletion) for ref in metadata.owner_references),
+        metadata.HasField("deletion_timestamp"),
+        FOREGROUND in metadata.finalizers,
+        ORPHAN in metadata.finalizers,
+    )
+
+
+class Graph:
+    """Not thread-safe; every method is quick. Answers the uids that need another look."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Item] = {}
+        self._dependents: defaultdict[str, set[str]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, uid: str) -> Item | None:
+        return self._items.get(uid)
+
+    def dependents(self, uid: str) -> list[Item]:
+        """What names it as an owner, by name."""
+        found = [self._items[dependent] for dependent in self._dependents.get(uid, ())]
+        return sorted(found, key=lambda item: (item.kind, item.namespace, item.name))
+
+    def observe(self, item: Item) -> set[str]:
+        """An object was added or changed."""
+        before = self._items.get(item.uid)
+        self._items[item.uid] = item
+        self._unlink(before, item.owners)
+        looks = {item.uid} if _needs_look(before, item) else set()
+        for owner in item.owners:
+            self._dependents[owner.uid].add(item.uid)
+            if owner.uid not in self._items:
+                self._items[owner.uid] = _virtual(owner, item.namespace)
+                looks.add(owner.uid)
+        looks |= self._released(before, item)
+        if item.deleting_dependents and (before is None or not before.deleting_dependents):
+            looks |= {dependent.uid for dependent in self.dependents(item.uid)}
+        return looks
+
+    def remove(self, uid: str) -> set[str]:
+        """An object is gone. Its dependents need a look, and owners that waited for it."""
+        item = self._items.pop(uid, None)
+        if item is None:
+            return set()
+        self._unlink(item, ())
+        looks = set(self._dependents.get(uid, ()))
+        for owner in item.owners:
+            waiting = self._items.get(owner.uid)
+            if waiting is not None and waiting.deleting_dependents:
+                looks.add(owner.uid)
+        return looks
+
+    def _unlink(self, item: Item | None, keep: Iterable[Owner]) -> None:
+        """Forgets the edges to owners that are named no longer, and virtual owners nobody names."""
+        kept = {owner.uid for owner in keep}
+        for owner in item.owners if item is not None else ():
+            if owner.uid in kept:
+                continue
+            dependents = self._dependents.get(owner.uid)
+            if dependents is None:
+                continue
+            dependents.discard(item.uid)  # type: ignore[union-attr]
+            if not dependents:
+                del self._dependents[owner.uid]
+                known = self._items.get(owner.uid)
+                if known is not None and known.virtual:
+                    del self._items[owner.uid]
+
+    def _released(self, before: Item | None, item: Item) -> set[str]:
+        """Owners in foreground deletion that this change may set free."""
+        if before is None:
+            return set()
+        now = {owner.uid for owner in item.owners if owner.blocks}
+        lost = [owner.uid for owner in before.owners if owner.uid not in now]
+        return {uid for uid in lost if (owner := self._items.get(uid)) is not None and owner.deleting_dependents}
+
+
+def _needs_look(before: Item | None, item: Item) -> bool:
+    if before is None or before.virtual:
+        return bool(item.owners) or item.deleting
+    fates = [(seen.owners, seen.deleting, seen.foreground, seen.orphan) for seen in (before, item)]
+    return fates[0] != fates[1]
+
+
+def kind_named(api_version: str, name: str) -> Kind | None:
+    """The kind that an ownerReference names; None for one that this cluster does not have."""
+    group, _, version = api_version.rpartition("/")
+    return KINDS.by_name(group, version, name)
+
+
+def _virtual(owner: Owner, namespace: str) -> Item:
+    kind = kind_named(owner.api_version, owner.kind)
+    cluster_scoped = kind is not None and not kind.namespaced
+    return Item(owner.uid, owner.api_version, owner.kind, "" if cluster_scoped else namespace, owner.name, virtual=True)

@@ -1,0 +1,90 @@
+"""Namespace: empties a namespace that is being deleted, kind by kind, then lets it go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.keys import Key, key_of, metadata_of
+from knarr.client.reconciler import Again
+from knarr.machinery.errors import StatusError
+from knarr.machinery.kinds import KINDS, Kind
+from services.controller.controllers.controller import Context, Controller
+from services.controller.controllers.namespace.decide import Content, finalized, status
+
+PAGE_SIZE = 500
+
+
+class NamespaceController(Controller):
+    name = "namespace"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._namespaces = context.informers.get(core.Namespace)
+        self._namespaces.on_change(self._namespace_changed)
+
+    def _namespace_changed(self, old: core.Namespace | None, new: core.Namespace | None) -> None:
+        if new is not None and new.metadata.HasField("deletion_timestamp"):
+            self.queue.enqueue(key_of(new))
+
+    async def reconcile(self, key: Key) -> Again | None:
+        namespace = self._namespaces.store.get("", key.name)
+        if namespace is None or not namespace.metadata.HasField("deletion_timestamp"):
+            return None
+        content = await self._empty(key.name)
+        namespace = await self._report(namespace, content)
+        if not content.empty:
+            return Again(self.context.settings.namespace_retry_seconds)
+        last = finalized(namespace)
+        if last is not None:
+            await self.client.update(last, subresource="finalize")
+        return None
+
+    async def _empty(self, namespace: str) -> Content:
+        """Deletes everything that is there, of every kind, and tells what is left now."""
+        content = Content()
+        for kind in KINDS:
+            if kind.namespaced and {"list", "delete"} <= set(kind.verbs):
+                try:
+                    await self._delete_all(kind, namespace)
+                    await self._count(kind, namespace, content)
+                except StatusError as error:
+                    content.errors.append(f"{kind.qualified}: {error}")
+        return content
+
+    async def _delete_all(self, kind: Kind, namespace: str) -> None:
+        page = await self.client.list(kind.message, namespace, limit=PAGE_SIZE)
+        while True:
+            going = [obj for obj in page.items if not metadata_of(obj).HasField("deletion_timestamp")]
+            for obj in going:
+                await self._delete(obj)
+            if not page.continue_token:
+                return
+            page = await self.client.list(kind.message, namespace, limit=PAGE_SIZE, continue_token=page.continue_token)
+
+    async def _delete(self, obj: Any) -> None:
+        metadata = metadata_of(obj)
+        try:
+            await self.client.delete(type(obj), metadata.name, metadata.namespace, propagation_policy="Background", uid=metadata.uid)
+        except StatusError as error:
+            if error.reason not in ("NotFound", "Conflict"):
+                raise
+
+    async def _count(self, kind: Kind, namespace: str, content: Content) -> None:
+        token = ""
+        while True:
+            page = await self.client.list(kind.message, namespace, limit=PAGE_SIZE, continue_token=token)
+            for obj in page.items:
+                content.add(kind.qualified if kind.group else f"{kind.plural}.", metadata_of(obj).finalizers)
+            token = page.continue_token
+            if not token:
+                return
+
+    async def _report(self, namespace: core.Namespace, content: Content) -> core.Namespace:
+        wanted = status(namespace, content, self.context.clock.now())
+        if wanted == namespace.status:
+            return namespace
+        changed = core.Namespace()
+        changed.CopyFrom(namespace)
+        changed.status.CopyFrom(wanted)
+        return await self.client.update(changed, subresource="status")

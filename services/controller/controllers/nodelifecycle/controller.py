@@ -1,0 +1,160 @@
+"""Node lifecycle: notices silent nodes, taints what cannot run pods, and moves their pods away.
+
+Silence is counted on this process' own clock, from when a change of the heartbeat was seen here;
+the clocks of nodes are not compared. While the server cannot be reached nobody is called silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.conditions import get_condition, set_condition
+from knarr.client.keys import Key
+from knarr.client.reconciler import Again
+from knarr.machinery.errors import StatusError
+from services.controller.controllers.controller import Context, Controller
+from services.controller.controllers.nodelifecycle.decide import Evictions, evictions, silenced, taints
+
+LEASE_NAMESPACE = "kube-node-lease"
+
+
+class NodeLifecycleController(Controller):
+    name = "nodelifecycle"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._heard: dict[str, float] = {}
+        self._nodes = context.informers.get(core.Node)
+        self._pods = context.informers.get(core.Pod)
+        self._leases = context.informers.get(coordination.Lease)
+        self._pods.add_index("node", lambda pod: [pod.spec.node_name] if pod.spec.node_name else [])
+        self._nodes.on_change(self._node_changed)
+        self._leases.on_change(self._lease_changed)
+        self._pods.on_change(self._pod_changed)
+
+    # Handlers: from a change to keys, and to heartbeats.
+
+    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
+        if new is None:
+            if old is not None:
+                self._heard.pop(old.metadata.name, None)
+            return
+        if old is None:
+            message = f"Node {new.metadata.name} event: Registered Node {new.metadata.name} in Controller"
+            self.context.recorder.event(new, "Normal", "RegisteredNode", message)
+        if old is None or _heartbeat(old) != _heartbeat(new):
+            self._hear(new.metadata.name)
+        self.queue.enqueue(Key("", new.metadata.name))
+
+    def _lease_changed(self, old: coordination.Lease | None, new: coordination.Lease | None) -> None:
+        if new is not None and new.metadata.namespace == LEASE_NAMESPACE and (old is None or old.spec.renew_time != new.spec.renew_time):
+            self._hear(new.metadata.name)
+
+    def _hear(self, node: str) -> None:
+        self._heard[node] = asyncio.get_running_loop().time()
+
+    def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
+        if new is None or not new.spec.node_name:
+            return
+        node = self._nodes.store.get("", new.spec.node_name)
+        if node is not None and (node.spec.taints or not _is_ready(node)):
+            self.queue.enqueue(Key("", node.metadata.name))
+
+    # Reconcile.
+
+    async def reconcile(self, key: Key) -> Again | None:
+        node = self._nodes.store.get("", key.name)
+        if node is None:
+            return None
+        settings = self.context.settings
+        left = settings.node_grace_seconds - self._silent_seconds(key.name)
+        if left <= 0 and not _is_silenced(node):
+            node = await self._silence(node)
+        node = await self._taint(node)
+        plan = evictions(node, self._pods.store.index("node", key.name), self.context.clock.now())
+        await self._clear(node, plan)
+        waits = [seconds for seconds in (left, plan.again_seconds) if seconds is not None and seconds > 0]
+        return Again(min([*waits, settings.node_grace_seconds]))
+
+    def _silent_seconds(self, node: str) -> float:
+        now = asyncio.get_running_loop().time()
+        return now - self._heard.setdefault(node, now)
+
+    async def _silence(self, node: core.Node) -> core.Node:
+        """Marks a node Unknown, if the server agrees that nothing was heard."""
+        name = node.metadata.name
+        try:
+            lease = await self.client.get(coordination.Lease, name, LEASE_NAMESPACE)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                self._hear(name)
+                raise
+        else:
+            known = self._leases.store.get(LEASE_NAMESPACE, name)
+            if known is None or known.spec.renew_time != lease.spec.renew_time:
+                self._hear(name)
+                return node
+        changed = _copy(node)
+        changed.status.CopyFrom(silenced(node, self.context.clock.now()))
+        changed = await self.client.update(changed, subresource="status")
+        self.context.recorder.event(changed, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+        return changed
+
+    async def _taint(self, node: core.Node) -> core.Node:
+        wanted = taints(node, self.context.clock.now())
+        if wanted == list(node.spec.taints):
+            return node
+        changed = _copy(node)
+        del changed.spec.taints[:]
+        changed.spec.taints.extend(wanted)
+        return await self.client.update(changed)
+
+    async def _clear(self, node: core.Node, plan: Evictions) -> None:
+        for pod in plan.not_ready:
+            await _unless_gone(self._mark_not_ready(pod))
+        for pod in plan.now:
+            message = f"Marking for deletion Pod {pod.metadata.namespace}/{pod.metadata.name}"
+            self.context.recorder.event(pod, "Normal", "TaintManagerEviction", message)
+            await _unless_gone(self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid))
+
+    async def _mark_not_ready(self, pod: core.Pod) -> None:
+        changed = core.Pod()
+        changed.CopyFrom(pod)
+        ready = get_condition(changed.status, "Ready")
+        assert ready is not None
+        set_condition(changed.status, "Ready", "False", reason=ready.reason, message=ready.message, now=self.context.clock.now())
+        await self.client.update(changed, subresource="status")
+        self.context.recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+
+
+async def _unless_gone(write: Any) -> None:
+    try:
+        await write
+    except StatusError as error:
+        if error.reason != "NotFound":
+            raise
+
+
+def _is_ready(node: core.Node) -> bool:
+    condition = get_condition(node.status, "Ready")
+    return condition is not None and bool(condition.status == "True")
+
+
+def _is_silenced(node: core.Node) -> bool:
+    condition = get_condition(node.status, "Ready")
+    return condition is not None and bool(condition.status == "Unknown")
+
+
+def _heartbeat(node: core.Node) -> object:
+    """What only the kubelet changes: its stamp on the Ready condition, while it vouches for it."""
+    ready = get_condition(node.status, "Ready")
+    return None if ready is None or ready.status == "Unknown" else (ready.last_heartbeat_time.seconds, ready.status)
+
+
+def _copy(node: core.Node) -> core.Node:
+    copy = core.Node()
+    copy.CopyFrom(node)
+    return copy

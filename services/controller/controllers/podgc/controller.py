@@ -1,0 +1,67 @@
+"""Pod garbage collector: looks over all pods now and then, and when a node goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.keys import Key
+from knarr.client.reconciler import Again
+from knarr.machinery.errors import StatusError
+from services.controller.controllers.controller import Context, Controller
+from services.controller.controllers.podgc.decide import decide
+
+logger = logging.getLogger(__name__)
+
+# One key stands for the whole cluster.
+ALL = Key("", "pods")
+
+
+class PodGarbageCollector(Controller):
+    name = "podgc"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._missing_since: dict[str, float] = {}
+        self._nodes = context.informers.get(core.Node)
+        self._pods = context.informers.get(core.Pod)
+        self._nodes.on_change(self._node_changed)
+        self.queue.enqueue(ALL)
+
+    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
+        if new is None:
+            self.queue.enqueue(ALL)
+
+    async def reconcile(self, key: Key) -> Again | None:
+        settings = self.context.settings
+        pods = self._pods.store.list()
+        for garbage in decide(pods, await self._lost_nodes(pods), settings.terminated_pod_threshold):
+            pod = garbage.pod.metadata
+            logger.info("deleting pod", extra={"pod": f"{pod.namespace}/{pod.name}", "reason": garbage.reason})
+            try:
+                await self.client.delete(core.Pod, pod.name, pod.namespace, grace_period_seconds=0, uid=pod.uid)
+            except StatusError as error:
+                if error.reason not in ("NotFound", "Conflict"):
+                    raise
+        now = asyncio.get_running_loop().time()
+        due = [since + settings.orphan_quarantine_seconds - now for since in self._missing_since.values()]
+        return Again(max(0.05, min([settings.pod_gc_seconds, *(seconds for seconds in due if seconds > 0)])))
+
+    async def _lost_nodes(self, pods: list[core.Pod]) -> set[str]:
+        """Nodes that pods name and that have been missing for the quarantine, by the server's word."""
+        now = asyncio.get_running_loop().time()
+        named = {pod.spec.node_name for pod in pods if pod.spec.node_name}
+        missing = {name for name in named if self._nodes.store.get("", name) is None}
+        self._missing_since = {name: self._missing_since.get(name, now) for name in missing}
+        ripe = [name for name, since in self._missing_since.items() if now - since >= self.context.settings.orphan_quarantine_seconds]
+        return {name for name in ripe if await self._is_gone(name)}
+
+    async def _is_gone(self, node: str) -> bool:
+        try:
+            await self.client.get(core.Node, node)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
+            return True
+        return False

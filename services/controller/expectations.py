@@ -1,0 +1,55 @@
+"""Writes that the informers have not shown yet.
+
+A controller that counts what exists must not count on a cache that lags behind its own writes.
+It notes each write *before* making it, under the name it chose itself, and forgets it when the
+watch shows it or the write fails. While a key has open expectations its count is not to be
+trusted. A note that is never answered (a lost write whose reply was lost too) lapses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+from knarr.client.keys import Key
+
+LAPSE_SECONDS = 300.0
+
+
+class Expectations:
+    """Open writes by owner key; ``token`` names one write (``+name`` or ``-uid``)."""
+
+    def __init__(self) -> None:
+        self._open: defaultdict[Key, dict[str, float]] = defaultdict(dict)
+
+    def expect(self, owner: Key, token: str) -> None:
+        self._open[owner][token] = asyncio.get_running_loop().time() + LAPSE_SECONDS
+
+    def met(self, owner: Key, token: str) -> None:
+        """The write was seen, or did not happen."""
+        tokens = self._open.get(owner)
+        if tokens is not None:
+            tokens.pop(token, None)
+            if not tokens:
+                del self._open[owner]
+
+    def forget(self, owner: Key) -> None:
+        self._open.pop(owner, None)
+
+    def open(self, owner: Key) -> int:
+        """How many writes are still unseen."""
+        tokens = self._open.get(owner)
+        if not tokens:
+            return 0
+        now = asyncio.get_running_loop().time()
+        for token in [token for token, lapses in tokens.items() if lapses <= now]:
+            self.met(owner, token)
+        return len(tokens)
+
+
+def created(name: str) -> str:
+    return f"+{name}"
+
+
+def deleted(uid: str) -> str:
+    return f"-{uid}"

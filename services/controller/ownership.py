@@ -1,0 +1,64 @@
+"""The claims of a selector: what an owner adopts, owns and releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+from knarr.machinery.selectors import Selector
+
+from knarr.client.owners import controller_of, owner_reference
+
+# Any message with ``metadata``.
+M = TypeVar("M", bound=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims(Generic[M]):
+    """What an owner's selector makes of the objects around it.
+
+    ``owned`` are its own and matching; ``adopt`` match and nobody controls them; ``release`` are
+    its own but match no longer.
+    """
+
+    owned: list[M]
+    adopt: list[M]
+    release: list[M]
+
+
+def claim(owner: Any, selector: Selector, candidates: Iterable[M]) -> Claims[M]:
+    """Sorts ``candidates`` (of the owner's namespace). An owner being deleted adopts nothing."""
+    claims: Claims[M] = Claims([], [], [])
+    leaving = owner.metadata.HasField("deletion_timestamp")
+    for candidate in candidates:
+        matches = selector.matches(candidate.metadata.labels)
+        ref = controller_of(candidate)
+        if ref is None:
+            if matches and not leaving and not candidate.metadata.HasField("deletion_timestamp"):
+                claims.adopt.append(candidate)
+        elif ref.uid == owner.metadata.uid:
+            if matches:
+                claims.owned.append(candidate)
+            elif not leaving:
+                claims.release.append(candidate)
+    return claims
+
+
+def without_owner(obj: M, uid: str) -> M:
+    """A copy without the references to ``uid``."""
+    copy: M = type(obj)()
+    copy.CopyFrom(obj)
+    kept = [ref for ref in obj.metadata.owner_references if ref.uid != uid]
+    del copy.metadata.owner_references[:]
+    copy.metadata.owner_references.extend(kept)
+    return copy
+
+
+def with_controller(obj: M, owner: Message) -> M:
+    """A copy that ``owner`` controls."""
+    copy: M = type(obj)()
+    copy.CopyFrom(obj)
+    copy.metadata.owner_references.append(owner_reference(owner))
+    return copy

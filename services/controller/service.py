@@ -1,0 +1,90 @@
+"""The controller manager: all controllers over shared informers, in one process.
+
+While it leads it runs the informers, waits until they have listed once and then lets every
+controller work. A manager that loses its lease drops them all and begins anew when it leads again,
+so nothing acts on what it remembers from before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import grpc.aio
+
+from knarr.api.controller.v1 import controller_service_pb2, controller_service_pb2_grpc
+from knarr.client.client import Client
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.events import EventRecorder
+from knarr.client.informer import Informers
+from knarr.client.leader import LeaderElector
+from knarr.client.reconciler import Reconciler
+from knarr.service.component import Component
+from knarr.service.tasks import run_together
+from services.controller.controllers.catalog import CONTROLLERS
+from services.controller.controllers.controller import Context, Controller
+from services.controller.metrics import observe_queues
+from services.controller.servicer import ControllerServicer
+from services.controller.settings import ControllerSettings
+
+LEASE = "knarr-controller-manager"
+
+
+class ControllerManager(Component):
+    name: ClassVar[str] = "controller"
+
+    def __init__(
+        self,
+        client: Client,
+        settings: ControllerSettings | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        controllers: Sequence[type[Controller]] = CONTROLLERS,
+    ) -> None:
+        self._client = client
+        self._settings = settings or ControllerSettings()
+        self._clock = clock
+        self._types = controllers
+        self._queues: dict[str, Reconciler] = {}
+        self._working = False
+        self._standing_by = False
+
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        controller_service_pb2_grpc.add_ControllerServiceServicer_to_server(ControllerServicer(self._queues, lambda: self._working), server)
+        return [controller_service_pb2.DESCRIPTOR.services_by_name["ControllerService"].full_name]
+
+    @property
+    def ready(self) -> bool:
+        """True while the controllers work, and while another manager leads."""
+        return self._working or self._standing_by
+
+    async def run(self) -> None:
+        if not self._settings.leader_election:
+            await self._lead()
+            return
+        elector = LeaderElector(self._client, LEASE, self._settings.identity, clock=self._clock)
+        self._standing_by = True
+        try:
+            await elector.run(self._lead)
+        finally:
+            self._standing_by = False
+
+    async def _lead(self) -> None:
+        recorder = EventRecorder(self._client, "controller-manager", clock=self._clock)
+        context = Context(self._client, Informers(self._client), recorder, self._settings, self._clock)
+        controllers = [controller(context) for controller in self._types]
+        self._queues.clear()
+        self._queues.update({controller.name: controller.queue for controller in controllers})
+        try:
+            await run_together(
+                "controller",
+                {"informers": context.informers.run(), "events": recorder.run(), "controllers": self._work(context, controllers)},
+            )
+        finally:
+            self._working = False
+
+    async def _work(self, context: Context, controllers: Sequence[Controller]) -> None:
+        await context.informers.wait_synced()
+        self._working = True
+        parts = {controller.name: controller.run() for controller in controllers}
+        await run_together("controller", {**parts, "metrics": observe_queues(self._queues)})

@@ -1,0 +1,46 @@
+"""``ControllerService``: what the controllers are doing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import grpc.aio
+
+from knarr.api.controller.v1 import controller_service_pb2 as api
+from knarr.api.controller.v1 import controller_service_pb2_grpc as api_grpc
+from knarr.client.keys import Key
+from knarr.client.reconciler import Reconciler
+from knarr.machinery.errors import not_found
+
+
+class ControllerServicer(api_grpc.ControllerServiceServicer):
+    def __init__(self, queues: Mapping[str, Reconciler], is_leader: Callable[[], bool]) -> None:
+        self._queues = queues
+        self._is_leader = is_leader
+
+    async def ListControllers(self, request: api.ListControllersRequest, context: grpc.aio.ServicerContext) -> api.ListControllersResponse:
+        response = api.ListControllersResponse(leader=self._is_leader())
+        for name, queue in sorted(self._queues.items()):
+            status = queue.status()
+            response.controllers.add(name=name, queue_depth=status.depth, running=status.running, syncs=status.syncs, errors=status.errors)
+        return response
+
+    async def GetKey(self, request: api.GetKeyRequest, context: grpc.aio.ServicerContext) -> api.GetKeyResponse:
+        status = self._queue(request.controller).key_status(Key.parse(request.key))
+        return api.GetKeyResponse(
+            last_sync_seconds=status.last_sync_seconds,
+            last_error=status.last_error,
+            failures=status.failures,
+            next_in_seconds=status.next_in_seconds,
+        )
+
+    async def Sync(self, request: api.SyncRequest, context: grpc.aio.ServicerContext) -> api.SyncResponse:
+        self._queue(request.controller).enqueue(Key.parse(request.key))
+        return api.SyncResponse()
+
+    def _queue(self, controller: str) -> Reconciler:
+        """Raises NotFound."""
+        queue = self._queues.get(controller)
+        if queue is None:
+            raise not_found("controllers", controller)
+        return queue

@@ -1,0 +1,33 @@
+"""Settings of the controller manager. Every time is in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """How the controllers behave.
+
+    ``leader_election``: act only while holding the lease ``kube-system/knarr-controller-manager``.
+    ``identity``: the holder's name in that lease.
+    ``workers``: keys that one controller reconciles at once.
+    ``burst_replicas``: pods that one ReplicaSet sync creates or deletes at most.
+    ``node_grace_seconds``: silence after which a node's conditions become Unknown.
+    ``node_monitor_seconds``: how often silence is looked for.
+    ``orphan_quarantine_seconds``: how long a node must be gone before its pods are deleted.
+    ``terminated_pod_threshold``: finished pods that may exist before the oldest are deleted; 0 keeps all.
+    ``pod_gc_seconds``: how often pods are looked over for garbage.
+    ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
+    """
+
+    leader_election: bool = False
+    identity: str = "controller-manager"
+    workers: int = 8
+    burst_replicas: int = 500
+    node_grace_seconds: float = 40.0
+    node_monitor_seconds: float = 2.0
+    orphan_quarantine_seconds: float = 40.0
+    terminated_pod_threshold: int = 12_500
+    pod_gc_seconds: float = 20.0
+    namespace_retry_seconds: float = 0.5
