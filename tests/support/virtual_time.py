@@ -22,6 +22,7 @@ from knarr.client.clock import Clock
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STALLED_AFTER_SECONDS = 10.0
+LIMIT_SECONDS = 48 * 3600.0
 
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, None]])
 
@@ -61,9 +62,14 @@ class VirtualClock(Clock):
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Runs a coroutine on a fresh virtual-time loop, as ``asyncio.run`` does on a real one."""
+    """Runs a coroutine on a fresh virtual-time loop, as ``asyncio.run`` does on a real one; two days at most."""
+
+    async def bounded() -> Any:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            return await main
+
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return runner.run(main)
+        return runner.run(bounded())
 
 
 def virtual_time(test: F) -> Callable[..., None]:

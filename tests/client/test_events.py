@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client import events
+from knarr.client.event_correlator import BURST, COMBINED_PREFIX
+from knarr.client.events import EventRecorder
+from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.machinery.errors import status_error
+from tests.client.objects import pod
+from tests.support.virtual_time import START, VirtualClock, virtual_time
+
+
+@asynccontextmanager
+async def running(recorder: EventRecorder) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(recorder.run())
+    try:
+        yield
+    finally:
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def setup() -> tuple[MemoryApi, EventRecorder, core.Pod]:
+    api = MemoryApi(VirtualClock())
+    about = pod("web")
+    about.metadata.uid = "u1"
+    return api, EventRecorder(MemoryClient(api), "scheduler", "host-1", clock=VirtualClock()), about
+
+
+@virtual_time
+async def test_an_event_names_its_object_and_source() -> None:
+    api, recorder, about = setup()
+    async with running(recorder):
+        recorder.event(about, "Warning", "FailedScheduling", "no nodes", field_path="spec.containers{main}")
+        await asyncio.sleep(1)
+    [event] = api.all(core.Event, "default")
+    assert event.metadata.name.startswith("web.")
+    reference = event.involved_object
+    assert (reference.api_version, reference.kind, reference.namespace, reference.name, reference.uid) == ("v1", "Pod", "default", "web", "u1")
+    assert reference.field_path == "spec.containers{main}"
+    assert (event.type, event.reason, event.message, event.count) == ("Warning", "FailedScheduling", "no nodes", 1)
+    assert (event.source.component, event.source.host) == ("scheduler", "host-1")
+    assert event.first_timestamp.seconds == event.last_timestamp.seconds == int(START.timestamp())
+
+
+@virtual_time
+async def test_the_same_event_again_is_counted() -> None:
+    api, recorder, about = setup()
+    async with running(recorder):
+        for _ in range(3):
+            recorder.event(about, "Warning", "BackOff", "again")
+            await asyncio.sleep(10)
+        recorder.event(about, "Warning", "BackOff", "differently")
+        await asyncio.sleep(1)
+    found = {event.message: event for event in api.all(core.Event)}
+    assert {message: event.count for message, event in found.items()} == {"again": 3, "differently": 1}
+    again = found["again"]
+    assert again.last_timestamp.seconds - again.first_timestamp.seconds == 20
+
+
+@virtual_time
+async def test_an_expired_event_is_created_anew() -> None:
+    api, recorder, about = setup()
+    async with running(recorder):
+        recorder.event(about, "Normal", "Pulled", "image")
+        await asyncio.sleep(1)
+        [event] = api.all(core.Event)
+        await MemoryClient(api).delete(core.Event, event.metadata.name, "default")
+        recorder.event(about, "Normal", "Pulled", "image")
+        await asyncio.sleep(1)
+    assert [event.count for event in api.all(core.Event)] == [2]
+
+
+@virtual_time
+async def test_similar_events_are_combined() -> None:
+    api, recorder, about = setup()
+    async with running(recorder):
+        for number in range(15):
+            recorder.event(about, "Warning", "Failed", f"attempt {number}")
+            await asyncio.sleep(1)
+    combined = [event for event in api.all(core.Event) if event.message.startswith(COMBINED_PREFIX)]
+    assert len(api.all(core.Event)) == 10 and len(combined) == 1
+    assert combined[0].count == 6 and combined[0].message == COMBINED_PREFIX + "attempt 14"
+
+
+@virtual_time
+async def test_an_object_that_causes_too_many_is_muted() -> None:
+    api, recorder, about = setup()
+    async with running(recorder):
+        for _ in range(BURST + 5):
+            recorder.event(about, "Normal", "Sync", "same")
+        other = pod("quiet")
+        recorder.event(other, "Normal", "Sync", "same")
+        await asyncio.sleep(1)
+        assert recorder.dropped == 5
+        assert sorted(event.count for event in api.all(core.Event)) == [1, BURST]
+        await asyncio.sleep(601)
+        recorder.event(about, "Normal", "Sync", "same")
+        await asyncio.sleep(1)
+        assert recorder.dropped == 5
+
+
+@virtual_time
+async def test_a_full_queue_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "QUEUE_LIMIT", 2)
+    _, recorder, about = setup()
+    for _ in range(5):
+        recorder.event(about, "Normal", "Sync", "same")
+    assert recorder.dropped == 3
+
+
+@virtual_time
+async def test_an_unreachable_server_is_tried_again_and_a_refusal_is_not() -> None:
+    api, recorder, about = setup()
+    async with running(recorder):
+        api.fail_next(status_error("ServiceUnavailable", "down"), verb="create", times=3)
+        recorder.event(about, "Normal", "One", "first")
+        await asyncio.sleep(60)
+        api.fail_next(status_error("Forbidden", "namespace is terminating"), verb="create")
+        recorder.event(about, "Normal", "Two", "second")
+        await asyncio.sleep(60)
+    assert [event.reason for event in api.all(core.Event)] == ["One"]
+    assert recorder.dropped == 1
+
+
+@virtual_time
+async def test_recording_never_raises() -> None:
+    _, recorder, _ = setup()
+    recorder.event(core.Container(), "Normal", "What", "not a kind")
+    assert recorder.dropped == 1

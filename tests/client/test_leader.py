@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
+from knarr.client.leader import LeaderElector
+from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.machinery.errors import status_error
+from tests.support.virtual_time import VirtualClock, virtual_time
+
+
+class Wire(MemoryClient):
+    """A client whose connection can be cut."""
+
+    cut = False
+
+    async def _begin(self, *args: Any, **kwargs: Any) -> None:
+        if self.cut:
+            raise status_error("ServiceUnavailable", "cut")
+        await super()._begin(*args, **kwargs)
+
+
+class Candidate:
+    """An elector with its work, which checks that nobody else works at the same time."""
+
+    at_work: set[str]
+
+    def __init__(self, api: MemoryApi, name: str, at_work: set[str]) -> None:
+        self.wire = Wire(api)
+        self.name = name
+        self.at_work = at_work
+        self.terms: list[float] = []
+        self.elector = LeaderElector(self.wire, "lock", name, clock=VirtualClock(), source=random.Random(name))
+        self.task = asyncio.ensure_future(self.elector.run(self.lead))
+
+    async def lead(self) -> None:
+        assert not self.at_work, f"{self.name} starts while {self.at_work} works"
+        self.at_work.add(self.name)
+        self.terms.append(asyncio.get_running_loop().time())
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.at_work.discard(self.name)
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+async def candidates(api: MemoryApi, *names: str) -> AsyncIterator[Any]:
+    at_work: set[str] = set()
+    found = [Candidate(api, name, at_work) for name in names]
+    try:
+        yield found
+    finally:
+        for candidate in found:
+            await candidate.stop()
+
+
+@virtual_time
+async def test_one_of_two_leads_and_a_released_lease_passes_at_once() -> None:
+    api = MemoryApi(VirtualClock())
+    async for first, second in candidates(api, "a", "b"):
+        await asyncio.sleep(60)
+        assert first.at_work == {"a"} and first.elector.is_leader and not second.elector.is_leader
+        assert second.elector.holder == "a"
+        await first.stop()
+        started = asyncio.get_running_loop().time()
+        await asyncio.sleep(5)
+        assert second.at_work == {"b"} and second.terms[0] - started < 3
+        [lease] = api.all(coordination.Lease)
+        assert lease.spec.holder_identity == "b" and lease.spec.lease_duration_seconds == 15
+        assert lease.spec.HasField("acquire_time") and lease.spec.HasField("renew_time")
+
+
+@virtual_time
+async def test_a_partitioned_leader_stops_before_another_starts() -> None:
+    api = MemoryApi(VirtualClock())
+    async for first, second in candidates(api, "a", "b"):
+        await asyncio.sleep(30)
+        first.wire.cut = True
+        cut_at = asyncio.get_running_loop().time()
+        while "a" in first.at_work:
+            await asyncio.sleep(0.1)
+        assert 8 <= asyncio.get_running_loop().time() - cut_at <= 10.2
+        await asyncio.sleep(20)
+        assert first.at_work == {"b"} and 13 <= second.terms[0] - cut_at <= 18
+        first.wire.cut = False
+        await asyncio.sleep(60)
+        assert first.at_work == {"b"}
+        [lease] = api.all(coordination.Lease)
+        assert lease.spec.lease_transitions == 1
+
+
+@virtual_time
+async def test_a_short_outage_keeps_the_leader() -> None:
+    api = MemoryApi(VirtualClock())
+    async for first, second in candidates(api, "a", "b"):
+        await asyncio.sleep(30)
+        first.wire.cut = second.wire.cut = True
+        await asyncio.sleep(5)
+        first.wire.cut = second.wire.cut = False
+        await asyncio.sleep(60)
+        assert len(first.terms) == 1 and second.terms == []
+
+
+@virtual_time
+async def test_a_crashed_leader_is_followed_after_the_lease() -> None:
+    api = MemoryApi(VirtualClock())
+    async for first, second in candidates(api, "a", "b"):
+        await asyncio.sleep(30)
+        first.wire.cut = True
+        await first.stop()
+        stopped = asyncio.get_running_loop().time()
+        await asyncio.sleep(20)
+        assert second.at_work == {"b"} and second.terms[0] - stopped >= 12
+
+
+@virtual_time
+async def test_work_that_fails_ends_the_run_and_frees_the_lease() -> None:
+    api = MemoryApi(VirtualClock())
+
+    async def fail() -> None:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        await LeaderElector(MemoryClient(api), "lock", "a", clock=VirtualClock()).run(fail)
+    [lease] = api.all(coordination.Lease)
+    assert lease.spec.holder_identity == ""
