@@ -1,14 +1,28 @@
-"""JSON ↔ protobuf with Go's rules, derived from the descriptors and precompiled per message type."""
+"""JSON ↔ protobuf with Go's rules, derived from the descriptors and precompiled per message type.
+
+The rules: a pointer is absent or written, a value struct is always written, ``omitempty`` hides zero values, a list
+or map without it is ``null`` when empty, a zero time is ``null``; int64 are plain numbers, bytes are base64; field names
+are case-sensitive and ``null`` means absent. ``encoding`` and ``decoding`` hold the compiled functions, ``diagnosis`` the words
+for what is wrong.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
+import orjson
 from google.protobuf.message import Message
 
+from knarr.machinery import decoding, diagnosis
+from knarr.machinery.encoding import encoder
+from knarr.machinery.errors import StatusError, bad_request
+from knarr.machinery.type_names import api_version_and_kind
+
 M = TypeVar("M", bound=Message)
+SUMMARY_BYTES = 30
 
 
 class UnknownFields(Enum):
@@ -28,15 +42,91 @@ class Decoded(Generic[M]):
 
 
 def from_json(message_type: type[M], data: bytes | dict[str, Any], unknown: UnknownFields = UnknownFields.DROP) -> Decoded[M]:
-    """Decodes JSON text or a parsed object. Raises StatusError BadRequest in Kubernetes' words."""
-    raise NotImplementedError
+    """Decodes JSON text or a parsed object. Raises StatusError BadRequest in Kubernetes' words.
+
+    A parsed object cannot show duplicate keys. ``apiVersion`` and ``kind`` are not compared with the type.
+    """
+    descriptor = message_type.DESCRIPTOR
+    value = data if isinstance(data, dict) else _parse(message_type, data)
+    strays: list[str] = []
+    try:
+        message = message_type(**decoding.decoder(descriptor)(value, strays))
+    except decoding.MALFORMED as error:
+        problem = diagnosis.find_problem(descriptor, value) or str(error)
+        raise _refused(message_type, problem) from None
+    if unknown is UnknownFields.DROP:
+        return Decoded(message)
+    repeated = not isinstance(data, dict) and _may_repeat_keys(data, value)
+    if not strays and not repeated:
+        return Decoded(message)
+    found = diagnosis.find_strays(descriptor, diagnosis.parse_keeping_duplicates(data) if repeated else value)  # type: ignore[arg-type]
+    if found and unknown is UnknownFields.REJECT:
+        raise _refused(message_type, "strict decoding error: " + ", ".join(found))
+    return Decoded(message, found)
 
 
 def to_dict(message: Message) -> dict[str, Any]:
-    """The JSON object of a message; with apiVersion and kind when its type is a registered kind."""
-    raise NotImplementedError
+    """The JSON object of a message; with kind and apiVersion when its type is a kind."""
+    descriptor = message.DESCRIPTOR
+    value: dict[str, Any] = encoder(descriptor)(message)
+    names = api_version_and_kind(descriptor)
+    return value if names is None else {"kind": names[1], "apiVersion": names[0], **value}
 
 
 def to_json(message: Message) -> bytes:
     """``to_dict`` as JSON text."""
-    raise NotImplementedError
+    return orjson.dumps(to_dict(message))
+
+
+def list_json(
+    api_version: str,
+    kind: str,
+    revision: int | str,
+    parts: Iterable[bytes],
+    continue_token: str = "",
+    remaining: int | None = None,
+) -> bytes:
+    """The JSON body of a list whose items are JSON texts already. ``kind`` is the list's own (``PodList``)."""
+    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+    if continue_token:
+        metadata["continue"] = continue_token
+    if remaining is not None:
+        metadata["remainingItemCount"] = remaining
+    head = orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": metadata})
+    return b"".join((head[:-1], b',"items":[', b",".join(parts), b"]}"))
+
+
+def _parse(message_type: type[Message], text: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        reason = "unexpected end of JSON input" if not text.strip() else str(error)
+        raise _unrecognized(message_type, text, reason) from None
+    if not isinstance(value, dict):
+        sort = {bool: "bool", str: "string", list: "array"}.get(type(value), "number")
+        raise _unrecognized(message_type, text, f"json: cannot unmarshal {sort} into Go value of type v1.{message_type.DESCRIPTOR.name}")
+    return value
+
+
+def _may_repeat_keys(text: bytes, value: Any) -> bool:
+    """Whether the text may hold more keys than the parsed value; may say yes wrongly, but never no."""
+    return b"\\u00" in text or text.count(b'"') != orjson.dumps(value).count(b'"')
+
+
+def _unrecognized(message_type: type[Message], text: bytes, reason: str) -> StatusError:
+    if not text.strip():
+        summary = "<empty>"
+    elif len(text) > SUMMARY_BYTES:
+        summary = text[:SUMMARY_BYTES].decode(errors="replace") + " ..."
+    else:
+        summary = text.decode(errors="replace")
+    name = message_type.DESCRIPTOR.name
+    return bad_request(
+        f"the object provided is unrecognized (must be of type {name}): couldn't get version/kind; json parse error: {reason} ({summary})"
+    )
+
+
+def _refused(message_type: type[Message], problem: str) -> StatusError:
+    name = message_type.DESCRIPTOR.name
+    version = (api_version_and_kind(message_type.DESCRIPTOR) or ("v1", name))[0].rpartition("/")[2]
+    return bad_request(f'{name} in version "{version}" cannot be handled as a {name}: {problem}')

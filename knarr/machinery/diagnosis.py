@@ -1,0 +1,184 @@
+"""Says what is wrong with a JSON object, where, and in Kubernetes' words. Slow and only run when something is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from knarr.machinery import decoding, forms
+from knarr.machinery.schema import INTEGERS, SCALARS, Field, Form, form_of, go_element_type, go_type, json_fields
+from knarr.machinery.type_names import api_version_and_kind
+
+
+class Duplicates(dict[str, Any]):
+    """A JSON object that remembers which of its keys came more than once."""
+
+    repeated: tuple[str, ...] = ()
+
+
+def parse_keeping_duplicates(text: bytes) -> Any:
+    """The JSON value, objects with repeated keys as ``Duplicates``."""
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = Duplicates(pairs)
+        if len(found) != len(pairs):
+            found.repeated = tuple(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        return found
+
+    return json.loads(text, object_pairs_hook=build)
+
+
+class Problem(Exception):
+    """Why an object cannot be decoded."""
+
+
+def find_problem(message: Descriptor, value: Any) -> str:
+    """The first thing that is wrong with the types or values of a JSON value, or an empty string."""
+    try:
+        _check_message(message, value, "", "", None)
+    except Problem as problem:
+        return str(problem)
+    return ""
+
+
+def _wrong(value: Any, owner: str, names: str, wanted: str) -> Problem:
+    sort = {bool: "bool", str: "string", list: "array", int: "number", float: "number"}.get(type(value), "object")
+    if sort == "number" and wanted.startswith(("int", "uint")):
+        sort = f"number {json.dumps(value)}"
+    place = f"struct field {owner}.{names}" if names else "value"
+    return Problem(f"json: cannot unmarshal {sort} into Go {place} of type {wanted}")
+
+
+def _check_message(message: Descriptor, value: Any, names: str, path: str, field: Field | None) -> None:
+    form = form_of(message)
+    if form != Form.JSON_FORM_UNSPECIFIED:
+        _check_form(message, value, names, path, form)
+        return
+    if not isinstance(value, dict):
+        raise _wrong(value, message.name, names, f"v1.{message.name}")
+    fields = json_fields(message)
+    typed = api_version_and_kind(message) is not None
+    for name, item in value.items():
+        deeper = f"{names}.{name}" if names else name
+        if item is None:
+            continue
+        if name in fields:
+            _check_field(message, fields[name][1], item, deeper, f"{path}.{name}" if path else name)
+        elif typed and name in ("apiVersion", "kind") and not isinstance(item, str):
+            raise _wrong(item, message.name, deeper, "string")
+
+
+def _check_field(owner: Descriptor, field: Field, value: Any, names: str, path: str) -> None:
+    if field.is_list:
+        if not isinstance(value, list):
+            raise _wrong(value, owner.name, names, go_type(field))
+        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    elif field.is_map:
+        if not isinstance(value, dict):
+            raise _wrong(value, owner.name, names, go_type(field))
+        items = [(f"{path}[{key}]", item) for key, item in value.items()]
+    else:
+        items = [(path, value)]
+    for place, item in items:
+        if item is None:
+            continue
+        if field.message is None:
+            _check_scalar(owner, field, item, names, place)
+        elif form_of(field.message) == Form.JSON_FORM_UNSPECIFIED and not isinstance(item, dict):
+            raise _wrong(item, owner.name, names, go_element_type(field))
+        else:
+            _check_message(field.message, item, names, place, field)
+
+
+def _check_scalar(owner: Descriptor, field: Field, value: Any, names: str, path: str) -> None:
+    kind = field.element.type
+    wanted = go_element_type(field)
+    if kind == FieldDescriptor.TYPE_STRING:
+        good = isinstance(value, str)
+    elif kind == FieldDescriptor.TYPE_BOOL:
+        good = isinstance(value, bool)
+    elif kind in INTEGERS:
+        bits = 31 if SCALARS[kind].endswith("32") else 63
+        good = type(value) is int and -(2**bits) <= value < 2**bits
+    elif kind == FieldDescriptor.TYPE_BYTES:
+        good = isinstance(value, str)
+        if good:
+            try:
+                decoding.read_bytes(value)
+            except ValueError as error:
+                raise Problem(f"{path}: {error}") from None
+    else:
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good:
+        raise _wrong(value, owner.name, names, wanted)
+
+
+def _check_form(message: Descriptor, value: Any, names: str, path: str, form: int) -> None:
+    reader = decoding.direct_reader(message)
+    if reader is not None:
+        try:
+            reader(value)
+        except forms.WrongType as error:
+            raise Problem(f"{path}: {_wrong(value, '', '', error.go_type)}") from None
+        except decoding.MALFORMED as error:
+            raise Problem(f"{path}: {error}") from None
+        if form == Form.JSON_FORM_LIST and any(item is not None and not isinstance(item, str) for item in value):
+            raise Problem(f"{path}: {_wrong(next(item for item in value if not isinstance(item, str)), '', '', 'string')}")
+        return
+    schema = message.fields_by_name["schema"].message_type
+    if isinstance(value, bool) and form == Form.JSON_FORM_SCHEMA_OR_BOOL:
+        return
+    if isinstance(value, list) and form != Form.JSON_FORM_SCHEMA_OR_BOOL:
+        for index, item in enumerate(value):
+            if form == Form.JSON_FORM_SCHEMA_OR_ARRAY and item is not None:
+                _check_message(schema, item, names, f"{path}[{index}]", None)
+            elif form == Form.JSON_FORM_SCHEMA_OR_STRING_ARRAY and not isinstance(item, str):
+                raise _wrong(item, message.name, names, "string")
+        return
+    _check_message(schema, value, names, path, None)
+
+
+def find_strays(message: Descriptor, value: Any) -> list[str]:
+    """``unknown field "spec.foo"`` and ``duplicate field "spec.bar"`` for a well-formed JSON value, in its order."""
+    found: list[str] = []
+    _stray(message, value, "", found)
+    return found
+
+
+def _stray(message: Descriptor, value: Any, path: str, found: list[str]) -> None:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _stray(message, item, f"{path}[{index}]", found)
+        return
+    form = form_of(message)
+    if form in (Form.JSON_FORM_SCHEMA_OR_ARRAY, Form.JSON_FORM_SCHEMA_OR_BOOL, Form.JSON_FORM_SCHEMA_OR_STRING_ARRAY):
+        _stray(message.fields_by_name["schema"].message_type, value, path, found)
+        return
+    if not isinstance(value, dict) or form != Form.JSON_FORM_UNSPECIFIED:
+        return
+    fields = json_fields(message)
+    typed = api_version_and_kind(message) is not None
+    repeated = value.repeated if isinstance(value, Duplicates) else ()
+    for name, item in value.items():
+        deeper = f"{path}.{name}" if path else name
+        if name not in fields and not (typed and name in ("apiVersion", "kind")):
+            found.append(f'unknown field "{deeper}"')
+            continue
+        if name in repeated:
+            found.append(f'duplicate field "{deeper}"')
+        if name in fields:
+            _stray_field(fields[name][1], item, deeper, found)
+
+
+def _stray_field(field: Field, value: Any, path: str, found: list[str]) -> None:
+    if field.is_map and isinstance(value, dict):
+        if isinstance(value, Duplicates):
+            found += [f'duplicate field "{path}.{key}"' for key in value.repeated]
+        if field.message is not None:
+            for key, item in value.items():
+                _stray(field.message, item, f"{path}.{key}", found)
+    elif field.message is not None:
+        _stray(field.message, value, path, found)

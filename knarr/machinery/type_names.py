@@ -1,0 +1,62 @@
+"""Which ``apiVersion`` and ``kind`` a message type goes by."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from google.protobuf.descriptor import Descriptor
+
+from knarr.machinery.schema import is_object
+
+# Proto package area → API group.
+GROUPS = {
+    "admissionregistration": "admissionregistration.k8s.io",
+    "apiextensions": "apiextensions.k8s.io",
+    "apiregistration": "apiregistration.k8s.io",
+    "apps": "apps",
+    "authentication": "authentication.k8s.io",
+    "authorization": "authorization.k8s.io",
+    "autoscaling": "autoscaling",
+    "batch": "batch",
+    "certificates": "certificates.k8s.io",
+    "coordination": "coordination.k8s.io",
+    "core": "",
+    "discovery": "discovery.k8s.io",
+    "events": "events.k8s.io",
+    "meta": "",
+    "metrics": "metrics.k8s.io",
+    "networking": "networking.k8s.io",
+    "node": "node.k8s.io",
+    "policy": "policy",
+    "rbac": "rbac.authorization.k8s.io",
+    "scheduling": "scheduling.k8s.io",
+    "storage": "storage.k8s.io",
+}
+# Kinds without metadata of their own, which the rule below would not find.
+BARE_KINDS = {
+    "apiextensions": {"ConversionReview"},
+    "core": {
+        "NodeProxyOptions", "PodAttachOptions", "PodExecOptions", "PodLogOptions", "PodPortForwardOptions", "PodProxyOptions",
+        "RangeAllocation", "SerializedReference", "ServiceProxyOptions",
+    },
+    "meta": {
+        "APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "ApplyOptions", "CreateOptions", "DeleteOptions", "GetOptions",
+        "ListOptions", "PatchOptions", "UpdateOptions",
+    },
+}  # fmt: skip
+# Kinds of the package meta/v1 that belong to a group rather than to ``v1``.
+META_GROUP = "meta.k8s.io"
+META_GROUP_KINDS = {"PartialObjectMetadata", "PartialObjectMetadataList", "TableOptions"}
+
+
+@cache
+def api_version_and_kind(message: Descriptor) -> tuple[str, str] | None:
+    """``("apps/v1", "Deployment")``, or None for a message that is no kind."""
+    prefix, _, rest = message.full_name.partition("knarr.api.")
+    area, version, *name = rest.split(".")
+    if prefix or area not in GROUPS or len(name) != 1:
+        return None
+    if not is_object(message) and name[0] not in BARE_KINDS.get(area, ()) and name[0] != "TableOptions":
+        return None
+    group = META_GROUP if area == "meta" and name[0] in META_GROUP_KINDS else GROUPS[area]
+    return (f"{group}/{version}" if group else version), name[0]
