@@ -1,0 +1,198 @@
+"""The ASGI application: finds what a request is about, who asks, and the handler that answers.
+
+It is a bare ASGI callable: at thousands of requests a second a framework's layers cost more than
+the work. Handlers return a ``Response`` or a ``Stream``; every error becomes a Status here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+
+from knarr.machinery.errors import StatusError, internal
+from knarr.machinery.kinds import KINDS, Kinds
+from knarr.service.authentication import TokenTable
+from services.apiserver.api import Api
+from services.apiserver.node_streams import NodeStreams
+from services.apiserver.rest.authentication import Authenticator
+from services.apiserver.rest.discovery import Discovery
+from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
+from services.apiserver.rest.exec import Exec
+from services.apiserver.rest.health import Checks, health
+from services.apiserver.rest.logs import Logs
+from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
+from services.apiserver.rest.openapi import Build, OpenApi
+from services.apiserver.rest.reads import Reads
+from services.apiserver.rest.representations import Representations, Strategies
+from services.apiserver.rest.request import Disconnected, Receive, Request, Scope, Send
+from services.apiserver.rest.response import Response, Stream, text
+from services.apiserver.rest.routing import Router, Target
+from services.apiserver.rest.streams import Streams
+from services.apiserver.rest.version import version_response
+from services.apiserver.rest.watches import Watches
+from services.apiserver.rest.writes import Writes
+from services.apiserver.strategies import strategy_for
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Request, Target], Awaitable[Response | Stream]]
+
+_PROBES = ("/healthz", "/livez", "/readyz")
+_OBJECT_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
+_SUBRESOURCE_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
+
+
+class Application:
+    """The REST face of one API server."""
+
+    def __init__(
+        self,
+        api: Api,
+        tokens: TokenTable,
+        *,
+        node_streams: NodeStreams | None = None,
+        kinds: Kinds = KINDS,
+        strategies: Strategies = strategy_for,
+        checks: Checks | None = None,
+        openapi: Build | None = None,
+    ) -> None:
+        representations = Representations(strategies)
+        writes = Writes(api, representations)
+        reads = Reads(api, representations)
+        self.streams = Streams()
+        self._router = Router(kinds)
+        self._authenticator = Authenticator(tokens)
+        self._discovery = Discovery(kinds)
+        self._openapi = OpenApi(kinds, openapi)
+        self._checks: Checks = {"ping": lambda: True, **(checks or {})}
+        self._logs = Logs(node_streams)
+        self._exec = Exec(api, node_streams, self.streams.ending)
+        self._handlers: dict[str, Handler] = {
+            "get": reads.get,
+            "list": reads.list,
+            "watch": Watches(api, representations).watch,
+            "create": writes.create,
+            "update": writes.update,
+            "patch": writes.patch,
+            "delete": writes.delete,
+            "deletecollection": writes.delete_collection,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._websocket(Request(scope, receive), receive, send)
+            return
+        started = perf_counter()
+        request = Request(scope, receive)
+        verb, resource = "", ""
+        answer: Response | Stream
+        try:
+            target = self._router.target(request.path)
+            if target is None:
+                answer = self._other(request)
+            else:
+                request.user = self._authenticator.user(request)
+                verb, resource = verb_of(request, target), target.kind.plural
+                answer = await self._handler(verb, target)(request, target)
+        except Disconnected:
+            return
+        except StatusError as error:
+            answer = error_response(error)
+        except Exception as error:
+            logger.exception("a request failed", extra={"method": request.method, "path": request.path})
+            answer = error_response(internal(str(error) or type(error).__name__))
+        request_counter(verb, resource, answer.status).inc()
+        if isinstance(answer, Stream):
+            await self.streams.send(request, answer, send)
+            return
+        request_seconds(verb).observe(perf_counter() - started)
+        await send(answer.start())
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def _handler(self, verb: str, target: Target) -> Handler:
+        subresource = target.subresource
+        if subresource is None:
+            if verb in target.kind.verbs and (target.scoped or verb in ("list", "watch")):
+                return self._handlers[verb]
+        elif verb in subresource.verbs:
+            if subresource.name == "log":
+                return self._logs.read
+            if subresource.name == "exec":
+                return self._exec.refuse
+            return self._handlers[verb]
+        raise method_not_allowed()
+
+    def _other(self, request: Request) -> Response:
+        """Everything that is no resource. Probes and the version are for everybody."""
+        path = request.path
+        if path.startswith(_PROBES):
+            return self._probe(request)
+        if path == "/version":
+            return version_response()
+        request.user = self._authenticator.user(request)
+        if path == "/metrics":
+            return metrics_response()
+        if path.startswith("/openapi"):
+            found = self._openapi.answer(request)
+        else:
+            found = self._discovery.answer(path, request.headers.get(b"accept", b""))
+        if found is None:
+            if self._router.knows_group_version(path):
+                raise no_such_resource()
+            return text("404 page not found\n", 404)
+        if request.method not in ("GET", "HEAD"):
+            raise method_not_allowed()
+        return found
+
+    def _probe(self, request: Request) -> Response:
+        """``/readyz`` asks every check; ``/livez`` and ``/healthz`` only whether requests are answered."""
+        probe, _, single = request.path[1:].partition("/")
+        checks = self._checks if probe == "readyz" else {"ping": self._checks["ping"]}
+        if single:
+            if single not in checks:
+                return text("404 page not found\n", 404)
+            checks = {single: checks[single]}
+        return health(probe, checks, request.query)
+
+    async def _websocket(self, request: Request, receive: Receive, send: Send) -> None:
+        try:
+            target = self._router.target(request.path)
+            request.user = self._authenticator.user(request)
+            if target is None:
+                raise no_such_resource()
+            if target.subresource is None or target.subresource.name != "exec":
+                raise method_not_allowed()
+            await self._exec.serve(request, target, receive, send)
+        except StatusError as error:
+            await refuse_websocket(error, send)
+
+
+async def refuse_websocket(error: StatusError, send: Send) -> None:
+    """Answers an upgrade that is not granted with an ordinary Status."""
+    answer = error_response(error)
+    headers = [header for header in answer.start()["headers"] if header[0] != b"content-length"]  # type: ignore[attr-defined]
+    await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": answer.body})
+
+
+def verb_of(request: Request, target: Target) -> str:
+    """Kubernetes' verb for a request; raises MethodNotAllowed."""
+    method = request.method
+    if target.subresource is not None:
+        verb = _SUBRESOURCE_VERBS.get(method)
+    elif target.name:
+        verb = _OBJECT_VERBS.get(method)
+    else:
+        verb = _COLLECTION_VERBS.get(method)
+        if verb == "list" and b"watch" in request.scope["query_string"] and request.query.flag("watch"):
+            verb = "watch"
+    if verb is None:
+        raise method_not_allowed()
+    return verb
+
+
+def create_app(api: Api, tokens: TokenTable, *, node_streams: NodeStreams | None = None, checks: Checks | None = None) -> Application:
+    """The application for the registered kinds. ``checks`` are what /readyz asks besides ``ping``."""
+    return Application(api, tokens, node_streams=node_streams, checks=checks)

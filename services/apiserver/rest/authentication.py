@@ -1,0 +1,54 @@
+"""Who asks: the name in a client certificate, or the owner of a bearer token."""
+
+from __future__ import annotations
+
+import ssl
+from functools import lru_cache
+from typing import Any
+
+from knarr.machinery.errors import StatusError
+from knarr.service.authentication import TokenTable, User, unauthorized
+from services.apiserver.rest.request import Request
+
+# The key of the connection's state under which the protocol puts ``User`` of a verified certificate.
+CERTIFICATE_USER = "certificate_user"
+
+
+class Authenticator:
+    """Finds the user of a request. A token that is wrong is refused even beside a good certificate."""
+
+    def __init__(self, tokens: TokenTable) -> None:
+        # Only good tokens are remembered: an exception is never cached.
+        self._authenticate = lru_cache(maxsize=1024)(tokens.authenticate)
+
+    def user(self, request: Request) -> User:
+        """Raises Unauthorized when nobody is named."""
+        authorization = request.headers.get(b"authorization")
+        if authorization is not None:
+            return self._authenticate(authorization.decode("latin-1"))
+        user: User | None = request.scope.get("state", {}).get(CERTIFICATE_USER)
+        if user is None:
+            raise unauthorized()
+        return user
+
+    def user_or_anonymous(self, request: Request) -> User:
+        try:
+            return self.user(request)
+        except StatusError:
+            return User.ANONYMOUS
+
+
+def certificate_user(connection: ssl.SSLObject | None) -> User | None:
+    """The user that a verified client certificate names: CN is the name, each O a group."""
+    certificate: dict[str, Any] = (connection.getpeercert() if connection is not None else None) or {}
+    names: list[str] = []
+    groups: list[str] = []
+    for relative in certificate.get("subject", ()):
+        for attribute, value in relative:
+            if attribute == "commonName":
+                names.append(value)
+            elif attribute == "organizationName":
+                groups.append(value)
+    if not names:
+        return None
+    return User(names[0], groups=(*groups, "system:authenticated"))

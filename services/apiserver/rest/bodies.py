@@ -1,0 +1,111 @@
+"""Request bodies: JSON, YAML or protobuf to messages, with Kubernetes' words for what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import orjson
+import yaml
+from google.protobuf.message import DecodeError, Message
+
+from knarr.machinery import codec
+from knarr.machinery.codec import Decoded, UnknownFields
+from knarr.machinery.envelope import MAGIC, unwrap
+from knarr.machinery.errors import StatusError, bad_request
+from services.apiserver.rest import negotiation
+from services.apiserver.rest.versioned import version_and_kind
+
+M = TypeVar("M", bound=Message)
+
+
+def decode(message_type: type[M], body: bytes, content_type: bytes, unknown: UnknownFields) -> Decoded[M]:
+    """The message in a body. Raises BadRequest, UnsupportedMediaType."""
+    media_type = negotiation.body_type(content_type)
+    if media_type == negotiation.PROTOBUF:
+        return Decoded(_from_protobuf(message_type, body))
+    if media_type == negotiation.YAML:
+        return _from_yaml(message_type, body, unknown)
+    return _from_json(message_type, body, unknown)
+
+
+def patch_as_json(body: bytes, patch_type: str) -> bytes:
+    """A patch as JSON; server-side apply may come as YAML. Raises BadRequest."""
+    if patch_type == "apply":
+        return orjson.dumps(_load_yaml(body))
+    return body
+
+
+def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields) -> Decoded[M]:
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        parsed = None
+    if isinstance(parsed, dict):
+        _check_type(parsed, *version_and_kind(message_type))
+    return codec.from_json(message_type, body, unknown)
+
+
+def _from_yaml(message_type: type[M], body: bytes, unknown: UnknownFields) -> Decoded[M]:
+    api_version, kind = version_and_kind(message_type)
+    parsed = _load_yaml(body)
+    if not isinstance(parsed, dict):
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): the YAML is no mapping")
+    _check_type(parsed, api_version, kind)
+    return codec.from_json(message_type, parsed, unknown)
+
+
+def _load_yaml(body: bytes) -> Any:
+    """Plain data as JSON has it: what YAML reads as a date stays text."""
+    try:
+        return yaml.load(body, Loader=_JsonLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise bad_request(f"error converting YAML to JSON: {' '.join(str(error).split())}") from None
+
+
+class _JsonLoader(yaml.SafeLoader):
+    """SafeLoader without timestamps."""
+
+
+_JsonLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _from_protobuf(message_type: type[M], body: bytes) -> M:
+    api_version, kind = version_and_kind(message_type)
+    if not body:
+        raise _unrecognized(kind, "unexpected end of protobuf input", "<empty>")
+    if body[:4] != MAGIC:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {kind}): "
+            f"provided data does not appear to be a protobuf message, expected prefix {list(MAGIC)}"
+        )
+    try:
+        unknown = unwrap(body)
+        _check_type({"apiVersion": unknown.type_meta.api_version, "kind": unknown.type_meta.kind}, api_version, kind)
+        return message_type.FromString(unknown.raw)
+    except DecodeError as error:
+        raise bad_request(f'{kind} in version "{_version(api_version)}" cannot be handled as a {kind}: {error}') from None
+
+
+def _check_type(parsed: dict[str, Any], api_version: str, kind: str) -> None:
+    """apiVersion and kind may be absent; when they are there, they must fit the URL."""
+    found_version, found_kind = parsed.get("apiVersion") or api_version, parsed.get("kind") or kind
+    if found_kind != kind:
+        raise bad_request(
+            f'{found_kind} in version "{_version(str(found_version))}" cannot be handled as a {kind}: '
+            f"converting ({found_version}.{found_kind}) to ({api_version}.{kind}): unknown conversion"
+        )
+    if found_version != api_version and kind != "DeleteOptions":
+        raise bad_request(f"the API version in the data ({found_version}) does not match the expected API version ({api_version})")
+
+
+def _version(api_version: str) -> str:
+    return api_version.rpartition("/")[2]
+
+
+def _unrecognized(kind: str, problem: str, excerpt: str) -> StatusError:
+    return bad_request(
+        f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {problem} ({excerpt})"
+    )

@@ -1,0 +1,117 @@
+"""Which form a client sends and wants: JSON, YAML or protobuf; the object, a Table or its metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from knarr.machinery.errors import StatusError, status_error
+
+JSON = "application/json"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+MEDIA_TYPES = (JSON, YAML, PROTOBUF)
+
+PATCH_TYPES = {
+    "application/json-patch+json": "json",
+    "application/merge-patch+json": "merge",
+    "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
+}
+
+_META_VERSIONS = ("v1", "v1beta1")
+_TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One media range of an Accept header."""
+
+    media_type: str
+    parameters: dict[str, str]
+    quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The form of an answer. ``transform`` is empty, ``Table`` or ``PartialObjectMetadata``."""
+
+    media_type: str = JSON
+    transform: str = ""
+    meta_version: str = "v1"
+
+
+def clauses(header: str) -> list[Clause]:
+    """The media ranges of a header, the most wanted first."""
+    found = [_clause(part) for part in header.split(",") if part.strip()]
+    return sorted((clause for clause in found if clause.quality > 0), key=lambda clause: -clause.quality)
+
+
+def _clause(text: str) -> Clause:
+    media_type, *rest = (part.strip() for part in text.split(";"))
+    parameters = {name.strip().lower(): value.strip() for name, _, value in (part.partition("=") for part in rest)}
+    try:
+        quality = float(parameters.pop("q", "1"))
+    except ValueError:
+        quality = 1.0
+    return Clause(media_type.lower(), parameters, quality)
+
+
+@lru_cache(maxsize=256)
+def wanted(accept: bytes) -> Wanted:
+    """The first acceptable form; raises NotAcceptable. No header means JSON."""
+    if not accept.strip():
+        return Wanted()
+    for clause in clauses(accept.decode("latin-1")):
+        form = _form(clause)
+        if form is not None:
+            return form
+    raise not_acceptable(MEDIA_TYPES)
+
+
+def _form(clause: Clause) -> Wanted | None:
+    media_type = JSON if clause.media_type in ("*/*", "application/*") else clause.media_type
+    if media_type not in MEDIA_TYPES:
+        return None
+    transform = clause.parameters.get("as", "")
+    if not transform:
+        return Wanted(media_type)
+    version = clause.parameters.get("v", "")
+    if transform not in _TRANSFORMS or clause.parameters.get("g") != "meta.k8s.io" or version not in _META_VERSIONS:
+        return None
+    if transform == "Table" and media_type == PROTOBUF:
+        return None
+    return Wanted(media_type, transform.removesuffix("List"), version)
+
+
+def not_acceptable(media_types: tuple[str, ...]) -> StatusError:
+    return status_error("NotAcceptable", f"only the following media types are accepted: {', '.join(media_types)}")
+
+
+@lru_cache(maxsize=64)
+def body_type(content_type: bytes) -> str:
+    """The media type of a body; JSON when the header is missing; raises UnsupportedMediaType."""
+    media_type = _media_type(content_type) or JSON
+    if media_type not in MEDIA_TYPES:
+        raise unsupported_media_type()
+    return media_type
+
+
+def unsupported_media_type() -> StatusError:
+    accepted = ", ".join(MEDIA_TYPES)
+    message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+    return status_error("UnsupportedMediaType", message)
+
+
+def patch_type(content_type: bytes) -> str:
+    """``json``, ``merge``, ``strategic`` or ``apply``; raises UnsupportedMediaType."""
+    found = PATCH_TYPES.get(_media_type(content_type))
+    if found is None:
+        error = status_error("UnsupportedMediaType", "415: Unsupported Media Type")
+        error.status.details.SetInParent()
+        raise error
+    return found
+
+
+def _media_type(header: bytes) -> str:
+    return header.partition(b";")[0].strip().lower().decode("latin-1")

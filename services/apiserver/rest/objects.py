@@ -1,0 +1,184 @@
+"""Objects, lists and watch events as bytes, in the form that the client wants.
+
+The plain forms join bytes that the cache holds ready made; nothing is decoded for them.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable
+
+import orjson
+import yaml
+from google.protobuf.message import Message
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import codec
+from knarr.machinery.envelope import wrap
+from knarr.machinery.kinds import Kind
+from services.apiserver.entry import Entry
+from services.apiserver.rest import negotiation
+from services.apiserver.rest.versioned import version_and_kind
+from services.apiserver.results import Event, Page
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+class Representation(abc.ABC):
+    """How one kind is written for one request."""
+
+    content_type = negotiation.JSON
+    watch_content_type = negotiation.JSON
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    @abc.abstractmethod
+    def entry(self, entry: Entry) -> bytes:
+        """The body that answers with one stored object."""
+
+    @abc.abstractmethod
+    def message(self, message: Message) -> bytes:
+        """The body that answers with an object that is not stored as it is."""
+
+    @abc.abstractmethod
+    def page(self, page: Page) -> bytes:
+        """The body of a list."""
+
+    @abc.abstractmethod
+    def event(self, event: Event) -> bytes:
+        """One frame of a watch."""
+
+    @abc.abstractmethod
+    def error(self, status: meta.Status) -> bytes:
+        """The last frame of a watch that broke."""
+
+
+def list_meta(page: Page) -> dict[str, object]:
+    """A list's metadata as JSON has it."""
+    found: dict[str, object] = {"resourceVersion": str(page.revision)}
+    if page.continue_token:
+        found["continue"] = page.continue_token
+        if page.remaining is not None:
+            found["remainingItemCount"] = page.remaining
+    return found
+
+
+def json_error_frame(status: meta.Status) -> bytes:
+    return b'{"type":"ERROR","object":' + codec.to_json(status) + b"}\n"
+
+
+def bookmark_metadata(event: Event) -> dict[str, object]:
+    metadata: dict[str, object] = {"resourceVersion": str(event.revision), "creationTimestamp": None}
+    if event.initial_events_end:
+        metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+    return metadata
+
+
+class JsonObjects(Representation):
+    """The objects themselves as JSON."""
+
+    def entry(self, entry: Entry) -> bytes:
+        return entry.json
+
+    def message(self, message: Message) -> bytes:
+        return codec.to_json(message)
+
+    def page(self, page: Page) -> bytes:
+        head = orjson.dumps({"kind": f"{self.kind.name}List", "apiVersion": self.kind.api_version, "metadata": list_meta(page)})
+        items = page.listing.items_json if page.listing is not None else b"[" + b",".join([entry.json for entry in page.entries]) + b"]"
+        return b"".join((head[:-1], b',"items":', items, b"}"))
+
+    def event(self, event: Event) -> bytes:
+        if event.entry is None:
+            return self._bookmark(event)
+        return b"".join((b'{"type":"', event.type.encode(), b'","object":', event.entry.json, b"}\n"))
+
+    def _bookmark(self, event: Event) -> bytes:
+        found = {"kind": self.kind.name, "apiVersion": self.kind.api_version, "metadata": bookmark_metadata(event)}
+        return orjson.dumps({"type": event.type, "object": found}) + b"\n"
+
+    def error(self, status: meta.Status) -> bytes:
+        return json_error_frame(status)
+
+
+class YamlObjects(JsonObjects):
+    """YAML of the JSON; a watch has no YAML form."""
+
+    content_type = negotiation.YAML
+
+    def entry(self, entry: Entry) -> bytes:
+        return to_yaml(super().entry(entry))
+
+    def message(self, message: Message) -> bytes:
+        return to_yaml(super().message(message))
+
+    def page(self, page: Page) -> bytes:
+        return to_yaml(super().page(page))
+
+
+def to_yaml(data: bytes) -> bytes:
+    dumped: bytes = yaml.safe_dump(orjson.loads(data), default_flow_style=False, encoding="utf-8", allow_unicode=True)
+    return dumped
+
+
+class ProtobufObjects(Representation):
+    """Kubernetes' protobuf envelope; watch frames have a four-byte length before them."""
+
+    content_type = negotiation.PROTOBUF
+    watch_content_type = negotiation.PROTOBUF + ";stream=watch"
+
+    def entry(self, entry: Entry) -> bytes:
+        return wrap(self.kind.api_version, self.kind.name, entry.protobuf)
+
+    def message(self, message: Message) -> bytes:
+        api_version, kind = version_and_kind(type(message))
+        return wrap(api_version, kind, message.SerializeToString())
+
+    def page(self, page: Page) -> bytes:
+        raw = protobuf_list(page, (entry.protobuf for entry in page.entries))
+        return wrap(self.kind.api_version, f"{self.kind.name}List", raw)
+
+    def event(self, event: Event) -> bytes:
+        if event.entry is None:
+            return protobuf_frame(event.type, self.message(self.kind.message(metadata=protobuf_bookmark(event))))
+        return protobuf_frame(event.type, self.entry(event.entry))
+
+    def error(self, status: meta.Status) -> bytes:
+        return protobuf_frame("ERROR", wrap("v1", "Status", status.SerializeToString()))
+
+
+def protobuf_bookmark(event: Event) -> meta.ObjectMeta:
+    metadata = meta.ObjectMeta(resource_version=str(event.revision))
+    if event.initial_events_end:
+        metadata.annotations[INITIAL_EVENTS_END] = "true"
+    return metadata
+
+
+def protobuf_list(page: Page, items: Iterable[bytes]) -> bytes:
+    """A serialized list message: field 1 is its metadata, field 2 its items, in every kind."""
+    metadata = meta.ListMeta(resource_version=str(page.revision), continue_token=page.continue_token)
+    if page.continue_token and page.remaining is not None:
+        metadata.remaining_item_count = page.remaining
+    raw = metadata.SerializeToString()
+    parts = [b"\x0a", varint(len(raw)), raw]
+    for item in items:
+        parts += (b"\x12", varint(len(item)), item)
+    return b"".join(parts)
+
+
+def protobuf_frame(event_type: str, wrapped: bytes) -> bytes:
+    """A length and a WatchEvent: field 1 is its type, field 2 a RawExtension whose field 1 is the object."""
+    raw = b"".join((b"\x0a", varint(len(wrapped)), wrapped))
+    text = event_type.encode()
+    event = b"".join((b"\x0a", varint(len(text)), text, b"\x12", varint(len(raw)), raw))
+    return len(event).to_bytes(4, "big") + event
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,143 @@
+"""Query parameters, and the option messages that they spell."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.codec import UnknownFields
+from knarr.machinery.errors import Cause, StatusError, bad_request, invalid
+
+_INT64 = 2**63
+
+
+class Query:
+    """The parameters of one request. Of a repeated one the first counts, as in Kubernetes."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, query_string: bytes) -> None:
+        self._values: dict[str, list[str]] = {}
+        if query_string:
+            for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+                self._values.setdefault(name, []).append(value)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def all(self, name: str) -> list[str]:
+        return self._values.get(name, [])
+
+    def text(self, name: str) -> str:
+        values = self._values.get(name)
+        return values[0] if values else ""
+
+    def flag(self, name: str) -> bool:
+        """Present without a value is true; so is every value but ``false`` and ``0``."""
+        return name in self._values and self.text(name).lower() not in ("false", "0")
+
+    def integer(self, name: str) -> int | None:
+        """None when absent or empty; raises BadRequest for what is no 64-bit integer."""
+        text = self.text(name)
+        if not text:
+            return None
+        digits = text[1:] if text[0] in "+-" else text
+        if not (digits.isascii() and digits.isdigit()):
+            raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+        value = int(text)
+        if not -_INT64 <= value < _INT64:
+            raise bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
+        return value
+
+
+def list_options(query: Query) -> meta.ListOptions:
+    """Options of a list, a watch or the choice of a deletecollection."""
+    options = meta.ListOptions(
+        label_selector=query.text("labelSelector"),
+        field_selector=query.text("fieldSelector"),
+        watch=query.flag("watch"),
+        allow_watch_bookmarks=query.flag("allowWatchBookmarks"),
+        resource_version=query.text("resourceVersion"),
+        resource_version_match=query.text("resourceVersionMatch"),
+        limit=query.integer("limit") or 0,
+        continue_token=query.text("continue"),
+    )
+    timeout_seconds = query.integer("timeoutSeconds")
+    if timeout_seconds is not None:
+        options.timeout_seconds = timeout_seconds
+    if "sendInitialEvents" in query:
+        options.send_initial_events = query.flag("sendInitialEvents")
+    return options
+
+
+def create_options(query: Query) -> meta.CreateOptions:
+    return meta.CreateOptions(
+        dry_run=dry_run(query, "CreateOptions"),
+        field_manager=query.text("fieldManager"),
+        field_validation=field_validation(query, "CreateOptions"),
+    )
+
+
+def update_options(query: Query) -> meta.UpdateOptions:
+    return meta.UpdateOptions(
+        dry_run=dry_run(query, "UpdateOptions"),
+        field_manager=query.text("fieldManager"),
+        field_validation=field_validation(query, "UpdateOptions"),
+    )
+
+
+def patch_options(query: Query) -> meta.PatchOptions:
+    options = meta.PatchOptions(
+        dry_run=dry_run(query, "PatchOptions"),
+        field_manager=query.text("fieldManager"),
+        field_validation=field_validation(query, "PatchOptions"),
+    )
+    if "force" in query:
+        options.force = query.flag("force")
+    return options
+
+
+def delete_options(query: Query, body: meta.DeleteOptions | None) -> meta.DeleteOptions:
+    """The body's options where there is a body, else those of the query."""
+    options = body if body is not None else _delete_options(query)
+    if any(value != "All" for value in options.dry_run):
+        raise _unsupported("DeleteOptions", "dryRun", next(value for value in options.dry_run if value != "All"), ("All",))
+    return options
+
+
+def _delete_options(query: Query) -> meta.DeleteOptions:
+    options = meta.DeleteOptions(dry_run=query.all("dryRun"))
+    grace_period_seconds = query.integer("gracePeriodSeconds")
+    if grace_period_seconds is not None:
+        options.grace_period_seconds = grace_period_seconds
+    if query.text("propagationPolicy"):
+        options.propagation_policy = query.text("propagationPolicy")
+    if "orphanDependents" in query:
+        options.orphan_dependents = query.flag("orphanDependents")
+    return options
+
+
+def dry_run(query: Query, options: str) -> list[str]:
+    values = query.all("dryRun")
+    for value in values:
+        if value != "All":
+            raise _unsupported(options, "dryRun", value, ("All",))
+    return values
+
+
+def field_validation(query: Query, options: str) -> str:
+    """``Strict``, ``Warn`` (also when absent) or ``Ignore``; raises Invalid."""
+    value = query.text("fieldValidation")
+    if value not in ("", "Ignore", "Warn", "Strict"):
+        raise _unsupported(options, "fieldValidation", value, ("Ignore", "Strict", "Warn"))
+    return value or "Warn"
+
+
+def unknown_fields(query: Query, options: str) -> UnknownFields:
+    return UnknownFields(field_validation(query, options))
+
+
+def _unsupported(options: str, field: str, value: str, supported: tuple[str, ...]) -> StatusError:
+    listed = ", ".join(f'"{text}"' for text in supported)
+    cause = Cause("FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {listed}', field)
+    return invalid(options, "", [cause], "meta.k8s.io")

@@ -1,0 +1,91 @@
+"""One HTTP request as the handlers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from knarr.machinery.errors import StatusError, status_error
+from knarr.service.authentication import User
+from services.apiserver.rest import negotiation
+from services.apiserver.rest.query import Query
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+# The key of the connection's state that holds a callable which drops the connection.
+ABORT = "abort"
+BODY_LIMIT_BYTES = 3 * 1024 * 1024
+
+
+class Disconnected(Exception):
+    """The client went away before its request was complete."""
+
+
+class Request:
+    """Method, path, headers and parameters are at hand; the body is read when asked for."""
+
+    __slots__ = ("_query", "_receive", "headers", "method", "path", "scope", "user")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.method: str = scope.get("method", "GET")
+        self.path: str = scope["raw_path"].decode("latin-1")
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.user = User.ANONYMOUS
+        self._receive = receive
+        self._query: Query | None = None
+
+    @property
+    def query(self) -> Query:
+        if self._query is None:
+            self._query = Query(self.scope["query_string"])
+        return self._query
+
+    @property
+    def wanted(self) -> negotiation.Wanted:
+        """Raises NotAcceptable."""
+        return negotiation.wanted(self.headers.get(b"accept", b""))
+
+    @property
+    def content_type(self) -> bytes:
+        return self.headers.get(b"content-type", b"")
+
+    async def body(self) -> bytes:
+        """The whole body; raises RequestEntityTooLarge beyond 3 MiB, without reading on."""
+        length = self.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > BODY_LIMIT_BYTES:
+            raise too_large()
+        message = await self._receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            parts, size = [body], len(body)
+            while message.get("more_body"):
+                message = await self._receive()
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > BODY_LIMIT_BYTES:
+                    raise too_large()
+            body = b"".join(parts)
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        if len(body) > BODY_LIMIT_BYTES:
+            raise too_large()
+        return body
+
+    def abort(self) -> None:
+        """Drops the connection with whatever waits to be written to it."""
+        abort = self.scope.get("state", {}).get(ABORT)
+        if abort is not None:
+            abort()
+
+    async def disconnected(self) -> None:
+        """Returns when the client is gone."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def too_large() -> StatusError:
+    return status_error("RequestEntityTooLarge", f"Request entity too large: limit is {BODY_LIMIT_BYTES}")

@@ -1,0 +1,66 @@
+"""Answers: ready-made bytes, or a stream of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+
+from services.apiserver.rest import negotiation
+
+Headers = list[tuple[bytes, bytes]]
+
+TEXT = "text/plain; charset=utf-8"
+_NO_STORE = (b"cache-control", b"no-cache, private")
+_CONTENT_TYPES = {media_type: (b"content-type", media_type.encode()) for media_type in (*negotiation.MEDIA_TYPES, TEXT)}
+
+
+@dataclass(slots=True)
+class Response:
+    """A complete answer."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = negotiation.JSON
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+    def start(self) -> dict[str, object]:
+        """The ASGI message that opens the answer."""
+        headers: Headers = [_content_type(self.content_type), (b"content-length", b"%d" % len(self.body)), _NO_STORE, *self.headers]
+        return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+
+@dataclass(slots=True)
+class Stream:
+    """An answer that goes on: each chunk is written at once, in order.
+
+    ``kind`` names it in the metrics; ``abandon`` is called when it ends, also before it began.
+    """
+
+    chunks: AsyncGenerator[bytes, None]
+    content_type: str = negotiation.JSON
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    status: int = 200
+    kind: str = ""
+    abandon: Callable[[], object] = bool
+
+    def start(self) -> dict[str, object]:
+        headers: Headers = [_content_type(self.content_type), _NO_STORE, *self.headers]
+        return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+
+def _content_type(media_type: str) -> tuple[bytes, bytes]:
+    return _CONTENT_TYPES.get(media_type) or (b"content-type", media_type.encode())
+
+
+def text(body: str, status: int = 200) -> Response:
+    return Response(body.encode(), status, TEXT)
+
+
+def warning_headers(warnings: Sequence[str]) -> Headers:
+    """One ``Warning: 299 - "…"`` header a warning; control characters cannot stand in a header."""
+    headers: Headers = []
+    for warning in warnings:
+        clean = "".join(character if character.isprintable() else " " for character in warning)
+        quoted = clean.replace("\\", "\\\\").replace('"', '\\"')
+        headers.append((b"warning", f'299 - "{quoted}"'.encode("latin-1", "replace")))
+    return headers

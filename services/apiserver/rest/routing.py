@@ -1,0 +1,74 @@
+"""From a URL's path to the collection or object that it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote
+
+from knarr.machinery.kinds import Kind, Kinds, Subresource
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A collection (no ``name``), an object, or a sub-resource of one.
+
+    ``scoped`` is False for a namespaced collection that is asked for over all namespaces.
+    """
+
+    kind: Kind
+    namespace: str = ""
+    name: str = ""
+    subresource: Subresource | None = None
+
+    @property
+    def scoped(self) -> bool:
+        return bool(self.namespace) or not self.kind.namespaced
+
+
+class Router:
+    """Finds targets for ``/api/v1/…`` and ``/apis/<group>/<version>/…``."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self._kinds = kinds
+        self.groups = {(kind.group, kind.version) for kind in kinds}
+        # A path is parsed once while it is in use; watches and polls ask for the same ones again and again.
+        self.target = lru_cache(maxsize=8192)(self._target)
+
+    def knows_group_version(self, path: str) -> bool:
+        """Whether the path lies in a served group and version: else the answer is a bare 404."""
+        parts = path.split("/")
+        if parts[1:3] == ["api", "v1"]:
+            return True
+        return len(parts) > 3 and parts[1] == "apis" and (parts[2], parts[3]) in self.groups
+
+    def _target(self, path: str) -> Target | None:
+        parts = path.rstrip("/").split("/")
+        if parts[1:2] == ["api"] and len(parts) > 3:
+            group, version, rest = "", parts[2], parts[3:]
+        elif parts[1:2] == ["apis"] and len(parts) > 4:
+            group, version, rest = parts[2], parts[3], parts[4:]
+        else:
+            return None
+        rest = [unquote(part) for part in rest]
+        if not all(rest):
+            return None
+        if len(rest) >= 3 and rest[0] == "namespaces":
+            found = self._resource(group, version, rest[2:], rest[1])
+            if found is not None:
+                return found
+        return self._resource(group, version, rest, "")
+
+    def _resource(self, group: str, version: str, rest: list[str], namespace: str) -> Target | None:
+        if not 1 <= len(rest) <= 3:
+            return None
+        kind = self._kinds.by_resource(group, version, rest[0])
+        if kind is None or (namespace and not kind.namespaced):
+            return None
+        name = rest[1] if len(rest) > 1 else ""
+        if name and kind.namespaced and not namespace:
+            return None
+        subresource = kind.subresource(rest[2]) if len(rest) == 3 else None
+        if len(rest) == 3 and subresource is None:
+            return None
+        return Target(kind, namespace, name, subresource)

@@ -1,0 +1,121 @@
+"""Serves the application over TLS inside a running loop.
+
+uvicorn's protocol does the HTTP; the listener is ours, because uvicorn's own server wants the
+signal handlers and ends only when every client has gone. A stop here is staged and bounded:
+no new connections, streams ended, what runs gets ``grace_seconds``, the rest is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from contextlib import suppress
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from services.apiserver.rest.application import Application
+from services.apiserver.rest.protocol import Protocol
+
+logger = logging.getLogger(__name__)
+
+KEEP_ALIVE_SECONDS = 120
+GRACE_SECONDS = 3.0
+BACKLOG = 2048
+
+
+class RestServer:
+    """One listener. ``context`` None serves plain HTTP (only for tests of the shell itself)."""
+
+    def __init__(
+        self,
+        application: Application,
+        context: ssl.SSLContext | None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
+        self._application = application
+        self._context = context
+        self._host = host
+        self._port = port
+        self._grace_seconds = grace_seconds
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; the asked one before ``start``."""
+        if self._server is None or not self._server.sockets:
+            return self._port
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Listens; raises OSError when the address is taken."""
+        config = Config(
+            self._application,
+            interface="asgi3",
+            http=Protocol,
+            ws="websockets-sansio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            ws_per_message_deflate=False,
+        )
+        config.load()
+        state: dict[str, Any] = {}
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Protocol(config=config, server_state=self._state, app_state=state),
+            self._host,
+            self._port,
+            ssl=self._context,
+            backlog=BACKLOG,
+        )
+        logger.info("the REST face listens", extra={"host": self._host, "port": self.port})
+
+    async def stop(self) -> None:
+        """Ends every connection within ``grace_seconds``; may be called twice."""
+        if self._server is None:
+            return
+        self._port = self.port
+        server, self._server = self._server, None
+        server.close()
+        self._application.streams.end()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        await self._finish_tasks()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._grace_seconds):
+                await server.wait_closed()
+
+    async def _finish_tasks(self) -> None:
+        if not self._state.tasks:
+            return
+        _, running = await asyncio.wait(list(self._state.tasks), timeout=self._grace_seconds)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=self._grace_seconds)
+
+
+def tls_context(certificate: str, key: str, client_ca: str = "") -> ssl.SSLContext:
+    """A server context; with ``client_ca`` a client may name itself by a certificate of that CA."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols(["http/1.1"])
+    if client_ca:
+        context.load_verify_locations(cafile=client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context

@@ -1,0 +1,97 @@
+"""Tables: rows of cells that the server renders, as ``kubectl get`` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import orjson
+from google.protobuf.message import Message
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import codec
+from knarr.machinery.errors import bad_request
+from knarr.machinery.kinds import Kind
+from services.apiserver.entry import Entry
+from services.apiserver.rest.objects import Representation, bookmark_metadata, json_error_frame, list_meta
+from services.apiserver.rest.partial import metadata_json
+from services.apiserver.results import Event, Page
+from services.apiserver.strategies import Column, Strategy
+
+INCLUDE_OBJECT = ("", "Metadata", "Object", "None")
+
+
+class Tables(Representation):
+    """Objects as Tables. Only the first frame of a watch names the columns.
+
+    ``include_object`` is what a row carries beside its cells: Metadata (the default), Object, None.
+    """
+
+    def __init__(self, kind: Kind, strategy: Strategy, meta_version: str, include_object: str) -> None:
+        super().__init__(kind)
+        if include_object not in INCLUDE_OBJECT:
+            raise bad_request(f'unrecognized includeObject value: "{include_object}"')
+        self._strategy = strategy
+        self._api_version = f"meta.k8s.io/{meta_version}"
+        self._include = include_object or "Metadata"
+        self._named_columns = False
+
+    def entry(self, entry: Entry) -> bytes:
+        return self._table({"resourceVersion": str(entry.revision)}, [self._row(entry)])
+
+    def message(self, message: Message) -> bytes:
+        found = codec.to_dict(message)
+        return self._table({}, [self._row_of(message, orjson.dumps(found), found.get("metadata", {}))])
+
+    def page(self, page: Page) -> bytes:
+        return self._table(list_meta(page), [self._row(entry) for entry in page.entries])
+
+    def event(self, event: Event) -> bytes:
+        if event.entry is None:
+            table = self._table(bookmark_metadata(event), [], with_columns=not self._named_columns)
+        else:
+            metadata: dict[str, object] = {"resourceVersion": str(event.revision)}
+            table = self._table(metadata, [self._row(event.entry)], with_columns=not self._named_columns)
+        self._named_columns = True
+        return b"".join((b'{"type":"', event.type.encode(), b'","object":', table, b"}\n"))
+
+    def error(self, status: meta.Status) -> bytes:
+        return json_error_frame(status)
+
+    def _table(self, metadata: dict[str, object], rows: list[bytes], *, with_columns: bool = True) -> bytes:
+        head = orjson.dumps(
+            {
+                "kind": "Table",
+                "apiVersion": self._api_version,
+                "metadata": metadata,
+                "columnDefinitions": column_definitions(self._strategy.columns) if with_columns else None,
+            }
+        )
+        return b"".join((head[:-1], b',"rows":[', b",".join(rows), b"]}"))
+
+    def _row(self, entry: Entry) -> bytes:
+        return self._row_of(entry.shared_message, entry.json, metadata_json(entry) if self._include == "Metadata" else {})
+
+    def _row_of(self, message: Message, whole: bytes, metadata: object) -> bytes:
+        cells = orjson.dumps(self._strategy.cells(message, datetime.now(UTC)))
+        return b"".join((b'{"cells":', cells, b',"object":', self._object(whole, metadata), b"}"))
+
+    def _object(self, whole: bytes, metadata: object) -> bytes:
+        if self._include == "None":
+            return b"null"
+        if self._include == "Object":
+            return whole
+        return orjson.dumps({"kind": "PartialObjectMetadata", "apiVersion": self._api_version, "metadata": metadata})
+
+
+def column_definitions(columns: Sequence[Column]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": column.name,
+            "type": column.type,
+            "format": column.format,
+            "description": column.description,
+            "priority": column.priority,
+        }
+        for column in columns
+    ]

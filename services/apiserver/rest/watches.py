@@ -1,0 +1,68 @@
+"""Watches: one frame an event, written as soon as it is known.
+
+Memory stays bounded when a client does not read: the next batch is asked for only when the last one
+was taken by the connection, and a batch is cut into chunks. What the pipeline does with a watcher
+that falls behind is its affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+
+from knarr.machinery.errors import StatusError
+from services.apiserver.api import Api
+from services.apiserver.rest import negotiation
+from services.apiserver.rest.objects import Representation
+from services.apiserver.rest.query import list_options
+from services.apiserver.rest.refs import ref_of
+from services.apiserver.rest.representations import Representations
+from services.apiserver.rest.request import Request
+from services.apiserver.rest.response import Stream
+from services.apiserver.rest.routing import Target
+from services.apiserver.results import Event
+
+CHUNK_BYTES = 128 * 1024
+
+
+class Watches:
+    """Opens watches; each one ends with its client, its timeoutSeconds or the server."""
+
+    def __init__(self, api: Api, representations: Representations) -> None:
+        self._api = api
+        self._representations = representations
+
+    async def watch(self, request: Request, target: Target) -> Stream:
+        """What is wrong with the options is raised here; what goes wrong later is said in the stream."""
+        wanted = request.wanted
+        if wanted.media_type == negotiation.YAML:
+            raise negotiation.not_acceptable((negotiation.JSON, f"{negotiation.PROTOBUF};stream=watch"))
+        representation = self._representations.choose(target.kind, wanted, request.query)
+        events = self._api.watch(ref_of(target, request.user), list_options(request.query))
+        return Stream(_chunks(representation, events), representation.watch_content_type, kind="watch")
+
+
+async def _chunks(representation: Representation, events: AsyncIterator[Sequence[Event]]) -> AsyncGenerator[bytes, None]:
+    try:
+        async for batch in events:
+            for chunk in frames(representation, batch):
+                yield chunk
+    except StatusError as error:
+        yield representation.error(error.status)
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+
+
+def frames(representation: Representation, batch: Sequence[Event]) -> Iterator[bytes]:
+    """The frames of a batch, joined to chunks of about ``CHUNK_BYTES``; made only as they are taken."""
+    parts: list[bytes] = []
+    size = 0
+    for event in batch:
+        frame = representation.event(event)
+        parts.append(frame)
+        size += len(frame)
+        if size >= CHUNK_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)

@@ -1,0 +1,77 @@
+"""POST, PUT, PATCH and DELETE."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.codec import UnknownFields
+from services.apiserver.api import Api
+from services.apiserver.rest import bodies, negotiation
+from services.apiserver.rest import query as queries
+from services.apiserver.rest.refs import ref_of
+from services.apiserver.rest.representations import Representations, written
+from services.apiserver.rest.request import Request
+from services.apiserver.rest.response import Response, warning_headers
+from services.apiserver.rest.routing import Target
+from services.apiserver.rest.versioned import body_of
+from services.apiserver.results import Written
+
+
+class Writes:
+    """Decodes a body, lets the pipeline act, encodes what it answers; stateless."""
+
+    def __init__(self, api: Api, representations: Representations) -> None:
+        self._api = api
+        self._representations = representations
+
+    async def create(self, request: Request, target: Target) -> Response:
+        options = queries.create_options(request.query)
+        obj, warnings = await self._object(request, target, options.field_validation)
+        result = await self._api.create(ref_of(target, request.user), obj, options)
+        return self._answer(request, target, result, warnings, 201)
+
+    async def update(self, request: Request, target: Target) -> Response:
+        options = queries.update_options(request.query)
+        obj, warnings = await self._object(request, target, options.field_validation)
+        result = await self._api.update(ref_of(target, request.user), obj, options)
+        return self._answer(request, target, result, warnings, 201 if result.created else 200)
+
+    async def patch(self, request: Request, target: Target) -> Response:
+        options = queries.patch_options(request.query)
+        patch_type = negotiation.patch_type(request.content_type)
+        patch = bodies.patch_as_json(await request.body(), patch_type)
+        result = await self._api.patch(ref_of(target, request.user), patch_type, patch, options)
+        return self._answer(request, target, result, [], 201 if result.created else 200)
+
+    async def delete(self, request: Request, target: Target) -> Response:
+        options = await self._delete_options(request)
+        result = await self._api.delete(ref_of(target, request.user), options)
+        return self._answer(request, target, result, [], 200)
+
+    async def delete_collection(self, request: Request, target: Target) -> Response:
+        representation = self._representations.choose(target.kind, request.wanted, request.query)
+        options = await self._delete_options(request)
+        selection = queries.list_options(request.query)
+        page = await self._api.delete_collection(ref_of(target, request.user), options, selection)
+        return Response(representation.page(page), content_type=representation.content_type)
+
+    async def _object(self, request: Request, target: Target, field_validation: str) -> tuple[Message, list[str]]:
+        subresource = target.subresource
+        message_type = body_of(subresource) if subresource is not None and subresource.kind else target.kind.message
+        body = await request.body()
+        decoded = bodies.decode(message_type, body, request.content_type, UnknownFields(field_validation))
+        return decoded.message, decoded.warnings
+
+    async def _delete_options(self, request: Request) -> meta.DeleteOptions:
+        body = await request.body()
+        if not body:
+            return queries.delete_options(request.query, None)
+        decoded = bodies.decode(meta.DeleteOptions, body, request.content_type, UnknownFields.DROP)
+        return queries.delete_options(request.query, decoded.message)
+
+    def _answer(self, request: Request, target: Target, result: Written, warnings: list[str], status: int) -> Response:
+        wanted = request.wanted
+        representation = self._representations.choose(target.kind, wanted, request.query)
+        body, content_type = written(representation, result, wanted.media_type)
+        return Response(body, status, content_type, warning_headers([*warnings, *result.warnings]))

@@ -1,0 +1,68 @@
+"""A server of the shell alone, over TLS on loopback, in front of a fake ``Api``."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from knarr.service.authentication import TokenTable, User, hash_token
+from knarr.service.certificates import CertificateAuthority
+from services.apiserver.rest.application import Application, create_app
+from services.apiserver.rest.server import RestServer, tls_context
+from tests.apiserver.rest.fake_api import FakeApi
+from tests.apiserver.rest.http_client import HttpClient
+
+TOKEN = "a-token-for-tests"
+TOKENS = TokenTable({hash_token(TOKEN): User("alice", "1", ("system:masters", "system:authenticated"))})
+
+
+@dataclass
+class Certificates:
+    """Files of one authority: its certificate, a server's and a client's pair."""
+
+    ca: Path
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+    bob: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = CertificateAuthority.create()
+    authority.pair.save(folder, "ca")
+    authority.issue("apiserver", hosts=["127.0.0.1", "localhost"]).save(folder, "server")
+    authority.issue("bob", organizations=["dev", "ops"]).save(folder, "bob")
+    ca = folder / "ca.crt"
+    bob = ssl.create_default_context(cafile=str(ca))
+    bob.load_cert_chain(folder / "bob.crt", folder / "bob.key")
+    server = tls_context(str(folder / "server.crt"), str(folder / "server.key"), str(ca))
+    return Certificates(ca, server, ssl.create_default_context(cafile=str(ca)), bob)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture
+def application(api: FakeApi) -> Application:
+    return create_app(api, TOKENS)
+
+
+@pytest.fixture
+async def server(application: Application, certificates: Certificates) -> AsyncIterator[RestServer]:
+    server = RestServer(application, certificates.server)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def client(server: RestServer, certificates: Certificates) -> AsyncIterator[HttpClient]:
+    async with HttpClient(server.port, certificates.client, TOKEN) as client:
+        yield client

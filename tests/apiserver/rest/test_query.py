@@ -1,0 +1,66 @@
+"""Query parameters, as Kubernetes reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError
+from services.apiserver.rest import query as queries
+from services.apiserver.rest.query import Query
+
+
+def test_list_options() -> None:
+    text = b"watch=1&resourceVersion=7&limit=500&labelSelector=a%3Db&fieldSelector=metadata.name%3Dx&allowWatchBookmarks=true&continue=t"
+    options = queries.list_options(Query(text + b"&timeoutSeconds=0&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"))
+    assert options == meta.ListOptions(
+        watch=True, resource_version="7", limit=500, label_selector="a=b", field_selector="metadata.name=x", allow_watch_bookmarks=True,
+        continue_token="t", timeout_seconds=0, send_initial_events=True, resource_version_match="NotOlderThan",
+    )  # fmt: skip
+    assert options.HasField("timeout_seconds")
+    assert not queries.list_options(Query(b"")).HasField("send_initial_events")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(b"", False), (b"watch", True), (b"watch=", True), (b"watch=0", False), (b"watch=FALSE", False), (b"watch=yes", True)],
+)
+def test_flags(text: bytes, expected: bool) -> None:
+    assert Query(text).flag("watch") is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("x", 'strconv.ParseInt: parsing "x": invalid syntax'),
+        ("1.5", 'strconv.ParseInt: parsing "1.5": invalid syntax'),
+        ("9223372036854775808", 'strconv.ParseInt: parsing "9223372036854775808": value out of range'),
+    ],
+)
+def test_bad_integers(value: str, message: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        queries.list_options(Query(f"limit={value}".encode()))
+    assert (caught.value.code, str(caught.value)) == (400, message)
+
+
+def test_unsupported_values_are_invalid() -> None:
+    with pytest.raises(StatusError) as caught:
+        queries.create_options(Query(b"fieldValidation=Maybe"))
+    assert caught.value.code == 422
+    assert str(caught.value) == (
+        'CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "Maybe": supported values: "Ignore", "Strict", "Warn"'
+    )
+    with pytest.raises(StatusError) as caught:
+        queries.patch_options(Query(b"dryRun=Some"))
+    assert str(caught.value) == 'PatchOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All"'
+
+
+def test_write_options() -> None:
+    options = queries.patch_options(Query(b"dryRun=All&fieldManager=me&force=true"))
+    assert options == meta.PatchOptions(dry_run=["All"], field_manager="me", field_validation="Warn", force=True)
+
+
+def test_delete_options_come_from_the_body_or_the_query() -> None:
+    query = Query(b"gracePeriodSeconds=0&propagationPolicy=Orphan")
+    assert queries.delete_options(query, None) == meta.DeleteOptions(grace_period_seconds=0, propagation_policy="Orphan")
+    assert queries.delete_options(query, meta.DeleteOptions(propagation_policy="Background")).propagation_policy == "Background"
