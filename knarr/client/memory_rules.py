@@ -22,7 +22,6 @@ NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 DEFAULT_POD_GRACE_SECONDS = 30
 PROPAGATION_FINALIZERS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 FINISHED_PHASES = ("Succeeded", "Failed")
-MERGE_PATCHES = ("merge", "strategic")
 
 
 def matcher(message_type: type[Message], label_selector: str, field_selector: str) -> Callable[[Message], bool]:
@@ -165,12 +164,15 @@ def rescale(stored: M, scale: autoscaling.Scale) -> M:
 
 def patched(obj: M, patch: Any, patch_type: str) -> M:
     """The object after a patch."""
-    from knarr.machinery import codec, patches
+    from knarr.machinery import codec
+    from knarr.machinery.patches import json_patch, merge, strategic
 
     before = codec.to_dict(obj)
-    after = patches.apply(patch_type, before, patch, type(obj))
-    message: M = codec.from_json(type(obj), after).message
-    return message
+    if patch_type == "json":
+        after = json_patch.apply(before, patch)
+    else:
+        after = merge.apply(before, patch) if patch_type == "merge" else strategic.apply(type(obj), before, patch)
+    return codec.from_json(type(obj), after).message
 
 
 def _grace_period(stored: Any, requested: int | None) -> int:
