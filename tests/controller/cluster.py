@@ -1,0 +1,137 @@
+"""A small cluster in memory: the controller manager, and a kubelet and scheduler of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.conditions import set_condition
+from knarr.client.informer import Informers
+from knarr.client.keys import Key, key_of
+from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.client.pods import is_active, is_deleting, is_ready
+from knarr.client.reconciler import Reconciler
+from services.controller.service import ControllerManager
+from services.controller.settings import ControllerSettings
+from tests.support.virtual_time import VirtualClock
+
+SETTINGS = ControllerSettings()
+
+
+@dataclass
+class FakeKubelet:
+    """Binds each pod to ``node``, makes it ready after a while and ends it when it is deleted.
+
+    ``ready_seconds`` answers how long a pod takes to become ready; None means never.
+    """
+
+    client: MemoryClient
+    node: str = "node-1"
+    ready_seconds: Callable[[core.Pod], float | None] = lambda pod: 0.1
+    stop_seconds: float = 0.1
+    _addresses: int = 0
+    _started: dict[str, float] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        informers = Informers(self.client)
+        pods = informers.get(core.Pod)
+        queue = Reconciler("kubelet", lambda key: self._sync(pods.store.get(*key)), workers=8)
+        pods.on_change(lambda old, new: queue.enqueue(key_of(new)) if new is not None else None)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(informers.run())
+            group.create_task(queue.run())
+
+    async def _sync(self, pod: core.Pod | None) -> None:
+        if pod is None:
+            return
+        if is_deleting(pod):
+            await asyncio.sleep(self.stop_seconds)
+            await self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0, uid=pod.metadata.uid)
+        elif not pod.spec.node_name:
+            binding = core.Binding()
+            binding.metadata.name, binding.metadata.namespace = pod.metadata.name, pod.metadata.namespace
+            binding.target.kind, binding.target.name = "Node", self.node
+            await self.client.create(binding, subresource="binding", name=pod.metadata.name)
+        elif pod.status.phase == "Pending":
+            await self._start(pod)
+
+    async def _start(self, pod: core.Pod) -> None:
+        seconds = self.ready_seconds(pod)
+        if seconds is None:
+            return
+        await asyncio.sleep(seconds)
+        live = await self.client.get(core.Pod, pod.metadata.name, pod.metadata.namespace)
+        if is_deleting(live) or live.status.phase != "Pending":
+            return
+        self._addresses += 1
+        live.status.phase = "Running"
+        live.status.pod_ip = f"10.244.0.{self._addresses}"
+        live.status.pod_ips.add(ip=live.status.pod_ip)
+        set_condition(live.status, "Ready", "True", now=VirtualClock().now())
+        await self.client.update(live, subresource="status")
+
+
+@dataclass
+class Cluster:
+    api: MemoryApi
+    client: MemoryClient
+    kubelet: FakeKubelet
+    manager: ControllerManager
+
+    def active_pods(self) -> list[core.Pod]:
+        return [pod for pod in self.api.all(core.Pod) if is_active(pod)]
+
+    def ready_pods(self) -> list[core.Pod]:
+        return [pod for pod in self.active_pods() if is_ready(pod)]
+
+    def deployment(self, name: str = "web") -> apps.Deployment:
+        return next(found for found in self.api.all(apps.Deployment) if found.metadata.name == name)
+
+    def replica_sets(self) -> list[apps.ReplicaSet]:
+        found = self.api.all(apps.ReplicaSet)
+        return sorted(found, key=lambda rs: int(rs.metadata.annotations.get("deployment.kubernetes.io/revision", "0")))
+
+    def events(self, reason: str) -> list[str]:
+        return [event.message for event in self.api.all(core.Event) if event.reason == reason]
+
+    async def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
+        """Waits for a condition in virtual time."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def edit(self, message, name: str, change, namespace: str = "default", subresource: str = ""):
+        obj = await self.client.get(message, name, namespace)
+        change(obj)
+        return await self.client.update(obj, subresource=subresource)
+
+
+@asynccontextmanager
+async def cluster(*, kubelet: bool = True, **settings: object) -> AsyncIterator[Cluster]:
+    """Runs the controllers (all of them) on a fresh MemoryApi, on the virtual loop."""
+    clock = VirtualClock()
+    api = MemoryApi(clock=clock)
+    client = MemoryClient(api)
+    manager = ControllerManager(client, replace(SETTINGS, **settings), clock=clock)
+    fake = FakeKubelet(MemoryClient(api))
+    tasks = [asyncio.create_task(manager.run())]
+    if kubelet:
+        tasks.append(asyncio.create_task(fake.run()))
+    try:
+        async with asyncio.timeout(5):
+            while not manager.ready:
+                await asyncio.sleep(0.01)
+        yield Cluster(api, client, fake, manager)
+    finally:
+        for task in tasks:
+            assert not task.done(), task.exception()
+            task.cancel()
+        await asyncio.wait(tasks, timeout=10)
+
+
+def key(name: str, namespace: str = "default") -> Key:
+    return Key(namespace, name)

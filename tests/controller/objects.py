@@ -1,0 +1,111 @@
+"""Objects for the controllers' tests, defaulted as the API server would."""
+
+from __future__ import annotations
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.kinds import KINDS
+
+NAMESPACE = "default"
+
+
+def amount(value: int | str) -> meta.IntOrString:
+    return meta.IntOrString(type=1, str_val=value) if isinstance(value, str) else meta.IntOrString(int_val=value)
+
+
+def template(image: str = "app:1", **labels: str) -> core.PodTemplateSpec:
+    result = core.PodTemplateSpec()
+    result.metadata.labels.update(labels or {"app": "web"})
+    result.spec.containers.add(name="app", image=image)
+    result.spec.termination_grace_period_seconds = 30
+    return result
+
+
+def deployment(
+    name: str = "web",
+    replicas: int = 3,
+    *,
+    image: str = "app:1",
+    surge: int | str = "25%",
+    unavailable: int | str = "25%",
+    strategy: str = "RollingUpdate",
+    deadline: int = 600,
+    history: int = 10,
+    min_ready: int = 0,
+) -> apps.Deployment:
+    result = apps.Deployment()
+    result.metadata.name, result.metadata.namespace = name, NAMESPACE
+    result.spec.replicas = replicas
+    result.spec.selector.match_labels["app"] = name
+    result.spec.template.CopyFrom(template(image, app=name))
+    result.spec.strategy.type = strategy
+    if strategy == "RollingUpdate":
+        result.spec.strategy.rolling_update.max_surge.CopyFrom(amount(surge))
+        result.spec.strategy.rolling_update.max_unavailable.CopyFrom(amount(unavailable))
+    result.spec.progress_deadline_seconds = deadline
+    result.spec.revision_history_limit = history
+    result.spec.min_ready_seconds = min_ready
+    return result
+
+
+def replica_set(name: str = "web", replicas: int = 3, *, min_ready: int = 0) -> apps.ReplicaSet:
+    result = apps.ReplicaSet()
+    result.metadata.name, result.metadata.namespace = name, NAMESPACE
+    result.spec.replicas = replicas
+    result.spec.min_ready_seconds = min_ready
+    result.spec.selector.match_labels["app"] = "web"
+    result.spec.template.CopyFrom(template())
+    return result
+
+
+def pod(name: str, *, node: str = "", phase: str = "Pending", ready: bool = False, ip: str = "", **labels: str) -> core.Pod:
+    result = core.Pod()
+    result.metadata.name, result.metadata.namespace, result.metadata.uid = name, NAMESPACE, f"uid-{name}"
+    result.metadata.labels.update(labels or {"app": "web"})
+    result.spec.containers.add(name="app", image="app:1")
+    result.spec.node_name = node
+    result.status.phase = phase
+    result.status.conditions.add(type="Ready", status="True" if ready else "False")
+    if ip:
+        result.status.pod_ip = ip
+        result.status.pod_ips.add(ip=ip)
+    return result
+
+
+def owned(obj, owner, *, controller: bool = True, blocks: bool = True):
+    """``obj`` with a reference to ``owner``."""
+    kind = KINDS.by_message(type(owner))
+    obj.metadata.owner_references.add(
+        api_version=kind.api_version,
+        kind=kind.name,
+        name=owner.metadata.name,
+        uid=owner.metadata.uid,
+        controller=controller,
+        block_owner_deletion=blocks,
+    )
+    return obj
+
+
+def service(name: str = "web", *, port: int = 80, target: int | str = 8080) -> core.Service:
+    result = core.Service()
+    result.metadata.name, result.metadata.namespace, result.metadata.uid = name, NAMESPACE, f"uid-service-{name}"
+    result.spec.selector["app"] = "web"
+    result.spec.cluster_ip = "10.96.0.9"
+    result.spec.ports.add(name="http", protocol="TCP", port=port, target_port=amount(target))
+    return result
+
+
+def node(name: str = "node-1", ready: str = "True") -> core.Node:
+    result = core.Node()
+    result.metadata.name, result.metadata.uid = name, f"uid-{name}"
+    result.status.conditions.add(type="Ready", status=ready, reason="KubeletReady")
+    return result
+
+
+def namespace(name: str = NAMESPACE) -> core.Namespace:
+    result = core.Namespace()
+    result.metadata.name = name
+    result.spec.finalizers.append("kubernetes")
+    result.status.phase = "Active"
+    return result
