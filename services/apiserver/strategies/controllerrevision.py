@@ -6,6 +6,8 @@ from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import GoSyntax, Path, check_immutable, check_not_negative, required
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, age, columns
 
@@ -14,6 +16,13 @@ class ControllerRevisionStrategy(Strategy):
     """No defaults."""
 
     columns = columns("Name", "Controller", "Revision", "Age")
+
+    def validate(self, obj: apps.ControllerRevision) -> list[Cause]:
+        causes = [] if obj.data.raw else [required(Path("data"), "data is mandatory")]
+        return causes + check_not_negative(Path("revision"), obj.revision)
+
+    def validate_update(self, new: apps.ControllerRevision, old: apps.ControllerRevision) -> list[Cause]:
+        return check_immutable(Path("data"), new.data, old.data, GoSyntax("runtime.RawExtension{…}"))
 
     def cells(self, obj: apps.ControllerRevision, now: datetime) -> list[object]:
         owner = next((owner for owner in obj.metadata.owner_references if owner.controller), None)

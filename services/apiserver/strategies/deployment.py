@@ -5,9 +5,31 @@ from __future__ import annotations
 from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    GoSyntax,
+    Path,
+    check_choice,
+    check_format,
+    check_not_negative,
+    forbidden,
+    invalid,
+    percent,
+    required,
+    shown,
+)
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
-from services.apiserver.strategies.workloads import default_replicas, default_template
+from services.apiserver.strategies.workloads import (
+    SPEC,
+    default_replicas,
+    default_template,
+    validate_counts,
+    validate_replicated_template,
+    validate_selector,
+    validate_selector_unchanged,
+)
 
 STRING = 1  # IntOrString.type of a string
 QUARTER = "25%"
@@ -36,7 +58,61 @@ class DeploymentStrategy(Strategy):
         if not spec.HasField("progress_deadline_seconds"):
             spec.progress_deadline_seconds = 600
 
+    def validate(self, obj: apps.Deployment) -> list[Cause]:
+        spec = obj.spec
+        causes = check_not_negative(SPEC.child("replicas"), spec.replicas)
+        causes += validate_selector(spec) + validate_replicated_template(spec)
+        causes += _strategy(spec.strategy, SPEC.child("strategy"))
+        causes += check_not_negative(SPEC.child("minReadySeconds"), spec.min_ready_seconds)
+        causes += check_not_negative(SPEC.child("revisionHistoryLimit"), spec.revision_history_limit)
+        deadline = SPEC.child("progressDeadlineSeconds")
+        causes += check_not_negative(deadline, spec.progress_deadline_seconds)
+        if spec.progress_deadline_seconds <= spec.min_ready_seconds:
+            causes.append(invalid(deadline, spec.progress_deadline_seconds, "must be greater than minReadySeconds"))
+        return causes
+
+    def validate_update(self, new: apps.Deployment, old: apps.Deployment) -> list[Cause]:
+        return validate_selector_unchanged(new.spec, old.spec)
+
+    def validate_status_update(self, new: apps.Deployment, old: apps.Deployment) -> list[Cause]:
+        return validate_counts(new.status, "observed_generation", "replicas", "updated_replicas", "ready_replicas", "available_replicas")
+
     def cells(self, obj: apps.Deployment, now: datetime) -> list[object]:
         status = obj.status
         ready = f"{status.ready_replicas}/{obj.spec.replicas}"
         return [obj.metadata.name, ready, status.updated_replicas, status.available_replicas, age(obj, now), *template_cells(obj.spec)]
+
+
+def _strategy(strategy: apps.DeploymentStrategy, path: Path) -> list[Cause]:
+    causes = check_choice(path.child("type"), strategy.type, ("Recreate", "RollingUpdate"))
+    rolling = path.child("rollingUpdate")
+    if strategy.type == "Recreate" and strategy.HasField("rolling_update"):
+        causes.append(forbidden(rolling, "may not be specified when strategy `type` is 'Recreate'"))
+    if strategy.type == "RollingUpdate":
+        causes += _rolling(strategy.rolling_update, rolling) if strategy.HasField("rolling_update") else [required(rolling)]
+    return causes
+
+
+def _rolling(rolling: apps.RollingUpdateDeployment, path: Path) -> list[Cause]:
+    unavailable, surge = rolling.max_unavailable, rolling.max_surge
+    here = path.child("maxUnavailable")
+    causes = _count_or_percent(unavailable, here) + _count_or_percent(surge, path.child("maxSurge"))
+    if not causes and _number(unavailable) == 0 and _number(surge) == 0:
+        causes.append(invalid(here, _go(unavailable), "may not be 0 when `maxSurge` is 0"))
+    if not causes and unavailable.type == STRING and _number(unavailable) > 100:
+        causes.append(invalid(here, _go(unavailable), "must not be greater than 100%"))
+    return causes
+
+
+def _count_or_percent(value: meta.IntOrString, path: Path) -> list[Cause]:
+    if value.type == STRING:
+        return check_format(path, value.str_val, percent)
+    return check_not_negative(path, value.int_val)
+
+
+def _number(value: meta.IntOrString) -> int:
+    return int(value.str_val.removesuffix("%")) if value.type == STRING else value.int_val
+
+
+def _go(value: meta.IntOrString) -> GoSyntax:
+    return GoSyntax(f"intstr.IntOrString{{Type:{value.type}, IntVal:{value.int_val}, StrVal:{shown(value.str_val)}}}")

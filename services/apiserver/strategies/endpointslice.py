@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import datetime
 
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    Path,
+    check_choice,
+    check_format,
+    check_immutable,
+    dns1123_label,
+    dns1123_subdomain,
+    duplicate,
+    invalid,
+    port_number,
+    required,
+    too_many,
+)
+from services.apiserver.strategies.addresses import validate_endpoint_ip
+from services.apiserver.strategies.service.validation import PROTOCOLS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
+ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
+MAX_ENDPOINTS = 1000
+MAX_ADDRESSES = 100
 SHOWN = 3  # addresses or ports before a table says how many more there are
 UNSET = "<unset>"
 
@@ -31,6 +51,17 @@ class EndpointSliceStrategy(Strategy):
         same = new.endpoints == old.endpoints and new.ports == old.ports and new.metadata.labels == old.metadata.labels
         new.metadata.generation = old.metadata.generation + (not same)
 
+    def validate(self, obj: discovery.EndpointSlice) -> list[Cause]:
+        causes = check_choice(Path("addressType"), obj.address_type, ADDRESS_TYPES)
+        if len(obj.endpoints) > MAX_ENDPOINTS:
+            return [*causes, too_many(Path("endpoints"), len(obj.endpoints), MAX_ENDPOINTS)]
+        for index, endpoint in enumerate(obj.endpoints):
+            causes += _endpoint(endpoint, obj.address_type, Path("endpoints").index(index))
+        return causes + _ports(obj)
+
+    def validate_update(self, new: discovery.EndpointSlice, old: discovery.EndpointSlice) -> list[Cause]:
+        return check_immutable(Path("addressType"), new.address_type, old.address_type)
+
     def cells(self, obj: discovery.EndpointSlice, now: datetime) -> list[object]:
         addresses = [address for endpoint in obj.endpoints for address in endpoint.addresses]
         return [obj.metadata.name, obj.address_type, _ports_text(obj), _shortened(addresses) or UNSET, age(obj, now)]
@@ -45,3 +76,47 @@ def _ports_text(slice_: discovery.EndpointSlice) -> str:
 def _shortened(texts: list[str]) -> str:
     more = len(texts) - SHOWN
     return ",".join(texts[:SHOWN]) + (f" + {more} more..." if more > 0 else "")
+
+
+def _endpoint(endpoint: discovery.Endpoint, address_type: str, path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    if not endpoint.addresses:
+        causes.append(required(path.child("addresses"), "must contain at least 1 address"))
+    elif len(endpoint.addresses) > MAX_ADDRESSES:
+        causes.append(too_many(path.child("addresses"), len(endpoint.addresses), MAX_ADDRESSES))
+    for index, address in enumerate(endpoint.addresses):
+        here = path.child("addresses").index(index)
+        if address_type == "FQDN":
+            causes += check_format(here, address, dns1123_subdomain)
+        elif not _is_of_family(address, address_type):
+            causes.append(invalid(here, address, f"must be a valid {address_type} address"))
+        else:
+            causes += validate_endpoint_ip(address, here)
+    if endpoint.HasField("hostname"):
+        causes += check_format(path.child("hostname"), endpoint.hostname, dns1123_label)
+    if endpoint.HasField("node_name"):
+        causes += check_format(path.child("nodeName"), endpoint.node_name, dns1123_subdomain)
+    return causes
+
+
+def _is_of_family(address: str, address_type: str) -> bool:
+    try:
+        return f"IPv{ipaddress.ip_address(address).version}" == address_type
+    except ValueError:
+        return False
+
+
+def _ports(slice_: discovery.EndpointSlice) -> list[Cause]:
+    causes: list[Cause] = []
+    names: set[str] = set()
+    for index, port in enumerate(slice_.ports):
+        here = Path("ports").index(index)
+        if port.name:
+            causes += check_format(here.child("name"), port.name, dns1123_label)
+        if port.name in names:
+            causes.append(duplicate(here.child("name"), port.name))
+        names.add(port.name)
+        if port.HasField("port"):
+            causes += [invalid(here.child("port"), port.port, sentence) for sentence in port_number(port.port)]
+        causes += check_choice(here.child("protocol"), port.protocol, PROTOCOLS)
+    return causes

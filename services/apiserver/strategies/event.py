@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import Path, check_format, invalid, qualified_name, required
 from services.apiserver.strategies.duration import since
 from services.apiserver.strategies.strategy import Column, Strategy
+
+CLUSTER_EVENTS = ("default", "kube-system", "")  # where events about objects without a namespace live
+LONGEST = 128
+LONGEST_MESSAGE = 1024
 
 
 class EventStrategy(Strategy):
@@ -56,6 +62,14 @@ class EventStrategy(Strategy):
             "type": obj.type,
         }
 
+    def validate(self, obj: core.Event) -> list[Cause]:
+        causes: list[Cause] = []
+        about, home = obj.involved_object, obj.metadata.namespace
+        allowed = (about.namespace,) if about.namespace else CLUSTER_EVENTS
+        if home not in allowed:
+            causes.append(invalid(Path("involvedObject.namespace"), about.namespace, "does not match event.namespace"))
+        return causes + (_new_style(obj) if obj.HasField("event_time") and obj.event_time.seconds else [])
+
     def cells(self, obj: core.Event, now: datetime) -> list[object]:
         about = obj.involved_object
         first = obj.first_timestamp if obj.HasField("first_timestamp") else obj.event_time
@@ -79,3 +93,23 @@ class EventStrategy(Strategy):
 def _source_text(event: core.Event) -> str:
     parts = (event.source.component or event.reporting_component, event.source.host or event.reporting_instance)
     return ", ".join(part for part in parts if part)
+
+
+def _new_style(event: core.Event) -> list[Cause]:
+    """Events that carry an eventTime say who reports which action and why."""
+    causes: list[Cause] = []
+    if event.reporting_component:
+        causes += check_format(Path("reportingComponent"), event.reporting_component, qualified_name)
+    for value, name in (
+        (event.reporting_component, "reportingComponent"),
+        (event.reporting_instance, "reportingInstance"),
+        (event.action, "action"),
+        (event.reason, "reason"),
+    ):
+        if not value:
+            causes.append(required(Path(name)))
+        elif len(value) > LONGEST:
+            causes.append(invalid(Path(name), "", f"can have at most {LONGEST} characters"))
+    if len(event.message) > LONGEST_MESSAGE:
+        causes.append(invalid(Path("message"), "", f"can have at most {LONGEST_MESSAGE} characters"))
+    return causes

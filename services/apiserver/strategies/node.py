@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import quantity
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    NOT_NEGATIVE,
+    Path,
+    check_choice,
+    check_format,
+    cidr,
+    duplicate,
+    forbidden,
+    invalid,
+    label_value,
+    qualified_name,
+    required,
+)
 from services.apiserver.strategies.pod.defaults import NOT_READY_TAINT
+from services.apiserver.strategies.pod.scheduling import EFFECTS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, UNKNOWN, age, columns
 
+SPEC = Path("spec")
 ROLE_PREFIX = "node-role.kubernetes.io/"
 ROLE_LABEL = "kubernetes.io/role"
 
@@ -29,6 +46,11 @@ class NodeStrategy(Strategy):
     selectable_field_names = ("spec.unschedulable",)
 
     def default(self, obj: core.Node) -> None:
+        spec = obj.spec
+        if spec.pod_cidr and not spec.pod_cidrs:
+            spec.pod_cidrs.append(spec.pod_cidr)
+        elif spec.pod_cidrs:
+            spec.pod_cidr = spec.pod_cidrs[0]
         if obj.status.capacity and not obj.status.allocatable:
             for name, amount in obj.status.capacity.items():
                 obj.status.allocatable[name].CopyFrom(amount)
@@ -39,6 +61,23 @@ class NodeStrategy(Strategy):
 
     def selectable_fields(self, obj: core.Node) -> Mapping[str, str]:
         return {"spec.unschedulable": "true" if obj.spec.unschedulable else "false"}
+
+    def validate(self, obj: core.Node) -> list[Cause]:
+        causes: list[Cause] = []
+        for index, text in enumerate(obj.spec.pod_cidrs):
+            causes += check_format(SPEC.child("podCIDRs").index(index), text, cidr)
+        return causes + _taints(obj.spec.taints, SPEC.child("taints")) + _amounts(obj.status)
+
+    def validate_update(self, new: core.Node, old: core.Node) -> list[Cause]:
+        causes: list[Cause] = []
+        if old.spec.pod_cidrs and new.spec.pod_cidrs != old.spec.pod_cidrs:
+            causes.append(forbidden(SPEC.child("podCIDRs"), 'node updates may not change podCIDR except from "" to valid'))
+        if old.spec.provider_id and new.spec.provider_id != old.spec.provider_id:
+            causes.append(forbidden(SPEC.child("providerID"), 'node updates may not change providerID except from "" to valid'))
+        return causes
+
+    def validate_status_update(self, new: core.Node, old: core.Node) -> list[Cause]:
+        return _amounts(new.status)
 
     def cells(self, obj: core.Node, now: datetime) -> list[object]:
         info = obj.status.node_info
@@ -70,3 +109,27 @@ def _roles(node: core.Node) -> list[str]:
 
 def _address(node: core.Node, type_: str) -> str:
     return next((address.address for address in node.status.addresses if address.type == type_), NONE)
+
+
+def _taints(taints: Iterable[core.Taint], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[tuple[str, str]] = set()
+    for index, taint in enumerate(taints):
+        here = path.index(index)
+        causes += check_format(here.child("key"), taint.key, qualified_name) if taint.key else [required(here.child("key"))]
+        if sentences := label_value(taint.value):
+            causes.append(invalid(here.child("value"), taint.value, ";".join(sentences)))
+        causes += check_choice(here.child("effect"), taint.effect, EFFECTS)
+        if (taint.key, taint.effect) in seen:
+            causes.append(duplicate(here, f"{taint.key}={taint.value}:{taint.effect}"))
+        seen.add((taint.key, taint.effect))
+    return causes
+
+
+def _amounts(status: core.NodeStatus) -> list[Cause]:
+    causes: list[Cause] = []
+    for field, amounts in (("capacity", status.capacity), ("allocatable", status.allocatable)):
+        for name in sorted(amounts):
+            if quantity.parse(amounts[name].string or "0") < 0:
+                causes.append(invalid(Path("status").child(field).key(name), amounts[name].string, NOT_NEGATIVE))
+    return causes

@@ -6,9 +6,19 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import Path, check_not_negative, invalid
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
-from services.apiserver.strategies.workloads import default_replicas, default_template
+from services.apiserver.strategies.workloads import (
+    SPEC,
+    default_replicas,
+    default_template,
+    validate_counts,
+    validate_replicated_template,
+    validate_selector,
+    validate_selector_unchanged,
+)
 
 
 class ReplicaSetStrategy(Strategy):
@@ -30,6 +40,27 @@ class ReplicaSetStrategy(Strategy):
     def default(self, obj: apps.ReplicaSet) -> None:
         default_replicas(obj.spec)
         default_template(obj.spec)
+
+    def validate(self, obj: apps.ReplicaSet) -> list[Cause]:
+        causes = check_not_negative(SPEC.child("replicas"), obj.spec.replicas)
+        causes += check_not_negative(SPEC.child("minReadySeconds"), obj.spec.min_ready_seconds)
+        return causes + validate_selector(obj.spec) + validate_replicated_template(obj.spec)
+
+    def validate_update(self, new: apps.ReplicaSet, old: apps.ReplicaSet) -> list[Cause]:
+        return validate_selector_unchanged(new.spec, old.spec)
+
+    def validate_status_update(self, new: apps.ReplicaSet, old: apps.ReplicaSet) -> list[Cause]:
+        status = new.status
+        causes = validate_counts(
+            status, "replicas", "fully_labeled_replicas", "ready_replicas", "available_replicas", "observed_generation"
+        )
+        path = Path("status")
+        for field, name in (("fully_labeled_replicas", "fullyLabeledReplicas"), ("ready_replicas", "readyReplicas")):
+            if getattr(status, field) > status.replicas:
+                causes.append(invalid(path.child(name), getattr(status, field), "cannot be greater than status.replicas"))
+        if status.available_replicas > status.ready_replicas:
+            causes.append(invalid(path.child("availableReplicas"), status.available_replicas, "cannot be greater than readyReplicas"))
+        return causes
 
     def selectable_fields(self, obj: apps.ReplicaSet) -> Mapping[str, str]:
         return {"status.replicas": str(obj.status.replicas)}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import quantity
 
 COMPUTE = ("cpu", "memory")
 
@@ -26,19 +25,5 @@ def qos_class(spec: core.PodSpec) -> str:
 
 
 def _amounts(resources: Any) -> dict[str, Any]:
-    found = {name: _parse(resources[name].string) for name in COMPUTE if name in resources}
+    found = {name: quantity.parse(resources[name].string) for name in COMPUTE if name in resources}
     return {name: amount for name, amount in found.items() if amount > 0}
-
-
-_SUFFIXES = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
-
-
-def _parse(text: str) -> Decimal:
-    match = re.fullmatch(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|([numkKMGTPEi]*))", text)
-    if match is None:
-        return Decimal(0)
-    number, exponent, suffix = Decimal(match[1]), match[2], match[3] or ""
-    if exponent:
-        return number.scaleb(int(exponent[1:]))
-    return number * 1024 ** _BINARY[suffix] if suffix in _BINARY else number.scaleb(_SUFFIXES.get(suffix, 0))

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import Cause
 from services.apiserver.strategies.pod.defaults import admit_pod, default_pod
 from services.apiserver.strategies.pod.qos import qos_class
 from services.apiserver.strategies.pod.table import COLUMNS, pod_cells
+from services.apiserver.strategies.pod.update import SPEC, validate_pod_status_update, validate_pod_update
+from services.apiserver.strategies.pod.validation import validate_pod_spec
 from services.apiserver.strategies.strategy import Strategy
 
 
@@ -46,6 +49,15 @@ class PodStrategy(Strategy):
         new.metadata.ClearField("deletion_timestamp")
         if old.metadata.HasField("deletion_timestamp"):
             new.metadata.deletion_timestamp.CopyFrom(old.metadata.deletion_timestamp)
+
+    def validate(self, obj: core.Pod) -> list[Cause]:
+        return validate_pod_spec(obj.spec, SPEC)
+
+    def validate_update(self, new: core.Pod, old: core.Pod) -> list[Cause]:
+        return validate_pod_update(new, old)
+
+    def validate_status_update(self, new: core.Pod, old: core.Pod) -> list[Cause]:
+        return validate_pod_status_update(new, old)
 
     def selectable_fields(self, obj: core.Pod) -> Mapping[str, str]:
         spec, status = obj.spec, obj.status

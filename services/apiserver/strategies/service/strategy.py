@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import Cause
 from knarr.machinery.validation import dns1035_label
 from services.apiserver.strategies.service.defaults import NODE_PORT_TYPES, default_ip_families, default_service
 from services.apiserver.strategies.service.table import COLUMNS, service_cells
+from services.apiserver.strategies.service.validation import needs_health_check_port, validate_service, validate_service_update
 from services.apiserver.strategies.strategy import Strategy
 
 
@@ -37,6 +39,12 @@ class ServiceStrategy(Strategy):
 
     def selectable_fields(self, obj: core.Service) -> Mapping[str, str]:
         return {"spec.clusterIP": obj.spec.cluster_ip, "spec.type": obj.spec.type}
+
+    def validate(self, obj: core.Service) -> list[Cause]:
+        return validate_service(obj)
+
+    def validate_update(self, new: core.Service, old: core.Service) -> list[Cause]:
+        return validate_service_update(new, old)
 
     def cells(self, obj: core.Service, now: datetime) -> list[object]:
         return service_cells(obj, now)
@@ -68,7 +76,7 @@ def _keep_allocated(new: core.ServiceSpec, old: core.ServiceSpec) -> None:
             kept = known.get((port.protocol, port.port), 0)
             if not port.node_port and kept and (port.protocol, kept) not in used:
                 port.node_port = kept
-    if _needs_health_check_port(new) and _needs_health_check_port(old):
+    if needs_health_check_port(new) and needs_health_check_port(old):
         new.health_check_node_port = new.health_check_node_port or old.health_check_node_port
 
 
@@ -85,13 +93,9 @@ def _drop_fields_of_the_old_type(new: core.ServiceSpec, old: core.ServiceSpec) -
                 port.node_port = 0
         if new.external_traffic_policy == old.external_traffic_policy:
             new.external_traffic_policy = ""
-    if not _needs_health_check_port(new) and new.health_check_node_port == old.health_check_node_port:
+    if not needs_health_check_port(new) and new.health_check_node_port == old.health_check_node_port:
         new.health_check_node_port = 0
     if new.type != "LoadBalancer" and old.type == "LoadBalancer":
         for field in ("allocate_load_balancer_node_ports", "load_balancer_class"):
             if getattr(new, field) == getattr(old, field):
                 new.ClearField(field)
-
-
-def _needs_health_check_port(spec: core.ServiceSpec) -> bool:
-    return spec.type == "LoadBalancer" and spec.external_traffic_policy == "Local"

@@ -1,0 +1,136 @@
+"""Rules about the containers of a pod."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    Path,
+    check_choice,
+    check_format,
+    dns1123_label,
+    duplicate,
+    forbidden,
+    invalid,
+    not_supported,
+    port_name,
+    port_number,
+    required,
+)
+from services.apiserver.strategies.pod.environment import validate_env, validate_env_from
+from services.apiserver.strategies.pod.probes import forbid_probes, validate_probes
+from services.apiserver.strategies.pod.resources import validate_resources
+from services.apiserver.strategies.pod.security import validate_container_security
+from services.apiserver.strategies.pod.volumes import validate_mounts
+
+PROTOCOLS = ("SCTP", "TCP", "UDP")
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
+
+
+@dataclass(slots=True)
+class PodFacts:
+    """What the rules about one container need to know of its pod, and the names taken so far."""
+
+    volumes: Collection[str]
+    grace_seconds: int
+    host_network: bool
+    names: set[str] = field(default_factory=set)
+
+
+def validate_containers(containers: Sequence[core.Container], facts: PodFacts, path: Path) -> list[Cause]:
+    if not containers:
+        return [required(path)]
+    causes: list[Cause] = []
+    host_ports: set[str] = set()
+    for index, container in enumerate(containers):
+        here = path.index(index)
+        causes += _common(container, facts, here)
+        causes += validate_probes(container, facts.grace_seconds, here)
+        if container.HasField("restart_policy"):
+            causes.append(forbidden(here.child("restartPolicy"), "may not be set for non-init containers"))
+        causes += _host_ports(container, host_ports, here.child("ports"))
+    return causes
+
+
+def validate_init_containers(containers: Sequence[core.Container], facts: PodFacts, path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    for index, container in enumerate(containers):
+        here = path.index(index)
+        causes += _common(container, facts, here)
+        if container.HasField("restart_policy") and container.restart_policy != "Always":
+            causes.append(not_supported(here.child("restartPolicy"), container.restart_policy, ("Always",)))
+        if container.restart_policy == "Always":
+            causes += validate_probes(container, facts.grace_seconds, here)
+        else:
+            causes += forbid_probes(container, here)
+        causes += _host_ports(container, set(), here.child("ports"))
+    return causes
+
+
+def _common(container: core.Container, facts: PodFacts, path: Path) -> list[Cause]:
+    causes = _name(container.name, facts.names, path.child("name"))
+    causes += _image(container.image, path.child("image"))
+    causes += check_choice(path.child("terminationMessagePolicy"), container.termination_message_policy, MESSAGE_POLICIES)
+    causes += _ports(container.ports, facts.host_network, path.child("ports"))
+    causes += validate_env(container.env, path.child("env"))
+    causes += validate_env_from(container.env_from, path.child("envFrom"))
+    causes += validate_mounts(container, facts.volumes, path.child("volumeMounts"))
+    causes += check_choice(path.child("imagePullPolicy"), container.image_pull_policy, PULL_POLICIES)
+    causes += validate_resources(container.resources, path.child("resources"))
+    if container.HasField("security_context"):
+        causes += validate_container_security(container.security_context, path.child("securityContext"))
+    return causes
+
+
+def _name(name: str, taken: set[str], path: Path) -> list[Cause]:
+    if not name:
+        return [required(path)]
+    causes = check_format(path, name, dns1123_label)
+    if name in taken:
+        causes.append(duplicate(path, name))
+    taken.add(name)
+    return causes
+
+
+def _image(image: str, path: Path) -> list[Cause]:
+    if not image:
+        return [required(path)]
+    return [] if image == image.strip() else [invalid(path, image, "must not have leading or trailing whitespace")]
+
+
+def _ports(ports: Sequence[core.ContainerPort], host_network: bool, path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    names: set[str] = set()
+    for index, port in enumerate(ports):
+        here = path.index(index)
+        if port.name:
+            causes += check_format(here.child("name"), port.name, port_name)
+            if port.name in names:
+                causes.append(duplicate(here.child("name"), port.name))
+            names.add(port.name)
+        if not port.container_port:
+            causes.append(required(here.child("containerPort")))
+        else:
+            causes += [invalid(here.child("containerPort"), port.container_port, text) for text in port_number(port.container_port)]
+        if port.host_port:
+            causes += [invalid(here.child("hostPort"), port.host_port, text) for text in port_number(port.host_port)]
+        if host_network and port.host_port not in (0, port.container_port):
+            causes.append(invalid(here.child("containerPort"), port.container_port, "must match `hostPort` when `hostNetwork` is true"))
+        causes += check_choice(here.child("protocol"), port.protocol, PROTOCOLS)
+    return causes
+
+
+def _host_ports(container: core.Container, taken: set[str], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    for index, port in enumerate(container.ports):
+        if not port.host_port:
+            continue
+        text = f"{port.protocol}/{port.host_ip}/{port.host_port}"
+        if text in taken:
+            causes.append(duplicate(path.index(index).child("hostPort"), text))
+        taken.add(text)
+    return causes

@@ -1,0 +1,129 @@
+"""Rules about environment variables and references to fields and keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    Path,
+    check_format,
+    config_key,
+    dns1123_subdomain,
+    env_var_name,
+    invalid,
+    not_supported,
+    qualified_name,
+    required,
+)
+
+ENV_FIELDS = frozenset(
+    {
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+        "spec.nodeName",
+        "spec.serviceAccountName",
+        "status.hostIP",
+        "status.hostIPs",
+        "status.podIP",
+        "status.podIPs",
+    }
+)
+VOLUME_FIELDS = frozenset({"metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"})
+RESOURCES = frozenset(f"{kind}.{name}" for kind in ("limits", "requests") for name in ("cpu", "memory", "ephemeral-storage"))
+SOURCES = (
+    ("field_ref", "fieldRef"),
+    ("resource_field_ref", "resourceFieldRef"),
+    ("config_map_key_ref", "configMapKeyRef"),
+    ("secret_key_ref", "secretKeyRef"),
+)
+SUBSCRIPT = re.compile(r"(metadata\.(?:annotations|labels))\['(.*)'\]")
+MORE_THAN_ONE = "may not have more than one field specified at a time"
+
+
+def validate_env(variables: Iterable[core.EnvVar], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    for index, variable in enumerate(variables):
+        here = path.index(index)
+        causes += check_format(here.child("name"), variable.name, env_var_name) if variable.name else [required(here.child("name"))]
+        if variable.HasField("value_from"):
+            causes += _value_from(variable, here.child("valueFrom"))
+    return causes
+
+
+def _value_from(variable: core.EnvVar, path: Path) -> list[Cause]:
+    source = variable.value_from
+    given = [(field, name) for field, name in SOURCES if source.HasField(field)]
+    causes: list[Cause] = []
+    for field, name in given:
+        reference, here = getattr(source, field), path.child(name)
+        if field == "field_ref":
+            causes += validate_field_ref(reference, ENV_FIELDS, here)
+        elif field == "resource_field_ref":
+            causes += validate_resource_field_ref(reference, here, in_volume=False)
+        else:
+            causes += _key_ref(reference, here)
+    if not given:
+        causes.append(invalid(path, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"))
+    elif variable.value:
+        causes.append(invalid(path, "", "may not be specified when `value` is not empty"))
+    elif len(given) > 1:
+        causes.append(invalid(path, "", MORE_THAN_ONE))
+    return causes
+
+
+def _key_ref(reference: Any, path: Path) -> list[Cause]:
+    causes = check_format(path.child("name"), reference.local_object_reference.name, dns1123_subdomain)
+    return causes + (check_format(path.child("key"), reference.key, config_key) if reference.key else [required(path.child("key"))])
+
+
+def validate_field_ref(reference: core.ObjectFieldSelector, fields: frozenset[str], path: Path) -> list[Cause]:
+    """``fields`` are the plain paths allowed; annotations and labels may be subscripted anywhere."""
+    if not reference.api_version:
+        return [required(path.child("apiVersion"))]
+    here = path.child("fieldPath")
+    if not reference.field_path:
+        return [required(here)]
+    subscript = SUBSCRIPT.fullmatch(reference.field_path)
+    if subscript:
+        return check_format(here, subscript[2].lower() if "annotations" in subscript[1] else subscript[2], qualified_name)
+    if reference.field_path in fields:
+        return []
+    if reference.field_path in ENV_FIELDS | VOLUME_FIELDS:
+        return [not_supported(here, reference.field_path, fields)]
+    sentence = f"error converting fieldPath: field label not supported: {reference.field_path}"
+    return [invalid(here, reference.field_path, sentence)]
+
+
+def validate_resource_field_ref(reference: core.ResourceFieldSelector, path: Path, *, in_volume: bool) -> list[Cause]:
+    if in_volume and not reference.container_name:
+        return [required(path.child("containerName"))]
+    if not reference.resource:
+        return [required(path.child("resource"))]
+    if reference.resource in RESOURCES or re.fullmatch(r"(limits|requests)\.hugepages-.+", reference.resource):
+        return []
+    return [not_supported(path.child("resource"), reference.resource, RESOURCES)]
+
+
+def validate_env_from(sources: Iterable[core.EnvFromSource], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    for index, source in enumerate(sources):
+        here = path.index(index)
+        if source.prefix:
+            causes += check_format(here.child("prefix"), source.prefix, env_var_name)
+        given = [
+            (field, name) for field, name in (("config_map_ref", "configMapRef"), ("secret_ref", "secretRef")) if source.HasField(field)
+        ]
+        for field, name in given:
+            target = getattr(source, field).local_object_reference.name
+            at = here.child(name, "name")
+            causes += check_format(at, target, dns1123_subdomain) if target else [required(at)]
+        if not given:
+            causes.append(invalid(here, "", "must specify one of: `configMapRef` or `secretRef`"))
+        elif len(given) > 1:
+            causes.append(invalid(here, "", MORE_THAN_ONE))
+    return causes

@@ -1,0 +1,59 @@
+"""Rules about requests and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import quantity
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import NOT_NEGATIVE, Path, check_format, invalid, qualified_name, required
+
+STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
+HUGE_PAGES = "hugepages-"
+
+
+def validate_resources(resources: core.ResourceRequirements, path: Path) -> list[Cause]:
+    """Names, signs, and requests no larger than the limits."""
+    limits, requests = resources.limits, resources.requests
+    causes = [cause for name in sorted(limits) for cause in _amount(name, limits, path.child("limits").key(name))]
+    for name in sorted(requests):
+        causes += _amount(name, requests, path.child("requests").key(name))
+        if name in limits:
+            causes += _request_within(name, requests[name].string, limits[name].string, path.child("requests"))
+        elif not _overcommits(name):
+            causes.append(required(path.child("limits"), "Limit must be set for non overcommitable resources"))
+    return causes
+
+
+def _overcommits(name: str) -> bool:
+    """Only the compute resources may be promised twice."""
+    return name in STANDARD
+
+
+def _amount(name: str, amounts: Mapping[str, meta.Quantity], path: Path) -> list[Cause]:
+    causes = validate_resource_name(name, path)
+    amount = amounts[name].string or "0"
+    if quantity.parse(amount) < 0:
+        causes.append(invalid(path, amount, NOT_NEGATIVE))
+    if not _overcommits(name) and quantity.milli(amount) % 1000:
+        causes.append(invalid(path, amount, "must be an integer"))
+    return causes
+
+
+def validate_resource_name(name: str, path: Path) -> list[Cause]:
+    causes = check_format(path, name, qualified_name)
+    if causes or "/" in name or name in STANDARD or name.startswith(HUGE_PAGES):
+        return causes
+    return [
+        invalid(path, name, "must be a standard resource type or fully qualified"),
+        invalid(path, name, "must be a standard resource for containers"),
+    ]
+
+
+def _request_within(name: str, request: str, limit: str, path: Path) -> list[Cause]:
+    order = quantity.compare(request or "0", limit or "0")
+    if order and not _overcommits(name):
+        return [invalid(path, request, f"must be equal to {name} limit of {limit}")]
+    return [invalid(path, request, f"must be less than or equal to {name} limit of {limit}")] if order > 0 else []

@@ -1,0 +1,108 @@
+"""Rules about a change of a pod: nearly all of its spec is fixed at birth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import Path, check_immutable, forbidden, invalid
+
+SPEC = Path("spec")
+FIXED = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def validate_pod_update(new: core.Pod, old: core.Pod) -> list[Cause]:
+    """Images, a shorter activeDeadlineSeconds, further tolerations; a gated pod may lose its gates."""
+    causes: list[Cause] = []
+    for field, name in (("containers", "containers"), ("init_containers", "initContainers")):
+        if len(getattr(new.spec, field)) != len(getattr(old.spec, field)):
+            causes.append(forbidden(SPEC.child(name), "pod updates may not add or remove containers"))
+    if causes:
+        return causes
+    causes += _deadline(new.spec, old.spec)
+    causes += _tolerations(new.spec.tolerations, old.spec.tolerations)
+    causes += _gates(new.spec, old.spec)
+    changed = _other_changes(new.spec, old.spec)
+    if changed:
+        causes.append(forbidden(SPEC, f"{FIXED}\nchanged: {', '.join(changed)}"))
+    return causes
+
+
+def validate_pod_status_update(new: core.Pod, old: core.Pod) -> list[Cause]:
+    """A binding is final, and so is a container's end where nothing restarts it."""
+    causes = check_immutable(Path("status.qosClass"), new.status.qos_class, old.status.qos_class or new.status.qos_class)
+    if new.spec.restart_policy == "Always":
+        return causes
+    ended = {status.name for status in old.status.container_statuses if status.state.HasField("terminated")}
+    if new.spec.restart_policy == "OnFailure":
+        ended = {
+            status.name
+            for status in old.status.container_statuses
+            if status.state.HasField("terminated") and status.state.terminated.exit_code == 0
+        }
+    for index, status in enumerate(new.status.container_statuses):
+        if status.name in ended and not status.state.HasField("terminated"):
+            here = Path("status.containerStatuses").index(index).child("state")
+            causes.append(forbidden(here, "may not be transitioned to non-terminated state"))
+    return causes
+
+
+def _deadline(new: core.PodSpec, old: core.PodSpec) -> list[Cause]:
+    path = SPEC.child("activeDeadlineSeconds")
+    if not old.HasField("active_deadline_seconds"):
+        return []
+    if not new.HasField("active_deadline_seconds"):
+        return [invalid(path, None, "must not update from a positive integer to nil value")]
+    if new.active_deadline_seconds > old.active_deadline_seconds:
+        return [invalid(path, new.active_deadline_seconds, "must be less than or equal to previous value")]
+    return []
+
+
+def _without_seconds(toleration: core.Toleration) -> tuple[str, str, str, str]:
+    return toleration.key, toleration.operator, toleration.value, toleration.effect
+
+
+def _tolerations(new: Sequence[core.Toleration], old: Sequence[core.Toleration]) -> list[Cause]:
+    kept = {_without_seconds(toleration) for toleration in new}
+    if all(_without_seconds(toleration) in kept for toleration in old):
+        return []
+    return [forbidden(SPEC.child("tolerations"), "existing toleration can not be modified except its tolerationSeconds")]
+
+
+def _gates(new: core.PodSpec, old: core.PodSpec) -> list[Cause]:
+    known = {gate.name for gate in old.scheduling_gates}
+    path = SPEC.child("schedulingGates")
+    return [
+        forbidden(path.index(index).child("name"), "only deletion is allowed, but found new scheduling gate '" + gate.name + "'")
+        for index, gate in enumerate(new.scheduling_gates)
+        if gate.name not in known
+    ]
+
+
+def _other_changes(new: core.PodSpec, old: core.PodSpec) -> list[str]:
+    """JSON names of the changed spec fields that must not change."""
+    left, right = _masked(new, old), _masked(old, old)
+    if left == right:
+        return []
+    found = {field.json_name for field, value in left.ListFields() if value != getattr(right, field.name)}
+    return sorted(found | {field.json_name for field, value in right.ListFields() if value != getattr(left, field.name)})
+
+
+def _masked(spec: core.PodSpec, old: core.PodSpec) -> core.PodSpec:
+    masked = core.PodSpec()
+    masked.CopyFrom(spec)
+    for container in (*masked.containers, *masked.init_containers):
+        container.image = ""
+    for field in ("active_deadline_seconds", "tolerations", "scheduling_gates"):
+        masked.ClearField(field)
+    if old.termination_grace_period_seconds < 0 and masked.termination_grace_period_seconds == 1:
+        masked.termination_grace_period_seconds = old.termination_grace_period_seconds
+    if old.scheduling_gates:
+        masked.ClearField("node_selector")
+        masked.ClearField("affinity")
+    return masked

@@ -1,0 +1,213 @@
+"""Rules about volumes and where containers mount them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import quantity
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    Path,
+    check_choice,
+    check_format,
+    dns1123_label,
+    dns1123_subdomain,
+    duplicate,
+    forbidden,
+    invalid,
+    not_found,
+    required,
+)
+from services.apiserver.strategies.pod.environment import VOLUME_FIELDS, validate_field_ref, validate_resource_field_ref
+
+HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
+MODE_SENTENCE = "must be a number between 0 and 0777 (octal), both inclusive"
+PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
+SHORTEST_TOKEN_SECONDS = 600
+
+
+def validate_volumes(volumes: Iterable[core.Volume], path: Path) -> tuple[list[Cause], set[str]]:
+    """Causes, and the names that a container may mount."""
+    causes: list[Cause] = []
+    names: set[str] = set()
+    for index, volume in enumerate(volumes):
+        here = path.index(index)
+        if not volume.name:
+            causes.append(required(here.child("name")))
+        elif format_causes := check_format(here.child("name"), volume.name, dns1123_label):
+            causes += format_causes
+        elif volume.name in names:
+            causes.append(duplicate(here.child("name"), volume.name))
+        names.add(volume.name)
+        causes += _source(volume.volume_source, here)
+    return causes, names
+
+
+def _source(source: core.VolumeSource, path: Path) -> list[Cause]:
+    given = [(field.name, field.json_name) for field, _ in source.ListFields()]
+    if not given:
+        return [required(path, "must specify a volume type")]
+    (first, name), *others = given
+    rule = _RULES.get(first)
+    causes = rule(getattr(source, first), path.child(name)) if rule else []
+    return causes + [forbidden(path.child(other), "may not specify more than 1 volume type") for _, other in others]
+
+
+def _host_path(source: core.HostPathVolumeSource, path: Path) -> list[Cause]:
+    if not source.path:
+        return [required(path.child("path"))]
+    causes = [invalid(path.child("path"), source.path, "must not contain '..'")] if ".." in source.path.split("/") else []
+    return causes + check_choice(path.child("type"), source.type, HOST_PATH_TYPES, optional=True)
+
+
+def _empty_dir(source: core.EmptyDirVolumeSource, path: Path) -> list[Cause]:
+    if source.HasField("size_limit") and quantity.parse(source.size_limit.string or "0") < 0:
+        return [forbidden(path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity")]
+    return []
+
+
+def _secret(source: core.SecretVolumeSource, path: Path) -> list[Cause]:
+    causes = [] if source.secret_name else [required(path.child("secretName"))]
+    return causes + _mode(source, "default_mode", path.child("defaultMode")) + _items(source.items, path.child("items"))
+
+
+def _config_map(source: core.ConfigMapVolumeSource, path: Path) -> list[Cause]:
+    causes = [] if source.local_object_reference.name else [required(path.child("name"))]
+    return causes + _mode(source, "default_mode", path.child("defaultMode")) + _items(source.items, path.child("items"))
+
+
+def _downward_api(source: core.DownwardAPIVolumeSource, path: Path) -> list[Cause]:
+    return _mode(source, "default_mode", path.child("defaultMode")) + _downward_items(source.items, path)
+
+
+def _downward_items(items: Iterable[core.DownwardAPIVolumeFile], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    for item in items:
+        causes += [required(path.child("path"))] if not item.path else _relative(item.path, path.child("path"), reserved=True)
+        if item.HasField("field_ref"):
+            causes += validate_field_ref(item.field_ref, VOLUME_FIELDS, path.child("fieldRef"))
+            if item.HasField("resource_field_ref"):
+                causes.append(invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
+        elif item.HasField("resource_field_ref"):
+            causes += validate_resource_field_ref(item.resource_field_ref, path.child("resourceFieldRef"), in_volume=True)
+        else:
+            causes.append(required(path.child("fieldRef"), "one of fieldRef and resourceFieldRef is required"))
+        causes += _mode(item, "mode", path.child("mode"))
+    return causes
+
+
+def _claim(source: core.PersistentVolumeClaimVolumeSource, path: Path) -> list[Cause]:
+    return (
+        check_format(path.child("claimName"), source.claim_name, dns1123_subdomain)
+        if source.claim_name
+        else [required(path.child("claimName"))]
+    )
+
+
+def _nfs(source: core.NFSVolumeSource, path: Path) -> list[Cause]:
+    causes = [] if source.server else [required(path.child("server"))]
+    if not source.path:
+        causes.append(required(path.child("path")))
+    elif not source.path.startswith("/"):
+        causes.append(invalid(path.child("path"), source.path, "must be an absolute path"))
+    return causes
+
+
+def _projected(source: core.ProjectedVolumeSource, path: Path) -> list[Cause]:
+    causes = _mode(source, "default_mode", path.child("defaultMode"))
+    for index, projection in enumerate(source.sources):
+        here = path.child("sources").index(index)
+        given = [(field.name, field.json_name) for field, _ in projection.ListFields()]
+        for position, (field, name) in enumerate(given):
+            if position:
+                causes.append(forbidden(here.child(name), "may not specify more than 1 volume type"))
+            else:
+                causes += _projection(field, getattr(projection, field), here.child(name))
+    return causes
+
+
+def _projection(kind: str, source: Any, path: Path) -> list[Cause]:
+    if kind in ("secret", "config_map"):
+        causes = [] if source.local_object_reference.name else [required(path.child("name"))]
+        return causes + _items(source.items, path.child("items"))
+    if kind == "downward_api":
+        return _downward_items(source.items, path)
+    if kind == "service_account_token":
+        causes = [] if source.path else [required(path.child("path"))]
+        if source.expiration_seconds < SHORTEST_TOKEN_SECONDS:
+            sentence = "may not specify a duration less than 10 minutes"
+            causes.append(invalid(path.child("expirationSeconds"), source.expiration_seconds, sentence))
+        return causes
+    return []
+
+
+def _items(items: Iterable[core.KeyToPath], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    for index, item in enumerate(items):
+        here = path.index(index)
+        causes += [] if item.key else [required(here.child("key"))]
+        causes += _relative(item.path, here.child("path"), reserved=True) if item.path else [required(here.child("path"))]
+        causes += _mode(item, "mode", here.child("mode"))
+    return causes
+
+
+def _mode(source: Any, field: str, path: Path) -> list[Cause]:
+    mode = getattr(source, field)
+    return [invalid(path, mode, MODE_SENTENCE)] if source.HasField(field) and not 0 <= mode <= 0o777 else []
+
+
+def _relative(value: str, path: Path, *, reserved: bool = False) -> list[Cause]:
+    """A path below the volume; ``reserved``: names that start with two dots belong to the volume itself."""
+    causes = [invalid(path, value, "must be a relative path")] if value.startswith("/") else []
+    if ".." in value.split("/"):
+        causes.append(invalid(path, value, "must not contain '..'"))
+    elif reserved and value.startswith(".."):
+        causes.append(invalid(path, value, "must not start with '..'"))
+    return causes
+
+
+def validate_mounts(container: core.Container, names: Collection[str], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for index, mount in enumerate(container.volume_mounts):
+        here = path.index(index)
+        if not mount.name:
+            causes.append(required(here.child("name")))
+        elif mount.name not in names:
+            causes.append(not_found(here.child("name"), mount.name))
+        if not mount.mount_path:
+            causes.append(required(here.child("mountPath")))
+        elif mount.mount_path in seen:
+            causes.append(invalid(here.child("mountPath"), mount.mount_path, "must be unique"))
+        seen.add(mount.mount_path)
+        causes += _sub_paths(mount, here)
+        causes += _propagation(mount, container, here.child("mountPropagation"))
+    return causes
+
+
+def _sub_paths(mount: core.VolumeMount, path: Path) -> list[Cause]:
+    causes = _relative(mount.sub_path, path.child("subPath")) + _relative(mount.sub_path_expr, path.child("subPathExpr"))
+    if mount.sub_path and mount.sub_path_expr:
+        causes.append(invalid(path.child("subPathExpr"), mount.sub_path_expr, "subPathExpr and subPath are mutually exclusive"))
+    return causes
+
+
+def _propagation(mount: core.VolumeMount, container: core.Container, path: Path) -> list[Cause]:
+    causes = check_choice(path, mount.mount_propagation, PROPAGATIONS, optional=True)
+    if mount.mount_propagation == "Bidirectional" and not container.security_context.privileged:
+        causes.append(forbidden(path, "Bidirectional mount propagation is available only to privileged containers"))
+    return causes
+
+
+_RULES: dict[str, Callable[[Any, Path], list[Cause]]] = {
+    "host_path": _host_path,
+    "empty_dir": _empty_dir,
+    "secret": _secret,
+    "config_map": _config_map,
+    "downward_api": _downward_api,
+    "persistent_volume_claim": _claim,
+    "nfs": _nfs,
+    "projected": _projected,
+}
