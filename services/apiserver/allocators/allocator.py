@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.kinds import Kind
 from services.apiserver.pipeline.backend import NO_EXTRA, Extra
 from services.apiserver.results import Ref
 
 ATTEMPTS = 8
+NOT_SERIALIZED = nullcontext()
 
 
 class Allocators:
@@ -17,6 +20,14 @@ class Allocators:
 
     def attempts(self) -> Iterable[int]:
         return range(ATTEMPTS)
+
+    def concerns(self, kind: Kind) -> bool:
+        """Whether objects of this kind are given anything."""
+        return False
+
+    def serialized(self, kind: Kind) -> AbstractAsyncContextManager[Any]:
+        """Held from allocation to the write, so that writers of this process do not refuse one another."""
+        return NOT_SERIALIZED
 
     async def allocate(self, ref: Ref, old: Any, new: Any) -> Extra:
         """Sets allocated values in ``new``; answers the keys that go with the write. ``old`` is None on create."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from knarr.client.client import ADDED, DELETED, MODIFIED
 from knarr.machinery.kinds import Kind
@@ -79,8 +79,9 @@ class Collection:
         self.history.forget(revision)
         self.wake()
 
-    def keys(self) -> Sequence[str]:
-        return self._keys
+    def __iter__(self) -> Iterator[str]:
+        """Keys in order."""
+        return iter(self._keys)
 
     def wake(self) -> None:
         """Lets the waiting watchers look at the history."""

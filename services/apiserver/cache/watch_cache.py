@@ -107,7 +107,7 @@ class WatchCache:
         for entry in sorted(changed, key=lambda found: found.revision):
             self.collection(entry.kind).put(entry, now)
         for collection in list(self):
-            for key in [key for key in collection.keys() if key not in present]:
+            for key in [key for key in collection if key not in present]:
                 collection.remove(key, revision, now)
         self._advance(revision, tuple(self))
 

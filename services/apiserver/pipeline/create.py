@@ -16,6 +16,7 @@ from services.apiserver.pipeline import metadata
 from services.apiserver.pipeline.backend import Backend, serialize
 from services.apiserver.results import Ref, Written
 from services.apiserver.strategies import strategy_for
+from services.apiserver.strategies.metadata import validate_object_meta
 
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 LONGEST_GENERATED_PREFIX = 58
@@ -51,16 +52,25 @@ async def _create(backend: Backend, allocators: Allocators, ref: Ref, new: Any, 
     await admit(Admission(CREATE, ref, new, backend))
     metadata.prepare_for_create(new, backend.clock())
     strategy.prepare_for_create(new)
-    causes = [*metadata.validate(ref.kind, new), *strategy.validate(new)]
+    causes = [
+        *validate_object_meta(new.metadata, namespaced=ref.kind.namespaced, name_format=strategy.name_format),
+        *strategy.validate(new),
+    ]
     if causes:
         raise invalid(ref.kind.name, ref.name, causes, ref.kind.group)
     warnings = tuple(strategy.warnings(new))
+    async with allocators.serialized(ref.kind):
+        return await _store(backend, allocators, ref, new, bool(options.dry_run), warnings)
+
+
+async def _store(backend: Backend, allocators: Allocators, ref: Ref, new: Any, dry_run: bool, warnings: tuple[str, ...]) -> Written:
     for _ in allocators.attempts():
-        extra = await allocators.allocate(ref, None, new)
-        if options.dry_run:
+        candidate = _copy(new) if allocators.concerns(ref.kind) else new
+        extra = await allocators.allocate(ref, None, candidate)
+        if dry_run:
             await _refuse_taken(backend, ref)
-            return Written(new, created=True, warnings=warnings)
-        outcome, entry = await backend.write(ref, serialize(new), 0, extra)
+            return Written(candidate, created=True, warnings=warnings)
+        outcome, entry = await backend.write(ref, serialize(candidate), 0, extra)
         if outcome.succeeded:
             return Written(entry=entry, created=True, warnings=warnings)
         if backend.found(outcome, ref) is not None:

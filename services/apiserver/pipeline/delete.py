@@ -124,7 +124,8 @@ async def delete(backend: Backend, allocators: Allocators, ref: Ref, options: me
                 raise
             entry, fresh = await backend.fresh(ref), True
             continue
-        written, entry = await _delete(backend, allocators, ref, entry, obj, options)
+        async with allocators.serialized(ref.kind):
+            written, entry = await _delete(backend, allocators, ref, entry, obj, options)
         if written is not None:
             return written
         fresh = True

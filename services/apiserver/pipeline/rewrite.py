@@ -55,7 +55,8 @@ async def rewrite(backend: Backend, allocators: Allocators, ref: Ref, propose: P
             continue
         old: Any = entry.message
         warnings = await check(new, old)
-        written, seen = await _store(backend, allocators, ref, entry, old, new, dry_run)
+        async with allocators.serialized(ref.kind):
+            written, seen = await _store(backend, allocators, ref, entry, old, new, dry_run)
         if written is not None:
             return Written(written.answer, written.entry, warnings=warnings)
         entry, fresh = seen, True

@@ -20,6 +20,7 @@ from services.apiserver.pipeline.read import check_subresource, missing
 from services.apiserver.pipeline.rewrite import rewrite
 from services.apiserver.results import Ref, Written
 from services.apiserver.strategies import strategy_for
+from services.apiserver.strategies.metadata import validate_object_meta_update
 from services.apiserver.strategies.scale import apply_scale, to_scale
 
 
@@ -69,14 +70,14 @@ async def _check(backend: Backend, ref: Ref, new: Any, old: Any) -> tuple[str, .
     warnings: Sequence[str] = ()
     if ref.subresource == "status":
         strategy.prepare_for_status_update(new, old)
-        causes = [*metadata.validate_update(ref.kind, new, old), *strategy.validate_status_update(new, old)]
+        causes = [*validate_object_meta_update(new.metadata, old.metadata), *strategy.validate_status_update(new, old)]
     elif ref.subresource == "finalize":
-        causes = metadata.validate_update(ref.kind, new, old)
+        causes = validate_object_meta_update(new.metadata, old.metadata)
     else:
         strategy.default(new)
         await admit(Admission(UPDATE, ref, new, backend))
         strategy.prepare_for_update(new, old)
-        causes = [*metadata.validate_update(ref.kind, new, old), *strategy.validate(new), *strategy.validate_update(new, old)]
+        causes = [*validate_object_meta_update(new.metadata, old.metadata), *strategy.validate(new), *strategy.validate_update(new, old)]
         warnings = strategy.warnings(new)
     if unconditional and not strategy.allows_unconditional_update and not causes:
         causes = [Cause("FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion")]

@@ -61,7 +61,7 @@ async def check_cache_equals_store(store: EtcdStore, cache: WatchCache) -> None:
     assert await cache.wait_for(newest, 10)
     for _ in range(100):  # deletions leave no revision behind in the range: give the watch a moment
         stored = {entry.key: (entry.revision, entry.raw) for item in page.items if (entry := cache.entry(item))}
-        cached = {key: (entry.revision, entry.raw) for found in cache for key in found.keys() if (entry := found.get(key))}
+        cached = {key: (entry.revision, entry.raw) for found in cache for key in found if (entry := found.get(key))}
         if stored == cached:
             return
         await asyncio.sleep(0.01)

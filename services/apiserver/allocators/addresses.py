@@ -1,0 +1,34 @@
+"""Cluster addresses as numbers of a CIDR. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from services.apiserver.allocators.numbers import NumberRange
+
+
+class AddressRange(NumberRange):
+    """The usable addresses of a CIDR: neither its first nor its last one."""
+
+    def __init__(self, cidr: str) -> None:
+        self.network = ipaddress.ip_network(cidr)
+        super().__init__(int(self.network.network_address) + 1, int(self.network.broadcast_address) - 1)
+
+    def __str__(self) -> str:
+        return str(self.network)
+
+    def number(self, address: str) -> int | None:
+        """The number of an address of this range; None for any other text."""
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return None
+        return int(parsed) if parsed.version == self.network.version and int(parsed) in self else None
+
+    def address(self, number: int) -> str:
+        return str(ipaddress.ip_address(number))
+
+    @property
+    def first_address(self) -> str:
+        """The address of the ``kubernetes`` Service."""
+        return self.address(self.first)

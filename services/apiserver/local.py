@@ -1,0 +1,151 @@
+"""The typed client without a network, for components in the apiserver's own process.
+
+Objects that it hands out in lists and watches are decoded once for the whole process and shared:
+they are read-only, as with every ``Client``.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar
+
+import orjson
+from google.protobuf.message import Message
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.client.client import Client, ObjectList, WatchEvent
+from knarr.machinery.kinds import KINDS, Kinds
+from knarr.service.authentication import User
+from services.apiserver.api import Api, Event, Ref, Written
+
+M = TypeVar("M", bound=Message)
+CREATING_PARENTS = {"binding": core.Pod, "eviction": core.Pod}
+
+
+class LocalClient(Client):
+    """Calls the pipeline directly, as ``user``."""
+
+    def __init__(self, api: Api, user: User, kinds: Kinds = KINDS) -> None:
+        self._api = api
+        self._user = user
+        self._kinds = kinds
+
+    def _ref(self, message: type[Message], namespace: str = "", name: str = "", subresource: str = "") -> Ref:
+        return Ref(self._kinds.by_message(message), namespace, name, subresource, self._user)
+
+    async def get(self, message: type[M], name: str, namespace: str = "") -> M:
+        answer: M = _answer(await self._api.get(self._ref(message, namespace, name)))
+        return answer
+
+    async def list(
+        self,
+        message: type[M],
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        resource_version: str = "",
+    ) -> ObjectList[M]:
+        options = meta.ListOptions(
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=limit,
+            continue_token=continue_token,
+            resource_version=resource_version,
+        )
+        page = await self._api.list(self._ref(message, namespace), options)
+        return ObjectList([entry.shared_message for entry in page.entries], str(page.revision), page.continue_token)
+
+    async def watch(
+        self, message: type[M], namespace: str = "", *, resource_version: str, label_selector: str = "", field_selector: str = ""
+    ) -> AsyncIterator[Sequence[WatchEvent[M]]]:
+        options = meta.ListOptions(
+            label_selector=label_selector,
+            field_selector=field_selector,
+            resource_version=resource_version,
+            allow_watch_bookmarks=True,
+        )
+        batches = self._api.watch(self._ref(message, namespace), options)
+        try:
+            async for batch in batches:
+                yield [_event(message, event) for event in batch]
+        finally:
+            await batches.aclose()  # type: ignore[attr-defined]
+
+    async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
+        own: Any = _copy(obj)
+        kind = CREATING_PARENTS[subresource] if subresource else type(obj)
+        ref = self._ref(kind, own.metadata.namespace, name, subresource)
+        written = await self._api.create(ref, own, meta.CreateOptions())
+        answer: M = obj if subresource else _answer(written)
+        return answer
+
+    async def update(self, obj: M, *, subresource: str = "") -> M:
+        own: Any = _copy(obj)
+        ref = self._ref(type(obj), own.metadata.namespace, own.metadata.name, subresource)
+        answer: M = _answer(await self._api.update(ref, own, meta.UpdateOptions()))
+        return answer
+
+    async def patch(
+        self,
+        message: type[M],
+        name: str,
+        namespace: str = "",
+        *,
+        patch: dict[str, Any] | builtins.list[Any],
+        patch_type: str = "merge",
+        subresource: str = "",
+    ) -> M:
+        ref = self._ref(message, namespace, name, subresource)
+        answer: M = _answer(await self._api.patch(ref, patch_type, orjson.dumps(patch), meta.PatchOptions()))
+        return answer
+
+    async def delete(
+        self,
+        message: type[M],
+        name: str,
+        namespace: str = "",
+        *,
+        grace_period_seconds: int | None = None,
+        propagation_policy: str = "",
+        uid: str = "",
+        resource_version: str = "",
+    ) -> None:
+        options = delete_options(grace_period_seconds, propagation_policy, uid, resource_version)
+        await self._api.delete(self._ref(message, namespace, name), options)
+
+
+def delete_options(grace_period_seconds: int | None, propagation_policy: str, uid: str, resource_version: str) -> meta.DeleteOptions:
+    """Delete options from what is given; absent means the server's default."""
+    options = meta.DeleteOptions()
+    if grace_period_seconds is not None:
+        options.grace_period_seconds = grace_period_seconds
+    if propagation_policy:
+        options.propagation_policy = propagation_policy
+    if uid:
+        options.preconditions.uid = uid
+    if resource_version:
+        options.preconditions.resource_version = resource_version
+    return options
+
+
+def _event(message: type[M], event: Event) -> WatchEvent[M]:
+    if event.entry is not None:
+        return WatchEvent(event.type, event.entry.shared_message)
+    bookmark: Any = message()
+    bookmark.metadata.resource_version = str(event.revision)
+    return WatchEvent(event.type, bookmark)
+
+
+def _answer(written: Written) -> Any:
+    return written.message
+
+
+def _copy(obj: M) -> M:
+    own = type(obj)()
+    own.CopyFrom(obj)
+    return own

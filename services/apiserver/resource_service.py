@@ -1,0 +1,157 @@
+"""The gRPC face: ``ResourceService`` over the pipeline. It translates; objects pass through as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
+from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED
+from knarr.machinery.errors import StatusError, bad_request, status_error
+from knarr.machinery.kinds import Kind, Kinds
+from knarr.service.authentication import current_user
+from services.apiserver.api import Api, Event, Ref, Written
+from services.apiserver.entry import Entry
+from services.apiserver.node_streams import NodeStreams
+
+EVENT_TYPES = {
+    ADDED: face.EVENT_TYPE_ADDED,
+    MODIFIED: face.EVENT_TYPE_MODIFIED,
+    DELETED: face.EVENT_TYPE_DELETED,
+    BOOKMARK: face.EVENT_TYPE_BOOKMARK,
+}
+PATCH_TYPES = {face.PATCH_TYPE_JSON: "json", face.PATCH_TYPE_MERGE: "merge", face.PATCH_TYPE_STRATEGIC_MERGE: "strategic"}
+BODIES: dict[str, type[Message]] = {"binding": core.Binding, "eviction": policy.Eviction, "scale": autoscaling.Scale}
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+def type_url(message: type[Message]) -> str:
+    return f"type.googleapis.com/{message.DESCRIPTOR.full_name}"
+
+
+def pack_entry(entry: Entry) -> AnyMessage:
+    """The stored object without decoding it."""
+    return AnyMessage(type_url=type_url(entry.kind.message), value=entry.protobuf)
+
+
+def pack(written: Written) -> AnyMessage:
+    if written.entry is not None:
+        return pack_entry(written.entry)
+    return AnyMessage(type_url=type_url(type(written.message)), value=written.message.SerializeToString())
+
+
+def unpack(message: type[Message], body: AnyMessage) -> Any:
+    """Raises BadRequest for another type or broken bytes."""
+    if body.type_url and body.type_url.rpartition("/")[2] != message.DESCRIPTOR.full_name:
+        raise bad_request(f"the object is a {body.type_url.rpartition('/')[2]}; {message.DESCRIPTOR.full_name} is expected here")
+    try:
+        return message.FromString(body.value)
+    except DecodeError as error:
+        raise bad_request(f"the object is no {message.DESCRIPTOR.full_name}: {error}") from error
+
+
+def pack_event(kind: Kind, event: Event) -> face.WatchEvent:
+    if event.entry is not None:
+        return face.WatchEvent(type=EVENT_TYPES[event.type], object=pack_entry(event.entry))
+    bookmark: Any = kind.message()
+    bookmark.metadata.resource_version = str(event.revision)
+    if event.initial_events_end:
+        bookmark.metadata.annotations[INITIAL_EVENTS_END] = "true"
+    body = AnyMessage(type_url=type_url(kind.message), value=bookmark.SerializeToString())
+    return face.WatchEvent(type=EVENT_TYPES[event.type], object=body)
+
+
+def pack_events(kind: Kind, batch: Sequence[Event]) -> face.WatchResponse:
+    return face.WatchResponse(events=[pack_event(kind, event) for event in batch])
+
+
+class ResourceServicer(face_grpc.ResourceServiceServicer):
+    """Errors are raised as StatusError; the server's interceptor converts them."""
+
+    def __init__(self, api: Api, streams: NodeStreams, kinds: Kinds) -> None:
+        self._api, self._streams, self._kinds = api, streams, kinds
+
+    def _ref(self, ref: face.ResourceRef) -> Ref:
+        kind = self._kind(ref)
+        if kind.namespaced and ref.name and not ref.namespace:
+            raise bad_request(f"{kind.plural} are namespaced: a namespace is needed with a name")
+        return Ref(kind, ref.namespace if kind.namespaced else "", ref.name, ref.subresource, current_user())
+
+    def _kind(self, ref: face.ResourceRef) -> Kind:
+        for kind in self._kinds:
+            if (kind.group, kind.plural) == (ref.group, ref.resource) and ref.version in ("", kind.version):
+                return kind
+        raise status_error("NotFound", "the server could not find the requested resource")
+
+    async def Get(self, request: face.GetRequest, context: Any) -> face.GetResponse:
+        return face.GetResponse(object=pack(await self._api.get(self._ref(request.ref))))
+
+    async def List(self, request: face.ListRequest, context: Any) -> face.ListResponse:
+        page = await self._api.list(self._ref(request.ref), request.options)
+        response = face.ListResponse(items=[pack_entry(entry) for entry in page.entries])
+        response.metadata.resource_version, response.metadata.continue_token = str(page.revision), page.continue_token
+        if page.remaining is not None:
+            response.metadata.remaining_item_count = page.remaining
+        return response
+
+    async def Watch(self, request: face.WatchRequest, context: Any) -> AsyncIterator[face.WatchResponse]:
+        ref = self._ref(request.ref)
+        batches = self._api.watch(ref, request.options)
+        try:
+            await context.send_initial_metadata(())
+            async for batch in batches:
+                yield pack_events(ref.kind, batch)
+        except StatusError as error:
+            if error.reason != "Expired":
+                raise
+            body = AnyMessage(type_url=type_url(type(error.status)), value=error.status.SerializeToString())
+            yield face.WatchResponse(events=[face.WatchEvent(type=face.EVENT_TYPE_ERROR, object=body)])
+        finally:
+            await batches.aclose()  # type: ignore[attr-defined]
+
+    async def Create(self, request: face.CreateRequest, context: Any) -> face.CreateResponse:
+        ref = self._ref(request.ref)
+        body = unpack(BODIES.get(ref.subresource, ref.kind.message), request.object)
+        written = await self._api.create(ref, body, request.options)
+        return face.CreateResponse(object=pack(written), warnings=written.warnings)
+
+    async def Update(self, request: face.UpdateRequest, context: Any) -> face.UpdateResponse:
+        ref = self._ref(request.ref)
+        body = unpack(BODIES.get(ref.subresource, ref.kind.message), request.object)
+        written = await self._api.update(ref, body, request.options)
+        return face.UpdateResponse(object=pack(written), warnings=written.warnings)
+
+    async def Patch(self, request: face.PatchRequest, context: Any) -> face.PatchResponse:
+        if request.type not in PATCH_TYPES:
+            raise bad_request("the type of the patch is missing")
+        written = await self._api.patch(self._ref(request.ref), PATCH_TYPES[request.type], request.patch, request.options)
+        return face.PatchResponse(object=pack(written), warnings=written.warnings)
+
+    async def Apply(self, request: face.ApplyRequest, context: Any) -> face.ApplyResponse:
+        written = await self._api.patch(self._ref(request.ref), "apply", request.intent, request.options)
+        return face.ApplyResponse(object=pack(written), warnings=written.warnings)
+
+    async def Delete(self, request: face.DeleteRequest, context: Any) -> face.DeleteResponse:
+        return face.DeleteResponse(object=pack(await self._api.delete(self._ref(request.ref), request.options)))
+
+    async def DeleteCollection(self, request: face.DeleteCollectionRequest, context: Any) -> face.DeleteCollectionResponse:
+        page = await self._api.delete_collection(self._ref(request.ref), request.options, request.list_options)
+        return face.DeleteCollectionResponse(items=[pack_entry(entry) for entry in page.entries])
+
+    async def Log(self, request: face.LogRequest, context: Any) -> AsyncIterator[face.LogResponse]:
+        async for data in self._streams.logs(request):
+            yield face.LogResponse(data=data)
+
+    async def Exec(self, requests: AsyncIterator[face.ExecRequest], context: Any) -> AsyncIterator[face.ExecResponse]:
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("part") != "start":
+            raise bad_request("the first request of Exec carries `start`")
+        async for response in self._streams.exec(first.start, requests):
+            yield response

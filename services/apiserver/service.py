@@ -1,0 +1,105 @@
+"""The API server as a component: store, cache, pipeline and the gRPC face, wired together.
+
+The REST face is made from ``api`` and ``streams`` by ``services.apiserver.rest``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import ClassVar
+
+import grpc
+
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
+from knarr.machinery.errors import StatusError
+from knarr.machinery.kinds import KINDS, Kinds
+from knarr.service.authentication import User
+from knarr.service.component import Component
+from services.apiserver.allocators.addresses import AddressRange
+from services.apiserver.allocators.numbers import NumberRange
+from services.apiserver.allocators.repair import repair
+from services.apiserver.allocators.services import ServiceAllocators
+from services.apiserver.api import Api
+from services.apiserver.bootstrap import bootstrap
+from services.apiserver.cache.feed import Feed
+from services.apiserver.cache.watch_cache import WatchCache
+from services.apiserver.compaction import Compactor
+from services.apiserver.local import LocalClient
+from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
+from services.apiserver.pipeline.backend import Backend
+from services.apiserver.resource_service import ResourceServicer
+from services.apiserver.settings import ApiServerSettings
+from services.apiserver.storage.etcd import EtcdStore
+
+log = logging.getLogger(__name__)
+
+MEASURE_SECONDS = 5.0
+RETRY_SECONDS = 0.5
+
+
+class ApiServer(Component):
+    """Made inside a running event loop. ``api`` works as soon as ``run`` has loaded the cache."""
+
+    name: ClassVar[str] = "apiserver"
+
+    def __init__(self, settings: ApiServerSettings, kubelet_channel: ChannelFactory, kinds: Kinds = KINDS) -> None:
+        self._settings, self._kinds = settings, kinds
+        self._store = EtcdStore(settings.etcd)
+        cache = WatchCache(kinds, settings.history)
+        self._feed = Feed(self._store, cache)
+        self.backend = Backend(self._store, cache, self._feed, waits=settings.waits, event_ttl_seconds=settings.event_ttl_seconds)
+        self.allocators = ServiceAllocators(self._store, AddressRange(settings.service_cidr), NumberRange(*settings.node_ports))
+        self.api = Api(self.backend, self.allocators)
+        self.streams = GrpcNodeStreams(self.api, kubelet_channel)
+        self._bootstrapped = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are answered: the cache is loaded and the cluster's first objects exist."""
+        return self._feed.synced.is_set() and self._bootstrapped.is_set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the watch on etcd stands right now."""
+        return self._feed.connected
+
+    async def wait_ready(self) -> None:
+        await self._bootstrapped.wait()
+
+    def client(self, user: User) -> LocalClient:
+        """A client for components in this process."""
+        return LocalClient(self.api, user, self._kinds)
+
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        face_grpc.add_ResourceServiceServicer_to_server(ResourceServicer(self.api, self.streams, self._kinds), server)
+        return [face.DESCRIPTOR.services_by_name["ResourceService"].full_name]
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._feed.run(), name="apiserver/feed")
+                tasks.create_task(self._bootstrap(), name="apiserver/bootstrap")
+                tasks.create_task(self._measure(), name="apiserver/measure")
+                if self._settings.compaction_seconds:
+                    compactor = Compactor(self._store, self._settings.compaction_seconds)
+                    tasks.create_task(compactor.run(), name="apiserver/compactor")
+        finally:
+            await self._store.close()
+
+    async def _bootstrap(self) -> None:
+        settings = self._settings
+        while not self._bootstrapped.is_set():
+            try:
+                await repair(self.backend, self.allocators)
+                await bootstrap(self.api, self.allocators.addresses.first_address, settings.advertise_address, settings.advertise_port)
+                self._bootstrapped.set()
+            except StatusError as error:
+                log.warning("the cluster's first objects are not there yet, trying again", extra={"reason": error.status.message})
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _measure(self) -> None:
+        while True:
+            self._feed.measure()
+            await asyncio.sleep(MEASURE_SECONDS)

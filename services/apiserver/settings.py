@@ -1,0 +1,32 @@
+"""What an API server must be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.apiserver.cache.history import Limits
+from services.apiserver.pipeline.backend import Waits
+from services.apiserver.storage.etcd import EtcdSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServerSettings:
+    """Settings of one API server; several may share an etcd and must agree on the ranges."""
+
+    # Where etcd is, and how long a call to it may take.
+    etcd: EtcdSettings = field(default_factory=EtcdSettings)
+    # Addresses of Services (CIDR); the first one is the `kubernetes` Service's.
+    service_cidr: str = "10.96.0.0/16"
+    # First and last port of NodePort Services, both included.
+    node_ports: tuple[int, int] = (30000, 32767)
+    # Address and port under which the REST face is reached by pods; an empty address announces nothing.
+    advertise_address: str = "127.0.0.1"
+    advertise_port: int = 6443
+    # Seconds that an Event is kept.
+    event_ttl_seconds: int = 3600
+    # Seconds between compactions of etcd; what is younger than this is kept. 0: this server never compacts.
+    compaction_seconds: float = 300.0
+    # Bounds of the history of each kind.
+    history: Limits = field(default_factory=Limits)
+    # Bounds of every wait.
+    waits: Waits = field(default_factory=Waits)
