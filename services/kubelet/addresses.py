@@ -1,0 +1,46 @@
+"""Pod addresses of one node, handed out in turn so that a freed one rests before it is used again."""
+
+from __future__ import annotations
+
+import ipaddress
+
+
+class AddressesExhausted(Exception):
+    """Every address of the range is taken."""
+
+
+class PodAddresses:
+    """The first address belongs to the node's bridge; network and broadcast address are never given."""
+
+    def __init__(self, cidr: str) -> None:
+        self._network = ipaddress.ip_network(cidr)
+        self._taken: set[int] = set()
+        self._next = 2
+
+    @property
+    def gateway(self) -> str:
+        """The bridge's own address."""
+        return str(self._network[1])
+
+    def claim(self, address: str) -> None:
+        """Marks an address of a pod that already runs."""
+        parsed = ipaddress.ip_address(address)
+        if parsed in self._network:
+            self._taken.add(int(parsed) - int(self._network.network_address))
+
+    def take(self) -> str:
+        """A free address; raises AddressesExhausted."""
+        last = self._network.num_addresses - 2
+        for step in range(max(last - 1, 0)):
+            offset = 2 + (self._next - 2 + step) % (last - 1)
+            if offset not in self._taken:
+                self._taken.add(offset)
+                self._next = offset + 1
+                return str(self._network[offset])
+        raise AddressesExhausted(f"no free address in {self._network}")
+
+    def release(self, address: str) -> None:
+        """Gives an address back; one that is free already is left so."""
+        parsed = ipaddress.ip_address(address)
+        if parsed in self._network:
+            self._taken.discard(int(parsed) - int(self._network.network_address))

@@ -1,0 +1,68 @@
+"""The downward API: fields and resources of a pod as text, for its environment and volumes. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import quantity
+
+_SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
+
+
+class UnknownField(Exception):
+    """A fieldRef or resourceFieldRef that cannot be answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a pod may learn of its node. ``allocatable`` stands in for limits that are not set."""
+
+    name: str
+    ip: str
+    allocatable: Mapping[str, str]
+
+
+def field_value(pod: core.Pod, path: str, node: Node, pod_ip: str) -> str:
+    """The text of a fieldRef; raises UnknownField."""
+    subscript = _SUBSCRIPT.match(path)
+    if subscript:
+        values = pod.metadata.labels if subscript[1] == "labels" else pod.metadata.annotations
+        return str(values.get(subscript[2], ""))
+    if path in ("metadata.labels", "metadata.annotations"):
+        values = pod.metadata.labels if path.endswith("labels") else pod.metadata.annotations
+        return "\n".join(f"{key}={_quoted(values[key])}" for key in sorted(values))
+    plain = {
+        "metadata.name": pod.metadata.name,
+        "metadata.namespace": pod.metadata.namespace,
+        "metadata.uid": pod.metadata.uid,
+        "spec.nodeName": node.name,
+        "spec.serviceAccountName": pod.spec.service_account_name or "default",
+        "status.hostIP": node.ip,
+        "status.hostIPs": node.ip,
+        "status.podIP": pod_ip,
+        "status.podIPs": pod_ip,
+    }
+    if path not in plain:
+        raise UnknownField(f"unsupported fieldPath: {path}")
+    return plain[path]
+
+
+def resource_value(pod: core.Pod, selector: core.ResourceFieldSelector, default_container: str, node: Node) -> str:
+    """The text of a resourceFieldRef, divided and rounded up; raises UnknownField."""
+    name = selector.container_name or default_container
+    spec = next((found for found in (*pod.spec.init_containers, *pod.spec.containers) if found.name == name), None)
+    kind, _, resource = selector.resource.partition(".")
+    if spec is None or kind not in ("limits", "requests") or not resource:
+        raise UnknownField(f"unsupported container resource: {selector.resource} of {name}")
+    values = spec.resources.limits if kind == "limits" else spec.resources.requests
+    unset = node.allocatable.get(resource, "0") if kind == "limits" else "0"
+    text = values[resource].string if resource in values else unset
+    divisor = quantity.milli(selector.divisor.string) if selector.divisor.string not in ("", "0") else 1000
+    return str(-(-quantity.milli(text) // divisor))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

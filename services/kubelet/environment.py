@@ -1,0 +1,133 @@
+"""A container's environment: services, envFrom, env with $(VAR) expansion. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.downward import Node, UnknownField, field_value, resource_value
+from services.kubelet.references import References
+
+_EXPANSION = re.compile(r"\$(\$|\(([^()$]+)\))")
+_NAME = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
+
+
+class ConfigError(Exception):
+    """The container cannot be configured: the message of CreateContainerConfigError."""
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    """Replaces ``$(NAME)`` where NAME is known; ``$$`` is one dollar, ``$$(NAME)`` stays ``$(NAME)``."""
+
+    def replacement(match: re.Match[str]) -> str:
+        if match[1] == "$":
+            return "$"
+        return values.get(match[2], match[0])
+
+    return _EXPANSION.sub(replacement, text)
+
+
+def environment(
+    pod: core.Pod, spec: core.Container, references: References, node: Node, pod_ip: str, master: Iterable[core.Service] = ()
+) -> dict[str, str]:
+    """The variables of a container; raises ConfigError in Kubernetes' words."""
+    services = [*references.services, *master]
+    result = _service_variables(pod, services)
+    for source in spec.env_from:
+        result.update(_from_source(pod, source, references))
+    for variable in spec.env:
+        result[variable.name] = _value(pod, spec, variable, references, node, pod_ip, result)
+    return result
+
+
+def _value(
+    pod: core.Pod, spec: core.Container, variable: core.EnvVar, references: References, node: Node, pod_ip: str, known: Mapping[str, str]
+) -> str:
+    if not variable.HasField("value_from"):
+        return expand(variable.value, known)
+    source = variable.value_from
+    try:
+        if source.HasField("field_ref"):
+            return field_value(pod, source.field_ref.field_path, node, pod_ip)
+        if source.HasField("resource_field_ref"):
+            return resource_value(pod, source.resource_field_ref, spec.name, node)
+    except UnknownField as error:
+        raise ConfigError(str(error)) from error
+    if source.HasField("config_map_key_ref"):
+        key = source.config_map_key_ref
+        return _config_map_key(pod, key, references)
+    return _secret_key(pod, source.secret_key_ref, references)
+
+
+def _config_map_key(pod: core.Pod, selector: core.ConfigMapKeySelector, references: References) -> str:
+    name = selector.local_object_reference.name
+    found = references.config_maps.get(name)
+    if found is not None and selector.key in found.data:
+        return str(found.data[selector.key])
+    if selector.optional:
+        return ""
+    if found is None:
+        raise ConfigError(f'configmap "{name}" not found')
+    raise ConfigError(f"couldn't find key {selector.key} in ConfigMap {pod.metadata.namespace}/{name}")
+
+
+def _secret_key(pod: core.Pod, selector: core.SecretKeySelector, references: References) -> str:
+    name = selector.local_object_reference.name
+    found = references.secrets.get(name)
+    if found is not None and selector.key in found.data:
+        return bytes(found.data[selector.key]).decode(errors="surrogateescape")
+    if selector.optional:
+        return ""
+    if found is None:
+        raise ConfigError(f'secret "{name}" not found')
+    raise ConfigError(f"couldn't find key {selector.key} in Secret {pod.metadata.namespace}/{name}")
+
+
+def _from_source(pod: core.Pod, source: core.EnvFromSource, references: References) -> dict[str, str]:
+    if source.HasField("config_map_ref"):
+        name, optional = source.config_map_ref.local_object_reference.name, source.config_map_ref.optional
+        config_map = references.config_maps.get(name)
+        if config_map is None and not optional:
+            raise ConfigError(f'configmap "{name}" not found')
+        values = dict(config_map.data) if config_map is not None else {}
+    else:
+        name, optional = source.secret_ref.local_object_reference.name, source.secret_ref.optional
+        secret = references.secrets.get(name)
+        if secret is None and not optional:
+            raise ConfigError(f'secret "{name}" not found')
+        data = secret.data if secret is not None else {}
+        values = {key: bytes(data[key]).decode(errors="surrogateescape") for key in data}
+    return {source.prefix + key: values[key] for key in sorted(values) if _NAME.match(source.prefix + key)}
+
+
+def _service_variables(pod: core.Pod, services: Iterable[core.Service]) -> dict[str, str]:
+    """Docker-link style variables of the namespace's services, and always of ``default/kubernetes``."""
+    links = not pod.spec.HasField("enable_service_links") or pod.spec.enable_service_links
+    result: dict[str, str] = {}
+    for service in sorted(services, key=lambda found: str(found.metadata.name)):
+        master = (service.metadata.namespace, service.metadata.name) == ("default", "kubernetes")
+        if not master and not (links and service.metadata.namespace == pod.metadata.namespace):
+            continue
+        if service.spec.cluster_ip in ("", "None") or not service.spec.ports:
+            continue
+        result.update(_variables_of(service))
+    return result
+
+
+def _variables_of(service: core.Service) -> dict[str, str]:
+    prefix = service.metadata.name.upper().replace("-", "_").replace(".", "_")
+    ip, ports = service.spec.cluster_ip, service.spec.ports
+    host = f"[{ip}]" if ":" in ip else ip
+    result = {f"{prefix}_SERVICE_HOST": ip, f"{prefix}_SERVICE_PORT": str(ports[0].port)}
+    for port in ports:
+        if port.name:
+            result[f"{prefix}_SERVICE_PORT_{port.name.upper().replace('-', '_')}"] = str(port.port)
+    for index, port in enumerate(ports):
+        protocol = port.protocol or "TCP"
+        url = f"{protocol.lower()}://{host}:{port.port}"
+        if index == 0:
+            result[f"{prefix}_PORT"] = url
+        base = f"{prefix}_PORT_{port.port}_{protocol}"
+        result |= {base: url, f"{base}_PROTO": protocol.lower(), f"{base}_PORT": str(port.port), f"{base}_ADDR": ip}
+    return result

@@ -1,0 +1,98 @@
+"""What the kubelet remembers of a pod beside its spec and what the engine shows.
+
+The worker writes these facts, the pure heart reads them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+INITIAL_BACKOFF = timedelta(seconds=10)
+MAX_BACKOFF = timedelta(minutes=5)
+BACKOFF_RESET = timedelta(minutes=10)
+
+# How long a failure is shown under its own name before the status speaks of the back-off.
+FAILURE_SHOWN = timedelta(seconds=1.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a failing thing waits. ``updated_at`` is when the delay was last set."""
+
+    delay: timedelta
+    updated_at: datetime
+
+    def expired(self, event_at: datetime) -> bool:
+        return event_at - self.updated_at > BACKOFF_RESET
+
+
+def wait_until(backoff: Backoff | None, failed_at: datetime, now: datetime) -> datetime | None:
+    """When a thing that failed at ``failed_at`` may be tried again; None means now."""
+    if backoff is None or backoff.expired(failed_at) or now >= failed_at + backoff.delay:
+        return None
+    return failed_at + backoff.delay
+
+
+def next_backoff(backoff: Backoff | None, failed_at: datetime, now: datetime) -> Backoff:
+    """The back-off after one more try: 10 s, doubled up to 5 min, forgotten after 10 min of peace."""
+    if backoff is None or backoff.expired(failed_at):
+        return Backoff(INITIAL_BACKOFF, now)
+    return Backoff(min(backoff.delay * 2, MAX_BACKOFF), now)
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailure:
+    """Why a container could not be started: the waiting reason and message of its status.
+
+    ``backoff_reason`` takes the reason's place while waiting for ``retry_at``.
+    """
+
+    reason: str
+    message: str
+    failed_at: datetime
+    retry_at: datetime
+    backoff_reason: str = ""
+    backoff_message: str = ""
+
+
+@dataclass(slots=True)
+class ContainerFacts:
+    """Of one container id: probes and hooks. None: no answer yet."""
+
+    started: bool | None = None
+    ready: bool | None = None
+    # Why it must be killed: the words of the Killing event.
+    unhealthy: str = ""
+    # Set with ``started``, for the probes that wait for it.
+    has_started: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
+    post_start_done: bool = False
+    termination_message: str | None = None
+
+
+@dataclass(slots=True)
+class PodFacts:
+    """Of one pod."""
+
+    # When the kubelet first saw it.
+    seen_at: datetime
+    # Its API object is gone; only the engine has something of it.
+    gone: bool = False
+    volumes_ready: bool = False
+    # The pod's directory was removed: nothing of it is left on the node.
+    cleaned: bool = False
+    # The pod was refused or ended by the kubelet itself: reason and message of the Failed phase.
+    verdict: tuple[str, str] | None = None
+    # Seconds a stop may take when it is not the API object that says so.
+    grace_seconds: float | None = None
+    crash: dict[str, Backoff] = field(default_factory=dict)
+    pulls: dict[str, Backoff] = field(default_factory=dict)
+    failures: dict[str, StartFailure] = field(default_factory=dict)
+    containers: dict[str, ContainerFacts] = field(default_factory=dict)
+    # What is being done now: "sandbox", "volumes", "cleanup" or a container's name.
+    busy: set[str] = field(default_factory=set)
+
+    def of(self, container_id: str) -> ContainerFacts:
+        """The facts of a container, made when first asked for."""
+        return self.containers.setdefault(container_id, ContainerFacts())

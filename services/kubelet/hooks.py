@@ -1,0 +1,49 @@
+"""Lifecycle hooks of containers: postStart and preStop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.probes import UnknownPort, check_of
+from services.kubelet.runtime.port import Container, Runtime, RuntimeFailure
+
+# A postStart hook has no deadline of its own in Kubernetes; this bounds a hanging one.
+POST_START_SECONDS = 3600.0
+
+
+class HookRunner:
+    """Of one pod. ``running`` names the containers whose postStart hook runs: it may be abandoned."""
+
+    def __init__(self, runtime: Runtime, event: Callable[[str, str, str, str], None]) -> None:
+        self._runtime = runtime
+        self._event = event
+        self.running: set[str] = set()
+
+    async def post_start(self, spec: core.Container, container: Container, ip: str) -> str:
+        """Runs the hook; answers why it failed, or nothing."""
+        self.running.add(spec.name)
+        try:
+            failure = await self._run(spec.lifecycle.post_start, spec, container, ip, POST_START_SECONDS)
+        finally:
+            self.running.discard(spec.name)
+        if failure:
+            self._event("Warning", "FailedPostStartHook", f"PostStartHook failed: {failure}", spec.name)
+        return failure
+
+    async def pre_stop(self, spec: core.Container, container: Container, ip: str, grace_seconds: float) -> None:
+        """Runs the hook within the grace period; a failure is told and the stop goes on."""
+        failure = await self._run(spec.lifecycle.pre_stop, spec, container, ip, grace_seconds)
+        if failure:
+            self._event("Warning", "FailedPreStopHook", f"PreStopHook failed: {failure}", spec.name)
+
+    async def _run(self, handler: core.LifecycleHandler, spec: core.Container, container: Container, ip: str, limit_seconds: float) -> str:
+        try:
+            if handler.HasField("sleep"):
+                await asyncio.sleep(min(handler.sleep.seconds, limit_seconds))
+                return ""
+            result = await self._runtime.check(container.id, check_of(handler, spec, ip), limit_seconds)
+            return "" if result.success else result.output or "failed"
+        except (RuntimeFailure, UnknownPort) as error:
+            return str(error)

@@ -1,0 +1,95 @@
+"""Images on the node: whether one must be fetched, and fetching each only once at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.runtime.port import Image, NoSuchImage, Runtime
+from services.kubelet.spec import valid_image, with_tag
+
+NEVER, ALWAYS = "Never", "Always"
+
+
+class ImageFailure(Exception):
+    """Why there is no image: the waiting reason and its message."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Images:
+    """Shared by all pods of a node: a second pull of one reference waits for the first."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._pulls: dict[str, asyncio.Task[Image]] = {}
+
+    async def present(self, reference: str, policy: str) -> Image | None:
+        """The image where nothing needs to be pulled, else None. Raises ImageFailure."""
+        if not valid_image(reference):
+            raise ImageFailure("InvalidImageName", f'Failed to apply default image tag "{reference}": couldn\'t parse image name')
+        if policy == ALWAYS:
+            return None
+        try:
+            return await self._runtime.image(with_tag(reference))
+        except NoSuchImage:
+            if policy == NEVER:
+                message = f'Container image "{reference}" is not present with pull policy of Never'
+                raise ImageFailure("ErrImageNeverPull", message) from None
+            return None
+
+    async def pull(self, reference: str, auth: Mapping[str, str] | None) -> Image:
+        """Fetches it; raises RuntimeFailure in the engine's words."""
+        name = with_tag(reference)
+        task = self._pulls.get(name)
+        if task is None:
+            task = asyncio.create_task(self._runtime.pull(name, auth), name=f"kubelet/pull/{name}")
+            self._pulls[name] = task
+            task.add_done_callback(lambda _: self._pulls.pop(name, None))
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        for task in list(self._pulls.values()):
+            task.cancel()
+        await asyncio.gather(*self._pulls.values(), return_exceptions=True)
+
+
+def registry_of(reference: str) -> str:
+    """The registry a reference is pulled from: ``docker.io`` when it names none."""
+    first, slash, _ = reference.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+
+
+def credentials(reference: str, secrets: Mapping[str, core.Secret], names: list[str]) -> dict[str, str] | None:
+    """The first of the pod's image pull secrets that knows the registry."""
+    registry = registry_of(reference)
+    for name in names:
+        found = secrets.get(name)
+        if found is None or ".dockerconfigjson" not in found.data:
+            continue
+        try:
+            entries = json.loads(found.data[".dockerconfigjson"]).get("auths", {})
+        except ValueError:
+            continue
+        for server, entry in entries.items():
+            host = server.removeprefix("https://").removeprefix("http://").split("/")[0]
+            if host == registry or (registry == "docker.io" and host in ("index.docker.io", "registry-1.docker.io")):
+                return _login(entry)
+    return None
+
+
+def _login(entry: Mapping[str, str]) -> dict[str, str] | None:
+    if "username" in entry:
+        return {"username": entry["username"], "password": entry.get("password", "")}
+    try:
+        user, _, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return {"username": user, "password": password} if user else None

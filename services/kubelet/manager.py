@@ -1,0 +1,109 @@
+"""The node's pods: one worker for each, orphans of the engine included."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.informer import Informer
+from knarr.client.keys import Key
+from knarr.service.tasks import cancel
+from services.kubelet.context import NodeContext
+from services.kubelet.references import config_map_names, secret_names
+from services.kubelet.runtime.port import PodRef
+from services.kubelet.worker import PodWorker
+
+log = logging.getLogger(__name__)
+
+
+class PodManager:
+    """Leads the changes of the API and the engine to the pods' workers."""
+
+    def __init__(self, context: NodeContext, pods: Informer[core.Pod]) -> None:
+        self._context = context
+        self._pods = pods
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def workers(self) -> dict[str, PodWorker]:
+        """By pod uid."""
+        return self._workers
+
+    def find(self, namespace: str, name: str) -> PodWorker | None:
+        """The worker of a pod by name; the newest when two of that name are here."""
+        for worker in reversed(self._workers.values()):
+            if (worker.pod.metadata.namespace, worker.pod.metadata.name) == (namespace, name):
+                return worker
+        return None
+
+    async def run(self) -> None:
+        """Until cancelled. Needs a synced informer and a runtime that has started."""
+        self._pods.on_change(self._pod_changed)
+        self._context.runtime.on_change(self._engine_changed)
+        self._context.references.on_change(self._reference_changed)
+        for uid, observation in list(self._context.runtime.observed().items()):
+            if uid not in self._workers:
+                self._start(_stub(observation.ref), gone=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await cancel(self._tasks.values())
+
+    def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
+        if old is not None and (new is None or new.metadata.uid != old.metadata.uid) and old.metadata.uid in self._workers:
+            self._workers[old.metadata.uid].update(None)
+        if new is None:
+            return
+        worker = self._workers.get(new.metadata.uid)
+        if worker is not None:
+            worker.update(new)
+        else:
+            self._start(new, gone=False)
+
+    def _engine_changed(self, uid: str) -> None:
+        if not uid:
+            for worker in self._workers.values():
+                worker.wake()
+        elif uid in self._workers:
+            self._workers[uid].wake()
+        else:
+            observation = self._context.runtime.observe(uid)
+            if observation is not None:
+                self._start(_stub(observation.ref), gone=True)
+
+    def _reference_changed(self, kind: str, key: Key) -> None:
+        names = config_map_names if kind == "ConfigMap" else secret_names
+        for worker in list(self._workers.values()):
+            if worker.pod.metadata.namespace == key.namespace and key.name in names(worker.pod):
+                worker.refresh_volumes()
+
+    def _start(self, pod: core.Pod, *, gone: bool) -> None:
+        uid = pod.metadata.uid
+        worker = PodWorker(pod, self._context, gone=gone)
+        self._workers[uid] = worker
+        task = asyncio.create_task(worker.run(), name=f"kubelet/pod/{pod.metadata.namespace}/{pod.metadata.name}")
+        self._tasks[uid] = task
+        task.add_done_callback(lambda done: self._ended(uid, done))
+
+    def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
+        worker = self._workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+        if task.cancelled() or worker is None:
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("pod worker failed; starting it again", extra={"uid": uid}, exc_info=error)
+            asyncio.get_running_loop().call_later(1.0, self._restart, worker)
+
+    def _restart(self, worker: PodWorker) -> None:
+        if worker.pod.metadata.uid not in self._workers:
+            self._start(worker.pod, gone=worker.facts.gone)
+
+
+def _stub(ref: PodRef) -> core.Pod:
+    """A pod of which only the engine knows."""
+    pod = core.Pod()
+    pod.metadata.namespace, pod.metadata.name, pod.metadata.uid = ref.namespace, ref.name, ref.uid
+    return pod

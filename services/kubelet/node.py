@@ -1,0 +1,296 @@
+"""The Node object: registers it, keeps its status true, renews its Lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.client.clock import Clock
+from knarr.client.events import EventRecorder
+from knarr.machinery.errors import StatusError
+from services.kubelet.downward import Node
+from services.kubelet.machine import Machine, Pressure, read_pressure
+from services.kubelet.runtime.port import Runtime
+from services.kubelet.settings import KubeletSettings
+from services.kubelet.status import to_time
+
+log = logging.getLogger(__name__)
+
+LEASE_NAMESPACE = "kube-node-lease"
+RETRY_SECONDS = 0.2
+RETRY_LIMIT_SECONDS = 7.0
+
+
+def desired_node(settings: KubeletSettings, machine: Machine) -> core.Node:
+    """The Node as it is registered, without its status."""
+    node = core.Node()
+    node.metadata.name = settings.node_name
+    labels = {
+        "kubernetes.io/hostname": settings.node_name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": machine.architecture,
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": machine.architecture,
+        **settings.labels,
+    }
+    node.metadata.labels.update(labels)
+    node.spec.pod_cidr = settings.pod_cidr
+    node.spec.pod_cidrs.append(settings.pod_cidr)
+    for text in settings.taints:
+        key_value, _, effect = text.rpartition(":")
+        key, _, value = key_value.partition("=")
+        node.spec.taints.add(key=key, value=value, effect=effect)
+    return node
+
+
+def node_status(
+    settings: KubeletSettings, machine: Machine, runtime_version: str, trouble: str, pressure: Pressure, old: core.NodeStatus, now: datetime
+) -> core.NodeStatus:
+    """The whole status; pure. ``trouble`` makes the node NotReady in the engine's words."""
+    status = core.NodeStatus()
+    amounts = {
+        "cpu": (str(machine.cpus), _milli(machine.cpus * 1000 - settings.reserved_cpu_milli)),
+        "memory": (_ki(machine.memory_bytes), _ki(machine.memory_bytes - settings.reserved_memory_bytes)),
+        "ephemeral-storage": (_ki(machine.disk_bytes), str(int(machine.disk_bytes * 0.9))),
+        "pods": (str(settings.max_pods), str(settings.max_pods)),
+    }
+    for name, (capacity, allocatable) in amounts.items():
+        status.capacity[name].string = capacity
+        status.allocatable[name].string = allocatable
+    status.addresses.add(type="InternalIP", address=settings.node_ip)
+    status.addresses.add(type="Hostname", address=settings.node_name)
+    status.daemon_endpoints.kubelet_endpoint.port = settings.port
+    info = status.node_info
+    info.machine_id, info.system_uuid, info.boot_id = machine.machine_id, machine.system_uuid, machine.boot_id
+    info.kernel_version, info.os_image = machine.kernel, machine.os_image
+    info.container_runtime_version = runtime_version
+    info.kubelet_version = info.kube_proxy_version = settings.version
+    info.operating_system, info.architecture = "linux", machine.architecture
+    status.images.extend(old.images)
+    own = ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
+    status.conditions.extend(found for found in old.conditions if found.type not in own)
+    _condition(
+        status,
+        old,
+        now,
+        "MemoryPressure",
+        pressure.memory,
+        "KubeletHasInsufficientMemory",
+        "KubeletHasSufficientMemory",
+        "kubelet has insufficient memory available",
+        "kubelet has sufficient memory available",
+    )
+    _condition(
+        status,
+        old,
+        now,
+        "DiskPressure",
+        pressure.disk,
+        "KubeletHasDiskPressure",
+        "KubeletHasNoDiskPressure",
+        "kubelet has disk pressure",
+        "kubelet has no disk pressure",
+    )
+    _condition(
+        status,
+        old,
+        now,
+        "PIDPressure",
+        pressure.pids,
+        "KubeletHasInsufficientPID",
+        "KubeletHasSufficientPID",
+        "kubelet has insufficient PID available",
+        "kubelet has sufficient PID available",
+    )
+    _condition(
+        status,
+        old,
+        now,
+        "Ready",
+        not trouble,
+        "KubeletReady",
+        "KubeletNotReady",
+        "kubelet is posting ready status",
+        f"container runtime is down: {trouble}",
+    )
+    return status
+
+
+def _condition(
+    status: core.NodeStatus,
+    old: core.NodeStatus,
+    now: datetime,
+    kind: str,
+    value: bool,
+    true_reason: str,
+    false_reason: str,
+    true_message: str,
+    false_message: str,
+) -> None:
+    text = "True" if value else "False"
+    before = next((found for found in old.conditions if found.type == kind), None)
+    condition = status.conditions.add(type=kind, status=text, reason=true_reason if value else false_reason)
+    condition.message = true_message if value else false_message
+    condition.last_heartbeat_time.CopyFrom(to_time(now))
+    unchanged = before is not None and before.status == text
+    condition.last_transition_time.CopyFrom(before.last_transition_time if before is not None and unchanged else to_time(now))
+
+
+def without_heartbeats(status: core.NodeStatus) -> core.NodeStatus:
+    """For telling whether a status says anything new."""
+    result = core.NodeStatus()
+    result.CopyFrom(status)
+    for condition in result.conditions:
+        condition.ClearField("last_heartbeat_time")
+    return result
+
+
+class NodeKeeper:
+    """Keeps one Node and its Lease."""
+
+    def __init__(
+        self, client: Client, settings: KubeletSettings, machine: Machine, runtime: Runtime, recorder: EventRecorder, clock: Clock
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._machine = machine
+        self._runtime = runtime
+        self._recorder = recorder
+        self._clock = clock
+        self._look = asyncio.Event()
+        self._node: core.Node | None = None
+        self._reported_at = float("-inf")
+        runtime.on_change(lambda uid: self._look.set() if not uid else None)
+
+    @property
+    def registered(self) -> bool:
+        return self._node is not None
+
+    def view(self) -> Node:
+        """What pods may learn of the node."""
+        machine = self._machine
+        allocatable = {"cpu": str(machine.cpus), "memory": str(machine.memory_bytes), "ephemeral-storage": str(machine.disk_bytes)}
+        return Node(self._settings.node_name, self._settings.node_ip, allocatable)
+
+    async def run(self) -> None:
+        """Registers, then reports, until cancelled; an API that is away is tried again."""
+        failures = 0
+        while True:
+            self._look.clear()
+            try:
+                await self._report()
+                failures = 0
+            except StatusError as error:
+                failures += 1
+                self._node = None if error.reason == "NotFound" else self._node
+                log.warning("node status not written", extra={"error": str(error)})
+            period = min(RETRY_SECONDS * 2**failures, RETRY_LIMIT_SECONDS) if failures else self._settings.status_check_seconds
+            try:
+                async with asyncio.timeout(period):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+
+    async def renew_lease(self) -> None:
+        """Renews the Lease until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._renew()
+                failures = 0
+            except StatusError as error:
+                failures += 1
+                log.warning("lease not renewed", extra={"error": str(error)})
+            period = min(RETRY_SECONDS * 2**failures, RETRY_LIMIT_SECONDS) if failures else self._settings.lease_renew_seconds
+            await asyncio.sleep(period)
+
+    async def _register(self) -> core.Node:
+        desired = desired_node(self._settings, self._machine)
+        desired.status.CopyFrom(self._status(core.NodeStatus()))
+        try:
+            node = await self._client.create(desired)
+            self._recorder.event(node, "Normal", "Starting", "Starting kubelet.")
+            return node
+        except StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        node = await self._client.get(core.Node, self._settings.node_name)
+        changed = core.Node()
+        changed.CopyFrom(node)
+        changed.metadata.labels.update(desired.metadata.labels)
+        if not changed.spec.pod_cidr:
+            changed.spec.pod_cidr = desired.spec.pod_cidr
+            changed.spec.pod_cidrs.append(desired.spec.pod_cidr)
+        return node if changed == node else await self._client.update(changed)
+
+    def _status(self, old: core.NodeStatus) -> core.NodeStatus:
+        pressure = read_pressure(self._settings.data_dir)
+        return node_status(self._settings, self._machine, self._runtime.version, self._runtime.trouble, pressure, old, self._clock.now())
+
+    async def _report(self) -> None:
+        node = self._node or await self._register()
+        status = self._status(node.status)
+        loop_time = asyncio.get_running_loop().time()
+        due = loop_time - self._reported_at >= self._settings.status_report_seconds
+        if due or self._node is None or without_heartbeats(status) != without_heartbeats(node.status):
+            node = await self._write(node, status)
+            self._reported_at = loop_time
+        self._node = node
+
+    async def _write(self, node: core.Node, status: core.NodeStatus) -> core.Node:
+        before = _ready(node.status)
+        wanted = core.Node()
+        wanted.CopyFrom(node)
+        wanted.status.CopyFrom(status)
+        try:
+            written = await self._client.update(wanted, subresource="status")
+        except StatusError as error:
+            if error.reason != "Conflict":
+                raise
+            fresh = await self._client.get(core.Node, self._settings.node_name)
+            fresh.status.CopyFrom(self._status(fresh.status))
+            written = await self._client.update(fresh, subresource="status")
+        after = _ready(written.status)
+        if before != after:
+            reason = "NodeReady" if after == "True" else "NodeNotReady"
+            self._recorder.event(written, "Normal", reason, f"Node {self._settings.node_name} status is now: {reason}")
+        return written
+
+    async def _renew(self) -> None:
+        name, now = self._settings.node_name, self._clock.now()
+        try:
+            found = await self._client.get(coordination.Lease, name, LEASE_NAMESPACE)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
+            await self._client.create(self._lease(coordination.Lease(), now))
+            return
+        await self._client.update(self._lease(found, now))
+
+    def _lease(self, lease: coordination.Lease, now: datetime) -> coordination.Lease:
+        result = coordination.Lease()
+        result.CopyFrom(lease)
+        result.metadata.name, result.metadata.namespace = self._settings.node_name, LEASE_NAMESPACE
+        result.spec.holder_identity = self._settings.node_name
+        result.spec.lease_duration_seconds = self._settings.lease_duration_seconds
+        result.spec.renew_time.seconds = int(now.timestamp())
+        result.spec.renew_time.nanos = now.microsecond * 1000
+        if self._node is not None and not result.metadata.owner_references:
+            result.metadata.owner_references.add(api_version="v1", kind="Node", name=self._node.metadata.name, uid=self._node.metadata.uid)
+        return result
+
+
+def _ready(status: core.NodeStatus) -> str:
+    return next((str(condition.status) for condition in status.conditions if condition.type == "Ready"), "")
+
+
+def _ki(amount: int) -> str:
+    return f"{amount // 1024}Ki"
+
+
+def _milli(amount: int) -> str:
+    return str(amount // 1000) if amount % 1000 == 0 else f"{amount}m"

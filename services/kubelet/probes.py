@@ -1,0 +1,150 @@
+"""Probes: asks containers again and again, and tells the pod's facts what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.client.clock import Clock
+from knarr.service.tasks import cancel
+from services.kubelet.decide import all_specs
+from services.kubelet.facts import PodFacts
+from services.kubelet.phase import is_sidecar
+from services.kubelet.runtime.port import (
+    RUNNING,
+    Check,
+    Container,
+    ExecCheck,
+    GrpcCheck,
+    HttpCheck,
+    PodObservation,
+    ProbeResult,
+    Runtime,
+    RuntimeFailure,
+    TcpCheck,
+)
+
+log = logging.getLogger(__name__)
+
+STARTUP, LIVENESS, READINESS = "Startup", "Liveness", "Readiness"
+
+
+class UnknownPort(Exception):
+    """A probe names a port that the container does not declare."""
+
+
+def port_number(port: meta.IntOrString, spec: core.Container) -> int:
+    """The number of a port given by number or name; raises UnknownPort."""
+    if port.type == 0:
+        return int(port.int_val)
+    for declared in spec.ports:
+        if declared.name == port.str_val:
+            return int(declared.container_port)
+    if port.str_val.isdigit():
+        return int(port.str_val)
+    raise UnknownPort(f"couldn't find port: {port.str_val}")
+
+
+def check_of(handler: core.ProbeHandler | core.LifecycleHandler, spec: core.Container, pod_ip: str) -> Check:
+    """What to ask; raises UnknownPort."""
+    if handler.HasField("exec"):
+        return ExecCheck(tuple(handler.exec.command))
+    if handler.HasField("http_get"):
+        get = handler.http_get
+        headers = tuple((header.name, header.value) for header in get.http_headers)
+        path = get.path if get.path.startswith("/") else f"/{get.path}"
+        return HttpCheck(get.host or pod_ip, port_number(get.port, spec), path, get.scheme or "HTTP", headers)
+    if isinstance(handler, core.ProbeHandler) and handler.HasField("grpc"):
+        return GrpcCheck(pod_ip, handler.grpc.port, handler.grpc.service)
+    return TcpCheck(handler.tcp_socket.host or pod_ip, port_number(handler.tcp_socket.port, spec))
+
+
+class Prober:
+    """The probes of one pod: one task for each probe of each running container."""
+
+    def __init__(
+        self, runtime: Runtime, clock: Clock, facts: PodFacts, wake: Callable[[], None], event: Callable[[str, str, str], None]
+    ) -> None:
+        """``event(type, reason, message)`` records an event on the pod."""
+        self._runtime = runtime
+        self._clock = clock
+        self._facts = facts
+        self._wake = wake
+        self._event = event
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    def follow(self, pod: core.Pod, observation: PodObservation, *, stopping: bool) -> None:
+        """Starts probes of containers that run now and ends the others'. A stopping pod keeps its readiness probes only."""
+        wanted: dict[tuple[str, str], tuple[core.Container, Container, core.Probe]] = {}
+        sidecars = {spec.name for spec in pod.spec.init_containers if is_sidecar(spec)}
+        probed = {spec.name for spec in pod.spec.containers} | sidecars
+        for spec in all_specs(pod):
+            container = observation.latest(spec.name)
+            if container is None or container.state != RUNNING or spec.name not in probed:
+                continue
+            for kind, name in ((STARTUP, "startup_probe"), (LIVENESS, "liveness_probe"), (READINESS, "readiness_probe")):
+                if spec.HasField(name) and not (stopping and kind != READINESS):
+                    wanted[container.id, kind] = (spec, container, getattr(spec, name))
+        for key in self._tasks.keys() - wanted.keys():
+            self._tasks.pop(key).cancel()
+        ip = observation.sandbox.ip if observation.sandbox else ""
+        for key in wanted.keys() - self._tasks.keys():
+            spec, container, probe = wanted[key]
+            work = self._probe(key[1], spec, container, probe, ip or pod.status.host_ip)
+            self._tasks[key] = asyncio.create_task(work, name=f"probe/{key[1]}/{spec.name}")
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        await cancel(tasks)
+
+    async def _probe(self, kind: str, spec: core.Container, container: Container, probe: core.Probe, ip: str) -> None:
+        known = self._facts.of(container.id)
+        if kind != STARTUP and spec.HasField("startup_probe"):
+            await known.has_started.wait()
+        await asyncio.sleep(_remaining(container.started_at, probe.initial_delay_seconds, self._clock.now()))
+        successes = failures = 0
+        period = probe.period_seconds or 10
+        while True:
+            result = await self._ask(spec, container, probe, ip)
+            successes, failures = (successes + 1, 0) if result.success else (0, failures + 1)
+            if not result.success:
+                self._event("Warning", "Unhealthy", f"{kind} probe failed: {result.output}")
+            if successes == max(probe.success_threshold, 1):
+                self._tell(kind, container.id, spec, True)
+                if kind == STARTUP:
+                    return
+            elif failures == max(probe.failure_threshold or 3, 1):
+                self._tell(kind, container.id, spec, False)
+            await asyncio.sleep(period)
+
+    async def _ask(self, spec: core.Container, container: Container, probe: core.Probe, ip: str) -> ProbeResult:
+        timeout = float(probe.timeout_seconds or 1)
+        try:
+            return await self._runtime.check(container.id, check_of(probe.handler, spec, ip), timeout)
+        except (RuntimeFailure, UnknownPort) as error:
+            return ProbeResult(False, str(error))
+
+    def _tell(self, kind: str, container_id: str, spec: core.Container, success: bool) -> None:
+        known = self._facts.of(container_id)
+        before = (known.started, known.ready, known.unhealthy)
+        if kind == READINESS:
+            known.ready = success
+        elif success:
+            if kind == STARTUP:
+                known.started = True
+                known.has_started.set()
+        else:
+            known.unhealthy = f"Container {spec.name} failed {kind.lower()} probe, will be restarted"
+        if before != (known.started, known.ready, known.unhealthy):
+            self._wake()
+
+
+def _remaining(started_at: datetime | None, delay_seconds: int, now: datetime) -> float:
+    if started_at is None:
+        return float(delay_seconds)
+    return max(delay_seconds - (now - started_at).total_seconds(), 0.0)

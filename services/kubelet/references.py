@@ -1,0 +1,113 @@
+"""What a pod refers to: ConfigMaps, Secrets and Services, read through shared informers.
+
+ConfigMaps and Secrets are watched from the first pod on that needs one. A miss in the store is
+asked of the API once, so that a pod made right after its ConfigMap does not stumble.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.client.informer import Informer
+from knarr.client.keys import Key, key_of
+from knarr.machinery.errors import StatusError
+from knarr.service.tasks import cancel
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """The objects a pod refers to, by name in its namespace; a missing one is absent."""
+
+    config_maps: dict[str, core.ConfigMap] = field(default_factory=dict)
+    secrets: dict[str, core.Secret] = field(default_factory=dict)
+    services: tuple[core.Service, ...] = ()
+
+
+def config_map_names(pod: core.Pod) -> set[str]:
+    """Every ConfigMap that a pod's environment or volumes name."""
+    names: set[str] = set()
+    for spec in (*pod.spec.init_containers, *pod.spec.containers):
+        names |= {env.value_from.config_map_key_ref.local_object_reference.name for env in spec.env}
+        names |= {source.config_map_ref.local_object_reference.name for source in spec.env_from}
+    for volume in pod.spec.volumes:
+        names.add(volume.volume_source.config_map.local_object_reference.name)
+        names |= {source.config_map.local_object_reference.name for source in volume.volume_source.projected.sources}
+    return names - {""}
+
+
+def secret_names(pod: core.Pod) -> set[str]:
+    """Every Secret that a pod's environment, volumes or image pulls name."""
+    names = {reference.name for reference in pod.spec.image_pull_secrets}
+    for spec in (*pod.spec.init_containers, *pod.spec.containers):
+        names |= {env.value_from.secret_key_ref.local_object_reference.name for env in spec.env}
+        names |= {source.secret_ref.local_object_reference.name for source in spec.env_from}
+    for volume in pod.spec.volumes:
+        names.add(volume.volume_source.secret.secret_name)
+        names |= {source.secret.local_object_reference.name for source in volume.volume_source.projected.sources}
+    return names - {""}
+
+
+class ReferenceReader:
+    """Reads references; ``on_change`` hears of each ConfigMap and Secret that changed."""
+
+    def __init__(self, client: Client, services: Informer[core.Service]) -> None:
+        self._client = client
+        self._services = services
+        self._config_maps: Informer[core.ConfigMap] = Informer(client, core.ConfigMap)
+        self._secrets: Informer[core.Secret] = Informer(client, core.Secret)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._listeners: list[Callable[[str, Key], None]] = []
+        self._config_maps.on_change(lambda old, new: self._tell("ConfigMap", old, new))
+        self._secrets.on_change(lambda old, new: self._tell("Secret", old, new))
+
+    def on_change(self, listener: Callable[[str, Key], None]) -> None:
+        """``listener(kind, key)`` after the store has the change."""
+        self._listeners.append(listener)
+
+    async def read(self, pod: core.Pod) -> References:
+        """Everything the pod refers to, as stored now. Raises StatusError when the API cannot be asked."""
+        namespace = pod.metadata.namespace
+        config_maps, secrets = config_map_names(pod), secret_names(pod)
+        return References(
+            await self._find(self._config_maps, core.ConfigMap, namespace, config_maps) if config_maps else {},
+            await self._find(self._secrets, core.Secret, namespace, secrets) if secrets else {},
+            tuple(self._services.store.list()),
+        )
+
+    async def close(self) -> None:
+        await cancel(self._tasks.values())
+
+    async def _find(self, informer: Informer[M], message: type[M], namespace: str, names: Iterable[str]) -> dict[str, M]:
+        kind = message.DESCRIPTOR.name
+        if kind not in self._tasks:
+            self._tasks[kind] = asyncio.create_task(informer.run(), name=f"kubelet/informer/{kind}")
+        found: dict[str, M] = {}
+        for name in names:
+            obj = informer.store.get(namespace, name) if informer.synced else None
+            if obj is None:
+                try:
+                    obj = await self._client.get(message, name, namespace)
+                except StatusError as error:
+                    if error.reason != "NotFound":
+                        raise
+            if obj is not None:
+                found[name] = obj
+        return found
+
+    def _tell(self, kind: str, old: Message | None, new: Message | None) -> None:
+        changed = new if new is not None else old
+        if changed is not None:
+            for listener in self._listeners:
+                listener(kind, key_of(changed))

@@ -1,0 +1,241 @@
+"""The hollow runtime: no containers, only their states. For simulated nodes and quick tests.
+
+Containers start after a delay and run until told to stop. ``exit`` ends one as if its process had
+ended; ``fail_start`` and ``missing_images`` make failures. Its probes succeed unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from services.kubelet.addresses import PodAddresses
+from services.kubelet.runtime.observations import Observations
+from services.kubelet.runtime.port import (
+    CREATED,
+    EXITED,
+    RUNNING,
+    Check,
+    Container,
+    ContainerConfig,
+    ExecCheck,
+    Image,
+    LogOptions,
+    NoSuchContainer,
+    NoSuchImage,
+    PodObservation,
+    PodRef,
+    ProbeResult,
+    Runtime,
+    RuntimeFailure,
+    RuntimeUnavailable,
+    Sandbox,
+    SandboxConfig,
+    Session,
+    Usage,
+)
+
+START_ERROR_EXIT_CODE = 128
+KILLED_EXIT_CODE = 137
+TERMINATED_EXIT_CODE = 143
+
+
+@dataclass(frozen=True, slots=True)
+class HollowSettings:
+    """Delays in seconds. ``cpu_milli`` and ``memory_bytes`` are what each container seems to use."""
+
+    sandbox_seconds: float = 0.0
+    start_seconds: float = 0.0
+    stop_seconds: float = 0.0
+    pull_seconds: float = 0.0
+    cpu_milli: int = 1
+    memory_bytes: int = 1 << 20
+
+
+class HollowRuntime(Runtime):
+    """Keeps its containers in memory: they end with the process."""
+
+    def __init__(self, pod_cidr: str, settings: HollowSettings | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._settings = settings or HollowSettings()
+        self._clock = clock
+        self._addresses = PodAddresses(pod_cidr)
+        self._observations = Observations()
+        self._configs: dict[str, ContainerConfig] = {}
+        self._count = 0
+        self._trouble = ""
+        # References that cannot be pulled, and container names whose start fails with these words.
+        self.missing_images: set[str] = set()
+        self.fail_start: dict[str, str] = {}
+        # Answers of checks by container name; success by default.
+        self.check_results: dict[str, ProbeResult] = {}
+        # References pulled, in order.
+        self.pulled: list[str] = []
+
+    async def start(self) -> None:
+        self._refuse_in_trouble()
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        return None
+
+    @property
+    def version(self) -> str:
+        return "hollow://1.0.0"
+
+    @property
+    def trouble(self) -> str:
+        return self._trouble
+
+    @trouble.setter
+    def trouble(self, words: str) -> None:
+        self._trouble = words
+        self._observations.tell("")
+
+    def observe(self, uid: str) -> PodObservation | None:
+        return self._observations.get(uid)
+
+    def observed(self) -> Mapping[str, PodObservation]:
+        return self._observations.pods
+
+    def on_change(self, callback: Callable[[str], None]) -> None:
+        self._observations.on_change(callback)
+
+    async def create_sandbox(self, config: SandboxConfig) -> Sandbox:
+        self._refuse_in_trouble()
+        pod = self._observations.get(config.pod.uid)
+        for found in pod.sandboxes if pod else ():
+            if found.attempt == config.attempt:
+                return found
+        ip = "" if config.host_network else self._addresses.take()
+        await asyncio.sleep(self._settings.sandbox_seconds)
+        sandbox = Sandbox(self._new_id(), config.pod, config.attempt, True, ip, self._clock.now())
+        self._observations.put_sandbox(sandbox)
+        return sandbox
+
+    async def remove_sandbox(self, sandbox: Sandbox) -> None:
+        self._refuse_in_trouble()
+        if sandbox.ip and self._observations.find(sandbox.id):
+            self._addresses.release(sandbox.ip)
+        self._observations.remove(sandbox.pod.uid, sandbox.id)
+
+    async def image(self, reference: str) -> Image:
+        self._refuse_in_trouble()
+        if reference in self.missing_images:
+            raise NoSuchImage(f"No such image: {reference}")
+        return Image("sha256:" + hashlib.sha256(reference.encode()).hexdigest(), reference)
+
+    async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
+        self._refuse_in_trouble()
+        await asyncio.sleep(self._settings.pull_seconds)
+        self.pulled.append(reference)
+        if reference in self.missing_images:
+            raise RuntimeFailure(f"manifest for {reference} not found: manifest unknown")
+        return await self.image(reference)
+
+    async def create_container(self, config: ContainerConfig) -> Container:
+        self._refuse_in_trouble()
+        pod = self._observations.get(config.pod.uid)
+        for found in pod.containers if pod else ():
+            if (found.name, found.attempt) == (config.name, config.attempt):
+                return found
+        image = await self.image(config.image)
+        container = Container(
+            self._new_id(),
+            config.name,
+            config.attempt,
+            CREATED,
+            config.image,
+            image.id,
+            config.spec_hash,
+            config.sandbox_attempt,
+            self._clock.now(),
+        )
+        self._configs[container.id] = config
+        self._observations.put_container(config.pod, container)
+        return container
+
+    async def start_container(self, container: Container, pod: PodRef) -> None:
+        self._refuse_in_trouble()
+        await asyncio.sleep(self._settings.start_seconds)
+        if container.name in self.fail_start:
+            words, now = self.fail_start[container.name], self._clock.now()
+            failed = replace(container, state=EXITED, exit_code=START_ERROR_EXIT_CODE, error=words, finished_at=now)
+            self._observations.put_container(pod, failed)
+            raise RuntimeFailure(words)
+        self._observations.put_container(pod, replace(container, state=RUNNING, started_at=self._clock.now()))
+
+    def exit(self, uid: str, name: str, exit_code: int = 0, *, oom_killed: bool = False) -> None:
+        """Ends a running container as if its process had ended."""
+        pod = self._observations.get(uid)
+        container = pod.latest(name) if pod else None
+        if pod is None or container is None or container.state != RUNNING:
+            raise NoSuchContainer(f"no running container {name} in pod {uid}")
+        ended = replace(container, state=EXITED, exit_code=exit_code, finished_at=self._clock.now(), oom_killed=oom_killed)
+        self._observations.put_container(pod.ref, ended)
+
+    def kill_sandbox(self, uid: str) -> None:
+        """Ends a sandbox as if its process had been killed."""
+        pod = self._observations.get(uid)
+        if pod is None or pod.sandbox is None:
+            raise NoSuchContainer(f"no sandbox of pod {uid}")
+        self._observations.put_sandbox(replace(pod.sandbox, ready=False))
+
+    async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
+        self._refuse_in_trouble()
+        await asyncio.sleep(min(self._settings.stop_seconds, grace_seconds))
+        code = KILLED_EXIT_CODE if self._settings.stop_seconds > grace_seconds else TERMINATED_EXIT_CODE
+        found = self._observations.find(container.id)
+        if found and isinstance(found[1], Container) and found[1].state == RUNNING:
+            self._observations.put_container(pod, replace(found[1], state=EXITED, exit_code=code, finished_at=self._clock.now()))
+
+    async def remove_container(self, container: Container, pod: PodRef) -> None:
+        self._refuse_in_trouble()
+        self._configs.pop(container.id, None)
+        self._observations.remove(pod.uid, container.id)
+
+    async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """One line a container: what would run here."""
+        config = self._config(container_id)
+        yield f"hollow container {config.name} of pod {config.pod.namespace}/{config.pod.name}, attempt {config.attempt}\n".encode()
+
+    async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
+        self._config(container_id)
+        raise RuntimeFailure("a hollow container runs no commands")
+
+    async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
+        self._config(container_id)
+        raise RuntimeFailure("a hollow container has no process to attach to")
+
+    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
+        config = self._config(container_id)
+        default = ProbeResult(True, "" if isinstance(check, ExecCheck) else "hollow")
+        return self.check_results.get(config.name, default)
+
+    async def usage(self) -> list[Usage]:
+        now, result = self._clock.now(), []
+        for pod in self._observations.pods.values():
+            for container in pod.containers:
+                if container.state == RUNNING and container.started_at is not None:
+                    seconds = (now - container.started_at).total_seconds()
+                    cpu = int(seconds * self._settings.cpu_milli * 1_000_000)
+                    result.append(Usage(pod.ref, container.name, cpu, self._settings.memory_bytes))
+        return result
+
+    def _config(self, container_id: str) -> ContainerConfig:
+        config = self._configs.get(container_id)
+        if config is None:
+            raise NoSuchContainer(f"No such container: {container_id}")
+        return config
+
+    def _new_id(self) -> str:
+        self._count += 1
+        return hashlib.sha256(f"{id(self)}-{self._count}".encode()).hexdigest()
+
+    def _refuse_in_trouble(self) -> None:
+        if self._trouble:
+            raise RuntimeUnavailable(self._trouble)

@@ -1,0 +1,82 @@
+"""The observed state that every runtime keeps: pods by uid, changed in one place, told to listeners."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from services.kubelet.runtime.port import Container, PodObservation, PodRef, Sandbox
+
+log = logging.getLogger(__name__)
+
+
+class Observations:
+    """Immutable observations by pod uid."""
+
+    def __init__(self) -> None:
+        self._pods: dict[str, PodObservation] = {}
+        self._listeners: list[Callable[[str], None]] = []
+
+    @property
+    def pods(self) -> Mapping[str, PodObservation]:
+        return self._pods
+
+    def get(self, uid: str) -> PodObservation | None:
+        return self._pods.get(uid)
+
+    def on_change(self, callback: Callable[[str], None]) -> None:
+        self._listeners.append(callback)
+
+    def tell(self, uid: str) -> None:
+        """Tells the listeners; one that raises is logged."""
+        for listener in self._listeners:
+            try:
+                listener(uid)
+            except Exception:
+                log.exception("listener failed", extra={"uid": uid})
+
+    def put_sandbox(self, sandbox: Sandbox) -> None:
+        pod = self._pods.get(sandbox.pod.uid) or PodObservation(sandbox.pod)
+        others = tuple(found for found in pod.sandboxes if found.id != sandbox.id)
+        self._set(replace(pod, sandboxes=(*others, sandbox)))
+
+    def put_container(self, ref: PodRef, container: Container) -> None:
+        pod = self._pods.get(ref.uid) or PodObservation(ref)
+        others = tuple(found for found in pod.containers if found.id != container.id)
+        self._set(replace(pod, containers=(*others, container)))
+
+    def remove(self, uid: str, engine_id: str) -> None:
+        """Forgets a sandbox or container."""
+        pod = self._pods.get(uid)
+        if pod is not None:
+            sandboxes = tuple(found for found in pod.sandboxes if found.id != engine_id)
+            self._set(replace(pod, sandboxes=sandboxes, containers=tuple(c for c in pod.containers if c.id != engine_id)))
+
+    def replace_all(self, pods: Iterable[PodObservation]) -> None:
+        """Takes a whole relist; tells about the pods that differ."""
+        found = {pod.ref.uid: pod for pod in pods}
+        for uid in self._pods.keys() - found.keys():
+            del self._pods[uid]
+            self.tell(uid)
+        for pod in found.values():
+            self._set(pod)
+
+    def find(self, engine_id: str) -> tuple[PodRef, Sandbox | Container] | None:
+        """Whose a sandbox or container id is."""
+        for pod in self._pods.values():
+            everything: list[Sandbox | Container] = [*pod.sandboxes, *pod.containers]
+            for found in everything:
+                if found.id == engine_id:
+                    return pod.ref, found
+        return None
+
+    def _set(self, pod: PodObservation) -> None:
+        old = self._pods.get(pod.ref.uid)
+        if pod == old:
+            return
+        if pod.empty:
+            self._pods.pop(pod.ref.uid, None)
+        else:
+            self._pods[pod.ref.uid] = pod
+        self.tell(pod.ref.uid)

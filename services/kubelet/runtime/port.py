@@ -1,0 +1,357 @@
+"""The runtime port: what the kubelet asks of a container engine.
+
+A runtime keeps the observed state of this node's pods in memory. Its own calls and the engine's
+events change it at once; a relist now and then is the net beneath. Reading it costs nothing.
+Every method that acts raises ``RuntimeFailure`` with the engine's own words, or
+``RuntimeUnavailable`` when the engine cannot be reached.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+RUNNING, EXITED, CREATED = "running", "exited", "created"
+
+
+class RuntimeFailure(Exception):
+    """The engine refused or failed; the message is the engine's."""
+
+
+class RuntimeUnavailable(RuntimeFailure):
+    """The engine cannot be reached."""
+
+
+class NoSuchImage(RuntimeFailure):
+    """The image is not on the node."""
+
+
+class NoSuchContainer(RuntimeFailure):
+    """The container is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodRef:
+    """Whose container it is."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A host port led to a pod's port. ``protocol`` is TCP, UDP or SCTP."""
+
+    container_port: int
+    host_port: int
+    protocol: str = "TCP"
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """How to make a pod's sandbox. ``attempt`` counts the sandboxes of this pod from 0."""
+
+    pod: PodRef
+    attempt: int
+    hostname: str
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    ports: tuple[PortMapping, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A path of the node seen inside a container; a ``tmpfs`` mount has no source."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    propagation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """How to make one container of a pod. ``attempt`` is its restart count; ``sandbox_attempt``
+    tells for which of the pod's sandboxes it was made.
+
+    ``command`` and ``args`` are None to keep the image's. Resources: ``cpu_shares`` and
+    ``cpu_quota_micros`` per 100 ms (0: none), ``memory_bytes`` (0: no limit).
+    """
+
+    pod: PodRef
+    sandbox_id: str
+    name: str
+    attempt: int
+    image: str
+    spec_hash: str
+    sandbox_attempt: int = 0
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""
+    mounts: tuple[Mount, ...] = ()
+    user: str = ""
+    supplemental_groups: tuple[int, ...] = ()
+    cpu_shares: int = 2
+    cpu_quota_micros: int = 0
+    memory_bytes: int = 0
+    oom_score_adj: int = 0
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    unconfined_seccomp: bool = False
+    read_only_root: bool = False
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    share_process_namespace: bool = False
+    host_pid: bool = False
+    host_network: bool = False
+    host_ipc: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """An observed sandbox. ``ready`` while it runs; ``ip`` is empty on the host network."""
+
+    id: str
+    pod: PodRef
+    attempt: int
+    ready: bool
+    ip: str = ""
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """An observed container. ``state`` is created, running or exited."""
+
+    id: str
+    name: str
+    attempt: int
+    state: str
+    image: str = ""
+    image_id: str = ""
+    spec_hash: str = ""
+    sandbox_attempt: int = 0
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int = 0
+    oom_killed: bool = False
+    # The engine's words when it could not start the container.
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PodObservation:
+    """Everything of one pod that is in the engine, oldest first."""
+
+    ref: PodRef
+    sandboxes: tuple[Sandbox, ...] = ()
+    containers: tuple[Container, ...] = ()
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The newest sandbox."""
+        return max(self.sandboxes, key=lambda sandbox: sandbox.attempt, default=None)
+
+    def latest(self, name: str) -> Container | None:
+        """The newest container of that name."""
+        return max((c for c in self.containers if c.name == name), key=lambda c: c.attempt, default=None)
+
+    @property
+    def empty(self) -> bool:
+        return not self.sandboxes and not self.containers
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image on the node. ``user`` is what it runs as by default, ``digest`` may be empty."""
+
+    id: str
+    reference: str
+    user: str = ""
+    digest: str = ""
+    stop_signal: str = ""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """``tail_lines`` None means all; ``since`` None from the start."""
+
+    follow: bool = False
+    timestamps: bool = False
+    tail_lines: int | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a container used: CPU since its start, memory now (without reclaimable cache)."""
+
+    pod: PodRef
+    container: str
+    cpu_nanoseconds: int
+    memory_bytes: int
+
+
+class Session(abc.ABC):
+    """A process or container one is connected to. Close it always."""
+
+    @abc.abstractmethod
+    async def read(self) -> tuple[int, bytes] | None:
+        """The next output: 1 (stdout) or 2 (stderr) and bytes; None at the end."""
+
+    @abc.abstractmethod
+    async def write(self, data: bytes) -> None: ...
+
+    @abc.abstractmethod
+    async def close_stdin(self) -> None: ...
+
+    @abc.abstractmethod
+    async def resize(self, width: int, height: int) -> None: ...
+
+    @abc.abstractmethod
+    async def exit_code(self) -> int:
+        """Of an exec'd process that has ended; 0 for an attached one."""
+
+    @abc.abstractmethod
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """``output`` is what the Unhealthy event says after the colon."""
+
+    success: bool
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecCheck:
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCheck:
+    host: str
+    port: int
+    path: str = "/"
+    scheme: str = "HTTP"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TcpCheck:
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcCheck:
+    host: str
+    port: int
+    service: str = ""
+
+
+Check = ExecCheck | HttpCheck | TcpCheck | GrpcCheck
+
+
+class Runtime(abc.ABC):
+    """A container engine as one node's kubelet sees it."""
+
+    @abc.abstractmethod
+    async def start(self) -> None:
+        """Connects, prepares network and sandbox image, learns what already runs. Raises RuntimeFailure; may be called again."""
+
+    @abc.abstractmethod
+    async def run(self) -> None:
+        """Follows the engine until cancelled; reconnects by itself."""
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Drops connections; containers keep running."""
+
+    @property
+    @abc.abstractmethod
+    def version(self) -> str:
+        """As a node reports it: ``docker://20.10.24``."""
+
+    @property
+    @abc.abstractmethod
+    def trouble(self) -> str:
+        """Why the engine is of no use now; empty when it is well."""
+
+    @abc.abstractmethod
+    def observe(self, uid: str) -> PodObservation | None:
+        """What is there of a pod."""
+
+    @abc.abstractmethod
+    def observed(self) -> Mapping[str, PodObservation]:
+        """All pods of this node by uid."""
+
+    @abc.abstractmethod
+    def on_change(self, callback: Callable[[str], None]) -> None:
+        """Calls back with a pod's uid after its observation changed, and with "" when ``trouble`` did."""
+
+    @abc.abstractmethod
+    async def create_sandbox(self, config: SandboxConfig) -> Sandbox:
+        """Creates and starts it; the same config again answers the one that is there."""
+
+    @abc.abstractmethod
+    async def remove_sandbox(self, sandbox: Sandbox) -> None:
+        """Ends and removes it; one that is gone is success."""
+
+    @abc.abstractmethod
+    async def image(self, reference: str) -> Image:
+        """An image on the node; raises NoSuchImage."""
+
+    @abc.abstractmethod
+    async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
+        """Fetches an image. ``auth`` has username and password, or is None."""
+
+    @abc.abstractmethod
+    async def create_container(self, config: ContainerConfig) -> Container:
+        """Creates a container; the same name and attempt again answers the one that is there."""
+
+    @abc.abstractmethod
+    async def start_container(self, container: Container, pod: PodRef) -> None:
+        """Starts a created container."""
+
+    @abc.abstractmethod
+    async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
+        """Sends the stop signal, after ``grace_seconds`` SIGKILL, and returns when it has ended; one that is gone is success."""
+
+    @abc.abstractmethod
+    async def remove_container(self, container: Container, pod: PodRef) -> None:
+        """Removes it, running or not; one that is gone is success."""
+
+    @abc.abstractmethod
+    def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """Its output; closing the iterator closes the engine's stream. Raises NoSuchContainer."""
+
+    @abc.abstractmethod
+    async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
+        """Starts a command inside."""
+
+    @abc.abstractmethod
+    async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
+        """Connects to the main process."""
+
+    @abc.abstractmethod
+    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
+        """Probes a container once."""
+
+    @abc.abstractmethod
+    async def usage(self) -> list[Usage]:
+        """Of every running container."""

@@ -1,0 +1,73 @@
+"""Making a pod's directory, volumes and sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import StatusError
+from services.kubelet.containers import sandbox_config
+from services.kubelet.context import NodeContext
+from services.kubelet.decide import SANDBOX, VOLUMES
+from services.kubelet.facts import PodFacts, StartFailure
+from services.kubelet.names import hosts_file, resolv_conf
+from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
+from services.kubelet.volumes import PodDirectory, VolumeError, contents
+
+RETRY = timedelta(seconds=2)
+log = logging.getLogger(__name__)
+
+
+class SandboxMaker:
+    """Of one pod. ``event(type, reason, message)`` records an event on it."""
+
+    def __init__(self, context: NodeContext, facts: PodFacts, directory: PodDirectory, event: Callable[[str, str, str], None]) -> None:
+        self._context = context
+        self._facts = facts
+        self._directory = directory
+        self._event = event
+
+    async def prepare(self, pod: core.Pod) -> None:
+        """Makes the directory and the volumes, or brings them up to date."""
+        try:
+            references = await self._context.references.read(pod)
+            volumes = contents(pod, references, self._context.node(), pod.status.pod_ip)
+            context = pod.spec.security_context
+            group = context.fs_group if context.HasField("fs_group") else None
+            if pod.spec.volumes:
+                await asyncio.to_thread(self._directory.set_up, volumes, group)
+            else:
+                self._directory.set_up(volumes, group)
+            self._facts.volumes_ready = True
+            self._facts.failures.pop(VOLUMES, None)
+        except (VolumeError, OSError, StatusError) as error:
+            self._event("Warning", "FailedMount", str(error))
+            now = self._context.clock.now()
+            self._facts.failures[VOLUMES] = StartFailure("ContainerCreating", str(error), now, now + RETRY)
+
+    async def create(self, pod: core.Pod, attempt: int) -> None:
+        """Makes the sandbox and the pod's name files."""
+        settings = self._context.settings
+        try:
+            async with self._context.starts:
+                sandbox = await self._context.runtime.create_sandbox(sandbox_config(pod, attempt))
+        except RuntimeFailure as error:
+            now = self._context.clock.now()
+            self._facts.failures[SANDBOX] = StartFailure("ContainerCreating", str(error), now, now + RETRY)
+            if not isinstance(error, RuntimeUnavailable):
+                self._event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            log.warning("no sandbox", extra={"pod": pod.metadata.name, "error": str(error)})
+            return
+        self._facts.failures.pop(SANDBOX, None)
+        self._directory.hosts.write_text(hosts_file(pod, sandbox.ip or settings.node_ip, settings.cluster_domain))
+        self._directory.resolv_conf.write_text(resolv_conf(pod, node_resolv_conf(), settings.cluster_dns, settings.cluster_domain))
+
+
+def node_resolv_conf() -> str:
+    """The node's own /etc/resolv.conf; empty when it has none."""
+    path = Path("/etc/resolv.conf")
+    return path.read_text() if path.exists() else ""

@@ -1,0 +1,99 @@
+"""The kubelet: runs the pods that are bound to its node through a runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import ClassVar
+
+import grpc.aio
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.kubelet.v1 import kubelet_service_pb2, kubelet_service_pb2_grpc
+from knarr.client.client import Client
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.events import EventRecorder
+from knarr.client.informer import Informer
+from knarr.service.component import Component
+from knarr.service.tasks import run_together
+from services.kubelet.context import NodeContext
+from services.kubelet.images import Images
+from services.kubelet.machine import read_machine
+from services.kubelet.manager import PodManager
+from services.kubelet.node import NodeKeeper
+from services.kubelet.references import ReferenceReader
+from services.kubelet.runtime.port import Runtime, RuntimeFailure
+from services.kubelet.servicer import KubeletServicer
+from services.kubelet.settings import KubeletSettings
+
+log = logging.getLogger(__name__)
+
+ENGINE_RETRY_SECONDS = 0.5
+
+
+class Kubelet(Component):
+    """One node's kubelet. Stopping it leaves the pods running; the next one adopts them."""
+
+    name: ClassVar[str] = "kubelet"
+
+    def __init__(self, client: Client, settings: KubeletSettings, runtime: Runtime, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._pods: Informer[core.Pod] = Informer(client, core.Pod, field_selector=f"spec.nodeName={settings.node_name}")
+        self._services: Informer[core.Service] = Informer(client, core.Service)
+        self._recorder = EventRecorder(client, "kubelet", settings.node_name)
+        self._references = ReferenceReader(client, self._services)
+        self._images = Images(runtime)
+        self._keeper = NodeKeeper(client, settings, read_machine(settings.data_dir), runtime, self._recorder, clock)
+        self.context = NodeContext(
+            client,
+            runtime,
+            settings,
+            clock,
+            self._recorder,
+            self._references,
+            self._images,
+            asyncio.Semaphore(settings.start_concurrency),
+            self._keeper.view,
+        )
+        self.manager = PodManager(self.context, self._pods)
+
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(KubeletServicer(self.manager, self._runtime), server)
+        return [kubelet_service_pb2.DESCRIPTOR.services_by_name["KubeletService"].full_name]
+
+    async def run(self) -> None:
+        self._settings.data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            parts = {
+                "events": self._recorder.run(),
+                "pods": self._pods.run(),
+                "services": self._services.run(),
+                "runtime": self._runtime.run(),
+                "node": self._keeper.run(),
+                "lease": self._keeper.renew_lease(),
+                "workers": self._work(),
+            }
+            await run_together(self.name, parts)
+        finally:
+            await self._references.close()
+            await self._images.close()
+            await self._runtime.close()
+
+    @property
+    def ready(self) -> bool:
+        return self._keeper.registered and self._pods.synced and not self._runtime.trouble
+
+    async def _work(self) -> None:
+        """Waits for a runtime that answers: before that nothing is known of what already runs."""
+        await asyncio.gather(self._start_runtime(), self._pods.wait_synced(), self._services.wait_synced())
+        await self.manager.run()
+
+    async def _start_runtime(self) -> None:
+        while True:
+            try:
+                await self._runtime.start()
+                return
+            except RuntimeFailure as error:
+                log.warning("the container engine is not ready", extra={"error": str(error)})
+                await asyncio.sleep(ENGINE_RETRY_SECONDS)

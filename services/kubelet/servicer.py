@@ -1,0 +1,202 @@
+"""KubeletService: a thin shell over the pods' workers and the runtime's streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
+from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import bad_request, internal, not_found, status_error
+from knarr.service.tasks import cancel
+from services.kubelet.decide import all_specs
+from services.kubelet.manager import PodManager
+from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure, Session
+from services.kubelet.worker import PodWorker
+
+STDOUT, STDERR = 1, 2
+
+
+class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
+    """Answers what people and the apiserver ask of a node."""
+
+    def __init__(self, manager: PodManager, runtime: Runtime) -> None:
+        self._manager = manager
+        self._runtime = runtime
+
+    async def ListPods(self, request: pb.ListPodsRequest, context: Any) -> pb.ListPodsResponse:
+        response = pb.ListPodsResponse()
+        for uid, worker in self._manager.workers.items():
+            observation = self._runtime.observe(uid)
+            sandbox = observation.sandbox if observation else None
+            response.pods.add(pod=worker.pod, sandbox_id=sandbox.id if sandbox else "", activity=worker.activity)
+        return response
+
+    async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:
+        container = self._container(request.container, previous=request.previous)
+        options = LogOptions(
+            follow=request.follow and not request.previous,
+            timestamps=request.timestamps,
+            tail_lines=request.tail_lines if request.HasField("tail_lines") else None,
+            since=_since(request),
+        )
+        left = request.limit_bytes if request.HasField("limit_bytes") else None
+        try:
+            async with aclosing(self._runtime.logs(container.id, options)) as stream:  # type: ignore[type-var]
+                async for data in stream:
+                    piece = data if left is None else data[:left]
+                    if piece:
+                        yield pb.LogsResponse(data=piece)
+                    if left is not None:
+                        left -= len(piece)
+                        if left <= 0:
+                            return
+        except RuntimeFailure as error:
+            raise internal(str(error)) from error
+
+    async def Exec(self, requests: AsyncIterator[pb.ExecRequest], context: Any) -> AsyncIterator[pb.ExecResponse]:
+        start = await _start_of(requests)
+        container = self._running(start.container)
+        try:
+            session = await self._runtime.exec(container.id, tuple(start.command), stdin=start.stdin, tty=start.tty)
+        except RuntimeFailure as error:
+            raise internal(f"error executing command in container: {error}") from error
+        async for response in _converse(session, requests, pb.ExecResponse):
+            yield response
+
+    async def Attach(self, requests: AsyncIterator[pb.AttachRequest], context: Any) -> AsyncIterator[pb.AttachResponse]:
+        start = await _start_of(requests)
+        container = self._running(start.container)
+        try:
+            session = await self._runtime.attach(container.id, stdin=start.stdin, tty=start.tty)
+        except RuntimeFailure as error:
+            raise internal(f"error attaching to container: {error}") from error
+        async for response in _converse(session, requests, pb.AttachResponse):
+            yield response
+
+    async def PortForward(self, requests: AsyncIterator[pb.PortForwardRequest], context: Any) -> AsyncIterator[pb.PortForwardResponse]:
+        raise status_error("MethodNotAllowed", "port-forward is not implemented by this kubelet yet", code=501)
+        yield pb.PortForwardResponse()
+
+    async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:
+        response = pb.GetStatsResponse()
+        try:
+            usages = await self._runtime.usage()
+        except RuntimeFailure as error:
+            raise internal(str(error)) from error
+        for usage in usages:
+            ref = pb.ContainerRef(namespace=usage.pod.namespace, pod=usage.pod.name, container=usage.container)
+            response.containers.add(container=ref, cpu_nanoseconds=usage.cpu_nanoseconds, memory_bytes=usage.memory_bytes)
+        return response
+
+    def _worker(self, ref: pb.ContainerRef) -> PodWorker:
+        worker = self._manager.find(ref.namespace, ref.pod)
+        if worker is None:
+            raise not_found("pods", ref.pod)
+        return worker
+
+    def _container(self, ref: pb.ContainerRef, *, previous: bool = False) -> Container:
+        pod = self._worker(ref).pod
+        name = ref.container or (pod.spec.containers[0].name if len(pod.spec.containers) == 1 else "")
+        if name not in {spec.name for spec in all_specs(pod)}:
+            raise bad_request(f"container {ref.container} is not valid for pod {ref.pod}")
+        observation = self._runtime.observe(pod.metadata.uid)
+        found = observation.latest(name) if observation else None
+        if previous:
+            earlier = [c for c in observation.containers if c.name == name and c.id != (found.id if found else "")] if observation else []
+            if found is not None and found.state == "exited" and _waits(pod, name):
+                return found
+            if not earlier:
+                raise bad_request(f'previous terminated container "{name}" in pod "{ref.pod}" not found')
+            return max(earlier, key=lambda c: c.attempt)
+        if found is None or found.state == "created":
+            raise bad_request(f'container "{name}" in pod "{ref.pod}" is waiting to start: {_waiting_words(pod, name)}')
+        return found
+
+    def _running(self, ref: pb.ContainerRef) -> Container:
+        container = self._container(ref)
+        if container.state != RUNNING:
+            raise internal(f'unable to upgrade connection: container not found ("{container.name}")')
+        return container
+
+
+def _status_of(pod: core.Pod, name: str) -> core.ContainerStatus:
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    return next((found for found in statuses if found.name == name), core.ContainerStatus())
+
+
+def _waits(pod: core.Pod, name: str) -> bool:
+    return bool(_status_of(pod, name).state.HasField("waiting"))
+
+
+def _waiting_words(pod: core.Pod, name: str) -> str:
+    waiting = _status_of(pod, name).state.waiting
+    words = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+    return words.get(waiting.reason, waiting.reason or "ContainerCreating")
+
+
+def _since(request: pb.LogsRequest) -> datetime | None:
+    if request.HasField("since_seconds"):
+        return datetime.now(UTC) - timedelta(seconds=request.since_seconds)
+    if not request.since_time:
+        return None
+    try:
+        return datetime.fromisoformat(request.since_time)
+    except ValueError as error:
+        raise bad_request(f"invalid sinceTime {request.since_time!r}") from error
+
+
+async def _start_of(requests: AsyncIterator[Any]) -> pb.ExecStart:
+    first = await anext(aiter(requests), None)
+    if first is None or first.WhichOneof("part") != "start":
+        raise bad_request("the first message must be `start`")
+    start: pb.ExecStart = first.start
+    return start
+
+
+async def _converse(session: Session, requests: AsyncIterator[Any], response: Any) -> AsyncIterator[Any]:
+    """Input one way, output the other, the exit status last. Ends with the process or the caller."""
+    feeder = asyncio.create_task(_feed(session, requests), name="kubelet/exec/stdin")
+    try:
+        while (output := await session.read()) is not None:
+            stream, data = output
+            yield response(stderr=data) if stream == STDERR else response(stdout=data)
+        yield response(status=exit_status(await session.exit_code()))
+    except RuntimeFailure as error:
+        raise internal(str(error)) from error
+    finally:
+        await cancel([feeder])
+        await session.close()
+
+
+async def _feed(session: Session, requests: AsyncIterator[Any]) -> None:
+    try:
+        async for request in requests:
+            match request.WhichOneof("part"):
+                case "stdin":
+                    await session.write(request.stdin)
+                case "resize":
+                    await session.resize(request.resize.width, request.resize.height)
+                case "stdin_closed":
+                    await session.close_stdin()
+        await session.close_stdin()
+    except (RuntimeFailure, ConnectionError, grpc.RpcError):
+        return
+
+
+def exit_status(code: int) -> meta.Status:
+    """Success, or the Failure that carries a command's exit code."""
+    if code == 0:
+        return meta.Status(status="Success")
+    status = meta.Status(status="Failure", reason="NonZeroExitCode", code=500)
+    status.message = f"command terminated with non-zero exit code: exit status {code}"
+    status.details.causes.add(reason="ExitCode", message=str(code))
+    return status

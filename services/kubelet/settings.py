@@ -1,0 +1,47 @@
+"""What a kubelet must be told about its node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletSettings:
+    """One node's kubelet."""
+
+    # Name of the Node object; also its `kubernetes.io/hostname` label.
+    node_name: str
+    # Where pod directories (volumes, hosts files, termination messages) are kept; the engine must see it at the same path.
+    data_dir: Path
+    # Address by which other nodes and the apiserver reach this node.
+    node_ip: str
+    # Range of this node's pod addresses, CIDR.
+    pod_cidr: str = "10.244.0.0/24"
+    # Where KubeletService is reached, TCP port.
+    port: int = 10250
+    # Names the cluster in the labels of everything the kubelet makes in the engine.
+    cluster_id: str = "knarr"
+    # Version to report, like the apiserver's gitVersion.
+    version: str = "v1.32.3"
+    # Most pods the node takes.
+    max_pods: int = 110
+    # Taken from the capacity before pods may ask for it: milli-CPU and bytes.
+    reserved_cpu_milli: int = 0
+    reserved_memory_bytes: int = 0
+    # Period of the node's Lease renewal, seconds, and how long the Lease holds, seconds.
+    lease_renew_seconds: float = 10.0
+    lease_duration_seconds: int = 40
+    # Longest time between two writes of an unchanged node status, seconds; a change is written at once.
+    status_report_seconds: float = 300.0
+    # How often the node's state (engine, disk, memory) is looked at, seconds.
+    status_check_seconds: float = 2.0
+    # Address of the cluster's DNS server for pods with dnsPolicy ClusterFirst; empty means the node's own servers.
+    cluster_dns: str = ""
+    cluster_domain: str = "cluster.local"
+    # How many pods start at once.
+    start_concurrency: int = 8
+    # Extra node labels.
+    labels: dict[str, str] = field(default_factory=dict)
+    # Taints the node registers with, as `key=value:effect`.
+    taints: tuple[str, ...] = ()

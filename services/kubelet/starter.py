@@ -1,0 +1,151 @@
+"""Starting a container: image, configuration, create, start; each failure becomes the reason its status shows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import StatusError
+from services.kubelet.containers import container_config
+from services.kubelet.context import NodeContext
+from services.kubelet.decide import StartContainer
+from services.kubelet.environment import ConfigError, environment
+from services.kubelet.facts import PodFacts, StartFailure, next_backoff
+from services.kubelet.images import ImageFailure, credentials
+from services.kubelet.references import References
+from services.kubelet.runtime.port import Image, RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.spec import describe, pull_policy, ref_of
+from services.kubelet.volumes import PodDirectory, VolumeError, contents
+
+log = logging.getLogger(__name__)
+
+# How long a container whose configuration is not complete waits before it is tried again.
+CONFIG_RETRY = timedelta(seconds=5)
+UNAVAILABLE_RETRY = timedelta(seconds=1)
+
+Event = Callable[[str, str, str, str], None]
+
+
+class ContainerStarter:
+    """Of one pod. ``event(type, reason, message, container)`` records an event about a container."""
+
+    def __init__(self, context: NodeContext, facts: PodFacts, directory: PodDirectory, event: Event) -> None:
+        self._context = context
+        self._facts = facts
+        self._directory = directory
+        self._event = event
+        # Containers whose image is being fetched: these starts may be abandoned.
+        self.pulling: set[str] = set()
+
+    async def start(self, pod: core.Pod, action: StartContainer, sandbox: Sandbox) -> None:
+        """Does it all; failures are left in the facts."""
+        spec = action.spec
+        now = self._context.clock.now()
+        try:
+            references = await self._context.references.read(pod)
+            image = await self._image(pod, spec, references)
+            if action.after is not None:
+                self._facts.crash[spec.name] = next_backoff(
+                    self._facts.crash.get(spec.name), action.after.finished_at or now, self._context.clock.now()
+                )
+            await self._create_and_start(pod, action, sandbox, image, references)
+            self._facts.failures.pop(spec.name, None)
+        except ImageFailure as failure:
+            self._fail_image(spec, failure)
+        except (ConfigError, VolumeError) as error:
+            self._event("Warning", "Failed", f"Error: {error}", spec.name)
+            self._fail(spec.name, "CreateContainerConfigError", str(error), CONFIG_RETRY)
+        except (RuntimeUnavailable, StatusError) as error:
+            self._fail(spec.name, "ContainerCreating", str(error), UNAVAILABLE_RETRY)
+
+    async def _create_and_start(
+        self, pod: core.Pod, action: StartContainer, sandbox: Sandbox, image: Image, references: References
+    ) -> None:
+        spec, node = action.spec, self._context.node()
+        ip = sandbox.ip or self._context.settings.node_ip
+        env = environment(pod, spec, references, node, ip)
+        volumes = contents(pod, references, node, ip)
+        config = container_config(pod, spec, action.attempt, sandbox, env, image, volumes, self._directory)
+        log_file = self._directory.termination_log(spec.name, action.attempt)
+        prepare_termination_log(log_file)
+        runtime = self._context.runtime
+        async with self._context.starts:
+            try:
+                container = await runtime.create_container(config)
+            except RuntimeUnavailable:
+                raise
+            except RuntimeFailure as error:
+                self._event("Warning", "Failed", f"Error: {error}", spec.name)
+                self._fail(spec.name, "CreateContainerError", str(error), CONFIG_RETRY)
+                return
+            self._event("Normal", "Created", f"Created container: {spec.name}", spec.name)
+            try:
+                await runtime.start_container(container, ref_of(pod))
+            except RuntimeUnavailable:
+                raise
+            except RuntimeFailure as error:
+                self._event("Warning", "Failed", f"Error: {error}", spec.name)
+                return
+        self._event("Normal", "Started", f"Started container {spec.name}", spec.name)
+
+    async def _image(self, pod: core.Pod, spec: core.Container, references: References) -> Image:
+        found = await self._context.images.present(spec.image, pull_policy(spec))
+        if found is not None:
+            if spec.name not in self._facts.crash:
+                self._event("Normal", "Pulled", f'Container image "{spec.image}" already present on machine', spec.name)
+            return found
+        self._event("Normal", "Pulling", f'Pulling image "{spec.image}"', spec.name)
+        auth = credentials(spec.image, references.secrets, [reference.name for reference in pod.spec.image_pull_secrets])
+        started = asyncio.get_running_loop().time()
+        self.pulling.add(spec.name)
+        try:
+            image = await self._context.images.pull(spec.image, auth)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            self._event("Warning", "Failed", f'Failed to pull image "{spec.image}": {error}', spec.name)
+            raise ImageFailure("ErrImagePull", str(error)) from error
+        finally:
+            self.pulling.discard(spec.name)
+        seconds = f"{asyncio.get_running_loop().time() - started:.3f}s"
+        size = f" Image size: {image.size_bytes} bytes." if image.size_bytes else ""
+        message = f'Successfully pulled image "{spec.image}" in {seconds} ({seconds} including waiting).{size}'
+        self._event("Normal", "Pulled", message, spec.name)
+        self._facts.pulls.pop(spec.name, None)
+        return image
+
+    def _fail_image(self, spec: core.Container, failure: ImageFailure) -> None:
+        now = self._context.clock.now()
+        if failure.reason == "ErrImageNeverPull":
+            self._event("Warning", "ErrImageNeverPull", failure.message, spec.name)
+        elif failure.reason == "InvalidImageName":
+            self._event("Warning", "InspectFailed", failure.message, spec.name)
+        self._event("Warning", "Failed", f"Error: {failure.reason}", spec.name)
+        backoff = next_backoff(self._facts.pulls.get(spec.name), now, now)
+        self._facts.pulls[spec.name] = backoff
+        pulled = failure.reason == "ErrImagePull"
+        message = f'Back-off pulling image "{spec.image}": ErrImagePull: {failure.message}'
+        self._facts.failures[spec.name] = StartFailure(
+            failure.reason, failure.message, now, now + backoff.delay, "ImagePullBackOff" if pulled else "", message if pulled else ""
+        )
+
+    def _fail(self, name: str, reason: str, message: str, retry: timedelta) -> None:
+        now = self._context.clock.now()
+        self._facts.failures[name] = StartFailure(reason, message, now, now + retry)
+        log.info("container not started", extra={"container": name, "reason": reason, "error": message})
+
+
+def prepare_termination_log(path: Path) -> None:
+    """An empty file that any user of the container may write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    path.chmod(0o666)
+
+
+def back_off_message(pod: core.Pod, name: str) -> str:
+    """The words of the BackOff event of a container that keeps failing."""
+    return f"Back-off restarting failed container {name} in pod {describe(pod)}"

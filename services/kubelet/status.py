@@ -1,0 +1,254 @@
+"""The pod's status as Kubernetes reports it: spec, observation and facts in, PodStatus out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from services.kubelet.decide import Waiting, is_ready, is_started
+from services.kubelet.facts import PodFacts
+from services.kubelet.phase import failed_init, has_finished, is_sidecar, restarts
+from services.kubelet.runtime.port import EXITED, RUNNING, Container, PodObservation
+from services.kubelet.spec import with_tag
+
+OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything the status is made from. ``scheme`` is the engine's, as ``docker``."""
+
+    pod: core.Pod
+    observation: PodObservation
+    facts: PodFacts
+    now: datetime
+    host_ip: str
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
+    scheme: str = "docker"
+
+
+def to_time(moment: datetime | None) -> meta.Time:
+    """Whole seconds, as Kubernetes keeps them; the zero time for None."""
+    return meta.Time(seconds=int(moment.timestamp())) if moment is not None else meta.Time()
+
+
+def pod_status(view: View) -> core.PodStatus:
+    """The whole status to write; what others own in the old one (foreign conditions …) is kept."""
+    pod, old = view.pod, view.pod.status
+    status = core.PodStatus(nominated_node_name=old.nominated_node_name, qos_class=old.qos_class or qos_class(pod), host_ip=view.host_ip)
+    status.host_ips.add(ip=view.host_ip)
+    status.start_time.CopyFrom(old.start_time if old.HasField("start_time") else to_time(view.facts.seen_at))
+    _addresses(view, status)
+    status.init_container_statuses.extend(_container_status(view, spec, init=True) for spec in pod.spec.init_containers)
+    status.container_statuses.extend(_container_status(view, spec, init=False) for spec in pod.spec.containers)
+    _phase(view, status)
+    _conditions(view, status)
+    return status
+
+
+def refusal(pod: core.Pod, now: datetime, reason: str, message: str) -> core.PodStatus:
+    """The status of a pod that the node never runs."""
+    status = core.PodStatus(phase="Failed", reason=reason, message=message, qos_class=pod.status.qos_class or qos_class(pod))
+    status.start_time.CopyFrom(to_time(now))
+    status.conditions.extend(pod.status.conditions)
+    return status
+
+
+def _addresses(view: View, status: core.PodStatus) -> None:
+    sandbox = view.observation.sandbox
+    if view.pod.spec.host_network:
+        ip = view.host_ip if sandbox is not None else ""
+    else:
+        ip = sandbox.ip if sandbox is not None and sandbox.ready else view.pod.status.pod_ip if sandbox is None else ""
+    if ip:
+        status.pod_ip = ip
+        status.pod_ips.add(ip=ip)
+
+
+def _container_status(view: View, spec: core.Container, *, init: bool) -> core.ContainerStatus:
+    container = view.observation.latest(spec.name)
+    previous = _previous_status(view.pod, spec.name)
+    result = core.ContainerStatus(name=spec.name, image=with_tag(spec.image), started=False)
+    waiting = view.waiting.get(spec.name)
+    if container is None:
+        _never_seen(view, spec, previous, waiting, result)
+        return result
+    result.restart_count = container.attempt
+    result.image_id = container.image_id
+    result.container_id = f"{view.scheme}://{container.id}"
+    earlier = _attempt(view.observation, spec.name, container.attempt - 1)
+    if earlier is not None and earlier.state == EXITED:
+        result.last_state.terminated.CopyFrom(_terminated(view, earlier))
+    elif previous is not None and previous.restart_count == container.attempt:
+        result.last_state.CopyFrom(previous.last_state)
+    result.last_state.SetInParent()
+    if container.state == RUNNING:
+        result.state.running.started_at.CopyFrom(to_time(container.started_at))
+        result.started = is_started(spec, container, view.facts)
+        result.ready = is_ready(spec, container, view.facts) and not (init and not is_sidecar(spec))
+    elif container.state == EXITED:
+        terminated = _terminated(view, container)
+        if waiting is not None:
+            result.last_state.terminated.CopyFrom(terminated)
+            result.state.waiting.CopyFrom(core.ContainerStateWaiting(reason=waiting.reason, message=waiting.message))
+        else:
+            result.state.terminated.CopyFrom(terminated)
+        result.ready = init and not is_sidecar(spec) and container.exit_code == 0
+    else:
+        shown = waiting or Waiting("ContainerCreating")
+        result.state.waiting.CopyFrom(core.ContainerStateWaiting(reason=shown.reason, message=shown.message))
+    return result
+
+
+def _never_seen(
+    view: View, spec: core.Container, previous: core.ContainerStatus | None, waiting: Waiting | None, result: core.ContainerStatus
+) -> None:
+    """The engine has no such container: not made yet, or removed behind our back."""
+    ended = previous is not None and (previous.state.HasField("terminated") or previous.state.HasField("running"))
+    over = view.facts.verdict is not None or view.facts.gone or view.pod.status.phase in ("Succeeded", "Failed")
+    if previous is not None and ended and (over or view.pod.metadata.HasField("deletion_timestamp")):
+        result.CopyFrom(previous)
+        result.ready, result.started = False, False
+        if previous.state.HasField("running"):
+            result.state.Clear()
+            result.state.terminated.exit_code = 137
+            result.state.terminated.reason = "ContainerStatusUnknown"
+            result.state.terminated.message = "The container could not be located when the pod was terminated"
+        return
+    if previous is not None:
+        result.restart_count = previous.restart_count
+        result.last_state.CopyFrom(previous.last_state)
+    result.last_state.SetInParent()
+    shown = waiting or Waiting("PodInitializing" if view.pod.spec.init_containers else "ContainerCreating")
+    result.state.waiting.CopyFrom(core.ContainerStateWaiting(reason=shown.reason, message=shown.message))
+
+
+def _terminated(view: View, container: Container) -> core.ContainerStateTerminated:
+    reason = "Completed" if container.exit_code == 0 else "Error"
+    if container.oom_killed:
+        reason = "OOMKilled"
+    elif container.error:
+        reason = "StartError"
+    known = view.facts.containers.get(container.id)
+    message = container.error or ((known.termination_message if known else None) or "")
+    result = core.ContainerStateTerminated(
+        exit_code=container.exit_code, reason=reason, message=message, container_id=f"{view.scheme}://{container.id}"
+    )
+    result.started_at.CopyFrom(to_time(container.started_at))
+    result.finished_at.CopyFrom(to_time(container.finished_at))
+    return result
+
+
+def _previous_status(pod: core.Pod, name: str) -> core.ContainerStatus | None:
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    return next((status for status in statuses if status.name == name), None)
+
+
+def _attempt(observation: PodObservation, name: str, attempt: int) -> Container | None:
+    return next((c for c in observation.containers if c.name == name and c.attempt == attempt), None)
+
+
+def _phase(view: View, status: core.PodStatus) -> None:
+    pod, facts = view.pod, view.facts
+    if facts.verdict is not None:
+        status.phase, status.reason, status.message = "Failed", *facts.verdict
+    elif pod.status.phase in ("Succeeded", "Failed"):
+        status.phase, status.reason, status.message = pod.status.phase, pod.status.reason, pod.status.message
+    else:
+        status.phase = _computed_phase(view, status)
+
+
+def _computed_phase(view: View, status: core.PodStatus) -> str:
+    pod, observation = view.pod, view.observation
+    if failed_init(pod, observation):
+        return "Failed"
+    if pod.spec.containers and has_finished(pod, observation) and not _is_restarted_anyway(pod, observation):
+        codes = [container.exit_code for spec in pod.spec.containers if (container := observation.latest(spec.name))]
+        return "Failed" if any(codes) else "Succeeded"
+    for found in status.container_statuses:
+        if found.state.HasField("waiting") and not found.last_state.HasField("terminated"):
+            return "Pending"
+    return "Running" if status.container_statuses else "Pending"
+
+
+def _is_restarted_anyway(pod: core.Pod, observation: PodObservation) -> bool:
+    return any((c := observation.latest(spec.name)) is not None and restarts(pod, spec, c) for spec in pod.spec.containers)
+
+
+def _conditions(view: View, status: core.PodStatus) -> None:
+    pod = view.pod
+    for kept in pod.status.conditions:
+        if kept.type not in OWN_CONDITIONS:
+            status.conditions.add().CopyFrom(kept)
+    sandbox = view.observation.sandbox
+    _condition(view, status, "PodReadyToStartContainers", sandbox is not None and sandbox.ready)
+    ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(status.phase, "")
+    uninitialized = [
+        found.name
+        for spec, found in zip(pod.spec.init_containers, status.init_container_statuses, strict=True)
+        if not (found.started if is_sidecar(spec) else found.ready)
+    ]
+    if status.phase == "Succeeded":
+        _condition(view, status, "Initialized", True, "PodCompleted")
+    elif uninitialized and not _any_app_seen(view):
+        _condition(view, status, "Initialized", False, "ContainersNotInitialized", _names("incomplete", uninitialized))
+    else:
+        _condition(view, status, "Initialized", True)
+    unready = [found.name for found in status.container_statuses if not found.ready]
+    unready += [
+        found.name
+        for spec, found in zip(pod.spec.init_containers, status.init_container_statuses, strict=True)
+        if is_sidecar(spec) and not found.ready
+    ]
+    if ended:
+        ready: tuple[bool, str, str] = (False, ended, "")
+    elif unready:
+        ready = (False, "ContainersNotReady", _names("unready", unready))
+    else:
+        ready = (True, "", "")
+    gates = _failed_gates(pod) if ready[0] else ()
+    _condition(view, status, "Ready", *((False, "ReadinessGatesNotReady", _gate_words(gates)) if gates else ready))
+    _condition(view, status, "ContainersReady", *ready)
+    _condition(view, status, "PodScheduled", True)
+
+
+def _any_app_seen(view: View) -> bool:
+    return any(view.observation.latest(spec.name) is not None for spec in view.pod.spec.containers)
+
+
+def _names(what: str, names: Iterable[str]) -> str:
+    return f"containers with {what} status: [{' '.join(names)}]"
+
+
+def _failed_gates(pod: core.Pod) -> Sequence[str]:
+    true = {condition.type for condition in pod.status.conditions if condition.status == "True"}
+    return [gate.condition_type for gate in pod.spec.readiness_gates if gate.condition_type not in true]
+
+
+def _gate_words(gates: Iterable[str]) -> str:
+    return ", ".join(f'corresponding condition of pod readiness gate "{gate}" does not exist or is not "True".' for gate in gates)
+
+
+def _condition(view: View, status: core.PodStatus, kind: str, value: bool, reason: str = "", message: str = "") -> None:
+    old = next((condition for condition in view.pod.status.conditions if condition.type == kind), None)
+    text = "True" if value else "False"
+    condition = status.conditions.add(type=kind, status=text, reason=reason, message=message)
+    condition.last_probe_time.SetInParent()
+    changed = old is None or old.status != text or not old.HasField("last_transition_time")
+    condition.last_transition_time.CopyFrom(to_time(view.now) if changed or old is None else old.last_transition_time)
+
+
+def qos_class(pod: core.Pod) -> str:
+    """Guaranteed, Burstable or BestEffort, by the cpu and memory requests and limits."""
+    guaranteed = True
+    anything = False
+    for spec in (*pod.spec.init_containers, *pod.spec.containers):
+        for resource in ("cpu", "memory"):
+            limit = spec.resources.limits[resource].string if resource in spec.resources.limits else ""
+            request = spec.resources.requests[resource].string if resource in spec.resources.requests else ""
+            anything = anything or bool(limit or request)
+            guaranteed = guaranteed and bool(limit) and (not request or request == limit)
+    return "BestEffort" if not anything else "Guaranteed" if guaranteed else "Burstable"

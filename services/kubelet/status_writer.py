@@ -1,0 +1,102 @@
+"""Writes a pod's status: only when it changed, the newest only, never losing the last one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.backoff import Backoff
+from knarr.client.client import Client
+from knarr.machinery.errors import StatusError
+from knarr.service.tasks import cancel
+from services.kubelet.status import OWN_CONDITIONS
+
+log = logging.getLogger(__name__)
+
+RETRY = Backoff(first_seconds=0.1, limit_seconds=5.0, jitter=0.5)
+
+
+class StatusWriter:
+    """Of one pod. While one write is under way a newer status waits; older ones are skipped."""
+
+    def __init__(self, client: Client, latest: Callable[[], core.Pod]) -> None:
+        """``latest`` answers the pod as the API last told it."""
+        self._client = client
+        self._latest = latest
+        self._wanted: core.PodStatus | None = None
+        self._written: core.PodStatus | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._base: core.Pod | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def publish(self, status: core.PodStatus) -> None:
+        """Takes a status; it is written soon. The first one is compared with what the API has."""
+        if self._wanted is None and self._latest().status == status:
+            self._wanted = self._written = status
+        if status == self._wanted:
+            return
+        self._wanted = status
+        self._idle.clear()
+        if self._task is None or self._task.done():
+            name = f"kubelet/status/{self._latest().metadata.namespace}/{self._latest().metadata.name}"
+            self._task = asyncio.create_task(self._write(), name=name)
+
+    async def flush(self) -> None:
+        """Waits until the last status is written or the pod is gone."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            await cancel([self._task])
+
+    async def _write(self) -> None:
+        failures = 0
+        while self._wanted is not None and self._written != self._wanted:
+            wanted, base = self._wanted, self._newest()
+            try:
+                self._base = await self._update(base, wanted)
+                self._written, failures = wanted, 0
+            except StatusError as error:
+                uid = base.metadata.uid
+                if error.reason == "Conflict":
+                    self._base = base = await self._refreshed(base)
+                if error.reason == "NotFound" or base.metadata.uid != uid:
+                    self._written = wanted
+                elif error.reason != "Conflict" or failures:
+                    log.warning("status not written", extra={"pod": base.metadata.name, "error": str(error)})
+                    await asyncio.sleep(RETRY.delay(failures + 1))
+                failures += 1
+        self._idle.set()
+
+    def _newest(self) -> core.Pod:
+        """What the last write answered, unless the informer has seen a newer one."""
+        latest = self._latest()
+        if self._base is None or _revision(latest) >= _revision(self._base):
+            return latest
+        return self._base
+
+    async def _update(self, base: core.Pod, wanted: core.PodStatus) -> core.Pod:
+        pod = core.Pod()
+        pod.metadata.CopyFrom(base.metadata)
+        pod.spec.CopyFrom(base.spec)
+        pod.status.CopyFrom(wanted)
+        del pod.status.conditions[:]
+        pod.status.conditions.extend(found for found in base.status.conditions if found.type not in OWN_CONDITIONS)
+        pod.status.conditions.extend(found for found in wanted.conditions if found.type in OWN_CONDITIONS)
+        return await self._client.update(pod, subresource="status")
+
+    async def _refreshed(self, base: core.Pod) -> core.Pod:
+        try:
+            return await self._client.get(core.Pod, base.metadata.name, base.metadata.namespace)
+        except StatusError as error:
+            log.info("cannot read the pod again", extra={"pod": base.metadata.name, "reason": error.reason})
+            return base
+
+
+def _revision(pod: core.Pod) -> int:
+    """For comparing two readings of one object; 0 when the server does not number its revisions."""
+    text = pod.metadata.resource_version
+    return int(text) if text.isdigit() else 0

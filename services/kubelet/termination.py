@@ -1,0 +1,36 @@
+"""What a container said when it ended: its termination message file, or the tail of its log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.runtime.port import Container, LogOptions, Runtime, RuntimeFailure
+from services.kubelet.volumes import PodDirectory
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 4096
+MAX_LOG_LINES = 80
+MAX_LOG_BYTES = 2048
+LOG_SECONDS = 5.0
+
+
+async def termination_message(runtime: Runtime, directory: PodDirectory, spec: core.Container, container: Container) -> str:
+    """The message for the terminated state; empty when there is none."""
+    path = directory.termination_log(container.name, container.attempt)
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_MESSAGE_BYTES).decode(errors="replace")
+    except OSError:
+        text = ""
+    if text or spec.termination_message_policy != "FallbackToLogsOnError" or container.exit_code == 0:
+        return text
+    try:
+        async with asyncio.timeout(LOG_SECONDS):
+            pieces = [piece async for piece in runtime.logs(container.id, LogOptions(tail_lines=MAX_LOG_LINES))]
+    except (RuntimeFailure, TimeoutError) as error:
+        log.info("no log to take a termination message from", extra={"container": container.name, "error": str(error)})
+        return ""
+    return b"".join(pieces)[-MAX_LOG_BYTES:].decode(errors="replace")
