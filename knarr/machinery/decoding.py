@@ -213,6 +213,10 @@ def _schema_or_strings(message: Descriptor) -> Decoder:
     return decode
 
 
+def _wrap(read: Callable[[Any], Any]) -> Callable[[Descriptor], Decoder]:
+    return lambda message: lambda value, unknown: read(value)
+
+
 _DIRECT: dict[int, Callable[[Any], Any]] = {
     Form.JSON_FORM_QUANTITY: forms.read_quantity,
     Form.JSON_FORM_INT_OR_STRING: forms.read_int_or_string,
@@ -227,7 +231,7 @@ _FORMS: dict[int, Callable[[Descriptor], Decoder]] = {
     Form.JSON_FORM_SCHEMA_OR_ARRAY: _schema_or_array,
     Form.JSON_FORM_SCHEMA_OR_BOOL: _schema_or_bool,
     Form.JSON_FORM_SCHEMA_OR_STRING_ARRAY: _schema_or_strings,
-    **{form: (lambda read: lambda message: lambda value, unknown: read(value))(read) for form, read in _DIRECT.items()},
+    **{form: _wrap(read) for form, read in _DIRECT.items()},
 }
 
 

@@ -107,7 +107,9 @@ def invalid(kind: str, name: str, causes: Iterable[Cause], group: str = "") -> S
     found = list(causes)
     parts = [f"{cause.field}: {cause.message}" for cause in found]
     text = parts[0] if len(parts) == 1 else "[" + ", ".join(parts) + "]"
-    return status_error("Invalid", f'{_qualified(kind, group)} "{name}" is invalid: {text}', name=name, group=group, kind=kind, causes=found)
+    return status_error(
+        "Invalid", f'{_qualified(kind, group)} "{name}" is invalid: {text}', name=name, group=group, kind=kind, causes=found
+    )
 
 
 def bad_request(message: str) -> StatusError:

@@ -1,0 +1,236 @@
+"""Label and field selectors: parsed once, matched often.
+
+The text forms follow Kubernetes: ``app=web,tier in (a, b),!legacy,weight>3`` for labels, ``metadata.name=x,status.phase!=Running``
+for fields. Parse errors are StatusError BadRequest in Kubernetes' words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError, bad_request
+from knarr.machinery.validation import label_value, qualified_name
+
+IN, NOT_IN, EQUALS, DOUBLE_EQUALS, NOT_EQUALS = "in", "notin", "=", "==", "!="
+EXISTS, DOES_NOT_EXIST, GREATER, LESS = "exists", "!", "gt", "lt"
+_OPERATORS = {"in": IN, "notin": NOT_IN, "=": EQUALS, "==": DOUBLE_EQUALS, "!=": NOT_EQUALS, ">": GREATER, "<": LESS}
+_OBJECT_OPERATORS = {"In": IN, "NotIn": NOT_IN, "Exists": EXISTS, "DoesNotExist": DOES_NOT_EXIST}
+_TOKEN = re.compile(r"\s*(!=|==|[=!(),<>]|[^\s=!(),<>]+|$)")
+_SYMBOLS = frozenset(("!=", "==", "=", "!", "(", ")", ",", "<", ">", ""))
+_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One condition on one label."""
+
+    key: str
+    operator: str
+    values: frozenset[str] = frozenset()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        present = self.key in labels
+        if self.operator in (IN, EQUALS, DOUBLE_EQUALS):
+            return present and labels[self.key] in self.values
+        if self.operator in (NOT_IN, NOT_EQUALS):
+            return not present or labels[self.key] not in self.values
+        if self.operator == EXISTS:
+            return present
+        if self.operator == DOES_NOT_EXIST:
+            return not present
+        if not present or not _INTEGER.fullmatch(labels[self.key]):
+            return False
+        found, limit = int(labels[self.key]), int(next(iter(self.values)))
+        return found > limit if self.operator == GREATER else found < limit
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """All requirements must hold; none matches everything."""
+
+    requirements: tuple[Requirement, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return all(requirement.matches(labels) for requirement in self.requirements)
+
+    @property
+    def everything(self) -> bool:
+        return not self.requirements
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRequirement:
+    """One condition on one field: equal or not equal."""
+
+    field: str
+    equal: bool
+    value: str
+
+    def matches(self, fields: Mapping[str, str]) -> bool:
+        return (fields.get(self.field, "") == self.value) is self.equal
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSelector:
+    """All requirements must hold; a field that is missing is empty."""
+
+    requirements: tuple[FieldRequirement, ...] = ()
+
+    def matches(self, fields: Mapping[str, str]) -> bool:
+        return all(requirement.matches(fields) for requirement in self.requirements)
+
+    @property
+    def everything(self) -> bool:
+        return not self.requirements
+
+    def exact(self, field: str) -> str | None:
+        """The one value the selector asks of a field, if it asks for equality."""
+        return next((entry.value for entry in self.requirements if entry.field == field and entry.equal), None)
+
+
+def label_selector(selector: meta.LabelSelector) -> Selector:
+    """The selector of an object's ``selector`` field; an empty one matches everything. Raises StatusError BadRequest."""
+    found = [Requirement(key, EQUALS, frozenset((value,))) for key, value in sorted(selector.match_labels.items())]
+    for rule in selector.match_expressions:
+        operator = _OBJECT_OPERATORS.get(rule.operator)
+        if operator is None:
+            raise bad_request(f'"{rule.operator}" is not a valid label selector operator')
+        found.append(Requirement(rule.key, operator, frozenset(rule.values)))
+    return Selector(tuple(found))
+
+
+def equality_selector(labels: Mapping[str, str]) -> Selector:
+    """The selector of a plain map, such as a Service's or a ReplicationController's."""
+    return Selector(tuple(Requirement(key, EQUALS, frozenset((value,))) for key, value in sorted(labels.items())))
+
+
+def format_label_selector(selector: Selector) -> str:
+    """The text form that ``parse_label_selector`` reads."""
+    return ",".join(_format(requirement) for requirement in selector.requirements)
+
+
+def _format(requirement: Requirement) -> str:
+    key, values = requirement.key, sorted(requirement.values)
+    if requirement.operator in (IN, NOT_IN):
+        return f"{key} {requirement.operator} ({','.join(values)})"
+    if requirement.operator == EXISTS:
+        return key
+    if requirement.operator == DOES_NOT_EXIST:
+        return f"!{key}"
+    sign = {GREATER: ">", LESS: "<"}.get(requirement.operator, requirement.operator)
+    return f"{key}{sign}{values[0]}"
+
+
+@lru_cache(maxsize=1024)
+def parse_label_selector(text: str) -> Selector:
+    """Parses a ``labelSelector`` parameter. Raises StatusError BadRequest."""
+    return Selector(tuple(_LabelParser(text).requirements()))
+
+
+class _LabelParser:
+    """A reader of tokens with one token of lookahead."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = [match[1] for match in _TOKEN.finditer(text)]
+        while len(self.tokens) > 1 and not self.tokens[-2]:
+            self.tokens.pop()
+        self.position = 0
+
+    def peek(self) -> str:
+        return self.tokens[self.position] if self.position < len(self.tokens) else ""
+
+    def take(self) -> str:
+        token = self.peek()
+        self.position += 1
+        return token
+
+    def requirements(self) -> list[Requirement]:
+        found: list[Requirement] = []
+        while self.peek():
+            if self.peek() in _SYMBOLS - {"!"}:
+                raise _unparsable(f"found '{self.peek()}', expected: !, identifier, or 'end of string'")
+            found.append(self.requirement())
+            separator = self.take()
+            if not separator:
+                break
+            if separator != ",":
+                raise _unparsable(f"found '{separator}', expected: ',' or 'end of string'")
+            if self.peek() in _SYMBOLS - {"!"}:
+                raise _unparsable(f"found '{self.peek()}', expected: identifier after ','")
+        return found
+
+    def requirement(self) -> Requirement:
+        key = self.take()
+        absent = key == "!"
+        if absent:
+            key = self.take()
+            if key in _SYMBOLS:
+                raise _unparsable(f"found '{key}', expected: identifier")
+        for problem in qualified_name(key):
+            raise _unparsable(f'key: Invalid value: "{key}": {problem}')
+        if absent or self.peek() in ("", ","):
+            return Requirement(key, DOES_NOT_EXIST if absent else EXISTS)
+        sign = self.take()
+        operator = _OPERATORS.get(sign)
+        if operator is None:
+            raise _unparsable(f"found '{sign}', expected: in, notin, =, ==, !=, gt, lt")
+        values = self.value_list() if operator in (IN, NOT_IN) else [self.value()]
+        return Requirement(key, operator, frozenset(_checked(key, operator, values)))
+
+    def value(self) -> str:
+        if self.peek() in ("", ","):
+            return ""
+        token = self.take()
+        if token in _SYMBOLS:
+            raise _unparsable(f"found '{token}', expected: identifier")
+        return token
+
+    def value_list(self) -> list[str]:
+        if self.take() != "(":
+            self.position -= 1
+            raise _unparsable(f"found '{self.peek()}' expected: '('")
+        values: list[str] = []
+        while True:
+            if self.peek() in (",", ")"):
+                values.append("")
+            elif self.peek() in _SYMBOLS:
+                raise _unparsable(f"found '{self.peek()}', expected: ',', ')' or identifier")
+            else:
+                values.append(self.take())
+            separator = self.take()
+            if separator == ")":
+                return values
+            if separator != ",":
+                raise _unparsable(f"found '{separator}', expected: ',' or ')'")
+
+
+def _checked(key: str, operator: str, values: list[str]) -> list[str]:
+    for index, value in enumerate(values):
+        if operator in (GREATER, LESS) and not _INTEGER.fullmatch(value):
+            detail = "for 'Gt', 'Lt' operators, the value must be an integer"
+            raise _unparsable(f'values[{index}]: Invalid value: "{value}": {detail}')
+        for problem in label_value(value):
+            raise _unparsable(f'values[{index}][{key}]: Invalid value: "{value}": {problem}')
+    return values
+
+
+def _unparsable(detail: str) -> StatusError:
+    return bad_request(f"unable to parse requirement: {detail}")
+
+
+@lru_cache(maxsize=1024)
+def parse_field_selector(text: str) -> FieldSelector:
+    """Parses a ``fieldSelector`` parameter. Raises StatusError BadRequest."""
+    return FieldSelector(tuple(_field_requirement(text, term) for term in re.split(r"(?<!\\),", text) if term))
+
+
+def _field_requirement(text: str, term: str) -> FieldRequirement:
+    match = re.match(r"((?:\\.|[^\\=!]|!(?!=))*)(!=|==|=)(.*)", term, re.DOTALL)
+    if match is None:
+        raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
+    value = re.sub(r"\\([\\,=])", r"\1", match[3])
+    return FieldRequirement(match[1], match[2] != "!=", value)
