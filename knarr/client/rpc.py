@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 from knarr.api.apiserver.v1 import resource_service_pb2 as rpc
 from knarr.api.apiserver.v1.resource_service_pb2_grpc import ResourceServiceStub
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.client.channel import open_channel
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.keys import metadata_of
 from knarr.machinery.errors import StatusError, status_error
@@ -30,15 +31,6 @@ M = TypeVar("M", bound=Message)
 
 STATUS_METADATA_KEY = "knarr-status-bin"
 CALL_TIMEOUT_SECONDS = 30.0
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
 TYPE_URL_PREFIX = "type.googleapis.com/"
 
 _EVENT_TYPES = {
@@ -67,11 +59,7 @@ def connect(endpoint: str, ca_file: Path | None = None, token: str = "") -> RpcC
 
     Without a CA the channel is plain text and the token is not sent; for tests only.
     """
-    if ca_file is None:
-        return RpcClient(grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS))
-    tls = grpc.ssl_channel_credentials(ca_file.read_bytes())
-    credentials = grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials(token)) if token else tls
-    return RpcClient(grpc.aio.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS))
+    return RpcClient(open_channel(endpoint, ca_file.read_bytes() if ca_file else None, token))
 
 
 class RpcClient(Client):

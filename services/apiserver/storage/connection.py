@@ -45,7 +45,9 @@ class EtcdTls:
 
 
 def target(endpoints: Sequence[str]) -> str:
-    """The gRPC target of ``host:port`` endpoints (a leading ``http://`` or ``https://`` is dropped)."""
+    """The gRPC target of ``host:port`` endpoints (a leading ``http://`` or ``https://`` is dropped), or of one ``unix:<path>``."""
+    if endpoints[0].startswith("unix:"):
+        return endpoints[0]
     pairs = [endpoint.removeprefix("http://").removeprefix("https://").rstrip("/").rpartition(":") for endpoint in endpoints]
     if len(pairs) == 1 and not _is_address(pairs[0][0].strip("[]")):
         return f"dns:///{pairs[0][0]}:{pairs[0][2]}"
