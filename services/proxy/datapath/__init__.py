@@ -1,0 +1,1 @@
+"""Datapaths: what carries a Service's connections to its endpoints."""

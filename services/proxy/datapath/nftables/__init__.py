@@ -1,0 +1,1 @@
+"""The kernel's datapath: one nftables table, exact round robin by ``numgen inc``."""

@@ -1,0 +1,179 @@
+"""The nftables datapath: applies rulesets through libnftables and keeps the node's routes and settings beside them.
+
+Transactions are atomic in the kernel and run in a thread, one at a time. The kernel keeps open connections on their endpoint, also after
+its removal, until they close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar, TypeVar
+
+from services.proxy.datapath.nftables import ruleset
+from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
+from services.proxy.datapath.nftables.watcher import TableWatcher
+from services.proxy.datapath.node_network import NodeNetwork, read_sysctl, write_sysctl
+from services.proxy.datapath.port import Counters, Datapath, DatapathError
+from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, patched
+from services.proxy.settings import ProxySettings
+
+log = logging.getLogger(__name__)
+
+ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
+FORWARDING = "net.ipv4.ip_forward"
+BRIDGE_CALLS = "net.bridge.bridge-nf-call-iptables"
+
+R = TypeVar("R")
+
+
+class NftablesDatapath(Datapath):
+    """Programs the kernel. Needs NET_ADMIN and libnftables."""
+
+    name: ClassVar[str] = "nftables"
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self._settings = settings
+        self._routes: dict[RouteKey, Route] = {}
+        self._limitations: list[str] = []
+        self._restore: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+        # One thread for the library and for netlink; neither may be used by two at once.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-nftables")
+        self._port = 0
+        self._programmed = False
+        self._restoring: asyncio.Task[None] | None = None
+
+    @property
+    def limitations(self) -> tuple[str, ...]:
+        return tuple(self._limitations)
+
+    async def start(self) -> None:
+        try:
+            await self._in_worker(self._open)
+        except OSError as error:
+            self._worker.shutdown()
+            raise DatapathError(f"the nftables datapath cannot start: {error}") from error
+        self._set(ROUTE_LOCALNET, "NodePorts are not reached through 127.0.0.1: {name} cannot be set to 1")
+        self._set(FORWARDING, "pods and other machines do not reach Services: {name} cannot be set to 1")
+        self._limitations.append("a UDP client that keeps its port moves to another endpoint only after its flow has timed out")
+        self._base = ruleset.Base(
+            self._settings.table,
+            self._settings.service_cidr,
+            self._settings.pod_cidr,
+            self._settings.pod_bridge,
+            masquerade_bridge=read_sysctl(BRIDGE_CALLS) != "1",
+        )
+        asyncio.get_running_loop().add_reader(self._watcher.fileno(), self._heard)
+
+    def _open(self) -> None:
+        self._network = NodeNetwork()
+        self._network.block((self._settings.service_cidr, self._settings.pod_cidr))
+        self._nft = Nftables()
+        self._watcher = TableWatcher(self._settings.table)
+
+    def _set(self, name: str, limitation: str) -> None:
+        before = read_sysctl(name)
+        if before == "1":
+            return
+        if not write_sysctl(name, "1"):
+            self._limitations.append(limitation.format(name=name))
+        elif before is not None and name != FORWARDING:
+            self._restore[name] = before
+
+    async def apply(self, change: Change) -> None:
+        async with self._lock:
+            table = patched(self._routes, change)
+            try:
+                await self._in_worker(lambda: self._put_in_force(table, change))
+            except (NftablesError, OSError) as error:
+                self._programmed = False
+                raise DatapathError(str(error)) from error
+            self._programmed = True
+
+    def _put_in_force(self, table: RoutingTable, change: Change) -> None:
+        before = _cluster_ips(self._routes) if self._programmed else self._network.local_routes()
+        after = _cluster_ips(table)
+        for address in sorted(after - before):
+            self._network.add_local_route(address)
+        if self._programmed:
+            commands = ruleset.incremental(self._base, change)
+            if commands:
+                self._nft.run(commands)
+        else:
+            self._program(table)
+        self._routes = dict(table)
+        for address in sorted(before - after):
+            self._network.remove_local_route(address)
+        self._network.allow_hairpin(self._settings.pod_bridge)
+
+    def _program(self, table: RoutingTable) -> None:
+        self._watcher.learn_port()
+        self._nft.run(ruleset.full(self._base, table.values()))
+        self._port = self._watcher.learn_port() or self._port
+
+    def _heard(self) -> None:
+        if self._programmed and self._watcher.taken_by_others(self._port):
+            log.warning("someone changed our nftables table; restoring it", extra={"table": self._settings.table})
+            self._programmed = False
+            self._restoring = asyncio.create_task(self._restore_table(), name="proxy/restore")
+
+    async def _restore_table(self) -> None:
+        try:
+            await self.apply(Change())
+        except DatapathError as error:
+            log.error("the nftables table could not be restored", extra={"error": str(error)})
+
+    async def check(self) -> None:
+        await self.apply(Change())
+        async with self._lock:
+            await self._in_worker(self._look_after)
+
+    def _look_after(self) -> None:
+        self._network.block((self._settings.service_cidr, self._settings.pod_cidr))
+        for address in sorted(_cluster_ips(self._routes) - self._network.local_routes()):
+            self._network.add_local_route(address)
+
+    async def counters(self) -> Counters:
+        async with self._lock:
+            try:
+                listed = await self._in_worker(lambda: self._nft.read(f"list counters table ip {self._settings.table}"))
+            except NftablesError:
+                return {}
+            packets = {entry["counter"]["name"]: int(entry["counter"]["packets"]) for entry in listed if "counter" in entry}
+            return {
+                (route.key, endpoint): packets.get(ruleset.endpoint_chain(route, endpoint), 0)
+                for route in self._routes.values()
+                for endpoint in route.endpoints
+            }
+
+    async def close(self) -> None:
+        if self._restoring is not None:
+            await asyncio.wait([self._restoring])
+        asyncio.get_running_loop().remove_reader(self._watcher.fileno())
+        async with self._lock:
+            await self._in_worker(self._remove)
+            self._worker.shutdown()
+
+    def _remove(self) -> None:
+        remove_table(self._nft, self._settings.table)
+        for name, value in self._restore.items():
+            write_sysctl(name, value)
+        self._network.remove_all()
+        self._watcher.close()
+        self._nft.close()
+        self._network.close()
+
+    async def _in_worker(self, work: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+
+def remove_table(nft: Nftables, table: str) -> None:
+    """Removes our table, where it is."""
+    nft.run(f"table ip {table} {{}}\ndelete table ip {table}\n")
+
+
+def _cluster_ips(table: RoutingTable) -> set[str]:
+    return {ip for route in table.values() for ip in route.cluster_ips}

@@ -1,0 +1,127 @@
+"""The node's addresses and routes as the datapaths need them, through netlink.
+
+Nothing meant for the cluster may wander off along the default route: the whole service and pod ranges are unreachable by a route of the
+lowest preference, which more specific ones (a pod bridge, a ClusterIP) override. The routes are tagged with our protocol number, so that
+they are found again after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute, NetlinkError
+
+# Tag of our routes (rtm_protocol); the kernel and the well-known daemons use others.
+ROUTE_PROTOCOL = 187
+# Tag of our addresses on lo (their label).
+ADDRESS_LABEL = "lo:knarr"
+LOWEST_PREFERENCE = 4_000_000_000
+ROUTE_UNREACHABLE = 7
+ROUTE_UNICAST = 1
+SCOPE_LINK = 253
+
+
+class NodeNetwork:
+    """Netlink to the network namespace in which it was made. All of it, the making too, in one thread without a running event loop."""
+
+    def __init__(self) -> None:
+        # pyroute2 drives an event loop of its own; uvloop's has no netlink sockets.
+        self._loop = asyncio.SelectorEventLoop()
+        self._netlink = IPRoute(use_event_loop=self._loop)
+        self._lo = self._netlink.link_lookup(ifname="lo")[0]
+
+    def close(self) -> None:
+        """Closes the connection; changes nothing on the node."""
+        self._netlink.close()
+        self._loop.close()
+
+    def block(self, ranges: Iterable[str]) -> None:
+        """Makes ranges unreachable where nothing more specific leads. PermissionError without NET_ADMIN."""
+        for cidr in ranges:
+            self._try("add", "route", dst=cidr, type=ROUTE_UNREACHABLE, priority=LOWEST_PREFERENCE, proto=ROUTE_PROTOCOL)
+
+    def add_local_route(self, address: str) -> None:
+        """Lets this node's own processes send to a ClusterIP; the datapath rewrites it before it goes anywhere."""
+        self._try("add", "route", dst=f"{address}/32", oif=self._lo, type=ROUTE_UNICAST, scope=SCOPE_LINK, proto=ROUTE_PROTOCOL)
+
+    def remove_local_route(self, address: str) -> None:
+        self._try("del", "route", dst=f"{address}/32", oif=self._lo, type=ROUTE_UNICAST, scope=SCOPE_LINK, proto=ROUTE_PROTOCOL)
+
+    def add_address(self, address: str) -> None:
+        """Makes a ClusterIP an address of this node."""
+        self._try("add", "addr", address=address, prefixlen=32, index=self._lo, label=ADDRESS_LABEL)
+
+    def remove_address(self, address: str) -> None:
+        self._try("del", "addr", address=address, prefixlen=32, index=self._lo)
+
+    def addresses(self) -> set[str]:
+        """The ClusterIPs that are addresses of this node."""
+        return {
+            message.get_attr("IFA_ADDRESS")
+            for message in self._netlink.get_addr(index=self._lo)
+            if message.get_attr("IFA_LABEL") == ADDRESS_LABEL
+        }
+
+    def routes(self) -> list[Any]:
+        """Our routes, as netlink messages."""
+        return [message for message in self._netlink.get_routes(family=2) if message["proto"] == ROUTE_PROTOCOL]
+
+    def local_routes(self) -> set[str]:
+        """The ClusterIPs with a route of ours."""
+        return {message.get_attr("RTA_DST") for message in self.routes() if message["type"] == ROUTE_UNICAST}
+
+    def remove_all(self) -> None:
+        """Removes every route and address of ours, also those of a killed process."""
+        for address in self.addresses():
+            self.remove_address(address)
+        for message in self.routes():
+            fields: dict[str, Any] = {
+                "dst": f"{message.get_attr('RTA_DST')}/{message['dst_len']}",
+                "type": message["type"],
+                "proto": ROUTE_PROTOCOL,
+            }
+            if message.get_attr("RTA_OIF"):
+                fields["oif"] = message.get_attr("RTA_OIF")
+            if message.get_attr("RTA_PRIORITY"):
+                fields["priority"] = message.get_attr("RTA_PRIORITY")
+            self._try("del", "route", scope=message["scope"], **fields)
+
+    def allow_hairpin(self, bridge: str) -> None:
+        """Lets a bridge send a frame back through the port it came from: how a pod reaches itself through a Service."""
+        for index in self._netlink.link_lookup(ifname=bridge):
+            for port in self._netlink.get_links(master=index):
+                info = port.get_attr("IFLA_LINKINFO")
+                data = info.get_attr("IFLA_INFO_SLAVE_DATA") if info else None
+                if data is not None and not data.get_attr("IFLA_BRPORT_MODE"):
+                    self._netlink.brport("set", index=port["index"], mode=1)
+
+    def _try(self, command: str, subject: str, **fields: Any) -> None:
+        """Does it, also where it is done already."""
+        try:
+            getattr(self._netlink, subject)(command, **fields)
+        except NetlinkError as error:
+            if error.code in (errno.EPERM, errno.EACCES):
+                raise PermissionError(error.code, "NET_ADMIN is needed to change addresses and routes") from error
+            if error.code not in (errno.EEXIST, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT):
+                raise
+
+
+def read_sysctl(name: str) -> str | None:
+    """A kernel setting of this network namespace by its dotted name; None when there is none."""
+    try:
+        return Path("/proc/sys", *name.split(".")).read_text().strip()
+    except OSError:
+        return None
+
+
+def write_sysctl(name: str, value: str) -> bool:
+    """Changes a kernel setting; False when it may not be."""
+    with contextlib.suppress(OSError):
+        Path("/proc/sys", *name.split(".")).write_text(value)
+        return True
+    return False

@@ -1,0 +1,46 @@
+"""The datapath port: what every way of carrying connections offers. One conformance suite runs on all of them."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import ClassVar
+
+from services.proxy.routing.table import Change, Endpoint, RouteKey
+
+Counters = Mapping[tuple[RouteKey, Endpoint], int]
+
+
+class DatapathError(Exception):
+    """A change could not be put in force; what was in force before still is, or a retry makes it so."""
+
+
+class Datapath(abc.ABC):
+    """Carries the connections of a routing table. One caller at a time; nothing is in force before ``start``."""
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    async def start(self) -> None:
+        """Makes the node ready and takes over what a killed process left, which stays in force until the first ``apply``."""
+
+    @abc.abstractmethod
+    async def apply(self, change: Change) -> None:
+        """Puts a change in force; DatapathError when it could not. Connections that are open stay open."""
+
+    @abc.abstractmethod
+    async def check(self) -> None:
+        """Restores what others took away. Called now and then."""
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Removes everything of ours from the node."""
+
+    @abc.abstractmethod
+    async def counters(self) -> Counters:
+        """Connections sent to each endpoint so far."""
+
+    @property
+    @abc.abstractmethod
+    def limitations(self) -> tuple[str, ...]:
+        """What cannot be done on this node, in words; empty when nothing is missing."""

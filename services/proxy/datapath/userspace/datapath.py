@@ -1,0 +1,144 @@
+"""The userspace datapath: a balancer for each route. ClusterIPs are addresses of lo where we may add them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar, TypeVar
+
+from services.proxy.datapath.node_network import NodeNetwork
+from services.proxy.datapath.port import Counters, Datapath, DatapathError
+from services.proxy.datapath.userspace.balancer import Balancer
+from services.proxy.routing.table import Change, Route, RouteKey
+from services.proxy.settings import ProxySettings
+
+ANY_ADDRESS = "0.0.0.0"
+
+R = TypeVar("R")
+
+
+class UserspaceDatapath(Datapath):
+    """Relays connections in this process. Without NET_ADMIN it serves NodePorts only."""
+
+    name: ClassVar[str] = "userspace"
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self._settings = settings
+        self._network: NodeNetwork | None = None
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-netlink")
+        self._routes: dict[RouteKey, Route] = {}
+        self._balancers: dict[RouteKey, Balancer] = {}
+        self._draining: list[Balancer] = []
+        self._problems: dict[RouteKey, list[str]] = {}
+        self._limitations: list[str] = []
+
+    @property
+    def limitations(self) -> tuple[str, ...]:
+        problems = (f"{key}: {problem}" for key, found in sorted(self._problems.items()) for problem in found)
+        return (*self._limitations, *problems)
+
+    async def start(self) -> None:
+        self._limitations = ["UDP ports are not served", "pods see this node as the source of every connection"]
+        self._network = await self._in_worker(self._open)
+        if self._network is None:
+            self._limitations.append("without NET_ADMIN only NodePorts are served, no ClusterIPs")
+
+    def _open(self) -> NodeNetwork | None:
+        network = NodeNetwork()
+        try:
+            network.block((self._settings.service_cidr, self._settings.pod_cidr))
+        except PermissionError:
+            network.close()
+            return None
+        return network
+
+    async def _in_worker(self, work: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    async def apply(self, change: Change) -> None:
+        after = dict(self._routes)
+        for route in change.removed:
+            del after[route.key]
+        for route in (*(new for _, new in change.updated), *change.added):
+            after[route.key] = route
+        await self._in_worker(lambda: self._add_addresses(after))
+        for route in change.removed:
+            await self._stop(route.key)
+        for old, new in change.updated:
+            if (old.cluster_ips, old.port, old.node_port) != (new.cluster_ips, new.port, new.node_port):
+                await self._serve(Route(new.key, new.protocol, (), new.port, 0, new.endpoints))
+        for route in (*(new for _, new in change.updated), *change.added):
+            await self._serve(route)
+        self._routes = after
+        await self._in_worker(lambda: self._remove_addresses(after))
+        self._draining = [balancer for balancer in self._draining if not balancer.idle]
+
+    async def _stop(self, key: RouteKey) -> None:
+        balancer = self._balancers.pop(key, None)
+        self._problems.pop(key, None)
+        if balancer is not None:
+            await balancer.close(drain=True)
+            self._draining.append(balancer)
+
+    async def _serve(self, route: Route) -> None:
+        if route.protocol != "tcp":
+            return
+        balancer = self._balancers.setdefault(route.key, Balancer(self._settings.drain_seconds))
+        addresses = [(ip, route.port) for ip in route.cluster_ips] if self._network is not None else []
+        if route.node_port:
+            addresses.append((ANY_ADDRESS, route.node_port))
+        problems = await balancer.update(route, addresses)
+        self._problems.pop(route.key, None)
+        if problems:
+            self._problems[route.key] = problems
+
+    def _add_addresses(self, routes: dict[RouteKey, Route]) -> None:
+        if self._network is None:
+            return
+        try:
+            for address in sorted(_cluster_ips(routes) - self._network.addresses()):
+                self._network.add_address(address)
+        except OSError as error:
+            raise DatapathError(f"addresses could not be added: {error}") from error
+
+    def _remove_addresses(self, routes: dict[RouteKey, Route]) -> None:
+        if self._network is not None:
+            for address in sorted(self._network.addresses() - _cluster_ips(routes)):
+                self._network.remove_address(address)
+
+    async def check(self) -> None:
+        await self._in_worker(self._look_after)
+        for key in list(self._problems):
+            await self._serve(self._routes[key])
+        self._draining = [balancer for balancer in self._draining if not balancer.idle]
+
+    def _look_after(self) -> None:
+        if self._network is not None:
+            self._network.block((self._settings.service_cidr, self._settings.pod_cidr))
+            self._add_addresses(self._routes)
+
+    async def counters(self) -> Counters:
+        return {
+            (key, endpoint): balancer.counts.get(endpoint, 0)
+            for key, balancer in self._balancers.items()
+            for endpoint in self._routes[key].endpoints
+        }
+
+    async def close(self) -> None:
+        for balancer in (*self._balancers.values(), *self._draining):
+            await balancer.close(drain=False)
+        self._balancers.clear()
+        self._draining.clear()
+        await self._in_worker(self._remove)
+        self._worker.shutdown()
+
+    def _remove(self) -> None:
+        if self._network is not None:
+            self._network.remove_all()
+            self._network.close()
+            self._network = None
+
+
+def _cluster_ips(routes: dict[RouteKey, Route]) -> set[str]:
+    return {ip for route in routes.values() for ip in route.cluster_ips}

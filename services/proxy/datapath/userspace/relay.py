@@ -1,0 +1,77 @@
+"""Relays one TCP connection: two protocols that hand each other what they read.
+
+Each side reads into one buffer that all connections share (a loop runs one callback at a time) and writes at once. A side whose peer
+cannot take more stops reading; a half-closed side half-closes the other; an error aborts both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+BUFFER_BYTES = 256 * 1024
+WRITE_HIGH_BYTES = 256 * 1024
+
+_buffer = bytearray(BUFFER_BYTES)
+_view = memoryview(_buffer)
+
+
+class Side(asyncio.BufferedProtocol):
+    """One half of a relayed connection."""
+
+    __slots__ = ("_eof", "_on_lost", "_write", "peer", "transport")
+
+    def __init__(self, on_lost: Callable[[Side], None]) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.peer: Side | None = None
+        self._on_lost = on_lost
+        self._eof = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+
+    def join(self, peer: Side) -> None:
+        """Starts handing what is read here to ``peer``."""
+        self.peer = peer
+        assert peer.transport is not None
+        self._write = peer.transport.write
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._write(bytes(_view[:nbytes]))
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        peer = self.peer
+        if peer is None or peer.transport is None or peer._eof:
+            return False
+        if peer.transport.can_write_eof() and not peer.transport.is_closing():
+            peer.transport.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        if self.peer is not None and self.peer.transport is not None and not self.peer.transport.is_closing():
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.peer is not None and self.peer.transport is not None and not self.peer.transport.is_closing():
+            self.peer.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        peer = self.peer
+        if peer is not None and peer.transport is not None and not peer.transport.is_closing():
+            if exc is not None:
+                peer.transport.abort()
+            else:
+                peer.transport.close()
+        self._on_lost(self)
+
+    def abort(self) -> None:
+        """Ends the connection at once, on both sides."""
+        for side in (self, self.peer):
+            if side is not None and side.transport is not None:
+                side.transport.abort()

@@ -1,0 +1,12 @@
+"""The proxy's metrics."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+CHANGES = Counter("knarr_proxy_changes", "Changes put in force, by result.", ["result"])
+CHANGE_SECONDS = Histogram(
+    "knarr_proxy_change_seconds",
+    "Time from the first event of a change until it is in force.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)
+ROUTES = Gauge("knarr_proxy_routes", "Routes in force.")
+ENDPOINTS = Gauge("knarr_proxy_endpoints", "Endpoints in force.")

@@ -1,0 +1,72 @@
+"""Brings the datapath to the wanted table: one change at a time, each with all that came meanwhile.
+
+While a change is being applied, newer tables only replace the wanted one; the next change takes them together. A change that fails is
+tried again, and what is in force stays known, so that nothing is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from knarr.client.backoff import Backoff
+from services.proxy import metrics
+from services.proxy.datapath.port import Datapath, DatapathError
+from services.proxy.routing.table import RoutingTable, diff
+
+log = logging.getLogger(__name__)
+
+
+class Programmer:
+    """Applies tables to a datapath. ``touch`` says that ``wanted()`` may answer anew."""
+
+    def __init__(self, datapath: Datapath, wanted: Callable[[], RoutingTable], backoff: Backoff) -> None:
+        self._datapath = datapath
+        self._wanted = wanted
+        self._backoff = backoff
+        self._touched = asyncio.Event()
+        self._since = 0.0
+        self.in_force: RoutingTable = {}
+        self.synced = False
+        self.changes = 0
+        self.last_change_seconds = 0.0
+
+    def touch(self) -> None:
+        """Asks for a look at the wanted table."""
+        if not self._touched.is_set():
+            self._since = time.monotonic()
+            self._touched.set()
+
+    async def run(self) -> None:
+        """Applies until cancelled."""
+        failures = 0
+        while True:
+            await self._touched.wait()
+            self._touched.clear()
+            since = self._since
+            try:
+                await self._step(since)
+                failures = 0
+            except DatapathError as error:
+                failures += 1
+                metrics.CHANGES.labels("error").inc()
+                log.error("a change could not be put in force", extra={"datapath": self._datapath.name, "error": str(error)})
+                await asyncio.sleep(self._backoff.delay(failures))
+                self.touch()
+
+    async def _step(self, since: float) -> None:
+        table = self._wanted()
+        change = diff(self.in_force, table)
+        if not change and self.synced:
+            return
+        await self._datapath.apply(change)
+        self.in_force = table
+        self.synced = True
+        self.changes += 1
+        self.last_change_seconds = time.monotonic() - since
+        metrics.CHANGES.labels("ok").inc()
+        metrics.CHANGE_SECONDS.observe(self.last_change_seconds)
+        metrics.ROUTES.set(len(table))
+        metrics.ENDPOINTS.set(sum(len(route.endpoints) for route in table.values()))

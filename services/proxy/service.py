@@ -1,0 +1,107 @@
+"""The proxy component: informers → routing table → change → datapath."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import ClassVar
+
+import grpc.aio
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.proxy.v1 import proxy_service_pb2 as messages
+from knarr.api.proxy.v1 import proxy_service_pb2_grpc as stubs
+from knarr.client.backoff import Backoff
+from knarr.client.client import Client
+from knarr.client.informer import Informer
+from knarr.service.component import Component
+from knarr.service.tasks import run_together
+from services.proxy.datapath.nftables.datapath import NftablesDatapath
+from services.proxy.datapath.port import Datapath
+from services.proxy.datapath.userspace.datapath import UserspaceDatapath
+from services.proxy.programmer import Programmer
+from services.proxy.routing.build import build_table
+from services.proxy.routing.table import RoutingTable
+from services.proxy.servicer import ProxyServicer
+from services.proxy.settings import ProxySettings
+
+log = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_SECONDS = 5.0
+DATAPATHS: dict[str, type[NftablesDatapath] | type[UserspaceDatapath]] = {
+    NftablesDatapath.name: NftablesDatapath,
+    UserspaceDatapath.name: UserspaceDatapath,
+}
+
+
+def make_datapath(settings: ProxySettings) -> Datapath:
+    """The datapath the settings name; ValueError when there is none of that name."""
+    try:
+        return DATAPATHS[settings.datapath](settings)
+    except KeyError:
+        raise ValueError(f"unknown datapath {settings.datapath!r}: one of {', '.join(DATAPATHS)}") from None
+
+
+class Proxy(Component):
+    """Keeps the node's datapath as the Services want it. While the API server is away the last table stays in force."""
+
+    name: ClassVar[str] = "proxy"
+
+    def __init__(self, client: Client, settings: ProxySettings, datapath: Datapath | None = None) -> None:
+        self._settings = settings
+        self._datapath = datapath if datapath is not None else make_datapath(settings)
+        self._services = Informer(client, core.Service)
+        self._slices = Informer(client, discovery.EndpointSlice)
+        backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
+        self._programmer = Programmer(self._datapath, self._table, backoff)
+
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        stubs.add_ProxyServiceServicer_to_server(ProxyServicer(self._programmer, self._datapath), server)
+        return [messages.DESCRIPTOR.services_by_name["ProxyService"].full_name]
+
+    @property
+    def ready(self) -> bool:
+        return self._programmer.synced
+
+    def _table(self) -> RoutingTable:
+        return build_table(self._services.store.list(), self._slices.store.list())
+
+    async def run(self) -> None:
+        await self._datapath.start()
+        for limitation in self._datapath.limitations:
+            log.info("datapath limitation", extra={"datapath": self._datapath.name, "limitation": limitation})
+        try:
+            await run_together(
+                "proxy",
+                {
+                    "services": self._services.run(),
+                    "slices": self._slices.run(),
+                    "program": self._program(),
+                    "check": self._check(),
+                },
+            )
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                    await self._datapath.close()
+
+    async def _program(self) -> None:
+        """The first table is complete before it replaces what a predecessor left."""
+        await self._services.wait_synced()
+        await self._slices.wait_synced()
+        self._services.on_change(lambda old, new: self._programmer.touch())
+        self._slices.on_change(lambda old, new: self._programmer.touch())
+        self._programmer.touch()
+        await self._programmer.run()
+
+    async def _check(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.check_seconds)
+            if not self._programmer.synced:
+                continue
+            try:
+                await self._datapath.check()
+            except Exception:
+                log.exception("the datapath could not be looked after")

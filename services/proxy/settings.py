@@ -1,0 +1,33 @@
+"""What a proxy must be told about its node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """One node's proxy."""
+
+    # `nftables` or `userspace`.
+    datapath: str = "nftables"
+    # Keeps what several proxies of one machine program apart: part of the nftables table's name; empty for one proxy.
+    instance: str = ""
+    # Where Services get their addresses, CIDR.
+    service_cidr: str = "10.96.0.0/16"
+    # Where pods of all nodes get their addresses, CIDR.
+    pod_cidr: str = "10.244.0.0/16"
+    # The bridge of this node's pods, a network interface's name; it need not be there at the start.
+    pod_bridge: str = "knarr0"
+    # Longest life of a connection to an endpoint that was removed, seconds (userspace; the kernel keeps them until they close).
+    drain_seconds: float = 30.0
+    # How often the datapath is looked after (tables flushed by others, routes, bridge ports), seconds.
+    check_seconds: float = 2.0
+    # First and longest wait before a change that failed is applied again, seconds.
+    retry_first_seconds: float = 0.05
+    retry_limit_seconds: float = 5.0
+
+    @property
+    def table(self) -> str:
+        """Name of our nftables table."""
+        return f"knarr-{self.instance}" if self.instance else "knarr"
