@@ -38,6 +38,8 @@ class NodeNetwork:
     def close(self) -> None:
         """Closes the connection; changes nothing on the node."""
         self._netlink.close()
+        # The transport's own closing is a callback of the loop's next turn.
+        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     def block(self, ranges: Iterable[str]) -> None:

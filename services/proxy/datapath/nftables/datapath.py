@@ -40,8 +40,6 @@ class NftablesDatapath(Datapath):
         self._limitations: list[str] = []
         self._restore: dict[str, str] = {}
         self._lock = asyncio.Lock()
-        # One thread for the library and for netlink; neither may be used by two at once.
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-nftables")
         self._port = 0
         self._programmed = False
         self._restoring: asyncio.Task[None] | None = None
@@ -51,6 +49,11 @@ class NftablesDatapath(Datapath):
         return tuple(self._limitations)
 
     async def start(self) -> None:
+        # One thread for the library and for netlink; neither may be used by two at once.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-nftables")
+        self._programmed = False
+        self._routes.clear()
+        self._limitations.clear()
         try:
             await self._in_worker(self._open)
         except OSError as error:

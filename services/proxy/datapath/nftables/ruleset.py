@@ -66,13 +66,13 @@ def full(base: Base, routes: Iterable[Route]) -> str:
         f"""table ip {base.table} {{
   map cluster-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
   map node-ports {{ type inet_proto . inet_service : verdict; }}
-  chain mark {{ meta mark set meta mark or {MARK:#x}; }}
+  chain mark-for-masquerade {{ meta mark set meta mark or {MARK:#x}; }}
   chain refuse {{
     meta l4proto tcp reject with tcp reset
     reject
   }}
   chain services {{
-    ip daddr {base.service_cidr} ip saddr != {base.pod_cidr} jump mark
+    ip daddr {base.service_cidr} ip saddr != {base.pod_cidr} jump mark-for-masquerade
     ip daddr . meta l4proto . th dport vmap @cluster-ips
     fib daddr type local meta l4proto . th dport vmap @node-ports
   }}
@@ -151,7 +151,7 @@ def _add_endpoint(base: Base, route: Route, endpoint: Endpoint) -> list[str]:
     return [
         f"add counter ip {base.table} {name}",
         f"add chain ip {base.table} {name}",
-        f"add rule ip {base.table} {name} ip saddr {endpoint.address} jump mark",
+        f"add rule ip {base.table} {name} ip saddr {endpoint.address} jump mark-for-masquerade",
         f'add rule ip {base.table} {name} counter name "{name}" meta l4proto {route.protocol} dnat to {endpoint.address}:{endpoint.port}',
     ]
 
@@ -170,7 +170,7 @@ def _add(base: Base, route: Route) -> list[str]:
         f"add chain ip {base.table} {route_chain(route)}",
         _deal(base, route),
         f"add chain ip {base.table} {node_port_chain(route)}",
-        f"add rule ip {base.table} {node_port_chain(route)} jump mark",
+        f"add rule ip {base.table} {node_port_chain(route)} jump mark-for-masquerade",
         f"add rule ip {base.table} {node_port_chain(route)} goto {route_chain(route)}",
         *_add_entries(base, route, _entries(route)),
     ]

@@ -26,7 +26,6 @@ class UserspaceDatapath(Datapath):
     def __init__(self, settings: ProxySettings) -> None:
         self._settings = settings
         self._network: NodeNetwork | None = None
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-netlink")
         self._routes: dict[RouteKey, Route] = {}
         self._balancers: dict[RouteKey, Balancer] = {}
         self._draining: list[Balancer] = []
@@ -39,6 +38,8 @@ class UserspaceDatapath(Datapath):
         return (*self._limitations, *problems)
 
     async def start(self) -> None:
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-netlink")
+        self._routes.clear()
         self._limitations = ["UDP ports are not served", "pods see this node as the source of every connection"]
         self._network = await self._in_worker(self._open)
         if self._network is None:

@@ -1,0 +1,216 @@
+"""What every datapath must do, on real sockets in network namespaces."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from services.proxy.cleanup import remove_everything
+from services.proxy.datapath.nftables.datapath import NftablesDatapath
+from services.proxy.datapath.port import Datapath
+from services.proxy.datapath.userspace.datapath import UserspaceDatapath
+from services.proxy.routing.table import Change, Endpoint, Route, RouteKey, diff
+from services.proxy.settings import ProxySettings
+from tests.proxy.laboratory import Laboratory
+
+pytestmark = pytest.mark.net
+
+CLUSTER_IP, PORT, NODE_PORT = "10.96.0.10", 80, 30080
+SETTINGS = ProxySettings(drain_seconds=20.0)
+DATAPATHS: dict[str, Callable[[ProxySettings], Datapath]] = {"nftables": NftablesDatapath, "userspace": UserspaceDatapath}
+
+
+@pytest.fixture
+def lab() -> Iterator[Laboratory]:
+    with Laboratory().opened() as laboratory:
+        yield laboratory
+
+
+@pytest.fixture(params=sorted(DATAPATHS))
+async def datapath(request: pytest.FixtureRequest, lab: Laboratory) -> AsyncIterator[Datapath]:
+    made = DATAPATHS[request.param](SETTINGS)
+    async with asyncio.timeout(60):
+        for number in range(len(lab.pods)):
+            await lab.serve(number)
+        await made.start()
+        yield made
+        await made.close()
+        await lab.close_servers()
+        await asyncio.sleep(0.01)
+    gc.collect()
+
+
+def route(*pods: int, service: str = "web", cluster_ip: str = CLUSTER_IP, node_port: int = NODE_PORT) -> Route:
+    endpoints = tuple(Endpoint(Laboratory.pod_address(pod), 8080, f"pod{pod}") for pod in pods)
+    return Route(RouteKey("default", service, "http"), "tcp", (cluster_ip,), PORT, node_port, endpoints)
+
+
+def change(old: Route | None, new: Route | None) -> Change:
+    return diff({old.key: old} if old else {}, {new.key: new} if new else {})
+
+
+async def answers(lab: Laboratory, count: int, address: str = CLUSTER_IP, port: int = PORT, **where: object) -> Counter[str]:
+    return Counter([(await lab.ask(address, port, **where))[0] for _ in range(count)])  # type: ignore[arg-type]
+
+
+async def assert_refused(lab: Laboratory, address: str, port: int, **where: object) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        await lab.ask(address, port, **where)  # type: ignore[arg-type]
+
+
+EVEN = {"pod0": 3, "pod1": 3, "pod2": 3}
+
+
+async def test_deals_out_connections_in_turn(lab: Laboratory, datapath: Datapath) -> None:
+    await datapath.apply(change(None, route(0, 1, 2)))
+    assert await answers(lab, 9) == EVEN
+    assert await answers(lab, 9, lab.NODE_ADDRESS, NODE_PORT) == EVEN
+    assert await answers(lab, 9, "127.0.0.1", NODE_PORT) == EVEN
+
+
+async def test_serves_pods_and_other_machines(lab: Laboratory, datapath: Datapath) -> None:
+    await datapath.apply(change(None, route(1, 2)))
+    assert await answers(lab, 4, origin=lab.pods[0]) == {"pod1": 2, "pod2": 2}
+    assert await answers(lab, 4, lab.NODE_ADDRESS, NODE_PORT, origin=lab.outside) == {"pod1": 2, "pod2": 2}
+    assert await answers(lab, 4, lab.NODE_ADDRESS, NODE_PORT, origin=lab.pods[0]) == {"pod1": 2, "pod2": 2}
+
+
+async def test_a_pod_reaches_itself(lab: Laboratory, datapath: Datapath) -> None:
+    await datapath.apply(change(None, route(0)))
+    assert await answers(lab, 3, origin=lab.pods[0]) == {"pod0": 3}
+
+
+async def test_the_turns_follow_a_change(lab: Laboratory, datapath: Datapath) -> None:
+    await datapath.apply(change(None, route(0, 1)))
+    assert await answers(lab, 4) == {"pod0": 2, "pod1": 2}
+    await datapath.apply(change(route(0, 1), route(0, 1, 2)))
+    assert await answers(lab, 9) == EVEN
+    await datapath.apply(change(route(0, 1, 2), route(2)))
+    assert await answers(lab, 2) == {"pod2": 2}
+
+
+async def test_open_connections_outlive_their_endpoint(lab: Laboratory, datapath: Datapath) -> None:
+    await datapath.apply(change(None, route(0)))
+    reader, writer = await lab.connect(CLUSTER_IP, PORT)
+    assert (await reader.readline()).startswith(b"pod0")
+    await datapath.apply(change(route(0), route(1)))
+    assert await answers(lab, 3) == {"pod1": 3}
+    writer.write(b"still here\n")
+    async with asyncio.timeout(5):
+        assert await reader.readline() == b"still here\n"
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("origin", ["node", "pod"])
+async def test_refuses_without_endpoints(lab: Laboratory, datapath: Datapath, origin: str) -> None:
+    where = lab.node if origin == "node" else lab.pods[0]
+    await datapath.apply(change(None, route()))
+    await assert_refused(lab, CLUSTER_IP, PORT, origin=where)
+    await assert_refused(lab, lab.NODE_ADDRESS, NODE_PORT, origin=where)
+    await datapath.apply(change(route(), route(0)))
+    assert await answers(lab, 1, origin=where) == {"pod0": 1}
+    await datapath.apply(change(route(0), route()))
+    await assert_refused(lab, CLUSTER_IP, PORT, origin=where)
+
+
+async def test_a_removed_service_is_gone(lab: Laboratory, datapath: Datapath) -> None:
+    await datapath.apply(change(None, route(0)))
+    await datapath.apply(change(route(0), None))
+    with pytest.raises(OSError):
+        await lab.ask(CLUSTER_IP, PORT)
+    await assert_refused(lab, lab.NODE_ADDRESS, NODE_PORT)
+
+
+async def test_addresses_move_between_services(lab: Laboratory, datapath: Datapath) -> None:
+    old, new = route(0), route(1, service="other")
+    await datapath.apply(change(None, old))
+    await datapath.apply(diff({old.key: old}, {new.key: new}))
+    assert await answers(lab, 2) == {"pod1": 2}
+    assert await answers(lab, 2, lab.NODE_ADDRESS, NODE_PORT) == {"pod1": 2}
+    moved = route(1, service="other", cluster_ip="10.96.0.20", node_port=30081)
+    await datapath.apply(change(new, moved))
+    assert await answers(lab, 2, "10.96.0.20") == {"pod1": 2}
+    assert await answers(lab, 2, lab.NODE_ADDRESS, 30081) == {"pod1": 2}
+    await assert_refused(lab, lab.NODE_ADDRESS, NODE_PORT)
+
+
+async def test_half_closed_connections_and_large_bodies(lab: Laboratory, datapath: Datapath) -> None:
+    await datapath.apply(change(None, route(0)))
+    reader, writer = await lab.connect(CLUSTER_IP, PORT)
+    await reader.readline()
+    body = bytes(range(256)) * 4096 * 4
+
+    async def send() -> None:
+        writer.write(body)
+        await writer.drain()
+        writer.write_eof()
+
+    async with asyncio.timeout(20):
+        _, echoed = await asyncio.gather(send(), reader.read())
+    assert echoed == body
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_counts_connections(lab: Laboratory, datapath: Datapath) -> None:
+    wanted = route(0, 1)
+    await datapath.apply(change(None, wanted))
+    await answers(lab, 4)
+    counters = await datapath.counters()
+    assert [counters[wanted.key, endpoint] for endpoint in wanted.endpoints] == [2, 2]
+
+
+async def test_nothing_is_left_behind(lab: Laboratory, datapath: Datapath) -> None:
+    before = _state()
+    await datapath.apply(change(None, route(0)))
+    assert _state() != before
+    await datapath.close()
+    remove_everything_left = _state()
+    assert CLUSTER_IP not in remove_everything_left
+    assert "knarr {" not in remove_everything_left
+    assert "proto 187" not in remove_everything_left
+    await datapath.start()
+
+
+async def test_a_killed_proxy_is_taken_over_and_cleaned_up(lab: Laboratory) -> None:
+    for number in range(2):
+        await lab.serve(number)
+    killed, heir = NftablesDatapath(SETTINGS), NftablesDatapath(SETTINGS)
+    await killed.start()
+    await killed.apply(change(None, route(0)))
+    await heir.start()
+    assert await answers(lab, 2) == {"pod0": 2}
+    await heir.apply(change(None, route(1)))
+    assert await answers(lab, 2) == {"pod1": 2}
+    await heir.close()
+    await killed.close()
+    await asyncio.to_thread(remove_everything, SETTINGS)
+    assert "proto 187" not in _state()
+    await lab.close_servers()
+
+
+async def test_a_flushed_table_is_restored(lab: Laboratory) -> None:
+    await lab.serve(0)
+    datapath = NftablesDatapath(SETTINGS)
+    await datapath.start()
+    await datapath.apply(change(None, route(0)))
+    await datapath.apply(change(route(0), route(0, 1)))
+    await asyncio.to_thread(subprocess.run, ["nft", "flush", "ruleset"], check=True, timeout=10)
+    async with asyncio.timeout(10):
+        while "goto service-" not in await asyncio.to_thread(_state):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await datapath.apply(change(route(0, 1), route(0)))
+    assert await answers(lab, 2) == {"pod0": 2}
+    await datapath.close()
+    await lab.close_servers()
+
+
+def _state() -> str:
+    commands = (["nft", "list", "ruleset"], ["ip", "-N", "route"], ["ip", "address", "show", "lo"])
+    return "".join(subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout for command in commands)
