@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from knarr.machinery import decoding, diagnosis
 from knarr.machinery.encoding import encoder
 from knarr.machinery.errors import StatusError, bad_request
+from knarr.machinery.schema import descriptor_of
 from knarr.machinery.type_names import api_version_and_kind
 
 M = TypeVar("M", bound=Message)
@@ -46,7 +47,7 @@ def from_json(message_type: type[M], data: bytes | dict[str, Any], unknown: Unkn
 
     A parsed object cannot show duplicate keys. ``apiVersion`` and ``kind`` are not compared with the type.
     """
-    descriptor = message_type.DESCRIPTOR
+    descriptor = descriptor_of(message_type)
     value = data if isinstance(data, dict) else _parse(message_type, data)
     strays: list[str] = []
     try:
@@ -67,7 +68,7 @@ def from_json(message_type: type[M], data: bytes | dict[str, Any], unknown: Unkn
 
 def to_dict(message: Message) -> dict[str, Any]:
     """The JSON object of a message; with kind and apiVersion when its type is a kind."""
-    descriptor = message.DESCRIPTOR
+    descriptor = descriptor_of(message)
     value: dict[str, Any] = encoder(descriptor)(message)
     names = api_version_and_kind(descriptor)
     return value if names is None else {"kind": names[1], "apiVersion": names[0], **value}
@@ -128,5 +129,5 @@ def _unrecognized(message_type: type[Message], text: bytes, reason: str) -> Stat
 
 def _refused(message_type: type[Message], problem: str) -> StatusError:
     name = message_type.DESCRIPTOR.name
-    version = (api_version_and_kind(message_type.DESCRIPTOR) or ("v1", name))[0].rpartition("/")[2]
+    version = (api_version_and_kind(descriptor_of(message_type)) or ("v1", name))[0].rpartition("/")[2]
     return bad_request(f'{name} in version "{version}" cannot be handled as a {name}: {problem}')

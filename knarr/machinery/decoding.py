@@ -16,7 +16,7 @@ import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from knarr.machinery import forms
-from knarr.machinery.schema import INTEGERS, Field, Form, form_of, json_fields
+from knarr.machinery.schema import INTEGERS, Field, Form, form_of, json_fields, schema_of
 from knarr.machinery.type_names import api_version_and_kind
 
 # value, list that receives unknown names → constructor arguments
@@ -52,7 +52,11 @@ def _object(message: Descriptor) -> Decoder:
             path, (field, direct, convert) = inlined[name]
             for step in path:
                 result = result.setdefault(step, {})
-            result[field] = value if direct is None and convert is None else direct(value) if direct else convert(value, unknown)
+            if direct is not None:
+                value = direct(value)
+            elif convert is not None:
+                value = convert(value, unknown)
+            result[field] = value
 
     def decode(value: Any, unknown: list[str]) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -187,7 +191,7 @@ def _read_list(value: Any) -> dict[str, Any]:
 
 def _schema_or_array(message: Descriptor) -> Decoder:
     def decode(value: Any, unknown: list[str]) -> dict[str, Any]:
-        schema = decoder(message.fields_by_name["schema"].message_type)
+        schema = decoder(schema_of(message))
         if type(value) is list:
             return {"j_son_schemas": [{} if item is None else schema(item, unknown) for item in value]}
         return {"schema": schema(value, unknown)}
@@ -199,7 +203,7 @@ def _schema_or_bool(message: Descriptor) -> Decoder:
     def decode(value: Any, unknown: list[str]) -> dict[str, Any]:
         if value is True or value is False:
             return {"allows": value}
-        return {"allows": True, "schema": decoder(message.fields_by_name["schema"].message_type)(value, unknown)}
+        return {"allows": True, "schema": decoder(schema_of(message))(value, unknown)}
 
     return decode
 
@@ -208,7 +212,7 @@ def _schema_or_strings(message: Descriptor) -> Decoder:
     def decode(value: Any, unknown: list[str]) -> dict[str, Any]:
         if type(value) is list:
             return {"property": value}
-        return {"schema": decoder(message.fields_by_name["schema"].message_type)(value, unknown)}
+        return {"schema": decoder(schema_of(message))(value, unknown)}
 
     return decode
 

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from knarr.machinery import decoding, forms
-from knarr.machinery.schema import INTEGERS, SCALARS, Field, Form, form_of, go_element_type, go_type, json_fields
+from knarr.machinery.schema import INTEGERS, SCALARS, Field, Form, form_of, go_element_type, go_type, json_fields, schema_of
 from knarr.machinery.type_names import api_version_and_kind
 
 
@@ -128,7 +128,7 @@ def _check_form(message: Descriptor, value: Any, names: str, path: str, form: in
         if form == Form.JSON_FORM_LIST and any(item is not None and not isinstance(item, str) for item in value):
             raise Problem(f"{path}: {_wrong(next(item for item in value if not isinstance(item, str)), '', '', 'string')}")
         return
-    schema = message.fields_by_name["schema"].message_type
+    schema = schema_of(message)
     if isinstance(value, bool) and form == Form.JSON_FORM_SCHEMA_OR_BOOL:
         return
     if isinstance(value, list) and form != Form.JSON_FORM_SCHEMA_OR_BOOL:
@@ -155,7 +155,7 @@ def _stray(message: Descriptor, value: Any, path: str, found: list[str]) -> None
         return
     form = form_of(message)
     if form in (Form.JSON_FORM_SCHEMA_OR_ARRAY, Form.JSON_FORM_SCHEMA_OR_BOOL, Form.JSON_FORM_SCHEMA_OR_STRING_ARRAY):
-        _stray(message.fields_by_name["schema"].message_type, value, path, found)
+        _stray(schema_of(message), value, path, found)
         return
     if not isinstance(value, dict) or form != Form.JSON_FORM_UNSPECIFIED:
         return

@@ -16,10 +16,10 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from knarr.machinery import forms
-from knarr.machinery.schema import INTEGERS, Field, Form, fields_of, form_of
+from knarr.machinery.schema import INTEGERS, Field, Form, fields_of, form_of, schema_of
 
 Encoder = Callable[[Any], Any]
-SMALL = 6
+SMALL = 10
 
 
 def encoder(message: Descriptor) -> Encoder:
@@ -188,7 +188,7 @@ def _write_raw(message: Any) -> Any:
 
 
 def _schema_or(message: Descriptor) -> Encoder:
-    schema = encoder(message.fields_by_name["schema"].message_type)
+    schema = encoder(schema_of(message))
     other = next(field for field in fields_of(message) if field.name != "schema")
     convert = _converter(other)
 

@@ -17,7 +17,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.machinery.kinds import Kind, Kinds, Subresource
-from knarr.machinery.schema import Field, Form, description_of, form_of, json_fields
+from knarr.machinery.schema import Field, Form, description_of, descriptor_of, form_of, json_fields
 from knarr.machinery.type_names import api_version_and_kind
 
 Json = dict[str, Any]
@@ -62,9 +62,9 @@ PATCH_TYPES = (
     "application/strategic-merge-patch+json",
 )
 SUBRESOURCE_BODIES: dict[str, Descriptor] = {
-    "Scale": autoscaling.Scale.DESCRIPTOR,
-    "Eviction": policy.Eviction.DESCRIPTOR,
-    "Binding": core.Binding.DESCRIPTOR,
+    "Scale": descriptor_of(autoscaling.Scale),
+    "Eviction": descriptor_of(policy.Eviction),
+    "Binding": descriptor_of(core.Binding),
 }
 
 
@@ -216,7 +216,7 @@ def _write_paths(paths: Json, kind: Kind, schemas: _Schemas) -> None:
     root = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}"
     collection = f"{root}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{root}/{kind.plural}"
     place = [NAMESPACE] if kind.namespaced else []
-    body, listed = kind.message.DESCRIPTOR, kind.list_message.DESCRIPTOR
+    body, listed = descriptor_of(kind.message), descriptor_of(kind.list_message)
     maker = _Operations(kind, schemas)
     verbs = set(kind.verbs)
     entry: Json = {}
@@ -226,7 +226,7 @@ def _write_paths(paths: Json, kind: Kind, schemas: _Schemas) -> None:
         entry["post"] = maker.operation("create", "post", body, WRITES, body)
     if "deletecollection" in verbs:
         entry["delete"] = maker.operation(
-            "deletecollection", "delete", meta.Status.DESCRIPTOR, DELETES + SELECTS, meta.DeleteOptions.DESCRIPTOR
+            "deletecollection", "delete", descriptor_of(meta.Status), DELETES + SELECTS, descriptor_of(meta.DeleteOptions)
         )
     paths[collection] = {**entry, "parameters": [*place, PRETTY]}
     paths[f"{collection}/{{name}}"] = {**maker.object_operations(verbs, body), "parameters": [NAME, *place, PRETTY]}
@@ -293,13 +293,13 @@ class _Operations:
         ):
             if verb not in verbs or (verb == "create" and subresource is None):
                 continue
-            sent = {"put": body, "post": body, "delete": meta.DeleteOptions.DESCRIPTOR}.get(method)
-            answer = meta.Status.DESCRIPTOR if method == "delete" else body
+            sent = {"put": body, "post": body, "delete": descriptor_of(meta.DeleteOptions)}.get(method)
+            answer = descriptor_of(meta.Status) if method == "delete" else body
             found[method] = self.operation(verb if verb != "update" else "put", method, answer, parameters, sent, subresource)
         return found
 
     def subresource_operations(self, subresource: Subresource) -> Json:
-        body = SUBRESOURCE_BODIES.get(subresource.kind) if subresource.kind else self.kind.message.DESCRIPTOR
+        body = SUBRESOURCE_BODIES.get(subresource.kind) if subresource.kind else descriptor_of(self.kind.message)
         if body is None or subresource.name in ("log", "proxy"):
             return {}
         return self.object_operations(set(subresource.verbs), body, subresource)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 
 from knarr.api.options.v1 import options_pb2 as options
 
 Form = options.JsonForm
+_MESSAGE: Any = options.message
+_FIELD: Any = options.field
 
 INTEGERS = {
     FieldDescriptor.TYPE_INT32: "int32",
@@ -63,7 +66,8 @@ class Field:
     @cached_property
     def element(self) -> FieldDescriptor:
         """What one value is: the value of a map, the element of a list, or the field itself."""
-        return self.descriptor.message_type.fields_by_name["value"] if self.is_map else self.descriptor
+        entry = self.descriptor.message_type
+        return entry.fields_by_name["value"] if entry is not None and self.is_map else self.descriptor
 
     @cached_property
     def message(self) -> Descriptor | None:
@@ -76,15 +80,21 @@ class Field:
         return self.message is not None and not self.is_list and not self.is_map and not self.pointer
 
 
+def descriptor_of(message: Message | type[Message]) -> Descriptor:
+    """The descriptor of a message or its type."""
+    found: Any = message.DESCRIPTOR
+    return cast(Descriptor, found)
+
+
 @cache
 def form_of(message: Descriptor) -> int:
     """The JSON form of a message (``Form``)."""
-    return int(message.GetOptions().Extensions[options.message].json_form)
+    return int(message.GetOptions().Extensions[_MESSAGE].json_form)
 
 
 @cache
 def description_of(message: Descriptor) -> str:
-    return str(message.GetOptions().Extensions[options.message].description)
+    return str(message.GetOptions().Extensions[_MESSAGE].description)
 
 
 @cache
@@ -103,6 +113,13 @@ def json_fields(message: Descriptor) -> dict[str, tuple[tuple[str, ...], Field]]
                 found[name] = ((field.name, *path), inner)
         else:
             found[field.json_name] = ((), field)
+    return found
+
+
+def schema_of(message: Descriptor) -> Descriptor:
+    """The message of the field ``schema`` that each SCHEMA_OR form has."""
+    found = message.fields_by_name["schema"].message_type
+    assert found is not None
     return found
 
 
@@ -133,7 +150,7 @@ def go_element_type(field: Field) -> str:
 
 
 def _field(descriptor: FieldDescriptor) -> Field:
-    schema: Any = descriptor.GetOptions().Extensions[options.field]
+    schema: Any = descriptor.GetOptions().Extensions[_FIELD]
     return Field(
         descriptor=descriptor,
         name=descriptor.name,

@@ -54,6 +54,8 @@ def shown(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
         return "map[string]string{" + ", ".join(f"{shown(str(key))}:{shown(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list | tuple) and not value:
+        return "[]string(nil)"
     if isinstance(value, list | tuple):
         return "[]string{" + ", ".join(shown(item) for item in value) + "}"
     return str(value)

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from knarr.machinery.errors import StatusError, bad_request
 from knarr.machinery.patches.problems import unprocessable
-from knarr.machinery.schema import Field, Form, form_of, json_fields
+from knarr.machinery.schema import Field, Form, descriptor_of, form_of, json_fields
 
 DIRECTIVE = "$patch"
 RETAIN_KEYS = "$retainKeys"
@@ -27,7 +27,7 @@ JsonObject = dict[str, Any]
 
 def apply(message_type: type[Message], original: JsonObject, patch: JsonObject) -> JsonObject:
     """The patched object. Raises StatusError: 400 for a malformed patch, 422 for one that does not fit."""
-    return _merge_object(original, patch, _Shape(message_type.DESCRIPTOR))
+    return _merge_object(original, patch, _Shape(descriptor_of(message_type)))
 
 
 def _is_directive(name: str) -> bool:
