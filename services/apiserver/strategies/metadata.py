@@ -122,10 +122,10 @@ def _owners(owners: Sequence[meta.OwnerReference], path: Path) -> list[Cause]:
 
 def _finalizers(finalizers: Sequence[str], path: Path) -> list[Cause]:
     causes: list[Cause] = []
-    for finalizer in finalizers:
+    for index, finalizer in enumerate(finalizers):
         causes += check_format(path, finalizer, qualified_name)
         if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
-            causes.append(invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
+            causes.append(invalid(path.index(index), finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
         causes.append(invalid(path, list(finalizers), "finalizer orphan and foregroundDeletion cannot be both set"))
     return causes

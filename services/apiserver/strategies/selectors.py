@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
@@ -49,13 +49,8 @@ def go_selector(selector: meta.LabelSelector) -> GoSyntax:
     """A selector as Kubernetes' error messages write it."""
     labels = shown(dict(selector.match_labels)) if selector.match_labels else "map[string]string(nil)"
     rules = ", ".join(
-        f"v1.LabelSelectorRequirement{{Key:{shown(rule.key)}, Operator:{shown(rule.operator)}, Values:{_go_list(rule.values)}}}"
+        f"v1.LabelSelectorRequirement{{Key:{shown(rule.key)}, Operator:{shown(rule.operator)}, Values:{shown(list(rule.values))}}}"
         for rule in selector.match_expressions
     )
     expressions = f"[]v1.LabelSelectorRequirement{{{rules}}}" if rules else "[]v1.LabelSelectorRequirement(nil)"
     return GoSyntax(f"v1.LabelSelector{{MatchLabels:{labels}, MatchExpressions:{expressions}}}")
-
-
-def _go_list(values: Iterable[str]) -> str:
-    found = list(values)
-    return shown(found) if found else "[]string(nil)"

@@ -1,0 +1,91 @@
+"""Golden scenarios: YAML documents with an input, and what the strategies make of it.
+
+``KNARR_REWRITE=1 pytest tests/apiserver/strategies`` writes what they make of it now into the files;
+read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from knarr.machinery import codec
+from knarr.machinery.errors import Cause
+from knarr.machinery.kinds import KINDS, Kind
+from services.apiserver.strategies import Strategy, strategy_for
+from services.apiserver.strategies.metadata import validate_object_meta, validate_object_meta_update
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+REWRITE = bool(os.environ.get("KNARR_REWRITE"))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A decoded manifest with its kind and strategy; defaults are filled in on request."""
+
+    kind: Kind
+    strategy: Strategy
+    obj: Any
+
+    @classmethod
+    def of(cls, manifest: dict[str, Any]) -> Subject:
+        group, _, version = manifest["apiVersion"].rpartition("/")
+        kind = KINDS.by_name(group, version, manifest["kind"])
+        assert kind is not None, manifest["kind"]
+        obj: Any = codec.from_json(kind.message, manifest, codec.UnknownFields.REJECT).message
+        if kind.namespaced and not obj.metadata.namespace:
+            obj.metadata.namespace = "default"
+        return cls(kind, strategy_for(kind), obj)
+
+    def created(self) -> Subject:
+        self.strategy.default(self.obj)
+        self.strategy.prepare_for_create(self.obj)
+        return self
+
+    def causes(self) -> list[Cause]:
+        metadata = validate_object_meta(self.obj.metadata, namespaced=self.kind.namespaced, name_format=self.strategy.name_format)
+        return metadata + self.strategy.validate(self.obj)
+
+    def updated_from(self, old: Subject) -> list[Cause]:
+        """Prepares the object as an update of ``old`` and says what is wrong with it."""
+        self.strategy.default(self.obj)
+        self.strategy.prepare_for_update(self.obj, old.obj)
+        causes = validate_object_meta_update(self.obj.metadata, old.obj.metadata)
+        return causes + self.strategy.validate(self.obj) + self.strategy.validate_update(self.obj, old.obj)
+
+    def shown(self) -> dict[str, Any]:
+        """The object as JSON without what every object has."""
+        found = codec.to_dict(self.obj)
+        found["metadata"].pop("creationTimestamp", None)
+        return found
+
+
+def causes_shown(causes: list[Cause]) -> list[dict[str, str]]:
+    return [{"field": str(cause.field), "reason": cause.reason, "message": cause.message} for cause in causes]
+
+
+def scenarios(folder: str) -> list[Any]:
+    """A pytest parameter (file, position) for every document of a folder."""
+    return [
+        pytest.param(file, position, id=f"{file.stem}: {document['name']}")
+        for file in sorted((SCENARIOS / folder).glob("*.yaml"))
+        for position, document in enumerate(yaml.safe_load_all(file.read_text()))
+    ]
+
+
+def check(file: Path, position: int, run: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Runs one document and compares, or rewrites, the keys that ``run`` answers."""
+    documents = list(yaml.safe_load_all(file.read_text()))
+    document = documents[position]
+    got = run(document)
+    if REWRITE and any(document.get(key) != value for key, value in got.items()):
+        documents[position] = {**document, **got}
+        file.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=1000, allow_unicode=True))
+        return
+    assert {key: document.get(key) for key in got} == got

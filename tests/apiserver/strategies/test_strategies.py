@@ -1,0 +1,160 @@
+"""What holds for the strategies of all kinds."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.kinds import KINDS, Kind
+from services.apiserver.strategies import STRATEGIES, Strategy, strategy_for
+from services.apiserver.strategies.duration import human_duration
+from services.apiserver.strategies.scale import apply_scale, selector_text, to_scale
+
+COLUMNS = Path(__file__).parents[3] / "tools" / "schema" / "kubernetes-columns.tsv"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+EVERY_KIND = pytest.mark.parametrize("kind", list(KINDS), ids=lambda kind: kind.name)
+
+
+def new(kind: Kind) -> Any:
+    obj: Any = kind.message()
+    obj.metadata.name = "x"
+    strategy_for(kind).default(obj)
+    strategy_for(kind).prepare_for_create(obj)
+    return obj
+
+
+def kubernetes_columns() -> dict[tuple[str, str], list[tuple[str, str, str, int]]]:
+    found: dict[tuple[str, str], list[tuple[str, str, str, int]]] = {}
+    with COLUMNS.open() as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            # EndpointSlices were v1beta1 when the table was recorded; their columns are the same.
+            version = row["group_version"].partition("/")[2].replace("discovery.k8s.io/v1beta1", "discovery.k8s.io/v1")
+            columns = found.setdefault((version, row["resource"]), [])
+            columns.append((row["column"], row["type"], row["format"] or "", int(row["priority"])))
+    return found
+
+
+@EVERY_KIND
+def test_columns_are_those_of_kubernetes(kind: Kind) -> None:
+    columns = [(column.name, column.type, column.format, column.priority) for column in strategy_for(kind).columns]
+    assert columns == kubernetes_columns()[kind.api_version, kind.plural]
+
+
+@EVERY_KIND
+def test_an_empty_object_has_a_cell_for_every_column(kind: Kind) -> None:
+    strategy = strategy_for(kind)
+    assert len(strategy.cells(new(kind), NOW)) == len(strategy.columns)
+
+
+@EVERY_KIND
+def test_selectable_fields_are_the_names_that_are_announced(kind: Kind) -> None:
+    strategy = strategy_for(kind)
+    assert set(strategy.selectable_fields(new(kind))) == set(strategy.selectable_field_names)
+
+
+@EVERY_KIND
+def test_an_update_that_changes_nothing_changes_nothing(kind: Kind) -> None:
+    strategy, old, same = strategy_for(kind), new(kind), new(kind)
+    strategy.prepare_for_update(same, old)
+    assert same == old
+    assert strategy.validate_update(same, old) == []
+    strategy.prepare_for_status_update(same, old)
+    assert same == old
+    assert strategy.validate_status_update(same, old) == []
+
+
+def test_every_kind_has_rules_of_its_own() -> None:
+    assert {kind.message for kind in KINDS} == set(STRATEGIES)
+
+
+def test_a_kind_without_rules_has_a_name_and_an_age() -> None:
+    pod = core.Pod()
+    pod.metadata.name = "x"
+    pod.metadata.creation_timestamp.seconds = 1
+    assert Strategy().cells(pod, NOW) == ["x", "1970-01-01T00:00:01Z"]
+
+
+def test_status_writes_leave_the_spec_and_spec_writes_the_status() -> None:
+    old = apps.Deployment()
+    old.spec.replicas = 3
+    old.status.replicas = 3
+    old.metadata.generation = 7
+    changed = apps.Deployment()
+    changed.spec.replicas = 5
+    changed.status.replicas = 9
+    strategy = STRATEGIES[apps.Deployment]
+    status_write, spec_write = apps.Deployment(), apps.Deployment()
+    status_write.CopyFrom(changed)
+    spec_write.CopyFrom(changed)
+    strategy.prepare_for_status_update(status_write, old)
+    strategy.prepare_for_update(spec_write, old)
+    assert (status_write.spec.replicas, status_write.status.replicas, status_write.metadata.generation) == (3, 9, 7)
+    assert (spec_write.spec.replicas, spec_write.status.replicas, spec_write.metadata.generation) == (5, 3, 8)
+
+
+@pytest.mark.parametrize(
+    ("node", "phase", "requested", "seconds"),
+    [
+        ("n", "Running", None, 30),
+        ("n", "Running", 5, 5),
+        ("n", "Running", 0, 0),
+        ("n", "Running", -1, 0),
+        ("", "Pending", None, 0),
+        ("", "Pending", 60, 0),
+        ("n", "Succeeded", None, 0),
+        ("n", "Failed", 60, 0),
+    ],
+)
+def test_grace_of_a_pod(node: str, phase: str, requested: int | None, seconds: int) -> None:
+    pod = core.Pod()
+    pod.spec.node_name, pod.status.phase, pod.spec.termination_grace_period_seconds = node, phase, 30
+    assert STRATEGIES[core.Pod].grace_period_seconds(pod, requested) == seconds
+
+
+def test_scale_is_read_and_written() -> None:
+    deployment = apps.Deployment()
+    deployment.metadata.name, deployment.metadata.namespace, deployment.metadata.resource_version = "d", "default", "7"
+    deployment.spec.replicas, deployment.status.replicas = 3, 2
+    deployment.spec.selector.match_labels["app"] = "web"
+    rule = deployment.spec.selector.match_expressions.add(key="tier", operator="In")
+    rule.values.extend(["b", "a"])
+    deployment.spec.selector.match_expressions.add(key="old", operator="DoesNotExist")
+    scale = to_scale(deployment)
+    assert (scale.metadata.name, scale.spec.replicas, scale.status.replicas) == ("d", 3, 2)
+    assert scale.status.selector == "app=web,!old,tier in (a,b)" == selector_text(deployment.spec.selector)
+    scale.spec.replicas = 9
+    apply_scale(deployment, scale)
+    assert (deployment.spec.replicas, deployment.metadata.resource_version) == (9, "7")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "<invalid>"),
+        (-1, "0s"),
+        (0, "0s"),
+        (119.9, "119s"),
+        (120, "2m"),
+        (125, "2m5s"),
+        (600, "10m"),
+        (3 * 3600 - 1, "179m"),
+        (3 * 3600, "3h"),
+        (3 * 3600 + 60, "3h1m"),
+        (8 * 3600, "8h"),
+        (48 * 3600 - 1, "47h"),
+        (48 * 3600, "2d"),
+        (50 * 3600, "2d2h"),
+        (8 * 86400, "8d"),
+        (730 * 86400, "2y"),
+        (740 * 86400, "2y10d"),
+        (8 * 365 * 86400, "8y"),
+    ],
+)
+def test_human_durations(seconds: float, text: str) -> None:
+    assert human_duration(seconds) == text
