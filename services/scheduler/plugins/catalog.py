@@ -1,0 +1,14 @@
+"""The plugins and their order: the first filter that refuses a node is the one that is named."""
+
+from __future__ import annotations
+
+from services.scheduler.plugins.node_affinity.plugin import NodeAffinity
+from services.scheduler.plugins.node_name.plugin import NodeName
+from services.scheduler.plugins.plugin import Plugin
+from services.scheduler.plugins.ports.plugin import Ports
+from services.scheduler.plugins.resources.plugin import Resources
+from services.scheduler.plugins.spreading.plugin import Spreading
+from services.scheduler.plugins.taints.plugin import Taints
+from services.scheduler.plugins.unschedulable.plugin import Unschedulable
+
+PLUGINS: tuple[type[Plugin], ...] = (Unschedulable, NodeName, Taints, NodeAffinity, Ports, Resources, Spreading)

@@ -1,0 +1,51 @@
+"""Taints keep pods off a node (NoSchedule, NoExecute) or make it less liked (PreferNoSchedule)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.scheduler.node_table import Mask, NodeTable, Part, Rows
+from services.scheduler.plugins.plugin import Cluster, Plugin, Scores, normalized
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.row_cache import RowCache
+from services.scheduler.tolerations import NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, untolerated
+
+FORBIDDING = (NO_SCHEDULE, NO_EXECUTE)
+
+
+class Taints(Plugin):
+    name: ClassVar[str] = "TaintToleration"
+    weight: ClassVar[int] = 3
+    mended_by: ClassVar[frozenset[Part]] = frozenset({Part.TAINTS})
+
+    def __init__(self, table: NodeTable, cluster: Cluster) -> None:
+        super().__init__(table, cluster)
+        self._allowed: RowCache[PodFacts] = RowCache(table, _is_allowed, np.bool_)
+        self._disliked: RowCache[PodFacts] = RowCache(table, _count_disliked, np.int64)
+
+    def filter(self, pod: PodFacts) -> Mask | None:
+        return self._allowed.get(pod.toleration_key, pod)  # type: ignore[return-value]
+
+    def reasons(self, pod: PodFacts, row: int) -> list[str]:
+        taint = _forbidding(pod, self.table.node(row))[0]
+        return [f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"]
+
+    def score(self, pod: PodFacts, rows: Rows) -> Scores | None:
+        counts: Scores = self._disliked.get(pod.toleration_key, pod)[rows]  # type: ignore[assignment]
+        return normalized(counts, reverse=True) if counts.any() else None
+
+
+def _forbidding(pod: PodFacts, node: core.Node) -> list[core.Taint]:
+    return untolerated(pod.pod.spec.tolerations, node.spec.taints, FORBIDDING)
+
+
+def _is_allowed(pod: PodFacts, node: core.Node) -> bool:
+    return not _forbidding(pod, node)
+
+
+def _count_disliked(pod: PodFacts, node: core.Node) -> int:
+    # A toleration for NoSchedule alone says nothing about PreferNoSchedule.
+    return len(untolerated(pod.pod.spec.tolerations, node.spec.taints, (PREFER_NO_SCHEDULE,)))

@@ -1,0 +1,81 @@
+"""What the scheduler needs to know of a pod, read once from the object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.keys import Key, key_of
+from knarr.client.owners import controller_of
+from services.scheduler.requests import Amounts, assumed_requests, pod_requests
+
+Labels = frozenset[tuple[str, str]]
+
+ANY_ADDRESS = "0.0.0.0"
+
+
+class HostPort(NamedTuple):
+    """A port that a pod takes on its node."""
+
+    address: str
+    protocol: str
+    port: int
+
+    def clashes(self, other: HostPort) -> bool:
+        same = (self.protocol, self.port) == (other.protocol, other.port)
+        return same and (self.address == other.address or ANY_ADDRESS in (self.address, other.address))
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """A pod as the plugins see it. ``pod`` is the shared object: read it only.
+
+    ``requests`` are in whole units (see ``requests``); ``assumed`` are CPU and memory for scoring.
+    ``affinity_key`` and ``toleration_key`` are equal for pods that ask the same of nodes.
+    """
+
+    pod: core.Pod
+    key: Key
+    uid: str
+    priority: int
+    labels: Labels
+    controlled: bool
+    requests: Amounts
+    assumed: tuple[int, int]
+    host_ports: Sequence[HostPort]
+    affinity_key: bytes
+    toleration_key: bytes
+
+    @classmethod
+    def of(cls, pod: core.Pod) -> PodFacts:
+        spec = pod.spec
+        return cls(
+            pod=pod,
+            key=key_of(pod),
+            uid=pod.metadata.uid,
+            priority=spec.priority,
+            labels=frozenset(pod.metadata.labels.items()),
+            controlled=controller_of(pod) is not None,
+            requests=pod_requests(pod),
+            assumed=assumed_requests(pod),
+            host_ports=_host_ports(spec),
+            affinity_key=_affinity_key(spec),
+            toleration_key=b"\0".join(toleration.SerializeToString(deterministic=True) for toleration in spec.tolerations),
+        )
+
+
+def _host_ports(spec: core.PodSpec) -> Sequence[HostPort]:
+    sidecars = [container for container in spec.init_containers if container.restart_policy == "Always"]
+    return [
+        HostPort(port.host_ip or ANY_ADDRESS, port.protocol or "TCP", port.host_port)
+        for container in (*spec.containers, *sidecars)
+        for port in container.ports
+        if port.host_port
+    ]
+
+
+def _affinity_key(spec: core.PodSpec) -> bytes:
+    affinity = spec.affinity.node_affinity.SerializeToString(deterministic=True) if spec.HasField("affinity") else b""
+    return affinity + b"\0" + repr(sorted(spec.node_selector.items())).encode() if affinity or spec.node_selector else b""

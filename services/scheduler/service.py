@@ -1,0 +1,202 @@
+"""The scheduler: takes pods from its queue one by one, decides at once, writes concurrently.
+
+Informers feed the state; the loop below is the only one that decides. A decision takes no await,
+so it sees one consistent table. Its binding is written by a task of its own, so that many pods are
+bound at the same time; a pod whose binding fails goes back to the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar
+
+import grpc.aio
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.scheduler.v1 import scheduler_service_pb2, scheduler_service_pb2_grpc
+from knarr.client.client import Client
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.events import NORMAL, WARNING, EventRecorder
+from knarr.client.informer import Informer, Informers
+from knarr.client.leader import LeaderElector
+from knarr.machinery.errors import StatusError, not_found, status_error
+from knarr.service.component import Component
+from knarr.service.tasks import cancel, run_together
+from services.scheduler.decide import Decision, Verdict, decide, explain, summary
+from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
+from services.scheduler.plugins.plugin import Cluster
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.queue import State, Waiting
+from services.scheduler.servicer import SchedulerServicer
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.state import SchedulerState
+from services.scheduler.writer import bind, report_unschedulable
+
+logger = logging.getLogger(__name__)
+
+LEASE = "knarr-scheduler"
+METRICS_SECONDS = 5.0
+
+
+class _InformedCluster(Cluster):
+    def __init__(self, services: Informer[core.Service]) -> None:
+        self._services = services
+
+    def services(self, namespace: str) -> Sequence[core.Service]:
+        return self._services.store.list(namespace)
+
+
+class Scheduler(Component):
+    """Places the pods that ask for ``settings.scheduler_name``."""
+
+    name: ClassVar[str] = "scheduler"
+
+    def __init__(self, client: Client, settings: SchedulerSettings | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._client = client
+        self._settings = settings or SchedulerSettings()
+        self._clock = clock
+        self._random = random.Random(self._settings.seed)
+        self._state: SchedulerState | None = None
+        self._pods: Informer[core.Pod] | None = None
+        self._recorder = EventRecorder(client, self._settings.scheduler_name, clock=clock)
+        self._writes: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(self._settings.concurrent_writes)
+        self._standing_by = False
+        self._working = False
+
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        scheduler_service_pb2_grpc.add_SchedulerServiceServicer_to_server(SchedulerServicer(self), server)
+        return [scheduler_service_pb2.DESCRIPTOR.services_by_name["SchedulerService"].full_name]
+
+    @property
+    def ready(self) -> bool:
+        """True while it places pods, and while another scheduler leads."""
+        return self._working or self._standing_by
+
+    @property
+    def state(self) -> SchedulerState:
+        """What it believes now; raises ServiceUnavailable while it does not schedule."""
+        if self._state is None:
+            raise status_error("ServiceUnavailable", "this scheduler is not active: it is starting, or another one leads")
+        return self._state
+
+    async def run(self) -> None:
+        if not self._settings.leader_election:
+            await self._lead()
+            return
+        elector = LeaderElector(self._client, LEASE, self._settings.identity, clock=self._clock)
+        self._standing_by = True
+        try:
+            await elector.run(self._lead)
+        finally:
+            self._standing_by = False
+
+    def explain(self, namespace: str, name: str) -> tuple[list[Verdict], str]:
+        """The verdict on every node for a pod, as if it were to be placed now, and the summary if none fits."""
+        state = self.state
+        assert self._pods is not None
+        pod = self._pods.store.get(namespace, name)
+        if pod is None:
+            raise not_found("pods", name)
+        facts = PodFacts.of(pod)
+        # A pod that has a node is judged as if it had left it.
+        placed = state.table.remove_pod(facts.uid)
+        try:
+            verdicts = explain(state.table, state.plugins, facts)
+        finally:
+            if placed:
+                state.table.put_pod(facts, placed)
+        reasons = Counter(reason for verdict in verdicts for reason in verdict.reasons)
+        fits = any(not verdict.refused_by for verdict in verdicts)
+        return verdicts, "" if fits else summary(len(verdicts), reasons)
+
+    async def _lead(self) -> None:
+        informers = Informers(self._client)
+        self._pods = informers.get(core.Pod)
+        nodes, services = informers.get(core.Node), informers.get(core.Service)
+        loop = asyncio.get_running_loop()
+        self._state = SchedulerState(self._settings, _InformedCluster(services), loop.time)
+        nodes.on_change(self._state.node_changed)
+        self._pods.on_change(self._state.pod_changed)
+        parts = {
+            "informers": informers.run(),
+            "events": self._recorder.run(),
+            "placing": self._place_pods(informers),
+            "metrics": self._observe_queue(),
+        }
+        try:
+            await run_together(self.name, parts)
+        finally:
+            self._working = False
+            await cancel(list(self._writes))
+            self._state = self._pods = None
+
+    async def _place_pods(self, informers: Informers) -> None:
+        await informers.wait_synced()
+        self._working = True
+        while True:
+            waiting = await self.state.queue.take()
+            await self._slots.acquire()
+            self._place(waiting)
+            await asyncio.sleep(0)
+
+    def _place(self, waiting: Waiting) -> None:
+        """Decides on one pod and starts the write; releases its slot when that is done."""
+        state, pod = self.state, waiting.pod
+        if state.queue.uid_of(pod.key) != pod.uid:
+            self._slots.release()
+            return
+        started = time.perf_counter()
+        decision = decide(state.table, state.plugins, pod, self._random)
+        DECISION_SECONDS.observe(time.perf_counter() - started)
+        if decision.node:
+            state.assume(pod, decision.node)
+            write = self._bind(waiting, decision.node)
+        else:
+            ATTEMPTS.labels("unschedulable").inc()
+            state.queue.refuse(waiting, decision.refused_by)
+            write = self._report(pod, decision)
+        task = asyncio.create_task(write, name=f"write {pod.key}")
+        self._writes.add(task)
+        task.add_done_callback(self._written)
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writes.discard(task)
+        self._slots.release()
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a placement could not be written", exc_info=task.exception(), extra={"task": task.get_name()})
+
+    async def _bind(self, waiting: Waiting, node: str) -> None:
+        pod = waiting.pod
+        try:
+            await bind(self._client, pod, node)
+        except Exception as error:
+            ATTEMPTS.labels("error").inc()
+            self.state.forget(pod)
+            self.state.queue.retry(waiting)
+            logger.warning("binding failed", extra={"pod": str(pod.key), "node": node, "error": str(error)})
+            self._recorder.event(pod.pod, WARNING, "FailedScheduling", f"binding rejected: {error}")
+            return
+        ATTEMPTS.labels("scheduled").inc()
+        PLACED_SECONDS.observe(max(asyncio.get_running_loop().time() - waiting.since, 0.0))
+        self._recorder.event(pod.pod, NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+    async def _report(self, pod: PodFacts, decision: Decision) -> None:
+        self._recorder.event(pod.pod, WARNING, "FailedScheduling", decision.summary)
+        try:
+            await report_unschedulable(self._client, pod, decision.summary, self._clock)
+        except StatusError as error:
+            # The next attempt tells it again; a pod that is gone needs no condition.
+            logger.info("condition not written", extra={"pod": str(pod.key), "error": str(error)})
+
+    async def _observe_queue(self) -> None:
+        while True:
+            counts = Counter(waiting.state for waiting in self.state.queue.entries())
+            for state in (State.ACTIVE, State.BACKOFF, State.UNSCHEDULABLE):
+                PENDING.labels(state.value).set(counts[state])
+            await asyncio.sleep(METRICS_SECONDS)

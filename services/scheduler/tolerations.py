@@ -1,0 +1,27 @@
+"""Which taints a pod tolerates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from knarr.api.core.v1 import core_pb2 as core
+
+NO_SCHEDULE, PREFER_NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "PreferNoSchedule", "NoExecute"
+UNSCHEDULABLE_TAINT = core.Taint(key="node.kubernetes.io/unschedulable", effect=NO_SCHEDULE)
+
+
+def tolerates(toleration: core.Toleration, taint: core.Taint) -> bool:
+    """An empty effect means all effects; an empty key with Exists means all taints."""
+    if toleration.effect not in ("", taint.effect):
+        return False
+    if toleration.key not in ("", taint.key):
+        return False
+    if toleration.operator == "Exists":
+        return True
+    return bool(toleration.key) and toleration.operator in ("", "Equal") and bool(toleration.value == taint.value)
+
+
+def untolerated(tolerations: Iterable[core.Toleration], taints: Iterable[core.Taint], effects: Iterable[str]) -> list[core.Taint]:
+    """The taints with one of the effects that no toleration covers."""
+    listed, wanted = list(tolerations), set(effects)
+    return [taint for taint in taints if taint.effect in wanted and not any(tolerates(toleration, taint) for toleration in listed)]

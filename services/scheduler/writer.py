@@ -1,0 +1,32 @@
+"""Writes decisions to the API: bindings, and the condition of pods that fit nowhere."""
+
+from __future__ import annotations
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.client.clock import Clock
+from knarr.client.conditions import FALSE, get_condition
+from services.scheduler.pod_facts import PodFacts
+
+POD_SCHEDULED = "PodScheduled"
+UNSCHEDULABLE = "Unschedulable"
+
+
+async def bind(client: Client, pod: PodFacts, node: str) -> None:
+    """Binds the pod to the node; raises StatusError, Conflict when it has a node already."""
+    binding = core.Binding()
+    binding.metadata.namespace, binding.metadata.name, binding.metadata.uid = pod.key.namespace, pod.key.name, pod.uid
+    binding.target.kind, binding.target.name = "Node", node
+    await client.create(binding, subresource="binding", name=pod.key.name)
+
+
+async def report_unschedulable(client: Client, pod: PodFacts, message: str, clock: Clock) -> None:
+    """Sets PodScheduled=False with the reason Unschedulable, unless the pod says so already."""
+    known = get_condition(pod.pod.status, POD_SCHEDULED)
+    if known is not None and (known.status, known.reason, known.message) == (FALSE, UNSCHEDULABLE, message):
+        return
+    condition = {"type": POD_SCHEDULED, "status": FALSE, "reason": UNSCHEDULABLE, "message": message}
+    if known is None or known.status != FALSE:
+        condition["lastTransitionTime"] = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    patch = {"status": {"conditions": [condition]}}
+    await client.patch(core.Pod, pod.key.name, pod.key.namespace, patch=patch, patch_type="strategic", subresource="status")
