@@ -30,7 +30,9 @@ async def bootstrap(api: Api, service_address: str, advertise_address: str, adve
         namespace.metadata.name = name
         await _ensure(api, namespace)
     await _ensure(api, _service(service_address))
-    if advertise_address:
+    if advertise_address and ipaddress.ip_address(advertise_address).is_loopback:
+        log.warning("the kubernetes Service has no endpoint: pods cannot reach a loopback address", extra={"address": advertise_address})
+    elif advertise_address:
         await _ensure(api, _endpoints(advertise_address, advertise_port), replace=True)
         await _ensure(api, _slice(advertise_address, advertise_port), replace=True)
 

@@ -96,7 +96,7 @@ class ApiServer(Component):
                 await bootstrap(self.api, self.allocators.addresses.first_address, settings.advertise_address, settings.advertise_port)
                 self._bootstrapped.set()
             except StatusError as error:
-                log.warning("the cluster's first objects are not there yet, trying again", extra={"reason": error.status.message})
+                log.warning("the first objects are not there yet, trying again: %s", error.status.message)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _measure(self) -> None:

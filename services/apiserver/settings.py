@@ -20,7 +20,7 @@ class ApiServerSettings:
     # First and last port of NodePort Services, both included.
     node_ports: tuple[int, int] = (30000, 32767)
     # Address and port under which the REST face is reached by pods; an empty address announces nothing.
-    advertise_address: str = "127.0.0.1"
+    advertise_address: str = ""
     advertise_port: int = 6443
     # Seconds that an Event is kept.
     event_ttl_seconds: int = 3600

@@ -44,7 +44,7 @@ class Feed:
                 log.warning("reading the whole store again", extra={"reason": str(reason)})
                 load = True
             except StatusError as error:
-                log.warning("the watch on etcd broke, trying again", extra={"reason": error.status.message, "after_seconds": pause})
+                log.warning("the watch on etcd broke, trying again: %s", error.status.message, extra={"after_seconds": pause})
             finally:
                 self._disconnected()
             pause = FIRST_PAUSE_SECONDS if self._cache.revision > before else min(pause * 2, LONGEST_PAUSE_SECONDS)

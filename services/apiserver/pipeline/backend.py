@@ -14,6 +14,7 @@ from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.entry import Entry
+from services.apiserver.pipeline.canonical import canonicalize
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import object_key
 from services.apiserver.storage.store import Outcome, Put, Store, Transaction
@@ -144,5 +145,6 @@ def parse_revision(text: str) -> int:
 def serialize(obj: Any) -> bytes:
     """The bytes to store: without resourceVersion, equal for equal objects."""
     obj.metadata.resource_version = ""
+    canonicalize(obj)
     raw: bytes = obj.SerializeToString(deterministic=True)
     return raw

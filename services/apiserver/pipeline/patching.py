@@ -9,6 +9,7 @@ import orjson
 
 from knarr.machinery import codec
 from knarr.machinery.errors import bad_request, status_error
+from knarr.machinery.patches import json_patch, merge, strategic
 
 ACCEPTED = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
 
@@ -42,8 +43,6 @@ def parse(patch_type: str, body: bytes) -> ParsedPatch:
 
 def apply(patch: ParsedPatch, obj: Any, field_validation: str, warnings: list[str]) -> Any:
     """The patched object; unknown fields are refused, warned of or dropped as ``field_validation`` says."""
-    from knarr.machinery.patches import json_patch, merge, strategic
-
     original = codec.to_dict(obj)
     if patch.type == "json":
         changed = json_patch.apply(original, patch.body)

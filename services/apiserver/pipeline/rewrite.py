@@ -9,6 +9,7 @@ from knarr.machinery.errors import StatusError, conflict
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline.backend import Backend, serialize
+from services.apiserver.pipeline.canonical import canonicalize
 from services.apiserver.pipeline.read import missing
 from services.apiserver.results import Ref, Written
 
@@ -47,6 +48,7 @@ async def rewrite(backend: Backend, allocators: Allocators, ref: Ref, propose: P
         if entry is None:
             raise missing(ref)
         new = propose(entry)
+        canonicalize(new)
         expected = new.metadata.resource_version
         if expected and expected != str(entry.revision):
             if fresh:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request
+from knarr.machinery.selectors import FieldSelector, Selector, parse_field_selector, parse_label_selector
 from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import collection_prefix
@@ -23,8 +22,8 @@ class Selection:
         self.kind = ref.kind
         self.prefix = collection_prefix(ref.kind, ref.namespace)
         self.strategy: Strategy = strategy_for(ref.kind)
-        self._labels: Any = None
-        self._fields: Any = None
+        self._labels: Selector | None = None
+        self._fields: FieldSelector | None = None
         self._names_only = False
         # A list request for one name (``metadata.name`` in the path) selects it like a field.
         self._name = ref.name
@@ -59,8 +58,6 @@ class Selection:
         return values
 
     def _parse(self, label_selector: str, field_selector: str) -> None:
-        from knarr.machinery.selectors import parse_field_selector, parse_label_selector
-
         if label_selector:
             self._labels = parse_label_selector(label_selector)
         if field_selector:

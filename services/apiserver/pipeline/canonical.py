@@ -1,0 +1,78 @@
+"""One spelling for equal objects: empty value structs are left out.
+
+Go writes a value struct (``resources: {}``) always, other clients only when it holds something.
+Both mean the same, so before objects are compared or stored the empty ones go. The walk is
+compiled once per message type and skips what cannot hold such a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor
+
+from knarr.machinery.schema import descriptor_of, fields_of
+
+Walk = Callable[[Any], None]
+
+_walks: dict[str, Walk | None] = {}
+
+
+def canonicalize(message: Any) -> None:
+    """Clears every empty value struct in ``message``."""
+    walk = _walk_of(descriptor_of(message))
+    if walk is not None:
+        walk(message)
+
+
+def _walk_of(descriptor: Descriptor) -> Walk | None:
+    name = descriptor.full_name
+    if name not in _walks:
+        _walks[name] = _late(name)  # a type that holds itself finds this entry
+        _walks[name] = _compile(descriptor)
+    return _walks[name]
+
+
+def _late(name: str) -> Walk:
+    def walk(message: Any) -> None:
+        found = _walks[name]
+        if found is not None:
+            found(message)
+
+    return walk
+
+
+def _compile(descriptor: Descriptor) -> Walk | None:
+    singles: list[tuple[str, Walk | None, bool]] = []
+    lists: list[tuple[str, Walk]] = []
+    maps: list[tuple[str, Walk]] = []
+    for field in fields_of(descriptor):
+        if field.message is None:
+            continue
+        walk = _walk_of(field.message)
+        if field.is_list or field.is_map:
+            if walk is not None:
+                (lists if field.is_list else maps).append((field.name, walk))
+        elif walk is not None or field.is_struct:
+            singles.append((field.descriptor.name, walk, field.is_struct))
+    return _walker(singles, lists, maps) if singles or lists or maps else None
+
+
+def _walker(singles: list[tuple[str, Walk | None, bool]], lists: list[tuple[str, Walk]], maps: list[tuple[str, Walk]]) -> Walk:
+    def walk(message: Any) -> None:
+        for name, inner, is_struct in singles:
+            if message.HasField(name):
+                value = getattr(message, name)
+                if inner is not None:
+                    inner(value)
+                if is_struct and not value.ListFields():
+                    message.ClearField(name)
+        for name, inner_of_list in lists:
+            for value in getattr(message, name):
+                inner_of_list(value)
+        for name, inner_of_map in maps:
+            for value in getattr(message, name).values():
+                inner_of_map(value)
+
+    return walk

@@ -1,0 +1,62 @@
+"""Both ways in, without and over the network, pass the conformance suite of clients on a real etcd."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from knarr.client.client import Client
+from knarr.client.rpc import RpcClient
+from knarr.service.authentication import TokenTable, User, hash_token
+from knarr.service.interceptor import ServerInterceptor
+from services.apiserver.local import LocalClient
+from services.apiserver.service import ApiServer
+from services.apiserver.settings import ApiServerSettings
+from services.apiserver.storage.etcd import EtcdSettings
+from tests.apiserver.core.conftest import check_cache_equals_store, empty
+from tests.client.conformance import ClientConformance
+from tests.support.etcd import EtcdServer
+
+pytestmark = pytest.mark.etcd
+ADMIN = User("admin", groups=("system:masters",))
+
+
+@pytest.fixture
+async def apiserver(etcd_server: EtcdServer) -> AsyncIterator[ApiServer]:
+    """A whole API server on an empty etcd; at the end its cache equals the store."""
+    await empty(etcd_server.endpoint)
+    server = ApiServer(ApiServerSettings(etcd=EtcdSettings((etcd_server.endpoint,))), grpc.aio.insecure_channel)
+    task = asyncio.create_task(server.run())
+    try:
+        async with asyncio.timeout(10):
+            await server.wait_ready()
+        yield server
+        await check_cache_equals_store(server.backend.store, server.backend.cache)  # type: ignore[arg-type]
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class TestLocalClient(ClientConformance):
+    @pytest.fixture
+    def client(self, apiserver: ApiServer) -> LocalClient:
+        return apiserver.client(ADMIN)
+
+
+class TestRpcClient(ClientConformance):
+    @pytest.fixture
+    async def client(self, apiserver: ApiServer) -> AsyncIterator[Client]:
+        server = grpc.aio.server(interceptors=[ServerInterceptor(TokenTable({hash_token("secret"): ADMIN}))])
+        apiserver.register(server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                yield RpcClient(channel)
+        finally:
+            await server.stop(0)
