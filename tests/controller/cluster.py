@@ -33,6 +33,7 @@ class FakeKubelet:
     node: str = "node-1"
     ready_seconds: Callable[[core.Pod], float | None] = lambda pod: 0.1
     stop_seconds: float = 0.1
+    schedules: bool = True
     _addresses: int = 0
     _started: dict[str, float] = field(default_factory=dict)
 
@@ -52,6 +53,8 @@ class FakeKubelet:
             await asyncio.sleep(self.stop_seconds)
             await self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0, uid=pod.metadata.uid)
         elif not pod.spec.node_name:
+            if not self.schedules:
+                return
             binding = core.Binding()
             binding.metadata.name, binding.metadata.namespace = pod.metadata.name, pod.metadata.namespace
             binding.target.kind, binding.target.name = "Node", self.node
@@ -128,7 +131,8 @@ async def cluster(*, kubelet: bool = True, **settings: object) -> AsyncIterator[
         yield Cluster(api, client, fake, manager)
     finally:
         for task in tasks:
-            assert not task.done(), task.exception()
+            if task.done():
+                task.result()
             task.cancel()
         await asyncio.wait(tasks, timeout=10)
 

@@ -19,6 +19,8 @@ from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.nodelifecycle.decide import Evictions, evictions, silenced, taints
 
 LEASE_NAMESPACE = "kube-node-lease"
+# A rest of time too small for the clock to tell must not keep a worker spinning.
+SHORTEST_WAIT_SECONDS = 0.01
 
 
 class NodeLifecycleController(Controller):
@@ -77,7 +79,7 @@ class NodeLifecycleController(Controller):
         plan = evictions(node, self._pods.store.index("node", key.name), self.context.clock.now())
         await self._clear(node, plan)
         waits = [seconds for seconds in (left, plan.again_seconds) if seconds is not None and seconds > 0]
-        return Again(min([*waits, settings.node_grace_seconds]))
+        return Again(max(SHORTEST_WAIT_SECONDS, min([*waits, settings.node_grace_seconds])))
 
     def _silent_seconds(self, node: str) -> float:
         now = asyncio.get_running_loop().time()

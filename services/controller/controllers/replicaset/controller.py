@@ -87,7 +87,8 @@ class ReplicaSetController(Controller):
         await self._report(replica_set, plan, failure)
         if failure is not None:
             raise failure
-        return Again(plan.again_seconds) if plan.again_seconds else None
+        # A little later than due, so that it is due for sure.
+        return Again(plan.again_seconds + 0.01) if plan.again_seconds else None
 
     async def _claimed(self, replica_set: apps.ReplicaSet) -> list[core.Pod]:
         """The set's pods, after adopting matching orphans and releasing what matches no longer."""

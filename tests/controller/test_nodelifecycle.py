@@ -1,0 +1,168 @@
+"""Silent nodes: conditions, taints, evictions and their cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.conditions import get_condition
+from knarr.client.pods import is_deleting, is_ready
+from knarr.machinery.errors import status_error
+from services.controller.controllers.nodelifecycle.decide import evictions, silenced, taints
+from tests.controller.cluster import Cluster, cluster
+from tests.controller.objects import node, pod, replica_set
+from tests.support.virtual_time import virtual_time
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def keys(found: list[core.Taint]) -> set[tuple[str, str]]:
+    return {(taint.key.removeprefix("node.kubernetes.io/"), taint.effect) for taint in found}
+
+
+@pytest.mark.parametrize(
+    ("ready", "wanted"),
+    [
+        ("True", set()),
+        ("False", {("not-ready", "NoSchedule"), ("not-ready", "NoExecute")}),
+        ("Unknown", {("unreachable", "NoSchedule"), ("unreachable", "NoExecute")}),
+    ],
+)
+def test_taints_follow_the_ready_condition(ready: str, wanted: set[tuple[str, str]]) -> None:
+    target = node(ready=ready)
+    target.spec.taints.add(key="mine", effect="NoSchedule")
+    target.spec.taints.add(key="node.kubernetes.io/not-ready", effect="NoSchedule")
+    assert keys(taints(target, NOW)) == wanted | {("mine", "NoSchedule")}
+
+
+def test_cordon_and_pressure_are_taints_too() -> None:
+    target = node()
+    target.spec.unschedulable = True
+    target.status.conditions.add(type="DiskPressure", status="True")
+    assert keys(taints(target, NOW)) == {("unschedulable", "NoSchedule"), ("disk-pressure", "NoSchedule")}
+
+
+def test_a_silent_node_vouches_for_nothing() -> None:
+    status = silenced(node(), NOW)
+    assert {condition.status for condition in status.conditions} == {"Unknown"}
+    assert get_condition(status, "Ready").reason == "NodeStatusUnknown"
+    assert get_condition(status, "PIDPressure").reason == "NodeStatusNeverUpdated"
+
+
+def test_evictions_wait_as_long_as_each_pod_tolerates() -> None:
+    target = node(ready="Unknown")
+    target.spec.taints.extend(taints(target, NOW))
+    hasty, patient, forever = (pod(name, node="node-1", phase="Running", ready=True) for name in ("hasty", "patient", "forever"))
+    patient.spec.tolerations.add(key="node.kubernetes.io/unreachable", operator="Exists", effect="NoExecute", toleration_seconds=60)
+    forever.spec.tolerations.add(operator="Exists")
+    plan = evictions(target, [hasty, patient, forever], NOW + timedelta(seconds=20))
+    assert [found.metadata.name for found in plan.now] == ["hasty"]
+    assert plan.again_seconds == 40
+    assert len(plan.not_ready) == 3
+
+
+def lease() -> coordination.Lease:
+    result = coordination.Lease()
+    result.metadata.name, result.metadata.namespace = "node-1", "kube-node-lease"
+    result.spec.renew_time.seconds = 1
+    return result
+
+
+async def beat(c: Cluster) -> None:
+    def renew(obj: coordination.Lease) -> None:
+        obj.spec.renew_time.seconds += 1
+
+    await c.edit(coordination.Lease, "node-1", renew, "kube-node-lease")
+
+
+def one_node(c: Cluster) -> core.Node:
+    return c.api.all(core.Node)[0]
+
+
+def tolerant(replicas: int = 2, seconds: int = 60):
+    target = replica_set(replicas=replicas)
+    target.spec.template.spec.tolerations.add(
+        key="node.kubernetes.io/unreachable", operator="Exists", effect="NoExecute", toleration_seconds=seconds
+    )
+    return target
+
+
+@virtual_time
+async def test_a_node_that_falls_silent_loses_its_pods_after_their_patience() -> None:
+    async with cluster() as c:
+        c.api.seed(node(), lease())
+        await c.client.create(tolerant())
+        await c.until(lambda: len(c.ready_pods()) == 2)
+        for _ in range(10):
+            await asyncio.sleep(10)
+            await beat(c)
+        assert get_condition(one_node(c).status, "Ready").status == "True"
+        c.kubelet.stop_seconds, c.kubelet.schedules = 10_000, False
+        await c.until(lambda: get_condition(one_node(c).status, "Ready").status == "Unknown", 45)
+        await c.until(lambda: keys(one_node(c).spec.taints) == {("unreachable", "NoSchedule"), ("unreachable", "NoExecute")}, 1)
+        await c.until(lambda: sum(1 for p in c.api.all(core.Pod) if is_ready(p)) == 0, 1)
+        assert len(c.active_pods()) == 2
+        await c.until(lambda: sum(1 for p in c.api.all(core.Pod) if is_deleting(p)) == 2, 65)
+
+
+@virtual_time
+async def test_a_node_that_returns_in_time_keeps_its_pods() -> None:
+    async with cluster() as c:
+        c.api.seed(node(), lease())
+        await c.client.create(tolerant())
+        await c.until(lambda: len(c.ready_pods()) == 2)
+        before = {p.metadata.uid for p in c.active_pods()}
+        await c.until(lambda: len(one_node(c).spec.taints) == 2, 60)
+        await asyncio.sleep(30)
+
+        def come_back(obj: core.Node) -> None:
+            get_condition(obj.status, "Ready").status = "True"
+
+        await beat(c)
+        await c.edit(core.Node, "node-1", come_back, "", "status")
+        await c.until(lambda: not one_node(c).spec.taints, 1)
+        for _ in range(10):
+            await asyncio.sleep(10)
+            await beat(c)
+        assert {p.metadata.uid for p in c.active_pods()} == before
+
+
+@virtual_time
+async def test_nobody_is_silent_while_the_server_is_deaf() -> None:
+    async with cluster() as c:
+        c.api.seed(node(), lease())
+        await c.until(lambda: c.events("RegisteredNode"))
+        gone = status_error("ServiceUnavailable", "the connection was lost")
+        await asyncio.sleep(35)
+        c.api.fail_next(gone, verb="get", message_type=coordination.Lease)
+        await asyncio.sleep(15)
+        assert get_condition(one_node(c).status, "Ready").status == "True"
+
+
+@virtual_time
+async def test_the_pods_of_a_deleted_node_are_deleted_and_replaced() -> None:
+    async with cluster(node_grace_seconds=1000.0) as c:
+        c.api.seed(node(), lease())
+        await c.client.create(replica_set(replicas=2))
+        await c.until(lambda: len(c.ready_pods()) == 2)
+        before = {p.metadata.uid for p in c.active_pods()}
+        c.kubelet.node = "node-2"
+        c.api.seed(node("node-2"))
+        await c.client.delete(core.Node, "node-1")
+        await c.until(lambda: len(c.ready_pods()) == 2 and not before & {p.metadata.uid for p in c.api.all(core.Pod)}, 70)
+
+
+@virtual_time
+async def test_finished_pods_beyond_the_threshold_go_oldest_first() -> None:
+    async with cluster(kubelet=False, terminated_pod_threshold=3, pod_gc_seconds=1.0) as c:
+        c.api.seed(node())
+        for number in range(5):
+            finished = pod(f"job-{number}", node="node-1", phase="Succeeded")
+            finished.metadata.creation_timestamp.seconds = number + 1
+            c.api.seed(finished)
+        await c.until(lambda: len(c.api.all(core.Pod)) == 3)
+        assert [p.metadata.name for p in c.api.all(core.Pod)] == ["job-2", "job-3", "job-4"]
