@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 CALL_GRACE_SECONDS = 1.0
-HEALTH_PERIOD_SECONDS = 0.5
+HEALTH_PERIOD_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)

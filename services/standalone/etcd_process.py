@@ -107,6 +107,8 @@ class EtcdProcess:
             "--name=knarr", "--data-dir=data", f"--listen-client-urls=unix://{CLIENT_SOCKET}", "--advertise-client-urls=http://localhost:1",
             f"--listen-peer-urls=unix://{PEER_SOCKET}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=knarr={peer}",
             "--quota-backend-bytes=8589934592", "--logger=zap", "--log-level=warn", "--max-request-bytes=8388608",
+            # A single member elects itself; the defaults would only make it wait a second for that.
+            "--heartbeat-interval=10", "--election-timeout=100",
         ]  # fmt: skip
 
     async def _probe(self) -> None:

@@ -1,0 +1,245 @@
+"""The composition root: every component in one process and one event loop.
+
+Start: etcd, then the apiserver, then all others at once; the cluster is ready when its node is.
+Stop is the same backwards. A component that fails after the start is made anew and started again;
+before that its error ends the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from ipaddress import IPv4Network
+from typing import Any
+
+import grpc.aio
+import orjson
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.channel import open_channel
+from knarr.client.conditions import is_true
+from knarr.machinery.errors import StatusError
+from knarr.service.authentication import User
+from knarr.service.component import Component
+from knarr.service.host import Host, ServerSettings
+from knarr.service.tasks import cancel
+from services.apiserver.rest.application import create_app
+from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.rest.version import version_info
+from services.apiserver.service import ApiServer
+from services.apiserver.settings import ApiServerSettings
+from services.apiserver.storage.etcd import EtcdSettings
+from services.controller.service import ControllerManager
+from services.controller.settings import ControllerSettings
+from services.kubelet.service import Kubelet
+from services.kubelet.settings import KubeletSettings
+from services.proxy.service import Proxy
+from services.proxy.settings import ProxySettings
+from services.scheduler.service import Scheduler
+from services.scheduler.settings import SchedulerSettings
+from services.standalone.credentials import Credentials, load_or_create, write_kubeconfig
+from services.standalone.etcd_process import EtcdProcess
+from services.standalone.machine import node_address
+from services.standalone.progress import Progress
+from services.standalone.runtimes import make_runtime
+from services.standalone.settings import ClusterSettings
+
+log = logging.getLogger(__name__)
+
+RESTART_SECONDS = 1.0
+POLL_SECONDS = 0.01
+
+
+class Cluster:
+    """One cluster. ``run`` works until cancelled; it raises when the start fails."""
+
+    def __init__(self, settings: ClusterSettings, progress: Progress) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._files = settings.files
+        self._address = node_address()
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._hosts: dict[str, Host] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = False
+
+    async def run(self) -> None:
+        settings = self._settings
+        hosts = ["127.0.0.1", "localhost", settings.node, self._address, _first_address(settings.service_cidr), "kubernetes.default.svc"]
+        credentials = load_or_create(self._files, hosts)
+        etcd = EtcdProcess(self._files.etcd)
+        async with AsyncExitStack() as stack:
+            self._background(stack, "etcd", etcd.run())
+            await self._unless_one_ends(etcd.wait_accepting())
+            self._progress.step("etcd")
+            apiserver = await self._start_apiserver(stack, etcd, credentials)
+            self._progress.step("apiserver")
+            stack.push_async_callback(self._close_channels)
+            workers = [
+                self._background(stack, f"supervise/{name}", self._supervise(name, make, credentials))
+                for name, make in self._workers(apiserver).items()
+            ]
+            # All of them stop together, before the apiserver does.
+            stack.push_async_callback(cancel, workers)
+            await self._unless_one_ends(self._become_ready(apiserver))
+            self._announce()
+            await self._unless_one_ends(asyncio.Event().wait())
+
+    def _background(self, stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs ``work``, which should not end by itself, until the stack unwinds."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
+        stack.push_async_callback(cancel, [task])
+        return task
+
+    async def _unless_one_ends(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Awaits ``work``; raises the error of a background task that ends meanwhile."""
+        waiting = asyncio.create_task(work, name="waiting")
+        try:
+            await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in (*self._tasks, waiting):
+                if task.done():
+                    task.result()
+        finally:
+            await cancel([waiting])
+
+    async def _start_apiserver(self, stack: AsyncExitStack, etcd: EtcdProcess, credentials: Credentials) -> ApiServer:
+        settings = self._settings
+
+        def channel(address: str) -> grpc.aio.Channel:
+            if address not in self._channels:
+                self._channels[address] = open_channel(address, credentials.ca_certificate, credentials.apiserver_token)
+            return self._channels[address]
+
+        apiserver = ApiServer(
+            ApiServerSettings(
+                etcd=EtcdSettings(endpoints=(etcd.endpoint,)),
+                service_cidr=settings.service_cidr,
+                node_ports=settings.node_ports,
+                advertise_address=self._address,
+                advertise_port=settings.ports.rest,
+            ),
+            channel,
+        )
+        host = self._host(apiserver, credentials, settings.listen_address, settings.ports.apiserver)
+        await host.start()
+        self._background(stack, "apiserver", host.run())
+        await self._unless_one_ends(apiserver.wait_ready())
+        pki = self._files.pki
+        context = tls_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
+        checks = {"etcd": lambda: apiserver.connected, "cache": lambda: apiserver.ready}
+        app = create_app(apiserver.api, credentials.tokens, node_streams=apiserver.streams, checks=checks)
+        # Pods reach the API through the `kubernetes` Service, so it listens beyond the loopback.
+        rest = RestServer(app, context, host="0.0.0.0", port=settings.ports.rest)
+        await rest.start()
+        stack.push_async_callback(rest.stop)
+        self._server = f"https://127.0.0.1:{rest.port}"
+        write_kubeconfig(self._files.kubeconfig, credentials, self._server)
+        return apiserver
+
+    def _workers(self, apiserver: ApiServer) -> dict[str, Callable[[], Component]]:
+        """How each component besides the apiserver is made."""
+        settings = self._settings
+
+        def client(name: str, *groups: str) -> Any:
+            return apiserver.client(User(name, groups=(*groups, "system:authenticated")))
+
+        node_user = f"system:node:{settings.node}"
+        cluster_id = self._files.cluster_id()
+        kubelet = KubeletSettings(
+            node_name=settings.node,
+            data_dir=self._files.kubelet,
+            node_ip=self._address,
+            pod_cidr=settings.pod_cidr,
+            port=settings.ports.kubelet,
+            cluster_id=cluster_id,
+            version=version_info()["gitVersion"],
+        )
+        proxy = ProxySettings(
+            datapath=settings.datapath, instance=cluster_id, service_cidr=settings.service_cidr, pod_cidr=settings.cluster_cidr
+        )
+        return {
+            "controller": lambda: ControllerManager(client("system:kube-controller-manager"), ControllerSettings()),
+            "scheduler": lambda: Scheduler(client("system:kube-scheduler"), SchedulerSettings()),
+            "kubelet": lambda: Kubelet(client(node_user, "system:nodes"), kubelet, make_runtime(settings, kubelet)),
+            "proxy": lambda: Proxy(client("system:kube-proxy"), proxy),
+        }
+
+    async def _supervise(self, name: str, make: Callable[[], Component], credentials: Credentials) -> None:
+        """Keeps one component running; its failure is an error of the start, later a restart."""
+        address = self._address if name == "kubelet" else self._settings.listen_address
+        while True:
+            host = self._host(make(), credentials, address, getattr(self._settings.ports, name))
+            try:
+                await host.start()
+                await host.run()
+            except Exception:
+                if not self._started:
+                    raise
+                log.exception("a component failed; starting it again", extra={"component": name, "seconds": RESTART_SECONDS})
+            await asyncio.sleep(RESTART_SECONDS)
+
+    def _host(self, component: Component, credentials: Credentials, address: str, port: int) -> Host:
+        host = Host(component, ServerSettings(f"{address}:{port}", credentials.server, credentials.tokens))
+        self._hosts[component.name] = host
+        return host
+
+    async def _become_ready(self, apiserver: ApiServer) -> None:
+        """Returns once every component is ready and the node says so too."""
+        client = apiserver.client(User("system:knarr", groups=("system:masters",)))
+        for name in ("scheduler", "controller", "proxy", "kubelet"):
+            await _until(lambda name=name: self._is_ready(name))  # type: ignore[misc]
+            self._progress.step(name)
+        await _until(lambda: _node_ready(client, self._settings.node))
+
+    async def _is_ready(self, name: str) -> bool:
+        return name in self._hosts and self._hosts[name].component.ready
+
+    def _announce(self) -> None:
+        """Tells the CLI and `knarr status` what there is."""
+        self._started = True
+        addresses = {
+            name: f"{self._address if name == 'kubelet' else self._settings.listen_address}:{host.port}"
+            for name, host in self._hosts.items()
+        }
+        facts = {
+            "server": self._server,
+            "node": self._settings.node,
+            "runtime": self._settings.runtime,
+            "datapath": self._settings.datapath,
+            "components": addresses,
+            "settings": {key: str(value) for key, value in asdict(self._settings).items()},
+        }
+        self._files.state.write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+        self._progress.ready(facts)
+        # What exists now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+    async def _close_channels(self) -> None:
+        for channel in self._channels.values():
+            await channel.close(0)
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Asks again and again: readiness is a property of components, not an event."""
+    while not await condition():  # noqa: ASYNC110
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _node_ready(client: Any, name: str) -> bool:
+    try:
+        node: core.Node = await client.get(core.Node, name)
+    except StatusError:
+        return False
+    return is_true(node.status, "Ready")
+
+
+def _first_address(cidr: str) -> str:
+    """The `kubernetes` Service's address."""
+    return str(IPv4Network(cidr)[1])

@@ -1,0 +1,19 @@
+"""Facts about this machine that the components are told."""
+
+from __future__ import annotations
+
+import socket
+
+# A documentation address (RFC 5737): only routed towards, never sent to.
+ANYWHERE = ("192.0.2.1", 9)
+
+
+def node_address() -> str:
+    """The address by which others reach this machine; the loopback where it has no route out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket picks a route and sends nothing.
+            probe.connect(ANYWHERE)
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])

@@ -1,0 +1,67 @@
+"""The command line: its words for mistakes, and that settings survive the way to the background."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from services.standalone import cli
+from services.standalone.preflight import problems
+from services.standalone.settings import ClusterSettings, Ports
+
+
+def test_options_reach_the_background_process_unchanged(tmp_path: Path) -> None:
+    settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=Ports(rest=1, proxy=2), node_name="n1")
+    arguments = cli.parser().parse_args(["up", *cli.options_of(settings)])
+    assert cli.settings_from(arguments) == settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["up", "--runtime", "podman"], "invalid choice: 'podman'"),
+        (["up", "--rest-port", "http"], "'http' is not a port; give a number from 0 to 65535"),
+        (["up", "--pod-cidr", "10.244.0.1/24"], "is not an IPv4 range"),
+        (["start"], "invalid choice: 'start'"),
+    ],
+)
+def test_a_mistake_is_named(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.parser().parse_args(arguments)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_kubeconfig_before_up_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["knarr", "kubeconfig", "--data-dir", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    assert "start the cluster first: `knarr up`" in capsys.readouterr().err
+
+
+def test_a_taken_port_is_named_with_its_option() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        free = Ports(rest=port, apiserver=0, kubelet=0, proxy=0, controller=0, scheduler=0)
+        found = list(problems(ClusterSettings(runtime="hollow", ports=free)))
+    assert any(f"port {port} (rest)" in problem and "--rest-port" in problem for problem in found)
+
+
+def test_ranges_that_do_not_fit_are_refused() -> None:
+    free = Ports(0, 0, 0, 0, 0, 0)
+    settings = ClusterSettings(runtime="hollow", ports=free, pod_cidr="10.1.0.0/24", service_cidr="10.244.0.0/16")
+    text = "\n".join(problems(settings))
+    assert "--pod-cidr 10.1.0.0/24 lies outside --cluster-cidr 10.244.0.0/16" in text
+    assert "--service-cidr 10.244.0.0/16 overlaps" in text
+
+
+def test_no_engine_is_a_clear_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    text = "\n".join(problems(ClusterSettings(ports=Ports(0, 0, 0, 0, 0, 0))))
+    assert "no Docker engine answers" in text
+    assert "--runtime hollow" in text

@@ -1,0 +1,42 @@
+"""Finding the background process: a pid alone is not enough."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from services.standalone import process
+from services.standalone.settings import Files
+
+
+def test_a_living_process_is_found(tmp_path: Path) -> None:
+    process.write_pid(Files(tmp_path))
+    assert process.find(Files(tmp_path)) == process.Running(os.getpid())
+
+
+def test_a_pid_that_now_belongs_to_another_is_not_ours(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    files.pid.write_text(f"{os.getpid()} 1\n")
+    assert process.find(files) is None
+    assert process.stop(files) is False
+
+
+def test_a_dead_process_is_not_found(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    files.pid.write_text(f"{child.pid} 12345\n")
+    assert process.find(files) is None
+
+
+def test_stopping_waits_for_the_end(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    # The grandchild is no child of this process, as a cluster's process is none of the CLI's.
+    script = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
+    pid = int(subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True).stdout)
+    files.pid.write_text(f"{pid} {process.start_time(pid)}\n")
+    assert process.stop(files) is True
+    assert process.start_time(pid) == ""
+    assert not files.pid.exists()
