@@ -73,6 +73,8 @@ def explain(table: NodeTable, plugins: Sequence[Plugin], pod: PodFacts) -> list[
 
 def summary(nodes: int, reasons: Counter[str]) -> str:
     """``0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.``"""
+    if not nodes:
+        return NO_NODES
     told = sorted(f"{count} {reason}" for reason, count in reasons.items())
     return f"0/{nodes} nodes are available: {', '.join(told)}."
 

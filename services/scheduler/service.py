@@ -111,9 +111,9 @@ class Scheduler(Component):
         finally:
             if placed:
                 state.table.put_pod(facts, placed)
-        reasons = Counter(reason for verdict in verdicts for reason in verdict.reasons)
-        fits = any(not verdict.refused_by for verdict in verdicts)
-        return verdicts, "" if fits else summary(len(verdicts), reasons)
+        if any(not verdict.refused_by for verdict in verdicts):
+            return verdicts, ""
+        return verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons))
 
     async def _lead(self) -> None:
         informers = Informers(self._client)
@@ -180,7 +180,8 @@ class Scheduler(Component):
             self.state.forget(pod)
             self.state.queue.retry(waiting)
             logger.warning("binding failed", extra={"pod": str(pod.key), "node": node, "error": str(error)})
-            self._recorder.event(pod.pod, WARNING, "FailedScheduling", f"binding rejected: {error}")
+            if not isinstance(error, StatusError) or error.reason != "NotFound":
+                self._recorder.event(pod.pod, WARNING, "FailedScheduling", f"binding rejected: {error}")
             return
         ATTEMPTS.labels("scheduled").inc()
         PLACED_SECONDS.observe(max(asyncio.get_running_loop().time() - waiting.since, 0.0))

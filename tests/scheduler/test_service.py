@@ -1,0 +1,218 @@
+"""The whole scheduler on the fake API server, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
+from knarr.client.conditions import get_condition
+from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.machinery.errors import StatusError, status_error
+from services.scheduler.service import Scheduler
+from services.scheduler.servicer import SchedulerServicer
+from services.scheduler.settings import SchedulerSettings
+from tests.scheduler.objects import node, pod
+from tests.support.virtual_time import VirtualClock, virtual_time
+
+
+class Fixture:
+    def __init__(self, *nodes: core.Node, settings: SchedulerSettings | None = None) -> None:
+        self.api = MemoryApi(VirtualClock())
+        self.api.seed(*nodes)
+        self.client = MemoryClient(self.api)
+        self.scheduler = Scheduler(self.client, settings or SchedulerSettings(seed=1), clock=VirtualClock())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(self.scheduler.run())
+        try:
+            yield
+            self.scheduler.state.validate()
+            assert not task.done()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def pod(self, name: str) -> core.Pod:
+        return await self.client.get(core.Pod, name, "default")
+
+    def events(self, reason: str) -> list[str]:
+        return [event.message for event in self.api.all(core.Event) if event.reason == reason]
+
+
+@virtual_time
+async def test_a_pod_is_bound_and_told() -> None:
+    fixture = Fixture(node("n1"))
+    async with fixture.running():
+        await fixture.client.create(pod("a", cpu="1"))
+        await asyncio.sleep(1)
+        bound = await fixture.pod("a")
+        assert bound.spec.node_name == "n1"
+        assert get_condition(bound.status, "PodScheduled").status == "True"  # type: ignore[union-attr]
+        assert fixture.events("Scheduled") == ["Successfully assigned default/a to n1"]
+        assert fixture.scheduler.ready and not fixture.scheduler.state.assumed
+        assert len(fixture.scheduler.state.queue) == 0
+
+
+@virtual_time
+async def test_a_pod_that_fits_nowhere_is_told_why_in_event_condition_and_explain() -> None:
+    tainted = node("n2")
+    tainted.spec.taints.add(key="role", value="control", effect="NoSchedule")
+    fixture = Fixture(node("n1", cpu="1"), tainted)
+    async with fixture.running():
+        await fixture.client.create(pod("a", cpu="2"))
+        await asyncio.sleep(0.5)
+        message = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {role: control}."
+        assert fixture.events("FailedScheduling") == [message]
+        condition = get_condition((await fixture.pod("a")).status, "PodScheduled")
+        assert condition is not None
+        assert (condition.status, condition.reason, condition.message) == ("False", "Unschedulable", message)
+        assert condition.last_transition_time.seconds
+        servicer = SchedulerServicer(fixture.scheduler)
+        answer = await servicer.Explain(api.ExplainRequest(namespace="default", pod="a"), None)  # type: ignore[arg-type]
+        assert answer.summary == message and answer.choice == ""
+        assert [(verdict.node, verdict.refused_by) for verdict in answer.verdicts] == [
+            ("n1", "NodeResourcesFit"),
+            ("n2", "TaintToleration"),
+        ]
+        queue = await servicer.GetQueue(api.GetQueueRequest(), None)  # type: ignore[arg-type]
+        assert [(entry.pod, entry.state, entry.attempts, list(entry.refused_by)) for entry in queue.pods] == [
+            ("a", "unschedulable", 1, ["NodeResourcesFit", "TaintToleration"])
+        ]
+        assert 299 <= queue.pods[0].retry_in_seconds <= 300
+
+
+@pytest.mark.parametrize("help_", ["node added", "pod deleted", "node grown", "taint removed", "pod finished"])
+def test_what_helps_makes_a_pod_schedulable_again(help_: str) -> None:
+    @virtual_time
+    async def scenario() -> None:
+        tainted = node("tainted")
+        tainted.spec.taints.add(key="role", value="control", effect="NoSchedule")
+        fixture = Fixture(node("n1", cpu="1"), tainted)
+        fixture.api.seed(pod("resident", cpu="1", node_name="n1"))
+        async with fixture.running():
+            await fixture.client.create(pod("a", cpu="1"))
+            await asyncio.sleep(30)
+            assert (await fixture.pod("a")).spec.node_name == ""
+            await help_with(fixture, help_)
+            await asyncio.sleep(1.5)
+            assert (await fixture.pod("a")).spec.node_name
+
+    scenario()
+
+
+async def help_with(fixture: Fixture, help_: str) -> None:
+    client = fixture.client
+    if help_ == "node added":
+        await client.create(node("n3"))
+    elif help_ == "pod deleted":
+        await client.delete(core.Pod, "resident", "default", grace_period_seconds=0)
+    elif help_ == "pod finished":
+        resident = await fixture.pod("resident")
+        resident.status.phase = "Succeeded"
+        await client.update(resident, subresource="status")
+    elif help_ == "node grown":
+        grown = await client.get(core.Node, "n1")
+        grown.status.allocatable["cpu"].string = "2"
+        await client.update(grown, subresource="status")
+    else:
+        cleared = await client.get(core.Node, "tainted")
+        del cleared.spec.taints[:]
+        await client.update(cleared)
+
+
+@virtual_time
+async def test_what_does_not_help_leaves_it_alone() -> None:
+    fixture = Fixture(node("n1", cpu="1"))
+    async with fixture.running():
+        await fixture.client.create(pod("a", cpu="2"))
+        await asyncio.sleep(30)
+        labelled = await fixture.client.get(core.Node, "n1")
+        labelled.metadata.labels["colour"] = "red"
+        await fixture.client.update(labelled)
+        await fixture.client.create(node("tiny", cpu="1"))
+        await asyncio.sleep(30)
+        [waiting] = fixture.scheduler.state.queue.entries()
+        assert waiting.attempts == 1
+
+
+@virtual_time
+async def test_a_failed_binding_is_taken_back_and_tried_again() -> None:
+    fixture = Fixture(node("n1", cpu="1"))
+    async with fixture.running():
+        fixture.api.fail_next(status_error("ServiceUnavailable", "down"), verb="create", subresource="binding", times=2)
+        await fixture.client.create(pod("a", cpu="1"))
+        await asyncio.sleep(0.5)
+        assert not fixture.scheduler.state.table.node_of((await fixture.pod("a")).metadata.uid)
+        await asyncio.sleep(4)
+        assert (await fixture.pod("a")).spec.node_name == "n1"
+
+
+@virtual_time
+async def test_a_lost_reply_to_a_binding_does_no_harm() -> None:
+    fixture = Fixture(node("n1"), node("n2"))
+    async with fixture.running():
+        fixture.api.fail_next(status_error("ServiceUnavailable", "down"), verb="create", subresource="binding", after=True)
+        await fixture.client.create(pod("a", cpu="1"))
+        await asyncio.sleep(20)
+        bound = await fixture.pod("a")
+        assert fixture.scheduler.state.table.node_of(bound.metadata.uid) == bound.spec.node_name != ""
+        assert len(fixture.scheduler.state.queue) == 0
+
+
+@virtual_time
+async def test_other_schedulers_and_gated_pods_are_left_alone() -> None:
+    fixture = Fixture(node("n1"))
+    foreign, gated, deleting = pod("foreign"), pod("gated"), pod("mine")
+    foreign.spec.scheduler_name = "another"
+    gated.spec.scheduling_gates.add(name="example.com/wait")
+    async with fixture.running():
+        for obj in (foreign, gated, deleting):
+            await fixture.client.create(obj)
+        await asyncio.sleep(5)
+        assert [(await fixture.pod(name)).spec.node_name for name in ("foreign", "gated", "mine")] == ["", "", "n1"]
+
+
+@virtual_time
+async def test_bindings_are_written_concurrently_and_never_over_commit() -> None:
+    fixture = Fixture(*(node(f"n{number}", cpu="2") for number in range(5)))
+    fixture.api.latency_seconds = 1.0
+    async with fixture.running():
+        await asyncio.sleep(3)
+        for number in range(12):
+            fixture.api.seed(pod(f"p{number}", cpu="1"))
+        await asyncio.sleep(1.5)
+        placed = [obj.spec.node_name for obj in fixture.api.all(core.Pod) if obj.spec.node_name]
+        assert len(placed) == 10 and all(placed.count(name) == 2 for name in set(placed))
+
+
+@virtual_time
+async def test_explain_judges_a_placed_pod_as_if_it_had_left() -> None:
+    fixture = Fixture(node("n1", cpu="1"))
+    async with fixture.running():
+        await fixture.client.create(pod("a", cpu="1"))
+        await asyncio.sleep(1)
+        verdicts, message = fixture.scheduler.explain("default", "a")
+        assert [(verdict.node, verdict.refused_by) for verdict in verdicts] == [("n1", "")] and message == ""
+        with pytest.raises(StatusError, match='pods "b" not found'):
+            fixture.scheduler.explain("default", "b")
+
+
+@virtual_time
+async def test_two_schedulers_elect_one() -> None:
+    fixture = Fixture(node("n1"), settings=SchedulerSettings(leader_election=True, identity="one"))
+    second = Scheduler(fixture.client, SchedulerSettings(leader_election=True, identity="two"), clock=VirtualClock())
+    async with fixture.running():
+        await asyncio.sleep(1)
+        task = asyncio.ensure_future(second.run())
+        await asyncio.sleep(10)
+        assert second.ready
+        with pytest.raises(StatusError, match="not active"):
+            second.state  # noqa: B018
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
