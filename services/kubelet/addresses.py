@@ -28,8 +28,12 @@ class PodAddresses:
         if parsed in self._network:
             self._taken.add(int(parsed) - int(self._network.network_address))
 
-    def take(self) -> str:
-        """A free address; raises AddressesExhausted."""
+    def take(self, prefer: str = "") -> str:
+        """A free address, ``prefer`` when that one is free; raises AddressesExhausted."""
+        wanted = int(ipaddress.ip_address(prefer)) - int(self._network.network_address) if prefer else 0
+        if 2 <= wanted < self._network.num_addresses - 1 and wanted not in self._taken:
+            self._taken.add(wanted)
+            return prefer
         last = self._network.num_addresses - 2
         for step in range(max(last - 1, 0)):
             offset = 2 + (self._next - 2 + step) % (last - 1)

@@ -1,0 +1,80 @@
+"""What the Docker engine alone needs for sandboxes and containers: the peer of the pod benchmarks.
+
+The same bodies as the kubelet's Docker runtime sends, sent as fast as the engine takes them, with
+no decisions, no state and no status in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from services.kubelet.addresses import PodAddresses
+from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
+from services.kubelet.runtime.docker.engine import Engine
+from services.kubelet.runtime.docker.labels import CLUSTER, NODE
+from services.kubelet.runtime.docker.network import ensure_network, remove_everything
+from services.kubelet.runtime.docker.pause import PAUSE_IMAGE, ensure_pause_image
+from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.port import ContainerConfig, PodRef, SandboxConfig
+
+URL = "unix:///var/run/docker.sock"
+# A range of its own, so that it can run beside a cluster.
+CIDR = "10.254.78.0/24"
+
+
+async def bare_engine(
+    n: int, concurrency: int, *, image: str = PAUSE_IMAGE, command: tuple[str, ...] = ("/pause",), url: str = URL
+) -> float:
+    """Seconds for ``n`` × (sandbox + app container), created and started, ``concurrency`` pods at a time. Cleans up after itself."""
+    mark = uuid.uuid4().hex[:8]
+    settings = DockerSettings(f"bench-{mark}", "bench", CIDR, url, network=f"knarr-bench-{mark}", bridge=f"kb{mark}")
+    own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
+    engine, addresses, gate = Engine(url, 120.0), PodAddresses(CIDR), asyncio.Semaphore(concurrency)
+    try:
+        await ensure_network(engine, settings, addresses.gateway, own)
+        await ensure_pause_image(engine, {})
+        started = time.perf_counter()
+        await asyncio.gather(*(_pod(engine, settings, own, addresses.take(), index, image, command, gate) for index in range(n)))
+        return time.perf_counter() - started
+    finally:
+        await engine.close()
+        await remove_everything(settings.cluster_id, url, image=False)
+
+
+async def _pod(
+    engine: Engine,
+    settings: DockerSettings,
+    own: dict[str, str],
+    ip: str,
+    index: int,
+    image: str,
+    command: tuple[str, ...],
+    gate: asyncio.Semaphore,
+) -> None:
+    pod = PodRef("default", f"bench-{index}", str(uuid.uuid4()))
+    async with gate:
+        body = sandbox_body(SandboxConfig(pod, 0, pod.name), ip, PAUSE_IMAGE, settings, own)
+        sandbox = await _run(engine, sandbox_name(pod, 0), body)
+        config = ContainerConfig(pod, sandbox, "app", 0, image, "", command=command)
+        await _run(engine, container_name(config), container_body(config, image, settings, own))
+
+
+async def _run(engine: Engine, name: str, body: dict[str, object]) -> str:
+    created = await engine.request("POST", "containers/create", params={"name": name}, body=body)
+    await engine.request("POST", f"containers/{created['Id']}/start")
+    return str(created["Id"])
+
+
+def main() -> None:
+    """``python -m bench.engine_baseline [pods] [concurrency …]`` prints seconds for each concurrency."""
+    pods = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    for concurrency in [int(text) for text in sys.argv[2:]] or [4, 8]:
+        print(f"{Path(__file__).stem}: {pods} pods, {concurrency} at a time: {asyncio.run(bare_engine(pods, concurrency)):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The labels by which the kubelet finds its own again, and their way back into observations. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, ContainerConfig, PodRef, Sandbox, SandboxConfig
+
+CLUSTER, NODE, KIND = "io.knarr.cluster", "io.knarr.node", "io.knarr.kind"
+ATTEMPT, SANDBOX_ATTEMPT, SPEC_HASH, IP, IMAGE, TTY = (
+    "io.knarr.attempt",
+    "io.knarr.sandbox-attempt",
+    "io.knarr.spec-hash",
+    "io.knarr.ip",
+    "io.knarr.image",
+    "io.knarr.tty",
+)
+POD_NAME, POD_NAMESPACE, POD_UID, CONTAINER_NAME = (
+    "io.kubernetes.pod.name",
+    "io.kubernetes.pod.namespace",
+    "io.kubernetes.pod.uid",
+    "io.kubernetes.container.name",
+)
+SANDBOX_KIND, CONTAINER_KIND = "sandbox", "container"
+START_FAILED_EXIT_CODE = 128
+
+
+def sandbox_labels(config: SandboxConfig, ip: str) -> dict[str, str]:
+    return {**_pod_labels(config.pod), KIND: SANDBOX_KIND, ATTEMPT: str(config.attempt), IP: ip}
+
+
+def container_labels(config: ContainerConfig) -> dict[str, str]:
+    return {
+        **_pod_labels(config.pod),
+        KIND: CONTAINER_KIND,
+        ATTEMPT: str(config.attempt),
+        CONTAINER_NAME: config.name,
+        SANDBOX_ATTEMPT: str(config.sandbox_attempt),
+        SPEC_HASH: config.spec_hash,
+        IMAGE: config.image,
+        TTY: "1" if config.tty else "",
+    }
+
+
+def _pod_labels(pod: PodRef) -> dict[str, str]:
+    return {POD_NAME: pod.name, POD_NAMESPACE: pod.namespace, POD_UID: pod.uid}
+
+
+def pod_of(labels: Mapping[str, str]) -> PodRef:
+    return PodRef(labels.get(POD_NAMESPACE, ""), labels.get(POD_NAME, ""), labels[POD_UID])
+
+
+def is_sandbox(labels: Mapping[str, str]) -> bool:
+    return labels.get(KIND) == SANDBOX_KIND
+
+
+def sandbox_from(engine_id: str, labels: Mapping[str, str], *, ready: bool, created_at: datetime | None) -> Sandbox:
+    return Sandbox(engine_id, pod_of(labels), int(labels.get(ATTEMPT, "0")), ready, labels.get(IP, ""), created_at)
+
+
+def container_from(inspected: Mapping[str, Any]) -> Container:
+    """An observation from what the engine tells of a container."""
+    labels, state = inspected["Config"]["Labels"], inspected["State"]
+    status = {"running": RUNNING, "paused": RUNNING, "restarting": RUNNING, "created": CREATED}.get(state["Status"], EXITED)
+    error, exit_code = state.get("Error", ""), int(state.get("ExitCode", 0))
+    if status == CREATED and error:
+        status, exit_code = EXITED, START_FAILED_EXIT_CODE
+    started, finished = parse_time(state.get("StartedAt", "")), parse_time(state.get("FinishedAt", ""))
+    return Container(
+        id=inspected["Id"],
+        name=labels.get(CONTAINER_NAME, ""),
+        attempt=int(labels.get(ATTEMPT, "0")),
+        state=status,
+        image=labels.get(IMAGE, ""),
+        image_id=image_id(inspected.get("Image", "")),
+        spec_hash=labels.get(SPEC_HASH, ""),
+        sandbox_attempt=int(labels.get(SANDBOX_ATTEMPT, "0")),
+        created_at=parse_time(inspected.get("Created", "")),
+        started_at=started,
+        finished_at=(finished or started) if status == EXITED else None,
+        exit_code=exit_code if status == EXITED else 0,
+        oom_killed=bool(state.get("OOMKilled")) and status == EXITED,
+        error=error if exit_code == START_FAILED_EXIT_CODE else "",
+    )
+
+
+def image_id(engine_id: str) -> str:
+    return f"docker://{engine_id}" if engine_id and "://" not in engine_id else engine_id
+
+
+def parse_time(text: str) -> datetime | None:
+    """RFC 3339 with nanoseconds; None for the engine's zero time."""
+    if not text or text.startswith("0001-"):
+        return None
+    head, _, tail = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(f"{head}.{(tail or '0')[:6].ljust(6, '0')}").replace(tzinfo=UTC)
+
+
+def from_nanoseconds(stamp: int) -> datetime:
+    return datetime.fromtimestamp(stamp / 1e9, UTC)

@@ -1,0 +1,66 @@
+"""The node's bridge network, and taking away everything that a cluster left in an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+
+from services.kubelet.runtime.docker.bodies import network_body
+from services.kubelet.runtime.docker.engine import Engine, EngineError, quoted
+from services.kubelet.runtime.docker.labels import CLUSTER
+from services.kubelet.runtime.docker.pause import PAUSE_IMAGE
+from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.port import RuntimeFailure
+
+NOT_FOUND, CONFLICT = 404, 409
+REMOVALS_AT_ONCE = 8
+
+
+async def ensure_network(engine: Engine, settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> None:
+    """Creates the network unless it is there; one of that name over another range is refused."""
+    try:
+        found = await engine.request("GET", f"networks/{quoted(settings.network)}")
+    except EngineError as error:
+        if error.status != NOT_FOUND:
+            raise
+        try:
+            await engine.request("POST", "networks/create", body=network_body(settings, gateway, own))
+        except EngineError as refused:
+            if refused.status != CONFLICT:
+                raise RuntimeFailure(f"cannot create the network {settings.network} over {settings.pod_cidr}: {refused}") from refused
+        return
+    subnets = [config.get("Subnet") for config in found["IPAM"]["Config"] or []]
+    if settings.pod_cidr not in subnets:
+        raise RuntimeFailure(f"the Docker network {settings.network} is over {', '.join(map(str, subnets))}, not {settings.pod_cidr}")
+
+
+async def remove_everything(cluster_id: str, url: str = "unix:///var/run/docker.sock", *, image: bool = True) -> int:
+    """Removes a cluster's containers and networks, and the pause image when nothing else uses it; answers how many containers.
+
+    Raises RuntimeUnavailable when the engine cannot be reached.
+    """
+    engine = Engine(url, 120.0)
+    filters = json.dumps({"label": [f"{CLUSTER}={cluster_id}"]})
+    try:
+        listed = await engine.request("GET", "containers/json", params={"all": 1, "filters": filters})
+        ids = [entry["Id"] for entry in listed] if isinstance(listed, list) else []
+        gate = asyncio.Semaphore(REMOVALS_AT_ONCE)
+        await asyncio.gather(*(_remove(engine, f"containers/{found}?force=1&v=1", gate) for found in ids))
+        networks = await engine.request("GET", "networks", params={"filters": filters})
+        for network in networks if isinstance(networks, list) else []:
+            await _remove(engine, f"networks/{network['Id']}", gate)
+        if image:
+            await _remove(engine, f"images/{quoted(PAUSE_IMAGE)}", gate)
+        return len(ids)
+    finally:
+        await engine.close()
+
+
+async def _remove(engine: Engine, path: str, gate: asyncio.Semaphore) -> None:
+    async with gate:
+        try:
+            await engine.request("DELETE", path)
+        except EngineError as error:
+            if error.status not in (NOT_FOUND, CONFLICT):
+                raise

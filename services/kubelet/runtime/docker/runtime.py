@@ -1,0 +1,507 @@
+"""The Docker runtime: pods as sandbox and container in one engine, observed by its event stream.
+
+What the engine holds is kept in memory. The runtime's own calls change it as soon as they are
+answered, events as they come; a full list after every (re)connect and now and then finds what
+was missed. A state never goes back: a late answer to a start does not revive what has died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from services.kubelet.addresses import AddressesExhausted, PodAddresses
+from services.kubelet.runtime.checks import check_network
+from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
+from services.kubelet.runtime.docker.engine import Engine, EngineError, quoted
+from services.kubelet.runtime.docker.events import ACTIONS, EngineEvent, lines, parse_event
+from services.kubelet.runtime.docker.labels import (
+    CLUSTER,
+    NODE,
+    POD_UID,
+    START_FAILED_EXIT_CODE,
+    TTY,
+    container_from,
+    image_id,
+    is_sandbox,
+    pod_of,
+    sandbox_from,
+)
+from services.kubelet.runtime.docker.network import ensure_network
+from services.kubelet.runtime.docker.pause import PAUSE_IMAGE, ensure_pause_image
+from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.docker.streams import HijackedSession, demultiplexed
+from services.kubelet.runtime.observations import Observations
+from services.kubelet.runtime.port import (
+    CREATED,
+    EXITED,
+    RUNNING,
+    Check,
+    Container,
+    ContainerConfig,
+    ExecCheck,
+    Image,
+    LogOptions,
+    NoSuchContainer,
+    NoSuchImage,
+    PodObservation,
+    PodRef,
+    ProbeResult,
+    Runtime,
+    RuntimeFailure,
+    Sandbox,
+    SandboxConfig,
+    Session,
+    Usage,
+)
+
+log = logging.getLogger(__name__)
+
+RECONNECT_SECONDS = 0.25
+RELIST_TIMEOUT_SECONDS = 20.0
+STOP_MARGIN_SECONDS = 60.0
+IMAGE_CACHE_SECONDS = 30.0
+MAX_PROBE_OUTPUT_BYTES = 10 * 1024
+KILLED_EXIT_CODE = 137
+NOT_FOUND, CONFLICT, NOT_MODIFIED = 404, 409, 304
+
+
+class DockerRuntime(Runtime):
+    """One engine. Everything it makes carries the cluster's and the node's label."""
+
+    def __init__(self, settings: DockerSettings) -> None:
+        self._settings = settings
+        self._engine = Engine(settings.url, settings.timeout_seconds)
+        self._own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
+        self._addresses = PodAddresses(settings.pod_cidr)
+        self._last_ip: dict[str, str] = {}
+        self._observations = Observations()
+        self._ttys: set[str] = set()
+        self._oom: set[str] = set()
+        self._images: dict[str, tuple[float, Image]] = {}
+        self._version = "Unknown"
+        self._trouble = "the container engine was not reached yet"
+        self._started = asyncio.Event()
+
+    async def start(self) -> None:
+        version = await self._engine.request("GET", "version", timeout_seconds=RELIST_TIMEOUT_SECONDS)
+        self._version = str(version["Version"]).partition("+")[0]
+        await asyncio.gather(
+            ensure_network(self._engine, self._settings, self._addresses.gateway, self._own), ensure_pause_image(self._engine, {})
+        )
+        await self._relist()
+        self._started.set()
+        self._set_trouble("")
+
+    async def run(self) -> None:
+        await self._started.wait()
+        while True:
+            try:
+                await self._follow()
+            except RuntimeFailure as error:
+                self._set_trouble(str(error))
+                log.warning("the engine's event stream broke", extra={"error": str(error)})
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    @property
+    def version(self) -> str:
+        return f"docker://{self._version}"
+
+    @property
+    def trouble(self) -> str:
+        return self._trouble
+
+    def observe(self, uid: str) -> PodObservation | None:
+        return self._observations.get(uid)
+
+    def observed(self) -> Mapping[str, PodObservation]:
+        return self._observations.pods
+
+    def on_change(self, callback: Callable[[str], None]) -> None:
+        self._observations.on_change(callback)
+
+    async def create_sandbox(self, config: SandboxConfig) -> Sandbox:
+        name = sandbox_name(config.pod, config.attempt)
+        ip = "" if config.host_network else self._take_address(config.pod.uid)
+        body = sandbox_body(config, ip, PAUSE_IMAGE, self._settings, self._own)
+        try:
+            created = await self._engine.request("POST", "containers/create", params={"name": name}, body=body)
+            sandbox = sandbox_from(created["Id"], body["Labels"], ready=False, created_at=datetime.now(UTC))
+        except EngineError as error:
+            self._give_back(ip)
+            if error.status == NOT_FOUND and "image" in str(error).lower():
+                await ensure_pause_image(self._engine, {})
+            if error.status != CONFLICT or "already in use" not in str(error):
+                raise
+            sandbox = await self._adopt_sandbox(name, config.pod)
+        try:
+            await self._engine.request("POST", f"containers/{sandbox.id}/start")
+        except EngineError:
+            await self._remove(sandbox.id)
+            self._give_back(sandbox.ip)
+            raise
+        if sandbox.ip:
+            self._addresses.claim(sandbox.ip)
+            self._last_ip[config.pod.uid] = sandbox.ip
+        sandbox = replace(sandbox, ready=True)
+        self._observations.put_sandbox(sandbox)
+        return sandbox
+
+    async def remove_sandbox(self, sandbox: Sandbox) -> None:
+        await self._remove(sandbox.id)
+        if self._observations.find(sandbox.id):
+            self._give_back(sandbox.ip)
+        self._observations.remove(sandbox.pod.uid, sandbox.id)
+
+    async def image(self, reference: str) -> Image:
+        now = asyncio.get_running_loop().time()
+        until, cached = self._images.get(reference, (0.0, None))
+        if cached is not None and now < until:
+            return cached
+        try:
+            found = await self._engine.request("GET", f"images/{quoted(reference)}/json")
+        except EngineError as error:
+            if error.status == NOT_FOUND:
+                raise NoSuchImage(str(error)) from error
+            raise
+        digests = found.get("RepoDigests") or []
+        config = found.get("Config") or {}
+        image = Image(
+            found["Id"], reference, config.get("User") or "", digests[0] if digests else "", config.get("StopSignal") or "", found["Size"]
+        )
+        self._images[reference] = (now + IMAGE_CACHE_SECONDS, image)
+        return image
+
+    async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
+        headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()} if auth else {}
+        self._images.pop(reference, None)
+        async with self._engine.stream("POST", "images/create", params={"fromImage": reference}, headers=headers) as chunks:
+            async for line in lines(chunks):
+                progress = json.loads(line)
+                if "error" in progress:
+                    raise RuntimeFailure(str(progress["error"]))
+        return await self.image(reference)
+
+    async def create_container(self, config: ContainerConfig) -> Container:
+        image = await self.image(config.image)
+        body = container_body(config, image.id, self._settings, self._own)
+        name = container_name(config)
+        try:
+            created = await self._engine.request("POST", "containers/create", params={"name": name}, body=body)
+        except EngineError as error:
+            if error.status == NOT_FOUND:
+                self._images.pop(config.image, None)
+            if error.status != CONFLICT or "already in use" not in str(error):
+                raise
+            return await self._adopt_container(name, config.pod)
+        container = Container(
+            created["Id"],
+            config.name,
+            config.attempt,
+            CREATED,
+            config.image,
+            _image_id(image),
+            config.spec_hash,
+            config.sandbox_attempt,
+            datetime.now(UTC),
+        )
+        if config.tty:
+            self._ttys.add(container.id)
+        self._observations.put_container(config.pod, container)
+        return container
+
+    async def start_container(self, container: Container, pod: PodRef) -> None:
+        try:
+            await self._engine.request("POST", f"containers/{container.id}/start")
+        except EngineError as error:
+            if error.status == NOT_MODIFIED:
+                return
+            now, words = datetime.now(UTC), str(error)
+            failed = replace(container, state=EXITED, exit_code=START_FAILED_EXIT_CODE, error=words, finished_at=now)
+            self._observations.put_container(pod, failed)
+            raise
+        if self._state(container.id) == CREATED:
+            self._observations.put_container(pod, replace(container, state=RUNNING, started_at=datetime.now(UTC)))
+
+    async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
+        timeout = math.ceil(grace_seconds)
+        try:
+            await self._engine.request(
+                "POST", f"containers/{container.id}/stop", params={"t": timeout}, timeout_seconds=timeout + STOP_MARGIN_SECONDS
+            )
+        except EngineError as error:
+            if error.status == NOT_FOUND:
+                self._observations.remove(pod.uid, container.id)
+            elif error.status != NOT_MODIFIED:
+                raise
+        if self._state(container.id) == RUNNING:
+            await self._look(container.id)
+
+    async def remove_container(self, container: Container, pod: PodRef) -> None:
+        await self._remove(container.id)
+        self._ttys.discard(container.id)
+        self._observations.remove(pod.uid, container.id)
+
+    async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        params: dict[str, str | int] = {"stdout": 1, "stderr": 1, "follow": int(options.follow), "timestamps": int(options.timestamps)}
+        params["tail"] = "all" if options.tail_lines is None else options.tail_lines
+        if options.since is not None:
+            params["since"] = f"{options.since.timestamp():.9f}"
+        try:
+            async with self._engine.stream("GET", f"containers/{container_id}/logs", params=params) as chunks:
+                source = chunks if container_id in self._ttys else demultiplexed(chunks)
+                async with aclosing(source) as stream:  # type: ignore[type-var]
+                    async for data in stream:
+                        yield data
+        except EngineError as error:
+            raise _missing(error) from error
+
+    async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
+        body = {"AttachStdin": stdin, "AttachStdout": True, "AttachStderr": not tty, "Tty": tty, "Cmd": list(command)}
+        try:
+            created = await self._engine.request("POST", f"containers/{container_id}/exec", body=body)
+        except EngineError as error:
+            raise _missing(error) from error
+        path = f"exec/{created['Id']}"
+        reader, writer = await self._engine.hijack(f"{path}/start", {"Detach": False, "Tty": tty})
+
+        async def exit_code() -> int:
+            return int((await self._engine.request("GET", f"{path}/json"))["ExitCode"] or 0)
+
+        return HijackedSession(self._engine, reader, writer, tty, f"{path}/resize", exit_code)
+
+    async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
+        params: Mapping[str, str | int] = {"stream": 1, "stdin": int(stdin), "stdout": 1, "stderr": 1}
+        reader, writer = await self._engine.hijack(f"containers/{container_id}/attach", {}, params)
+
+        async def exit_code() -> int:
+            return 0
+
+        is_tty = container_id in self._ttys
+        return HijackedSession(self._engine, reader, writer, is_tty, f"containers/{container_id}/resize", exit_code)
+
+    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
+        if not isinstance(check, ExecCheck):
+            return await check_network(check, timeout_seconds)
+        output = b""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                session = await self.exec(container_id, check.command, stdin=False, tty=False)
+                try:
+                    while (piece := await session.read()) is not None:
+                        output = (output + piece[1])[:MAX_PROBE_OUTPUT_BYTES]
+                    code = await session.exit_code()
+                finally:
+                    await session.close()
+        except TimeoutError:
+            return ProbeResult(False, f'command "{" ".join(check.command)}" timed out')
+        return ProbeResult(code == 0, output.decode(errors="replace"))
+
+    async def usage(self) -> list[Usage]:
+        running = [(pod.ref, c) for pod in self._observations.pods.values() for c in pod.containers if c.state == RUNNING]
+        found = await asyncio.gather(*(self._usage_of(ref, container) for ref, container in running))
+        return [usage for usage in found if usage is not None]
+
+    async def _usage_of(self, ref: PodRef, container: Container) -> Usage | None:
+        try:
+            stats = await self._engine.request("GET", f"containers/{container.id}/stats", params={"stream": "false", "one-shot": "true"})
+        except EngineError:
+            return None
+        memory = stats.get("memory_stats") or {}
+        details = memory.get("stats") or {}
+        cache = details.get("total_inactive_file", details.get("inactive_file", 0))
+        used = max(int(memory.get("usage", 0)) - int(cache), 0)
+        return Usage(ref, container.name, int(stats["cpu_stats"]["cpu_usage"]["total_usage"]), used)
+
+    async def _follow(self) -> None:
+        """One connection to the event stream, until it breaks."""
+        filters = {"type": ["container"], "label": [f"{key}={value}" for key, value in self._own.items()], "event": list(ACTIONS)}
+        async with self._engine.stream("GET", "events", params={"filters": json.dumps(filters)}) as chunks:
+            await self._relist()
+            self._set_trouble("")
+            relister = asyncio.create_task(self._relist_again(), name="kubelet/relist")
+            try:
+                async for line in lines(chunks):
+                    await self._heed(parse_event(line))
+            finally:
+                relister.cancel()
+                await asyncio.gather(relister, return_exceptions=True)
+        self._set_trouble(f"the Docker daemon at {self._settings.url} ended its event stream")
+
+    async def _relist_again(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.relist_seconds)
+            try:
+                await self._relist()
+                self._set_trouble("")
+            except RuntimeFailure as error:
+                self._set_trouble(str(error))
+
+    async def _heed(self, event: EngineEvent) -> None:
+        if POD_UID not in event.attributes:
+            return
+        ref = pod_of(event.attributes)
+        if event.action == "destroy":
+            self._observations.remove(ref.uid, event.id)
+        elif is_sandbox(event.attributes):
+            self._heed_sandbox(event)
+        elif event.action == "oom":
+            self._oom.add(event.id)
+        else:
+            await self._heed_container(ref, event)
+
+    def _heed_sandbox(self, event: EngineEvent) -> None:
+        found = self._observations.find(event.id)
+        if event.action == "die" and found is not None and isinstance(found[1], Sandbox):
+            self._observations.put_sandbox(replace(found[1], ready=False))
+
+    async def _heed_container(self, ref: PodRef, event: EngineEvent) -> None:
+        found = self._observations.find(event.id)
+        if found is None or not isinstance(found[1], Container):
+            if event.action == "start":
+                await self._look(event.id)
+            return
+        container = found[1]
+        if event.action == "start" and container.state == CREATED:
+            self._observations.put_container(ref, replace(container, state=RUNNING, started_at=event.at))
+        elif event.action == "die" and container.state != EXITED:
+            oom = event.id in self._oom or (event.exit_code == KILLED_EXIT_CODE and await self._was_oom_killed(event.id))
+            self._oom.discard(event.id)
+            started = container.started_at or event.at
+            ended = replace(container, state=EXITED, started_at=started, finished_at=event.at, exit_code=event.exit_code, oom_killed=oom)
+            self._observations.put_container(ref, ended)
+
+    async def _was_oom_killed(self, container_id: str) -> bool:
+        try:
+            inspected = await self._engine.request("GET", f"containers/{container_id}/json")
+        except RuntimeFailure:
+            return False
+        return bool(inspected["State"].get("OOMKilled"))
+
+    async def _look(self, container_id: str) -> None:
+        """Inspects one container and takes over what the engine says."""
+        try:
+            inspected = await self._engine.request("GET", f"containers/{container_id}/json")
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+            found = self._observations.find(container_id)
+            if found is not None:
+                self._observations.remove(found[0].uid, container_id)
+            return
+        self._remember(inspected)
+
+    def _remember(self, inspected: Mapping[str, Any]) -> None:
+        labels = inspected["Config"]["Labels"]
+        if labels.get(TTY):
+            self._ttys.add(inspected["Id"])
+        self._observations.put_container(pod_of(labels), container_from(inspected))
+
+    async def _relist(self) -> None:
+        """Lists everything of ours; inspects what is not known in that state."""
+        filters = {"label": [f"{key}={value}" for key, value in self._own.items()]}
+        listed = await self._engine.request(
+            "GET", "containers/json", params={"all": 1, "filters": json.dumps(filters)}, timeout_seconds=RELIST_TIMEOUT_SECONDS
+        )
+        listed = listed if isinstance(listed, list) else []
+        present = {entry["Id"] for entry in listed}
+        for entry in listed:
+            await self._compare(entry)
+        for pod in list(self._observations.pods.values()):
+            everything: list[Sandbox | Container] = [*pod.sandboxes, *pod.containers]
+            for found in everything:
+                if found.id not in present:
+                    await self._look_for_missing(pod.ref, found)
+
+    async def _compare(self, entry: Mapping[str, Any]) -> None:
+        labels, state = entry["Labels"], entry["State"]
+        if POD_UID not in labels:
+            return
+        known = self._observations.find(entry["Id"])
+        if is_sandbox(labels):
+            if state == "created":
+                return
+            created = datetime.fromtimestamp(entry["Created"], UTC)
+            sandbox = sandbox_from(entry["Id"], labels, ready=state == "running", created_at=created)
+            if sandbox.ip:
+                self._addresses.claim(sandbox.ip)
+                self._last_ip[sandbox.pod.uid] = sandbox.ip
+            if known is None or (isinstance(known[1], Sandbox) and known[1].ready != sandbox.ready):
+                self._observations.put_sandbox(sandbox)
+            return
+        engine_state = {"running": RUNNING, "created": CREATED}.get(state, EXITED)
+        if known is None or (isinstance(known[1], Container) and known[1].state != engine_state and not known[1].error):
+            await self._look(entry["Id"])
+
+    async def _look_for_missing(self, ref: PodRef, found: Sandbox | Container) -> None:
+        """Not in the list: either made since it was taken, or gone."""
+        try:
+            await self._engine.request("GET", f"containers/{found.id}/json")
+        except EngineError as error:
+            if error.status == NOT_FOUND:
+                if isinstance(found, Sandbox):
+                    self._give_back(found.ip)
+                self._observations.remove(ref.uid, found.id)
+
+    async def _adopt_sandbox(self, name: str, pod: PodRef) -> Sandbox:
+        inspected = await self._engine.request("GET", f"containers/{quoted(name)}/json")
+        self._refuse_foreign(inspected, pod)
+        return sandbox_from(inspected["Id"], inspected["Config"]["Labels"], ready=False, created_at=datetime.now(UTC))
+
+    async def _adopt_container(self, name: str, pod: PodRef) -> Container:
+        inspected = await self._engine.request("GET", f"containers/{quoted(name)}/json")
+        self._refuse_foreign(inspected, pod)
+        self._remember(inspected)
+        return container_from(inspected)
+
+    def _refuse_foreign(self, inspected: Mapping[str, Any], pod: PodRef) -> None:
+        labels = inspected["Config"].get("Labels") or {}
+        if labels.get(POD_UID) != pod.uid or any(labels.get(key) != value for key, value in self._own.items()):
+            raise RuntimeFailure(f"the container name {inspected['Name']} is taken by something that is not this node's")
+
+    async def _remove(self, container_id: str) -> None:
+        try:
+            await self._engine.request("DELETE", f"containers/{container_id}", params={"force": 1, "v": 1})
+        except EngineError as error:
+            if error.status == CONFLICT and "already in progress" in str(error):
+                return
+            if error.status != NOT_FOUND:
+                raise
+
+    def _take_address(self, uid: str) -> str:
+        try:
+            return self._addresses.take(prefer=self._last_ip.get(uid, ""))
+        except AddressesExhausted as error:
+            raise RuntimeFailure(str(error)) from error
+
+    def _give_back(self, ip: str) -> None:
+        if ip:
+            self._addresses.release(ip)
+
+    def _state(self, container_id: str) -> str:
+        found = self._observations.find(container_id)
+        return found[1].state if found is not None and isinstance(found[1], Container) else ""
+
+    def _set_trouble(self, words: str) -> None:
+        if words != self._trouble:
+            self._trouble = words
+            self._observations.tell("")
+
+
+def _image_id(image: Image) -> str:
+    return f"docker-pullable://{image.digest}" if image.digest else image_id(image.id)
+
+
+def _missing(error: EngineError) -> RuntimeFailure:
+    return NoSuchContainer(str(error)) if error.status == NOT_FOUND else error

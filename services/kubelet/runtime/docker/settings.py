@@ -1,0 +1,30 @@
+"""How a Docker runtime is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSettings:
+    """One node's engine."""
+
+    # Names the cluster and the node in the labels of everything that is made.
+    cluster_id: str
+    node_name: str
+    # Range of the node's pod addresses, CIDR; the bridge takes the first.
+    pod_cidr: str
+    # Where the engine listens: `unix://path` or `tcp://host:port`.
+    url: str = "unix:///var/run/docker.sock"
+    # The node's Docker network and the name of its bridge interface.
+    network: str = "knarr"
+    bridge: str = "knarr0"
+    # Largest packet of the pods' interfaces, bytes; 0 leaves it to the engine.
+    mtu: int = 1500
+    # How often everything is listed as a net beneath the event stream, seconds.
+    relist_seconds: float = 15.0
+    # Longest time the engine may take for an answer, seconds.
+    timeout_seconds: float = 120.0
+    # Size of a container's log file before it is rotated, and how many are kept.
+    log_max_size: str = "10m"
+    log_max_files: int = 3

@@ -1,0 +1,61 @@
+"""A Docker runtime of the tests' own: its labels, network and image are removed at the end."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from services.kubelet.runtime.docker import DockerRuntime, DockerSettings, remove_everything
+from services.kubelet.runtime.docker.engine import Engine, EngineError
+
+URL = "unix:///var/run/docker.sock"
+BUSYBOX = Path("/bin/busybox")
+CIDR = "10.254.77.0/24"
+
+
+def unique_settings(url: str = URL) -> DockerSettings:
+    mark = uuid.uuid4().hex[:8]
+    return DockerSettings(f"test-{mark}", "node-1", CIDR, url, network=f"knarr-test-{mark}", bridge=f"kt{mark}")
+
+
+async def import_busybox(engine: Engine, tag: str) -> None:
+    """An image of one static busybox under ``knarr-test/busybox:<tag>``."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for folder in ("tmp", "etc", "bin", "dev"):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o777
+            archive.addfile(entry)
+        archive.add(BUSYBOX, "bin/busybox")
+        for name in ("sh", "sleep", "cat", "echo", "httpd", "nc", "ls", "hostname", "id", "stty", "true", "wc"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            archive.addfile(link)
+    params = f"fromSrc=-&repo=knarr-test%2Fbusybox&tag={tag}&changes=ENV%20PATH%3D%2Fbin"
+    await engine.request("POST", f"images/create?{params}", data=buffer.getvalue(), headers={"Content-Type": "application/x-tar"})
+
+
+@asynccontextmanager
+async def docker(settings: DockerSettings | None = None) -> AsyncIterator[tuple[DockerRuntime, DockerSettings, str]]:
+    """A runtime that was not started yet, its settings and the reference of an image that is there."""
+    settings = settings or unique_settings()
+    tag = settings.cluster_id
+    engine = Engine(URL, 60.0)
+    runtime = DockerRuntime(settings)
+    try:
+        await import_busybox(engine, tag)
+        yield runtime, settings, f"knarr-test/busybox:{tag}"
+    finally:
+        await runtime.close()
+        await remove_everything(settings.cluster_id, image=False)
+        try:
+            await engine.request("DELETE", f"images/knarr-test/busybox:{tag}", params={"force": 1})
+        except EngineError as error:
+            if error.status != 404:
+                raise
+        finally:
+            await engine.close()
