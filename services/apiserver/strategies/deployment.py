@@ -19,6 +19,7 @@ from knarr.machinery.validation import (
     required,
     shown,
 )
+from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
 from services.apiserver.strategies.workloads import (
@@ -76,6 +77,9 @@ class DeploymentStrategy(Strategy):
 
     def validate_status_update(self, new: apps.Deployment, old: apps.Deployment) -> list[Cause]:
         return validate_counts(new.status, "observed_generation", "replicas", "updated_replicas", "ready_replicas", "available_replicas")
+
+    def warnings(self, obj: apps.Deployment) -> list[str]:
+        return pod_spec_warnings(obj.spec.template.spec, SPEC.child("template", "spec"))
 
     def cells(self, obj: apps.Deployment, now: datetime) -> list[object]:
         status = obj.status

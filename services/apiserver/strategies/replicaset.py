@@ -8,6 +8,7 @@ from datetime import datetime
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_not_negative, invalid
+from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
 from services.apiserver.strategies.workloads import (
@@ -64,6 +65,9 @@ class ReplicaSetStrategy(Strategy):
 
     def selectable_fields(self, obj: apps.ReplicaSet) -> Mapping[str, str]:
         return {"status.replicas": str(obj.status.replicas)}
+
+    def warnings(self, obj: apps.ReplicaSet) -> list[str]:
+        return pod_spec_warnings(obj.spec.template.spec, SPEC.child("template", "spec"))
 
     def cells(self, obj: apps.ReplicaSet, now: datetime) -> list[object]:
         status = obj.status

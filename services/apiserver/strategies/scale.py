@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
+from knarr.machinery.selectors import Selector, format_label_selector, label_selector
 
 
 def to_scale(obj: Any) -> autoscaling.Scale:
@@ -27,15 +28,7 @@ def apply_scale(obj: Any, scale: autoscaling.Scale) -> None:
         obj.metadata.resource_version = scale.metadata.resource_version
 
 
-_OPERATORS = {"In": "in", "NotIn": "notin"}
-
-
 def selector_text(selector: Any) -> str:
-    """A label selector as text, sorted: ``app=web,tier in (a,b),!old``."""
-    parts = [(key, f"{key}={value}") for key, value in selector.match_labels.items()]
-    for rule in selector.match_expressions:
-        if rule.operator in _OPERATORS:
-            parts.append((rule.key, f"{rule.key} {_OPERATORS[rule.operator]} ({','.join(sorted(rule.values))})"))
-        else:
-            parts.append((rule.key, rule.key if rule.operator == "Exists" else f"!{rule.key}"))
-    return ",".join(text for _, text in sorted(parts))
+    """A label selector as text, sorted by key: ``app=web,!old,tier in (a,b)``; empty when it picks everything."""
+    requirements = sorted(label_selector(selector).requirements, key=lambda requirement: requirement.key)
+    return format_label_selector(Selector(tuple(requirements)))

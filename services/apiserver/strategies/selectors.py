@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import GoSyntax, Path, check_format, forbidden, invalid, label_value, qualified_name, required, shown
@@ -26,23 +24,6 @@ def validate_label_selector(selector: meta.LabelSelector, path: Path) -> list[Ca
         for position, value in enumerate(rule.values):
             causes += check_format(here.child("values").index(position), value, label_value)
     return causes
-
-
-def selector_matches(selector: meta.LabelSelector, labels: Mapping[str, str]) -> bool:
-    """Whether a well-formed selector picks the labels; an empty one picks all."""
-    if any(labels.get(key) != value for key, value in selector.match_labels.items()):
-        return False
-    for rule in selector.match_expressions:
-        present = rule.key in labels
-        held = {
-            "In": present and labels.get(rule.key) in rule.values,
-            "NotIn": not present or labels[rule.key] not in rule.values,
-            "Exists": present,
-            "DoesNotExist": not present,
-        }
-        if not held.get(rule.operator, False):
-            return False
-    return True
 
 
 def go_selector(selector: meta.LabelSelector) -> GoSyntax:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from knarr.machinery.errors import Cause
+from knarr.machinery.selectors import label_selector
 from knarr.machinery.validation import Path, check_immutable, check_not_negative, forbidden, invalid, not_supported, required
 from services.apiserver.strategies.pod.defaults import default_pod_spec
 from services.apiserver.strategies.pod.validation import validate_template
-from services.apiserver.strategies.selectors import go_selector, selector_matches, validate_label_selector
+from services.apiserver.strategies.selectors import go_selector, validate_label_selector
 
 SPEC = Path("spec")
 
@@ -37,10 +38,11 @@ def validate_selector(spec: Any) -> list[Cause]:
 def validate_replicated_template(spec: Any) -> list[Cause]:
     """The template of pods that are kept running: picked by the selector, always restarted."""
     path = SPEC.child("template")
+    labels = spec.template.metadata.labels
     causes: list[Cause] = []
-    selector, labels = spec.selector, spec.template.metadata.labels
-    empty = not selector.match_labels and not selector.match_expressions
-    if not spec.HasField("selector") or (not empty and not selector_matches(selector, labels)):
+    if validate_label_selector(spec.selector, SPEC.child("selector")):
+        causes.append(invalid(SPEC.child("selector"), go_selector(spec.selector), "invalid label selector"))
+    elif not spec.HasField("selector") or not label_selector(spec.selector).matches(labels):
         causes.append(invalid(path.child("metadata", "labels"), dict(labels), "`selector` does not match template `labels`"))
     causes += validate_template(spec.template, path)
     pod = spec.template.spec

@@ -117,6 +117,25 @@ def test_grace_of_a_pod(node: str, phase: str, requested: int | None, seconds: i
     assert STRATEGIES[core.Pod].grace_period_seconds(pod, requested) == seconds
 
 
+def test_probable_mistakes_are_warned_of() -> None:
+    deployment = apps.Deployment()
+    spec = deployment.spec.template.spec
+    spec.node_selector["beta.kubernetes.io/os"] = "linux"
+    container = spec.containers.add(name="c", image="i")
+    for name in ("A", "B", "A"):
+        container.env.add(name=name)
+    for _ in range(2):
+        container.ports.add(container_port=80, protocol="TCP")
+    container.resources.limits["memory"].string = "100m"
+    where = "spec.template.spec"
+    assert STRATEGIES[apps.Deployment].warnings(deployment) == [
+        f'{where}.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead',
+        f'{where}.containers[0].env[2]: hides previous definition of "A", which may be dropped when using apply',
+        f"{where}.containers[0].ports[1]: duplicate port definition with {where}.containers[0].ports[0]",
+        f'{where}.containers[0].resources.limits[memory]: fractional byte value "100m" is invalid, must be an integer',
+    ]
+
+
 def test_scale_is_read_and_written() -> None:
     deployment = apps.Deployment()
     deployment.metadata.name, deployment.metadata.namespace, deployment.metadata.resource_version = "d", "default", "7"

@@ -12,6 +12,7 @@ from services.apiserver.strategies.pod.qos import qos_class
 from services.apiserver.strategies.pod.table import COLUMNS, pod_cells
 from services.apiserver.strategies.pod.update import SPEC, validate_pod_status_update, validate_pod_update
 from services.apiserver.strategies.pod.validation import validate_pod_spec
+from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
 
 
@@ -40,6 +41,14 @@ class PodStrategy(Strategy):
         obj.status.phase = "Pending"
         obj.status.qos_class = qos_class(obj.spec)
 
+    def prepare_for_update(self, new: core.Pod, old: core.Pod) -> None:
+        super().prepare_for_update(new, old)
+        # A manifest that is sent again does not know what admission once added.
+        for field in ("priority", "preemption_policy"):
+            if not new.spec.HasField(field) and old.spec.HasField(field):
+                setattr(new.spec, field, getattr(old.spec, field))
+        admit_pod(new)
+
     def prepare_for_status_update(self, new: core.Pod, old: core.Pod) -> None:
         super().prepare_for_status_update(new, old)
         new.status.qos_class = old.status.qos_class or new.status.qos_class
@@ -58,6 +67,9 @@ class PodStrategy(Strategy):
 
     def validate_status_update(self, new: core.Pod, old: core.Pod) -> list[Cause]:
         return validate_pod_status_update(new, old)
+
+    def warnings(self, obj: core.Pod) -> list[str]:
+        return pod_spec_warnings(obj.spec, SPEC)
 
     def selectable_fields(self, obj: core.Pod) -> Mapping[str, str]:
         spec, status = obj.spec, obj.status
