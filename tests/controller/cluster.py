@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.client.clock import Clock
 from knarr.client.conditions import set_condition
 from knarr.client.informer import Informers
 from knarr.client.keys import Key, key_of
@@ -29,11 +31,12 @@ class FakeKubelet:
     ``ready_seconds`` answers how long a pod takes to become ready; None means never.
     """
 
-    client: MemoryClient
+    client: Client
     node: str = "node-1"
     ready_seconds: Callable[[core.Pod], float | None] = lambda pod: 0.1
     stop_seconds: float = 0.1
     schedules: bool = True
+    clock: Clock = field(default_factory=VirtualClock)
     _addresses: int = 0
     _started: dict[str, float] = field(default_factory=dict)
 
@@ -74,7 +77,7 @@ class FakeKubelet:
         live.status.phase = "Running"
         live.status.pod_ip = f"10.244.0.{self._addresses}"
         live.status.pod_ips.add(ip=live.status.pod_ip)
-        set_condition(live.status, "Ready", "True", now=VirtualClock().now())
+        set_condition(live.status, "Ready", "True", now=self.clock.now())
         await self.client.update(live, subresource="status")
 
 
@@ -104,7 +107,7 @@ class Cluster:
     async def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Waits for a condition in virtual time."""
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def edit(self, message, name: str, change, namespace: str = "default", subresource: str = ""):
@@ -126,7 +129,7 @@ async def cluster(*, kubelet: bool = True, **settings: object) -> AsyncIterator[
         tasks.append(asyncio.create_task(fake.run()))
     try:
         async with asyncio.timeout(5):
-            while not manager.ready:
+            while not manager.ready:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         yield Cluster(api, client, fake, manager)
     finally:

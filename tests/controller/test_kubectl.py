@@ -1,0 +1,125 @@
+"""What a person does to Deployments with kubectl, against the real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.controller.live import LiveCluster, live_cluster
+from tests.support.etcd import running_etcd
+
+pytestmark = pytest.mark.etcd
+
+MANIFEST = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: app
+        image: app:1
+        ports: [{containerPort: 8080, name: http}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: http}]
+"""
+
+
+@pytest.fixture
+async def live(tmp_path: Path) -> AsyncIterator[LiveCluster]:
+    with running_etcd(tmp_path) as etcd:
+        async with live_cluster(etcd.endpoint, tmp_path) as cluster:
+            yield cluster
+
+
+async def deploy(live: LiveCluster) -> None:
+    await live.kubectl("apply", "-f", "-", stdin=MANIFEST)
+    assert "successfully rolled out" in await live.kubectl("rollout", "status", "deployment/web")
+
+
+async def images(live: LiveCluster) -> set[str]:
+    found = json.loads(await live.kubectl("get", "pods", "-l", "app=web", "-o", "json"))
+    return {pod["spec"]["containers"][0]["image"] for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]}
+
+
+async def gone(live: LiveCluster, resource: str, *arguments: str) -> None:
+    async with asyncio.timeout(30):
+        while await live.names(resource, *arguments):
+            await asyncio.sleep(0.1)
+
+
+async def test_rollouts_are_watched_undone_listed_and_restarted(live: LiveCluster) -> None:
+    await deploy(live)
+    await live.kubectl("set", "image", "deployment/web", "app=app:2")
+    assert "successfully rolled out" in await live.kubectl("rollout", "status", "deployment/web")
+    assert await images(live) == {"app:2"}
+    assert "rolled back" in await live.kubectl("rollout", "undo", "deployment/web")
+    assert "successfully rolled out" in await live.kubectl("rollout", "status", "deployment/web")
+    assert await images(live) == {"app:1"}
+    history = await live.kubectl("rollout", "history", "deployment/web")
+    assert [line.split()[0] for line in history.splitlines() if line[:1].isdigit()] == ["2", "3"]
+    assert "app:2" in await live.kubectl("rollout", "history", "deployment/web", "--revision=2")
+    await live.kubectl("rollout", "restart", "deployment/web")
+    await live.kubectl("rollout", "status", "deployment/web")
+    assert len(await live.names("replicasets")) == 3
+    described = await live.kubectl("describe", "deployment/web")
+    assert "ScalingReplicaSet" in described
+    assert "NewReplicaSetAvailable" in described
+
+
+async def test_a_paused_rollout_waits_for_resume(live: LiveCluster) -> None:
+    await deploy(live)
+    await live.kubectl("rollout", "pause", "deployment/web")
+    await live.kubectl("set", "image", "deployment/web", "app=app:2")
+    await live.kubectl("scale", "deployment/web", "--replicas=5")
+    await live.kubectl("wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=5", "--timeout=10s")
+    assert await images(live) == {"app:1"}
+    await live.kubectl("rollout", "resume", "deployment/web")
+    await live.kubectl("rollout", "status", "deployment/web")
+    assert await images(live) == {"app:2"}
+    slices = json.loads(await live.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "json"))
+    ready = [endpoint for found in slices["items"] for endpoint in found["endpoints"] if endpoint["conditions"]["ready"]]
+    assert len(ready) == 5
+    assert ready[0]["targetRef"]["kind"] == "Pod"
+
+
+async def test_deletes_cascade_as_asked(live: LiveCluster) -> None:
+    await deploy(live)
+    await live.kubectl("delete", "deployment/web", "--cascade=orphan")
+    assert len(await live.names("replicasets")) == 1
+    assert len(await live.names("pods")) == 3
+    await live.kubectl("apply", "-f", "-", stdin=MANIFEST)
+    await live.kubectl("rollout", "status", "deployment/web")
+    assert len(await live.names("replicasets")) == 1
+    await live.kubectl("delete", "deployment/web", "--cascade=foreground")
+    assert await live.names("replicasets") == []
+    await live.kubectl("apply", "-f", "-", stdin=MANIFEST)
+    await live.kubectl("rollout", "status", "deployment/web")
+    await live.kubectl("delete", "deployment/web", "service/web")
+    await gone(live, "pods")
+    await gone(live, "endpointslices", "-l", "kubernetes.io/service-name=web")
+
+
+async def test_a_namespace_is_emptied_and_goes(live: LiveCluster) -> None:
+    await live.kubectl("create", "namespace", "shop")
+    await live.kubectl("apply", "-n", "shop", "-f", "-", stdin=MANIFEST)
+    await live.kubectl("rollout", "status", "deployment/web", "-n", "shop")
+    await live.kubectl("create", "configmap", "settings", "-n", "shop", "--from-literal=a=b")
+    await live.kubectl("delete", "namespace", "shop")
+    namespaces = await live.names("namespaces")
+    assert "shop" not in namespaces
+    assert "default" in namespaces
+    assert await live.names("pods", "-n", "shop") == []
