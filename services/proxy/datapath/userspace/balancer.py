@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections import defaultdict
@@ -107,7 +106,6 @@ class Balancer:
         self._sides[endpoint].add(back)
         front.join(back)
         back.join(front)
-        front.transport.resume_reading()
         if endpoint not in self._endpoints and endpoint not in self._drains:
             self._drain(endpoint)
 
@@ -148,7 +146,7 @@ class Balancer:
 
 
 class _Front(Side):
-    """The client's half: does not read before its endpoint answers."""
+    """The client's half."""
 
     __slots__ = ("_balancer",)
 
@@ -158,6 +156,4 @@ class _Front(Side):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        with contextlib.suppress(RuntimeError):
-            self.transport.pause_reading()  # type: ignore[union-attr]
         self._balancer.begin(self)

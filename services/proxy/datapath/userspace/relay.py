@@ -20,23 +20,38 @@ _view = memoryview(_buffer)
 class Side(asyncio.BufferedProtocol):
     """One half of a relayed connection."""
 
-    __slots__ = ("_eof", "_on_lost", "_write", "peer", "transport")
+    __slots__ = ("_early", "_eof", "_on_lost", "_write", "peer", "transport")
 
     def __init__(self, on_lost: Callable[[Side], None]) -> None:
         self.transport: asyncio.Transport | None = None
         self.peer: Side | None = None
         self._on_lost = on_lost
         self._eof = False
+        self._early: list[bytes] = []
+        self._write: Callable[[bytes], None] = self._keep
+
+    def _keep(self, data: bytes) -> None:
+        """Keeps what comes before there is a peer, and reads no further."""
+        self._early.append(data)
+        if self.transport is not None:
+            self.transport.pause_reading()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
     def join(self, peer: Side) -> None:
-        """Starts handing what is read here to ``peer``."""
+        """Hands what was and will be read here to ``peer``."""
         self.peer = peer
         assert peer.transport is not None
         self._write = peer.transport.write
+        for data in self._early:
+            self._write(data)
+        self._early.clear()
+        if self._eof:
+            peer.transport.write_eof()
+        elif self.transport is not None:
+            self.transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _view
@@ -47,7 +62,9 @@ class Side(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         self._eof = True
         peer = self.peer
-        if peer is None or peer.transport is None or peer._eof:
+        if peer is None:
+            return True
+        if peer.transport is None or peer._eof:
             return False
         if peer.transport.can_write_eof() and not peer.transport.is_closing():
             peer.transport.write_eof()
