@@ -29,7 +29,11 @@ def decoder(message: Descriptor) -> Decoder:
     found = _DECODERS.get(message)
     if found is None:
         _DECODERS[message] = lambda value, unknown: decoder(message)(value, unknown)
-        found = _DECODERS[message] = _FORMS[form_of(message)](message)
+        try:
+            found = _DECODERS[message] = _FORMS[form_of(message)](message)
+        except BaseException:
+            del _DECODERS[message]
+            raise
     return found
 
 
@@ -40,6 +44,8 @@ def _object(message: Descriptor) -> Decoder:
     fields = json_fields(message)
     plain = {name: (field.name, *_converters(field)) for name, (path, field) in fields.items() if not path}
     inlined = {name: (path, (field.name, *_converters(field))) for name, (path, field) in fields.items() if path}
+    # Absent and empty are the same value struct: only one form of it is made, so that equal objects compare equal.
+    values = {field.name for path, field in fields.values() if not path and field.is_struct}
     skipped = {"apiVersion", "kind"} - set(fields) if api_version_and_kind(message) else set()
 
     def special(name: str, value: Any, result: dict[str, Any], unknown: list[str]) -> None:
@@ -70,6 +76,8 @@ def _object(message: Descriptor) -> Decoder:
                     item = direct(item)
                 elif convert is not None:
                     item = convert(item, unknown)
+                    if not item and field in values:
+                        continue
                 result[field] = item
         return result
 
