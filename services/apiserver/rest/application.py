@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
+from knarr.machinery import openapi
 from knarr.machinery.errors import StatusError, internal
 from knarr.machinery.kinds import KINDS, Kinds
 from knarr.service.authentication import TokenTable
@@ -22,7 +23,7 @@ from services.apiserver.rest.exec import Exec
 from services.apiserver.rest.health import Checks, health
 from services.apiserver.rest.logs import Logs
 from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
-from services.apiserver.rest.openapi import Build, OpenApi
+from services.apiserver.rest.openapi import OpenApi
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
 from services.apiserver.rest.request import Disconnected, Receive, Request, Scope, Send
@@ -56,7 +57,6 @@ class Application:
         kinds: Kinds = KINDS,
         strategies: Strategies = strategy_for,
         checks: Checks | None = None,
-        openapi: Build | None = None,
     ) -> None:
         representations = Representations(strategies)
         writes = Writes(api, representations)
@@ -65,8 +65,8 @@ class Application:
         self._router = Router(kinds)
         self._authenticator = Authenticator(tokens)
         self._discovery = Discovery(kinds)
-        self._openapi = OpenApi(kinds, openapi)
-        self._checks: Checks = {"ping": lambda: True, **(checks or {})}
+        self._openapi = OpenApi(kinds, openapi.builder(kinds))
+        self.checks: Checks = {"ping": lambda: True, **(checks or {})}
         self._logs = Logs(node_streams)
         self._exec = Exec(api, node_streams, self.streams.ending)
         self._handlers: dict[str, Handler] = {
@@ -149,7 +149,7 @@ class Application:
     def _probe(self, request: Request) -> Response:
         """``/readyz`` asks every check; ``/livez`` and ``/healthz`` only whether requests are answered."""
         probe, _, single = request.path[1:].partition("/")
-        checks = self._checks if probe == "readyz" else {"ping": self._checks["ping"]}
+        checks = self.checks if probe == "readyz" else {"ping": self.checks["ping"]}
         if single:
             if single not in checks:
                 return text("404 page not found\n", 404)

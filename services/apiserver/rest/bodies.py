@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import orjson
-import yaml
 from google.protobuf.message import DecodeError, Message
 
 from knarr.machinery import codec
 from knarr.machinery.codec import Decoded, UnknownFields
 from knarr.machinery.envelope import MAGIC, unwrap
-from knarr.machinery.errors import StatusError, bad_request
+from knarr.machinery.errors import bad_request
+from knarr.machinery.yaml_text import yaml_documents
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.versioned import version_and_kind
 
@@ -48,34 +48,21 @@ def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields) -> De
 def _from_yaml(message_type: type[M], body: bytes, unknown: UnknownFields) -> Decoded[M]:
     api_version, kind = version_and_kind(message_type)
     parsed = _load_yaml(body)
-    if not isinstance(parsed, dict):
-        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): the YAML is no mapping")
     _check_type(parsed, api_version, kind)
     return codec.from_json(message_type, parsed, unknown)
 
 
-def _load_yaml(body: bytes) -> Any:
-    """Plain data as JSON has it: what YAML reads as a date stays text."""
-    try:
-        return yaml.load(body, Loader=_JsonLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise bad_request(f"error converting YAML to JSON: {' '.join(str(error).split())}") from None
-
-
-class _JsonLoader(yaml.SafeLoader):
-    """SafeLoader without timestamps."""
-
-
-_JsonLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+def _load_yaml(body: bytes) -> dict[str, Any]:
+    documents = yaml_documents(body)
+    if len(documents) != 1:
+        raise bad_request(f"error converting YAML to JSON: expected one document, got {len(documents)}")
+    return documents[0]
 
 
 def _from_protobuf(message_type: type[M], body: bytes) -> M:
     api_version, kind = version_and_kind(message_type)
     if not body:
-        raise _unrecognized(kind, "unexpected end of protobuf input", "<empty>")
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): the body is empty")
     if body[:4] != MAGIC:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {kind}): "
@@ -84,9 +71,11 @@ def _from_protobuf(message_type: type[M], body: bytes) -> M:
     try:
         unknown = unwrap(body)
         _check_type({"apiVersion": unknown.type_meta.api_version, "kind": unknown.type_meta.kind}, api_version, kind)
-        return message_type.FromString(unknown.raw)
+        message = message_type.FromString(unknown.raw)
     except DecodeError as error:
         raise bad_request(f'{kind} in version "{_version(api_version)}" cannot be handled as a {kind}: {error}') from None
+    # Go writes value structs also when they are empty; the codec leaves them out, so that equal objects compare equal.
+    return codec.from_json(message_type, codec.to_dict(message)).message
 
 
 def _check_type(parsed: dict[str, Any], api_version: str, kind: str) -> None:

@@ -77,6 +77,19 @@ def exec_start(query: Query, target: Target) -> face.ExecStart:
     return start
 
 
+class Requests:
+    """What the client sends, for one reader; it never ends by itself, the command does."""
+
+    def __init__(self, queue: asyncio.Queue[face.ExecRequest]) -> None:
+        self._queue = queue
+
+    def __aiter__(self) -> Requests:
+        return self
+
+    async def __anext__(self) -> face.ExecRequest:
+        return await self._queue.get()
+
+
 class Session:
     """One command: what the client sends goes in, what the command writes comes out."""
 
@@ -87,7 +100,7 @@ class Session:
         self._receive = receive
         self._send = send
         # Bounded: a command that does not read stops the client, not the server's memory.
-        self._input: asyncio.Queue[face.ExecRequest | None] = asyncio.Queue(INPUT_QUEUE)
+        self._input: asyncio.Queue[face.ExecRequest] = asyncio.Queue(INPUT_QUEUE)
 
     async def run(self, ending: asyncio.Event) -> None:
         """Until the command ends, the client goes or the server stops."""
@@ -120,15 +133,10 @@ class Session:
                 return face.ExecRequest(resize=face.TerminalSize(width=width, height=height))
         return None
 
-    async def _requests(self) -> AsyncGenerator[face.ExecRequest, None]:
-        while (request := await self._input.get()) is not None:
-            yield request
-
     async def _output(self) -> None:
         """Everything the command says, and at the end how it ended."""
         await self._write(self._first_channel(), b"")
-        requests = self._requests()
-        responses = self._node_streams.exec(self._exec_start, requests)
+        responses = self._node_streams.exec(self._exec_start, Requests(self._input))
         status: meta.Status | None = None
         try:
             status = await self._relay(responses)
@@ -137,7 +145,6 @@ class Session:
         finally:
             if isinstance(responses, AsyncGenerator):
                 await responses.aclose()
-            await requests.aclose()
         if status is None:
             status = internal("the node ended the stream without saying how the command ended").status
         await self._send({"type": "websocket.send", "bytes": channels.encode_status(status, self._protocol)})

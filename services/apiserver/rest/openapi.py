@@ -39,16 +39,16 @@ class Document:
 
 
 class OpenApi:
-    """``build`` makes the document of a group and version; without it there are none."""
+    """``build`` makes the document of a group and version."""
 
-    def __init__(self, kinds: Kinds, build: Build | None) -> None:
+    def __init__(self, kinds: Kinds, build: Build) -> None:
         pairs = sorted({(kind.group, kind.version) for kind in kinds})
-        self._documents = {document.path: document for document in (Document(build, *pair) for pair in pairs)} if build else {}
+        self._documents = {document.path: document for document in (Document(build, *pair) for pair in pairs)}
 
     def answer(self, request: Request) -> Response | None:
         """None for what is not there, /openapi/v2 among it."""
         path = request.path.rstrip("/")
-        if path == INDEX_PATH and self._documents:
+        if path == INDEX_PATH:
             return Response(self._index)
         document = self._documents.get(path.removeprefix(INDEX_PATH + "/"))
         if document is None:

@@ -1,0 +1,159 @@
+"""A whole API server for tests: etcd, cache, pipeline and the REST face over TLS, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+import yaml
+
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.service.authentication import TokenTable, User, hash_token
+from knarr.service.certificates import CertificateAuthority
+from services.apiserver.api import Api
+from services.apiserver.rest.application import create_app
+from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.service import ApiServer
+from services.apiserver.settings import ApiServerSettings
+from services.apiserver.storage.etcd import EtcdSettings
+from tests.support.etcd import running_etcd
+
+T = TypeVar("T")
+TOKEN = "a-token-for-tests"
+START_SECONDS, STOP_SECONDS = 20.0, 10.0
+
+
+class ScriptedNode:
+    """A node whose containers echo: logs are the request, exec is a little shell."""
+
+    async def logs(self, request: face.LogRequest) -> Any:
+        for number in range(request.tail_lines if request.HasField("tail_lines") else 3):
+            yield f"{request.pod}/{request.container or 'c'} line {number}\n".encode()
+
+    async def exec(self, start: face.ExecStart, requests: Any) -> Any:
+        command = list(start.command)
+        if command[0] == "cat":
+            async for request in requests:
+                if request.WhichOneof("part") == "stdin":
+                    yield face.ExecResponse(stdout=request.stdin)
+                elif request.stdin_closed:
+                    break
+        elif command[0] == "exit":
+            yield face.ExecResponse(stderr=b"failing\n")
+            details = meta.StatusDetails(causes=[meta.StatusCause(reason="ExitCode", message=command[1])])
+            message = f"command terminated with non-zero exit code: exit status {command[1]}"
+            yield face.ExecResponse(status=meta.Status(status="Failure", reason="NonZeroExitCode", message=message, details=details))
+            return
+        else:
+            yield face.ExecResponse(stdout=(" ".join(command) + "\n").encode())
+        yield face.ExecResponse(status=meta.Status(status="Success"))
+
+
+@dataclass
+class LiveServer:
+    """What a client needs to know; ``call`` runs a coroutine in the server's loop."""
+
+    port: int
+    folder: Path
+    api: Api
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca.crt"
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(START_SECONDS)
+
+
+@contextlib.contextmanager
+def running_server(folder: Path) -> Iterator[LiveServer]:
+    """Everything started and its first objects made; ended and joined afterwards."""
+    authority = CertificateAuthority.create()
+    authority.pair.save(folder, "ca")
+    authority.issue("apiserver", hosts=["127.0.0.1", "localhost"]).save(folder, "server")
+    with running_etcd(folder) as etcd:
+        runner = _Runner(folder, etcd.endpoint)
+        thread = threading.Thread(target=runner.run, name="live server")
+        thread.start()
+        try:
+            if not runner.started.wait(START_SECONDS) or runner.server is None:
+                raise RuntimeError("the server did not start")
+            write_kubeconfig(runner.server)
+            yield runner.server
+        finally:
+            runner.end()
+            thread.join(STOP_SECONDS)
+            assert not thread.is_alive()
+
+
+class _Runner:
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        self._folder = folder
+        self._endpoint = endpoint
+        self._ending: asyncio.Event
+        self._loop: asyncio.AbstractEventLoop
+        self.started = threading.Event()
+        self.server: LiveServer | None = None
+
+    def run(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._main())
+
+    def end(self) -> None:
+        if self.server is not None:
+            self._loop.call_soon_threadsafe(self._ending.set)
+
+    async def _main(self) -> None:
+        self._ending, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        component = ApiServer(ApiServerSettings(etcd=EtcdSettings((self._endpoint,)), advertise_address="192.0.2.1"), no_kubelet)
+        task = asyncio.create_task(component.run())
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await component.wait_ready()
+            tokens = TokenTable({hash_token(TOKEN): User("admin", "1", ("system:masters", "system:authenticated"))})
+            checks = {"etcd": lambda: component.connected}
+            application = create_app(component.api, tokens, node_streams=ScriptedNode(), checks=checks)
+            context = tls_context(str(self._folder / "server.crt"), str(self._folder / "server.key"), str(self._folder / "ca.crt"))
+            rest = RestServer(application, context)
+            await rest.start()
+            self.server = LiveServer(rest.port, self._folder, component.api, self._loop)
+            self.started.set()
+            await self._ending.wait()
+            await rest.stop()
+        finally:
+            self.started.set()
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def no_kubelet(address: str) -> Any:
+    raise AssertionError(f"no kubelet is asked in these tests, not even {address}")
+
+
+def write_kubeconfig(server: LiveServer) -> None:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": server.url, "certificate-authority": str(server.ca)}}],
+        "users": [{"name": "admin", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+    }
+    server.kubeconfig.write_text(yaml.safe_dump(config))

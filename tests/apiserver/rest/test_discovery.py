@@ -1,0 +1,112 @@
+"""Discovery, OpenAPI, version, probes and metrics."""
+
+from __future__ import annotations
+
+import pytest
+
+from knarr.machinery.kinds import KINDS
+from services.apiserver.rest.application import Application
+from services.apiserver.rest.discovery import Discovery, aggregated_version
+from tests.apiserver.rest.http_client import HttpClient
+
+AGGREGATED = (
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
+    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", ""),
+        ("application/json", ""),
+        (AGGREGATED, "v2"),
+        ("application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", "v2beta1"),
+        ("application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList,application/json", ""),
+        ("application/json," + AGGREGATED, ""),
+    ],
+)
+def test_which_form_is_asked_for(accept: str, expected: str) -> None:
+    assert aggregated_version(accept) == expected
+
+
+async def test_aggregated(client: HttpClient) -> None:
+    for path, names in (("/api", [""]), ("/apis", ["apps", "coordination.k8s.io", "discovery.k8s.io"])):
+        answer = await client.get(path, accept=AGGREGATED)
+        assert answer.headers["content-type"] == "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        assert (answer.json["kind"], answer.json["apiVersion"]) == ("APIGroupDiscoveryList", "apidiscovery.k8s.io/v2")
+        groups = [item["metadata"]["name"] for item in answer.json["items"]]
+        assert [name for name in groups if name in names] == names
+        assert all(version["freshness"] == "Current" for item in answer.json["items"] for version in item["versions"])
+    beta = await client.get("/apis", accept="application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList")
+    assert beta.json["apiVersion"] == "apidiscovery.k8s.io/v2beta1"
+    assert beta.headers["content-type"].split(";")[2] == "v=v2beta1"
+
+
+async def test_aggregated_resources(client: HttpClient) -> None:
+    items = (await client.get("/apis", accept=AGGREGATED)).json["items"]
+    apps = next(item for item in items if item["metadata"]["name"] == "apps")
+    deployments = next(entry for entry in apps["versions"][0]["resources"] if entry["resource"] == "deployments")
+    kind = {"group": "apps", "version": "v1", "kind": "Deployment"}
+    assert {key: deployments[key] for key in ("responseKind", "scope", "singularResource", "shortNames", "categories")} == {
+        "responseKind": kind, "scope": "Namespaced", "singularResource": "deployment", "shortNames": ["deploy"], "categories": ["all"],
+    }  # fmt: skip
+    assert deployments["verbs"] == ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    assert [entry["subresource"] for entry in deployments["subresources"]] == ["scale", "status"]
+    assert deployments["subresources"][0]["responseKind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+    assert deployments["subresources"][1]["responseKind"] == kind
+
+
+async def test_legacy(client: HttpClient) -> None:
+    assert (await client.get("/api")).json["versions"] == ["v1"]
+    groups = {group["name"]: group for group in (await client.get("/apis")).json["groups"]}
+    assert groups["apps"]["preferredVersion"] == {"groupVersion": "apps/v1", "version": "v1"}
+    assert (await client.get("/apis/apps")).json["kind"] == "APIGroup"
+    resources = {entry["name"]: entry for entry in (await client.get("/api/v1")).json["resources"]}
+    assert {key: resources["pods/eviction"][key] for key in ("group", "version", "kind")} == {
+        "group": "policy", "version": "v1", "kind": "Eviction",
+    }  # fmt: skip
+    assert (resources["nodes"]["namespaced"], resources["nodes"]["singularName"], resources["pods"]["shortNames"]) == (
+        False,
+        "node",
+        ["po"],
+    )
+    assert (await client.get("/apis/apps/v1")).json["groupVersion"] == "apps/v1"
+    assert (await client.get("/apis/apps/v9")).status == 404
+    assert (await client.get("/apis/nope.io")).status == 404
+
+
+def test_every_kind_is_announced_once() -> None:
+    discovery = Discovery(KINDS)
+    for kind in KINDS:
+        path = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+        answer = discovery.answer(path, b"")
+        assert answer is not None
+        assert answer.body.count(b'"name":"%s"' % kind.plural.encode()) == 1
+
+
+async def test_version(client: HttpClient) -> None:
+    found = (await client.get("/version")).json
+    assert found["gitVersion"].startswith("v1.32.") and "+knarr" in found["gitVersion"]
+    assert (found["major"], found["minor"]) == ("1", "32")
+
+
+async def test_probes(client: HttpClient, application: Application) -> None:
+    well = {"etcd": True}
+    application.checks["etcd"] = lambda: well["etcd"]
+    assert (await client.get("/readyz")).body == b"ok"
+    assert (await client.get("/readyz?verbose")).body == b"[+]ping ok\n[+]etcd ok\nreadyz check passed\n"
+    well["etcd"] = False
+    answer = await client.get("/readyz")
+    assert (answer.status, answer.body) == (500, b"[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n")
+    assert (await client.get("/readyz?exclude=etcd")).status == 200
+    assert (await client.get("/readyz/etcd")).status == 500
+    assert (await client.get("/livez")).status == 200
+    assert (await client.get("/healthz/nope")).status == 404
+
+
+async def test_metrics(client: HttpClient) -> None:
+    await client.get("/api/v1/pods")
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert b'knarr_apiserver_rest_requests_total{code="200",resource="pods",verb="list"}' in answer.body

@@ -1,0 +1,284 @@
+"""Logs over HTTP and exec over WebSocket, in front of a scripted node."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError, bad_request, status_error
+from services.apiserver.rest.application import Application, create_app
+from services.apiserver.rest.channels import V4, V5, choose_protocol
+from services.apiserver.rest.server import RestServer
+from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
+from tests.apiserver.rest.fake_api import FakeApi
+from tests.apiserver.rest.http_client import HttpClient
+
+PODS = "/api/v1/namespaces/default/pods"
+CHANNEL_V5, CHANNEL_V4, CHANNEL_BASE = "v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"
+
+
+class FakeNode:
+    """Plays what a test puts into ``output``; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.output: asyncio.Queue[Any] = asyncio.Queue()
+        self.open = 0
+
+    async def logs(self, request: face.LogRequest) -> AsyncIterator[bytes]:
+        self.asked.append(request)
+        async for item in self._play():
+            yield item
+
+    async def exec(self, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> AsyncIterator[face.ExecResponse]:
+        self.asked.append(start)
+        reader = asyncio.create_task(self._read(requests))
+        try:
+            async for item in self._play():
+                yield item
+        finally:
+            reader.cancel()
+
+    async def _read(self, requests: AsyncIterator[face.ExecRequest]) -> None:
+        async for request in requests:
+            self.asked.append(request)
+
+    async def _play(self) -> AsyncIterator[Any]:
+        self.open += 1
+        try:
+            while (item := await self.output.get()) is not None:
+                if isinstance(item, StatusError):
+                    raise item
+                yield item
+        finally:
+            self.open -= 1
+
+    async def heard(self, count: int) -> list[Any]:
+        async with asyncio.timeout(5):
+            while len(self.asked) < count:  # noqa: ASYNC110  the list has no event
+                await asyncio.sleep(0.005)
+        return self.asked
+
+    async def left_alone(self) -> None:
+        async with asyncio.timeout(5):
+            while self.open:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def node() -> FakeNode:
+    return FakeNode()
+
+
+@pytest.fixture
+def application(api: FakeApi, node: FakeNode) -> Application:
+    api.put(pod("one", "c"))
+    api.put(pod("two", "a", "b"))
+    unscheduled = pod("waiting", "c")
+    unscheduled.spec.node_name = ""
+    api.put(unscheduled)
+    return create_app(api, TOKENS, node_streams=node)
+
+
+def pod(name: str, *containers: str) -> core.Pod:
+    found = core.Pod(metadata=meta.ObjectMeta(name=name, namespace="default"), spec=core.PodSpec(node_name="node-1"))
+    for container in containers:
+        found.spec.containers.add(name=container)
+    return found
+
+
+class TestLogs:
+    async def test_parameters_and_text(self, client: HttpClient, node: FakeNode) -> None:
+        for item in (b"one\n", b"", b"two\n", None):
+            node.output.put_nowait(item)
+        query = "container=c&follow=true&previous=true&timestamps=true&tailLines=0&limitBytes=9&sinceTime=2020-01-01T00:00:00Z"
+        answer = await client.get(f"{PODS}/one/log?{query}", accept="application/json, */*")
+        assert (answer.status, answer.headers["content-type"], answer.body) == (200, "text/plain; charset=utf-8", b"one\ntwo\n")
+        assert node.asked[0] == face.LogRequest(
+            namespace="default", pod="one", container="c", follow=True, previous=True, timestamps=True, tail_lines=0, limit_bytes=9,
+            since_time="2020-01-01T00:00:00Z",
+        )  # fmt: skip
+
+    async def test_each_chunk_is_written_at_once(self, client: HttpClient, node: FakeNode) -> None:
+        await client.send("GET", f"{PODS}/one/log?follow=true")
+        node.output.put_nowait(b"first\n")
+        assert (await client.head()).headers["transfer-encoding"] == "chunked"
+        assert await client.chunk() == b"first\n"
+        node.output.put_nowait(b"second\n")
+        assert await client.chunk() == b"second\n"
+        assert node.open == 1
+        await client.close()
+        await node.left_alone()
+
+    async def test_a_refusal_is_a_status(self, client: HttpClient, node: FakeNode) -> None:
+        node.output.put_nowait(bad_request("container x is not valid for pod one"))
+        answer = await client.get(f"{PODS}/one/log?container=x")
+        assert (answer.status, answer.json["message"]) == (400, "container x is not valid for pod one")
+
+    @pytest.mark.parametrize(
+        ("query", "status", "words"),
+        [
+            ("tailLines=-1", 422, 'PodLogOptions "one" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0'),
+            ("limitBytes=0", 422, "limitBytes: Invalid value: 0: must be greater than 0"),
+            ("sinceSeconds=0", 422, "sinceSeconds: Invalid value: 0: must be greater than 0"),
+            ("sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z", 422, "at most one of `sinceTime` or `sinceSeconds` may be specified"),
+            ("tailLines=x", 400, 'strconv.ParseInt: parsing "x": invalid syntax'),
+        ],
+    )
+    async def test_bad_parameters(self, client: HttpClient, node: FakeNode, query: str, status: int, words: str) -> None:
+        answer = await client.get(f"{PODS}/one/log?{query}")
+        assert answer.status == status and words in answer.json["message"]
+        assert not node.asked
+
+    async def test_without_a_way_to_the_nodes(self, api: FakeApi, certificates: Certificates) -> None:
+        server = RestServer(create_app(api, TOKENS), certificates.server)
+        await server.start()
+        async with HttpClient(server.port, certificates.client, TOKEN) as client:
+            assert (await client.get(f"{PODS}/one/log")).status == 503
+        await server.stop()
+
+
+class TestExec:
+    @pytest.fixture
+    def dial(self, server: RestServer, certificates: Certificates) -> Any:
+        def dial(query: str, *protocols: Any, pod: str = "one") -> connect:
+            return connect(
+                f"wss://127.0.0.1:{server.port}{PODS}/{pod}/exec?{query}", ssl=certificates.client, subprotocols=protocols or None,
+                additional_headers={"Authorization": f"Bearer {TOKEN}"}, open_timeout=5, close_timeout=5,
+            )  # fmt: skip
+
+        return dial
+
+    async def test_output_and_success(self, dial: Any, node: FakeNode) -> None:
+        async with dial("command=ls&command=-l&stdout=true&stderr=true", CHANNEL_V5, CHANNEL_V4) as socket:
+            assert socket.subprotocol == CHANNEL_V5
+            node.output.put_nowait(face.ExecResponse(stdout=b"out"))
+            node.output.put_nowait(face.ExecResponse(stderr=b"err"))
+            node.output.put_nowait(face.ExecResponse(status=meta.Status(status="Success")))
+            frames = await received(socket)
+        assert frames[:3] == [b"\x01", b"\x01out", b"\x02err"]
+        assert (frames[3][0], json.loads(frames[3][1:])["status"]) == (3, "Success")
+        assert (socket.close_code, len(frames)) == (1000, 4)
+        assert node.asked[0] == face.ExecStart(
+            namespace="default", pod="one", container="c", command=["ls", "-l"], stdout=True, stderr=True
+        )
+        await node.left_alone()
+
+    async def test_input_resize_and_half_close(self, dial: Any, node: FakeNode) -> None:
+        async with dial("command=cat&stdin=true&stdout=true&tty=true", CHANNEL_V5) as socket:
+            for message in (b"\x00hello", b"\x00", b'\x04{"Width":80,"Height":24}', b"\x04nonsense", b"\x09?", b"", b"\xff\x00"):
+                await socket.send(message)
+            heard = await node.heard(4)
+        assert heard[1:] == [
+            face.ExecRequest(stdin=b"hello"),
+            face.ExecRequest(resize=face.TerminalSize(width=80, height=24)),
+            face.ExecRequest(stdin_closed=True),
+        ]
+        await node.left_alone()
+
+    async def test_half_close_is_a_word_of_v5_only(self, dial: Any, node: FakeNode) -> None:
+        async with dial("command=cat&stdin=true&stdout=true", CHANNEL_V4) as socket:
+            await socket.send(b"\xff\x00")
+            await socket.send(b"\x00x")
+            assert (await node.heard(2))[1:] == [face.ExecRequest(stdin=b"x")]
+
+    async def test_an_exit_code_arrives_whole(self, dial: Any, node: FakeNode) -> None:
+        details = meta.StatusDetails(causes=[meta.StatusCause(reason="ExitCode", message="3")])
+        failure = meta.Status(status="Failure", reason="NonZeroExitCode", message="exit 3", details=details)
+        async with dial("command=x&stdout=true", CHANNEL_V4) as socket:
+            node.output.put_nowait(face.ExecResponse(status=failure))
+            frames = await received(socket)
+        status = json.loads(frames[-1][1:])
+        assert (status["reason"], status["details"]["causes"]) == ("NonZeroExitCode", [{"reason": "ExitCode", "message": "3"}])
+
+    async def test_the_base_protocol_ends_with_plain_words(self, dial: Any, node: FakeNode) -> None:
+        for protocols in ((CHANNEL_BASE,), ()):
+            async with dial("command=x&stdout=true", *protocols) as socket:
+                node.output.put_nowait(face.ExecResponse(status=meta.Status(status="Failure", message="exit 3")))
+                assert (await received(socket))[-1] == b"\x03exit 3"
+
+    async def test_an_error_of_the_node_is_the_last_word(self, dial: Any, node: FakeNode) -> None:
+        async with dial("command=x&stdout=true", CHANNEL_V5) as socket:
+            node.output.put_nowait(status_error("ServiceUnavailable", "the kubelet of node node-1 cannot be reached"))
+            frames = await received(socket)
+        assert json.loads(frames[-1][1:])["message"] == "the kubelet of node node-1 cannot be reached"
+
+    async def test_a_stream_without_a_status_failed(self, dial: Any, node: FakeNode) -> None:
+        async with dial("command=x&stdout=true", CHANNEL_V5) as socket:
+            node.output.put_nowait(None)
+            assert json.loads((await received(socket))[-1][1:])["reason"] == "InternalError"
+
+    async def test_a_client_that_goes_away_ends_the_command(self, dial: Any, node: FakeNode) -> None:
+        async with dial("command=sleep&stdin=true&stdout=true", CHANNEL_V5) as socket:
+            await node.heard(1)
+            socket.transport.abort()
+        await node.left_alone()
+
+    async def test_pings_are_answered(self, dial: Any) -> None:
+        async with dial("command=sleep&stdout=true", CHANNEL_V5) as socket, asyncio.timeout(5):
+            await (await socket.ping())
+
+    async def test_stop_ends_commands(self, dial: Any, node: FakeNode, server: RestServer) -> None:
+        async with dial("command=sleep&stdout=true", CHANNEL_V5) as socket:
+            await node.heard(1)
+            async with asyncio.timeout(5):
+                await server.stop()
+                await socket.wait_closed()
+        await node.left_alone()
+
+    @pytest.mark.parametrize(
+        ("pod", "query", "protocols", "status", "words"),
+        [
+            ("none", "command=x&stdout=true", [CHANNEL_V5], 404, 'pods "none" not found'),
+            ("two", "command=x&stdout=true", [CHANNEL_V5], 400, "a container name must be specified for pod two, choose one of: [a b]"),
+            ("two", "command=x&stdout=true&container=z", [CHANNEL_V5], 400, "container z is not valid for pod two"),
+            ("waiting", "command=x&stdout=true", [CHANNEL_V5], 400, "pod waiting does not have a host assigned"),
+            ("one", "stdout=true", [CHANNEL_V5], 400, "you must specify at least 1 command for the container"),
+            ("one", "command=x", [CHANNEL_V5], 400, "you must specify at least 1 of stdin, stdout, stderr"),
+            ("one", "command=x&stdout=true", ["nope"], 400, "none of the offered WebSocket protocols is served"),
+        ],
+    )
+    async def test_refusals(self, dial: Any, pod: str, query: str, protocols: list[str], status: int, words: str) -> None:
+        with pytest.raises(InvalidStatus) as caught:
+            async with dial(query, *protocols, pod=pod):
+                pass
+        response = caught.value.response
+        assert response.status_code == status
+        assert words in json.loads(response.body or b"{}")["message"]
+
+    async def test_anonymous_is_refused(self, server: RestServer, certificates: Certificates) -> None:
+        url = f"wss://127.0.0.1:{server.port}{PODS}/one/exec?command=x&stdout=true"
+        with pytest.raises(InvalidStatus) as caught:
+            async with connect(url, ssl=certificates.client, open_timeout=5):
+                pass
+        assert caught.value.response.status_code == 401
+
+    async def test_other_upgrades_hear_why(self, client: HttpClient) -> None:
+        spdy = {"connection": "Upgrade", "upgrade": "SPDY/3.1"}
+        answer = await client.request("POST", f"{PODS}/one/exec?command=x&stdout=true", **spdy)
+        assert (answer.status, "SPDY is not" in answer.json["message"]) == (400, True)
+        answer = await client.request("POST", f"{PODS}/none/exec?command=x&stdout=true")
+        assert answer.status == 404
+        answer = await client.get(f"{PODS}/one/exec?command=x&stdout=true")
+        assert (answer.status, answer.json["message"]) == (400, "Upgrade request required")
+
+
+async def received(socket: ClientConnection) -> list[bytes]:
+    async with asyncio.timeout(5):
+        return [message if isinstance(message, bytes) else message.encode() async for message in socket]
+
+
+def test_the_newest_common_protocol_is_chosen() -> None:
+    assert choose_protocol([CHANNEL_V4, CHANNEL_V5]) == V5
+    assert choose_protocol(["x", CHANNEL_V4]) == V4
+    assert choose_protocol([]) == ""
+    assert choose_protocol(["x"]) is None
