@@ -9,6 +9,7 @@ from __future__ import annotations
 from binascii import b2a_base64
 from collections.abc import Callable
 from functools import cache
+from keyword import iskeyword
 from typing import Any
 
 import orjson
@@ -27,7 +28,11 @@ def encoder(message: Descriptor) -> Encoder:
     found = _ENCODERS.get(message)
     if found is None:
         _ENCODERS[message] = lambda value: encoder(message)(value)
-        found = _ENCODERS[message] = _FORMS[form_of(message)](message)
+        try:
+            found = _ENCODERS[message] = _FORMS[form_of(message)](message)
+        except BaseException:
+            del _ENCODERS[message]
+            raise
     return found
 
 
@@ -159,7 +164,7 @@ def _small(message: Descriptor) -> Encoder:
     for index, field in enumerate(fields_of(message)):
         convert = _converter(field)
         names[f"convert{index}"] = convert
-        read = f"message.{field.name}"
+        read = f"getattr(message, {field.name!r})" if iskeyword(field.name) else f"message.{field.name}"
         written = "value" if convert is None else f"convert{index}(value)"
         target = f"result[{field.json_name!r}]"
         always = _default(field)

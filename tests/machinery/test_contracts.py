@@ -1,0 +1,27 @@
+"""Generated code is fresh, and the contracts keep buf's rules and layout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUF = Path(sys.executable).parent / "buf"
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_generated_code_is_fresh() -> None:
+    done = run(sys.executable, "-m", "tools.generate", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("lint", "proto"), ("format", "--diff", "--exit-code", "proto")], ids=lambda value: value[0])
+def test_buf_finds_nothing(arguments: tuple[str, ...]) -> None:
+    done = run(BUF, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
