@@ -16,6 +16,7 @@ SPEC = Path("spec")
 class LeaseStrategy(Strategy):
     """No defaults."""
 
+    allows_unconditional_update = False
     columns = columns("Name", "Holder", "Age")
 
     def validate(self, obj: coordination.Lease) -> list[Cause]:
