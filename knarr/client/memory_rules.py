@@ -13,8 +13,11 @@ from google.protobuf.message import Message
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.keys import copy_of, metadata_of
+from knarr.machinery import codec
 from knarr.machinery.errors import bad_request, conflict
 from knarr.machinery.kinds import KINDS
+from knarr.machinery.patches import json_patch, merge, strategic
+from knarr.machinery.selectors import parse_field_selector, parse_label_selector
 
 M = TypeVar("M", bound=Message)
 
@@ -28,8 +31,6 @@ def matcher(message_type: type[Message], label_selector: str, field_selector: st
     """Whether an object is chosen by both selectors. Raises BadRequest for a field that is not there."""
     if not label_selector and not field_selector:
         return lambda obj: True
-    from knarr.machinery.selectors import parse_field_selector, parse_label_selector
-
     labels, fields = parse_label_selector(label_selector), parse_field_selector(field_selector)
     paths = [part.partition("=")[0].rstrip("!") for part in field_selector.split(",") if part]
     for path in paths:
@@ -164,15 +165,13 @@ def rescale(stored: M, scale: autoscaling.Scale) -> M:
 
 def patched(obj: M, patch: Any, patch_type: str) -> M:
     """The object after a patch."""
-    from knarr.machinery import codec
-    from knarr.machinery.patches import json_patch, merge, strategic
-
     before = codec.to_dict(obj)
     if patch_type == "json":
         after = json_patch.apply(before, patch)
     else:
         after = merge.apply(before, patch) if patch_type == "merge" else strategic.apply(type(obj), before, patch)
-    return codec.from_json(type(obj), after).message
+    message: M = codec.from_json(type(obj), after).message
+    return message
 
 
 def _grace_period(stored: Any, requested: int | None) -> int:

@@ -23,7 +23,7 @@ from knarr.api.apiserver.v1.resource_service_pb2_grpc import ResourceServiceStub
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.channel import open_channel
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
-from knarr.client.keys import metadata_of
+from knarr.client.keys import copy_of, metadata_of
 from knarr.machinery.errors import StatusError, status_error
 from knarr.machinery.kinds import KINDS
 
@@ -135,7 +135,7 @@ class RpcClient(Client):
         ref = _ref(type(obj), metadata_of(obj).namespace) if not subresource else rpc.ResourceRef(version="v1", resource="pods")
         ref.namespace, ref.name, ref.subresource = metadata_of(obj).namespace, name, subresource
         reply = await self._call(self._stub.Create, rpc.CreateRequest(ref=ref, object=_pack(obj)))
-        return _unpack(reply.object, type(obj))
+        return copy_of(obj) if subresource else _unpack(reply.object, type(obj))
 
     async def update(self, obj: M, *, subresource: str = "") -> M:
         metadata = metadata_of(obj)
