@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+from services.kubelet.runtime.catalog import engine_url
+from services.kubelet.runtime.docker.network import remove_everything as remove_from_engine
+from services.kubelet.runtime.port import RuntimeUnavailable
 from services.proxy.cleanup import remove_everything as remove_datapath
 from services.proxy.settings import ProxySettings
 from services.standalone.settings import ClusterSettings
@@ -16,9 +19,16 @@ def remove_everything(settings: ClusterSettings) -> Iterator[str]:
     if not files.identity.exists():
         return
     cluster_id = files.cluster_id()
-    from services.kubelet.runtime.docker.cleanup import remove_everything as remove_containers
-
-    yield from asyncio.run(remove_containers(cluster_id, files.kubelet))
+    yield from _remove_containers(cluster_id)
     remove_datapath(ProxySettings(instance=cluster_id))
     yield "removed the datapath's rules, routes and addresses"
     files.state.unlink(missing_ok=True)
+
+
+def _remove_containers(cluster_id: str) -> Iterator[str]:
+    try:
+        count = asyncio.run(remove_from_engine(cluster_id, engine_url()))
+    except RuntimeUnavailable as error:
+        yield f"the Docker engine does not answer ({error}); if pods were running, start it and run this again"
+        return
+    yield f"removed {count} containers and the pods' network"

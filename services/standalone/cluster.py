@@ -35,6 +35,7 @@ from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.controller.service import ControllerManager
 from services.controller.settings import ControllerSettings
+from services.kubelet.runtime.catalog import bridge_name, make_runtime
 from services.kubelet.service import Kubelet
 from services.kubelet.settings import KubeletSettings
 from services.proxy.service import Proxy
@@ -45,7 +46,6 @@ from services.standalone.credentials import Credentials, load_or_create, write_k
 from services.standalone.etcd_process import EtcdProcess
 from services.standalone.machine import node_address
 from services.standalone.progress import Progress
-from services.standalone.runtimes import make_runtime
 from services.standalone.settings import ClusterSettings
 
 log = logging.getLogger(__name__)
@@ -160,12 +160,16 @@ class Cluster:
             version=version_info()["gitVersion"],
         )
         proxy = ProxySettings(
-            datapath=settings.datapath, instance=cluster_id, service_cidr=settings.service_cidr, pod_cidr=settings.cluster_cidr
+            datapath=settings.datapath,
+            instance=cluster_id,
+            service_cidr=settings.service_cidr,
+            pod_cidr=settings.cluster_cidr,
+            pod_bridge=bridge_name(cluster_id),
         )
         return {
             "controller": lambda: ControllerManager(client("system:kube-controller-manager"), ControllerSettings()),
             "scheduler": lambda: Scheduler(client("system:kube-scheduler"), SchedulerSettings()),
-            "kubelet": lambda: Kubelet(client(node_user, "system:nodes"), kubelet, make_runtime(settings, kubelet)),
+            "kubelet": lambda: Kubelet(client(node_user, "system:nodes"), kubelet, make_runtime(settings.runtime, kubelet)),
             "proxy": lambda: Proxy(client("system:kube-proxy"), proxy),
         }
 

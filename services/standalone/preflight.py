@@ -8,9 +8,8 @@ import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
+from services.kubelet.runtime.catalog import engine_url
 from services.standalone.settings import ClusterSettings
-
-DOCKER_SOCKET = "/var/run/docker.sock"
 
 
 def problems(settings: ClusterSettings) -> Iterator[str]:
@@ -36,7 +35,7 @@ def _range_problems(settings: ClusterSettings) -> Iterator[str]:
 
 
 def _docker_problems() -> Iterator[str]:
-    path = os.environ.get("DOCKER_HOST", f"unix://{DOCKER_SOCKET}").removeprefix("unix://")
+    path = engine_url().removeprefix("unix://")
     if not path.startswith("/"):
         return
     with socket.socket(socket.AF_UNIX) as probe:

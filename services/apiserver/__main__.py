@@ -1,0 +1,70 @@
+"""``python -m services.apiserver``: the API server as a process of its own, both faces."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+import grpc.aio
+
+from knarr.client.channel import open_channel
+from knarr.service.command import parser, run, server_settings
+from knarr.service.host import Host
+from services.apiserver.rest.application import create_app
+from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.service import ApiServer
+from services.apiserver.settings import ApiServerSettings
+from services.apiserver.storage.etcd import EtcdSettings
+
+
+def arguments_parser() -> argparse.ArgumentParser:
+    made = parser("apiserver", "Serve the Kubernetes API from etcd, by REST and gRPC.", port=6444)
+    defaults = ApiServerSettings()
+    made.add_argument("--etcd", action="append", required=True, metavar="HOST:PORT", help="an etcd endpoint; may be repeated")
+    made.add_argument("--rest-listen", default="0.0.0.0:6443", metavar="HOST:PORT", help="where REST is served (default: %(default)s)")
+    made.add_argument("--service-cidr", default=defaults.service_cidr, metavar="CIDR")
+    made.add_argument("--advertise-address", default=defaults.advertise_address, metavar="IP", help="by which pods reach the REST port")
+    return made
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    """Runs both faces until cancelled."""
+    host, _, port = arguments.rest_listen.rpartition(":")
+    settings = ApiServerSettings(
+        etcd=EtcdSettings(endpoints=tuple(arguments.etcd)),
+        service_cidr=arguments.service_cidr,
+        advertise_address=arguments.advertise_address,
+        advertise_port=int(port),
+    )
+    ca, token = arguments.ca.read_bytes(), arguments.token.read_text().strip()
+    channels: dict[str, grpc.aio.Channel] = {}
+
+    def kubelet(address: str) -> grpc.aio.Channel:
+        if address not in channels:
+            channels[address] = open_channel(address, ca, token)
+        return channels[address]
+
+    apiserver = ApiServer(settings, kubelet)
+    listen = server_settings(arguments)
+    checks = {"etcd": lambda: apiserver.connected, "cache": lambda: apiserver.ready}
+    app = create_app(apiserver.api, listen.tokens, node_streams=apiserver.streams, checks=checks)
+    rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(arguments.ca)), host=host, port=int(port))
+    serving = asyncio.create_task(Host(apiserver, listen).run(), name="apiserver")
+    try:
+        await rest.start()
+        await serving
+    finally:
+        serving.cancel()
+        await rest.stop()
+        await asyncio.gather(serving, return_exceptions=True)
+        for channel in channels.values():
+            await channel.close(0)
+
+
+def main() -> int:
+    arguments = arguments_parser().parse_args()
+    return run(arguments, lambda: serve(arguments))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
