@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,7 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from services.proxy.cleanup import remove_everything
+from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.datapath import NftablesDatapath
+from services.proxy.datapath.nftables.libnftables import Nftables
+from services.proxy.datapath.node_network import NodeNetwork
 from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.routing.table import Change, Endpoint, Route, RouteKey, diff
@@ -158,6 +162,35 @@ async def test_half_closed_connections_and_large_bodies(lab: Laboratory, datapat
     await writer.wait_closed()
 
 
+async def test_clients_may_speak_first(lab: Laboratory, datapath: Datapath) -> None:
+    await datapath.apply(change(None, route(0)))
+    sock = lab.node.socket()
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(5):
+        await loop.sock_connect(sock, (CLUSTER_IP, PORT))
+        await loop.sock_sendall(sock, b"first word\n")
+        sock.shutdown(socket.SHUT_WR)
+        reader, writer = await asyncio.open_connection(sock=sock)
+        assert (await reader.read()).endswith(b"\nfirst word\n")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_reaches_endpoints_of_the_node_itself(lab: Laboratory, datapath: Datapath) -> None:
+    server = await asyncio.start_server(_greet, lab.NODE_ADDRESS, 6443)
+    wanted = Route(RouteKey("default", "kubernetes", "https"), "tcp", ("10.96.0.1",), 443, 0, (Endpoint(lab.NODE_ADDRESS, 6443),))
+    await datapath.apply(change(None, wanted))
+    assert await answers(lab, 1, "10.96.0.1", 443) == {"node": 1}
+    assert await answers(lab, 1, "10.96.0.1", 443, origin=lab.pods[0]) == {"node": 1}
+    server.close()
+
+
+async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(f"node {writer.get_extra_info('peername')[0]}\n".encode())
+    await reader.read()
+    writer.close()
+
+
 async def test_counts_connections(lab: Laboratory, datapath: Datapath) -> None:
     wanted = route(0, 1)
     await datapath.apply(change(None, wanted))
@@ -171,28 +204,37 @@ async def test_nothing_is_left_behind(lab: Laboratory, datapath: Datapath) -> No
     await datapath.apply(change(None, route(0)))
     assert _state() != before
     await datapath.close()
-    remove_everything_left = _state()
-    assert CLUSTER_IP not in remove_everything_left
-    assert "knarr {" not in remove_everything_left
-    assert "proto 187" not in remove_everything_left
+    left = _state()
+    assert CLUSTER_IP not in left and "knarr {" not in left and "proto 187" not in left
     await datapath.start()
 
 
 async def test_a_killed_proxy_is_taken_over_and_cleaned_up(lab: Laboratory) -> None:
     for number in range(2):
         await lab.serve(number)
-    killed, heir = NftablesDatapath(SETTINGS), NftablesDatapath(SETTINGS)
-    await killed.start()
-    await killed.apply(change(None, route(0)))
+    await asyncio.to_thread(_leave_behind, route(0))
+    heir = NftablesDatapath(SETTINGS)
     await heir.start()
     assert await answers(lab, 2) == {"pod0": 2}
     await heir.apply(change(None, route(1)))
     assert await answers(lab, 2) == {"pod1": 2}
     await heir.close()
-    await killed.close()
+    await asyncio.to_thread(_leave_behind, route(0))
     await asyncio.to_thread(remove_everything, SETTINGS)
-    assert "proto 187" not in _state()
+    left = _state()
+    assert "proto 187" not in left and "knarr {" not in left
     await lab.close_servers()
+
+
+def _leave_behind(left: Route) -> None:
+    """What a proxy leaves that was killed."""
+    nft, network = Nftables(), NodeNetwork()
+    base = ruleset.Base(SETTINGS.table, SETTINGS.service_cidr, SETTINGS.pod_cidr, SETTINGS.pod_bridge)
+    nft.run(ruleset.full(base, [left]))
+    network.block((SETTINGS.service_cidr, SETTINGS.pod_cidr))
+    network.add_local_route(CLUSTER_IP)
+    nft.close()
+    network.close()
 
 
 async def test_a_flushed_table_is_restored(lab: Laboratory) -> None:

@@ -1,0 +1,14 @@
+"""The proxy's tests run on the event loop that the services run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import uvloop
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
+    """Overrides pytest-asyncio's choice for this directory."""
+    return {"uvloop": uvloop.new_event_loop}

@@ -1,0 +1,63 @@
+"""Golden scenarios: objects in `*.input.yaml`, the routing table and ruleset in `*.output.txt`.
+
+`KNARR_REWRITE=1 pytest tests/proxy/test_scenarios.py` writes the outputs anew; read the difference before you keep it.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.machinery import codec
+from services.proxy.datapath.nftables import ruleset
+from services.proxy.routing.build import build_table
+from services.proxy.routing.table import RoutingTable
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+BASE = ruleset.Base("knarr", "10.96.0.0/16", "10.244.0.0/16", "knarr0")
+
+
+@pytest.mark.parametrize("name", sorted(path.name.removesuffix(".input.yaml") for path in SCENARIOS.glob("*.input.yaml")))
+def test_scenario(name: str) -> None:
+    services, slices = _load(SCENARIOS / f"{name}.input.yaml")
+    table = build_table(services, slices)
+    assert table == build_table(reversed(services), reversed(slices)), "the table depends on the order of the objects"
+    text = f"{_describe(table)}\n{ruleset.full(BASE, table.values())}"
+    golden = SCENARIOS / f"{name}.output.txt"
+    if os.environ.get("KNARR_REWRITE"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def _load(path: Path) -> tuple[list[core.Service], list[discovery.EndpointSlice]]:
+    services, slices = [], []
+    for document in yaml.safe_load_all(path.read_text()):
+        if document["kind"] == "Service":
+            services.append(_decode(document, core.Service))
+        else:
+            slices.append(_decode(document, discovery.EndpointSlice))
+    return services, slices
+
+
+def _decode(document: dict[str, Any], message: type[Any]) -> Any:
+    stamp = document["metadata"].get("creationTimestamp")
+    if isinstance(stamp, datetime):
+        document["metadata"]["creationTimestamp"] = stamp.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return codec.from_json(message, document).message
+
+
+def _describe(table: RoutingTable) -> str:
+    lines = []
+    for route in table.values():
+        addresses = [f"{ip}:{route.port}" for ip in route.cluster_ips] + ([f"*:{route.node_port}"] if route.node_port else [])
+        lines.append(f"{route.key} {route.protocol} {' '.join(addresses)}")
+        lines += [f"  -> {endpoint.address}:{endpoint.port} {endpoint.pod}".rstrip() for endpoint in route.endpoints] or ["  -> refused"]
+        lines += [f"  ! {limitation}" for limitation in route.limitations]
+    return "\n".join(lines) + "\n"

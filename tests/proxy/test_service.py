@@ -1,0 +1,158 @@
+"""The component: from watch events to the datapath."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.proxy.v1 import proxy_service_pb2 as messages
+from knarr.client.memory import MemoryApi, MemoryClient
+from services.proxy.datapath.port import Counters, Datapath, DatapathError
+from services.proxy.routing.table import Change, RouteKey, RoutingTable, patched
+from services.proxy.service import Proxy, make_datapath
+from services.proxy.servicer import ProxyServicer
+from services.proxy.settings import ProxySettings
+from tests.proxy.objects import service, slice_of
+
+WEB = RouteKey("default", "web", "http")
+
+
+class RecordingDatapath(Datapath):
+    """Keeps what it was told; each change waits for ``gate`` and fails as often as ``failures`` says."""
+
+    name = "recording"
+    limitations = ("only a record",)
+
+    def __init__(self) -> None:
+        self.table: RoutingTable = {}
+        self.changes: list[Change] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failures = 0
+        self.entered = asyncio.Event()
+        self.closed = False
+        self.applied = asyncio.Condition()
+
+    async def start(self) -> None:
+        pass
+
+    async def apply(self, change: Change) -> None:
+        self.entered.set()
+        await self.gate.wait()
+        if self.failures:
+            self.failures -= 1
+            raise DatapathError("not now")
+        async with self.applied:
+            self.table = patched(self.table, change)
+            self.changes.append(change)
+            self.applied.notify_all()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10), self.applied:
+            await self.applied.wait_for(condition)
+
+    def addresses(self) -> list[str]:
+        return [endpoint.address for endpoint in self.table[WEB].endpoints] if WEB in self.table else []
+
+    async def check(self) -> None:
+        pass
+
+    async def counters(self) -> Counters:
+        return {(WEB, endpoint): 7 for endpoint in self.table[WEB].endpoints}
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@contextlib.asynccontextmanager
+async def running(api: MemoryApi, datapath: RecordingDatapath) -> AsyncIterator[Proxy]:
+    proxy = Proxy(MemoryClient(api), ProxySettings(retry_first_seconds=0.001), datapath)
+    task = asyncio.create_task(proxy.run())
+    try:
+        yield proxy
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert datapath.closed
+
+
+async def test_the_first_table_is_complete_and_later_ones_follow() -> None:
+    api, datapath = MemoryApi(), RecordingDatapath()
+    client = MemoryClient(api)
+    api.seed(service(), slice_of("web", ["10.244.0.2"]))
+    async with running(api, datapath) as proxy:
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.2"])
+        assert len(datapath.changes) == 1 and proxy.ready
+        await client.update(slice_of("web", ["10.244.0.2", "10.244.0.3"]))
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.2", "10.244.0.3"])
+        await client.delete(discovery.EndpointSlice, "web-1", "default")
+        await datapath.until(lambda: datapath.addresses() == [])
+        assert WEB in datapath.table
+
+
+async def test_changes_that_come_during_one_are_taken_together() -> None:
+    api, datapath = MemoryApi(), RecordingDatapath()
+    client = MemoryClient(api)
+    api.seed(service())
+    async with running(api, datapath):
+        await datapath.until(lambda: len(datapath.changes) == 1)
+        datapath.gate.clear()
+        datapath.entered.clear()
+        await client.create(slice_of("web", ["10.244.0.1"]))
+        async with asyncio.timeout(10):
+            await datapath.entered.wait()
+        for last in range(2, 30):
+            await client.update(slice_of("web", [f"10.244.0.{last}"]))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        datapath.gate.set()
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.29"])
+        assert len(datapath.changes) <= 4
+
+
+async def test_the_table_stays_while_the_api_server_is_away() -> None:
+    api, datapath = MemoryApi(), RecordingDatapath()
+    api.seed(service(), slice_of("web", ["10.244.0.2"]))
+    async with running(api, datapath):
+        await datapath.until(lambda: len(datapath.changes) == 1)
+        api.break_watches()
+        api.compact()
+        await MemoryClient(api).update(slice_of("web", ["10.244.0.9"]))
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.9"])
+        assert all(not change.removed for change in datapath.changes)
+
+
+async def test_a_change_that_failed_is_tried_again() -> None:
+    api, datapath = MemoryApi(), RecordingDatapath()
+    datapath.failures = 2
+    api.seed(service(), slice_of("web", ["10.244.0.2"]))
+    async with running(api, datapath):
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.2"])
+        assert datapath.failures == 0
+
+
+async def test_get_routes_answers_what_is_in_force() -> None:
+    api, datapath = MemoryApi(), RecordingDatapath()
+    api.seed(service(node_port=30080), slice_of("web", ["10.244.0.2"]))
+    async with running(api, datapath) as proxy:
+        await datapath.until(lambda: len(datapath.changes) == 1)
+        async with asyncio.timeout(10):
+            while not proxy.ready:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        servicer = ProxyServicer(proxy._programmer, datapath)
+        answer = await servicer.GetRoutes(messages.GetRoutesRequest(namespace="default", service="web"), None)
+        assert (answer.datapath, answer.changes, list(answer.limitations)) == ("recording", 1, ["only a record"])
+        (route,) = answer.routes
+        assert (route.cluster_ip, route.port, route.node_port, route.protocol) == ("10.96.0.10", 80, 30080, "TCP")
+        assert [(e.address, e.port, e.connections) for e in route.endpoints] == [("10.244.0.2", 8080, 7)]
+        assert not (await servicer.GetRoutes(messages.GetRoutesRequest(namespace="other"), None)).routes
+
+
+def test_an_unknown_datapath_is_named() -> None:
+    with pytest.raises(ValueError, match="ipvs"):
+        make_datapath(ProxySettings(datapath="ipvs"))
