@@ -34,6 +34,10 @@ Listener = Callable[[M | None, M | None], None]
 
 PAGE_SIZE = 500
 RECONNECT = Backoff(first_seconds=0.05, limit_seconds=5.0, jitter=0.5)
+# A stream that stood this long was a good one, even if nothing happened on it.
+QUIET_SECONDS = 10.0
+# A server that keeps refusing to resume may have lost the revision: its data was replaced.
+FAILURES_UNTIL_RELIST = 10
 # After these the last revision is still good; anything else is answered with a fresh list.
 TRANSIENT_REASONS = frozenset({"ServiceUnavailable", "TooManyRequests", "Timeout", "ServerTimeout"})
 
@@ -93,8 +97,9 @@ class Informer(Generic[M]):
         """Lists and watches until it is cancelled."""
         async with _beside(self._resync()):
             failures = 0
+            loop = asyncio.get_running_loop()
             while True:
-                progress = False
+                progress, started = False, loop.time()
                 try:
                     if not self._revision:
                         await self._list()
@@ -107,7 +112,9 @@ class Informer(Generic[M]):
                 except Exception:
                     logger.exception("informer failed; listing again", extra={"kind": self._kind})
                     self._revision = ""
-                failures = 0 if progress else failures + 1
+                failures = 0 if progress or loop.time() - started > QUIET_SECONDS else failures + 1
+                if failures >= FAILURES_UNTIL_RELIST:
+                    self._revision = ""
                 await asyncio.sleep(self._backoff.delay(failures) if failures else 0)
 
     @property

@@ -6,7 +6,7 @@ import random
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 
@@ -158,8 +158,8 @@ def scale_of(obj: Any) -> autoscaling.Scale:
 
 def rescale(stored: M, scale: autoscaling.Scale) -> M:
     """The object with the replicas of the scale."""
-    new: Any = copy_of(stored)
-    new.spec.replicas = scale.spec.replicas
+    new = copy_of(stored)
+    cast(Any, new).spec.replicas = scale.spec.replicas
     return prepare_update(new, stored, "")
 
 
