@@ -92,9 +92,3 @@ def _check_type(parsed: dict[str, Any], api_version: str, kind: str) -> None:
 
 def _version(api_version: str) -> str:
     return api_version.rpartition("/")[2]
-
-
-def _unrecognized(kind: str, problem: str, excerpt: str) -> StatusError:
-    return bad_request(
-        f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {problem} ({excerpt})"
-    )

@@ -1,0 +1,69 @@
+"""The real kubectl as a subprocess."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.apiserver.rest.live import LiveServer
+
+KUBECTL = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or "kubectl"
+TIMEOUT_SECONDS = 30.0
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+class Kubectl:
+    """Runs kubectl in one namespace of a live server. Its caches live beside the kubeconfig."""
+
+    def __init__(self, server: LiveServer, namespace: str) -> None:
+        self.server = server
+        self.namespace = namespace
+        self._environment = {
+            "KUBECONFIG": str(server.kubeconfig), "HOME": str(server.folder), "PATH": os.environ["PATH"],
+            "KUBECACHEDIR": str(server.folder / "kubectl-cache"),
+        }  # fmt: skip
+
+    async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        found = {**self._environment, **environment}
+        command = (KUBECTL, "--namespace", self.namespace, *arguments)
+        return await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=found)
+
+    async def try_(self, *arguments: str, stdin: str = "", **environment: str) -> Result:
+        """Runs to the end, however it ends."""
+        process = await self.start(*arguments, **environment)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                out, err = await process.communicate(stdin.encode())
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise
+        assert process.returncode is not None
+        return Result(process.returncode, out.decode(), err.decode())
+
+    async def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> Result:
+        """Runs and must succeed."""
+        result = await self.try_(*arguments, stdin=stdin, **environment)
+        assert result.code == 0, f"kubectl {' '.join(arguments)}: {result.err}"
+        return result
+
+    async def refused(self, *arguments: str, stdin: str = "") -> str:
+        """Runs and must fail; the words that the user sees."""
+        result = await self.try_(*arguments, stdin=stdin)
+        assert result.code != 0, result.out
+        return result.err
