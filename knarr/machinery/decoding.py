@@ -99,7 +99,9 @@ def _converters(field: Field) -> tuple[Callable[[Any], Any] | None, Decoder | No
 
 def read_nothing(element: FieldDescriptor) -> Any:
     """What null means as an element of a list or map."""
-    return {} if element.message_type is not None else element.default_value
+    if element.message_type is not None:
+        return {}
+    return {FieldDescriptor.TYPE_STRING: "", FieldDescriptor.TYPE_BYTES: b"", FieldDescriptor.TYPE_BOOL: False}.get(element.type, 0)
 
 
 def _message_converter(field: Field, one: Decoder) -> Decoder:

@@ -1,0 +1,96 @@
+"""Times, durations, numbers or strings, YAML, envelopes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import envelope, forms, int_or_string, times
+from knarr.machinery.errors import StatusError
+from knarr.machinery.yaml_text import yaml_documents
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (0, "0s"), (1, "1ns"), (1_500, "1.5µs"), (2_000_000, "2ms"), (1_000_000_001, "1.000000001s"), (60 * 10**9, "1m0s"),
+        (90 * 10**9, "1m30s"), (3600 * 10**9, "1h0m0s"), (-5_400_500_000_000, "-1h30m0.5s"),
+    ],
+)  # fmt: skip
+def test_known_durations(nanoseconds: int, text: str) -> None:
+    assert forms.write_duration(nanoseconds) == text
+    assert forms.parse_duration(text) == nanoseconds
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_durations_survive(nanoseconds: int) -> None:
+    assert forms.parse_duration(forms.write_duration(nanoseconds)) == nanoseconds
+
+
+@pytest.mark.parametrize("text", ["", "1", "s", "1x", "1s2", "999999999h"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="time: "):
+        forms.parse_duration(text)
+
+
+@given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 31)))
+def test_micro_times_survive(moment: datetime) -> None:
+    time = times.to_micro_time(moment.replace(tzinfo=UTC))
+    assert times.to_datetime(time) == moment.replace(tzinfo=UTC)
+    if not times.is_zero(time):
+        assert meta.MicroTime(**forms.read_micro_time(forms.write_micro_time(time))) == time
+
+
+def test_times_round_down_to_seconds_in_utc() -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, 999_999, timezone(timedelta(hours=2)))
+    assert forms.write_time(times.to_time(moment)) == "2026-01-02T01:04:05Z"
+    pod = core.Pod()
+    times.set_now(pod.metadata.creation_timestamp, moment)
+    assert times.to_datetime(pod.metadata.creation_timestamp) == datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "2026-01-01", "2026-01-01T00:00:00", "", "20260101T000000Z"]
+)
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match="parsing time"):
+        forms.read_time(text)
+
+
+def test_percentages_round_as_asked() -> None:
+    quarter = int_or_string.of("25%")
+    assert int_or_string.scaled_value(quarter, 3, round_up=True) == 1
+    assert int_or_string.scaled_value(quarter, 3, round_up=False) == 0
+    assert int_or_string.scaled_value(int_or_string.of(7), 3, round_up=True) == 7
+    assert (int_or_string.plain(quarter), int_or_string.is_string(quarter)) == ("25%", True)
+    with pytest.raises(ValueError, match="not a percentage"):
+        int_or_string.scaled_value(int_or_string.of("http"), 3, round_up=True)
+
+
+def test_yaml_keeps_timestamps_and_skips_empty_documents() -> None:
+    text = "---\n---\na: 2026-01-02T03:04:05Z\nday: 2026-01-02\non: yes\n2: x\nport: 80:81\nmode: 0644\nhalf: 0.5\n---\n{}\n"
+    assert yaml_documents(text) == [
+        {"a": "2026-01-02T03:04:05Z", "day": "2026-01-02", "true": True, "2": "x", "port": "80:81", "mode": 420, "half": 0.5},
+        {},
+    ]
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "!!python/object:os.system {}", "\ta: b"])
+def test_bad_yaml_is_refused(text: str) -> None:
+    with pytest.raises(StatusError, match="error converting YAML to JSON"):
+        yaml_documents(text)
+
+
+def test_envelopes_open_again() -> None:
+    raw = core.Pod(metadata=meta.ObjectMeta(name="p", resource_version="1")).SerializeToString()
+    unknown = envelope.unwrap(envelope.wrap("v1", "Pod", raw))
+    assert (unknown.type_meta.api_version, unknown.type_meta.kind, unknown.raw) == ("v1", "Pod", raw)
+    changed = core.Pod.FromString(envelope.with_resource_version(raw, 42))
+    assert changed.metadata == meta.ObjectMeta(name="p", resource_version="42")
+    with pytest.raises(ValueError, match="k8s"):
+        envelope.unwrap(b"{}")

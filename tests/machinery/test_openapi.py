@@ -1,0 +1,56 @@
+"""What clients look for in the OpenAPI documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from knarr.machinery import openapi
+from knarr.machinery.kinds import KINDS
+
+DOCUMENTS = {path: openapi.document(KINDS, *pair) for path, pair in openapi.index(KINDS).items()}
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return {value["$ref"]} if "$ref" in value else set().union(*map(references, value.values()))
+    return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_every_reference_leads_somewhere(path: str) -> None:
+    document = DOCUMENTS[path]
+    known = {openapi.REFERENCE + name for name in document["components"]["schemas"]}
+    assert references(document) <= known
+    assert orjson.loads(orjson.dumps(document)) == document
+    identifiers = [operation["operationId"] for entry in document["paths"].values() for operation in entry.values() if "tags" in operation]
+    assert len(identifiers) == len(set(identifiers))
+
+
+@pytest.mark.parametrize("kind", list(KINDS), ids=lambda kind: kind.qualified)
+def test_a_patch_of_each_kind_can_be_validated_and_tried(kind: Any) -> None:
+    root = f"apis/{kind.api_version}" if kind.group else f"api/{kind.version}"
+    document = DOCUMENTS[root]
+    place = f"/{root}/namespaces/{{namespace}}/{kind.plural}/{{name}}" if kind.namespaced else f"/{root}/{kind.plural}/{{name}}"
+    patch = document["paths"][place]["patch"]
+    assert patch["x-kubernetes-group-version-kind"] == {"group": kind.group, "version": kind.version, "kind": kind.name}
+    assert {"fieldValidation", "dryRun", "fieldManager"} <= {parameter["name"] for parameter in patch["parameters"]}
+    assert set(openapi.PATCH_TYPES) == set(patch["requestBody"]["content"])
+    schema = document["components"]["schemas"][openapi.schema_name(kind.message.DESCRIPTOR)]
+    assert schema["x-kubernetes-group-version-kind"] == [{"group": kind.group, "version": kind.version, "kind": kind.name}]
+
+
+def test_schemas_carry_merge_keys_and_types() -> None:
+    schemas = DOCUMENTS["api/v1"]["components"]["schemas"]
+    containers = schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
+    assert containers["items"] == {"allOf": [{"$ref": "#/components/schemas/io.k8s.api.core.v1.Container"}]}
+    assert containers["x-kubernetes-patch-merge-key"] == "name"
+    volumes = schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["volumes"]
+    assert volumes["x-kubernetes-patch-strategy"] == "merge,retainKeys"
+    assert "configMap" in schemas["io.k8s.api.core.v1.Volume"]["properties"]
+    assert schemas["io.k8s.api.core.v1.Container"]["required"] == ["name"]
+    assert schemas["io.k8s.apimachinery.pkg.apis.meta.v1.Time"]["format"] == "date-time"
+    data = schemas["io.k8s.api.core.v1.Secret"]["properties"]["data"]
+    assert data["additionalProperties"] == {"type": "string", "format": "byte"}
