@@ -89,6 +89,7 @@ async def test_an_expired_watch_tells_the_deletes_it_missed() -> None:
     informer.on_change(mirror)
     async with running(informer):
         await informer.wait_synced()
+        await asyncio.sleep(1)
         api.break_watches()
         await client.delete(core.ConfigMap, "a", "default")
         await client.delete(core.ConfigMap, "b", "default")
@@ -123,12 +124,31 @@ async def test_a_transient_error_resumes_and_another_one_lists_again() -> None:
     informer = Informer(client, core.ConfigMap)
     async with running(informer):
         await informer.wait_synced()
+        await asyncio.sleep(1)
         client.api.break_watches()
         await asyncio.sleep(10)
         assert Counting.lists == 1
         client.api.break_watches(status_error("InternalError", "confused"))
         await asyncio.sleep(10)
         assert Counting.lists == 2
+
+
+@virtual_time
+async def test_a_server_that_lost_the_revision_is_listed_anew() -> None:
+    api = MemoryApi()
+    client = MemoryClient(api)
+    for name in "abc":
+        await client.create(config_map(name))
+    informer = Informer(client, core.ConfigMap)
+    async with running(informer):
+        await informer.wait_synced()
+        await asyncio.sleep(1)
+        lost, replacement = api.store, MemoryApi().store
+        client._store = api.store = replacement
+        await client.create(config_map("z"))
+        lost.break_watches()
+        await asyncio.sleep(60)
+        assert [obj.metadata.name for obj in informer.store.list()] == ["z"]
 
 
 @virtual_time
