@@ -18,28 +18,24 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from services.kubelet.addresses import AddressesExhausted, PodAddresses
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.engine import Engine, EngineError, quoted
-from services.kubelet.runtime.docker.events import ACTIONS, EngineEvent, lines, parse_event
+from services.kubelet.runtime.docker.events import lines
 from services.kubelet.runtime.docker.labels import (
     CLUSTER,
     NODE,
     POD_UID,
     START_FAILED_EXIT_CODE,
-    TTY,
     container_from,
     image_id,
-    is_sandbox,
-    pod_of,
     sandbox_from,
 )
 from services.kubelet.runtime.docker.network import ensure_network
+from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.pause import PAUSE_IMAGE, ensure_pause_image
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.docker.streams import HijackedSession, demultiplexed
-from services.kubelet.runtime.observations import Observations
 from services.kubelet.runtime.port import (
     CREATED,
     EXITED,
@@ -81,33 +77,28 @@ class DockerRuntime(Runtime):
         self._settings = settings
         self._engine = Engine(settings.url, settings.timeout_seconds)
         self._own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
-        self._addresses = PodAddresses(settings.pod_cidr)
-        self._last_ip: dict[str, str] = {}
-        self._observations = Observations()
-        self._ttys: set[str] = set()
-        self._oom: set[str] = set()
+        self._observer = EngineObserver(self._engine, settings, self._own)
         self._images: dict[str, tuple[float, Image]] = {}
         self._version = "Unknown"
-        self._trouble = "the container engine was not reached yet"
         self._started = asyncio.Event()
 
     async def start(self) -> None:
         version = await self._engine.request("GET", "version", timeout_seconds=RELIST_TIMEOUT_SECONDS)
         self._version = str(version["Version"]).partition("+")[0]
         await asyncio.gather(
-            ensure_network(self._engine, self._settings, self._addresses.gateway, self._own), ensure_pause_image(self._engine, {})
+            ensure_network(self._engine, self._settings, self._observer.addresses.gateway, self._own), ensure_pause_image(self._engine, {})
         )
-        await self._relist()
+        await self._observer.relist()
         self._started.set()
-        self._set_trouble("")
+        self._observer.set_trouble("")
 
     async def run(self) -> None:
         await self._started.wait()
         while True:
             try:
-                await self._follow()
+                await self._observer.follow()
             except RuntimeFailure as error:
-                self._set_trouble(str(error))
+                self._observer.set_trouble(str(error))
                 log.warning("the engine's event stream broke", extra={"error": str(error)})
             await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -120,26 +111,26 @@ class DockerRuntime(Runtime):
 
     @property
     def trouble(self) -> str:
-        return self._trouble
+        return self._observer.trouble
 
     def observe(self, uid: str) -> PodObservation | None:
-        return self._observations.get(uid)
+        return self._observer.observations.get(uid)
 
     def observed(self) -> Mapping[str, PodObservation]:
-        return self._observations.pods
+        return self._observer.observations.pods
 
     def on_change(self, callback: Callable[[str], None]) -> None:
-        self._observations.on_change(callback)
+        self._observer.observations.on_change(callback)
 
     async def create_sandbox(self, config: SandboxConfig) -> Sandbox:
         name = sandbox_name(config.pod, config.attempt)
-        ip = "" if config.host_network else self._take_address(config.pod.uid)
+        ip = "" if config.host_network else self._observer.take_address(config.pod.uid)
         body = sandbox_body(config, ip, PAUSE_IMAGE, self._settings, self._own)
         try:
             created = await self._engine.request("POST", "containers/create", params={"name": name}, body=body)
             sandbox = sandbox_from(created["Id"], body["Labels"], ready=False, created_at=datetime.now(UTC))
         except EngineError as error:
-            self._give_back(ip)
+            self._observer.give_back(ip)
             if error.status == NOT_FOUND and "image" in str(error).lower():
                 await ensure_pause_image(self._engine, {})
             if error.status != CONFLICT or "already in use" not in str(error):
@@ -149,20 +140,20 @@ class DockerRuntime(Runtime):
             await self._engine.request("POST", f"containers/{sandbox.id}/start")
         except EngineError:
             await self._remove(sandbox.id)
-            self._give_back(sandbox.ip)
+            self._observer.give_back(sandbox.ip)
             raise
         if sandbox.ip:
-            self._addresses.claim(sandbox.ip)
-            self._last_ip[config.pod.uid] = sandbox.ip
+            self._observer.addresses.claim(sandbox.ip)
+            self._observer.last_ip[config.pod.uid] = sandbox.ip
         sandbox = replace(sandbox, ready=True)
-        self._observations.put_sandbox(sandbox)
+        self._observer.observations.put_sandbox(sandbox)
         return sandbox
 
     async def remove_sandbox(self, sandbox: Sandbox) -> None:
         await self._remove(sandbox.id)
-        if self._observations.find(sandbox.id):
-            self._give_back(sandbox.ip)
-        self._observations.remove(sandbox.pod.uid, sandbox.id)
+        if self._observer.observations.find(sandbox.id):
+            self._observer.give_back(sandbox.ip)
+        self._observer.observations.remove(sandbox.pod.uid, sandbox.id)
 
     async def image(self, reference: str) -> Image:
         now = asyncio.get_running_loop().time()
@@ -217,8 +208,8 @@ class DockerRuntime(Runtime):
             datetime.now(UTC),
         )
         if config.tty:
-            self._ttys.add(container.id)
-        self._observations.put_container(config.pod, container)
+            self._observer.ttys.add(container.id)
+        self._observer.observations.put_container(config.pod, container)
         return container
 
     async def start_container(self, container: Container, pod: PodRef) -> None:
@@ -229,10 +220,10 @@ class DockerRuntime(Runtime):
                 return
             now, words = datetime.now(UTC), str(error)
             failed = replace(container, state=EXITED, exit_code=START_FAILED_EXIT_CODE, error=words, finished_at=now)
-            self._observations.put_container(pod, failed)
+            self._observer.observations.put_container(pod, failed)
             raise
-        if self._state(container.id) == CREATED:
-            self._observations.put_container(pod, replace(container, state=RUNNING, started_at=datetime.now(UTC)))
+        if self._observer.state(container.id) == CREATED:
+            self._observer.observations.put_container(pod, replace(container, state=RUNNING, started_at=datetime.now(UTC)))
 
     async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         timeout = math.ceil(grace_seconds)
@@ -242,16 +233,16 @@ class DockerRuntime(Runtime):
             )
         except EngineError as error:
             if error.status == NOT_FOUND:
-                self._observations.remove(pod.uid, container.id)
+                self._observer.observations.remove(pod.uid, container.id)
             elif error.status != NOT_MODIFIED:
                 raise
-        if self._state(container.id) == RUNNING:
-            await self._look(container.id)
+        if self._observer.state(container.id) == RUNNING:
+            await self._observer.look(container.id)
 
     async def remove_container(self, container: Container, pod: PodRef) -> None:
         await self._remove(container.id)
-        self._ttys.discard(container.id)
-        self._observations.remove(pod.uid, container.id)
+        self._observer.ttys.discard(container.id)
+        self._observer.observations.remove(pod.uid, container.id)
 
     async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
         params: dict[str, str | int] = {"stdout": 1, "stderr": 1, "follow": int(options.follow), "timestamps": int(options.timestamps)}
@@ -260,7 +251,7 @@ class DockerRuntime(Runtime):
             params["since"] = f"{options.since.timestamp():.9f}"
         try:
             async with self._engine.stream("GET", f"containers/{container_id}/logs", params=params) as chunks:
-                source = chunks if container_id in self._ttys else demultiplexed(chunks)
+                source = chunks if container_id in self._observer.ttys else demultiplexed(chunks)
                 async with aclosing(source) as stream:  # type: ignore[type-var]
                     async for data in stream:
                         yield data
@@ -288,7 +279,7 @@ class DockerRuntime(Runtime):
         async def exit_code() -> int:
             return 0
 
-        is_tty = container_id in self._ttys
+        is_tty = container_id in self._observer.ttys
         return HijackedSession(self._engine, reader, writer, is_tty, f"containers/{container_id}/resize", exit_code)
 
     async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
@@ -309,7 +300,7 @@ class DockerRuntime(Runtime):
         return ProbeResult(code == 0, output.decode(errors="replace"))
 
     async def usage(self) -> list[Usage]:
-        running = [(pod.ref, c) for pod in self._observations.pods.values() for c in pod.containers if c.state == RUNNING]
+        running = [(pod.ref, c) for pod in self._observer.observations.pods.values() for c in pod.containers if c.state == RUNNING]
         found = await asyncio.gather(*(self._usage_of(ref, container) for ref, container in running))
         return [usage for usage in found if usage is not None]
 
@@ -324,136 +315,6 @@ class DockerRuntime(Runtime):
         used = max(int(memory.get("usage", 0)) - int(cache), 0)
         return Usage(ref, container.name, int(stats["cpu_stats"]["cpu_usage"]["total_usage"]), used)
 
-    async def _follow(self) -> None:
-        """One connection to the event stream, until it breaks."""
-        filters = {"type": ["container"], "label": [f"{key}={value}" for key, value in self._own.items()], "event": list(ACTIONS)}
-        async with self._engine.stream("GET", "events", params={"filters": json.dumps(filters)}) as chunks:
-            await self._relist()
-            self._set_trouble("")
-            relister = asyncio.create_task(self._relist_again(), name="kubelet/relist")
-            try:
-                async for line in lines(chunks):
-                    await self._heed(parse_event(line))
-            finally:
-                relister.cancel()
-                await asyncio.gather(relister, return_exceptions=True)
-        self._set_trouble(f"the Docker daemon at {self._settings.url} ended its event stream")
-
-    async def _relist_again(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.relist_seconds)
-            try:
-                await self._relist()
-                self._set_trouble("")
-            except RuntimeFailure as error:
-                self._set_trouble(str(error))
-
-    async def _heed(self, event: EngineEvent) -> None:
-        if POD_UID not in event.attributes:
-            return
-        ref = pod_of(event.attributes)
-        if event.action == "destroy":
-            self._observations.remove(ref.uid, event.id)
-        elif is_sandbox(event.attributes):
-            self._heed_sandbox(event)
-        elif event.action == "oom":
-            self._oom.add(event.id)
-        else:
-            await self._heed_container(ref, event)
-
-    def _heed_sandbox(self, event: EngineEvent) -> None:
-        found = self._observations.find(event.id)
-        if event.action == "die" and found is not None and isinstance(found[1], Sandbox):
-            self._observations.put_sandbox(replace(found[1], ready=False))
-
-    async def _heed_container(self, ref: PodRef, event: EngineEvent) -> None:
-        found = self._observations.find(event.id)
-        if found is None or not isinstance(found[1], Container):
-            if event.action == "start":
-                await self._look(event.id)
-            return
-        container = found[1]
-        if event.action == "start" and container.state == CREATED:
-            self._observations.put_container(ref, replace(container, state=RUNNING, started_at=event.at))
-        elif event.action == "die" and container.state != EXITED:
-            oom = event.id in self._oom or (event.exit_code == KILLED_EXIT_CODE and await self._was_oom_killed(event.id))
-            self._oom.discard(event.id)
-            started = container.started_at or event.at
-            ended = replace(container, state=EXITED, started_at=started, finished_at=event.at, exit_code=event.exit_code, oom_killed=oom)
-            self._observations.put_container(ref, ended)
-
-    async def _was_oom_killed(self, container_id: str) -> bool:
-        try:
-            inspected = await self._engine.request("GET", f"containers/{container_id}/json")
-        except RuntimeFailure:
-            return False
-        return bool(inspected["State"].get("OOMKilled"))
-
-    async def _look(self, container_id: str) -> None:
-        """Inspects one container and takes over what the engine says."""
-        try:
-            inspected = await self._engine.request("GET", f"containers/{container_id}/json")
-        except EngineError as error:
-            if error.status != NOT_FOUND:
-                raise
-            found = self._observations.find(container_id)
-            if found is not None:
-                self._observations.remove(found[0].uid, container_id)
-            return
-        self._remember(inspected)
-
-    def _remember(self, inspected: Mapping[str, Any]) -> None:
-        labels = inspected["Config"]["Labels"]
-        if labels.get(TTY):
-            self._ttys.add(inspected["Id"])
-        self._observations.put_container(pod_of(labels), container_from(inspected))
-
-    async def _relist(self) -> None:
-        """Lists everything of ours; inspects what is not known in that state."""
-        filters = {"label": [f"{key}={value}" for key, value in self._own.items()]}
-        listed = await self._engine.request(
-            "GET", "containers/json", params={"all": 1, "filters": json.dumps(filters)}, timeout_seconds=RELIST_TIMEOUT_SECONDS
-        )
-        listed = listed if isinstance(listed, list) else []
-        present = {entry["Id"] for entry in listed}
-        for entry in listed:
-            await self._compare(entry)
-        for pod in list(self._observations.pods.values()):
-            everything: list[Sandbox | Container] = [*pod.sandboxes, *pod.containers]
-            for found in everything:
-                if found.id not in present:
-                    await self._look_for_missing(pod.ref, found)
-
-    async def _compare(self, entry: Mapping[str, Any]) -> None:
-        labels, state = entry["Labels"], entry["State"]
-        if POD_UID not in labels:
-            return
-        known = self._observations.find(entry["Id"])
-        if is_sandbox(labels):
-            if state == "created":
-                return
-            created = datetime.fromtimestamp(entry["Created"], UTC)
-            sandbox = sandbox_from(entry["Id"], labels, ready=state == "running", created_at=created)
-            if sandbox.ip:
-                self._addresses.claim(sandbox.ip)
-                self._last_ip[sandbox.pod.uid] = sandbox.ip
-            if known is None or (isinstance(known[1], Sandbox) and known[1].ready != sandbox.ready):
-                self._observations.put_sandbox(sandbox)
-            return
-        engine_state = {"running": RUNNING, "created": CREATED}.get(state, EXITED)
-        if known is None or (isinstance(known[1], Container) and known[1].state != engine_state and not known[1].error):
-            await self._look(entry["Id"])
-
-    async def _look_for_missing(self, ref: PodRef, found: Sandbox | Container) -> None:
-        """Not in the list: either made since it was taken, or gone."""
-        try:
-            await self._engine.request("GET", f"containers/{found.id}/json")
-        except EngineError as error:
-            if error.status == NOT_FOUND:
-                if isinstance(found, Sandbox):
-                    self._give_back(found.ip)
-                self._observations.remove(ref.uid, found.id)
-
     async def _adopt_sandbox(self, name: str, pod: PodRef) -> Sandbox:
         inspected = await self._engine.request("GET", f"containers/{quoted(name)}/json")
         self._refuse_foreign(inspected, pod)
@@ -462,7 +323,7 @@ class DockerRuntime(Runtime):
     async def _adopt_container(self, name: str, pod: PodRef) -> Container:
         inspected = await self._engine.request("GET", f"containers/{quoted(name)}/json")
         self._refuse_foreign(inspected, pod)
-        self._remember(inspected)
+        self._observer.remember(inspected)
         return container_from(inspected)
 
     def _refuse_foreign(self, inspected: Mapping[str, Any], pod: PodRef) -> None:
@@ -478,25 +339,6 @@ class DockerRuntime(Runtime):
                 return
             if error.status != NOT_FOUND:
                 raise
-
-    def _take_address(self, uid: str) -> str:
-        try:
-            return self._addresses.take(prefer=self._last_ip.get(uid, ""))
-        except AddressesExhausted as error:
-            raise RuntimeFailure(str(error)) from error
-
-    def _give_back(self, ip: str) -> None:
-        if ip:
-            self._addresses.release(ip)
-
-    def _state(self, container_id: str) -> str:
-        found = self._observations.find(container_id)
-        return found[1].state if found is not None and isinstance(found[1], Container) else ""
-
-    def _set_trouble(self, words: str) -> None:
-        if words != self._trouble:
-            self._trouble = words
-            self._observations.tell("")
 
 
 def _image_id(image: Image) -> str:

@@ -1,0 +1,191 @@
+"""Watching an engine: the event stream, the lists beneath it, and what both say about this node's pods.
+
+A state never goes back: an event that comes late does not revive what has died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from services.kubelet.addresses import AddressesExhausted, PodAddresses
+from services.kubelet.runtime.docker.engine import Engine, EngineError
+from services.kubelet.runtime.docker.events import ACTIONS, EngineEvent, lines, parse_event
+from services.kubelet.runtime.docker.labels import POD_UID, TTY, container_from, is_sandbox, pod_of, sandbox_from
+from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.observations import Observations
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodRef, RuntimeFailure, Sandbox
+
+RELIST_TIMEOUT_SECONDS = 20.0
+KILLED_EXIT_CODE = 137
+NOT_FOUND = 404
+
+
+class EngineObserver:
+    """What one engine holds of this node's pods. ``own`` are the labels by which they are known."""
+
+    def __init__(self, engine: Engine, settings: DockerSettings, own: Mapping[str, str]) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._own = own
+        self.addresses = PodAddresses(settings.pod_cidr)
+        self.observations = Observations()
+        # The last address of each pod, by uid: a new sandbox gets it again.
+        self.last_ip: dict[str, str] = {}
+        # Containers whose output is one raw stream.
+        self.ttys: set[str] = set()
+        self.trouble = "the container engine was not reached yet"
+        self._oom: set[str] = set()
+
+    def take_address(self, uid: str) -> str:
+        try:
+            return self.addresses.take(prefer=self.last_ip.get(uid, ""))
+        except AddressesExhausted as error:
+            raise RuntimeFailure(str(error)) from error
+
+    def give_back(self, ip: str) -> None:
+        if ip:
+            self.addresses.release(ip)
+
+    def state(self, container_id: str) -> str:
+        found = self.observations.find(container_id)
+        return found[1].state if found is not None and isinstance(found[1], Container) else ""
+
+    def set_trouble(self, words: str) -> None:
+        if words != self.trouble:
+            self.trouble = words
+            self.observations.tell("")
+
+    async def follow(self) -> None:
+        """One connection to the event stream, until it breaks."""
+        filters = {"type": ["container"], "label": [f"{key}={value}" for key, value in self._own.items()], "event": list(ACTIONS)}
+        async with self._engine.stream("GET", "events", params={"filters": json.dumps(filters)}) as chunks:
+            await self.relist()
+            self.set_trouble("")
+            relister = asyncio.create_task(self._relist_again(), name="kubelet/relist")
+            try:
+                async for line in lines(chunks):
+                    await self._heed(parse_event(line))
+            finally:
+                relister.cancel()
+                await asyncio.gather(relister, return_exceptions=True)
+        self.set_trouble(f"the Docker daemon at {self._settings.url} ended its event stream")
+
+    async def _relist_again(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.relist_seconds)
+            try:
+                await self.relist()
+                self.set_trouble("")
+            except RuntimeFailure as error:
+                self.set_trouble(str(error))
+
+    async def _heed(self, event: EngineEvent) -> None:
+        if POD_UID not in event.attributes:
+            return
+        ref = pod_of(event.attributes)
+        if event.action == "destroy":
+            self.observations.remove(ref.uid, event.id)
+        elif is_sandbox(event.attributes):
+            self._heed_sandbox(event)
+        elif event.action == "oom":
+            self._oom.add(event.id)
+        else:
+            await self._heed_container(ref, event)
+
+    def _heed_sandbox(self, event: EngineEvent) -> None:
+        found = self.observations.find(event.id)
+        if event.action == "die" and found is not None and isinstance(found[1], Sandbox):
+            self.observations.put_sandbox(replace(found[1], ready=False))
+
+    async def _heed_container(self, ref: PodRef, event: EngineEvent) -> None:
+        found = self.observations.find(event.id)
+        if found is None or not isinstance(found[1], Container):
+            if event.action == "start":
+                await self.look(event.id)
+            return
+        container = found[1]
+        if event.action == "start" and container.state == CREATED:
+            self.observations.put_container(ref, replace(container, state=RUNNING, started_at=event.at))
+        elif event.action == "die" and container.state != EXITED:
+            oom = event.id in self._oom or (event.exit_code == KILLED_EXIT_CODE and await self._was_oom_killed(event.id))
+            self._oom.discard(event.id)
+            started = container.started_at or event.at
+            ended = replace(container, state=EXITED, started_at=started, finished_at=event.at, exit_code=event.exit_code, oom_killed=oom)
+            self.observations.put_container(ref, ended)
+
+    async def _was_oom_killed(self, container_id: str) -> bool:
+        try:
+            inspected = await self._engine.request("GET", f"containers/{container_id}/json")
+        except RuntimeFailure:
+            return False
+        return bool(inspected["State"].get("OOMKilled"))
+
+    async def look(self, container_id: str) -> None:
+        """Inspects one container and takes over what the engine says."""
+        try:
+            inspected = await self._engine.request("GET", f"containers/{container_id}/json")
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+            found = self.observations.find(container_id)
+            if found is not None:
+                self.observations.remove(found[0].uid, container_id)
+            return
+        self.remember(inspected)
+
+    def remember(self, inspected: Mapping[str, Any]) -> None:
+        labels = inspected["Config"]["Labels"]
+        if labels.get(TTY):
+            self.ttys.add(inspected["Id"])
+        self.observations.put_container(pod_of(labels), container_from(inspected))
+
+    async def relist(self) -> None:
+        """Lists everything of ours; inspects what is not known in that state."""
+        filters = {"label": [f"{key}={value}" for key, value in self._own.items()]}
+        listed = await self._engine.request(
+            "GET", "containers/json", params={"all": 1, "filters": json.dumps(filters)}, timeout_seconds=RELIST_TIMEOUT_SECONDS
+        )
+        listed = listed if isinstance(listed, list) else []
+        present = {entry["Id"] for entry in listed}
+        for entry in listed:
+            await self._compare(entry)
+        for pod in list(self.observations.pods.values()):
+            everything: list[Sandbox | Container] = [*pod.sandboxes, *pod.containers]
+            for found in everything:
+                if found.id not in present:
+                    await self._look_for_missing(pod.ref, found)
+
+    async def _compare(self, entry: Mapping[str, Any]) -> None:
+        labels, state = entry["Labels"], entry["State"]
+        if POD_UID not in labels:
+            return
+        known = self.observations.find(entry["Id"])
+        if is_sandbox(labels):
+            if state == "created":
+                return
+            created = datetime.fromtimestamp(entry["Created"], UTC)
+            sandbox = sandbox_from(entry["Id"], labels, ready=state == "running", created_at=created)
+            if sandbox.ip:
+                self.addresses.claim(sandbox.ip)
+                self.last_ip[sandbox.pod.uid] = sandbox.ip
+            if known is None or (isinstance(known[1], Sandbox) and known[1].ready != sandbox.ready):
+                self.observations.put_sandbox(sandbox)
+            return
+        engine_state = {"running": RUNNING, "created": CREATED}.get(state, EXITED)
+        if known is None or (isinstance(known[1], Container) and known[1].state != engine_state and not known[1].error):
+            await self.look(entry["Id"])
+
+    async def _look_for_missing(self, ref: PodRef, found: Sandbox | Container) -> None:
+        """Not in the list: either made since it was taken, or gone."""
+        try:
+            await self._engine.request("GET", f"containers/{found.id}/json")
+        except EngineError as error:
+            if error.status == NOT_FOUND:
+                if isinstance(found, Sandbox):
+                    self.give_back(found.ip)
+                self.observations.remove(ref.uid, found.id)
