@@ -16,13 +16,14 @@ from knarr.api.proxy.v1 import proxy_service_pb2_grpc as stubs
 from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.client.informer import Informer
+from knarr.client.keys import key_of
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
 from services.proxy.datapath.nftables.datapath import NftablesDatapath
 from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.programmer import Programmer
-from services.proxy.routing.build import build_table
+from services.proxy.routing.build import Router, service_of
 from services.proxy.routing.table import RoutingTable
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
@@ -30,6 +31,7 @@ from services.proxy.settings import ProxySettings
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_SECONDS = 5.0
+BY_SERVICE = "service"
 DATAPATHS: dict[str, type[NftablesDatapath] | type[UserspaceDatapath]] = {
     NftablesDatapath.name: NftablesDatapath,
     UserspaceDatapath.name: UserspaceDatapath,
@@ -54,6 +56,9 @@ class Proxy(Component):
         self._datapath = datapath if datapath is not None else make_datapath(settings)
         self._services = Informer(client, core.Service)
         self._slices = Informer(client, discovery.EndpointSlice)
+        self._slices.add_index(BY_SERVICE, lambda piece: ["/".join(service_of(piece))])
+        self._router = Router()
+        self._changed: set[tuple[str, str]] = set()
         backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
         self._programmer = Programmer(self._datapath, self._table, backoff)
 
@@ -66,7 +71,21 @@ class Proxy(Component):
         return self._programmer.synced
 
     def _table(self) -> RoutingTable:
-        return build_table(self._services.store.list(), self._slices.store.list())
+        changed, self._changed = self._changed, set()
+        for namespace, name in changed:
+            slices = self._slices.store.index(BY_SERVICE, f"{namespace}/{name}")
+            self._router.put(namespace, name, self._services.store.get(namespace, name), slices)
+        return self._router.table()
+
+    def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
+        self._touch(*(key_of(service) for service in (old, new) if service is not None))
+
+    def _slice_changed(self, old: discovery.EndpointSlice | None, new: discovery.EndpointSlice | None) -> None:
+        self._touch(*(service_of(piece) for piece in (old, new) if piece is not None))
+
+    def _touch(self, *services: tuple[str, str]) -> None:
+        self._changed.update(services)
+        self._programmer.touch()
 
     async def run(self) -> None:
         await self._datapath.start()
@@ -91,8 +110,8 @@ class Proxy(Component):
         """The first table is complete before it replaces what a predecessor left."""
         await self._services.wait_synced()
         await self._slices.wait_synced()
-        self._services.on_change(lambda old, new: self._programmer.touch())
-        self._slices.on_change(lambda old, new: self._programmer.touch())
+        self._services.on_change(self._service_changed)
+        self._slices.on_change(self._slice_changed)
         self._programmer.touch()
         await self._programmer.run()
 

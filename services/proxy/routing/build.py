@@ -2,6 +2,8 @@
 
 Only ready endpoints count (an absent ``ready`` means ready). A slice's ports are matched by name. Two Services that claim the same
 address and port cannot both have it: the older one keeps it and the other says so in its limitations.
+
+A ``Router`` remembers the routes of each Service, so that a change costs the work of its own Service and one pass over the rest.
 """
 
 from __future__ import annotations
@@ -20,23 +22,46 @@ PROTOCOLS = {"": "tcp", "TCP": "tcp", "UDP": "udp"}
 Slices = Iterable[discovery.EndpointSlice]
 
 
+class Router:
+    """Builds table after table; ``put`` what changed in between."""
+
+    def __init__(self) -> None:
+        self._routes: dict[tuple[int, str, str], list[Route]] = {}
+        self._ages: dict[tuple[str, str], tuple[int, str, str]] = {}
+
+    def put(self, namespace: str, name: str, service: core.Service | None, slices: Slices) -> None:
+        """Takes a Service as it is now (None: it is gone), with all its slices."""
+        age = self._ages.pop((namespace, name), None)
+        if age is not None:
+            del self._routes[age]
+        routes = _routes(service, list(slices)) if service is not None else []
+        if service is not None and routes:
+            age = _age(service)
+            self._ages[namespace, name] = age
+            self._routes[age] = routes
+
+    def table(self) -> RoutingTable:
+        """The table for what was put; it does not depend on the order in which it was."""
+        taken: dict[tuple[str, str, int], RouteKey] = {}
+        table = {route.key: _claim(route, taken) for age in sorted(self._routes) for route in self._routes[age]}
+        return {key: table[key] for key in sorted(table)}
+
+
 def build_table(services: Iterable[core.Service], slices: Slices) -> RoutingTable:
-    """The table for these objects; it depends on them alone, not on their order."""
+    """The table for these objects, all at once."""
     slices_of: dict[tuple[str, str], list[discovery.EndpointSlice]] = defaultdict(list)
     for piece in slices:
-        slices_of[piece.metadata.namespace, piece.metadata.labels.get(SERVICE_NAME_LABEL, "")].append(piece)
-    table: dict[RouteKey, Route] = {}
-    taken: dict[tuple[str, str, int], RouteKey] = {}
-    for service in sorted(services, key=_age):
-        own = slices_of.get((service.metadata.namespace, service.metadata.name), [])
-        for route in _routes(service, own):
-            table[route.key] = _claim(route, taken)
-    return {key: table[key] for key in sorted(table)}
+        slices_of[service_of(piece)].append(piece)
+    router = Router()
+    for service in services:
+        key = (service.metadata.namespace, service.metadata.name)
+        router.put(*key, service, slices_of[key])
+    return router.table()
 
 
-def routes_of(service: core.Service, slices: Slices) -> list[Route]:
-    """The routes of one Service, before addresses are claimed."""
-    return _routes(service, list(slices))
+def service_of(piece: discovery.EndpointSlice) -> tuple[str, str]:
+    """Namespace and name of the Service a slice belongs to; the name is empty when it belongs to none."""
+    return (piece.metadata.namespace, piece.metadata.labels.get(SERVICE_NAME_LABEL, ""))
 
 
 def _age(service: core.Service) -> tuple[int, str, str]:
@@ -133,4 +158,6 @@ def _claim(route: Route, taken: dict[tuple[str, str, int], RouteKey]) -> Route:
         if owner != route.key:
             limitations.append(f"NodePort {node_port} belongs to {owner}")
             node_port = 0
+    if len(limitations) == len(route.limitations):
+        return route
     return Route(route.key, route.protocol, tuple(free), route.port, node_port, route.endpoints, tuple(limitations))

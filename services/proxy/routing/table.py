@@ -63,7 +63,7 @@ def diff(old: RoutingTable, new: RoutingTable) -> Change:
     """The change from ``old`` to ``new``, in the order of the keys."""
     return Change(
         removed=tuple(old[key] for key in sorted(old.keys() - new.keys())),
-        updated=tuple((old[key], new[key]) for key in sorted(old.keys() & new.keys()) if old[key] != new[key]),
+        updated=tuple((old[key], new[key]) for key in sorted(old.keys() & new.keys()) if old[key] is not new[key] and old[key] != new[key]),
         added=tuple(new[key] for key in sorted(new.keys() - old.keys())),
     )
 

@@ -95,6 +95,8 @@ class NftablesDatapath(Datapath):
                 self._programmed = False
                 raise DatapathError(str(error)) from error
             self._programmed = True
+        # Beside the change, not within it: a pod that is an endpoint may reach itself a moment later.
+        self._worker.submit(self._network.allow_hairpin, self._settings.pod_bridge)
 
     def _put_in_force(self, table: RoutingTable, change: Change) -> None:
         before = _cluster_ips(self._routes) if self._programmed else self._network.local_routes()
@@ -110,7 +112,6 @@ class NftablesDatapath(Datapath):
         self._routes = dict(table)
         for address in sorted(before - after):
             self._network.remove_local_route(address)
-        self._network.allow_hairpin(self._settings.pod_bridge)
 
     def _program(self, table: RoutingTable) -> None:
         self._watcher.learn_port()
