@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
 from services.apiserver.allocators.allocator import Allocators
-from services.apiserver.metrics import REQUEST_SECONDS, REQUESTS
+from services.apiserver.metrics import request_counter, request_timer
 from services.apiserver.pipeline import create, delete, pods, read, update, watch
 from services.apiserver.pipeline.backend import Backend
 from services.apiserver.results import Event, Page, Ref, Written
@@ -82,5 +82,5 @@ def _measured(verb: str, ref: Ref) -> Iterator[None]:
         code = str(error.code)
         raise
     finally:
-        REQUEST_SECONDS.labels(verb, resource).observe(time.perf_counter() - start)
-        REQUESTS.labels(verb, resource, code).inc()
+        request_timer(verb, resource).observe(time.perf_counter() - start)
+        request_counter(verb, resource, code).inc()

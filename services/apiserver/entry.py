@@ -56,6 +56,10 @@ class Entry:
             self._shared = self.message
         return self._shared
 
+    def forget_derived(self) -> None:
+        """Drops what can be made again: for entries that few will ask for any more."""
+        self._json = self._protobuf = self._shared = None
+
     @property
     def name(self) -> str:
         return self.key[self.key.rindex("/") + 1 :]

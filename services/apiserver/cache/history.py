@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from services.apiserver.entry import Entry
 from services.apiserver.results import Event
 
+# The newest changes keep their JSON and decoded message; older ones make them again when asked.
+WARM = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -64,6 +67,11 @@ class History:
     def append(self, change: HistoryChange) -> None:
         self._changes.append(change)
         self._bytes += _size(change)
+        if len(self._changes) - self._dropped > WARM:
+            cooled = self._changes[-WARM - 1]
+            for entry in (cooled.event.entry, cooled.previous):
+                if entry is not None:
+                    entry.forget_derived()
         self._trim(change.at_seconds)
 
     def forget(self, revision: int) -> None:

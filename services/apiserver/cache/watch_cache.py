@@ -31,7 +31,7 @@ class WatchCache:
         self._monotonic = monotonic
         self._kinds = kinds
         self._collections: dict[int, Collection] = {}  # by the kind's id: hashing a Kind is slow
-        self._reached: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._reached: list[tuple[int, int, asyncio.Future[bool]]] = []
         self._order = itertools.count()
         self.revision = 0
 
@@ -83,12 +83,14 @@ class WatchCache:
         """Waits until the cache has reached ``revision``; False when it did not in time."""
         if self.revision >= revision:
             return True
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
         heapq.heappush(self._reached, (revision, next(self._order), future))
-        done, _ = await asyncio.wait((future,), timeout=timeout_seconds)
-        if not done:
-            future.cancel()
-        return bool(done)
+        timer = loop.call_later(timeout_seconds, _resolve, future, False)
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     def _start_anew(self, entries: Sequence[Entry], revision: int) -> None:
         by_prefix: dict[str, list[Entry]] = {}
@@ -117,5 +119,9 @@ class WatchCache:
             collection.wake()
         while self._reached and self._reached[0][0] <= self.revision:
             _, _, future = heapq.heappop(self._reached)
-            if not future.done():
-                future.set_result(None)
+            _resolve(future, True)
+
+
+def _resolve(future: asyncio.Future[bool], result: bool) -> None:
+    if not future.done():
+        future.set_result(result)

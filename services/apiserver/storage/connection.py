@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import grpc
 
 from knarr.machinery.errors import StatusError, status_error
-
-T = TypeVar("T")
 
 MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
 OPTIONS: list[tuple[str, int | str]] = [
@@ -102,11 +99,3 @@ def store_error(error: grpc.aio.AioRpcError, endpoints: Sequence[str]) -> Status
     if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED) and "too large" in detail:
         return status_error("RequestEntityTooLarge", f"etcd: {detail}")
     return status_error("InternalError", f"etcd at {where}: {detail}")
-
-
-async def answered(call: Awaitable[T], endpoints: Sequence[str]) -> T:
-    """Awaits a call to etcd; raises StatusError for what went wrong."""
-    try:
-        return await call
-    except grpc.aio.AioRpcError as error:
-        raise store_error(error, endpoints) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import grpc
 from aetcd import rpc
 
 from knarr.machinery.errors import StatusError, status_error
-from services.apiserver.metrics import STORE_SECONDS
+from services.apiserver.metrics import store_timer
 from services.apiserver.storage import connection
 from services.apiserver.storage.keys import range_end
 from services.apiserver.storage.leases import Leases
@@ -25,6 +26,7 @@ from services.apiserver.storage.store import Batch, Change, Compacted, HistoryLo
 log = logging.getLogger(__name__)
 
 COMPACTED_DETAIL = "required revision has been compacted"
+LEASE_UNKNOWN_DETAIL = "requested lease not found"
 EQUAL, MOD = rpc.Compare.EQUAL, rpc.Compare.MOD
 
 
@@ -55,9 +57,13 @@ class EtcdStore:
         await self._channel.close()
 
     async def _call(self, operation: str, method: Any, request: Any) -> Any:
-        with STORE_SECONDS.labels(operation).time():
-            call = method(request, timeout=self._settings.timeout_seconds, wait_for_ready=True)
-            return await connection.answered(call, self._settings.endpoints)
+        started = time.perf_counter()
+        try:
+            return await method(request, timeout=self._settings.timeout_seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise connection.store_error(error, self._settings.endpoints) from error
+        finally:
+            store_timer(operation).observe(time.perf_counter() - started)
 
     async def get(self, key: str) -> KeyValue | None:
         answer = await self._call("get", self._kv.Range, rpc.RangeRequest(key=key.encode()))
@@ -85,11 +91,23 @@ class EtcdStore:
             operation.key, operation.value, operation.lease = put.key.encode(), put.value, lease
         for key in transaction.deletes:
             request.success.add().request_delete_range.key = key.encode()
-        answer = await self._call("txn", self._kv.Txn, request)
+        answer = await self._transact(request)
+        if answer is None:  # the lease that a put names is gone: etcd was emptied or restored
+            self._leases.forget()
+            return await self.commit(transaction)
         if answer.succeeded:
             return Outcome(True, answer.header.revision)
         found = (kv for response in answer.responses for kv in response.response_range.kvs)
         return Outcome(False, answer.header.revision, {kv.key.decode(): _key_value(kv) for kv in found})
+
+    async def _transact(self, request: Any) -> Any:
+        """The answer; None when a lease of the request is unknown."""
+        try:
+            return await self._call("txn", self._kv.Txn, request)
+        except StatusError as error:
+            if LEASE_UNKNOWN_DETAIL in error.status.message and self._leases.any:
+                return None
+            raise
 
     async def compact(self, revision: int) -> None:
         await self._call("compact", self._kv.Compact, rpc.CompactionRequest(revision=revision))

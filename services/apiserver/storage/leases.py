@@ -31,6 +31,11 @@ class Leases:
                 self._granted[ttl_seconds] = lease, now + SHARED_SECONDS
             return lease
 
+    @property
+    def any(self) -> bool:
+        """Whether a lease is remembered that may be stale."""
+        return bool(self._granted)
+
     def forget(self) -> None:
         """After etcd said that a lease is unknown: the next object gets a new one."""
         self._granted.clear()

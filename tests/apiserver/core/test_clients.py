@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
 
 from knarr.client.client import Client
-from knarr.client.rpc import RpcClient
+from knarr.client.rpc import connect
 from knarr.service.authentication import TokenTable, User, hash_token
+from knarr.service.certificates import CertificateAuthority
 from knarr.service.interceptor import ServerInterceptor
 from services.apiserver.local import LocalClient
 from services.apiserver.service import ApiServer
@@ -50,13 +52,16 @@ class TestLocalClient(ClientConformance):
 
 class TestRpcClient(ClientConformance):
     @pytest.fixture
-    async def client(self, apiserver: ApiServer) -> AsyncIterator[Client]:
+    async def client(self, apiserver: ApiServer, tmp_path: Path) -> AsyncIterator[Client]:
+        authority = CertificateAuthority.create()
+        pair = authority.issue("apiserver", hosts=["127.0.0.1"])
+        (tmp_path / "ca.crt").write_bytes(authority.pair.certificate)
         server = grpc.aio.server(interceptors=[ServerInterceptor(TokenTable({hash_token("secret"): ADMIN}))])
-        apiserver.register(server)
-        port = server.add_insecure_port("127.0.0.1:0")
+        assert apiserver.register(server) == ["knarr.api.apiserver.v1.ResourceService"]
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
         await server.start()
         try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                yield RpcClient(channel)
+            async with connect(f"127.0.0.1:{port}", tmp_path / "ca.crt", "secret") as client:
+                yield client
         finally:
             await server.stop(0)

@@ -1,0 +1,157 @@
+"""The watch cache without a store: exact state, exact changes, bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import envelope
+from knarr.machinery.kinds import KINDS
+from services.apiserver.cache.collection import Collection
+from services.apiserver.cache.history import Limits, Overrun
+from services.apiserver.cache.watch_cache import WatchCache
+from services.apiserver.storage.store import Batch, Change, KeyValue
+
+CONFIG_MAPS = KINDS.by_message(core.ConfigMap)
+PREFIX = CONFIG_MAPS.storage_prefix
+
+
+def value(text: str) -> bytes:
+    return envelope.wrap("v1", "ConfigMap", core.ConfigMap(data={"v": text}).SerializeToString())
+
+
+def state_of(collection: Collection) -> dict[str, tuple[int, bytes]]:
+    return {key: (entry.revision, entry.raw) for key in collection if (entry := collection.get(key))}
+
+
+class Follower:
+    """Rebuilds a collection from its history alone, as a client does from a watch."""
+
+    def __init__(self, cache: WatchCache) -> None:
+        self.collection = cache.collection(CONFIG_MAPS)
+        self.position = self.collection.history.end
+        self.state = state_of(self.collection)
+        self.revision = cache.revision
+
+    def follow(self) -> None:
+        for change in self.collection.history.since(self.position, 10_000):
+            self.position += 1
+            entry = change.event.entry
+            assert entry is not None and change.event.revision >= self.revision
+            self.revision = change.event.revision
+            if change.event.type == "DELETED":
+                assert change.previous is not None and entry.raw == change.previous.raw and entry.revision == change.event.revision
+                del self.state[entry.key]
+            else:
+                assert (change.event.type == "ADDED") == (entry.key not in self.state)
+                self.state[entry.key] = (entry.revision, entry.raw)
+
+
+names = st.sampled_from([f"{namespace}/{name}" for namespace in "xy" for name in ("a", "b", "a-b", "ab")])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), names, st.text("01", min_size=1, max_size=2)),
+        st.tuples(st.just("delete"), names, st.just("")),
+        st.tuples(st.sampled_from(["deliver", "relist", "follow"]), st.just(""), st.just("")),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps)
+def test_whatever_happens_cache_and_followers_equal_the_store(program: list[tuple[str, str, str]]) -> None:
+    cache, revision = WatchCache(KINDS), 5
+    store: dict[str, KeyValue] = {}
+    pending: list[Change] = []
+    cache.load([], revision)
+    follower = Follower(cache)
+    for action, name, text in [*program, ("deliver", "", ""), ("follow", "", "")]:
+        key = PREFIX + name
+        if action == "put":
+            revision += 1
+            store[key] = KeyValue(key, value(text), revision)
+            pending.append(Change(key, store[key].value, revision))
+        elif action == "delete" and key in store:
+            revision += 1
+            del store[key]
+            pending.append(Change(key, None, revision))
+        elif action == "deliver" and pending:
+            cache.apply(Batch(pending, revision))
+            pending = []
+        elif action == "relist":  # the watch was compacted: what is pending is never delivered
+            cache.load([store[key] for key in sorted(store)], revision)
+            pending = []
+        elif action == "follow":
+            follower.follow()
+    expected = {key: (item.revision, envelope.unwrap(item.value).raw) for key, item in store.items()}
+    collection = cache.collection(CONFIG_MAPS)
+    assert state_of(collection) == follower.state == expected
+    assert [*collection] == sorted(expected) and cache.revision == revision
+    assert [entry.key for entry in collection.listing(PREFIX + "x/").entries] == sorted(key for key in expected if "/x/" in key)
+    assert collection.size_bytes == sum(len(raw) for _, raw in expected.values())
+
+
+def filled(limits: Limits, count: int, now: list[float]) -> Collection:
+    cache = WatchCache(KINDS, limits, monotonic=lambda: now[0])
+    cache.load([], 1)
+    for number in range(count):
+        cache.apply(Batch([Change(f"{PREFIX}x/a", value(f"{number:04}"), number + 2)], number + 2))
+    return cache.collection(CONFIG_MAPS)
+
+
+@pytest.mark.parametrize("limits", [Limits(count=10), Limits(max_bytes=10 * len(envelope.unwrap(value("0000")).raw))])
+def test_history_is_bounded_and_says_where_it_begins(limits: Limits) -> None:
+    history = filled(limits, 3000, [0.0]).history
+    assert history.floor == 3001 - 10
+    assert len(history.since(history.position_after(history.floor), 100)) == 10
+    with pytest.raises(Overrun):
+        history.position_after(history.floor - 1)
+    with pytest.raises(Overrun):
+        history.since(history.end - 11, 1)
+
+
+def test_history_ages() -> None:
+    now = [0.0]
+    collection = filled(Limits(age_seconds=60), 5, now)
+    now[0] = 61.0
+    collection.remove(f"{PREFIX}x/a", 100, now[0])
+    assert collection.history.floor == 6 and len(collection.history.since(collection.history.position_after(6), 9)) == 1
+
+
+def test_a_store_that_went_backwards_ends_every_watch() -> None:
+    cache = WatchCache(KINDS)
+    cache.load([KeyValue(f"{PREFIX}x/a", value("1"), 50)], 50)
+    follower = Follower(cache)
+    cache.load([KeyValue(f"{PREFIX}x/b", value("1"), 3)], 4)
+    assert [*cache.collection(CONFIG_MAPS)] == [f"{PREFIX}x/b"] and cache.revision == 4
+    with pytest.raises(Overrun):
+        follower.follow()
+
+
+def test_listing_is_shared_until_its_namespace_changes() -> None:
+    cache = WatchCache(KINDS)
+    cache.load([KeyValue(f"{PREFIX}{key}", value("1"), 2) for key in ("x/a", "y/a")], 2)
+    collection = cache.collection(CONFIG_MAPS)
+    x, y, every = (collection.listing(PREFIX + part) for part in ("x/", "y/", ""))
+    cache.apply(Batch([Change(f"{PREFIX}x/b", value("2"), 3)], 3))
+    assert collection.listing(PREFIX + "y/") is y
+    assert collection.listing(PREFIX + "x/") is not x and collection.listing(PREFIX) is not every
+    assert len(collection.listing(PREFIX).entries) == 3
+
+
+async def test_writers_wait_for_their_revision_only() -> None:
+    cache = WatchCache(KINDS)
+    cache.load([], 5)
+    assert await cache.wait_for(5, 0)
+    waiting = [asyncio.create_task(cache.wait_for(revision, 5)) for revision in (9, 7, 8)]
+    await asyncio.sleep(0)
+    cache.apply(Batch([Change("/registry/unknown/a", b"", 8)], 8))
+    assert await waiting[1] and await waiting[2] and not waiting[0].done()
+    assert not await cache.wait_for(10, 0.001)
+    cache.apply(Batch([], 9))
+    assert await waiting[0]

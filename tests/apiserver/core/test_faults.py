@@ -1,0 +1,167 @@
+"""Faults of a real etcd: killed and back, compacted under a reader's feet."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError
+from knarr.machinery.kinds import KINDS
+from services.apiserver.api import Api, Ref
+from services.apiserver.compaction import Compactor
+from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
+from tests.apiserver.core.conftest import create_namespace, running_backend
+from tests.support.etcd import EtcdServer
+
+pytestmark = pytest.mark.etcd
+REF = Ref(KINDS.by_message(core.ConfigMap), "default")
+AWAY_SECONDS = 10.0
+
+
+def config_map(name: str) -> core.ConfigMap:
+    obj = core.ConfigMap()
+    obj.metadata.name = name
+    return obj
+
+
+async def create(api: Api, name: str) -> int:
+    return (await api.create(REF, config_map(name), meta.CreateOptions())).entry.revision  # type: ignore[union-attr]
+
+
+async def test_etcd_killed_for_ten_seconds_and_back(own_etcd: EtcdServer) -> None:
+    async with running_backend(own_etcd.endpoint) as backend:
+        api = Api(backend)
+        await create_namespace(api, "default")
+        before = await create(api, "before")
+        seen: list[str] = []
+
+        async def follow() -> None:
+            async for batch in api.watch(REF, meta.ListOptions(resource_version=str(before))):
+                seen.extend(event.entry.name for event in batch if event.entry)
+
+        watcher = asyncio.create_task(follow())
+        own_etcd.kill()
+        killed = asyncio.get_running_loop().time()
+        with pytest.raises(StatusError) as caught:
+            await create(api, "during")
+        assert caught.value.reason in ("ServiceUnavailable", "Timeout") and own_etcd.endpoint in caught.value.status.message
+        assert asyncio.get_running_loop().time() - killed < 6  # bounded
+        assert [entry.name for entry in (await api.list(REF, meta.ListOptions())).entries] == ["before"]
+        await asyncio.sleep(AWAY_SECONDS - (asyncio.get_running_loop().time() - killed))
+        await asyncio.to_thread(own_etcd.start)
+        async with asyncio.timeout(10):
+            await create(api, "after")
+            while "after" not in seen:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert not watcher.done()
+        watcher.cancel()
+        names = [entry.name for entry in (await api.list(REF, meta.ListOptions())).entries]
+        assert names in (["after", "before"], ["after", "before", "during"])
+
+
+async def test_pages_outlive_other_writes_but_not_compaction(own_etcd: EtcdServer) -> None:
+    async with running_backend(own_etcd.endpoint) as backend:
+        api = Api(backend)
+        await create_namespace(api, "default")
+        for name in "abcd":
+            await create(api, name)
+        first = await api.list(REF, meta.ListOptions(limit=2))
+        assert ([entry.name for entry in first.entries], first.remaining) == (["a", "b"], 2)
+        newest = await create(api, "bb")
+        await api.delete(Ref(REF.kind, "default", "d"), meta.DeleteOptions())
+        second = await api.list(REF, meta.ListOptions(limit=2, continue_token=first.continue_token))
+        assert [entry.name for entry in second.entries] == ["c", "d"]
+        assert (second.revision, second.continue_token) == (first.revision, "")
+        exact = await api.list(REF, meta.ListOptions(resource_version=str(newest), resource_version_match="Exact"))
+        assert [entry.name for entry in exact.entries] == ["a", "b", "bb", "c", "d"] and exact.revision == newest
+        await backend.store.compact(newest)
+        with pytest.raises(StatusError) as caught:
+            await api.list(REF, meta.ListOptions(limit=2, continue_token=first.continue_token))
+        assert (caught.value.code, caught.value.reason) == (410, "Expired")
+        rest = await api.list(REF, meta.ListOptions(limit=9, continue_token=caught.value.status.metadata.continue_token))
+        assert [entry.name for entry in rest.entries] == ["bb", "c"]
+
+
+async def test_a_feed_that_was_cut_off_across_a_compaction_catches_up(own_etcd: EtcdServer) -> None:
+    """The server goes away while the feed is behind; history is compacted before it comes back."""
+    async with running_backend(own_etcd.endpoint) as backend:
+        api = Api(backend)
+        await create_namespace(api, "default")
+        await create(api, "gone")
+        seen: list[tuple[str, str]] = []
+        position = meta.ListOptions(resource_version=str(await create(api, "stays")))
+
+        async def follow() -> None:
+            async for batch in api.watch(REF, position):
+                seen.extend((event.type, event.entry.name) for event in batch if event.entry)
+
+        watcher = asyncio.create_task(follow())
+        real_watch = backend.store.watch
+        stopped = asyncio.Event()
+
+        async def no_watch(prefix: str, revision: int) -> Any:
+            await stopped.wait()
+            async for batch in real_watch(prefix, revision):
+                yield batch
+
+        backend.store.watch = no_watch  # type: ignore[method-assign]
+        own_etcd.kill()
+        await asyncio.to_thread(own_etcd.start)
+        other = EtcdStore(EtcdSettings((own_etcd.endpoint,)))
+        async with running_backend(own_etcd.endpoint) as others_backend:
+            others = Api(others_backend)
+            await others.delete(Ref(REF.kind, "default", "gone"), meta.DeleteOptions())
+            newest = await create(others, "new")
+            await other.compact(newest)
+        await other.close()
+        stopped.set()
+        async with asyncio.timeout(10):
+            while len(seen) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        watcher.cancel()
+        assert sorted(seen) == [("ADDED", "new"), ("DELETED", "gone")]
+
+
+async def test_compaction_keeps_one_period(own_etcd: EtcdServer) -> None:
+    store = EtcdStore(EtcdSettings((own_etcd.endpoint,)))
+    one, two = Compactor(store, 300), Compactor(store, 300)
+    try:
+        assert await one.compact_once() == 0
+        assert await two.compact_once() == 0  # the key is young for the second server
+        first = await one.compact_once()
+        assert first > 0
+        assert await two.compact_once() == 0  # the first one was faster this period
+        assert await two.compact_once() > first
+    finally:
+        await store.close()
+
+
+async def test_events_expire_by_lease(own_etcd: EtcdServer) -> None:
+    async with running_backend(own_etcd.endpoint) as backend:
+        api = Api(backend)
+        await create_namespace(api, "default")
+        event = core.Event(type="Normal", reason="R", message="m")
+        event.metadata.name = "e"
+        event.involved_object.kind, event.involved_object.namespace = "Pod", "default"
+        kind = KINDS.by_message(core.Event)
+        await api.create(Ref(kind, "default"), event, meta.CreateOptions())
+        await api.patch(Ref(kind, "default", "e"), "merge", b'{"count":2}', meta.PatchOptions())
+        leases = backend.store._leases  # type: ignore[attr-defined]
+        (lease, _), *others = leases._granted.values()
+        assert lease and not others
+        await leases._call("revoke", leases._stub.LeaseRevoke, _revoke(lease))
+        async with asyncio.timeout(5):
+            while backend.cache.get(kind, "default", "e"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        event.metadata.name = "f"  # the lease is gone: a new one is granted
+        await api.create(Ref(kind, "default"), event, meta.CreateOptions())
+
+
+def _revoke(lease: int) -> Any:
+    from aetcd import rpc
+
+    return rpc.LeaseRevokeRequest(ID=lease)

@@ -1,0 +1,145 @@
+"""The feed keeps the cache in step through broken, compacted and rewound stores."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError
+from knarr.machinery.kinds import KINDS
+from services.apiserver.api import Api, Event, Ref
+from services.apiserver.cache.feed import Feed
+from services.apiserver.cache.history import Limits
+from services.apiserver.cache.watch_cache import WatchCache
+from services.apiserver.pipeline.backend import Backend, Waits
+from tests.apiserver.core.fake_store import FakeStore
+from tests.apiserver.core.test_cache import CONFIG_MAPS, PREFIX, value
+
+REF = Ref(CONFIG_MAPS, "x")
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+async def api(store: FakeStore) -> AsyncIterator[Api]:
+    cache = WatchCache(KINDS, Limits(count=50))
+    feed = Feed(store, cache)
+    task = asyncio.create_task(feed.run())
+    async with asyncio.timeout(5):
+        await feed.synced.wait()
+    yield Api(Backend(store, cache, feed, waits=Waits(0.05, 0.05, 0.05)))
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    store.away = False
+    expected = {key: item.revision for key, item in store.state().items()}
+    cached = {key: entry.revision for key in cache.collection(CONFIG_MAPS) if (entry := cache.collection(CONFIG_MAPS).get(key))}
+    assert cached == expected
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def take(stream: AsyncIterator[object], count: int) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    async with asyncio.timeout(5):
+        while len(found) < count:
+            batch: list[Event] = await anext(stream)  # type: ignore[assignment]
+            found += [(event.type, event.entry.name if event.entry else "") for event in batch]
+    return found
+
+
+async def test_a_broken_watch_resumes_without_loss(api: Api, store: FakeStore) -> None:
+    stream = api.watch(REF, meta.ListOptions(resource_version="1"))
+    store.put(f"{PREFIX}x/a", value("1"))
+    assert await take(stream, 1) == [("ADDED", "a")]
+    store.away = True
+    store.break_watches()
+    store.put(f"{PREFIX}x/b", value("1"))
+    await asyncio.sleep(0.02)
+    store.away = False
+    assert await take(stream, 1) == [("ADDED", "b")]
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_compacted_watch_becomes_the_differences(api: Api, store: FakeStore) -> None:
+    store.put(f"{PREFIX}x/a", value("1"))
+    store.put(f"{PREFIX}x/b", value("1"))
+    stream = api.watch(REF, meta.ListOptions(resource_version="1"))
+    assert await take(stream, 2) == [("ADDED", "a"), ("ADDED", "b")]
+    store.away = True
+    store.break_watches()
+    await asyncio.sleep(0)
+    store.put(f"{PREFIX}x/a", None)
+    store.put(f"{PREFIX}x/b", value("2"))
+    store.put(f"{PREFIX}x/c", value("1"))
+    store.compacted = store.revision
+    store.away = False
+    assert await take(stream, 3) == [("MODIFIED", "b"), ("ADDED", "c"), ("DELETED", "a")]
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_an_emptied_store_expires_every_watch(api: Api, store: FakeStore) -> None:
+    for number in range(5):
+        store.put(f"{PREFIX}x/{number}", value("1"))
+    stream = api.watch(REF, meta.ListOptions(resource_version="1"))
+    assert len(await take(stream, 5)) == 5
+    store.log.clear()
+    store.revision = 2
+    store.break_watches()
+    with pytest.raises(StatusError) as caught:
+        await take(stream, 1)
+    assert caught.value.reason == "Expired"
+    await until(lambda: api.backend.cache.revision == 2)
+
+
+async def test_a_watcher_that_never_reads_costs_nothing_and_expires(api: Api, store: FakeStore) -> None:
+    stream = api.watch(REF, meta.ListOptions(resource_version="1"))
+    store.put(f"{PREFIX}x/a", value("1"))
+    assert await take(stream, 1) == [("ADDED", "a")]
+    for number in range(200):
+        store.put(f"{PREFIX}x/a", value(str(number)))
+    await until(lambda: api.backend.cache.revision == store.revision)
+    history = api.backend.cache.collection(CONFIG_MAPS).history
+    assert len(history.since(history.position_after(history.floor), 1000)) == 50
+    with pytest.raises(StatusError, match="too old resource version: 1 "):
+        await take(stream, 1)
+
+
+async def test_an_old_revision_is_gone_and_a_future_one_is_too_large(api: Api, store: FakeStore) -> None:
+    for number in range(200):
+        store.put(f"{PREFIX}x/a", value(str(number)))
+    await until(lambda: api.backend.cache.revision == store.revision)
+    with pytest.raises(StatusError) as caught:
+        await take(api.watch(REF, meta.ListOptions(resource_version="3")), 1)
+    assert (caught.value.reason, caught.value.code) == ("Expired", 410)
+    for call in (
+        api.list(REF, meta.ListOptions(resource_version="999")),
+        take(api.watch(REF, meta.ListOptions(resource_version="999")), 1),
+    ):
+        with pytest.raises(StatusError, match="Too large resource version: 999, current: 201") as caught:
+            await call
+        assert (caught.value.reason, caught.value.code) == ("Timeout", 504)
+
+
+async def test_a_store_that_is_away_is_said_plainly(api: Api, store: FakeStore) -> None:
+    store.away = True
+    store.break_watches()
+    from knarr.api.core.v1 import core_pb2 as core
+
+    obj = core.ConfigMap()
+    obj.metadata.name = "a"
+    with pytest.raises(StatusError) as caught:
+        await api.create(REF, obj, meta.CreateOptions())
+    assert caught.value.code == 503
+    assert (await api.list(REF, meta.ListOptions())).entries == []  # reads go on
