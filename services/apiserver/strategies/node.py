@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery import quantity
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    NOT_NEGATIVE,
     Path,
     check_choice,
     check_format,
@@ -21,6 +19,7 @@ from knarr.machinery.validation import (
     qualified_name,
     required,
 )
+from services.apiserver.strategies.amounts import check_amount
 from services.apiserver.strategies.pod.defaults import NOT_READY_TAINT
 from services.apiserver.strategies.pod.scheduling import EFFECTS
 from services.apiserver.strategies.strategy import Strategy
@@ -130,6 +129,5 @@ def _amounts(status: core.NodeStatus) -> list[Cause]:
     causes: list[Cause] = []
     for field, amounts in (("capacity", status.capacity), ("allocatable", status.allocatable)):
         for name in sorted(amounts):
-            if quantity.parse(amounts[name].string or "0") < 0:
-                causes.append(invalid(Path("status").child(field).key(name), amounts[name].string, NOT_NEGATIVE))
+            causes += check_amount(amounts[name], Path("status").child(field).key(name))
     return causes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
+from knarr.machinery.errors import StatusError
 from knarr.machinery.selectors import Selector, format_label_selector, label_selector
 
 
@@ -29,6 +30,9 @@ def apply_scale(obj: Any, scale: autoscaling.Scale) -> None:
 
 
 def selector_text(selector: Any) -> str:
-    """A label selector as text, sorted by key: ``app=web,!old,tier in (a,b)``; empty when it picks everything."""
-    requirements = sorted(label_selector(selector).requirements, key=lambda requirement: requirement.key)
+    """A label selector as text, sorted by key: ``app=web,!old,tier in (a,b)``; empty when it picks everything, ``<error>`` when it is malformed."""
+    try:
+        requirements = sorted(label_selector(selector).requirements, key=lambda requirement: requirement.key)
+    except StatusError:
+        return "<error>"
     return format_label_selector(Selector(tuple(requirements)))

@@ -6,6 +6,8 @@ read the difference before you commit it.
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,20 +72,25 @@ def causes_shown(causes: list[Cause]) -> list[dict[str, str]]:
     return [{"field": str(cause.field), "reason": cause.reason, "message": cause.message} for cause in causes]
 
 
+@functools.cache
+def documents_of(file: Path) -> list[dict[str, Any]]:
+    return list(yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader))
+
+
 def scenarios(folder: str) -> list[Any]:
     """A pytest parameter (file, position) for every document of a folder."""
     return [
         pytest.param(file, position, id=f"{file.stem}: {document['name']}")
         for file in sorted((SCENARIOS / folder).glob("*.yaml"))
-        for position, document in enumerate(yaml.safe_load_all(file.read_text()))
+        for position, document in enumerate(documents_of(file))
     ]
 
 
 def check(file: Path, position: int, run: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Runs one document and compares, or rewrites, the keys that ``run`` answers."""
-    documents = list(yaml.safe_load_all(file.read_text()))
+    documents = documents_of(file)
     document = documents[position]
-    got = run(document)
+    got = run(copy.deepcopy(document))
     if REWRITE and any(document.get(key) != value for key, value in got.items()):
         documents[position] = {**document, **got}
         file.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=1000, allow_unicode=True))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from decimal import Decimal
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery import quantity
+from knarr.api.meta.v1 import meta_pb2 as meta
+from services.apiserver.strategies.amounts import amount
 
 COMPUTE = ("cpu", "memory")
 
@@ -24,6 +26,6 @@ def qos_class(spec: core.PodSpec) -> str:
     return "Guaranteed" if guaranteed else "Burstable"
 
 
-def _amounts(resources: Any) -> dict[str, Any]:
-    found = {name: quantity.parse(resources[name].string) for name in COMPUTE if name in resources}
-    return {name: amount for name, amount in found.items() if amount > 0}
+def _amounts(resources: Mapping[str, meta.Quantity]) -> dict[str, Decimal]:
+    found = {name: amount(resources[name]) or Decimal(0) for name in COMPUTE if name in resources}
+    return {name: value for name, value in found.items() if value > 0}

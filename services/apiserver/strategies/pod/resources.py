@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery import quantity
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import NOT_NEGATIVE, Path, check_format, invalid, qualified_name, required
+from knarr.machinery.validation import Path, check_format, invalid, qualified_name, required
+from services.apiserver.strategies.amounts import amount, check_amount, is_whole
 
 STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
 HUGE_PAGES = "hugepages-"
@@ -21,7 +21,7 @@ def validate_resources(resources: core.ResourceRequirements, path: Path) -> list
     for name in sorted(requests):
         causes += _amount(name, requests, path.child("requests").key(name))
         if name in limits:
-            causes += _request_within(name, requests[name].string, limits[name].string, path.child("requests"))
+            causes += _request_within(name, requests[name], limits[name], path.child("requests"))
         elif not _overcommits(name):
             causes.append(required(path.child("limits"), "Limit must be set for non overcommitable resources"))
     return causes
@@ -33,12 +33,9 @@ def _overcommits(name: str) -> bool:
 
 
 def _amount(name: str, amounts: Mapping[str, meta.Quantity], path: Path) -> list[Cause]:
-    causes = validate_resource_name(name, path)
-    amount = amounts[name].string or "0"
-    if quantity.parse(amount) < 0:
-        causes.append(invalid(path, amount, NOT_NEGATIVE))
-    if not _overcommits(name) and quantity.milli(amount) % 1000:
-        causes.append(invalid(path, amount, "must be an integer"))
+    causes = validate_resource_name(name, path) + check_amount(amounts[name], path)
+    if not _overcommits(name) and not is_whole(amounts[name]):
+        causes.append(invalid(path, amounts[name].string, "must be an integer"))
     return causes
 
 
@@ -52,8 +49,10 @@ def validate_resource_name(name: str, path: Path) -> list[Cause]:
     ]
 
 
-def _request_within(name: str, request: str, limit: str, path: Path) -> list[Cause]:
-    order = quantity.compare(request or "0", limit or "0")
-    if order and not _overcommits(name):
-        return [invalid(path, request, f"must be equal to {name} limit of {limit}")]
-    return [invalid(path, request, f"must be less than or equal to {name} limit of {limit}")] if order > 0 else []
+def _request_within(name: str, request: meta.Quantity, limit: meta.Quantity, path: Path) -> list[Cause]:
+    wanted, most = amount(request), amount(limit)
+    if wanted is None or most is None or wanted == most:
+        return []
+    if not _overcommits(name):
+        return [invalid(path, request.string, f"must be equal to {name} limit of {limit.string}")]
+    return [invalid(path, request.string, f"must be less than or equal to {name} limit of {limit.string}")] if wanted > most else []

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery import quantity
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     Path,
@@ -20,6 +19,7 @@ from knarr.machinery.validation import (
     not_found,
     required,
 )
+from services.apiserver.strategies.amounts import check_amount
 from services.apiserver.strategies.pod.environment import VOLUME_FIELDS, validate_field_ref, validate_resource_field_ref
 
 HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
@@ -63,7 +63,7 @@ def _host_path(source: core.HostPathVolumeSource, path: Path) -> list[Cause]:
 
 
 def _empty_dir(source: core.EmptyDirVolumeSource, path: Path) -> list[Cause]:
-    if source.HasField("size_limit") and quantity.parse(source.size_limit.string or "0") < 0:
+    if source.HasField("size_limit") and check_amount(source.size_limit, path):
         return [forbidden(path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity")]
     return []
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery import quantity
 from knarr.machinery.validation import Path, shown
+from services.apiserver.strategies.amounts import is_whole
 
 RENAMED_LABELS = {"beta.kubernetes.io/arch": "kubernetes.io/arch", "beta.kubernetes.io/os": "kubernetes.io/os"}
 BYTES = ("ephemeral-storage", "memory")
@@ -48,7 +48,7 @@ def _fractional_bytes(container: core.Container, path: Path) -> list[str]:
     found: list[str] = []
     for field, amounts in (("limits", container.resources.limits), ("requests", container.resources.requests)):
         for name in BYTES:
-            if name in amounts and quantity.milli(amounts[name].string) % 1000:
+            if name in amounts and not is_whole(amounts[name]):
                 here = path.child(field).key(name)
                 found.append(f"{here}: fractional byte value {shown(amounts[name].string)} is invalid, must be an integer")
     return found
