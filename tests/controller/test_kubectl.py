@@ -57,7 +57,7 @@ async def images(live: LiveCluster) -> set[str]:
 
 async def gone(live: LiveCluster, resource: str, *arguments: str) -> None:
     async with asyncio.timeout(30):
-        while await live.names(resource, *arguments):
+        while await live.names(resource, *arguments):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from knarr.machinery.times import to_datetime
-
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.client.owners import owner_reference
+from knarr.machinery.times import to_datetime
 from services.controller.controllers.deployment import scaling, status
 from services.controller.controllers.deployment.revision import REVISION, carry_annotations, next_revision, revision_of
 from services.controller.controllers.deployment.template import HASH_LABEL, find_new, template_hash
@@ -96,7 +95,7 @@ def decide(deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet], *, old_
         _adopt_template(drafts)
         assert drafts.new is not None
         scaling.grow_new(deployment, drafts.new, drafts.old)
-        scaling.shrink_old(deployment, drafts.new, drafts.old)
+        scaling.shrink_old(deployment, drafts.new, drafts.old, scaling.available(sets))
     return _plan(drafts, now, rolling=True)
 
 

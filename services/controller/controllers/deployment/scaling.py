@@ -6,11 +6,10 @@ deletes; ``decide`` compares drafts with what exists.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from knarr.machinery.times import to_datetime
+from collections.abc import Mapping, Sequence
 
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.machinery.times import to_datetime
 from services.controller.controllers.deployment.limits import limits
 from services.controller.controllers.deployment.revision import desired_replicas, max_replicas, set_sizes
 from services.controller.controllers.deployment.template import oldest_first
@@ -21,8 +20,12 @@ def total(sets: Sequence[apps.ReplicaSet]) -> int:
     return sum(rs.spec.replicas for rs in sets)
 
 
-def available(sets: Sequence[apps.ReplicaSet]) -> int:
-    return sum(rs.status.available_replicas for rs in sets)
+def available(sets: Sequence[apps.ReplicaSet]) -> dict[str, int]:
+    """Available pods by ReplicaSet, from the sets as they exist, before any step.
+
+    A status that lags behind a scale-down still counts pods that are going; ``spec`` caps it.
+    """
+    return {rs.metadata.name: min(rs.status.available_replicas, rs.spec.replicas) for rs in sets}
 
 
 def scale(deployment: apps.Deployment, draft: apps.ReplicaSet, replicas: int) -> None:
@@ -47,33 +50,27 @@ def grow_new(deployment: apps.Deployment, new: apps.ReplicaSet, old: Sequence[ap
         scale(deployment, new, size)
 
 
-def shrink_old(deployment: apps.Deployment, new: apps.ReplicaSet, old: Sequence[apps.ReplicaSet]) -> None:
+def shrink_old(deployment: apps.Deployment, new: apps.ReplicaSet, old: Sequence[apps.ReplicaSet], available: Mapping[str, int]) -> None:
     """Takes old pods away: the unhealthy ones first, then as many as availability allows."""
     minimum = deployment.spec.replicas - limits(deployment.spec).unavailable
-    new_unavailable = max(0, new.spec.replicas - new.status.available_replicas)
+    new_unavailable = max(0, new.spec.replicas - available.get(new.metadata.name, 0))
     budget = total([new, *old]) - minimum - new_unavailable
     if budget <= 0:
         return
-    _shrink_unhealthy(deployment, old, budget)
-    _shrink_available(deployment, new, old, minimum)
-
-
-def _shrink_unhealthy(deployment: apps.Deployment, old: Sequence[apps.ReplicaSet], budget: int) -> None:
     for draft in oldest_first(old):
-        unhealthy = draft.spec.replicas - draft.status.available_replicas
-        step = min(budget, unhealthy)
-        if step > 0:
-            scale(deployment, draft, draft.spec.replicas - step)
-            budget -= step
-
-
-def _shrink_available(deployment: apps.Deployment, new: apps.ReplicaSet, old: Sequence[apps.ReplicaSet], minimum: int) -> None:
-    budget = sum(min(rs.status.available_replicas, rs.spec.replicas) for rs in [new, *old]) - minimum
+        unhealthy = draft.spec.replicas - available[draft.metadata.name]
+        budget -= _shrink(deployment, draft, min(budget, unhealthy))
+    budget = sum(available.values()) - minimum
     for draft in oldest_first(old):
-        step = min(draft.spec.replicas, budget)
-        if step > 0:
-            scale(deployment, draft, draft.spec.replicas - step)
-            budget -= step
+        budget -= _shrink(deployment, draft, min(budget, draft.spec.replicas))
+
+
+def _shrink(deployment: apps.Deployment, draft: apps.ReplicaSet, step: int) -> int:
+    """Makes a draft smaller; answers by how much."""
+    if step <= 0:
+        return 0
+    scale(deployment, draft, draft.spec.replicas - step)
+    return step
 
 
 def is_scaling(deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet]) -> bool:

@@ -1,0 +1,115 @@
+"""Rollouts step by step: golden scenarios, and random ones that must never break their limits.
+
+A scenario file holds commands, each followed by ``----`` and what came of it:
+
+- ``deploy key=value …`` changes the Deployment; ``ready image=count …`` makes pods ready;
+  ``wait seconds`` lets time pass; ``linger true|false`` says whether old pods still terminate.
+
+``KNARR_REWRITE=1 pytest tests/controller/test_rollouts.py`` writes what happens now into the
+files; read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from knarr.client.conditions import get_condition
+from tests.controller.rollout import World, check_step, random_amount
+
+SCENARIOS = sorted((Path(__file__).parent / "rollouts").glob("*.txt"))
+REWRITE = bool(os.environ.get("KNARR_REWRITE"))
+
+
+def command(world: World, line: str) -> None:
+    verb, *words = line.split()
+    pairs = dict(word.split("=") for word in words if "=" in word)
+    match verb:
+        case "deploy":
+            world.edit(**pairs)
+        case "ready":
+            for image, count in pairs.items():
+                world.make_ready(image, int(count))
+            world.observe()
+        case "wait":
+            world.now += timedelta(seconds=float(words[0]))
+        case "linger":
+            world.old_pods_linger = words[0] == "true"
+        case _:
+            raise ValueError(line)
+
+
+def told(world: World, steps: list[str]) -> list[str]:
+    status = world.target.status
+    pods = ", ".join(f"{world.image_of(rs)} {len(world.pods[name])}" for name, rs in world.sets.items() if world.pods[name])
+    counts = f"updated {status.updated_replicas} of {status.replicas}, available {status.available_replicas}"
+    conditions = [
+        f"{kind}={found.status} {found.reason}" for kind in ("Available", "Progressing") if (found := get_condition(status, kind))
+    ]
+    return [*(f"  {step}" for step in steps), f"  pods: {pods or 'none'}; {counts}", *(f"  {entry}" for entry in conditions)]
+
+
+def play(text: str) -> str:
+    world = World()
+    blocks = list[str]()
+    for block in text.strip().split("\n\n"):
+        lines = [line for line in block.splitlines() if not line.startswith("  ") and line != "----"]
+        commands = [line for line in lines if not line.startswith("#")]
+        for line in commands:
+            command(world, line)
+        blocks.append("\n".join([*lines, *(["----", *told(world, world.settle())] if commands else [])]))
+    return "\n\n".join(blocks) + "\n"
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_scenario(path: Path) -> None:
+    text = path.read_text()
+    played = play(text)
+    if REWRITE:
+        path.write_text(played)
+        return
+    assert played == text
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_a_rollout_never_leaves_its_limits_and_ends(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World()
+    world.edit(replicas=str(rng.randrange(1, 15)), surge=random_amount(rng), unavailable=random_amount(rng), image="v0")
+    world.settle()
+    world.make_ready("v0", world.target.spec.replicas)
+    world.observe()
+    world.settle()
+    for number in range(rng.randrange(1, 4)):
+        world.edit(image=f"v{rng.randrange(number + 2)}")
+        for _ in range(rng.randrange(25)):
+            _shake(world, rng)
+            reported = world.reported
+            world.step()
+            check_step(world, reported)
+    for _ in range(20):
+        for pods in world.pods.values():
+            pods[:] = [True] * len(pods)
+        world.observe()
+        world.settle()
+    assert get_condition(world.target.status, "Progressing").reason == "NewReplicaSetAvailable"
+    assert world.total == world.available == world.target.spec.replicas
+    wanted = world.target.spec.template.spec.containers[0].image
+    assert len(world.pods[world.named(wanted).metadata.name]) == world.total
+
+
+def _shake(world: World, rng: random.Random) -> None:
+    """Pods become ready or fail; a fall is reported at once, other reports may be late."""
+    for name, pods in world.pods.items():
+        before = list(pods)
+        pods[:] = [rng.random() < 0.9 if ready else rng.random() < 0.4 for ready in pods]
+        fell = any(was and not ready for was, ready in zip(before, pods, strict=True))
+        if fell or rng.random() < 0.7:
+            world.observe(name)
