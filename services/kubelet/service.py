@@ -56,6 +56,7 @@ class Kubelet(Component):
             asyncio.Semaphore(settings.start_concurrency),
             self._keeper.view,
         )
+        self._engine_tried = asyncio.Event()
         self.manager = PodManager(self.context, self._pods)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
@@ -70,7 +71,7 @@ class Kubelet(Component):
                 "pods": self._pods.run(),
                 "services": self._services.run(),
                 "runtime": self._runtime.run(),
-                "node": self._keeper.run(),
+                "node": self._keep_node(),
                 "lease": self._keeper.renew_lease(),
                 "workers": self._work(),
             }
@@ -96,4 +97,11 @@ class Kubelet(Component):
                 return
             except RuntimeFailure as error:
                 log.warning("the container engine is not ready", extra={"error": str(error)})
-                await asyncio.sleep(ENGINE_RETRY_SECONDS)
+            finally:
+                self._engine_tried.set()
+            await asyncio.sleep(ENGINE_RETRY_SECONDS)
+
+    async def _keep_node(self) -> None:
+        """Reports the node from the moment its engine was asked once: a restart must not look like a node that fails."""
+        await self._engine_tried.wait()
+        await self._keeper.run()

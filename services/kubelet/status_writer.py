@@ -33,12 +33,15 @@ class StatusWriter:
         self._idle.set()
 
     def publish(self, status: core.PodStatus) -> None:
-        """Takes a status; it is written soon. The first one is compared with what the API has."""
-        if self._wanted is None and self._latest().status == status:
-            self._wanted = self._written = status
-        if status == self._wanted:
+        """Takes a status; it is written soon, unless the API has it already.
+
+        What somebody else wrote over our part (the node controller does, while it hears nothing
+        from the node) is put right again.
+        """
+        writing = self._task is not None and not self._task.done()
+        if status == self._wanted if writing else _merged(self._newest(), status).status == self._newest().status:
             return
-        self._wanted = status
+        self._wanted, self._written = status, None
         self._idle.clear()
         if self._task is None or self._task.done():
             name = f"kubelet/status/{self._latest().metadata.namespace}/{self._latest().metadata.name}"
@@ -79,14 +82,7 @@ class StatusWriter:
         return self._base
 
     async def _update(self, base: core.Pod, wanted: core.PodStatus) -> core.Pod:
-        pod = core.Pod()
-        pod.metadata.CopyFrom(base.metadata)
-        pod.spec.CopyFrom(base.spec)
-        pod.status.CopyFrom(wanted)
-        del pod.status.conditions[:]
-        pod.status.conditions.extend(found for found in base.status.conditions if found.type not in OWN_CONDITIONS)
-        pod.status.conditions.extend(found for found in wanted.conditions if found.type in OWN_CONDITIONS)
-        return await self._client.update(pod, subresource="status")
+        return await self._client.update(_merged(base, wanted), subresource="status")
 
     async def _refreshed(self, base: core.Pod) -> core.Pod:
         try:
@@ -94,6 +90,18 @@ class StatusWriter:
         except StatusError as error:
             log.info("cannot read the pod again", extra={"pod": base.metadata.name, "reason": error.reason})
             return base
+
+
+def _merged(base: core.Pod, wanted: core.PodStatus) -> core.Pod:
+    """The pod with our status, and the conditions of others as they stand."""
+    pod = core.Pod()
+    pod.metadata.CopyFrom(base.metadata)
+    pod.spec.CopyFrom(base.spec)
+    pod.status.CopyFrom(wanted)
+    del pod.status.conditions[:]
+    pod.status.conditions.extend(found for found in base.status.conditions if found.type not in OWN_CONDITIONS)
+    pod.status.conditions.extend(found for found in wanted.conditions if found.type in OWN_CONDITIONS)
+    return pod
 
 
 def _revision(pod: core.Pod) -> int:

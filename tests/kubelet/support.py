@@ -84,15 +84,17 @@ def settings(data_dir: Path, **changes: Any) -> KubeletSettings:
 
 
 @asynccontextmanager
-async def running(runtime: Runtime, data_dir: Path, api: MemoryApi | None = None, **changes: Any) -> AsyncIterator[Cluster]:
-    """A kubelet until the end of the block."""
+async def running(
+    runtime: Runtime, data_dir: Path, api: MemoryApi | None = None, *, wait: bool = True, **changes: Any
+) -> AsyncIterator[Cluster]:
+    """A kubelet until the end of the block; it is ready at its begin unless told not to wait."""
     api = api or MemoryApi()
     client = MemoryClient(api)
     kubelet = Kubelet(client, settings(data_dir, **changes), runtime)
     task = asyncio.create_task(kubelet.run())
     cluster = Cluster(api, client, kubelet, runtime)
     try:
-        await until(lambda: kubelet.ready or task.done())
+        await until(lambda: not wait or kubelet.ready or task.done())
         yield cluster
     finally:
         task.cancel()
