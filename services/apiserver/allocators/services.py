@@ -23,7 +23,7 @@ NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
 
 
 def wants_address(service: Any) -> bool:
-    return service.spec.type != "ExternalName" and service.spec.cluster_ip != "None"
+    return bool(service.spec.type != "ExternalName" and service.spec.cluster_ip != "None")
 
 
 def held_address(service: Any) -> str:

@@ -1,0 +1,225 @@
+"""What writes do on a real etcd: metadata, concurrency, deletion, sub-resources."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.machinery.errors import StatusError
+from knarr.machinery.kinds import KINDS
+from services.apiserver.api import Api, Ref, Written
+
+pytestmark = pytest.mark.etcd
+
+
+def ref(message: type[Message], name: str = "", subresource: str = "", namespace: str = "default") -> Ref:
+    kind = KINDS.by_message(message)
+    return Ref(kind, namespace if kind.namespaced else "", name, subresource)
+
+
+def config_map(name: str = "a", **data: str) -> core.ConfigMap:
+    obj = core.ConfigMap(data=data)
+    obj.metadata.name = name
+    return obj
+
+
+def pod(name: str = "p", node: str = "") -> core.Pod:
+    obj = core.Pod()
+    obj.metadata.name, obj.spec.node_name = name, node
+    obj.spec.containers.add(name="c", image="busybox")
+    return obj
+
+
+def deployment(name: str = "d") -> apps.Deployment:
+    obj = apps.Deployment()
+    obj.metadata.name = name
+    obj.spec.selector.match_labels["a"] = obj.spec.template.metadata.labels["a"] = "b"
+    obj.spec.template.spec.containers.add(name="c", image="nginx:1")
+    return obj
+
+
+async def create(api: Api, obj: Any, **options: Any) -> Any:
+    return (await api.create(ref(type(obj)), obj, meta.CreateOptions(**options))).message
+
+
+async def get(api: Api, message: type[Message], name: str) -> Any:
+    return (await api.get(ref(message, name))).message
+
+
+async def delete(api: Api, message: type[Message], name: str, **options: Any) -> Written:
+    return await api.delete(ref(message, name), meta.DeleteOptions(**options))
+
+
+async def refused(call: Any) -> meta.Status:
+    with pytest.raises(StatusError) as caught:
+        await call
+    return caught.value.status
+
+
+async def test_namespaces_must_exist_and_live(api: Api) -> None:
+    missing = ref(core.ConfigMap, namespace="nope")
+    status = await refused(api.create(missing, config_map(), meta.CreateOptions()))
+    assert (status.code, status.message, status.details.kind) == (404, 'namespaces "nope" not found', "namespaces")
+    namespace = core.Namespace()
+    namespace.metadata.name = "n1"
+    await create(api, namespace)
+    going: Any = (await delete(api, core.Namespace, "n1")).message
+    assert going.status.phase == "Terminating" and going.metadata.HasField("deletion_timestamp")
+    status = await refused(api.create(ref(core.ConfigMap, namespace="n1"), config_map("x"), meta.CreateOptions()))
+    assert status.message == 'configmaps "x" is forbidden: unable to create new content in namespace n1 because it is being terminated'
+    assert [(cause.reason, cause.field) for cause in status.details.causes] == [("NamespaceTerminating", "metadata.namespace")]
+    del going.spec.finalizers[:]
+    await api.update(ref(core.Namespace, "n1", "finalize"), going, meta.UpdateOptions())
+    assert (await refused(get(api, core.Namespace, "n1"))).code == 404
+    assert (await refused(delete(api, core.Namespace, "default"))).reason == "Forbidden"
+
+
+async def test_a_dry_run_leaves_nothing(api: Api) -> None:
+    tried = await create(api, config_map(k="v"), dry_run=["All"])
+    assert tried.metadata.uid and not tried.metadata.resource_version
+    assert (await refused(get(api, core.ConfigMap, "a"))).code == 404
+    stored = await create(api, config_map(k="v"))
+    changed: Any = (await api.patch(ref(core.ConfigMap, "a"), "merge", b'{"data":{"k":"w"}}', meta.PatchOptions(dry_run=["All"]))).message
+    await delete(api, core.ConfigMap, "a", dry_run=["All"])
+    assert changed.data["k"] == "w" and await get(api, core.ConfigMap, "a") == stored
+    assert (await refused(create(api, config_map(), dry_run=["All"]))).reason == "AlreadyExists"
+
+
+async def test_unconditional_writes_never_lose_to_one_another(api: Api) -> None:
+    await create(api, config_map())
+    patches = (b'{"data":{"k%d":"v"}}' % number for number in range(5))
+    await asyncio.gather(*(api.patch(ref(core.ConfigMap, "a"), "merge", patch, meta.PatchOptions()) for patch in patches))
+    assert len((await get(api, core.ConfigMap, "a")).data) == 5
+
+
+async def test_a_stale_revision_conflicts_in_kubernetes_words(api: Api) -> None:
+    first = await create(api, config_map())
+    await api.patch(ref(core.ConfigMap, "a"), "merge", b'{"data":{"k":"v"}}', meta.PatchOptions())
+    words = (
+        'Operation cannot be fulfilled on configmaps "a": the object has been modified; '
+        "please apply your changes to the latest version and try again"
+    )
+    status = await refused(api.update(ref(core.ConfigMap, "a"), first, meta.UpdateOptions()))
+    assert (status.code, status.message) == (409, words)
+    stale = b'{"metadata":{"resourceVersion":"1"},"data":{"k":"w"}}'
+    assert (await refused(api.patch(ref(core.ConfigMap, "a"), "merge", stale, meta.PatchOptions()))).message == words
+
+
+async def test_identity_does_not_change(api: Api) -> None:
+    created = await create(api, config_map())
+    other = config_map("other")
+    status = await refused(api.update(ref(core.ConfigMap, "a"), other, meta.UpdateOptions()))
+    assert status.message == "the name of the object (other) does not match the name on the URL (a)"
+    created.metadata.uid = "another"
+    assert (await refused(api.update(ref(core.ConfigMap, "a"), created, meta.UpdateOptions()))).reason == "Conflict"
+    with_revision = config_map("b")
+    with_revision.metadata.resource_version = "5"
+    assert "resourceVersion should not be set" in (await refused(create(api, with_revision))).message
+
+
+async def test_an_equal_object_is_not_written(api: Api) -> None:
+    created = await create(api, deployment())
+    same: Any = (await api.patch(ref(apps.Deployment, "d"), "strategic", b'{"spec":{"replicas":1}}', meta.PatchOptions())).message
+    created.spec.template.spec.containers[0].resources.SetInParent()
+    updated: Any = (await api.update(ref(apps.Deployment, "d"), created, meta.UpdateOptions())).message
+    assert same.metadata.resource_version == updated.metadata.resource_version and updated.metadata.generation == 1
+
+
+async def test_generation_follows_the_spec_and_status_stays_apart(api: Api) -> None:
+    await create(api, deployment())
+    target, status_target = ref(apps.Deployment, "d"), ref(apps.Deployment, "d", "status")
+    both = b'{"spec":{"replicas":9},"status":{"replicas":3}}'
+    by_status: Any = (await api.patch(status_target, "merge", both, meta.PatchOptions())).message
+    assert (by_status.spec.replicas, by_status.status.replicas, by_status.metadata.generation) == (1, 3, 1)
+    by_main: Any = (await api.patch(target, "merge", b'{"spec":{"replicas":2},"status":{"replicas":7}}', meta.PatchOptions())).message
+    assert (by_main.spec.replicas, by_main.status.replicas, by_main.metadata.generation) == (2, 3, 2)
+
+
+async def test_scale_reads_and_writes(api: Api) -> None:
+    await create(api, deployment())
+    target = ref(apps.Deployment, "d", "scale")
+    scale: Any = (await api.get(target)).message
+    assert isinstance(scale, autoscaling.Scale) and scale.spec.replicas == 1 and scale.status.selector == "a=b"
+    scale.spec.replicas = 4
+    changed: Any = (await api.update(target, scale, meta.UpdateOptions())).message
+    assert changed.spec.replicas == 4
+    changed = (await api.patch(target, "merge", b'{"spec":{"replicas":2}}', meta.PatchOptions())).message
+    assert changed.spec.replicas == 2 and (await get(api, apps.Deployment, "d")).metadata.generation == 3
+    scale.spec.replicas = 5
+    assert (await refused(api.update(target, scale, meta.UpdateOptions()))).reason == "Conflict"
+    assert (await refused(api.get(ref(core.ConfigMap, "d", "scale")))).code == 404
+
+
+async def test_a_pod_ends_in_its_grace_period_which_only_shrinks(api: Api) -> None:
+    await create(api, pod(node="n"))
+    going: Any = (await delete(api, core.Pod, "p")).message
+    assert going.metadata.deletion_grace_period_seconds == 30
+    shorter: Any = (await delete(api, core.Pod, "p", grace_period_seconds=5)).message
+    assert shorter.metadata.deletion_grace_period_seconds == 5
+    assert shorter.metadata.deletion_timestamp.seconds == going.metadata.deletion_timestamp.seconds - 25
+    again: Any = (await delete(api, core.Pod, "p", grace_period_seconds=60)).message
+    assert again.metadata == shorter.metadata
+    gone: Any = (await delete(api, core.Pod, "p", grace_period_seconds=0)).message
+    assert gone.status == "Success" and gone.details.name == "p"
+
+
+async def test_eviction_and_binding(api: Api) -> None:
+    created = await create(api, pod())
+    binding = core.Binding()
+    binding.target.kind, binding.target.name = "Node", "n"
+    written = await api.create(ref(core.Pod, "p", "binding"), binding, meta.CreateOptions())
+    answer: Any = written.message
+    assert (answer.status, answer.code) == ("Success", 201)
+    status = await refused(api.create(ref(core.Pod, "p", "binding"), binding, meta.CreateOptions()))
+    assert status.reason == "Conflict" and 'pod p is already assigned to node "n"' in status.message
+    eviction = policy.Eviction()
+    eviction.metadata.name = "p"
+    eviction.delete_options.preconditions.uid = "another"
+    assert (await refused(api.create(ref(core.Pod, "p", "eviction"), eviction, meta.CreateOptions()))).reason == "Conflict"
+    eviction.delete_options.preconditions.uid = created.metadata.uid
+    await api.create(ref(core.Pod, "p", "eviction"), eviction, meta.CreateOptions())
+    assert (await get(api, core.Pod, "p")).metadata.HasField("deletion_timestamp")
+
+
+@pytest.mark.parametrize(("policy_name", "finalizer"), [("Foreground", "foregroundDeletion"), ("Orphan", "orphan")])
+async def test_propagation_leaves_work_for_the_garbage_collector(api: Api, policy_name: str, finalizer: str) -> None:
+    await create(api, deployment())
+    going: Any = (await delete(api, apps.Deployment, "d", propagation_policy=policy_name)).message
+    assert list(going.metadata.finalizers) == [finalizer] and going.metadata.generation == 2
+    patch = b'{"metadata":{"finalizers":["x.io/late"]}}'
+    late = await refused(api.patch(ref(apps.Deployment, "d"), "merge", patch, meta.PatchOptions()))
+    assert "no new finalizers can be added if the object is being deleted" in late.message
+    last: Any = (await api.patch(ref(apps.Deployment, "d"), "merge", b'{"metadata":{"finalizers":null}}', meta.PatchOptions())).message
+    assert not last.metadata.finalizers and last.metadata.deletion_grace_period_seconds == 0
+    assert (await refused(get(api, apps.Deployment, "d"))).code == 404
+
+
+async def test_delete_collection_takes_what_is_selected(api: Api) -> None:
+    for name in "abc":
+        obj = config_map(name)
+        obj.metadata.labels["keep"] = str(name == "b").lower()
+        await create(api, obj)
+    page = await api.delete_collection(ref(core.ConfigMap), meta.DeleteOptions(), meta.ListOptions(label_selector="keep=false"))
+    assert [entry.name for entry in page.entries] == ["a", "c"]
+    assert [entry.name for entry in (await api.list(ref(core.ConfigMap), meta.ListOptions())).entries] == ["b"]
+
+
+async def test_bad_patches_are_refused_plainly(api: Api) -> None:
+    await create(api, config_map())
+    target = ref(core.ConfigMap, "a")
+    assert (await refused(api.patch(target, "apply", b"{}", meta.PatchOptions()))).code == 415
+    assert (await refused(api.patch(target, "merge", b"{", meta.PatchOptions()))).code == 400
+    assert (await refused(api.patch(target, "json", b"{}", meta.PatchOptions()))).code == 400
+    strict = meta.PatchOptions(field_validation="Strict")
+    assert (await refused(api.patch(target, "merge", b'{"nope":1}', strict))).code in (400, 422)
+    lax = await api.patch(target, "merge", b'{"nope":1}', meta.PatchOptions(field_validation="Warn"))
+    assert lax.warnings == ('unknown field "nope"',)
+    assert (await refused(api.patch(ref(core.ConfigMap, "none"), "merge", b"{}", meta.PatchOptions()))).code == 404
