@@ -1,0 +1,158 @@
+"""What every runtime promises: one suite, run on the hollow and on the Docker runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+
+from services.kubelet.runtime.hollow import HollowRuntime
+from services.kubelet.runtime.port import (
+    CREATED,
+    EXITED,
+    RUNNING,
+    ContainerConfig,
+    LogOptions,
+    NoSuchImage,
+    PodRef,
+    Runtime,
+    RuntimeFailure,
+    Sandbox,
+    SandboxConfig,
+)
+from tests.kubelet.docker_support import docker
+from tests.kubelet.support import until
+
+
+@dataclass
+class Subject:
+    runtime: Runtime
+    image: str
+    pod: PodRef
+    changes: list[str]
+
+    def sandbox_config(self, attempt: int = 0) -> SandboxConfig:
+        return SandboxConfig(self.pod, attempt, self.pod.name)
+
+    def config(self, sandbox: Sandbox, attempt: int = 0) -> ContainerConfig:
+        return ContainerConfig(self.pod, sandbox.id, "app", attempt, self.image, "hash", sandbox.attempt, command=("sleep", "1000"))
+
+    @property
+    def states(self) -> list[str]:
+        observation = self.runtime.observe(self.pod.uid)
+        return [container.state for container in observation.containers] if observation else []
+
+
+@asynccontextmanager
+async def hollow_subject() -> AsyncIterator[tuple[Runtime, str]]:
+    runtime = HollowRuntime("10.244.0.0/24")
+    runtime.missing_images.add("nowhere/missing:1")
+    yield runtime, "app:1"
+
+
+@asynccontextmanager
+async def docker_subject() -> AsyncIterator[tuple[Runtime, str]]:
+    async with docker() as (runtime, _, image):
+        yield runtime, image
+
+
+@pytest.fixture(params=[hollow_subject, pytest.param(docker_subject, marks=pytest.mark.docker)], ids=["hollow", "docker"])
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    async with request.param() as (runtime, image):
+        changes: list[str] = []
+        runtime.on_change(changes.append)
+        await runtime.start()
+        following = asyncio.create_task(runtime.run())
+        yield Subject(runtime, image, PodRef("default", "web", str(uuid.uuid4())), changes)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_is_well_and_says_what_it_is(subject: Subject) -> None:
+    assert subject.runtime.trouble == ""
+    assert "://" in subject.runtime.version
+
+
+async def test_a_sandbox_has_an_address_of_the_range_and_is_made_once(subject: Subject) -> None:
+    first = await subject.runtime.create_sandbox(subject.sandbox_config())
+    again = await subject.runtime.create_sandbox(subject.sandbox_config())
+    assert first.ready and first.ip.startswith("10.")
+    assert (again.id, again.ip) == (first.id, first.ip)
+    assert subject.pod.uid in subject.changes
+    other = SandboxConfig(PodRef("default", "other", str(uuid.uuid4())), 0, "other")
+    assert (await subject.runtime.create_sandbox(other)).ip != first.ip
+
+
+async def test_a_container_is_created_started_stopped_and_removed(subject: Subject) -> None:
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_config())
+    container = await subject.runtime.create_container(subject.config(sandbox))
+    assert subject.states == [CREATED]
+    assert (await subject.runtime.create_container(subject.config(sandbox))).id == container.id
+    await subject.runtime.start_container(container, subject.pod)
+    assert subject.states == [RUNNING]
+    running = subject.runtime.observe(subject.pod.uid).containers[0]  # type: ignore[union-attr]
+    assert running.started_at is not None and (running.name, running.spec_hash, running.image) == ("app", "hash", subject.image)
+    await subject.runtime.stop_container(container, subject.pod, 0.0)
+    assert subject.states == [EXITED]
+    ended = subject.runtime.observe(subject.pod.uid).containers[0]  # type: ignore[union-attr]
+    assert ended.exit_code in (137, 143) and ended.finished_at is not None and ended.finished_at >= running.started_at
+    await subject.runtime.remove_container(container, subject.pod)
+    await subject.runtime.remove_sandbox(sandbox)
+    await until(lambda: subject.runtime.observe(subject.pod.uid) is None)
+
+
+async def test_what_is_gone_can_be_stopped_and_removed_again(subject: Subject) -> None:
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_config())
+    container = await subject.runtime.create_container(subject.config(sandbox))
+    for _ in range(2):
+        await subject.runtime.remove_container(container, subject.pod)
+        await subject.runtime.stop_container(container, subject.pod, 0.0)
+        await subject.runtime.remove_sandbox(sandbox)
+    assert subject.runtime.observe(subject.pod.uid) is None
+
+
+async def test_an_image_that_is_missing(subject: Subject) -> None:
+    missing = "nowhere/missing:1" if isinstance(subject.runtime, HollowRuntime) else "localhost:1/missing:1"
+    with pytest.raises(NoSuchImage):
+        await subject.runtime.image(missing)
+    with pytest.raises(RuntimeFailure):
+        await subject.runtime.pull(missing)
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_config())
+    with pytest.raises(RuntimeFailure):
+        await subject.runtime.create_container(replace(subject.config(sandbox), image=missing))
+    assert subject.states == []
+
+
+async def test_a_start_that_fails_leaves_an_ended_container_with_the_reason(subject: Subject) -> None:
+    if isinstance(subject.runtime, HollowRuntime):
+        subject.runtime.fail_start["app"] = "no such program"
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_config())
+    container = await subject.runtime.create_container(replace(subject.config(sandbox), command=("/no/such/program",)))
+    with pytest.raises(RuntimeFailure):
+        await subject.runtime.start_container(container, subject.pod)
+    ended = subject.runtime.observe(subject.pod.uid).containers[0]  # type: ignore[union-attr]
+    assert (ended.state, ended.exit_code) == (EXITED, 128)
+    assert "no such" in ended.error
+
+
+async def test_logs_end_when_they_are_not_followed(subject: Subject) -> None:
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_config())
+    config = replace(subject.config(sandbox), command=("sh", "-c", "echo hollow one; exec sleep 1000"))
+    container = await subject.runtime.create_container(config)
+    await subject.runtime.start_container(container, subject.pod)
+
+    async def output() -> bytes:
+        return b"".join([piece async for piece in subject.runtime.logs(container.id, LogOptions())])
+
+    found = b""
+    for _ in range(200):
+        found = await output()
+        if found:
+            break
+    assert found.startswith(b"hollow ") and found.endswith(b"\n")
+    with pytest.raises(RuntimeFailure):
+        [piece async for piece in subject.runtime.logs("0" * 64, LogOptions())]
