@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,knarr/api/coordination/v1/coordination.proto\x12\x19knarr.api.coordination.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x80\x01\n\x05Lease\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12<\n\x04spec\x18\x02 \x01(\x0b\x32$.knarr.api.coordination.v1.LeaseSpecB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\xdf\x03\n\tLeaseSpec\x12(\n\x0fholder_identity\x18\x01 \x01(\tB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x12/\n\x16lease_duration_seconds\x18\x02 \x01(\x05\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x01\x88\x01\x01\x12>\n\x0c\x61\x63quire_time\x18\x03 \x01(\x0b\x32\x1c.knarr.api.meta.v1.MicroTimeB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12<\n\nrenew_time\x18\x04 \x01(\x0b\x32\x1c.knarr.api.meta.v1.MicroTimeB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12*\n\x11lease_transitions\x18\x05 \x01(\x05\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x02\x88\x01\x01\x12;\n\x08strategy\x18\x06 \x01(\tB$\xa2\xbb\x18 \x08\x01\x10\x01 \x01R\x18\x43oordinatedLeaseStrategyH\x03\x88\x01\x01\x12)\n\x10preferred_holder\x18\x07 \x01(\tB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x04\x88\x01\x01\x42\x12\n\x10_holder_identityB\x19\n\x17_lease_duration_secondsB\x14\n\x12_lease_transitionsB\x0b\n\t_strategyB\x13\n\x11_preferred_holder\"u\n\tLeaseList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12/\n\x05items\x18\x02 \x03(\x0b\x32 .knarr.api.coordination.v1.Leaseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,knarr/api/coordination/v1/coordination.proto\x12\x19knarr.api.coordination.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xba\x02\n\x05Lease\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12\x61\n\x04spec\x18\x02 \x01(\x0b\x32$.knarr.api.coordination.v1.LeaseSpecB-\xa2\xbb\x18)\x10\x01 \x01Z#Who holds the lease and until when.:O\xa2\xbb\x18K\x12IA claim with an expiry that its holder renews: heartbeats and leadership.\"\xf6\x05\n\tLeaseSpec\x12>\n\x0fholder_identity\x18\x01 \x01(\tB \xa2\xbb\x18\x1c\x08\x01\x10\x01 \x01Z\x14Who holds the lease.H\x00\x88\x01\x01\x12h\n\x16lease_duration_seconds\x18\x02 \x01(\x05\x42\x43\xa2\xbb\x18?\x08\x01\x10\x01 \x01Z7Seconds after the last renewal when others may take it.H\x01\x88\x01\x01\x12`\n\x0c\x61\x63quire_time\x18\x03 \x01(\x0b\x32\x1c.knarr.api.meta.v1.MicroTimeB,\xa2\xbb\x18(\x08\x01\x10\x01 \x01Z When the present holder took it.\x12^\n\nrenew_time\x18\x04 \x01(\x0b\x32\x1c.knarr.api.meta.v1.MicroTimeB,\xa2\xbb\x18(\x08\x01\x10\x01 \x01Z When the holder last renewed it.\x12I\n\x11lease_transitions\x18\x05 \x01(\x05\x42)\xa2\xbb\x18%\x08\x01\x10\x01 \x01Z\x1dHow often the holder changed.H\x02\x88\x01\x01\x12V\n\x08strategy\x18\x06 \x01(\tB?\xa2\xbb\x18;\x08\x01\x10\x01 \x01R\x18\x43oordinatedLeaseStrategyZ\x19How the holder is chosen.H\x03\x88\x01\x01\x12J\n\x10preferred_holder\x18\x07 \x01(\tB+\xa2\xbb\x18\'\x08\x01\x10\x01 \x01Z\x1fWho should take the lease next.H\x04\x88\x01\x01:\'\xa2\xbb\x18#\x12!Who holds a lease and until when.B\x12\n\x10_holder_identityB\x19\n\x17_lease_duration_secondsB\x14\n\x12_lease_transitionsB\x0b\n\t_strategyB\x13\n\x11_preferred_holder\"u\n\tLeaseList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12/\n\x05items\x18\x02 \x03(\x0b\x32 .knarr.api.coordination.v1.Leaseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,29 +34,33 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.coordination.v1.c
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LEASE'].fields_by_name['metadata']._loaded_options = None
-  _globals['_LEASE'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_LEASE'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_LEASE'].fields_by_name['spec']._loaded_options = None
-  _globals['_LEASE'].fields_by_name['spec']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_LEASE'].fields_by_name['spec']._serialized_options = b'\242\273\030)\020\001 \001Z#Who holds the lease and until when.'
+  _globals['_LEASE']._loaded_options = None
+  _globals['_LEASE']._serialized_options = b'\242\273\030K\022IA claim with an expiry that its holder renews: heartbeats and leadership.'
   _globals['_LEASESPEC'].fields_by_name['holder_identity']._loaded_options = None
-  _globals['_LEASESPEC'].fields_by_name['holder_identity']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_LEASESPEC'].fields_by_name['holder_identity']._serialized_options = b'\242\273\030\034\010\001\020\001 \001Z\024Who holds the lease.'
   _globals['_LEASESPEC'].fields_by_name['lease_duration_seconds']._loaded_options = None
-  _globals['_LEASESPEC'].fields_by_name['lease_duration_seconds']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_LEASESPEC'].fields_by_name['lease_duration_seconds']._serialized_options = b'\242\273\030?\010\001\020\001 \001Z7Seconds after the last renewal when others may take it.'
   _globals['_LEASESPEC'].fields_by_name['acquire_time']._loaded_options = None
-  _globals['_LEASESPEC'].fields_by_name['acquire_time']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_LEASESPEC'].fields_by_name['acquire_time']._serialized_options = b'\242\273\030(\010\001\020\001 \001Z When the present holder took it.'
   _globals['_LEASESPEC'].fields_by_name['renew_time']._loaded_options = None
-  _globals['_LEASESPEC'].fields_by_name['renew_time']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_LEASESPEC'].fields_by_name['renew_time']._serialized_options = b'\242\273\030(\010\001\020\001 \001Z When the holder last renewed it.'
   _globals['_LEASESPEC'].fields_by_name['lease_transitions']._loaded_options = None
-  _globals['_LEASESPEC'].fields_by_name['lease_transitions']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_LEASESPEC'].fields_by_name['lease_transitions']._serialized_options = b'\242\273\030%\010\001\020\001 \001Z\035How often the holder changed.'
   _globals['_LEASESPEC'].fields_by_name['strategy']._loaded_options = None
-  _globals['_LEASESPEC'].fields_by_name['strategy']._serialized_options = b'\242\273\030 \010\001\020\001 \001R\030CoordinatedLeaseStrategy'
+  _globals['_LEASESPEC'].fields_by_name['strategy']._serialized_options = b'\242\273\030;\010\001\020\001 \001R\030CoordinatedLeaseStrategyZ\031How the holder is chosen.'
   _globals['_LEASESPEC'].fields_by_name['preferred_holder']._loaded_options = None
-  _globals['_LEASESPEC'].fields_by_name['preferred_holder']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_LEASESPEC'].fields_by_name['preferred_holder']._serialized_options = b'\242\273\030\'\010\001\020\001 \001Z\037Who should take the lease next.'
+  _globals['_LEASESPEC']._loaded_options = None
+  _globals['_LEASESPEC']._serialized_options = b'\242\273\030#\022!Who holds a lease and until when.'
   _globals['_LEASELIST'].fields_by_name['metadata']._loaded_options = None
   _globals['_LEASELIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_LEASE']._serialized_start=142
-  _globals['_LEASE']._serialized_end=270
-  _globals['_LEASESPEC']._serialized_start=273
-  _globals['_LEASESPEC']._serialized_end=752
-  _globals['_LEASELIST']._serialized_start=754
-  _globals['_LEASELIST']._serialized_end=871
+  _globals['_LEASE']._serialized_end=456
+  _globals['_LEASESPEC']._serialized_start=459
+  _globals['_LEASESPEC']._serialized_end=1217
+  _globals['_LEASELIST']._serialized_start=1219
+  _globals['_LEASELIST']._serialized_end=1336
 # @@protoc_insertion_point(module_scope)
