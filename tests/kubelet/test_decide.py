@@ -1,0 +1,201 @@
+"""The heart: what is to be done about a pod. Scenarios as a person would tell them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.decide import Decision, decide
+from services.kubelet.facts import MAX_BACKOFF, Backoff, PodFacts, StartFailure, next_backoff, wait_until
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation, PodRef, Sandbox
+from services.kubelet.spec import container_hash
+from services.kubelet.status import View, pod_status
+from tests.kubelet.support import make_pod
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+REF = PodRef("default", "web", "uid-1")
+SANDBOX = Sandbox("s0", REF, 0, True, "10.244.0.2")
+
+
+def container(name: str = "app", state: str = RUNNING, attempt: int = 0, exit_code: int = 0, **changes: Any) -> Container:
+    ended = NOW - timedelta(seconds=1) if state == EXITED else None
+    spec_hash = container_hash(core.Container(name=name, image="app:1"))
+    base = Container(f"{name}-{attempt}", name, attempt, state, "app:1", "docker://sha256:1", spec_hash, 0, NOW, NOW, ended, exit_code)
+    return replace(base, **changes)
+
+
+def seen(*containers: Container, sandbox: Sandbox | None = SANDBOX) -> PodObservation:
+    return PodObservation(REF, (sandbox,) if sandbox else (), containers)
+
+
+def facts(**changes: Any) -> PodFacts:
+    return PodFacts(NOW, volumes_ready=True, **changes) if "volumes_ready" not in changes else PodFacts(NOW, **changes)
+
+
+def told(decision: Decision) -> list[str]:
+    words = []
+    for action in decision.actions:
+        target = getattr(action, "spec", None) or getattr(action, "container", None)
+        attempt = f"#{action.attempt}" if hasattr(action, "attempt") else ""
+        words.append(type(action).__name__ + (f" {target.name}" if target is not None else "") + attempt)
+    return words
+
+
+def test_a_new_pod_gets_volumes_then_a_sandbox_then_all_its_containers() -> None:
+    pod = make_pod("web", "a", "b")
+    assert told(decide(pod, PodObservation(REF), facts(volumes_ready=False), NOW)) == ["PrepareVolumes"]
+    assert told(decide(pod, PodObservation(REF), facts(), NOW)) == ["CreateSandbox#0"]
+    assert told(decide(pod, seen(), facts(), NOW)) == ["StartContainer a#0", "StartContainer b#0"]
+    assert told(decide(pod, seen(container("a"), container("b")), facts(), NOW)) == []
+
+
+def test_what_is_being_done_is_not_begun_again() -> None:
+    assert told(decide(make_pod("web", "a", "b"), seen(), facts(busy={"a"}), NOW)) == ["StartContainer b#0"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "exit_code", "restarted"),
+    [("Always", 0, True), ("Always", 1, True), ("OnFailure", 0, False), ("OnFailure", 1, True), ("Never", 0, False), ("Never", 1, False)],
+)
+def test_restart_policy(policy: str, exit_code: int, restarted: bool) -> None:
+    pod = make_pod("web", "a", "b", restart_policy=policy)
+    decision = decide(pod, seen(container("a", EXITED, exit_code=exit_code), container("b")), facts(), NOW)
+    assert told(decision) == (["StartContainer a#1"] if restarted else [])
+
+
+def test_a_container_that_keeps_ending_waits_longer_and_longer() -> None:
+    failing = container("app", EXITED, 4, exit_code=1)
+    backoff = Backoff(timedelta(seconds=80), NOW - timedelta(seconds=2))
+    decision = decide(make_pod(), seen(failing), facts(crash={"app": backoff}), NOW)
+    assert told(decision) == []
+    assert decision.waiting["app"].reason == "CrashLoopBackOff"
+    assert decision.waiting["app"].message == "back-off 1m20s restarting failed container=app pod=web_default()"
+    assert decision.wake_at == NOW + timedelta(seconds=79)
+    assert told(decide(make_pod(), seen(failing), facts(crash={"app": backoff}), NOW + timedelta(seconds=79))) == ["StartContainer app#5"]
+
+
+def test_back_off_doubles_up_to_five_minutes_and_is_forgotten_after_ten() -> None:
+    backoff, delays = None, []
+    for _ in range(7):
+        backoff = next_backoff(backoff, NOW, NOW)
+        delays.append(int(backoff.delay.total_seconds()))
+    assert delays == [10, 20, 40, 80, 160, 300, 300]
+    assert backoff is not None
+    assert wait_until(backoff, NOW, NOW) == NOW + MAX_BACKOFF
+    later = NOW + timedelta(minutes=11)
+    assert wait_until(backoff, later, later) is None
+    assert next_backoff(backoff, later, later).delay == timedelta(seconds=10)
+
+
+def test_init_containers_run_one_after_the_other_before_the_others() -> None:
+    pod = make_pod()
+    for name in ("one", "two"):
+        pod.spec.init_containers.add(name=name, image="app:1")
+    assert told(decide(pod, seen(), facts(), NOW)) == ["StartContainer one#0"]
+    assert told(decide(pod, seen(container("one")), facts(), NOW)) == []
+    assert told(decide(pod, seen(container("one", EXITED)), facts(), NOW)) == ["StartContainer two#0"]
+    both = (container("one", EXITED), container("two", EXITED))
+    assert told(decide(pod, seen(*both), facts(), NOW)) == ["StartContainer app#0"]
+    assert told(decide(pod, seen(container("one", EXITED, exit_code=1)), facts(), NOW)) == ["StartContainer one#1"]
+    pod.spec.restart_policy = "Never"
+    assert told(decide(pod, seen(container("one", EXITED, exit_code=1)), facts(), NOW)) == ["RemoveSandboxes"]
+
+
+def test_a_sidecar_runs_beside_the_others_and_ends_after_them() -> None:
+    pod = make_pod()
+    pod.spec.init_containers.add(name="proxy", image="app:1", restart_policy="Always")
+    assert told(decide(pod, seen(), facts(), NOW)) == ["StartContainer proxy#0"]
+    assert told(decide(pod, seen(container("proxy")), facts(), NOW)) == ["StartContainer app#0"]
+    pod.metadata.deletion_timestamp.seconds = 1
+    assert told(decide(pod, seen(container("proxy"), container("app")), facts(), NOW)) == ["KillContainer app"]
+    assert told(decide(pod, seen(container("proxy"), container("app", EXITED)), facts(), NOW)) == ["KillContainer proxy"]
+
+
+def test_a_deleted_pod_ends_in_order() -> None:
+    pod = make_pod()
+    pod.metadata.deletion_timestamp.seconds = 1
+    pod.metadata.deletion_grace_period_seconds = 7
+    decision = decide(pod, seen(container()), facts(), NOW)
+    assert told(decision) == ["KillContainer app"]
+    assert decision.actions[0].grace_seconds == 7  # type: ignore[union-attr]
+    assert told(decide(pod, seen(container(state=EXITED)), facts(), NOW)) == ["RemoveSandboxes"]
+    assert told(decide(pod, seen(container(state=EXITED), sandbox=None), facts(), NOW)) == ["RemoveContainers"]
+    assert told(decide(pod, PodObservation(REF), facts(), NOW)) == ["CleanUp"]
+    assert decide(pod, PodObservation(REF), facts(cleaned=True), NOW).done
+
+
+def test_a_lost_sandbox_is_made_anew_and_init_runs_again() -> None:
+    pod = make_pod()
+    pod.spec.init_containers.add(name="init", image="app:1")
+    dead = replace(SANDBOX, ready=False)
+    old = (container("init", EXITED), container())
+    assert told(decide(pod, seen(*old, sandbox=dead), facts(), NOW)) == ["KillContainer app"]
+    ended = (container("init", EXITED), container(state=EXITED, exit_code=137))
+    assert told(decide(pod, seen(*ended, sandbox=dead), facts(), NOW)) == ["RemoveSandboxes"]
+    assert told(decide(pod, seen(*ended, sandbox=None), facts(), NOW)) == ["CreateSandbox#1"]
+    fresh = replace(SANDBOX, id="s1", attempt=1)
+    assert told(decide(pod, seen(*ended, sandbox=fresh), facts(), NOW)) == ["StartContainer init#1"]
+    again = container("init", EXITED, 1, sandbox_attempt=1)
+    assert told(decide(pod, seen(*ended, again, sandbox=fresh), facts(), NOW)) == ["StartContainer app#1"]
+
+
+def test_an_unhealthy_container_is_killed_and_a_changed_one_too() -> None:
+    known = facts()
+    known.of("app-0").unhealthy = "Container app failed liveness probe, will be restarted"
+    decision = decide(make_pod(), seen(container()), known, NOW)
+    assert told(decision) == ["KillContainer app"]
+    pod = make_pod()
+    pod.spec.containers[0].image = "app:2"
+    assert decide(pod, seen(container()), facts(), NOW).actions[0].message == (  # type: ignore[union-attr]
+        "Container app definition changed, will be restarted"
+    )
+
+
+def test_a_failed_pull_is_shown_then_backed_off_then_tried_again() -> None:
+    failure = StartFailure("ErrImagePull", "no route", NOW, NOW + timedelta(seconds=10), "ImagePullBackOff", 'Back-off pulling image "x"')
+    known = facts(failures={"app": failure})
+    reasons = [decide(make_pod(), seen(), known, NOW + timedelta(seconds=s)).waiting["app"].reason for s in (0, 5)]
+    assert reasons == ["ErrImagePull", "ImagePullBackOff"]
+    assert told(decide(make_pod(), seen(), known, NOW + timedelta(seconds=10))) == ["StartContainer app#0"]
+
+
+def test_old_dead_containers_are_removed_but_the_last() -> None:
+    dead = [container("app", EXITED, attempt, exit_code=1) for attempt in range(4)]
+    decision = decide(make_pod(), seen(*dead, container("app", RUNNING, 4)), facts(), NOW)
+    assert [c.attempt for c in decision.actions[0].containers] == [2, 1, 0]  # type: ignore[union-attr]
+
+
+STATES = st.sampled_from([None, CREATED, RUNNING, EXITED])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    policy=st.sampled_from(["Always", "OnFailure", "Never"]),
+    states=st.tuples(STATES, STATES),
+    codes=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    sandbox=st.sampled_from([None, SANDBOX, replace(SANDBOX, ready=False)]),
+    deleting=st.booleans(),
+    gone=st.booleans(),
+)
+def test_whatever_is_seen_a_pod_that_ends_starts_nothing_and_never_rests_with_something_running(
+    policy: str, states: tuple[str | None, ...], codes: tuple[int, ...], sandbox: Sandbox | None, deleting: bool, gone: bool
+) -> None:
+    pod = make_pod("web", "a", "b", restart_policy=policy)
+    if deleting:
+        pod.metadata.deletion_timestamp.seconds = 1
+    found = [container(n, s, exit_code=c if s == EXITED else 0) for n, s, c in zip("ab", states, codes, strict=True) if s]
+    decision = decide(pod, seen(*found, sandbox=sandbox), facts(gone=gone), NOW)
+    if deleting or gone:
+        assert not any(word.startswith(("Start", "Create", "Prepare")) for word in told(decision))
+        assert decision.actions or decision.done
+        assert not (decision.done and (found or sandbox))
+    status = pod_status(View(pod, seen(*found, sandbox=sandbox), facts(gone=gone), NOW, "192.0.2.1", decision.waiting))
+    for entry in status.container_statuses:
+        assert sum(entry.state.HasField(kind) for kind in ("waiting", "running", "terminated")) == 1
+        assert not entry.ready or entry.state.HasField("running")

@@ -1,0 +1,111 @@
+"""The status table: what is seen, and the phase, conditions and states that are told."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.decide import decide
+from services.kubelet.facts import Backoff, PodFacts
+from services.kubelet.runtime.port import EXITED, RUNNING, PodObservation
+from services.kubelet.status import View, pod_status, qos_class
+from tests.kubelet.support import condition, make_pod
+from tests.kubelet.test_decide import NOW, REF, container, facts, seen
+
+
+def status_of(pod: core.Pod, observation: PodObservation, known: PodFacts | None = None) -> core.PodStatus:
+    known = known or facts()
+    return pod_status(View(pod, observation, known, NOW, "192.0.2.1", decide(pod, observation, known, NOW).waiting))
+
+
+def short(pod: core.Pod, observation: PodObservation, known: PodFacts | None = None) -> tuple[str, str, str]:
+    """Phase, Ready, and each container's state."""
+    status = status_of(pod, observation, known)
+    holder = core.Pod(status=status)
+    states = []
+    for entry in status.container_statuses:
+        state = entry.state
+        states.append(
+            "running" if state.HasField("running") else state.waiting.reason or f"{state.terminated.reason}:{state.terminated.exit_code}"
+        )
+    return status.phase, condition(holder, "Ready"), " ".join(states)
+
+
+CRASHING = Backoff(timedelta(seconds=20), NOW)
+
+
+@pytest.mark.parametrize(
+    ("policy", "a", "b", "expected"),
+    [
+        ("Always", None, None, ("Pending", "False", "ContainerCreating ContainerCreating")),
+        ("Always", (RUNNING, 0), None, ("Pending", "False", "running ContainerCreating")),
+        ("Always", (RUNNING, 0), (RUNNING, 0), ("Running", "True", "running running")),
+        ("Always", (EXITED, 1), (RUNNING, 0), ("Running", "False", "CrashLoopBackOff running")),
+        ("Always", (EXITED, 1), (EXITED, 0), ("Running", "False", "CrashLoopBackOff Completed:0")),
+        ("Never", (EXITED, 0), (RUNNING, 0), ("Running", "False", "Completed:0 running")),
+        ("Never", (EXITED, 0), (EXITED, 0), ("Succeeded", "False", "Completed:0 Completed:0")),
+        ("Never", (EXITED, 0), (EXITED, 3), ("Failed", "False", "Completed:0 Error:3")),
+        ("OnFailure", (EXITED, 0), (EXITED, 0), ("Succeeded", "False", "Completed:0 Completed:0")),
+        ("OnFailure", (EXITED, 1), (EXITED, 0), ("Running", "False", "CrashLoopBackOff Completed:0")),
+    ],
+)
+def test_phases(policy: str, a: tuple[str, int] | None, b: tuple[str, int] | None, expected: tuple[str, str, str]) -> None:
+    found = [container(name, got[0], exit_code=got[1]) for name, got in (("a", a), ("b", b)) if got]
+    assert short(make_pod("web", "a", "b", restart_policy=policy), seen(*found), facts(crash={"a": CRASHING})) == expected
+
+
+def test_conditions_and_addresses_of_a_running_pod() -> None:
+    status = status_of(make_pod(), seen(container()))
+    assert {c.type: c.status for c in status.conditions} == dict.fromkeys(
+        ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"), "True"
+    )
+    assert (status.pod_ip, status.pod_ips[0].ip, status.host_ip) == ("10.244.0.2", "10.244.0.2", "192.0.2.1")
+
+
+def test_the_state_before_is_kept_and_counted() -> None:
+    entry = status_of(make_pod(), seen(container(state=EXITED, exit_code=137, oom_killed=True), container(attempt=1))).container_statuses[0]
+    assert (entry.restart_count, entry.last_state.terminated.reason, entry.last_state.terminated.exit_code) == (1, "OOMKilled", 137)
+
+
+def test_unready_containers_are_named() -> None:
+    pod = make_pod()
+    pod.spec.containers[0].readiness_probe.period_seconds = 1
+    status = status_of(pod, seen(container()))
+    ready = next(c for c in status.conditions if c.type == "Ready")
+    assert (ready.reason, ready.message) == ("ContainersNotReady", "containers with unready status: [app]")
+    known = facts()
+    known.of("app-0").ready = True
+    assert short(pod, seen(container()), known)[1] == "True"
+
+
+def test_transition_times_move_only_with_the_value() -> None:
+    pod = make_pod()
+    pod.status.CopyFrom(status_of(pod, seen(container())))
+    later = pod_status(View(pod, seen(container()), facts(), NOW + timedelta(hours=1), "192.0.2.1"))
+    assert later == pod.status
+
+
+def test_the_kubelets_own_verdict_is_final() -> None:
+    status = status_of(make_pod(), seen(container(state=EXITED, exit_code=137)), facts(verdict=("DeadlineExceeded", "too long")))
+    assert (status.phase, status.reason, status.message) == ("Failed", "DeadlineExceeded", "too long")
+
+
+def test_conditions_of_others_are_kept() -> None:
+    pod = make_pod()
+    pod.status.conditions.add(type="example.com/gate", status="True")
+    assert "example.com/gate" in {c.type for c in status_of(pod, PodObservation(REF)).conditions}
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits", "expected"),
+    [({}, {}, "BestEffort"), ({"cpu": "1"}, {}, "Burstable"), ({"cpu": "1", "memory": "1Gi"}, {"cpu": "1", "memory": "1Gi"}, "Guaranteed")],
+)
+def test_quality_of_service(requests: dict[str, str], limits: dict[str, str], expected: str) -> None:
+    pod = make_pod()
+    for name, text in requests.items():
+        pod.spec.containers[0].resources.requests[name].string = text
+    for name, text in limits.items():
+        pod.spec.containers[0].resources.limits[name].string = text
+    assert qos_class(pod) == expected
