@@ -52,6 +52,8 @@ def from_json(message_type: type[M], data: bytes | dict[str, Any], unknown: Unkn
     strays: list[str] = []
     try:
         message = message_type(**decoding.decoder(descriptor)(value, strays))
+    except RecursionError:
+        raise _refused(message_type, "exceeded max depth") from None
     except decoding.MALFORMED as error:
         problem = diagnosis.find_problem(descriptor, value) or str(error)
         raise _refused(message_type, problem) from None

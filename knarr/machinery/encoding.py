@@ -188,8 +188,11 @@ def write_int_or_string(message: Any) -> int | str:
 
 
 def _write_raw(message: Any) -> Any:
-    raw: bytes = message.raw
-    return orjson.loads(raw) if raw else None
+    """The JSON value in ``raw``; null when a protobuf client sent something else, which must not spoil the whole object."""
+    try:
+        return orjson.loads(message.raw) if message.raw else None
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _schema_or(message: Descriptor) -> Encoder:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -193,3 +194,16 @@ def test_a_list_is_put_together_from_ready_json() -> None:
         "items": [{"a": 1}, {}],
     }
     assert orjson.loads(codec.list_json("v1", "PodList", "9", []))["items"] == []
+
+
+def test_raw_json_that_is_none_does_not_spoil_the_object() -> None:
+    revision = apps.ControllerRevision(revision=3)
+    revision.data.raw = b"\x00not json"
+    assert codec.to_dict(revision)["data"] is None
+
+
+def test_bottomless_json_is_refused() -> None:
+    schema: dict[str, Any] = {}
+    for _ in range(900):
+        schema = {"not": schema}
+    assert "exceeded max depth" in refused(apiextensions.CustomResourceValidation, {"openAPIV3Schema": schema})
