@@ -1,0 +1,144 @@
+"""Logs, exec, attach and statistics of real containers, through KubeletService."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
+from knarr.machinery.errors import StatusError
+from services.kubelet.runtime.docker.streams import FrameReader
+from services.kubelet.servicer import KubeletServicer
+from tests.kubelet.docker_support import docker
+from tests.kubelet.support import Cluster, make_pod, running
+
+REF = pb.ContainerRef(namespace="default", pod="web", container="app")
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[tuple[Cluster, KubeletServicer, str]]:
+    async with docker() as (runtime, _, image), running(runtime, tmp_path) as found:
+        yield found, KubeletServicer(found.kubelet.manager, runtime), image
+
+
+async def start(cluster: Cluster, image: str, script: str, **container: Any) -> core.Pod:
+    pod = make_pod()
+    pod.spec.termination_grace_period_seconds = 1
+    app = pod.spec.containers[0]
+    app.image = image
+    app.command.extend(["sh", "-c", script])
+    app.MergeFrom(core.Container(**container))
+    await cluster.client.create(pod)
+    return await cluster.ready()
+
+
+async def logs(servicer: KubeletServicer, **options: Any) -> bytes:
+    return b"".join([piece.data async for piece in servicer.Logs(pb.LogsRequest(container=REF, **options), None)])
+
+
+async def exec_(servicer: KubeletServicer, *command: str, stdin: bytes = b"", **options: Any) -> tuple[bytes, bytes, Any]:
+    async def requests() -> AsyncIterator[pb.ExecRequest]:
+        begin = pb.ExecStart(container=REF, command=command, stdin=bool(stdin), stdout=True, stderr=True, **options)
+        yield pb.ExecRequest(start=begin)
+        if stdin:
+            yield pb.ExecRequest(stdin=stdin)
+        yield pb.ExecRequest(stdin_closed=True)
+        await asyncio.sleep(30)
+
+    out, err, status = b"", b"", None
+    async with asyncio.timeout(20):
+        async for answer in servicer.Exec(requests(), None):
+            out, err = out + answer.stdout, err + answer.stderr
+            status = answer.status if answer.HasField("status") else status
+    return out, err, status
+
+
+@pytest.mark.docker
+async def test_logs(cluster: tuple[Cluster, KubeletServicer, str]) -> None:
+    running_cluster, servicer, image = cluster
+    await start(running_cluster, image, "for i in 1 2 3; do echo line $i; done; echo oops >&2; exec sleep 1000")
+
+    async def complete() -> bytes:
+        while b"oops" not in (found := await logs(servicer)):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return found
+
+    async with asyncio.timeout(10):
+        assert sorted((await complete()).split(b"\n")) == [b"", b"line 1", b"line 2", b"line 3", b"oops"]
+    assert len((await logs(servicer, tail_lines=2)).splitlines()) == 2
+    assert await logs(servicer, tail_lines=0) == b""
+    assert len(await logs(servicer, limit_bytes=9)) == 9
+    assert (await logs(servicer, timestamps=True, tail_lines=1))[:4].isdigit()
+    assert await logs(servicer, since_seconds=3600) == await logs(servicer)
+    with pytest.raises(StatusError, match="previous terminated container"):
+        await logs(servicer, previous=True)
+
+
+@pytest.mark.docker
+async def test_followed_logs_end_with_the_container_and_the_previous_ones_stay(cluster: tuple[Cluster, KubeletServicer, str]) -> None:
+    running_cluster, servicer, image = cluster
+    pod = await start(running_cluster, image, "echo mine; while [ ! -e /tmp/end ]; do sleep 0.05; done; echo bye; exit 5")
+    following = asyncio.create_task(logs(servicer, follow=True))
+    await exec_(servicer, "sh", "-c", "echo > /tmp/end")
+    async with asyncio.timeout(20):
+        assert (await following).splitlines() == [b"mine", b"bye"]
+    await running_cluster.until(lambda: running_cluster.pod().status.container_statuses[0].restart_count == 1)  # type: ignore[union-attr]
+    assert (await logs(servicer, previous=True)).splitlines() == [b"mine", b"bye"]
+    assert pod.status.container_statuses[0].restart_count == 0
+
+
+@pytest.mark.docker
+async def test_exec(cluster: tuple[Cluster, KubeletServicer, str]) -> None:
+    running_cluster, servicer, image = cluster
+    await start(running_cluster, image, "exec sleep 1000")
+    out, err, status = await exec_(servicer, "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (out, err) == (b"out\n", b"err\n")
+    assert (status.status, status.reason) == ("Failure", "NonZeroExitCode")
+    assert [(cause.reason, cause.message) for cause in status.details.causes] == [("ExitCode", "7")]
+    big = b"x" * 300_000
+    out, _, status = await exec_(servicer, "wc", "-c", stdin=big)
+    assert (out.strip(), status.status) == (b"300000", "Success")
+    out, _, _ = await exec_(servicer, "hostname")
+    assert out == b"web\n"
+    out, _, _ = await exec_(servicer, "sh", "-c", "echo $0", tty=True)
+    assert out == b"sh\r\n"
+    with pytest.raises(StatusError, match="is not valid for pod web"):
+        await anext(servicer.Logs(pb.LogsRequest(container=pb.ContainerRef(namespace="default", pod="web", container="other")), None))
+    with pytest.raises(StatusError, match='pods "none" not found'):
+        await anext(servicer.Logs(pb.LogsRequest(container=pb.ContainerRef(namespace="default", pod="none")), None))
+
+
+@pytest.mark.docker
+async def test_attach_and_statistics(cluster: tuple[Cluster, KubeletServicer, str]) -> None:
+    running_cluster, servicer, image = cluster
+    await start(running_cluster, image, "read word; echo got $word; exec sleep 1000", stdin=True)
+
+    async def requests() -> AsyncIterator[pb.AttachRequest]:
+        yield pb.AttachRequest(start=pb.ExecStart(container=REF, stdin=True, stdout=True))
+        yield pb.AttachRequest(stdin=b"hello\n")
+        await asyncio.sleep(30)
+
+    stream = servicer.Attach(requests(), None)
+    async with asyncio.timeout(10):
+        first = await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert first.stdout == b"got hello\n"
+    stats = await servicer.GetStats(pb.GetStatsRequest(), None)
+    assert stats.containers[0].container == REF and stats.containers[0].memory_bytes > 0
+    listed = await servicer.ListPods(pb.ListPodsRequest(), None)
+    assert listed.pods[0].sandbox_id and listed.pods[0].activity == "running"
+
+
+def test_frames_are_cut_wherever_the_bytes_break() -> None:
+    data = b"\x01\0\0\0\0\0\0\x03abc" + b"\x02\0\0\0\0\0\0\x00" + b"\x02\0\0\0\0\0\0\x02de"
+    for size in range(1, len(data) + 1):
+        reader, found = FrameReader(), {1: b"", 2: b""}
+        for begin in range(0, len(data), size):
+            for stream, piece in reader.feed(data[begin : begin + size]):
+                found[stream] += piece
+        assert found == {1: b"abc", 2: b"de"}, size
