@@ -24,6 +24,7 @@ from services.controller.service import ControllerManager
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import FakeKubelet
 from tests.controller.objects import node
+from tests.support.etcd import EtcdServer
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
 TOKEN = "a-token-for-tests"
@@ -33,6 +34,7 @@ ADMIN = User("admin", "1", ("system:masters", "system:authenticated"))
 @dataclass
 class LiveCluster:
     folder: Path
+    etcd: EtcdServer
     client: Client
     kubelet: FakeKubelet
 
@@ -63,11 +65,11 @@ class LiveCluster:
 
 
 @asynccontextmanager
-async def live_cluster(etcd: str, folder: Path) -> AsyncIterator[LiveCluster]:
+async def live_cluster(etcd: EtcdServer, folder: Path) -> AsyncIterator[LiveCluster]:
     authority = CertificateAuthority.create()
     authority.pair.save(folder, "ca")
     authority.issue("apiserver", hosts=["127.0.0.1"]).save(folder, "server")
-    apiserver = ApiServer(ApiServerSettings(etcd=EtcdSettings(endpoints=(etcd,)), advertise_address=""), _no_channel)
+    apiserver = ApiServer(ApiServerSettings(etcd=EtcdSettings(endpoints=(etcd.endpoint,)), advertise_address=""), _no_channel)
     tasks = [asyncio.create_task(apiserver.run(), name="apiserver")]
     try:
         async with asyncio.timeout(20):
@@ -84,7 +86,7 @@ async def live_cluster(etcd: str, folder: Path) -> AsyncIterator[LiveCluster]:
             manager = ControllerManager(client, ControllerSettings())
             tasks += [asyncio.create_task(manager.run(), name="controllers"), asyncio.create_task(kubelet.run(), name="kubelet")]
             (folder / "kubeconfig").write_text(json.dumps(_kubeconfig(folder, rest.port)))
-            yield LiveCluster(folder, client, kubelet)
+            yield LiveCluster(folder, etcd, client, kubelet)
         finally:
             await _end(tasks[1:])
             await rest.stop()

@@ -41,7 +41,7 @@ spec:
 @pytest.fixture
 async def live(tmp_path: Path) -> AsyncIterator[LiveCluster]:
     with running_etcd(tmp_path) as etcd:
-        async with live_cluster(etcd.endpoint, tmp_path) as cluster:
+        async with live_cluster(etcd, tmp_path) as cluster:
             yield cluster
 
 
@@ -123,3 +123,26 @@ async def test_a_namespace_is_emptied_and_goes(live: LiveCluster) -> None:
     assert "shop" not in namespaces
     assert "default" in namespaces
     assert await live.names("pods", "-n", "shop") == []
+
+
+async def test_a_rollout_survives_the_death_of_etcd(live: LiveCluster) -> None:
+    await deploy(live)
+    await live.kubectl("set", "image", "deployment/web", "app=app:2")
+    await live.kubectl("scale", "deployment/web", "--replicas=6")
+    live.etcd.kill()
+    await asyncio.sleep(1.0)
+    await asyncio.to_thread(live.etcd.start)
+    assert "successfully rolled out" in await live.kubectl("rollout", "status", "deployment/web")
+    await live.kubectl("wait", "deployment/web", "--for=jsonpath={.status.availableReplicas}=6", "--timeout=20s")
+    assert await images(live) == {"app:2"}
+    assert len(await live.names("pods", "--field-selector=status.phase=Running")) == 6
+
+
+async def test_a_cordoned_node_is_tainted_until_it_is_uncordoned(live: LiveCluster) -> None:
+    taint = "node.kubernetes.io/unschedulable"
+    await live.kubectl("cordon", "node-1")
+    await live.kubectl("wait", "node/node-1", f"--for=jsonpath={{.spec.taints[0].key}}={taint}", "--timeout=5s")
+    await live.kubectl("uncordon", "node-1")
+    async with asyncio.timeout(10):
+        while taint in await live.kubectl("get", "node", "node-1", "-o", "json"):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)

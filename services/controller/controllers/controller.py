@@ -6,6 +6,7 @@ import abc
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
@@ -13,6 +14,9 @@ from knarr.client.informer import Informers
 from knarr.client.keys import Key
 from knarr.client.reconciler import Again, Reconciler
 from services.controller.settings import ControllerSettings
+
+# After a long outage of the API server the controllers are back at work within this limit.
+RETRY = Backoff(first_seconds=0.005, limit_seconds=15.0, jitter=0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Controller(abc.ABC):
     def __init__(self, context: Context) -> None:
         self.context = context
         self.client = context.client
-        self.queue = Reconciler(self.name, self.reconcile, workers=context.settings.workers)
+        self.queue = Reconciler(self.name, self.reconcile, workers=context.settings.workers, backoff=RETRY)
 
     @abc.abstractmethod
     async def reconcile(self, key: Key) -> Again | None:
