@@ -1,7 +1,7 @@
 """Events for people: what happened to an object, and why.
 
 ``EventRecorder.event`` never waits and never raises. Events go through a bounded queue to ``run``,
-which writes them one after the other. The same event again raises ``count`` on the stored one;
+which writes those of one object in their order. The same event again raises ``count`` on the stored one;
 many events of one reason that differ only in their message are combined; an object that causes
 too many is muted for a while. What does not fit the queue is dropped and counted.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +28,8 @@ from knarr.machinery.kinds import KINDS
 
 logger = logging.getLogger(__name__)
 
-QUEUE_LIMIT = 1000
+QUEUE_LIMIT = 4000
+LANES = 8
 NORMAL, WARNING = "Normal", "Warning"
 RETRY = Backoff(first_seconds=0.2, limit_seconds=10.0, jitter=0.5)
 MAX_TRIES = 8
@@ -41,6 +42,14 @@ class _Queued:
     at: datetime
 
 
+@dataclass(slots=True)
+class _Lane:
+    """Events of some of the objects, written one after the other."""
+
+    queue: deque[_Queued] = field(default_factory=deque)
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class EventRecorder:
     """Records events as one component on one host. ``run`` it, else nothing is written."""
 
@@ -49,8 +58,7 @@ class EventRecorder:
         self._component = component
         self._host = host
         self._clock = clock
-        self._queue: deque[_Queued] = deque()
-        self._filled = asyncio.Event()
+        self._lanes = [_Lane() for _ in range(LANES)]
         self._correlator = Correlator()
         # Events that were dropped: the queue was full, the object was muted or the server refused.
         self.dropped = 0
@@ -60,7 +68,7 @@ class EventRecorder:
 
         ``field_path`` names a part of the object, such as ``spec.containers{web}``.
         """
-        if len(self._queue) >= QUEUE_LIMIT:
+        if self.pending >= QUEUE_LIMIT:
             self.dropped += 1
             return
         now = self._clock.now()
@@ -70,21 +78,33 @@ class EventRecorder:
             self.dropped += 1
             logger.exception("an event could not be made", extra={"reason": reason})
             return
-        self._queue.append(_Queued(event, now))
-        self._filled.set()
+        lane = self._lanes[hash(event.involved_object.uid or event.involved_object.name) % LANES]
+        lane.queue.append(_Queued(event, now))
+        lane.filled.set()
+
+    @property
+    def pending(self) -> int:
+        """Events that wait to be written."""
+        return sum(len(lane.queue) for lane in self._lanes)
 
     async def run(self) -> None:
         """Writes queued events until it is cancelled."""
-        while True:
-            await self._filled.wait()
-            while self._queue:
-                await self._record(self._queue.popleft())
-            self._filled.clear()
+        async with asyncio.TaskGroup() as group:
+            for number, lane in enumerate(self._lanes):
+                group.create_task(self._drain(lane), name=f"events {number}")
 
     async def flush(self) -> None:
         """Writes what is queued now; for a stop, bounded by the caller."""
-        while self._queue:
-            await self._record(self._queue.popleft())
+        for lane in self._lanes:
+            while lane.queue:
+                await self._record(lane.queue.popleft())
+
+    async def _drain(self, lane: _Lane) -> None:
+        while True:
+            await lane.filled.wait()
+            while lane.queue:
+                await self._record(lane.queue.popleft())
+            lane.filled.clear()
 
     def _draft(self, obj: Any, event_type: str, reason: str, message: str, field_path: str, now: datetime) -> core.Event:
         kind, metadata = KINDS.by_message(type(obj)), metadata_of(obj)
