@@ -81,7 +81,7 @@ def _converter(field: Field) -> Encoder | None:
     if field.is_list:
         if one is None:
             return _plain_list
-        return lambda value: [one(item) for item in value]
+        return lambda value: [one(item) for item in value[:]]
     return one
 
 

@@ -38,9 +38,9 @@ STATUS = Subresource("status")
 SCALE = Subresource("scale", group="autoscaling", version="v1", kind="Scale")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """One kind of object. ``group`` is empty for the core group.
+    """One kind of object; compared by identity, because it is the key of much that is looked up on every request. ``group`` is empty for the core group.
 
     ``storage`` is the part of the etcd key after ``/registry/``; it follows Kubernetes' layout.
     """
