@@ -16,6 +16,8 @@ from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
 
+__all__ = ["NetlinkError", "NodeNetwork", "read_sysctl", "write_sysctl"]
+
 # Tag of our routes (rtm_protocol); the kernel and the well-known daemons use others.
 ROUTE_PROTOCOL = 187
 # Tag of our addresses on lo (their label).

@@ -15,7 +15,7 @@ from typing import ClassVar, TypeVar
 from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
 from services.proxy.datapath.nftables.watcher import TableWatcher
-from services.proxy.datapath.node_network import NodeNetwork, read_sysctl, write_sysctl
+from services.proxy.datapath.node_network import NetlinkError, NodeNetwork, read_sysctl, write_sysctl
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
 from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, patched
 from services.proxy.settings import ProxySettings
@@ -76,6 +76,11 @@ class NftablesDatapath(Datapath):
         self._network.block((self._settings.service_cidr, self._settings.pod_cidr))
         self._nft = Nftables()
         self._watcher = TableWatcher(self._settings.table)
+        if _forwarding_is_dropped(self._nft):
+            self._limitations.append(
+                "NodePorts may not be reached from other machines: "
+                "this node's packet filter (table ip filter, chain FORWARD; Docker sets it) drops what it does not know"
+            )
 
     def _set(self, name: str, limitation: str) -> None:
         before = read_sysctl(name)
@@ -91,12 +96,18 @@ class NftablesDatapath(Datapath):
             table = patched(self._routes, change)
             try:
                 await self._in_worker(lambda: self._put_in_force(table, change))
-            except (NftablesError, OSError) as error:
+            except (NftablesError, NetlinkError, OSError) as error:
                 self._programmed = False
                 raise DatapathError(str(error)) from error
             self._programmed = True
         # Beside the change, not within it: a pod that is an endpoint may reach itself a moment later.
-        self._worker.submit(self._network.allow_hairpin, self._settings.pod_bridge)
+        self._worker.submit(self._allow_hairpin)
+
+    def _allow_hairpin(self) -> None:
+        try:
+            self._network.allow_hairpin(self._settings.pod_bridge)
+        except (OSError, NetlinkError) as error:
+            log.warning("bridge ports could not be set to hairpin mode", extra={"bridge": self._settings.pod_bridge, "error": str(error)})
 
     def _put_in_force(self, table: RoutingTable, change: Change) -> None:
         before = _cluster_ips(self._routes) if self._programmed else self._network.local_routes()
@@ -177,6 +188,14 @@ class NftablesDatapath(Datapath):
 def remove_table(nft: Nftables, table: str) -> None:
     """Removes our table, where it is."""
     nft.run(f"table ip {table} {{}}\ndelete table ip {table}\n")
+
+
+def _forwarding_is_dropped(nft: Nftables) -> bool:
+    try:
+        listed = nft.read("list chain ip filter FORWARD")
+    except NftablesError:
+        return False
+    return any(entry.get("chain", {}).get("policy") == "drop" for entry in listed)
 
 
 def _cluster_ips(table: RoutingTable) -> set[str]:

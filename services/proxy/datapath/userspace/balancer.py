@@ -110,6 +110,9 @@ class Balancer:
             self._drain(endpoint)
 
     def _drain(self, endpoint: Endpoint) -> None:
+        if not self._sides.get(endpoint):
+            self._end(endpoint)
+            return
         self._drains[endpoint] = asyncio.get_running_loop().call_later(self._drain_seconds, self._end, endpoint)
 
     def _end(self, endpoint: Endpoint) -> None:

@@ -28,7 +28,8 @@ class UserspaceDatapath(Datapath):
         self._network: NodeNetwork | None = None
         self._routes: dict[RouteKey, Route] = {}
         self._balancers: dict[RouteKey, Balancer] = {}
-        self._draining: list[Balancer] = []
+        # Removed routes whose connections go on for a while; their ClusterIPs stay so long.
+        self._draining: dict[Balancer, tuple[str, ...]] = {}
         self._problems: dict[RouteKey, list[str]] = {}
         self._limitations: list[str] = []
 
@@ -72,15 +73,14 @@ class UserspaceDatapath(Datapath):
         for route in (*(new for _, new in change.updated), *change.added):
             await self._serve(route)
         self._routes = after
-        await self._in_worker(lambda: self._remove_addresses(after))
-        self._draining = [balancer for balancer in self._draining if not balancer.idle]
+        await self._remove_addresses()
 
     async def _stop(self, key: RouteKey) -> None:
         balancer = self._balancers.pop(key, None)
         self._problems.pop(key, None)
         if balancer is not None:
             await balancer.close(drain=True)
-            self._draining.append(balancer)
+            self._draining[balancer] = self._routes[key].cluster_ips
 
     async def _serve(self, route: Route) -> None:
         if route.protocol != "tcp":
@@ -103,16 +103,21 @@ class UserspaceDatapath(Datapath):
         except OSError as error:
             raise DatapathError(f"addresses could not be added: {error}") from error
 
-    def _remove_addresses(self, routes: dict[RouteKey, Route]) -> None:
+    async def _remove_addresses(self) -> None:
+        self._draining = {balancer: ips for balancer, ips in self._draining.items() if not balancer.idle}
+        needed = _cluster_ips(self._routes).union(*self._draining.values())
+        await self._in_worker(lambda: self._keep_addresses(needed))
+
+    def _keep_addresses(self, needed: set[str]) -> None:
         if self._network is not None:
-            for address in sorted(self._network.addresses() - _cluster_ips(routes)):
+            for address in sorted(self._network.addresses() - needed):
                 self._network.remove_address(address)
 
     async def check(self) -> None:
         await self._in_worker(self._look_after)
         for key in list(self._problems):
             await self._serve(self._routes[key])
-        self._draining = [balancer for balancer in self._draining if not balancer.idle]
+        await self._remove_addresses()
 
     def _look_after(self) -> None:
         if self._network is not None:
