@@ -23,6 +23,7 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.informer import Informer, Informers
+from knarr.client.keys import copy_of
 from knarr.client.leader import LeaderElector
 from knarr.machinery.errors import StatusError, not_found, status_error
 from knarr.service.component import Component
@@ -103,14 +104,15 @@ class Scheduler(Component):
         pod = self._pods.store.get(namespace, name)
         if pod is None:
             raise not_found("pods", name)
-        facts = PodFacts.of(pod)
         # A pod that has a node is judged as if it had left it.
-        placed = state.table.remove_pod(facts.uid)
+        free = copy_of(pod)
+        free.spec.node_name = ""
+        placed = state.table.remove_pod(pod.metadata.uid)
         try:
-            verdicts = explain(state.table, state.plugins, facts)
+            verdicts = explain(state.table, state.plugins, PodFacts.of(free))
         finally:
             if placed:
-                state.table.put_pod(facts, placed)
+                state.table.put_pod(PodFacts.of(pod), placed)
         if any(not verdict.refused_by for verdict in verdicts):
             return verdicts, ""
         return verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons))
@@ -152,7 +154,15 @@ class Scheduler(Component):
             self._slots.release()
             return
         started = time.perf_counter()
-        decision = decide(state.table, state.plugins, pod, self._random)
+        try:
+            decision = decide(state.table, state.plugins, pod, self._random)
+        except Exception:
+            # One pod that a plugin cannot judge must not keep the others from their nodes.
+            logger.exception("deciding failed", extra={"pod": str(pod.key)})
+            ATTEMPTS.labels("error").inc()
+            state.queue.retry(waiting)
+            self._slots.release()
+            return
         DECISION_SECONDS.observe(time.perf_counter() - started)
         if decision.node:
             state.assume(pod, decision.node)

@@ -13,6 +13,9 @@ from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.client.conditions import get_condition
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import StatusError, status_error
+from services.scheduler.node_table import Mask
+from services.scheduler.plugins.resources.plugin import Resources
+from services.scheduler.pod_facts import PodFacts
 from services.scheduler.service import Scheduler
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
@@ -193,12 +196,13 @@ async def test_bindings_are_written_concurrently_and_never_over_commit() -> None
 
 @virtual_time
 async def test_explain_judges_a_placed_pod_as_if_it_had_left() -> None:
-    fixture = Fixture(node("n1", cpu="1"))
+    fixture = Fixture(node("n1", cpu="1"), node("n2", cpu="500m"), node("n3", cpu="1"))
     async with fixture.running():
         await fixture.client.create(pod("a", cpu="1"))
         await asyncio.sleep(1)
         verdicts, message = fixture.scheduler.explain("default", "a")
-        assert [(verdict.node, verdict.refused_by) for verdict in verdicts] == [("n1", "")] and message == ""
+        refusals = [(verdict.node, verdict.refused_by) for verdict in verdicts]
+        assert refusals == [("n1", ""), ("n2", "NodeResourcesFit"), ("n3", "")] and message == ""
         with pytest.raises(StatusError, match='pods "b" not found'):
             fixture.scheduler.explain("default", "b")
 
@@ -216,3 +220,24 @@ async def test_two_schedulers_elect_one() -> None:
             second.state  # noqa: B018
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@virtual_time
+async def test_a_pod_that_cannot_be_judged_holds_up_nobody(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    fixture = Fixture(node("n1"))
+    judge = Resources.filter
+
+    def broken(self: Resources, facts: PodFacts) -> Mask | None:
+        if facts.key.name == "poison":
+            raise ValueError("cannot judge")
+        return judge(self, facts)
+
+    monkeypatch.setattr(Resources, "filter", broken)
+    async with fixture.running():
+        await fixture.client.create(pod("poison"))
+        await fixture.client.create(pod("good"))
+        await asyncio.sleep(30)
+        assert (await fixture.pod("good")).spec.node_name == "n1"
+        [waiting] = fixture.scheduler.state.queue.entries()
+        assert waiting.pod.key.name == "poison" and 4 <= waiting.attempts <= 6
+    assert "deciding failed" in caplog.text
