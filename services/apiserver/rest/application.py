@@ -108,6 +108,7 @@ class Application:
             await self.streams.send(request, answer, send)
             return
         request_seconds(verb).observe(perf_counter() - started)
+        request.cork()
         await send(answer.start())
         await send({"type": "http.response.body", "body": answer.body})
 

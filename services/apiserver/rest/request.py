@@ -17,6 +17,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 # The key of the connection's state that holds a callable which drops the connection.
 ABORT = "abort"
+# … and of one that holds the head of an answer back until its body is written.
+CORK = "cork"
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
 
 
@@ -80,6 +82,12 @@ class Request:
         abort = self.scope.get("state", {}).get(ABORT)
         if abort is not None:
             abort()
+
+    def cork(self) -> None:
+        """Lets the head of the answer leave together with its body, which must follow."""
+        cork = self.scope.get("state", {}).get(CORK)
+        if cork is not None and self.method != "HEAD":
+            cork()
 
     async def disconnected(self) -> None:
         """Returns when the client is gone."""
