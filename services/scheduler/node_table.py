@@ -25,6 +25,7 @@ Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 
 FIRST_CAPACITY = 16
+REMEMBERED_CHANGES = 10_000
 
 
 class Part(Enum):
@@ -60,6 +61,7 @@ class NodeTable:
         self._node_of: dict[str, str] = {}
         self._free: list[int] = []
         self._changes: list[int] = []
+        self._forgotten = 0
         for name in (CPU, MEMORY, PODS):
             self._column(name)
 
@@ -74,11 +76,13 @@ class NodeTable:
 
     @property
     def version(self) -> int:
-        return len(self._changes)
+        return self._forgotten + len(self._changes)
 
     def changed_since(self, version: int) -> Iterable[int]:
-        """The rows whose node was added, changed or removed since ``version`` was read."""
-        return set(self._changes[version:])
+        """The rows whose node was added, changed or removed since ``version`` was read; all of them if that is long ago."""
+        if version < self._forgotten:
+            return range(self.size)
+        return set(self._changes[version - self._forgotten :])
 
     def node(self, row: int) -> core.Node:
         found = self.nodes[row]
@@ -111,7 +115,7 @@ class NodeTable:
             for facts in self.pods.get(name, {}).values():
                 self._count(row, facts, 1)
         if changed:
-            self._changes.append(row)
+            self._changed(row)
         return changed
 
     def remove_node(self, name: str) -> None:
@@ -125,7 +129,7 @@ class NodeTable:
         self.alive[row] = False
         self._set_allocatable(row, {})
         self._free.append(row)
-        self._changes.append(row)
+        self._changed(row)
 
     def put_pod(self, facts: PodFacts, node_name: str) -> None:
         """Counts a pod on a node, and nowhere else."""
@@ -164,6 +168,12 @@ class NodeTable:
                 assert self.requested[resource][row] == expected, (name, resource)
             assert self.assumed_cpu[row] == fresh.assumed_cpu[other] and self.assumed_memory[row] == fresh.assumed_memory[other]
         assert {uid: name for name, pods in self.pods.items() for uid in pods} == self._node_of
+
+    def _changed(self, row: int) -> None:
+        self._changes.append(row)
+        if len(self._changes) > REMEMBERED_CHANGES:
+            self._forgotten += len(self._changes)
+            self._changes.clear()
 
     def _new_row(self, name: str) -> int:
         if self._free:
