@@ -14,10 +14,12 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
 HERE = "/proc/thread-self/ns/net"
 CLUSTER_RANGES = ("10.96.0.0/16", "10.244.0.0/16")
+LAST_RESORT = 4100000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -26,9 +28,9 @@ def _check(result: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def ip(*arguments: str | int) -> None:
-    """Runs ip(8) in the current namespace."""
-    subprocess.run(["ip", *map(str, arguments)], check=True, capture_output=True, timeout=10)
+def ip(*commands: str) -> None:
+    """Runs ip(8) commands in the current namespace, all in one process."""
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True, capture_output=True, timeout=10)
 
 
 class Namespace:
@@ -39,9 +41,7 @@ class Namespace:
         try:
             _check(_libc.unshare(CLONE_NEWNET))
             self.descriptor = os.open(HERE, os.O_RDONLY)
-            ip("link", "set", "lo", "up")
-            for cidr in CLUSTER_RANGES:
-                ip("route", "add", "unreachable", cidr, "metric", 4100000000)
+            ip("link set lo up", *(f"route add unreachable {cidr} metric {LAST_RESORT}" for cidr in CLUSTER_RANGES))
         finally:
             _check(_libc.setns(before, CLONE_NEWNET))
             os.close(before)
@@ -108,31 +108,21 @@ class Laboratory:
                 namespace.close()
 
     def _wire(self) -> None:
-        ip("link", "add", "knarr0", "type", "bridge")
-        ip("addr", "add", "10.244.0.1/24", "dev", "knarr0")
-        ip("link", "set", "knarr0", "up")
-        with open("/proc/sys/net/ipv4/ip_forward", "w") as setting:  # noqa: PTH123
-            setting.write("1")
+        ip("link add knarr0 type bridge", "addr add 10.244.0.1/24 dev knarr0", "link set knarr0 up")
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        opened = [f"route del unreachable {cidr} metric {LAST_RESORT}" for cidr in CLUSTER_RANGES]
         for number, pod in enumerate(self.pods):
-            self._cable(pod, f"pod{number}", f"{self.pod_address(number)}/24")
-            ip("link", "set", f"pod{number}", "master", "knarr0")
+            self._cable(pod, f"pod{number}", f"{self.pod_address(number)}/24", f"link set pod{number} master knarr0")
             with pod.entered():
-                ip("route", "add", "default", "via", "10.244.0.1")
-                for cidr in CLUSTER_RANGES:
-                    ip("route", "del", "unreachable", cidr, "metric", 4100000000)
-        self._cable(self.outside, "uplink", "192.168.50.2/24")
-        ip("addr", "add", f"{self.NODE_ADDRESS}/24", "dev", "uplink")
+                ip("route add default via 10.244.0.1", *opened)
+        self._cable(self.outside, "uplink", "192.168.50.2/24", f"addr add {self.NODE_ADDRESS}/24 dev uplink")
 
     @staticmethod
-    def _cable(far: Namespace, name: str, address: str) -> None:
+    def _cable(far: Namespace, name: str, address: str, *then: str) -> None:
         holder = f"/proc/{os.getpid()}/fd/{far.descriptor}"
-        ip("link", "add", name, "type", "veth", "peer", "name", f"far-{name}")
-        subprocess.run(["ip", "link", "set", f"far-{name}", "netns", holder], check=True, capture_output=True, timeout=10)
+        ip(f"link add {name} type veth peer name far-{name}", f"link set far-{name} netns {holder}", f"link set {name} up", *then)
         with far.entered():
-            ip("link", "set", f"far-{name}", "name", "eth0")
-            ip("addr", "add", address, "dev", "eth0")
-            ip("link", "set", "eth0", "up")
-        ip("link", "set", name, "up")
+            ip(f"link set far-{name} name eth0", f"addr add {address} dev eth0", "link set eth0 up")
 
     async def serve(self, number: int, port: int = 8080) -> EchoServer:
         """An echo server in a pod."""
