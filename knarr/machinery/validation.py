@@ -265,7 +265,8 @@ def ip_address(value: str) -> list[str]:
 
 def cidr(value: str) -> list[str]:
     try:
-        if "/" in value:
+        # Python would take a netmask (10.0.0.0/255.0.0.0) too.
+        if value.rpartition("/")[2].isdecimal() and "/" in value:
             ipaddress.ip_network(value, strict=False)
             return []
     except ValueError:
