@@ -16,6 +16,14 @@ cat >"$root/www/cgi-bin/index.cgi" <<'SCRIPT'
 #!/bin/sh
 printf 'Content-Type: text/plain\r\n\r\nhello from %s\n' "$(hostname)"
 SCRIPT
-chmod +x "$root/www/cgi-bin/index.cgi"
+cat >"$root/bin/serve" <<'SCRIPT'
+#!/bin/sh
+# The first process of a container gets no default signal handling: without this, SIGTERM would be
+# ignored and every stop would take the whole grace period.
+trap 'kill $! 2>/dev/null; exit 0' TERM INT
+httpd -f -p 8080 -h /www &
+wait
+SCRIPT
+chmod +x "$root/www/cgi-bin/index.cgi" "$root/bin/serve"
 tar -C "$root" -c . | docker import \
-    --change 'CMD ["/bin/httpd", "-f", "-p", "8080", "-h", "/www"]' --change 'EXPOSE 8080' - "$image" >/dev/null
+    --change 'CMD ["/bin/serve"]' --change 'EXPOSE 8080' - "$image" >/dev/null
