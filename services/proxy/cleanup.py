@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 
-from services.proxy.datapath.nftables.datapath import remove_table
+from services.proxy.datapath.nftables.datapath import ROUTE_LOCALNET, localnet_was_off, remove_table
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
-from services.proxy.datapath.node_network import NodeNetwork
+from services.proxy.datapath.node_network import NodeNetwork, write_sysctl
 from services.proxy.settings import ProxySettings
 
 
 def remove_everything(settings: ProxySettings) -> None:
-    """Removes our nftables table, routes and addresses; safe where there are none. Without privilege there is nothing of ours to remove.
+    """Removes our nftables table, routes and addresses, and the kernel setting that the table says is ours.
 
-    ``net.ipv4.conf.all.route_localnet`` is left as it is: who set it is not known any more.
+    Safe where there are none. Without privilege there is nothing of ours to remove.
     """
     with contextlib.suppress(OSError, NftablesError):
         nft = Nftables()
         try:
+            was_off = localnet_was_off(nft, settings.table)
             remove_table(nft, settings.table)
+            if was_off:
+                write_sysctl(ROUTE_LOCALNET, "0")
         finally:
             nft.close()
     with contextlib.suppress(PermissionError):

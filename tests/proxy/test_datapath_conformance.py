@@ -13,9 +13,9 @@ import pytest
 
 from services.proxy.cleanup import remove_everything
 from services.proxy.datapath.nftables import ruleset
-from services.proxy.datapath.nftables.datapath import NftablesDatapath
+from services.proxy.datapath.nftables.datapath import ROUTE_LOCALNET, NftablesDatapath
 from services.proxy.datapath.nftables.libnftables import Nftables
-from services.proxy.datapath.node_network import NodeNetwork
+from services.proxy.datapath.node_network import NodeNetwork, read_sysctl, write_sysctl
 from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.routing.table import Change, Endpoint, Route, RouteKey, diff
@@ -218,9 +218,12 @@ async def test_a_killed_proxy_is_taken_over_and_cleaned_up(lab: Laboratory) -> N
     assert await answers(lab, 2) == {"pod0": 2}
     await heir.apply(change(None, route(1)))
     assert await answers(lab, 2) == {"pod1": 2}
+    assert read_sysctl(ROUTE_LOCALNET) == "1"
     await heir.close()
+    assert read_sysctl(ROUTE_LOCALNET) == "0"
     await asyncio.to_thread(_leave_behind, route(0))
     await asyncio.to_thread(remove_everything, SETTINGS)
+    assert read_sysctl(ROUTE_LOCALNET) == "0"
     left = _state()
     assert "proto 187" not in left and "knarr {" not in left
     await lab.close_servers()
@@ -229,7 +232,8 @@ async def test_a_killed_proxy_is_taken_over_and_cleaned_up(lab: Laboratory) -> N
 def _leave_behind(left: Route) -> None:
     """What a proxy leaves that was killed."""
     nft, network = Nftables(), NodeNetwork()
-    base = ruleset.Base(SETTINGS.table, SETTINGS.service_cidr, SETTINGS.pod_cidr, SETTINGS.pod_bridge)
+    base = ruleset.Base(SETTINGS.table, SETTINGS.service_cidr, SETTINGS.pod_cidr, SETTINGS.pod_bridge, localnet_was_off=True)
+    write_sysctl(ROUTE_LOCALNET, "1")
     nft.run(ruleset.full(base, [left]))
     network.block((SETTINGS.service_cidr, SETTINGS.pod_cidr))
     network.add_local_route(CLUSTER_IP)

@@ -68,6 +68,7 @@ class NftablesDatapath(Datapath):
             self._settings.pod_cidr,
             self._settings.pod_bridge,
             masquerade_bridge=read_sysctl(BRIDGE_CALLS) != "1",
+            localnet_was_off=ROUTE_LOCALNET in self._restore,
         )
         asyncio.get_running_loop().add_reader(self._watcher.fileno(), self._heard)
 
@@ -76,6 +77,8 @@ class NftablesDatapath(Datapath):
         self._network.block((self._settings.service_cidr, self._settings.pod_cidr))
         self._nft = Nftables()
         self._watcher = TableWatcher(self._settings.table)
+        if localnet_was_off(self._nft, self._settings.table):
+            self._restore[ROUTE_LOCALNET] = "0"
         if _forwarding_is_dropped(self._nft):
             self._limitations.append(
                 "NodePorts may not be reached from other machines: "
@@ -188,6 +191,15 @@ class NftablesDatapath(Datapath):
 def remove_table(nft: Nftables, table: str) -> None:
     """Removes our table, where it is."""
     nft.run(f"table ip {table} {{}}\ndelete table ip {table}\n")
+
+
+def localnet_was_off(nft: Nftables, table: str) -> bool:
+    """Whether a proxy noted in its table that it switched ``route_localnet`` on."""
+    try:
+        nft.run(f"list counter ip {table} {ruleset.LOCALNET_NOTE}")
+    except NftablesError:
+        return False
+    return True
 
 
 def _forwarding_is_dropped(nft: Nftables) -> bool:

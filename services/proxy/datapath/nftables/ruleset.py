@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from services.proxy.routing.table import Change, Endpoint, Route
 
 MARK = 0x4000
+LOCALNET_NOTE = "route-localnet-was-off"
 # Before other tables' destination NAT, so that theirs cannot take our addresses.
 PRIORITY_DESTINATION = -105
 # Before other tables' source NAT.
@@ -27,13 +28,15 @@ PRIORITY_RAW = -305
 @dataclass(frozen=True, slots=True)
 class Base:
     """What the ruleset of a node depends on besides its routes. ``masquerade_bridge``: replies between pods of
-    the bridge would pass us by, so their connections through a Service need our address."""
+    the bridge would pass us by, so their connections through a Service need our address. ``localnet_was_off``: leaves a
+    note in the table for whoever removes it that ``route_localnet`` is to be switched off again."""
 
     table: str
     service_cidr: str
     pod_cidr: str
     pod_bridge: str
     masquerade_bridge: bool = False
+    localnet_was_off: bool = False
 
 
 def _digest(text: str) -> str:
@@ -60,11 +63,12 @@ def node_port_chain(route: Route) -> str:
 def full(base: Base, routes: Iterable[Route]) -> str:
     """One transaction that replaces whatever the table held by these routes, without a gap."""
     bridge = f'    iifname "{base.pod_bridge}" oifname "{base.pod_bridge}" ct status dnat masquerade\n' if base.masquerade_bridge else ""
+    note = f"  counter {LOCALNET_NOTE} {{ }}\n" if base.localnet_was_off else ""
     lines = [
         f"table ip {base.table} {{}}",
         f"delete table ip {base.table}",
         f"""table ip {base.table} {{
-  map cluster-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+{note}  map cluster-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
   map node-ports {{ type inet_proto . inet_service : verdict; }}
   chain mark-for-masquerade {{ meta mark set meta mark or {MARK:#x}; }}
   chain refuse {{
