@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from google.protobuf.message import DecodeError
 
 from knarr.machinery import envelope
 from knarr.machinery.kinds import Kind, Kinds
@@ -20,6 +23,10 @@ from services.apiserver.cache.history import Limits
 from services.apiserver.entry import Entry
 from services.apiserver.storage.keys import KeyKinds, object_key
 from services.apiserver.storage.store import Batch, KeyValue
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 0.25
 
 
 class WatchCache:
@@ -31,7 +38,8 @@ class WatchCache:
         self._monotonic = monotonic
         self._kinds = kinds
         self._collections: dict[int, Collection] = {}  # by the kind's id: hashing a Kind is slow
-        self._reached: list[tuple[int, int, asyncio.Future[bool]]] = []
+        self._reached: list[tuple[int, int, float, asyncio.Future[bool]]] = []
+        self._sweeping = False
         self._order = itertools.count()
         self.revision = 0
 
@@ -49,8 +57,17 @@ class WatchCache:
 
     def entry(self, item: KeyValue) -> Entry | None:
         """The entry of a stored value; None when its kind is not registered."""
-        kind = self._key_kinds.of(item.key)
-        return Entry(kind, item.key, item.revision, envelope.unwrap(item.value).raw) if kind else None
+        return self._decode(item.key, item.value, item.revision)
+
+    def _decode(self, key: str, value: bytes, revision: int) -> Entry | None:
+        kind = self._key_kinds.of(key)
+        if kind is None:
+            return None
+        try:
+            return Entry(kind, key, revision, envelope.unwrap(value).raw)
+        except (ValueError, DecodeError) as error:
+            log.error("a stored value cannot be read and is left out: %s", error, extra={"key": key, "revision": revision})
+            return None
 
     def apply(self, batch: Batch) -> None:
         """Applies changes in order, then wakes watchers and waiting writers."""
@@ -62,10 +79,11 @@ class WatchCache:
                 continue
             collection = self.collection(kind)
             touched.add(collection)
-            if change.value is None:
+            entry = None if change.value is None else self._decode(change.key, change.value, change.revision)
+            if entry is None:
                 collection.remove(change.key, change.revision, now)
             else:
-                collection.put(Entry(kind, change.key, change.revision, envelope.unwrap(change.value).raw), now)
+                collection.put(entry, now)
         self._advance(batch.revision, touched)
 
     def load(self, items: Iterable[KeyValue], revision: int) -> None:
@@ -85,12 +103,28 @@ class WatchCache:
             return True
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bool] = loop.create_future()
-        heapq.heappush(self._reached, (revision, next(self._order), future))
-        timer = loop.call_later(timeout_seconds, _resolve, future, False)
-        try:
-            return await future
-        finally:
-            timer.cancel()
+        heapq.heappush(self._reached, (revision, next(self._order), loop.time() + timeout_seconds, future))
+        if timeout_seconds < SWEEP_SECONDS:
+            loop.call_later(timeout_seconds, self._sweep)
+        elif not self._sweeping:
+            self._sweeping = True
+            loop.call_later(SWEEP_SECONDS, self._sweep_again, loop)
+        return await future
+
+    def _sweep_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer for all who wait: a timer for each would cost as much as the rest of the wait."""
+        self._sweep()
+        self._sweeping = bool(self._reached)
+        if self._sweeping:
+            loop.call_later(SWEEP_SECONDS, self._sweep_again, loop)
+
+    def _sweep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for _, _, deadline, future in self._reached:
+            if deadline <= now:
+                _resolve(future, False)
+        self._reached = [waiter for waiter in self._reached if not waiter[3].done()]
+        heapq.heapify(self._reached)
 
     def _start_anew(self, entries: Sequence[Entry], revision: int) -> None:
         by_prefix: dict[str, list[Entry]] = {}
@@ -118,7 +152,7 @@ class WatchCache:
         for collection in touched:
             collection.wake()
         while self._reached and self._reached[0][0] <= self.revision:
-            _, _, future = heapq.heappop(self._reached)
+            *_, future = heapq.heappop(self._reached)
             _resolve(future, True)
 
 

@@ -17,6 +17,8 @@ def check_request(ref: Ref, obj: Any) -> None:
     found = obj.metadata
     if not ref.kind.namespaced:
         found.namespace = ""
+    elif not ref.namespace:
+        raise bad_request("an empty namespace may not be set during creation")
     elif not found.namespace:
         found.namespace = ref.namespace
     elif found.namespace != ref.namespace:

@@ -155,3 +155,10 @@ async def test_writers_wait_for_their_revision_only() -> None:
     assert not await cache.wait_for(10, 0.001)
     cache.apply(Batch([], 9))
     assert await waiting[0]
+
+
+def test_a_value_that_cannot_be_read_is_left_out() -> None:
+    cache = WatchCache(KINDS)
+    cache.load([KeyValue(f"{PREFIX}x/a", b"junk", 2), KeyValue(f"{PREFIX}x/b", value("1"), 3)], 3)
+    cache.apply(Batch([Change(f"{PREFIX}x/b", b"k8s\0\xff\xff", 4), Change(f"{PREFIX}x/c", value("1"), 5)], 5))
+    assert [*cache.collection(CONFIG_MAPS)] == [f"{PREFIX}x/c"] and cache.revision == 5

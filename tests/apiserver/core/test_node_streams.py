@@ -1,0 +1,126 @@
+"""Logs and exec reach the kubelet that runs the pod, through ``NodeStreams`` and the gRPC face."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.kubelet.v1 import kubelet_service_pb2 as kubelet
+from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc as kubelet_grpc
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError, not_found
+from knarr.machinery.kinds import KINDS
+from services.apiserver.api import Api, Ref
+from services.apiserver.node_streams import GrpcNodeStreams
+from services.apiserver.resource_service import ResourceServicer
+
+pytestmark = pytest.mark.etcd
+
+
+class Kubelet(kubelet_grpc.KubeletServiceServicer):
+    """Says what it was asked; exec echoes its input."""
+
+    async def Logs(self, request: kubelet.LogsRequest, context: Any) -> AsyncIterator[kubelet.LogsResponse]:
+        if request.previous:
+            error = not_found("containers", "c")
+            context.set_trailing_metadata((("knarr-status-bin", error.status.SerializeToString()),))
+            await context.abort(grpc.StatusCode.NOT_FOUND, "not found")
+        yield kubelet.LogsResponse(data=f"{request.container.pod}/{request.container.container} ".encode())
+        yield kubelet.LogsResponse(data=f"tail={request.tail_lines}".encode())
+
+    async def Exec(self, requests: AsyncIterator[kubelet.ExecRequest], context: Any) -> AsyncIterator[kubelet.ExecResponse]:
+        async for request in requests:
+            part = request.WhichOneof("part")
+            if part == "start":
+                yield kubelet.ExecResponse(stdout=" ".join(request.start.command).encode())
+            elif part == "stdin":
+                yield kubelet.ExecResponse(stdout=request.stdin)
+            elif part == "resize":
+                yield kubelet.ExecResponse(stderr=f"{request.resize.width}x{request.resize.height}".encode())
+            elif part == "stdin_closed":
+                break
+        yield kubelet.ExecResponse(status=meta.Status(status="Success"))
+
+
+@pytest.fixture
+async def streams(api: Api) -> AsyncIterator[GrpcNodeStreams]:
+    """A pod ``p`` on a node whose kubelet listens; a pod ``lost`` on one that does not."""
+    server = grpc.aio.server()
+    kubelet_grpc.add_KubeletServiceServicer_to_server(Kubelet(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    for name, where in (("node", port), ("dead", 1)):
+        node = core.Node()
+        node.metadata.name = name
+        await api.create(Ref(KINDS.by_message(core.Node)), node, meta.CreateOptions())
+        node.status.addresses.add(type="InternalIP", address="127.0.0.1")
+        node.status.daemon_endpoints.kubelet_endpoint.port = where
+        node.metadata.resource_version = ""
+        await api.update(Ref(KINDS.by_message(core.Node), name=name, subresource="status"), node, meta.UpdateOptions())
+    for name, where_to in (("p", "node"), ("lost", "dead"), ("waiting", "")):
+        pod = core.Pod()
+        pod.metadata.name, pod.spec.node_name = name, where_to
+        pod.spec.containers.add(name="c", image="busybox")
+        await api.create(Ref(KINDS.by_message(core.Pod), "default"), pod, meta.CreateOptions())
+    channels: dict[str, grpc.aio.Channel] = {}
+
+    def channel(address: str) -> grpc.aio.Channel:
+        return channels.setdefault(address, grpc.aio.insecure_channel(address))
+
+    yield GrpcNodeStreams(api, channel)
+    for opened in channels.values():
+        await opened.close()
+    await server.stop(0)
+
+
+async def logs(streams: GrpcNodeStreams, **fields: Any) -> bytes:
+    async with asyncio.timeout(10):
+        return b"".join([data async for data in streams.logs(face.LogRequest(namespace="default", **fields))])
+
+
+async def test_logs_stream_through(streams: GrpcNodeStreams) -> None:
+    assert await logs(streams, pod="p", tail_lines=5) == b"p/c tail=5"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "words"),
+    [
+        ({"pod": "none"}, 404, 'pods "none" not found'),
+        ({"pod": "p", "container": "x"}, 400, "container x is not valid for pod p"),
+        ({"pod": "waiting"}, 400, "pod waiting does not have a host assigned"),
+        ({"pod": "lost"}, 503, "the kubelet of node dead cannot be reached"),
+        ({"pod": "p", "previous": True}, 404, 'containers "c" not found'),
+    ],
+)
+async def test_what_cannot_be_streamed_is_said_plainly(streams: GrpcNodeStreams, fields: dict[str, Any], code: int, words: str) -> None:
+    with pytest.raises(StatusError, match=words) as caught:
+        await logs(streams, **fields)
+    assert caught.value.code == code
+
+
+async def test_exec_passes_both_ways_through_the_grpc_face(api: Api, streams: GrpcNodeStreams) -> None:
+    async def requests() -> AsyncIterator[face.ExecRequest]:
+        yield face.ExecRequest(start=face.ExecStart(namespace="default", pod="p", command=["echo", "hi"], stdin=True))
+        yield face.ExecRequest(stdin=b"input")
+        yield face.ExecRequest(resize=face.TerminalSize(width=80, height=24))
+        yield face.ExecRequest(stdin_closed=True)
+
+    servicer = ResourceServicer(api, streams, KINDS)
+    async with asyncio.timeout(10):
+        found = [response async for response in servicer.Exec(requests(), None)]
+    assert [response.stdout or response.stderr for response in found[:3]] == [b"echo hi", b"input", b"80x24"]
+    assert found[3].status.status == "Success"
+
+
+async def test_exec_must_begin_with_its_start(api: Api, streams: GrpcNodeStreams) -> None:
+    async def requests() -> AsyncIterator[face.ExecRequest]:
+        yield face.ExecRequest(stdin=b"input")
+
+    with pytest.raises(StatusError, match="first request of Exec"):
+        await anext(ResourceServicer(api, streams, KINDS).Exec(requests(), None))
