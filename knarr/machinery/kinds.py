@@ -40,9 +40,10 @@ SCALE = Subresource("scale", group="autoscaling", version="v1", kind="Scale")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """One kind of object; compared by identity, because it is the key of much that is looked up on every request. ``group`` is empty for the core group.
+    """One kind of object; compared by identity, because it is the key of much that is looked up on every request.
 
-    ``storage`` is the part of the etcd key after ``/registry/``; it follows Kubernetes' layout.
+    ``group`` is empty for the core group. ``storage`` is the part of the etcd key after ``/registry/``;
+    it follows Kubernetes' layout.
     """
 
     group: str
