@@ -13,7 +13,7 @@ import pytest
 
 from services.proxy.cleanup import remove_everything
 from services.proxy.datapath.nftables import ruleset
-from services.proxy.datapath.nftables.datapath import ROUTE_LOCALNET, NftablesDatapath
+from services.proxy.datapath.nftables.datapath import BRIDGE_CALLS, ROUTE_LOCALNET, NftablesDatapath
 from services.proxy.datapath.nftables.libnftables import Nftables
 from services.proxy.datapath.node_network import NodeNetwork, read_sysctl, write_sysctl
 from services.proxy.datapath.port import Datapath
@@ -260,3 +260,29 @@ async def test_a_flushed_table_is_restored(lab: Laboratory) -> None:
 def _state() -> str:
     commands = (["nft", "list", "ruleset"], ["ip", "-N", "route"], ["ip", "address", "show", "lo"])
     return "".join(subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout for command in commands)
+
+
+async def test_pods_of_a_bridge_without_packet_filtering(lab: Laboratory) -> None:
+    if not write_sysctl(BRIDGE_CALLS, "0"):
+        pytest.skip("br_netfilter is not loaded, so the other tests run without it")
+    for number in range(2):
+        await lab.serve(number)
+    datapath = NftablesDatapath(SETTINGS)
+    await datapath.start()
+    await datapath.apply(change(None, route(0, 1)))
+    assert await answers(lab, 4, origin=lab.pods[0]) == {"pod0": 2, "pod1": 2}
+    await datapath.close()
+    await lab.close_servers()
+
+
+async def test_sources_are_kept_between_pods_only(lab: Laboratory) -> None:
+    await lab.serve(1)
+    datapath = NftablesDatapath(SETTINGS)
+    await datapath.start()
+    await datapath.apply(change(None, route(1)))
+    kept = lab.pod_address(0) if read_sysctl(BRIDGE_CALLS) == "1" else "10.244.0.1"
+    assert (await lab.ask(CLUSTER_IP, PORT, origin=lab.pods[0]))[1] == kept
+    assert (await lab.ask(CLUSTER_IP, PORT))[1] == "10.244.0.1"
+    assert (await lab.ask(lab.NODE_ADDRESS, NODE_PORT, origin=lab.outside))[1] == "10.244.0.1"
+    await datapath.close()
+    await lab.close_servers()
