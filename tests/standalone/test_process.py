@@ -34,7 +34,7 @@ def test_a_dead_process_is_not_found(tmp_path: Path) -> None:
 def test_stopping_waits_for_the_end(tmp_path: Path) -> None:
     files = Files(tmp_path)
     # The grandchild is no child of this process, as a cluster's process is none of the CLI's.
-    script = "import subprocess, sys; print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid)"
+    script = "import subprocess, sys; print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)"
     pid = int(subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True).stdout)
     files.pid.write_text(f"{pid} {process.start_time(pid)}\n")
     assert process.stop(files) is True
