@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from services.kubelet.decide import Waiting, is_ready, is_started
 from services.kubelet.facts import PodFacts
-from services.kubelet.phase import failed_init, has_finished, is_sidecar, restarts
+from services.kubelet.phase import failed_init, has_finished, is_sidecar
 from services.kubelet.runtime.port import EXITED, RUNNING, Container, PodObservation
 from services.kubelet.spec import with_tag
 
@@ -165,17 +165,17 @@ def _computed_phase(view: View, status: core.PodStatus) -> str:
     pod, observation = view.pod, view.observation
     if failed_init(pod, observation):
         return "Failed"
-    if pod.spec.containers and has_finished(pod, observation) and not _is_restarted_anyway(pod, observation):
-        codes = [container.exit_code for spec in pod.spec.containers if (container := observation.latest(spec.name))]
-        return "Failed" if any(codes) else "Succeeded"
+    if has_finished(pod, observation) or (pod.metadata.HasField("deletion_timestamp") and _all_ended(status)):
+        return "Failed" if any(found.state.terminated.exit_code for found in status.container_statuses) else "Succeeded"
     for found in status.container_statuses:
         if found.state.HasField("waiting") and not found.last_state.HasField("terminated"):
             return "Pending"
     return "Running" if status.container_statuses else "Pending"
 
 
-def _is_restarted_anyway(pod: core.Pod, observation: PodObservation) -> bool:
-    return any((c := observation.latest(spec.name)) is not None and restarts(pod, spec, c) for spec in pod.spec.containers)
+def _all_ended(status: core.PodStatus) -> bool:
+    """Nothing is started again in a pod that is being deleted: what has ended is final."""
+    return all(found.state.HasField("terminated") for found in status.container_statuses)
 
 
 def _conditions(view: View, status: core.PodStatus) -> None:

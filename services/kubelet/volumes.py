@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -22,6 +22,7 @@ from services.kubelet.mounts import mount_tmpfs, unmount
 from services.kubelet.references import References
 
 DEFAULT_MODE = 0o644
+GROUP_READ = 0o440
 DATA_LINK = "..data"
 
 
@@ -202,7 +203,7 @@ class PodDirectory:
             path = self.volume_path(name)
             path.mkdir(parents=True, exist_ok=True)
             if isinstance(content, Files):
-                write_files(path, content.files)
+                write_files(path, content.files, group)
             elif content.memory:
                 mount_memory(path, content.size_bytes)
             elif group is None:
@@ -240,9 +241,10 @@ def check_host_path(content: HostDirectory) -> None:
         raise VolumeError(f"{words} {tests[content.kind][1]}")
 
 
-def write_files(root: Path, files: Iterable[File]) -> bool:
-    """Lays files below ``root`` by one swing of ``..data``; says whether anything changed."""
-    wanted = {file.path: file for file in files}
+def write_files(root: Path, files: Iterable[File], group: int | None = None) -> bool:
+    """Lays files below ``root`` by one swing of ``..data``; says whether anything changed. ``group`` may read them."""
+    readable = GROUP_READ if group is not None else 0
+    wanted = {file.path: replace(file, mode=file.mode | readable) for file in files}
     link = root / DATA_LINK
     if link.is_symlink() and _same(root, wanted):
         return False
@@ -252,6 +254,8 @@ def write_files(root: Path, files: Iterable[File]) -> bool:
         target = fresh / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.data)
+        if group is not None:
+            os.chown(target, -1, group)
         target.chmod(file.mode)
     old = link.readlink() if link.is_symlink() else None
     temporary = root / "..data_tmp"

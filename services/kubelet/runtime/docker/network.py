@@ -15,6 +15,9 @@ from services.kubelet.runtime.port import RuntimeFailure
 
 NOT_FOUND, CONFLICT = 404, 409
 REMOVALS_AT_ONCE = 8
+TIMEOUT_SECONDS = 120.0
+TRIES = 40
+RETRY_SECONDS = 0.1
 
 
 async def ensure_network(engine: Engine, settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> None:
@@ -40,21 +43,46 @@ async def remove_everything(cluster_id: str, url: str = "unix:///var/run/docker.
 
     Raises RuntimeUnavailable when the engine cannot be reached.
     """
-    engine = Engine(url, 120.0)
+    engine = Engine(url, TIMEOUT_SECONDS)
     filters = json.dumps({"label": [f"{CLUSTER}={cluster_id}"]})
     try:
-        listed = await engine.request("GET", "containers/json", params={"all": 1, "filters": filters})
-        ids = [entry["Id"] for entry in listed] if isinstance(listed, list) else []
-        gate = asyncio.Semaphore(REMOVALS_AT_ONCE)
-        await asyncio.gather(*(_remove(engine, f"containers/{found}?force=1&v=1", gate) for found in ids))
+        count = await _remove_containers(engine, filters)
         networks = await engine.request("GET", "networks", params={"filters": filters})
         for network in networks if isinstance(networks, list) else []:
-            await _remove(engine, f"networks/{network['Id']}", gate)
+            await _remove_network(engine, network["Id"])
         if image:
-            await _remove(engine, f"images/{quoted(PAUSE_IMAGE)}", gate)
-        return len(ids)
+            await _remove(engine, f"images/{quoted(PAUSE_IMAGE)}", asyncio.Semaphore())
+        return count
     finally:
         await engine.close()
+
+
+async def _remove_containers(engine: Engine, filters: str) -> int:
+    """Until none is listed: one whose removal is under way already is waited for."""
+    gate, found = asyncio.Semaphore(REMOVALS_AT_ONCE), set[str]()
+    for _ in range(TRIES):
+        listed = await engine.request("GET", "containers/json", params={"all": 1, "filters": filters})
+        ids = [entry["Id"] for entry in listed] if isinstance(listed, list) else []
+        found.update(ids)
+        if not ids:
+            break
+        await asyncio.gather(*(_remove(engine, f"containers/{engine_id}?force=1&v=1", gate) for engine_id in ids))
+        await asyncio.sleep(RETRY_SECONDS)
+    return len(found)
+
+
+async def _remove_network(engine: Engine, network_id: str) -> None:
+    """An endpoint of a container that was just removed may linger for a moment."""
+    for left in reversed(range(TRIES)):
+        try:
+            await engine.request("DELETE", f"networks/{network_id}")
+            return
+        except EngineError as error:
+            if error.status == NOT_FOUND:
+                return
+            if left == 0 or "active endpoints" not in str(error):
+                raise
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _remove(engine: Engine, path: str, gate: asyncio.Semaphore) -> None:

@@ -1,0 +1,207 @@
+"""What a manifest asks for, as a real container finds it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import yaml
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import codec
+from knarr.machinery.errors import StatusError
+from services.kubelet.servicer import KubeletServicer
+from tests.kubelet.docker_support import docker
+from tests.kubelet.support import NODE, running
+from tests.kubelet.test_docker_streams import exec_ as run_in
+
+pytestmark = pytest.mark.docker
+
+MANIFEST = """
+metadata: {name: web, namespace: default, labels: {tier: front}}
+spec:
+  nodeName: NODE
+  terminationGracePeriodSeconds: 1
+  securityContext: {fsGroup: 4000}
+  initContainers:
+  - name: first
+    image: IMAGE
+    command: [sh, -c, "echo made by init > /shared/file"]
+    volumeMounts: [{name: shared, mountPath: /shared}]
+  containers:
+  - name: app
+    image: IMAGE
+    command: [sh, -c, "echo $(GREETING); exec sleep 1000"]
+    workingDir: /tmp
+    env:
+    - {name: WHO, value: world}
+    - {name: GREETING, value: "hello $(WHO) $$(WHO) $(MISSING)"}
+    - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+    - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+    - {name: LIMIT, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+    - {name: COLOR, valueFrom: {configMapKeyRef: {name: settings, key: color}}}
+    - {name: TOKEN, valueFrom: {secretKeyRef: {name: keys, key: token}}}
+    envFrom: [{prefix: CM_, configMapRef: {name: settings}}]
+    resources: {requests: {cpu: 250m, memory: 16Mi}, limits: {cpu: 500m, memory: 32Mi}}
+    securityContext: {runAsUser: 1000, runAsGroup: 3000, readOnlyRootFilesystem: true}
+    readinessProbe: {exec: {command: [cat, /shared/file]}, periodSeconds: 1}
+    volumeMounts:
+    - {name: shared, mountPath: /shared}
+    - {name: settings, mountPath: /settings}
+    - {name: about, mountPath: /about}
+  volumes:
+  - {name: shared, emptyDir: {}}
+  - {name: settings, configMap: {name: settings}}
+  - name: about
+    projected:
+      sources:
+      - downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}
+      - secret: {name: keys, items: [{key: token, path: deep/token, mode: 0440}]}
+"""
+
+
+def manifest(text: str, image: str) -> core.Pod:
+    found = yaml.safe_load(text.replace("IMAGE", image).replace("NODE", NODE, 1))
+    return codec.from_json(core.Pod, {"apiVersion": "v1", "kind": "Pod", **found}).message
+
+
+async def test_a_pod_finds_what_its_manifest_promises(tmp_path: Path) -> None:
+    async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
+        servicer = KubeletServicer(cluster.kubelet.manager, runtime)
+        config = core.ConfigMap(data={"color": "blue"})
+        config.metadata.name, config.metadata.namespace = "settings", "default"
+        secret = core.Secret(data={"token": b"s3cret"})
+        secret.metadata.name, secret.metadata.namespace = "keys", "default"
+        service = core.Service()
+        service.metadata.name, service.metadata.namespace = "my-db", "default"
+        service.spec.cluster_ip = "10.96.0.77"
+        service.spec.ports.add(name="sql", port=5432, protocol="TCP")
+        for obj in (config, secret, service):
+            await cluster.client.create(obj)
+        await cluster.client.create(manifest(MANIFEST, image))
+        pod = await cluster.ready()
+        assert pod.status.init_container_statuses[0].state.terminated.reason == "Completed"
+        out, _, _ = await run_in(
+            servicer,
+            "sh",
+            "-c",
+            "for v in GREETING NODE_NAME POD_IP LIMIT COLOR TOKEN CM_color MY_DB_SERVICE_PORT_SQL; "
+            "do eval echo $v=\\$$v; done; pwd; id -u; id -g; cat /shared/file /settings/color /about/labels /about/deep/token",
+        )
+        assert out.decode().splitlines() == [
+            "GREETING=hello world $(WHO) $(MISSING)",
+            f"NODE_NAME={NODE}",
+            f"POD_IP={pod.status.pod_ip}",
+            "LIMIT=32",
+            "COLOR=blue",
+            "TOKEN=s3cret",
+            "CM_color=blue",
+            "MY_DB_SERVICE_PORT_SQL=5432",
+            "/tmp",
+            "1000",
+            "3000",
+            "made by init",
+            'bluetier="front"s3cret',
+        ]
+        _, _, refused = await run_in(servicer, "sh", "-c", "echo x > /etc/x")
+        assert refused.status == "Failure"
+        fresh = core.ConfigMap()
+        fresh.CopyFrom(cluster.api.all(core.ConfigMap)[0])
+        fresh.data["color"] = "green"
+        await cluster.client.update(fresh)
+        async with asyncio.timeout(10):
+            while (await run_in(servicer, "cat", "/settings/color"))[0] != b"green":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        hosts = (await run_in(servicer, "cat", "/etc/hosts"))[0].decode()
+        assert f"{pod.status.pod_ip}\tweb" in hosts
+
+
+async def test_a_missing_config_map_is_told_and_waited_for(tmp_path: Path) -> None:
+    text = """
+metadata: {name: web, namespace: default}
+spec:
+  nodeName: NODE
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: app, image: IMAGE, command: [sleep, "1000"], env: [{name: A, valueFrom: {configMapKeyRef: {name: late, key: a}}}]}
+"""
+    async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
+        await cluster.client.create(manifest(text, image))
+        await cluster.until(
+            lambda: (
+                (p := cluster.pod())
+                and p.status.container_statuses
+                and p.status.container_statuses[0].state.waiting.reason == "CreateContainerConfigError"
+            )
+        )
+        assert cluster.pod().status.container_statuses[0].state.waiting.message == 'configmap "late" not found'  # type: ignore[union-attr]
+        config = core.ConfigMap(data={"a": "b"})
+        config.metadata.name, config.metadata.namespace = "late", "default"
+        await cluster.client.create(config)
+        await cluster.ready()
+
+
+async def test_ends_gracefully_and_leaves_its_last_words(tmp_path: Path) -> None:
+    text = """
+metadata: {name: web, namespace: default, finalizers: [example.com/keep]}
+spec:
+  nodeName: NODE
+  terminationGracePeriodSeconds: 10
+  containers:
+  - name: app
+    image: IMAGE
+    command: [sh, -c, "trap 'echo farewell > /dev/termination-log; exit 3' TERM; while true; do sleep 0.05; done"]
+    lifecycle: {preStop: {exec: {command: [sh, -c, "echo stopping > /proc/1/fd/1"]}}}
+"""
+    async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
+        await cluster.client.create(manifest(text, image))
+        await cluster.ready()
+        started = asyncio.get_running_loop().time()
+        await cluster.client.delete(core.Pod, "web", "default")
+        await cluster.until(lambda: not runtime.observed())
+        assert asyncio.get_running_loop().time() - started < 8
+        terminated = (await cluster.phase("Failed")).status.container_statuses[0].state.terminated
+        assert (terminated.exit_code, terminated.message, terminated.reason) == (3, "farewell\n", "Error")
+
+
+async def test_a_failing_liveness_probe_restarts_and_http_makes_ready(tmp_path: Path) -> None:
+    text = """
+metadata: {name: web, namespace: default}
+spec:
+  nodeName: NODE
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: app
+    image: IMAGE
+    command: [sh, -c, "mkdir -p /www; echo ok > /www/index.html; exec httpd -f -p 8080 -h /www"]
+    ports: [{name: http, containerPort: 8080}]
+    readinessProbe: {httpGet: {path: /index.html, port: http}, periodSeconds: 1}
+    livenessProbe: {httpGet: {path: /index.html, port: 8080}, periodSeconds: 1, failureThreshold: 1, initialDelaySeconds: 1}
+    startupProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+"""
+    async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
+        servicer = KubeletServicer(cluster.kubelet.manager, runtime)
+        await cluster.client.create(manifest(text.replace("mkdir -p", "busybox mkdir -p"), image))
+        await cluster.ready()
+        await run_in(servicer, "busybox", "rm", "/www/index.html")
+        await cluster.until(lambda: (p := cluster.pod()) and p.status.container_statuses[0].restart_count == 1)
+        await cluster.until(lambda: "Container app failed liveness probe, will be restarted" in cluster.events("Killing"))
+        assert any("HTTP probe failed with statuscode: 404" in words for words in cluster.events("Unhealthy"))
+
+
+async def test_what_cannot_run_says_why(tmp_path: Path) -> None:
+    text = """
+metadata: {name: web, namespace: default}
+spec:
+  nodeName: NODE
+  restartPolicy: Never
+  containers: [{name: app, image: IMAGE, command: [/no/such/program]}]
+"""
+    async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
+        await cluster.client.create(manifest(text, image))
+        terminated = (await cluster.phase("Failed")).status.container_statuses[0].state.terminated
+        assert (terminated.exit_code, terminated.reason) == (128, "StartError")
+        assert "/no/such/program" in terminated.message
+        with pytest.raises(StatusError):
+            await cluster.client.get(core.Pod, "other", "default")

@@ -1,0 +1,62 @@
+"""Volumes on disk: atomic updates, modes, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.downward import Node
+from services.kubelet.references import References
+from services.kubelet.volumes import File, HostDirectory, VolumeError, check_host_path, contents, write_files
+from tests.kubelet.support import make_pod
+
+NODE = Node("node-1", "192.0.2.1", {"cpu": "4"})
+
+
+def test_an_update_swings_one_link(tmp_path: Path) -> None:
+    assert write_files(tmp_path, [File("a", b"1"), File("deep/b", b"2", 0o400)])
+    first = (tmp_path / "..data").readlink()
+    held = (tmp_path / "..data").resolve() / "a"
+    assert (tmp_path / "deep" / "b").read_bytes() == b"2" and (tmp_path / "deep" / "b").stat().st_mode & 0o777 == 0o400
+    assert not write_files(tmp_path, [File("a", b"1"), File("deep/b", b"2", 0o400)])
+    assert (tmp_path / "..data").readlink() == first and held.exists()
+    assert write_files(tmp_path, [File("a", b"changed")])
+    assert (tmp_path / "a").read_bytes() == b"changed"
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("..")) == ["a"]
+    assert not (tmp_path / first).exists()
+
+
+def volume(**source: object) -> core.Pod:
+    pod = make_pod()
+    pod.spec.volumes.add(name="v").volume_source.CopyFrom(core.VolumeSource(**source))  # type: ignore[arg-type]
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"secret": core.SecretVolumeSource(secret_name="none")}, 'MountVolume.SetUp failed for volume "v" : secret "none" not found'),
+        ({"nfs": core.NFSVolumeSource(server="x")}, "this kubelet has none for nfs"),
+        (
+            {"config_map": core.ConfigMapVolumeSource(local_object_reference={"name": "c"}, items=[{"key": "k", "path": "p"}])},
+            "references non-existent config key: k",
+        ),
+        (
+            {"config_map": core.ConfigMapVolumeSource(local_object_reference={"name": "c"}, items=[{"key": "a", "path": "../p"}])},
+            "may not contain '..'",
+        ),
+    ],
+)
+def test_what_cannot_be_mounted_says_why(source: dict[str, object], words: str) -> None:
+    with pytest.raises(VolumeError) as refused:
+        contents(volume(**source), References({"c": core.ConfigMap(data={"a": "b"})}), NODE)
+    assert words in str(refused.value)
+
+
+def test_host_path_types(tmp_path: Path) -> None:
+    check_host_path(HostDirectory(str(tmp_path / "made"), "DirectoryOrCreate"))
+    assert (tmp_path / "made").is_dir()
+    with pytest.raises(VolumeError, match="is not a file"):
+        check_host_path(HostDirectory(str(tmp_path / "made"), "File"))
