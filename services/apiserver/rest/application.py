@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[Request, Target], Awaitable[Response | Stream]]
 
-_PROBES = ("/healthz", "/livez", "/readyz")
+_PROBES = ("healthz", "livez", "readyz")
 _OBJECT_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 _SUBRESOURCE_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
@@ -128,7 +128,7 @@ class Application:
     def _other(self, request: Request) -> Response:
         """Everything that is no resource. Probes and the version are for everybody."""
         path = request.path
-        if path.startswith(_PROBES):
+        if path.split("/", 2)[1] in _PROBES:
             return self._probe(request)
         if path == "/version":
             return version_response()

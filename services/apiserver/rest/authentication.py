@@ -6,12 +6,13 @@ import ssl
 from functools import lru_cache
 from typing import Any
 
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import forbidden
 from knarr.service.authentication import TokenTable, User, unauthorized
 from services.apiserver.rest.request import Request
 
 # The key of the connection's state under which the protocol puts ``User`` of a verified certificate.
 CERTIFICATE_USER = "certificate_user"
+IMPERSONATE = b"impersonate-user"
 
 
 class Authenticator:
@@ -22,7 +23,14 @@ class Authenticator:
         self._authenticate = lru_cache(maxsize=1024)(tokens.authenticate)
 
     def user(self, request: Request) -> User:
-        """Raises Unauthorized when nobody is named."""
+        """Raises Unauthorized when nobody is named, Forbidden when somebody else is to be played."""
+        user = self._named(request)
+        if IMPERSONATE in request.headers:
+            name = request.headers[IMPERSONATE].decode("latin-1")
+            raise forbidden("users", name, "impersonation is not served, and acting as yourself instead could do harm")
+        return user
+
+    def _named(self, request: Request) -> User:
         authorization = request.headers.get(b"authorization")
         if authorization is not None:
             return self._authenticate(authorization.decode("latin-1"))
@@ -30,12 +38,6 @@ class Authenticator:
         if user is None:
             raise unauthorized()
         return user
-
-    def user_or_anonymous(self, request: Request) -> User:
-        try:
-            return self.user(request)
-        except StatusError:
-            return User.ANONYMOUS
 
 
 def certificate_user(connection: ssl.SSLObject | None) -> User | None:

@@ -29,7 +29,7 @@ def config_map(name: str = "c1", **data: str) -> core.ConfigMap:
 class TestAuthentication:
     async def test_anonymous_is_refused_but_for_probes_and_version(self, server: RestServer, certificates: Certificates) -> None:
         async with HttpClient(server.port, certificates.client) as client:
-            for path in ("/api/v1/pods", "/apis", "/openapi/v3", "/metrics", "/nope"):
+            for path in ("/api/v1/pods", "/apis", "/openapi/v3", "/metrics", "/nope", "/healthzz", "/"):
                 answer = await client.get(path)
                 assert (answer.status, answer.json["reason"], answer.json["message"]) == (401, "Unauthorized", "Unauthorized")
             for path in ("/healthz", "/livez", "/readyz", "/version"):
@@ -42,6 +42,11 @@ class TestAuthentication:
     async def test_a_token_names_the_user(self, client: HttpClient, api: FakeApi) -> None:
         assert (await client.get(CONFIG_MAPS)).status == 200
         assert api.calls[0][1].user.name == "alice"
+
+    async def test_impersonation_is_refused_rather_than_ignored(self, client: HttpClient, api: FakeApi) -> None:
+        answer = await client.get(CONFIG_MAPS, impersonate_user="carol")
+        assert (answer.status, answer.json["message"].startswith('users "carol" is forbidden')) == (403, True)
+        assert not api.calls
 
     async def test_a_client_certificate_names_user_and_groups(self, server: RestServer, certificates: Certificates, api: FakeApi) -> None:
         async with HttpClient(server.port, certificates.bob) as client:
