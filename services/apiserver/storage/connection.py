@@ -33,7 +33,11 @@ OPTIONS: list[tuple[str, int | str]] = [
 
 @dataclass(frozen=True, slots=True)
 class EtcdTls:
-    """PEM files for TLS towards etcd; ``server_name`` when the certificate does not name the endpoints."""
+    """PEM files for TLS towards etcd.
+
+    gRPC checks the certificates of all endpoints against one name: ``server_name``, or else the
+    host of the first endpoint.
+    """
 
     ca_file: Path
     cert_file: Path | None = None
@@ -51,6 +55,11 @@ def target(endpoints: Sequence[str]) -> str:
     addresses = [f"{_resolve(host)}:{port}" for host, _, port in pairs]
     family = "ipv6" if addresses[0].startswith("[") else "ipv4"
     return f"{family}:{','.join(addresses)}"
+
+
+def host_of(endpoint: str) -> str:
+    """The host of ``host:port``, without the brackets of an IPv6 address."""
+    return endpoint.removeprefix("http://").removeprefix("https://").rpartition(":")[0].strip("[]")
 
 
 def _is_address(host: str) -> bool:
@@ -77,7 +86,8 @@ def connect(endpoints: Sequence[str], tls: EtcdTls | None) -> grpc.aio.Channel:
         tls.key_file.read_bytes() if tls.key_file else None,
         tls.cert_file.read_bytes() if tls.cert_file else None,
     )
-    override: list[tuple[str, int | str]] = [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []
+    server_name = tls.server_name or host_of(endpoints[0])
+    override: list[tuple[str, int | str]] = [("grpc.ssl_target_name_override", server_name)]
     return grpc.aio.secure_channel(target(endpoints), credentials, options=[*OPTIONS, *override])
 
 
