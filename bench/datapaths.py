@@ -114,7 +114,7 @@ async def _programmed(datapath: Datapath) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def _servers(directory: Path) -> AsyncIterator[None]:
-    commands = []
+    commands: list[tuple[str, ...]] = []
     for address in BACKENDS:
         path = directory / f"{address}.conf"
         path.write_text(NGINX.format(directory=directory, address=address, port=BACKEND_PORT))

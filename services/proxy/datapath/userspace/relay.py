@@ -1,6 +1,6 @@
 """Relays one TCP connection: two protocols that hand each other what they read.
 
-Each side reads into one buffer that all connections share (a loop runs one callback at a time) and writes at once. A side whose peer
+What a side reads is written to its peer's transport without a step of our own between. A side whose peer
 cannot take more stops reading; a half-closed side half-closes the other; an error aborts both.
 """
 
@@ -10,17 +10,13 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-BUFFER_BYTES = 256 * 1024
 WRITE_HIGH_BYTES = 256 * 1024
 
-_buffer = bytearray(BUFFER_BYTES)
-_view = memoryview(_buffer)
 
-
-class Side(asyncio.BufferedProtocol):
+class Side(asyncio.Protocol):
     """One half of a relayed connection."""
 
-    __slots__ = ("_early", "_eof", "_on_lost", "_write", "peer", "transport")
+    __slots__ = ("_early", "_eof", "_on_lost", "data_received", "peer", "transport")
 
     def __init__(self, on_lost: Callable[[Side], None]) -> None:
         self.transport: asyncio.Transport | None = None
@@ -28,7 +24,7 @@ class Side(asyncio.BufferedProtocol):
         self._on_lost = on_lost
         self._eof = False
         self._early: list[bytes] = []
-        self._write: Callable[[bytes], None] = self._keep
+        self.data_received: Callable[[bytes], None] = self._keep  # type: ignore[assignment]
 
     def _keep(self, data: bytes) -> None:
         """Keeps what comes before there is a peer, and reads no further."""
@@ -44,20 +40,17 @@ class Side(asyncio.BufferedProtocol):
         """Hands what was and will be read here to ``peer``."""
         self.peer = peer
         assert peer.transport is not None
-        self._write = peer.transport.write
         for data in self._early:
-            self._write(data)
+            peer.transport.write(data)
+        # What is read goes straight to the peer's transport; setting the protocol anew makes the transport look it up again.
+        self.data_received = peer.transport.write
+        if self.transport is not None:
+            self.transport.set_protocol(self)
         self._early.clear()
         if self._eof:
             peer.transport.write_eof()
         elif self.transport is not None:
             self.transport.resume_reading()
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return _view
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._write(bytes(_view[:nbytes]))
 
     def eof_received(self) -> bool:
         self._eof = True
