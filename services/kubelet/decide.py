@@ -143,10 +143,10 @@ def stop_grace_seconds(pod: core.Pod, facts: PodFacts) -> float:
     """How long the containers of a pod that is to end may take."""
     if facts.grace_seconds is not None:
         return facts.grace_seconds
-    if pod.metadata.HasField("deletion_grace_period_seconds"):
-        return max(float(pod.metadata.deletion_grace_period_seconds), MINIMUM_GRACE_SECONDS)
     if facts.gone:
         return MINIMUM_GRACE_SECONDS
+    if pod.metadata.HasField("deletion_grace_period_seconds"):
+        return max(float(pod.metadata.deletion_grace_period_seconds), MINIMUM_GRACE_SECONDS)
     return float(pod.spec.termination_grace_period_seconds) if pod.spec.HasField("termination_grace_period_seconds") else 30.0
 
 

@@ -10,6 +10,7 @@ from knarr.client.informer import Informer
 from knarr.client.keys import Key
 from knarr.service.tasks import cancel
 from services.kubelet.context import NodeContext
+from services.kubelet.metrics import ENGINE_WELL, PODS
 from services.kubelet.references import config_map_names, secret_names
 from services.kubelet.runtime.port import PodRef
 from services.kubelet.worker import PodWorker
@@ -40,6 +41,7 @@ class PodManager:
 
     async def run(self) -> None:
         """Until cancelled. Needs a synced informer and a runtime that has started."""
+        ENGINE_WELL.set(not self._context.runtime.trouble)
         self._pods.on_change(self._pod_changed)
         self._context.runtime.on_change(self._engine_changed)
         self._context.references.on_change(self._reference_changed)
@@ -64,6 +66,7 @@ class PodManager:
 
     def _engine_changed(self, uid: str) -> None:
         if not uid:
+            ENGINE_WELL.set(not self._context.runtime.trouble)
             for worker in self._workers.values():
                 worker.wake()
         elif uid in self._workers:
@@ -83,6 +86,7 @@ class PodManager:
         uid = pod.metadata.uid
         worker = PodWorker(pod, self._context, gone=gone)
         self._workers[uid] = worker
+        PODS.set(len(self._workers))
         task = asyncio.create_task(worker.run(), name=f"kubelet/pod/{pod.metadata.namespace}/{pod.metadata.name}")
         self._tasks[uid] = task
         task.add_done_callback(lambda done: self._ended(uid, done))
@@ -90,6 +94,7 @@ class PodManager:
     def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
         worker = self._workers.pop(uid, None)
         self._tasks.pop(uid, None)
+        PODS.set(len(self._workers))
         if task.cancelled() or worker is None:
             return
         error = task.exception()

@@ -15,7 +15,8 @@ from services.kubelet.context import NodeContext
 from services.kubelet.decide import SANDBOX, VOLUMES
 from services.kubelet.facts import PodFacts, StartFailure
 from services.kubelet.names import hosts_file, resolv_conf
-from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
+from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.settings import KubeletSettings
 from services.kubelet.volumes import PodDirectory, VolumeError, contents
 
 RETRY = timedelta(seconds=2)
@@ -63,8 +64,13 @@ class SandboxMaker:
             log.warning("no sandbox", extra={"pod": pod.metadata.name, "error": str(error)})
             return
         self._facts.failures.pop(SANDBOX, None)
-        self._directory.hosts.write_text(hosts_file(pod, sandbox.ip or settings.node_ip, settings.cluster_domain))
-        self._directory.resolv_conf.write_text(resolv_conf(pod, node_resolv_conf(), settings.cluster_dns, settings.cluster_domain))
+        write_name_files(pod, sandbox, self._directory, settings)
+
+
+def write_name_files(pod: core.Pod, sandbox: Sandbox, directory: PodDirectory, settings: KubeletSettings) -> None:
+    """/etc/hosts and /etc/resolv.conf of the pod."""
+    directory.hosts.write_text(hosts_file(pod, sandbox.ip or settings.node_ip, settings.cluster_domain))
+    directory.resolv_conf.write_text(resolv_conf(pod, node_resolv_conf(), settings.cluster_dns, settings.cluster_domain))
 
 
 def node_resolv_conf() -> str:

@@ -18,6 +18,7 @@ from services.kubelet.facts import PodFacts, StartFailure, next_backoff
 from services.kubelet.images import ImageFailure, credentials
 from services.kubelet.references import References
 from services.kubelet.runtime.port import Image, RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.sandbox import write_name_files
 from services.kubelet.spec import describe, pull_policy, ref_of
 from services.kubelet.volumes import PodDirectory, VolumeError, contents
 
@@ -72,6 +73,8 @@ class ContainerStarter:
         config = container_config(pod, spec, action.attempt, sandbox, env, image, volumes, self._directory)
         log_file = self._directory.termination_log(spec.name, action.attempt)
         prepare_termination_log(log_file)
+        if not self._directory.resolv_conf.exists():
+            write_name_files(pod, sandbox, self._directory, self._context.settings)
         runtime = self._context.runtime
         async with self._context.starts:
             try:

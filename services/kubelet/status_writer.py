@@ -11,6 +11,7 @@ from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.machinery.errors import StatusError
 from knarr.service.tasks import cancel
+from services.kubelet.metrics import STATUS_WRITES
 from services.kubelet.status import OWN_CONDITIONS
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,9 @@ class StatusWriter:
             try:
                 self._base = await self._update(base, wanted)
                 self._written, failures = wanted, 0
+                STATUS_WRITES.labels("written").inc()
             except StatusError as error:
+                STATUS_WRITES.labels(error.reason).inc()
                 uid = base.metadata.uid
                 if error.reason == "Conflict":
                     self._base = base = await self._refreshed(base)

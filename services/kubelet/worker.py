@@ -36,6 +36,7 @@ from services.kubelet.decide import (
 )
 from services.kubelet.facts import PodFacts
 from services.kubelet.hooks import HookRunner
+from services.kubelet.metrics import ACTION_SECONDS, ACTIONS
 from services.kubelet.probes import Prober
 from services.kubelet.runtime.port import EXITED, PodObservation, RuntimeFailure, RuntimeUnavailable
 from services.kubelet.sandbox import SandboxMaker
@@ -215,19 +216,19 @@ class PodWorker:
         self.wake()
 
     async def _perform(self, action: Action) -> None:
+        name = type(action).__name__
         try:
-            await self._do(action)
-        except asyncio.CancelledError:
-            raise
-        except RuntimeUnavailable as error:
-            log.info("engine is away", extra={"pod": self._ref.name, "action": type(action).__name__, "error": str(error)})
-            await asyncio.sleep(RETRY_SECONDS)
+            with ACTION_SECONDS.labels(name).time():
+                await self._do(action)
+            ACTIONS.labels(name, "done").inc()
+            return
         except RuntimeFailure as error:
-            log.warning("action failed", extra={"pod": self._ref.name, "action": type(action).__name__, "error": str(error)})
-            await asyncio.sleep(RETRY_SECONDS)
+            level = logging.INFO if isinstance(error, RuntimeUnavailable) else logging.WARNING
+            log.log(level, "action failed", extra={"pod": self._ref.name, "action": name, "error": str(error)})
         except Exception:
-            log.exception("action failed", extra={"pod": self._ref.name, "action": type(action).__name__})
-            await asyncio.sleep(RETRY_SECONDS)
+            log.exception("action failed", extra={"pod": self._ref.name, "action": name})
+        ACTIONS.labels(name, "failed").inc()
+        await asyncio.sleep(RETRY_SECONDS)
 
     async def _do(self, action: Action) -> None:
         runtime = self._context.runtime

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.memory import MemoryApi, MemoryClient
 from services.kubelet.runtime.port import PodObservation, Runtime
 from services.kubelet.service import Kubelet
@@ -85,12 +86,12 @@ def settings(data_dir: Path, **changes: Any) -> KubeletSettings:
 
 @asynccontextmanager
 async def running(
-    runtime: Runtime, data_dir: Path, api: MemoryApi | None = None, *, wait: bool = True, **changes: Any
+    runtime: Runtime, data_dir: Path, api: MemoryApi | None = None, clock: Clock = SYSTEM_CLOCK, *, wait: bool = True, **changes: Any
 ) -> AsyncIterator[Cluster]:
     """A kubelet until the end of the block; it is ready at its begin unless told not to wait."""
-    api = api or MemoryApi()
+    api = api or MemoryApi(clock)
     client = MemoryClient(api)
-    kubelet = Kubelet(client, settings(data_dir, **changes), runtime)
+    kubelet = Kubelet(client, settings(data_dir, **changes), runtime, clock)
     task = asyncio.create_task(kubelet.run())
     cluster = Cluster(api, client, kubelet, runtime)
     try:

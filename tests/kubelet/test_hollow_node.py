@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.runtime.hollow import HollowRuntime
+from knarr.machinery.errors import status_error
+from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
+from services.kubelet.runtime.port import RUNNING
 from tests.kubelet.support import NODE, condition, make_pod, running
+from tests.support.virtual_time import VirtualClock, virtual_time
 
 CIDR = "10.244.0.0/24"
 
@@ -68,3 +74,65 @@ async def test_completes_a_pod_that_is_not_restarted(tmp_path: Path) -> None:
         pod = await cluster.phase("Succeeded")
         assert pod.status.container_statuses[0].state.terminated.reason == "Completed"
         await cluster.until(lambda: (seen := cluster.observed()) is not None and not seen.sandboxes)
+
+
+async def test_a_pod_past_its_deadline_fails(tmp_path: Path) -> None:
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        pod = make_pod()
+        pod.spec.active_deadline_seconds = 1
+        await cluster.client.create(pod)
+        failed = await cluster.phase("Failed")
+        assert failed.status.reason == "DeadlineExceeded"
+        await cluster.until(lambda: (seen := cluster.observed()) is not None and not seen.sandboxes)
+
+
+async def test_a_lost_sandbox_is_replaced(tmp_path: Path) -> None:
+    runtime = HollowRuntime(CIDR)
+    async with running(runtime, tmp_path) as cluster:
+        await cluster.client.create(make_pod())
+        pod = await cluster.ready()
+        runtime.kill_sandbox(pod.metadata.uid)
+        await cluster.until(lambda: (p := cluster.pod()) and p.status.container_statuses[0].restart_count == 1)
+        await cluster.ready()
+        assert cluster.events("SandboxChanged")
+
+
+async def test_a_force_deletion_cuts_a_slow_stop_short(tmp_path: Path) -> None:
+    async with running(HollowRuntime(CIDR, HollowSettings(stop_seconds=3600)), tmp_path) as cluster:
+        await cluster.client.create(make_pod())
+        await cluster.ready()
+        await cluster.client.delete(core.Pod, "web", "default", grace_period_seconds=600)
+        await cluster.until(lambda: cluster.events("Killing"))
+        await cluster.client.delete(core.Pod, "web", "default", grace_period_seconds=0)
+        await cluster.until(lambda: not cluster.runtime.observed())
+
+
+async def test_the_last_status_is_written_although_the_api_refuses_some_writes(tmp_path: Path) -> None:
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        for _ in range(3):
+            cluster.api.fail_next(status_error("Conflict", "changed meanwhile"), verb="update", message_type=core.Pod)
+        await cluster.client.create(make_pod())
+        await cluster.ready()
+
+
+@virtual_time
+async def test_a_container_that_always_ends_at_once_is_started_ever_more_rarely() -> None:
+    with TemporaryDirectory() as folder:
+        runtime = HollowRuntime(CIDR, clock=VirtualClock())
+        async with running(runtime, Path(folder), clock=VirtualClock()) as cluster:
+            await cluster.client.create(make_pod())
+            starts = []
+            while len(starts) < 8:
+                await cluster.until(lambda: (seen := cluster.observed()) and (c := seen.latest("app")) and c.state == RUNNING, 1000)
+                starts.append(asyncio.get_running_loop().time())
+                pod = cluster.pod()
+                assert pod is not None
+                runtime.exit(pod.metadata.uid, "app", 1)
+            gaps = [round(later - earlier) for earlier, later in itertools.pairwise(starts)]
+            assert gaps == [0, 10, 20, 40, 80, 160, 300]
+            await cluster.until(lambda: reason(cluster.pod()) == "CrashLoopBackOff")
+            assert cluster.events("BackOff")
+
+
+def reason(pod: core.Pod | None) -> str:
+    return pod.status.container_statuses[0].state.waiting.reason if pod is not None else ""

@@ -83,14 +83,21 @@ class DockerRuntime(Runtime):
         self._started = asyncio.Event()
 
     async def start(self) -> None:
+        try:
+            await self._start()
+        except RuntimeFailure as error:
+            self._observer.set_trouble(str(error))
+            raise
+        self._started.set()
+        self._observer.set_trouble("")
+
+    async def _start(self) -> None:
         version = await self._engine.request("GET", "version", timeout_seconds=RELIST_TIMEOUT_SECONDS)
         self._version = str(version["Version"]).partition("+")[0]
         await asyncio.gather(
             ensure_network(self._engine, self._settings, self._observer.addresses.gateway, self._own), ensure_pause_image(self._engine, {})
         )
         await self._observer.relist()
-        self._started.set()
-        self._observer.set_trouble("")
 
     async def run(self) -> None:
         await self._started.wait()
