@@ -21,9 +21,9 @@ WARM = 256
 class Limits:
     """At most ``count`` changes and ``max_bytes`` serialized bytes; older than ``age_seconds`` go too."""
 
-    count: int = 20_000
-    max_bytes: int = 16 * 1024 * 1024
-    age_seconds: float = 900.0
+    count: int = 10_000
+    max_bytes: int = 8 * 1024 * 1024
+    age_seconds: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)

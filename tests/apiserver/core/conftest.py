@@ -18,6 +18,7 @@ from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.pipeline.backend import Backend
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.keys import ROOT
+from services.apiserver.storage.store import Transaction
 from tests.support.etcd import EtcdServer, running_etcd
 
 
@@ -72,8 +73,6 @@ async def empty(endpoint: str) -> None:
     store = EtcdStore(EtcdSettings((endpoint,)))
     try:
         page = await store.range(ROOT)
-        from services.apiserver.storage.store import Transaction
-
         for item in page.items:
             await store.commit(Transaction({}, deletes=[item.key]))
     finally:

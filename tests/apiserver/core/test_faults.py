@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aetcd import rpc
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -162,6 +163,4 @@ async def test_events_expire_by_lease(own_etcd: EtcdServer) -> None:
 
 
 def _revoke(lease: int) -> Any:
-    from aetcd import rpc
-
     return rpc.LeaseRevokeRequest(ID=lease)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
 from knarr.machinery.kinds import KINDS
@@ -135,8 +136,6 @@ async def test_an_old_revision_is_gone_and_a_future_one_is_too_large(api: Api, s
 async def test_a_store_that_is_away_is_said_plainly(api: Api, store: FakeStore) -> None:
     store.away = True
     store.break_watches()
-    from knarr.api.core.v1 import core_pb2 as core
-
     obj = core.ConfigMap()
     obj.metadata.name = "a"
     with pytest.raises(StatusError) as caught:
