@@ -1,0 +1,71 @@
+"""Memory, host ports and memory-backed volumes of real containers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from tests.kubelet.docker_support import docker
+from tests.kubelet.support import running
+from tests.kubelet.test_docker_pods import manifest
+
+pytestmark = pytest.mark.docker
+
+MANIFEST = """
+metadata: {name: web, namespace: default}
+spec:
+  nodeName: NODE
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: app
+    image: IMAGE
+    command: [sh, -c, "echo served > /cache/index.html; exec httpd -f -p 8080 -h /cache"]
+    ports: [{containerPort: 8080, hostPort: PORT, hostIP: 127.0.0.1}]
+    volumeMounts: [{name: cache, mountPath: /cache}]
+  - name: greedy
+    image: IMAGE
+    command: [sh, -c, "x=xxxxxxxxxxxxxxxx; while true; do x=$x$x; done"]
+    resources: {limits: {memory: 16Mi}}
+  volumes: [{name: cache, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def mounts() -> str:
+    return Path("/proc/self/mounts").read_text()
+
+
+async def test_a_host_port_a_memory_volume_and_the_oom_killer(tmp_path: Path) -> None:
+    port = free_port()
+    async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
+        await cluster.client.create(manifest(MANIFEST.replace("PORT", str(port)), image))
+        await cluster.until(lambda: _reason(cluster.pod()) == "OOMKilled")
+
+        async def served() -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            async with asyncio.timeout(10):
+                body = await reader.read()
+            writer.close()
+            return body
+
+        assert b"served" in await served()
+        assert f"{tmp_path}/pods" in mounts()
+        await cluster.client.delete(core.Pod, "web", "default")
+        await cluster.until(lambda: not cluster.kubelet.manager.workers)
+        assert f"{tmp_path}/pods" not in mounts()
+
+
+def _reason(pod: core.Pod | None) -> str:
+    found = [status for status in pod.status.container_statuses if status.name == "greedy"] if pod is not None else []
+    states = [state for status in found for state in (status.state, status.last_state)]
+    return next((state.terminated.reason for state in states if state.HasField("terminated")), "")
