@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from knarr.machinery.selectors import label_selector
-
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.keys import Key, key_of
@@ -13,12 +11,13 @@ from knarr.client.owners import controller_of, is_controlled_by
 from knarr.client.pods import is_finished
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
+from knarr.machinery.selectors import label_selector
+from services.controller.adoption import settle_claims
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.deployment.decide import Action, CreateReplicaSet, DeleteReplicaSet, UpdateReplicaSet, decide
 from services.controller.controllers.deployment.revision import REVISION
 from services.controller.controllers.deployment.status import PROGRESSING, has_deadline, set_condition
 from services.controller.controllers.deployment.template import canonical, find_new
-from services.controller.ownership import claim, with_controller, without_owner
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class DeploymentController(Controller):
         deployment = self._deployments.store.get(key.namespace, key.name)
         if deployment is None:
             return None
-        sets = await self._claimed(deployment)
+        sets = await settle_claims(self.client, deployment, self._sets.store.list(deployment.metadata.namespace))
         plan = decide(deployment, sets, old_pods_run=self._old_pods_run(deployment, sets), now=self.context.clock.now())
         for action in plan.actions:
             await self._act(deployment, action)
@@ -82,21 +81,6 @@ class DeploymentController(Controller):
         await self._report(current, plan.status)
         # A moment later than the deadline, so that it is past for sure.
         return Again(plan.again_seconds + 0.05) if plan.again_seconds else None
-
-    async def _claimed(self, deployment: apps.Deployment) -> list[apps.ReplicaSet]:
-        candidates = self._sets.store.list(deployment.metadata.namespace)
-        claims = claim(deployment, label_selector(deployment.spec.selector), candidates)
-        adopted = list[apps.ReplicaSet]()
-        if claims.adopt and await self._still_exists(deployment):
-            adopted = [await self.client.update(with_controller(replica_set, deployment)) for replica_set in claims.adopt]
-        for replica_set in claims.release:
-            await self.client.update(without_owner(replica_set, deployment.metadata.uid))
-        return [*claims.owned, *adopted]
-
-    async def _still_exists(self, deployment: apps.Deployment) -> bool:
-        """Adoption asks the server: the cache may hold a Deployment that is gone and made anew."""
-        live = await self.client.get(apps.Deployment, deployment.metadata.name, deployment.metadata.namespace)
-        return live.metadata.uid == deployment.metadata.uid and not live.metadata.HasField("deletion_timestamp")
 
     def _old_pods_run(self, deployment: apps.Deployment, sets: list[apps.ReplicaSet]) -> bool:
         if deployment.spec.strategy.type != "Recreate":

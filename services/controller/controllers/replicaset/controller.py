@@ -15,11 +15,11 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
 from knarr.machinery.selectors import label_selector
 from knarr.machinery.times import to_time
+from services.controller.adoption import settle_claims
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.replicaset.decide import Plan, decide
 from services.controller.expectations import Expectations, created, deleted
 from services.controller.names import generated
-from services.controller.ownership import claim, with_controller, without_owner
 
 logger = logging.getLogger(__name__)
 
@@ -92,22 +92,8 @@ class ReplicaSetController(Controller):
     async def _claimed(self, replica_set: apps.ReplicaSet) -> list[core.Pod]:
         """The set's pods, after adopting matching orphans and releasing what matches no longer."""
         store = self._pods.store
-        candidates = [
-            *store.index("controller", replica_set.metadata.uid),
-            *store.index("orphans", replica_set.metadata.namespace),
-        ]
-        claims = claim(replica_set, label_selector(replica_set.spec.selector), candidates)
-        adopted = list[core.Pod]()
-        if claims.adopt and await self._still_exists(replica_set):
-            adopted = [await self.client.update(with_controller(pod, replica_set)) for pod in claims.adopt]
-        for pod in claims.release:
-            await self.client.update(without_owner(pod, replica_set.metadata.uid))
-        return [*claims.owned, *adopted]
-
-    async def _still_exists(self, replica_set: apps.ReplicaSet) -> bool:
-        """Adoption asks the server: the cache may hold a set that is gone and made anew."""
-        live = await self.client.get(apps.ReplicaSet, replica_set.metadata.name, replica_set.metadata.namespace)
-        return live.metadata.uid == replica_set.metadata.uid and not live.metadata.HasField("deletion_timestamp")
+        owned = store.index("controller", replica_set.metadata.uid)
+        return await settle_claims(self.client, replica_set, [*owned, *store.index("orphans", replica_set.metadata.namespace)])
 
     def _siblings(self, replica_set: apps.ReplicaSet) -> Iterable[core.Pod]:
         ref = controller_of(replica_set)

@@ -1,0 +1,33 @@
+"""Makes the claims of a selector true: adopts what nobody controls, releases what matches no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from knarr.client.client import Client
+from knarr.machinery.selectors import label_selector
+from services.controller.ownership import claim, with_controller, without_owner
+
+# Any message with ``metadata``.
+M = TypeVar("M", bound=Any)
+
+
+async def settle_claims(client: Client, owner: Any, candidates: Iterable[M]) -> list[M]:
+    """The objects that ``owner`` (with a ``spec.selector``) controls, after adopting and releasing.
+
+    ``candidates`` are of the owner's namespace. Raises StatusError when a write fails.
+    """
+    claims = claim(owner, label_selector(owner.spec.selector), candidates)
+    adopted = list[M]()
+    if claims.adopt and await _still_exists(client, owner):
+        adopted = [await client.update(with_controller(found, owner)) for found in claims.adopt]
+    for found in claims.release:
+        await client.update(without_owner(found, owner.metadata.uid))
+    return [*claims.owned, *adopted]
+
+
+async def _still_exists(client: Client, owner: Any) -> bool:
+    """Adoption asks the server: the cache may hold an owner that is gone and made anew."""
+    live: Any = await client.get(type(owner), owner.metadata.name, owner.metadata.namespace)
+    return bool(live.metadata.uid == owner.metadata.uid and not live.metadata.HasField("deletion_timestamp"))
