@@ -51,11 +51,16 @@ async def docker(settings: DockerSettings | None = None) -> AsyncIterator[tuple[
         yield runtime, settings, f"knarr-test/busybox:{tag}"
     finally:
         await runtime.close()
-        await remove_everything(settings.cluster_id, image=False)
         try:
-            await engine.request("DELETE", f"images/knarr-test/busybox:{tag}", params={"force": 1})
-        except EngineError as error:
-            if error.status != 404:
-                raise
+            await remove_everything(settings.cluster_id, image=False)
         finally:
+            await remove_image(engine, f"knarr-test/busybox:{tag}")
             await engine.close()
+
+
+async def remove_image(engine: Engine, reference: str) -> None:
+    try:
+        await engine.request("DELETE", f"images/{reference}", params={"force": 1})
+    except EngineError as error:
+        if error.status != 404:
+            raise
