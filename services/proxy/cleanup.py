@@ -25,7 +25,7 @@ def remove_everything(settings: ProxySettings) -> None:
         finally:
             nft.close()
     with contextlib.suppress(PermissionError):
-        network = NodeNetwork()
+        network = NodeNetwork(settings.ranges)
         try:
             network.remove_all()
         finally:

@@ -28,6 +28,11 @@ class ProxySettings:
     retry_limit_seconds: float = 5.0
 
     @property
+    def ranges(self) -> tuple[str, str]:
+        """Addresses that must never leave the machine unless a rule or a route says where to."""
+        return self.service_cidr, self.pod_cidr
+
+    @property
     def table(self) -> str:
         """Name of our nftables table."""
         return f"knarr-{self.instance}" if self.instance else "knarr"

@@ -15,7 +15,7 @@ from services.proxy.cleanup import remove_everything
 from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.datapath import BRIDGE_CALLS, ROUTE_LOCALNET, NftablesDatapath
 from services.proxy.datapath.nftables.libnftables import Nftables
-from services.proxy.datapath.node_network import NodeNetwork, read_sysctl, write_sysctl
+from services.proxy.datapath.node_network import ROUTE_PROTOCOL, NodeNetwork, read_sysctl, write_sysctl
 from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.routing.table import Change, Endpoint, Route, RouteKey, diff
@@ -205,8 +205,29 @@ async def test_nothing_is_left_behind(lab: Laboratory, datapath: Datapath) -> No
     assert _state() != before
     await datapath.close()
     left = _state()
-    assert CLUSTER_IP not in left and "knarr {" not in left and "proto 187" not in left
+    assert CLUSTER_IP not in left and "knarr {" not in left and f"proto {ROUTE_PROTOCOL}" not in left
     await datapath.start()
+
+
+async def test_the_routes_of_another_cluster_are_left_alone(lab: Laboratory) -> None:
+    other = ("10.98.0.0/16", "10.246.0.0/16")
+
+    def use(work: Callable[[NodeNetwork], object]) -> object:
+        network = NodeNetwork(other)
+        try:
+            return work(network)
+        finally:
+            network.close()
+
+    await asyncio.to_thread(use, lambda network: network.block())
+    await asyncio.to_thread(use, lambda network: network.add_local_route("10.98.0.1"))
+    datapath = NftablesDatapath(SETTINGS)
+    await datapath.start()
+    await datapath.apply(change(None, route(0)))
+    await datapath.close()
+    await asyncio.to_thread(remove_everything, SETTINGS)
+    assert len(await asyncio.to_thread(use, lambda network: network.routes())) == 3
+    await asyncio.to_thread(use, lambda network: network.remove_all())
 
 
 async def test_a_killed_proxy_is_taken_over_and_cleaned_up(lab: Laboratory) -> None:
@@ -225,17 +246,17 @@ async def test_a_killed_proxy_is_taken_over_and_cleaned_up(lab: Laboratory) -> N
     await asyncio.to_thread(remove_everything, SETTINGS)
     assert read_sysctl(ROUTE_LOCALNET) == "0"
     left = _state()
-    assert "proto 187" not in left and "knarr {" not in left
+    assert f"proto {ROUTE_PROTOCOL}" not in left and "knarr {" not in left
     await lab.close_servers()
 
 
 def _leave_behind(left: Route) -> None:
     """What a proxy leaves that was killed."""
-    nft, network = Nftables(), NodeNetwork()
+    nft, network = Nftables(), NodeNetwork(SETTINGS.ranges)
     base = ruleset.Base(SETTINGS.table, SETTINGS.service_cidr, SETTINGS.pod_cidr, SETTINGS.pod_bridge, localnet_was_off=True)
     write_sysctl(ROUTE_LOCALNET, "1")
     nft.run(ruleset.full(base, [left]))
-    network.block((SETTINGS.service_cidr, SETTINGS.pod_cidr))
+    network.block()
     network.add_local_route(CLUSTER_IP)
     nft.close()
     network.close()

@@ -2,7 +2,7 @@
 
 Nothing meant for the cluster may wander off along the default route: the whole service and pod ranges are unreachable by a route of the
 lowest preference, which more specific ones (a pod bridge, a ClusterIP) override. The routes are tagged with our protocol number, so that
-they are found again after a crash.
+they are found again after a crash; with the ranges they tell our own from those of another cluster on the same machine.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from pyroute2 import IPRoute, NetlinkError
 
 __all__ = ["NetlinkError", "NodeNetwork", "read_sysctl", "write_sysctl"]
 
-# Tag of our routes (rtm_protocol); the kernel and the well-known daemons use others.
-ROUTE_PROTOCOL = 187
+# Tag of our routes (rtm_protocol); none that a routing daemon has been given.
+ROUTE_PROTOCOL = 75
 # Tag of our addresses on lo (their label).
 ADDRESS_LABEL = "lo:knarr"
 LOWEST_PREFERENCE = 4_000_000_000
@@ -29,9 +30,13 @@ SCOPE_LINK = 253
 
 
 class NodeNetwork:
-    """Netlink to the network namespace in which it was made. All of it, the making too, in one thread without a running event loop."""
+    """Netlink to the network namespace in which it was made, for the service and pod ranges of one cluster.
 
-    def __init__(self) -> None:
+    All of it, the making too, in one thread without a running event loop.
+    """
+
+    def __init__(self, ranges: Iterable[str]) -> None:
+        self._ranges = [IPv4Network(cidr) for cidr in ranges]
         # pyroute2 drives an event loop of its own; uvloop's has no netlink sockets.
         self._loop = asyncio.SelectorEventLoop()
         self._netlink = IPRoute(use_event_loop=self._loop)
@@ -44,10 +49,10 @@ class NodeNetwork:
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
-    def block(self, ranges: Iterable[str]) -> None:
-        """Makes ranges unreachable where nothing more specific leads. PermissionError without NET_ADMIN."""
-        for cidr in ranges:
-            self._try("add", "route", dst=cidr, type=ROUTE_UNREACHABLE, priority=LOWEST_PREFERENCE, proto=ROUTE_PROTOCOL)
+    def block(self) -> None:
+        """Makes the ranges unreachable where nothing more specific leads. PermissionError without NET_ADMIN."""
+        for cidr in self._ranges:
+            self._try("add", "route", dst=str(cidr), type=ROUTE_UNREACHABLE, priority=LOWEST_PREFERENCE, proto=ROUTE_PROTOCOL)
 
     def add_local_route(self, address: str) -> None:
         """Lets this node's own processes send to a ClusterIP; the datapath rewrites it before it goes anywhere."""
@@ -68,12 +73,13 @@ class NodeNetwork:
         return {
             message.get_attr("IFA_ADDRESS")
             for message in self._netlink.get_addr(index=self._lo)
-            if message.get_attr("IFA_LABEL") == ADDRESS_LABEL
+            if message.get_attr("IFA_LABEL") == ADDRESS_LABEL and self._within(message.get_attr("IFA_ADDRESS"))
         }
 
     def routes(self) -> list[Any]:
         """Our routes, as netlink messages."""
-        return [message for message in self._netlink.get_routes(family=2) if message["proto"] == ROUTE_PROTOCOL]
+        tagged = (message for message in self._netlink.get_routes(family=2) if message["proto"] == ROUTE_PROTOCOL)
+        return [message for message in tagged if self._within(message.get_attr("RTA_DST"))]
 
     def local_routes(self) -> set[str]:
         """The ClusterIPs with a route of ours."""
@@ -94,6 +100,9 @@ class NodeNetwork:
             if message.get_attr("RTA_PRIORITY"):
                 fields["priority"] = message.get_attr("RTA_PRIORITY")
             self._try("del", "route", scope=message["scope"], **fields)
+
+    def _within(self, address: str | None) -> bool:
+        return address is not None and any(IPv4Address(address) in found for found in self._ranges)
 
     def allow_hairpin(self, bridge: str) -> None:
         """Lets a bridge send a frame back through the port it came from: how a pod reaches itself through a Service."""

@@ -73,8 +73,8 @@ class NftablesDatapath(Datapath):
         asyncio.get_running_loop().add_reader(self._watcher.fileno(), self._heard)
 
     def _open(self) -> None:
-        self._network = NodeNetwork()
-        self._network.block((self._settings.service_cidr, self._settings.pod_cidr))
+        self._network = NodeNetwork(self._settings.ranges)
+        self._network.block()
         self._nft = Nftables()
         self._watcher = TableWatcher(self._settings.table)
         if localnet_was_off(self._nft, self._settings.table):
@@ -150,7 +150,7 @@ class NftablesDatapath(Datapath):
             await self._in_worker(self._look_after)
 
     def _look_after(self) -> None:
-        self._network.block((self._settings.service_cidr, self._settings.pod_cidr))
+        self._network.block()
         for address in sorted(_cluster_ips(self._routes) - self._network.local_routes()):
             self._network.add_local_route(address)
 

@@ -47,9 +47,9 @@ class UserspaceDatapath(Datapath):
             self._limitations.append("without NET_ADMIN only NodePorts are served, no ClusterIPs")
 
     def _open(self) -> NodeNetwork | None:
-        network = NodeNetwork()
+        network = NodeNetwork(self._settings.ranges)
         try:
-            network.block((self._settings.service_cidr, self._settings.pod_cidr))
+            network.block()
         except PermissionError:
             network.close()
             return None
@@ -121,7 +121,7 @@ class UserspaceDatapath(Datapath):
 
     def _look_after(self) -> None:
         if self._network is not None:
-            self._network.block((self._settings.service_cidr, self._settings.pod_cidr))
+            self._network.block()
             self._add_addresses(self._routes)
 
     async def counters(self) -> Counters:
