@@ -24,6 +24,7 @@ def run(settings: ClusterSettings, progress_fd: int | None = None) -> int:
     progress = Progress(progress_fd)
     files = settings.files
     files.prepare()
+    settings.save()
     process.write_pid(files)
     # Start-up makes many objects that stay; collecting over them again and again is waste.
     gc.disable()

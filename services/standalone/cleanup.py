@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 from services.kubelet.runtime.catalog import engine_url
 from services.kubelet.runtime.docker.network import remove_everything as remove_from_engine
@@ -20,7 +22,8 @@ def remove_everything(settings: ClusterSettings) -> Iterator[str]:
         return
     cluster_id = files.cluster_id()
     yield from _remove_containers(cluster_id)
-    remove_datapath(ProxySettings(instance=cluster_id))
+    yield from _unmount(files.kubelet)
+    remove_datapath(ProxySettings(instance=cluster_id, service_cidr=settings.service_cidr, pod_cidr=settings.cluster_cidr))
     yield "removed the datapath's rules, routes and addresses"
     files.state.unlink(missing_ok=True)
 
@@ -32,3 +35,11 @@ def _remove_containers(cluster_id: str) -> Iterator[str]:
         yield f"the Docker engine does not answer ({error}); if pods were running, start it and run this again"
         return
     yield f"removed {count} containers and the pods' network"
+
+
+def _unmount(folder: Path) -> Iterator[str]:
+    """Unmounts the pods' memory volumes, which the kernel would keep for as long as nobody does."""
+    mounted = [Path(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for path in sorted((path for path in mounted if path.is_relative_to(folder)), reverse=True):
+        done = subprocess.run(["umount", str(path)], capture_output=True, text=True, check=False)
+        yield f"unmounted {path}" if done.returncode == 0 else f"{path} is still mounted: {done.stderr.strip()}"

@@ -10,6 +10,7 @@ import dataclasses
 import ipaddress
 import sys
 from pathlib import Path
+from typing import Any
 
 from services.standalone import process
 from services.standalone.settings import DEFAULT_DATA_DIR, ClusterSettings, Ports
@@ -41,23 +42,29 @@ def _add_data_dir(command: argparse.ArgumentParser) -> None:
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
-    """The options that make ClusterSettings; the background process takes the same."""
+    """The options that make ClusterSettings; the background process takes the same.
+
+    An option that is not given stays as it was chosen for this data directory before.
+    """
     _add_data_dir(command)
-    command.add_argument(
-        "--runtime", choices=("docker", "hollow"), default="docker", help="run containers, or simulate them (default: docker)"
-    )
-    command.add_argument(
-        "--datapath", choices=("nftables", "userspace"), default="nftables", help="how Services are load-balanced (default: nftables)"
-    )
-    command.add_argument("--node-name", default="", metavar="NAME", help="the node's name (default: the machine's)")
-    command.add_argument("--log-style", choices=("text", "json"), default="text")
-    command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    fresh = ClusterSettings()
+
+    def add(name: str, text: str, **how: Any) -> None:
+        default = getattr(fresh, name.replace("-", "_"))
+        suffix = f" (default: {default})" if default else ""
+        command.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text + suffix, **how)
+
+    add("runtime", "run containers, or simulate them", choices=("docker", "hollow"))
+    add("datapath", "how Services are load-balanced", choices=("nftables", "userspace"))
+    add("node-name", "the node's name (default: the machine's)", metavar="NAME")
+    add("log-style", "how the log is written", choices=("text", "json"))
+    add("log-level", "the least important messages that are logged", choices=("debug", "info", "warning", "error"))
+    add("service-cidr", "addresses of Services", type=_cidr, metavar="CIDR")
+    add("cluster-cidr", "addresses of all pods", type=_cidr, metavar="CIDR")
+    add("pod-cidr", "the part of them that is this node's", type=_cidr, metavar="CIDR")
     for name in PORT_NAMES:
         default = getattr(Ports(), name)
-        command.add_argument(f"--{name}-port", type=_port, default=default, metavar="PORT", help=f"(default: {default})")
-    for name in ("service-cidr", "cluster-cidr", "pod-cidr"):
-        default = getattr(ClusterSettings(), name.replace("-", "_"))
-        command.add_argument(f"--{name}", type=_cidr, default=default, metavar="CIDR", help=f"(default: {default})")
+        command.add_argument(f"--{name}-port", type=_port, default=argparse.SUPPRESS, metavar="PORT", help=f"(default: {default})")
 
 
 def _port(text: str) -> int:
@@ -74,12 +81,13 @@ def _cidr(text: str) -> str:
 
 
 def settings_from(arguments: argparse.Namespace) -> ClusterSettings:
-    ports = Ports(**{name: getattr(arguments, f"{name}_port") for name in PORT_NAMES})
-    return ClusterSettings(
-        data_dir=arguments.data_dir, runtime=arguments.runtime, datapath=arguments.datapath, ports=ports, node_name=arguments.node_name,
-        service_cidr=arguments.service_cidr, cluster_cidr=arguments.cluster_cidr, pod_cidr=arguments.pod_cidr,
-        log_style=arguments.log_style, log_level=arguments.log_level,
-    )  # fmt: skip
+    """What was chosen now, over what was chosen before."""
+    before = ClusterSettings.saved(arguments.data_dir)
+    given = vars(arguments)
+    ports = {name: given[f"{name}_port"] for name in PORT_NAMES if f"{name}_port" in given}
+    names = {field.name for field in dataclasses.fields(ClusterSettings)} - {"data_dir", "ports"}
+    values = {name: value for name, value in given.items() if name in names}
+    return dataclasses.replace(before, ports=dataclasses.replace(before.ports, **ports), **values)
 
 
 def options_of(settings: ClusterSettings) -> list[str]:
@@ -116,7 +124,7 @@ def up(arguments: argparse.Namespace) -> int:
 def down(arguments: argparse.Namespace) -> int:
     from services.standalone.cleanup import remove_everything
 
-    settings = ClusterSettings(data_dir=arguments.data_dir)
+    settings = ClusterSettings.saved(arguments.data_dir)
     stopped = process.stop(settings.files)
     print("the cluster's process has stopped" if stopped else "no cluster process was running")
     for line in remove_everything(settings):

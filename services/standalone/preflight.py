@@ -30,6 +30,9 @@ def _range_problems(settings: ClusterSettings) -> Iterator[str]:
     service, cluster, pod = (IPv4Network(text) for text in (settings.service_cidr, settings.cluster_cidr, settings.pod_cidr))
     if not pod.subnet_of(cluster):
         yield f"--pod-cidr {pod} lies outside --cluster-cidr {cluster}; choose a part of it"
+    kept = ClusterSettings.saved(settings.data_dir)
+    if settings.files.etcd.exists() and kept.service_cidr != settings.service_cidr:
+        yield f"this cluster's Services have addresses in {kept.service_cidr}; keep --service-cidr, or begin anew with another --data-dir"
     if service.overlaps(cluster):
         yield f"--service-cidr {service} overlaps --cluster-cidr {cluster}; choose ranges that do not meet"
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 DEFAULT_DATA_DIR = Path(".knarr")
 # The longest path a Unix socket may have on Linux is 107 bytes.
@@ -57,6 +60,25 @@ class ClusterSettings:
     def files(self) -> Files:
         return Files(self.data_dir.absolute())
 
+    def save(self) -> None:
+        """Keeps what was chosen with the cluster: its next start chooses the same, its removal knows what to remove."""
+        self.files.settings.write_bytes(orjson.dumps(self.as_dict(), option=orjson.OPT_INDENT_2))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the place where it is kept."""
+        return {name: value for name, value in asdict(self).items() if name != "data_dir"}
+
+    @classmethod
+    def saved(cls, data_dir: Path) -> ClusterSettings:
+        """What was chosen last in a data directory; the defaults in a new one."""
+        try:
+            kept = orjson.loads(Files(data_dir.absolute()).settings.read_bytes())
+        except FileNotFoundError:
+            return cls(data_dir=data_dir)
+        known = {field.name for field in fields(cls)}
+        values = {name: value for name, value in kept.items() if name in known}
+        return cls(data_dir=data_dir, **{**values, "ports": Ports(**kept["ports"]), "node_ports": tuple(kept["node_ports"])})
+
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -101,6 +123,11 @@ class Files:
     def state(self) -> Path:
         """What the running cluster tells about itself: ports, version, when it became ready."""
         return self.root / "state.json"
+
+    @property
+    def settings(self) -> Path:
+        """What was chosen for this cluster."""
+        return self.root / "settings.json"
 
     @property
     def identity(self) -> Path:

@@ -19,6 +19,17 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 ETCD_AWAY_SECONDS = 10.0
 
 
+MEMORY_POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "memory", "labels": {"app": "memory"}},
+    "spec": {
+        "containers": [{"name": "web", "image": "hello:1", "volumeMounts": [{"name": "fast", "mountPath": "/fast"}]}],
+        "volumes": [{"name": "fast", "emptyDir": {"medium": "Memory"}}],
+    },
+}
+
+
 def waiting_reason(cluster: KnarrCluster, pod: str) -> str:
     statuses = cluster.get("pod", pod)["status"].get("containerStatuses", [])
     return str(statuses[0]["state"].get("waiting", {}).get("reason", "")) if statuses else ""
@@ -55,7 +66,7 @@ def own(tmp_path: Path) -> Iterator[KnarrCluster]:
         yield made
     finally:
         made.down()
-    assert leftovers(cluster_id) == []
+    assert leftovers(cluster_id, made.data_dir) == []
 
 
 def deploy(cluster: KnarrCluster, replicas: int = 3) -> list[dict[str, Any]]:
@@ -81,10 +92,13 @@ def test_a_killed_cluster_adopts_its_pods_and_loses_nothing(own: KnarrCluster) -
 
 def test_down_and_up_bring_the_same_cluster_back(own: KnarrCluster) -> None:
     deploy(own, 2)
+    assert leftovers((own.data_dir / "cluster-id").read_text(), own.data_dir), "the check itself must see a running cluster"
+    own.apply(MEMORY_POD)
+    own.wait_for("a pod with a memory volume", lambda: own.ready_pods("app=memory"))
     uids = {pod["metadata"]["uid"] for pod in own.pods("app=web")}
     address = own.get("service", "kubernetes")["spec"]["clusterIP"]
     own.down()
-    assert leftovers((own.data_dir / "cluster-id").read_text()) == []
+    assert leftovers((own.data_dir / "cluster-id").read_text(), own.data_dir) == []
     own.up()
     own.wait_for("two ready pods", lambda: len(own.ready_pods("app=web")) == 2)
     assert {pod["metadata"]["uid"] for pod in own.pods("app=web")} == uids

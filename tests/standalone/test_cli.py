@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from pathlib import Path
 
@@ -16,6 +17,22 @@ def test_options_reach_the_background_process_unchanged(tmp_path: Path) -> None:
     settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=Ports(rest=1, proxy=2), node_name="n1")
     arguments = cli.parser().parse_args(["up", *cli.options_of(settings)])
     assert cli.settings_from(arguments) == settings
+
+
+def test_what_is_not_said_stays_as_it_was_chosen_before(tmp_path: Path) -> None:
+    ClusterSettings(data_dir=tmp_path, runtime="hollow", ports=Ports(rest=1, proxy=2), service_cidr="10.1.0.0/16").save()
+    arguments = cli.parser().parse_args(["up", "--data-dir", str(tmp_path), "--proxy-port", "3"])
+    settings = cli.settings_from(arguments)
+    assert (settings.runtime, settings.service_cidr, settings.ports.rest, settings.ports.proxy) == ("hollow", "10.1.0.0/16", 1, 3)
+
+
+def test_a_cluster_keeps_the_range_of_its_services(tmp_path: Path) -> None:
+    kept = ClusterSettings(data_dir=tmp_path, runtime="hollow", ports=Ports(0, 0, 0, 0, 0, 0))
+    kept.save()
+    kept.files.etcd.mkdir()
+    changed = dataclasses.replace(kept, service_cidr="10.9.0.0/16")
+    assert any("have addresses in 10.96.0.0/16" in problem for problem in problems(changed))
+    assert not list(problems(kept))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from services.kubelet.runtime.docker.labels import CLUSTER
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 IMAGE = "hello:1"
 
@@ -22,12 +24,23 @@ def ensure_image() -> None:
     subprocess.run([str(ROOT / "examples/hello/build.sh"), IMAGE], check=True, timeout=60)
 
 
-def leftovers(cluster_id: str) -> list[str]:
-    """What a cluster left behind: containers, networks, nftables tables, mounts."""
-    label = f"knarr.cluster={cluster_id}"
+def leftovers(cluster_id: str, data_dir: Path) -> list[str]:
+    """What a cluster left behind: containers, networks, nftables tables, mounts, processes."""
+    label = f"{CLUSTER}={cluster_id}"
     containers = docker("ps", "-aq", "--filter", f"label={label}").split()
     networks = docker("network", "ls", "-q", "--filter", f"label={label}").split()
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
     found = [f"container {name}" for name in containers] + [f"network {name}" for name in networks]
-    found += [line for line in tables.splitlines() if cluster_id in line]
+    links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    found += [line for line in (*tables.splitlines(), *links.splitlines()) if cluster_id in line]
+    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(data_dir) in line]
+    found += [f"process {path.parent.name}" for path in Path("/proc").glob("[0-9]*/cmdline") if str(data_dir) in _text(path)]
     return found
+
+
+def _text(path: Path) -> str:
+    """A file of /proc; empty when its process is gone."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
