@@ -15,7 +15,7 @@ from tests.support.knarr_cluster import KnarrCluster
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnarrCluster]:
     """A Docker cluster, shared by the session. Use namespaces or names of your own."""
     ensure_image()
-    made = KnarrCluster(Path(tmp_path_factory.mktemp("k")), offset=1)
+    made = KnarrCluster(Path(tmp_path_factory.mktemp("k")))
     try:
         made.up()
         yield made

@@ -59,7 +59,7 @@ def test_a_container_that_exits_at_once(cluster: KnarrCluster) -> None:
 def own(tmp_path: Path) -> Iterator[KnarrCluster]:
     """A cluster that the test may break; whatever is left of it afterwards is a failure."""
     ensure_image()
-    made = KnarrCluster(tmp_path / "k", offset=2)
+    made = KnarrCluster(tmp_path / "k")
     made.up()
     cluster_id = (made.data_dir / "cluster-id").read_text()
     try:

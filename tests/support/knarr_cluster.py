@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -21,19 +23,17 @@ WAIT_SECONDS = 60.0
 
 @dataclass
 class KnarrCluster:
-    """``offset`` keeps its ports and ranges apart from those of other clusters on the machine."""
+    """``offset`` keeps its ports and ranges apart from those of other clusters on the machine: the first that is free."""
 
     data_dir: Path
-    offset: int = 1
+    offset: int = field(default_factory=lambda: free_offset())
     runtime: str = "docker"
     datapath: str = "nftables"
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def ports(self) -> dict[str, int]:
-        first = 23000 + 10 * self.offset
-        names = ("rest", "apiserver", "kubelet", "proxy", "controller", "scheduler")
-        return {name: first + number for number, name in enumerate(names)}
+        return ports_of(self.offset)
 
     @property
     def options(self) -> list[str]:
@@ -107,6 +107,38 @@ class KnarrCluster:
         events = self.kubectl("get", "events", "-A", check=False)
         log = (self.data_dir / "knarr.log").read_text().splitlines()[-40:]
         return "\n".join([pods.stdout, pods.stderr, events.stdout, *log])
+
+
+PORT_NAMES = ("rest", "apiserver", "kubelet", "proxy", "controller", "scheduler")
+OFFSETS = range(1, 40)
+
+
+def ports_of(offset: int) -> dict[str, int]:
+    return {name: 23000 + 10 * offset + number for number, name in enumerate(PORT_NAMES)}
+
+
+def free_offset() -> int:
+    """The first offset whose ports and ranges nobody uses; it is taken for as long as this process lives."""
+    for offset in OFFSETS:
+        # An abstract socket is a lock that goes with its owner.
+        lock = socket.socket(socket.AF_UNIX)
+        try:
+            lock.bind(f"\0knarr-test-cluster-{offset}")
+        except OSError:
+            lock.close()
+            continue
+        _locks.append(lock)
+        return offset
+    raise AssertionError("every offset for a test's cluster is taken; end other test runs on this machine")
+
+
+_locks: list[socket.socket] = []
+
+
+@atexit.register
+def _release() -> None:
+    for lock in _locks:
+        lock.close()
 
 
 def _run(
