@@ -1,4 +1,7 @@
-"""POST, PUT, PATCH and DELETE."""
+"""POST, PUT, PATCH and DELETE.
+
+The form of the answer is chosen first: what cannot be answered is not done either.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from knarr.machinery.codec import UnknownFields
 from services.apiserver.api import Api
 from services.apiserver.rest import bodies, negotiation
 from services.apiserver.rest import query as queries
+from services.apiserver.rest.objects import Representation
 from services.apiserver.rest.refs import ref_of
 from services.apiserver.rest.representations import Representations, written
 from services.apiserver.rest.request import Request
@@ -16,6 +20,9 @@ from services.apiserver.rest.response import Response, warning_headers
 from services.apiserver.rest.routing import Target
 from services.apiserver.rest.versioned import body_of
 from services.apiserver.results import Written
+
+# How an answer is written, and the media type that was asked for.
+Form = tuple[Representation, str]
 
 
 class Writes:
@@ -26,28 +33,32 @@ class Writes:
         self._representations = representations
 
     async def create(self, request: Request, target: Target) -> Response:
+        form = self._form(request, target)
         options = queries.create_options(request.query)
         obj, warnings = await self._object(request, target, options.field_validation)
         result = await self._api.create(ref_of(target, request.user), obj, options)
-        return self._answer(request, target, result, warnings, 201)
+        return _answer(form, result, warnings, 201)
 
     async def update(self, request: Request, target: Target) -> Response:
+        form = self._form(request, target)
         options = queries.update_options(request.query)
         obj, warnings = await self._object(request, target, options.field_validation)
         result = await self._api.update(ref_of(target, request.user), obj, options)
-        return self._answer(request, target, result, warnings, 201 if result.created else 200)
+        return _answer(form, result, warnings, 201 if result.created else 200)
 
     async def patch(self, request: Request, target: Target) -> Response:
+        form = self._form(request, target)
         options = queries.patch_options(request.query)
         patch_type = negotiation.patch_type(request.content_type)
         patch = bodies.patch_as_json(await request.body(), patch_type)
         result = await self._api.patch(ref_of(target, request.user), patch_type, patch, options)
-        return self._answer(request, target, result, [], 201 if result.created else 200)
+        return _answer(form, result, [], 201 if result.created else 200)
 
     async def delete(self, request: Request, target: Target) -> Response:
+        form = self._form(request, target)
         options = await self._delete_options(request)
         result = await self._api.delete(ref_of(target, request.user), options)
-        return self._answer(request, target, result, [], 200)
+        return _answer(form, result, [], 200)
 
     async def delete_collection(self, request: Request, target: Target) -> Response:
         representation = self._representations.choose(target.kind, request.wanted, request.query)
@@ -70,8 +81,12 @@ class Writes:
         decoded = bodies.decode(meta.DeleteOptions, body, request.content_type, UnknownFields.DROP)
         return queries.delete_options(request.query, decoded.message)
 
-    def _answer(self, request: Request, target: Target, result: Written, warnings: list[str], status: int) -> Response:
+    def _form(self, request: Request, target: Target) -> Form:
+        """Raises NotAcceptable, BadRequest."""
         wanted = request.wanted
-        representation = self._representations.choose(target.kind, wanted, request.query)
-        body, content_type = written(representation, result, wanted.media_type)
-        return Response(body, status, content_type, warning_headers([*warnings, *result.warnings]))
+        return self._representations.choose(target.kind, wanted, request.query), wanted.media_type
+
+
+def _answer(form: Form, result: Written, warnings: list[str], status: int) -> Response:
+    body, content_type = written(form[0], result, form[1])
+    return Response(body, status, content_type, warning_headers([*warnings, *result.warnings]))

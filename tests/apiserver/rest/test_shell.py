@@ -138,6 +138,17 @@ class TestForms:
         answer = await client.get(CONFIG_MAPS, accept="text/html")
         assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable")
 
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+    async def test_what_cannot_be_answered_is_not_done(self, client: HttpClient, api: FakeApi, method: str) -> None:
+        path = CONFIG_MAPS if method == "POST" else f"{CONFIG_MAPS}/c1"
+        content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        for accept in ("application/cbor", "application/json;as=Table;v=v1;g=meta.k8s.io"):
+            query = "?includeObject=All" if "Table" in accept else ""
+            body = {} if method == "DELETE" else {"metadata": {"name": "c1"}}
+            answer = await client.request(method, path + query, body, accept=accept, content_type=content_type)
+            assert answer.status == (400 if query else 406)
+        assert not api.calls
+
 
 class TestBodies:
     @pytest.mark.parametrize(
