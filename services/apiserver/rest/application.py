@@ -6,12 +6,13 @@ the work. Handlers return a ``Response`` or a ``Stream``; every error becomes a 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from knarr.machinery import openapi
-from knarr.machinery.errors import StatusError, internal
+from knarr.machinery.errors import StatusError, internal, status_error
 from knarr.machinery.kinds import KINDS, Kinds
 from knarr.service.authentication import TokenTable
 from services.apiserver.api import Api
@@ -95,7 +96,7 @@ class Application:
             else:
                 request.user = self._authenticator.user(request)
                 verb, resource = verb_of(request, target), target.kind.plural
-                answer = await self._handler(verb, target)(request, target)
+                answer = await in_time(self._handler(verb, target), request, target)
         except Disconnected:
             return
         except StatusError as error:
@@ -176,6 +177,19 @@ async def refuse_websocket(error: StatusError, send: Send) -> None:
     headers = [header for header in answer.start()["headers"] if header[0] != b"content-length"]  # type: ignore[attr-defined]
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": answer.body})
+
+
+async def in_time(handler: Handler, request: Request, target: Target) -> Response | Stream:
+    """The answer, within the time that ``?timeout=`` leaves for it; raises Timeout. A stream goes on as long as it likes."""
+    seconds = request.query.seconds("timeout") if b"timeout=" in request.scope["query_string"] else None
+    if not seconds or seconds < 0:
+        return await handler(request, target)
+    try:
+        async with asyncio.timeout(seconds):
+            return await handler(request, target)
+    except TimeoutError:
+        message = "Timeout: request did not complete within requested timeout - context deadline exceeded; a write may or may not be done"
+        raise status_error("Timeout", message) from None
 
 
 def verb_of(request: Request, target: Target) -> str:

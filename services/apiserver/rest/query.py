@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.codec import UnknownFields
 from knarr.machinery.errors import Cause, StatusError, bad_request, invalid
+from knarr.machinery.forms import parse_duration
 
 _INT64 = 2**63
 
@@ -48,6 +49,16 @@ class Query:
         if not -_INT64 <= value < _INT64:
             raise bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
         return value
+
+    def seconds(self, name: str) -> float | None:
+        """A Go duration (``30s``, ``1m30s``) in seconds; None when absent or empty; raises BadRequest."""
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            return parse_duration(text) / 1e9
+        except ValueError as error:
+            raise bad_request(f"invalid {name} specified in the request URL - {error}") from None
 
 
 def list_options(query: Query) -> meta.ListOptions:

@@ -43,6 +43,14 @@ def test_bad_integers(value: str, message: str) -> None:
     assert (caught.value.code, str(caught.value)) == (400, message)
 
 
+def test_durations() -> None:
+    assert [Query(f"timeout={text}".encode()).seconds("timeout") for text in ("", "1m30s", "250ms", "0")] == [None, 90, 0.25, 0]
+    for text in ("bad", "5"):
+        with pytest.raises(StatusError, match="invalid timeout specified in the request URL - time: ") as caught:
+            Query(f"timeout={text}".encode()).seconds("timeout")
+        assert caught.value.code == 400
+
+
 def test_unsupported_values_are_invalid() -> None:
     with pytest.raises(StatusError) as caught:
         queries.create_options(Query(b"fieldValidation=Maybe"))

@@ -150,6 +150,25 @@ class TestForms:
         assert not api.calls
 
 
+class TestDeadlines:
+    async def test_a_request_takes_no_longer_than_its_timeout(
+        self, client: HttpClient, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def hang(*_: object) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(api, "create", hang)
+        answer = await client.request("POST", f"{CONFIG_MAPS}?timeout=20ms", {"metadata": {"name": "c1"}})
+        assert (answer.status, answer.json["reason"]) == (504, "Timeout")
+        assert "request did not complete within requested timeout" in answer.json["message"]
+        assert "retry-after" not in answer.headers
+
+    async def test_other_timeouts(self, client: HttpClient) -> None:
+        assert (await client.get(f"{CONFIG_MAPS}?timeout=30s")).status == 200
+        assert (await client.get(f"{CONFIG_MAPS}?timeout=0")).status == 200
+        assert (await client.get(f"{CONFIG_MAPS}?timeout=soon")).status == 400
+
+
 class TestBodies:
     @pytest.mark.parametrize(
         ("content_type", "body"),
