@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
-from knarr.machinery.selectors import Selector
 
 from knarr.client.owners import controller_of, owner_reference
+from knarr.machinery.selectors import Selector
 
 # Any message with ``metadata``.
 M = TypeVar("M", bound=Any)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from knarr.machinery.times import to_datetime
-
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.conditions import get_condition
+from knarr.machinery.times import to_datetime
 
 
 def ready_since(pod: core.Pod) -> datetime | None:

@@ -30,7 +30,10 @@ def apply_scale(obj: Any, scale: autoscaling.Scale) -> None:
 
 
 def selector_text(selector: Any) -> str:
-    """A label selector as text, sorted by key: ``app=web,!old,tier in (a,b)``; empty when it picks everything, ``<error>`` when it is malformed."""
+    """A label selector as text, sorted by key: ``app=web,!old,tier in (a,b)``.
+
+    Empty when it picks everything, ``<error>`` when it is malformed.
+    """
     try:
         requirements = sorted(label_selector(selector).requirements, key=lambda requirement: requirement.key)
     except StatusError:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from knarr.machinery.times import to_datetime, to_time
-
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.machinery.times import to_datetime, to_time
 from services.controller.controllers.deployment.limits import limits
 
 AVAILABLE, PROGRESSING, REPLICA_FAILURE = "Available", "Progressing", "ReplicaFailure"

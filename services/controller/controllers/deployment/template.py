@@ -6,11 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from knarr.machinery.times import to_datetime
-
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
+from knarr.machinery.times import to_datetime
 from services.controller.names import encoded
 
 HASH_LABEL = "pod-template-hash"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
-from knarr.machinery.times import to_datetime
-
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.pods import is_deleting, is_finished
+from knarr.machinery.times import to_datetime
 
 
 @dataclass(frozen=True, slots=True)
