@@ -62,18 +62,19 @@ class Continue:
     def decode(cls, token: str) -> Continue:
         """Raises BadRequest for a token that no list gave."""
         try:
-            fields = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+            fields = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
             revision, start = int(fields["rv"]), str(fields["start"])
-        except (binascii.Error, ValueError, KeyError, TypeError) as error:
-            raise bad_request(f"continue key is not valid: {error}") from error
+        except (binascii.Error, ValueError, KeyError, TypeError):
+            raise bad_request("continue key is not valid: it is not one that a list has answered with") from None
         if not start or (revision <= 0 and revision != -1):
             raise bad_request("continue key is not valid: incorrect encoded start resourceVersion")
         return cls(revision, start)
 
 
 async def list_page(backend: Backend, ref: Ref, options: meta.ListOptions) -> Page:
-    """A collection or one page of it."""
+    """A collection or one page of it. A limit that is not positive is none."""
     check_subresource(ref, "list")
+    limit = max(options.limit, 0)
     selection = Selection.of(ref, options)
     await backend.synced()
     _check_match(options)
@@ -81,14 +82,14 @@ async def list_page(backend: Backend, ref: Ref, options: meta.ListOptions) -> Pa
         if options.resource_version and options.resource_version != "0":
             raise bad_request("specifying resource version is not allowed when using continue")
         place = Continue.decode(options.continue_token)
-        return await _stored_page(backend, selection, options.limit, place)
+        return await _stored_page(backend, selection, limit, place)
     wanted = parse_revision(options.resource_version)
-    exact = options.resource_version_match == "Exact" or (wanted and options.limit and not options.resource_version_match)
+    exact = options.resource_version_match == "Exact" or (wanted and limit and not options.resource_version_match)
     if wanted > backend.cache.revision:
         await backend.reach(wanted)
     if exact and wanted != backend.cache.revision:
-        return await _stored_page(backend, selection, options.limit, Continue(wanted, ""))
-    return _cached_page(backend, selection, options.limit)
+        return await _stored_page(backend, selection, limit, Continue(wanted, ""))
+    return _cached_page(backend, selection, limit)
 
 
 def _check_match(options: meta.ListOptions) -> None:

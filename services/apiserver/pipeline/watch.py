@@ -106,7 +106,7 @@ async def _follow(
     backend: Backend, collection: Collection, selection: Selection, start: Start, options: meta.ListOptions
 ) -> AsyncIterator[Sequence[Event]]:
     loop = asyncio.get_running_loop()
-    duration = options.timeout_seconds if options.HasField("timeout_seconds") else random.uniform(SHORTEST_SECONDS, 2 * SHORTEST_SECONDS)
+    duration = options.timeout_seconds or random.uniform(SHORTEST_SECONDS, 2 * SHORTEST_SECONDS)
     end = loop.time() + duration
     last_bookmark = end - min(LAST_BOOKMARK_SECONDS, duration / 2)
     position = collection.history.end if start.initial else _position(collection, start.revision)

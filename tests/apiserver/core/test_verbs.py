@@ -71,3 +71,18 @@ async def test_a_deleted_object_is_gone(api: Api) -> None:
     assert status.status == "Success" and status.details.uid == created.metadata.uid
     with pytest.raises(StatusError, match='configmaps "a" not found'):
         await api.get(ref("a"))
+
+
+async def test_a_limit_that_is_not_positive_is_none(api: Api) -> None:
+    for name in "ab":
+        await create(api, name)
+    for limit in (0, -1):
+        page = await api.list(ref(), meta.ListOptions(limit=limit))
+        assert (len(page.entries), page.continue_token) == (2, "")
+
+
+@pytest.mark.parametrize("token", ["bad", "b§d", "eyJ2IjoiYSJ9", "W10", "eyJydiI6MCwic3RhcnQiOiJhIn0", "eyJydiI6NSwic3RhcnQiOiIifQ"])
+async def test_a_continue_token_that_no_list_gave_is_refused(api: Api, token: str) -> None:
+    with pytest.raises(StatusError, match=r"continue key is not valid: (it is not one|incorrect encoded start)") as caught:
+        await api.list(ref(), meta.ListOptions(limit=1, continue_token=token))
+    assert caught.value.code == 400

@@ -105,6 +105,17 @@ async def test_a_watch_ends_after_its_time_with_a_bookmark(api: Api) -> None:
     assert [[shown(event) for event in batch] for batch in batches] == [["BOOKMARK"]]
 
 
+async def test_a_time_of_zero_is_none(api: Api) -> None:
+    batches = api.watch(REF, meta.ListOptions(resource_version=str(api.backend.cache.revision), timeout_seconds=0))
+    try:
+        first = asyncio.ensure_future(anext(batches))
+        await create(api, "a")
+        async with asyncio.timeout(5):
+            assert [shown(event) for event in await first] == ["ADDED a"]
+    finally:
+        await batches.aclose()  # type: ignore[attr-defined]
+
+
 async def test_bookmarks_come_now_and_then(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "BOOKMARK_SECONDS", 0.02)
     options = meta.ListOptions(resource_version=str(api.backend.cache.revision), allow_watch_bookmarks=True)
