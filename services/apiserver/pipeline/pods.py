@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError, bad_request, conflict
+from knarr.machinery.errors import Cause, StatusError, bad_request, conflict, invalid
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata
@@ -32,10 +32,9 @@ async def create_subresource(backend: Backend, allocators: Allocators, ref: Ref,
 async def bind(backend: Backend, allocators: Allocators, ref: Ref, binding: Any, options: meta.CreateOptions) -> Written:
     """Assigns the pod to a node, once; Conflict when it has one or is being deleted."""
     target = binding.target
-    if target.kind not in ("", "Node"):
-        raise bad_request(f'Binding "{ref.name}" is invalid: target.kind: Unsupported value: "{target.kind}": supported values: "Node"')
-    if not target.name:
-        raise bad_request(f'Binding "{ref.name}" is invalid: target.name: Required value')
+    causes = check_target(target)
+    if causes:
+        raise invalid("Binding", ref.name, causes)
 
     def propose(entry: Entry) -> Any:
         pod: Any = entry.message
@@ -55,6 +54,17 @@ async def bind(backend: Backend, allocators: Allocators, ref: Ref, binding: Any,
 
     await rewrite(backend, allocators, ref, propose, _unchecked, dry_run=bool(options.dry_run))
     return Written(meta.Status(status="Success", code=201), created=True)
+
+
+def check_target(target: Any) -> list[Cause]:
+    """What is wrong with the object reference of a binding."""
+    causes: list[Cause] = []
+    if target.kind not in ("", "Node"):
+        supported = 'supported values: "Node", "<empty>"'
+        causes.append(Cause("FieldValueNotSupported", f'Unsupported value: "{target.kind}": {supported}', "target.kind"))
+    if not target.name:
+        causes.append(Cause("FieldValueRequired", "Required value", "target.name"))
+    return causes
 
 
 async def evict(backend: Backend, allocators: Allocators, ref: Ref, eviction: Any, options: meta.CreateOptions) -> Written:

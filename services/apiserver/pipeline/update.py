@@ -78,7 +78,7 @@ async def _check(backend: Backend, ref: Ref, new: Any, old: Any) -> tuple[str, .
         await admit(Admission(UPDATE, ref, new, backend))
         strategy.prepare_for_update(new, old)
         causes = [*validate_object_meta_update(new.metadata, old.metadata), *strategy.validate(new), *strategy.validate_update(new, old)]
-        warnings = strategy.warnings(new)
+        warnings = strategy.warnings(new) if not ref.subresource else ()  # a Scale shows nothing of what they speak of
     if unconditional and not strategy.allows_unconditional_update and not causes:
         causes = [Cause("FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion")]
     if causes:

@@ -158,6 +158,20 @@ async def test_scale_reads_and_writes(api: Api) -> None:
     assert (await refused(api.get(ref(core.ConfigMap, "d", "scale")))).code == 404
 
 
+async def test_only_who_writes_the_template_hears_its_warnings(api: Api) -> None:
+    obj = deployment()
+    env = obj.spec.template.spec.containers[0].env
+    env.add(name="A", value="1")
+    env.add(name="A", value="2")
+    warned = (await api.create(ref(apps.Deployment), obj, meta.CreateOptions())).warnings
+    assert len(warned) == 1 and "env[1]" in warned[0]
+    for subresource, patch in (("scale", b'{"spec":{"replicas":2}}'), ("status", b'{"status":{"replicas":2}}')):
+        target = ref(apps.Deployment, "d", subresource)
+        assert (await api.patch(target, "merge", patch, meta.PatchOptions())).warnings == ()
+    again = await api.patch(ref(apps.Deployment, "d"), "merge", b'{"metadata":{"labels":{"a":"b"}}}', meta.PatchOptions())
+    assert again.warnings == warned
+
+
 async def test_a_pod_ends_in_its_grace_period_which_only_shrinks(api: Api) -> None:
     await create(api, pod(node="n"))
     going: Any = (await delete(api, core.Pod, "p")).message
@@ -180,6 +194,13 @@ async def test_eviction_and_binding(api: Api) -> None:
     assert (answer.status, answer.code) == ("Success", 201)
     status = await refused(api.create(ref(core.Pod, "p", "binding"), binding, meta.CreateOptions()))
     assert status.reason == "Conflict" and 'pod p is already assigned to node "n"' in status.message
+    binding.target.kind, binding.target.name = "Pod", ""
+    malformed = await refused(api.create(ref(core.Pod, "p", "binding"), binding, meta.CreateOptions()))
+    assert (malformed.code, malformed.reason, malformed.details.kind) == (422, "Invalid", "Binding")
+    assert [(cause.reason, cause.field) for cause in malformed.details.causes] == [
+        ("FieldValueNotSupported", "target.kind"),
+        ("FieldValueRequired", "target.name"),
+    ]
     eviction = policy.Eviction()
     eviction.metadata.name = "p"
     eviction.delete_options.preconditions.uid = "another"
