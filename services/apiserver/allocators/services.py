@@ -93,7 +93,7 @@ class ServiceAllocators(Allocators):
             detail = "provided IP is already allocated"
         else:
             return number
-        raise _refused(ref, "spec.clusterIPs", f'["{address}"]', f"failed to allocate IP {address}: {detail}")
+        raise _refused(ref, "spec.clusterIPs", f'[]string{{"{address}"}}', f"failed to allocate IP {address}: {detail}")
 
     async def _give_back_address(self, address: str) -> Extra:
         number = self.addresses.number(address)
