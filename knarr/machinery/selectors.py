@@ -22,6 +22,9 @@ _OBJECT_OPERATORS = {"In": IN, "NotIn": NOT_IN, "Exists": EXISTS, "DoesNotExist"
 _TOKEN = re.compile(r"\s*(!=|==|[=!(),<>]|[^\s=!(),<>]+|$)")
 _SYMBOLS = frozenset(("!=", "==", "=", "!", "(", ")", ",", "<", ">", ""))
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_TERM = re.compile(r"(?:[^\\,]|\\.|\\$)+", re.DOTALL)
+_FIELD_REQUIREMENT = re.compile(r"((?:[^=!]|!(?!=))*)(!=|==|=)(.*)", re.DOTALL)
+_ESCAPE = re.compile(r"\\([\\,=])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,13 +227,22 @@ def _unparsable(detail: str) -> StatusError:
 
 @lru_cache(maxsize=1024)
 def parse_field_selector(text: str) -> FieldSelector:
-    """Parses a ``fieldSelector`` parameter. Raises StatusError BadRequest."""
-    return FieldSelector(tuple(_field_requirement(text, term) for term in re.split(r"(?<!\\),", text) if term))
+    """Parses a ``fieldSelector`` parameter, in whose values a backslash escapes ``,`` ``=`` and itself. Raises StatusError BadRequest."""
+    return FieldSelector(tuple(_field_requirement(text, term) for term in _TERM.findall(text)))
 
 
 def _field_requirement(text: str, term: str) -> FieldRequirement:
-    match = re.match(r"((?:\\.|[^\\=!]|!(?!=))*)(!=|==|=)(.*)", term, re.DOTALL)
+    match = _FIELD_REQUIREMENT.fullmatch(term)
     if match is None:
         raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
-    value = re.sub(r"\\([\\,=])", r"\1", match[3])
-    return FieldRequirement(match[1], match[2] != "!=", value)
+    return FieldRequirement(match[1], match[2] != "!=", _unescaped(match[3]))
+
+
+def _unescaped(value: str) -> str:
+    rest = _ESCAPE.sub("", value)
+    _, backslash, escaped = rest.partition("\\")
+    if backslash:
+        raise bad_request(f"invalid field selector: invalid escape sequence: {backslash}{escaped[:1]}")
+    if "=" in rest:
+        raise bad_request("invalid field selector: unescaped character in value: =")
+    return _ESCAPE.sub(r"\1", value)

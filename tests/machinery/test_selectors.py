@@ -82,6 +82,34 @@ def test_field_selectors() -> None:
         parse_field_selector("metadata.name=x,nonsense")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"a=b\=c", [("a", True, "b=c")]),
+        (r"a=b\\,c!=d", [("a", True, "b\\"), ("c", False, "d")]),
+        (r"a==\\\,", [("a", True, "\\,")]),
+        (",a=,", [("a", True, "")]),
+        ("a!b=c", [("a!b", True, "c")]),
+    ],
+)
+def test_field_values_are_unescaped(text: str, expected: list[tuple[str, bool, str]]) -> None:
+    found = parse_field_selector(text).requirements
+    assert [(requirement.field, requirement.equal, requirement.value) for requirement in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a=b=c", "unescaped character in value: ="),
+        (r"a=b\c", r"invalid escape sequence: \\c"),
+        ("a=b\\", r"invalid escape sequence: \\$"),
+    ],
+)
+def test_field_values_that_are_badly_escaped(text: str, problem: str) -> None:
+    with pytest.raises(StatusError, match=f"invalid field selector: {problem}"):
+        parse_field_selector(text)
+
+
 @given(st.text(alphabet="ab!=,() <>in", max_size=12))
 def test_any_text_parses_or_is_refused(text: str) -> None:
     try:
