@@ -7,14 +7,15 @@ rule. Every method raises ``StatusError``. Objects handed in belong to the pipel
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.metrics import request_counter, request_timer
 from services.apiserver.pipeline import create, delete, pods, read, update, watch
@@ -48,29 +49,42 @@ class Api:
 
     async def create(self, ref: Ref, obj: Message, options: meta.CreateOptions) -> Written:
         """A new object; ``ref.name`` and ``ref.subresource`` for binding and eviction."""
-        with _measured("create", ref):
+        async with _written(self.backend, "create", ref):
             if ref.subresource:
                 return await pods.create_subresource(self.backend, self.allocators, ref, obj, options)
             return await create.create(self.backend, self.allocators, ref, obj, options)
 
     async def update(self, ref: Ref, obj: Message, options: meta.UpdateOptions) -> Written:
-        with _measured("update", ref):
+        async with _written(self.backend, "update", ref):
             return await update.update(self.backend, self.allocators, ref, obj, options)
 
     async def patch(self, ref: Ref, patch_type: str, patch: bytes, options: meta.PatchOptions) -> Written:
         """``patch_type`` is ``json``, ``merge``, ``strategic`` or ``apply``; ``patch`` is JSON."""
-        with _measured("patch", ref):
+        async with _written(self.backend, "patch", ref):
             return await update.patch(self.backend, self.allocators, ref, patch_type, patch, options)
 
     async def delete(self, ref: Ref, options: meta.DeleteOptions) -> Written:
         """Answers the object while it still exists, else a Status of success."""
-        with _measured("delete", ref):
+        async with _written(self.backend, "delete", ref):
             return await delete.delete(self.backend, self.allocators, ref, options)
 
     async def delete_collection(self, ref: Ref, options: meta.DeleteOptions, selection: meta.ListOptions) -> Page:
         """Answers what was deleted."""
         with _measured("deletecollection", ref):
             return await delete.delete_collection(self.backend, self.allocators, ref, options, selection)
+
+
+@asynccontextmanager
+async def _written(backend: Backend, verb: str, ref: Ref) -> AsyncIterator[None]:
+    """Measures and bounds one write: behind a store that hangs, writers would wait for one another."""
+    seconds = backend.waits.write_seconds
+    with _measured(verb, ref):
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            message = f"etcd did not finish this write within {seconds:g} s; see that it runs, then try again. It may or may not be stored"
+            raise status_error("Timeout", message) from None
 
 
 @contextmanager

@@ -25,11 +25,13 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Waits:
     """How long requests wait. ``sync_seconds``: for the first load; ``own_write_seconds``: until the
-    cache has a write; ``revision_seconds``: until the cache reaches a revision that a reader names."""
+    cache has a write; ``revision_seconds``: until the cache reaches a revision that a reader names;
+    ``write_seconds``: a write in all, whoever it must wait for."""
 
     sync_seconds: float = 10.0
     own_write_seconds: float = 5.0
     revision_seconds: float = 3.0
+    write_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Backend:
             await asyncio.wait_for(self.feed.synced.wait(), self.waits.sync_seconds)
         except TimeoutError:
             message = "the API server is still reading etcd; try again in a moment, and see that etcd runs"
-            raise status_error("ServiceUnavailable", message, retry_after_seconds=1) from None
+            raise status_error("ServiceUnavailable", message) from None
 
     async def current(self, ref: Ref) -> Entry | None:
         """The object as the cache knows it; asks the store when the cache knows none."""

@@ -92,17 +92,21 @@ def connect(endpoints: Sequence[str], tls: EtcdTls | None) -> grpc.aio.Channel:
 
 
 def store_error(error: grpc.aio.AioRpcError, endpoints: Sequence[str]) -> StatusError:
-    """What a client hears when etcd cannot answer."""
+    """What a client hears when etcd cannot answer.
+
+    No delay is named after which to try again: clients would repeat by themselves, ten times over, a write
+    that may have been stored, and their user would wait that long for the reason.
+    """
     where = ", ".join(endpoints)
     detail = error.details() or error.code().name
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-        message = f"etcd at {where} did not answer in time; see that it runs and try again, what is stored is safe"
-        return status_error("Timeout", message, retry_after_seconds=1)
+        message = f"etcd at {where} did not answer in time; see that it runs, then try again. A write may or may not have been stored"
+        return status_error("Timeout", message)
     if error.code() == grpc.StatusCode.UNAVAILABLE:
         message = (
             f"etcd at {where} is away ({detail}); start it or mend the connection, then try again. A write may or may not have been stored"
         )
-        return status_error("ServiceUnavailable", message, retry_after_seconds=1)
+        return status_error("ServiceUnavailable", message)
     if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "space" in detail:
         message = f"etcd at {where} has no space left ({detail}); compact and defragment it, then disarm its alarm"
         return status_error("ServiceUnavailable", message)

@@ -15,7 +15,7 @@ from knarr.machinery.kinds import KINDS
 from services.apiserver.api import Api, Ref
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
-from services.apiserver.pipeline.backend import Backend
+from services.apiserver.pipeline.backend import Backend, Waits
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.keys import ROOT
 from services.apiserver.storage.store import Transaction
@@ -37,16 +37,16 @@ def own_etcd(tmp_path: Path) -> Iterator[EtcdServer]:
 
 
 @contextlib.asynccontextmanager
-async def running_backend(endpoint: str) -> AsyncIterator[Backend]:
+async def running_backend(endpoint: str, *, timeout_seconds: float = 5.0, waits: Waits | None = None) -> AsyncIterator[Backend]:
     """A backend with its feed running; at the end the cache must equal the store."""
-    store = EtcdStore(EtcdSettings((endpoint,)))
+    store = EtcdStore(EtcdSettings((endpoint,), timeout_seconds=timeout_seconds))
     cache = WatchCache(KINDS)
     feed = Feed(store, cache)
     task = asyncio.create_task(feed.run())
     try:
         async with asyncio.timeout(10):
             await feed.synced.wait()
-        yield Backend(store, cache, feed)
+        yield Backend(store, cache, feed, waits=waits)
         async with asyncio.timeout(20):
             await check_cache_equals_store(store, cache)
     finally:

@@ -38,7 +38,7 @@ async def test_an_etcd_that_is_not_there_is_named_in_bounded_time() -> None:
         async with asyncio.timeout(5):
             with pytest.raises(StatusError, match=f"etcd at {endpoint} did not answer in time") as caught:
                 await store.get("/registry/a")
-        assert caught.value.code == 504 and caught.value.status.details.retry_after_seconds == 1
+        assert caught.value.code == 504 and not caught.value.status.details.retry_after_seconds
     finally:
         await store.close()
 

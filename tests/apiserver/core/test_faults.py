@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -12,8 +13,12 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
 from knarr.machinery.kinds import KINDS
+from services.apiserver.allocators.addresses import AddressRange
+from services.apiserver.allocators.numbers import NumberRange
+from services.apiserver.allocators.services import ServiceAllocators
 from services.apiserver.api import Api, Ref
 from services.apiserver.compaction import Compactor
+from services.apiserver.pipeline.backend import Waits
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from tests.apiserver.core.conftest import create_namespace, running_backend
 from tests.support.etcd import EtcdServer
@@ -62,6 +67,43 @@ async def test_etcd_killed_for_ten_seconds_and_back(own_etcd: EtcdServer) -> Non
         watcher.cancel()
         names = [entry.name for entry in (await api.list(REF, meta.ListOptions())).entries]
         assert names in (["after", "before"], ["after", "before", "during"])
+
+
+async def test_a_hanging_etcd_holds_nobody_longer_than_the_bound(own_etcd: EtcdServer) -> None:
+    async with running_backend(own_etcd.endpoint, timeout_seconds=0.4, waits=Waits(write_seconds=0.8)) as backend:
+        addresses, ports = AddressRange("10.96.0.0/24"), NumberRange(30000, 30010)
+        api = Api(backend, ServiceAllocators(backend.store, addresses, ports))
+        await create_namespace(api, "default")
+        await create(api, "before")
+        own_etcd.pause()
+        try:
+            started = asyncio.get_running_loop().time()
+            refused = await asyncio.gather(*(write for number in range(6) for write in writes(api, number)), return_exceptions=True)
+            assert asyncio.get_running_loop().time() - started < 2
+            assert [entry.name for entry in (await api.list(REF, meta.ListOptions())).entries] == ["before"]
+        finally:
+            own_etcd.resume()
+        for error in refused:
+            assert isinstance(error, StatusError) and (error.code, error.reason) == (504, "Timeout"), error
+            assert "etcd" in str(error) and "try again" in str(error) and not error.status.details.retry_after_seconds
+        async with asyncio.timeout(10):
+            await create(api, "after")
+
+
+def writes(api: Api, number: int) -> list[Coroutine[Any, Any, Any]]:
+    """One write of every sort: those that wait for a lease or for an address wait in a row."""
+    service = core.Service()
+    service.metadata.name = f"s{number}"
+    service.spec.ports.add(port=80)
+    event = core.Event()
+    event.metadata.name, event.involved_object.namespace = f"e{number}", "default"
+    kinds = KINDS.by_message(core.Service), KINDS.by_message(core.Event)
+    return [
+        create(api, f"c{number}"),
+        api.patch(Ref(REF.kind, "default", "before"), "merge", b'{"data":{"a":"b"}}', meta.PatchOptions()),
+        api.create(Ref(kinds[0], "default"), service, meta.CreateOptions()),
+        api.create(Ref(kinds[1], "default"), event, meta.CreateOptions()),
+    ]
 
 
 async def test_pages_outlive_other_writes_but_not_compaction(own_etcd: EtcdServer) -> None:
