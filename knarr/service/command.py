@@ -1,4 +1,8 @@
-"""A component as a process of its own: the options all of them share, the loop and the signals."""
+"""A component as a process of its own: the options all of them share, the loop and the signals.
+
+What a person gave wrongly is answered by one line and an exit code: 2 for an option, 1 for what
+only shows when the component starts. A traceback means a bug.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +10,109 @@ import argparse
 import asyncio
 import logging
 import signal
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NoReturn
 
 import uvloop
 
+from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.rpc import RpcClient, connect
+from knarr.machinery.errors import StatusError
 from knarr.service import logs
 from knarr.service.authentication import TokenTable
 from knarr.service.certificates import KeyPair
 from knarr.service.component import Component
 from knarr.service.host import Host, ServerSettings
+from knarr.service.options import address, readable_file
 from knarr.service.tasks import cancel
 
 log = logging.getLogger(__name__)
 
 
-def parser(name: str, description: str, *, port: int) -> argparse.ArgumentParser:
+class CommandError(Exception):
+    """The component cannot run as it was asked to; the text says why."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage of a component is too long to help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help shows the options)\n")
+
+
+def parser(name: str, description: str, *, port: int) -> Parser:
     """The options every component has."""
-    made = argparse.ArgumentParser(prog=f"python -m services.{name}", description=description)
-    made.add_argument("--listen", default=f"0.0.0.0:{port}", metavar="HOST:PORT", help="where gRPC is served (default: %(default)s)")
-    made.add_argument("--cert", type=Path, required=True, metavar="FILE", help="certificate of this server, PEM")
-    made.add_argument("--key", type=Path, required=True, metavar="FILE", help="its private key, PEM")
-    made.add_argument("--ca", type=Path, required=True, metavar="FILE", help="certificate of the cluster's CA, PEM")
-    made.add_argument("--tokens", type=Path, required=True, metavar="FILE", help="token file: sha256,name,uid,groups a line")
-    made.add_argument("--token", type=Path, required=True, metavar="FILE", help="this component's own bearer token")
+    made = Parser(prog=f"python -m services.{name}", description=description)
+    made.add_argument(
+        "--listen", default=f"0.0.0.0:{port}", type=address, metavar="HOST:PORT", help="where gRPC is served (default: %(default)s)"
+    )
+    made.add_argument("--cert", type=readable_file, required=True, metavar="FILE", help="certificate of this server, PEM")
+    made.add_argument("--key", type=readable_file, required=True, metavar="FILE", help="its private key, PEM")
+    made.add_argument("--ca", type=readable_file, required=True, metavar="FILE", help="certificate of the cluster's CA, PEM")
+    made.add_argument("--tokens", type=readable_file, required=True, metavar="FILE", help="token file: sha256,name,uid,groups a line")
+    made.add_argument("--token", type=readable_file, required=True, metavar="FILE", help="this component's own bearer token")
     made.add_argument("--log-style", choices=("text", "json"), default="json")
     made.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     return made
 
 
-def client_parser(name: str, description: str, *, port: int) -> argparse.ArgumentParser:
+def client_parser(name: str, description: str, *, port: int) -> Parser:
     """As ``parser``, for a component that is a client of the API server."""
     made = parser(name, description, port=port)
-    made.add_argument("--apiserver", required=True, metavar="HOST:PORT", help="gRPC address of the API server")
+    made.add_argument("--apiserver", required=True, type=address, metavar="HOST:PORT", help="gRPC address of the API server")
     return made
 
 
 def server_settings(arguments: argparse.Namespace) -> ServerSettings:
-    pair = KeyPair(arguments.cert.read_bytes(), arguments.key.read_bytes())
-    return ServerSettings(arguments.listen, pair, TokenTable.load(arguments.tokens))
+    """How the component listens; CommandError when its files do not fit together."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(arguments.cert, arguments.key)
+    except (ssl.SSLError, OSError) as error:
+        raise CommandError(f"--cert {arguments.cert} and --key {arguments.key} are not a certificate and its key: {error}") from error
+    try:
+        tokens = TokenTable.load(arguments.tokens)
+    except ValueError as error:
+        raise CommandError(f"--tokens is not a token file: {error}") from error
+    return ServerSettings(arguments.listen, KeyPair(arguments.cert.read_bytes(), arguments.key.read_bytes()), tokens)
+
+
+def read_ca(path: Path) -> bytes:
+    """The CA's certificate, PEM; CommandError when it is something else."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (ssl.SSLError, OSError) as error:
+        raise CommandError(f"--ca {path} holds no certificate: {error}") from error
+    return path.read_bytes()
+
+
+def read_token(path: Path) -> str:
+    """The bearer token in a file; CommandError when it is empty or more than a token."""
+    words = path.read_text(errors="replace").split()
+    if len(words) != 1 or not words[0].isascii():
+        raise CommandError(f"--token {path} holds no bearer token: a token is one word")
+    return words[0]
 
 
 def api_client(arguments: argparse.Namespace) -> RpcClient:
     """A client with this component's token; made inside the running loop."""
-    return connect(arguments.apiserver, arguments.ca, arguments.token.read_text().strip())
+    read_ca(arguments.ca)
+    return connect(arguments.apiserver, arguments.ca, read_token(arguments.token))
+
+
+async def introduce(client: RpcClient, arguments: argparse.Namespace) -> None:
+    """Tells a token that is refused from an API server that is not there yet, which is waited for.
+
+    Raises CommandError when the token is refused.
+    """
+    try:
+        await client.get(core.Namespace, "default")
+    except StatusError as error:
+        if error.reason == "Unauthorized":
+            raise CommandError(f"the API server at {arguments.apiserver} refuses the token in {arguments.token}") from error
+        log.warning("the API server does not answer yet", extra={"apiserver": arguments.apiserver, "error": str(error)})
 
 
 def run(arguments: argparse.Namespace, work: Callable[[], Awaitable[None]]) -> int:
@@ -59,6 +121,9 @@ def run(arguments: argparse.Namespace, work: Callable[[], Awaitable[None]]) -> i
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_signalled(work))
+    except CommandError as error:
+        log.critical(str(error))
+        return 1
     except Exception:
         log.exception("the component failed")
         return 1
@@ -83,11 +148,34 @@ async def until_signalled(work: Callable[[], Awaitable[None]]) -> None:
     log.info("stopped")
 
 
+async def start(host: Host, listen: str) -> None:
+    """Binds the host's port; CommandError says why it cannot be had."""
+    try:
+        probe(listen)
+        await host.start()
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise CommandError(f"{host.component.name}: cannot listen on {listen}: {reason or error}") from error
+
+
+def probe(listen: str) -> None:
+    """Binds an address and lets it go: gRPC itself does not tell what the system has against it. Raises OSError."""
+    name, _, port = listen.rpartition(":")
+    family, kind, protocol, _, where = socket.getaddrinfo(name.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+
+
 def run_component(arguments: argparse.Namespace, make: Callable[[RpcClient], Component]) -> int:
     """Hosts one component that is a client of the API server."""
 
     async def work() -> None:
+        settings = server_settings(arguments)
         async with api_client(arguments) as client:
-            await Host(make(client), server_settings(arguments)).run()
+            await introduce(client, arguments)
+            host = Host(make(client), settings)
+            await start(host, arguments.listen)
+            await host.run()
 
     return run(arguments, work)

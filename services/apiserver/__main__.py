@@ -8,8 +8,9 @@ import asyncio
 import grpc.aio
 
 from knarr.client.channel import open_channel
-from knarr.service.command import parser, run, server_settings
+from knarr.service.command import CommandError, parser, read_ca, read_token, run, server_settings, start
 from knarr.service.host import Host
+from knarr.service.options import address, cidr, ipv4
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.service import ApiServer
@@ -20,23 +21,27 @@ from services.apiserver.storage.etcd import EtcdSettings
 def arguments_parser() -> argparse.ArgumentParser:
     made = parser("apiserver", "Serve the Kubernetes API from etcd, by REST and gRPC.", port=6444)
     defaults = ApiServerSettings()
-    made.add_argument("--etcd", action="append", required=True, metavar="HOST:PORT", help="an etcd endpoint; may be repeated")
-    made.add_argument("--rest-listen", default="0.0.0.0:6443", metavar="HOST:PORT", help="where REST is served (default: %(default)s)")
-    made.add_argument("--service-cidr", default=defaults.service_cidr, metavar="CIDR")
-    made.add_argument("--advertise-address", default=defaults.advertise_address, metavar="IP", help="by which pods reach the REST port")
+    made.add_argument("--etcd", action="append", required=True, type=address, metavar="HOST:PORT", help="an etcd endpoint; may be repeated")
+    made.add_argument(
+        "--rest-listen", default="0.0.0.0:6443", type=address, metavar="HOST:PORT", help="where REST is served (default: %(default)s)"
+    )
+    made.add_argument("--service-cidr", default=defaults.service_cidr, type=cidr, metavar="CIDR")
+    made.add_argument("--advertise-address", type=ipv4, metavar="IP", help="by which pods reach the REST port (default: they do not)")
     return made
 
 
 async def serve(arguments: argparse.Namespace) -> None:
     """Runs both faces until cancelled."""
+    defaults = ApiServerSettings()
     host, _, port = arguments.rest_listen.rpartition(":")
     settings = ApiServerSettings(
         etcd=EtcdSettings(endpoints=tuple(arguments.etcd)),
         service_cidr=arguments.service_cidr,
-        advertise_address=arguments.advertise_address,
+        advertise_address=arguments.advertise_address or defaults.advertise_address,
         advertise_port=int(port),
     )
-    ca, token = arguments.ca.read_bytes(), arguments.token.read_text().strip()
+    ca, token = read_ca(arguments.ca), read_token(arguments.token)
+    listen = server_settings(arguments)
     channels: dict[str, grpc.aio.Channel] = {}
 
     def kubelet(address: str) -> grpc.aio.Channel:
@@ -45,13 +50,14 @@ async def serve(arguments: argparse.Namespace) -> None:
         return channels[address]
 
     apiserver = ApiServer(settings, kubelet)
-    listen = server_settings(arguments)
     checks = {"etcd": lambda: apiserver.connected, "cache": lambda: apiserver.ready}
     app = create_app(apiserver.api, listen.tokens, node_streams=apiserver.streams, checks=checks)
     rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(arguments.ca)), host=host, port=int(port))
-    serving = asyncio.create_task(Host(apiserver, listen).run(), name="apiserver")
+    grpc_host = Host(apiserver, listen)
+    await start(grpc_host, arguments.listen)
+    serving = asyncio.create_task(grpc_host.run(), name="apiserver")
     try:
-        await rest.start()
+        await _listen(rest, arguments.rest_listen)
         await serving
     finally:
         serving.cancel()
@@ -59,6 +65,13 @@ async def serve(arguments: argparse.Namespace) -> None:
         await asyncio.gather(serving, return_exceptions=True)
         for channel in channels.values():
             await channel.close(0)
+
+
+async def _listen(rest: RestServer, listen: str) -> None:
+    try:
+        await rest.start()
+    except OSError as error:
+        raise CommandError(f"apiserver: cannot serve REST on {listen}: {error.strerror or error}") from error
 
 
 def main() -> int:

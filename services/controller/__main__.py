@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import socket
-
 from knarr.service.command import client_parser, run_component
-from services.controller.service import ControllerManager
+from knarr.service.options import add_leader_election, identity, lease_settings
+from services.controller.service import LEASE, ControllerManager
 from services.controller.settings import ControllerSettings
 
 
 def main() -> int:
     parser = client_parser("controller", "Keep the cluster as its objects want it.", port=10257)
-    parser.add_argument("--leader-elect", action="store_true", help="act only while holding the controllers' lease")
+    add_leader_election(parser, LEASE)
     arguments = parser.parse_args()
-    settings = ControllerSettings(leader_election=arguments.leader_elect, identity=socket.gethostname())
+    settings = ControllerSettings(leader_election=arguments.leader_elect, identity=identity(), lease=lease_settings(parser, arguments))
     return run_component(arguments, lambda client: ControllerManager(client, settings))
 
 

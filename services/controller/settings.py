@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from knarr.client.leader import LeaseSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +13,7 @@ class ControllerSettings:
 
     ``leader_election``: act only while holding the lease ``kube-system/knarr-controller-manager``.
     ``identity``: the holder's name in that lease.
+    ``lease``: timing of the election.
     ``workers``: keys that one controller reconciles at once.
     ``burst_replicas``: pods that one ReplicaSet sync creates or deletes at most.
     ``node_grace_seconds``: silence after which a node's conditions become Unknown.
@@ -23,6 +26,7 @@ class ControllerSettings:
 
     leader_election: bool = False
     identity: str = "controller-manager"
+    lease: LeaseSettings = field(default_factory=LeaseSettings)
     workers: int = 8
     burst_replicas: int = 500
     node_grace_seconds: float = 40.0

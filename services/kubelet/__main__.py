@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import socket
-from pathlib import Path
 
 from knarr.service.command import client_parser, run_component
+from knarr.service.options import cidr, ipv4, own_directory
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.service import Kubelet
 from services.kubelet.settings import KubeletSettings
@@ -16,9 +16,11 @@ def arguments_parser() -> argparse.ArgumentParser:
     made = client_parser("kubelet", "Run the pods of this node.", port=10250)
     made.add_argument("--runtime", choices=RUNTIMES, default="docker", help="(default: %(default)s)")
     made.add_argument("--node-name", default=socket.gethostname().lower(), metavar="NAME", help="(default: the machine's)")
-    made.add_argument("--node-ip", required=True, metavar="IP", help="by which the API server reaches this node")
-    made.add_argument("--data-dir", type=Path, default=Path("/var/lib/knarr/kubelet"), metavar="DIR", help="(default: %(default)s)")
-    made.add_argument("--pod-cidr", default="10.244.0.0/24", metavar="CIDR", help="addresses of this node's pods (default: %(default)s)")
+    made.add_argument("--node-ip", required=True, type=ipv4, metavar="IP", help="by which the API server reaches this node")
+    made.add_argument("--data-dir", type=own_directory, default="/var/lib/knarr/kubelet", metavar="DIR", help="(default: %(default)s)")
+    made.add_argument(
+        "--pod-cidr", default="10.244.0.0/24", type=cidr, metavar="CIDR", help="addresses of this node's pods (default: %(default)s)"
+    )
     made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
     return made
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import socket
-
 from knarr.service.command import client_parser, run_component
-from services.scheduler.service import Scheduler
+from knarr.service.options import add_leader_election, identity, lease_settings
+from services.scheduler.service import LEASE, Scheduler
 from services.scheduler.settings import SchedulerSettings
 
 
 def main() -> int:
     parser = client_parser("scheduler", "Pick a node for each pod.", port=10259)
-    parser.add_argument("--leader-elect", action="store_true", help="act only while holding the scheduler's lease")
+    add_leader_election(parser, LEASE)
     arguments = parser.parse_args()
-    settings = SchedulerSettings(leader_election=arguments.leader_elect, identity=socket.gethostname())
+    settings = SchedulerSettings(leader_election=arguments.leader_elect, identity=identity(), lease=lease_settings(parser, arguments))
     return run_component(arguments, lambda client: Scheduler(client, settings))
 
 

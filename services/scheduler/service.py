@@ -90,7 +90,7 @@ class Scheduler(Component):
         if not self._settings.leader_election:
             await self._lead()
             return
-        elector = LeaderElector(self._client, LEASE, self._settings.identity, clock=self._clock)
+        elector = LeaderElector(self._client, LEASE, self._settings.identity, settings=self._settings.lease, clock=self._clock)
         self._standing_by = True
         try:
             await elector.run(self._lead)

@@ -1,0 +1,99 @@
+"""Types of command-line options. Each turns text into a value, or says what it should look like."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import uuid
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from knarr.client.leader import LeaseSettings
+
+MAX_PORT = 65535
+
+
+def address(text: str) -> str:
+    """``host:port``, as given."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not host:port, like 127.0.0.1:6444")
+    return text
+
+
+def readable_file(text: str) -> Path:
+    """A file that exists and may be read."""
+    path = Path(text)
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot read {text}: {error.strerror}") from error
+
+
+def own_directory(text: str) -> Path:
+    """A directory that may be written to; made when it is missing."""
+    path = Path(text)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot make {text}: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"cannot write to {text}")
+    return path
+
+
+def ipv4(text: str) -> str:
+    """An IPv4 address."""
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 address") from None
+
+
+def cidr(text: str) -> str:
+    """An IPv4 range."""
+    try:
+        return str(IPv4Network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 range: {error}; write it like 10.244.0.0/16") from None
+
+
+def seconds(text: str) -> float:
+    """A time in seconds, as a number or as Kubernetes writes it (``15s``)."""
+    try:
+        value = float(text.removesuffix("s"))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds, like 15s")
+    return value
+
+
+def add_leader_election(parser: argparse.ArgumentParser, lease: str) -> None:
+    """The options of a component of which several may run."""
+    fresh = LeaseSettings()
+    parser.add_argument("--leader-elect", action="store_true", help=f"act only while holding the lease kube-system/{lease}")
+    for name, default, text in (
+        ("lease-duration", fresh.duration_seconds, "how long others leave a silent leader its lease"),
+        ("renew-deadline", fresh.renew_deadline_seconds, "how long a leader acts that cannot renew its lease"),
+        ("retry-period", fresh.retry_seconds, "pause between attempts to take or renew the lease"),
+    ):
+        parser.add_argument(
+            f"--leader-elect-{name}", type=seconds, default=default, metavar="SECONDS", help=f"{text} (default: %(default)s)"
+        )
+
+
+def lease_settings(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> LeaseSettings:
+    """The timing that was asked for; ends with the parser's error when it cannot be kept."""
+    duration, deadline = arguments.leader_elect_lease_duration, arguments.leader_elect_renew_deadline
+    retry = arguments.leader_elect_retry_period
+    if not duration >= 1 or not duration > deadline > retry:
+        parser.error("--leader-elect-lease-duration (1 s or more) must exceed -renew-deadline, and that must exceed -retry-period")
+    return LeaseSettings(duration_seconds=duration, renew_deadline_seconds=deadline, retry_seconds=retry)
+
+
+def identity() -> str:
+    """A name for this process among the candidates for a lease; several may run on one machine."""
+    return f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}"

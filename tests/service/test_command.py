@@ -1,0 +1,112 @@
+"""What is given wrongly on a component's command line is answered by one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from knarr.service.authentication import TokenTable, User, hash_token
+from knarr.service.certificates import CertificateAuthority
+from knarr.service.command import CommandError, api_client, client_parser, read_token, server_settings
+
+SERVICES = ("apiserver", "scheduler", "controller", "kubelet", "proxy")
+NEEDED = {"apiserver": ["--etcd=127.0.0.1:1"], "kubelet": ["--apiserver=127.0.0.1:1", "--node-ip=127.0.0.1"]}
+FILES = {"cert": "server.crt", "key": "server.key", "ca": "ca.crt", "tokens": "tokens.csv", "token": "token"}
+
+
+@pytest.fixture(scope="module")
+def trust(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything a component needs, and two wrong things."""
+    folder = tmp_path_factory.mktemp("trust")
+    authority = CertificateAuthority.create()
+    authority.pair.save(folder, "ca")
+    authority.issue("server", hosts=["127.0.0.1"]).save(folder, "server")
+    authority.issue("other", hosts=["127.0.0.1"]).save(folder, "other")
+    (folder / "token").write_text("secret\n")
+    TokenTable({hash_token("secret"): User("admin")}).save(folder / "tokens.csv")
+    (folder / "prose").write_text("This is no token, no certificate and no table.\n")
+    return folder
+
+
+def options(service: str, trust: Path, **changed: object) -> list[str]:
+    values = {**{name: trust / file for name, file in FILES.items()}, **changed}
+    return [*(f"--{name}={value}" for name, value in values.items()), *NEEDED.get(service, ["--apiserver=127.0.0.1:1"])]
+
+
+def error_of(service: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that an option is refused with."""
+    monkeypatch.setattr(sys, "argv", [service, *arguments])
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"services.{service}.__main__").main()
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_help_is_given(service: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [service, "--help"])
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"services.{service}.__main__").main()
+    assert end.value.code == 0
+    assert "--tokens FILE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_missing_options_and_files(service: str, trust: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "required: --cert, --key" in error_of(service, [], monkeypatch, capsys)
+    for name in FILES:
+        line = error_of(service, options(service, trust, **{name: trust / "none"}), monkeypatch, capsys)
+        assert f"argument --{name}: cannot read {trust}/none: No such file or directory" in line
+
+
+@pytest.mark.parametrize(
+    ("service", "changed", "words"),
+    [
+        ("scheduler", {"listen": "here"}, "argument --listen: 'here' is not host:port"),
+        ("scheduler", {"listen": "127.0.0.1:99999"}, "is not host:port"),
+        ("scheduler", {"apiserver": "6444"}, "argument --apiserver: '6444' is not host:port"),
+        ("apiserver", {"etcd": "http://"}, "argument --etcd: 'http://' is not host:port"),
+        ("apiserver", {"service-cidr": "10.96.0.1/16"}, "argument --service-cidr: '10.96.0.1/16' is not an IPv4 range"),
+        ("apiserver", {"advertise-address": "me"}, "argument --advertise-address: 'me' is not an IPv4 address"),
+        ("kubelet", {"node-ip": "me"}, "argument --node-ip: 'me' is not an IPv4 address"),
+        ("kubelet", {"data-dir": "/proc/none"}, "argument --data-dir: cannot make /proc/none"),
+        ("proxy", {"cluster-cidr": "all"}, "argument --cluster-cidr: 'all' is not an IPv4 range"),
+        ("controller", {"leader-elect-lease-duration": "soon"}, "'soon' is not a time in seconds"),
+        ("controller", {"leader-elect-lease-duration": "3s"}, "must exceed -renew-deadline"),
+    ],
+)
+def test_values_that_cannot_be(
+    service: str, changed: dict[str, str], words: str, trust: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*options(service, trust), *(f"--{name}={value}" for name, value in changed.items())]
+    assert words in error_of(service, given, monkeypatch, capsys)
+
+
+def test_files_that_do_not_fit_together(trust: Path) -> None:
+    def parsed(**changed: str) -> object:
+        return client_parser("test", "", port=1).parse_args(
+            options("test", trust, **{name: trust / file for name, file in changed.items()})
+        )
+
+    assert server_settings(parsed()).listen == "0.0.0.0:1"
+    for wrong, words in (({"key": "other.key"}, "not a certificate and its key"), ({"tokens": "prose"}, "--tokens is not a token file")):
+        with pytest.raises(CommandError, match=words):
+            server_settings(parsed(**wrong))
+    with pytest.raises(CommandError, match="holds no certificate"):
+        api_client(parsed(ca="prose"))
+    with pytest.raises(CommandError, match="holds no bearer token"):
+        read_token(trust / "prose")
+
+
+def test_a_component_says_it_in_one_line_and_ends(trust: Path) -> None:
+    command = [sys.executable, "-m", "services.scheduler", *options("scheduler", trust, key=trust / "other.key")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "are not a certificate and its key" in done.stderr

@@ -1,0 +1,136 @@
+"""A hollow cluster whose components are processes of their own, on loopback, as on real machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from knarr.service.authentication import TokenTable, User, hash_token
+from knarr.service.certificates import CertificateAuthority
+from services.standalone.credentials import Credentials, write_kubeconfig
+from tests.support.cluster_client import BIN, ROOT, ClusterClient
+from tests.support.etcd import EtcdServer, free_port
+from tests.support.knarr_cluster import free_offset
+
+LOOPBACK = "127.0.0.1"
+NODE = "hollow-1"
+STOP_SECONDS = 20.0
+# Quick enough for a test; the order of magnitude between them is Kubernetes' own.
+ELECTION = ("--leader-elect", "--leader-elect-lease-duration=2s", "--leader-elect-renew-deadline=1.5s", "--leader-elect-retry-period=0.3s")
+USERS = {
+    "apiserver": User("system:kube-apiserver", groups=("system:masters",)),
+    "scheduler": User("system:kube-scheduler"),
+    "controller": User("system:kube-controller-manager"),
+    "kubelet": User(f"system:node:{NODE}", groups=("system:nodes",)),
+    "proxy": User("system:kube-proxy"),
+    "admin": User("admin", groups=("system:masters",)),
+}
+
+
+class Components(ClusterClient):
+    """etcd and the components, each with certificate and token of its own. ``stop`` ends all of them."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        # Each candidate listens on a port of its own.
+        self.ports = {
+            name: free_port() for name in ("apiserver", "scheduler", "scheduler-2", "controller", "controller-2", "kubelet", "proxy")
+        }
+        self._rest = free_port()
+        offset = free_offset()
+        self._services, self._pods = f"10.{100 + offset}.0.0/16", f"10.{150 + offset}.0.0/16"
+        self._etcd_folder = folder / "etcd"
+        self._etcd_folder.mkdir()
+        self.etcd = EtcdServer(self._etcd_folder)
+        self._make_trust()
+
+    def _make_trust(self) -> None:
+        authority = CertificateAuthority.create()
+        authority.pair.save(self.data_dir, "ca")
+        for name in USERS:
+            (self.data_dir / f"{name}.token").write_text(f"secret-of-{name}\n")
+            authority.issue(name, hosts=[LOOPBACK]).save(self.data_dir, name)
+        tokens = TokenTable({hash_token(f"secret-of-{name}"): user for name, user in USERS.items()})
+        tokens.save(self.data_dir / "tokens.csv")
+        admin = authority.issue("admin", organizations=["system:masters"])
+        credentials = Credentials(authority.pair.certificate, admin, admin, "secret-of-admin", "secret-of-apiserver", tokens)
+        write_kubeconfig(self.data_dir / "kubeconfig", credentials, f"https://{LOOPBACK}:{self._rest}")
+
+    def address(self, name: str) -> str:
+        return f"{LOOPBACK}:{self.ports[name]}"
+
+    def options(self, name: str) -> list[str]:
+        """The command line of a component; ``scheduler-2`` is a second scheduler."""
+        service = name.partition("-")[0]
+        files = {"cert": f"{service}.crt", "key": f"{service}.key", "ca": "ca.crt", "tokens": "tokens.csv", "token": f"{service}.token"}
+        shared = [f"--{option}={self.data_dir / file}" for option, file in files.items()]
+        shared += [f"--listen={self.address(name)}", "--log-style=text"]
+        if service != "apiserver":
+            shared.append(f"--apiserver={self.address('apiserver')}")
+        ranges = [f"--service-cidr={self._services}", f"--cluster-cidr={self._pods}"]
+        node = [f"--node-name={NODE}", f"--node-ip={LOOPBACK}", f"--pod-cidr={self._pods.replace('/16', '/24')}"]
+        own = {
+            "apiserver": [f"--etcd={self.etcd.endpoint}", f"--rest-listen={LOOPBACK}:{self._rest}", ranges[0]],
+            "scheduler": list(ELECTION),
+            "controller": list(ELECTION),
+            "kubelet": ["--runtime=hollow", f"--data-dir={self.data_dir / 'kubelet'}", *node],
+            "proxy": ["--datapath=userspace", f"--instance={os.getpid()}", *ranges],
+        }
+        return ["-m", f"services.{service}", *shared, *own[service]]
+
+    def start(self, *names: str) -> None:
+        """Starts components and returns at once: they wait for one another themselves."""
+        for name in names:
+            with (self.data_dir / f"{name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen([sys.executable, *self.options(name)], stdout=log, stderr=log, cwd=ROOT)
+
+    def kill(self, name: str) -> None:
+        """Ends a component without warning."""
+        self._end(name, signal.SIGKILL)
+
+    def terminate(self, name: str) -> int:
+        """Asks a component to end; its exit code."""
+        return self._end(name, signal.SIGTERM)
+
+    def _end(self, name: str, number: signal.Signals) -> int:
+        process = self.processes.pop(name)
+        process.send_signal(number)
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def stop(self) -> None:
+        """Ends all of them, the API server and etcd last."""
+        with ExitStack() as stack:
+            stack.callback(self.etcd.stop)
+            for name in sorted(self.processes, key=lambda name: name != "apiserver"):
+                stack.callback(self._end, name, signal.SIGTERM)
+
+    def call(self, name: str, method: str, request: dict[str, Any] | None = None) -> Any:
+        """The answer of a component's gRPC port to the admin, by grpcurl; None while it does not answer."""
+        command = [str(BIN / "grpcurl"), "-cacert", str(self.data_dir / "ca.crt"), "-H", "authorization: Bearer secret-of-admin"]
+        command += ["-max-time", "5", "-d", json.dumps(request or {}), self.address(name), method]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def healthy(self, name: str) -> bool:
+        answer = self.call(name, "grpc.health.v1.Health/Check")
+        return bool(answer and answer.get("status") == "SERVING")
+
+    def holder(self, lease: str) -> str:
+        """Who holds a lease of kube-system."""
+        found = self.kubectl("get", "lease", "-n", "kube-system", lease, "-o", "jsonpath={.spec.holderIdentity}", check=False)
+        return found.stdout
+
+    def logs(self) -> list[str]:
+        return [f"{path.stem}: {line}" for path in sorted(self.data_dir.glob("*.log")) for line in path.read_text().splitlines()[-15:]]
