@@ -1,4 +1,8 @@
-"""The pod's status as Kubernetes reports it: spec, observation and facts in, PodStatus out. Pure."""
+"""The pod's status as Kubernetes reports it: spec, observation and facts in, PodStatus out. Pure.
+
+Empty structs are left out, as the API server leaves them out: a status that comes back as it was
+written is not written again.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +34,9 @@ class View:
     scheme: str = "docker"
 
 
-def to_time(moment: datetime | None) -> meta.Time:
-    """Whole seconds, as Kubernetes keeps them; the zero time for None."""
-    return meta.Time(seconds=int(moment.timestamp())) if moment is not None else meta.Time()
+def to_time(moment: datetime) -> meta.Time:
+    """Whole seconds, as Kubernetes keeps them."""
+    return meta.Time(seconds=int(moment.timestamp()))
 
 
 def pod_status(view: View) -> core.PodStatus:
@@ -77,16 +81,19 @@ def _container_status(view: View, spec: core.Container, *, init: bool) -> core.C
         _never_seen(view, spec, previous, waiting, result)
         return result
     result.restart_count = container.attempt
-    result.image_id = container.image_id
-    result.container_id = f"{view.scheme}://{container.id}"
+    if container.state in (RUNNING, EXITED):
+        # Not sooner: a container that is made and not started yet would be a write of its own.
+        result.image_id = container.image_id
+        result.container_id = f"{view.scheme}://{container.id}"
     earlier = _attempt(view.observation, spec.name, container.attempt - 1)
     if earlier is not None and earlier.state == EXITED:
         result.last_state.terminated.CopyFrom(_terminated(view, earlier))
     elif previous is not None and previous.restart_count == container.attempt:
-        result.last_state.CopyFrom(previous.last_state)
-    result.last_state.SetInParent()
+        _keep_last_state(previous, result)
     if container.state == RUNNING:
-        result.state.running.started_at.CopyFrom(to_time(container.started_at))
+        result.state.running.SetInParent()
+        if container.started_at is not None:
+            result.state.running.started_at.CopyFrom(to_time(container.started_at))
         result.started = is_started(spec, container, view.facts)
         result.ready = is_ready(spec, container, view.facts) and not (init and not is_sidecar(spec))
     elif container.state == EXITED:
@@ -120,8 +127,7 @@ def _never_seen(
         return
     if previous is not None:
         result.restart_count = previous.restart_count
-        result.last_state.CopyFrom(previous.last_state)
-    result.last_state.SetInParent()
+        _keep_last_state(previous, result)
     shown = waiting or Waiting("PodInitializing" if view.pod.spec.init_containers else "ContainerCreating")
     result.state.waiting.CopyFrom(core.ContainerStateWaiting(reason=shown.reason, message=shown.message))
 
@@ -137,9 +143,16 @@ def _terminated(view: View, container: Container) -> core.ContainerStateTerminat
     result = core.ContainerStateTerminated(
         exit_code=container.exit_code, reason=reason, message=message, container_id=f"{view.scheme}://{container.id}"
     )
-    result.started_at.CopyFrom(to_time(container.started_at))
-    result.finished_at.CopyFrom(to_time(container.finished_at))
+    if container.started_at is not None:
+        result.started_at.CopyFrom(to_time(container.started_at))
+    if container.finished_at is not None:
+        result.finished_at.CopyFrom(to_time(container.finished_at))
     return result
+
+
+def _keep_last_state(previous: core.ContainerStatus, result: core.ContainerStatus) -> None:
+    if previous.HasField("last_state"):
+        result.last_state.CopyFrom(previous.last_state)
 
 
 def _previous_status(pod: core.Pod, name: str) -> core.ContainerStatus | None:
@@ -236,7 +249,6 @@ def _condition(view: View, status: core.PodStatus, kind: str, value: bool, reaso
     old = next((condition for condition in view.pod.status.conditions if condition.type == kind), None)
     text = "True" if value else "False"
     condition = status.conditions.add(type=kind, status=text, reason=reason, message=message)
-    condition.last_probe_time.SetInParent()
     changed = old is None or old.status != text or not old.HasField("last_transition_time")
     condition.last_transition_time.CopyFrom(to_time(view.now) if changed or old is None else old.last_transition_time)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.decide import decide
 from services.kubelet.facts import Backoff, PodFacts
-from services.kubelet.runtime.port import EXITED, RUNNING, PodObservation
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, PodObservation
 from services.kubelet.status import View, pod_status, qos_class
 from tests.kubelet.support import condition, make_pod
 from tests.kubelet.test_decide import NOW, REF, container, facts, seen
@@ -109,3 +110,36 @@ def test_quality_of_service(requests: dict[str, str], limits: dict[str, str], ex
     for name, text in limits.items():
         pod.spec.containers[0].resources.limits[name].string = text
     assert qos_class(pod) == expected
+
+
+def empty_structs(message: Message) -> list[str]:
+    """The fields that are set and hold nothing, at any depth."""
+    found = []
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is None or descriptor.message_type.GetOptions().map_entry:
+            continue
+        for one in value if descriptor.is_repeated else [value]:
+            found += [descriptor.name] if not one.ListFields() else empty_structs(one)
+    return found
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        PodObservation(REF),
+        seen(),
+        seen(container(state=CREATED)),
+        seen(container()),
+        seen(container(state=EXITED, exit_code=1)),
+        seen(container(state=EXITED, exit_code=1), container(attempt=1)),
+    ],
+)
+def test_no_empty_struct_is_told(observation: PodObservation) -> None:
+    pod = make_pod()
+    first = status_of(pod, observation)
+    pod.status.CopyFrom(first)
+    assert (empty_structs(first), status_of(pod, observation)) == ([], first)
+
+
+def test_a_container_that_is_not_started_yet_changes_nothing() -> None:
+    assert status_of(make_pod(), seen(container(state=CREATED))) == status_of(make_pod(), seen())
