@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
+import orjson
+
 from knarr.machinery import openapi
 from knarr.machinery.errors import StatusError, internal, status_error
 from knarr.machinery.kinds import KINDS, Kinds
@@ -68,6 +70,8 @@ class Application:
         self._discovery = Discovery(kinds)
         self._openapi = OpenApi(kinds, openapi.builder(kinds))
         self.checks: Checks = {"ping": lambda: True, **(checks or {})}
+        paths = sorted({*self._discovery.paths, *self._openapi.paths, "/metrics", "/version", *(f"/{probe}" for probe in _PROBES)})
+        self._root = Response(orjson.dumps({"paths": paths}))
         self._logs = Logs(node_streams)
         self._exec = Exec(api, node_streams, self.streams.ending)
         self._handlers: dict[str, Handler] = {
@@ -127,8 +131,8 @@ class Application:
         raise method_not_allowed()
 
     def _other(self, request: Request) -> Response:
-        """Everything that is no resource. Probes and the version are for everybody."""
-        path = request.path
+        """Everything that is no resource, with or without a slash at its end. Probes and the version are for everybody."""
+        path = request.path.rstrip("/") or "/"
         if path.split("/", 2)[1] in _PROBES:
             return self._probe(request)
         if path == "/version":
@@ -136,10 +140,10 @@ class Application:
         request.user = self._authenticator.user(request)
         if path == "/metrics":
             return metrics_response()
+        found: Response | None = self._root if path == "/" else None
         if path.startswith("/openapi"):
             found = self._openapi.answer(request)
-        else:
-            found = self._discovery.answer(path, request.headers.get(b"accept", b""))
+        found = found or self._discovery.answer(path, request.headers.get(b"accept", b""))
         if found is None:
             if self._router.knows_group_version(path):
                 raise no_such_resource()
@@ -150,7 +154,7 @@ class Application:
 
     def _probe(self, request: Request) -> Response:
         """``/readyz`` asks every check; ``/livez`` and ``/healthz`` only whether requests are answered."""
-        probe, _, single = request.path[1:].partition("/")
+        probe, _, single = request.path.strip("/").partition("/")
         checks = self.checks if probe == "readyz" else {"ping": self.checks["ping"]}
         if single:
             if single not in checks:

@@ -24,6 +24,12 @@ class Discovery:
         self._groups = {group: list(found) for group, found in groupby(self._kinds, key=lambda kind: kind.group)}
         self._make = lru_cache(maxsize=256)(self._response)
 
+    @property
+    def paths(self) -> list[str]:
+        """Every path that is answered."""
+        groups = [f"/apis/{group}" for group in self._groups if group]
+        return ["/api", "/apis", *groups, *{f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}" for kind in self._kinds}]
+
     def answer(self, path: str, accept: bytes) -> Response | None:
         """None for a path that is none of discovery's. Raises NotAcceptable."""
         parts = tuple(path.strip("/").split("/"))

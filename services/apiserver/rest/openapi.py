@@ -45,6 +45,11 @@ class OpenApi:
         pairs = sorted({(kind.group, kind.version) for kind in kinds})
         self._documents = {document.path: document for document in (Document(build, *pair) for pair in pairs)}
 
+    @property
+    def paths(self) -> list[str]:
+        """Every path that is answered."""
+        return [INDEX_PATH, *(f"{INDEX_PATH}/{path}" for path in self._documents)]
+
     def answer(self, request: Request) -> Response | None:
         """None for what is not there, /openapi/v2 among it."""
         path = request.path.rstrip("/")

@@ -85,6 +85,17 @@ def test_every_kind_is_announced_once() -> None:
         assert answer.body.count(b'"name":"%s"' % kind.plural.encode()) == 1
 
 
+async def test_the_root_names_what_is_answered_with_or_without_a_last_slash(client: HttpClient) -> None:
+    paths = (await client.get("/")).json["paths"]
+    assert {"/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/openapi/v3", "/openapi/v3/apis/apps/v1", "/version"} <= set(paths)
+    for path in paths:
+        answer = await client.get(path)
+        slashed = await client.get(path + "/")
+        assert (answer.status, slashed.status) == (200, 200), path
+        if path != "/metrics":
+            assert answer.body == slashed.body, path
+
+
 async def test_version(client: HttpClient) -> None:
     found = (await client.get("/version")).json
     assert found["gitVersion"].startswith("v1.32.") and "+knarr" in found["gitVersion"]
