@@ -10,8 +10,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
 from services.apiserver.rest.request import ABORT, CORK
 
+# What a client may take for the head of a request, and how long for it to come; as Kubernetes bounds them.
+HEAD_LIMIT_BYTES = 1024 * 1024
+HEAD_SECONDS = 32.0
 # A larger body is not copied to be joined with its head.
 COPY_BYTES = 16 * 1024
+HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class CorkedTransport:
@@ -67,6 +71,47 @@ class Protocol(HttpToolsProtocol):
         user = certificate_user(transport.get_extra_info("ssl_object"))
         if user is not None:
             self.app_state[CERTIFICATE_USER] = user
+        self._in_head = False
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        # As between two requests: who never asks anything is not kept for ever.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head or self._head_timer is not None:
+            self._bound_head(len(data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _bound_head(self, received_bytes: int) -> None:
+        """Follows a head that comes in pieces; most come in one and cost nothing here."""
+        if not self._in_head or self.transport.is_closing():
+            self._forget_head()
+            return
+        self._head_bytes += received_bytes
+        if self._head_bytes > HEAD_LIMIT_BYTES:
+            self.transport.write(HEAD_TOO_LARGE)
+            self.transport.close()
+            self._forget_head()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _forget_head(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def _unsupported_upgrade_warning(self) -> None:
         """Other upgrades (SPDY, HTTP/2) are answered as plain requests."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -20,6 +21,8 @@ ABORT = "abort"
 # … and of one that holds the head of an answer back until its body is written.
 CORK = "cork"
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
+# How long a body may take to come.
+BODY_SECONDS = 60.0
 
 
 class Disconnected(Exception):
@@ -56,10 +59,18 @@ class Request:
         return self.headers.get(b"content-type", b"")
 
     async def body(self) -> bytes:
-        """The whole body; raises RequestEntityTooLarge beyond 3 MiB, without reading on."""
+        """The whole body; raises RequestEntityTooLarge beyond 3 MiB, without reading on. Drops a client that does not send it in time."""
         length = self.headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > BODY_LIMIT_BYTES:
             raise too_large()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._read_body()
+        except TimeoutError:
+            self.abort()
+            raise Disconnected from None
+
+    async def _read_body(self) -> bytes:
         message = await self._receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):

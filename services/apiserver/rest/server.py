@@ -22,6 +22,7 @@ from services.apiserver.rest.protocol import Protocol
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 120
+HANDSHAKE_SECONDS = 15.0
 GRACE_SECONDS = 3.0
 BACKLOG = 2048
 
@@ -78,6 +79,7 @@ class RestServer:
             self._host,
             self._port,
             ssl=self._context,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if self._context is not None else None,
             backlog=BACKLOG,
         )
         logger.info("the REST face listens", extra={"host": self._host, "port": self.port})

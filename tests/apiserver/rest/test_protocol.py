@@ -1,12 +1,20 @@
-"""Head and body of an answer leave in one piece, and nothing is ever held back for good."""
+"""Head and body of an answer leave in one piece, nothing is held back for good, and no client may dawdle for ever."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from services.apiserver.rest.protocol import COPY_BYTES, CorkedTransport
+from services.apiserver.rest import protocol, request
+from services.apiserver.rest import server as rest_server
+from services.apiserver.rest.application import Application
+from services.apiserver.rest.protocol import COPY_BYTES, HEAD_LIMIT_BYTES, CorkedTransport
+from services.apiserver.rest.server import RestServer
+from tests.apiserver.rest.conftest import TOKEN
 
 
 class FakeTransport:
@@ -68,3 +76,72 @@ def test_close_writes_what_is_held(transport: FakeTransport) -> None:
 
 def test_everything_else_is_the_transports(transport: FakeTransport) -> None:
     assert CorkedTransport(transport).get_extra_info("peer") == "the peer"  # type: ignore[arg-type]
+
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+ASK = f"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n".encode()
+
+
+@asynccontextmanager
+async def connected(application: Application) -> AsyncIterator[Connection]:
+    """A plain connection to a server of its own."""
+    server = RestServer(application, None)
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        async with asyncio.timeout(10):
+            yield reader, writer
+    finally:
+        writer.close()
+        await server.stop()
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """What comes before the server ends the connection."""
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+async def test_a_head_may_come_in_pieces(application: Application) -> None:
+    async with connected(application) as (reader, writer):
+        for number in range(20):
+            writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n" if number == 0 else b"x-%d: y\r\n" % number)
+            await asyncio.sleep(0)
+        writer.write(b"connection: close\r\n\r\n")
+        assert (await ended(reader)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("sent", "place", "bound"),
+    [
+        (b"", rest_server, "KEEP_ALIVE_SECONDS"),
+        (b"GET / HTTP/1.1\r\n", protocol, "HEAD_SECONDS"),
+        (ASK + b"content-length: 9\r\n\r\n{", request, "BODY_SECONDS"),
+    ],
+)
+async def test_who_never_gets_to_the_point_is_dropped(
+    application: Application, monkeypatch: pytest.MonkeyPatch, sent: bytes, place: Any, bound: str
+) -> None:
+    monkeypatch.setattr(place, bound, 0.05)
+    async with connected(application) as (reader, writer):
+        writer.write(sent)
+        assert await ended(reader) == b""
+
+
+async def test_a_head_that_drips_is_not_given_more_time(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    async with connected(application) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n")
+        end = asyncio.ensure_future(ended(reader))
+        while not end.done():
+            writer.write(b"x-a: b\r\n")
+            await asyncio.sleep(0.02)
+        assert end.result() == b""
+
+
+async def test_a_head_has_a_largest_size(application: Application) -> None:
+    async with connected(application) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n" + b"x-a: %s\r\n" % (b"y" * 1000) * (HEAD_LIMIT_BYTES // 1000 + 1))
+        assert (await ended(reader)).startswith(b"HTTP/1.1 431 ")
