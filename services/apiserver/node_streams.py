@@ -6,6 +6,7 @@ address that the pod's Node object names.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
@@ -69,15 +70,20 @@ class GrpcNodeStreams:
         pod = await self._pod(start.namespace, start.pod)
         wanted = kubelet.ExecStart(command=start.command, stdin=start.stdin, stdout=start.stdout, stderr=start.stderr, tty=start.tty)
         _name(wanted.container, pod, choose_container(pod, start.container))
-        call = (await self._stub(pod)).Exec(_relay(wanted, requests))
+        call = (await self._stub(pod)).Exec()
+        feeder = asyncio.create_task(_feed(call, wanted, requests), name="exec input to the node")
         try:
             async for response in call:
                 # Both contracts give the parts of a stream the same numbers, so the bytes fit.
                 yield face.ExecResponse.FromString(response.SerializeToString())
+                if response.HasField("status"):
+                    return
         except grpc.aio.AioRpcError as error:
             raise node_error(error, pod) from error
         finally:
             call.cancel()
+            feeder.cancel()
+            await asyncio.gather(feeder, return_exceptions=True)
 
     async def _pod(self, namespace: str, name: str) -> Any:
         pod: Any = (await self._api.get(Ref(PODS, namespace, name))).message
@@ -90,10 +96,19 @@ class GrpcNodeStreams:
         return kubelet_grpc.KubeletServiceStub(self._channel(kubelet_address(node)))
 
 
-async def _relay(start: kubelet.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> AsyncIterator[kubelet.ExecRequest]:
-    yield kubelet.ExecRequest(start=start)
-    async for request in requests:
-        yield kubelet.ExecRequest.FromString(request.SerializeToString())
+async def _feed(call: Any, start: kubelet.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> None:
+    """Sends the start, and the input once the node has said that the command runs.
+
+    Where it refuses, the call ends with the reason; a write that met the end would put its own error in that place.
+    """
+    try:
+        await call.write(kubelet.ExecRequest(start=start))
+        await call.initial_metadata()
+        async for request in requests:
+            await call.write(kubelet.ExecRequest.FromString(request.SerializeToString()))
+        await call.done_writing()
+    except (grpc.RpcError, asyncio.InvalidStateError):
+        return  # the call has ended; its reader hears why
 
 
 def _name(target: Any, pod: Any, container: str) -> None:

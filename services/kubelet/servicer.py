@@ -69,6 +69,7 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
             session = await self._runtime.exec(container.id, tuple(start.command), stdin=start.stdin, tty=start.tty)
         except RuntimeFailure as error:
             raise internal(f"error executing command in container: {error}") from error
+        await context.send_initial_metadata(())
         async for response in _converse(session, requests, pb.ExecResponse):
             yield response
 
@@ -79,6 +80,7 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
             session = await self._runtime.attach(container.id, stdin=start.stdin, tty=start.tty)
         except RuntimeFailure as error:
             raise internal(f"error attaching to container: {error}") from error
+        await context.send_initial_metadata(())
         async for response in _converse(session, requests, pb.AttachResponse):
             yield response
 

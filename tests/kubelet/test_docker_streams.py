@@ -17,6 +17,17 @@ from services.kubelet.servicer import KubeletServicer
 from tests.kubelet.docker_support import docker
 from tests.kubelet.support import Cluster, make_pod, running
 
+
+class Call:
+    """The servicer's side of a call: whether it has said that the command runs."""
+
+    def __init__(self) -> None:
+        self.runs = False
+
+    async def send_initial_metadata(self, _: object) -> None:
+        self.runs = True
+
+
 REF = pb.ContainerRef(namespace="default", pod="web", container="app")
 
 
@@ -50,9 +61,10 @@ async def exec_(servicer: KubeletServicer, *command: str, stdin: bytes = b"", **
         yield pb.ExecRequest(stdin_closed=True)
         await asyncio.sleep(30)
 
-    out, err, status = b"", b"", None
+    out, err, status, call = b"", b"", None, Call()
     async with asyncio.timeout(20):
-        async for answer in servicer.Exec(requests(), None):
+        async for answer in servicer.Exec(requests(), call):
+            assert call.runs
             out, err = out + answer.stdout, err + answer.stderr
             status = answer.status if answer.HasField("status") else status
     return out, err, status
@@ -123,7 +135,7 @@ async def test_attach_and_statistics(cluster: tuple[Cluster, KubeletServicer, st
         yield pb.AttachRequest(stdin=b"hello\n")
         await asyncio.sleep(30)
 
-    stream = servicer.Attach(requests(), None)
+    stream = servicer.Attach(requests(), Call())
     async with asyncio.timeout(10):
         first = await anext(stream)
     await stream.aclose()  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as kubelet
 from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc as kubelet_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError, not_found
+from knarr.machinery.errors import StatusError, bad_request, not_found
 from knarr.machinery.kinds import KINDS
 from services.apiserver.api import Api, Ref
 from services.apiserver.node_streams import GrpcNodeStreams
@@ -23,19 +23,30 @@ from services.apiserver.resource_service import ResourceServicer
 pytestmark = pytest.mark.etcd
 
 
+async def refuse(context: Any, code: grpc.StatusCode, error: StatusError) -> None:
+    context.set_trailing_metadata((("knarr-status-bin", error.status.SerializeToString()),))
+    await context.abort(code, error.status.message)
+
+
 class Kubelet(kubelet_grpc.KubeletServiceServicer):
     """Says what it was asked; exec echoes its input."""
 
     async def Logs(self, request: kubelet.LogsRequest, context: Any) -> AsyncIterator[kubelet.LogsResponse]:
         if request.previous:
-            error = not_found("containers", "c")
-            context.set_trailing_metadata((("knarr-status-bin", error.status.SerializeToString()),))
-            await context.abort(grpc.StatusCode.NOT_FOUND, "not found")
+            await refuse(context, grpc.StatusCode.NOT_FOUND, not_found("containers", "c"))
         yield kubelet.LogsResponse(data=f"{request.container.pod}/{request.container.container} ".encode())
         yield kubelet.LogsResponse(data=f"tail={request.tail_lines}".encode())
 
     async def Exec(self, requests: AsyncIterator[kubelet.ExecRequest], context: Any) -> AsyncIterator[kubelet.ExecResponse]:
+        started = False
         async for request in requests:
+            if list(request.start.command) == ["refused"]:
+                await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, bad_request("the container does not run"))
+            if list(request.start.command) == ["exit"]:
+                break
+            if not started:
+                started = True
+                await context.send_initial_metadata(())
             part = request.WhichOneof("part")
             if part == "start":
                 yield kubelet.ExecResponse(stdout=" ".join(request.start.command).encode())
@@ -116,6 +127,29 @@ async def test_exec_passes_both_ways_through_the_grpc_face(api: Api, streams: Gr
         found = [response async for response in servicer.Exec(requests(), None)]
     assert [response.stdout or response.stderr for response in found[:3]] == [b"echo hi", b"input", b"80x24"]
     assert found[3].status.status == "Success"
+
+
+async def flood() -> AsyncIterator[face.ExecRequest]:
+    """A client that does not stop sending."""
+    while True:
+        yield face.ExecRequest(stdin=b"x" * 10_000)
+        await asyncio.sleep(0)
+
+
+async def test_the_reason_of_a_refusal_outlives_a_flood_of_input(streams: GrpcNodeStreams) -> None:
+    for _ in range(20):
+        start = face.ExecStart(namespace="default", pod="p", command=["refused"], stdin=True)
+        async with asyncio.timeout(10):
+            with pytest.raises(StatusError, match="the container does not run"):
+                await anext(streams.exec(start, flood()))
+
+
+async def test_a_command_that_does_not_read_ends_with_its_status(streams: GrpcNodeStreams) -> None:
+    for _ in range(20):
+        start = face.ExecStart(namespace="default", pod="p", command=["exit"], stdin=True)
+        async with asyncio.timeout(10):
+            found = [response async for response in streams.exec(start, flood())]
+        assert [response.status.status for response in found] == ["Success"]
 
 
 async def test_exec_must_begin_with_its_start(api: Api, streams: GrpcNodeStreams) -> None:

@@ -85,7 +85,9 @@ class KubeletServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Exec(self, request_iterator, context):
-        """Exec runs a command in a container. The first request carries `start`.
+        """Exec runs a command in a container. The first request carries `start`; the
+        headers of the answer say that the command runs, and input is to be sent from
+        then on: a refusal is not to meet input on its way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
