@@ -35,7 +35,8 @@ lint: install ## formatting, types, layers, contracts
 proto: install ## derive the contracts and the generated modules
 	@$(PYTHON) -m tools.generate
 
-bench: install ## measure; `make bench ONLY=name` runs one
+bench: ## measure; `make bench ONLY=name` runs one
+	@scripts/install.sh --bench
 	@$(SUDO) $(PYTHON) -m bench $(ONLY)
 
 clean: down ## as `make down`, and forget the cluster's state
