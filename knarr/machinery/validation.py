@@ -10,6 +10,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from knarr.machinery.errors import Cause
@@ -131,6 +132,7 @@ def length_error(limit: int) -> str:
     return f"must be no more than {limit} characters"
 
 
+@cache
 def regex_error(sentence: str, pattern: str, *examples: str) -> str:
     shown_examples = " or ".join(f"'{example}', " for example in examples)
     return f"{sentence} (e.g. {shown_examples}regex used for validation is '{pattern}')"
