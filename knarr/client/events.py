@@ -60,6 +60,7 @@ class EventRecorder:
         self._clock = clock
         self._lanes = [_Lane() for _ in range(LANES)]
         self._correlator = Correlator()
+        self._last_stamp = 0
         # Events that were dropped: the queue was full, the object was muted or the server refused.
         self.dropped = 0
 
@@ -110,7 +111,9 @@ class EventRecorder:
         kind, metadata = KINDS.by_message(type(obj)), metadata_of(obj)
         event = core.Event(reason=reason, message=message, type=event_type, count=1, reporting_component=self._component)
         event.metadata.namespace = metadata.namespace or "default"
-        event.metadata.name = f"{metadata.name}.{int(now.timestamp() * 1e9):x}"
+        # Two events about one object in one tick of the clock are two objects.
+        self._last_stamp = max(self._last_stamp + 1, int(now.timestamp() * 1e9))
+        event.metadata.name = f"{metadata.name}.{self._last_stamp:x}"
         about = event.involved_object
         about.api_version, about.kind, about.field_path = kind.api_version, kind.name, field_path
         about.namespace, about.name, about.uid = metadata.namespace, metadata.name, metadata.uid
