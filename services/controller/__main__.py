@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
+
 from knarr.service.command import client_parser, run_component
-from knarr.service.options import add_leader_election, identity, lease_settings
+from knarr.service.options import add_leader_election, cidr, identity, lease_settings
+from services.controller.controllers.nodeipam.decide import ClusterRange
 from services.controller.service import LEASE, ControllerManager
 from services.controller.settings import ControllerSettings
 
@@ -11,8 +14,28 @@ from services.controller.settings import ControllerSettings
 def main() -> int:
     parser = client_parser("controller", "Keep the cluster as its objects want it.", port=10257)
     add_leader_election(parser, LEASE)
+    fresh = ControllerSettings()
+    parser.add_argument(
+        "--cluster-cidr",
+        default=fresh.cluster_cidr,
+        type=lambda text: cidr(text) if text else "",
+        metavar="CIDR",
+        help="addresses of all pods, of which each node gets a part; empty: nodes bring their own (default: %(default)s)",
+    )
+    parser.add_argument("--node-cidr-mask-size", default=fresh.node_mask_size, type=int, metavar="BITS", help="(default: %(default)s)")
     arguments = parser.parse_args()
-    settings = ControllerSettings(leader_election=arguments.leader_elect, identity=identity(), lease=lease_settings(parser, arguments))
+    if arguments.cluster_cidr:
+        try:
+            ClusterRange(IPv4Network(arguments.cluster_cidr), arguments.node_cidr_mask_size)
+        except ValueError as error:
+            parser.error(f"--node-cidr-mask-size: {error}")
+    settings = ControllerSettings(
+        leader_election=arguments.leader_elect,
+        identity=identity(),
+        lease=lease_settings(parser, arguments),
+        cluster_cidr=arguments.cluster_cidr,
+        node_mask_size=arguments.node_cidr_mask_size,
+    )
     return run_component(arguments, lambda client: ControllerManager(client, settings))
 
 

@@ -21,6 +21,8 @@ class ControllerSettings:
     ``orphan_quarantine_seconds``: how long a node must be gone before its pods are deleted.
     ``terminated_pod_threshold``: finished pods that may exist before the oldest are deleted; 0 keeps all.
     ``pod_gc_seconds``: how often pods are looked over for garbage.
+    ``cluster_cidr``: range of all pods, from which each node gets a part; empty leaves that to others.
+    ``node_mask_size``: prefix length of a node's part, bits.
     ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
     """
 
@@ -35,3 +37,5 @@ class ControllerSettings:
     terminated_pod_threshold: int = 12_500
     pod_gc_seconds: float = 20.0
     namespace_retry_seconds: float = 0.5
+    cluster_cidr: str = "10.244.0.0/16"
+    node_mask_size: int = 24

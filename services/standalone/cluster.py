@@ -158,6 +158,7 @@ class Cluster:
             cluster_id=cluster_id,
             version=version_info()["gitVersion"],
         )
+        controller = ControllerSettings(cluster_cidr=settings.cluster_cidr, node_mask_size=IPv4Network(settings.pod_cidr).prefixlen)
         proxy = ProxySettings(
             datapath=settings.datapath,
             instance=cluster_id,
@@ -166,7 +167,7 @@ class Cluster:
             pod_bridge=bridge_name(cluster_id),
         )
         return {
-            "controller": lambda: ControllerManager(client("system:kube-controller-manager"), ControllerSettings()),
+            "controller": lambda: ControllerManager(client("system:kube-controller-manager"), controller),
             "scheduler": lambda: Scheduler(client("system:kube-scheduler"), SchedulerSettings()),
             "kubelet": lambda: Kubelet(client(node_user, "system:nodes"), kubelet, make_runtime(settings.runtime, kubelet)),
             "proxy": lambda: Proxy(client("system:kube-proxy"), proxy),

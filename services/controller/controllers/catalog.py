@@ -8,6 +8,7 @@ from services.controller.controllers.endpoints.controller import EndpointsContro
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
 from services.controller.controllers.garbagecollector.controller import GarbageCollector
 from services.controller.controllers.namespace.controller import NamespaceController
+from services.controller.controllers.nodeipam.controller import NodeIpamController
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
 from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.replicaset.controller import ReplicaSetController
@@ -18,6 +19,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     ReplicaSetController,
     EndpointSliceController,
     EndpointsController,
+    NodeIpamController,
     NodeLifecycleController,
     PodGarbageCollector,
     NamespaceController,

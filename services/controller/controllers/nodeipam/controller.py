@@ -1,0 +1,121 @@
+"""Node address management: gives each node without a podCIDR a part of the cluster's range, once.
+
+No range is given twice. One worker gives them out, one after the other; each time it lists the nodes from the server, so a cache that
+lags behind cannot mislead it. A range stays promised to its node from the decision until the node is gone: a write whose answer
+was lost is repeated with the same range, never with another one. A new leader begins from the list alone; what its predecessor wrote
+late meets a changed resourceVersion. A node that comes with a range keeps it.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.keys import Key
+from knarr.client.reconciler import Again, Reconciler
+from knarr.machinery.errors import StatusError
+from services.controller.controllers.controller import RETRY, Context, Controller
+from services.controller.controllers.nodeipam.decide import ClusterRange, has_range, ranges_of, rivals
+
+PAGE = 500
+
+
+class NodeIpamController(Controller):
+    name = "nodeipam"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.queue = Reconciler(self.name, self.reconcile, workers=1, backoff=RETRY)
+        settings = context.settings
+        self._range = ClusterRange(IPv4Network(settings.cluster_cidr), settings.node_mask_size) if settings.cluster_cidr else None
+        # By the node's uid.
+        self._promised: dict[str, IPv4Network] = {}
+        self._last: IPv4Network | None = None
+        # Nodes that wait for a range to become free, and those told that theirs overlaps another's.
+        self._waiting: set[str] = set()
+        self._rivals: set[str] = set()
+        if self._range is not None:
+            self._nodes = context.informers.get(core.Node)
+            self._nodes.on_change(self._node_changed)
+
+    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
+        if new is None:
+            if old is not None:
+                self._promised.pop(old.metadata.uid, None)
+                self._rivals.discard(old.metadata.uid)
+                self._waiting.discard(old.metadata.name)
+            for name in self._waiting:
+                self.queue.enqueue(Key("", name))
+        elif old is None or old.metadata.uid != new.metadata.uid or not has_range(new) or not has_range(old):
+            self.queue.enqueue(Key("", new.metadata.name))
+
+    async def reconcile(self, key: Key) -> Again | None:
+        assert self._range is not None
+        known = self._nodes.store.get("", key.name)
+        if known is None:
+            return None
+        if has_range(known):
+            self._compare(known)
+            return None
+        nodes = await self._live_nodes()
+        node = next((found for found in nodes if found.metadata.name == key.name), None)
+        if node is None or has_range(node):
+            return None
+        given = self._choose(node, nodes)
+        if given is None:
+            self._refuse(node)
+            return None
+        await self._give(node, given)
+        return None
+
+    def _compare(self, node: core.Node) -> None:
+        """Nodes may bring ranges of their own; two of them that overlap cannot both be reached."""
+        self._waiting.discard(node.metadata.name)
+        found = rivals(node, self._nodes.store.list())
+        if found and node.metadata.uid not in self._rivals:
+            self._rivals.add(node.metadata.uid)
+            message = f"The range {node.spec.pod_cidr} of node {node.metadata.name} overlaps that of {', '.join(found)}"
+            self.context.recorder.event(node, "Warning", "CIDROverlap", message)
+
+    async def _live_nodes(self) -> list[core.Node]:
+        found: list[core.Node] = []
+        token = ""
+        while True:
+            page = await self.client.list(core.Node, limit=PAGE, continue_token=token)
+            found += page.items
+            token = page.continue_token
+            if not token:
+                return found
+
+    def _choose(self, node: core.Node, nodes: list[core.Node]) -> IPv4Network | None:
+        """The range promised to the node, or one that is neither given nor promised."""
+        assert self._range is not None
+        open_ = {found.metadata.uid for found in nodes if not has_range(found)}
+        self._promised = {uid: network for uid, network in self._promised.items() if uid in open_}
+        taken = [network for found in nodes for network in ranges_of(found)]
+        promised = self._promised.get(node.metadata.uid)
+        if promised is not None and not any(promised.overlaps(network) for network in taken):
+            return promised
+        others = [network for uid, network in self._promised.items() if uid != node.metadata.uid]
+        return self._range.free([*taken, *others], self._last or max(taken, default=None))
+
+    def _refuse(self, node: core.Node) -> None:
+        """Until another node leaves; its deletion enqueues those that wait."""
+        name = node.metadata.name
+        if name not in self._waiting:
+            self._waiting.add(name)
+            message = f"Node {name} status is now: CIDRNotAvailable; every range of {self.context.settings.cluster_cidr} is taken"
+            self.context.recorder.event(node, "Warning", "CIDRNotAvailable", message)
+
+    async def _give(self, node: core.Node, given: IPv4Network) -> None:
+        self._promised[node.metadata.uid] = self._last = given
+        changed = core.Node()
+        changed.CopyFrom(node)
+        changed.spec.pod_cidr = str(given)
+        changed.spec.pod_cidrs.append(str(given))
+        try:
+            await self.client.update(changed)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
+        self._waiting.discard(node.metadata.name)
