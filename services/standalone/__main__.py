@@ -16,6 +16,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.progress_fd is not None:
         os.set_inheritable(arguments.progress_fd, False)
+    # gRPC reads this when it is first imported. Its event engine hands every answer of etcd from thread to thread; without
+    # it the thread that waits for answers reads them too.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client")
     # What imports make stays: looking through it for garbage is a tenth of their time.
     gc.disable()
     from services.standalone.background import run
