@@ -68,6 +68,14 @@ def from_json(message_type: type[M], data: bytes | dict[str, Any], unknown: Unkn
     return Decoded(message, found)
 
 
+def as_from_json(message: M) -> M:
+    """The message as it would be had it come as JSON: values in canonical form, no empty value structs.
+
+    Raises StatusError BadRequest for what JSON refuses, such as a malformed quantity, wherever it stands.
+    """
+    return from_json(type(message), to_dict(message)).message
+
+
 def to_dict(message: Message) -> dict[str, Any]:
     """The JSON object of a message; with kind and apiVersion when its type is a kind."""
     descriptor = descriptor_of(message)
@@ -106,7 +114,7 @@ def _parse(message_type: type[Message], text: bytes) -> dict[str, Any]:
         reason = "unexpected end of JSON input" if not text.strip() else str(error)
         raise _unrecognized(message_type, text, reason) from None
     if not isinstance(value, dict):
-        sort = {bool: "bool", str: "string", list: "array"}.get(type(value), "number")
+        sort = {bool: "bool", str: "string", list: "array", type(None): "null"}.get(type(value), "number")
         raise _unrecognized(message_type, text, f"json: cannot unmarshal {sort} into Go value of type v1.{message_type.DESCRIPTOR.name}")
     return value
 

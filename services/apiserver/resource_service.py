@@ -14,6 +14,7 @@ from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED
+from knarr.machinery import codec
 from knarr.machinery.errors import StatusError, bad_request, status_error
 from knarr.machinery.kinds import Kind, Kinds
 from knarr.service.authentication import current_user
@@ -48,11 +49,11 @@ def pack(written: Written) -> AnyMessage:
 
 
 def unpack(message: type[Message], body: AnyMessage) -> Any:
-    """Raises BadRequest for another type or broken bytes."""
+    """Raises BadRequest for another type, broken bytes or malformed values."""
     if body.type_url and body.type_url.rpartition("/")[2] != message.DESCRIPTOR.full_name:
         raise bad_request(f"the object is a {body.type_url.rpartition('/')[2]}; {message.DESCRIPTOR.full_name} is expected here")
     try:
-        return message.FromString(body.value)
+        return codec.as_from_json(message.FromString(body.value))
     except DecodeError as error:
         raise bad_request(f"the object is no {message.DESCRIPTOR.full_name}: {error}") from error
 

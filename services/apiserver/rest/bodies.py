@@ -74,8 +74,8 @@ def _from_protobuf(message_type: type[M], body: bytes) -> M:
         message = message_type.FromString(unknown.raw)
     except DecodeError as error:
         raise bad_request(f'{kind} in version "{_version(api_version)}" cannot be handled as a {kind}: {error}') from None
-    # Go writes value structs also when they are empty; the codec leaves them out, so that equal objects compare equal.
-    return codec.from_json(message_type, codec.to_dict(message)).message
+    # Go writes value structs also when they are empty; without them equal objects compare equal.
+    return codec.as_from_json(message)
 
 
 def _check_type(parsed: dict[str, Any], api_version: str, kind: str) -> None:
