@@ -84,6 +84,8 @@ class PodFacts:
     cleaned: bool = False
     # The pod was refused or ended by the kubelet itself: reason and message of the Failed phase.
     verdict: tuple[str, str] | None = None
+    # The node never took it: it has a verdict, and no container was ever made.
+    refused: bool = False
     # Seconds a stop may take when it is not the API object that says so.
     grace_seconds: float | None = None
     crash: dict[str, Backoff] = field(default_factory=dict)

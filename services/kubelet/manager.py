@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informer
 from knarr.client.keys import Key
+from knarr.client.pods import is_deleting, is_finished
 from knarr.service.tasks import cancel
+from services.kubelet.admission import refusal
 from services.kubelet.context import NodeContext
 from services.kubelet.metrics import ENGINE_WELL, PODS
 from services.kubelet.references import config_map_names, secret_names
@@ -61,8 +64,24 @@ class PodManager:
         worker = self._workers.get(new.metadata.uid)
         if worker is not None:
             worker.update(new)
-        else:
-            self._start(new, gone=False)
+            return
+        worker = self._start(new, gone=False)
+        refused = None if self._is_taken(new) else refusal(new, self._taken(new.metadata.uid), self._context.node().allocatable)
+        if refused is not None:
+            worker.refuse(refused.reason, refused.message)
+
+    def _is_taken(self, pod: core.Pod) -> bool:
+        """Whether a kubelet of this node began with the pod already."""
+        return pod.status.HasField("start_time") or is_deleting(pod) or self._context.runtime.observe(pod.metadata.uid) is not None
+
+    def _taken(self, newcomer: str) -> Iterator[core.Pod]:
+        """The pods that hold resources of the node, but for one uid."""
+        for pod in self._pods.store.list():
+            uid = pod.metadata.uid
+            worker = self._workers.get(uid)
+            counted = self._is_taken(pod) if worker is None else not worker.facts.refused
+            if uid != newcomer and counted and not is_finished(pod):
+                yield pod
 
     def _engine_changed(self, uid: str) -> None:
         if not uid:
@@ -82,7 +101,7 @@ class PodManager:
             if worker.pod.metadata.namespace == key.namespace and key.name in names(worker.pod):
                 worker.refresh_volumes()
 
-    def _start(self, pod: core.Pod, *, gone: bool) -> None:
+    def _start(self, pod: core.Pod, *, gone: bool) -> PodWorker:
         uid = pod.metadata.uid
         worker = PodWorker(pod, self._context, gone=gone)
         self._workers[uid] = worker
@@ -90,6 +109,7 @@ class PodManager:
         task = asyncio.create_task(worker.run(), name=f"kubelet/pod/{pod.metadata.namespace}/{pod.metadata.name}")
         self._tasks[uid] = task
         task.add_done_callback(lambda done: self._ended(uid, done))
+        return worker
 
     def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
         worker = self._workers.pop(uid, None)

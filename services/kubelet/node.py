@@ -47,18 +47,23 @@ def desired_node(settings: KubeletSettings, machine: Machine) -> core.Node:
     return node
 
 
-def node_status(
-    settings: KubeletSettings, machine: Machine, runtime_version: str, trouble: str, pressure: Pressure, old: core.NodeStatus, now: datetime
-) -> core.NodeStatus:
-    """The whole status; pure. ``trouble`` makes the node NotReady in the engine's words."""
-    status = core.NodeStatus()
-    amounts = {
+def resources(settings: KubeletSettings, machine: Machine) -> dict[str, tuple[str, str]]:
+    """Capacity and allocatable of what the kubelet itself counts."""
+    return {
         "cpu": (str(machine.cpus), _milli(machine.cpus * 1000 - settings.reserved_cpu_milli)),
         "memory": (_ki(machine.memory_bytes), _ki(machine.memory_bytes - settings.reserved_memory_bytes)),
         "ephemeral-storage": (_ki(machine.disk_bytes), str(int(machine.disk_bytes * 0.9))),
         "pods": (str(settings.max_pods), str(settings.max_pods)),
     }
-    for name, (capacity, allocatable) in amounts.items():
+
+
+def node_status(
+    settings: KubeletSettings, machine: Machine, runtime_version: str, trouble: str, pressure: Pressure, old: core.NodeStatus, now: datetime
+) -> core.NodeStatus:
+    """The whole status; pure. ``trouble`` makes the node NotReady in the engine's words. Extended resources of the old capacity stay."""
+    status = core.NodeStatus()
+    extended = {name: (amount.string, amount.string) for name, amount in old.capacity.items() if "/" in name}
+    for name, (capacity, allocatable) in (extended | resources(settings, machine)).items():
         status.capacity[name].string = capacity
         status.allocatable[name].string = allocatable
     status.addresses.add(type="InternalIP", address=settings.node_ip)
@@ -172,8 +177,7 @@ class NodeKeeper:
 
     def view(self) -> Node:
         """What pods may learn of the node."""
-        machine = self._machine
-        allocatable = {"cpu": str(machine.cpus), "memory": str(machine.memory_bytes), "ephemeral-storage": str(machine.disk_bytes)}
+        allocatable = {name: amount for name, (_, amount) in resources(self._settings, self._machine).items()}
         return Node(self._settings.node_name, self._settings.node_ip, allocatable)
 
     async def run(self) -> None:

@@ -42,6 +42,8 @@ def to_time(moment: datetime) -> meta.Time:
 def pod_status(view: View) -> core.PodStatus:
     """The whole status to write; what others own in the old one (foreign conditions …) is kept."""
     pod, old = view.pod, view.pod.status
+    if view.facts.refused or _was_refused(view):
+        return _refused(view)
     status = core.PodStatus(nominated_node_name=old.nominated_node_name, qos_class=old.qos_class or qos_class(pod), host_ip=view.host_ip)
     status.host_ips.add(ip=view.host_ip)
     status.start_time.CopyFrom(old.start_time if old.HasField("start_time") else to_time(view.facts.seen_at))
@@ -53,11 +55,18 @@ def pod_status(view: View) -> core.PodStatus:
     return status
 
 
-def refusal(pod: core.Pod, now: datetime, reason: str, message: str) -> core.PodStatus:
-    """The status of a pod that the node never runs."""
-    status = core.PodStatus(phase="Failed", reason=reason, message=message, qos_class=pod.status.qos_class or qos_class(pod))
-    status.start_time.CopyFrom(to_time(now))
-    status.conditions.extend(pod.status.conditions)
+def _was_refused(view: View) -> bool:
+    """Failed before any of its containers was made: by the kubelet that ran here before."""
+    return view.pod.status.phase == "Failed" and not view.pod.status.container_statuses and not view.observation.containers
+
+
+def _refused(view: View) -> core.PodStatus:
+    """The status of a pod that the node never took."""
+    old = view.pod.status
+    reason, message = view.facts.verdict or (old.reason, old.message)
+    status = core.PodStatus(phase="Failed", reason=reason, message=message, qos_class=old.qos_class or qos_class(view.pod))
+    status.start_time.CopyFrom(old.start_time if old.HasField("start_time") else to_time(view.facts.seen_at))
+    status.conditions.extend(old.conditions)
     return status
 
 

@@ -88,6 +88,13 @@ class PodWorker:
             self._pod = _copy(pod, self._pod.status if self._pod.status.HasField("start_time") else None)
         self.wake()
 
+    def refuse(self, reason: str, message: str) -> None:
+        """The node does not take the pod: it fails, and nothing of it is ever made."""
+        self.facts.refused = True
+        self.facts.verdict = (reason, f"Pod was rejected: {message}")
+        self._event("Warning", reason, message)
+        self.wake()
+
     def wake(self) -> None:
         """Look again."""
         self._wake.set()

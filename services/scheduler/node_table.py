@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.requests import CPU, MEMORY, PODS, Amounts, amounts
 from services.scheduler.pod_facts import Labels, PodFacts
-from services.scheduler.requests import CPU, MEMORY, PODS, Amounts, amounts
 
 Amount = NDArray[np.int64]
 Mask = NDArray[np.bool_]

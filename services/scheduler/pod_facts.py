@@ -9,7 +9,7 @@ from typing import NamedTuple
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.keys import Key, key_of
 from knarr.client.owners import controller_of
-from services.scheduler.requests import Amounts, assumed_requests, pod_requests
+from knarr.client.requests import Amounts, assumed_requests, pod_requests
 
 Labels = frozenset[tuple[str, str]]
 

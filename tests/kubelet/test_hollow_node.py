@@ -39,6 +39,18 @@ async def test_node_is_not_ready_while_the_engine_is_away(tmp_path: Path) -> Non
         await cluster.until(lambda: condition(cluster.api.all(core.Node)[0], "Ready") == "True")
 
 
+async def test_keeps_the_extended_resources_that_others_advertise(tmp_path: Path) -> None:
+    runtime = HollowRuntime(CIDR)
+    async with running(runtime, tmp_path) as cluster:
+        node = await cluster.client.get(core.Node, NODE)
+        node.status.capacity["example.com/dongle"].string = "4"
+        await cluster.client.update(node, subresource="status")
+        runtime.trouble = "cannot connect"
+        await cluster.until(lambda: condition(cluster.api.all(core.Node)[0], "Ready") == "False")
+        status = cluster.api.all(core.Node)[0].status
+        assert [amounts["example.com/dongle"].string for amounts in (status.capacity, status.allocatable)] == ["4", "4"]
+
+
 async def test_runs_a_pod_and_deletes_it(tmp_path: Path) -> None:
     async with running(HollowRuntime(CIDR), tmp_path) as cluster:
         await cluster.client.create(make_pod("web", "app", "sidecar"))

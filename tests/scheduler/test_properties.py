@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from knarr.client.requests import PODS
 from services.scheduler.decide import decide, explain
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.queue import Waiting
-from services.scheduler.requests import PODS
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
 from tests.scheduler.objects import NoServices, node, pod

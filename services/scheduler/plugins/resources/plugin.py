@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from knarr.client.requests import CPU, MEMORY, PODS
 from services.scheduler.node_table import Amount, Mask, Part, Rows
 from services.scheduler.plugins.plugin import MAX_SCORE, Change, Plugin, Scores
 from services.scheduler.pod_facts import PodFacts
-from services.scheduler.requests import CPU, MEMORY, PODS
 
 
 class Resources(Plugin):

@@ -1,0 +1,43 @@
+"""Whether the node takes a pod that is bound to it. Pure.
+
+The scheduler has counted before it binds; a pod that was bound by hand (``spec.nodeName``), or by a
+second scheduler, is counted here. A pod once taken stays, whatever comes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.requests import PODS, Amounts, pod_requests, whole
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Reason and message, as the pod's event and status show them."""
+
+    reason: str
+    message: str
+
+
+def refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str]) -> Refusal | None:
+    """Why the node does not take a pod beside those it has ``taken``; None: it does.
+
+    Resources that ``allocatable`` does not name are not the kubelet's to count.
+    """
+    offered = {name: whole(name, text) for name, text in allocatable.items()}
+    wanted = {name: amount for name, amount in _needs(pod).items() if amount > 0 and name in offered}
+    used: Amounts = {}
+    for other in taken:
+        for name, amount in _needs(other).items():
+            used[name] = used.get(name, 0) + amount
+    for name, amount in wanted.items():
+        if used.get(name, 0) + amount > offered[name]:
+            numbers = f"requested: {amount}, used: {used.get(name, 0)}, capacity: {offered[name]}"
+            return Refusal(f"OutOf{name}", f"Node didn't have enough resource: {name}, {numbers}")
+    return None
+
+
+def _needs(pod: core.Pod) -> Amounts:
+    return {PODS: 1, **pod_requests(pod)}

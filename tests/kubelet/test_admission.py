@@ -1,0 +1,84 @@
+"""A pod bound by hand to a node that has no room for it fails; one that runs already is never asked again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.clock import SYSTEM_CLOCK
+from knarr.client.memory import MemoryApi
+from services.kubelet.admission import refusal
+from services.kubelet.runtime.hollow import HollowRuntime
+from tests.kubelet.support import make_pod, running
+
+CIDR = "10.244.0.0/24"
+
+
+def asking(name: str, **requests: str) -> core.Pod:
+    pod = make_pod(name)
+    for resource, amount in requests.items():
+        pod.spec.containers[0].resources.requests[resource].string = amount
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken", "reason"),
+    [
+        ({"cpu": "1500m"}, [], ""),
+        ({"cpu": "2001m"}, [], "OutOfcpu"),
+        ({"cpu": "1"}, [{"cpu": "1"}], ""),
+        ({"cpu": "1"}, [{"cpu": "500m"}, {"cpu": "501m"}], "OutOfcpu"),
+        ({"memory": "1Gi"}, [{"memory": "1Gi"}], "OutOfmemory"),
+        ({}, [{"cpu": "5"}], ""),
+        ({}, [{}, {}, {}], "OutOfpods"),
+        ({"example.com/dongle": "1"}, [], ""),
+    ],
+)
+def test_a_pod_is_taken_or_refused(wanted: dict[str, str], taken: list[dict[str, str]], reason: str) -> None:
+    others = [asking(f"other-{number}", **requests) for number, requests in enumerate(taken)]
+    found = refusal(asking("web", **wanted), others, {"cpu": "2", "memory": "1536Mi", "pods": "3"})
+    assert (found.reason if found else "") == reason
+
+
+def test_the_message_counts_in_whole_units() -> None:
+    found = refusal(asking("web", cpu="1"), [asking("other", cpu="1500m")], {"cpu": "2"})
+    assert found is not None
+    assert found.message == "Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"
+
+
+async def test_a_refused_pod_fails_and_its_room_is_free(tmp_path: Path) -> None:
+    runtime = HollowRuntime(CIDR)
+    async with running(runtime, tmp_path, max_pods=2) as cluster:
+        await cluster.client.create(make_pod("first"))
+        await cluster.ready("first")
+        await cluster.client.create(asking("huge", cpu="1000000"))
+        huge = await cluster.phase("Failed", "huge")
+        assert huge.status.reason == "OutOfcpu"
+        assert huge.status.message.startswith("Pod was rejected: Node didn't have enough resource: cpu, requested: 1000000000, used: 0")
+        assert not huge.status.container_statuses
+        assert await cluster.until(lambda: cluster.events("OutOfcpu"))
+        await cluster.client.create(make_pod("second"))
+        await cluster.ready("second")
+        await cluster.client.create(make_pod("third"))
+        assert (await cluster.phase("Failed", "third")).status.reason == "OutOfpods"
+        assert runtime.observe(huge.metadata.uid) is None
+        await cluster.client.delete(core.Pod, "huge", "default")
+        await cluster.until(lambda: cluster.pod("huge") is None)
+
+
+async def test_a_restart_refuses_nothing_that_was_taken(tmp_path: Path) -> None:
+    api, runtime = MemoryApi(SYSTEM_CLOCK), HollowRuntime(CIDR)
+    async with running(runtime, tmp_path, api, max_pods=2) as cluster:
+        for name in ("first", "second"):
+            await cluster.client.create(make_pod(name))
+            await cluster.ready(name)
+        await cluster.client.create(make_pod("third"))
+        await cluster.phase("Failed", "third")
+    async with running(runtime, tmp_path, api, max_pods=1) as cluster:
+        await cluster.client.create(make_pod("fourth"))
+        third = cluster.pod("third")
+        assert (await cluster.phase("Failed", "fourth")).status.reason == "OutOfpods"
+        assert cluster.pod("third") == third
+        assert [cluster.pod(name).status.phase for name in ("first", "second")] == ["Running", "Running"]  # type: ignore[union-attr]
