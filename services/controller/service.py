@@ -7,7 +7,7 @@ so nothing acts on what it remembers from before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import grpc.aio
@@ -52,6 +52,11 @@ class ControllerManager(Component):
     def register(self, server: grpc.aio.Server) -> list[str]:
         controller_service_pb2_grpc.add_ControllerServiceServicer_to_server(ControllerServicer(self._queues, lambda: self._working), server)
         return [controller_service_pb2.DESCRIPTOR.services_by_name["ControllerService"].full_name]
+
+    @property
+    def queues(self) -> Mapping[str, Reconciler]:
+        """The controllers' queues by name; empty until they work."""
+        return self._queues
 
     @property
     def ready(self) -> bool:

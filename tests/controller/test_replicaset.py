@@ -91,3 +91,14 @@ async def test_availability_waits_for_min_ready_seconds() -> None:
         await c.until(lambda: c.api.all(apps.ReplicaSet)[0].status.ready_replicas == 3)
         assert c.api.all(apps.ReplicaSet)[0].status.available_replicas == 0
         await c.until(lambda: c.api.all(apps.ReplicaSet)[0].status.available_replicas == 3, 25)
+
+
+@virtual_time
+async def test_a_status_written_from_a_cache_that_lags_is_settled_without_an_error() -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        conflict = status_error("Conflict", "the object has been modified")
+        c.api.fail_next(conflict, verb="update", message_type=apps.ReplicaSet, times=1)
+        await c.client.create(replica_set())
+        await c.until(lambda: c.api.all(apps.ReplicaSet)[0].status.ready_replicas == 3)
+        assert c.manager.queues["replicaset"].status().errors == 0

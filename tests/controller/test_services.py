@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.client.informer import Informer
 from services.controller.backends import backends
 from services.controller.controllers.endpoints.decide import decide as decide_endpoints
 from services.controller.controllers.endpointslice.decide import Plan, decide
+from services.controller.service_changes import candidates, index_by_label
 from tests.controller.cluster import cluster
 from tests.controller.objects import node, pod, replica_set, service
 from tests.support.virtual_time import virtual_time
@@ -154,3 +156,21 @@ async def test_slices_made_behind_a_slow_cache_are_not_doubled() -> None:
         await c.until(lambda: len(c.ready_pods()) == 5)
         await c.until(lambda: len(endpoints_in(c.api.all(discovery.EndpointSlice))) == 5)
         assert len(c.api.all(discovery.EndpointSlice)) == 1
+
+
+@virtual_time
+async def test_a_service_looks_only_at_pods_with_its_rarest_label() -> None:
+    async with cluster(kubelet=False) as c:
+        common = [running(number, app="web", tier="front") for number in range(1, 6)]
+        elsewhere = running(6, app="web", canary="yes")
+        elsewhere.metadata.namespace = "other"
+        c.api.seed(node(), *common, running(7, app="web", canary="yes"), elsewhere)
+        target = service()
+        target.spec.selector["canary"] = "yes"
+        pods = Informer(c.client, core.Pod)
+        index_by_label(pods)
+        for found in c.api.all(core.Pod):
+            pods.store.put(found)
+        assert [found.metadata.name for found in candidates(pods.store, target)] == ["web-7"]
+        await c.client.create(target)
+        await c.until(lambda: set(endpoints_in(c.api.all(discovery.EndpointSlice))) == {"10.244.0.7"})

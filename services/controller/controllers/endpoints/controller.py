@@ -9,7 +9,7 @@ from knarr.machinery.errors import StatusError
 from services.controller.backends import backends, selects
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.endpoints.decide import MANAGED_BY_LABEL, MANAGER, decide
-from services.controller.service_changes import watch_services_and_pods
+from services.controller.service_changes import candidates, watch_services_and_pods
 
 
 class EndpointsController(Controller):
@@ -37,7 +37,7 @@ class EndpointsController(Controller):
             return None
         if not selects(service) or service.metadata.HasField("deletion_timestamp"):
             return None
-        wanted = decide(service, backends(service, self._pods.store.list(key.namespace)), found)
+        wanted = decide(service, backends(service, candidates(self._pods.store, service)), found)
         if found is None:
             await self.client.create(wanted)
         elif wanted != found:

@@ -15,7 +15,7 @@ from services.controller.backends import backends, selects
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.endpointslice.decide import MANAGED_BY_LABEL, MANAGER, SERVICE_LABEL, Plan, decide
 from services.controller.expectations import Expectations, created, deleted
-from services.controller.service_changes import watch_services_and_pods
+from services.controller.service_changes import candidates, watch_services_and_pods
 
 
 class EndpointSliceController(Controller):
@@ -53,7 +53,7 @@ class EndpointSliceController(Controller):
             # The event that is still to come enqueues the key; this is for the case that it is lost.
             return Again(1.0)
         found = self._slices.store.index("service", str(key))
-        facts = backends(service, self._pods.store.list(key.namespace))
+        facts = backends(service, candidates(self._pods.store, service))
         await self._act(key, decide(service, facts, found))
         return None
 

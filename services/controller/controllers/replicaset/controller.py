@@ -150,10 +150,23 @@ class ReplicaSetController(Controller):
         changed.CopyFrom(replica_set)
         changed.status.CopyFrom(status)
         try:
-            await self.client.update(changed, subresource="status")
+            await self._write_status(changed)
         except StatusError as error:
             if error.reason != "NotFound":
                 raise
+
+    async def _write_status(self, changed: apps.ReplicaSet) -> None:
+        """The cache may not show yet what was written a moment ago: a conflict is settled on the object as it is now."""
+        try:
+            await self.client.update(changed, subresource="status")
+        except StatusError as error:
+            if error.reason != "Conflict":
+                raise
+            fresh = await self.client.get(apps.ReplicaSet, changed.metadata.name, changed.metadata.namespace)
+            if fresh.metadata.uid != changed.metadata.uid:
+                return
+            fresh.status.CopyFrom(changed.status)
+            await self.client.update(fresh, subresource="status")
 
 
 def set_failure(status: apps.ReplicaSetStatus, reason: str, failure: StatusError | None, now: meta.Time) -> None:
