@@ -46,13 +46,12 @@ class ContainerStarter:
         """Does it all; failures are left in the facts."""
         spec = action.spec
         now = self._context.clock.now()
+        crashes = self._facts.crash.get(spec.name)
         try:
             references = await self._context.references.read(pod)
             image = await self._image(pod, spec, references)
             if action.after is not None:
-                self._facts.crash[spec.name] = next_backoff(
-                    self._facts.crash.get(spec.name), action.after.finished_at or now, self._context.clock.now()
-                )
+                self._facts.crash[spec.name] = next_backoff(crashes, action.after.finished_at or now, self._context.clock.now())
             await self._create_and_start(pod, action, sandbox, image, references)
             self._facts.failures.pop(spec.name, None)
         except ImageFailure as failure:
@@ -61,6 +60,11 @@ class ContainerStarter:
             self._event("Warning", "Failed", f"Error: {error}", spec.name)
             self._fail(spec.name, "CreateContainerConfigError", str(error), CONFIG_RETRY)
         except (RuntimeUnavailable, StatusError) as error:
+            # Not the container's fault: its next start waits no longer for this.
+            if crashes is None:
+                self._facts.crash.pop(spec.name, None)
+            else:
+                self._facts.crash[spec.name] = crashes
             self._fail(spec.name, "ContainerCreating", str(error), UNAVAILABLE_RETRY)
 
     async def _create_and_start(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.kubelet.runtime.catalog import engine_url
 from services.kubelet.runtime.docker.network import remove_everything as remove_from_engine
-from services.kubelet.runtime.port import RuntimeUnavailable
+from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 from services.proxy.cleanup import remove_everything as remove_datapath
 from services.proxy.settings import ProxySettings
 from services.standalone.settings import ClusterSettings
@@ -33,6 +33,9 @@ def _remove_containers(cluster_id: str) -> Iterator[str]:
         count = asyncio.run(remove_from_engine(cluster_id, engine_url()))
     except RuntimeUnavailable as error:
         yield f"the Docker engine does not answer ({error}); if pods were running, start it and run this again"
+        return
+    except RuntimeFailure as error:
+        yield f"the Docker engine could not remove everything ({error}); run this again"
         return
     yield f"removed {count} containers and the pods' network"
 

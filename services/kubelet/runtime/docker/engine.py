@@ -31,7 +31,11 @@ class EngineError(RuntimeFailure):
 
 
 class Engine:
-    """One engine. ``url`` is ``unix://path`` or ``tcp://host:port``. Raises EngineError and RuntimeUnavailable."""
+    """One engine. ``url`` is ``unix://path`` or ``tcp://host:port``. Raises EngineError and RuntimeUnavailable.
+
+    Each request has a connection of its own: an engine that is ending takes no new ones, but would go
+    on to answer on old ones, and what it starts then it neither ends nor remembers well.
+    """
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         self.url = url
@@ -121,7 +125,11 @@ class Engine:
         timeout: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
-            connector = aiohttp.UnixConnector(self._address, limit=0) if self._unix else aiohttp.TCPConnector(limit=0)
+            connector = (
+                aiohttp.UnixConnector(self._address, limit=0, force_close=True)
+                if self._unix
+                else aiohttp.TCPConnector(limit=0, force_close=True)
+            )
             self._session = aiohttp.ClientSession(connector=connector)
         content = io.BytesIO(data) if data is not None else None
         try:

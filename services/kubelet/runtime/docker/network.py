@@ -41,7 +41,7 @@ async def ensure_network(engine: Engine, settings: DockerSettings, gateway: str,
 async def remove_everything(cluster_id: str, url: str = "unix:///var/run/docker.sock", *, image: bool = True) -> int:
     """Removes a cluster's containers and networks, and the pause image when nothing else uses it; answers how many containers.
 
-    Raises RuntimeUnavailable when the engine cannot be reached.
+    Raises RuntimeUnavailable when the engine cannot be reached, and another RuntimeFailure when it could not remove something.
     """
     engine = Engine(url, TIMEOUT_SECONDS)
     filters = json.dumps({"label": [f"{CLUSTER}={cluster_id}"]})
@@ -58,17 +58,28 @@ async def remove_everything(cluster_id: str, url: str = "unix:///var/run/docker.
 
 
 async def _remove_containers(engine: Engine, filters: str) -> int:
-    """Until none is listed: one whose removal is under way already is waited for."""
-    gate, found = asyncio.Semaphore(REMOVALS_AT_ONCE), set[str]()
+    """Until none is listed: a removal that is under way is waited for, one that fails (a busy mount) is tried again."""
+    gate, found, failures = asyncio.Semaphore(REMOVALS_AT_ONCE), set[str](), list[EngineError]()
     for _ in range(TRIES):
         listed = await engine.request("GET", "containers/json", params={"all": 1, "filters": filters})
         ids = [entry["Id"] for entry in listed] if isinstance(listed, list) else []
         found.update(ids)
         if not ids:
-            break
-        await asyncio.gather(*(_remove(engine, f"containers/{engine_id}?force=1&v=1", gate) for engine_id in ids))
+            return len(found)
+        answers = await asyncio.gather(*(_try_to_remove(engine, f"containers/{engine_id}?force=1&v=1", gate) for engine_id in ids))
+        failures = [answer for answer in answers if answer is not None]
         await asyncio.sleep(RETRY_SECONDS)
+    if failures:
+        raise failures[0]
     return len(found)
+
+
+async def _try_to_remove(engine: Engine, path: str, gate: asyncio.Semaphore) -> EngineError | None:
+    try:
+        await _remove(engine, path, gate)
+    except EngineError as error:
+        return error
+    return None
 
 
 async def _remove_network(engine: Engine, network_id: str) -> None:

@@ -1,0 +1,52 @@
+"""Starting a container: what counts as a crash of it and what does not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.context import NodeContext
+from services.kubelet.decide import StartContainer
+from services.kubelet.facts import INITIAL_BACKOFF, PodFacts
+from services.kubelet.runtime.port import EXITED, Container, Image, PodRef, RuntimeUnavailable, Sandbox
+from services.kubelet.starter import ContainerStarter
+from services.kubelet.volumes import PodDirectory
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+async def test_an_engine_that_is_away_adds_nothing_to_the_back_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nothing:
+        async def read(self, _: object) -> None: ...
+
+        async def present(self, *_: object) -> Image:
+            return Image("sha256:1", "web:1", "", "", "", 0)
+
+        def now(self) -> datetime:
+            return NOW
+
+    context = cast(NodeContext, SimpleNamespace(references=Nothing(), images=Nothing(), clock=Nothing()))
+    facts = PodFacts(NOW)
+    starter = ContainerStarter(context, facts, PodDirectory(tmp_path, "uid"), lambda *_: None)
+    answers: list[Exception | None] = [RuntimeUnavailable("away"), None, RuntimeUnavailable("away again")]
+
+    async def attempt(*_: Any) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(starter, "_create_and_start", attempt)
+    ended = Container("1", "web", 0, EXITED, "web:1", "", "", 0, NOW, finished_at=NOW)
+    action = StartContainer(core.Container(name="web", image="web:1"), 1, ended)
+    sandbox = Sandbox("s", PodRef("default", "web", "uid"), 0, True, "10.0.0.1", NOW)
+    delays = []
+    for _ in range(3):
+        await starter.start(core.Pod(), action, sandbox)
+        backoff = facts.crash.get("web")
+        delays.append(backoff.delay if backoff else None)
+    assert delays == [None, INITIAL_BACKOFF, INITIAL_BACKOFF]

@@ -1,0 +1,114 @@
+"""A Docker engine of a test's own, beside the machine's: it may be stopped and killed."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+START_SECONDS, STOP_SECONDS, CLIENT_SECONDS = 30.0, 30.0, 60.0
+
+
+class OwnEngine:
+    """``stop``, ``kill`` and ``start`` again keep its images and containers. It leaves the machine's packet filter alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._folder}/docker.sock"
+
+    def start(self, *, live_restore: bool = False) -> None:
+        """Starts the engine and waits until it answers."""
+        folder = self._folder
+        command = [
+            "dockerd", f"--data-root={folder / 'data'}", f"--exec-root={folder / 'run'}", f"--host={self.url}",
+            f"--pidfile={folder / 'docker.pid'}", f"--containerd={folder / 'containerd.sock'}",
+            "--bridge=none", "--iptables=false", "--ip-masq=false", "--shutdown-timeout=5",
+        ]  # fmt: skip
+        with (folder / "docker.log").open("ab") as log:
+            self._start_supervisor(log)
+            self._process = subprocess.Popen([*command, *(["--live-restore"] if live_restore else [])], stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while self._client("version").returncode != 0:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the engine did not start:\n{(folder / 'docker.log').read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def _start_supervisor(self, log: IO[bytes]) -> None:
+        """containerd, which outlives an engine that is killed, as where each is a service of its own."""
+        if self._supervisor is not None:
+            return
+        folder = self._folder
+        config = folder / "containerd.toml"
+        config.write_text(
+            f'version = 2\nroot = "{folder}/containerd"\nstate = "{folder}/shims"\n'
+            f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{folder}/containerd.sock"\n'
+        )
+        self._supervisor = subprocess.Popen(["containerd", "--config", str(config)], stdout=log, stderr=log)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it without warning; what it had started goes on."""
+        self._end(signal.SIGKILL)
+
+    def docker(self, *arguments: str) -> str:
+        """Runs the docker client; its output."""
+        done = self._client(*arguments)
+        if done.returncode != 0:
+            raise AssertionError(f"docker {' '.join(arguments)} failed: {done.stderr}")
+        return done.stdout
+
+    def load(self, image: str) -> None:
+        """Copies an image from the machine's engine."""
+        with tempfile.NamedTemporaryFile(dir=self._folder) as archive:
+            subprocess.run(["docker", "save", "-o", archive.name, image], check=True, timeout=CLIENT_SECONDS)
+            self.docker("load", "-i", archive.name)
+
+    def remove(self) -> None:
+        """Ends everything it has started and takes its files away."""
+        if self._process is None:
+            self.start()
+        for container in self.docker("ps", "-aq").split():
+            self.docker("rm", "-f", container)
+        self.stop()
+        if self._supervisor is not None:
+            self._supervisor.terminate()
+            self._supervisor.wait(STOP_SECONDS)
+        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self._folder}/")), reverse=True):
+            subprocess.run(["umount", "-l", mount], check=True)
+        shutil.rmtree(self._folder)
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(STOP_SECONDS)
+        self._process = None
+
+    def _client(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["docker", "--host", self.url, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=CLIENT_SECONDS)
+
+
+@contextmanager
+def own_engine() -> Iterator[OwnEngine]:
+    """A started engine; nothing of it is left at the end."""
+    # Its sockets lie deep in its folder, and a socket's path is short.
+    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="knarr-engine-")))
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.remove()
