@@ -21,7 +21,7 @@ import uvloop
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.rpc import RpcClient, connect
 from knarr.machinery.errors import StatusError
-from knarr.service import logs
+from knarr.service import collector, logs
 from knarr.service.authentication import TokenTable
 from knarr.service.certificates import KeyPair
 from knarr.service.component import Component
@@ -156,6 +156,7 @@ async def start(host: Host, listen: str) -> None:
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise CommandError(f"{host.component.name}: cannot listen on {listen}: {reason or error}") from error
+    collector.settle()
 
 
 def probe(listen: str) -> None:

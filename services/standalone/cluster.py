@@ -8,7 +8,6 @@ before that its error ends the start.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -22,6 +21,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.channel import open_channel
 from knarr.client.conditions import is_true
 from knarr.machinery.errors import StatusError
+from knarr.service import collector
 from knarr.service.authentication import User
 from knarr.service.component import Component
 from knarr.service.host import Host, ServerSettings
@@ -219,12 +219,7 @@ class Cluster:
         }
         self._files.state.write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
         self._progress.ready(facts)
-        # What exists now stays: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
-        # Requests make and drop thousands of objects that are in no cycle: look less often than the default does.
-        gc.set_threshold(20_000, 50, 100)
-        gc.enable()
+        collector.settle()
 
     async def _close_channels(self) -> None:
         for channel in self._channels.values():
