@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
+import time
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +13,9 @@ from knarr.machinery.errors import forbidden
 from knarr.service.authentication import TokenTable, User, unauthorized
 from services.apiserver.rest.request import Request
 
+logger = logging.getLogger(__name__)
+
+PERIOD = ("notBefore", "notAfter")
 # The key of the connection's state under which the protocol puts ``User`` of a verified certificate.
 CERTIFICATE_USER = "certificate_user"
 IMPERSONATE = b"impersonate-user"
@@ -40,9 +46,18 @@ class Authenticator:
         return user
 
 
+def is_in_force(certificate: Mapping[str, Any], at_seconds: float) -> bool:
+    """Whether the moment, in seconds since 1970, lies in the time of a certificate as ``getpeercert`` shows it."""
+    begin, end = (ssl.cert_time_to_seconds(certificate[field]) for field in PERIOD)
+    return begin <= at_seconds <= end
+
+
 def certificate_user(connection: ssl.SSLObject | None) -> User | None:
-    """The user that a verified client certificate names: CN is the name, each O a group."""
+    """The user that a verified client certificate names: CN is the name, each O a group. None outside its time."""
     certificate: dict[str, Any] = (connection.getpeercert() if connection is not None else None) or {}
+    if certificate and not is_in_force(certificate, time.time()):
+        logger.warning("a client certificate is not in force", extra={field: str(certificate[field]) for field in ("subject", *PERIOD)})
+        return None
     names: list[str] = []
     groups: list[str] = []
     for relative in certificate.get("subject", ()):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +14,12 @@ import yaml
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.envelope import unwrap, wrap
+from knarr.service import certificates as issuing
+from knarr.service.certificates import CertificateAuthority
+from services.apiserver.rest.application import Application
+from services.apiserver.rest.authentication import is_in_force
 from services.apiserver.rest.request import BODY_LIMIT_BYTES
-from services.apiserver.rest.server import RestServer
+from services.apiserver.rest.server import RestServer, tls_context
 from tests.apiserver.rest.conftest import TOKEN, Certificates
 from tests.apiserver.rest.fake_api import FakeApi
 from tests.apiserver.rest.http_client import HttpClient
@@ -53,6 +59,29 @@ class TestAuthentication:
             assert (await client.get(CONFIG_MAPS)).status == 200
         user = api.calls[0][1].user
         assert (user.name, user.groups) == ("bob", ("dev", "ops", "system:authenticated"))
+
+    async def test_an_expired_certificate_is_refused_in_words(
+        self, application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        authority = CertificateAuthority.create()
+        authority.pair.save(tmp_path, "ca")
+        authority.issue("apiserver", hosts=["127.0.0.1"]).save(tmp_path, "server")
+        monkeypatch.setattr(issuing, "LEAF_LIFETIME", timedelta(seconds=-1))
+        authority.issue("old").save(tmp_path, "old")
+        old = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+        old.load_cert_chain(tmp_path / "old.crt", tmp_path / "old.key")
+        server = RestServer(application, tls_context(*(str(tmp_path / name) for name in ("server.crt", "server.key", "ca.crt"))))
+        await server.start()
+        try:
+            for token, status in (("", 401), (TOKEN, 200)):
+                async with HttpClient(server.port, old, token) as client:
+                    assert (await client.get(CONFIG_MAPS)).status == status
+        finally:
+            await server.stop()
+
+    def test_a_certificate_has_its_time(self) -> None:
+        certificate = {"notBefore": "Jan  5 09:34:43 2018 GMT", "notAfter": "Jan  5 09:34:44 2018 GMT"}
+        assert [is_in_force(certificate, 1_515_144_883 + seconds) for seconds in (-1, 0, 1, 2)] == [False, True, True, False]
 
     async def test_plain_text_does_not_reach_the_application(self, server: RestServer, api: FakeApi) -> None:
         client = HttpClient(server.port, None)
