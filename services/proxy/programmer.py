@@ -9,26 +9,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from knarr.client.backoff import Backoff
 from services.proxy import metrics
 from services.proxy.datapath.port import Datapath, DatapathError
-from services.proxy.routing.table import RoutingTable, diff
+from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, diff, patch
 
 log = logging.getLogger(__name__)
 
 
 class Programmer:
-    """Applies tables to a datapath. ``touch`` says that ``wanted()`` may answer anew."""
+    """Applies tables to a datapath. ``touch`` says that ``wanted()`` may answer anew.
 
-    def __init__(self, datapath: Datapath, wanted: Callable[[], RoutingTable], backoff: Backoff) -> None:
+    ``wanted`` answers the table and the keys that may differ from its last answer; only they are looked at.
+    """
+
+    def __init__(self, datapath: Datapath, wanted: Callable[[], tuple[RoutingTable, Iterable[RouteKey]]], backoff: Backoff) -> None:
         self._datapath = datapath
         self._wanted = wanted
         self._backoff = backoff
         self._touched = asyncio.Event()
         self._since = 0.0
-        self.in_force: RoutingTable = {}
+        self._pending: set[RouteKey] = set()
+        self._endpoints = 0
+        self.in_force: dict[RouteKey, Route] = {}
         self.synced = False
         self.changes = 0
         self.last_change_seconds = 0.0
@@ -57,16 +62,21 @@ class Programmer:
                 self.touch()
 
     async def _step(self, since: float) -> None:
-        table = self._wanted()
-        change = diff(self.in_force, table)
-        if not change and self.synced:
-            return
-        await self._datapath.apply(change)
-        self.in_force = table
+        table, keys = self._wanted()
+        self._pending.update(keys)
+        change = diff(self.in_force, table, self._pending)
+        if change or not self.synced:
+            await self._datapath.apply(change)
+            self._applied(change, since)
+        self._pending.clear()
+
+    def _applied(self, change: Change, since: float) -> None:
+        patch(self.in_force, change)
+        self._endpoints += sum(len(route.endpoints) for route in change.after) - sum(len(route.endpoints) for route in change.before)
         self.synced = True
         self.changes += 1
         self.last_change_seconds = time.monotonic() - since
         metrics.CHANGES.labels("ok").inc()
         metrics.CHANGE_SECONDS.observe(self.last_change_seconds)
-        metrics.ROUTES.set(len(table))
-        metrics.ENDPOINTS.set(sum(len(route.endpoints) for route in table.values()))
+        metrics.ROUTES.set(len(self.in_force))
+        metrics.ENDPOINTS.set(self._endpoints)

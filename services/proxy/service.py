@@ -24,7 +24,7 @@ from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.programmer import Programmer
 from services.proxy.routing.build import Router, service_of
-from services.proxy.routing.table import RoutingTable
+from services.proxy.routing.table import RouteKey, RoutingTable
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 
@@ -70,12 +70,13 @@ class Proxy(Component):
     def ready(self) -> bool:
         return self._programmer.synced
 
-    def _table(self) -> RoutingTable:
+    def _table(self) -> tuple[RoutingTable, set[RouteKey]]:
         changed, self._changed = self._changed, set()
+        touched: set[RouteKey] = set()
         for namespace, name in changed:
             slices = self._slices.store.index(BY_SERVICE, f"{namespace}/{name}")
-            self._router.put(namespace, name, self._services.store.get(namespace, name), slices)
-        return self._router.table()
+            touched |= self._router.put(namespace, name, self._services.store.get(namespace, name), slices)
+        return self._router.table, touched
 
     def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
         self._touch(*(key_of(service) for service in (old, new) if service is not None))

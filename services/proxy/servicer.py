@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from knarr.api.proxy.v1 import proxy_service_pb2 as messages
@@ -19,14 +20,15 @@ class ProxyServicer(stubs.ProxyServiceServicer):
         self._datapath = datapath
 
     async def GetRoutes(self, request: messages.GetRoutesRequest, context: Any) -> messages.GetRoutesResponse:
-        counters = await self._datapath.counters()
+        routes = [
+            route
+            for key, route in sorted(self._programmer.in_force.items(), key=itemgetter(0))
+            if request.namespace in ("", key.namespace) and request.service in ("", key.service)
+        ]
+        counters = await self._datapath.counters([route.key for route in routes])
         return messages.GetRoutesResponse(
             datapath=self._datapath.name,
-            routes=[
-                _route_message(route, counters)
-                for route in self._programmer.in_force.values()
-                if request.namespace in ("", route.key.namespace) and request.service in ("", route.key.service)
-            ],
+            routes=[_route_message(route, counters) for route in routes],
             changes=self._programmer.changes,
             last_change_seconds=self._programmer.last_change_seconds,
             limitations=self._datapath.limitations,

@@ -15,6 +15,7 @@ from services.proxy.cleanup import remove_everything
 from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.datapath import BRIDGE_CALLS, ROUTE_LOCALNET, NftablesDatapath
 from services.proxy.datapath.nftables.libnftables import Nftables
+from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.datapath.node_network import ROUTE_PROTOCOL, NodeNetwork, read_sysctl, write_sysctl
 from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
@@ -195,7 +196,7 @@ async def test_counts_connections(lab: Laboratory, datapath: Datapath) -> None:
     wanted = route(0, 1)
     await datapath.apply(change(None, wanted))
     await answers(lab, 4)
-    counters = await datapath.counters()
+    counters = await datapath.counters([wanted.key])
     assert [counters[wanted.key, endpoint] for endpoint in wanted.endpoints] == [2, 2]
 
 
@@ -220,7 +221,7 @@ async def test_the_routes_of_another_cluster_are_left_alone(lab: Laboratory) -> 
             network.close()
 
     await asyncio.to_thread(use, lambda network: network.block())
-    await asyncio.to_thread(use, lambda network: network.add_local_route("10.98.0.1"))
+    await asyncio.to_thread(use, lambda network: network.add_local_routes(["10.98.0.1"]))
     datapath = NftablesDatapath(SETTINGS)
     await datapath.start()
     await datapath.apply(change(None, route(0)))
@@ -255,9 +256,9 @@ def _leave_behind(left: Route) -> None:
     nft, network = Nftables(), NodeNetwork(SETTINGS.ranges)
     base = ruleset.Base(SETTINGS.table, SETTINGS.service_cidr, SETTINGS.pod_cidr, SETTINGS.pod_bridge, localnet_was_off=True)
     write_sysctl(ROUTE_LOCALNET, "1")
-    nft.run(ruleset.full(base, [left]))
+    nft.run(ruleset.full(base, Slots(), [left]))
     network.block()
-    network.add_local_route(CLUSTER_IP)
+    network.add_local_routes([CLUSTER_IP])
     nft.close()
     network.close()
 
@@ -270,7 +271,7 @@ async def test_a_flushed_table_is_restored(lab: Laboratory) -> None:
     await datapath.apply(change(route(0), route(0, 1)))
     await asyncio.to_thread(subprocess.run, ["nft", "flush", "ruleset"], check=True, timeout=10)
     async with asyncio.timeout(10):
-        while "goto service-" not in await asyncio.to_thread(_state):  # noqa: ASYNC110
+        while ": goto service-" not in await asyncio.to_thread(_state):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await datapath.apply(change(route(0, 1), route(0)))
     assert await answers(lab, 2) == {"pod0": 2}

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.proxy.datapath.nftables import ruleset
-from services.proxy.routing.build import build_table
-from services.proxy.routing.table import Endpoint, Route, RouteKey, RoutingTable, diff, patched
+from services.proxy.datapath.nftables.operations import AddElement, DeleteElement, Destination
+from services.proxy.datapath.nftables.slots import Slots
+from services.proxy.routing.build import Router, build_table
+from services.proxy.routing.table import Endpoint, Route, RouteKey, RoutingTable, diff, patch
 from tests.proxy.objects import service, slice_of
 
 BASE = ruleset.Base("knarr", "10.96.0.0/16", "10.244.0.0/16", "knarr0")
@@ -34,29 +36,95 @@ def tables(draw: st.DrawFn) -> RoutingTable:
 @settings(max_examples=60, deadline=None)
 def test_a_change_applied_to_the_old_table_is_the_new_one(old: RoutingTable, new: RoutingTable) -> None:
     change = diff(old, new)
-    assert patched(old, change) == new
+    table = dict(old)
+    patch(table, change)
+    assert table == new
     assert bool(change) == (old != new)
+
+
+def uncounted(name: str, slot: int) -> int:
+    return 0
 
 
 @given(tables(), tables())
 @settings(max_examples=60, deadline=None)
 def test_a_transaction_speaks_only_of_the_routes_that_changed(old: RoutingTable, new: RoutingTable) -> None:
-    text = ruleset.incremental(BASE, diff(old, new))
+    slots = Slots()
+    ruleset.operations(slots, diff({}, old), uncounted)
+    text = ruleset.as_commands(BASE, ruleset.operations(slots, diff(old, new), uncounted))
     for key, route in new.items():
         if old.get(key) == route:
             assert ruleset.route_chain(route) not in text
+
+
+@given(tables(), tables())
+@settings(max_examples=60, deadline=None)
+def test_every_turn_has_its_endpoint_after_a_change(old: RoutingTable, new: RoutingTable) -> None:
+    slots = Slots()
+    in_force: dict[tuple[str, tuple[str | int, ...]], object] = {}
+    for operation in (*ruleset.operations(slots, diff({}, old), uncounted), *ruleset.operations(slots, diff(old, new), uncounted)):
+        if isinstance(operation, AddElement):
+            assert (operation.set, operation.key) not in in_force
+            in_force[operation.set, operation.key] = operation.data
+        elif isinstance(operation, DeleteElement):
+            del in_force[operation.set, operation.key]
+    for key, route in new.items():
+        standing = slots.standings[key]
+        assert sorted(standing.places) == sorted((endpoint.address, endpoint.port) for endpoint in route.endpoints)
+        for turn, place in enumerate(standing.places):
+            assert in_force.pop((standing.map, (standing.offset + turn,))) == Destination(*place)
+        assert in_force.pop(("cluster-ips", (route.cluster_ips[0], route.protocol, route.port))) == ruleset.route_chain(route)
+        if route.node_port:
+            assert in_force.pop(("node-ports", (route.protocol, route.node_port))) == ruleset.node_port_chain(route)
+    addresses = {endpoint.address for route in new.values() for endpoint in route.endpoints}
+    assert in_force.keys() == {("hairpins", (address, address)) for address in addresses}
+    numbers = [standing.number for standing in slots.standings.values()]
+    assert len(set(numbers)) == len(new)
+
+
+def test_a_replaced_endpoint_changes_elements_only_and_counters_move_with_their_endpoint() -> None:
+    key = RouteKey("default", "web", "")
+
+    def route(*numbers: int) -> Route:
+        return Route(key, "tcp", ("10.96.0.10",), 80, 0, tuple(Endpoint(f"10.244.0.{number}", 80) for number in numbers))
+
+    slots = Slots()
+    ruleset.operations(slots, diff({}, {key: route(1, 2, 3)}), uncounted)
+    replaced = ruleset.operations(slots, diff({key: route(1, 2, 3)}, {key: route(2, 3, 4)}), uncounted)
+    assert {type(operation) for operation in replaced} == {AddElement, DeleteElement}
+    assert slots.standings[key].places == [("10.244.0.4", 80), ("10.244.0.2", 80), ("10.244.0.3", 80)]
+    shrunk = ruleset.operations(slots, diff({key: route(2, 3, 4)}, {key: route(2, 3)}), lambda name, slot: 100 + slot)
+    assert AddElement("endpoints-0", (0,), Destination("10.244.0.3", 80, 102)) in shrunk
 
 
 def test_a_pods_new_name_costs_no_transaction() -> None:
     key = RouteKey("default", "web", "")
     before = Route(key, "tcp", ("10.96.0.10",), 80, 0, (Endpoint("10.244.0.2", 80, "a"),))
     after = Route(key, "tcp", ("10.96.0.10",), 80, 0, (Endpoint("10.244.0.2", 80, "b"),))
-    assert ruleset.incremental(BASE, diff({key: before}, {key: after})) == ""
+    slots = Slots()
+    ruleset.operations(slots, diff({}, {key: before}), uncounted)
+    assert ruleset.operations(slots, diff({key: before}, {key: after}), uncounted) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.booleans()), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_a_router_agrees_with_a_table_built_at_once(steps: list[tuple[int, int, bool]]) -> None:
+    """Services that come, go and contend for three addresses."""
+    router, there = Router(), {}
+    table: dict[RouteKey, Route] = {}
+    for number, address, present in steps:
+        wanted = service(f"s{number}", cluster_ip=f"10.96.0.{address}", node_port=30000 + address)
+        before = dict(router.table)
+        there[number] = wanted if present else None
+        touched = router.put("default", f"s{number}", there[number], [])
+        assert {key for key in before.keys() | router.table.keys() if before.get(key) != router.table.get(key)} <= touched
+        patch(table, diff(table, router.table, touched))
+        assert table == router.table == build_table([found for found in there.values() if found], [])
 
 
 def test_names_stay_within_the_kernels_limit() -> None:
     route = Route(RouteKey("n" * 63, "s" * 63, "p" * 63), "tcp", ("10.96.0.10",), 80, 30000, (Endpoint("255.255.255.255", 65535),))
-    names = (ruleset.route_chain(route), ruleset.node_port_chain(route), ruleset.endpoint_chain(route, route.endpoints[0]))
+    names = (ruleset.route_chain(route), ruleset.node_port_chain(route))
     assert all(len(name) < 128 for name in names)
 
 

@@ -17,6 +17,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.machinery import codec
 from services.proxy.datapath.nftables import ruleset
+from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.routing.build import build_table
 from services.proxy.routing.table import RoutingTable
 
@@ -29,7 +30,7 @@ def test_scenario(name: str) -> None:
     services, slices = _load(SCENARIOS / f"{name}.input.yaml")
     table = build_table(services, slices)
     assert table == build_table(reversed(services), reversed(slices)), "the table depends on the order of the objects"
-    text = f"{_describe(table)}\n{ruleset.full(BASE, table.values())}"
+    text = f"{_describe(table)}\n{ruleset.full(BASE, Slots(), table.values())}"
     golden = SCENARIOS / f"{name}.output.txt"
     if os.environ.get("KNARR_REWRITE"):
         golden.write_text(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 
 import pytest
 
@@ -12,7 +12,7 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.proxy.v1 import proxy_service_pb2 as messages
 from knarr.client.memory import MemoryApi, MemoryClient
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
-from services.proxy.routing.table import Change, RouteKey, RoutingTable, patched
+from services.proxy.routing.table import Change, RouteKey, RoutingTable, patch
 from services.proxy.service import Proxy, make_datapath
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
@@ -47,7 +47,8 @@ class RecordingDatapath(Datapath):
             self.failures -= 1
             raise DatapathError("not now")
         async with self.applied:
-            self.table = patched(self.table, change)
+            self.table = dict(self.table)
+            patch(self.table, change)
             self.changes.append(change)
             self.applied.notify_all()
 
@@ -61,7 +62,7 @@ class RecordingDatapath(Datapath):
     async def check(self) -> None:
         pass
 
-    async def counters(self) -> Counters:
+    async def counters(self, keys: Collection[RouteKey]) -> Counters:
         return {(WEB, endpoint): 7 for endpoint in self.table[WEB].endpoints}
 
     async def close(self) -> None:

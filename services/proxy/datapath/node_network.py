@@ -17,6 +17,8 @@ from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
 
+from services.proxy.datapath.route_socket import RouteSocket, refuse
+
 __all__ = ["NetlinkError", "NodeNetwork", "read_sysctl", "write_sysctl"]
 
 # Tag of our routes (rtm_protocol); none that a routing daemon has been given.
@@ -26,7 +28,7 @@ ADDRESS_LABEL = "lo:knarr"
 LOWEST_PREFERENCE = 4_000_000_000
 ROUTE_UNREACHABLE = 7
 ROUTE_UNICAST = 1
-SCOPE_LINK = 253
+DONE_ALREADY = (errno.EEXIST, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT)
 
 
 class NodeNetwork:
@@ -40,10 +42,12 @@ class NodeNetwork:
         # pyroute2 drives an event loop of its own; uvloop's has no netlink sockets.
         self._loop = asyncio.SelectorEventLoop()
         self._netlink = IPRoute(use_event_loop=self._loop)
+        self._batches = RouteSocket()
         self._lo = self._netlink.link_lookup(ifname="lo")[0]
 
     def close(self) -> None:
         """Closes the connection; changes nothing on the node."""
+        self._batches.close()
         self._netlink.close()
         # The transport's own closing is a callback of the loop's next turn.
         self._loop.run_until_complete(asyncio.sleep(0))
@@ -54,19 +58,19 @@ class NodeNetwork:
         for cidr in self._ranges:
             self._try("add", "route", dst=str(cidr), type=ROUTE_UNREACHABLE, priority=LOWEST_PREFERENCE, proto=ROUTE_PROTOCOL)
 
-    def add_local_route(self, address: str) -> None:
-        """Lets this node's own processes send to a ClusterIP; the datapath rewrites it before it goes anywhere."""
-        self._try("add", "route", dst=f"{address}/32", oif=self._lo, type=ROUTE_UNICAST, scope=SCOPE_LINK, proto=ROUTE_PROTOCOL)
+    def add_local_routes(self, addresses: Iterable[str]) -> None:
+        """Lets this node's own processes send to ClusterIPs; the datapath rewrites it before it goes anywhere."""
+        refuse(self._batches.change_routes(sorted(addresses), add=True, link=self._lo, protocol=ROUTE_PROTOCOL), DONE_ALREADY)
 
-    def remove_local_route(self, address: str) -> None:
-        self._try("del", "route", dst=f"{address}/32", oif=self._lo, type=ROUTE_UNICAST, scope=SCOPE_LINK, proto=ROUTE_PROTOCOL)
+    def remove_local_routes(self, addresses: Iterable[str]) -> None:
+        refuse(self._batches.change_routes(sorted(addresses), add=False, link=self._lo, protocol=ROUTE_PROTOCOL), DONE_ALREADY)
 
-    def add_address(self, address: str) -> None:
-        """Makes a ClusterIP an address of this node."""
-        self._try("add", "addr", address=address, prefixlen=32, index=self._lo, label=ADDRESS_LABEL)
+    def add_addresses(self, addresses: Iterable[str]) -> None:
+        """Makes ClusterIPs addresses of this node."""
+        refuse(self._batches.change_addresses(sorted(addresses), add=True, link=self._lo, label=ADDRESS_LABEL), DONE_ALREADY)
 
-    def remove_address(self, address: str) -> None:
-        self._try("del", "addr", address=address, prefixlen=32, index=self._lo)
+    def remove_addresses(self, addresses: Iterable[str]) -> None:
+        refuse(self._batches.change_addresses(sorted(addresses), add=False, link=self._lo, label=ADDRESS_LABEL), DONE_ALREADY)
 
     def addresses(self) -> set[str]:
         """The ClusterIPs that are addresses of this node."""
@@ -87,8 +91,7 @@ class NodeNetwork:
 
     def remove_all(self) -> None:
         """Removes every route and address of ours, also those of a killed process."""
-        for address in self.addresses():
-            self.remove_address(address)
+        self.remove_addresses(self.addresses())
         for message in self.routes():
             fields: dict[str, Any] = {
                 "dst": f"{message.get_attr('RTA_DST')}/{message['dst_len']}",
@@ -120,7 +123,7 @@ class NodeNetwork:
         except NetlinkError as error:
             if error.code in (errno.EPERM, errno.EACCES):
                 raise PermissionError(error.code, "NET_ADMIN is needed to change addresses and routes") from error
-            if error.code not in (errno.EEXIST, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT):
+            if error.code not in DONE_ALREADY:
                 raise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from services.proxy.routing.table import Change, Endpoint, RouteKey
@@ -37,8 +37,8 @@ class Datapath(abc.ABC):
         """Removes everything of ours from the node."""
 
     @abc.abstractmethod
-    async def counters(self) -> Counters:
-        """Connections sent to each endpoint so far."""
+    async def counters(self, keys: Collection[RouteKey]) -> Counters:
+        """Connections sent so far to each endpoint of these routes."""
 
     @property
     @abc.abstractmethod

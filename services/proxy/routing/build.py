@@ -3,7 +3,8 @@
 Only ready endpoints count (an absent ``ready`` means ready). A slice's ports are matched by name. Two Services that claim the same
 address and port cannot both have it: the older one keeps it and the other says so in its limitations.
 
-A ``Router`` remembers the routes of each Service, so that a change costs the work of its own Service and one pass over the rest.
+A ``Router`` remembers the routes of each Service and who claims what, so that a change costs the work of its own Service and of
+those with which it shares a claim.
 """
 
 from __future__ import annotations
@@ -22,49 +23,91 @@ PROTOCOLS = {"": "tcp", "TCP": "tcp", "UDP": "udp"}
 Slices = Iterable[discovery.EndpointSlice]
 
 
+Name = tuple[str, str]
+Age = tuple[int, str, str]
+# An address (empty: all of the node's), a protocol and a port.
+Claim = tuple[str, str, int]
+
+
 class Router:
-    """Builds table after table; ``put`` what changed in between."""
+    """Builds table after table; ``put`` what changed in between. ``table`` does not depend on the order in which it was put."""
 
     def __init__(self) -> None:
-        self._routes: dict[tuple[int, str, str], list[Route]] = {}
-        self._ages: dict[tuple[str, str], tuple[int, str, str]] = {}
+        self.table: dict[RouteKey, Route] = {}
+        self._wished: dict[Name, list[Route]] = {}
+        self._claimants: dict[Claim, dict[RouteKey, tuple[Age, int]]] = {}
 
-    def put(self, namespace: str, name: str, service: core.Service | None, slices: Slices) -> None:
-        """Takes a Service as it is now (None: it is gone), with all its slices."""
-        age = self._ages.pop((namespace, name), None)
-        if age is not None:
-            del self._routes[age]
+    def put(self, namespace: str, name: str, service: core.Service | None, slices: Slices) -> set[RouteKey]:
+        """Takes a Service as it is now (None: it is gone), with all its slices. Returns the keys that may have changed in the table."""
+        affected = {(namespace, name)}
+        before = self._wished.pop((namespace, name), [])
+        for route in before:
+            for claim in _claims(route):
+                claimants = self._claimants.get(claim, {})
+                claimants.pop(route.key, None)
+                affected.update((key.namespace, key.service) for key in claimants)
+                if not claimants:
+                    self._claimants.pop(claim, None)
         routes = _routes(service, list(slices)) if service is not None else []
         if service is not None and routes:
-            age = _age(service)
-            self._ages[namespace, name] = age
-            self._routes[age] = routes
+            self._wished[namespace, name] = routes
+            for position, route in enumerate(routes):
+                for claim in _claims(route):
+                    claimants = self._claimants.setdefault(claim, {})
+                    affected.update((key.namespace, key.service) for key in claimants)
+                    claimants[route.key] = (_age(service), position)
+        touched = {route.key for route in before}
+        for key in touched:
+            self.table.pop(key, None)
+        for other in affected:
+            for route in self._wished.get(other, []):
+                self.table[route.key] = self._settled(route)
+                touched.add(route.key)
+        return touched
 
-    def table(self) -> RoutingTable:
-        """The table for what was put; it does not depend on the order in which it was."""
-        taken: dict[tuple[str, str, int], RouteKey] = {}
-        table = {route.key: _claim(route, taken) for age in sorted(self._routes) for route in self._routes[age]}
-        return {key: table[key] for key in sorted(table)}
+    def _settled(self, route: Route) -> Route:
+        """Gives the route its addresses, but for those that an older one has."""
+        limitations = list(route.limitations)
+        free = []
+        for ip in route.cluster_ips:
+            owner = self._owner((ip, route.protocol, route.port))
+            if owner == route.key:
+                free.append(ip)
+            else:
+                limitations.append(f"{ip}:{route.port} belongs to {owner}")
+        node_port = route.node_port
+        if node_port:
+            owner = self._owner(("", route.protocol, node_port))
+            if owner != route.key:
+                limitations.append(f"NodePort {node_port} belongs to {owner}")
+                node_port = 0
+        if len(limitations) == len(route.limitations):
+            return route
+        return Route(route.key, route.protocol, tuple(free), route.port, node_port, route.endpoints, tuple(limitations))
+
+    def _owner(self, claim: Claim) -> RouteKey:
+        claimants = self._claimants[claim]
+        return min(claimants, key=claimants.__getitem__)
 
 
 def build_table(services: Iterable[core.Service], slices: Slices) -> RoutingTable:
-    """The table for these objects, all at once."""
-    slices_of: dict[tuple[str, str], list[discovery.EndpointSlice]] = defaultdict(list)
+    """The table for these objects, all at once, in the order of the keys."""
+    slices_of: dict[Name, list[discovery.EndpointSlice]] = defaultdict(list)
     for piece in slices:
         slices_of[service_of(piece)].append(piece)
     router = Router()
     for service in services:
         key = (service.metadata.namespace, service.metadata.name)
         router.put(*key, service, slices_of[key])
-    return router.table()
+    return {key: router.table[key] for key in sorted(router.table)}
 
 
-def service_of(piece: discovery.EndpointSlice) -> tuple[str, str]:
+def service_of(piece: discovery.EndpointSlice) -> Name:
     """Namespace and name of the Service a slice belongs to; the name is empty when it belongs to none."""
     return (piece.metadata.namespace, piece.metadata.labels.get(SERVICE_NAME_LABEL, ""))
 
 
-def _age(service: core.Service) -> tuple[int, str, str]:
+def _age(service: core.Service) -> Age:
     return (service.metadata.creation_timestamp.seconds, service.metadata.namespace, service.metadata.name)
 
 
@@ -142,22 +185,6 @@ def _limitations(spec: core.ServiceSpec) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _claim(route: Route, taken: dict[tuple[str, str, int], RouteKey]) -> Route:
-    """Gives the route its addresses, but for those that an older one has."""
-    limitations = list(route.limitations)
-    free = []
-    for ip in route.cluster_ips:
-        owner = taken.setdefault((ip, route.protocol, route.port), route.key)
-        if owner == route.key:
-            free.append(ip)
-        else:
-            limitations.append(f"{ip}:{route.port} belongs to {owner}")
-    node_port = route.node_port
-    if node_port:
-        owner = taken.setdefault(("", route.protocol, node_port), route.key)
-        if owner != route.key:
-            limitations.append(f"NodePort {node_port} belongs to {owner}")
-            node_port = 0
-    if len(limitations) == len(route.limitations):
-        return route
-    return Route(route.key, route.protocol, tuple(free), route.port, node_port, route.endpoints, tuple(limitations))
+def _claims(route: Route) -> list[Claim]:
+    claims: list[Claim] = [(ip, route.protocol, route.port) for ip in route.cluster_ips]
+    return [*claims, ("", route.protocol, route.node_port)] if route.node_port else claims

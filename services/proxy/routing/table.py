@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -58,23 +59,69 @@ class Change:
     def __bool__(self) -> bool:
         return bool(self.removed or self.updated or self.added)
 
+    @property
+    def before(self) -> tuple[Route, ...]:
+        """The routes that are replaced or removed."""
+        return (*self.removed, *(old for old, _ in self.updated))
 
-def diff(old: RoutingTable, new: RoutingTable) -> Change:
-    """The change from ``old`` to ``new``, in the order of the keys."""
-    return Change(
-        removed=tuple(old[key] for key in sorted(old.keys() - new.keys())),
-        updated=tuple((old[key], new[key]) for key in sorted(old.keys() & new.keys()) if old[key] is not new[key] and old[key] != new[key]),
-        added=tuple(new[key] for key in sorted(new.keys() - old.keys())),
-    )
+    @property
+    def after(self) -> tuple[Route, ...]:
+        """The routes that are new or as they are now."""
+        return (*(new for _, new in self.updated), *self.added)
 
 
-def patched(table: RoutingTable, change: Change) -> RoutingTable:
-    """The table after a change."""
-    result = dict(table)
+def diff(old: RoutingTable, new: RoutingTable, keys: Iterable[RouteKey] | None = None) -> Change:
+    """The change from ``old`` to ``new``, in the order of the keys; of these keys only, where told."""
+    removed, updated, added = [], [], []
+    for key in sorted(old.keys() | new.keys() if keys is None else set(keys)):
+        before, after = old.get(key), new.get(key)
+        if before is after or before == after:
+            continue
+        if after is None and before is not None:
+            removed.append(before)
+        elif before is None and after is not None:
+            added.append(after)
+        elif before is not None and after is not None:
+            updated.append((before, after))
+    return Change(tuple(removed), tuple(updated), tuple(added))
+
+
+def patch(table: dict[RouteKey, Route], change: Change) -> None:
+    """Makes a table the one after a change."""
     for route in change.removed:
-        del result[route.key]
-    for _, route in change.updated:
-        result[route.key] = route
-    for route in change.added:
-        result[route.key] = route
-    return result
+        del table[route.key]
+    for route in change.after:
+        table[route.key] = route
+
+
+class ClusterIPs:
+    """How many routes use each ClusterIP, kept by their changes."""
+
+    def __init__(self) -> None:
+        self._uses: Counter[str] = Counter()
+
+    @property
+    def used(self) -> Set[str]:
+        """A view; it changes with us."""
+        return self._uses.keys()
+
+    def difference(self, change: Change) -> tuple[set[str], set[str]]:
+        """The addresses that come into use with a change, and those that go out of it."""
+        delta = _delta(change)
+        come = {ip for ip, by in delta.items() if by > 0 and ip not in self._uses}
+        return come, {ip for ip, by in delta.items() if by < 0 and self._uses[ip] + by == 0}
+
+    def apply(self, change: Change) -> None:
+        for ip, by in _delta(change).items():
+            self._uses[ip] += by
+            if not self._uses[ip]:
+                del self._uses[ip]
+
+
+def _delta(change: Change) -> Counter[str]:
+    delta: Counter[str] = Counter()
+    for route in change.before:
+        delta.subtract(route.cluster_ips)
+    for route in change.after:
+        delta.update(route.cluster_ips)
+    return delta

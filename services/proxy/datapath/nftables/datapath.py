@@ -1,4 +1,6 @@
-"""The nftables datapath: applies rulesets through libnftables and keeps the node's routes and settings beside them.
+"""The nftables datapath: programs our table and keeps the node's routes and settings beside it.
+
+The whole table goes through libnftables, changes go as netlink messages of our own: their cost does not grow with the table.
 
 Transactions are atomic in the kernel and run in a thread, one at a time. The kernel keeps open connections on their endpoint, also after
 its removal, until they close.
@@ -7,17 +9,21 @@ its removal, until they close.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, TypeVar
 
 from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
+from services.proxy.datapath.nftables.netlink import NetlinkConnection, encode
+from services.proxy.datapath.nftables.operations import AddMap
+from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.datapath.nftables.watcher import TableWatcher
 from services.proxy.datapath.node_network import NetlinkError, NodeNetwork, read_sysctl, write_sysctl
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
-from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, patched
+from services.proxy.routing.table import Change, ClusterIPs, Endpoint, Route, RouteKey, patch
 from services.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)
@@ -40,6 +46,8 @@ class NftablesDatapath(Datapath):
         self._limitations: list[str] = []
         self._restore: dict[str, str] = {}
         self._lock = asyncio.Lock()
+        self._slots = Slots()
+        self._ips = ClusterIPs()
         self._port = 0
         self._programmed = False
         self._restoring: asyncio.Task[None] | None = None
@@ -53,6 +61,7 @@ class NftablesDatapath(Datapath):
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-nftables")
         self._programmed = False
         self._routes.clear()
+        self._ips = ClusterIPs()
         self._limitations.clear()
         try:
             await self._in_worker(self._open)
@@ -76,6 +85,7 @@ class NftablesDatapath(Datapath):
         self._network = NodeNetwork(self._settings.ranges)
         self._network.block()
         self._nft = Nftables()
+        self._changes = NetlinkConnection()
         self._watcher = TableWatcher(self._settings.table)
         if localnet_was_off(self._nft, self._settings.table):
             self._restore[ROUTE_LOCALNET] = "0"
@@ -96,9 +106,8 @@ class NftablesDatapath(Datapath):
 
     async def apply(self, change: Change) -> None:
         async with self._lock:
-            table = patched(self._routes, change)
             try:
-                await self._in_worker(lambda: self._put_in_force(table, change))
+                await self._in_worker(lambda: self._put_in_force(change))
             except (NftablesError, NetlinkError, OSError) as error:
                 self._programmed = False
                 raise DatapathError(str(error)) from error
@@ -112,28 +121,51 @@ class NftablesDatapath(Datapath):
         except (OSError, NetlinkError) as error:
             log.warning("bridge ports could not be set to hairpin mode", extra={"bridge": self._settings.pod_bridge, "error": str(error)})
 
-    def _put_in_force(self, table: RoutingTable, change: Change) -> None:
-        before = _cluster_ips(self._routes) if self._programmed else self._network.local_routes()
-        after = _cluster_ips(table)
-        for address in sorted(after - before):
-            self._network.add_local_route(address)
+    def _put_in_force(self, change: Change) -> None:
+        come, gone = self._ips.difference(change)
+        if not self._programmed:
+            there, wanted = self._network.local_routes(), {*self._ips.used, *come} - gone
+            come, gone = wanted - there, there - wanted
+        self._network.add_local_routes(come)
         if self._programmed:
-            commands = ruleset.incremental(self._base, change)
-            if commands:
-                self._nft.run(commands)
+            self._change(change)
         else:
-            self._program(table)
-        self._routes = dict(table)
-        for address in sorted(before - after):
-            self._network.remove_local_route(address)
+            self._program(change)
+        patch(self._routes, change)
+        self._ips.apply(change)
+        self._network.remove_local_routes(gone)
 
-    def _program(self, table: RoutingTable) -> None:
+    def _program(self, change: Change) -> None:
+        table = dict(self._routes)
+        patch(table, change)
+        slots = Slots()
         self._watcher.learn_port()
-        self._nft.run(ruleset.full(self._base, table.values()))
+        self._nft.run(ruleset.full(self._base, slots, (table[key] for key in sorted(table))))
+        self._slots = slots
         self._port = self._watcher.learn_port() or self._port
 
+    def _change(self, change: Change) -> None:
+        """New maps come first, through libnftables and on their own: they are empty and nothing uses them yet."""
+        operations = ruleset.operations(self._slots, change, self._count_at)
+        maps = [operation for operation in operations if isinstance(operation, AddMap)]
+        rest = [operation for operation in operations if not isinstance(operation, AddMap)]
+        if maps:
+            self._nft.run(ruleset.as_commands(self._base, maps))
+        if not rest:
+            return
+        try:
+            self._changes.commit(encode(self._settings.table, rest))
+        except OSError as error:
+            if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
+                raise
+            # More than a socket takes at once: then it is worth the whole table.
+            self._program(change)
+
+    def _count_at(self, name: str, slot: int) -> int:
+        return self._changes.count(self._settings.table, name, slot)
+
     def _heard(self) -> None:
-        if self._programmed and self._watcher.taken_by_others(self._port):
+        if self._programmed and self._watcher.taken_by_others((self._port, self._changes.port)):
             log.warning("someone changed our nftables table; restoring it", extra={"table": self._settings.table})
             self._programmed = False
             self._restoring = asyncio.create_task(self._restore_table(), name="proxy/restore")
@@ -151,21 +183,22 @@ class NftablesDatapath(Datapath):
 
     def _look_after(self) -> None:
         self._network.block()
-        for address in sorted(_cluster_ips(self._routes) - self._network.local_routes()):
-            self._network.add_local_route(address)
+        # Much cheaper than reading what is there.
+        self._network.add_local_routes(self._ips.used)
 
-    async def counters(self) -> Counters:
-        async with self._lock:
-            try:
-                listed = await self._in_worker(lambda: self._nft.read(f"list counters table ip {self._settings.table}"))
-            except NftablesError:
-                return {}
-            packets = {entry["counter"]["name"]: int(entry["counter"]["packets"]) for entry in listed if "counter" in entry}
-            return {
-                (route.key, endpoint): packets.get(ruleset.endpoint_chain(route, endpoint), 0)
-                for route in self._routes.values()
-                for endpoint in route.endpoints
-            }
+    async def counters(self, keys: Collection[RouteKey]) -> Counters:
+        standings = [self._slots.standings[key] for key in keys if key in self._slots.standings]
+        counted: dict[int, int] = {}
+        for name in sorted({standing.map for standing in standings}):
+            # Map by map, so that a change need not wait for all of them.
+            async with self._lock:
+                counted.update(await self._in_worker(lambda name=name: self._changes.counts(self._settings.table, name)))  # type: ignore[misc]
+        found: dict[tuple[RouteKey, Endpoint], int] = {}
+        for standing in standings:
+            at = {place: counted.get(standing.offset + turn, 0) for turn, place in enumerate(standing.places)}
+            for endpoint in standing.route.endpoints:
+                found[standing.route.key, endpoint] = at.get((endpoint.address, endpoint.port), 0)
+        return found
 
     async def close(self) -> None:
         if self._restoring is not None:
@@ -182,6 +215,7 @@ class NftablesDatapath(Datapath):
         self._network.remove_all()
         self._watcher.close()
         self._nft.close()
+        self._changes.close()
         self._network.close()
 
     async def _in_worker(self, work: Callable[[], R]) -> R:
@@ -208,7 +242,3 @@ def _forwarding_is_dropped(nft: Nftables) -> bool:
     except NftablesError:
         return False
     return any(entry.get("chain", {}).get("policy") == "drop" for entry in listed)
-
-
-def _cluster_ips(table: RoutingTable) -> set[str]:
-    return {ip for route in table.values() for ip in route.cluster_ips}

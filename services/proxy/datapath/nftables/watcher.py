@@ -6,6 +6,7 @@ import contextlib
 import errno
 import socket
 import struct
+from collections.abc import Collection
 
 NETLINK_NETFILTER = 12
 NETLINK_ADD_MEMBERSHIP = 1
@@ -45,9 +46,9 @@ class TableWatcher:
                 port = sender
         return port
 
-    def taken_by_others(self, own_port: int) -> bool:
+    def taken_by_others(self, own_ports: Collection[int]) -> bool:
         """Reads all news; whether someone else took something from our table (or news were lost)."""
-        return any((kind in DELETIONS and about_us and sender != own_port) or kind < 0 for kind, sender, about_us in self._messages())
+        return any((kind in DELETIONS and about_us and sender not in own_ports) or kind < 0 for kind, sender, about_us in self._messages())
 
     def _messages(self) -> list[tuple[int, int, bool]]:
         """(message type, sender's port, whether it is about our table); type -1 stands for news that were lost."""

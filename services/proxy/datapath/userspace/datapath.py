@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, TypeVar
 
 from services.proxy.datapath.node_network import NodeNetwork
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
 from services.proxy.datapath.userspace.balancer import Balancer
-from services.proxy.routing.table import Change, Route, RouteKey
+from services.proxy.routing.table import Change, ClusterIPs, Route, RouteKey, patch
 from services.proxy.settings import ProxySettings
 
 ANY_ADDRESS = "0.0.0.0"
@@ -28,6 +28,11 @@ class UserspaceDatapath(Datapath):
         self._network: NodeNetwork | None = None
         self._routes: dict[RouteKey, Route] = {}
         self._balancers: dict[RouteKey, Balancer] = {}
+        self._ips = ClusterIPs()
+        # The addresses of lo that are ours, as far as we know; only the worker changes it.
+        self._there: set[str] = set()
+        # Whether what a predecessor left is gone.
+        self._settled = False
         # Removed routes whose connections go on for a while; their ClusterIPs stay so long.
         self._draining: dict[Balancer, tuple[str, ...]] = {}
         self._problems: dict[RouteKey, list[str]] = {}
@@ -41,6 +46,8 @@ class UserspaceDatapath(Datapath):
     async def start(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-netlink")
         self._routes.clear()
+        self._ips = ClusterIPs()
+        self._settled = False
         self._limitations = ["UDP ports are not served", "pods see this node as the source of every connection"]
         self._network = await self._in_worker(self._open)
         if self._network is None:
@@ -53,27 +60,29 @@ class UserspaceDatapath(Datapath):
         except PermissionError:
             network.close()
             return None
+        # What a killed proxy left goes with the first change.
+        self._there = network.addresses()
         return network
 
     async def _in_worker(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     async def apply(self, change: Change) -> None:
-        after = dict(self._routes)
-        for route in change.removed:
-            del after[route.key]
-        for route in (*(new for _, new in change.updated), *change.added):
-            after[route.key] = route
-        await self._in_worker(lambda: self._add_addresses(after))
+        come, gone = self._ips.difference(change)
+        if come:
+            await self._add_addresses(come)
         for route in change.removed:
             await self._stop(route.key)
         for old, new in change.updated:
             if (old.cluster_ips, old.port, old.node_port) != (new.cluster_ips, new.port, new.node_port):
                 await self._serve(Route(new.key, new.protocol, (), new.port, 0, new.endpoints))
-        for route in (*(new for _, new in change.updated), *change.added):
+        for route in change.after:
             await self._serve(route)
-        self._routes = after
-        await self._remove_addresses()
+        patch(self._routes, change)
+        self._ips.apply(change)
+        if gone or not self._settled:
+            self._settled = True
+            await self._remove_addresses()
 
     async def _stop(self, key: RouteKey) -> None:
         balancer = self._balancers.pop(key, None)
@@ -94,24 +103,30 @@ class UserspaceDatapath(Datapath):
         if problems:
             self._problems[route.key] = problems
 
-    def _add_addresses(self, routes: dict[RouteKey, Route]) -> None:
+    async def _add_addresses(self, addresses: set[str]) -> None:
         if self._network is None:
             return
         try:
-            for address in sorted(_cluster_ips(routes) - self._network.addresses()):
-                self._network.add_address(address)
+            await self._in_worker(lambda: self._add_missing(addresses))
         except OSError as error:
             raise DatapathError(f"addresses could not be added: {error}") from error
 
-    async def _remove_addresses(self) -> None:
-        self._draining = {balancer: ips for balancer, ips in self._draining.items() if not balancer.idle}
-        needed = _cluster_ips(self._routes).union(*self._draining.values())
-        await self._in_worker(lambda: self._keep_addresses(needed))
-
-    def _keep_addresses(self, needed: set[str]) -> None:
+    def _add_missing(self, addresses: set[str]) -> None:
         if self._network is not None:
-            for address in sorted(self._network.addresses() - needed):
-                self._network.remove_address(address)
+            self._network.add_addresses(addresses)
+        self._there |= addresses
+
+    async def _remove_addresses(self) -> None:
+        """Removes what no route and no draining one needs any more."""
+        self._draining = {balancer: ips for balancer, ips in self._draining.items() if not balancer.idle}
+        gone = self._there - self._ips.used - set().union(*self._draining.values())
+        if gone:
+            await self._in_worker(lambda: self._remove_present(gone))
+
+    def _remove_present(self, addresses: set[str]) -> None:
+        if self._network is not None:
+            self._network.remove_addresses(addresses)
+        self._there -= addresses
 
     async def check(self) -> None:
         await self._in_worker(self._look_after)
@@ -122,12 +137,13 @@ class UserspaceDatapath(Datapath):
     def _look_after(self) -> None:
         if self._network is not None:
             self._network.block()
-            self._add_addresses(self._routes)
+            self._add_missing(set(self._ips.used))
 
-    async def counters(self) -> Counters:
+    async def counters(self, keys: Collection[RouteKey]) -> Counters:
         return {
-            (key, endpoint): balancer.counts.get(endpoint, 0)
-            for key, balancer in self._balancers.items()
+            (key, endpoint): self._balancers[key].counts.get(endpoint, 0)
+            for key in keys
+            if key in self._balancers
             for endpoint in self._routes[key].endpoints
         }
 
@@ -144,7 +160,3 @@ class UserspaceDatapath(Datapath):
             self._network.remove_all()
             self._network.close()
             self._network = None
-
-
-def _cluster_ips(routes: dict[RouteKey, Route]) -> set[str]:
-    return {ip for route in routes.values() for ip in route.cluster_ips}

@@ -1,0 +1,109 @@
+"""What a transaction consists of: the few kinds of changes our table knows. Plain values, written as text or as netlink messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AddMap:
+    """A map from slots to destinations, each with a counter."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddChain:
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlushChain:
+    """Takes all rules away."""
+
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteChain:
+    """Of a chain without rules that nothing leads to."""
+
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddDeal:
+    """A rule that deals connections out in turn to the destinations at ``offset`` … ``offset + turns - 1`` of a map."""
+
+    chain: str
+    protocol: str
+    turns: int
+    offset: int
+    map: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddVerdict:
+    """A rule that leads to another chain and, but for ``goto``, back."""
+
+    chain: str
+    verdict: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a slot of a map leads: an IPv4 address and a port, and how many connections are counted there already."""
+
+    address: str
+    port: int
+    packets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AddElement:
+    """An element of a set (no ``data``) or map. ``data`` is a Destination or the name of a chain to go to. The parts of a key:
+    IPv4 addresses in ``cluster-ips`` and ``hairpins``, protocols' names, ports; a number in the maps of destinations."""
+
+    set: str
+    key: tuple[str | int, ...]
+    data: Destination | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteElement:
+    set: str
+    key: tuple[str | int, ...]
+
+
+Operation = AddMap | AddChain | FlushChain | DeleteChain | AddDeal | AddVerdict | AddElement | DeleteElement
+
+
+def as_text(table: str, operation: Operation) -> str:
+    """The operation in the nft language."""
+    match operation:
+        case AddMap(name):
+            return f"add map ip {table} {name} {{ typeof numgen inc mod 2 : ip daddr . th dport; counter; }}"
+        case AddChain(chain):
+            return f"add chain ip {table} {chain}"
+        case FlushChain(chain):
+            return f"flush chain ip {table} {chain}"
+        case DeleteChain(chain):
+            return f"delete chain ip {table} {chain}"
+        case AddDeal(chain, protocol, turns, offset, name):
+            deal = f"numgen inc mod {turns} offset {offset} map @{name}"
+            return f"add rule ip {table} {chain} meta l4proto {protocol} dnat ip to {deal}"
+        case AddVerdict(chain, verdict, target):
+            return f"add rule ip {table} {chain} {verdict} {target}"
+        case AddElement(name, key, data):
+            return f"add element ip {table} {name} {{ {_element(key, data)} }}"
+        case DeleteElement(name, key):
+            return f"delete element ip {table} {name} {{ {_element(key, None)} }}"
+
+
+def _element(key: tuple[str | int, ...], data: Destination | str | None) -> str:
+    text = " . ".join(map(str, key))
+    if isinstance(data, Destination):
+        counted = f" counter packets {data.packets} bytes 0" if data.packets else ""
+        return f"{text}{counted} : {data.address} . {data.port}"
+    return f"{text} : goto {data}" if data else text
