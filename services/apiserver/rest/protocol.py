@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, with the verified client certificate's user in every request's state."""
+"""uvicorn's protocols, with the verified client certificate's user in every request's state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
 from services.apiserver.rest.request import ABORT, CORK
@@ -115,3 +116,12 @@ class Protocol(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """Other upgrades (SPDY, HTTP/2) are answered as plain requests."""
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """An upgrade that was answered with an ordinary response is over; uvicorn takes it for one that was forgotten."""
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True

@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from services.apiserver.rest.application import Application
-from services.apiserver.rest.protocol import Protocol
+from services.apiserver.rest.protocol import Protocol, WebSocketProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class RestServer:
             self._application,
             interface="asgi3",
             http=Protocol,
-            ws="websockets-sansio",
+            ws=WebSocketProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -247,13 +247,17 @@ class TestExec:
             ("one", "command=x&stdout=true", ["nope"], 400, "none of the offered WebSocket protocols is served"),
         ],
     )
-    async def test_refusals(self, dial: Any, pod: str, query: str, protocols: list[str], status: int, words: str) -> None:
+    async def test_refusals(
+        self, dial: Any, caplog: pytest.LogCaptureFixture, pod: str, query: str, protocols: list[str], status: int, words: str
+    ) -> None:
         with pytest.raises(InvalidStatus) as caught:
             async with dial(query, *protocols, pod=pod):
                 pass
         response = caught.value.response
         assert response.status_code == status
         assert words in json.loads(response.body or b"{}")["message"]
+        await asyncio.sleep(0)
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
     async def test_anonymous_is_refused(self, server: RestServer, certificates: Certificates) -> None:
         url = f"wss://127.0.0.1:{server.port}{PODS}/one/exec?command=x&stdout=true"
