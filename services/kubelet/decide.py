@@ -252,7 +252,7 @@ def _run_container(
     """``again``: an init container that ended well runs once more, in a new sandbox."""
     container = observation.latest(spec.name)
     if container is None:
-        _start(spec, 0, None, facts, now, decision)
+        _start(spec, _first_attempt(pod, spec), None, facts, now, decision)
     elif container.state == CREATED:
         _start(spec, container.attempt, None, facts, now, decision)
     elif container.state == RUNNING:
@@ -269,6 +269,16 @@ def _run_container(
             message = f"back-off {seconds} restarting failed container={spec.name} pod={name}"
             decision.waiting[spec.name] = Waiting("CrashLoopBackOff", message)
             decision.wake(until)
+
+
+def _first_attempt(pod: core.Pod, spec: core.Container) -> int:
+    """Of a container that the engine does not know: one that ran before and was lost with the engine's state counts on."""
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    previous = next((status for status in statuses if status.name == spec.name), None)
+    if previous is None:
+        return 0
+    ran = previous.container_id or previous.last_state.HasField("terminated")
+    return int(previous.restart_count) + (1 if ran else 0)
 
 
 def _start(spec: core.Container, attempt: int, after: Container | None, facts: PodFacts, now: datetime, decision: Decision) -> None:

@@ -97,7 +97,7 @@ def _container_status(view: View, spec: core.Container, *, init: bool) -> core.C
     earlier = _attempt(view.observation, spec.name, container.attempt - 1)
     if earlier is not None and earlier.state == EXITED:
         result.last_state.terminated.CopyFrom(_terminated(view, earlier))
-    elif previous is not None and previous.restart_count == container.attempt:
+    elif previous is not None and container.attempt - previous.restart_count in (0, 1):
         _keep_last_state(previous, result)
     if container.state == RUNNING:
         result.state.running.SetInParent()
@@ -130,15 +130,23 @@ def _never_seen(
         result.ready, result.started = False, False
         if previous.state.HasField("running"):
             result.state.Clear()
-            result.state.terminated.exit_code = 137
-            result.state.terminated.reason = "ContainerStatusUnknown"
-            result.state.terminated.message = "The container could not be located when the pod was terminated"
+            result.state.terminated.CopyFrom(_lost(previous.container_id))
         return
     if previous is not None:
         result.restart_count = previous.restart_count
         _keep_last_state(previous, result)
+        if previous.state.HasField("terminated"):
+            result.last_state.terminated.CopyFrom(previous.state.terminated)
+        elif previous.state.HasField("running"):
+            result.last_state.terminated.CopyFrom(_lost(previous.container_id))
     shown = waiting or Waiting("PodInitializing" if view.pod.spec.init_containers else "ContainerCreating")
     result.state.waiting.CopyFrom(core.ContainerStateWaiting(reason=shown.reason, message=shown.message))
+
+
+def _lost(container_id: str) -> core.ContainerStateTerminated:
+    """How a container ended that ran when it was last seen."""
+    message = "The container could not be located any more; it used to run"
+    return core.ContainerStateTerminated(exit_code=137, reason="ContainerStatusUnknown", message=message, container_id=container_id)
 
 
 def _terminated(view: View, container: Container) -> core.ContainerStateTerminated:

@@ -199,3 +199,14 @@ def test_whatever_is_seen_a_pod_that_ends_starts_nothing_and_never_rests_with_so
     for entry in status.container_statuses:
         assert sum(entry.state.HasField(kind) for kind in ("waiting", "running", "terminated")) == 1
         assert not entry.ready or entry.state.HasField("running")
+
+
+def test_a_container_that_was_lost_with_the_engines_state_counts_on() -> None:
+    pod = make_pod()
+    pod.status.CopyFrom(pod_status(View(pod, seen(container(attempt=6)), facts(), NOW, "192.0.2.1")))
+    assert told(decide(pod, seen(), facts(), NOW)) == ["StartContainer app#7"]
+    pod.status.CopyFrom(pod_status(View(pod, seen(), facts(), NOW, "192.0.2.1")))
+    assert told(decide(pod, seen(), facts(), NOW)) == ["StartContainer app#7"]
+    again = pod_status(View(pod, seen(container(attempt=7)), facts(), NOW, "192.0.2.1")).container_statuses[0]
+    assert (again.restart_count, again.last_state.terminated.reason) == (7, "ContainerStatusUnknown")
+    assert again.last_state.terminated.container_id == "docker://app-6"

@@ -190,6 +190,22 @@ spec:
         assert any("HTTP probe failed with statuscode: 404" in words for words in cluster.events("Unhealthy"))
 
 
+async def test_a_capability_that_the_machine_lacks_is_told_with_what_to_do(tmp_path: Path) -> None:
+    text = """
+metadata: {name: web, namespace: default}
+spec:
+  nodeName: NODE
+  restartPolicy: Never
+  containers: [{name: app, image: IMAGE, command: [sleep, "1000"], securityContext: {privileged: true}}]
+"""
+    async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
+        await cluster.client.create(manifest(text, image))
+        pod = await cluster.until(lambda: (p := cluster.pod()) is not None and p.status.phase in ("Running", "Failed") and p)
+        if pod.status.phase == "Running":
+            pytest.skip("this machine may run privileged containers")
+        assert "securityContext.capabilities.add" in pod.status.container_statuses[0].state.terminated.message
+
+
 async def test_what_cannot_run_says_why(tmp_path: Path) -> None:
     text = """
 metadata: {name: web, namespace: default}

@@ -14,8 +14,10 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.memory import MemoryApi
 from services.kubelet.runtime.docker import DockerRuntime
+from services.kubelet.runtime.docker.engine import Engine
+from services.kubelet.runtime.docker.pause import PAUSE_IMAGE
 from tests.kubelet.adoptee import adopted_pod
-from tests.kubelet.docker_support import docker, unique_settings
+from tests.kubelet.docker_support import docker, remove_image, unique_settings
 from tests.kubelet.engine_proxy import EngineProxy
 from tests.kubelet.support import condition, running
 
@@ -81,3 +83,15 @@ async def test_the_engine_goes_away_and_comes_back(tmp_path: Path) -> None:
             await cluster.ready("later")
             assert (await cluster.ready("kept")).status.container_statuses[0].container_id == before
         await proxy.cut()
+
+
+async def test_a_sandbox_image_that_was_tidied_away_is_made_anew(tmp_path: Path) -> None:
+    async with docker() as (runtime, settings, image), running(runtime, tmp_path) as cluster:
+        engine = Engine(settings.url, 60.0)
+        try:
+            await remove_image(engine, PAUSE_IMAGE)
+        finally:
+            await engine.close()
+        await cluster.client.create(adopted_pod(image, str(uuid.uuid4())))
+        await cluster.ready("kept")
+        assert cluster.events("FailedCreatePodSandBox") == []

@@ -18,8 +18,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from knarr.service.tasks import run_together
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
+from services.kubelet.runtime.docker.bridge import BridgeKeeper
 from services.kubelet.runtime.docker.engine import Engine, EngineError, quoted
 from services.kubelet.runtime.docker.events import lines
 from services.kubelet.runtime.docker.labels import (
@@ -31,7 +33,7 @@ from services.kubelet.runtime.docker.labels import (
     image_id,
     sandbox_from,
 )
-from services.kubelet.runtime.docker.network import ensure_network
+from services.kubelet.runtime.docker.network import ensure_network, renew_network
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.pause import PAUSE_IMAGE, ensure_pause_image
 from services.kubelet.runtime.docker.settings import DockerSettings
@@ -67,6 +69,10 @@ STOP_MARGIN_SECONDS = 60.0
 IMAGE_CACHE_SECONDS = 30.0
 MAX_PROBE_OUTPUT_BYTES = 10 * 1024
 KILLED_EXIT_CODE = 137
+PRIVILEGE_ADVICE = (
+    "this machine lacks a capability that the container asks for: instead of securityContext.privileged, "
+    "list those it needs in securityContext.capabilities.add"
+)
 NOT_FOUND, CONFLICT, NOT_MODIFIED = 404, 409, 304
 
 
@@ -81,6 +87,7 @@ class DockerRuntime(Runtime):
         self._images: dict[str, tuple[float, Image]] = {}
         self._version = "Unknown"
         self._started = asyncio.Event()
+        self._image_making = asyncio.Lock()
 
     async def start(self) -> None:
         try:
@@ -101,6 +108,14 @@ class DockerRuntime(Runtime):
 
     async def run(self) -> None:
         await self._started.wait()
+        keeper = BridgeKeeper(self._settings.bridge, self._renew_network)
+        await run_together("runtime", {"events": self._follow(), "bridge": keeper.run()})
+
+    async def _renew_network(self) -> None:
+        await renew_network(self._engine, self._settings, self._observer.addresses.gateway, self._own)
+        await self._observer.relist()
+
+    async def _follow(self) -> None:
         while True:
             try:
                 await self._observer.follow()
@@ -134,12 +149,10 @@ class DockerRuntime(Runtime):
         ip = "" if config.host_network else self._observer.take_address(config.pod.uid)
         body = sandbox_body(config, ip, PAUSE_IMAGE, self._settings, self._own)
         try:
-            created = await self._engine.request("POST", "containers/create", params={"name": name}, body=body)
+            created = await self._create_sandbox(name, body)
             sandbox = sandbox_from(created["Id"], body["Labels"], ready=False, created_at=datetime.now(UTC))
         except EngineError as error:
             self._observer.give_back(ip)
-            if error.status == NOT_FOUND and "image" in str(error).lower():
-                await ensure_pause_image(self._engine, {})
             if error.status != CONFLICT or "already in use" not in str(error):
                 raise
             sandbox = await self._adopt_sandbox(name, config.pod)
@@ -155,6 +168,18 @@ class DockerRuntime(Runtime):
         sandbox = replace(sandbox, ready=True)
         self._observer.observations.put_sandbox(sandbox)
         return sandbox
+
+    async def _create_sandbox(self, name: str, body: Mapping[str, Any]) -> Any:
+        """Somebody who tidies up may have removed the sandbox's image: it is made anew."""
+        params = {"name": name}
+        try:
+            return await self._engine.request("POST", "containers/create", params=params, body=body)
+        except EngineError as error:
+            if error.status != NOT_FOUND or "image" not in str(error).lower():
+                raise
+        async with self._image_making:
+            await ensure_pause_image(self._engine, {})
+        return await self._engine.request("POST", "containers/create", params=params, body=body)
 
     async def remove_sandbox(self, sandbox: Sandbox) -> None:
         await self._remove(sandbox.id)
@@ -225,10 +250,10 @@ class DockerRuntime(Runtime):
         except EngineError as error:
             if error.status == NOT_MODIFIED:
                 return
-            now, words = datetime.now(UTC), str(error)
+            now, words = datetime.now(UTC), _with_advice(str(error))
             failed = replace(container, state=EXITED, exit_code=START_FAILED_EXIT_CODE, error=words, finished_at=now)
             self._observer.observations.put_container(pod, failed)
-            raise
+            raise (RuntimeFailure(words) if words != str(error) else error) from error
         if self._observer.state(container.id) == CREATED:
             self._observer.observations.put_container(pod, replace(container, state=RUNNING, started_at=datetime.now(UTC)))
 
@@ -350,6 +375,11 @@ class DockerRuntime(Runtime):
 
 def _image_id(image: Image) -> str:
     return f"docker-pullable://{image.digest}" if image.digest else image_id(image.id)
+
+
+def _with_advice(words: str) -> str:
+    """What to do about a failure whose own words do not say it."""
+    return f"{words} ({PRIVILEGE_ADVICE})" if "unable to apply caps" in words else words
 
 
 def _missing(error: EngineError) -> RuntimeFailure:
