@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from services.kubelet.runtime.catalog import bridge_name
 from services.kubelet.runtime.docker.labels import CLUSTER
 from tests.e2e.test_faults import etcd_pid
 from tests.support.engine import docker, ensure_image, leftovers
@@ -139,10 +140,11 @@ def table(cluster: KnarrCluster) -> str:
     return f"knarr-{(cluster.data_dir / 'cluster-id').read_text().strip()}"
 
 
-def table_handle(cluster: KnarrCluster) -> str:
-    """The kernel's own name of our nftables table, which a table made anew does not share; empty when there is none."""
-    listed = subprocess.run(["nft", "--handle", "list", "tables"], capture_output=True, text=True, check=True).stdout
-    return next((line for line in listed.splitlines() if f" {table(cluster)} " in line), "")
+def table_handle(cluster: KnarrCluster) -> int:
+    """The kernel's number of our nftables table, which a table made anew does not share; 0 when there is none."""
+    listed = subprocess.run(["nft", "--json", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    found = [entry["table"] for entry in json.loads(listed)["nftables"] if "table" in entry]
+    return next((int(one["handle"]) for one in found if one["name"] == table(cluster)), 0)
 
 
 def test_our_rules_are_deleted(machine: KnarrCluster) -> None:
@@ -150,8 +152,15 @@ def test_our_rules_are_deleted(machine: KnarrCluster) -> None:
     before = table_handle(machine)
     assert before
     subprocess.run(["nft", "delete", "table", "ip", table(machine)], check=True)
-    machine.wait_for("another table", lambda: table_handle(machine) not in ("", before), REPAIR_SECONDS)
+    machine.wait_for("another table", lambda: table_handle(machine) not in (0, before), REPAIR_SECONDS)
     serves(machine, seconds=REPAIR_SECONDS)
+
+
+def test_the_bridge_of_the_pods_is_removed(machine: KnarrCluster) -> None:
+    before = restarts(serves(machine))
+    subprocess.run(["ip", "link", "delete", bridge_name((machine.data_dir / "cluster-id").read_text().strip())], check=True)
+    assert ask(machine) == set()
+    assert restarts(serves(machine, seconds=2 * REPAIR_SECONDS)).keys() == before.keys()
 
 
 def test_a_reboot(machine: KnarrCluster) -> None:

@@ -38,6 +38,20 @@ async def ensure_network(engine: Engine, settings: DockerSettings, gateway: str,
         raise RuntimeFailure(f"the Docker network {settings.network} is over {', '.join(map(str, subnets))}, not {settings.pod_cidr}")
 
 
+async def renew_network(engine: Engine, settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> None:
+    """Makes the network anew after its bridge was removed. Who was on it is on no network then."""
+    path = f"networks/{quoted(settings.network)}"
+    try:
+        found = await engine.request("GET", path)
+        for container in found.get("Containers") or {}:
+            await engine.request("POST", f"{path}/disconnect", body={"Container": container, "Force": True})
+        await _remove_network(engine, found["Id"])
+    except EngineError as error:
+        if error.status != NOT_FOUND:
+            raise
+    await ensure_network(engine, settings, gateway, own)
+
+
 async def remove_everything(cluster_id: str, url: str = "unix:///var/run/docker.sock", *, image: bool = True) -> int:
     """Removes a cluster's containers and networks, and the pause image when nothing else uses it; answers how many containers.
 

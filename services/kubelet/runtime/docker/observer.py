@@ -169,7 +169,9 @@ class EngineObserver:
             if state == "created":
                 return
             created = datetime.fromtimestamp(entry["Created"], UTC)
-            sandbox = sandbox_from(entry["Id"], labels, ready=state == "running", created_at=created)
+            # One that runs on no network has lost it: no packet reaches it any more.
+            ready = state == "running" and bool(entry["NetworkSettings"]["Networks"])
+            sandbox = sandbox_from(entry["Id"], labels, ready=ready, created_at=created)
             if sandbox.ip:
                 self.addresses.claim(sandbox.ip)
                 self.last_ip[sandbox.pod.uid] = sandbox.ip
