@@ -23,6 +23,15 @@ class ProxySettings:
     drain_seconds: float = 30.0
     # How often the datapath is looked after (tables flushed by others, routes, bridge ports), seconds.
     check_seconds: float = 2.0
+    # How pods of other nodes are reached: `off` (there is one node, or something else sees to it), `routes` (all nodes are on one network),
+    # `vxlan`, or `auto`: routes to the nodes on this node's network, VXLAN to all others.
+    pod_network: str = "off"
+    # Name of this node's Node object; needed unless `pod_network` is `off`.
+    node_name: str = ""
+    # The VXLAN's device name, network identifier (24 bits) and UDP port; the last two must be the same on all nodes.
+    vxlan_device: str = "knarr-vx"
+    vxlan_id: int = 75
+    vxlan_port: int = 8472
     # First and longest wait before a change that failed is applied again, seconds.
     retry_first_seconds: float = 0.05
     retry_limit_seconds: float = 5.0
@@ -36,3 +45,8 @@ class ProxySettings:
     def table(self) -> str:
         """Name of our nftables table."""
         return f"knarr-{self.instance}" if self.instance else "knarr"
+
+    @property
+    def pod_table(self) -> str:
+        """Name of the pod network's nftables table."""
+        return f"knarr-pods-{self.instance}" if self.instance else "knarr-pods"

@@ -126,10 +126,13 @@ class Laboratory:
 
     async def serve(self, number: int, port: int = 8080) -> EchoServer:
         """An echo server in a pod."""
-        sock = self.pods[number].socket()
+        return await self.serve_in(self.pods[number], self.pod_address(number), port, f"pod{number}")
+
+    async def serve_in(self, namespace: Namespace, address: str, port: int, name: str) -> EchoServer:
+        """An echo server anywhere."""
+        sock = namespace.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((self.pod_address(number), port))
-        name = f"pod{number}"
+        sock.bind((address, port))
         writers: set[asyncio.StreamWriter] = set()
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

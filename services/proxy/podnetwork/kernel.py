@@ -1,0 +1,117 @@
+"""The thin executor of the pod network: reads what the kernel has, takes the steps to the plan.
+
+What a predecessor left is taken over; only differences are changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+
+from pyroute2 import NetlinkError
+
+from services.proxy.datapath.nftables.libnftables import NftablesError
+from services.proxy.datapath.node_network import read_sysctl, write_sysctl
+from services.proxy.podnetwork.links import PodLinks
+from services.proxy.podnetwork.masquerade import Masquerade
+from services.proxy.podnetwork.plan import Member, Peer, Plan, make_plan, without
+from services.proxy.podnetwork.state import Neighbour, Route, State, steps
+from services.proxy.settings import ProxySettings
+
+log = logging.getLogger(__name__)
+
+FORWARDING = "net.ipv4.ip_forward"
+
+
+class PodKernel:
+    """One node's pod network in the network namespace of the first call. All calls in one thread without a running event loop."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self._settings = settings
+        self._links: PodLinks | None = None
+        self._masquerade: Masquerade | None = None
+
+    def bring(self, found: Sequence[Member]) -> tuple[Plan, list[str]]:
+        """Takes the steps from what is there to what the Nodes want; answers the plan with what was refused, and what cannot be had.
+
+        OSError, NetlinkError or NftablesError when nothing could be done.
+        """
+        links = self._open()
+        own = next((one.address for one in found if one.name == self._settings.node_name), "")
+        plan = make_plan(self._settings, found, links.underlay(own))
+        limitations = self._prepare()
+        if plan.problem:
+            # Nothing is known of what should be: what a predecessor put in force stays.
+            return plan, limitations
+        return without(plan, self._perform(links, plan.state, plan.peers)), limitations
+
+    def _open(self) -> PodLinks:
+        if self._links is None:
+            self._links = PodLinks(self._settings.pod_cidr, self._settings.vxlan_device)
+        return self._links
+
+    def _prepare(self) -> list[str]:
+        """Forwarding and masquerading; answers what cannot be had."""
+        limitations = []
+        if read_sysctl(FORWARDING) != "1" and not write_sysctl(FORWARDING, "1"):
+            limitations.append(f"pods do not reach other nodes: {FORWARDING} cannot be set to 1")
+        try:
+            if self._masquerade is None:
+                self._masquerade = Masquerade(self._settings)
+            self._masquerade.ensure()
+        except (OSError, NftablesError) as error:
+            limitations.append(f"pods reach the outside only if something else masquerades them: {error}")
+        else:
+            if self._masquerade.forwarding_is_dropped():
+                limitations.append(
+                    "pods of other nodes may not reach this node's: its packet filter "
+                    "(table ip filter, chain FORWARD; Docker sets it) drops what it does not know"
+                )
+        return limitations
+
+    @staticmethod
+    def _perform(links: PodLinks, wanted: State, peers: Sequence[Peer]) -> dict[str, str]:
+        """Takes every step that can be taken; answers what was refused, by the range it leads to."""
+        ranges = {peer.address: peer.pod_cidr for peer in peers}
+        refused: dict[str, str] = {}
+        for step in steps(links.read(), wanted):
+            try:
+                links.perform(step)
+            except NetlinkError as error:
+                log.debug("a step was refused", extra={"step": str(step), "error": str(error)})
+                if isinstance(step.what, Route):
+                    refused[step.what.destination] = f"no route to {step.what.destination} through {step.what.gateway}: {error}"
+                elif isinstance(step.what, Neighbour):
+                    continue
+                else:
+                    address = getattr(step.what, "address", "")
+                    if address not in ranges:
+                        raise
+                    refused[ranges[address]] = str(error)
+        return refused
+
+    def close(self) -> None:
+        """Changes nothing on the node."""
+        if self._masquerade is not None:
+            self._masquerade.close()
+        if self._links is not None:
+            self._links.close()
+        self._masquerade = self._links = None
+
+
+def remove_pod_network(settings: ProxySettings) -> None:
+    """Removes routes, device and table, whoever left them. Safe where there are none."""
+    with contextlib.suppress(OSError, NftablesError):
+        masquerade = Masquerade(settings)
+        try:
+            masquerade.remove()
+        finally:
+            masquerade.close()
+    with contextlib.suppress(PermissionError):
+        links = PodLinks(settings.pod_cidr, settings.vxlan_device)
+        try:
+            for step in steps(links.read(), State()):
+                links.perform(step)
+        finally:
+            links.close()
