@@ -42,13 +42,16 @@ class Decoded(Generic[M]):
     warnings: list[str] = field(default_factory=list)
 
 
-def from_json(message_type: type[M], data: bytes | dict[str, Any], unknown: UnknownFields = UnknownFields.DROP) -> Decoded[M]:
+def from_json(
+    message_type: type[M], data: bytes | dict[str, Any], unknown: UnknownFields = UnknownFields.DROP, parsed: dict[str, Any] | None = None
+) -> Decoded[M]:
     """Decodes JSON text or a parsed object. Raises StatusError BadRequest in Kubernetes' words.
 
-    A parsed object cannot show duplicate keys. ``apiVersion`` and ``kind`` are not compared with the type.
+    A parsed object cannot show duplicate keys: who has parsed the text already hands over both, the result as
+    ``parsed``. ``apiVersion`` and ``kind`` are not compared with the type.
     """
     descriptor = descriptor_of(message_type)
-    value = data if isinstance(data, dict) else _parse(message_type, data)
+    value = data if isinstance(data, dict) else parsed if isinstance(parsed, dict) else _parse(message_type, data)
     strays: list[str] = []
     try:
         message = message_type(**decoding.decoder(descriptor)(value, strays))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -49,24 +50,19 @@ class Api:
 
     async def create(self, ref: Ref, obj: Message, options: meta.CreateOptions) -> Written:
         """A new object; ``ref.name`` and ``ref.subresource`` for binding and eviction."""
-        async with _written(self.backend, "create", ref):
-            if ref.subresource:
-                return await pods.create_subresource(self.backend, self.allocators, ref, obj, options)
-            return await create.create(self.backend, self.allocators, ref, obj, options)
+        creating = pods.create_subresource if ref.subresource else create.create
+        return await _written(self.backend, "create", ref, creating(self.backend, self.allocators, ref, obj, options))
 
     async def update(self, ref: Ref, obj: Message, options: meta.UpdateOptions) -> Written:
-        async with _written(self.backend, "update", ref):
-            return await update.update(self.backend, self.allocators, ref, obj, options)
+        return await _written(self.backend, "update", ref, update.update(self.backend, self.allocators, ref, obj, options))
 
     async def patch(self, ref: Ref, patch_type: str, patch: bytes, options: meta.PatchOptions) -> Written:
         """``patch_type`` is ``json``, ``merge``, ``strategic`` or ``apply``; ``patch`` is JSON."""
-        async with _written(self.backend, "patch", ref):
-            return await update.patch(self.backend, self.allocators, ref, patch_type, patch, options)
+        return await _written(self.backend, "patch", ref, update.patch(self.backend, self.allocators, ref, patch_type, patch, options))
 
     async def delete(self, ref: Ref, options: meta.DeleteOptions) -> Written:
         """Answers the object while it still exists, else a Status of success."""
-        async with _written(self.backend, "delete", ref):
-            return await delete.delete(self.backend, self.allocators, ref, options)
+        return await _written(self.backend, "delete", ref, delete.delete(self.backend, self.allocators, ref, options))
 
     async def delete_collection(self, ref: Ref, options: meta.DeleteOptions, selection: meta.ListOptions) -> Page:
         """Answers what was deleted."""
@@ -74,14 +70,13 @@ class Api:
             return await delete.delete_collection(self.backend, self.allocators, ref, options, selection)
 
 
-@asynccontextmanager
-async def _written(backend: Backend, verb: str, ref: Ref) -> AsyncIterator[None]:
+async def _written(backend: Backend, verb: str, ref: Ref, writing: Coroutine[Any, Any, Written]) -> Written:
     """Measures and bounds one write: behind a store that hangs, writers would wait for one another."""
     seconds = backend.waits.write_seconds
     with _measured(verb, ref):
         try:
             async with asyncio.timeout(seconds):
-                yield
+                return await writing
         except TimeoutError:
             message = f"etcd did not finish this write within {seconds:g} s; see that it runs, then try again. It may or may not be stored"
             raise status_error("Timeout", message) from None

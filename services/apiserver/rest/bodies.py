@@ -42,7 +42,7 @@ def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields) -> De
         parsed = None
     if isinstance(parsed, dict):
         _check_type(parsed, *version_and_kind(message_type))
-    return codec.from_json(message_type, body, unknown)
+    return codec.from_json(message_type, body, unknown, parsed)
 
 
 def _from_yaml(message_type: type[M], body: bytes, unknown: UnknownFields) -> Decoded[M]:

@@ -80,12 +80,17 @@ def validate_annotations(annotations: Mapping[str, str], path: Path) -> list[Cau
 
 
 def _rest(metadata: meta.ObjectMeta, path: Path) -> list[Cause]:
-    return [
-        *validate_labels(metadata.labels, path.child("labels")),
-        *validate_annotations(metadata.annotations, path.child("annotations")),
-        *_owners(metadata.owner_references, path.child("ownerReferences")),
-        *_finalizers(metadata.finalizers, path.child("finalizers")),
-    ]
+    """Looks only at what is there: most objects have none of it."""
+    causes: list[Cause] = []
+    if metadata.labels:
+        causes += validate_labels(metadata.labels, path.child("labels"))
+    if metadata.annotations:
+        causes += validate_annotations(metadata.annotations, path.child("annotations"))
+    if metadata.owner_references:
+        causes += _owners(metadata.owner_references, path.child("ownerReferences"))
+    if metadata.finalizers:
+        causes += _finalizers(metadata.finalizers, path.child("finalizers"))
+    return causes
 
 
 def _as_prefix(name_format: Format) -> Format:
