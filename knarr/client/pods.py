@@ -30,11 +30,6 @@ def is_ready(pod: core.Pod) -> bool:
     return is_true(pod.status, "Ready")
 
 
-def is_available(pod: core.Pod, min_ready_seconds: int, now: datetime) -> bool:
-    """Whether it has been ready for that long."""
-    return seconds_until_available(pod, min_ready_seconds, now) == 0
-
-
 def seconds_until_available(pod: core.Pod, min_ready_seconds: int, now: datetime) -> float | None:
     """How long it must stay ready to be available; 0 when it is, None when it is not ready."""
     condition = get_condition(pod.status, "Ready")

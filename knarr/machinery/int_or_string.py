@@ -20,10 +20,6 @@ def plain(value: meta.IntOrString) -> int | str:
     return str(value.str_val) if value.type == _STRING else int(value.int_val)
 
 
-def is_string(value: meta.IntOrString) -> bool:
-    return bool(value.type == _STRING)
-
-
 def scaled_value(int_or_percent: meta.IntOrString, total: int, round_up: bool) -> int:
     """The number itself, or the percentage of ``total`` rounded up or down. Raises ValueError for another string."""
     if int_or_percent.type != _STRING:

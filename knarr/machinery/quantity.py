@@ -112,16 +112,6 @@ def compare(left: str, right: str) -> int:
     return (one > other) - (one < other)
 
 
-def from_milli(thousandths: int) -> str:
-    """The canonical decimal quantity of a number of thousandths: ``1500`` → ``1500m``."""
-    return _write(Decimal(thousandths).scaleb(-3, _EXACT), Notation.DECIMAL)
-
-
-def from_value(units: int, notation: Notation = Notation.DECIMAL) -> str:
-    """The canonical quantity of a whole number of units."""
-    return _write(Decimal(units), notation)
-
-
 def _write(number: Decimal, notation: Notation) -> str:
     whole = number == number.to_integral_value(context=_EXACT)
     if notation is Notation.BINARY and whole and abs(number) >= 1024:

@@ -106,11 +106,6 @@ def label_selector(selector: meta.LabelSelector) -> Selector:
     return Selector(tuple(found))
 
 
-def equality_selector(labels: Mapping[str, str]) -> Selector:
-    """The selector of a plain map, such as a Service's or a ReplicationController's."""
-    return Selector(tuple(Requirement(key, EQUALS, frozenset((value,))) for key, value in sorted(labels.items())))
-
-
 def format_label_selector(selector: Selector) -> str:
     """The text form that ``parse_label_selector`` reads."""
     return ",".join(_format(requirement) for requirement in selector.requirements)

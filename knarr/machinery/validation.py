@@ -74,10 +74,6 @@ def invalid(path: str, value: Any, detail: str) -> Cause:
     return Cause("FieldValueInvalid", _with(f"Invalid value: {shown(value)}", detail), path)
 
 
-def type_invalid(path: str, value: Any, detail: str) -> Cause:
-    return Cause("FieldValueTypeInvalid", _with(f"Invalid value: {shown(value)}", detail), path)
-
-
 def not_supported(path: str, value: Any, supported: Iterable[str]) -> Cause:
     choices = ", ".join(shown(choice) for choice in sorted(supported))
     return Cause("FieldValueNotSupported", _with(f"Unsupported value: {shown(value)}", f"supported values: {choices}"), path)
@@ -146,7 +142,6 @@ _NAME_SENTENCE = "must consist of alphanumeric characters, '-', '_' or '.', and 
 _ENV_NAME = "[-._a-zA-Z][-._a-zA-Z0-9]*"
 _CONFIG_KEY = "[-._a-zA-Z0-9]+"
 _HEADER = "[-A-Za-z0-9]+"
-_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 _PERCENT = "[0-9]+%"
 
 
@@ -227,11 +222,6 @@ def http_header_name(value: str) -> list[str]:
     return _check(
         value, _HEADER, regex_error("a valid HTTP header must consist of alphanumeric characters or '-'", _HEADER, "X-Header-Name")
     )
-
-
-def c_identifier(value: str) -> list[str]:
-    sentence = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'"
-    return _check(value, _IDENTIFIER, regex_error(sentence, _IDENTIFIER, "my_name", "MY_NAME", "MyName"))
 
 
 def percent(value: str) -> list[str]:

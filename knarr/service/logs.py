@@ -48,5 +48,5 @@ def configure(style: str = "text", level: str = "info") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("asyncio", "aiodocker", "uvicorn.access", "pyroute2"):
+    for noisy in ("asyncio", "uvicorn.access", "pyroute2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -17,7 +17,6 @@ class ControllerSettings:
     ``workers``: keys that one controller reconciles at once.
     ``burst_replicas``: pods that one ReplicaSet sync creates or deletes at most.
     ``node_grace_seconds``: silence after which a node's conditions become Unknown.
-    ``node_monitor_seconds``: how often silence is looked for.
     ``orphan_quarantine_seconds``: how long a node must be gone before its pods are deleted.
     ``terminated_pod_threshold``: finished pods that may exist before the oldest are deleted; 0 keeps all.
     ``pod_gc_seconds``: how often pods are looked over for garbage.
@@ -32,7 +31,6 @@ class ControllerSettings:
     workers: int = 8
     burst_replicas: int = 500
     node_grace_seconds: float = 40.0
-    node_monitor_seconds: float = 2.0
     orphan_quarantine_seconds: float = 40.0
     terminated_pod_threshold: int = 12_500
     pod_gc_seconds: float = 20.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.codec import UnknownFields
 from knarr.machinery.errors import Cause, StatusError, bad_request, invalid
 from knarr.machinery.forms import parse_duration
 
@@ -142,10 +141,6 @@ def field_validation(query: Query, options: str) -> str:
     if value not in ("", "Ignore", "Warn", "Strict"):
         raise _unsupported(options, "fieldValidation", value, ("Ignore", "Strict", "Warn"))
     return value or "Warn"
-
-
-def unknown_fields(query: Query, options: str) -> UnknownFields:
-    return UnknownFields(field_validation(query, options))
 
 
 def _unsupported(options: str, field: str, value: str, supported: tuple[str, ...]) -> StatusError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from services.kubelet.runtime.port import Container, PodObservation, PodRef, Sandbox
@@ -52,15 +52,6 @@ class Observations:
         if pod is not None:
             sandboxes = tuple(found for found in pod.sandboxes if found.id != engine_id)
             self._set(replace(pod, sandboxes=sandboxes, containers=tuple(c for c in pod.containers if c.id != engine_id)))
-
-    def replace_all(self, pods: Iterable[PodObservation]) -> None:
-        """Takes a whole relist; tells about the pods that differ."""
-        found = {pod.ref.uid: pod for pod in pods}
-        for uid in self._pods.keys() - found.keys():
-            del self._pods[uid]
-            self.tell(uid)
-        for pod in found.values():
-            self._set(pod)
 
     def find(self, engine_id: str) -> tuple[PodRef, Sandbox | Container] | None:
         """Whose a sandbox or container id is."""
