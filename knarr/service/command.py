@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvloop
 
@@ -36,8 +36,25 @@ class CommandError(Exception):
     """The component cannot run as it was asked to; the text says why."""
 
 
+# What a component is shown and what it shows: option and the file's name in the folder of `--trust`.
+TRUST_FILES = {"cert": "server.crt", "key": "server.key", "ca": "ca.crt", "tokens": "tokens.csv", "token": "token"}
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage of a component is too long to help."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, then takes from the folder of ``--trust`` what was not given."""
+        arguments = super().parse_args(args, namespace)
+        missing = [name for name in TRUST_FILES if getattr(arguments, name) is None]
+        if missing and arguments.trust is None:
+            self.error(f"the following arguments are required: {', '.join(f'--{name}' for name in missing)}; or --trust")
+        for name in missing:
+            try:
+                setattr(arguments, name, readable_file(str(arguments.trust / TRUST_FILES[name])))
+            except argparse.ArgumentTypeError as error:
+                self.error(f"argument --trust: {error}")
+        return arguments
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (--help shows the options)\n")
@@ -49,11 +66,14 @@ def parser(name: str, description: str, *, port: int) -> Parser:
     made.add_argument(
         "--listen", default=f"0.0.0.0:{port}", type=address, metavar="HOST:PORT", help="where gRPC is served (default: %(default)s)"
     )
-    made.add_argument("--cert", type=readable_file, required=True, metavar="FILE", help="certificate of this server, PEM")
-    made.add_argument("--key", type=readable_file, required=True, metavar="FILE", help="its private key, PEM")
-    made.add_argument("--ca", type=readable_file, required=True, metavar="FILE", help="certificate of the cluster's CA, PEM")
-    made.add_argument("--tokens", type=readable_file, required=True, metavar="FILE", help="token file: sha256,name,uid,groups a line")
-    made.add_argument("--token", type=readable_file, required=True, metavar="FILE", help="this component's own bearer token")
+    made.add_argument(
+        "--trust", type=Path, metavar="DIR", help=f"folder with {', '.join(TRUST_FILES.values())}, for what is not given by the next five"
+    )
+    made.add_argument("--cert", type=readable_file, metavar="FILE", help="certificate of this server, PEM")
+    made.add_argument("--key", type=readable_file, metavar="FILE", help="its private key, PEM")
+    made.add_argument("--ca", type=readable_file, metavar="FILE", help="certificate of the cluster's CA, PEM")
+    made.add_argument("--tokens", type=readable_file, metavar="FILE", help="token file: sha256,name,uid,groups a line")
+    made.add_argument("--token", type=readable_file, metavar="FILE", help="this component's own bearer token")
     made.add_argument("--log-style", choices=("text", "json"), default="json")
     made.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     return made

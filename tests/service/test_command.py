@@ -59,10 +59,25 @@ def test_help_is_given(service: str, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_missing_options_and_files(service: str, trust: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "required: --cert, --key" in error_of(service, [], monkeypatch, capsys)
+    needed = NEEDED.get(service, ["--apiserver=127.0.0.1:1"])
+    assert f"required: {needed[0].partition('=')[0]}" in error_of(service, [], monkeypatch, capsys)
+    assert "required: --cert, --key, --ca, --tokens, --token; or --trust" in error_of(service, needed, monkeypatch, capsys)
     for name in FILES:
         line = error_of(service, options(service, trust, **{name: trust / "none"}), monkeypatch, capsys)
         assert f"argument --{name}: cannot read {trust}/none: No such file or directory" in line
+
+
+def test_a_folder_stands_for_what_is_not_given(trust: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = client_parser("scheduler", "", port=1)
+    needed = ["--apiserver=127.0.0.1:1", f"--trust={trust}"]
+    arguments = parser.parse_args([*needed, f"--cert={trust / 'other.crt'}"])
+    assert arguments.cert == trust / "other.crt"
+    assert {name: getattr(arguments, name) for name in FILES if name != "cert"} == {
+        name: trust / file for name, file in FILES.items() if name != "cert"
+    }
+    with pytest.raises(SystemExit):
+        parser.parse_args([*needed, "--trust=/nowhere"])
+    assert "argument --trust: cannot read /nowhere/server.crt: No such file or directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+#!/bin/sh
+# The machine of a worker node: a container engine of its own. It makes no packet filter rules and
+# no default bridge: the kubelet makes the pods' network, the proxy the rules.
+set -eu
+
+# Nothing meant for pods or Services leaves the node by its default route; the real routes win.
+for range in ${KNARR_RANGES:-10.96.0.0/16 10.244.0.0/16}; do
+    ip route replace unreachable "$range" metric 4000000000
+done
+
+mount --make-rshared /
+mount -o remount,rw /sys
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+    # cgroup v2: processes live in leaves only, and the controllers are handed on explicitly.
+    mount -o remount,rw /sys/fs/cgroup
+    mkdir -p /sys/fs/cgroup/init
+    xargs -rn1 </sys/fs/cgroup/cgroup.procs >/sys/fs/cgroup/init/cgroup.procs 2>/dev/null || true
+    sed -e 's/ / +/g' -e 's/^/+/' </sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
+else
+    # cgroup v1: each hierarchy is a mount of its own, of this container's part.
+    for hierarchy in /sys/fs/cgroup/*/; do
+        if mountpoint -q "$hierarchy"; then mount -o remount,bind,rw "$hierarchy"; fi
+    done
+fi
+
+rm -f /run/docker.pid /run/knarr/docker.sock
+exec dockerd --host unix:///run/knarr/docker.sock --iptables=false --ip6tables=false --bridge=none --ip-forward=true \
+    --log-level "${DOCKER_LOG_LEVEL:-warn}" "$@"
