@@ -12,6 +12,7 @@ from services.apiserver.rest.response import Response
 # to decide which features to try (kubectl warns beyond one minor of skew), so it leads.
 MAJOR, MINOR, PATCH = "1", "32", "3"
 BUILD = "knarr.0.1"
+GIT_VERSION = f"v{MAJOR}.{MINOR}.{PATCH}+{BUILD}"
 _GO_PLATFORM = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -20,7 +21,7 @@ def version_info() -> dict[str, str]:
     return {
         "major": MAJOR,
         "minor": MINOR,
-        "gitVersion": f"v{MAJOR}.{MINOR}.{PATCH}+{BUILD}",
+        "gitVersion": GIT_VERSION,
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

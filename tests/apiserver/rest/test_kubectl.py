@@ -179,6 +179,26 @@ class TestWriting:
         await kubectl("apply", "-f", "-", stdin=without_ports)
         assert await field(kubectl, "deployment web", ".spec.template.spec.containers[0].ports") == ""
 
+    async def test_a_list_is_created_and_applied_item_by_item(self, kubectl: Kubectl) -> None:
+        items = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}} for name in ("one", "two")]
+        found = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+        assert (await kubectl("create", "-f", "-", stdin=found)).lines == ["configmap/one created", "configmap/two created"]
+        exported = (await kubectl("get", "configmaps", "one", "two", "-o", "yaml")).out
+        assert "kind: List" in exported
+        await kubectl("delete", "configmaps", "one", "two")
+        assert (await kubectl("replace", "--force", "-f", "-", stdin=exported)).lines[-2:] == [
+            "configmap/one replaced",
+            "configmap/two replaced",
+        ]
+
+    @pytest.mark.parametrize(("api_version", "kind"), [("batch/v1", "CronJob"), ("v1", "PodTemplate"), ("example.com/v1", "Nope")])
+    async def test_a_kind_that_is_not_served_is_named(self, kubectl: Kubectl, api_version: str, kind: str) -> None:
+        stray = json.dumps({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x"}})
+        for verb in ("create", "apply"):
+            result = await kubectl.try_(verb, "-f", "-", stdin=stray)
+            assert result.code == 1
+            assert f'no matches for kind "{kind}" in version "{api_version}"' in result.err
+
     async def test_dry_run_and_diff(self, kubectl: Kubectl) -> None:
         assert "created (server dry run)" in (await kubectl("apply", "--dry-run=server", "-f", "-", stdin=CONFIG_MAP)).out
         assert (await kubectl.try_("get", "configmap", "settings")).code == 1

@@ -29,7 +29,13 @@ async def test_kubectl_finds_that_patches_validate_fields(client: HttpClient) ->
     assert {"fieldValidation", "dryRun"} <= {parameter["name"] for parameter in patch["parameters"]}
 
 
-async def test_there_is_no_v2(client: HttpClient) -> None:
+async def test_v2_defines_nothing(client: HttpClient) -> None:
     accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-    assert (await client.get("/openapi/v2", accept=accept)).status == 404
+    answer = await client.get("/openapi/v2?timeout=32s", accept=accept)
+    assert (answer.status, answer.headers["content-type"]) == (200, accept.replace("@", "."))
+    version = b"v1.32.3+knarr.0.1"
+    info = b"\x0a\x0aKubernetes" + b"\x12" + bytes([len(version)]) + version
+    assert answer.body == b"\x0a\x032.0" + b"\x12" + bytes([len(info)]) + info + b"\x42\x00"
+    plain = (await client.get("/openapi/v2")).json
+    assert (plain["swagger"], plain["info"]["version"], plain["paths"]) == ("2.0", version.decode(), {})
     assert (await client.get("/openapi/v3/apis/nope/v1")).status == 404
