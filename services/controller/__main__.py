@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.options import add_leader_election, cidr, identity, lease_settings
+from knarr.service.options import add_leader_election, cidr, identity, lease_settings, number
 from services.controller.controllers.nodeipam.decide import ClusterRange
 from services.controller.service import LEASE, ControllerManager
 from services.controller.settings import ControllerSettings
@@ -22,7 +22,9 @@ def main() -> int:
         metavar="CIDR",
         help="addresses of all pods, of which each node gets a part; empty: nodes bring their own (default: %(default)s)",
     )
-    parser.add_argument("--node-cidr-mask-size", default=fresh.node_mask_size, type=int, metavar="BITS", help="(default: %(default)s)")
+    parser.add_argument(
+        "--node-cidr-mask-size", default=fresh.node_mask_size, type=number(1, 30), metavar="BITS", help="(default: %(default)s)"
+    )
     arguments = parser.parse_args()
     if arguments.cluster_cidr:
         try:

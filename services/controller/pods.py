@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition
+from knarr.client.client import Client
+from knarr.client.conditions import get_condition, set_condition
+from knarr.client.pods import FAILED, is_finished
 from knarr.machinery.times import to_datetime
 
 
@@ -18,3 +20,18 @@ def ready_since(pod: core.Pod) -> datetime | None:
 def restarts(pod: core.Pod) -> int:
     """Restarts of its most restarted container."""
     return max((status.restart_count for status in pod.status.container_statuses), default=0)
+
+
+async def tell_disruption(client: Client, pod: core.Pod, reason: str, message: str, now: datetime, *, fail: bool = False) -> None:
+    """Says in a pod's conditions that it is about to be deleted from outside, and by whom.
+
+    ``fail``: nobody else will ever say how it ended, so that is said too. StatusError NotFound: it is gone.
+    """
+    live = await client.get(core.Pod, pod.metadata.name, pod.metadata.namespace)
+    if live.metadata.uid != pod.metadata.uid or is_finished(live):
+        return
+    changed = set_condition(live.status, "DisruptionTarget", "True", reason=reason, message=message, now=now)
+    if fail:
+        live.status.phase = FAILED
+    if changed or fail:
+        await client.update(live, subresource="status")

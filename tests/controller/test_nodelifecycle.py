@@ -10,6 +10,7 @@ import pytest
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.conditions import get_condition
+from knarr.client.informer import Informer
 from knarr.client.pods import is_deleting, is_ready
 from knarr.machinery.errors import status_error
 from services.controller.controllers.nodelifecycle.decide import evictions, silenced, taints
@@ -107,6 +108,8 @@ async def test_a_node_that_falls_silent_loses_its_pods_after_their_patience() ->
         await c.until(lambda: sum(1 for p in c.api.all(core.Pod) if is_ready(p)) == 0, 1)
         assert len(c.active_pods()) == 2
         await c.until(lambda: sum(1 for p in c.api.all(core.Pod) if is_deleting(p)) == 2, 65)
+        told = [get_condition(p.status, "DisruptionTarget") for p in c.api.all(core.Pod) if is_deleting(p)]
+        assert [(found.status, found.reason) for found in told] == [("True", "DeletionByTaintManager")] * 2
 
 
 @virtual_time
@@ -150,10 +153,20 @@ async def test_the_pods_of_a_deleted_node_are_deleted_and_replaced() -> None:
         await c.client.create(replica_set(replicas=2))
         await c.until(lambda: len(c.ready_pods()) == 2)
         before = {p.metadata.uid for p in c.active_pods()}
+        last_words = {}
+        ends = Informer(c.client, core.Pod)
+        ends.on_change(lambda old, new: last_words.update({old.metadata.uid: old.status}) if new is None else None)
+        following = asyncio.create_task(ends.run())
+        await ends.wait_synced()
         c.kubelet.node = "node-2"
         c.api.seed(node("node-2"))
         await c.client.delete(core.Node, "node-1")
         await c.until(lambda: len(c.ready_pods()) == 2 and not before & {p.metadata.uid for p in c.api.all(core.Pod)}, 70)
+        await c.until(lambda: last_words.keys() == before, 1)
+        told = [(status.phase, get_condition(status, "DisruptionTarget").reason) for status in last_words.values()]
+        assert told == [("Failed", "DeletionByPodGC")] * 2
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 @virtual_time

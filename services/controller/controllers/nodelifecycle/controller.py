@@ -17,10 +17,13 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.nodelifecycle.decide import Evictions, evictions, silenced, taints
+from services.controller.pods import tell_disruption
 
 LEASE_NAMESPACE = "kube-node-lease"
 # A rest of time too small for the clock to tell must not keep a worker spinning.
 SHORTEST_WAIT_SECONDS = 0.01
+# Reason and message of the condition DisruptionTarget.
+TAINTED = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
 
 
 class NodeLifecycleController(Controller):
@@ -120,6 +123,7 @@ class NodeLifecycleController(Controller):
         for pod in plan.now:
             message = f"Marking for deletion Pod {pod.metadata.namespace}/{pod.metadata.name}"
             self.context.recorder.event(pod, "Normal", "TaintManagerEviction", message)
+            await _unless_gone(tell_disruption(self.client, pod, *TAINTED, self.context.clock.now()))
             await _unless_gone(self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid))
 
     async def _mark_not_ready(self, pod: core.Pod) -> None:

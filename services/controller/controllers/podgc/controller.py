@@ -11,11 +11,14 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.podgc.decide import decide
+from services.controller.pods import tell_disruption
 
 logger = logging.getLogger(__name__)
 
 # One key stands for the whole cluster.
 ALL = Key("", "pods")
+# Reason and message of the condition DisruptionTarget.
+NODE_GONE = ("DeletionByPodGC", "PodGC: node no longer exists")
 
 
 class PodGarbageCollector(Controller):
@@ -40,6 +43,8 @@ class PodGarbageCollector(Controller):
             pod = garbage.pod.metadata
             logger.info("deleting pod", extra={"pod": f"{pod.namespace}/{pod.name}", "reason": garbage.reason})
             try:
+                if garbage.disrupted:
+                    await tell_disruption(self.client, garbage.pod, *NODE_GONE, self.context.clock.now(), fail=True)
                 await self.client.delete(core.Pod, pod.name, pod.namespace, grace_period_seconds=0, uid=pod.uid)
             except StatusError as error:
                 if error.reason not in ("NotFound", "Conflict"):

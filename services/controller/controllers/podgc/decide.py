@@ -12,10 +12,11 @@ from knarr.machinery.times import to_datetime
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """A pod to delete at once, and why."""
+    """A pod to delete at once, and why. ``disrupted``: it may still be believed to run."""
 
     pod: core.Pod
     reason: str
+    disrupted: bool = False
 
 
 def decide(pods: Iterable[core.Pod], lost_nodes: Set[str], threshold: int) -> list[Garbage]:
@@ -24,7 +25,7 @@ def decide(pods: Iterable[core.Pod], lost_nodes: Set[str], threshold: int) -> li
     finished = list[core.Pod]()
     for pod in pods:
         if pod.spec.node_name in lost_nodes:
-            garbage.append(Garbage(pod, f"node {pod.spec.node_name} does not exist"))
+            garbage.append(Garbage(pod, f"node {pod.spec.node_name} does not exist", disrupted=True))
         elif not pod.spec.node_name and is_deleting(pod):
             garbage.append(Garbage(pod, "it was deleted before it was scheduled"))
         elif is_finished(pod) and not is_deleting(pod):
