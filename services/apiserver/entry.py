@@ -16,10 +16,11 @@ class Entry:
     """One object at one revision. Immutable; shared by the cache, lists and every watcher.
 
     ``raw`` is the serialized message as it lies in etcd, without a resourceVersion. The JSON and
-    the shared message are made when first asked for, at most once per revision.
+    the shared message are made when first asked for, at most once per revision; the serialized message with its
+    resourceVersion is a copy of a microsecond and is not kept beside ``raw``.
     """
 
-    __slots__ = ("_json", "_protobuf", "_shared", "key", "kind", "raw", "revision")
+    __slots__ = ("_json", "_shared", "key", "kind", "raw", "revision")
 
     def __init__(self, kind: Kind, key: str, revision: int, raw: bytes) -> None:
         self.kind = kind
@@ -27,7 +28,6 @@ class Entry:
         self.revision = revision
         self.raw = raw
         self._json: bytes | None = None
-        self._protobuf: bytes | None = None
         self._shared: Any = None
 
     @property
@@ -40,9 +40,7 @@ class Entry:
     @property
     def protobuf(self) -> bytes:
         """The serialized message with its resourceVersion."""
-        if self._protobuf is None:
-            self._protobuf = with_resource_version(self.raw, self.revision)
-        return self._protobuf
+        return with_resource_version(self.raw, self.revision)
 
     @property
     def message(self) -> Message:
@@ -58,7 +56,7 @@ class Entry:
 
     def forget_derived(self) -> None:
         """Drops what can be made again: for entries that few will ask for any more."""
-        self._json = self._protobuf = self._shared = None
+        self._json = self._shared = None
 
     @property
     def name(self) -> str:
