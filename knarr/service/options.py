@@ -6,6 +6,7 @@ import argparse
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -58,6 +59,17 @@ def cidr(text: str) -> str:
         return str(IPv4Network(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 range: {error}; write it like 10.244.0.0/16") from None
+
+
+def number(lowest: int, highest: int) -> Callable[[str], int]:
+    """A whole number within bounds, both included."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not lowest <= int(text) <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {lowest} to {highest}")
+        return int(text)
+
+    return parse
 
 
 def seconds(text: str) -> float:

@@ -22,6 +22,8 @@ from knarr.service.tasks import run_together
 from services.proxy.datapath.nftables.datapath import NftablesDatapath
 from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
+from services.proxy.podnetwork.network import PodNetwork
+from services.proxy.podnetwork.plan import OFF
 from services.proxy.programmer import Programmer
 from services.proxy.routing.build import Router, service_of
 from services.proxy.routing.table import RouteKey, RoutingTable
@@ -61,14 +63,15 @@ class Proxy(Component):
         self._changed: set[tuple[str, str]] = set()
         backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
         self._programmer = Programmer(self._datapath, self._table, backoff)
+        self._pod_network = PodNetwork(client, settings) if settings.pod_network != OFF else None
 
     def register(self, server: grpc.aio.Server) -> list[str]:
-        stubs.add_ProxyServiceServicer_to_server(ProxyServicer(self._programmer, self._datapath), server)
+        stubs.add_ProxyServiceServicer_to_server(ProxyServicer(self._programmer, self._datapath, self._pod_network), server)
         return [messages.DESCRIPTOR.services_by_name["ProxyService"].full_name]
 
     @property
     def ready(self) -> bool:
-        return self._programmer.synced
+        return self._programmer.synced and (self._pod_network is None or self._pod_network.tried)
 
     def _table(self) -> tuple[RoutingTable, set[RouteKey]]:
         changed, self._changed = self._changed, set()
@@ -92,16 +95,16 @@ class Proxy(Component):
         await self._datapath.start()
         for limitation in self._datapath.limitations:
             log.info("datapath limitation", extra={"datapath": self._datapath.name, "limitation": limitation})
+        parts = {
+            "services": self._services.run(),
+            "slices": self._slices.run(),
+            "program": self._program(),
+            "check": self._check(),
+        }
+        if self._pod_network is not None:
+            parts["pod-network"] = self._pod_network.run()
         try:
-            await run_together(
-                "proxy",
-                {
-                    "services": self._services.run(),
-                    "slices": self._slices.run(),
-                    "program": self._program(),
-                    "check": self._check(),
-                },
-            )
+            await run_together("proxy", parts)
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):

@@ -1,4 +1,4 @@
-"""ProxyService: the routing table as it is in force."""
+"""ProxyService: the routing table and the pod network as they are in force."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import Any
 from knarr.api.proxy.v1 import proxy_service_pb2 as messages
 from knarr.api.proxy.v1 import proxy_service_pb2_grpc as stubs
 from services.proxy.datapath.port import Counters, Datapath
+from services.proxy.podnetwork.network import InForce, PodNetwork
+from services.proxy.podnetwork.plan import OFF, Peer
 from services.proxy.programmer import Programmer
 from services.proxy.routing.table import Route
 
 
 class ProxyServicer(stubs.ProxyServiceServicer):
-    """Answers from the programmer and the datapath's counters."""
+    """Answers from the programmer, the datapath's counters and the pod network, where there is one."""
 
-    def __init__(self, programmer: Programmer, datapath: Datapath) -> None:
+    def __init__(self, programmer: Programmer, datapath: Datapath, pod_network: PodNetwork | None = None) -> None:
         self._programmer = programmer
         self._datapath = datapath
+        self._pod_network = pod_network
 
     async def GetRoutes(self, request: messages.GetRoutesRequest, context: Any) -> messages.GetRoutesResponse:
         routes = [
@@ -33,6 +36,38 @@ class ProxyServicer(stubs.ProxyServiceServicer):
             last_change_seconds=self._programmer.last_change_seconds,
             limitations=self._datapath.limitations,
         )
+
+    async def GetPodNetwork(self, request: messages.GetPodNetworkRequest, context: Any) -> messages.GetPodNetworkResponse:
+        if self._pod_network is None:
+            return messages.GetPodNetworkResponse(mode=OFF)
+        return _pod_network_message(self._pod_network.mode, self._pod_network.in_force)
+
+
+def _pod_network_message(mode: str, found: InForce) -> messages.GetPodNetworkResponse:
+    plan = found.plan
+    device = plan.state.device
+    answer = messages.GetPodNetworkResponse(
+        mode=mode,
+        node=plan.own.name,
+        pod_cidr=plan.own.pod_cidr,
+        address=plan.own.address,
+        device=device.name if device is not None else "",
+        mtu=device.mtu if device is not None else 0,
+        peers=[_peer_message(peer, found) for peer in plan.peers],
+        problem=plan.problem,
+        limitations=found.limitations,
+    )
+    if found.since is not None:
+        answer.in_force_since.FromDatetime(found.since)
+    return answer
+
+
+def _peer_message(peer: Peer, found: InForce) -> messages.Peer:
+    way = "" if peer.problem else peer.way
+    message = messages.Peer(node=peer.node, pod_cidr=peer.pod_cidr, address=peer.address, way=way, problem=peer.problem)
+    if peer.node in found.peers_since:
+        message.in_force_since.FromDatetime(found.peers_since[peer.node])
+    return message
 
 
 def _route_message(route: Route, counters: Counters) -> messages.Route:

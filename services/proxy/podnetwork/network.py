@@ -45,17 +45,22 @@ class InForce:
 class PodNetwork:
     """One node's pod network. ``run`` it; needs NET_ADMIN."""
 
-    def __init__(self, client: Client, settings: ProxySettings) -> None:
+    def __init__(self, client: Client, settings: ProxySettings, kernel: PodKernel | None = None) -> None:
         if not settings.node_name:
             raise ValueError("the pod network needs the name of its node")
         self._settings = settings
         self._nodes = Informer(client, core.Node)
         self._backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
         self._touched = asyncio.Event()
-        self._kernel = PodKernel(settings)
+        self._kernel = kernel or PodKernel(settings)
         self._members: list[Member] = []
         self.tried = False
         self.in_force = InForce(Plan(Member(settings.node_name, "", ""), problem="the Nodes are not known yet"))
+
+    @property
+    def mode(self) -> str:
+        """As chosen: ``auto``, ``routes`` or ``vxlan``."""
+        return self._settings.pod_network
 
     async def run(self) -> None:
         """Works until cancelled."""

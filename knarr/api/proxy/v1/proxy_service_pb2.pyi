@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -61,3 +64,47 @@ class GetRoutesResponse(_message.Message):
     last_change_seconds: float
     limitations: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, datapath: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., changes: _Optional[int] = ..., last_change_seconds: _Optional[float] = ..., limitations: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetPodNetworkRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Peer(_message.Message):
+    __slots__ = ("node", "pod_cidr", "address", "way", "problem", "in_force_since")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    POD_CIDR_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    WAY_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    IN_FORCE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    pod_cidr: str
+    address: str
+    way: str
+    problem: str
+    in_force_since: _timestamp_pb2.Timestamp
+    def __init__(self, node: _Optional[str] = ..., pod_cidr: _Optional[str] = ..., address: _Optional[str] = ..., way: _Optional[str] = ..., problem: _Optional[str] = ..., in_force_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class GetPodNetworkResponse(_message.Message):
+    __slots__ = ("mode", "node", "pod_cidr", "address", "device", "mtu", "peers", "in_force_since", "problem", "limitations")
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    POD_CIDR_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    MTU_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    IN_FORCE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    LIMITATIONS_FIELD_NUMBER: _ClassVar[int]
+    mode: str
+    node: str
+    pod_cidr: str
+    address: str
+    device: str
+    mtu: int
+    peers: _containers.RepeatedCompositeFieldContainer[Peer]
+    in_force_since: _timestamp_pb2.Timestamp
+    problem: str
+    limitations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, mode: _Optional[str] = ..., node: _Optional[str] = ..., pod_cidr: _Optional[str] = ..., address: _Optional[str] = ..., device: _Optional[str] = ..., mtu: _Optional[int] = ..., peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ..., in_force_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problem: _Optional[str] = ..., limitations: _Optional[_Iterable[str]] = ...) -> None: ...

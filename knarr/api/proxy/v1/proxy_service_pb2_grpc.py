@@ -39,6 +39,11 @@ class ProxyServiceStub:
                 request_serializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetRoutesRequest.SerializeToString,
                 response_deserializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetRoutesResponse.FromString,
                 _registered_method=True)
+        self.GetPodNetwork = channel.unary_unary(
+                '/knarr.api.proxy.v1.ProxyService/GetPodNetwork',
+                request_serializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkResponse.FromString,
+                _registered_method=True)
 
 
 class ProxyServiceServicer:
@@ -51,6 +56,13 @@ class ProxyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPodNetwork(self, request, context):
+        """GetPodNetwork answers how this node reaches the pods of the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProxyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +70,11 @@ def add_ProxyServiceServicer_to_server(servicer, server):
                     servicer.GetRoutes,
                     request_deserializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetRoutesRequest.FromString,
                     response_serializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetRoutesResponse.SerializeToString,
+            ),
+            'GetPodNetwork': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPodNetwork,
+                    request_deserializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +104,33 @@ class ProxyService:
             '/knarr.api.proxy.v1.ProxyService/GetRoutes',
             knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetRoutesRequest.SerializeToString,
             knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetRoutesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPodNetwork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knarr.api.proxy.v1.ProxyService/GetPodNetwork',
+            knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkRequest.SerializeToString,
+            knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkResponse.FromString,
             options,
             channel_credentials,
             insecure,
