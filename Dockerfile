@@ -1,5 +1,5 @@
 # One target a role: etcd, component (apiserver, scheduler, controller, kubelet), proxy, node.
-# Wheels and CA certificates in deploy/build/ are used where scripts/images.sh has put them there;
+# Wheels and CA certificates in deploy/image/ are used where scripts/images.sh has put them there;
 # without them, pip asks its index and the base image's certificates are trusted.
 ARG BASE=debian:bookworm-slim
 
@@ -11,7 +11,7 @@ RUN printf 'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\nBinary::apt::
     && apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends ca-certificates >/dev/null \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
-COPY deploy/build/certificates/ /usr/local/share/ca-certificates/
+COPY deploy/image/certificates/ /usr/local/share/ca-certificates/
 RUN update-ca-certificates --fresh >/dev/null
 LABEL org.opencontainers.image.title=knarr
 
@@ -24,7 +24,7 @@ FROM python AS packages
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends python3-venv >/dev/null \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
-COPY requirements.in requirements.lock deploy/build/wheels/ /wheels/
+COPY requirements.in requirements.lock deploy/image/wheels/ /wheels/
 RUN python3 -m venv --without-pip /opt/knarr \
     && python3 -m venv /pip \
     && if ls /wheels/*.whl >/dev/null 2>&1; then from="--no-index --find-links /wheels"; fi \
