@@ -142,7 +142,7 @@ def _mounts(
             raise ConfigError(f"subPath {sub_path!r} of volume {wanted.name} must be relative and may not contain '..'")
         propagation = {"HostToContainer": "rslave", "Bidirectional": "rshared"}.get(wanted.mount_propagation, "")
         target = wanted.mount_path if wanted.mount_path.startswith("/") else f"/{wanted.mount_path}"
-        mounts.append(Mount(str(source / sub_path), target, wanted.read_only, propagation))
+        mounts.append(Mount(str(source / sub_path), target, wanted.read_only, propagation, str(source) if sub_path else ""))
     targets = {mount.target for mount in mounts}
     path = spec.termination_message_path or DEFAULT_TERMINATION_PATH
     if path not in targets:

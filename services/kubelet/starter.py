@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from services.kubelet.environment import ConfigError, environment
 from services.kubelet.facts import PodFacts, StartFailure, next_backoff
 from services.kubelet.images import ImageFailure, credentials
 from services.kubelet.references import References
-from services.kubelet.runtime.port import Image, RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.runtime.port import Image, Mount, RuntimeFailure, RuntimeUnavailable, Sandbox
 from services.kubelet.sandbox import write_name_files
 from services.kubelet.spec import describe, pull_policy, ref_of
 from services.kubelet.volumes import PodDirectory, VolumeError, contents
@@ -75,6 +75,7 @@ class ContainerStarter:
         env = environment(pod, spec, references, node, ip)
         volumes = contents(pod, references, node, ip)
         config = container_config(pod, spec, action.attempt, sandbox, env, image, volumes, self._directory)
+        refuse_escapes(config.mounts)
         log_file = self._directory.termination_log(spec.name, action.attempt)
         prepare_termination_log(log_file)
         if not self._directory.resolv_conf.exists():
@@ -144,6 +145,13 @@ class ContainerStarter:
         now = self._context.clock.now()
         self._facts.failures[name] = StartFailure(reason, message, now, now + retry)
         log.info("container not started", extra={"container": name, "reason": reason, "error": message})
+
+
+def refuse_escapes(mounts: Iterable[Mount]) -> None:
+    """A link that a container laid into its volume must not show another container the node. Raises ConfigError."""
+    for mount in mounts:
+        if mount.root and not Path(mount.source).resolve().is_relative_to(Path(mount.root).resolve()):
+            raise ConfigError(f"the subPath of {mount.target} leads out of its volume")
 
 
 def prepare_termination_log(path: Path) -> None:

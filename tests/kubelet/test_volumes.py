@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.containers import container_config
 from services.kubelet.downward import Node
+from services.kubelet.environment import ConfigError
 from services.kubelet.references import References
-from services.kubelet.volumes import File, HostDirectory, VolumeError, check_host_path, contents, write_files
+from services.kubelet.runtime.port import Image, Mount, PodRef, Sandbox
+from services.kubelet.starter import refuse_escapes
+from services.kubelet.volumes import File, HostDirectory, PodDirectory, VolumeError, check_host_path, contents, write_files
 from tests.kubelet.support import make_pod
 
 NODE = Node("node-1", "192.0.2.1", {"cpu": "4"})
@@ -60,3 +64,35 @@ def test_host_path_types(tmp_path: Path) -> None:
     assert (tmp_path / "made").is_dir()
     with pytest.raises(VolumeError, match="is not a file"):
         check_host_path(HostDirectory(str(tmp_path / "made"), "File"))
+
+
+def test_a_sub_path_leads_nowhere_but_into_its_volume(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    (volume / "inside").mkdir(parents=True)
+    (volume / "alias").symlink_to("inside")
+    (volume / "escape").symlink_to("/")
+    for innocent in ("inside", "alias", "not-there-yet"):
+        refuse_escapes([Mount(str(volume / innocent), "/data", root=str(volume))])
+    for evil in ("escape", "escape/etc"):
+        with pytest.raises(ConfigError, match="leads out of its volume"):
+            refuse_escapes([Mount(str(volume / evil), "/data", root=str(volume))])
+    refuse_escapes([Mount("/etc", "/host")])
+
+
+@pytest.mark.parametrize("sub_path", ["../other", "a/../../b", "/etc", "$(WHERE)"])
+def test_a_sub_path_is_relative_and_never_goes_up(tmp_path: Path, sub_path: str) -> None:
+    pod = make_pod()
+    pod.spec.volumes.add(name="data").volume_source.host_path.path = "/srv"
+    pod.spec.containers[0].volume_mounts.add(name="data", mount_path="/data", sub_path_expr=sub_path)
+
+    def mounted(where: str) -> list[Mount]:
+        volumes = contents(pod, References(), NODE, "10.0.0.1")
+        sandbox = Sandbox("s", PodRef("default", "web", "uid"), 0, True)
+        directory = PodDirectory(tmp_path, "uid")
+        config = container_config(pod, pod.spec.containers[0], 0, sandbox, {"WHERE": where}, Image("i", "app:1"), volumes, directory)
+        return [mount for mount in config.mounts if mount.target == "/data"]
+
+    with pytest.raises(ConfigError, match="must be relative"):
+        mounted("/etc")
+    if sub_path == "$(WHERE)":
+        assert mounted("in/here") == [Mount("/srv/in/here", "/data", root="/srv")]

@@ -68,12 +68,13 @@ class SandboxConfig:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A path of the node seen inside a container; a ``tmpfs`` mount has no source."""
+    """A path of the node seen inside a container. ``root``: the volume that a subPath may not lead out of."""
 
     source: str
     target: str
     read_only: bool = False
     propagation: str = ""
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
