@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
+from typing import Any
 
-from services.kubelet.runtime.catalog import engine_url
+from services.kubelet.runtime.catalog import bridge_name, engine_url
 from services.standalone.settings import ClusterSettings
+
+# The mark of the routes that a proxy made, as `ip route` writes it.
+OWN_PROTOCOL = "75"
 
 
 def problems(settings: ClusterSettings) -> Iterator[str]:
@@ -23,6 +29,8 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
         if settings.datapath == "nftables" and shutil.which("nft", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
             yield "nftables is not installed; `apt-get install nftables`, or use --datapath userspace"
     yield from _range_problems(settings)
+    if shutil.which("ip") is not None:
+        yield from _route_problems(settings)
     yield from _port_problems(settings)
 
 
@@ -35,6 +43,26 @@ def _range_problems(settings: ClusterSettings) -> Iterator[str]:
         yield f"this cluster's Services have addresses in {kept.service_cidr}; keep --service-cidr, or begin anew with another --data-dir"
     if service.overlaps(cluster):
         yield f"--service-cidr {service} overlaps --cluster-cidr {cluster}; choose ranges that do not meet"
+
+
+def _route_problems(settings: ClusterSettings) -> Iterator[str]:
+    identity = settings.files.identity
+    own = bridge_name(identity.read_text().strip()) if identity.exists() else ""
+    listed = subprocess.run(["ip", "-json", "-4", "route"], capture_output=True, check=False)
+    if listed.returncode == 0:
+        yield from route_problems(settings, json.loads(listed.stdout or b"[]"), own)
+
+
+def route_problems(settings: ClusterSettings, routes: Iterable[Mapping[str, Any]], own_bridge: str) -> Iterator[str]:
+    """Ranges into which the machine has routes of somebody else's already: packets to pods or Services would go there."""
+    for route in routes:
+        device = str(route.get("dev", ""))
+        if route["dst"] == "default" or not device or device == own_bridge or route.get("protocol") == OWN_PROTOCOL:
+            continue
+        target = IPv4Network(route["dst"])
+        for option, text in (("pod", settings.pod_cidr), ("service", settings.service_cidr)):
+            if target.subnet_of(IPv4Network(text)):
+                yield f"--{option}-cidr {text} is in use on this machine: {target} lies at the interface {device}; choose another range"
 
 
 def _docker_problems() -> Iterator[str]:

@@ -1,0 +1,34 @@
+"""What is looked at before a cluster starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.proxy.datapath.node_network import ROUTE_PROTOCOL
+from services.standalone.preflight import OWN_PROTOCOL, route_problems
+from services.standalone.settings import ClusterSettings
+
+
+@pytest.mark.parametrize(
+    ("route", "refused"),
+    [
+        ({"dst": "default", "gateway": "192.0.2.1", "dev": "eth0"}, ""),
+        ({"dst": "10.0.0.0/8", "dev": "vpn0", "protocol": "static"}, ""),
+        ({"dst": "10.244.3.0/24", "dev": "eth1", "protocol": "kernel"}, ""),
+        ({"dst": "10.244.0.0/24", "dev": "kn-ours", "protocol": "kernel"}, ""),
+        ({"dst": "10.96.0.1", "dev": "lo", "protocol": "75"}, ""),
+        ({"type": "unreachable", "dst": "10.96.0.0/16", "protocol": "75"}, ""),
+        ({"dst": "10.244.0.0/24", "dev": "kn-other", "protocol": "kernel"}, "--pod-cidr 10.244.0.0/24 is in use"),
+        ({"dst": "10.96.7.0/24", "dev": "eth1", "protocol": "kernel"}, "--service-cidr 10.96.0.0/16 is in use"),
+    ],
+)
+def test_ranges_that_the_machine_uses(route: dict[str, str], refused: str, tmp_path: Path) -> None:
+    found = list(route_problems(ClusterSettings(data_dir=tmp_path), [route], "kn-ours"))
+    assert len(found) == bool(refused)
+    assert all(refused in problem for problem in found)
+
+
+def test_the_mark_of_our_own_routes_is_the_proxys() -> None:
+    assert str(ROUTE_PROTOCOL) == OWN_PROTOCOL
