@@ -19,6 +19,7 @@ from services.standalone.settings import Files
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 40.0
 LOG_LINES_SHOWN = 15
+LOG_LINES_READ = 200
 
 
 class ProcessError(Exception):
@@ -68,17 +69,17 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing,), start_new_session=True,
         )  # fmt: skip
     os.close(writing)
-    for message in _messages(reading, child):
+    for message in _messages(reading, child, files.log):
         if "step" in message:
             on_step(message["step"], message["seconds"])
         elif "ready" in message:
             return {**message["ready"], "seconds": message["seconds"]}
         else:
             raise ProcessError(message["error"])
-    raise ProcessError(f"the cluster's process ended before it was ready; the end of {files.log}:\n{_tail(files.log)}")
+    raise ProcessError(f"the cluster's process ended before it was ready; {_tail(files.log)}")
 
 
-def _messages(reading: int, child: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
+def _messages(reading: int, child: subprocess.Popen[bytes], log: Path) -> Iterator[dict[str, Any]]:
     """The messages of a starting cluster, until the pipe closes or the time is up."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     buffer = b""
@@ -93,7 +94,8 @@ def _messages(reading: int, child: subprocess.Popen[bytes]) -> Iterator[dict[str
             for line in lines:
                 yield json.loads(line)
     child.terminate()
-    raise ProcessError(f"the cluster was not ready within {START_TIMEOUT_SECONDS:.0f} s and was stopped; see its log")
+    advice = "`knarr down` removes what it made so far"
+    raise ProcessError(f"the cluster was not ready within {START_TIMEOUT_SECONDS:.0f} s and was stopped ({advice}); {_tail(log)}")
 
 
 def stop(files: Files) -> bool:
@@ -115,5 +117,9 @@ def stop(files: Files) -> bool:
 
 
 def _tail(path: Path) -> str:
-    lines = path.read_text(errors="replace").splitlines()
-    return "\n".join(f"  {line}" for line in lines[-LOG_LINES_SHOWN:])
+    """The end of a log, introduced; a line that comes again and again but for its time is told once."""
+    told: dict[str, str] = {}
+    for line in path.read_text(errors="replace").splitlines()[-LOG_LINES_READ:]:
+        told[line.partition(" ")[2]] = line
+    shown = list(told.values())[-LOG_LINES_SHOWN:]
+    return f"the end of {path}:\n" + "\n".join(f"  {line}" for line in shown)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from services.standalone import process
 from services.standalone.settings import Files
 
@@ -29,6 +31,17 @@ def test_a_dead_process_is_not_found(tmp_path: Path) -> None:
     child.wait()
     files.pid.write_text(f"{child.pid} 12345\n")
     assert process.find(files) is None
+
+
+def test_a_start_that_fails_shows_the_end_of_the_log_each_line_once(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    files.log.write_text("".join(f"12:00:0{number} warning the network overlaps\n" for number in range(9)))
+    with pytest.raises(process.ProcessError) as caught:
+        process.start(files, ["--no-such-option"], lambda step, seconds: None)
+    text = str(caught.value)
+    assert text.count("the network overlaps") == 1
+    assert "12:00:08" in text
+    assert "unrecognized arguments: --no-such-option" in text
 
 
 def test_stopping_waits_for_the_end(tmp_path: Path) -> None:
