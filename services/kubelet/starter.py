@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import quantity
 from knarr.machinery.errors import StatusError
 from services.kubelet.containers import container_config
 from services.kubelet.context import NodeContext
@@ -16,6 +18,7 @@ from services.kubelet.decide import StartContainer
 from services.kubelet.environment import ConfigError, environment
 from services.kubelet.facts import PodFacts, StartFailure, next_backoff
 from services.kubelet.images import ImageFailure, credentials
+from services.kubelet.oom import lowest_possible, oom_score_adj
 from services.kubelet.references import References
 from services.kubelet.runtime.port import Image, Mount, RuntimeFailure, RuntimeUnavailable, Sandbox
 from services.kubelet.sandbox import write_name_files
@@ -75,6 +78,8 @@ class ContainerStarter:
         env = environment(pod, spec, references, node, ip)
         volumes = contents(pod, references, node, ip)
         config = container_config(pod, spec, action.attempt, sandbox, env, image, volumes, self._directory)
+        memory = quantity.value(node.allocatable.get("memory", "0"))
+        config = replace(config, oom_score_adj=oom_score_adj(pod, spec, memory, lowest_possible()))
         refuse_escapes(config.mounts)
         log_file = self._directory.termination_log(spec.name, action.attempt)
         prepare_termination_log(log_file)

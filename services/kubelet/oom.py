@@ -1,0 +1,35 @@
+"""Whom the kernel ends first when the machine's memory runs out: as Kubernetes ranks pods by their quality of service."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import quantity
+from services.kubelet.status import qos_class
+
+GUARANTEED, BEST_EFFORT = -997, 1000
+CAP_SYS_RESOURCE = 24
+
+
+def oom_score_adj(pod: core.Pod, spec: core.Container, node_memory_bytes: int, lowest: int) -> int:
+    """The kernel's adjustment, -1000 (last) to 1000 (first), never below ``lowest``. Burstable: the less asked for, the sooner."""
+    match pod.status.qos_class or qos_class(pod):
+        case "Guaranteed":
+            wanted = GUARANTEED
+        case "BestEffort":
+            wanted = BEST_EFFORT
+        case _:
+            requests = spec.resources.requests
+            asked = quantity.value(requests["memory"].string) if "memory" in requests else 0
+            wanted = min(max(1000 - 1000 * asked // max(node_memory_bytes, 1), 1000 + GUARANTEED), BEST_EFFORT - 1)
+    return max(wanted, lowest)
+
+
+@cache
+def lowest_possible() -> int:
+    """Below its parent's score nobody gets without CAP_SYS_RESOURCE."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
+    return -1000 if effective >> CAP_SYS_RESOURCE & 1 else int(Path("/proc/self/oom_score_adj").read_text())
