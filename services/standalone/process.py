@@ -76,6 +76,7 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
             return {**message["ready"], "seconds": message["seconds"]}
         else:
             raise ProcessError(message["error"])
+    child.wait()
     raise ProcessError(f"the cluster's process ended before it was ready; {_tail(files.log)}")
 
 
