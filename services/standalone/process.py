@@ -18,7 +18,7 @@ from services.standalone.settings import Files
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 40.0
-LOG_LINES_SHOWN = 15
+LOG_LINES_SHOWN = 25
 LOG_LINES_READ = 200
 
 
