@@ -1,4 +1,4 @@
-"""The ``knarr`` command: up, down, status, kubeconfig.
+"""The ``knarr`` command: up, down, status, kubeconfig, load.
 
 Imports little: what a command does not need would only delay it.
 """
@@ -32,6 +32,9 @@ def parser() -> argparse.ArgumentParser:
     config = commands.add_parser("kubeconfig", help="print the kubeconfig, or its path")
     _add_data_dir(config)
     config.add_argument("--path", action="store_true", help="print only where the file lies")
+    load = commands.add_parser("load", help="copy images of this machine's engine into the nodes of the compose cluster")
+    load.add_argument("images", nargs="+", metavar="IMAGE", help="as `docker images` names it")
+    load.add_argument("--project", default="knarr", metavar="NAME", help="the compose project (default: %(default)s)")
     return top
 
 
@@ -146,13 +149,20 @@ def kubeconfig(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def load(arguments: argparse.Namespace) -> int:
+    from services.standalone.load import load as load_images
+
+    load_images(arguments.images, arguments.project)
+    return 0
+
+
 def _shown(path: Path) -> str:
     """The path as a person in this directory would type it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-COMMANDS = {"up": up, "down": down, "status": status, "kubeconfig": kubeconfig}
+COMMANDS = {"up": up, "down": down, "status": status, "kubeconfig": kubeconfig, "load": load}
 
 
 def main() -> None:
