@@ -160,8 +160,10 @@ def _terminated(view: View, container: Container) -> core.ContainerStateTerminat
     result = core.ContainerStateTerminated(
         exit_code=container.exit_code, reason=reason, message=message, container_id=f"{view.scheme}://{container.id}"
     )
-    if container.started_at is not None:
-        result.started_at.CopyFrom(to_time(container.started_at))
+    # One that never started began and ended at once: no start would read as the year 1.
+    started_at = container.started_at or container.finished_at
+    if started_at is not None:
+        result.started_at.CopyFrom(to_time(started_at))
     if container.finished_at is not None:
         result.finished_at.CopyFrom(to_time(container.finished_at))
     return result

@@ -143,3 +143,10 @@ def test_no_empty_struct_is_told(observation: PodObservation) -> None:
 
 def test_a_container_that_is_not_started_yet_changes_nothing() -> None:
     assert status_of(make_pod(), seen(container(state=CREATED))) == status_of(make_pod(), seen())
+
+
+def test_a_container_that_never_started_began_when_it_ended() -> None:
+    failed = container(state=EXITED, exit_code=128, error="no such file", started_at=None)
+    terminated = status_of(make_pod(restart_policy="Never"), seen(failed)).container_statuses[0].state.terminated
+    assert terminated.reason == "StartError"
+    assert terminated.started_at.seconds == terminated.finished_at.seconds > 0
