@@ -19,7 +19,11 @@ def arguments_parser() -> argparse.ArgumentParser:
     made.add_argument("--node-ip", required=True, type=ipv4, metavar="IP", help="by which the API server reaches this node")
     made.add_argument("--data-dir", type=own_directory, default="/var/lib/knarr/kubelet", metavar="DIR", help="(default: %(default)s)")
     made.add_argument(
-        "--pod-cidr", default="10.244.0.0/24", type=cidr, metavar="CIDR", help="addresses of this node's pods (default: %(default)s)"
+        "--pod-cidr",
+        default="",
+        type=cidr,
+        metavar="CIDR",
+        help="addresses of this node's pods (default: as the Node is given by the controller)",
     )
     made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
     return made

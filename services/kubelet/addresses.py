@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 
+NO_RANGE = "0.0.0.0/32"
+
 
 class AddressesExhausted(Exception):
     """Every address of the range is taken."""
 
 
 class PodAddresses:
-    """The first address belongs to the node's bridge; network and broadcast address are never given."""
+    """The first address belongs to the node's bridge; network and broadcast address are never given.
+
+    Without a range, which is the empty text, there is no address to give.
+    """
 
     def __init__(self, cidr: str) -> None:
-        self._network = ipaddress.ip_network(cidr)
+        self._network = ipaddress.ip_network(cidr or NO_RANGE)
         self._taken: set[int] = set()
         self._next = 2
 

@@ -23,10 +23,12 @@ log = logging.getLogger(__name__)
 LEASE_NAMESPACE = "kube-node-lease"
 RETRY_SECONDS = 0.2
 RETRY_LIMIT_SECONDS = 7.0
+WAITING_FOR_CIDR = "the node has no podCIDR yet; the controller gives it a part of the cluster's range"
+MOVED_CIDR = "the node's podCIDR is {given} now, and its pods have addresses of {used}; drain the node and restart its kubelet"
 
 
-def desired_node(settings: KubeletSettings, machine: Machine) -> core.Node:
-    """The Node as it is registered, without its status."""
+def desired_node(settings: KubeletSettings, machine: Machine, pod_cidr: str) -> core.Node:
+    """The Node as it is registered, without its status. An empty ``pod_cidr`` is left to the controller."""
     node = core.Node()
     node.metadata.name = settings.node_name
     labels = {
@@ -38,8 +40,9 @@ def desired_node(settings: KubeletSettings, machine: Machine) -> core.Node:
         **settings.labels,
     }
     node.metadata.labels.update(labels)
-    node.spec.pod_cidr = settings.pod_cidr
-    node.spec.pod_cidrs.append(settings.pod_cidr)
+    if pod_cidr:
+        node.spec.pod_cidr = pod_cidr
+        node.spec.pod_cidrs.append(pod_cidr)
     for text in settings.taints:
         key_value, _, effect = text.rpartition(":")
         key, _, value = key_value.partition("=")
@@ -58,9 +61,19 @@ def resources(settings: KubeletSettings, machine: Machine) -> dict[str, tuple[st
 
 
 def node_status(
-    settings: KubeletSettings, machine: Machine, runtime_version: str, trouble: str, pressure: Pressure, old: core.NodeStatus, now: datetime
+    settings: KubeletSettings,
+    machine: Machine,
+    runtime_version: str,
+    trouble: str,
+    pressure: Pressure,
+    old: core.NodeStatus,
+    now: datetime,
+    network_trouble: str = "",
 ) -> core.NodeStatus:
-    """The whole status; pure. ``trouble`` makes the node NotReady in the engine's words. Extended resources of the old capacity stay."""
+    """The whole status; pure. Extended resources of the old capacity stay.
+
+    ``trouble`` makes the node NotReady in the engine's words, ``network_trouble`` says why pods get no addresses.
+    """
     status = core.NodeStatus()
     extended = {name: (amount.string, amount.string) for name, amount in old.capacity.items() if "/" in name}
     for name, (capacity, allocatable) in (extended | resources(settings, machine)).items():
@@ -76,8 +89,19 @@ def node_status(
     info.kubelet_version = info.kube_proxy_version = settings.version
     info.operating_system, info.architecture = "linux", machine.architecture
     status.images.extend(old.images)
-    own = ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
+    own = ("NetworkUnavailable", "MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
     status.conditions.extend(found for found in old.conditions if found.type not in own)
+    _condition(
+        status,
+        old,
+        now,
+        "NetworkUnavailable",
+        bool(network_trouble),
+        "PodNetworkNotReady",
+        "PodNetworkReady",
+        network_trouble,
+        "the node has a range of addresses for its pods",
+    )
     _condition(
         status,
         old,
@@ -116,11 +140,11 @@ def node_status(
         old,
         now,
         "Ready",
-        not trouble,
+        not trouble and not network_trouble,
         "KubeletReady",
         "KubeletNotReady",
         "kubelet is posting ready status",
-        f"container runtime is down: {trouble}",
+        f"the pod network is not ready: {network_trouble}" if network_trouble else f"container runtime is down: {trouble}",
     )
     return status
 
@@ -169,6 +193,10 @@ class NodeKeeper:
         self._look = asyncio.Event()
         self._node: core.Node | None = None
         self._reported_at = float("-inf")
+        # The range of the pods' addresses; empty until it is known.
+        self.pod_cidr = settings.pod_cidr
+        self._network_trouble = "" if settings.pod_cidr else WAITING_FOR_CIDR
+        self._given = asyncio.Event()
         runtime.on_change(lambda uid: self._look.set() if not uid else None)
 
     @property
@@ -179,6 +207,23 @@ class NodeKeeper:
         """What pods may learn of the node."""
         allocatable = {name: amount for name, (_, amount) in resources(self._settings, self._machine).items()}
         return Node(self._settings.node_name, self._settings.node_ip, allocatable)
+
+    def learn(self, node: core.Node) -> None:
+        """Takes the range that the Node has been given. It stays until the end of the process: the pods have addresses of it."""
+        given = node.spec.pod_cidr
+        if self._settings.pod_cidr or not given:
+            return
+        self.pod_cidr = self.pod_cidr or given
+        trouble = "" if given == self.pod_cidr else MOVED_CIDR.format(given=given, used=self.pod_cidr)
+        if trouble != self._network_trouble:
+            self._network_trouble = trouble
+            self._look.set()
+        self._given.set()
+
+    async def wait_pod_cidr(self) -> str:
+        """The range, once the Node has one."""
+        await self._given.wait()
+        return self.pod_cidr
 
     async def run(self) -> None:
         """Registers, then reports, until cancelled; an API that is away is tried again."""
@@ -213,7 +258,7 @@ class NodeKeeper:
             await asyncio.sleep(period)
 
     async def _register(self) -> core.Node:
-        desired = desired_node(self._settings, self._machine)
+        desired = desired_node(self._settings, self._machine, await self._range_to_bring())
         desired.status.CopyFrom(self._status(core.NodeStatus()))
         try:
             node = await self._client.create(desired)
@@ -226,14 +271,31 @@ class NodeKeeper:
         changed = core.Node()
         changed.CopyFrom(node)
         changed.metadata.labels.update(desired.metadata.labels)
-        if not changed.spec.pod_cidr:
+        if desired.spec.pod_cidr and not changed.spec.pod_cidr:
             changed.spec.pod_cidr = desired.spec.pod_cidr
             changed.spec.pod_cidrs.append(desired.spec.pod_cidr)
         return node if changed == node else await self._client.update(changed)
 
+    async def _range_to_bring(self) -> str:
+        """A range that was given once is kept when the Node is made anew, unless another node has it by now."""
+        if self._settings.pod_cidr or not self.pod_cidr:
+            return self.pod_cidr
+        nodes = await self._client.list(core.Node)
+        others = (node for node in nodes.items if node.metadata.name != self._settings.node_name)
+        return "" if any(self.pod_cidr in (node.spec.pod_cidr, *node.spec.pod_cidrs) for node in others) else self.pod_cidr
+
     def _status(self, old: core.NodeStatus) -> core.NodeStatus:
         pressure = read_pressure(self._settings.data_dir)
-        return node_status(self._settings, self._machine, self._runtime.version, self._runtime.trouble, pressure, old, self._clock.now())
+        return node_status(
+            self._settings,
+            self._machine,
+            self._runtime.version,
+            self._runtime.trouble,
+            pressure,
+            old,
+            self._clock.now(),
+            self._network_trouble,
+        )
 
     async def _report(self) -> None:
         node = self._node or await self._register()
@@ -244,6 +306,7 @@ class NodeKeeper:
             node = await self._write(node, status)
             self._reported_at = loop_time
         self._node = node
+        self.learn(node)
 
     async def _write(self, node: core.Node, status: core.NodeStatus) -> core.Node:
         before = _ready(node.status)

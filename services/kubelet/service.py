@@ -57,6 +57,7 @@ class Kubelet(Component):
             self._keeper.view,
         )
         self._engine_tried = asyncio.Event()
+        self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
         self.manager = PodManager(self.context, self._pods)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
@@ -75,6 +76,8 @@ class Kubelet(Component):
                 "lease": self._keeper.renew_lease(),
                 "workers": self._work(),
             }
+            if not self._settings.pod_cidr:
+                parts["own-node"] = self._own_node.run()
             await run_together(self.name, parts)
         finally:
             await self._references.close()
@@ -91,6 +94,8 @@ class Kubelet(Component):
         await self.manager.run()
 
     async def _start_runtime(self) -> None:
+        if not self._settings.pod_cidr:
+            self._runtime.use_pod_cidr(await self._given_pod_cidr())
         while True:
             try:
                 await self._runtime.start()
@@ -100,6 +105,18 @@ class Kubelet(Component):
             finally:
                 self._engine_tried.set()
             await asyncio.sleep(ENGINE_RETRY_SECONDS)
+
+    async def _given_pod_cidr(self) -> str:
+        """The range that the Node has, or is given once it is registered."""
+        await self._own_node.wait_synced()
+        self._own_node.on_change(lambda _, node: self._keeper.learn(node) if node is not None else None)
+        for node in self._own_node.store.list():
+            self._keeper.learn(node)
+        if not self._keeper.pod_cidr:
+            # Registers before the engine is asked: without that there is nothing to wait for.
+            self._engine_tried.set()
+            log.info("waiting for the podCIDR of this node")
+        return await self._keeper.wait_pod_cidr()
 
     async def _keep_node(self) -> None:
         """Reports the node from the moment its engine was asked once: a restart must not look like a node that fails."""

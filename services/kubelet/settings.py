@@ -16,7 +16,7 @@ class KubeletSettings:
     data_dir: Path
     # Address by which other nodes and the apiserver reach this node.
     node_ip: str
-    # Range of this node's pod addresses, CIDR.
+    # Range of this node's pod addresses, CIDR; empty to take what the Node object is given.
     pod_cidr: str = "10.244.0.0/24"
     # Where KubeletService is reached, TCP port.
     port: int = 10250

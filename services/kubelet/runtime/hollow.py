@@ -74,6 +74,9 @@ class HollowRuntime(Runtime):
         # References pulled, in order.
         self.pulled: list[str] = []
 
+    def use_pod_cidr(self, pod_cidr: str) -> None:
+        self._addresses = PodAddresses(pod_cidr)
+
     async def start(self) -> None:
         self._refuse_in_trouble()
 

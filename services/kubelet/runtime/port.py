@@ -272,6 +272,10 @@ class Runtime(abc.ABC):
     """A container engine as one node's kubelet sees it."""
 
     @abc.abstractmethod
+    def use_pod_cidr(self, pod_cidr: str) -> None:
+        """Sets the range of the pods' addresses, CIDR, where it was not known when the runtime was made. Before ``start``."""
+
+    @abc.abstractmethod
     async def start(self) -> None:
         """Connects, prepares network and sandbox image, learns what already runs. Raises RuntimeFailure; may be called again."""
 

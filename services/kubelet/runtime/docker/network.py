@@ -21,21 +21,36 @@ RETRY_SECONDS = 0.1
 
 
 async def ensure_network(engine: Engine, settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> None:
-    """Creates the network unless it is there; one of that name over another range is refused."""
+    """Creates the network unless it is there. One of that name over another range is made anew when it is ours and nobody is on it.
+
+    RuntimeFailure when it is not, or when the engine refuses.
+    """
     try:
         found = await engine.request("GET", f"networks/{quoted(settings.network)}")
     except EngineError as error:
         if error.status != NOT_FOUND:
             raise
-        try:
-            await engine.request("POST", "networks/create", body=network_body(settings, gateway, own))
-        except EngineError as refused:
-            if refused.status != CONFLICT:
-                raise RuntimeFailure(f"cannot create the network {settings.network} over {settings.pod_cidr}: {refused}") from refused
+        await _create_network(engine, settings, gateway, own)
         return
     subnets = [config.get("Subnet") for config in found["IPAM"]["Config"] or []]
-    if settings.pod_cidr not in subnets:
-        raise RuntimeFailure(f"the Docker network {settings.network} is over {', '.join(map(str, subnets))}, not {settings.pod_cidr}")
+    if settings.pod_cidr in subnets:
+        return
+    words = f"the Docker network {settings.network} is over {', '.join(map(str, subnets))}, not over the node's podCIDR {settings.pod_cidr}"
+    labels = found.get("Labels") or {}
+    if any(labels.get(key) != value for key, value in own.items()):
+        raise RuntimeFailure(f"{words}, and it is not this node's; rename or remove it")
+    if found.get("Containers"):
+        raise RuntimeFailure(f"{words}, and {len(found['Containers'])} containers are on it; remove the pods of this node")
+    await _remove_network(engine, found["Id"])
+    await _create_network(engine, settings, gateway, own)
+
+
+async def _create_network(engine: Engine, settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> None:
+    try:
+        await engine.request("POST", "networks/create", body=network_body(settings, gateway, own))
+    except EngineError as refused:
+        if refused.status != CONFLICT:
+            raise RuntimeFailure(f"cannot create the network {settings.network} over {settings.pod_cidr}: {refused}") from refused
 
 
 async def renew_network(engine: Engine, settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from knarr.service.tasks import run_together
+from services.kubelet.addresses import PodAddresses
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.bridge import BridgeKeeper
@@ -88,6 +89,10 @@ class DockerRuntime(Runtime):
         self._version = "Unknown"
         self._started = asyncio.Event()
         self._image_making = asyncio.Lock()
+
+    def use_pod_cidr(self, pod_cidr: str) -> None:
+        self._settings = replace(self._settings, pod_cidr=pod_cidr)
+        self._observer.addresses = PodAddresses(pod_cidr)
 
     async def start(self) -> None:
         try:

@@ -12,7 +12,7 @@ class DockerSettings:
     # Names the cluster and the node in the labels of everything that is made.
     cluster_id: str
     node_name: str
-    # Range of the node's pod addresses, CIDR; the bridge takes the first.
+    # Range of the node's pod addresses, CIDR; the bridge takes the first. Empty until it is known, which is before the start.
     pod_cidr: str
     # Where the engine listens: `unix://path` or `tcp://host:port`.
     url: str = "unix:///var/run/docker.sock"
