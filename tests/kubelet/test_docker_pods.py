@@ -190,6 +190,22 @@ spec:
         assert any("HTTP probe failed with statuscode: 404" in words for words in cluster.events("Unhealthy"))
 
 
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_shared_process_namespace_is_the_sandboxes(tmp_path: Path, shared: bool) -> None:
+    text = """
+metadata: {name: web, namespace: default}
+spec:
+  nodeName: NODE
+  restartPolicy: Never
+  shareProcessNamespace: SHARED
+  containers: [{name: app, image: IMAGE, command: [sh, -c, "echo $$$$ > /dev/termination-log"]}]
+"""
+    async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
+        await cluster.client.create(manifest(text.replace("SHARED", str(shared).lower()), image))
+        terminated = (await cluster.phase("Succeeded")).status.container_statuses[0].state.terminated
+        assert (int(terminated.message) == 1) is not shared
+
+
 async def test_a_capability_that_the_machine_lacks_is_told_with_what_to_do(tmp_path: Path) -> None:
     text = """
 metadata: {name: web, namespace: default}
