@@ -14,7 +14,7 @@ from knarr.client.events import EventRecorder
 from knarr.machinery.errors import StatusError
 from services.kubelet.downward import Node
 from services.kubelet.machine import Machine, Pressure, read_pressure
-from services.kubelet.runtime.port import Runtime
+from services.kubelet.runtime.port import Runtime, RuntimeFailure
 from services.kubelet.settings import KubeletSettings
 from services.kubelet.status import to_time
 
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 LEASE_NAMESPACE = "kube-node-lease"
 RETRY_SECONDS = 0.2
 RETRY_LIMIT_SECONDS = 7.0
+IMAGES_SECONDS = 60.0
+IMAGES_TIMEOUT_SECONDS = 5.0
+# As many as Kubernetes tells, the largest first.
+MAX_IMAGES, MAX_IMAGE_NAMES = 50, 5
 WAITING_FOR_CIDR = "the node has no podCIDR yet; the controller gives it a part of the cluster's range"
 MOVED_CIDR = "the node's podCIDR is {given} now, and its pods have addresses of {used}; drain the node and restart its kubelet"
 
@@ -88,7 +92,6 @@ def node_status(
     info.container_runtime_version = runtime_version
     info.kubelet_version = info.kube_proxy_version = settings.version
     info.operating_system, info.architecture = "linux", machine.architecture
-    status.images.extend(old.images)
     own = ("NetworkUnavailable", "MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
     status.conditions.extend(found for found in old.conditions if found.type not in own)
     _condition(
@@ -193,6 +196,8 @@ class NodeKeeper:
         self._look = asyncio.Event()
         self._node: core.Node | None = None
         self._reported_at = float("-inf")
+        self._images: list[core.ContainerImage] = []
+        self._images_at = float("-inf")
         # The range of the pods' addresses; empty until it is known.
         self.pod_cidr = settings.pod_cidr
         self._network_trouble = "" if settings.pod_cidr else WAITING_FOR_CIDR
@@ -286,7 +291,7 @@ class NodeKeeper:
 
     def _status(self, old: core.NodeStatus) -> core.NodeStatus:
         pressure = read_pressure(self._settings.data_dir)
-        return node_status(
+        status = node_status(
             self._settings,
             self._machine,
             self._runtime.version,
@@ -296,9 +301,12 @@ class NodeKeeper:
             self._clock.now(),
             self._network_trouble,
         )
+        status.images.extend(self._images)
+        return status
 
     async def _report(self) -> None:
         node = self._node or await self._register()
+        await self._look_at_images()
         status = self._status(node.status)
         loop_time = asyncio.get_running_loop().time()
         due = loop_time - self._reported_at >= self._settings.status_report_seconds
@@ -307,6 +315,21 @@ class NodeKeeper:
             self._reported_at = loop_time
         self._node = node
         self.learn(node)
+
+    async def _look_at_images(self) -> None:
+        """Now and then: images come and go without a word from the engine, and the list is long."""
+        loop_time = asyncio.get_running_loop().time()
+        if loop_time - self._images_at < IMAGES_SECONDS or self._runtime.trouble:
+            return
+        try:
+            async with asyncio.timeout(IMAGES_TIMEOUT_SECONDS):
+                found = await self._runtime.images()
+        except (RuntimeFailure, TimeoutError) as error:
+            log.info("images not listed", extra={"error": str(error) or "the engine took too long"})
+            return
+        self._images_at = loop_time
+        largest = sorted(found, key=lambda image: (-image.size_bytes, image.names))[:MAX_IMAGES]
+        self._images = [core.ContainerImage(names=image.names[:MAX_IMAGE_NAMES], size_bytes=image.size_bytes) for image in largest]
 
     async def _write(self, node: core.Node, status: core.NodeStatus) -> core.Node:
         before = _ready(node.status)

@@ -29,6 +29,8 @@ async def test_runs_a_pod_and_deletes_it(tmp_path: Path) -> None:
         pod = await cluster.ready()
         assert pod.status.pod_ip.startswith("10.254.77.")
         assert pod.status.container_statuses[0].container_id.startswith("docker://")
+        found = await cluster.until(lambda: [entry for entry in cluster.api.all(core.Node)[0].status.images if image in entry.names])
+        assert found[0].size_bytes > 0
         await cluster.client.delete(core.Pod, "web", "default")
         await cluster.until(lambda: cluster.pod() is None)
         await cluster.until(lambda: not runtime.observed())

@@ -11,7 +11,7 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
-from services.kubelet.runtime.port import RUNNING
+from services.kubelet.runtime.port import RUNNING, LocalImage
 from tests.kubelet.support import NODE, condition, make_pod, running
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -49,6 +49,17 @@ async def test_keeps_the_extended_resources_that_others_advertise(tmp_path: Path
         await cluster.until(lambda: condition(cluster.api.all(core.Node)[0], "Ready") == "False")
         status = cluster.api.all(core.Node)[0].status
         assert [amounts["example.com/dongle"].string for amounts in (status.capacity, status.allocatable)] == ["4", "4"]
+
+
+async def test_the_node_lists_its_images_the_largest_first(tmp_path: Path) -> None:
+    class Stocked(HollowRuntime):
+        async def images(self) -> list[LocalImage]:
+            return [LocalImage((f"app:{number}",), number) for number in range(60)]
+
+    async with running(Stocked(CIDR), tmp_path) as cluster:
+        images = await cluster.until(lambda: cluster.api.all(core.Node)[0].status.images)
+        assert [image.size_bytes for image in images] == list(range(59, 9, -1))
+        assert list(images[0].names) == ["app:59"]
 
 
 async def test_runs_a_pod_and_deletes_it(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from services.kubelet.runtime.port import (
     ContainerConfig,
     ExecCheck,
     Image,
+    LocalImage,
     LogOptions,
     NoSuchContainer,
     NoSuchImage,
@@ -131,6 +132,10 @@ class HollowRuntime(Runtime):
         if reference in self.missing_images:
             raise NoSuchImage(f"No such image: {reference}")
         return Image("sha256:" + hashlib.sha256(reference.encode()).hexdigest(), reference)
+
+    async def images(self) -> list[LocalImage]:
+        self._refuse_in_trouble()
+        return [LocalImage((reference,), 0) for reference in sorted(set(self.pulled))]
 
     async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
         self._refuse_in_trouble()

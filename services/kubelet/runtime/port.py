@@ -187,6 +187,14 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalImage:
+    """All the names an image goes by on the node, digests first."""
+
+    names: tuple[str, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogOptions:
     """``tail_lines`` None means all; ``since`` None from the start."""
 
@@ -320,6 +328,10 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     async def image(self, reference: str) -> Image:
         """An image on the node; raises NoSuchImage."""
+
+    @abc.abstractmethod
+    async def images(self) -> list[LocalImage]:
+        """The images on the node that have a name."""
 
     @abc.abstractmethod
     async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:

@@ -48,6 +48,7 @@ from services.kubelet.runtime.port import (
     ContainerConfig,
     ExecCheck,
     Image,
+    LocalImage,
     LogOptions,
     NoSuchContainer,
     NoSuchImage,
@@ -210,6 +211,12 @@ class DockerRuntime(Runtime):
         )
         self._images[reference] = (now + IMAGE_CACHE_SECONDS, image)
         return image
+
+    async def images(self) -> list[LocalImage]:
+        found = await self._engine.request("GET", "images/json")
+        named = [([*(entry.get("RepoDigests") or []), *(entry.get("RepoTags") or [])], int(entry["Size"])) for entry in found]
+        images = [LocalImage(tuple(name for name in names if "<none>" not in name), size) for names, size in named]
+        return [image for image in images if image.names]
 
     async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
         headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()} if auth else {}
