@@ -20,7 +20,6 @@ def arguments_parser() -> argparse.ArgumentParser:
     made.add_argument("--data-dir", type=own_directory, default="/var/lib/knarr/kubelet", metavar="DIR", help="(default: %(default)s)")
     made.add_argument(
         "--pod-cidr",
-        default="",
         type=cidr,
         metavar="CIDR",
         help="addresses of this node's pods (default: as the Node is given by the controller)",
@@ -35,7 +34,7 @@ def main() -> int:
         node_name=arguments.node_name,
         data_dir=arguments.data_dir,
         node_ip=arguments.node_ip,
-        pod_cidr=arguments.pod_cidr,
+        pod_cidr=arguments.pod_cidr or "",
         port=int(arguments.listen.rpartition(":")[2]),
         cluster_id=arguments.cluster_id,
     )
