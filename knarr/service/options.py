@@ -61,6 +61,11 @@ def cidr(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 range: {error}; write it like 10.244.0.0/16") from None
 
 
+def optional_cidr(text: str) -> str:
+    """An IPv4 range, or nothing."""
+    return cidr(text) if text else ""
+
+
 def number(lowest: int, highest: int) -> Callable[[str], int]:
     """A whole number within bounds, both included."""
 

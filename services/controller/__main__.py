@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.options import add_leader_election, cidr, identity, lease_settings, number
+from knarr.service.options import add_leader_election, identity, lease_settings, number, optional_cidr
 from services.controller.controllers.nodeipam.decide import ClusterRange
 from services.controller.service import LEASE, ControllerManager
 from services.controller.settings import ControllerSettings
@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument(
         "--cluster-cidr",
         default=fresh.cluster_cidr,
-        type=lambda text: cidr(text) if text else "",
+        type=optional_cidr,
         metavar="CIDR",
         help="addresses of all pods, of which each node gets a part; empty: nodes bring their own (default: %(default)s)",
     )

@@ -6,7 +6,7 @@ import argparse
 import socket
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.options import cidr, ipv4, own_directory
+from knarr.service.options import ipv4, optional_cidr, own_directory
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.service import Kubelet
 from services.kubelet.settings import KubeletSettings
