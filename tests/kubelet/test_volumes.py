@@ -96,3 +96,14 @@ def test_a_sub_path_is_relative_and_never_goes_up(tmp_path: Path, sub_path: str)
         mounted("/etc")
     if sub_path == "$(WHERE)":
         assert mounted("in/here") == [Mount("/srv/in/here", "/data", root="/srv")]
+
+
+def test_an_item_has_its_own_path_and_mode_or_the_volumes() -> None:
+    pod = make_pod()
+    source = pod.spec.volumes.add(name="config").volume_source.config_map
+    source.local_object_reference.name, source.default_mode = "settings", 0o640
+    source.items.add(key="own", path="deep/own", mode=0o600)
+    source.items.add(key="plain", path="plain")
+    found = core.ConfigMap(data={"own": "1", "plain": "2", "left-out": "3"})
+    content = contents(pod, References(config_maps={"settings": found}), NODE, "10.0.0.1")["config"]
+    assert content.files == (File("deep/own", b"1", 0o600), File("plain", b"2", 0o640))  # type: ignore[union-attr]
