@@ -20,7 +20,7 @@ def arguments_parser() -> argparse.ArgumentParser:
     made.add_argument("--data-dir", type=own_directory, default="/var/lib/knarr/kubelet", metavar="DIR", help="(default: %(default)s)")
     made.add_argument(
         "--pod-cidr",
-        type=cidr,
+        type=optional_cidr,
         metavar="CIDR",
         help="addresses of this node's pods (default: as the Node is given by the controller)",
     )
