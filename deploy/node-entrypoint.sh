@@ -23,6 +23,17 @@ else
     done
 fi
 
-rm -f /run/docker.pid /run/knarr/docker.sock
-exec dockerd --host unix:///run/knarr/docker.sock --iptables=false --ip6tables=false --bridge=none --ip-forward=true \
-    --log-level "${DOCKER_LOG_LEVEL:-warn}" "$@"
+# An engine that crashes is started again, as a service manager would: the machine goes on.
+engine=
+stopping=
+trap 'stopping=yes; [ -z "$engine" ] || kill "$engine" 2>/dev/null || true' TERM INT
+while [ -z "$stopping" ]; do
+    rm -f /run/docker.pid /run/knarr/docker.sock
+    dockerd --host unix:///run/knarr/docker.sock --iptables=false --ip6tables=false --bridge=none --ip-forward=true \
+        --shutdown-timeout 10 --log-level "${DOCKER_LOG_LEVEL:-warn}" "$@" &
+    engine=$!
+    # A signal interrupts the first wait; the second is for the engine's own end.
+    wait "$engine" || true
+    while kill -0 "$engine" 2>/dev/null; do wait "$engine" || true; done
+    [ -n "$stopping" ] || { echo "the engine ended; starting it again" >&2; sleep 1; }
+done

@@ -1,0 +1,149 @@
+"""The compose cluster as its user meets it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.support.compose import NODES, ComposeCluster
+from tests.support.engine import IMAGE
+
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
+
+APP = "spread"
+REPLICAS = 4
+NODE_PORT = 30180
+SERVE = 'echo "$(hostname)" >/tmp/index.html; echo serving; exec httpd -f -p 80 -h /tmp'
+
+
+def deployment() -> dict[str, Any]:
+    container = {"name": "web", "image": IMAGE, "command": ["sh", "-c", SERVE]}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 1}
+    template = {"metadata": {"labels": {"app": APP}}, "spec": spec}
+    labels = {"matchLabels": {"app": APP}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": APP},
+        "spec": {"replicas": REPLICAS, "selector": labels, "template": template},
+    }
+
+
+def service() -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": APP},
+        "spec": {"type": "NodePort", "selector": {"app": APP}, "ports": [{"port": 80, "nodePort": NODE_PORT}]},
+    }
+
+
+@pytest.fixture(scope="module")
+def app(cluster: ComposeCluster) -> ComposeCluster:
+    """The cluster with an app on both nodes."""
+    cluster.knarr_load(IMAGE)
+    cluster.apply({"apiVersion": "v1", "kind": "List", "items": [deployment(), service()]})
+    cluster.wait_for("the app's pods", lambda: len(cluster.ready_pods(f"app={APP}")) == REPLICAS)
+    return cluster
+
+
+def answers(cluster: ComposeCluster, where: str, url: str, count: int) -> Counter[str]:
+    """Who answered ``count`` requests made from a node's network namespace."""
+    script = (
+        f"for _ in $(seq {count}); do exec 3<>/dev/tcp/{url.replace(':', '/')}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; tail -n1 <&3; done"
+    )
+    return Counter(cluster.in_node(where, "timeout", "20", "bash", "-c", script).split())
+
+
+def cluster_ip(cluster: ComposeCluster) -> str:
+    return str(cluster.get("service", APP)["spec"]["clusterIP"])
+
+
+def test_both_nodes_are_ready_and_known_by_their_addresses(cluster: ComposeCluster) -> None:
+    assert cluster.ready_nodes() == set(NODES)
+    wide = cluster.kubectl("get", "nodes", "-o", "wide").stdout
+    for name, address in NODES.items():
+        assert any(name in line and address in line for line in wide.splitlines())
+
+
+def test_no_container_is_privileged_and_components_have_few_capabilities(cluster: ComposeCluster) -> None:
+    allowed = {"proxy": {"NET_ADMIN"}, "kubelet": {"CHOWN", "DAC_OVERRIDE", "FOWNER"}}
+    for container in cluster.containers():
+        name = container["Config"]["Labels"]["com.docker.compose.service"]
+        assert not container["HostConfig"]["Privileged"], name
+        if not name.startswith("node-"):
+            added = {capability.removeprefix("CAP_") for capability in container["HostConfig"]["CapAdd"] or []}
+            assert added <= allowed.get(name.partition("-")[0], set()), name
+            assert container["HostConfig"]["CapDrop"] == ["ALL"], name
+
+
+def test_a_component_holds_no_secret_of_another(cluster: ComposeCluster) -> None:
+    folders = cluster.in_node("kubelet-1", "find", "/etc/knarr", "-name", "*.key", "-o", "-name", "token").split()
+    assert sorted(folders) == sorted(f"/etc/knarr/{name}/{file}" for name in ("kubelet", "proxy") for file in ("server.key", "token"))
+    subject = cluster.in_node("scheduler", "find", "/etc/knarr", "-type", "f").split()
+    assert sorted(subject) == [f"/etc/knarr/{file}" for file in ("ca.crt", "server.crt", "server.key", "token", "tokens.csv")]
+
+
+def test_an_image_is_copied_to_the_nodes_that_lack_it(cluster: ComposeCluster) -> None:
+    cluster.knarr_load(IMAGE)
+    cluster.engine("node-2", "tag", IMAGE, "kept:1")
+    cluster.engine("node-2", "rmi", IMAGE)
+    said = cluster.knarr_load(IMAGE).splitlines()
+    assert said[:2] == [f"node-1: has {IMAGE}", f"node-2: lacks {IMAGE}"]
+    assert said[2].startswith(f"loaded {IMAGE} into node-2 in ")
+    assert IMAGE in cluster.engine("node-2", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    with pytest.raises(AssertionError, match="this machine's engine has no image nowhere:1"):
+        cluster.knarr_load("nowhere:1")
+
+
+def test_a_deployment_runs_on_both_nodes(app: ComposeCluster) -> None:
+    pods = app.ready_pods(f"app={APP}")
+    assert {pod["spec"]["nodeName"] for pod in pods} == set(NODES)
+    assert len({pod["status"]["podIP"] for pod in pods}) == REPLICAS
+
+
+def test_logs_and_exec_reach_pods_of_both_nodes(app: ComposeCluster) -> None:
+    for pod in app.ready_pods(f"app={APP}"):
+        name = pod["metadata"]["name"]
+        assert app.kubectl("logs", name).stdout == "serving\n"
+        assert app.kubectl("exec", name, "--", "hostname").stdout == f"{name}\n"
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_node_shares_a_services_connections_equally(app: ComposeCluster, node: str) -> None:
+    names = {pod["metadata"]["name"] for pod in app.ready_pods(f"app={APP}")}
+    url = f"{cluster_ip(app)}:80"
+    app.wait_for("all endpoints in the node's table", lambda: answers(app, node, url, REPLICAS).keys() == names)
+    assert answers(app, node, url, 3 * REPLICAS) == dict.fromkeys(names, 3)
+
+
+def test_a_pod_reaches_a_pod_of_the_other_node_by_its_address(app: ComposeCluster) -> None:
+    pods = app.ready_pods(f"app={APP}")
+    here = next(pod for pod in pods if pod["spec"]["nodeName"] == "node-1")
+    there = next(pod for pod in pods if pod["spec"]["nodeName"] == "node-2")
+    ask = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {there['status']['podIP']} 80"
+    got = app.kubectl("exec", here["metadata"]["name"], "--", "sh", "-c", ask).stdout
+    assert got.splitlines()[-1] == there["metadata"]["name"]
+
+
+def test_a_killed_cluster_comes_back_as_the_same(app: ComposeCluster) -> None:
+    before = {node["metadata"]["name"]: node["metadata"]["uid"] for node in app.get("nodes")["items"]}
+    pods = {pod["metadata"]["uid"] for pod in app.pods(f"app={APP}")}
+    app.docker("kill", *(container["Id"] for container in app.containers()))
+    app.up()
+    app.wait_for("both nodes", lambda: app.ready_nodes() == set(NODES))
+    assert {node["metadata"]["name"]: node["metadata"]["uid"] for node in app.get("nodes")["items"]} == before
+    app.wait_for("the app's pods", lambda: {pod["metadata"]["uid"] for pod in app.ready_pods(f"app={APP}")} == pods)
+    names = {pod["metadata"]["name"] for pod in app.ready_pods(f"app={APP}")}
+    app.wait_for("the Service", lambda: answers(app, "node-1", f"{cluster_ip(app)}:80", REPLICAS) == dict.fromkeys(names, 1))
+
+
+def test_the_nodes_engine_runs_no_pod_twice(app: ComposeCluster) -> None:
+    for node in NODES:
+        wanted = {pod["metadata"]["uid"] for pod in app.pods(f"app={APP}") if pod["spec"]["nodeName"] == node}
+        ids = app.engine(node, "ps", "-q", "--filter", "label=io.kubernetes.container.name=web").split()
+        running = [json.loads(app.engine(node, "inspect", "--format", "{{json .Config.Labels}}", engine_id)) for engine_id in ids]
+        assert sorted(labels["io.kubernetes.pod.uid"] for labels in running) == sorted(wanted)
