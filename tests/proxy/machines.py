@@ -19,13 +19,18 @@ OUTSIDE = "198.51.100.2"
 
 @dataclass
 class Machine:
-    """One node: range 10.244.<number>.0/24, pods .11, .12, …"""
+    """One node: range 10.244.<subnet>.0/24, pods .11, .12, …"""
 
     number: int
     address: str
     gateway: str
     namespace: Namespace = field(default_factory=Namespace)
     pods: list[Namespace] = field(default_factory=list)
+    # Its number, unless the range was given by someone else.
+    subnet: int = -1
+
+    def __post_init__(self) -> None:
+        self.subnet = self.number if self.subnet < 0 else self.subnet
 
     @property
     def name(self) -> str:
@@ -33,10 +38,10 @@ class Machine:
 
     @property
     def member(self) -> Member:
-        return Member(self.name, f"10.244.{self.number}.0/24", self.address)
+        return Member(self.name, f"10.244.{self.subnet}.0/24", self.address)
 
     def pod_address(self, pod: int = 0) -> str:
-        return f"10.244.{self.number}.{11 + pod}"
+        return f"10.244.{self.subnet}.{11 + pod}"
 
 
 class Machines(Laboratory):
@@ -81,17 +86,16 @@ class Machines(Laboratory):
         with self.outside.entered():
             ip("route add default via 198.51.100.1")
         for node in self.nodes:
-            self._wire_pods(node)
+            with node.namespace.entered():
+                ip(f"route add default via {node.gateway}")
+            if node.pods:
+                self.attach_pods(node)
 
-    def _wire_pods(self, node: Machine) -> None:
+    def attach_pods(self, node: Machine) -> None:
+        """Puts the node's pods on a bridge, as an engine does."""
         with node.namespace.entered():
-            gateway = f"10.244.{node.number}.1"
-            ip(
-                f"route add default via {node.gateway}",
-                "link add knarr0 type bridge",
-                f"addr add {gateway}/24 dev knarr0",
-                "link set knarr0 up",
-            )
+            gateway = f"10.244.{node.subnet}.1"
+            ip("link add knarr0 type bridge", f"addr add {gateway}/24 dev knarr0", "link set knarr0 up")
             for number, pod in enumerate(node.pods):
                 self._cable(pod, f"pod{number}", f"{node.pod_address(number)}/24", f"link set pod{number} master knarr0")
                 with pod.entered():

@@ -36,6 +36,9 @@ USERS = {
 class Components(ClusterClient):
     """etcd and the components, each with certificate and token of its own. ``stop`` ends all of them."""
 
+    # Where else than on loopback the components are reached.
+    hosts: tuple[str, ...] = ()
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -56,7 +59,7 @@ class Components(ClusterClient):
         authority.pair.save(self.data_dir, "ca")
         for name in USERS:
             (self.data_dir / f"{name}.token").write_text(f"secret-of-{name}\n")
-            authority.issue(name, hosts=[LOOPBACK]).save(self.data_dir, name)
+            authority.issue(name, hosts=[LOOPBACK, *self.hosts]).save(self.data_dir, name)
         tokens = TokenTable({hash_token(f"secret-of-{name}"): user for name, user in USERS.items()})
         tokens.save(self.data_dir / "tokens.csv")
         admin = authority.issue("admin", organizations=["system:masters"])

@@ -1,0 +1,171 @@
+"""Machines of their own: the components as processes in network namespaces, two nodes on different networks, pods as namespaces.
+
+Nodes come without a range: the controller gives each one, the kubelet takes it, the proxies lead to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.proxy.laboratory import Namespace
+from tests.proxy.machines import OUTSIDE, Machine, Machines
+from tests.support.components import Components
+
+pytestmark = [pytest.mark.net, pytest.mark.etcd]
+
+PORT = 8080
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.96.0.10, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080, protocol: TCP}]
+endpoints: [%s]
+"""
+
+
+class Hosts(Components):
+    """The control plane in the laboratory's router; on each machine a hollow kubelet and a proxy."""
+
+    def __init__(self, folder: Path, lab: Machines) -> None:
+        self.lab = lab
+        self.hosts = tuple(node.gateway for node in lab.nodes)
+        super().__init__(folder)
+        self.ports |= {f"{service}-{node.number}": 20000 + node.number for node in lab.nodes for service in ("kubelet", "proxy")}
+        self.ports |= {f"proxy-{node.number}": 20100 + node.number for node in lab.nodes}
+
+    def namespace(self, name: str) -> Namespace:
+        number = name.partition("-")[2]
+        return self.lab.nodes[int(number)].namespace if number else self.lab.fabric
+
+    def options(self, name: str) -> list[str]:
+        service, _, number = name.partition("-")
+        options = [
+            f"--token={self.data_dir / service}.token",
+            f"--cert={self.data_dir / service}.crt",
+            f"--key={self.data_dir / service}.key",
+        ]
+        options += [f"--ca={self.data_dir / 'ca.crt'}", f"--tokens={self.data_dir / 'tokens.csv'}", "--log-style=text"]
+        options.append(f"--listen=0.0.0.0:{self.ports[name]}")
+        if service == "apiserver":
+            return ["-m", "services.apiserver", *options, f"--etcd={self.etcd.endpoint}", f"--rest-listen=127.0.0.1:{self._rest}"]
+        node = self.lab.nodes[int(number)] if number else None
+        options.append(f"--apiserver={node.gateway if node else '127.0.0.1'}:{self.ports['apiserver']}")
+        if node is not None:
+            options.append(f"--node-name={node.name}")
+        if service == "kubelet":
+            options += ["--runtime=hollow", f"--data-dir={self.data_dir / name}", f"--node-ip={node.address}"]
+        if service == "proxy":
+            options += ["--pod-network=auto", "--pod-bridge=knarr0"]
+        return ["-m", f"services.{service}", *options]
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            # A process begins in the namespace of the thread that starts it.
+            with self.namespace(name).entered():
+                super().start(name)
+
+    def nodes(self) -> dict[str, Any]:
+        with self.lab.fabric.entered():
+            found = self.kubectl("get", "nodes", "-o", "json", check=False)
+        items = json.loads(found.stdout)["items"] if found.returncode == 0 else []
+        return {item["metadata"]["name"]: item for item in items}
+
+    def ready(self) -> set[str]:
+        return {
+            name
+            for name, node in self.nodes().items()
+            if any((found["type"], found["status"]) == ("Ready", "True") for found in node["status"]["conditions"])
+        }
+
+    def pod_network(self, node: Machine) -> Any:
+        with node.namespace.entered():
+            return self.call(f"proxy-{node.number}", "knarr.api.proxy.v1.ProxyService/GetPodNetwork") or {}
+
+    def is_connected(self, node: Machine) -> bool:
+        found = self.pod_network(node)
+        return [peer.get("way") for peer in found.get("peers", [])] == ["vxlan"] and found["mtu"] == 1450
+
+
+async def until(condition: Callable[[], object], hosts: Hosts) -> None:
+    try:
+        async with asyncio.timeout(40):
+            while not await asyncio.to_thread(condition):
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError("\n".join(hosts.logs())) from None
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    with Machines(2, routed=True, pods=0).opened() as lab:
+        made = Hosts(tmp_path, lab)
+        with contextlib.ExitStack() as stack:
+            with lab.fabric.entered():
+                made.etcd.start()
+            stack.callback(made.stop)
+            yield made
+
+
+async def test_nodes_get_their_ranges_and_pods_reach_one_another(hosts: Hosts) -> None:
+    lab = hosts.lab
+    hosts.start("apiserver", "kubelet-0", "proxy-0", "kubelet-1", "proxy-1")
+    await until(lambda: len(hosts.nodes()) == 2, hosts)
+    # Nobody gives ranges yet, and the nodes say so.
+    assert hosts.ready() == set()
+    assert all("podCIDR" not in node["spec"] for node in hosts.nodes().values())
+    hosts.start("controller")
+    await until(lambda: hosts.ready() == {"node-0", "node-1"}, hosts)
+    ranges = {name: node["spec"]["podCIDR"] for name, node in hosts.nodes().items()}
+    assert set(ranges.values()) == {"10.244.0.0/24", "10.244.1.0/24"}
+    here, there = lab.nodes
+    for node in lab.nodes:
+        await until(partial(hosts.is_connected, node), hosts)
+        node.subnet = int(ranges[node.name].split(".")[2])
+        node.pods.append(Namespace())
+        lab.attach_pods(node)
+        await lab.serve_in(node.pods[0], node.pod_address(), PORT, node.name)
+    await lab.serve_in(lab.outside, OUTSIDE, PORT, "outside")
+    for one, other in ((here, there), (there, here)):
+        assert await lab.ask(other.pod_address(), PORT, origin=one.pods[0]) == (other.name, one.pod_address())
+        assert await lab.ask(OUTSIDE, PORT, origin=one.pods[0]) == ("outside", one.address)
+    endpoints = ", ".join(f"{{addresses: [{node.pod_address()}], conditions: {{ready: true}}}}" for node in lab.nodes)
+    with lab.fabric.entered():
+        hosts.kubectl("apply", "-f", "-", stdin=SERVICE % endpoints)
+    for node in lab.nodes:
+        for origin in (node.pods[0], node.namespace):
+            await until_answers(lab, origin)
+            answers = Counter([(await lab.ask("10.96.0.10", 80, origin=origin))[0] for _ in range(4)])
+            assert answers == {"node-0": 2, "node-1": 2}
+    # A node that leaves is forgotten; the way to it is unreachable then.
+    hosts.kill("kubelet-1")
+    with lab.fabric.entered():
+        hosts.kubectl("delete", "node", "node-1")
+    await until(lambda: not hosts.pod_network(here).get("peers"), hosts)
+    with pytest.raises(OSError):
+        await lab.ask(there.pod_address(), PORT, origin=here.namespace)
+    await lab.close_servers()
+
+
+async def until_answers(lab: Machines, origin: Namespace) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(OSError):
+                await lab.ask("10.96.0.10", 80, origin=origin)
+                await lab.ask("10.96.0.10", 80, origin=origin)
+                return
+            await asyncio.sleep(0.05)
