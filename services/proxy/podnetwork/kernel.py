@@ -15,7 +15,7 @@ from services.proxy.datapath.nftables.libnftables import NftablesError
 from services.proxy.datapath.node_network import read_sysctl, write_sysctl
 from services.proxy.podnetwork.links import PodLinks
 from services.proxy.podnetwork.masquerade import Masquerade
-from services.proxy.podnetwork.plan import Member, Peer, Plan, make_plan, without
+from services.proxy.podnetwork.plan import Member, Peer, Plan, Underlay, make_plan, without
 from services.proxy.podnetwork.state import Neighbour, Route, State, steps
 from services.proxy.settings import ProxySettings
 
@@ -31,6 +31,9 @@ class PodKernel:
         self._settings = settings
         self._links: PodLinks | None = None
         self._masquerade: Masquerade | None = None
+        # What was decided last, and from what.
+        self._facts: tuple[Sequence[Member], Underlay | None] | None = None
+        self._plan = Plan(Member(settings.node_name, "", ""))
 
     def bring(self, found: Sequence[Member]) -> tuple[Plan, list[str]]:
         """Takes the steps from what is there to what the Nodes want; answers the plan with what was refused, and what cannot be had.
@@ -39,7 +42,10 @@ class PodKernel:
         """
         links = self._open()
         own = next((one.address for one in found if one.name == self._settings.node_name), "")
-        plan = make_plan(self._settings, found, links.underlay(own))
+        facts = (found, links.underlay(own))
+        if facts != self._facts:
+            self._plan, self._facts = make_plan(self._settings, *facts), facts
+        plan = self._plan
         limitations = self._prepare()
         if plan.problem:
             # Nothing is known of what should be: what a predecessor put in force stays.

@@ -8,6 +8,7 @@ not tell one another.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -122,21 +123,32 @@ def _range_problem(cidr: str, cluster: str) -> str:
 
 def _with_rivals(own: Member, everybody: Iterable[Member]) -> Iterable[tuple[Member, str]]:
     """Each other node, with the name of the node that has (a part of) its range already; empty when nobody has."""
-    held = [own]
+    held = _Held()
+    held.claim(own)
     for one in everybody:
-        if one.name == own.name:
-            continue
-        rival = next((other.name for other in held if _overlap(one, other)), "")
-        if not rival:
-            held.append(one)
-        yield one, rival
+        if one.name != own.name:
+            yield one, held.claim(one)
 
 
-def _overlap(one: Member, other: Member) -> bool:
-    try:
-        return IPv4Network(one.pod_cidr).overlaps(IPv4Network(other.pod_cidr))
-    except ValueError:
-        return False
+class _Held:
+    """Ranges that do not overlap, and whose they are."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int, int, str]] = []
+
+    def claim(self, one: Member) -> str:
+        """Takes a range for a node, or answers who has a part of it."""
+        try:
+            network = IPv4Network(one.pod_cidr)
+        except ValueError:
+            return ""
+        first, last = int(network[0]), int(network[-1])
+        place = bisect_left(self._found, (first, last, ""))
+        for other_first, other_last, other in self._found[max(place - 1, 0) : place + 1]:
+            if other_first <= last and first <= other_last:
+                return other
+        self._found.insert(place, (first, last, one.name))
+        return ""
 
 
 def _peer(settings: ProxySettings, underlay: Underlay, one: Member, rival: str) -> Peer:

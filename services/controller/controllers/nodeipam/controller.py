@@ -1,9 +1,9 @@
 """Node address management: gives each node without a podCIDR a part of the cluster's range, once.
 
-No range is given twice. One worker gives them out, one after the other; each time it lists the nodes from the server, so a cache that
-lags behind cannot mislead it. A range stays promised to its node from the decision until the node is gone: a write whose answer
-was lost is repeated with the same range, never with another one. A new leader begins from the list alone; what its predecessor wrote
-late meets a changed resourceVersion. A node that comes with a range keeps it.
+No range is given twice. One worker gives them out. It lists the nodes from the server, so a cache that lags behind cannot mislead it, and
+serves all that have none, the oldest first. A range stays promised to its node from the decision until the node is gone: a write whose
+answer was lost is repeated with the same range, never with another one. A new leader begins from the list alone; what its predecessor
+wrote late meets a changed resourceVersion. A node that comes with a range keeps it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class NodeIpamController(Controller):
         self.queue = Reconciler(self.name, self.reconcile, workers=1, backoff=RETRY)
         settings = context.settings
         self._range = ClusterRange(IPv4Network(settings.cluster_cidr), settings.node_mask_size) if settings.cluster_cidr else None
-        # By the node's uid.
+        # By the node's uid; those whose write was answered, too.
+        self._given: set[str] = set()
         self._promised: dict[str, IPv4Network] = {}
         self._last: IPv4Network | None = None
         # Nodes that wait for a range to become free, and those told that theirs overlaps another's.
@@ -43,6 +44,7 @@ class NodeIpamController(Controller):
             if old is not None:
                 self._promised.pop(old.metadata.uid, None)
                 self._rivals.discard(old.metadata.uid)
+                self._given.discard(old.metadata.uid)
                 self._waiting.discard(old.metadata.name)
             for name in self._waiting:
                 self.queue.enqueue(Key("", name))
@@ -57,15 +59,21 @@ class NodeIpamController(Controller):
         if has_range(known):
             self._compare(known)
             return None
+        if known.metadata.uid in self._given:
+            # The cache has not seen it yet.
+            return None
         nodes = await self._live_nodes()
-        node = next((found for found in nodes if found.metadata.name == key.name), None)
-        if node is None or has_range(node):
-            return None
-        given = self._choose(node, nodes)
-        if given is None:
-            self._refuse(node)
-            return None
-        await self._give(node, given)
+        failed: StatusError | None = None
+        for node in sorted((found for found in nodes if not has_range(found)), key=_age):
+            try:
+                await self._serve(node, nodes)
+            except StatusError as error:
+                if node.metadata.name == key.name:
+                    failed = error
+                else:
+                    self.queue.enqueue(Key("", node.metadata.name))
+        if failed is not None:
+            raise failed
         return None
 
     def _compare(self, node: core.Node) -> None:
@@ -87,17 +95,26 @@ class NodeIpamController(Controller):
             if not token:
                 return found
 
+    async def _serve(self, node: core.Node, nodes: list[core.Node]) -> None:
+        if node.metadata.uid in self._given:
+            return
+        given = self._choose(node, nodes)
+        if given is None:
+            self._refuse(node)
+        else:
+            await self._give(node, given)
+
     def _choose(self, node: core.Node, nodes: list[core.Node]) -> IPv4Network | None:
         """The range promised to the node, or one that is neither given nor promised."""
         assert self._range is not None
-        open_ = {found.metadata.uid for found in nodes if not has_range(found)}
-        self._promised = {uid: network for uid, network in self._promised.items() if uid in open_}
-        taken = [network for found in nodes for network in ranges_of(found)]
+        alive = {found.metadata.uid for found in nodes}
+        self._promised = {uid: network for uid, network in self._promised.items() if uid in alive}
+        others = [network for uid, network in self._promised.items() if uid != node.metadata.uid]
+        taken = [*others, *(network for found in nodes for network in ranges_of(found))]
         promised = self._promised.get(node.metadata.uid)
         if promised is not None and not any(promised.overlaps(network) for network in taken):
             return promised
-        others = [network for uid, network in self._promised.items() if uid != node.metadata.uid]
-        return self._range.free([*taken, *others], self._last or max(taken, default=None))
+        return self._range.free(taken, self._last or max(taken, default=None))
 
     def _refuse(self, node: core.Node) -> None:
         """Until another node leaves; its deletion enqueues those that wait."""
@@ -118,4 +135,9 @@ class NodeIpamController(Controller):
         except StatusError as error:
             if error.reason != "NotFound":
                 raise
+        self._given.add(node.metadata.uid)
         self._waiting.discard(node.metadata.name)
+
+
+def _age(node: core.Node) -> tuple[int, str]:
+    return node.metadata.creation_timestamp.seconds, node.metadata.name
