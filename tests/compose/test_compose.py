@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
@@ -16,18 +15,21 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 APP = "spread"
 REPLICAS = 4
 NODE_PORT = 30180
+# A node is given up 40 s after its last heartbeat.
+LOST_SECONDS = 100.0
 SERVE = 'echo "$(hostname)" >/tmp/index.html; echo serving; exec httpd -f -p 80 -h /tmp'
 
 
-def deployment() -> dict[str, Any]:
+def deployment(name: str = APP, **pod: Any) -> dict[str, Any]:
+    """``pod`` is added to the pods' spec."""
     container = {"name": "web", "image": IMAGE, "command": ["sh", "-c", SERVE]}
-    spec = {"containers": [container], "terminationGracePeriodSeconds": 1}
-    template = {"metadata": {"labels": {"app": APP}}, "spec": spec}
-    labels = {"matchLabels": {"app": APP}}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 1, **pod}
+    template = {"metadata": {"labels": {"app": name}}, "spec": spec}
+    labels = {"matchLabels": {"app": name}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": APP},
+        "metadata": {"name": name},
         "spec": {"replicas": REPLICAS, "selector": labels, "template": template},
     }
 
@@ -141,9 +143,47 @@ def test_a_killed_cluster_comes_back_as_the_same(app: ComposeCluster) -> None:
     app.wait_for("the Service", lambda: answers(app, "node-1", f"{cluster_ip(app)}:80", REPLICAS) == dict.fromkeys(names, 1))
 
 
-def test_the_nodes_engine_runs_no_pod_twice(app: ComposeCluster) -> None:
+def running_uids(cluster: ComposeCluster, node: str) -> list[str]:
+    """The pods whose container runs in a node's engine, with repetitions."""
+    ids = cluster.engine(node, "ps", "-q", "--filter", "label=io.kubernetes.container.name=web").split()
+    return cluster.engine(node, "inspect", "--format", '{{index .Config.Labels "io.kubernetes.pod.uid"}}', *ids).split() if ids else []
+
+
+def wanted_uids(cluster: ComposeCluster, node: str) -> list[str]:
+    return [pod["metadata"]["uid"] for pod in cluster.get("pods")["items"] if pod["spec"].get("nodeName") == node]
+
+
+def test_a_lost_machine_is_replaced_and_rejoins_clean(app: ComposeCluster) -> None:
+    name = "mobile"
+    keys = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+    tolerations = [{"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1} for key in keys]
+
+    def places() -> Counter[str]:
+        return Counter(pod["spec"]["nodeName"] for pod in app.ready_pods(f"app={name}"))
+
+    app.apply(deployment(name, tolerations=tolerations))
+    app.wait_for("the pods", lambda: places().total() == REPLICAS)
+    assert places().keys() == set(NODES)
+
+    app.compose("kill", "node-2")
+    app.wait_for("the pods on the node that is left", lambda: places() == {"node-1": REPLICAS}, seconds=LOST_SECONDS)
+
+    app.up()
+    app.wait_for("both nodes", lambda: app.ready_nodes() == set(NODES))
     for node in NODES:
-        wanted = {pod["metadata"]["uid"] for pod in app.pods(f"app={APP}") if pod["spec"]["nodeName"] == node}
-        ids = app.engine(node, "ps", "-q", "--filter", "label=io.kubernetes.container.name=web").split()
-        running = [json.loads(app.engine(node, "inspect", "--format", "{{json .Config.Labels}}", engine_id)) for engine_id in ids]
-        assert sorted(labels["io.kubernetes.pod.uid"] for labels in running) == sorted(wanted)
+        app.wait_for(f"{node} to run what it should", lambda node=node: sorted(running_uids(app, node)) == sorted(wanted_uids(app, node)))
+    app.kubectl("delete", "deployment", name)
+
+
+def test_a_machine_is_added_to_a_running_cluster(app: ComposeCluster) -> None:
+    before = {container["Id"] for container in app.containers()}
+    app.compose("--profile", "node-3", "up", "--detach", "--wait", "--wait-timeout", "120")
+    app.wait_for("three nodes", lambda: app.ready_nodes() == {*NODES, "node-3"})
+    assert before <= {container["Id"] for container in app.containers()}
+    app.knarr_load(IMAGE)
+    app.kubectl("scale", "deployment", APP, f"--replicas={REPLICAS + 2}")
+    app.wait_for("a pod on it", lambda: any(pod["spec"]["nodeName"] == "node-3" for pod in app.ready_pods(f"app={APP}")))
+    names = app.wait_for("all pods", lambda: (found := app.ready_pods(f"app={APP}")) and len(found) == REPLICAS + 2 and found)
+    url = f"{cluster_ip(app)}:80"
+    once = {pod["metadata"]["name"]: 1 for pod in names}
+    app.wait_for("a share for each", lambda: answers(app, "node-3", url, len(once)) == once)
