@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +19,7 @@ import pytest
 
 from tests.proxy.laboratory import Namespace
 from tests.proxy.machines import OUTSIDE, Machine, Machines
+from tests.support.cluster_client import run
 from tests.support.components import Components
 
 pytestmark = [pytest.mark.net, pytest.mark.etcd]
@@ -104,7 +106,7 @@ class Hosts(Components):
 async def until(condition: Callable[[], object], hosts: Hosts) -> None:
     try:
         async with asyncio.timeout(40):
-            while not await asyncio.to_thread(condition):
+            while not await asyncio.to_thread(condition):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise AssertionError("\n".join(hosts.logs())) from None
@@ -151,6 +153,13 @@ async def test_nodes_get_their_ranges_and_pods_reach_one_another(hosts: Hosts) -
             await until_answers(lab, origin)
             answers = Counter([(await lab.ask("10.96.0.10", 80, origin=origin))[0] for _ in range(4)])
             assert answers == {"node-0": 2, "node-1": 2}
+    # Pods talk on without a proxy, and its successor finds all as it should be.
+    hosts.kill("proxy-0")
+    assert await lab.ask(there.pod_address(), PORT, origin=here.pods[0]) == (there.name, here.pod_address())
+    before = ours(here)
+    hosts.start("proxy-0")
+    await until(partial(hosts.is_connected, here), hosts)
+    assert ours(here) == before
     # A node that leaves is forgotten; the way to it is unreachable then.
     hosts.kill("kubelet-1")
     with lab.fabric.entered():
@@ -158,7 +167,19 @@ async def test_nodes_get_their_ranges_and_pods_reach_one_another(hosts: Hosts) -
     await until(lambda: not hosts.pod_network(here).get("peers"), hosts)
     with pytest.raises(OSError):
         await lab.ask(there.pod_address(), PORT, origin=here.namespace)
+    hosts.kill("proxy-0")
+    with here.namespace.entered():
+        run([sys.executable, "-m", "services.proxy.uninstall"])
+    assert ours(here) == []
     await lab.close_servers()
+
+
+def ours(node: Machine) -> list[str]:
+    """Routes, devices and tables of ours in a node's kernel."""
+    with node.namespace.entered():
+        routes = [line for protocol in ("75", "76") for line in run(["ip", "route", "show", "proto", protocol]).stdout.splitlines()]
+        links = [line for line in run(["ip", "-o", "link"]).stdout.splitlines() if "knarr-vx" in line]
+        return [*routes, *links, *run(["nft", "list", "tables"]).stdout.splitlines()]
 
 
 async def until_answers(lab: Machines, origin: Namespace) -> None:
