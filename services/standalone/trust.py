@@ -36,12 +36,12 @@ class Member:
     hosts: tuple[str, ...]
 
 
-def members(apiserver: list[str], nodes: dict[str, str]) -> list[Member]:
-    """All components; ``apiserver`` are its names and addresses, ``nodes`` addresses by node name."""
+def members(apiserver: list[str], scheduler: list[str], controller: list[str], nodes: dict[str, str]) -> list[Member]:
+    """All components; the first three are their names and addresses besides this machine's own, ``nodes`` addresses by node name."""
     control = [
         Member("apiserver", APISERVER, (*LOCAL, *apiserver, "kubernetes.default.svc")),
-        Member("scheduler", User("system:kube-scheduler"), (*LOCAL, "scheduler")),
-        Member("controller", User("system:kube-controller-manager"), (*LOCAL, "controller")),
+        Member("scheduler", User("system:kube-scheduler"), (*LOCAL, *scheduler)),
+        Member("controller", User("system:kube-controller-manager"), (*LOCAL, *controller)),
     ]
     kubelets = [Member(f"{name}/kubelet", User(f"system:node:{name}", groups=(NODES,)), (*LOCAL, name, ip)) for name, ip in nodes.items()]
     proxies = [Member(f"{name}/proxy", User("system:kube-proxy", uid=name), (*LOCAL, name, ip)) for name, ip in nodes.items()]
@@ -114,10 +114,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m services.standalone.trust", description="Make certificates and tokens for a cluster.")
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--apiserver", action="append", required=True, metavar="HOST", help="a name or address of the API server")
+    parser.add_argument("--scheduler", action="append", default=[], metavar="HOST", help="one of the scheduler")
+    parser.add_argument("--controller", action="append", default=[], metavar="HOST", help="one of the controller manager")
     parser.add_argument("--node", action="append", type=_node, default=[], metavar="NAME=IP")
     parser.add_argument("--server", required=True, metavar="URL", help="where the kubeconfig's owner reaches the REST API")
     arguments = parser.parse_args()
-    make(arguments.folder, members(arguments.apiserver, dict(arguments.node)), arguments.server)
+    found = members(arguments.apiserver, arguments.scheduler, arguments.controller, dict(arguments.node))
+    make(arguments.folder, found, arguments.server)
     print(f"{arguments.folder}: certificates and tokens are in place; kubeconfig for {arguments.server}")
     return 0
 

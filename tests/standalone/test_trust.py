@@ -1,0 +1,81 @@
+"""Each component of a cluster of several machines gets what it needs, once, and no more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from knarr.service.authentication import TokenTable
+from knarr.service.certificates import covers
+from knarr.service.command import TRUST_FILES
+from services.standalone.trust import main
+
+URL = "https://127.0.0.1:6443"
+COMPONENTS = ("apiserver", "scheduler", "controller", "node-1/kubelet", "node-1/proxy", "node-2/kubelet", "node-2/proxy")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, root: Path, *more: str) -> int:
+    nodes = ("--node=node-1=192.0.2.11", "--node=node-2=192.0.2.12")
+    monkeypatch.setattr(
+        "sys.argv", ["trust", str(root), "--apiserver=192.0.2.10", "--controller=192.0.2.30", f"--server={URL}", *nodes, *more]
+    )
+    return main()
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_each_component_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, tmp_path) == 0
+    tokens = set()
+    for name in COMPONENTS:
+        folder = tmp_path / name
+        assert {path.name for path in folder.iterdir()} == set(TRUST_FILES.values())
+        assert (folder / "token").stat().st_mode & 0o077 == 0 == (folder / "server.key").stat().st_mode & 0o077
+        tokens.add((folder / "token").read_text())
+    assert len(tokens) == len(COMPONENTS)
+    assert covers((tmp_path / "node-2/kubelet/server.crt").read_bytes(), ["192.0.2.12", "node-2", "127.0.0.1"])
+    assert covers((tmp_path / "controller/server.crt").read_bytes(), ["192.0.2.30"])
+    subject = x509.load_pem_x509_certificate((tmp_path / "node-1/kubelet/server.crt").read_bytes()).subject
+    assert subject.rfc4514_string() == "CN=system:node:node-1,O=system:nodes"
+
+
+def test_the_api_server_knows_everyone_and_a_node_only_its_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, tmp_path)
+
+    def name_at(component: str, caller: str) -> str:
+        token = (tmp_path / caller / "token").read_text().strip()
+        return TokenTable.load(tmp_path / component / "tokens.csv").authenticate(f"Bearer {token}").name
+
+    assert name_at("apiserver", "node-2/kubelet") == "system:node:node-2"
+    assert name_at("node-1/kubelet", "apiserver") == "system:kube-apiserver"
+    assert name_at("node-1/proxy", "admin") == "knarr-admin"
+    with pytest.raises(Exception, match="Unauthorized"):
+        name_at("node-1/kubelet", "node-2/kubelet")
+
+
+def test_a_second_run_changes_nothing_but_adds_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, tmp_path)
+    before = contents(tmp_path)
+    run(monkeypatch, tmp_path)
+    assert contents(tmp_path) == before
+    run(monkeypatch, tmp_path, "--node=node-3=192.0.2.13")
+    after = contents(tmp_path)
+    assert {name for name in after if name not in before} >= {"node-3/kubelet/token", "node-3/proxy/server.crt"}
+    assert {name for name in before if after[name] != before[name]} == {"apiserver/tokens.csv"}
+
+
+def test_the_kubeconfig_leads_to_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, tmp_path)
+    config = json.loads((tmp_path / "admin/kubeconfig").read_text())
+    assert config["clusters"][0]["cluster"]["server"] == URL
+
+
+def test_a_wrong_node_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path, "--node=node-3")
+    assert "'node-3' is not NAME=IP, like node-1=192.0.2.11" in capsys.readouterr().err
