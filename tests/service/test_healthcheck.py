@@ -1,0 +1,76 @@
+"""The health check answers by its exit code, as those want it who watch processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import grpc.aio
+import pytest
+
+from knarr.service.authentication import TokenTable
+from knarr.service.certificates import CertificateAuthority
+from knarr.service.component import Component
+from knarr.service.healthcheck import main
+from knarr.service.host import Host, ServerSettings
+
+
+class Sleeper(Component):
+    """Ready when it is told so."""
+
+    name: ClassVar[str] = "sleeper"
+    ready = False
+
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        return []
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def hosted(folder: Path, component: Component) -> AsyncIterator[str]:
+    authority = CertificateAuthority.create()
+    authority.pair.save(folder, "ca")
+    host = Host(component, ServerSettings("127.0.0.1:0", authority.issue("sleeper", hosts=["127.0.0.1"]), TokenTable({})))
+    await host.start()
+    running = asyncio.create_task(host.run())
+    try:
+        yield f"127.0.0.1:{host.port}"
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def asked(address: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["healthcheck", address, "--ca", str(folder / "ca.crt"), "--timeout", "5s"])
+    return await asyncio.to_thread(main)
+
+
+async def test_the_exit_code_follows_readiness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    component = Sleeper()
+    async with asyncio.timeout(30), hosted(tmp_path, component) as address:
+        while await asked(address, tmp_path, monkeypatch) != 1:
+            pass
+        assert f"{address} NOT_SERVING" in capsys.readouterr().err
+        component.ready = True
+        while await asked(address, tmp_path, monkeypatch) != 0:
+            pass
+        assert f"{address} SERVING" in capsys.readouterr().out
+    assert await asked(address, tmp_path, monkeypatch) == 1
+    assert f"{address} UNAVAILABLE" in capsys.readouterr().err
+
+
+async def test_a_server_of_another_authority_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    component = Sleeper()
+    component.ready = True
+    async with asyncio.timeout(30), hosted(tmp_path, component) as address:
+        CertificateAuthority.create().pair.save(tmp_path, "ca")
+        assert await asked(address, tmp_path, monkeypatch) == 1
+    assert "UNAVAILABLE" in capsys.readouterr().err
