@@ -1,14 +1,19 @@
-"""Machines of their own: the components as processes in network namespaces, two nodes on different networks, pods as namespaces.
+"""Machines of their own: the components as processes in network namespaces, two nodes on different networks, joined by VXLAN.
 
-Nodes come without a range: the controller gives each one, the kubelet takes it, the proxies lead to it.
+Nodes come without a range: the controller gives each one, the kubelet takes it, the proxies lead to it. Pods are namespaces that the test
+makes, or containers of the machine's own engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
+import os
+import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,8 +24,10 @@ import pytest
 
 from tests.proxy.laboratory import Namespace
 from tests.proxy.machines import OUTSIDE, Machine, Machines
-from tests.support.cluster_client import run
+from tests.support.cluster_client import ROOT, run
 from tests.support.components import Components
+from tests.support.engine import IMAGE, ensure_image
+from tests.support.own_engine import OwnEngine
 
 pytestmark = [pytest.mark.net, pytest.mark.etcd]
 
@@ -45,7 +52,9 @@ class Hosts(Components):
 
     def __init__(self, folder: Path, lab: Machines) -> None:
         self.lab = lab
-        self.hosts = tuple(node.gateway for node in lab.nodes)
+        self.hosts = tuple(address for node in lab.nodes for address in (node.gateway, node.address))
+        # Of machines with an engine of their own, by number.
+        self.engines: dict[int, OwnEngine] = {}
         super().__init__(folder)
         self.ports |= {f"{service}-{node.number}": 20000 + node.number for node in lab.nodes for service in ("kubelet", "proxy")}
         self.ports |= {f"proxy-{node.number}": 20100 + node.number for node in lab.nodes}
@@ -69,17 +78,22 @@ class Hosts(Components):
         options.append(f"--apiserver={node.gateway if node else '127.0.0.1'}:{self.ports['apiserver']}")
         if node is not None:
             options.append(f"--node-name={node.name}")
-        if service == "kubelet":
-            options += ["--runtime=hollow", f"--data-dir={self.data_dir / name}", f"--node-ip={node.address}"]
+        if service == "kubelet" and node is not None:
+            runtime = "docker" if node.number in self.engines else "hollow"
+            options += [f"--runtime={runtime}", f"--data-dir={self.data_dir / name}", f"--node-ip={node.address}"]
         if service == "proxy":
-            options += ["--pod-network=auto", "--pod-bridge=knarr0"]
+            options += ["--pod-network=auto", *([] if self.engines else ["--pod-bridge=knarr0"])]
         return ["-m", f"services.{service}", *options]
 
     def start(self, *names: str) -> None:
         for name in names:
+            number = name.partition("-")[2]
+            engine = self.engines.get(int(number)) if number else None
+            environment = {**os.environ, **({"DOCKER_HOST": engine.url} if engine else {})}
             # A process begins in the namespace of the thread that starts it.
-            with self.namespace(name).entered():
-                super().start(name)
+            with self.namespace(name).entered(), (self.data_dir / f"{name}.log").open("ab") as log:
+                command = [sys.executable, *self.options(name)]
+                self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
 
     def nodes(self) -> dict[str, Any]:
         with self.lab.fabric.entered():
@@ -179,7 +193,7 @@ def ours(node: Machine) -> list[str]:
     with node.namespace.entered():
         routes = [line for protocol in ("75", "76") for line in run(["ip", "route", "show", "proto", protocol]).stdout.splitlines()]
         links = [line for line in run(["ip", "-o", "link"]).stdout.splitlines() if "knarr-vx" in line]
-        return [*routes, *links, *run(["nft", "list", "tables"]).stdout.splitlines()]
+        return sorted([*routes, *links, *run(["nft", "list", "tables"]).stdout.splitlines()])
 
 
 async def until_answers(lab: Machines, origin: Namespace) -> None:
@@ -190,3 +204,79 @@ async def until_answers(lab: Machines, origin: Namespace) -> None:
                 await lab.ask("10.96.0.10", 80, origin=origin)
                 return
             await asyncio.sleep(0.05)
+
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: pod-%(number)s, labels: {app: who}}
+spec:
+  nodeName: node-%(number)s
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: web
+    image: %(image)s
+    command: [sh, -c, "%(script)s"]
+    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+"""
+SCRIPT = (
+    "mkdir -p /tmp/cgi-bin; cd /tmp; printf '#!/bin/sh\\necho; echo $(hostname) ${REMOTE_ADDR##*:} | tr -d ]\\n' > cgi-bin/who; "
+    "chmod +x cgi-bin/who; exec httpd -f -p 8080 -h /tmp"
+)
+WHO_SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: who}
+spec: {clusterIP: 10.96.0.20, selector: {app: who}, ports: [{port: 80, targetPort: 8080}]}
+"""
+
+
+@pytest.fixture
+def engines(hosts: Hosts) -> Iterator[Hosts]:
+    """Each machine has a Docker engine with the image."""
+    ensure_image()
+    with contextlib.ExitStack() as stack:
+        for node in hosts.lab.nodes:
+            engine = OwnEngine(Path(tempfile.mkdtemp(prefix="knarr-engine-")))
+            with node.namespace.entered():
+                stack.callback(engine.remove)
+                engine.start()
+            engine.load(IMAGE)
+            hosts.engines[node.number] = engine
+        # The kubelets end before their engines.
+        yield hosts
+        for name in [name for name in hosts.processes if name.startswith("kubelet")]:
+            hosts.kill(name)
+
+
+@pytest.mark.docker
+async def test_containers_on_two_engines_are_one_network(engines: Hosts) -> None:
+    hosts, lab = engines, engines.lab
+    await lab.serve_in(lab.outside, OUTSIDE, PORT, "outside")
+    hosts.start("apiserver", "controller", "kubelet-0", "proxy-0", "kubelet-1", "proxy-1")
+    await until(lambda: hosts.ready() == {"node-0", "node-1"}, hosts)
+
+    def kubectl(*arguments: str, stdin: str | None = None) -> str:
+        with lab.fabric.entered():
+            return hosts.kubectl(*arguments, stdin=stdin).stdout
+
+    manifest = "---".join([WHO_SERVICE, *(POD % {"number": node.number, "image": IMAGE, "script": SCRIPT} for node in lab.nodes)])
+    await asyncio.to_thread(kubectl, "apply", "-f", "-", stdin=manifest)
+    try:
+        await asyncio.to_thread(kubectl, "wait", "pod", "--all", "--for=condition=Ready", "--timeout=40s")
+    except AssertionError as error:
+        raise AssertionError("\n".join([str(error), kubectl("describe", "pods"), *hosts.logs()])) from None
+    found = json.loads(kubectl("get", "pods", "-o", "json"))["items"]
+    addresses = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in found}
+    ranges = {name: node["spec"]["podCIDR"] for name, node in hosts.nodes().items()}
+    assert all(ipaddress.ip_address(addresses[f"pod-{n}"]) in ipaddress.ip_network(ranges[f"node-{n}"]) for n in (0, 1))
+
+    async def inside(pod: str, *command: str) -> list[str]:
+        return (await asyncio.to_thread(kubectl, "exec", pod, "--", *command)).split()
+
+    for one, other in (("pod-0", "pod-1"), ("pod-1", "pod-0")):
+        assert await inside(one, "wget", "-qO-", f"http://{addresses[other]}:8080/cgi-bin/who") == [other, addresses[one]]
+        through = await inside(one, "sh", "-c", "for i in 1 2 3 4; do wget -qO- http://10.96.0.20/cgi-bin/who; done")
+        assert Counter(through[::2]) == {"pod-0": 2, "pod-1": 2}
+        assert (await inside(one, "sh", "-c", f"echo | nc {OUTSIDE} {PORT}"))[:2] == ["outside", lab.nodes[int(one[-1])].address]
+    await lab.close_servers()
