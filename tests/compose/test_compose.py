@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.compose import NODES, ComposeCluster
+from tests.support.cluster_client import BIN, run
+from tests.support.compose import NETWORK, NODES, ComposeCluster
 from tests.support.engine import IMAGE
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
@@ -87,6 +88,23 @@ def test_a_component_holds_no_secret_of_another(cluster: ComposeCluster) -> None
     assert sorted(folders) == sorted(f"/etc/knarr/{name}/{file}" for name in ("kubelet", "proxy") for file in ("server.key", "token"))
     subject = cluster.in_node("scheduler", "find", "/etc/knarr", "-type", "f").split()
     assert sorted(subject) == [f"/etc/knarr/{file}" for file in ("ca.crt", "server.crt", "server.key", "token", "tokens.csv")]
+
+
+@pytest.mark.parametrize(
+    ("address", "service"),
+    [
+        (f"{NETWORK}.10:6444", "knarr.api.apiserver.v1.ResourceService"),
+        (f"{NETWORK}.20:10259", "knarr.api.scheduler.v1.SchedulerService"),
+        (f"{NETWORK}.30:10257", "knarr.api.controller.v1.ControllerService"),
+        (f"{NODES['node-1']}:10250", "knarr.api.kubelet.v1.KubeletService"),
+        (f"{NODES['node-2']}:10256", "knarr.api.proxy.v1.ProxyService"),
+    ],
+)
+def test_grpcurl_reaches_every_component(cluster: ComposeCluster, address: str, service: str) -> None:
+    token = (cluster.data_dir / "token").read_text().strip()
+    command = [str(BIN / "grpcurl"), "-cacert", str(cluster.data_dir / "ca.crt"), "-H", f"authorization: Bearer {token}", address]
+    assert service in run([*command, "list"]).stdout.split()
+    assert '"SERVING"' in run([*command, "grpc.health.v1.Health/Check"]).stdout
 
 
 def test_an_image_is_copied_to_the_nodes_that_lack_it(cluster: ComposeCluster) -> None:
