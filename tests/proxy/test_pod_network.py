@@ -236,6 +236,26 @@ async def test_another_tunnel_of_that_name_is_made_anew(routed: Machines) -> Non
         assert await routed.ask(there.pod_address(), PORT, origin=here.pods[0]) == (there.pod_address(), here.pod_address())
 
 
+async def test_what_the_kernel_refuses_is_told_and_harms_no_other_way() -> None:
+    with Machines(2).opened() as lab:
+        here, there = lab.nodes
+        async with running(lab) as kernels:
+            shell(here.namespace, "ip link add other type vxlan id 75 dstport 8472 nolearning; ip link set other up")
+            shell(here.namespace, "ip route add 10.244.3.0/24 via 192.168.50.1")
+            far, taken = Member("far", "10.244.2.0/24", "172.16.0.2"), Member("taken", "10.244.3.0/24", "192.168.50.77")
+            plan = kernels.bring([*lab.members, far, taken], only=0)["node-0"]
+            problems = {peer.node: peer.problem for peer in plan.peers}
+            assert problems["far"].startswith("the VXLAN device knarr-vx (VNI 75, UDP port 8472) cannot be made")
+            assert problems["taken"] == "no route to 10.244.3.0/24 through 192.168.50.77 can be made: File exists"
+            assert problems["node-1"] == ""
+            kernels.bring(only=1)
+            assert await lab.ask(there.pod_address(), PORT, origin=here.pods[0]) == (there.pod_address(), here.pod_address())
+            # Once the others are gone, the next look makes it.
+            shell(here.namespace, "ip link del other; ip route del 10.244.3.0/24 via 192.168.50.1")
+            plan = kernels.bring([*lab.members, far, taken], only=0)["node-0"]
+            assert not any(peer.problem for peer in plan.peers)
+
+
 async def test_large_payloads_fit_through_the_vxlan(routed: Machines) -> None:
     async with running(routed) as kernels:
         kernels.bring()

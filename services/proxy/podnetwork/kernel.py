@@ -6,7 +6,6 @@ What a predecessor left is taken over; only differences are changed.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Sequence
 
 from pyroute2 import NetlinkError
@@ -15,11 +14,9 @@ from services.proxy.datapath.nftables.libnftables import NftablesError
 from services.proxy.datapath.node_network import read_sysctl, write_sysctl
 from services.proxy.podnetwork.links import PodLinks
 from services.proxy.podnetwork.masquerade import Masquerade
-from services.proxy.podnetwork.plan import Member, Peer, Plan, Underlay, make_plan, without
-from services.proxy.podnetwork.state import Neighbour, Route, State, steps
+from services.proxy.podnetwork.plan import VXLAN, Member, Peer, Plan, Underlay, mac_of, make_plan, without
+from services.proxy.podnetwork.state import Device, Forward, Neighbour, Route, State, steps
 from services.proxy.settings import ProxySettings
-
-log = logging.getLogger(__name__)
 
 FORWARDING = "net.ipv4.ip_forward"
 
@@ -79,22 +76,14 @@ class PodKernel:
     @staticmethod
     def _perform(links: PodLinks, wanted: State, peers: Sequence[Peer]) -> dict[str, str]:
         """Takes every step that can be taken; answers what was refused, by the range it leads to."""
-        ranges = {peer.address: peer.pod_cidr for peer in peers}
         refused: dict[str, str] = {}
         for step in steps(links.read(), wanted):
             try:
                 links.perform(step)
             except NetlinkError as error:
-                log.debug("a step was refused", extra={"step": str(step), "error": str(error)})
-                if isinstance(step.what, Route):
-                    refused[step.what.destination] = f"no route to {step.what.destination} through {step.what.gateway}: {error}"
-                elif isinstance(step.what, Neighbour):
-                    continue
-                else:
-                    address = getattr(step.what, "address", "")
-                    if address not in ranges:
-                        raise
-                    refused[ranges[address]] = str(error)
+                for cidr in _led_to(step.what, peers):
+                    # What fails later fails because of it.
+                    refused.setdefault(cidr, f"{_name(step.what)}: {error.args[-1]}")
         return refused
 
     def close(self) -> None:
@@ -104,6 +93,25 @@ class PodKernel:
         if self._links is not None:
             self._links.close()
         self._masquerade = self._links = None
+
+
+def _led_to(what: Device | Route | Neighbour | Forward, peers: Sequence[Peer]) -> list[str]:
+    """The ranges that are not reached without it."""
+    if isinstance(what, Device):
+        return [peer.pod_cidr for peer in peers if peer.way == VXLAN]
+    if isinstance(what, Route):
+        return [what.destination]
+    mac = what.mac
+    return [peer.pod_cidr for peer in peers if peer.way == VXLAN and mac_of(peer.address) == mac]
+
+
+def _name(what: Device | Route | Neighbour | Forward) -> str:
+    """For people."""
+    if isinstance(what, Device):
+        return f"the VXLAN device {what.name} (VNI {what.vni}, UDP port {what.port}) cannot be made"
+    if isinstance(what, Route):
+        return f"no route to {what.destination} through {what.gateway} can be made"
+    return f"the entry for {what.address} ({what.mac}) cannot be made"
 
 
 def remove_pod_network(settings: ProxySettings) -> None:

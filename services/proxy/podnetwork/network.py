@@ -117,7 +117,9 @@ class PodNetwork:
         self.in_force = InForce(plan, None if plan.problem else now, since, tuple(limitations))
         problems = [f"{peer.node}: {peer.problem}" for peer in plan.peers if peer.problem]
         facts = {"peers": len(since), "problem": plan.problem, "problems": problems, "limitations": list(limitations)}
-        log.log(logging.WARNING if problems else logging.INFO, "pod network", extra=facts)
+        # What a node does not have yet will come.
+        strange = any(peer.problem and peer.pod_cidr and peer.address for peer in plan.peers)
+        log.log(logging.WARNING if strange else logging.INFO, "pod network", extra=facts)
 
     async def _in_worker(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
