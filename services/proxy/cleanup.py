@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from services.proxy.datapath.docker_user import DockerUser
 from services.proxy.datapath.nftables.datapath import ROUTE_LOCALNET, localnet_was_off, remove_table
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
 from services.proxy.datapath.node_network import NodeNetwork, write_sysctl
@@ -11,7 +12,7 @@ from services.proxy.settings import ProxySettings
 
 
 def remove_everything(settings: ProxySettings) -> None:
-    """Removes our nftables table, routes and addresses, and the kernel setting that the table says is ours.
+    """Removes our nftables table, rule for Docker, routes and addresses, and the kernel setting that the table says is ours.
 
     Safe where there are none. Without privilege there is nothing of ours to remove.
     """
@@ -24,6 +25,7 @@ def remove_everything(settings: ProxySettings) -> None:
                 write_sysctl(ROUTE_LOCALNET, "0")
         finally:
             nft.close()
+    DockerUser(settings.pod_cidr, settings.table).remove()
     with contextlib.suppress(PermissionError):
         network = NodeNetwork(settings.ranges)
         try:

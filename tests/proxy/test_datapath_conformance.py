@@ -21,7 +21,7 @@ from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.routing.table import Change, Endpoint, Route, RouteKey, diff
 from services.proxy.settings import ProxySettings
-from tests.proxy.laboratory import Laboratory
+from tests.proxy.laboratory import Laboratory, ip
 
 pytestmark = pytest.mark.net
 
@@ -308,3 +308,101 @@ async def test_sources_are_kept_between_pods_only(lab: Laboratory) -> None:
     assert (await lab.ask(lab.NODE_ADDRESS, NODE_PORT, origin=lab.outside))[1] == "10.244.0.1"
     await datapath.close()
     await lab.close_servers()
+
+
+async def test_counters_move_with_their_endpoint(lab: Laboratory) -> None:
+    for number in range(3):
+        await lab.serve(number)
+    datapath = NftablesDatapath(SETTINGS)
+    await datapath.start()
+    await datapath.apply(change(None, route(0, 1, 2)))
+    await answers(lab, 6)
+    await datapath.apply(change(route(0, 1, 2), route(1, 2)))
+    await answers(lab, 4)
+    after = route(1, 2)
+    counters = await datapath.counters([after.key])
+    assert [counters[after.key, endpoint] for endpoint in after.endpoints] == [4, 4]
+    await datapath.close()
+    await lab.close_servers()
+
+
+async def test_no_connection_fails_while_endpoints_flap(lab: Laboratory) -> None:
+    """Every change is atomic: each connection finds one of the endpoints before or after it."""
+    for number in range(3):
+        await lab.serve(number)
+    datapath = NftablesDatapath(SETTINGS)
+    await datapath.start()
+    await datapath.apply(change(None, route(0, 1, 2)))
+    states = [route(0, 1, 2), route(2), route(1, 2), route(0, 2)]
+    finished = asyncio.Event()
+
+    async def flap() -> None:
+        for old, new in zip(states * 25, (states * 25)[1:], strict=False):
+            await datapath.apply(change(old, new))
+        finished.set()
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        group.create_task(flap())
+        asked = 0
+        while not finished.is_set():
+            await lab.ask(CLUSTER_IP, PORT)
+            asked += 1
+    assert asked > 20
+    await datapath.close()
+    await lab.close_servers()
+
+
+DOCKERS_FILTER = """*filter
+:FORWARD DROP [0:0]
+:DOCKER-USER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -o knarr0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -i knarr0 -j ACCEPT
+-A DOCKER-USER -s 192.0.2.0/24 -j RETURN
+-A DOCKER-USER -j RETURN
+COMMIT
+"""
+
+
+def _filter() -> str:
+    return _do("iptables", "-S")
+
+
+def _do(*command: str, stdin: str = "") -> str:
+    return subprocess.run(command, input=stdin, check=True, capture_output=True, text=True, timeout=10).stdout
+
+
+async def test_node_ports_are_let_through_dockers_filter(lab: Laboratory) -> None:
+    """Other machines reach NodePorts and pods stay closed; the rule goes with us, also after a crash."""
+    _do("iptables-restore", stdin=DOCKERS_FILTER)
+    before = _filter()
+    await lab.serve(1)
+    with lab.outside.entered():
+        ip("route del unreachable 10.244.0.0/16 metric 4100000000", f"route add 10.244.0.0/16 via {lab.NODE_ADDRESS}")
+    datapath = NftablesDatapath(SETTINGS)
+    await datapath.start()
+    assert not any("packet filter" in limitation for limitation in datapath.limitations)
+    await datapath.apply(change(None, route(1)))
+    assert await answers(lab, 2, lab.NODE_ADDRESS, NODE_PORT, origin=lab.outside) == {"pod1": 2}
+    sock = lab.outside.socket()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await asyncio.get_running_loop().sock_connect(sock, (lab.pod_address(1), 8080))
+    sock.close()
+    await datapath.close()
+    assert _filter() == before
+    await datapath.start()
+    await asyncio.to_thread(remove_everything, SETTINGS)
+    assert _filter() == before
+    await datapath.close()
+    await lab.close_servers()
+
+
+async def test_a_filter_without_a_chain_for_us_is_a_limitation(lab: Laboratory) -> None:
+    _do("iptables", "-P", "FORWARD", "DROP")
+    before = _filter()
+    datapath = NftablesDatapath(SETTINGS)
+    await datapath.start()
+    assert any("DOCKER-USER" in limitation for limitation in datapath.limitations)
+    assert _filter() == before
+    await datapath.close()

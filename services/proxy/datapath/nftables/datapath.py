@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, TypeVar
 
+from services.proxy.datapath.docker_user import DockerUser
 from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
 from services.proxy.datapath.nftables.netlink import NetlinkConnection, encode
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
 FORWARDING = "net.ipv4.ip_forward"
 BRIDGE_CALLS = "net.bridge.bridge-nf-call-iptables"
+# A look costs a process.
+CHECKS_PER_LOOK_AT_DOCKER = 10
 
 R = TypeVar("R")
 
@@ -49,6 +52,8 @@ class NftablesDatapath(Datapath):
         self._slots = Slots()
         self._ips = ClusterIPs()
         self._port = 0
+        self._opened = False
+        self._checks = 0
         self._programmed = False
         self._restoring: asyncio.Task[None] | None = None
 
@@ -89,10 +94,13 @@ class NftablesDatapath(Datapath):
         self._watcher = TableWatcher(self._settings.table)
         if localnet_was_off(self._nft, self._settings.table):
             self._restore[ROUTE_LOCALNET] = "0"
-        if _forwarding_is_dropped(self._nft):
+        self._docker_user = DockerUser(self._settings.pod_cidr, self._settings.table)
+        self._opened = _forwarding_is_dropped(self._nft) and self._docker_user.ensure()
+        if not self._opened and _forwarding_is_dropped(self._nft):
             self._limitations.append(
                 "NodePorts may not be reached from other machines: "
-                "this node's packet filter (table ip filter, chain FORWARD; Docker sets it) drops what it does not know"
+                "this node's packet filter (table ip filter, chain FORWARD) drops what it does not know, "
+                "and there is no chain DOCKER-USER for a rule of ours"
             )
 
     def _set(self, name: str, limitation: str) -> None:
@@ -185,6 +193,9 @@ class NftablesDatapath(Datapath):
         self._network.block()
         # Much cheaper than reading what is there.
         self._network.add_local_routes(self._ips.used)
+        self._checks += 1
+        if self._opened and self._checks % CHECKS_PER_LOOK_AT_DOCKER == 0:
+            self._docker_user.ensure()
 
     async def counters(self, keys: Collection[RouteKey]) -> Counters:
         standings = [self._slots.standings[key] for key in keys if key in self._slots.standings]
@@ -210,6 +221,8 @@ class NftablesDatapath(Datapath):
 
     def _remove(self) -> None:
         remove_table(self._nft, self._settings.table)
+        if self._opened:
+            self._docker_user.remove()
         for name, value in self._restore.items():
             write_sysctl(name, value)
         self._network.remove_all()
