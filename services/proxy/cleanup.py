@@ -8,11 +8,14 @@ from services.proxy.datapath.docker_user import DockerUser
 from services.proxy.datapath.nftables.datapath import ROUTE_LOCALNET, localnet_was_off, remove_table
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
 from services.proxy.datapath.node_network import NodeNetwork, write_sysctl
+from services.proxy.podnetwork.kernel import remove_pod_network
+from services.proxy.podnetwork.plan import OFF
 from services.proxy.settings import ProxySettings
 
 
 def remove_everything(settings: ProxySettings) -> None:
-    """Removes our nftables table, rule for Docker, routes and addresses, and the kernel setting that the table says is ours.
+    """Removes our nftables table, rule for Docker, routes and addresses, and the kernel setting that the table says is ours;
+    the pod network, too, where the settings have one.
 
     Safe where there are none. Without privilege there is nothing of ours to remove.
     """
@@ -32,3 +35,5 @@ def remove_everything(settings: ProxySettings) -> None:
             network.remove_all()
         finally:
             network.close()
+    if settings.pod_network != OFF:
+        remove_pod_network(settings)

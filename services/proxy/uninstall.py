@@ -6,7 +6,7 @@ import argparse
 
 from knarr.service.options import cidr
 from services.proxy.cleanup import remove_everything
-from services.proxy.podnetwork.kernel import remove_pod_network
+from services.proxy.podnetwork.plan import AUTO
 from services.proxy.settings import ProxySettings
 
 
@@ -17,9 +17,9 @@ def main() -> int:
     parser.add_argument("--cluster-cidr", default=fresh.pod_cidr, type=cidr, metavar="CIDR", help="as the proxy was given it")
     parser.add_argument("--instance", default="", help="as the proxy was given it")
     arguments = parser.parse_args()
-    settings = ProxySettings(instance=arguments.instance, service_cidr=arguments.service_cidr, pod_cidr=arguments.cluster_cidr)
-    remove_everything(settings)
-    remove_pod_network(settings)
+    remove_everything(
+        ProxySettings(instance=arguments.instance, service_cidr=arguments.service_cidr, pod_cidr=arguments.cluster_cidr, pod_network=AUTO)
+    )
     return 0
 
 

@@ -47,6 +47,12 @@ class Kernels:
             assert limitations == []
         return plans
 
+    def limitations(self, number: int) -> list[str]:
+        node = self.lab.nodes[number]
+        with node.namespace.entered():
+            work = self.threads[node.name].submit(self.kernels[node.name].bring, self.lab.members)
+        return work.result(10)[1]
+
     def close(self) -> None:
         for name, kernel in self.kernels.items():
             self.threads[name].submit(kernel.close).result(10)
@@ -254,6 +260,39 @@ async def test_what_the_kernel_refuses_is_told_and_harms_no_other_way() -> None:
             shell(here.namespace, "ip link del other; ip route del 10.244.3.0/24 via 192.168.50.1")
             plan = kernels.bring([*lab.members, far, taken], only=0)["node-0"]
             assert not any(peer.problem for peer in plan.peers)
+
+
+DOCKERS_FILTER = """*filter
+:FORWARD DROP [0:0]
+:DOCKER-USER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -o knarr0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -i knarr0 ! -o knarr0 -j ACCEPT
+-A DOCKER-USER -j RETURN
+COMMIT
+*nat
+-A POSTROUTING -s %s ! -o knarr0 -j MASQUERADE
+COMMIT
+"""
+
+
+async def test_an_engine_that_filters_and_masquerades_by_itself_does_no_harm(pair: Machines) -> None:
+    async with running(pair) as kernels:
+        for node in pair.nodes:
+            shell(node.namespace, f"iptables-restore <<'END'\n{DOCKERS_FILTER % node.member.pod_cidr}\nEND")
+        before = shown(pair.nodes[0], "iptables", "-S")
+        kernels.bring()
+        here, there = pair.nodes
+        assert await pair.ask(there.pod_address(), PORT, origin=here.pods[0]) == (there.pod_address(), here.pod_address())
+        assert (await pair.ask(there.pod_address(), PORT, origin=here.namespace))[0] == there.pod_address()
+        kernels.remove(here)
+        assert shown(here, "iptables", "-S") == before
+
+
+async def test_a_filter_without_a_chain_for_us_is_a_limitation(pair: Machines) -> None:
+    async with running(pair) as kernels:
+        shell(pair.nodes[0].namespace, "iptables -P FORWARD DROP")
+        assert "DOCKER-USER" in kernels.limitations(0)[0]
 
 
 async def test_large_payloads_fit_through_the_vxlan(routed: Machines) -> None:

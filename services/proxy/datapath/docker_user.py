@@ -1,8 +1,9 @@
 """Docker's packet filter drops forwarded packets that it does not know; `DOCKER-USER` is the chain that Docker keeps for others' rules.
 
-One rule there lets in what a Service has sent on to a pod, and nothing else. It carries the name of our table as its comment. It is
-the one thing of ours outside our own table: an `accept` elsewhere cannot overrule Docker's `DROP`. Docker writes through iptables(8),
-and so do we: what nft(8) writes into its chains iptables could no longer list.
+One rule there lets in what a Service has sent on to a pod, and nothing else; with a pod network another one lets in all that is for pods, as
+other nodes and their pods send it. A rule carries the name of a table of ours as its comment. They are the only things of ours outside our
+own tables: an `accept` elsewhere cannot overrule Docker's `DROP`. Docker writes through iptables(8), and so do we: what nft(8) writes into
+its chains iptables could no longer list.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ CHAIN = "DOCKER-USER"
 class DockerUser:
     """Our rule in the current network namespace's `DOCKER-USER` chain, if Docker has made one."""
 
-    def __init__(self, pod_cidr: str, name: str) -> None:
-        self._rule = ["-d", pod_cidr, "-m", "conntrack", "--ctstate", "DNAT", "-m", "comment", "--comment", name, "-j", "ACCEPT"]
+    def __init__(self, pod_cidr: str, name: str, *, translated_only: bool = True) -> None:
+        """``translated_only``: only what a Service has sent on; else all that is for pods, as other nodes and their pods send it."""
+        match = ["-m", "conntrack", "--ctstate", "DNAT"] if translated_only else []
+        self._rule = ["-d", pod_cidr, *match, "-m", "comment", "--comment", name, "-j", "ACCEPT"]
 
     def ensure(self) -> bool:
         """Puts the rule first in the chain unless it is in it; False without such a chain, iptables or the privilege."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pyroute2 import NetlinkError
 
+from services.proxy.datapath.docker_user import DockerUser
 from services.proxy.datapath.nftables.libnftables import NftablesError
 from services.proxy.datapath.node_network import read_sysctl, write_sysctl
 from services.proxy.podnetwork.links import PodLinks
@@ -19,6 +20,8 @@ from services.proxy.podnetwork.state import Device, Forward, Neighbour, Route, S
 from services.proxy.settings import ProxySettings
 
 FORWARDING = "net.ipv4.ip_forward"
+# A look costs a process.
+LOOKS_PER_LOOK_AT_DOCKER = 10
 
 
 class PodKernel:
@@ -28,6 +31,8 @@ class PodKernel:
         self._settings = settings
         self._links: PodLinks | None = None
         self._masquerade: Masquerade | None = None
+        self._docker_user = DockerUser(settings.pod_cidr, settings.pod_table, translated_only=False)
+        self._opened_looks = 0
         # What was decided last, and from what.
         self._facts: tuple[Sequence[Member], Underlay | None] | None = None
         self._plan = Plan(Member(settings.node_name, "", ""))
@@ -66,12 +71,22 @@ class PodKernel:
         except (OSError, NftablesError) as error:
             limitations.append(f"pods reach the outside only if something else masquerades them: {error}")
         else:
-            if self._masquerade.forwarding_is_dropped():
+            if not self._let_through(self._masquerade):
                 limitations.append(
-                    "pods of other nodes may not reach this node's: its packet filter "
-                    "(table ip filter, chain FORWARD; Docker sets it) drops what it does not know"
+                    "pods of other nodes may not reach this node's: its packet filter (table ip filter, chain FORWARD) drops what it "
+                    "does not know, and there is no chain DOCKER-USER for a rule of ours"
                 )
         return limitations
+
+    def _let_through(self, masquerade: Masquerade) -> bool:
+        """Whether another's packet filter forwards what is for pods; a rule of ours sees to it where it can."""
+        if not masquerade.forwarding_is_dropped():
+            self._opened_looks = 0
+            return True
+        if self._opened_looks == 0 and not self._docker_user.ensure():
+            return False
+        self._opened_looks = (self._opened_looks + 1) % LOOKS_PER_LOOK_AT_DOCKER
+        return True
 
     @staticmethod
     def _perform(links: PodLinks, wanted: State, peers: Sequence[Peer]) -> dict[str, str]:
@@ -115,13 +130,14 @@ def _name(what: Device | Route | Neighbour | Forward) -> str:
 
 
 def remove_pod_network(settings: ProxySettings) -> None:
-    """Removes routes, device and table, whoever left them. Safe where there are none."""
+    """Removes routes, device, table and rule for Docker, whoever left them. Safe where there are none."""
     with contextlib.suppress(OSError, NftablesError):
         masquerade = Masquerade(settings)
         try:
             masquerade.remove()
         finally:
             masquerade.close()
+    DockerUser(settings.pod_cidr, settings.pod_table, translated_only=False).remove()
     with contextlib.suppress(PermissionError):
         links = PodLinks(settings.pod_cidr, settings.vxlan_device)
         try:
