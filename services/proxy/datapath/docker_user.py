@@ -1,9 +1,9 @@
 """Docker's packet filter drops forwarded packets that it does not know; `DOCKER-USER` is the chain that Docker keeps for others' rules.
 
-One rule there lets in what a Service has sent on to a pod, and nothing else; with a pod network another one lets in all that is for pods, as
-other nodes and their pods send it. A rule carries the name of a table of ours as its comment. They are the only things of ours outside our
-own tables: an `accept` elsewhere cannot overrule Docker's `DROP`. Docker writes through iptables(8), and so do we: what nft(8) writes into
-its chains iptables could no longer list.
+One rule there lets in what a Service has sent on to a pod, and nothing else; with a pod network another one lets in all that is for pods,
+as other nodes and their pods send it. A rule carries the name of a table of ours as its comment. They are the only things of ours outside
+our own tables: an `accept` elsewhere cannot overrule Docker's `DROP`. Docker writes through iptables(8), and so do we: what nft(8) writes
+into its chains iptables could no longer list.
 """
 
 from __future__ import annotations
