@@ -6,10 +6,13 @@ import argparse
 import socket
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.options import ipv4, optional_cidr, own_directory
+from knarr.service.options import ipv4, number, optional_cidr, own_directory
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.service import Kubelet
 from services.kubelet.settings import KubeletSettings
+
+# The most that Linux can be told to give.
+MAX_PROCESS_ID = 1 << 22
 
 
 def arguments_parser() -> argparse.ArgumentParser:
@@ -24,6 +27,13 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="CIDR",
         help="addresses of this node's pods (default: as the Node is given by the controller)",
     )
+    made.add_argument(
+        "--mounts-of",
+        type=number(1, MAX_PROCESS_ID),
+        default=0,
+        metavar="PID",
+        help="a process with the mounts that the engine sees, for a kubelet in a container (default: this one)",
+    )
     made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
     return made
 
@@ -37,6 +47,7 @@ def main() -> int:
         pod_cidr=arguments.pod_cidr or "",
         port=int(arguments.listen.rpartition(":")[2]),
         cluster_id=arguments.cluster_id,
+        mounts_of=arguments.mounts_of,
     )
     return run_component(arguments, lambda client: Kubelet(client, settings, make_runtime(arguments.runtime, settings)))
 

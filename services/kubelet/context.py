@@ -11,6 +11,7 @@ from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
 from services.kubelet.downward import Node
 from services.kubelet.images import Images
+from services.kubelet.node_files import NodeFiles
 from services.kubelet.references import ReferenceReader
 from services.kubelet.runtime.port import Runtime
 from services.kubelet.settings import KubeletSettings
@@ -29,3 +30,4 @@ class NodeContext:
     images: Images
     starts: asyncio.Semaphore
     node: Callable[[], Node]
+    files: NodeFiles

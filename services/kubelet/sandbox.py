@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -40,7 +39,7 @@ class SandboxMaker:
             context = pod.spec.security_context
             group = context.fs_group if context.HasField("fs_group") else None
             if pod.spec.volumes:
-                await asyncio.to_thread(self._directory.set_up, volumes, group)
+                await self._context.files.call(self._directory.set_up, volumes, group)
             else:
                 self._directory.set_up(volumes, group)
             self._facts.volumes_ready = True

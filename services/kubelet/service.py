@@ -21,6 +21,7 @@ from services.kubelet.images import Images
 from services.kubelet.machine import read_machine
 from services.kubelet.manager import PodManager
 from services.kubelet.node import NodeKeeper
+from services.kubelet.node_files import NodeFiles
 from services.kubelet.references import ReferenceReader
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
 from services.kubelet.servicer import KubeletServicer
@@ -55,6 +56,7 @@ class Kubelet(Component):
             self._images,
             asyncio.Semaphore(settings.start_concurrency),
             self._keeper.view,
+            NodeFiles(settings.mounts_of),
         )
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
@@ -83,6 +85,7 @@ class Kubelet(Component):
             await self._references.close()
             await self._images.close()
             await self._runtime.close()
+            self.context.files.close()
 
     @property
     def ready(self) -> bool:

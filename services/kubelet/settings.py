@@ -41,6 +41,8 @@ class KubeletSettings:
     cluster_domain: str = "cluster.local"
     # How many pods start at once.
     start_concurrency: int = 8
+    # A process with the mounts that the engine sees, where those are not the kubelet's own; 0: they are.
+    mounts_of: int = 0
     # Extra node labels.
     labels: dict[str, str] = field(default_factory=dict)
     # Taints the node registers with, as `key=value:effect`.

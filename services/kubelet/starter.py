@@ -80,7 +80,10 @@ class ContainerStarter:
         config = container_config(pod, spec, action.attempt, sandbox, env, image, volumes, self._directory)
         memory = quantity.value(node.allocatable.get("memory", "0"))
         config = replace(config, oom_score_adj=oom_score_adj(pod, spec, memory, lowest_possible()))
-        refuse_escapes(config.mounts)
+        if self._context.files.elsewhere:
+            await self._context.files.call(refuse_escapes, config.mounts)
+        else:
+            refuse_escapes(config.mounts)
         log_file = self._directory.termination_log(spec.name, action.attempt)
         prepare_termination_log(log_file)
         if not self._directory.resolv_conf.exists():

@@ -7,6 +7,7 @@ writes a new directory and swings the one link, so readers see all old or all ne
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import stat
@@ -24,6 +25,10 @@ from services.kubelet.references import References
 DEFAULT_MODE = 0o644
 GROUP_READ = 0o440
 DATA_LINK = "..data"
+
+
+# Looked up now: a thread with other mounts could not import it.
+codecs.lookup("unicode_escape")
 
 
 class VolumeError(Exception):
@@ -296,6 +301,6 @@ def mount_memory(path: Path, size_bytes: int) -> None:
 
 def _mounts_below(root: Path) -> set[str]:
     prefix = str(root)
-    lines = Path("/proc/self/mounts").read_text().splitlines()
+    lines = Path("/proc/thread-self/mounts").read_text().splitlines()
     points = {line.split(" ")[1].encode().decode("unicode_escape") for line in lines}
     return {point for point in points if point == prefix or point.startswith(prefix + "/")}

@@ -261,7 +261,7 @@ class PodWorker:
                 for container in action.containers:
                     await runtime.remove_container(container, self._ref)
             case CleanUp():
-                await asyncio.to_thread(self._directory.remove)
+                await self._context.files.call(self._directory.remove)
                 self.facts.volumes_ready = False
                 self.facts.cleaned = True
 

@@ -73,7 +73,7 @@ def test_both_nodes_are_ready_and_known_by_their_addresses(cluster: ComposeClust
 
 
 def test_no_container_is_privileged_and_components_have_few_capabilities(cluster: ComposeCluster) -> None:
-    allowed = {"proxy": {"NET_ADMIN"}, "kubelet": {"CHOWN", "DAC_OVERRIDE", "FOWNER"}}
+    allowed = {"proxy": {"NET_ADMIN"}, "kubelet": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"}}
     for container in cluster.containers():
         name = container["Config"]["Labels"]["com.docker.compose.service"]
         assert not container["HostConfig"]["Privileged"], name
@@ -147,6 +147,23 @@ def test_a_pod_reaches_a_pod_of_the_other_node_by_its_address(app: ComposeCluste
     ask = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {there['status']['podIP']} 80"
     got = app.kubectl("exec", here["metadata"]["name"], "--", "sh", "-c", ask).stdout
     assert got.splitlines()[-1] == there["metadata"]["name"]
+
+
+def test_a_pods_volumes_are_those_of_its_machine(app: ComposeCluster) -> None:
+    mounts = [{"name": "memory", "mountPath": "/memory"}, {"name": "host", "mountPath": "/host"}]
+    volumes = [
+        {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        {"name": "host", "hostPath": {"path": "/var/tmp/of-the-machine", "type": "DirectoryOrCreate"}},
+    ]
+    write = "grep ' /memory ' /proc/mounts >/host/mounts; sleep 3600"
+    container = {"name": "web", "image": IMAGE, "command": ["sh", "-c", write], "volumeMounts": mounts}
+    spec = {"nodeName": "node-2", "containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": 0}
+    app.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "volumes", "labels": {"app": "volumes"}}, "spec": spec})
+    app.wait_for("the pod", lambda: app.ready_pods("app=volumes"))
+    seen = app.wait_for("its file on the machine", lambda: app.in_node("node-2", "sh", "-c", "cat /var/tmp/of-the-machine/mounts || true"))
+    assert seen.startswith("tmpfs /memory tmpfs") and "size=1024k" in seen
+    app.kubectl("delete", "pod", "volumes")
+    app.wait_for("the mount to go", lambda: "/volumes/memory" not in app.in_node("node-2", "cat", "/proc/1/mounts"))
 
 
 def test_a_killed_cluster_comes_back_as_the_same(app: ComposeCluster) -> None:
