@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,11 +26,16 @@ from knarr.service import collector, logs
 from knarr.service.authentication import TokenTable
 from knarr.service.certificates import KeyPair
 from knarr.service.component import Component
+from knarr.service.exposition import exposed
 from knarr.service.host import Host, ServerSettings
 from knarr.service.options import address, readable_file
 from knarr.service.tasks import cancel
 
 log = logging.getLogger(__name__)
+
+
+# The default port of a component's metrics, above that of its gRPC service.
+METRICS_PORT_OFFSET = 10_000
 
 
 class CommandError(Exception):
@@ -83,6 +89,13 @@ def client_parser(name: str, description: str, *, port: int) -> Parser:
     """As ``parser``, for a component that is a client of the API server."""
     made = parser(name, description, port=port)
     made.add_argument("--apiserver", required=True, type=address, metavar="HOST:PORT", help="gRPC address of the API server")
+    made.add_argument(
+        "--metrics-listen",
+        default=f"127.0.0.1:{METRICS_PORT_OFFSET + port}",
+        type=address,
+        metavar="HOST:PORT",
+        help="where Prometheus metrics are served, over plain HTTP at /metrics (default: %(default)s)",
+    )
     return made
 
 
@@ -197,6 +210,11 @@ def run_component(arguments: argparse.Namespace, make: Callable[[RpcClient], Com
             await introduce(client, arguments)
             host = Host(make(client), settings)
             await start(host, arguments.listen)
-            await host.run()
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(exposed(arguments.metrics_listen))
+                except OSError as error:
+                    raise CommandError(f"--metrics-listen {arguments.metrics_listen}: {error.strerror or error}") from error
+                await host.run()
 
     return run(arguments, work)

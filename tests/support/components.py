@@ -76,7 +76,7 @@ class Components(ClusterClient):
         shared = [f"--{option}={self.data_dir / file}" for option, file in files.items()]
         shared += [f"--listen={self.address(name)}", "--log-style=text"]
         if service != "apiserver":
-            shared.append(f"--apiserver={self.address('apiserver')}")
+            shared += [f"--apiserver={self.address('apiserver')}", f"--metrics-listen={LOOPBACK}:0"]
         ranges = [f"--service-cidr={self._services}", f"--cluster-cidr={self._pods}"]
         node = [f"--node-name={NODE}", f"--node-ip={LOOPBACK}", f"--pod-cidr={self._pods.replace('/16', '/24')}"]
         own = {
