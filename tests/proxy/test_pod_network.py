@@ -207,6 +207,7 @@ async def test_what_a_killed_process_left_is_taken_over_and_cleaned_up(pair: Mac
         writer.close()
         await writer.wait_closed()
         assert ours(here) == before
+        assert [line.split()[1] for line in before if "unreachable" in line] == ["10.96.0.0/16", "10.244.0.0/16"]
         kernels.remove(here)
         assert ours(here) == []
         kernels.remove(here)

@@ -56,7 +56,8 @@ class PodKernel:
 
     def _open(self) -> PodLinks:
         if self._links is None:
-            self._links = PodLinks(self._settings.pod_cidr, self._settings.vxlan_device)
+            self._links = PodLinks(self._settings)
+        self._links.block()
         return self._links
 
     def _prepare(self) -> list[str]:
@@ -139,9 +140,10 @@ def remove_pod_network(settings: ProxySettings) -> None:
             masquerade.close()
     DockerUser(settings.pod_cidr, settings.pod_table, translated_only=False).remove()
     with contextlib.suppress(PermissionError):
-        links = PodLinks(settings.pod_cidr, settings.vxlan_device)
+        links = PodLinks(settings)
         try:
             for step in steps(links.read(), State()):
                 links.perform(step)
+            links.unblock()
         finally:
             links.close()

@@ -15,10 +15,14 @@ from pyroute2 import IPRoute, NetlinkError
 
 from services.proxy.podnetwork.plan import Underlay
 from services.proxy.podnetwork.state import Device, Forward, Neighbour, Route, State, Step
+from services.proxy.settings import ProxySettings
 
 # Tag of the pod network's routes (rtm_protocol).
 ROUTE_PROTOCOL = 76
 ROUTE_UNICAST = 1
+ROUTE_UNREACHABLE = 7
+# Beneath every other route, also beneath those by which the datapath blocks the ranges while it runs.
+LOWEST_PREFERENCE = 4_000_000_001
 NEXTHOP_ONLINK = 4
 NEIGHBOUR_PERMANENT = 0x80
 INTERFACE_UP = 1
@@ -28,9 +32,10 @@ ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 class PodLinks:
     """Netlink to the network namespace in which it was made. All of it, the making too, in one thread without a running event loop."""
 
-    def __init__(self, cluster_cidr: str, device: str) -> None:
-        self._cluster = IPv4Network(cluster_cidr)
-        self._device = device
+    def __init__(self, settings: ProxySettings) -> None:
+        self._ranges = settings.ranges
+        self._cluster = IPv4Network(settings.pod_cidr)
+        self._device = settings.vxlan_device
         # pyroute2 drives an event loop of its own; uvloop's has no netlink sockets.
         self._loop = asyncio.SelectorEventLoop()
         self._netlink = IPRoute(use_event_loop=self._loop)
@@ -40,6 +45,26 @@ class PodLinks:
         self._netlink.close()
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
+
+    def block(self) -> None:
+        """Makes the ranges of pods and Services unreachable where nothing more specific leads: also without a proxy no packet for them
+        follows the default route.
+        """
+        for cidr in self._ranges:
+            self._change_block("add", cidr, errno.EEXIST)
+
+    def unblock(self) -> None:
+        for cidr in self._ranges:
+            self._change_block("del", cidr, *ABSENT)
+
+    def _change_block(self, command: str, cidr: str, *expected: int) -> None:
+        try:
+            self._netlink.route(command, dst=cidr, type=ROUTE_UNREACHABLE, priority=LOWEST_PREFERENCE, proto=ROUTE_PROTOCOL)
+        except NetlinkError as error:
+            if error.code in (errno.EPERM, errno.EACCES):
+                raise PermissionError(error.code, "NET_ADMIN is needed for the pod network") from error
+            if error.code not in expected:
+                raise
 
     def underlay(self, address: str) -> Underlay | None:
         """The interface that has an address."""
@@ -114,7 +139,8 @@ class PodLinks:
         found = []
         for message in self._netlink.get_routes(family=2, proto=ROUTE_PROTOCOL):
             destination = message.get_attr("RTA_DST")
-            if message["proto"] != ROUTE_PROTOCOL or destination is None or IPv4Address(destination) not in self._cluster:
+            ours = message["proto"] == ROUTE_PROTOCOL and message["type"] == ROUTE_UNICAST
+            if not ours or destination is None or IPv4Address(destination) not in self._cluster:
                 continue
             device = self._device if index is not None and message.get_attr("RTA_OIF") == index else ""
             found.append(Route(f"{destination}/{message['dst_len']}", message.get_attr("RTA_GATEWAY") or "", device))
