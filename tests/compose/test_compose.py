@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections import Counter
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from tests.support.cluster_client import BIN, run
 from tests.support.compose import NETWORK, NODES, ComposeCluster
 from tests.support.engine import IMAGE
+from tests.support.load import Load
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
@@ -166,6 +170,77 @@ def test_a_pods_volumes_are_those_of_its_machine(app: ComposeCluster) -> None:
     app.wait_for("the mount to go", lambda: "/volumes/memory" not in app.in_node("node-2", "cat", "/proc/1/mounts"))
 
 
+def running_uids(cluster: ComposeCluster, node: str) -> list[str]:
+    """The pods whose container runs in a node's engine, with repetitions."""
+    ids = cluster.engine(node, "ps", "-q", "--filter", "label=io.kubernetes.container.name=web").split()
+    return cluster.engine(node, "inspect", "--format", '{{index .Config.Labels "io.kubernetes.pod.uid"}}', *ids).split() if ids else []
+
+
+def wanted_uids(cluster: ComposeCluster, node: str) -> list[str]:
+    return [pod["metadata"]["uid"] for pod in cluster.get("pods")["items"] if pod["spec"].get("nodeName") == node]
+
+
+def test_a_rolling_update_loses_no_request(app: ComposeCluster) -> None:
+    wait = {"preStop": {"exec": {"command": ["sleep", "2"]}}}
+    probe = {"tcpSocket": {"port": 80}, "periodSeconds": 1}
+    careful = {"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": 0}}, "template": {"spec": {"terminationGracePeriodSeconds": 5}}}}
+    careful["spec"]["template"]["spec"]["containers"] = [{"name": "web", "lifecycle": wait, "readinessProbe": probe}]
+    before = {pod["metadata"]["name"] for pod in app.ready_pods(f"app={APP}")}
+    app.kubectl("patch", "deployment", APP, "-p", json.dumps(careful))
+    app.kubectl("rollout", "status", "deployment", APP, "--timeout=60s")
+    middle = {pod["metadata"]["name"] for pod in app.ready_pods(f"app={APP}")}
+    with Load(NODES["node-1"], NODE_PORT) as load:
+        app.wait_for("a share for each", lambda: middle <= load.answers.keys())
+        app.kubectl("rollout", "restart", "deployment", APP)
+        app.kubectl("rollout", "status", "deployment", APP, "--timeout=60s")
+        after = {pod["metadata"]["name"] for pod in app.ready_pods(f"app={APP}")}
+        app.wait_for("answers of the new pods", lambda: after <= load.answers.keys())
+    assert not before & middle and not middle & after
+    assert load.failures == []
+    assert load.answers.total() > 100
+
+
+def web_containers(cluster: ComposeCluster, node: str) -> set[str]:
+    """Ids of the app's containers that run in a node's engine."""
+    return set(cluster.engine(node, "ps", "-q", "--filter", "label=io.kubernetes.container.name=web").split())
+
+
+def test_a_killed_kubelet_returns_and_adopts_its_pods(app: ComposeCluster) -> None:
+    def kubelet() -> dict[str, Any]:
+        return next(found for found in app.containers() if found["Config"]["Labels"]["com.docker.compose.service"] == "kubelet-1")
+
+    before, killed = web_containers(app, "node-1"), kubelet()
+    os.kill(killed["State"]["Pid"], signal.SIGKILL)
+    app.wait_for("another kubelet", lambda: kubelet()["RestartCount"] > killed["RestartCount"])
+    app.up()
+    app.wait_for("both nodes", lambda: app.ready_nodes() == set(NODES))
+    for pod in app.ready_pods(f"app={APP}"):
+        assert app.kubectl("exec", pod["metadata"]["name"], "--", "hostname").stdout.strip() == pod["metadata"]["name"]
+    assert web_containers(app, "node-1") == before
+
+
+def test_a_node_cut_off_goes_on_and_comes_back_without_duplicates(app: ComposeCluster) -> None:
+    before = web_containers(app, "node-2")
+    app.in_node("node-2", "ip", "route", "add", "blackhole", f"{NETWORK}.10")
+
+    def bound() -> int:
+        return sum(pod["spec"].get("nodeName") == "node-2" for pod in app.pods(f"app={APP}"))
+
+    try:
+        app.kubectl("scale", "deployment", APP, f"--replicas={REPLICAS + 4}")
+        app.wait_for("pods bound to the lost node", lambda: bound() > len(before))
+        assert web_containers(app, "node-2") == before
+        assert answers(app, "node-2", f"{cluster_ip(app)}:80", 2 * REPLICAS).total() == 2 * REPLICAS
+    finally:
+        app.in_node("node-2", "ip", "route", "del", "blackhole", f"{NETWORK}.10")
+    app.wait_for("the pods of both nodes", lambda: len(app.ready_pods(f"app={APP}")) == REPLICAS + 4)
+    assert before <= web_containers(app, "node-2")
+    app.kubectl("scale", "deployment", APP, f"--replicas={REPLICAS}")
+    for node in NODES:
+        app.wait_for(f"{node} to run what it should", lambda node=node: sorted(running_uids(app, node)) == sorted(wanted_uids(app, node)))
+    app.wait_for("the app's pods alone", lambda: len(app.get("pods", "-l", f"app={APP}")["items"]) == REPLICAS)
+
+
 def test_a_killed_cluster_comes_back_as_the_same(app: ComposeCluster) -> None:
     before = {node["metadata"]["name"]: node["metadata"]["uid"] for node in app.get("nodes")["items"]}
     pods = {pod["metadata"]["uid"] for pod in app.pods(f"app={APP}")}
@@ -176,16 +251,6 @@ def test_a_killed_cluster_comes_back_as_the_same(app: ComposeCluster) -> None:
     app.wait_for("the app's pods", lambda: {pod["metadata"]["uid"] for pod in app.ready_pods(f"app={APP}")} == pods)
     names = {pod["metadata"]["name"] for pod in app.ready_pods(f"app={APP}")}
     app.wait_for("the Service", lambda: answers(app, "node-1", f"{cluster_ip(app)}:80", REPLICAS) == dict.fromkeys(names, 1))
-
-
-def running_uids(cluster: ComposeCluster, node: str) -> list[str]:
-    """The pods whose container runs in a node's engine, with repetitions."""
-    ids = cluster.engine(node, "ps", "-q", "--filter", "label=io.kubernetes.container.name=web").split()
-    return cluster.engine(node, "inspect", "--format", '{{index .Config.Labels "io.kubernetes.pod.uid"}}', *ids).split() if ids else []
-
-
-def wanted_uids(cluster: ComposeCluster, node: str) -> list[str]:
-    return [pod["metadata"]["uid"] for pod in cluster.get("pods")["items"] if pod["spec"].get("nodeName") == node]
 
 
 def test_a_lost_machine_is_replaced_and_rejoins_clean(app: ComposeCluster) -> None:
