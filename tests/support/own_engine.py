@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -12,14 +13,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+# No container is ever attached to it; a range for measurements (RFC 2544) meets no real one.
+BRIDGE_ADDRESS = "198.19.255.1/30"
 START_SECONDS, STOP_SECONDS, CLIENT_SECONDS = 30.0, 30.0, 60.0
 
 
 class OwnEngine:
-    """``stop``, ``kill`` and ``start`` again keep its images and containers. It leaves the machine's packet filter alone."""
+    """``stop``, ``kill`` and ``start`` again keep its images and containers. It leaves the machine's packet filter alone.
+
+    It is given a bridge of its own: an engine that is told to have none removes ``docker0``, which
+    is that of the machine's engine.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._bridge = f"kt-{os.getpid()}"
         self._process: subprocess.Popen[bytes] | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None
 
@@ -33,8 +41,9 @@ class OwnEngine:
         command = [
             "dockerd", f"--data-root={folder / 'data'}", f"--exec-root={folder / 'run'}", f"--host={self.url}",
             f"--pidfile={folder / 'docker.pid'}", f"--containerd={folder / 'containerd.sock'}",
-            "--bridge=none", "--iptables=false", "--ip-masq=false", "--shutdown-timeout=5",
+            f"--bridge={self._bridge}", "--iptables=false", "--ip-masq=false", "--shutdown-timeout=5",
         ]  # fmt: skip
+        self._make_bridge()
         with (folder / "docker.log").open("ab") as log:
             self._start_supervisor(log)
             self._process = subprocess.Popen([*command, *(["--live-restore"] if live_restore else [])], stdout=log, stderr=log)
@@ -43,6 +52,12 @@ class OwnEngine:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the engine did not start:\n{(folder / 'docker.log').read_text()[-2000:]}")
             time.sleep(0.05)
+
+    def _make_bridge(self) -> None:
+        if Path("/sys/class/net", self._bridge).exists():
+            return
+        subprocess.run(["ip", "link", "add", self._bridge, "type", "bridge"], check=True)
+        subprocess.run(["ip", "address", "add", BRIDGE_ADDRESS, "dev", self._bridge], check=True)
 
     def _start_supervisor(self, log: IO[bytes]) -> None:
         """containerd, which outlives an engine that is killed, as where each is a service of its own."""
@@ -86,6 +101,9 @@ class OwnEngine:
         if self._supervisor is not None:
             self._supervisor.terminate()
             self._supervisor.wait(STOP_SECONDS)
+        # One that was made in another network namespace goes with it.
+        if Path("/sys/class/net", self._bridge).exists():
+            subprocess.run(["ip", "link", "delete", self._bridge], check=True)
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for mount in sorted((mount for mount in mounts if mount.startswith(f"{self._folder}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], check=True)
