@@ -49,12 +49,23 @@ def service() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def app(cluster: ComposeCluster) -> ComposeCluster:
+def deployed(cluster: ComposeCluster) -> ComposeCluster:
     """The cluster with an app on both nodes."""
     cluster.knarr_load(IMAGE)
     cluster.apply({"apiVersion": "v1", "kind": "List", "items": [deployment(), service()]})
-    cluster.wait_for("the app's pods", lambda: len(cluster.ready_pods(f"app={APP}")) == REPLICAS)
     return cluster
+
+
+@pytest.fixture
+def app(deployed: ComposeCluster) -> ComposeCluster:
+    """The app at rest, whatever the test before has left: its replicas are ready and none is leaving any more."""
+    deployed.kubectl("scale", "deployment", APP, f"--replicas={REPLICAS}")
+
+    def at_rest() -> bool:
+        return len(deployed.get("pods", "-l", f"app={APP}")["items"]) == REPLICAS == len(deployed.ready_pods(f"app={APP}"))
+
+    deployed.wait_for("the app's pods alone", at_rest)
+    return deployed
 
 
 def answers(cluster: ComposeCluster, where: str, url: str, count: int) -> Counter[str]:
