@@ -26,12 +26,19 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
         yield from _docker_problems()
         if os.geteuid() != 0:
             yield "pods need root (networks, mounts); run with sudo, or use --runtime hollow to simulate them"
-        if settings.datapath == "nftables" and shutil.which("nft", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
-            yield "nftables is not installed; `apt-get install nftables`, or use --datapath userspace"
+    if settings.datapath == "nftables":
+        yield from _nftables_problems()
     yield from _range_problems(settings)
     if shutil.which("ip") is not None:
         yield from _route_problems(settings)
     yield from _port_problems(settings)
+
+
+def _nftables_problems() -> Iterator[str]:
+    if shutil.which("nft", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
+        yield "nftables is not installed; `apt-get install nftables`, or use --datapath userspace"
+    if os.geteuid() != 0:
+        yield "the nftables datapath needs root; run with sudo, or use --datapath userspace"
 
 
 def _range_problems(settings: ClusterSettings) -> Iterator[str]:

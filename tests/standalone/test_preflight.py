@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from services.proxy.datapath.node_network import ROUTE_PROTOCOL
-from services.standalone.preflight import OWN_PROTOCOL, route_problems
-from services.standalone.settings import ClusterSettings
+from services.standalone.preflight import OWN_PROTOCOL, problems, route_problems
+from services.standalone.settings import ClusterSettings, Ports
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,12 @@ def test_ranges_that_the_machine_uses(route: dict[str, str], refused: str, tmp_p
 
 def test_the_mark_of_our_own_routes_is_the_proxys() -> None:
     assert str(ROUTE_PROTOCOL) == OWN_PROTOCOL
+
+
+@pytest.mark.parametrize(("datapath", "refused"), [("nftables", True), ("userspace", False)])
+def test_without_root_a_hollow_cluster_needs_the_userspace_datapath(
+    datapath: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath=datapath, ports=Ports(0, 0, 0, 0, 0, 0))
+    assert any("run with sudo, or use --datapath userspace" in problem for problem in problems(settings)) is refused

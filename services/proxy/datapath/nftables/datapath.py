@@ -72,7 +72,7 @@ class NftablesDatapath(Datapath):
             await self._in_worker(self._open)
         except OSError as error:
             self._worker.shutdown()
-            raise DatapathError(f"the nftables datapath cannot start: {error}") from error
+            raise DatapathError(f"the nftables datapath cannot start: {error}; mend that, or use the userspace datapath") from error
         self._set(ROUTE_LOCALNET, "NodePorts are not reached through 127.0.0.1: {name} cannot be set to 1")
         self._set(FORWARDING, "pods and other machines do not reach Services: {name} cannot be set to 1")
         self._limitations.append("a UDP client that keeps its port moves to another endpoint only after its flow has timed out")
