@@ -7,15 +7,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import kubernetes
 import pytest
+from kubernetes import client as models
+from kubernetes import dynamic, watch
+from kubernetes.stream import stream
 
-kubernetes = pytest.importorskip("kubernetes")
-
-from kubernetes import client as models  # noqa: E402
-from kubernetes import dynamic, watch  # noqa: E402
-from kubernetes.stream import stream  # noqa: E402
-
-from tests.apiserver.rest.live import TOKEN, LiveServer, running_server  # noqa: E402
+from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
 
 pytestmark = pytest.mark.etcd
 
