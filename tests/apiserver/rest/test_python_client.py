@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import kubernetes
 import pytest
 from kubernetes import client as models
 from kubernetes import dynamic, watch
