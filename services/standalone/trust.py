@@ -5,7 +5,7 @@ hashes of those tokens whose owners may call it. The authority's key and the tok
 What is there and good stays as it is, so that it may run before every start:
 
     DIR/authority/                  for nobody but this command
-    DIR/apiserver/ scheduler/ controller/
+    DIR/apiserver/ scheduler/ controller/ cloud/ dns/
     DIR/NODE/kubelet/ NODE/proxy/   one folder for each --node
     DIR/admin/kubeconfig            and the token and CA for grpcurl
 """
@@ -16,6 +16,7 @@ import argparse
 import ipaddress
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +37,22 @@ class Member:
     hosts: tuple[str, ...]
 
 
-def members(apiserver: list[str], scheduler: list[str], controller: list[str], nodes: dict[str, str]) -> list[Member]:
-    """All components; the first three are their names and addresses besides this machine's own, ``nodes`` addresses by node name."""
-    control = [
-        Member("apiserver", APISERVER, (*LOCAL, *apiserver, "kubernetes.default.svc")),
-        Member("scheduler", User("system:kube-scheduler"), (*LOCAL, *scheduler)),
-        Member("controller", User("system:kube-controller-manager"), (*LOCAL, *controller)),
-    ]
+# The components of the control plane by their folders.
+CONTROL_PLANE = {
+    "apiserver": APISERVER,
+    "scheduler": User("system:kube-scheduler"),
+    "controller": User("system:kube-controller-manager"),
+    "cloud": User("system:cloud-controller-manager"),
+    "dns": User("system:kube-dns"),
+}
+
+
+def members(hosts: Mapping[str, list[str]], nodes: Mapping[str, str]) -> list[Member]:
+    """All components.
+
+    ``hosts`` are names and addresses besides this machine's own, by the control plane's folders; ``nodes`` are addresses by node name.
+    """
+    control = [Member(name, user, (*LOCAL, *hosts.get(name, []))) for name, user in CONTROL_PLANE.items()]
     kubelets = [Member(f"{name}/kubelet", User(f"system:node:{name}", groups=(NODES,)), (*LOCAL, name, ip)) for name, ip in nodes.items()]
     proxies = [Member(f"{name}/proxy", User("system:kube-proxy", uid=name), (*LOCAL, name, ip)) for name, ip in nodes.items()]
     return [*control, *kubelets, *proxies]
@@ -114,12 +124,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m services.standalone.trust", description="Make certificates and tokens for a cluster.")
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--apiserver", action="append", required=True, metavar="HOST", help="a name or address of the API server")
-    parser.add_argument("--scheduler", action="append", default=[], metavar="HOST", help="one of the scheduler")
-    parser.add_argument("--controller", action="append", default=[], metavar="HOST", help="one of the controller manager")
+    for name in sorted(CONTROL_PLANE.keys() - {"apiserver"}):
+        parser.add_argument(f"--{name}", action="append", default=[], metavar="HOST", help=f"one of the component {name}")
     parser.add_argument("--node", action="append", type=_node, default=[], metavar="NAME=IP")
     parser.add_argument("--server", required=True, metavar="URL", help="where the kubeconfig's owner reaches the REST API")
     arguments = parser.parse_args()
-    found = members(arguments.apiserver, arguments.scheduler, arguments.controller, dict(arguments.node))
+    hosts = {name: getattr(arguments, name) for name in CONTROL_PLANE}
+    hosts["apiserver"].append("kubernetes.default.svc")
+    found = members(hosts, dict(arguments.node))
     make(arguments.folder, found, arguments.server)
     print(f"{arguments.folder}: certificates and tokens are in place; kubeconfig for {arguments.server}")
     return 0

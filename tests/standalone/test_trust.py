@@ -14,13 +14,17 @@ from knarr.service.command import TRUST_FILES
 from services.standalone.trust import main
 
 URL = "https://127.0.0.1:6443"
-COMPONENTS = ("apiserver", "scheduler", "controller", "node-1/kubelet", "node-1/proxy", "node-2/kubelet", "node-2/proxy")
+COMPONENTS = (
+    *("apiserver", "scheduler", "controller", "cloud", "dns"),
+    *("node-1/kubelet", "node-1/proxy", "node-2/kubelet", "node-2/proxy"),
+)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, root: Path, *more: str) -> int:
     nodes = ("--node=node-1=192.0.2.11", "--node=node-2=192.0.2.12")
     monkeypatch.setattr(
-        "sys.argv", ["trust", str(root), "--apiserver=192.0.2.10", "--controller=192.0.2.30", f"--server={URL}", *nodes, *more]
+        "sys.argv",
+        ["trust", str(root), "--apiserver=192.0.2.10", "--controller=192.0.2.30", "--dns=192.0.2.41", f"--server={URL}", *nodes, *more],
     )
     return main()
 
@@ -40,6 +44,7 @@ def test_each_component_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.M
     assert len(tokens) == len(COMPONENTS)
     assert covers((tmp_path / "node-2/kubelet/server.crt").read_bytes(), ["192.0.2.12", "node-2", "127.0.0.1"])
     assert covers((tmp_path / "controller/server.crt").read_bytes(), ["192.0.2.30"])
+    assert covers((tmp_path / "dns/server.crt").read_bytes(), ["192.0.2.41"])
     subject = x509.load_pem_x509_certificate((tmp_path / "node-1/kubelet/server.crt").read_bytes()).subject
     assert subject.rfc4514_string() == "CN=system:node:node-1,O=system:nodes"
 
