@@ -18,8 +18,16 @@ from typing import Any
 import aiohttp
 
 BIN = Path(sys.executable).parent
-PORTS = {"rest": 16443, "apiserver": 16444, "kubelet": 20250, "proxy": 20256, "controller": 20257, "scheduler": 20259}
-RANGES = {"service-cidr": "10.97.0.0/16", "cluster-cidr": "10.245.0.0/16", "pod-cidr": "10.245.0.0/24"}
+PORTS = {
+    **{"rest": 16443, "apiserver": 16444, "kubelet": 20250, "proxy": 20256, "controller": 20257, "scheduler": 20259},
+    **{"dns": 20253, "cloud": 20258, "nameserver": 20053},
+}
+RANGES = {
+    "service-cidr": "10.98.0.0/16",
+    "cluster-cidr": "10.245.0.0/16",
+    "pod-cidr": "10.245.0.0/24",
+    "load-balancer-pool": "10.99.0.0/24",
+}
 TIMEOUT_SECONDS = 90.0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import ipaddress
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from services.standalone import process
 from services.standalone.settings import DEFAULT_DATA_DIR, ClusterSettings, Ports
 
 PORT_NAMES = [field.name for field in dataclasses.fields(Ports)]
+# Settings that are not chosen by an option of their own.
+NO_OPTIONS = ("data_dir", "ports", "node_ports", "listen_address")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,6 +68,8 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     add("service-cidr", "addresses of Services", type=_cidr, metavar="CIDR")
     add("cluster-cidr", "addresses of all pods", type=_cidr, metavar="CIDR")
     add("pod-cidr", "the part of them that is this node's", type=_cidr, metavar="CIDR")
+    add("load-balancer-pool", "addresses of Services of type LoadBalancer", type=_cidr, metavar="CIDR")
+    add("cluster-domain", "the ending of all names in the cluster", type=_domain, metavar="DOMAIN")
     for name in PORT_NAMES:
         default = getattr(Ports(), name)
         command.add_argument(f"--{name}-port", type=_port, default=argparse.SUPPRESS, metavar="PORT", help=f"(default: {default})")
@@ -83,6 +88,13 @@ def _cidr(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 range: {error}; write it like 10.244.0.0/16") from None
 
 
+def _domain(text: str) -> str:
+    name = text.rstrip(".").lower()
+    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label) for label in name.split(".")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a domain name; write it like cluster.local")
+    return name
+
+
 def settings_from(arguments: argparse.Namespace) -> ClusterSettings:
     """What was chosen now, over what was chosen before."""
     before = ClusterSettings.saved(arguments.data_dir)
@@ -95,7 +107,7 @@ def settings_from(arguments: argparse.Namespace) -> ClusterSettings:
 
 def options_of(settings: ClusterSettings) -> list[str]:
     """The command line that ``settings_from`` turns back into the same settings."""
-    names = ("runtime", "datapath", "node_name", "service_cidr", "cluster_cidr", "pod_cidr", "log_style", "log_level")
+    names = [field.name for field in dataclasses.fields(settings) if field.name not in NO_OPTIONS]
     options = {name.replace("_", "-"): getattr(settings, name) for name in names}
     ports = {f"{name}-port": getattr(settings.ports, name) for name in PORT_NAMES}
     return [f"--{name}={value}" for name, value in {"data-dir": settings.data_dir.absolute(), **options, **ports}.items()]

@@ -8,10 +8,13 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from ipaddress import IPv4Network
+from itertools import combinations
 from typing import Any
 
 from services.kubelet.runtime.catalog import bridge_name, engine_url
+from services.standalone.machine import node_address
 from services.standalone.settings import ClusterSettings
 
 # The mark of the routes that a proxy made, as `ip route` writes it.
@@ -48,8 +51,10 @@ def _range_problems(settings: ClusterSettings) -> Iterator[str]:
     kept = ClusterSettings.saved(settings.data_dir)
     if settings.files.etcd.exists() and kept.service_cidr != settings.service_cidr:
         yield f"this cluster's Services have addresses in {kept.service_cidr}; keep --service-cidr, or begin anew with another --data-dir"
-    if service.overlaps(cluster):
-        yield f"--service-cidr {service} overlaps --cluster-cidr {cluster}; choose ranges that do not meet"
+    ranges = {"service-cidr": service, "cluster-cidr": cluster, "load-balancer-pool": IPv4Network(settings.load_balancer_pool)}
+    for (option, first), (other, second) in combinations(ranges.items(), 2):
+        if first.overlaps(second):
+            yield f"--{option} {first} overlaps --{other} {second}; choose ranges that do not meet"
 
 
 def _route_problems(settings: ClusterSettings) -> Iterator[str]:
@@ -67,9 +72,9 @@ def route_problems(settings: ClusterSettings, routes: Iterable[Mapping[str, Any]
         if route["dst"] == "default" or not device or device == own_bridge or route.get("protocol") == OWN_PROTOCOL:
             continue
         target = IPv4Network(route["dst"])
-        for option, text in (("pod", settings.pod_cidr), ("service", settings.service_cidr)):
+        for option, text in (("pod-cidr", settings.pod_cidr), ("service-cidr", settings.service_cidr)):
             if target.subnet_of(IPv4Network(text)):
-                yield f"--{option}-cidr {text} is in use on this machine: {target} lies at the interface {device}; choose another range"
+                yield f"--{option} {text} is in use on this machine: {target} lies at the interface {device}; choose another range"
 
 
 def _docker_problems() -> Iterator[str]:
@@ -86,12 +91,14 @@ def _docker_problems() -> Iterator[str]:
 
 
 def _port_problems(settings: ClusterSettings) -> Iterator[str]:
-    for name in ("rest", "apiserver", "kubelet", "proxy", "controller", "scheduler"):
-        port = getattr(settings.ports, name)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.listen_address, port))
-            except OSError as error:
-                reason = f"cannot be used: {error.strerror}; choose another with --{name}-port"
-                yield f"port {port} ({name}) on {settings.listen_address} {reason}"
+    for field in fields(settings.ports):
+        name, port = field.name, getattr(settings.ports, field.name)
+        address = node_address() if name == "nameserver" else settings.listen_address
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM) if name == "nameserver" else (socket.SOCK_STREAM,):
+            with socket.socket(type=kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == socket.SOCK_STREAM))
+                try:
+                    probe.bind((address, port))
+                except OSError as error:
+                    yield f"port {port} ({name}) on {address} cannot be used: {error.strerror}; choose another with --{name}-port"
+                    break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import asdict, dataclass, fields
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ class Ports:
     proxy: int = 10256
     controller: int = 10257
     scheduler: int = 10259
+    dns: int = 10253
+    cloud: int = 10258
+    # Names are asked for here, UDP and TCP, on the node's address.
+    nameserver: int = 10053
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class ClusterSettings:
     # Range of all pods, and the part of it that is this node's.
     cluster_cidr: str = "10.244.0.0/16"
     pod_cidr: str = "10.244.0.0/24"
+    # Where Services of type LoadBalancer get their addresses.
+    load_balancer_pool: str = "10.97.0.0/24"
+    # The ending of all names in the cluster.
+    cluster_domain: str = "cluster.local"
     # Inclusive.
     node_ports: tuple[int, int] = (30000, 32767)
     log_style: str = "text"
@@ -55,6 +64,11 @@ class ClusterSettings:
     def node(self) -> str:
         """The node's name: as chosen, or the machine's."""
         return self.node_name or socket.gethostname().lower()
+
+    @property
+    def nameserver_address(self) -> str:
+        """The Service address of the cluster's DNS: the tenth, as Kubernetes' installers choose it."""
+        return str(IPv4Network(self.service_cidr)[10])
 
     @property
     def files(self) -> Files:

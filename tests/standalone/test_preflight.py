@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from services.proxy.datapath.node_network import ROUTE_PROTOCOL
 from services.standalone.preflight import OWN_PROTOCOL, problems, route_problems
 from services.standalone.settings import ClusterSettings, Ports
+
+FREE_PORTS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
 
 
 @pytest.mark.parametrize(
@@ -39,5 +42,5 @@ def test_without_root_a_hollow_cluster_needs_the_userspace_datapath(
     datapath: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath=datapath, ports=Ports(0, 0, 0, 0, 0, 0))
+    settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath=datapath, ports=FREE_PORTS)
     assert any("run with sudo, or use --datapath userspace" in problem for problem in problems(settings)) is refused

@@ -31,6 +31,7 @@ class KnarrCluster(ClusterClient):
             f"--service-cidr=10.{100 + self.offset}.0.0/16",
             f"--cluster-cidr=10.{150 + self.offset}.0.0/16",
             f"--pod-cidr=10.{150 + self.offset}.0.0/24",
+            f"--load-balancer-pool=10.{200 + self.offset}.0.0/24",
         ]
         return [f"--{name}-port={port}" for name, port in self.ports.items()] + ranges
 
@@ -66,7 +67,7 @@ class KnarrCluster(ClusterClient):
         return (self.data_dir / "knarr.log").read_text().splitlines()[-40:]
 
 
-PORT_NAMES = ("rest", "apiserver", "kubelet", "proxy", "controller", "scheduler")
+PORT_NAMES = ("rest", "apiserver", "kubelet", "proxy", "controller", "scheduler", "dns", "cloud", "nameserver")
 OFFSETS = range(1, 40)
 
 
