@@ -35,9 +35,7 @@ class ObjectList(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent(Generic[M]):
-    """``type`` is JsonPatch = list[dict[str, Any]]
-
-    ADDED, MODIFIED, DELETED or BOOKMARK. The object is shared: read it only."""
+    """``type`` is ADDED, MODIFIED, DELETED or BOOKMARK. The object is shared: read it only."""
 
     type: str
     object: M

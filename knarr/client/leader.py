@@ -2,8 +2,12 @@
 
 A candidate takes the lease when nobody holds it, or when the holder has not renewed it for the
 lease's duration *as this candidate has seen it*: clocks of different machines are never compared.
+It watches the lease, so it sees a renewal when it happens, a release at once, and wakes at the moment when
+the lease expires; it asks at every retry period besides, for the case that the watch is broken.
 A leader that cannot renew for ``renew_deadline_seconds`` stops acting, before anybody else may
 start. It then stands again.
+
+``Leadership`` is what a component uses; ``LeaderElector`` is the mechanism.
 """
 
 from __future__ import annotations
@@ -12,11 +16,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.informer import Informer
 from knarr.client.keys import copy_of
 from knarr.machinery.errors import StatusError
 
@@ -63,6 +69,7 @@ class LeaderElector:
         self._random = source or random.Random()
         self._observed: coordination.Lease | None = None
         self._observed_at = 0.0
+        self._changed = asyncio.Event()
         self.is_leader = False
 
     @property
@@ -84,11 +91,40 @@ class LeaderElector:
 
     async def _acquire(self) -> float:
         """Takes the lease; answers the loop's time at which the successful attempt began."""
-        while True:
-            started = asyncio.get_running_loop().time()
-            if await self._try(self._settings.renew_deadline_seconds):
-                return started
-            await asyncio.sleep(self._settings.retry_seconds * (1 + RETRY_JITTER * self._random.random()))
+        following = asyncio.create_task(self._follow(), name=f"lease {self._name}/watch")
+        try:
+            while True:
+                started = asyncio.get_running_loop().time()
+                if await self._try(self._settings.renew_deadline_seconds):
+                    return started
+                await self._pause()
+        finally:
+            # To its end: what it has seen of another holder must not come after what this one has written.
+            following.cancel()
+            await asyncio.wait({following})
+
+    async def _follow(self) -> None:
+        """Observes every change of the lease until cancelled."""
+
+        def seen(_: coordination.Lease | None, lease: coordination.Lease | None) -> None:
+            if lease is not None:
+                self._observe(lease)
+            self._changed.set()
+
+        informer = Informer(self._client, coordination.Lease, namespace=self._namespace, field_selector=f"metadata.name={self._name}")
+        informer.on_change(seen)
+        await informer.run()
+
+    async def _pause(self) -> None:
+        """Waits for the next attempt: one retry period, or less when another's lease is released or expires before."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._settings.retry_seconds * (1 + RETRY_JITTER * self._random.random())
+        was_free = self._free()
+        while loop.time() < end and (was_free or not self._free()):
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(end if was_free else min(end, self._expires_at())):
+                    await self._changed.wait()
 
     async def _lead(self, lead: Callable[[], Awaitable[None]], since: float) -> bool:
         """True when the work ended by itself, False when the lease was lost."""
@@ -119,7 +155,8 @@ class LeaderElector:
             left = renewed + self._settings.renew_deadline_seconds - started
             if left <= 0:
                 return
-            if await self._try(left):
+            # One call that hangs must leave time for another.
+            if await self._try(min(left, self._settings.renew_deadline_seconds / 2)):
                 renewed = started
             elif self.holder not in ("", self._identity):
                 return
@@ -142,7 +179,7 @@ class LeaderElector:
             self._observe(await self._client.create(self._mine(None)))
             return True
         self._observe(stored)
-        if stored.spec.holder_identity not in ("", self._identity) and not self._expired():
+        if not self._free():
             return False
         self._observe(await self._client.update(self._mine(stored)))
         return True
@@ -152,10 +189,14 @@ class LeaderElector:
             self._observed_at = asyncio.get_running_loop().time()
         self._observed = lease
 
-    def _expired(self) -> bool:
+    def _free(self) -> bool:
+        """Whether the lease may be taken, as far as it was seen."""
+        return self.holder in ("", self._identity) or asyncio.get_running_loop().time() >= self._expires_at()
+
+    def _expires_at(self) -> float:
+        """The loop's time at which the lease expires if it is not renewed."""
         assert self._observed is not None
-        duration = self._observed.spec.lease_duration_seconds or self._settings.duration_seconds
-        return asyncio.get_running_loop().time() >= self._observed_at + duration
+        return self._observed_at + (self._observed.spec.lease_duration_seconds or self._settings.duration_seconds)
 
     def _mine(self, stored: coordination.Lease | None) -> coordination.Lease:
         lease = copy_of(stored) if stored is not None else coordination.Lease()
@@ -181,3 +222,37 @@ class LeaderElector:
                     await self._client.update(stored)
         except (StatusError, TimeoutError) as error:
             logger.info("lease not released", extra={"lease": self._name, "error": str(error) or "timeout"})
+
+
+class Leadership:
+    """The work of a component of which several may run: done at once, or only while it leads.
+
+    The component keeps one, awaits ``run(work)`` as its own ``run``, and is ready while it works or is ``standing_by``.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        lease: str,
+        identity: str,
+        *,
+        elected: bool,
+        settings: LeaseSettings | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """``lease`` is a name in ``kube-system``; without ``elected`` there is no election, and the work just runs."""
+        self._elector = LeaderElector(client, lease, identity, settings=settings, clock=clock) if elected else None
+        self._running = False
+
+    @property
+    def standing_by(self) -> bool:
+        """True while it waits for another one's end."""
+        return self._running and self._elector is not None and not self._elector.is_leader
+
+    async def run(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Runs ``work()``, each time it leads anew. Ends as ``LeaderElector.run``: cancelled, or with the work."""
+        self._running = True
+        try:
+            await (work() if self._elector is None else self._elector.run(work))
+        finally:
+            self._running = False

@@ -17,7 +17,7 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
 from knarr.client.informer import Informers
-from knarr.client.leader import LeaderElector
+from knarr.client.leader import Leadership
 from knarr.client.reconciler import Reconciler
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
@@ -47,7 +47,14 @@ class ControllerManager(Component):
         self._types = controllers
         self._queues: dict[str, Reconciler] = {}
         self._working = False
-        self._standing_by = False
+        self._leadership = Leadership(
+            client,
+            LEASE,
+            self._settings.identity,
+            elected=self._settings.leader_election,
+            settings=self._settings.lease,
+            clock=clock,
+        )
 
     def register(self, server: grpc.aio.Server) -> list[str]:
         controller_service_pb2_grpc.add_ControllerServiceServicer_to_server(ControllerServicer(self._queues, lambda: self._working), server)
@@ -61,18 +68,10 @@ class ControllerManager(Component):
     @property
     def ready(self) -> bool:
         """True while the controllers work, and while another manager leads."""
-        return self._working or self._standing_by
+        return self._working or self._leadership.standing_by
 
     async def run(self) -> None:
-        if not self._settings.leader_election:
-            await self._lead()
-            return
-        elector = LeaderElector(self._client, LEASE, self._settings.identity, settings=self._settings.lease, clock=self._clock)
-        self._standing_by = True
-        try:
-            await elector.run(self._lead)
-        finally:
-            self._standing_by = False
+        await self._leadership.run(self._lead)
 
     async def _lead(self) -> None:
         recorder = EventRecorder(self._client, "controller-manager", clock=self._clock)

@@ -24,7 +24,7 @@ from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.informer import Informer, Informers
 from knarr.client.keys import copy_of
-from knarr.client.leader import LeaderElector
+from knarr.client.leader import Leadership
 from knarr.machinery.errors import StatusError, not_found, status_error
 from knarr.service.component import Component
 from knarr.service.tasks import cancel, run_together
@@ -67,8 +67,15 @@ class Scheduler(Component):
         self._recorder = EventRecorder(client, self._settings.scheduler_name, clock=clock)
         self._writes: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(self._settings.concurrent_writes)
-        self._standing_by = False
         self._working = False
+        self._leadership = Leadership(
+            client,
+            LEASE,
+            self._settings.identity,
+            elected=self._settings.leader_election,
+            settings=self._settings.lease,
+            clock=clock,
+        )
 
     def register(self, server: grpc.aio.Server) -> list[str]:
         scheduler_service_pb2_grpc.add_SchedulerServiceServicer_to_server(SchedulerServicer(self), server)
@@ -77,7 +84,7 @@ class Scheduler(Component):
     @property
     def ready(self) -> bool:
         """True while it places pods, and while another scheduler leads."""
-        return self._working or self._standing_by
+        return self._working or self._leadership.standing_by
 
     @property
     def state(self) -> SchedulerState:
@@ -87,15 +94,7 @@ class Scheduler(Component):
         return self._state
 
     async def run(self) -> None:
-        if not self._settings.leader_election:
-            await self._lead()
-            return
-        elector = LeaderElector(self._client, LEASE, self._settings.identity, settings=self._settings.lease, clock=self._clock)
-        self._standing_by = True
-        try:
-            await elector.run(self._lead)
-        finally:
-            self._standing_by = False
+        await self._leadership.run(self._lead)
 
     def explain(self, namespace: str, name: str) -> tuple[list[Verdict], str]:
         """The verdict on every node for a pod, as if it were to be placed now, and the summary if none fits."""
