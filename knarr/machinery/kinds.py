@@ -16,6 +16,7 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.networking.v1 import networking_pb2 as networking
 
 STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -202,5 +203,14 @@ KINDS = Kinds(
         Kind("apps", "v1", "ControllerRevision", "controllerrevisions", apps.ControllerRevision, apps.ControllerRevisionList),
         Kind("coordination.k8s.io", "v1", "Lease", "leases", coordination.Lease, coordination.LeaseList),
         Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", discovery.EndpointSlice, discovery.EndpointSliceList),
+        Kind(
+            "networking.k8s.io",
+            "v1",
+            "NetworkPolicy",
+            "networkpolicies",
+            networking.NetworkPolicy,
+            networking.NetworkPolicyList,
+            short_names=("netpol",),
+        ),
     )
 )

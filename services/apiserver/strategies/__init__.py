@@ -8,6 +8,7 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.machinery.kinds import Kind
 from services.apiserver.strategies.configmap import ConfigMapStrategy
 from services.apiserver.strategies.controllerrevision import ControllerRevisionStrategy
@@ -17,6 +18,7 @@ from services.apiserver.strategies.endpointslice import EndpointSliceStrategy
 from services.apiserver.strategies.event import EventStrategy
 from services.apiserver.strategies.lease import LeaseStrategy
 from services.apiserver.strategies.namespace import NamespaceStrategy
+from services.apiserver.strategies.networkpolicy import NetworkPolicyStrategy
 from services.apiserver.strategies.node import NodeStrategy
 from services.apiserver.strategies.pod.strategy import PodStrategy
 from services.apiserver.strategies.replicaset import ReplicaSetStrategy
@@ -40,6 +42,7 @@ STRATEGIES: dict[type[Message], Strategy] = {
     apps.ControllerRevision: ControllerRevisionStrategy(),
     coordination.Lease: LeaseStrategy(),
     discovery.EndpointSlice: EndpointSliceStrategy(),
+    networking.NetworkPolicy: NetworkPolicyStrategy(),
 }
 
 _PLAIN = Strategy()

@@ -1,0 +1,130 @@
+"""The strategy of NetworkPolicies."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from datetime import datetime
+
+from knarr.api.networking.v1 import networking_pb2 as networking
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    Path,
+    check_format,
+    cidr,
+    forbidden,
+    invalid,
+    not_supported,
+    port_name,
+    port_number,
+    required,
+)
+from services.apiserver.strategies.scale import selector_text
+from services.apiserver.strategies.selectors import validate_label_selector
+from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.table import NONE, age, columns
+
+SPEC = Path("spec")
+INGRESS, EGRESS = "Ingress", "Egress"
+PROTOCOLS = ("SCTP", "TCP", "UDP")
+NUMBER = 0  # IntOrString's type of a number
+
+
+class NetworkPolicyStrategy(Strategy):
+    """A spec change makes a new generation. There is no status."""
+
+    columns = columns("Name", "Pod-Selector", "Age")
+    has_generation = True
+
+    def default(self, obj: networking.NetworkPolicy) -> None:
+        for rule in (*obj.spec.ingress, *obj.spec.egress):
+            for port in rule.ports:
+                if not port.HasField("protocol"):
+                    port.protocol = "TCP"
+        if not obj.spec.policy_types:
+            obj.spec.policy_types.extend([INGRESS, EGRESS] if obj.spec.egress else [INGRESS])
+
+    def validate(self, obj: networking.NetworkPolicy) -> list[Cause]:
+        spec = obj.spec
+        causes = validate_label_selector(spec.pod_selector, SPEC.child("podSelector"))
+        for index, ingress in enumerate(spec.ingress):
+            here = SPEC.child("ingress").index(index)
+            causes += _ports(ingress.ports, here) + _peers(ingress.from_peers, here.child("from"))
+        for index, egress in enumerate(spec.egress):
+            here = SPEC.child("egress").index(index)
+            causes += _ports(egress.ports, here) + _peers(egress.to, here.child("to"))
+        types = SPEC.child("policyTypes")
+        if len(spec.policy_types) > 2:
+            return [*causes, invalid(types, list(spec.policy_types), "may not specify more than two policyTypes")]
+        for index, name in enumerate(spec.policy_types):
+            if name not in (INGRESS, EGRESS):
+                causes.append(not_supported(types.index(index), name, (EGRESS, INGRESS)))
+        return causes
+
+    def cells(self, obj: networking.NetworkPolicy, now: datetime) -> list[object]:
+        return [obj.metadata.name, selector_text(obj.spec.pod_selector) or NONE, age(obj, now)]
+
+
+def _ports(ports: Iterable[networking.NetworkPolicyPort], path: Path) -> list[Cause]:
+    return [cause for index, port in enumerate(ports) for cause in _port(port, path.child("ports").index(index))]
+
+
+def _port(port: networking.NetworkPolicyPort, path: Path) -> list[Cause]:
+    wrong = port.HasField("protocol") and port.protocol not in PROTOCOLS
+    causes = [not_supported(path.child("protocol"), port.protocol, PROTOCOLS)] if wrong else []
+    end = path.child("endPort")
+    if not port.HasField("port"):
+        if port.HasField("end_port"):
+            causes.append(invalid(end, port.end_port, "may not be specified when `port` is not specified"))
+        return causes
+    if port.port.type != NUMBER:
+        if port.HasField("end_port"):
+            causes.append(invalid(end, port.end_port, "may not be specified when `port` is non-numeric"))
+        return causes + check_format(path.child("port"), port.port.str_val, port_name)
+    number = port.port.int_val
+    causes += [invalid(path.child("port"), number, sentence) for sentence in port_number(number)]
+    if port.HasField("end_port"):
+        if port.end_port < number:
+            causes.append(invalid(end, number, "must be greater than or equal to `port`"))
+        causes += [invalid(end, port.end_port, sentence) for sentence in port_number(port.end_port)]
+    return causes
+
+
+def _peers(peers: Iterable[networking.NetworkPolicyPeer], path: Path) -> list[Cause]:
+    return [cause for index, peer in enumerate(peers) for cause in _peer(peer, path.index(index))]
+
+
+def _peer(peer: networking.NetworkPolicyPeer, path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    given = 0
+    if peer.HasField("pod_selector"):
+        given += 1
+        causes += validate_label_selector(peer.pod_selector, path.child("podSelector"))
+    if peer.HasField("namespace_selector"):
+        given += 1
+        causes += validate_label_selector(peer.namespace_selector, path.child("namespaceSelector"))
+    if peer.HasField("ip_block"):
+        causes += _ip_block(peer.ip_block, path.child("ipBlock"))
+        if given:
+            causes.append(forbidden(path, "may not specify both ipBlock and another peer"))
+    elif not given:
+        causes.append(required(path, "must specify a peer"))
+    return causes
+
+
+def _ip_block(block: networking.IPBlock, path: Path) -> list[Cause]:
+    if not block.cidr:
+        return [required(path.child("cidr"))]
+    causes = check_format(path.child("cidr"), block.cidr, cidr)
+    if causes:
+        return causes
+    whole = ipaddress.ip_network(block.cidr, strict=False)
+    for index, text in enumerate(getattr(block, "except")):
+        here = path.child("except").index(index)
+        malformed = check_format(here, text, cidr)
+        if malformed:
+            return causes + malformed
+        part = ipaddress.ip_network(text, strict=False)
+        if part.version != whole.version or part.network_address not in whole or part.prefixlen <= whole.prefixlen:
+            causes.append(invalid(here, text, "must be a strict subset of `cidr`"))
+    return causes
