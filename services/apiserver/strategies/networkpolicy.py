@@ -37,10 +37,10 @@ class NetworkPolicyStrategy(Strategy):
     has_generation = True
 
     def default(self, obj: networking.NetworkPolicy) -> None:
-        for rule in (*obj.spec.ingress, *obj.spec.egress):
-            for port in rule.ports:
-                if not port.HasField("protocol"):
-                    port.protocol = "TCP"
+        ports = [port for rule in obj.spec.ingress for port in rule.ports] + [port for rule in obj.spec.egress for port in rule.ports]
+        for port in ports:
+            if not port.HasField("protocol"):
+                port.protocol = "TCP"
         if not obj.spec.policy_types:
             obj.spec.policy_types.extend([INGRESS, EGRESS] if obj.spec.egress else [INGRESS])
 
