@@ -15,6 +15,7 @@ from services.proxy.cleanup import remove_everything
 from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.datapath import BRIDGE_CALLS, ROUTE_LOCALNET, NftablesDatapath
 from services.proxy.datapath.nftables.libnftables import Nftables
+from services.proxy.datapath.nftables.skeleton import Base
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.datapath.node_network import ROUTE_PROTOCOL, NodeNetwork, read_sysctl, write_sysctl
 from services.proxy.datapath.port import Datapath
@@ -254,7 +255,7 @@ async def test_a_killed_proxy_is_taken_over_and_cleaned_up(lab: Laboratory) -> N
 def _leave_behind(left: Route) -> None:
     """What a proxy leaves that was killed."""
     nft, network = Nftables(), NodeNetwork(SETTINGS.ranges)
-    base = ruleset.Base(SETTINGS.table, SETTINGS.service_cidr, SETTINGS.pod_cidr, SETTINGS.pod_bridge, localnet_was_off=True)
+    base = Base(SETTINGS.table, SETTINGS.service_cidr, SETTINGS.pod_cidr, SETTINGS.pod_bridge, localnet_was_off=True)
     write_sysctl(ROUTE_LOCALNET, "1")
     nft.run(ruleset.full(base, Slots(), [left]))
     network.block()

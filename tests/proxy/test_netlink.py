@@ -13,13 +13,14 @@ from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.libnftables import Nftables
 from services.proxy.datapath.nftables.netlink import NetlinkConnection, NetlinkRefused, encode
 from services.proxy.datapath.nftables.operations import AddChain, AddMap, AddVerdict, DeleteElement, Operation
+from services.proxy.datapath.nftables.skeleton import Base, skeleton
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.routing.table import Endpoint, Route, RouteKey, RoutingTable, diff
 from tests.proxy.laboratory import Namespace
 
 pytestmark = pytest.mark.net
 
-BASE = ruleset.Base("knarr", "10.96.0.0/16", "10.244.0.0/16", "knarr0")
+BASE = Base("knarr", "10.96.0.0/16", "10.244.0.0/16", "knarr0")
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def nft() -> Iterator[Nftables]:
     namespace = Namespace()
     with namespace.entered():
         made = Nftables()
-        made.run(ruleset.skeleton(BASE))
+        made.run(skeleton(BASE))
         yield made
         made.close()
     namespace.close()
@@ -79,7 +80,7 @@ def commit(nft: Nftables, netlink: NetlinkConnection, operations: list[Operation
 def test_both_ways_lead_to_the_same_table(nft: Nftables, netlink: NetlinkConnection, wanted: RoutingTable) -> None:
     nft.run(ruleset.full(BASE, Slots(), (wanted[key] for key in sorted(wanted))))
     through_text = listed()
-    nft.run(ruleset.skeleton(BASE))
+    nft.run(skeleton(BASE))
     commit(nft, netlink, ruleset.operations(Slots(), diff({}, wanted), uncounted))
     assert listed() == through_text
     assert (through_text.count("numgen") > 1) == any(route.endpoints for route in wanted.values())

@@ -6,17 +6,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.proxy.datapath.nftables import ruleset
-from services.proxy.datapath.nftables.operations import AddElement, DeleteElement, Destination
+from services.proxy.datapath.nftables.layout import chain_name, chains, entries, pools
+from services.proxy.datapath.nftables.operations import (
+    AddChain,
+    AddDeal,
+    AddElement,
+    AddVerdict,
+    DeleteChain,
+    DeleteElement,
+    Destination,
+    FlushChain,
+    Operation,
+)
+from services.proxy.datapath.nftables.skeleton import Base
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.routing.build import Router, build_table
-from services.proxy.routing.table import Endpoint, Route, RouteKey, RoutingTable, diff, patch
+from services.proxy.routing.table import CLUSTER, LOCAL, Endpoint, Route, RouteKey, RoutingTable, diff, patch
 from tests.proxy.objects import service, slice_of
 
-BASE = ruleset.Base("knarr", "10.96.0.0/16", "10.244.0.0/16", "knarr0")
+BASE = Base("knarr", "10.96.0.0/16", "10.244.0.0/16", "knarr0")
 
 endpoints = st.lists(st.sampled_from([Endpoint(f"10.244.0.{n}", 80, f"pod-{n}") for n in range(2, 6)]), unique=True).map(
     lambda found: tuple(sorted(found))
 )
+
+
+policies = st.sampled_from([CLUSTER, LOCAL])
 
 
 @st.composite
@@ -25,9 +40,22 @@ def tables(draw: st.DrawFn) -> RoutingTable:
     table = {}
     for number in sorted(numbers):
         key = RouteKey("default", f"s{number}", "")
-        ip = f"10.96.0.{10 * number + draw(st.integers(0, 1))}"
+        here = draw(st.booleans())
+        chosen = draw(endpoints)
         table[key] = Route(
-            key, draw(st.sampled_from(["tcp", "udp"])), (ip,), 80, draw(st.sampled_from([0, 30000 + number])), draw(endpoints)
+            key,
+            draw(st.sampled_from(["tcp", "udp"])),
+            (f"10.96.0.{10 * number + draw(st.integers(0, 1))}",),
+            80,
+            draw(st.sampled_from([0, 30000 + number])),
+            chosen,
+            external_ips=(f"192.0.2.{number}",) if draw(st.booleans()) else (),
+            load_balancer_ips=(f"198.51.100.{number}",) if draw(st.booleans()) else (),
+            source_ranges=draw(st.sampled_from([(), ("192.0.2.0/24", "10.0.0.0/9")])),
+            internal_policy=draw(policies),
+            external_policy=draw(policies),
+            local_endpoints=chosen[:1] if here else (),
+            held=draw(st.booleans()),
         )
     return table
 
@@ -54,7 +82,7 @@ def test_a_transaction_speaks_only_of_the_routes_that_changed(old: RoutingTable,
     text = ruleset.as_commands(BASE, ruleset.operations(slots, diff(old, new), uncounted))
     for key, route in new.items():
         if old.get(key) == route:
-            assert ruleset.route_chain(route) not in text
+            assert chain_name("service", route) not in text and chain_name("local", route) not in text
 
 
 @given(tables(), tables())
@@ -62,24 +90,47 @@ def test_a_transaction_speaks_only_of_the_routes_that_changed(old: RoutingTable,
 def test_every_turn_has_its_endpoint_after_a_change(old: RoutingTable, new: RoutingTable) -> None:
     slots = Slots()
     in_force: dict[tuple[str, tuple[str | int, ...]], object] = {}
+    made: dict[str, list[Operation]] = {}
     for operation in (*ruleset.operations(slots, diff({}, old), uncounted), *ruleset.operations(slots, diff(old, new), uncounted)):
         if isinstance(operation, AddElement):
             assert (operation.set, operation.key) not in in_force
             in_force[operation.set, operation.key] = operation.data
         elif isinstance(operation, DeleteElement):
             del in_force[operation.set, operation.key]
-    for key, route in new.items():
-        standing = slots.standings[key]
-        assert sorted(standing.places) == sorted((endpoint.address, endpoint.port) for endpoint in route.endpoints)
-        for turn, place in enumerate(standing.places):
-            assert in_force.pop((standing.map, (standing.offset + turn,))) == Destination(*place)
-        assert in_force.pop(("cluster-ips", (route.cluster_ips[0], route.protocol, route.port))) == ruleset.route_chain(route)
-        if route.node_port:
-            assert in_force.pop(("node-ports", (route.protocol, route.node_port))) == ruleset.node_port_chain(route)
-    addresses = {endpoint.address for route in new.values() for endpoint in route.endpoints}
-    assert in_force.keys() == {("hairpins", (address, address)) for address in addresses}
+        elif isinstance(operation, AddChain):
+            assert operation.chain not in made
+            made[operation.chain] = []
+        elif isinstance(operation, FlushChain):
+            made[operation.chain].clear()
+        elif isinstance(operation, DeleteChain):
+            assert not made.pop(operation.chain)
+        elif isinstance(operation, AddVerdict | AddDeal):
+            made[operation.chain].append(operation)
+    assert made == {chain: rules for route in new.values() for chain, rules in expected_chains(slots, route).items()}
+    for route in new.values():
+        for pool in pools(route):
+            standing = slots.standings[pool.chain]
+            assert sorted(standing.places) == sorted((endpoint.address, endpoint.port) for endpoint in pool.endpoints)
+            for turn, place in enumerate(standing.places):
+                assert in_force.pop((standing.map, (standing.offset + turn,))) == Destination(*place)
+        for entry, lead in entries(route).items():
+            assert in_force.pop(entry) == lead and lead.chain in made
+    addresses = {endpoint.address for route in new.values() for pool in pools(route) for endpoint in pool.endpoints}
+    held = {ip for route in new.values() if route.held for ip in route.load_balancer_ips}
+    assert in_force.keys() == {("hairpins", (address, address)) for address in addresses} | {("held-addresses", (ip,)) for ip in held}
     numbers = [standing.number for standing in slots.standings.values()]
-    assert len(set(numbers)) == len(new)
+    assert len(set(numbers)) == len(numbers) == sum(len(pools(route)) for route in new.values())
+
+
+def expected_chains(slots: Slots, route: Route) -> dict[str, list[Operation]]:
+    found: dict[str, list[Operation]] = {chain: list(rules) for chain, rules in chains(route).items()}
+    for pool in pools(route):
+        (rule,) = slots.standings[pool.chain].rules
+        assert isinstance(rule, AddDeal) == bool(pool.endpoints)
+        if isinstance(rule, AddDeal):
+            assert rule.turns == len(pool.endpoints)
+        found[pool.chain] = [rule]
+    return found
 
 
 def test_a_replaced_endpoint_changes_elements_only_and_counters_move_with_their_endpoint() -> None:
@@ -92,7 +143,7 @@ def test_a_replaced_endpoint_changes_elements_only_and_counters_move_with_their_
     ruleset.operations(slots, diff({}, {key: route(1, 2, 3)}), uncounted)
     replaced = ruleset.operations(slots, diff({key: route(1, 2, 3)}, {key: route(2, 3, 4)}), uncounted)
     assert {type(operation) for operation in replaced} == {AddElement, DeleteElement}
-    assert slots.standings[key].places == [("10.244.0.4", 80), ("10.244.0.2", 80), ("10.244.0.3", 80)]
+    assert slots.standings[chain_name("service", route(1))].places == [("10.244.0.4", 80), ("10.244.0.2", 80), ("10.244.0.3", 80)]
     shrunk = ruleset.operations(slots, diff({key: route(2, 3, 4)}, {key: route(2, 3)}), lambda name, slot: 100 + slot)
     assert AddElement("endpoints-0", (0,), Destination("10.244.0.3", 80, 102)) in shrunk
 
@@ -124,7 +175,7 @@ def test_a_router_agrees_with_a_table_built_at_once(steps: list[tuple[int, int, 
 
 def test_names_stay_within_the_kernels_limit() -> None:
     route = Route(RouteKey("n" * 63, "s" * 63, "p" * 63), "tcp", ("10.96.0.10",), 80, 30000, (Endpoint("255.255.255.255", 65535),))
-    names = (ruleset.route_chain(route), ruleset.node_port_chain(route))
+    names = [*chains(route), *(pool.chain for pool in pools(route))]
     assert all(len(name) < 128 for name in names)
 
 

@@ -17,12 +17,13 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.machinery import codec
 from services.proxy.datapath.nftables import ruleset
+from services.proxy.datapath.nftables.skeleton import Base
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.routing.build import build_table
 from services.proxy.routing.table import RoutingTable
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-BASE = ruleset.Base("knarr", "10.96.0.0/16", "10.244.0.0/16", "knarr0")
+BASE = Base("knarr", "10.96.0.0/16", "10.244.0.0/16", "knarr0")
 
 
 @pytest.mark.parametrize("name", sorted(path.name.removesuffix(".input.yaml") for path in SCENARIOS.glob("*.input.yaml")))

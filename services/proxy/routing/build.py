@@ -1,7 +1,7 @@
 """Builds the routing table from Services and EndpointSlices.
 
-Only ready endpoints count (an absent ``ready`` means ready). A slice's ports are matched by name. Two Services that claim the same
-address and port cannot both have it: the older one keeps it and the other says so in its limitations.
+A slice's ports are matched by name. Two Services that claim the same address and port cannot both have it, whatever classes of addresses
+they have it in: the older one keeps it and the other says so in its limitations.
 
 A ``Router`` remembers the routes of each Service and who claims what, so that a change costs the work of its own Service and of
 those with which it shares a claim.
@@ -9,16 +9,16 @@ those with which it shares a claim.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from services.proxy.routing.table import Endpoint, Route, RouteKey, RoutingTable
+from services.proxy.routing.table import Route, RouteKey, RoutingTable
+from services.proxy.routing.wishes import routes_of
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-PROTOCOLS = {"": "tcp", "TCP": "tcp", "UDP": "udp"}
 
 Slices = Iterable[discovery.EndpointSlice]
 
@@ -32,7 +32,9 @@ Claim = tuple[str, str, int]
 class Router:
     """Builds table after table; ``put`` what changed in between. ``table`` does not depend on the order in which it was put."""
 
-    def __init__(self) -> None:
+    def __init__(self, node_name: str = "") -> None:
+        """``node_name``: whose endpoints are local; empty where it is not known."""
+        self._node_name = node_name
         self.table: dict[RouteKey, Route] = {}
         self._wished: dict[Name, list[Route]] = {}
         self._claimants: dict[Claim, dict[RouteKey, tuple[Age, int]]] = {}
@@ -48,7 +50,7 @@ class Router:
                 affected.update((key.namespace, key.service) for key in claimants)
                 if not claimants:
                     self._claimants.pop(claim, None)
-        routes = _routes(service, list(slices)) if service is not None else []
+        routes = routes_of(service, list(slices), self._node_name) if service is not None else []
         if service is not None and routes:
             self._wished[namespace, name] = routes
             for position, route in enumerate(routes):
@@ -67,35 +69,33 @@ class Router:
 
     def _settled(self, route: Route) -> Route:
         """Gives the route its addresses, but for those that an older one has."""
-        limitations = list(route.limitations)
-        free = []
-        for ip in route.cluster_ips:
-            owner = self._owner((ip, route.protocol, route.port))
-            if owner == route.key:
-                free.append(ip)
-            else:
-                limitations.append(f"{ip}:{route.port} belongs to {owner}")
-        node_port = route.node_port
-        if node_port:
-            owner = self._owner(("", route.protocol, node_port))
-            if owner != route.key:
-                limitations.append(f"NodePort {node_port} belongs to {owner}")
-                node_port = 0
-        if len(limitations) == len(route.limitations):
+        refused = {claim: owner for claim in _claims(route) if (owner := self._owner(claim)) != route.key}
+        if not refused:
             return route
-        return Route(route.key, route.protocol, tuple(free), route.port, node_port, route.endpoints, tuple(limitations))
+        limitations = [*route.limitations]
+        for (ip, _, port), owner in sorted(refused.items(), key=lambda item: (not item[0][0], item)):
+            limitations.append(f"{ip}:{port} belongs to {owner}" if ip else f"NodePort {port} belongs to {owner}")
+        taken = {ip for ip, _, _ in refused}
+        return replace(
+            route,
+            cluster_ips=tuple(ip for ip in route.cluster_ips if ip not in taken),
+            external_ips=tuple(ip for ip in route.external_ips if ip not in taken),
+            load_balancer_ips=tuple(ip for ip in route.load_balancer_ips if ip not in taken),
+            node_port=0 if "" in taken else route.node_port,
+            limitations=tuple(limitations),
+        )
 
     def _owner(self, claim: Claim) -> RouteKey:
         claimants = self._claimants[claim]
         return min(claimants, key=claimants.__getitem__)
 
 
-def build_table(services: Iterable[core.Service], slices: Slices) -> RoutingTable:
+def build_table(services: Iterable[core.Service], slices: Slices, node_name: str = "") -> RoutingTable:
     """The table for these objects, all at once, in the order of the keys."""
     slices_of: dict[Name, list[discovery.EndpointSlice]] = defaultdict(list)
     for piece in slices:
         slices_of[service_of(piece)].append(piece)
-    router = Router()
+    router = Router(node_name)
     for service in services:
         key = (service.metadata.namespace, service.metadata.name)
         router.put(*key, service, slices_of[key])
@@ -111,80 +111,6 @@ def _age(service: core.Service) -> Age:
     return (service.metadata.creation_timestamp.seconds, service.metadata.namespace, service.metadata.name)
 
 
-def _routes(service: core.Service, slices: list[discovery.EndpointSlice]) -> list[Route]:
-    spec = service.spec
-    if spec.type == "ExternalName":
-        return []
-    cluster_ips = tuple(sorted({ip for ip in (spec.cluster_ip, *spec.cluster_ips) if _is_ipv4(ip)}))
-    if not cluster_ips:
-        return []
-    limitations = _limitations(spec)
-    routes = []
-    for port in spec.ports:
-        protocol = PROTOCOLS.get(port.protocol)
-        if protocol is None:
-            continue
-        routes.append(
-            Route(
-                key=RouteKey(service.metadata.namespace, service.metadata.name, port.name),
-                protocol=protocol,
-                cluster_ips=cluster_ips,
-                port=port.port,
-                node_port=port.node_port,
-                endpoints=_endpoints(slices, port.name, protocol),
-                limitations=limitations,
-            )
-        )
-    return routes
-
-
-def _endpoints(slices: list[discovery.EndpointSlice], port_name: str, protocol: str) -> tuple[Endpoint, ...]:
-    found: dict[tuple[str, int], Endpoint] = {}
-    for piece in slices:
-        if piece.address_type not in ("", "IPv4"):
-            continue
-        numbers = [port.port for port in piece.ports if port.name == port_name and PROTOCOLS.get(port.protocol) == protocol and port.port]
-        for endpoint in piece.endpoints:
-            if not _is_ready(endpoint) or not endpoint.addresses or not _is_ipv4(endpoint.addresses[0]):
-                continue
-            pod = endpoint.target_ref.name if endpoint.target_ref.kind == "Pod" else ""
-            for number in numbers:
-                address = endpoint.addresses[0]
-                known = found.get((address, number))
-                found[address, number] = max(known, Endpoint(address, number, pod)) if known else Endpoint(address, number, pod)
-    return tuple(sorted(found.values()))
-
-
-def _is_ready(endpoint: discovery.Endpoint) -> bool:
-    return bool(endpoint.conditions.ready) or not endpoint.conditions.HasField("ready")
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).version == 4
-    except ValueError:
-        return False
-
-
-def _limitations(spec: core.ServiceSpec) -> tuple[str, ...]:
-    found = []
-    if spec.session_affinity == "ClientIP":
-        found.append("sessionAffinity ClientIP is not kept")
-    if spec.external_ips:
-        found.append("externalIPs are not served")
-    if spec.type == "LoadBalancer":
-        found.append("load balancer addresses are not served")
-    if spec.external_traffic_policy == "Local":
-        found.append("externalTrafficPolicy Local is treated as Cluster")
-    if spec.internal_traffic_policy == "Local":
-        found.append("internalTrafficPolicy Local is treated as Cluster")
-    if any(port.protocol not in PROTOCOLS for port in spec.ports):
-        found.append("only TCP and UDP ports are served")
-    if any(":" in ip for ip in spec.cluster_ips):
-        found.append("IPv6 addresses are not served")
-    return tuple(found)
-
-
-def _claims(route: Route) -> list[Claim]:
-    claims: list[Claim] = [(ip, route.protocol, route.port) for ip in route.cluster_ips]
-    return [*claims, ("", route.protocol, route.node_port)] if route.node_port else claims
+def _claims(route: Route) -> set[Claim]:
+    claims: set[Claim] = {(ip, route.protocol, route.port) for ip in route.addresses}
+    return {*claims, ("", route.protocol, route.node_port)} if route.node_port else claims

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+CLUSTER, LOCAL = "Cluster", "Local"
 
 
 class RouteKey(NamedTuple):
@@ -30,10 +32,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One port of a Service: the addresses that lead to it and where it leads.
+    """One port of a Service: the addresses that lead to it and where they lead.
 
-    ``protocol`` is ``tcp`` or ``udp``. ``cluster_ips`` are IPv4 addresses; ``node_port`` is 0 when there is none. Without
-    endpoints a connection is refused. ``limitations`` says in words what of the Service's wishes is not in force.
+    ``protocol`` is ``tcp``, ``udp`` or ``sctp`` (which is refused). Addresses are IPv4, those of each class lead to ``port``;
+    ``node_port`` is 0 when there is none. ``endpoints`` are those of the whole cluster, ``local_endpoints`` those of this node,
+    known where one of the policies is ``Local``. ``limitations`` says in words what of the Service's wishes is not in force.
     """
 
     key: RouteKey
@@ -43,6 +46,45 @@ class Route:
     node_port: int = 0
     endpoints: tuple[Endpoint, ...] = ()
     limitations: tuple[str, ...] = ()
+    external_ips: tuple[str, ...] = ()
+    load_balancer_ips: tuple[str, ...] = ()
+    # Who may use the load balancer's addresses, CIDRs; empty: everyone.
+    source_ranges: tuple[str, ...] = ()
+    # Policies for the ClusterIPs, and for all other addresses.
+    internal_policy: str = CLUSTER
+    external_policy: str = CLUSTER
+    local_endpoints: tuple[Endpoint, ...] = ()
+    # How long a client stays with its endpoint after its last connection, seconds; 0: no affinity.
+    affinity_seconds: int = 0
+    # 0 when there is none; ``local_ready`` are the addresses of this node's ready endpoints, known where there is one.
+    health_check_port: int = 0
+    local_ready: tuple[str, ...] = ()
+    # Whether this node announces the load balancer's addresses.
+    held: bool = False
+
+    @property
+    def outer_ips(self) -> tuple[str, ...]:
+        """The addresses that the external policy holds for, but for the node's own."""
+        return (*self.external_ips, *self.load_balancer_ips)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of all classes, but for the node's own."""
+        return (*self.cluster_ips, *self.outer_ips)
+
+    @property
+    def reached_from_outside(self) -> bool:
+        return bool(self.outer_ips or self.node_port)
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether some address leads to the endpoints of the whole cluster: with the external policy ``Local``, too, the node's own
+        processes and pods reach them so."""
+        return self.internal_policy == CLUSTER or self.reached_from_outside
+
+    @property
+    def needs_local(self) -> bool:
+        return self.internal_policy == LOCAL or (self.external_policy == LOCAL and self.reached_from_outside)
 
 
 RoutingTable = Mapping[RouteKey, Route]
@@ -94,10 +136,11 @@ def patch(table: dict[RouteKey, Route], change: Change) -> None:
         table[route.key] = route
 
 
-class ClusterIPs:
-    """How many routes use each ClusterIP, kept by their changes."""
+class AddressUses:
+    """How many routes use each address of some classes, kept by their changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, addresses: Callable[[Route], Iterable[str]]) -> None:
+        self._addresses = addresses
         self._uses: Counter[str] = Counter()
 
     @property
@@ -107,21 +150,27 @@ class ClusterIPs:
 
     def difference(self, change: Change) -> tuple[set[str], set[str]]:
         """The addresses that come into use with a change, and those that go out of it."""
-        delta = _delta(change)
+        delta = self._delta(change)
         come = {ip for ip, by in delta.items() if by > 0 and ip not in self._uses}
         return come, {ip for ip, by in delta.items() if by < 0 and self._uses[ip] + by == 0}
 
     def apply(self, change: Change) -> None:
-        for ip, by in _delta(change).items():
+        for ip, by in self._delta(change).items():
             self._uses[ip] += by
             if not self._uses[ip]:
                 del self._uses[ip]
 
+    def _delta(self, change: Change) -> Counter[str]:
+        delta: Counter[str] = Counter()
+        for route in change.before:
+            delta.subtract(self._addresses(route))
+        for route in change.after:
+            delta.update(self._addresses(route))
+        return delta
 
-def _delta(change: Change) -> Counter[str]:
-    delta: Counter[str] = Counter()
-    for route in change.before:
-        delta.subtract(route.cluster_ips)
-    for route in change.after:
-        delta.update(route.cluster_ips)
-    return delta
+
+class ClusterIPs(AddressUses):
+    """The uses of ClusterIPs."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda route: route.cluster_ips)

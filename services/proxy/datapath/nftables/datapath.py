@@ -11,15 +11,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, TypeVar
 
 from services.proxy.datapath.docker_user import DockerUser
 from services.proxy.datapath.nftables import ruleset
+from services.proxy.datapath.nftables.layout import pools
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
 from services.proxy.datapath.nftables.netlink import NetlinkConnection, encode
 from services.proxy.datapath.nftables.operations import AddMap
+from services.proxy.datapath.nftables.skeleton import LOCALNET_NOTE, Base
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.datapath.nftables.watcher import TableWatcher
 from services.proxy.datapath.node_network import NetlinkError, NodeNetwork, read_sysctl, write_sysctl
@@ -76,7 +79,7 @@ class NftablesDatapath(Datapath):
         self._set(ROUTE_LOCALNET, "NodePorts are not reached through 127.0.0.1: {name} cannot be set to 1")
         self._set(FORWARDING, "pods and other machines do not reach Services: {name} cannot be set to 1")
         self._limitations.append("a UDP client that keeps its port moves to another endpoint only after its flow has timed out")
-        self._base = ruleset.Base(
+        self._base = Base(
             self._settings.table,
             self._settings.service_cidr,
             self._settings.pod_cidr,
@@ -198,17 +201,21 @@ class NftablesDatapath(Datapath):
             self._docker_user.ensure()
 
     async def counters(self, keys: Collection[RouteKey]) -> Counters:
-        standings = [self._slots.standings[key] for key in keys if key in self._slots.standings]
+        routes = [self._routes[key] for key in keys if key in self._routes]
+        standings = {pool.chain: self._slots.standings[pool.chain] for route in routes for pool in pools(route)}
         counted: dict[int, int] = {}
-        for name in sorted({standing.map for standing in standings}):
+        for name in sorted({standing.map for standing in standings.values()}):
             # Map by map, so that a change need not wait for all of them.
             async with self._lock:
                 counted.update(await self._in_worker(lambda name=name: self._changes.counts(self._settings.table, name)))  # type: ignore[misc]
         found: dict[tuple[RouteKey, Endpoint], int] = {}
-        for standing in standings:
-            at = {place: counted.get(standing.offset + turn, 0) for turn, place in enumerate(standing.places)}
-            for endpoint in standing.route.endpoints:
-                found[standing.route.key, endpoint] = at.get((endpoint.address, endpoint.port), 0)
+        for route in routes:
+            at: Counter[tuple[str, int]] = Counter()
+            for pool in pools(route):
+                standing = standings[pool.chain]
+                at.update({place: counted.get(standing.offset + turn, 0) for turn, place in enumerate(standing.places)})
+            for endpoint in {*route.endpoints, *route.local_endpoints}:
+                found[route.key, endpoint] = at[endpoint.address, endpoint.port]
         return found
 
     async def close(self) -> None:
@@ -243,7 +250,7 @@ def remove_table(nft: Nftables, table: str) -> None:
 def localnet_was_off(nft: Nftables, table: str) -> bool:
     """Whether a proxy noted in its table that it switched ``route_localnet`` on."""
     try:
-        nft.run(f"list counter ip {table} {ruleset.LOCALNET_NOTE}")
+        nft.run(f"list counter ip {table} {LOCALNET_NOTE}")
     except NftablesError:
         return False
     return True

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Network
 
 from services.proxy.datapath.nftables.operations import (
     AddChain,
@@ -22,6 +23,7 @@ from services.proxy.datapath.nftables.operations import (
     DeleteElement,
     Destination,
     FlushChain,
+    Lead,
     Operation,
 )
 
@@ -39,10 +41,11 @@ NEW_CHAIN, DELETE_CHAIN, NEW_RULE, DELETE_RULE = 3, 5, 6, 8
 NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 12, 13, 14
 IPV4 = 2
 NESTED = 0x8000
-VERDICTS = {"jump": -3, "goto": -4}
+VERDICTS = {"jump": -3, "goto": -4, "return": -5}
 PROTOCOLS = {"tcp": 6, "udp": 17}
 META_L4PROTO = 16
 DESTINATION_NAT = 1
+NETWORK_HEADER, SOURCE_OFFSET = 1, 12
 # The first register, of 16 bytes; its second word is where a destination's port comes to lie.
 VERDICT_REGISTER, REGISTER, SECOND_WORD = 0, 1, 9
 
@@ -75,7 +78,26 @@ def _expression(name: str, *parts: bytes) -> bytes:
 
 
 def _verdict(kind: int, verdict: str, target: str) -> bytes:
-    return _nest(kind, _nest(2, _number(1, VERDICTS[verdict]), _text(2, target)))
+    return _nest(kind, _nest(2, _number(1, VERDICTS[verdict]), _text(2, target) if target else b""))
+
+
+def _from(source: str) -> bytes:
+    """Expressions that only packets from a range pass."""
+    network = IPv4Network(source)
+    if not network.prefixlen:
+        return b""
+    return (
+        _expression("payload", _number(1, REGISTER), _number(2, NETWORK_HEADER), _number(3, SOURCE_OFFSET), _number(4, 4))
+        + _expression(
+            "bitwise",
+            _number(1, REGISTER),
+            _number(2, REGISTER),
+            _number(3, 4),
+            _nest(4, _attribute(1, network.netmask.packed)),
+            _nest(5, _attribute(1, bytes(4))),
+        )
+        + _expression("cmp", _number(1, REGISTER), _number(2, 0), _nest(3, _attribute(1, network.network_address.packed)))
+    )
 
 
 def _word(part: str | int) -> bytes:
@@ -92,11 +114,11 @@ def _key(key: Sequence[str | int]) -> bytes:
     return b"".join(map(_word, key))
 
 
-def _data(data: Destination | str | None) -> bytes:
+def _data(data: Destination | Lead | None) -> bytes:
     if data is None:
         return b""
-    if isinstance(data, str):
-        return _verdict(2, "goto", data)
+    if isinstance(data, Lead):
+        return _verdict(2, data.verdict, data.chain)
     counted = _nest(7, _text(1, "counter"), _nest(2, _attribute(1, bytes(8)), _attribute(2, struct.pack(">Q", data.packets))))
     return _nest(2, _attribute(1, _word(data.address) + _word(data.port))) + (counted if data.packets else b"")
 
@@ -131,9 +153,9 @@ def _encoded(table: str, operation: Operation) -> tuple[int, int, bytes]:
             return DELETE_RULE, 0, _text(1, table) + _text(2, chain)
         case AddDeal():
             return NEW_RULE, CREATE | APPEND, _text(1, table) + _text(2, operation.chain) + _deal(operation)
-        case AddVerdict(chain, verdict, target):
+        case AddVerdict(chain, verdict, target, source):
             to = _expression("immediate", _number(1, VERDICT_REGISTER), _verdict(2, verdict, target))
-            return NEW_RULE, CREATE | APPEND, _text(1, table) + _text(2, chain) + _nest(4, to)
+            return NEW_RULE, CREATE | APPEND, _text(1, table) + _text(2, chain) + _nest(4, (_from(source) if source else b"") + to)
         case AddElement(name, key, data):
             return NEW_ELEMENT, CREATE, _elements(table, name, _nest(1, _attribute(1, _key(key))) + _data(data))
         case DeleteElement(name, key):

@@ -44,11 +44,13 @@ class AddDeal:
 
 @dataclass(frozen=True, slots=True)
 class AddVerdict:
-    """A rule that leads to another chain and, but for ``goto``, back."""
+    """A rule that leads to another chain and, but for ``goto``, back; or, with ``return`` and no target, back to the chain before.
+    ``source``: only packets from this range, an IPv4 CIDR."""
 
     chain: str
     verdict: str
-    target: str
+    target: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,21 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
+class Lead:
+    """Where an element leads: ``jump`` or ``goto`` a chain."""
+
+    verdict: str
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddElement:
-    """An element of a set (no ``data``) or map. ``data`` is a Destination or the name of a chain to go to. The parts of a key:
-    IPv4 addresses in ``cluster-ips`` and ``hairpins``, protocols' names, ports; a number in the maps of destinations."""
+    """An element of a set (no ``data``) or map. The parts of a key: IPv4 addresses, protocols' names, ports; a lone number is one in the
+    maps of destinations."""
 
     set: str
     key: tuple[str | int, ...]
-    data: Destination | str | None = None
+    data: Destination | Lead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +103,17 @@ def as_text(table: str, operation: Operation) -> str:
         case AddDeal(chain, protocol, turns, offset, name):
             deal = f"numgen inc mod {turns} offset {offset} map @{name}"
             return f"add rule ip {table} {chain} meta l4proto {protocol} dnat ip to {deal}"
-        case AddVerdict(chain, verdict, target):
-            return f"add rule ip {table} {chain} {verdict} {target}"
+        case AddVerdict(chain, verdict, target, source):
+            return f"add rule ip {table} {chain} {f'ip saddr {source} ' if source else ''}{verdict} {target}".rstrip()
         case AddElement(name, key, data):
             return f"add element ip {table} {name} {{ {_element(key, data)} }}"
         case DeleteElement(name, key):
             return f"delete element ip {table} {name} {{ {_element(key, None)} }}"
 
 
-def _element(key: tuple[str | int, ...], data: Destination | str | None) -> str:
+def _element(key: tuple[str | int, ...], data: Destination | Lead | None) -> str:
     text = " . ".join(map(str, key))
     if isinstance(data, Destination):
         counted = f" counter packets {data.packets} bytes 0" if data.packets else ""
         return f"{text}{counted} : {data.address} . {data.port}"
-    return f"{text} : goto {data}" if data else text
+    return f"{text} : {data.verdict} {data.chain}" if data else text

@@ -1,0 +1,80 @@
+"""Which endpoints a Service's port leads to, as Kubernetes chooses them: the ready ones; where there is none, those that still serve
+while they terminate. Once for the whole cluster, once for this node alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from services.proxy.routing.table import Endpoint
+
+PROTOCOLS = {"": "tcp", "TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``everywhere`` and ``here`` are in the order of their addresses; ``ready_here`` are addresses."""
+
+    everywhere: tuple[Endpoint, ...]
+    here: tuple[Endpoint, ...]
+    ready_here: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    endpoint: Endpoint
+    ready: bool
+    local: bool
+
+
+def choose(slices: Sequence[discovery.EndpointSlice], port_name: str, protocol: str, node_name: str) -> Choice:
+    """The endpoints for a port; none are of this node where its name is not known (empty)."""
+    candidates = list(_candidates(slices, port_name, protocol, node_name))
+    here = [candidate for candidate in candidates if candidate.local]
+    return Choice(_preferred(candidates), _preferred(here), tuple(sorted({found.endpoint.address for found in here if found.ready})))
+
+
+def _preferred(candidates: Sequence[_Candidate]) -> tuple[Endpoint, ...]:
+    ready = [candidate for candidate in candidates if candidate.ready]
+    found: dict[tuple[str, int], Endpoint] = {}
+    for candidate in ready or candidates:
+        endpoint = candidate.endpoint
+        place = (endpoint.address, endpoint.port)
+        found[place] = max(found.get(place, endpoint), endpoint)
+    return tuple(sorted(found.values()))
+
+
+def _candidates(slices: Iterable[discovery.EndpointSlice], port_name: str, protocol: str, node_name: str) -> Iterable[_Candidate]:
+    """Those that are ready, or terminate and still serve."""
+    for piece in slices:
+        if piece.address_type not in ("", "IPv4"):
+            continue
+        numbers = [port.port for port in piece.ports if port.name == port_name and PROTOCOLS.get(port.protocol) == protocol and port.port]
+        for endpoint in piece.endpoints if numbers else ():
+            ready = _is_ready(endpoint)
+            if not (ready or _serves_while_terminating(endpoint)) or not endpoint.addresses or not is_ipv4(endpoint.addresses[0]):
+                continue
+            pod = endpoint.target_ref.name if endpoint.target_ref.kind == "Pod" else ""
+            local = bool(node_name) and endpoint.node_name == node_name
+            for number in numbers:
+                yield _Candidate(Endpoint(endpoint.addresses[0], number, pod), ready, local)
+
+
+def _is_ready(endpoint: discovery.Endpoint) -> bool:
+    """An absent ``ready`` means ready."""
+    return bool(endpoint.conditions.ready) or not endpoint.conditions.HasField("ready")
+
+
+def _serves_while_terminating(endpoint: discovery.Endpoint) -> bool:
+    return bool(endpoint.conditions.serving) and bool(endpoint.conditions.terminating)
+
+
+def is_ipv4(text: str) -> bool:
+    """Whether it is an IPv4 address in its usual form."""
+    try:
+        return ipaddress.ip_address(text).version == 4
+    except ValueError:
+        return False
