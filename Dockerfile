@@ -1,4 +1,4 @@
-# One target a role: etcd, component (apiserver, scheduler, controller, kubelet), proxy, node.
+# One target a role: etcd, balancer, component (apiserver, scheduler, controller, kubelet), proxy, node.
 # Wheels and CA certificates in deploy/image/ are used where scripts/images.sh has put them there;
 # without them, pip asks its index and the base image's certificates are trusted.
 ARG BASE=debian:bookworm-slim
@@ -15,6 +15,32 @@ COPY deploy/image/certificates/ /usr/local/share/ca-certificates/
 RUN update-ca-certificates --fresh >/dev/null
 LABEL org.opencontainers.image.title=knarr
 
+FROM base AS etcd
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends etcd-server etcd-client >/dev/null \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
+COPY deploy/healthcheck.sh /usr/local/bin/knarr-healthcheck
+COPY deploy/etcd-member.sh /usr/local/bin/knarr-etcd
+USER etcd
+ENTRYPOINT ["knarr-etcd"]
+
+FROM base AS balancer
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends haproxy >/dev/null \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
+COPY deploy/healthcheck.sh /usr/local/bin/knarr-healthcheck
+COPY deploy/haproxy.cfg /etc/haproxy/haproxy.cfg
+USER haproxy
+ENTRYPOINT ["haproxy", "-W", "-f", "/etc/haproxy/haproxy.cfg"]
+
+FROM base AS node
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends docker.io iproute2 >/dev/null \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
+COPY deploy/healthcheck.sh /usr/local/bin/knarr-healthcheck
+COPY deploy/node-entrypoint.sh /usr/local/bin/knarr-node
+ENTRYPOINT ["knarr-node"]
+
 FROM base AS python
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends python3 >/dev/null \
@@ -30,22 +56,6 @@ RUN python3 -m venv --without-pip /opt/knarr \
     && if ls /wheels/*.whl >/dev/null 2>&1; then from="--no-index --find-links /wheels"; fi \
     && /pip/bin/pip --python /opt/knarr/bin/python install --no-cache-dir --disable-pip-version-check --quiet \
         $from -r /wheels/requirements.in -c /wheels/requirements.lock
-
-FROM base AS etcd
-RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends etcd-server etcd-client >/dev/null \
-    && apt-get clean && rm -rf /var/lib/apt/lists/*
-COPY deploy/healthcheck.sh /usr/local/bin/knarr-healthcheck
-USER etcd
-ENTRYPOINT ["etcd"]
-
-FROM base AS node
-RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends docker.io iproute2 >/dev/null \
-    && apt-get clean && rm -rf /var/lib/apt/lists/*
-COPY deploy/healthcheck.sh /usr/local/bin/knarr-healthcheck
-COPY deploy/node-entrypoint.sh /usr/local/bin/knarr-node
-ENTRYPOINT ["knarr-node"]
 
 FROM python AS proxy-base
 RUN apt-get update -qq \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images of compose.yaml: knarr/etcd, knarr/component, knarr/proxy, knarr/node. Quick the second time.
+# Builds the images of compose.yaml: knarr/etcd, knarr/balancer, knarr/component, knarr/proxy, knarr/node. Quick the second time.
 #   KNARR_BASE            base image (debian:bookworm-slim); made with debootstrap where it cannot be pulled
 #   KNARR_MIRROR          Debian mirror for debootstrap
 #   KNARR_CA_CERTIFICATES PEM files, separated by spaces, that the images shall trust besides Debian's
@@ -90,5 +90,5 @@ scripts/compose-plugin.sh
 ensure_base
 ensure_wheels
 ensure_certificates
-for target in etcd node component proxy; do build $target; done
+for target in etcd balancer node component proxy; do build $target; done
 docker image ls --filter reference='knarr/*' --filter reference="knarr/*:$tag" --format '    {{.Repository}}:{{.Tag}}  {{.Size}}' | grep ":$tag "
