@@ -14,6 +14,12 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network
 
+from services.proxy.datapath.nftables.attributes import ATTRIBUTE
+from services.proxy.datapath.nftables.attributes import attribute as _attribute
+from services.proxy.datapath.nftables.attributes import expression as _expression
+from services.proxy.datapath.nftables.attributes import nest as _nest
+from services.proxy.datapath.nftables.attributes import number as _number
+from services.proxy.datapath.nftables.attributes import text as _text
 from services.proxy.datapath.nftables.operations import (
     AddChain,
     AddDeal,
@@ -40,7 +46,6 @@ SUBSYSTEM = 10
 NEW_CHAIN, DELETE_CHAIN, NEW_RULE, DELETE_RULE = 3, 5, 6, 8
 NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 12, 13, 14
 IPV4 = 2
-NESTED = 0x8000
 VERDICTS = {"jump": -3, "goto": -4, "return": -5}
 PROTOCOLS = {"tcp": 6, "udp": 17}
 META_L4PROTO = 16
@@ -50,31 +55,10 @@ NETWORK_HEADER, SOURCE_OFFSET = 1, 12
 VERDICT_REGISTER, REGISTER, SECOND_WORD = 0, 1, 9
 
 HEADER = struct.Struct("=IHHII")
-ATTRIBUTE = struct.Struct("=HH")
 
 
 class NetlinkRefused(OSError):
     """The kernel refused a transaction; nothing of it is in force."""
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
-
-
-def _nest(kind: int, *parts: bytes) -> bytes:
-    return _attribute(kind | NESTED, b"".join(parts))
-
-
-def _text(kind: int, value: str) -> bytes:
-    return _attribute(kind, value.encode() + b"\0")
-
-
-def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack(">I", value & 0xFFFFFFFF))
-
-
-def _expression(name: str, *parts: bytes) -> bytes:
-    return _nest(1, _text(1, name), _nest(2, *parts))
 
 
 def _verdict(kind: int, verdict: str, target: str) -> bytes:

@@ -1,0 +1,29 @@
+"""Netlink attributes as nf_tables wants them: numbers in network order, texts that end with a zero byte, nests marked as such."""
+
+from __future__ import annotations
+
+import struct
+
+NESTED = 0x8000
+ATTRIBUTE = struct.Struct("=HH")
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def nest(kind: int, *parts: bytes) -> bytes:
+    return attribute(kind | NESTED, b"".join(parts))
+
+
+def text(kind: int, value: str) -> bytes:
+    return attribute(kind, value.encode() + b"\0")
+
+
+def number(kind: int, value: int) -> bytes:
+    return attribute(kind, struct.pack(">I", value & 0xFFFFFFFF))
+
+
+def expression(name: str, *parts: bytes) -> bytes:
+    """One step of a rule."""
+    return nest(1, text(1, name), nest(2, *parts))
