@@ -10,7 +10,8 @@ from pathlib import Path
 class DnsSettings:
     """One instance."""
 
-    # IPv4 address that DNS is served on and that is registered as an endpoint: pods must reach it. Answers must come from it, so no wildcard.
+    # IPv4 address that DNS is served on and that is registered as an endpoint: pods must reach it. Answers must come from it,
+    # so it cannot be a wildcard.
     address: str
     # UDP and TCP port of DNS; 0 lets the system choose.
     port: int = 10053

@@ -1,0 +1,139 @@
+"""Messages: from bytes to a question, from an answer to bytes. The codec is dnspython's."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import dns.edns
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.opcode
+import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+
+from services.dns.zone.records import Answer, Record
+
+HEADER_BYTES = 12
+RESPONSE_BIT = 0x80
+# Payload that every client takes over UDP, and the most a TCP answer may have.
+PLAIN_UDP_BYTES = 512
+TCP_BYTES = 65535
+REMEMBERED_RDATA = 8192
+
+
+class Unanswerable(Exception):
+    """Silence is the answer: the bytes are no query at all."""
+
+
+class Refusal(Exception):
+    """The query is answered with a code and nothing else. ``wire`` is that answer."""
+
+    def __init__(self, code: str, wire: bytes) -> None:
+        super().__init__(code)
+        self.code = code
+        self.wire = wire
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question. ``name`` is lower-case and without a dot at its end; the message keeps the client's letters."""
+
+    name: str
+    type: str
+    message: dns.message.Message
+
+    @property
+    def edns_payload(self) -> int:
+        """What the client takes over UDP, bytes."""
+        return max(self.message.payload, PLAIN_UDP_BYTES) if self.message.edns >= 0 else PLAIN_UDP_BYTES
+
+
+def parse(wire: bytes) -> Question:
+    """The question of a query. Raises Unanswerable for what is no query, Refusal for one that cannot be answered."""
+    if len(wire) < HEADER_BYTES or wire[2] & RESPONSE_BIT:
+        raise Unanswerable
+    if (wire[2] >> 3) & 0x0F != dns.opcode.QUERY:
+        raise Refusal("NOTIMP", bare(wire, dns.rcode.NOTIMP))
+    try:
+        message = dns.message.from_wire(wire, keyring=False)
+    except dns.exception.DNSException:
+        raise Refusal("FORMERR", bare(wire, dns.rcode.FORMERR)) from None
+    if len(message.question) != 1 or message.answer or message.authority:
+        raise Refusal("FORMERR", bare(wire, dns.rcode.FORMERR))
+    if message.edns > 0:
+        raise Refusal("BADVERS", _bad_version(message))
+    asked = message.question[0]
+    kind = dns.rdatatype.to_text(asked.rdtype)
+    if asked.rdclass != dns.rdataclass.IN or kind in ("AXFR", "IXFR"):
+        raise Refusal("REFUSED", to_wire(message, "REFUSED", limit=PLAIN_UDP_BYTES))
+    if dns.rdatatype.is_metatype(asked.rdtype) and kind != "ANY":
+        raise Refusal("NOTIMP", to_wire(message, "NOTIMP", limit=PLAIN_UDP_BYTES))
+    return Question(text_of(asked.name), kind, message)
+
+
+def bare(wire: bytes, code: int) -> bytes:
+    """An answer that is only a header: of a query whose rest is not to be trusted."""
+    flags = RESPONSE_BIT | wire[2] & 0x79
+    return wire[:2] + bytes((flags, code)) + bytes(8)
+
+
+def _bad_version(message: dns.message.Message) -> bytes:
+    answer = dns.message.make_response(message)
+    answer.use_edns(0, payload=PLAIN_UDP_BYTES)
+    answer.set_rcode(dns.rcode.BADVERS)
+    return answer.to_wire()
+
+
+def text_of(name: dns.name.Name) -> str:
+    """A name as the zone writes names; bytes that are not printable are escaped."""
+    return name.to_text(omit_final_dot=True).lower() if len(name) > 1 else ""
+
+
+def to_wire(
+    query: dns.message.Message,
+    code: str,
+    answer: Answer | None = None,
+    *,
+    authoritative: bool = False,
+    limit: int,
+    payload: int = TCP_BYTES,
+) -> bytes:
+    """The answer to a query in at most ``limit`` bytes, cut and marked as such where it is longer. ``payload`` is what we take over UDP."""
+    made = dns.message.make_response(query, recursion_available=True, our_payload=min(payload, TCP_BYTES))
+    made.set_rcode(dns.rcode.from_text(code))
+    if authoritative:
+        made.flags |= dns.flags.AA
+    if answer is not None:
+        made.answer = _sets(answer.answers)
+        made.authority = _sets(answer.authority)
+        made.additional = _sets(answer.additional)
+    return made.to_wire(max_size=limit, prefer_truncation=True)
+
+
+def _sets(records: Iterable[Record]) -> list[dns.rrset.RRset]:
+    """Records of one name and type together, in the order of their first."""
+    grouped: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        grouped.setdefault((record.name, record.type), []).append(record)
+    return [
+        dns.rrset.from_rdata_list(name_of(name), min(record.ttl for record in found), [rdata(kind, record.data) for record in found])
+        for (name, kind), found in grouped.items()
+    ]
+
+
+@functools.lru_cache(REMEMBERED_RDATA)
+def rdata(kind: str, data: str) -> dns.rdata.Rdata:
+    """A record's data from the zone file's form."""
+    return dns.rdata.from_text(dns.rdataclass.IN, kind, data)
+
+
+@functools.lru_cache(REMEMBERED_RDATA)
+def name_of(name: str) -> dns.name.Name:
+    return dns.name.from_text(f"{name}.", origin=None)
