@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from knarr.api.core.v1 import core_pb2 as knarr_dot_api_dot_core_dot_v1_dot_core__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!knarr/api/cloud/v1/provider.proto\x12\x12knarr.api.cloud.v1\x1a\x1cknarr/api/core/v1/core.proto\"\x10\n\x0eGetInfoRequest\"Z\n\x0fGetInfoResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tinstances\x18\x02 \x01(\x08\x12\x16\n\x0eload_balancers\x18\x03 \x01(\x08\x12\x0e\n\x06routes\x18\x04 \x01(\x08\";\n\x12GetInstanceRequest\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x17.knarr.api.core.v1.Node\"\xa2\x02\n\x08Instance\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32!.knarr.api.cloud.v1.InstanceState\x12\x13\n\x0bprovider_id\x18\x02 \x01(\t\x12\x15\n\rinstance_type\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x31\n\taddresses\x18\x06 \x03(\x0b\x32\x1e.knarr.api.core.v1.NodeAddress\x12\x38\n\x06labels\x18\x07 \x03(\x0b\x32(.knarr.api.cloud.v1.Instance.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x13GetInstanceResponse\x12.\n\x08instance\x18\x01 \x01(\x0b\x32\x1c.knarr.api.cloud.v1.Instance\"\x81\x01\n\x19\x45nsureLoadBalancerRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12+\n\x07service\x18\x02 \x01(\x0b\x32\x1a.knarr.api.core.v1.Service\x12&\n\x05nodes\x18\x03 \x03(\x0b\x32\x17.knarr.api.core.v1.Node\"\xd6\x01\n\x0cLoadBalancer\x12\x35\n\x06status\x18\x01 \x01(\x0b\x32%.knarr.api.core.v1.LoadBalancerStatus\x12\x46\n\x0b\x61nnotations\x18\x02 \x03(\x0b\x32\x31.knarr.api.cloud.v1.LoadBalancer.AnnotationsEntry\x12\x13\n\x0blimitations\x18\x03 \x03(\t\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x1a\x45nsureLoadBalancerResponse\x12\x37\n\rload_balancer\x18\x01 \x01(\x0b\x32 .knarr.api.cloud.v1.LoadBalancer\"\x81\x01\n\x19UpdateLoadBalancerRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12+\n\x07service\x18\x02 \x01(\x0b\x32\x1a.knarr.api.core.v1.Service\x12&\n\x05nodes\x18\x03 \x03(\x0b\x32\x17.knarr.api.core.v1.Node\"U\n\x1aUpdateLoadBalancerResponse\x12\x37\n\rload_balancer\x18\x01 \x01(\x0b\x32 .knarr.api.cloud.v1.LoadBalancer\"Y\n\x19\x44\x65leteLoadBalancerRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12+\n\x07service\x18\x02 \x01(\x0b\x32\x1a.knarr.api.core.v1.Service\"\x1c\n\x1a\x44\x65leteLoadBalancerResponse\"P\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x18\n\x10\x64\x65stination_cidr\x18\x03 \x01(\t\x12\x11\n\tblackhole\x18\x04 \x01(\x08\"$\n\x11ListRoutesRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\"?\n\x12ListRoutesResponse\x12)\n\x06routes\x18\x01 \x03(\x0b\x32\x19.knarr.api.cloud.v1.Route\"v\n\x12\x43reateRouteRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12(\n\x05route\x18\x02 \x01(\x0b\x32\x19.knarr.api.cloud.v1.Route\x12%\n\x04node\x18\x03 \x01(\x0b\x32\x17.knarr.api.core.v1.Node\"?\n\x13\x43reateRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.knarr.api.cloud.v1.Route\"O\n\x12\x44\x65leteRouteRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12(\n\x05route\x18\x02 \x01(\x0b\x32\x19.knarr.api.cloud.v1.Route\"\x15\n\x13\x44\x65leteRouteResponse*\x82\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_RUNNING\x10\x01\x12\x1c\n\x18INSTANCE_STATE_SHUT_DOWN\x10\x02\x12\x17\n\x13INSTANCE_STATE_GONE\x10\x03\x32\xc6\x06\n\x14\x43loudProviderService\x12R\n\x07GetInfo\x12\".knarr.api.cloud.v1.GetInfoRequest\x1a#.knarr.api.cloud.v1.GetInfoResponse\x12^\n\x0bGetInstance\x12&.knarr.api.cloud.v1.GetInstanceRequest\x1a\'.knarr.api.cloud.v1.GetInstanceResponse\x12s\n\x12\x45nsureLoadBalancer\x12-.knarr.api.cloud.v1.EnsureLoadBalancerRequest\x1a..knarr.api.cloud.v1.EnsureLoadBalancerResponse\x12s\n\x12UpdateLoadBalancer\x12-.knarr.api.cloud.v1.UpdateLoadBalancerRequest\x1a..knarr.api.cloud.v1.UpdateLoadBalancerResponse\x12s\n\x12\x44\x65leteLoadBalancer\x12-.knarr.api.cloud.v1.DeleteLoadBalancerRequest\x1a..knarr.api.cloud.v1.DeleteLoadBalancerResponse\x12[\n\nListRoutes\x12%.knarr.api.cloud.v1.ListRoutesRequest\x1a&.knarr.api.cloud.v1.ListRoutesResponse\x12^\n\x0b\x43reateRoute\x12&.knarr.api.cloud.v1.CreateRouteRequest\x1a\'.knarr.api.cloud.v1.CreateRouteResponse\x12^\n\x0b\x44\x65leteRoute\x12&.knarr.api.cloud.v1.DeleteRouteRequest\x1a\'.knarr.api.cloud.v1.DeleteRouteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!knarr/api/cloud/v1/provider.proto\x12\x12knarr.api.cloud.v1\x1a\x1cknarr/api/core/v1/core.proto\"\x10\n\x0eGetInfoRequest\"Z\n\x0fGetInfoResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tinstances\x18\x02 \x01(\x08\x12\x16\n\x0eload_balancers\x18\x03 \x01(\x08\x12\x0e\n\x06routes\x18\x04 \x01(\x08\";\n\x12GetInstanceRequest\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x17.knarr.api.core.v1.Node\"\xa2\x02\n\x08Instance\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32!.knarr.api.cloud.v1.InstanceState\x12\x13\n\x0bprovider_id\x18\x02 \x01(\t\x12\x15\n\rinstance_type\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x31\n\taddresses\x18\x06 \x03(\x0b\x32\x1e.knarr.api.core.v1.NodeAddress\x12\x38\n\x06labels\x18\x07 \x03(\x0b\x32(.knarr.api.cloud.v1.Instance.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x13GetInstanceResponse\x12.\n\x08instance\x18\x01 \x01(\x0b\x32\x1c.knarr.api.cloud.v1.Instance\"\x81\x01\n\x19\x45nsureLoadBalancerRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12+\n\x07service\x18\x02 \x01(\x0b\x32\x1a.knarr.api.core.v1.Service\x12&\n\x05nodes\x18\x03 \x03(\x0b\x32\x17.knarr.api.core.v1.Node\"\xd6\x01\n\x0cLoadBalancer\x12\x35\n\x06status\x18\x01 \x01(\x0b\x32%.knarr.api.core.v1.LoadBalancerStatus\x12\x46\n\x0b\x61nnotations\x18\x02 \x03(\x0b\x32\x31.knarr.api.cloud.v1.LoadBalancer.AnnotationsEntry\x12\x13\n\x0blimitations\x18\x03 \x03(\t\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x1a\x45nsureLoadBalancerResponse\x12\x37\n\rload_balancer\x18\x01 \x01(\x0b\x32 .knarr.api.cloud.v1.LoadBalancer\"\x81\x01\n\x19UpdateLoadBalancerRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12+\n\x07service\x18\x02 \x01(\x0b\x32\x1a.knarr.api.core.v1.Service\x12&\n\x05nodes\x18\x03 \x03(\x0b\x32\x17.knarr.api.core.v1.Node\"U\n\x1aUpdateLoadBalancerResponse\x12\x37\n\rload_balancer\x18\x01 \x01(\x0b\x32 .knarr.api.cloud.v1.LoadBalancer\"Y\n\x19\x44\x65leteLoadBalancerRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12+\n\x07service\x18\x02 \x01(\x0b\x32\x1a.knarr.api.core.v1.Service\"\xa6\x01\n\x1a\x44\x65leteLoadBalancerResponse\x12T\n\x0b\x61nnotations\x18\x01 \x03(\x0b\x32?.knarr.api.cloud.v1.DeleteLoadBalancerResponse.AnnotationsEntry\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x18\n\x10\x64\x65stination_cidr\x18\x03 \x01(\t\x12\x11\n\tblackhole\x18\x04 \x01(\x08\"$\n\x11ListRoutesRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\"?\n\x12ListRoutesResponse\x12)\n\x06routes\x18\x01 \x03(\x0b\x32\x19.knarr.api.cloud.v1.Route\"v\n\x12\x43reateRouteRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12(\n\x05route\x18\x02 \x01(\x0b\x32\x19.knarr.api.cloud.v1.Route\x12%\n\x04node\x18\x03 \x01(\x0b\x32\x17.knarr.api.core.v1.Node\"?\n\x13\x43reateRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.knarr.api.cloud.v1.Route\"O\n\x12\x44\x65leteRouteRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12(\n\x05route\x18\x02 \x01(\x0b\x32\x19.knarr.api.cloud.v1.Route\"\x15\n\x13\x44\x65leteRouteResponse*\x82\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_RUNNING\x10\x01\x12\x1c\n\x18INSTANCE_STATE_SHUT_DOWN\x10\x02\x12\x17\n\x13INSTANCE_STATE_GONE\x10\x03\x32\xc6\x06\n\x14\x43loudProviderService\x12R\n\x07GetInfo\x12\".knarr.api.cloud.v1.GetInfoRequest\x1a#.knarr.api.cloud.v1.GetInfoResponse\x12^\n\x0bGetInstance\x12&.knarr.api.cloud.v1.GetInstanceRequest\x1a\'.knarr.api.cloud.v1.GetInstanceResponse\x12s\n\x12\x45nsureLoadBalancer\x12-.knarr.api.cloud.v1.EnsureLoadBalancerRequest\x1a..knarr.api.cloud.v1.EnsureLoadBalancerResponse\x12s\n\x12UpdateLoadBalancer\x12-.knarr.api.cloud.v1.UpdateLoadBalancerRequest\x1a..knarr.api.cloud.v1.UpdateLoadBalancerResponse\x12s\n\x12\x44\x65leteLoadBalancer\x12-.knarr.api.cloud.v1.DeleteLoadBalancerRequest\x1a..knarr.api.cloud.v1.DeleteLoadBalancerResponse\x12[\n\nListRoutes\x12%.knarr.api.cloud.v1.ListRoutesRequest\x1a&.knarr.api.cloud.v1.ListRoutesResponse\x12^\n\x0b\x43reateRoute\x12&.knarr.api.cloud.v1.CreateRouteRequest\x1a\'.knarr.api.cloud.v1.CreateRouteResponse\x12^\n\x0b\x44\x65leteRoute\x12&.knarr.api.cloud.v1.DeleteRouteRequest\x1a\'.knarr.api.cloud.v1.DeleteRouteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INSTANCE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LOADBALANCER_ANNOTATIONSENTRY']._loaded_options = None
   _globals['_LOADBALANCER_ANNOTATIONSENTRY']._serialized_options = b'8\001'
-  _globals['_INSTANCESTATE']._serialized_start=1873
-  _globals['_INSTANCESTATE']._serialized_end=2003
+  _globals['_DELETELOADBALANCERRESPONSE_ANNOTATIONSENTRY']._loaded_options = None
+  _globals['_DELETELOADBALANCERRESPONSE_ANNOTATIONSENTRY']._serialized_options = b'8\001'
+  _globals['_INSTANCESTATE']._serialized_start=2012
+  _globals['_INSTANCESTATE']._serialized_end=2142
   _globals['_GETINFOREQUEST']._serialized_start=87
   _globals['_GETINFOREQUEST']._serialized_end=103
   _globals['_GETINFORESPONSE']._serialized_start=105
@@ -64,22 +66,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATELOADBALANCERRESPONSE']._serialized_end=1275
   _globals['_DELETELOADBALANCERREQUEST']._serialized_start=1277
   _globals['_DELETELOADBALANCERREQUEST']._serialized_end=1366
-  _globals['_DELETELOADBALANCERRESPONSE']._serialized_start=1368
-  _globals['_DELETELOADBALANCERRESPONSE']._serialized_end=1396
-  _globals['_ROUTE']._serialized_start=1398
-  _globals['_ROUTE']._serialized_end=1478
-  _globals['_LISTROUTESREQUEST']._serialized_start=1480
-  _globals['_LISTROUTESREQUEST']._serialized_end=1516
-  _globals['_LISTROUTESRESPONSE']._serialized_start=1518
-  _globals['_LISTROUTESRESPONSE']._serialized_end=1581
-  _globals['_CREATEROUTEREQUEST']._serialized_start=1583
-  _globals['_CREATEROUTEREQUEST']._serialized_end=1701
-  _globals['_CREATEROUTERESPONSE']._serialized_start=1703
-  _globals['_CREATEROUTERESPONSE']._serialized_end=1766
-  _globals['_DELETEROUTEREQUEST']._serialized_start=1768
-  _globals['_DELETEROUTEREQUEST']._serialized_end=1847
-  _globals['_DELETEROUTERESPONSE']._serialized_start=1849
-  _globals['_DELETEROUTERESPONSE']._serialized_end=1870
-  _globals['_CLOUDPROVIDERSERVICE']._serialized_start=2006
-  _globals['_CLOUDPROVIDERSERVICE']._serialized_end=2844
+  _globals['_DELETELOADBALANCERRESPONSE']._serialized_start=1369
+  _globals['_DELETELOADBALANCERRESPONSE']._serialized_end=1535
+  _globals['_DELETELOADBALANCERRESPONSE_ANNOTATIONSENTRY']._serialized_start=919
+  _globals['_DELETELOADBALANCERRESPONSE_ANNOTATIONSENTRY']._serialized_end=969
+  _globals['_ROUTE']._serialized_start=1537
+  _globals['_ROUTE']._serialized_end=1617
+  _globals['_LISTROUTESREQUEST']._serialized_start=1619
+  _globals['_LISTROUTESREQUEST']._serialized_end=1655
+  _globals['_LISTROUTESRESPONSE']._serialized_start=1657
+  _globals['_LISTROUTESRESPONSE']._serialized_end=1720
+  _globals['_CREATEROUTEREQUEST']._serialized_start=1722
+  _globals['_CREATEROUTEREQUEST']._serialized_end=1840
+  _globals['_CREATEROUTERESPONSE']._serialized_start=1842
+  _globals['_CREATEROUTERESPONSE']._serialized_end=1905
+  _globals['_DELETEROUTEREQUEST']._serialized_start=1907
+  _globals['_DELETEROUTEREQUEST']._serialized_end=1986
+  _globals['_DELETEROUTERESPONSE']._serialized_start=1988
+  _globals['_DELETEROUTERESPONSE']._serialized_end=2009
+  _globals['_CLOUDPROVIDERSERVICE']._serialized_start=2145
+  _globals['_CLOUDPROVIDERSERVICE']._serialized_end=2983
 # @@protoc_insertion_point(module_scope)

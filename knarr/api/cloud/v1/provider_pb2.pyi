@@ -130,8 +130,17 @@ class DeleteLoadBalancerRequest(_message.Message):
     def __init__(self, cluster: _Optional[str] = ..., service: _Optional[_Union[_core_pb2.Service, _Mapping]] = ...) -> None: ...
 
 class DeleteLoadBalancerResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("annotations",)
+    class AnnotationsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    annotations: _containers.ScalarMap[str, str]
+    def __init__(self, annotations: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Route(_message.Message):
     __slots__ = ("name", "node", "destination_cidr", "blackhole")

@@ -1,0 +1,1 @@
+"""Provider ``external``: a process of its own, in any language, that serves ``CloudProviderService``."""

@@ -1,0 +1,79 @@
+"""The cloud controller manager: between the cluster and whoever provides its machines and addresses.
+
+While it leads it has a provider and the controllers that ask it; when it no longer leads it drops them all and begins anew when it leads
+again, so nothing acts on what it remembers from before.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import grpc.aio
+
+from knarr.api.cloud.v1 import cloud_service_pb2, cloud_service_pb2_grpc, provider_pb2, provider_pb2_grpc
+from knarr.client.client import Client
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.leader import Leadership
+from knarr.service.component import Component
+from services.cloud.provider import ProviderType
+from services.cloud.providers.catalog import provider_type
+from services.cloud.servicer import CloudServicer, ProviderServicer
+from services.cloud.settings import CloudSettings
+from services.cloud.work import Work
+
+LEASE = "knarr-cloud-controller-manager"
+
+
+class CloudControllerManager(Component):
+    """ConfigurationError when there is no such provider."""
+
+    name: ClassVar[str] = "cloud"
+
+    def __init__(
+        self,
+        client: Client,
+        settings: CloudSettings | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        kind: ProviderType | None = None,
+    ) -> None:
+        """``kind``: a provider that is in no catalog."""
+        self._client = client
+        self._settings = settings or CloudSettings()
+        self._clock = clock
+        self._kind = kind or provider_type(self._settings.provider)
+        self._work: Work | None = None
+        self._leadership = Leadership(
+            client,
+            LEASE,
+            self._settings.identity,
+            elected=self._settings.leader_election,
+            settings=self._settings.lease,
+            clock=clock,
+        )
+
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        def work() -> Work | None:
+            return self._work
+
+        cloud_service_pb2_grpc.add_CloudServiceServicer_to_server(CloudServicer(work, self._settings.provider), server)
+        provider_pb2_grpc.add_CloudProviderServiceServicer_to_server(ProviderServicer(work), server)
+        return [
+            cloud_service_pb2.DESCRIPTOR.services_by_name["CloudService"].full_name,
+            provider_pb2.DESCRIPTOR.services_by_name["CloudProviderService"].full_name,
+        ]
+
+    @property
+    def ready(self) -> bool:
+        """True while the controllers work, and while another manager leads."""
+        return self._leadership.standing_by or (self._work is not None and self._work.info is not None)
+
+    async def run(self) -> None:
+        await self._leadership.run(self._lead)
+
+    async def _lead(self) -> None:
+        self._work = Work(self._client, self._settings, self._kind, self._clock)
+        try:
+            await self._work.run()
+        finally:
+            self._work = None
