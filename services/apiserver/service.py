@@ -13,16 +13,17 @@ import grpc
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
+from knarr.client.events import EventRecorder
 from knarr.machinery.errors import StatusError
 from knarr.machinery.kinds import KINDS, Kinds
 from knarr.service.authentication import User
 from knarr.service.component import Component
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.numbers import NumberRange
-from services.apiserver.allocators.repair import repair
+from services.apiserver.allocators.repair import Repairer, repair
 from services.apiserver.allocators.services import ServiceAllocators
 from services.apiserver.api import Api
-from services.apiserver.bootstrap import bootstrap
+from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.compaction import Compactor
@@ -53,6 +54,7 @@ class ApiServer(Component):
         self.allocators = ServiceAllocators(self._store, AddressRange(settings.service_cidr), NumberRange(*settings.node_ports))
         self.api = Api(self.backend, self.allocators)
         self.streams = GrpcNodeStreams(self.api, kubelet_channel)
+        self._recorder = EventRecorder(self.client(USER), self.name)
         self._bootstrapped = asyncio.Event()
 
     @property
@@ -82,6 +84,10 @@ class ApiServer(Component):
                 tasks.create_task(self._feed.run(), name="apiserver/feed")
                 tasks.create_task(self._bootstrap(), name="apiserver/bootstrap")
                 tasks.create_task(self._measure(), name="apiserver/measure")
+                tasks.create_task(self._recorder.run(), name="apiserver/events")
+                if self._settings.repair_seconds:
+                    repairer = Repairer(self.backend, self.allocators, self._recorder, self._settings.repair_seconds)
+                    tasks.create_task(repairer.run(), name="apiserver/repairer")
                 if self._settings.compaction_seconds:
                     compactor = Compactor(self._store, self._settings.compaction_seconds)
                     tasks.create_task(compactor.run(), name="apiserver/compactor")
@@ -92,7 +98,7 @@ class ApiServer(Component):
         settings = self._settings
         while not self._bootstrapped.is_set():
             try:
-                await repair(self.backend, self.allocators)
+                await repair(self.backend, self.allocators, self._recorder)
                 await bootstrap(self.api, self.allocators.addresses.first_address, settings.advertise_address, settings.advertise_port)
                 self._bootstrapped.set()
             except StatusError as error:

@@ -26,6 +26,8 @@ class ApiServerSettings:
     event_ttl_seconds: int = 3600
     # Seconds between compactions of etcd; what is younger than this is kept. 0: this server never compacts.
     compaction_seconds: float = 300.0
+    # Seconds between looks at whether the records of addresses and ports tell what Services hold. 0: only at the start.
+    repair_seconds: float = 180.0
     # Bounds of the history of each kind.
     history: Limits = field(default_factory=Limits)
     # Bounds of every wait.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
-from services.apiserver.allocators.numbers import NumberRange
+from services.apiserver.allocators.numbers import NumberRange, reserved_of
+
+ADDRESSES_RESERVED = (16, 256)
 
 
 class AddressRange(NumberRange):
@@ -12,7 +14,8 @@ class AddressRange(NumberRange):
 
     def __init__(self, cidr: str) -> None:
         self.network = ipaddress.ip_network(cidr)
-        super().__init__(int(self.network.network_address) + 1, int(self.network.broadcast_address) - 1)
+        reserved = reserved_of(self.network.num_addresses, *ADDRESSES_RESERVED)
+        super().__init__(int(self.network.network_address) + 1, int(self.network.broadcast_address) - 1, reserved)
 
     def __str__(self) -> str:
         return str(self.network)

@@ -11,7 +11,7 @@ from knarr.machinery.kinds import Kind
 from services.apiserver.pipeline.backend import NO_EXTRA, Extra
 from services.apiserver.results import Ref
 
-ATTEMPTS = 8
+ATTEMPTS = 16
 NOT_SERIALIZED = nullcontext()
 
 
@@ -28,6 +28,9 @@ class Allocators:
     def serialized(self, kind: Kind) -> AbstractAsyncContextManager[Any]:
         """Held from allocation to the write, so that writers of this process do not refuse one another."""
         return NOT_SERIALIZED
+
+    async def stand_back(self, kind: Kind) -> None:
+        """Waits a moment after a write that another API server was faster than, so that not both try again at once."""
 
     async def allocate(self, ref: Ref, old: Any, new: Any) -> Extra:
         """Sets allocated values in ``new``; answers the keys that go with the write. ``old`` is None on create."""

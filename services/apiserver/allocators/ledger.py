@@ -17,24 +17,31 @@ from services.apiserver.storage.store import Put, Store
 
 
 class Ledger:
-    """What is taken from ``numbers``, as recorded under ``key``."""
+    """What is taken from ``numbers``, as recorded under ``key``.
+
+    The last record is kept decoded: mostly the next one to be read is the one written last.
+    """
 
     def __init__(self, store: Store, key: str, numbers: NumberRange) -> None:
         self._store, self.key, self.numbers = store, key, numbers
+        self._data, self._taken = b"", frozenset[int]()
 
-    async def read(self) -> tuple[set[int], int]:
+    async def read(self) -> tuple[frozenset[int], int]:
         """The taken numbers and the revision of the record; raises InternalError when the range is another."""
         item = await self._store.get(self.key)
         if item is None:
-            return set(), 0
+            return frozenset(), 0
         record = core.RangeAllocation.FromString(envelope.unwrap(item.value).raw)
         if record.range != str(self.numbers):
             raise internal(f"{self.key} records the range {record.range}, but this server is set to {self.numbers}")
-        return self.numbers.decode(record.data), item.revision
+        if record.data != self._data:
+            self._data, self._taken = record.data, frozenset(self.numbers.decode(record.data))
+        return self._taken, item.revision
 
     def change(self, taken: Set[int], revision: int) -> Extra:
         """What to add to a transaction so that exactly ``taken`` is recorded, if nobody was faster."""
-        record = core.RangeAllocation(range=str(self.numbers), data=self.numbers.encode(taken))
+        self._data, self._taken = self.numbers.flip(self._data, self._taken ^ taken), frozenset(taken)
+        record = core.RangeAllocation(range=str(self.numbers), data=self._data)
         return Extra({self.key: revision}, [Put(self.key, envelope.wrap("v1", "RangeAllocation", record.SerializeToString()))])
 
     async def give_back(self, numbers: Set[int]) -> Extra:

@@ -6,13 +6,21 @@ import random
 from collections.abc import Iterable, Set
 
 TRIES = 32
+# What Kubernetes leaves to those who ask for a number of their own: a part of the range, within bounds.
+LEAST_RESERVED = 16
+PORTS_RESERVED = (32, 128)
 
 
 class NumberRange:
-    """Numbers from ``first`` to ``last``, both included; as text ``first-last``."""
+    """Numbers from ``first`` to ``last``, both included; as text ``first-last``.
 
-    def __init__(self, first: int, last: int) -> None:
+    The lower part is for those who ask for a certain number: others get one of it only when nothing else is free.
+    """
+
+    def __init__(self, first: int, last: int, reserved: int | None = None) -> None:
+        """``reserved`` is the size of that lower part; None for what Kubernetes makes it for node ports."""
         self.first, self.last = first, last
+        self.reserved = reserved_of(last - first + 1, *PORTS_RESERVED) if reserved is None else reserved
 
     def __str__(self) -> str:
         return f"{self.first}-{self.last}"
@@ -22,19 +30,20 @@ class NumberRange:
 
     def choose(self, taken: Set[int]) -> int | None:
         """A random free number; None when there is none."""
-        for _ in range(TRIES):
-            candidate = random.randint(self.first, self.last)
-            if candidate not in taken:
-                return candidate
-        free = [number for number in range(self.first, self.last + 1) if number not in taken]
-        return random.choice(free) if free else None
+        middle = self.first + self.reserved
+        found = _choose(middle, self.last, taken)
+        return _choose(self.first, middle - 1, taken) if found is None else found
 
-    def encode(self, taken: Iterable[int]) -> bytes:
+    def encode(self, taken: Set[int]) -> bytes:
         """The bitmap: bit ``n`` stands for the number ``first + n``; the highest byte comes first."""
-        bits = bytearray((self.last - self.first) // 8 + 1)
-        for number in taken:
+        return self.flip(b"", taken)
+
+    def flip(self, data: bytes, numbers: Iterable[int]) -> bytes:
+        """The bitmap after each of ``numbers`` was taken, or given back if it was taken."""
+        bits = bytearray(data.rjust((self.last - self.first) // 8 + 1, b"\0"))
+        for number in numbers:
             offset = number - self.first
-            bits[-1 - offset // 8] |= 1 << offset % 8
+            bits[-1 - offset // 8] ^= 1 << offset % 8
         return bytes(bits).lstrip(b"\0")
 
     def decode(self, data: bytes) -> set[int]:
@@ -43,3 +52,19 @@ class NumberRange:
             if byte:
                 found |= {self.first + index * 8 + bit for bit in range(8) if byte >> bit & 1}
         return found
+
+
+def reserved_of(size: int, part: int, most: int) -> int:
+    """The lower part of a range of ``size``: one in ``part``, at least LEAST_RESERVED, at most ``most``; none of a small range."""
+    return 0 if size <= LEAST_RESERVED else max(LEAST_RESERVED, min(size // part, most))
+
+
+def _choose(first: int, last: int, taken: Set[int]) -> int | None:
+    if first > last:
+        return None
+    for _ in range(TRIES):
+        candidate = random.randint(first, last)
+        if candidate not in taken:
+            return candidate
+    free = [number for number in range(first, last + 1) if number not in taken]
+    return random.choice(free) if free else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Set
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -16,34 +18,29 @@ from services.apiserver.allocators.numbers import NumberRange
 from services.apiserver.pipeline.backend import NO_EXTRA, Extra
 from services.apiserver.results import Ref
 from services.apiserver.storage.store import Store
+from services.apiserver.strategies.service.shape import allocates_node_ports, needs_address, needs_health_check_port, needs_node_ports
 
 SERVICES = KINDS.by_message(core.Service)
 ADDRESSES_KEY, PORTS_KEY = "/registry/ranges/serviceips", "/registry/ranges/servicenodeports"
-NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
-
-
-def wants_address(service: Any) -> bool:
-    return bool(service.spec.type != "ExternalName" and service.spec.cluster_ip != "None")
+STAND_BACK_SECONDS = 0.01
 
 
 def held_address(service: Any) -> str:
     """The cluster address that a Service holds; empty for headless and external ones."""
-    return str(service.spec.cluster_ip) if wants_address(service) else ""
-
-
-def wants_ports(service: Any) -> bool:
-    spec = service.spec
-    if spec.type == "LoadBalancer" and spec.HasField("allocate_load_balancer_node_ports"):
-        return bool(spec.allocate_load_balancer_node_ports)
-    return bool(spec.type in NODE_PORT_TYPES)
+    return str(service.spec.cluster_ip) if needs_address(service.spec) else ""
 
 
 def held_ports(service: Any) -> set[int]:
-    return {port.node_port for port in service.spec.ports if port.node_port}
+    """Its node ports and the port of its health check."""
+    spec = service.spec
+    ports = {port.node_port for port in spec.ports} if needs_node_ports(spec) else set()
+    if needs_health_check_port(spec):
+        ports.add(spec.health_check_node_port)
+    return ports - {0}
 
 
 class ServiceAllocators(Allocators):
-    """Raises Invalid for a requested address or port that cannot be had."""
+    """Raises Invalid for a requested address or port that cannot be had, InternalError when there is none left."""
 
     def __init__(self, store: Store, addresses: AddressRange, ports: NumberRange) -> None:
         self.addresses, self.ports = addresses, ports
@@ -56,12 +53,15 @@ class ServiceAllocators(Allocators):
     def serialized(self, kind: Kind) -> AbstractAsyncContextManager[Any]:
         return self._lock if kind is SERVICES else NOT_SERIALIZED
 
+    async def stand_back(self, kind: Kind) -> None:
+        if kind is SERVICES:
+            await asyncio.sleep(random.uniform(0, STAND_BACK_SECONDS))
+
     async def allocate(self, ref: Ref, old: Any, new: Any) -> Extra:
         if ref.kind is not SERVICES:
             return NO_EXTRA
         address = await self._address(ref, held_address(old) if old else "", new)
-        ports = await self._ports(ref, held_ports(old) if old else set(), new)
-        return merged(address, ports)
+        return merged(address, await self._ports(ref, old, new))
 
     async def release(self, ref: Ref, obj: Any) -> Extra:
         if ref.kind is not SERVICES:
@@ -69,9 +69,9 @@ class ServiceAllocators(Allocators):
         return merged(await self._give_back_address(held_address(obj)), await self.port_ledger.give_back(held_ports(obj)))
 
     async def _address(self, ref: Ref, held: str, new: Any) -> Extra:
-        wanted = held_address(new)
-        if not wants_address(new):
+        if not needs_address(new.spec):
             return await self._give_back_address(held)
+        wanted = held_address(new)
         if wanted and wanted == held:
             return NO_EXTRA
         taken, revision = await self.address_ledger.read()
@@ -85,7 +85,7 @@ class ServiceAllocators(Allocators):
         freed = {self.addresses.number(held)} if held else set()
         return self.address_ledger.change((taken - freed) | {number}, revision)
 
-    def _requested_address(self, ref: Ref, address: str, taken: set[int]) -> int:
+    def _requested_address(self, ref: Ref, address: str, taken: Set[int]) -> int:
         number = self.addresses.number(address)
         if number is None:
             detail = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {self.addresses}"
@@ -99,38 +99,67 @@ class ServiceAllocators(Allocators):
         number = self.addresses.number(address)
         return NO_EXTRA if number is None else await self.address_ledger.give_back({number})
 
-    async def _ports(self, ref: Ref, held: set[int], new: Any) -> Extra:
-        if not wants_ports(new):
-            return await self.port_ledger.give_back(held)
-        if held == held_ports(new) and all(port.node_port for port in new.spec.ports):
+    async def _ports(self, ref: Ref, old: Any, new: Any) -> Extra:
+        held = held_ports(old) if old else set()
+        complete = not _missing_ports(new) and (new.spec.health_check_node_port or not needs_health_check_port(new.spec))
+        if complete and held_ports(new) == held:
             return NO_EXTRA
         taken, revision = await self.port_ledger.read()
         others = taken - held
-        for index, port in enumerate(new.spec.ports):
-            if port.node_port:
-                self._check_port(ref, index, port.node_port, others)
-        chosen = held_ports(new)
-        for port in new.spec.ports:
-            if not port.node_port:
-                free = self.ports.choose(others | chosen)
-                if free is None:
-                    raise internal("failed to allocate a nodePort: range is full")
-                port.node_port = free
-                chosen.add(free)
-        return self.port_ledger.change(others | chosen, revision)
+        self._check_requests(ref, new, held, others)
+        if old is None:
+            _share_ports(new)
+        for port in _missing_ports(new):
+            if port.node_port:  # another protocol of the same port has got it just now
+                continue
+            port.node_port = self._free_port(others | held_ports(new), "failed to allocate a nodePort")
+            if old is None:
+                _share_ports(new)
+        if needs_health_check_port(new.spec) and not new.spec.health_check_node_port:
+            free = self._free_port(others | held_ports(new), "failed to allocate a HealthCheck NodePort 0")
+            new.spec.health_check_node_port = free
+        return self.port_ledger.change(others | {port for port in held_ports(new) if port in self.ports}, revision)
 
-    def _check_port(self, ref: Ref, index: int, port: int, taken: set[int]) -> None:
-        field = f"spec.ports[{index}].nodePort"
+    def _check_requests(self, ref: Ref, new: Any, held: Set[int], taken: Set[int]) -> None:
+        """Refuses what is asked for and not held already."""
+        for index, port in enumerate(new.spec.ports if needs_node_ports(new.spec) else ()):
+            refusal = self._refusal(port.node_port, held, taken)
+            if refusal:
+                raise _refused(ref, f"spec.ports[{index}].nodePort", str(port.node_port), refusal)
+        if needs_health_check_port(new.spec):
+            number = new.spec.health_check_node_port
+            refusal = self._refusal(number, held, taken | {port.node_port for port in new.spec.ports})
+            if refusal:
+                raise internal(f"failed to allocate requested HealthCheck NodePort {number}: {refusal}")
+
+    def _refusal(self, port: int, held: Set[int], taken: Set[int]) -> str:
+        if not port or port in held:
+            return ""
         if port not in self.ports:
-            detail = f"provided port is not in the valid range. The range of valid ports is {self.ports}"
-            raise _refused(ref, field, str(port), detail)
-        if port in taken:
-            raise _refused(ref, field, str(port), "provided port is already allocated")
+            return f"provided port is not in the valid range. The range of valid ports is {self.ports}"
+        return "provided port is already allocated" if port in taken else ""
+
+    def _free_port(self, taken: Set[int], what: str) -> int:
+        free = self.ports.choose(taken)
+        if free is None:
+            raise internal(f"{what}: range is full")
+        return free
 
 
 def merged(first: Extra, second: Extra) -> Extra:
     """Both in one transaction."""
     return Extra({**first.guards, **second.guards}, [*first.puts, *second.puts], [*first.deletes, *second.deletes])
+
+
+def _missing_ports(service: Any) -> list[Any]:
+    return [port for port in service.spec.ports if not port.node_port] if allocates_node_ports(service.spec) else []
+
+
+def _share_ports(service: Any) -> None:
+    """One number for the protocols of one port, as a new DNS server would have it."""
+    known = {port.port: port.node_port for port in reversed(service.spec.ports) if port.node_port}
+    for port in _missing_ports(service):
+        port.node_port = known.get(port.port, 0)
 
 
 def _refused(ref: Ref, field: str, value: str, detail: str) -> StatusError:

@@ -75,6 +75,7 @@ async def _store(backend: Backend, allocators: Allocators, ref: Ref, new: Any, d
             return Written(entry=entry, created=True, warnings=warnings)
         if backend.found(outcome, ref) is not None:
             raise already_exists(ref.kind.plural, ref.name, ref.kind.group)
+        await allocators.stand_back(ref.kind)
     raise allocators.exhausted(ref)
 
 

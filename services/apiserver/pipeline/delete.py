@@ -128,6 +128,7 @@ async def delete(backend: Backend, allocators: Allocators, ref: Ref, options: me
             written, entry = await _delete(backend, allocators, ref, entry, obj, options)
         if written is not None:
             return written
+        await allocators.stand_back(ref.kind)
         fresh = True
     raise modified(ref)
 

@@ -13,7 +13,7 @@ from services.apiserver.pipeline.canonical import canonicalize
 from services.apiserver.pipeline.read import missing
 from services.apiserver.results import Ref, Written
 
-ATTEMPTS = 6
+ATTEMPTS = 16
 
 # Given the stored entry, answers the wanted object; its resourceVersion is the precondition.
 Propose = Callable[[Entry], Any]
@@ -61,6 +61,7 @@ async def rewrite(backend: Backend, allocators: Allocators, ref: Ref, propose: P
             written, seen = await _store(backend, allocators, ref, entry, old, new, dry_run)
         if written is not None:
             return Written(written.answer, written.entry, warnings=warnings)
+        await allocators.stand_back(ref.kind)
         entry, fresh = seen, True
     raise modified(ref)
 

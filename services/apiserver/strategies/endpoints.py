@@ -8,7 +8,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_choice, check_format, dns1123_label, dns1123_subdomain, invalid, port_number, required
 from services.apiserver.strategies.addresses import validate_endpoint_ip
-from services.apiserver.strategies.service.validation import PROTOCOLS
+from services.apiserver.strategies.service.ports import PROTOCOLS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, age, columns
 

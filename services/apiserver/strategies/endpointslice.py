@@ -21,7 +21,7 @@ from knarr.machinery.validation import (
     too_many,
 )
 from services.apiserver.strategies.addresses import validate_endpoint_ip
-from services.apiserver.strategies.service.validation import PROTOCOLS
+from services.apiserver.strategies.service.ports import PROTOCOLS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from knarr.machinery.kinds import KINDS
-from services.apiserver.strategies.service.defaults import NODE_PORT_TYPES
+from services.apiserver.strategies.service.shape import NODE_PORT_TYPES
 from tests.apiserver.strategies.scenario import Subject, causes_shown
 
 RECORDING = Path(__file__).parents[2] / "data" / "recorded-exchanges.json"

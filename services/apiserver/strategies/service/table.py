@@ -9,7 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.apiserver.strategies.table import NONE, age, columns, labels_text
 
 COLUMNS = columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", wide=("Selector",))
-INGRESS_WIDTH = 16
+PENDING = "<pending>"
 
 
 def service_cells(service: core.Service, now: datetime) -> list[object]:
@@ -26,17 +26,14 @@ def service_cells(service: core.Service, now: datetime) -> list[object]:
 
 
 def _external(service: core.Service) -> str:
+    """Where it is reached from outside: a list with commas, ``<pending>`` while the load balancer has said nothing."""
     spec = service.spec
-    given = ",".join(spec.external_ips)
-    if spec.type == "LoadBalancer":
-        ingress = sorted({entry.ip or entry.hostname for entry in service.status.load_balancer.ingress} - {""})
-        balanced = ",".join(ingress)
-        if len(balanced) > INGRESS_WIDTH:
-            balanced = balanced[: INGRESS_WIDTH - 3] + "..."
-        return ",".join(part for part in (balanced, given) if part) or "<pending>"
     if spec.type == "ExternalName":
         return spec.external_name
-    return given or NONE
+    if spec.type == "LoadBalancer":
+        balanced = sorted({entry.ip or entry.hostname for entry in service.status.load_balancer.ingress} - {""})
+        return ",".join([*balanced, *spec.external_ips]) or PENDING
+    return ",".join(spec.external_ips) or NONE
 
 
 def _ports(ports: Sequence[core.ServicePort]) -> str:
