@@ -29,7 +29,14 @@ def main() -> int:
         "--node-name",
         default=socket.gethostname().lower(),
         metavar="NAME",
-        help="this node's, for the pod network (default: the machine's)",
+        help="this node's, for the pod network and traffic policies Local (default: the machine's)",
+    )
+    parser.add_argument(
+        "--load-balancer-cidr",
+        default=fresh.load_balancer_cidr,
+        type=cidr,
+        metavar="CIDR",
+        help="where load balancers get their addresses from a pool of the cluster's own (default: there is none)",
     )
     parser.add_argument("--pod-bridge", default="kn-knarr", metavar="DEVICE", help="the bridge of this node's pods (default: %(default)s)")
     parser.add_argument(
@@ -53,6 +60,7 @@ def main() -> int:
         instance=arguments.instance,
         service_cidr=arguments.service_cidr,
         pod_cidr=arguments.cluster_cidr,
+        load_balancer_cidr=arguments.load_balancer_cidr,
         pod_bridge=arguments.pod_bridge,
         pod_network=arguments.pod_network,
         node_name=arguments.node_name,

@@ -8,6 +8,7 @@ from services.proxy.datapath.docker_user import DockerUser
 from services.proxy.datapath.nftables.datapath import ROUTE_LOCALNET, localnet_was_off, remove_table
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
 from services.proxy.datapath.node_network import NodeNetwork, write_sysctl
+from services.proxy.datapath.outer_addresses import OuterAddresses
 from services.proxy.podnetwork.kernel import remove_pod_network
 from services.proxy.podnetwork.plan import OFF
 from services.proxy.settings import ProxySettings
@@ -32,6 +33,7 @@ def remove_everything(settings: ProxySettings) -> None:
     with contextlib.suppress(PermissionError):
         network = NodeNetwork(settings.ranges)
         try:
+            OuterAddresses(network, settings.table, settings.pod_bridge, bind=False).remove_all()
             network.remove_all()
         finally:
             network.close()

@@ -59,7 +59,7 @@ class Proxy(Component):
         self._services = Informer(client, core.Service)
         self._slices = Informer(client, discovery.EndpointSlice)
         self._slices.add_index(BY_SERVICE, lambda piece: ["/".join(service_of(piece))])
-        self._router = Router()
+        self._router = Router(settings.node_name)
         self._changed: set[tuple[str, str]] = set()
         backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
         self._programmer = Programmer(self._datapath, self._table, backoff)

@@ -11,7 +11,7 @@ from services.proxy.datapath.port import Counters, Datapath
 from services.proxy.podnetwork.network import InForce, PodNetwork
 from services.proxy.podnetwork.plan import OFF, Peer
 from services.proxy.programmer import Programmer
-from services.proxy.routing.table import Route
+from services.proxy.routing.table import Endpoint, Route
 
 
 class ProxyServicer(stubs.ProxyServiceServicer):
@@ -35,6 +35,9 @@ class ProxyServicer(stubs.ProxyServiceServicer):
             changes=self._programmer.changes,
             last_change_seconds=self._programmer.last_change_seconds,
             limitations=self._datapath.limitations,
+            held_addresses=[
+                messages.HeldAddress(address=address, device=device) for address, device in sorted(self._datapath.held.items())
+            ],
         )
 
     async def GetPodNetwork(self, request: messages.GetPodNetworkRequest, context: Any) -> messages.GetPodNetworkResponse:
@@ -79,11 +82,24 @@ def _route_message(route: Route, counters: Counters) -> messages.Route:
         cluster_ip=route.cluster_ips[0] if route.cluster_ips else "",
         port=route.port,
         node_port=route.node_port,
-        endpoints=[
-            messages.Endpoint(
-                address=endpoint.address, port=endpoint.port, pod=endpoint.pod, connections=counters.get((route.key, endpoint), 0)
-            )
-            for endpoint in route.endpoints
-        ],
+        endpoints=[_endpoint_message(route, endpoint, counters) for endpoint in dict.fromkeys((*route.endpoints, *route.local_endpoints))],
         limitations=route.limitations,
+        external_ips=route.external_ips,
+        load_balancer_ips=route.load_balancer_ips,
+        load_balancer_source_ranges=route.source_ranges,
+        internal_traffic_policy=route.internal_policy,
+        external_traffic_policy=route.external_policy,
+        session_affinity_seconds=route.affinity_seconds,
+        health_check_node_port=route.health_check_port,
+        announced=route.held,
+    )
+
+
+def _endpoint_message(route: Route, endpoint: Endpoint, counters: Counters) -> messages.Endpoint:
+    return messages.Endpoint(
+        address=endpoint.address,
+        port=endpoint.port,
+        pod=endpoint.pod,
+        connections=counters.get((route.key, endpoint), 0),
+        local=endpoint in route.local_endpoints,
     )

@@ -17,6 +17,8 @@ class ProxySettings:
     service_cidr: str = "10.96.0.0/16"
     # Where pods of all nodes get their addresses, CIDR.
     pod_cidr: str = "10.244.0.0/16"
+    # Where load balancers get their addresses from a pool of the cluster's own, CIDR; empty: there is no such pool.
+    load_balancer_cidr: str = ""
     # The bridge of this node's pods, a network interface's name; it need not be there at the start.
     pod_bridge: str = "knarr0"
     # Longest life of a connection to an endpoint that was removed, seconds (userspace; the kernel keeps them until they close).
@@ -26,7 +28,8 @@ class ProxySettings:
     # How pods of other nodes are reached: `off` (there is one node, or something else sees to it), `routes` (all nodes are on one network),
     # `vxlan`, or `auto`: routes to the nodes on this node's network, VXLAN to all others.
     pod_network: str = "off"
-    # Name of this node's Node object; needed unless `pod_network` is `off`.
+    # Name of this node's Node object; needed unless `pod_network` is `off`. Without it no endpoint counts as this node's, so that traffic
+    # policies `Local` cannot be kept, and no load-balancer address is held here.
     node_name: str = ""
     # The VXLAN's device name, network identifier (24 bits) and UDP port; the last two must be the same on all nodes.
     vxlan_device: str = "knarr-vx"
@@ -37,9 +40,9 @@ class ProxySettings:
     retry_limit_seconds: float = 5.0
 
     @property
-    def ranges(self) -> tuple[str, str]:
+    def ranges(self) -> tuple[str, ...]:
         """Addresses that must never leave the machine unless a rule or a route says where to."""
-        return self.service_cidr, self.pod_cidr
+        return tuple(cidr for cidr in (self.service_cidr, self.pod_cidr, self.load_balancer_cidr) if cidr)
 
     @property
     def table(self) -> str:

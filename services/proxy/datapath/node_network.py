@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -42,12 +43,12 @@ class NodeNetwork:
         # pyroute2 drives an event loop of its own; uvloop's has no netlink sockets.
         self._loop = asyncio.SelectorEventLoop()
         self._netlink = IPRoute(use_event_loop=self._loop)
-        self._batches = RouteSocket()
-        self._lo = self._netlink.link_lookup(ifname="lo")[0]
+        self.batches = RouteSocket()
+        self.loopback: int = self._netlink.link_lookup(ifname="lo")[0]
 
     def close(self) -> None:
         """Closes the connection; changes nothing on the node."""
-        self._batches.close()
+        self.batches.close()
         self._netlink.close()
         # The transport's own closing is a callback of the loop's next turn.
         self._loop.run_until_complete(asyncio.sleep(0))
@@ -60,23 +61,23 @@ class NodeNetwork:
 
     def add_local_routes(self, addresses: Iterable[str]) -> None:
         """Lets this node's own processes send to ClusterIPs; the datapath rewrites it before it goes anywhere."""
-        refuse(self._batches.change_routes(sorted(addresses), add=True, link=self._lo, protocol=ROUTE_PROTOCOL), DONE_ALREADY)
+        refuse(self.batches.change_routes(sorted(addresses), add=True, link=self.loopback, protocol=ROUTE_PROTOCOL), DONE_ALREADY)
 
     def remove_local_routes(self, addresses: Iterable[str]) -> None:
-        refuse(self._batches.change_routes(sorted(addresses), add=False, link=self._lo, protocol=ROUTE_PROTOCOL), DONE_ALREADY)
+        refuse(self.batches.change_routes(sorted(addresses), add=False, link=self.loopback, protocol=ROUTE_PROTOCOL), DONE_ALREADY)
 
     def add_addresses(self, addresses: Iterable[str]) -> None:
         """Makes ClusterIPs addresses of this node."""
-        refuse(self._batches.change_addresses(sorted(addresses), add=True, link=self._lo, label=ADDRESS_LABEL), DONE_ALREADY)
+        refuse(self.batches.change_addresses(sorted(addresses), add=True, link=self.loopback, label=ADDRESS_LABEL), DONE_ALREADY)
 
     def remove_addresses(self, addresses: Iterable[str]) -> None:
-        refuse(self._batches.change_addresses(sorted(addresses), add=False, link=self._lo, label=ADDRESS_LABEL), DONE_ALREADY)
+        refuse(self.batches.change_addresses(sorted(addresses), add=False, link=self.loopback, label=ADDRESS_LABEL), DONE_ALREADY)
 
     def addresses(self) -> set[str]:
         """The ClusterIPs that are addresses of this node."""
         return {
             message.get_attr("IFA_ADDRESS")
-            for message in self._netlink.get_addr(index=self._lo)
+            for message in self._netlink.get_addr(index=self.loopback)
             if message.get_attr("IFA_LABEL") == ADDRESS_LABEL and self._within(message.get_attr("IFA_ADDRESS"))
         }
 
@@ -87,7 +88,39 @@ class NodeNetwork:
 
     def local_routes(self) -> set[str]:
         """The ClusterIPs with a route of ours."""
-        return {message.get_attr("RTA_DST") for message in self.routes() if message["type"] == ROUTE_UNICAST}
+        found = (message for message in self.routes() if message["type"] == ROUTE_UNICAST and not message.get_attr("RTA_PRIORITY"))
+        return {message.get_attr("RTA_DST") for message in found}
+
+    def routes_with(self, metric: int) -> set[str]:
+        """The destinations of our routes of this metric, in whatever range."""
+        found = self._netlink.get_routes(family=2, proto=ROUTE_PROTOCOL, priority=metric)
+        return {message.get_attr("RTA_DST") for message in found}
+
+    def connected(self) -> list[tuple[IPv4Network, int, str]]:
+        """(network, interface's index, its name) of each network that this node is in."""
+        found = []
+        for message in self._netlink.get_addr(family=2):
+            if message["prefixlen"] < 31:
+                network = IPv4Network(f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}", strict=False)
+                found.append((network, int(message["index"]), self._name(message["index"])))
+        return found
+
+    def labelled_addresses(self) -> list[tuple[str, int, str, str]]:
+        """(address, interface's index, its name, label) of each address."""
+        return [
+            (message.get_attr("IFA_LOCAL"), int(message["index"]), self._name(message["index"]), message.get_attr("IFA_LABEL") or "")
+            for message in self._netlink.get_addr(family=2)
+        ]
+
+    def own_addresses(self, tag: str) -> set[str]:
+        """The node's addresses, but for those with labels that end so."""
+        return {address for address, _, _, label in self.labelled_addresses() if not label.endswith(tag)}
+
+    def _name(self, link: int) -> str:
+        try:
+            return socket.if_indextoname(link)
+        except OSError:
+            return ""
 
     def remove_all(self) -> None:
         """Removes every route and address of ours, also those of a killed process."""

@@ -41,6 +41,11 @@ class Datapath(abc.ABC):
         """Connections sent so far to each endpoint of these routes."""
 
     @property
+    def held(self) -> Mapping[str, str]:
+        """The load-balancer addresses that this node has taken, and the interface that each is on."""
+        return {}
+
+    @property
     @abc.abstractmethod
     def limitations(self) -> tuple[str, ...]:
         """What cannot be done on this node, in words; empty when nothing is missing."""

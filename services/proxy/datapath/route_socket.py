@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 NETLINK_ROUTE = 0
-ADDRESS_NEW, ADDRESS_DELETE, ROUTE_NEW, ROUTE_DELETE = 20, 21, 24, 25
+ADDRESS_NEW, ADDRESS_DELETE, ROUTE_NEW, ROUTE_DELETE, ROUTE_GET = 20, 21, 24, 25, 26
 # NLM_F_REQUEST | NLM_F_ACK, and with NLM_F_CREATE | NLM_F_EXCL what makes something new.
 COMMAND, MAKE = 0x5, 0x605
 NLMSG_ERROR = 2
@@ -32,12 +32,18 @@ class RouteSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def change_routes(self, addresses: Iterable[str], *, add: bool, link: int, protocol: int) -> set[int]:
+    def change_routes(self, addresses: Iterable[str], *, add: bool, link: int, protocol: int, priority: int = 0) -> set[int]:
         """Adds or deletes a /32 route through a link for each address; returns the error numbers that came, each once."""
         fixed = struct.pack("=BBBBBBBBI", IPV4, 32, 0, 0, MAIN_TABLE, protocol, SCOPE_LINK, UNICAST, 0)
-        to = _attribute(4, struct.pack("=I", link))
+        to = _attribute(4, struct.pack("=I", link)) + (_attribute(6, struct.pack("=I", priority)) if priority else b"")
         bodies = [fixed + _attribute(1, socket.inet_aton(address)) + to for address in addresses]
-        return self._run(ROUTE_NEW if add else ROUTE_DELETE, MAKE if add else COMMAND, bodies)
+        return {*self._run(ROUTE_NEW if add else ROUTE_DELETE, MAKE if add else COMMAND, bodies)} - {0}
+
+    def without_route(self, addresses: Sequence[str]) -> set[str]:
+        """Those to which the kernel knows no way."""
+        fixed = struct.pack("=BBBBBBBBI", IPV4, 32, 0, 0, 0, 0, 0, 0, 0)
+        errors = self._run(ROUTE_GET, COMMAND, [fixed + _attribute(1, socket.inet_aton(address)) for address in addresses])
+        return {address for address, error in zip(addresses, errors, strict=True) if error}
 
     def change_addresses(self, addresses: Iterable[str], *, add: bool, link: int, label: str) -> set[int]:
         """Adds or deletes each as a /32 address of a link; returns the error numbers that came, each once."""
@@ -45,10 +51,11 @@ class RouteSocket:
         name = _attribute(3, label.encode() + b"\0")
         found = ((socket.inet_aton(address), fixed) for address in addresses)
         bodies = [head + _attribute(1, packed) + _attribute(2, packed) + name for packed, head in found]
-        return self._run(ADDRESS_NEW if add else ADDRESS_DELETE, MAKE if add else COMMAND, bodies)
+        return {*self._run(ADDRESS_NEW if add else ADDRESS_DELETE, MAKE if add else COMMAND, bodies)} - {0}
 
-    def _run(self, kind: int, flags: int, bodies: Sequence[bytes]) -> set[int]:
-        errors: set[int] = set()
+    def _run(self, kind: int, flags: int, bodies: Sequence[bytes]) -> list[int]:
+        """The error number of each, 0 where it was done."""
+        errors: dict[int, int] = {}
         for start in range(0, len(bodies), BATCH):
             batch = bodies[start : start + BATCH]
             waiting = set(range(self._sequence + 1, self._sequence + 1 + len(batch)))
@@ -62,8 +69,8 @@ class RouteSocket:
             while waiting:
                 for number, code in self._acknowledged():
                     waiting.discard(number)
-                    errors.add(code)
-        return errors - {0}
+                    errors[number] = code
+        return [errors[number] for number in sorted(errors)]
 
     def _acknowledged(self) -> Iterator[tuple[int, int]]:
         """(sequence number, error number or 0)."""

@@ -73,6 +73,11 @@ class Route:
         return (*self.cluster_ips, *self.outer_ips)
 
     @property
+    def held_ips(self) -> tuple[str, ...]:
+        """The load-balancer addresses that this node announces."""
+        return self.load_balancer_ips if self.held else ()
+
+    @property
     def reached_from_outside(self) -> bool:
         return bool(self.outer_ips or self.node_port)
 

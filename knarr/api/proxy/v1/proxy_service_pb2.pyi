@@ -18,19 +18,21 @@ class GetRoutesRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., service: _Optional[str] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("address", "port", "pod", "connections")
+    __slots__ = ("address", "port", "pod", "connections", "local")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_FIELD_NUMBER: _ClassVar[int]
     address: str
     port: int
     pod: str
     connections: int
-    def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ..., pod: _Optional[str] = ..., connections: _Optional[int] = ...) -> None: ...
+    local: bool
+    def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ..., pod: _Optional[str] = ..., connections: _Optional[int] = ..., local: _Optional[bool] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("namespace", "service", "port_name", "protocol", "cluster_ip", "port", "node_port", "endpoints", "limitations")
+    __slots__ = ("namespace", "service", "port_name", "protocol", "cluster_ip", "port", "node_port", "endpoints", "limitations", "external_ips", "load_balancer_ips", "load_balancer_source_ranges", "internal_traffic_policy", "external_traffic_policy", "session_affinity_seconds", "health_check_node_port", "announced")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     PORT_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +42,14 @@ class Route(_message.Message):
     NODE_PORT_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     LIMITATIONS_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_IPS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_BALANCER_IPS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_BALANCER_SOURCE_RANGES_FIELD_NUMBER: _ClassVar[int]
+    INTERNAL_TRAFFIC_POLICY_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_TRAFFIC_POLICY_FIELD_NUMBER: _ClassVar[int]
+    SESSION_AFFINITY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_CHECK_NODE_PORT_FIELD_NUMBER: _ClassVar[int]
+    ANNOUNCED_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     service: str
     port_name: str
@@ -49,21 +59,43 @@ class Route(_message.Message):
     node_port: int
     endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
     limitations: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, namespace: _Optional[str] = ..., service: _Optional[str] = ..., port_name: _Optional[str] = ..., protocol: _Optional[str] = ..., cluster_ip: _Optional[str] = ..., port: _Optional[int] = ..., node_port: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., limitations: _Optional[_Iterable[str]] = ...) -> None: ...
+    external_ips: _containers.RepeatedScalarFieldContainer[str]
+    load_balancer_ips: _containers.RepeatedScalarFieldContainer[str]
+    load_balancer_source_ranges: _containers.RepeatedScalarFieldContainer[str]
+    internal_traffic_policy: str
+    external_traffic_policy: str
+    session_affinity_seconds: int
+    health_check_node_port: int
+    announced: bool
+    def __init__(self, namespace: _Optional[str] = ..., service: _Optional[str] = ..., port_name: _Optional[str] = ..., protocol: _Optional[str] = ..., cluster_ip: _Optional[str] = ..., port: _Optional[int] = ..., node_port: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., limitations: _Optional[_Iterable[str]] = ..., external_ips: _Optional[_Iterable[str]] = ..., load_balancer_ips: _Optional[_Iterable[str]] = ..., load_balancer_source_ranges: _Optional[_Iterable[str]] = ..., internal_traffic_policy: _Optional[str] = ..., external_traffic_policy: _Optional[str] = ..., session_affinity_seconds: _Optional[int] = ..., health_check_node_port: _Optional[int] = ..., announced: _Optional[bool] = ...) -> None: ...
+
+class HeldAddress(_message.Message):
+    __slots__ = ("address", "device")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    device: str
+    def __init__(self, address: _Optional[str] = ..., device: _Optional[str] = ...) -> None: ...
 
 class GetRoutesResponse(_message.Message):
-    __slots__ = ("datapath", "routes", "changes", "last_change_seconds", "limitations")
+    __slots__ = ("datapath", "routes", "changes", "last_change_seconds", "limitations", "held_addresses", "stale", "stale_since")
     DATAPATH_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     LAST_CHANGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     LIMITATIONS_FIELD_NUMBER: _ClassVar[int]
+    HELD_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    STALE_SINCE_FIELD_NUMBER: _ClassVar[int]
     datapath: str
     routes: _containers.RepeatedCompositeFieldContainer[Route]
     changes: int
     last_change_seconds: float
     limitations: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, datapath: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., changes: _Optional[int] = ..., last_change_seconds: _Optional[float] = ..., limitations: _Optional[_Iterable[str]] = ...) -> None: ...
+    held_addresses: _containers.RepeatedCompositeFieldContainer[HeldAddress]
+    stale: bool
+    stale_since: _timestamp_pb2.Timestamp
+    def __init__(self, datapath: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., changes: _Optional[int] = ..., last_change_seconds: _Optional[float] = ..., limitations: _Optional[_Iterable[str]] = ..., held_addresses: _Optional[_Iterable[_Union[HeldAddress, _Mapping]]] = ..., stale: _Optional[bool] = ..., stale_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GetPodNetworkRequest(_message.Message):
     __slots__ = ()

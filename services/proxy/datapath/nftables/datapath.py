@@ -12,7 +12,7 @@ import asyncio
 import errno
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, TypeVar
 
@@ -26,8 +26,9 @@ from services.proxy.datapath.nftables.skeleton import LOCALNET_NOTE, Base
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.datapath.nftables.watcher import TableWatcher
 from services.proxy.datapath.node_network import NetlinkError, NodeNetwork, read_sysctl, write_sysctl
+from services.proxy.datapath.outer_addresses import OuterAddresses
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
-from services.proxy.routing.table import Change, ClusterIPs, Endpoint, Route, RouteKey, patch
+from services.proxy.routing.table import AddressUses, Change, ClusterIPs, Endpoint, Route, RouteKey, patch
 from services.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)
@@ -53,23 +54,32 @@ class NftablesDatapath(Datapath):
         self._restore: dict[str, str] = {}
         self._lock = asyncio.Lock()
         self._slots = Slots()
-        self._ips = ClusterIPs()
+        self._forget()
         self._port = 0
         self._opened = False
         self._checks = 0
         self._programmed = False
         self._restoring: asyncio.Task[None] | None = None
 
+    def _forget(self) -> None:
+        self._ips = ClusterIPs()
+        self._outer_ips = AddressUses(lambda route: route.outer_ips)
+        self._held_ips = AddressUses(lambda route: route.held_ips)
+
     @property
     def limitations(self) -> tuple[str, ...]:
         return tuple(self._limitations)
+
+    @property
+    def held(self) -> Mapping[str, str]:
+        return self._outer.held
 
     async def start(self) -> None:
         # One thread for the library and for netlink; neither may be used by two at once.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-nftables")
         self._programmed = False
         self._routes.clear()
-        self._ips = ClusterIPs()
+        self._forget()
         self._limitations.clear()
         try:
             await self._in_worker(self._open)
@@ -92,6 +102,8 @@ class NftablesDatapath(Datapath):
     def _open(self) -> None:
         self._network = NodeNetwork(self._settings.ranges)
         self._network.block()
+        self._outer = OuterAddresses(self._network, self._settings.table, self._settings.pod_bridge, bind=False)
+        self._outer.adopt()
         self._nft = Nftables()
         self._changes = NetlinkConnection()
         self._watcher = TableWatcher(self._settings.table)
@@ -144,7 +156,20 @@ class NftablesDatapath(Datapath):
             self._program(change)
         patch(self._routes, change)
         self._ips.apply(change)
-        self._network.remove_local_routes(gone)
+        self._keep_addresses(change, gone)
+
+    def _keep_addresses(self, change: Change, gone: set[str]) -> None:
+        """After the table: nothing of the node answers at an address before its Service does. What fails here is left to ``check``."""
+        uses = (self._outer_ips, self._held_ips)
+        changed = [any(used.difference(change)) for used in uses]
+        for used in uses:
+            used.apply(change)
+        try:
+            self._network.remove_local_routes(gone)
+            if any(changed) or not self._programmed:
+                self._outer.want(self._outer_ips.used, self._held_ips.used)
+        except (OSError, NetlinkError) as error:
+            log.error("addresses of Services could not be put in order", extra={"error": str(error)})
 
     def _program(self, change: Change) -> None:
         table = dict(self._routes)
@@ -196,6 +221,7 @@ class NftablesDatapath(Datapath):
         self._network.block()
         # Much cheaper than reading what is there.
         self._network.add_local_routes(self._ips.used)
+        self._outer.look_after()
         self._checks += 1
         if self._opened and self._checks % CHECKS_PER_LOOK_AT_DOCKER == 0:
             self._docker_user.ensure()
@@ -232,6 +258,7 @@ class NftablesDatapath(Datapath):
             self._docker_user.remove()
         for name, value in self._restore.items():
             write_sysctl(name, value)
+        self._outer.remove_all()
         self._network.remove_all()
         self._watcher.close()
         self._nft.close()

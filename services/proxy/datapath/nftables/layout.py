@@ -80,8 +80,3 @@ def entries(route: Route) -> dict[Entry, Lead]:
         firewall = Lead("jump", chain_name("firewall", route))
         found |= {("firewalls", (ip, route.protocol, route.port)): firewall for ip in route.load_balancer_ips}
     return found
-
-
-def held_addresses(route: Route) -> tuple[str, ...]:
-    """The load-balancer addresses that this node announces for a route."""
-    return route.load_balancer_ips if route.held else ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.proxy.datapath.nftables.layout import Pool, chains, entries, held_addresses, pools
+from services.proxy.datapath.nftables.layout import Pool, chains, entries, pools
 from services.proxy.datapath.nftables.operations import (
     AddChain,
     AddDeal,
@@ -69,7 +69,7 @@ def _put(slots: Slots, old: Route | None, new: Route | None, count_at: CountAt) 
     found += [DeleteChain(chain) for chain in gone]
     for chain in sorted(closed):
         found += slots.place(slots.dismiss(chain), (), count_at)
-    held = (held_addresses(old) if old else (), held_addresses(new) if new else ())
+    held = (old.held_ips if old else (), new.held_ips if new else ())
     return found + recount(slots.held, "held-addresses", *held, lambda address: (address,))
 
 

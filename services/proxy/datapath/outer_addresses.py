@@ -1,0 +1,177 @@
+"""The addresses of Services that are not the cluster's own: externalIPs and those of load balancers.
+
+What has to be an address of this node is put on an interface with a label; what needs only a way for the node's own packets gets a route
+through lo with a metric. Both are made from the name of our table, by which they are found again after a crash and told from another
+cluster's.
+
+An address that the load balancer wants held here, in a network that this node is connected to, becomes an address of that interface and is
+announced there. Another node's address, or one that anyone else may own, is never taken nor led astray.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import socket
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+
+from services.proxy.datapath.arp import announce
+from services.proxy.datapath.node_network import DONE_ALREADY, ROUTE_PROTOCOL, NodeNetwork
+from services.proxy.datapath.route_socket import refuse
+
+log = logging.getLogger(__name__)
+
+# Announced when it is new, and at so many of the next looks: a frame may get lost, a switch may be slow to learn.
+ANNOUNCEMENTS = 3
+LABEL_BYTES = 15
+FIRST_METRIC = 75_000
+LOOPBACK = "lo"
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A network that an interface is in."""
+
+    network: IPv4Network
+    link: int
+    device: str
+
+
+@dataclass(slots=True)
+class _Held:
+    device: str
+    link: int
+    announcements: int = field(default=ANNOUNCEMENTS)
+
+
+class OuterAddresses:
+    """Keeps them on this node as they are wanted. All of it in the thread of the ``NodeNetwork``."""
+
+    def __init__(self, network: NodeNetwork, table: str, pod_bridge: str, *, bind: bool) -> None:
+        """``bind``: each has to be an address of this node (userspace), not only to have a way to it."""
+        digest = hashlib.sha256(table.encode()).hexdigest()
+        self._tag = f":k{digest[:5]}"
+        self._metric = FIRST_METRIC + int(digest[:4], 16)
+        self._network = network
+        self._pod_bridge = pod_bridge
+        self._bind = bind
+        self._wanted: frozenset[str] = frozenset()
+        self._to_hold: frozenset[str] = frozenset()
+        self._held: dict[str, _Held] = {}
+        self._routed: set[str] = set()
+        # Those that other machines own, as far as we know: they are not served here.
+        self.elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def held(self) -> Mapping[str, str]:
+        """The addresses that are on an interface of this node by our doing, and on which."""
+        return {address: held.device for address, held in self._held.items()}
+
+    def adopt(self) -> None:
+        """Takes over what a predecessor left."""
+        self._held = {
+            address: _Held(device, link) for address, link, device, label in self._network.labelled_addresses() if label.endswith(self._tag)
+        }
+        self._routed = self._network.routes_with(self._metric)
+
+    def want(self, addresses: Set[str], held: Set[str]) -> None:
+        """Makes them the ones that are served here; ``held`` are those to be announced by this node, where it can. OSError when refused."""
+        self._wanted, self._to_hold = frozenset(addresses), frozenset(held)
+        self._settle()
+
+    def look_after(self) -> None:
+        """Restores what was taken away and goes on announcing."""
+        if self._wanted or self._held or self._routed:
+            self._forget_absent()
+            self._settle()
+
+    def _forget_absent(self) -> None:
+        """Forgets what somebody took away."""
+        there = {address for address, _, _, label in self._network.labelled_addresses() if label.endswith(self._tag)}
+        self._held = {address: held for address, held in self._held.items() if address in there}
+        self._routed &= self._network.routes_with(self._metric)
+
+    def remove_all(self) -> None:
+        """Removes every route and address of ours, also those of a killed process."""
+        self.adopt()
+        self._wanted = self._to_hold = frozenset()
+        self._settle()
+
+    def _settle(self) -> None:
+        connected = self._connected() if self._wanted else []
+        homes = {address: home for address in self._to_hold & self._wanted if (home := _home(connected, address)) is not None}
+        if self._bind:
+            homes |= self._on_loopback(connected, homes)
+        for address in self._held.keys() - homes.keys():
+            self._put_down(address)
+        for address, home in sorted(homes.items()):
+            if address in self._held and self._held[address].link != home.link:
+                self._put_down(address)
+            self._pick_up(address, home)
+        self._route(self._wanted - homes.keys(), connected)
+
+    def _on_loopback(self, connected: list[Connected], homes: Mapping[str, Connected]) -> dict[str, Connected]:
+        """Those that no neighbour can have, since they lie in no network of this node; the rest is served only if the node has it."""
+        own = self._network.own_addresses(self._tag)
+        rest = self._wanted - homes.keys() - own
+        self.elsewhere = frozenset(address for address in rest if _home(connected, address) is not None)
+        lo = Connected(IPv4Network("127.0.0.0/8"), self._network.loopback, LOOPBACK)
+        return dict.fromkeys(rest - self.elsewhere, lo)
+
+    def _connected(self) -> list[Connected]:
+        found = (Connected(network, link, device) for network, link, device in self._network.connected())
+        return [one for one in found if one.device not in (LOOPBACK, self._pod_bridge)]
+
+    def _pick_up(self, address: str, home: Connected) -> None:
+        held = self._held.get(address)
+        if held is None:
+            refuse(
+                self._network.batches.change_addresses(
+                    [address], add=True, link=home.link, label=f"{home.device}"[: LABEL_BYTES - 6] + self._tag
+                ),
+                DONE_ALREADY,
+            )
+            held = self._held[address] = _Held(home.device, home.link)
+            if home.device != LOOPBACK:
+                log.info("holds a load-balancer address", extra={"address": address, "device": home.device})
+        if held.announcements and held.device != LOOPBACK:
+            held.announcements -= 1
+            try:
+                announce(held.device, address)
+            except OSError as error:
+                log.warning("an address could not be announced", extra={"address": address, "device": held.device, "error": str(error)})
+
+    def _put_down(self, address: str) -> None:
+        held = self._held.pop(address)
+        self._change_address(address, held.link, held.device, add=False)
+
+    def _change_address(self, address: str, link: int, device: str, *, add: bool) -> None:
+        label = device[: LABEL_BYTES - len(self._tag)] + self._tag
+        refuse(self._network.batches.change_addresses([address], add=add, link=link, label=label), (*DONE_ALREADY, errno.ENODEV))
+
+    def _route(self, addresses: Set[str], connected: list[Connected]) -> None:
+        """A way for the node's own packets, where there is none: what is on their way rewrites them before they get anywhere."""
+        if self._bind:
+            return
+        gone = {address for address in self._routed if address not in addresses or _home(connected, address) is not None}
+        self._change_routes(gone, add=False)
+        self._routed -= gone
+        come = self._network.batches.without_route(sorted(addresses - self._routed))
+        self._change_routes(come, add=True)
+        self._routed |= come
+
+    def _change_routes(self, addresses: Iterable[str], *, add: bool) -> None:
+        errors = self._network.batches.change_routes(
+            sorted(addresses), add=add, link=self._network.loopback, protocol=ROUTE_PROTOCOL, priority=self._metric
+        )
+        refuse(errors, DONE_ALREADY)
+
+
+def _home(connected: Iterable[Connected], address: str) -> Connected | None:
+    """The network an address lies in, the narrowest first."""
+    number = int.from_bytes(socket.inet_aton(address))
+    there = [one for one in connected if number & int(one.network.netmask) == int(one.network.network_address)]
+    return max(there, key=lambda one: one.network.prefixlen, default=None)
