@@ -1,7 +1,10 @@
-"""`knarr load` against a stand-in for the docker command that keeps its images in a folder."""
+"""`knarr load` against a stand-in for the docker command that keeps its images in folders."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,61 +12,107 @@ import pytest
 from services.standalone.load import load
 from services.standalone.process import ProcessError
 
-# `docker exec --interactive C docker --host E …` works on the images of C, everything else on those of `host`.
-DOCKER = """#!/bin/sh
-at=host
-if [ "$1" = exec ]; then at=$3; shift 6; fi
-case "$1" in
-ps) cat "$STORE/nodes" ;;
-save) shift; for image in "$@"; do [ -e "$STORE/host/$image" ] && echo "$image"; done ;;
-load) if [ -e "$STORE/$at/full" ]; then echo "no space left on device" >&2; exit 1; fi
-      while read -r image; do cp "$STORE/host/$image" "$STORE/$at/$image"; done ;;
-image) for image in "$@"; do :; done; if [ "$4" = "{{.Size}}" ]; then echo 10; else cat "$STORE/$at/$image" 2>/dev/null; fi ;;
-esac
-"""
+STAND_IN = Path(__file__).with_name("docker_stand_in.py")
+
+
+class Store:
+    """The engines of the host and of two nodes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("host", "c1", "c2"):
+            (folder / name / "layers").mkdir(parents=True)
+        self.nodes("node-2 c2 running", "node-1 c1 running")
+
+    def nodes(self, *lines: str) -> None:
+        (self.folder / "nodes").write_text("".join(f"{line}\n" for line in lines))
+
+    def add(self, engine: str, image: str, *layers: str, env: str = "") -> None:
+        """An image whose layers have these contents."""
+        digests = {layer: hashlib.sha256(layer.encode()).hexdigest() for layer in layers}
+        for layer, digest in digests.items():
+            (self.folder / engine / "layers" / digest).write_text(layer)
+        found = {"layers": [f"sha256:{digest}" for digest in digests.values()], "env": env}
+        (self.folder / engine / f"{image}.json").write_text(json.dumps(found))
+
+    def image(self, engine: str, image: str) -> str:
+        return (self.folder / engine / f"{image}.json").read_text()
+
+    def received_layers(self, engine: str) -> int:
+        return (self.folder / engine / "received").read_text().count("blobs/")
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One folder an engine: the host's and two nodes'."""
-    folder = tmp_path / "store"
-    for name in ("host", "c1", "c2"):
-        (folder / name).mkdir(parents=True)
-    (folder / "nodes").write_text("node-2 c2\nnode-1 c1\n")
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     program = tmp_path / "bin/docker"
     program.parent.mkdir()
-    program.write_text(DOCKER)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {STAND_IN} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    monkeypatch.setenv("STORE", str(folder))
-    (folder / "host/web:1").write_text("layers of web")
-    return folder
+    monkeypatch.setenv("STORE", str(tmp_path / "store"))
+    made = Store(tmp_path / "store")
+    made.add("host", "web:1", "base", "web")
+    return made
 
 
-def test_only_nodes_that_lack_it_get_an_image(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (store / "c1/web:1").write_text("layers of web")
+def test_only_nodes_that_lack_it_get_an_image(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    store.add("c1", "web:1", "base", "web")
     load(["web:1"])
-    assert (store / "c2/web:1").read_text() == "layers of web"
+    assert store.image("c2", "web:1") == store.image("host", "web:1")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["node-1: has web:1", "node-2: lacks web:1"]
+    assert lines[:2] == ["node-1: has web:1", "node-2: lacks web:1 (0 of 2 layers are there)"]
     assert lines[2].startswith("loaded web:1 into node-2 in ")
     load(["web:1"])
     assert capsys.readouterr().out.splitlines() == ["node-1: has web:1", "node-2: has web:1"]
 
 
-def test_an_image_of_the_same_name_but_other_content_is_replaced(store: Path) -> None:
-    (store / "c1/web:1").write_text("layers of an older web")
+def test_a_node_gets_only_the_layers_it_lacks(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    store.add("c1", "other:1", "base", "other")
+    store.add("host", "tools:1", "base", "tools")
+    load(["web:1", "tools:1"])
+    for image in ("web:1", "tools:1"):
+        assert store.image("c1", image) == store.image("c2", image) == store.image("host", image)
+    assert (store.received_layers("c1"), store.received_layers("c2")) == (2, 3)
+    assert "node-1: lacks web:1, tools:1 (1 of 3 layers are there)" in capsys.readouterr().out
+
+
+def test_an_engine_that_keeps_blobs_gets_every_layer(store: Store) -> None:
+    store.add("c1", "other:1", "base", "other")
+    (store.folder / "c1/store").write_text('[["driver-type","io.containerd.snapshotter.v1"]]')
     load(["web:1"])
-    assert (store / "c1/web:1").read_text() == "layers of web"
+    assert store.received_layers("c1") == 2
 
 
-def test_what_cannot_be_done_is_said(store: Path) -> None:
+def test_an_image_of_the_same_name_but_other_content_is_replaced(store: Store) -> None:
+    store.add("c1", "web:1", "base", "web", env="OLD=1")
+    load(["web:1"])
+    assert store.image("c1", "web:1") == store.image("host", "web:1")
+    assert store.received_layers("c1") == 0
+
+
+def test_what_cannot_be_done_is_said(store: Store) -> None:
     with pytest.raises(ProcessError, match="this machine's engine has no image other:1; build it"):
         load(["other:1"])
-    (store / "c2/full").touch()
-    with pytest.raises(ProcessError, match="not loaded everywhere:\n  - node-2: no space left on device"):
+    (store.folder / "c2/full").touch()
+    with pytest.raises(ProcessError, match="not on all nodes:\n  - node-2: no space left on device"):
         load(["web:1"])
-    assert (store / "c1/web:1").exists()
-    (store / "nodes").write_text("")
+    assert store.image("c1", "web:1")
+    store.nodes("node-1 c1 exited")
     with pytest.raises(ProcessError, match="no node of the compose cluster 'knarr' runs"):
         load(["web:1"])
+
+
+def test_a_node_that_does_not_run_keeps_no_other_from_its_images(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    store.nodes("node-1 c1 running", "node-2 c2 exited")
+    for _ in range(2):
+        with pytest.raises(ProcessError, match="node-2: does not run; `docker compose up -d --wait` starts it"):
+            load(["web:1"])
+        assert store.image("c1", "web:1") == store.image("host", "web:1")
+        assert "node-2: does not run" in capsys.readouterr().out
+
+
+def test_an_engine_that_cannot_save_is_blamed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    (store.folder / "save-fails").touch()
+    with pytest.raises(ProcessError, match="docker save: the engine stumbled"):
+        load(["web:1"])
+    assert "loaded" not in capsys.readouterr().out
