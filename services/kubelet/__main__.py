@@ -34,6 +34,12 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="PID",
         help="a process with the mounts that the engine sees, for a kubelet in a container (default: this one)",
     )
+    made.add_argument(
+        "--pull-advice",
+        default="",
+        metavar="TEXT",
+        help="what a person can do where an image cannot be pulled, for the pod's messages; {image} stands for the image",
+    )
     made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
     return made
 
@@ -48,6 +54,7 @@ def main() -> int:
         port=int(arguments.listen.rpartition(":")[2]),
         cluster_id=arguments.cluster_id,
         mounts_of=arguments.mounts_of,
+        pull_advice=arguments.pull_advice,
     )
     return run_component(arguments, lambda client: Kubelet(client, settings, make_runtime(arguments.runtime, settings)))
 

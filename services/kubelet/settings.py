@@ -39,6 +39,8 @@ class KubeletSettings:
     # Address of the cluster's DNS server for pods with dnsPolicy ClusterFirst; empty means the node's own servers.
     cluster_dns: str = ""
     cluster_domain: str = "cluster.local"
+    # Said where an image cannot be pulled: what a person can do on this node; `{image}` stands for the image. Empty: nothing.
+    pull_advice: str = ""
     # How many pods start at once.
     start_concurrency: int = 8
     # A process with the mounts that the engine sees, where those are not the kubelet's own; 0: they are.

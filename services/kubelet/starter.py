@@ -123,8 +123,10 @@ class ContainerStarter:
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:
-            self._event("Warning", "Failed", f'Failed to pull image "{spec.image}": {error}', spec.name)
-            raise ImageFailure("ErrImagePull", str(error)) from error
+            advice = self._context.settings.pull_advice.replace("{image}", spec.image)
+            text = f"{error}; {advice}" if advice else str(error)
+            self._event("Warning", "Failed", f'Failed to pull image "{spec.image}": {text}', spec.name)
+            raise ImageFailure("ErrImagePull", text) from error
         finally:
             self.pulling.discard(spec.name)
         seconds = f"{asyncio.get_running_loop().time() - started:.3f}s"

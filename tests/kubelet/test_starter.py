@@ -13,7 +13,9 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.context import NodeContext
 from services.kubelet.decide import StartContainer
 from services.kubelet.facts import INITIAL_BACKOFF, PodFacts
-from services.kubelet.runtime.port import EXITED, Container, Image, PodRef, RuntimeUnavailable, Sandbox
+from services.kubelet.references import References
+from services.kubelet.runtime.port import EXITED, Container, Image, PodRef, RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.settings import KubeletSettings
 from services.kubelet.starter import ContainerStarter
 from services.kubelet.volumes import PodDirectory
 
@@ -50,3 +52,32 @@ async def test_an_engine_that_is_away_adds_nothing_to_the_back_off(tmp_path: Pat
         backoff = facts.crash.get("web")
         delays.append(backoff.delay if backoff else None)
     assert delays == [None, INITIAL_BACKOFF, INITIAL_BACKOFF]
+
+
+@pytest.mark.parametrize(
+    ("advice", "message"),
+    [("", "no such host"), ("`load {image}` copies it here", "no such host; `load web:1` copies it here")],
+)
+async def test_what_to_do_without_an_image_is_said(tmp_path: Path, advice: str, message: str) -> None:
+    class Nothing:
+        async def read(self, _: object) -> References:
+            return References()
+
+        async def present(self, *_: object) -> None: ...
+
+        async def pull(self, *_: object) -> Image:
+            raise RuntimeFailure("no such host")
+
+        def now(self) -> datetime:
+            return NOW
+
+    settings = KubeletSettings("node-1", tmp_path, "192.0.2.1", pull_advice=advice)
+    nothing = Nothing()
+    context = cast(NodeContext, SimpleNamespace(references=nothing, images=nothing, clock=nothing, settings=settings))
+    events: list[str] = []
+    facts = PodFacts(NOW)
+    starter = ContainerStarter(context, facts, PodDirectory(tmp_path, "uid"), lambda kind, reason, text, *_: events.append(text))
+    sandbox = Sandbox("s", PodRef("default", "web", "uid"), 0, True, "10.0.0.1", NOW)
+    await starter.start(core.Pod(), StartContainer(core.Container(name="web", image="web:1"), 0, None), sandbox)
+    assert facts.failures["web"].message == message
+    assert f'Failed to pull image "web:1": {message}' in events
