@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import socket
 import uuid
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from pathlib import Path
 from knarr.client.leader import LeaseSettings
 
 MAX_PORT = 65535
+MAX_DOMAIN = 253
+_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 
 
 def address(text: str) -> str:
@@ -51,6 +54,19 @@ def ipv4(text: str) -> str:
         return str(IPv4Address(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 address") from None
+
+
+def optional_ipv4(text: str) -> str:
+    """An IPv4 address, or nothing."""
+    return ipv4(text) if text else ""
+
+
+def domain(text: str) -> str:
+    """A DNS name, in lower case and without a dot at its end."""
+    name = text.lower().rstrip(".")
+    if len(name) > MAX_DOMAIN or not all(_LABEL.match(label) for label in name.split(".")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a domain name, like cluster.local")
+    return name
 
 
 def cidr(text: str) -> str:

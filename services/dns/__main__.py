@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.options import MAX_PORT, cidr, ipv4, number
+from knarr.service.options import MAX_PORT, cidr, domain, ipv4, number
 from services.dns.service import Dns
 from services.dns.settings import DnsSettings
 from services.dns.upstream.resolv_conf import parse_server
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument(
         "--cluster-dns", default="10.96.0.10", type=ipv4, metavar="IP", help="of the Service kube-dns (default: %(default)s)"
     )
-    parser.add_argument("--cluster-domain", default=fresh.domain, metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument("--cluster-domain", default=fresh.domain, type=domain, metavar="NAME", help="(default: %(default)s)")
     parser.add_argument("--service-cidr", default=fresh.service_cidr, type=cidr, metavar="CIDR", help="(default: %(default)s)")
     parser.add_argument(
         "--cluster-cidr", default=fresh.pod_cidr, type=cidr, metavar="CIDR", help="addresses of all pods (default: %(default)s)"

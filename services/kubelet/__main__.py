@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import socket
+from pathlib import Path
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.options import ipv4, number, optional_cidr, own_directory
+from knarr.service.options import domain, ipv4, number, optional_cidr, optional_ipv4, own_directory
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.service import Kubelet
 from services.kubelet.settings import KubeletSettings
@@ -35,6 +36,21 @@ def arguments_parser() -> argparse.ArgumentParser:
         help="a process with the mounts that the engine sees, for a kubelet in a container (default: this one)",
     )
     made.add_argument(
+        "--cluster-dns",
+        type=optional_ipv4,
+        default="",
+        metavar="IP",
+        help="address of the cluster's DNS for pods with dnsPolicy ClusterFirst (default: none, they have the node's servers)",
+    )
+    made.add_argument("--cluster-domain", type=domain, default="cluster.local", metavar="NAME", help="(default: %(default)s)")
+    made.add_argument(
+        "--resolv-conf",
+        type=Path,
+        default=Path("/etc/resolv.conf"),
+        metavar="FILE",
+        help="the node's resolver settings, for pods with dnsPolicy Default (default: %(default)s)",
+    )
+    made.add_argument(
         "--pull-advice",
         default="",
         metavar="TEXT",
@@ -55,6 +71,9 @@ def main() -> int:
         cluster_id=arguments.cluster_id,
         mounts_of=arguments.mounts_of,
         pull_advice=arguments.pull_advice,
+        cluster_dns=arguments.cluster_dns,
+        cluster_domain=arguments.cluster_domain,
+        resolv_conf=arguments.resolv_conf,
     )
     return run_component(arguments, lambda client: Kubelet(client, settings, make_runtime(arguments.runtime, settings)))
 

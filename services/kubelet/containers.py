@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
 from services.kubelet.environment import ConfigError, expand
+from services.kubelet.names import hostname_of
 from services.kubelet.runtime.port import ContainerConfig, Image, Mount, PortMapping, Sandbox, SandboxConfig
-from services.kubelet.spec import container_hash, hostname_of, ref_of
+from services.kubelet.spec import container_hash, ref_of
 from services.kubelet.volumes import Content, HostDirectory, PodDirectory
 
 MIN_SHARES = 2
@@ -19,8 +20,8 @@ MIN_QUOTA_MICROS = 1000
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 
 
-def sandbox_config(pod: core.Pod, attempt: int) -> SandboxConfig:
-    """The sandbox of a pod; published are the ports that name a hostPort."""
+def sandbox_config(pod: core.Pod, attempt: int, domain: str) -> SandboxConfig:
+    """The sandbox of a pod in the cluster's ``domain``; published are the ports that name a hostPort. Raises NameTooLong."""
     ports = tuple(
         PortMapping(port.container_port, port.host_port, port.protocol or "TCP", port.host_ip)
         for spec in (*pod.spec.init_containers, *pod.spec.containers)
@@ -30,7 +31,7 @@ def sandbox_config(pod: core.Pod, attempt: int) -> SandboxConfig:
     return SandboxConfig(
         pod=ref_of(pod),
         attempt=attempt,
-        hostname=hostname_of(pod),
+        hostname=hostname_of(pod, domain),
         host_network=pod.spec.host_network,
         host_pid=pod.spec.host_pid,
         host_ipc=pod.spec.host_ipc,
@@ -147,7 +148,7 @@ def _mounts(
     path = spec.termination_message_path or DEFAULT_TERMINATION_PATH
     if path not in targets:
         mounts.append(Mount(str(directory.termination_log(spec.name, attempt)), path))
-    if not pod.spec.host_network and "/etc/hosts" not in targets:
+    if "/etc/hosts" not in targets:
         mounts.append(Mount(str(directory.hosts), "/etc/hosts"))
     if "/etc/resolv.conf" not in targets:
         mounts.append(Mount(str(directory.resolv_conf), "/etc/resolv.conf"))

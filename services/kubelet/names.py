@@ -1,9 +1,14 @@
-"""The name files of a pod: /etc/hosts and /etc/resolv.conf. Pure."""
+"""A pod's host name and its /etc/hosts. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.spec import hostname_of
+
+MAX_LABEL = 63
+# The most that the kernel takes as a host name.
+MAX_HOSTNAME = 64
 
 _HOSTS = """# Kubernetes-managed hosts file.
 127.0.0.1\tlocalhost
@@ -15,51 +20,41 @@ fe00::2\tip6-allrouters
 """
 
 
-def hosts_file(pod: core.Pod, pod_ip: str, domain: str) -> str:
-    """What a pod's containers find in /etc/hosts."""
-    name = hostname_of(pod)
-    names = [f"{name}.{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{domain}", name] if pod.spec.subdomain else [name]
-    text = _HOSTS + (f"{pod_ip}\t" + "\t".join(names) + "\n" if pod_ip else "")
-    if pod.spec.host_aliases:
-        text += "\n# Entries added by HostAliases.\n"
-        text += "".join(f"{alias.ip}\t" + "\t".join(alias.hostnames) + "\n" for alias in pod.spec.host_aliases)
-    return text
+class NameTooLong(ValueError):
+    """The host name that a pod asks for cannot be had."""
 
 
-def resolv_conf(pod: core.Pod, node_text: str, cluster_dns: str, domain: str) -> str:
-    """What a pod's containers find in /etc/resolv.conf. ``node_text`` is the node's own."""
-    servers, searches, options = _parse(node_text)
-    policy = pod.spec.dns_policy or "ClusterFirst"
-    if policy == "ClusterFirst" and pod.spec.host_network:
-        policy = "Default"
-    if policy in ("ClusterFirst", "ClusterFirstWithHostNet") and cluster_dns:
-        namespace = pod.metadata.namespace
-        servers = [cluster_dns]
-        searches = [f"{namespace}.svc.{domain}", f"svc.{domain}", domain, *searches]
-        options = ["ndots:5"]
-    elif policy == "None":
-        servers, searches, options = [], [], []
-    config = pod.spec.dns_config
-    servers = list(dict.fromkeys([*servers, *config.nameservers]))
-    searches = list(dict.fromkeys([*searches, *config.searches]))
-    values = dict(option.partition(":")[::2] for option in options)
-    values |= {option.name: option.value for option in config.options}
-    lines = [f"nameserver {server}" for server in servers]
-    lines += [f"search {' '.join(searches)}"] if searches else []
-    lines += ["options " + " ".join(f"{key}:{value}" if value else key for key, value in values.items())] if values else []
-    return "".join(f"{line}\n" for line in lines)
+def short_name(pod: core.Pod) -> str:
+    """The pod's name for itself: at most 63 characters, not ending with a dot or dash."""
+    return (pod.spec.hostname or pod.metadata.name)[:MAX_LABEL].rstrip("-.")
 
 
-def _parse(text: str) -> tuple[list[str], list[str], list[str]]:
-    servers: list[str] = []
-    searches: list[str] = []
-    options: list[str] = []
-    for line in text.splitlines():
-        word, *rest = line.split("#")[0].split() or [""]
-        if word == "nameserver":
-            servers += rest[:1]
-        elif word == "search":
-            searches = rest
-        elif word == "options":
-            options += rest
-    return servers, searches, options
+def full_name(pod: core.Pod, domain: str) -> str:
+    """The pod's name in the cluster's DNS, if it has a subdomain; else empty."""
+    return f"{short_name(pod)}.{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{domain}" if pod.spec.subdomain else ""
+
+
+def hostname_of(pod: core.Pod, domain: str) -> str:
+    """What `hostname` answers in the pod. Raises NameTooLong where it asks for its full name and the kernel cannot have that."""
+    name = full_name(pod, domain)
+    if not pod.spec.set_hostname_as_fqdn or not name:
+        return short_name(pod)
+    if len(name) > MAX_HOSTNAME:
+        raise NameTooLong(
+            f"Failed to construct FQDN from Pod hostname and cluster domain, FQDN {name} is too long "
+            f"({MAX_HOSTNAME} characters is the max, {len(name)} characters requested)"
+        )
+    return name
+
+
+def hosts_file(pod: core.Pod, pod_ip: str, domain: str, node_text: str = "") -> str:
+    """What a pod's containers find in /etc/hosts. A pod in the node's network has the node's, which is ``node_text``."""
+    if pod.spec.host_network:
+        return f"# Kubernetes-managed hosts file (host network).\n{node_text}" + _aliases(pod.spec.host_aliases)
+    names = [name for name in (full_name(pod, domain), short_name(pod)) if name]
+    return _HOSTS + (f"{pod_ip}\t" + "\t".join(names) + "\n" if pod_ip else "") + _aliases(pod.spec.host_aliases)
+
+
+def _aliases(aliases: Iterable[core.HostAlias]) -> str:
+    lines = "".join(f"{alias.ip}\t" + "\t".join(alias.hostnames) + "\n" for alias in aliases)
+    return f"\n# Entries added by HostAliases.\n{lines}" if lines else ""

@@ -13,12 +13,14 @@ from services.kubelet.containers import sandbox_config
 from services.kubelet.context import NodeContext
 from services.kubelet.decide import SANDBOX, VOLUMES
 from services.kubelet.facts import PodFacts, StartFailure
-from services.kubelet.names import hosts_file, resolv_conf
+from services.kubelet.names import NameTooLong, hosts_file
+from services.kubelet.resolver import node_resolver, resolver_of
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Sandbox
 from services.kubelet.settings import KubeletSettings
 from services.kubelet.volumes import PodDirectory, VolumeError, contents
 
 RETRY = timedelta(seconds=2)
+NODE_HOSTS = Path("/etc/hosts")
 log = logging.getLogger(__name__)
 
 
@@ -54,8 +56,8 @@ class SandboxMaker:
         settings = self._context.settings
         try:
             async with self._context.starts:
-                sandbox = await self._context.runtime.create_sandbox(sandbox_config(pod, attempt))
-        except RuntimeFailure as error:
+                sandbox = await self._context.runtime.create_sandbox(sandbox_config(pod, attempt, settings.cluster_domain))
+        except (RuntimeFailure, NameTooLong) as error:
             now = self._context.clock.now()
             self._facts.failures[SANDBOX] = StartFailure("ContainerCreating", str(error), now, now + RETRY)
             if not isinstance(error, RuntimeUnavailable):
@@ -63,16 +65,22 @@ class SandboxMaker:
             log.warning("no sandbox", extra={"pod": pod.metadata.name, "error": str(error)})
             return
         self._facts.failures.pop(SANDBOX, None)
-        write_name_files(pod, sandbox, self._directory, settings)
+        for words in write_name_files(pod, sandbox, self._directory, settings):
+            self._event("Warning", "DNSConfigForming", words)
 
 
-def write_name_files(pod: core.Pod, sandbox: Sandbox, directory: PodDirectory, settings: KubeletSettings) -> None:
-    """/etc/hosts and /etc/resolv.conf of the pod."""
-    directory.hosts.write_text(hosts_file(pod, sandbox.ip or settings.node_ip, settings.cluster_domain))
-    directory.resolv_conf.write_text(resolv_conf(pod, node_resolv_conf(), settings.cluster_dns, settings.cluster_domain))
+def write_name_files(pod: core.Pod, sandbox: Sandbox, directory: PodDirectory, settings: KubeletSettings) -> list[str]:
+    """/etc/hosts and /etc/resolv.conf of the pod; answers in words what had to be left out of the latter."""
+    node_hosts = _text(NODE_HOSTS) if pod.spec.host_network else ""
+    directory.hosts.write_text(hosts_file(pod, sandbox.ip or settings.node_ip, settings.cluster_domain, node_hosts))
+    resolver, left_out = resolver_of(pod, node_resolver(settings.resolv_conf), settings.cluster_dns, settings.cluster_domain)
+    directory.resolv_conf.write_text(str(resolver))
+    return left_out
 
 
-def node_resolv_conf() -> str:
-    """The node's own /etc/resolv.conf; empty when it has none."""
-    path = Path("/etc/resolv.conf")
-    return path.read_text() if path.exists() else ""
+def _text(path: Path) -> str:
+    """Of a file of the node; empty when it has none."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

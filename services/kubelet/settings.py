@@ -39,6 +39,8 @@ class KubeletSettings:
     # Address of the cluster's DNS server for pods with dnsPolicy ClusterFirst; empty means the node's own servers.
     cluster_dns: str = ""
     cluster_domain: str = "cluster.local"
+    # The node's own resolver settings, for pods with dnsPolicy Default.
+    resolv_conf: Path = Path("/etc/resolv.conf")
     # Said where an image cannot be pulled: what a person can do on this node; `{image}` stands for the image. Empty: nothing.
     pull_advice: str = ""
     # How many pods start at once.

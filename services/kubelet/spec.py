@@ -42,8 +42,3 @@ def with_tag(reference: str) -> str:
 def pull_policy(spec: core.Container) -> str:
     """The policy, with Kubernetes' default for the tag ``latest``."""
     return spec.image_pull_policy or ("Always" if with_tag(spec.image).endswith(":latest") else "IfNotPresent")
-
-
-def hostname_of(pod: core.Pod) -> str:
-    """The pod's host name: at most 63 characters, not ending with a dot or dash."""
-    return (pod.spec.hostname or pod.metadata.name)[:63].rstrip("-.")
