@@ -1,0 +1,119 @@
+"""``python -m services.standalone.keeper``: brings back containers whose start failed because the machine they live on was not up yet.
+
+A node's kubelet and proxy are containers in the namespaces of another one. An engine that starts, or restarts one of them by its
+policy, asks for no order and tries only once: a kubelet that comes before its machine stays down. This looks every other
+second at what is, and starts what failed so. What a person has stopped did not fail, and is left alone.
+
+It needs the engine's socket, and nothing else: no network, no capability, no file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import logging
+import signal
+import socket
+import threading
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+SOCKET = Path("/run/engine.sock")
+PERIOD_SECONDS = 2.0
+TIMEOUT_SECONDS = 30.0
+SHARED = "container:"
+
+Call = Callable[[str, str], Any]
+"""Method and path of the engine's API; its answer, None when there is none. Raises EngineError, OSError."""
+
+
+class EngineError(Exception):
+    """The engine refused; the text is its own."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("engine", timeout=TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def engine(path: Path) -> Call:
+    """The API of the engine that listens on a Unix socket."""
+
+    def call(method: str, target: str) -> Any:
+        connection = _UnixConnection(path)
+        try:
+            connection.request(method, target)
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status >= http.HTTPStatus.BAD_REQUEST:
+            raise EngineError(body.decode(errors="replace").strip())
+        return json.loads(body) if body else None
+
+    return call
+
+
+def failed_starts(call: Call, project: str) -> dict[str, str]:
+    """Containers of a compose project that did not start and could now: id by name. One whose owner does not run cannot."""
+    wanted = json.dumps({"label": [f"com.docker.compose.project={project}"], "status": ["exited"]})
+    found = {}
+    for entry in call("GET", f"/containers/json?all=1&filters={urllib.parse.quote(wanted)}"):
+        mode = str(entry["HostConfig"].get("NetworkMode", ""))
+        if not mode.startswith(SHARED):
+            continue
+        container = call("GET", f"/containers/{entry['Id']}/json")
+        owner = call("GET", f"/containers/{mode.removeprefix(SHARED)}/json")
+        if container["State"]["Error"] and not container["State"]["Running"] and owner["State"]["Running"]:
+            found[str(container["Name"]).removeprefix("/")] = str(entry["Id"])
+    return found
+
+
+def look(call: Call, project: str) -> None:
+    """One round; what a container's removal in between makes impossible is left to the next."""
+    try:
+        found = failed_starts(call, project)
+    except EngineError as error:
+        log.warning("cannot look: %s", error)
+        return
+    for name, identity in found.items():
+        try:
+            call("POST", f"/containers/{identity}/start")
+            log.info("started %s: its machine is up", name)
+        except EngineError as error:
+            log.warning("cannot start %s: %s", name, error)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m services.standalone.keeper", description="Start what came before its machine.")
+    parser.add_argument("project", metavar="PROJECT", help="the compose project whose containers are looked after")
+    parser.add_argument("--socket", type=Path, default=SOCKET, metavar="PATH", help="the engine's (default: %(default)s)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    call = engine(arguments.socket)
+    while not stop.wait(PERIOD_SECONDS):
+        try:
+            look(call, arguments.project)
+        except OSError as error:
+            # The engine has another socket since; this container's next start finds it.
+            log.error("the engine does not answer at %s: %s", arguments.socket, error)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

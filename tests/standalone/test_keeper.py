@@ -1,0 +1,146 @@
+"""What came before its machine is started; what a person stopped is not."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.standalone.keeper import EngineError, engine, failed_starts, look
+
+CANNOT_JOIN = "cannot join network of a non running container: m"
+
+
+@dataclass
+class Engine:
+    """Containers by id, as (state, network mode, error); what was started."""
+
+    containers: dict[str, tuple[str, str, str]]
+    started: list[str] = field(default_factory=list)
+    refuses: str = ""
+
+    def __call__(self, method: str, target: str) -> Any:
+        path, _, query = target.partition("?")
+        if path == "/containers/json":
+            filters = json.loads(urllib.parse.parse_qs(query)["filters"][0])
+            assert filters == {"label": ["com.docker.compose.project=knarr"], "status": ["exited"]}
+            return [
+                {"Id": name, "HostConfig": {"NetworkMode": mode}} for name, (state, mode, _) in self.containers.items() if state == "exited"
+            ]
+        _, _, name, verb = path.split("/")
+        if name not in self.containers:
+            raise EngineError(f"No such container: {name}")
+        if (method, verb) == ("POST", "start"):
+            if self.refuses:
+                raise EngineError(self.refuses)
+            self.started.append(name)
+            return None
+        state, _, error = self.containers[name]
+        return {"Name": f"/knarr-{name}", "State": {"Running": state == "running", "Error": error}}
+
+
+@pytest.mark.parametrize(
+    ("machine", "kubelet", "started"),
+    [
+        ("running", ("exited", "container:m", CANNOT_JOIN), ["k"]),
+        # Its machine is not there either.
+        ("exited", ("exited", "container:m", CANNOT_JOIN), []),
+        # It has ended, or was stopped by someone.
+        ("running", ("exited", "container:m", ""), []),
+        ("running", ("running", "container:m", ""), []),
+        # Why this one failed is not known here.
+        ("running", ("exited", "cluster", "port is already allocated"), []),
+        # Its machine was removed.
+        ("running", ("exited", "container:gone", CANNOT_JOIN), []),
+    ],
+)
+def test_what_failed_for_want_of_its_machine_is_started(machine: str, kubelet: tuple[str, str, str], started: list[str]) -> None:
+    fake = Engine({"m": (machine, "cluster", ""), "k": kubelet})
+    look(fake, "knarr")
+    assert fake.started == started
+
+
+def test_a_refused_start_is_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
+    fake = Engine({"m": ("running", "cluster", ""), "k": ("exited", "container:m", CANNOT_JOIN)}, refuses="no space left")
+    look(fake, "knarr")
+    assert "cannot start knarr-k: no space left" in caplog.text
+    fake.refuses = ""
+    look(fake, "knarr")
+    assert fake.started == ["k"]
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@pytest.fixture
+def listening(tmp_path: Path) -> Iterator[tuple[Path, Engine]]:
+    """The same engine behind a Unix socket."""
+    fake = Engine({"m": ("running", "cluster", ""), "k": ("exited", "container:m", CANNOT_JOIN)})
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            try:
+                status, body = 200, json.dumps(fake(self.command, self.path)).encode() if self.command == "GET" else b""
+                if self.command == "POST":
+                    fake(self.command, self.path)
+            except EngineError as error:
+                status, body = 404, str(error).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None: ...
+
+        def address_string(self) -> str:
+            return "engine"
+
+    path = tmp_path / "engine.sock"
+    with Server(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield path, fake
+        server.shutdown()
+        thread.join()
+
+
+def test_the_engine_is_asked_over_its_socket(listening: tuple[Path, Engine]) -> None:
+    path, fake = listening
+    call = engine(path)
+    assert failed_starts(call, "knarr") == {"knarr-k": "k"}
+    look(call, "knarr")
+    assert fake.started == ["k"]
+    with pytest.raises(EngineError, match="No such container: x"):
+        call("GET", "/containers/x/json")
+
+
+def test_it_ends_when_asked_and_when_the_engine_is_gone(listening: tuple[Path, Engine], tmp_path: Path) -> None:
+    path, fake = listening
+    command = [sys.executable, "-m", "services.standalone.keeper", "knarr", "--socket"]
+    with subprocess.Popen([*command, str(path)], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "started knarr-k: its machine is up\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert fake.started
+    dead = tmp_path / "dead.sock"
+    with socket.socket(socket.AF_UNIX) as closed:
+        closed.bind(str(dead))
+    done = subprocess.run([*command, str(dead)], capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"the engine does not answer at {dead}: ")
