@@ -8,6 +8,7 @@ from services.cloud.configuration import ConfigurationError
 from services.cloud.provider import ProviderType
 
 PROVIDERS: dict[str, str] = {
+    "aws": "services.cloud.providers.aws.provider",
     "local": "services.cloud.providers.local.provider",
     "external": "services.cloud.providers.external.provider",
 }

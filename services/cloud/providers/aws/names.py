@@ -1,0 +1,45 @@
+"""What the things are called that are made for a Service: the same names every time, so that they are found again. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from knarr.api.core.v1 import core_pb2 as core
+
+CLUSTER_TAG = "kubernetes.io/cluster/"
+SERVICE_TAG = "kubernetes.io/service-name"
+# AWS takes no longer names for load balancers and target groups.
+NAME_LENGTH = 32
+_HASH_LENGTH = 10
+_READABLE_LENGTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names and tags of one Service. A Service that was deleted and made again has others: its uid goes into them."""
+
+    cluster: str
+    service: str
+    load_balancer: str
+    # How the names of all its target groups begin.
+    group_prefix: str
+
+    def group(self, port: int, protocol: str) -> str:
+        return f"{self.group_prefix}{port}-{protocol.replace('_', '').lower()}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {CLUSTER_TAG + self.cluster: "owned", SERVICE_TAG: self.service}
+
+    @property
+    def rule_description(self) -> str:
+        """Marks the rules of this Service in groups that are not its own."""
+        return f"load balancer {self.load_balancer}"
+
+
+def names_for(cluster: str, service: core.Service) -> Names:
+    meta = service.metadata
+    digest = hashlib.sha256(f"{cluster}/{meta.namespace}/{meta.name}/{meta.uid}".encode()).hexdigest()[:_HASH_LENGTH]
+    readable = f"{meta.namespace[:_READABLE_LENGTH]}-{meta.name[:_READABLE_LENGTH]}"
+    return Names(cluster, f"{meta.namespace}/{meta.name}", f"k8s-{readable}-{digest}", f"k8s-{digest}-")
