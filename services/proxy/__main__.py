@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.options import MAX_PORT, cidr, number
+from knarr.service.options import MAX_PORT, cidr, number, optional_cidr
 from services.proxy.podnetwork.plan import MODES, OFF
 from services.proxy.service import DATAPATHS, Proxy
 from services.proxy.settings import ProxySettings
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument(
         "--load-balancer-cidr",
         default=fresh.load_balancer_cidr,
-        type=cidr,
+        type=optional_cidr,
         metavar="CIDR",
         help="where load balancers get their addresses from a pool of the cluster's own (default: there is none)",
     )
