@@ -21,7 +21,10 @@ from services.apiserver.storage.etcd import EtcdSettings
 def arguments_parser() -> argparse.ArgumentParser:
     made = parser("apiserver", "Serve the Kubernetes API from etcd, by REST and gRPC.", port=6444)
     defaults = ApiServerSettings()
-    made.add_argument("--etcd", action="append", required=True, type=address, metavar="HOST:PORT", help="an etcd endpoint; may be repeated")
+    made.add_argument("--etcd", action="append", required=True, type=address, metavar="HOST:PORT", help="a member of etcd; repeat for each")
+    made.add_argument(
+        "--sole", action="store_true", help="no other API server uses this etcd: then reads need not ask it what the newest state is"
+    )
     made.add_argument(
         "--rest-listen", default="0.0.0.0:6443", type=address, metavar="HOST:PORT", help="where REST is served (default: %(default)s)"
     )
@@ -36,6 +39,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     host, _, port = arguments.rest_listen.rpartition(":")
     settings = ApiServerSettings(
         etcd=EtcdSettings(endpoints=tuple(arguments.etcd)),
+        shared_store=not arguments.sole,
         service_cidr=arguments.service_cidr,
         advertise_address=arguments.advertise_address or defaults.advertise_address,
         advertise_port=int(port),

@@ -50,7 +50,9 @@ class ApiServer(Component):
         self._store = EtcdStore(settings.etcd)
         cache = WatchCache(kinds, settings.history)
         self._feed = Feed(self._store, cache)
-        self.backend = Backend(self._store, cache, self._feed, waits=settings.waits, event_ttl_seconds=settings.event_ttl_seconds)
+        self.backend = Backend(
+            self._store, cache, self._feed, waits=settings.waits, event_ttl_seconds=settings.event_ttl_seconds, shared=settings.shared_store
+        )
         self.allocators = ServiceAllocators(self._store, AddressRange(settings.service_cidr), NumberRange(*settings.node_ports))
         self.api = Api(self.backend, self.allocators)
         self.streams = GrpcNodeStreams(self.api, kubelet_channel)

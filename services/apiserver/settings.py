@@ -15,6 +15,8 @@ class ApiServerSettings:
 
     # Where etcd is, and how long a call to it may take.
     etcd: EtcdSettings = field(default_factory=EtcdSettings)
+    # Whether other API servers use the same etcd: then reads ask it what is newest, and each server announces itself.
+    shared_store: bool = False
     # Addresses of Services (CIDR); the first one is the `kubernetes` Service's.
     service_cidr: str = "10.96.0.0/16"
     # First and last port of NodePort Services, both included.

@@ -24,27 +24,37 @@ def free_port() -> int:
 class EtcdServer:
     """One member. ``kill`` and ``start`` again keep the data, as after a crash."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, name: str = "test") -> None:
+        self._folder, self.name = folder, name
         self._client, self._peer = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        # As etcd writes it: NAME=PEER_URL for each member.
+        self.initial_cluster = f"{name}={self.peer_url}"
 
     @property
     def endpoint(self) -> str:
         return f"127.0.0.1:{self._client}"
 
+    @property
+    def peer_url(self) -> str:
+        return f"http://127.0.0.1:{self._peer}"
+
     def start(self) -> None:
         """Starts the member and waits until it answers."""
-        client, peer = f"http://127.0.0.1:{self._client}", f"http://127.0.0.1:{self._peer}"
+        self.spawn()
+        self.wait_for_answer()
+
+    def spawn(self) -> None:
+        """Starts the member."""
+        client, peer = f"http://127.0.0.1:{self._client}", self.peer_url
         command = [
-            ETCD, "--data-dir", str(self._folder / "data"), "--name", "test", "--logger", "zap", "--log-level", "error",
+            ETCD, "--data-dir", str(self._folder / "data"), "--name", self.name, "--logger", "zap", "--log-level", "error",
             "--listen-client-urls", client, "--advertise-client-urls", client,
-            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"test={peer}",
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", self.initial_cluster,
             "--heartbeat-interval", "50", "--election-timeout", "500",
         ]  # fmt: skip
         with (self._folder / "etcd.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        self._wait_for_answer()
 
     def kill(self) -> None:
         """Ends it without warning."""
@@ -66,6 +76,7 @@ class EtcdServer:
         if self._process is None:
             return
         self._process.send_signal(number)
+        self._process.send_signal(signal.SIGCONT)
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -73,7 +84,8 @@ class EtcdServer:
             self._process.wait(STOP_SECONDS)
         self._process = None
 
-    def _wait_for_answer(self) -> None:
+    def wait_for_answer(self) -> None:
+        """Waits until the member says that it is well."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
@@ -90,6 +102,26 @@ class EtcdServer:
                 return b'"true"' in connection.makefile("rb").read()
         except OSError:
             return False
+
+
+@contextlib.contextmanager
+def running_members(folder: Path, count: int = 3) -> Iterator[list[EtcdServer]]:
+    """The members of one etcd, all started."""
+    servers = []
+    for number in range(1, count + 1):
+        (folder / f"member-{number}").mkdir()
+        servers.append(EtcdServer(folder / f"member-{number}", f"member-{number}"))
+    everyone = ",".join(server.initial_cluster for server in servers)
+    try:
+        for server in servers:
+            server.initial_cluster = everyone
+            server.spawn()
+        for server in servers:
+            server.wait_for_answer()
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import logging
 from knarr.machinery.errors import StatusError
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.metrics import CACHE_REVISION, CACHED_BYTES, CACHED_OBJECTS, STORE_CONNECTED
-from services.apiserver.storage.keys import ROOT
+from services.apiserver.storage.keys import EVERYTHING, ROOT
 from services.apiserver.storage.store import Compacted, HistoryLost, KeyValue, Store
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ class Feed:
         log.info("the watch cache is loaded", extra={"objects": len(items), "revision": revision})
 
     async def _follow(self) -> None:
-        async for batch in self._store.watch(ROOT, self._cache.revision + 1):
+        # What lies beside the objects counts too: the cache must come to every revision that the store may name.
+        async for batch in self._store.watch(EVERYTHING, self._cache.revision + 1):
             if not self.connected:
                 self.connected = True
                 STORE_CONNECTED.set(1)

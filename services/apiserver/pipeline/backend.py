@@ -17,6 +17,7 @@ from services.apiserver.entry import Entry
 from services.apiserver.pipeline.canonical import canonicalize
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import object_key
+from services.apiserver.storage.newest import Newest
 from services.apiserver.storage.store import Outcome, Put, Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def now() -> datetime:
 
 
 class Backend:
-    """Shared by all verbs. ``clock`` stamps objects."""
+    """Shared by all verbs. ``clock`` stamps objects. In a ``shared`` store others write too."""
 
     def __init__(
         self,
@@ -62,9 +63,11 @@ class Backend:
         *,
         waits: Waits | None = None,
         event_ttl_seconds: int = 3600,
+        shared: bool = False,
         clock: Callable[[], datetime] = now,
     ) -> None:
-        self.store, self.cache, self.feed, self.clock = store, cache, feed, clock
+        self.store, self.cache, self.feed, self.shared, self.clock = store, cache, feed, shared, clock
+        self._newest = Newest(store.newest_revision)
         self.waits = waits or Waits()
         self._event_ttl_seconds = event_ttl_seconds
 
@@ -78,6 +81,15 @@ class Backend:
             message = "the API server is still reading etcd; try again in a moment, and see that etcd runs"
             raise status_error("ServiceUnavailable", message) from None
 
+    async def latest(self) -> None:
+        """Waits until the cache has all that was written before this call, by whomever.
+
+        What this server wrote is there already; whether others did, only the store knows. Raises ServiceUnavailable or
+        Timeout when it cannot be asked or the cache lags too far behind.
+        """
+        if self.shared:
+            await self.reach(await self._newest.revision())
+
     async def current(self, ref: Ref) -> Entry | None:
         """The object as the cache knows it; asks the store when the cache knows none."""
         await self.synced()
@@ -87,6 +99,13 @@ class Backend:
         """The object as the store has it now."""
         item = await self.store.get(object_key(ref.kind, ref.namespace, ref.name))
         return self.cache.entry(item) if item else None
+
+    async def newer(self, ref: Ref, entry: Entry) -> Entry | None:
+        """The object as the store has it now if that is another than ``entry``, as it may be in a shared store."""
+        if not self.shared:
+            return None
+        found = await self.fresh(ref)
+        return found if found is not None and found.revision != entry.revision else None
 
     async def write(self, ref: Ref, raw: bytes, revision: int, extra: Extra = NO_EXTRA) -> tuple[Outcome, Entry]:
         """Stores ``raw`` if the object still has ``revision`` (0: does not exist).

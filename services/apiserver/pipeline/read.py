@@ -39,12 +39,19 @@ async def get(backend: Backend, ref: Ref, resource_version: str) -> Written:
     """One object, or its Scale."""
     check_subresource(ref, "get")
     await backend.synced()
-    if resource_version and resource_version != "0":
-        await backend.reach(parse_revision(resource_version))
+    await catch_up(backend, resource_version)
     entry = backend.cache.get(ref.kind, ref.namespace, ref.name)
     if entry is None:
         raise missing(ref)
     return Written(to_scale(entry.shared_message)) if ref.subresource == "scale" else Written(entry=entry)
+
+
+async def catch_up(backend: Backend, resource_version: str) -> None:
+    """Waits until the cache is new enough: for all that is written when none is named, for that revision else; 0 takes any."""
+    if not resource_version:
+        await backend.latest()
+    elif resource_version != "0":
+        await backend.reach(parse_revision(resource_version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,7 @@ async def list_page(backend: Backend, ref: Ref, options: meta.ListOptions) -> Pa
         return await _stored_page(backend, selection, limit, place)
     wanted = parse_revision(options.resource_version)
     exact = options.resource_version_match == "Exact" or (wanted and limit and not options.resource_version_match)
-    if wanted > backend.cache.revision:
-        await backend.reach(wanted)
+    await catch_up(backend, options.resource_version)
     if exact and wanted != backend.cache.revision:
         return await _stored_page(backend, selection, limit, Continue(wanted, ""))
     return _cached_page(backend, selection, limit)

@@ -47,22 +47,34 @@ async def rewrite(backend: Backend, allocators: Allocators, ref: Ref, propose: P
     for _ in range(ATTEMPTS):
         if entry is None:
             raise missing(ref)
-        new = propose(entry)
-        canonicalize(new)
-        expected = new.metadata.resource_version
-        if expected and expected != str(entry.revision):
-            if fresh:
-                raise modified(ref)
-            entry, fresh = await backend.fresh(ref), True
+        try:
+            new = propose(entry)
+            canonicalize(new)
+            expected = new.metadata.resource_version
+            if expected and expected != str(entry.revision):
+                if fresh:
+                    raise modified(ref)
+                entry, fresh = await backend.fresh(ref), True
+                continue
+            old: Any = entry.message
+            warnings = await check(new, old)
+            async with allocators.serialized(ref.kind):
+                written, seen = await _store(backend, allocators, ref, entry, old, new, dry_run)
+        except StatusError:
+            # Refused perhaps for what another server has changed already.
+            newer = None if fresh else await backend.newer(ref, entry)
+            if newer is None:
+                raise
+            entry, fresh = newer, True
             continue
-        old: Any = entry.message
-        warnings = await check(new, old)
-        async with allocators.serialized(ref.kind):
-            written, seen = await _store(backend, allocators, ref, entry, old, new, dry_run)
-        if written is not None:
+        unwritten = written is not None and written.entry is entry
+        if unwritten and not fresh and (newer := await backend.newer(ref, entry)) is not None:
+            # There was nothing to write only as long as this server knew of nothing else.
+            entry, fresh = newer, True
+        elif written is not None:
             return Written(written.answer, written.entry, warnings=warnings)
-        await allocators.stand_back(ref.kind)
-        entry, fresh = seen, True
+        else:
+            entry, fresh = seen, True
     raise modified(ref)
 
 

@@ -15,6 +15,7 @@ from services.apiserver.cache.history import HistoryChange, Overrun
 from services.apiserver.entry import Entry
 from services.apiserver.metrics import WATCHERS
 from services.apiserver.pipeline.backend import Backend, parse_revision
+from services.apiserver.pipeline.read import catch_up
 from services.apiserver.pipeline.selection import Selection
 from services.apiserver.results import Event, Ref
 
@@ -88,7 +89,7 @@ async def _run(backend: Backend, ref: Ref, options: meta.ListOptions, selection:
 
 async def _start(backend: Backend, options: meta.ListOptions) -> Start:
     revision = parse_revision(options.resource_version)
-    await backend.reach(revision)
+    await catch_up(backend, options.resource_version)
     if options.HasField("send_initial_events"):
         initial = options.send_initial_events
         return Start(backend.cache.revision if initial or not revision else revision, initial)

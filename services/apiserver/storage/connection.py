@@ -1,4 +1,4 @@
-"""The gRPC channel to etcd: several endpoints, TLS, and errors in words that say what to do.
+"""A gRPC channel to one member of etcd: TLS, and errors in words that say what to do.
 
 Reconnecting is left to gRPC, with a backoff of a second at most, so that everything works again
 moments after etcd is back.
@@ -7,7 +7,6 @@ moments after etcd is back.
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
 OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    # etcd tolerates a ping every five seconds.
+    ("grpc.keepalive_time_ms", 6_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -33,11 +33,7 @@ OPTIONS: list[tuple[str, int | str]] = [
 
 @dataclass(frozen=True, slots=True)
 class EtcdTls:
-    """PEM files for TLS towards etcd.
-
-    gRPC checks the certificates of all endpoints against one name: ``server_name``, or else the
-    host of the first endpoint.
-    """
+    """PEM files for TLS towards etcd. Certificates are checked against ``server_name``, or else each against its endpoint's host."""
 
     ca_file: Path
     cert_file: Path | None = None
@@ -45,16 +41,14 @@ class EtcdTls:
     server_name: str = ""
 
 
-def target(endpoints: Sequence[str]) -> str:
-    """The gRPC target of ``host:port`` endpoints (a leading ``http://`` or ``https://`` is dropped), or of one ``unix:<path>``."""
-    if endpoints[0].startswith("unix:"):
-        return endpoints[0]
-    pairs = [endpoint.removeprefix("http://").removeprefix("https://").rstrip("/").rpartition(":") for endpoint in endpoints]
-    if len(pairs) == 1 and not _is_address(pairs[0][0].strip("[]")):
-        return f"dns:///{pairs[0][0]}:{pairs[0][2]}"
-    addresses = [f"{_resolve(host)}:{port}" for host, _, port in pairs]
-    family = "ipv6" if addresses[0].startswith("[") else "ipv4"
-    return f"{family}:{','.join(addresses)}"
+def target(endpoint: str) -> str:
+    """The gRPC target of a ``host:port`` (a leading ``http://`` or ``https://`` is dropped) or ``unix:<path>``."""
+    if endpoint.startswith("unix:"):
+        return endpoint
+    host, port = host_of(endpoint), endpoint.rstrip("/").rpartition(":")[2]
+    if not _is_address(host):
+        return f"dns:///{host}:{port}"
+    return f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
 
 def host_of(endpoint: str) -> str:
@@ -70,25 +64,17 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _resolve(host: str) -> str:
-    address = host.strip("[]")
-    if not _is_address(address):
-        address = str(socket.getaddrinfo(address, None, socket.AF_INET)[0][4][0])
-    return f"[{address}]" if ":" in address else address
-
-
-def connect(endpoints: Sequence[str], tls: EtcdTls | None) -> grpc.aio.Channel:
+def connect(endpoint: str, tls: EtcdTls | None) -> grpc.aio.Channel:
     """Opens a channel; nothing is sent yet."""
     if tls is None:
-        return grpc.aio.insecure_channel(target(endpoints), options=OPTIONS)
+        return grpc.aio.insecure_channel(target(endpoint), options=OPTIONS)
     credentials = grpc.ssl_channel_credentials(
         tls.ca_file.read_bytes(),
         tls.key_file.read_bytes() if tls.key_file else None,
         tls.cert_file.read_bytes() if tls.cert_file else None,
     )
-    server_name = tls.server_name or host_of(endpoints[0])
-    override: list[tuple[str, int | str]] = [("grpc.ssl_target_name_override", server_name)]
-    return grpc.aio.secure_channel(target(endpoints), credentials, options=[*OPTIONS, *override])
+    override: list[tuple[str, int | str]] = [("grpc.ssl_target_name_override", tls.server_name or host_of(endpoint))]
+    return grpc.aio.secure_channel(target(endpoint), credentials, options=[*OPTIONS, *override])
 
 
 def store_error(error: grpc.aio.AioRpcError, endpoints: Sequence[str]) -> StatusError:

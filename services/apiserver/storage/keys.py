@@ -5,6 +5,8 @@ from __future__ import annotations
 from knarr.machinery.kinds import Kind, Kinds
 
 ROOT = "/registry/"
+# The prefix of all keys, those of others included.
+EVERYTHING = ""
 
 
 def object_key(kind: Kind, namespace: str, name: str) -> str:
@@ -17,7 +19,9 @@ def collection_prefix(kind: Kind, namespace: str = "") -> str:
 
 
 def range_end(prefix: str) -> bytes:
-    """The first key after all that begin with ``prefix``."""
+    """The first key after all that begin with ``prefix``; etcd's word for no end when it is empty."""
+    if not prefix:
+        return b"\0"
     raw = prefix.encode()
     return raw[:-1] + bytes((raw[-1] + 1,))
 
@@ -30,7 +34,9 @@ class KeyKinds:
         self._by_prefix: dict[str, Kind] = {}
 
     def of(self, key: str) -> Kind | None:
-        """None for keys that hold no registered kind (allocations, foreign kinds)."""
+        """None for keys that hold no registered kind (allocations, foreign kinds, what others keep)."""
+        if not key.startswith(ROOT):
+            return None
         return self._find(key) or (self._reload() and self._find(key)) or None
 
     def _find(self, key: str) -> Kind | None:

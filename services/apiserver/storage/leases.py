@@ -14,8 +14,7 @@ SHARED_SECONDS = 60
 class Leases:
     """Grants leases. An object lives at least as long as asked, at most ``SHARED_SECONDS`` longer."""
 
-    def __init__(self, stub: Any, call: Callable[[str, Any, Any], Awaitable[Any]]) -> None:
-        self._stub = stub
+    def __init__(self, call: Callable[[str, Any, Any], Awaitable[Any]]) -> None:
         self._call = call
         self._granted: dict[int, tuple[int, float]] = {}
         self._lock = asyncio.Lock()
@@ -26,7 +25,9 @@ class Leases:
             now = asyncio.get_running_loop().time()
             lease, until = self._granted.get(ttl_seconds, (0, 0.0))
             if now >= until:
-                answer = await self._call("lease", self._stub.LeaseGrant, rpc.LeaseGrantRequest(TTL=ttl_seconds + SHARED_SECONDS))
+                answer = await self._call(
+                    "lease", lambda member: member.lease.LeaseGrant, rpc.LeaseGrantRequest(TTL=ttl_seconds + SHARED_SECONDS)
+                )
                 lease = int(answer.ID)
                 self._granted[ttl_seconds] = lease, now + SHARED_SECONDS
             return lease

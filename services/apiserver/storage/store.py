@@ -96,6 +96,10 @@ class Store(Protocol):
 
     async def commit(self, transaction: Transaction) -> Outcome: ...
 
+    async def newest_revision(self) -> int:
+        """The present revision: no write that was answered before this call is newer."""
+        ...
+
     def watch(self, prefix: str, revision: int) -> AsyncIterator[Batch]:
         """Changes from ``revision`` on; ends when the stream breaks. Raises Compacted, HistoryLost."""
         ...

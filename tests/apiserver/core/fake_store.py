@@ -59,6 +59,10 @@ class FakeStore:
         self.wake()
         return Outcome(True, self.revision)
 
+    async def newest_revision(self) -> int:
+        self._check()
+        return self.revision
+
     def put(self, key: str, value: bytes | None) -> int:
         """A change from elsewhere; None deletes. Answers its revision."""
         self.revision += 1

@@ -196,7 +196,7 @@ async def test_events_expire_by_lease(own_etcd: EtcdServer) -> None:
         leases = backend.store._leases  # type: ignore[attr-defined]
         (lease, _), *others = leases._granted.values()
         assert lease and not others
-        await leases._call("revoke", leases._stub.LeaseRevoke, _revoke(lease))
+        await leases._call("revoke", lambda member: member.lease.LeaseRevoke, _revoke(lease))
         async with asyncio.timeout(5):
             while backend.cache.get(kind, "default", "e"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
