@@ -106,6 +106,7 @@ class Dns(Component):
                     "registration": self._register(),
                     "heartbeat": self._heartbeat(),
                     "upstreams": self._follow_upstreams(),
+                    "loops": self.forwarder.run(),
                     "metrics": self._publish(),
                 },
             )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import dns.exception
+import dns.name
 import dns.rdatatype
 import grpc
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 DEFAULT_NAMESPACE = "default"
 DEFAULT_TYPE = "A"
-LONGEST_NAME = 253
 
 
 class DnsServicer(stubs.DnsServiceServicer):
@@ -51,9 +51,13 @@ class DnsServicer(stubs.DnsServiceServicer):
             dns.rdatatype.from_text(kind)
         except (dns.exception.DNSException, ValueError):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"type: there is no record type {request.type!r}")
-        if not 0 < len(request.name) <= LONGEST_NAME:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"name: must have 1 to {LONGEST_NAME} characters")
+        try:
+            dns.name.from_text(request.name)
+        except (dns.exception.DNSException, ValueError) as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"name: {request.name!r} is no DNS name: {error}")
         namespace = request.namespace or DEFAULT_NAMESPACE
+        if not request.name:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "name: must not be empty")
         own = self._dns
         return await resolve(own.zone, own.forwarder.resolve, request.name, kind, namespace, synced=own.responder.synced)
 

@@ -1,7 +1,8 @@
 """Asks other servers for what is not the cluster's: several in turn, each question once at a time, within a limit of time.
 
-A question that comes back to us while it is asked, because an upstream asks us, joins the one that waits: it cannot multiply, and ends
-with that one's time.
+An upstream may ask us in turn, directly or by others. A question that comes back while it is asked joins the one that waits: it
+cannot multiply, and ends with that one's time. To find such upstreams each is asked now and then for a name that nobody has; one
+whose question comes back is left out until it no longer does.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +18,13 @@ from dataclasses import dataclass
 import dns.asyncquery
 import dns.exception
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
 from services.dns.metrics import UPSTREAM_SECONDS
-from services.dns.query.message import text_of
+from services.dns.query.message import name_of, text_of
 from services.dns.settings import DnsSettings
 from services.dns.upstream.cache import AnswerCache
 from services.dns.upstream.resolv_conf import Choice, Server
@@ -33,6 +36,10 @@ QUERY_PAYLOAD_BYTES = 1232
 AVERAGE_WEIGHT = 0.2
 # A server that failed is asked after the others for this long.
 AVOID_SECONDS = 10.0
+# How often upstreams are looked at for a loop, and the zone of the names that are asked for it.
+LOOP_CHECK_SECONDS = 60.0
+LOOP_ZONE = "loop-check.knarr"
+LOOPING = "REFUSED"
 
 
 @dataclass(slots=True)
@@ -45,6 +52,8 @@ class Upstream:
     seconds: float = 0.0
     last_error: str = ""
     avoid_until: float = 0.0
+    # Whether what it is asked comes back to us.
+    loops: bool = False
 
     @property
     def healthy(self) -> bool:
@@ -68,7 +77,9 @@ class Forwarder:
         self._settings = settings
         self._asking: dict[tuple[str, str], asyncio.Task[Answer]] = {}
         self.upstreams: list[Upstream] = []
-        self.left_out: Sequence[str] = ()
+        self._unwanted: Sequence[str] = ()
+        # Questions that look for loops, and whether they came back.
+        self._probes: dict[str, bool] = {}
         self.cache = AnswerCache(
             settings.cache_entries, settings.cache_limit_seconds, settings.cache_negative_seconds, settings.serve_stale_seconds
         )
@@ -77,10 +88,39 @@ class Forwarder:
         """Takes the servers to ask; those that stay keep their numbers."""
         known = {upstream.server: upstream for upstream in self.upstreams}
         self.upstreams = [known.get(server) or Upstream(server) for server in choice.servers]
-        self.left_out = choice.left_out
+        self._unwanted = choice.left_out
+
+    @property
+    def left_out(self) -> list[str]:
+        """The servers that are not asked, with the reason, in words."""
+        return [*self._unwanted, *(f"{found.server}: it asks this server in turn" for found in self.upstreams if found.loops)]
+
+    async def run(self) -> None:
+        """Looks for loops, until cancelled."""
+        while True:
+            for upstream in list(self.upstreams):
+                await self._look_for_loop(upstream)
+            await asyncio.sleep(LOOP_CHECK_SECONDS)
+
+    async def _look_for_loop(self, upstream: Upstream) -> None:
+        name = f"{secrets.token_hex(8)}.{LOOP_ZONE}"
+        self._probes[name] = False
+        try:
+            with contextlib.suppress(OSError, EOFError, dns.exception.DNSException, TimeoutError):
+                await self._exchange(upstream.server, dns.message.make_query(f"{name}.", "HINFO"))
+        finally:
+            loops = self._probes.pop(name)
+        if loops is not upstream.loops:
+            log.warning(
+                "an upstream asks this server in turn" if loops else "an upstream no longer loops", extra={"upstream": str(upstream.server)}
+            )
+        upstream.loops = loops
 
     async def resolve(self, name: str, kind: str) -> Answer:
         """The answer to a question; never raises but when cancelled."""
+        if name in self._probes:
+            self._probes[name] = True
+            return Answer(LOOPING, rule="this is our own question, come back by an upstream")
         key = (name, kind)
         found = self.cache.find(key, time.monotonic())
         if found is not None:
@@ -114,14 +154,14 @@ class Forwarder:
         if not self.upstreams:
             return Answer(SERVFAIL, rule="there is no upstream server to ask")
         try:
-            query = dns.message.make_query(f"{name}.", kind, use_edns=0, payload=QUERY_PAYLOAD_BYTES)
+            asked = name_of(name), dns.rdatatype.from_text(kind)
         except (dns.exception.DNSException, ValueError) as error:
             return Answer(SERVFAIL, rule=f"it cannot be asked of others: {error}")
         last = Answer(SERVFAIL, rule="no upstream answered in time")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.upstream_limit_seconds):
                 for upstream in self._order():
-                    answer = await self._try(upstream, query)
+                    answer = await self._try(upstream, *asked)
                     if answer is not None and answer.code in (NOERROR, NXDOMAIN):
                         return answer
                     last = answer or last
@@ -130,21 +170,18 @@ class Forwarder:
     def _order(self) -> list[Upstream]:
         """The servers as they are listed, those that failed lately last; each may be tried again."""
         now = time.monotonic()
-        once = sorted(self.upstreams, key=lambda upstream: upstream.avoid_until > now)
+        once = sorted((found for found in self.upstreams if not found.loops), key=lambda upstream: upstream.avoid_until > now)
         tries = max(1, int(self._settings.upstream_limit_seconds / self._settings.upstream_try_seconds))
-        return [*once, *once * tries][: max(tries, len(once))]
+        return (once * (tries + 1))[: max(tries, len(once))]
 
-    async def _try(self, upstream: Upstream, query: dns.message.Message) -> Answer | None:
+    async def _try(self, upstream: Upstream, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> Answer | None:
         """One try of one server; None when it does not answer."""
         started = time.monotonic()
         upstream.queries += 1
         # Each query has an id and a port of its own: an answer cannot be guessed.
-        asked = dns.message.make_query(query.question[0].name, query.question[0].rdtype, use_edns=0, payload=QUERY_PAYLOAD_BYTES)
+        asked = dns.message.make_query(name, kind, use_edns=0, payload=QUERY_PAYLOAD_BYTES)
         try:
-            async with asyncio.timeout(self._settings.upstream_try_seconds):
-                found, _ = await dns.asyncquery.udp_with_fallback(
-                    asked, upstream.server.address, port=upstream.server.port, ignore_unexpected=True, ignore_errors=True
-                )
+            found = await self._exchange(upstream.server, asked)
         except (OSError, EOFError, dns.exception.DNSException, TimeoutError) as error:
             upstream.failed(_words(error), time.monotonic() - started)
             return None
@@ -155,6 +192,14 @@ class Forwarder:
         upstream.answered(time.monotonic() - started)
         rule = "others are asked for names that are not the cluster's"
         return Answer(code, _records(found.answer), _records(found.authority), rule=rule, upstream=str(upstream.server))
+
+    async def _exchange(self, server: Server, query: dns.message.Message) -> dns.message.Message:
+        """The answer to this very question, over TCP where it is too long. What comes from elsewhere or answers another is passed over."""
+        async with asyncio.timeout(self._settings.upstream_try_seconds):
+            found, _ = await dns.asyncquery.udp_with_fallback(
+                query, server.address, port=server.port, ignore_unexpected=True, ignore_errors=True
+            )
+        return found
 
 
 def _words(error: BaseException) -> str:
