@@ -11,11 +11,12 @@ from services.proxy.datapath.node_network import NodeNetwork, write_sysctl
 from services.proxy.datapath.outer_addresses import OuterAddresses
 from services.proxy.podnetwork.kernel import remove_pod_network
 from services.proxy.podnetwork.plan import OFF
+from services.proxy.policy.kernel import remove_policies
 from services.proxy.settings import ProxySettings
 
 
 def remove_everything(settings: ProxySettings) -> None:
-    """Removes our nftables table, rule for Docker, routes and addresses, and the kernel setting that the table says is ours;
+    """Removes our nftables tables, rule for Docker, routes and addresses, and the kernel setting that the table says is ours;
     the pod network, too, where the settings have one.
 
     Safe where there are none. Without privilege there is nothing of ours to remove.
@@ -37,5 +38,7 @@ def remove_everything(settings: ProxySettings) -> None:
             network.remove_all()
         finally:
             network.close()
+    with contextlib.suppress(OSError, NftablesError):
+        remove_policies(settings.policy_table)
     if settings.pod_network != OFF:
         remove_pod_network(settings)

@@ -10,3 +10,8 @@ CHANGE_SECONDS = Histogram(
 )
 ROUTES = Gauge("knarr_proxy_routes", "Routes in force.")
 ENDPOINTS = Gauge("knarr_proxy_endpoints", "Endpoints in force.")
+REFUSED = Counter(
+    "knarr_proxy_refused_connections",
+    "Connections that the userspace datapath turned away: limit (too many are open), no-local-port, no-descriptor.",
+    ["reason"],
+)

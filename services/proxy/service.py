@@ -24,6 +24,7 @@ from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.podnetwork.network import PodNetwork
 from services.proxy.podnetwork.plan import OFF
+from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.programmer import Programmer
 from services.proxy.routing.build import Router, service_of
 from services.proxy.routing.table import RouteKey, RoutingTable
@@ -64,6 +65,7 @@ class Proxy(Component):
         backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
         self._programmer = Programmer(self._datapath, self._table, backoff)
         self._pod_network = PodNetwork(client, settings) if settings.pod_network != OFF else None
+        self._policies = PolicyEnforcement(client, settings) if settings.network_policies else None
 
     def register(self, server: grpc.aio.Server) -> list[str]:
         stubs.add_ProxyServiceServicer_to_server(ProxyServicer(self._programmer, self._datapath, self._pod_network), server)
@@ -103,6 +105,8 @@ class Proxy(Component):
         }
         if self._pod_network is not None:
             parts["pod-network"] = self._pod_network.run()
+        if self._policies is not None:
+            parts["policies"] = self._policies.run()
         try:
             await run_together("proxy", parts)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -31,7 +32,7 @@ class ProxyServicer(stubs.ProxyServiceServicer):
         counters = await self._datapath.counters([route.key for route in routes])
         return messages.GetRoutesResponse(
             datapath=self._datapath.name,
-            routes=[_route_message(route, counters) for route in routes],
+            routes=[_route_message(route, counters, self._datapath.limits_of(route)) for route in routes],
             changes=self._programmer.changes,
             last_change_seconds=self._programmer.last_change_seconds,
             limitations=self._datapath.limitations,
@@ -73,7 +74,7 @@ def _peer_message(peer: Peer, found: InForce) -> messages.Peer:
     return message
 
 
-def _route_message(route: Route, counters: Counters) -> messages.Route:
+def _route_message(route: Route, counters: Counters, limits: Sequence[str]) -> messages.Route:
     return messages.Route(
         namespace=route.key.namespace,
         service=route.key.service,
@@ -83,7 +84,7 @@ def _route_message(route: Route, counters: Counters) -> messages.Route:
         port=route.port,
         node_port=route.node_port,
         endpoints=[_endpoint_message(route, endpoint, counters) for endpoint in dict.fromkeys((*route.endpoints, *route.local_endpoints))],
-        limitations=route.limitations,
+        limitations=(*route.limitations, *limits),
         external_ips=route.external_ips,
         load_balancer_ips=route.load_balancer_ips,
         load_balancer_source_ranges=route.source_ranges,

@@ -23,6 +23,12 @@ class ProxySettings:
     pod_bridge: str = "knarr0"
     # Longest life of a connection to an endpoint that was removed, seconds (userspace; the kernel keeps them until they close).
     drain_seconds: float = 30.0
+    # Longest wait at a planned stop for open connections to end, seconds (userspace; the kernel's go on without us).
+    stop_seconds: float = 5.0
+    # How long a UDP flow may be quiet until it is forgotten, seconds (userspace).
+    udp_idle_seconds: float = 30.0
+    # Connections and flows carried at a time (userspace); 0: as many as the process has descriptors for.
+    max_connections: int = 0
     # How often the datapath is looked after (tables flushed by others, routes, bridge ports), seconds.
     check_seconds: float = 2.0
     # How pods of other nodes are reached: `off` (there is one node, or something else sees to it), `routes` (all nodes are on one network),
@@ -35,6 +41,8 @@ class ProxySettings:
     vxlan_device: str = "knarr-vx"
     vxlan_id: int = 75
     vxlan_port: int = 8472
+    # Whether NetworkPolicies are enforced. Needs NET_ADMIN and nftables, with either datapath; where they are missing, the proxy says so.
+    network_policies: bool = False
     # First and longest wait before a change that failed is applied again, seconds.
     retry_first_seconds: float = 0.05
     retry_limit_seconds: float = 5.0
@@ -48,6 +56,11 @@ class ProxySettings:
     def table(self) -> str:
         """Name of our nftables table."""
         return f"knarr-{self.instance}" if self.instance else "knarr"
+
+    @property
+    def policy_table(self) -> str:
+        """Name of the NetworkPolicies' nftables table."""
+        return f"knarr-policy-{self.instance}" if self.instance else "knarr-policy"
 
     @property
     def pod_table(self) -> str:

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Collection, Mapping
 from typing import ClassVar
 
-from services.proxy.routing.table import Change, Endpoint, RouteKey
+from services.proxy.routing.table import Change, Endpoint, Route, RouteKey
 
 Counters = Mapping[tuple[RouteKey, Endpoint], int]
 
@@ -39,6 +39,10 @@ class Datapath(abc.ABC):
     @abc.abstractmethod
     async def counters(self, keys: Collection[RouteKey]) -> Counters:
         """Connections sent so far to each endpoint of these routes."""
+
+    def limits_of(self, route: Route) -> tuple[str, ...]:
+        """What it cannot do of one route's wishes, in words."""
+        return ()
 
     @property
     def held(self) -> Mapping[str, str]:

@@ -1,19 +1,28 @@
-"""The userspace datapath: a balancer for each route. ClusterIPs are addresses of lo where we may add them."""
+"""The userspace datapath: a frontend for each route. ClusterIPs and what else Services are reached at are addresses of this node."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from services.proxy.datapath.node_network import NodeNetwork
+from services.proxy.datapath.outer_addresses import OuterAddresses
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
-from services.proxy.datapath.userspace.balancer import Balancer
-from services.proxy.routing.table import Change, ClusterIPs, Route, RouteKey, patch
+from services.proxy.datapath.userspace.entry import Address, addresses
+from services.proxy.datapath.userspace.frontend import Frontend
+from services.proxy.datapath.userspace.limits import Limits
+from services.proxy.datapath.userspace.tcp import TcpFrontend
+from services.proxy.datapath.userspace.udp import UdpFrontend
+from services.proxy.routing.table import LOCAL, AddressUses, Change, ClusterIPs, Route, RouteKey, patch
 from services.proxy.settings import ProxySettings
 
-ANY_ADDRESS = "0.0.0.0"
+log = logging.getLogger(__name__)
+
+FRONTENDS: dict[str, type[TcpFrontend] | type[UdpFrontend]] = {"tcp": TcpFrontend, "udp": UdpFrontend}
 
 R = TypeVar("R")
 
@@ -26,29 +35,47 @@ class UserspaceDatapath(Datapath):
     def __init__(self, settings: ProxySettings) -> None:
         self._settings = settings
         self._network: NodeNetwork | None = None
+        self._outer: OuterAddresses | None = None
         self._routes: dict[RouteKey, Route] = {}
-        self._balancers: dict[RouteKey, Balancer] = {}
-        self._ips = ClusterIPs()
-        # The addresses of lo that are ours, as far as we know; only the worker changes it.
+        self._frontends: dict[RouteKey, Frontend[Any]] = {}
+        self._limits = Limits(settings.max_connections or None)
+        self._forget()
+        # The ClusterIPs that are addresses of lo, as far as we know; only the worker changes it.
         self._there: set[str] = set()
         # Whether what a predecessor left is gone.
         self._settled = False
-        # Removed routes whose connections go on for a while; their ClusterIPs stay so long.
-        self._draining: dict[Balancer, tuple[str, ...]] = {}
+        # Removed routes whose connections go on for a while; their addresses stay so long.
+        self._draining: dict[Frontend[Any], Route] = {}
         self._problems: dict[RouteKey, list[str]] = {}
         self._limitations: list[str] = []
 
+    def _forget(self) -> None:
+        self._ips = ClusterIPs()
+        self._outer_ips = AddressUses(lambda route: route.outer_ips)
+        self._held_ips = AddressUses(lambda route: route.held_ips)
+
     @property
     def limitations(self) -> tuple[str, ...]:
-        problems = (f"{key}: {problem}" for key, found in sorted(self._problems.items()) for problem in found)
-        return (*self._limitations, *problems)
+        return tuple(self._limitations)
+
+    def limits_of(self, route: Route) -> tuple[str, ...]:
+        found = [*self._problems.get(route.key, ())]
+        if route.external_policy == LOCAL and route.reached_from_outside:
+            found.append("the client's address is not kept: this node's proxy relays in userspace")
+        elsewhere = self._outer.elsewhere if self._outer is not None else frozenset(route.outer_ips)
+        found += [f"{ip} is not served by this node: it is not one of its addresses" for ip in route.outer_ips if ip in elsewhere]
+        return tuple(found)
+
+    @property
+    def held(self) -> Mapping[str, str]:
+        return self._outer.held if self._outer is not None else {}
 
     async def start(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-netlink")
         self._routes.clear()
-        self._ips = ClusterIPs()
+        self._forget()
         self._settled = False
-        self._limitations = ["UDP ports are not served", "pods see this node as the source of every connection"]
+        self._limitations = ["pods see this node as the source of every connection"]
         self._network = await self._in_worker(self._open)
         if self._network is None:
             self._limitations.append("without NET_ADMIN only NodePorts are served, no ClusterIPs")
@@ -62,100 +89,134 @@ class UserspaceDatapath(Datapath):
             return None
         # What a killed proxy left goes with the first change.
         self._there = network.addresses()
+        self._outer = OuterAddresses(network, self._settings.table, self._settings.pod_bridge, bind=True)
+        self._outer.adopt()
         return network
 
     async def _in_worker(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     async def apply(self, change: Change) -> None:
-        come, gone = self._ips.difference(change)
-        if come:
-            await self._add_addresses(come)
+        come, _ = self._ips.difference(change)
+        outer = [used.difference(change) for used in (self._outer_ips, self._held_ips)]
+        try:
+            if come:
+                await self._in_worker(lambda: self._add_missing(come))
+            if any(added for added, _ in outer):
+                # An address changes its interface when it is held: it is there again before anyone listens.
+                await self._in_worker(lambda: self._want(outer[0][0], outer[1]))
+        except OSError as error:
+            raise DatapathError(f"addresses could not be added: {error}") from error
         for route in change.removed:
-            await self._stop(route.key)
+            self._withdraw(route)
         for old, new in change.updated:
-            if (old.cluster_ips, old.port, old.node_port) != (new.cluster_ips, new.port, new.node_port):
-                await self._serve(Route(new.key, new.protocol, (), new.port, 0, new.endpoints))
+            if old.protocol != new.protocol:
+                self._withdraw(old)
+            elif old.key in self._frontends:
+                self._frontends[old.key].free(self._addresses(new))
         for route in change.after:
             await self._serve(route)
         patch(self._routes, change)
-        self._ips.apply(change)
-        if gone or not self._settled:
+        for used in (self._ips, self._outer_ips, self._held_ips):
+            used.apply(change)
+        if not self._settled or any(route.addresses for route in change.before):
             self._settled = True
             await self._remove_addresses()
 
-    async def _stop(self, key: RouteKey) -> None:
-        balancer = self._balancers.pop(key, None)
-        self._problems.pop(key, None)
-        if balancer is not None:
-            await balancer.close(drain=True)
-            self._draining[balancer] = self._routes[key].cluster_ips
+    def _withdraw(self, route: Route) -> None:
+        frontend = self._frontends.pop(route.key, None)
+        self._problems.pop(route.key, None)
+        if frontend is not None:
+            frontend.withdraw()
+            self._draining[frontend] = route
 
     async def _serve(self, route: Route) -> None:
-        if route.protocol != "tcp":
+        if route.protocol not in FRONTENDS:
             return
-        balancer = self._balancers.setdefault(route.key, Balancer(self._settings.drain_seconds))
-        addresses = [(ip, route.port) for ip in route.cluster_ips] if self._network is not None else []
-        if route.node_port:
-            addresses.append((ANY_ADDRESS, route.node_port))
-        problems = await balancer.update(route, addresses)
+        frontend = self._frontends.get(route.key)
+        if frontend is None:
+            frontend = self._frontends[route.key] = FRONTENDS[route.protocol](route, self._settings, self._limits)
+        problems = await frontend.update(route, self._addresses(route))
         self._problems.pop(route.key, None)
         if problems:
             self._problems[route.key] = problems
 
-    async def _add_addresses(self, addresses: set[str]) -> None:
-        if self._network is None:
-            return
-        try:
-            await self._in_worker(lambda: self._add_missing(addresses))
-        except OSError as error:
-            raise DatapathError(f"addresses could not be added: {error}") from error
+    def _addresses(self, route: Route) -> list[Address]:
+        found = addresses(route, own_addresses=self._network is not None)
+        return [address for address in found if self._outer is None or address.ip not in self._outer.elsewhere]
 
-    def _add_missing(self, addresses: set[str]) -> None:
+    def _add_missing(self, ips: set[str]) -> None:
         if self._network is not None:
-            self._network.add_addresses(addresses)
-        self._there |= addresses
+            self._network.add_addresses(ips)
+        self._there |= ips
+
+    def _want(self, come: set[str], held: tuple[set[str], set[str]]) -> None:
+        """All that are in use before or after a change, and still by what drains."""
+        if self._outer is not None:
+            draining = (ip for route in self._draining.values() for ip in route.outer_ips)
+            self._outer.want({*self._outer_ips.used, *come, *draining}, {*self._held_ips.used, *held[0]} - held[1])
 
     async def _remove_addresses(self) -> None:
         """Removes what no route and no draining one needs any more."""
-        self._draining = {balancer: ips for balancer, ips in self._draining.items() if not balancer.idle}
-        gone = self._there - self._ips.used - set().union(*self._draining.values())
-        if gone:
-            await self._in_worker(lambda: self._remove_present(gone))
+        self._draining = {frontend: route for frontend, route in self._draining.items() if not frontend.idle}
+        try:
+            await self._in_worker(self._remove_unused)
+        except OSError as error:
+            log.error("addresses could not be removed", extra={"error": str(error)})
 
-    def _remove_present(self, addresses: set[str]) -> None:
-        if self._network is not None:
-            self._network.remove_addresses(addresses)
-        self._there -= addresses
+    def _remove_unused(self) -> None:
+        gone = self._there - self._ips.used - {ip for route in self._draining.values() for ip in route.cluster_ips}
+        if self._network is not None and gone:
+            self._network.remove_addresses(gone)
+        self._there -= gone
+        self._want(set(), (set(), set()))
 
     async def check(self) -> None:
         await self._in_worker(self._look_after)
-        for key in list(self._problems):
-            await self._serve(self._routes[key])
+        elsewhere = self._outer.elsewhere if self._outer is not None else frozenset()
+        for key, route in self._routes.items():
+            if key in self._problems or any(ip in elsewhere for ip in route.outer_ips):
+                await self._serve(route)
         await self._remove_addresses()
 
     def _look_after(self) -> None:
         if self._network is not None:
             self._network.block()
             self._add_missing(set(self._ips.used))
+        if self._outer is not None:
+            self._outer.look_after()
 
     async def counters(self, keys: Collection[RouteKey]) -> Counters:
         return {
-            (key, endpoint): self._balancers[key].counts.get(endpoint, 0)
+            (key, endpoint): self._frontends[key].counts.get(endpoint, 0)
             for key in keys
-            if key in self._balancers
-            for endpoint in self._routes[key].endpoints
+            if key in self._frontends
+            for endpoint in {*self._routes[key].endpoints, *self._routes[key].local_endpoints}
         }
 
     async def close(self) -> None:
-        for balancer in (*self._balancers.values(), *self._draining):
-            await balancer.close(drain=False)
-        self._balancers.clear()
+        frontends = [*self._frontends.values(), *self._draining]
+        for frontend in frontends:
+            frontend.stop_listening()
+        await self._drained(frontends)
+        for frontend in frontends:
+            await frontend.close()
+        self._frontends.clear()
         self._draining.clear()
         await self._in_worker(self._remove)
         self._worker.shutdown()
 
+    async def _drained(self, frontends: list[Frontend[Any]]) -> None:
+        """Lets open connections come to their end, for a while."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.stop_seconds):
+                for frontend in frontends:
+                    await frontend.done()
+
     def _remove(self) -> None:
+        if self._outer is not None:
+            self._outer.remove_all()
+            self._outer = None
         if self._network is not None:
             self._network.remove_all()
             self._network.close()
