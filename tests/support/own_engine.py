@@ -54,10 +54,14 @@ class OwnEngine:
             time.sleep(0.05)
 
     def _make_bridge(self) -> None:
-        if Path("/sys/class/net", self._bridge).exists():
+        if self._has_bridge():
             return
         subprocess.run(["ip", "link", "add", self._bridge, "type", "bridge"], check=True)
         subprocess.run(["ip", "address", "add", BRIDGE_ADDRESS, "dev", self._bridge], check=True)
+
+    def _has_bridge(self) -> bool:
+        """In the network namespace of now: /sys shows that in which it was mounted."""
+        return subprocess.run(["ip", "link", "show", self._bridge], capture_output=True, check=False).returncode == 0
 
     def _start_supervisor(self, log: IO[bytes]) -> None:
         """containerd, which outlives an engine that is killed, as where each is a service of its own."""
@@ -102,7 +106,7 @@ class OwnEngine:
             self._supervisor.terminate()
             self._supervisor.wait(STOP_SECONDS)
         # One that was made in another network namespace goes with it.
-        if Path("/sys/class/net", self._bridge).exists():
+        if self._has_bridge():
             subprocess.run(["ip", "link", "delete", self._bridge], check=True)
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for mount in sorted((mount for mount in mounts if mount.startswith(f"{self._folder}/")), reverse=True):
