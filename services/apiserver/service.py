@@ -22,6 +22,7 @@ from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.numbers import NumberRange
 from services.apiserver.allocators.repair import Repairer, repair
 from services.apiserver.allocators.services import ServiceAllocators
+from services.apiserver.announcement import Announcer
 from services.apiserver.api import Api
 from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.cache.feed import Feed
@@ -57,6 +58,8 @@ class ApiServer(Component):
         self.api = Api(self.backend, self.allocators)
         self.streams = GrpcNodeStreams(self.api, kubelet_channel)
         self._recorder = EventRecorder(self.client(USER), self.name)
+        announced = settings.advertise_address, settings.advertise_port
+        self._announcer = Announcer(self.client(USER), *announced, shared=settings.shared_store)
         self._bootstrapped = asyncio.Event()
 
     @property
@@ -93,19 +96,25 @@ class ApiServer(Component):
                 if self._settings.compaction_seconds:
                     compactor = Compactor(self._store, self._settings.compaction_seconds)
                     tasks.create_task(compactor.run(), name="apiserver/compactor")
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    # While everything it needs still runs.
+                    await self._announcer.withdraw()
         finally:
             await self._store.close()
 
     async def _bootstrap(self) -> None:
-        settings = self._settings
         while not self._bootstrapped.is_set():
             try:
                 await repair(self.backend, self.allocators, self._recorder)
-                await bootstrap(self.api, self.allocators.addresses.first_address, settings.advertise_address, settings.advertise_port)
+                await bootstrap(self.api, self.allocators.addresses.first_address)
+                await self._announcer.announce()
                 self._bootstrapped.set()
             except StatusError as error:
                 log.warning("the first objects are not there yet, trying again: %s", error.status.message)
                 await asyncio.sleep(RETRY_SECONDS)
+        await self._announcer.run()
 
     async def _measure(self) -> None:
         while True:

@@ -47,28 +47,29 @@ async def rewrite(backend: Backend, allocators: Allocators, ref: Ref, propose: P
     for _ in range(ATTEMPTS):
         if entry is None:
             raise missing(ref)
+        known = entry
         try:
-            new = propose(entry)
+            new = propose(known)
             canonicalize(new)
             expected = new.metadata.resource_version
-            if expected and expected != str(entry.revision):
+            if expected and expected != str(known.revision):
                 if fresh:
                     raise modified(ref)
                 entry, fresh = await backend.fresh(ref), True
                 continue
-            old: Any = entry.message
+            old: Any = known.message
             warnings = await check(new, old)
             async with allocators.serialized(ref.kind):
-                written, seen = await _store(backend, allocators, ref, entry, old, new, dry_run)
+                written, seen = await _store(backend, allocators, ref, known, old, new, dry_run)
         except StatusError:
             # Refused perhaps for what another server has changed already.
-            newer = None if fresh else await backend.newer(ref, entry)
+            newer = None if fresh else await backend.newer(ref, known)
             if newer is None:
                 raise
             entry, fresh = newer, True
             continue
-        unwritten = written is not None and written.entry is entry
-        if unwritten and not fresh and (newer := await backend.newer(ref, entry)) is not None:
+        unwritten = written is not None and written.entry is known
+        if unwritten and not fresh and (newer := await backend.newer(ref, known)) is not None:
             # There was nothing to write only as long as this server knew of nothing else.
             entry, fresh = newer, True
         elif written is not None:

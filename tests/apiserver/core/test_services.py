@@ -47,7 +47,7 @@ def make_api(backend: Backend, cidr: str = "10.96.0.0/28") -> Api:
 async def services(backend: Backend) -> AsyncIterator[Api]:
     """An API whose records equal what the Services hold at the end."""
     api = make_api(backend)
-    await bootstrap(api, "10.96.0.1", "", 0)
+    await bootstrap(api, "10.96.0.1")
     yield api
     allocators: Any = api.allocators
     found: list[Any] = [entry.message for entry in (await api.list(Ref(KIND), meta.ListOptions())).entries]
