@@ -11,7 +11,7 @@ from services.kubelet.runtime.catalog import engine_url
 from services.kubelet.runtime.docker.network import remove_everything as remove_from_engine
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 from services.proxy.cleanup import remove_everything as remove_datapath
-from services.proxy.settings import ProxySettings
+from services.standalone.datapath import datapath_settings
 from services.standalone.settings import ClusterSettings
 
 
@@ -23,7 +23,7 @@ def remove_everything(settings: ClusterSettings) -> Iterator[str]:
     cluster_id = files.cluster_id()
     yield from _remove_containers(cluster_id)
     yield from _unmount(files.kubelet)
-    remove_datapath(ProxySettings(instance=cluster_id, service_cidr=settings.service_cidr, pod_cidr=settings.cluster_cidr))
+    remove_datapath(datapath_settings(settings))
     yield "removed the datapath's rules, routes and addresses"
     files.state.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Network
 from typing import Any
@@ -28,24 +28,15 @@ from knarr.service.host import Host, ServerSettings
 from knarr.service.tasks import cancel
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
-from services.apiserver.rest.version import version_info
 from services.apiserver.service import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
-from services.controller.service import ControllerManager
-from services.controller.settings import ControllerSettings
-from services.kubelet.runtime.catalog import bridge_name, make_runtime
-from services.kubelet.service import Kubelet
-from services.kubelet.settings import KubeletSettings
-from services.proxy.service import Proxy
-from services.proxy.settings import ProxySettings
-from services.scheduler.service import Scheduler
-from services.scheduler.settings import SchedulerSettings
 from services.standalone.credentials import Credentials, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
 from services.standalone.machine import node_address
 from services.standalone.progress import Progress
 from services.standalone.settings import ClusterSettings
+from services.standalone.workers import workers
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +69,13 @@ class Cluster:
             apiserver = await self._start_apiserver(stack, etcd, credentials)
             self._progress.step("apiserver")
             stack.push_async_callback(self._close_channels)
-            workers = [
-                self._background(stack, f"supervise/{name}", self._supervise(name, make, credentials))
-                for name, make in self._workers(apiserver).items()
+            made = workers(settings, self._address, apiserver.client)
+            supervisors = [
+                self._background(stack, f"supervise/{name}", self._supervise(name, make, credentials)) for name, make in made.items()
             ]
             # All of them stop together, before the apiserver does.
-            stack.push_async_callback(cancel, workers)
-            await self._unless_one_ends(self._become_ready(apiserver))
+            stack.push_async_callback(cancel, supervisors)
+            await self._unless_one_ends(self._become_ready(apiserver, made))
             self._announce()
             await self._unless_one_ends(asyncio.Event().wait())
 
@@ -140,39 +131,6 @@ class Cluster:
         write_kubeconfig(self._files.kubeconfig, credentials, self._server)
         return apiserver
 
-    def _workers(self, apiserver: ApiServer) -> dict[str, Callable[[], Component]]:
-        """How each component besides the apiserver is made."""
-        settings = self._settings
-
-        def client(name: str, *groups: str) -> Any:
-            return apiserver.client(User(name, groups=(*groups, "system:authenticated")))
-
-        node_user = f"system:node:{settings.node}"
-        cluster_id = self._files.cluster_id()
-        kubelet = KubeletSettings(
-            node_name=settings.node,
-            data_dir=self._files.kubelet,
-            node_ip=self._address,
-            pod_cidr=settings.pod_cidr,
-            port=settings.ports.kubelet,
-            cluster_id=cluster_id,
-            version=version_info()["gitVersion"],
-        )
-        controller = ControllerSettings(cluster_cidr=settings.cluster_cidr, node_mask_size=IPv4Network(settings.pod_cidr).prefixlen)
-        proxy = ProxySettings(
-            datapath=settings.datapath,
-            instance=cluster_id,
-            service_cidr=settings.service_cidr,
-            pod_cidr=settings.cluster_cidr,
-            pod_bridge=bridge_name(cluster_id),
-        )
-        return {
-            "controller": lambda: ControllerManager(client("system:kube-controller-manager"), controller),
-            "scheduler": lambda: Scheduler(client("system:kube-scheduler"), SchedulerSettings()),
-            "kubelet": lambda: Kubelet(client(node_user, "system:nodes"), kubelet, make_runtime(settings.runtime, kubelet)),
-            "proxy": lambda: Proxy(client("system:kube-proxy"), proxy),
-        }
-
     async def _supervise(self, name: str, make: Callable[[], Component], credentials: Credentials) -> None:
         """Keeps one component running; its failure is an error of the start, later a restart."""
         address = self._address if name == "kubelet" else self._settings.listen_address
@@ -192,10 +150,10 @@ class Cluster:
         self._hosts[component.name] = host
         return host
 
-    async def _become_ready(self, apiserver: ApiServer) -> None:
+    async def _become_ready(self, apiserver: ApiServer, names: Iterable[str]) -> None:
         """Returns once every component is ready and the node says so too."""
         client = apiserver.client(User("system:knarr", groups=("system:masters",)))
-        for name in ("scheduler", "controller", "proxy", "kubelet"):
+        for name in names:
             await _until(lambda name=name: self._is_ready(name))  # type: ignore[misc]
             self._progress.step(name)
         await _until(lambda: _node_ready(client, self._settings.node))

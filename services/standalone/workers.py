@@ -1,0 +1,86 @@
+"""How the components besides the apiserver are made for a cluster on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+
+from knarr.client.client import Client
+from knarr.service.authentication import User
+from knarr.service.component import Component
+from services.apiserver.rest.version import version_info
+from services.cloud.providers.local.settings import LocalSettings
+from services.cloud.service import CloudControllerManager
+from services.cloud.settings import CloudSettings
+from services.controller.service import ControllerManager
+from services.controller.settings import ControllerSettings
+from services.dns.service import Dns
+from services.dns.settings import DnsSettings
+from services.kubelet.runtime.catalog import make_runtime
+from services.kubelet.service import Kubelet
+from services.kubelet.settings import KubeletSettings
+from services.proxy.service import Proxy
+from services.scheduler.service import Scheduler
+from services.scheduler.settings import SchedulerSettings
+from services.standalone.datapath import datapath_settings
+from services.standalone.settings import ClusterSettings
+
+# By name, in the order in which a start is told; each call makes a new one.
+Workers = dict[str, Callable[[], Component]]
+
+
+def workers(settings: ClusterSettings, address: str, client_of: Callable[[User], Client]) -> Workers:
+    """``address`` is the node's; ``client_of`` gives the API as a user sees it."""
+
+    def client(name: str, *groups: str) -> Client:
+        return client_of(User(name, groups=(*groups, "system:authenticated")))
+
+    # Pods could not reach names at a loopback address, so a machine without a network has none.
+    named = "" if IPv4Address(address).is_loopback else settings.nameserver_address
+    dns, cloud = _dns(settings, address, named), _cloud(settings)
+    kubelet, proxy = _kubelet(settings, address, named), datapath_settings(settings)
+    controller = ControllerSettings(cluster_cidr=settings.cluster_cidr, node_mask_size=IPv4Network(settings.pod_cidr).prefixlen)
+    return {
+        "scheduler": lambda: Scheduler(client("system:kube-scheduler"), SchedulerSettings()),
+        "controller": lambda: ControllerManager(client("system:kube-controller-manager"), controller),
+        "cloud": lambda: CloudControllerManager(client("system:cloud-controller-manager"), cloud),
+        "dns": lambda: Dns(client("system:kube-dns"), dns),
+        "proxy": lambda: Proxy(client("system:kube-proxy"), proxy),
+        "kubelet": lambda: Kubelet(
+            client(f"system:node:{settings.node}", "system:nodes"), kubelet, make_runtime(settings.runtime, kubelet)
+        ),
+    }
+
+
+def _dns(settings: ClusterSettings, address: str, cluster_ip: str) -> DnsSettings:
+    return DnsSettings(
+        address=address,
+        port=settings.ports.nameserver,
+        domain=settings.cluster_domain,
+        cluster_ip=cluster_ip,
+        service_cidr=settings.service_cidr,
+        pod_cidr=settings.cluster_cidr,
+        instance=settings.node,
+        node_name=settings.node,
+        # It is the only one: nobody else could answer meanwhile.
+        drain_seconds=0.0,
+    )
+
+
+def _cloud(settings: ClusterSettings) -> CloudSettings:
+    pool = LocalSettings(pool=(settings.load_balancer_pool,))
+    return CloudSettings(provider="local", provider_settings=pool, cluster_cidr=settings.cluster_cidr)
+
+
+def _kubelet(settings: ClusterSettings, address: str, cluster_dns: str) -> KubeletSettings:
+    return KubeletSettings(
+        node_name=settings.node,
+        data_dir=settings.files.kubelet,
+        node_ip=address,
+        pod_cidr=settings.pod_cidr,
+        port=settings.ports.kubelet,
+        cluster_id=settings.files.cluster_id(),
+        version=version_info()["gitVersion"],
+        cluster_dns=cluster_dns,
+        cluster_domain=settings.cluster_domain,
+    )
