@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.pods import is_deleting, is_finished, is_ready
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
+ZONE_LABEL = "topology.kubernetes.io/zone"
 _STRING = 1
 
 
@@ -25,17 +26,25 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One pod behind a Service. ``serving`` says that it is ready, even while it terminates."""
+    """One pod behind a Service. ``serving`` says that it is ready, even while it terminates.
+
+    ``zone`` is that of its node; empty when the node does not say or was not asked for.
+    """
 
     pod: core.Pod
     addresses: tuple[str, ...]
     ports: tuple[Port, ...]
     serving: bool
     terminating: bool
+    zone: str = ""
 
     def address(self, family: str) -> str:
         """Its first address of the family (``IPv4`` or ``IPv6``); empty when it has none."""
         return next((address for address in self.addresses if family_of(address) == family), "")
+
+
+# Answers a node by its name; None when there is none.
+NodeOf = Callable[[str], "core.Node | None"]
 
 
 def family_of(address: str) -> str:
@@ -55,15 +64,36 @@ def selects(service: core.Service) -> bool:
     return bool(service.spec.selector) and service.spec.type != "ExternalName"
 
 
-def backends(service: core.Service, pods: Iterable[core.Pod]) -> list[Backend]:
-    """The selected pods that have an address and have not finished, by name."""
+def backends(service: core.Service, pods: Iterable[core.Pod], node_of: NodeOf | None = None) -> list[Backend]:
+    """The selected pods that have an address and have not finished, by name.
+
+    With ``node_of`` the pods of nodes that are gone are left out, unless the Service publishes whatever there is.
+    """
     wanted = dict(service.spec.selector).items()
     found = [
-        Backend(pod, addresses, ports_of(service, pod), is_ready(pod), is_deleting(pod))
+        backend
         for pod in pods
-        if not is_finished(pod) and wanted <= dict(pod.metadata.labels).items() and (addresses := addresses_of(pod))
+        if not is_finished(pod) and wanted <= dict(pod.metadata.labels).items() and (backend := _backend(service, pod, node_of))
     ]
     return sorted(found, key=lambda backend: str(backend.pod.metadata.name))
+
+
+def _backend(service: core.Service, pod: core.Pod, node_of: NodeOf | None) -> Backend | None:
+    addresses = addresses_of(pod)
+    if not addresses:
+        return None
+    zone = ""
+    if node_of is not None and pod.spec.node_name:
+        node = node_of(pod.spec.node_name)
+        if node is None and not service.spec.publish_not_ready_addresses:
+            return None
+        zone = zone_of(node)
+    return Backend(pod, addresses, ports_of(service, pod), is_ready(pod), is_deleting(pod), zone)
+
+
+def zone_of(node: core.Node | None) -> str:
+    """Empty when the node is unknown or does not say."""
+    return "" if node is None else str(node.metadata.labels.get(ZONE_LABEL, ""))
 
 
 def addresses_of(pod: core.Pod) -> tuple[str, ...]:

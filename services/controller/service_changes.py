@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informer, Informers
 from knarr.client.keys import Key, key_of
 from knarr.client.store import Store
-from services.controller.backends import matters
+from services.controller.backends import matters, zone_of
+from services.controller.pods import BY_NODE, index_by_node
 
 _BY_LABEL = "label"
+_BY_SELECTOR = "selector"
 
 
 def index_by_label(pods: Informer[core.Pod]) -> None:
     """What ``candidates`` needs; once more does no harm."""
-    pods.add_index(_BY_LABEL, _entries)
+    pods.add_index(_BY_LABEL, _label_entries)
+
+
+def index_by_selector(services: Informer[core.Service]) -> None:
+    """What ``selecting`` needs; once more does no harm."""
+    services.add_index(_BY_SELECTOR, _selector_entry)
 
 
 def candidates(pods: Store[core.Pod], service: core.Service) -> Sequence[core.Pod]:
@@ -24,10 +31,20 @@ def candidates(pods: Store[core.Pod], service: core.Service) -> Sequence[core.Po
     return min((pods.index(_BY_LABEL, _entry(namespace, *pair)) for pair in service.spec.selector.items()), key=len)
 
 
+def selecting(services: Store[core.Service], namespace: str, labels: Mapping[str, str]) -> Iterator[core.Service]:
+    """The Services that select what carries ``labels``; looks only at those that name one of them."""
+    carried = labels.items()
+    for pair in carried:
+        for service in services.index(_BY_SELECTOR, _entry(namespace, *pair)):
+            if dict(service.spec.selector).items() <= carried:
+                yield service
+
+
 def watch_services_and_pods(informers: Informers, enqueue: Callable[[Key], None]) -> None:
     """Enqueues the key of every Service whose endpoints a change can touch."""
     services = informers.get(core.Service)
     index_by_label(informers.get(core.Pod))
+    index_by_selector(services)
 
     def service_changed(old: core.Service | None, new: core.Service | None) -> None:
         changed = new if new is not None else old
@@ -35,21 +52,41 @@ def watch_services_and_pods(informers: Informers, enqueue: Callable[[Key], None]
             enqueue(key_of(changed))
 
     def pod_changed(old: core.Pod | None, new: core.Pod | None) -> None:
-        pod = new if new is not None else old
-        if pod is None or not matters(old, new):
+        if not matters(old, new):
             return
-        labels = [dict(seen.metadata.labels).items() for seen in (old, new) if seen is not None]
-        for service in services.store.list(pod.metadata.namespace):
-            selector = dict(service.spec.selector).items()
-            if selector and any(selector <= found for found in labels):
-                enqueue(key_of(service))
+        for pod in (old, new):
+            if pod is not None:
+                for service in selecting(services.store, pod.metadata.namespace, dict(pod.metadata.labels)):
+                    enqueue(key_of(service))
 
     services.on_change(service_changed)
     informers.get(core.Pod).on_change(pod_changed)
 
 
-def _entries(pod: core.Pod) -> Iterable[str]:
+def watch_nodes(informers: Informers, enqueue: Callable[[Key], None]) -> None:
+    """Enqueues the Services of a node's pods when it comes, goes or is said to be in another zone."""
+    services, pods = informers.get(core.Service), informers.get(core.Pod)
+    index_by_node(pods)
+    index_by_selector(services)
+
+    def node_changed(old: core.Node | None, new: core.Node | None) -> None:
+        if (old is None) == (new is None) and zone_of(old) == zone_of(new):
+            return
+        changed = new if new is not None else old
+        for pod in () if changed is None else pods.store.index(BY_NODE, changed.metadata.name):
+            for service in selecting(services.store, pod.metadata.namespace, dict(pod.metadata.labels)):
+                enqueue(key_of(service))
+
+    informers.get(core.Node).on_change(node_changed)
+
+
+def _label_entries(pod: core.Pod) -> Iterable[str]:
     return [_entry(pod.metadata.namespace, name, value) for name, value in pod.metadata.labels.items()]
+
+
+def _selector_entry(service: core.Service) -> Iterable[str]:
+    """One pair of its selector, always the same one: whatever it selects carries it."""
+    return [_entry(service.metadata.namespace, *pair) for pair in sorted(service.spec.selector.items())[:1]]
 
 
 def _entry(namespace: str, name: str, value: str) -> str:

@@ -6,6 +6,7 @@ from services.controller.controllers.controller import Controller
 from services.controller.controllers.deployment.controller import DeploymentController
 from services.controller.controllers.endpoints.controller import EndpointsController
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
+from services.controller.controllers.endpointslicemirroring.controller import EndpointSliceMirroringController
 from services.controller.controllers.garbagecollector.controller import GarbageCollector
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
@@ -19,6 +20,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     ReplicaSetController,
     EndpointSliceController,
     EndpointsController,
+    EndpointSliceMirroringController,
     NodeIpamController,
     NodeLifecycleController,
     PodGarbageCollector,

@@ -9,7 +9,9 @@ from knarr.machinery.errors import StatusError
 from services.controller.backends import backends, selects
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.endpoints.decide import MANAGED_BY_LABEL, MANAGER, decide
+from services.controller.pace import Pace
 from services.controller.service_changes import candidates, watch_services_and_pods
+from services.controller.trigger_time import TriggerTimes, stamp
 
 
 class EndpointsController(Controller):
@@ -20,8 +22,18 @@ class EndpointsController(Controller):
         self._services = context.informers.get(core.Service)
         self._pods = context.informers.get(core.Pod)
         self._endpoints = context.informers.get(core.Endpoints)
+        self._pace, self._triggers = Pace(), TriggerTimes()
+        # Services that were seen to go: their Endpoints go too, whoever made them.
+        self._gone: set[Key] = set()
+        self._services.on_change(self._service_changed)
         watch_services_and_pods(context.informers, self.queue.enqueue)
         self._endpoints.on_change(self._endpoints_changed)
+
+    def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
+        if new is not None:
+            self._gone.discard(key_of(new))
+        elif old is not None:
+            self._gone.add(key_of(old))
 
     def _endpoints_changed(self, old: core.Endpoints | None, new: core.Endpoints | None) -> None:
         changed = new if new is not None else old
@@ -32,16 +44,25 @@ class EndpointsController(Controller):
         service = self._services.store.get(key.namespace, key.name)
         found = self._endpoints.store.get(key.namespace, key.name)
         if service is None:
-            if found is not None and found.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER:
+            self._pace.forget(key)
+            self._triggers.forget(key)
+            if found is not None and (key in self._gone or found.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER):
                 await self._delete(found)
+            self._gone.discard(key)
             return None
         if not selects(service) or service.metadata.HasField("deletion_timestamp"):
             return None
-        wanted = decide(service, backends(service, candidates(self._pods.store, service)), found)
-        if found is None:
-            await self.client.create(wanted)
-        elif wanted != found:
-            await self.client.update(wanted)
+        wait_seconds = self._pace.wait_seconds(key)
+        if wait_seconds:
+            return Again(wait_seconds)
+        facts = backends(service, candidates(self._pods.store, service))
+        trigger, seen = self._triggers.changed(key, service, (fact.pod for fact in facts))
+        wanted = decide(service, facts, found)
+        if wanted != found:
+            self._pace.wrote(key)
+            stamp(wanted, trigger)
+            await (self.client.create(wanted) if found is None else self.client.update(wanted))
+        self._triggers.wrote(key, seen)
         return None
 
     async def _delete(self, found: core.Endpoints) -> None:

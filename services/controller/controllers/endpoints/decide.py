@@ -42,7 +42,7 @@ def _subsets(service: core.Service, backends: Iterable[Backend]) -> tuple[list[c
     listed = [
         (backend.serving or publish, address, backend)
         for backend in backends
-        if (address := backend.address(family)) and (publish or not backend.terminating) and (backend.ports or is_headless(service))
+        if (address := backend.address(family)) and (publish or not backend.terminating) and (backend.ports or not service.spec.ports)
     ]
     listed.sort(key=lambda entry: (not entry[0], int(ipaddress.ip_address(entry[1]))))
     by_ports: defaultdict[tuple[Port, ...], core.EndpointSubset] = defaultdict(core.EndpointSubset)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.owners import owner_reference
 from services.controller.backends import HEADLESS_LABEL, Backend, Port, families, hostname_of, is_headless, target_reference
 from services.controller.names import generated
+from services.controller.slices import MANAGED_BY_LABEL, SERVICE_LABEL, Plan
+from services.controller.trigger_time import stamp
 
-SERVICE_LABEL = "kubernetes.io/service-name"
-MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 MAX_ENDPOINTS = 100
+PREFER_CLOSE = "PreferClose"
 # Labels of a Service that mean something else on its slices.
 _NOT_COPIED = frozenset({SERVICE_LABEL, MANAGED_BY_LABEL, HEADLESS_LABEL})
 
@@ -27,17 +27,17 @@ _NOT_COPIED = frozenset({SERVICE_LABEL, MANAGED_BY_LABEL, HEADLESS_LABEL})
 _Group = tuple[str, tuple[Port, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    create: Sequence[discovery.EndpointSlice] = ()
-    update: Sequence[discovery.EndpointSlice] = ()
-    delete: Sequence[discovery.EndpointSlice] = ()
-
-
 def decide(
-    service: core.Service, backends: Iterable[Backend], slices: Sequence[discovery.EndpointSlice], limit: int = MAX_ENDPOINTS
+    service: core.Service,
+    backends: Iterable[Backend],
+    slices: Sequence[discovery.EndpointSlice],
+    limit: int = MAX_ENDPOINTS,
+    trigger: str = "",
 ) -> Plan:
-    """``slices`` are the managed ones of this Service; at most ``limit`` endpoints go into one."""
+    """``slices`` are the managed ones of this Service; at most ``limit`` endpoints go into one.
+
+    ``trigger`` is the time of the change, for the annotation of what is written.
+    """
     wanted = _wanted(service, backends)
     drafts = [_Draft(found, _copy(found)) for found in sorted(slices, key=lambda found: str(found.metadata.name))]
     by_group: defaultdict[_Group, list[_Draft]] = defaultdict(list)
@@ -49,11 +49,11 @@ def decide(
     _keep_one(service, made)
     for draft in made:
         _dress(service, draft.new)
-    return Plan(
-        create=[draft.new for draft in made if draft.found is None and not draft.empty],
-        update=[draft.new for draft in made if draft.found is not None and not draft.empty and draft.new != draft.found],
-        delete=[draft.found for draft in made if draft.found is not None and draft.empty],
-    )
+    create = [draft.new for draft in made if draft.found is None and not draft.empty]
+    update = [draft.new for draft in made if draft.found is not None and not draft.empty and draft.new != draft.found]
+    for written in (*create, *update):
+        stamp(written, trigger)
+    return Plan(create, update, [draft.found for draft in made if draft.found is not None and draft.empty])
 
 
 class _Draft:
@@ -98,6 +98,10 @@ def _endpoint(service: core.Service, backend: Backend, address: str) -> discover
     hostname = hostname_of(service, backend.pod)
     if hostname:
         endpoint.hostname = hostname
+    if backend.zone:
+        endpoint.zone = backend.zone
+        if endpoint.conditions.ready and service.spec.traffic_distribution == PREFER_CLOSE:
+            endpoint.hints.for_zones.add(name=backend.zone)
     return endpoint
 
 

@@ -17,7 +17,7 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.nodelifecycle.decide import Evictions, evictions, silenced, taints
-from services.controller.pods import tell_disruption
+from services.controller.pods import BY_NODE, index_by_node, tell_disruption
 
 LEASE_NAMESPACE = "kube-node-lease"
 # A rest of time too small for the clock to tell must not keep a worker spinning.
@@ -35,7 +35,7 @@ class NodeLifecycleController(Controller):
         self._nodes = context.informers.get(core.Node)
         self._pods = context.informers.get(core.Pod)
         self._leases = context.informers.get(coordination.Lease)
-        self._pods.add_index("node", lambda pod: [pod.spec.node_name] if pod.spec.node_name else [])
+        index_by_node(self._pods)
         self._nodes.on_change(self._node_changed)
         self._leases.on_change(self._lease_changed)
         self._pods.on_change(self._pod_changed)
@@ -79,7 +79,7 @@ class NodeLifecycleController(Controller):
         if left <= 0 and not _is_silenced(node):
             node = await self._silence(node)
         node = await self._taint(node)
-        plan = evictions(node, self._pods.store.index("node", key.name), self.context.clock.now())
+        plan = evictions(node, self._pods.store.index(BY_NODE, key.name), self.context.clock.now())
         await self._clear(node, plan)
         waits = [seconds for seconds in (left, plan.again_seconds) if seconds is not None and seconds > 0]
         return Again(max(SHORTEST_WAIT_SECONDS, min([*waits, settings.node_grace_seconds])))

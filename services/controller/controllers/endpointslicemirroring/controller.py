@@ -1,0 +1,71 @@
+"""EndpointSliceMirroring: proxies and DNS read slices only, so Endpoints kept by hand are mirrored into them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.client.events import WARNING
+from knarr.client.keys import Key, key_of
+from knarr.client.reconciler import Again
+from services.controller.controllers.controller import Context, Controller
+from services.controller.controllers.endpointslicemirroring.decide import MANAGER, MAX_ADDRESSES, decide, is_mirrored, skipped
+from services.controller.pace import Pace
+from services.controller.slices import Plan, SliceWriter, service_key
+
+
+class EndpointSliceMirroringController(Controller):
+    name = "endpointslicemirroring"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._services = context.informers.get(core.Service)
+        self._endpoints = context.informers.get(core.Endpoints)
+        self._slices = context.informers.get(discovery.EndpointSlice)
+        self._slices.add_index("mirrored", _service_index)
+        self._writer, self._pace = SliceWriter(self.client, MANAGER), Pace()
+        self._services.on_change(self._changed)
+        self._endpoints.on_change(self._changed)
+        self._slices.on_change(self._slice_changed)
+
+    def _changed(self, old: Any, new: Any) -> None:
+        self.queue.enqueue(key_of(old if new is None else new))
+
+    def _slice_changed(self, old: discovery.EndpointSlice | None, new: discovery.EndpointSlice | None) -> None:
+        for key in self._writer.saw(old, new):
+            self.queue.enqueue(key)
+
+    async def reconcile(self, key: Key) -> Again | None:
+        service = self._services.store.get(key.namespace, key.name)
+        endpoints = self._endpoints.store.get(key.namespace, key.name)
+        found = [piece for piece in self._slices.store.index("mirrored", str(key)) if not piece.metadata.HasField("deletion_timestamp")]
+        if service is None and endpoints is None and not found:
+            self._writer.forget(key)
+            self._pace.forget(key)
+            return None
+        if self._writer.is_behind(key):
+            return Again(1.0)
+        wait_seconds = self._pace.wait_seconds(key)
+        if wait_seconds:
+            return Again(wait_seconds)
+        if endpoints is None or not is_mirrored(service, endpoints):
+            plan = Plan(delete=found)
+        else:
+            plan = decide(endpoints, found)
+            self._tell(endpoints, plan)
+        if not plan.empty:
+            self._pace.wrote(key)
+            await self._writer.write(key, plan)
+        return None
+
+    def _tell(self, endpoints: core.Endpoints, plan: Plan) -> None:
+        left = skipped(endpoints)
+        if left and not plan.empty:
+            limit = f"A max of {MAX_ADDRESSES} addresses can be mirrored to EndpointSlices per Endpoints subset"
+            self.context.recorder.event(endpoints, WARNING, "TooManyAddressesToMirror", f"{limit}. {left} addresses were skipped")
+
+
+def _service_index(found: discovery.EndpointSlice) -> list[str]:
+    key = service_key(found, MANAGER)
+    return [] if key is None else [str(key)]

@@ -1,0 +1,98 @@
+"""What the controllers that write EndpointSlices share: labels, a plan of writes, and carrying it out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.client.client import Client
+from knarr.client.keys import Key
+from knarr.machinery.errors import StatusError
+from services.controller.expectations import Expectations, created, deleted
+
+SERVICE_LABEL = "kubernetes.io/service-name"
+MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Slices to write. ``delete`` and ``update`` carry what is stored as their basis."""
+
+    create: Sequence[discovery.EndpointSlice] = ()
+    update: Sequence[discovery.EndpointSlice] = ()
+    delete: Sequence[discovery.EndpointSlice] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not (self.create or self.update or self.delete)
+
+
+def service_key(found: discovery.EndpointSlice, manager: str) -> Key | None:
+    """The Service of a slice that ``manager`` keeps; None for a slice of others."""
+    labels = found.metadata.labels
+    if labels.get(MANAGED_BY_LABEL) != manager or SERVICE_LABEL not in labels:
+        return None
+    return Key(found.metadata.namespace, labels[SERVICE_LABEL])
+
+
+class SliceWriter:
+    """Carries plans out and knows which of its writes the informer has not shown yet."""
+
+    def __init__(self, client: Client, manager: str) -> None:
+        self._client, self._manager = client, manager
+        self._expectations = Expectations()
+
+    def saw(self, old: discovery.EndpointSlice | None, new: discovery.EndpointSlice | None) -> set[Key]:
+        """Takes note of a change that the informer shows; answers the Services it concerns."""
+        keys = set()
+        for found in (old, new):
+            owner = None if found is None else service_key(found, self._manager)
+            if found is None or owner is None:
+                continue
+            if found is new:
+                self._expectations.met(owner, created(found.metadata.name))
+            if new is None:
+                self._expectations.met(owner, deleted(found.metadata.uid))
+            keys.add(owner)
+        return keys
+
+    def is_behind(self, key: Key) -> bool:
+        """Whether the informer has yet to show writes of this Service."""
+        return bool(self._expectations.open(key))
+
+    def forget(self, key: Key) -> None:
+        self._expectations.forget(key)
+
+    async def write(self, key: Key, plan: Plan) -> None:
+        """Raises the first error when all writes have ended."""
+        work: list[Coroutine[Any, Any, None]] = [
+            *(self._create(key, new) for new in plan.create),
+            *(self._update(new) for new in plan.update),
+            *(self._delete(key, old) for old in plan.delete),
+        ]
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _create(self, key: Key, new: discovery.EndpointSlice) -> None:
+        self._expectations.expect(key, created(new.metadata.name))
+        try:
+            await self._client.create(new)
+        except BaseException:
+            self._expectations.met(key, created(new.metadata.name))
+            raise
+
+    async def _update(self, new: discovery.EndpointSlice) -> None:
+        await self._client.update(new)
+
+    async def _delete(self, key: Key, old: discovery.EndpointSlice) -> None:
+        self._expectations.expect(key, deleted(old.metadata.uid))
+        try:
+            await self._client.delete(discovery.EndpointSlice, old.metadata.name, old.metadata.namespace, uid=old.metadata.uid)
+        except BaseException as error:
+            self._expectations.met(key, deleted(old.metadata.uid))
+            if not (isinstance(error, StatusError) and error.reason == "NotFound"):
+                raise
