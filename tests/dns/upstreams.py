@@ -92,7 +92,7 @@ def reply(query: dns.message.Message, *records: str, code: str = "NOERROR", auth
         for text in texts:
             name, ttl, kind, data = text.split(" ", 3)
             section.append(dns.rrset.from_text(name, int(ttl), "IN", kind, data))
-    return made.to_wire()
+    return made.to_wire(max_size=65535)
 
 
 def address(query: dns.message.Message, transport: str) -> list[bytes]:
