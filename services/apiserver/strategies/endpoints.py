@@ -6,7 +6,17 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_choice, check_format, dns1123_label, dns1123_subdomain, invalid, port_number, required
+from knarr.machinery.validation import (
+    Path,
+    check_choice,
+    check_format,
+    dns1123_label,
+    dns1123_subdomain,
+    invalid,
+    port_number,
+    qualified_name,
+    required,
+)
 from services.apiserver.strategies.addresses import validate_endpoint_ip
 from services.apiserver.strategies.service.ports import PROTOCOLS
 from services.apiserver.strategies.strategy import Strategy
@@ -59,6 +69,8 @@ def _subset(subset: core.EndpointSubset, path: Path) -> list[Cause]:
             causes.append(required(here.child("name")))
         causes += [invalid(here.child("port"), port.port, sentence) for sentence in port_number(port.port)]
         causes += check_choice(here.child("protocol"), port.protocol, PROTOCOLS)
+        if port.HasField("app_protocol"):
+            causes += check_format(here.child("appProtocol"), port.app_protocol, qualified_name)
     return causes
 
 

@@ -16,11 +16,14 @@ from knarr.machinery.validation import (
     dns1123_subdomain,
     duplicate,
     invalid,
+    label_value,
     port_number,
+    qualified_name,
     required,
     too_many,
 )
 from services.apiserver.strategies.addresses import validate_endpoint_ip
+from services.apiserver.strategies.metadata import validate_labels
 from services.apiserver.strategies.service.ports import PROTOCOLS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
@@ -28,6 +31,9 @@ from services.apiserver.strategies.table import age, columns
 ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 MAX_ENDPOINTS = 1000
 MAX_ADDRESSES = 100
+MAX_PORTS = 20_000
+MAX_TOPOLOGY_LABELS = 16
+MAX_ZONE_HINTS = 8
 SHOWN = 3  # addresses or ports before a table says how many more there are
 UNSET = "<unset>"
 
@@ -46,8 +52,11 @@ class EndpointSliceStrategy(Strategy):
 
     def prepare_for_create(self, obj: discovery.EndpointSlice) -> None:
         obj.metadata.generation = 1
+        _drop_topology(obj)
 
     def prepare_for_update(self, new: discovery.EndpointSlice, old: discovery.EndpointSlice) -> None:
+        if new.endpoints != old.endpoints:
+            _drop_topology(new)
         same = new.endpoints == old.endpoints and new.ports == old.ports and new.metadata.labels == old.metadata.labels
         new.metadata.generation = old.metadata.generation + (not same)
 
@@ -67,6 +76,12 @@ class EndpointSliceStrategy(Strategy):
         return [obj.metadata.name, obj.address_type, _ports_text(obj), _shortened(addresses) or UNSET, age(obj, now)]
 
 
+def _drop_topology(slice_: discovery.EndpointSlice) -> None:
+    """The v1 API keeps what an older one stored, but takes no more of it."""
+    for endpoint in slice_.endpoints:
+        endpoint.deprecated_topology.clear()
+
+
 def _ports_text(slice_: discovery.EndpointSlice) -> str:
     """Port numbers, else names; ``<unset>`` when the slice has none."""
     texts = [(str(port.port) if port.port else "*") if port.HasField("port") else port.name or "*" for port in slice_.ports]
@@ -79,23 +94,58 @@ def _shortened(texts: list[str]) -> str:
 
 
 def _endpoint(endpoint: discovery.Endpoint, address_type: str, path: Path) -> list[Cause]:
-    causes: list[Cause] = []
+    here, causes = path.child("addresses"), list[Cause]()
     if not endpoint.addresses:
-        causes.append(required(path.child("addresses"), "must contain at least 1 address"))
+        causes.append(required(here, "must contain at least 1 address"))
     elif len(endpoint.addresses) > MAX_ADDRESSES:
-        causes.append(too_many(path.child("addresses"), len(endpoint.addresses), MAX_ADDRESSES))
+        causes.append(too_many(here, len(endpoint.addresses), MAX_ADDRESSES))
     for index, address in enumerate(endpoint.addresses):
-        here = path.child("addresses").index(index)
-        if address_type == "FQDN":
-            causes += check_format(here, address, dns1123_subdomain)
-        elif not _is_of_family(address, address_type):
-            causes.append(invalid(here, address, f"must be a valid {address_type} address"))
-        else:
-            causes += validate_endpoint_ip(address, here)
-    if endpoint.HasField("hostname"):
-        causes += check_format(path.child("hostname"), endpoint.hostname, dns1123_label)
+        causes += _address(address, address_type, here.index(index))
     if endpoint.HasField("node_name"):
         causes += check_format(path.child("nodeName"), endpoint.node_name, dns1123_subdomain)
+    causes += _topology(endpoint, path.child("deprecatedTopology"))
+    if endpoint.HasField("hostname"):
+        causes += check_format(path.child("hostname"), endpoint.hostname, dns1123_label)
+    return causes + _hints(endpoint.hints, path.child("hints").child("forZones"))
+
+
+def _address(address: str, address_type: str, path: Path) -> list[Cause]:
+    """An unknown type is refused where it stands; its addresses are not looked at."""
+    if address_type == "FQDN":
+        return _domain(address, path)
+    if address_type not in ("IPv4", "IPv6"):
+        return []
+    if not _is_of_family(address, address_type):
+        return [invalid(path, address, f"must be a valid {address_type} address")]
+    return validate_endpoint_ip(address, path)
+
+
+def _domain(name: str, path: Path) -> list[Cause]:
+    if not name:
+        return [required(path)]
+    causes = check_format(path, name.removesuffix("."), dns1123_subdomain)
+    if not causes and "." not in name.removesuffix("."):
+        causes.append(invalid(path, name, "should be a domain with at least two segments separated by dots"))
+    return causes
+
+
+def _topology(endpoint: discovery.Endpoint, path: Path) -> list[Cause]:
+    topology = endpoint.deprecated_topology
+    causes = [too_many(path, len(topology), MAX_TOPOLOGY_LABELS)] if len(topology) > MAX_TOPOLOGY_LABELS else []
+    return causes + validate_labels(topology, path)
+
+
+def _hints(hints: discovery.EndpointHints, path: Path) -> list[Cause]:
+    if len(hints.for_zones) > MAX_ZONE_HINTS:
+        return [too_many(path, len(hints.for_zones), MAX_ZONE_HINTS)]
+    causes: list[Cause] = []
+    names: set[str] = set()
+    for index, zone in enumerate(hints.for_zones):
+        here = path.index(index).child("name")
+        if zone.name in names:
+            causes.append(duplicate(here, zone.name))
+        names.add(zone.name)
+        causes += check_format(here, zone.name, label_value)
     return causes
 
 
@@ -107,6 +157,8 @@ def _is_of_family(address: str, address_type: str) -> bool:
 
 
 def _ports(slice_: discovery.EndpointSlice) -> list[Cause]:
+    if len(slice_.ports) > MAX_PORTS:
+        return [too_many(Path("ports"), len(slice_.ports), MAX_PORTS)]
     causes: list[Cause] = []
     names: set[str] = set()
     for index, port in enumerate(slice_.ports):
@@ -119,4 +171,6 @@ def _ports(slice_: discovery.EndpointSlice) -> list[Cause]:
         if port.HasField("port"):
             causes += [invalid(here.child("port"), port.port, sentence) for sentence in port_number(port.port)]
         causes += check_choice(here.child("protocol"), port.protocol, PROTOCOLS)
+        if port.HasField("app_protocol"):
+            causes += check_format(here.child("appProtocol"), port.app_protocol, qualified_name)
     return causes
