@@ -10,6 +10,9 @@ from knarr.client.keys import Key
 from services.cloud.controllers.service.decide import Step
 from services.cloud.errors import ProviderError, Refused
 
+# A rest of time too small for the clock to tell must not keep a worker spinning.
+SHORTEST_WAIT_SECONDS = 0.01
+
 
 @dataclass(slots=True)
 class Record:
@@ -41,7 +44,8 @@ class Records:
         record = self.found.get(key)
         if record is None or (record.failed_step, record.failed_wishes) != (step, wishes):
             return 0.0
-        return max(record.not_before - asyncio.get_running_loop().time(), 0.0)
+        left = record.not_before - asyncio.get_running_loop().time()
+        return left if left >= SHORTEST_WAIT_SECONDS else 0.0
 
     def failed(self, key: Key, step: Step, wishes: bytes, error: ProviderError) -> float:
         """Seconds until the next try."""
