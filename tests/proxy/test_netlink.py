@@ -6,16 +6,17 @@ import itertools
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.libnftables import Nftables
 from services.proxy.datapath.nftables.netlink import NetlinkConnection, NetlinkRefused, encode
-from services.proxy.datapath.nftables.operations import AddChain, AddMap, AddVerdict, DeleteElement, Operation
+from services.proxy.datapath.nftables.operations import AddChain, AddMap, AddVerdict, DeleteElement
 from services.proxy.datapath.nftables.skeleton import Base, skeleton
 from services.proxy.datapath.nftables.slots import Slots
-from services.proxy.routing.table import Endpoint, Route, RouteKey, RoutingTable, diff
+from services.proxy.routing.table import CLUSTER, LOCAL, Endpoint, Route, RouteKey, RoutingTable, diff
 from tests.proxy.laboratory import Namespace
 
 pytestmark = pytest.mark.net
@@ -42,13 +43,25 @@ def netlink(nft: Nftables) -> Iterator[NetlinkConnection]:
 
 
 def table(**pods: tuple[int, ...]) -> RoutingTable:
-    """TCP and UDP routes, with NodePorts where there is an even number of pods."""
+    """TCP and UDP routes, with all that a route may have where there is an even number of pods, affinity where there are two."""
     found = {}
     for number, (name, last) in enumerate(pods.items(), 1):
         endpoints = tuple(Endpoint(f"10.244.0.{pod}", 8080 + pod) for pod in last)
         key = RouteKey("default", name, "http")
-        node_port = 30000 + number if len(last) % 2 == 0 else 0
-        found[key] = Route(key, "udp" if name == "dns" else "tcp", (f"10.96.0.{number}",), 80, node_port, endpoints)
+        made = Route(key, "udp" if name == "dns" else "tcp", (f"10.96.0.{number}",), 80, 0, endpoints)
+        if len(last) % 2 == 0:
+            made = replace(
+                made,
+                node_port=30000 + number,
+                external_ips=(f"192.0.2.{number}",),
+                load_balancer_ips=(f"198.51.100.{number}",),
+                source_ranges=("10.0.0.0/9", "192.0.2.0/24", "198.51.100.7/32"),
+                external_policy=LOCAL if number % 2 else CLUSTER,
+                local_endpoints=endpoints[:1],
+                affinity_seconds=60 if len(last) == 2 else 0,
+                held=True,
+            )
+        found[key] = made
     return found
 
 
@@ -71,27 +84,22 @@ TABLES = [
 ]
 
 
-def commit(nft: Nftables, netlink: NetlinkConnection, operations: list[Operation]) -> None:
-    nft.run(ruleset.as_commands(BASE, [operation for operation in operations if isinstance(operation, AddMap)]))
-    netlink.commit(encode("knarr", [operation for operation in operations if not isinstance(operation, AddMap)]))
-
-
 @pytest.mark.parametrize("wanted", TABLES)
 def test_both_ways_lead_to_the_same_table(nft: Nftables, netlink: NetlinkConnection, wanted: RoutingTable) -> None:
     nft.run(ruleset.full(BASE, Slots(), (wanted[key] for key in sorted(wanted))))
     through_text = listed()
     nft.run(skeleton(BASE))
-    commit(nft, netlink, ruleset.operations(Slots(), diff({}, wanted), uncounted))
+    netlink.commit(encode("knarr", ruleset.operations(Slots(), diff({}, wanted), uncounted)))
     assert listed() == through_text
     assert (through_text.count("numgen") > 1) == any(route.endpoints for route in wanted.values())
 
 
 def test_changes_leave_nothing_of_what_was_before(nft: Nftables, netlink: NetlinkConnection) -> None:
     nft.run(ruleset.full(BASE, Slots(), ()))
-    commit(nft, netlink, [AddMap("endpoints-0")])
+    netlink.commit(encode("knarr", [AddMap("endpoints-0")]))
     empty, slots = listed(), Slots()
     for old, new in itertools.pairwise(TABLES):
-        commit(nft, netlink, ruleset.operations(slots, diff(old, new), lambda name, slot: 1000 + slot))
+        netlink.commit(encode("knarr", ruleset.operations(slots, diff(old, new), lambda name, slot: 1000 + slot)))
     assert listed() == empty
 
 
@@ -117,8 +125,3 @@ def test_counts_are_read_back(nft: Nftables, netlink: NetlinkConnection) -> None
     assert netlink.counts("knarr", standing.map) == {1: 7, 2: 0}
     assert (netlink.count("knarr", standing.map, 1), netlink.count("knarr", standing.map, 9)) == (7, 0)
     assert netlink.counts("knarr", "endpoints-99") == {}
-
-
-def test_what_is_left_to_libnftables_is_refused() -> None:
-    with pytest.raises(ValueError, match="AddMap"):
-        encode("knarr", [AddMap("endpoints-0")])

@@ -6,14 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.proxy.datapath.nftables import ruleset
+from services.proxy.datapath.nftables.dealing import dealing
 from services.proxy.datapath.nftables.layout import chain_name, chains, entries, pools
 from services.proxy.datapath.nftables.operations import (
     AddChain,
-    AddDeal,
     AddElement,
-    AddVerdict,
+    AddMap,
+    AddStickySet,
     DeleteChain,
     DeleteElement,
+    DeleteSet,
     Destination,
     FlushChain,
     Operation,
@@ -56,6 +58,7 @@ def tables(draw: st.DrawFn) -> RoutingTable:
             external_policy=draw(policies),
             local_endpoints=chosen[:1] if here else (),
             held=draw(st.booleans()),
+            affinity_seconds=draw(st.sampled_from([0, 60, 600])),
         )
     return table
 
@@ -91,6 +94,7 @@ def test_every_turn_has_its_endpoint_after_a_change(old: RoutingTable, new: Rout
     slots = Slots()
     in_force: dict[tuple[str, tuple[str | int, ...]], object] = {}
     made: dict[str, list[Operation]] = {}
+    clients: set[str] = set()
     for operation in (*ruleset.operations(slots, diff({}, old), uncounted), *ruleset.operations(slots, diff(old, new), uncounted)):
         if isinstance(operation, AddElement):
             assert (operation.set, operation.key) not in in_force
@@ -104,7 +108,14 @@ def test_every_turn_has_its_endpoint_after_a_change(old: RoutingTable, new: Rout
             made[operation.chain].clear()
         elif isinstance(operation, DeleteChain):
             assert not made.pop(operation.chain)
-        elif isinstance(operation, AddVerdict | AddDeal):
+        elif isinstance(operation, AddStickySet):
+            assert operation.name not in clients
+            clients.add(operation.name)
+        elif isinstance(operation, DeleteSet):
+            assert not any(operation.name in (getattr(rule, "set", ""),) for rules in made.values() for rule in rules)
+            clients.remove(operation.name)
+        elif not isinstance(operation, AddMap):
+            assert all(name in clients for name in [getattr(operation, "set", None)] if name)
             made[operation.chain].append(operation)
     assert made == {chain: rules for route in new.values() for chain, rules in expected_chains(slots, route).items()}
     for route in new.values():
@@ -113,8 +124,12 @@ def test_every_turn_has_its_endpoint_after_a_change(old: RoutingTable, new: Rout
             assert sorted(standing.places) == sorted((endpoint.address, endpoint.port) for endpoint in pool.endpoints)
             for turn, place in enumerate(standing.places):
                 assert in_force.pop((standing.map, (standing.offset + turn,))) == Destination(*place)
+            for entry, lead in standing.dealing.shares.items():
+                assert in_force.pop(entry) == lead and lead.chain in made
+            assert len(standing.dealing.shares) == (len(standing.places) if pool.affinity_seconds else 0)
         for entry, lead in entries(route).items():
             assert in_force.pop(entry) == lead and lead.chain in made
+    assert clients == {name for standing in slots.standings.values() for name in standing.dealing.sets}
     addresses = {endpoint.address for route in new.values() for pool in pools(route) for endpoint in pool.endpoints}
     held = {ip for route in new.values() if route.held for ip in route.load_balancer_ips}
     assert in_force.keys() == {("hairpins", (address, address)) for address in addresses} | {("held-addresses", (ip,)) for ip in held}
@@ -125,11 +140,10 @@ def test_every_turn_has_its_endpoint_after_a_change(old: RoutingTable, new: Rout
 def expected_chains(slots: Slots, route: Route) -> dict[str, list[Operation]]:
     found: dict[str, list[Operation]] = {chain: list(rules) for chain, rules in chains(route).items()}
     for pool in pools(route):
-        (rule,) = slots.standings[pool.chain].rules
-        assert isinstance(rule, AddDeal) == bool(pool.endpoints)
-        if isinstance(rule, AddDeal):
-            assert rule.turns == len(pool.endpoints)
-        found[pool.chain] = [rule]
+        standing = slots.standings[pool.chain]
+        after = dealing(pool, standing.places, standing.offset, standing.map)
+        assert after == standing.dealing
+        found |= {chain: list(rules) for chain, rules in after.chains.items()}
     return found
 
 

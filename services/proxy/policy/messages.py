@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 
 from services.proxy.datapath.nftables.attributes import attribute, expression, nest, number, text
-from services.proxy.datapath.nftables.netlink import (
+from services.proxy.datapath.nftables.messages import (
     APPEND,
     CREATE,
     DELETE_CHAIN,

@@ -21,7 +21,6 @@ from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.layout import pools
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
 from services.proxy.datapath.nftables.netlink import NetlinkConnection, encode
-from services.proxy.datapath.nftables.operations import AddMap
 from services.proxy.datapath.nftables.skeleton import LOCALNET_NOTE, Base
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.datapath.nftables.watcher import TableWatcher
@@ -181,16 +180,9 @@ class NftablesDatapath(Datapath):
         self._port = self._watcher.learn_port() or self._port
 
     def _change(self, change: Change) -> None:
-        """New maps come first, through libnftables and on their own: they are empty and nothing uses them yet."""
         operations = ruleset.operations(self._slots, change, self._count_at)
-        maps = [operation for operation in operations if isinstance(operation, AddMap)]
-        rest = [operation for operation in operations if not isinstance(operation, AddMap)]
-        if maps:
-            self._nft.run(ruleset.as_commands(self._base, maps))
-        if not rest:
-            return
         try:
-            self._changes.commit(encode(self._settings.table, rest))
+            self._changes.commit(encode(self._settings.table, operations))
         except OSError as error:
             if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
                 raise

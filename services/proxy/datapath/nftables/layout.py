@@ -28,8 +28,10 @@ class Pool:
     """A chain that deals connections out to some endpoints; where there are none they go to the chain ``otherwise``."""
 
     chain: str
+    protocol: str
     endpoints: tuple[Endpoint, ...]
     otherwise: str
+    affinity_seconds: int = 0
 
 
 def chain_name(kind: str, route: Route) -> str:
@@ -42,9 +44,10 @@ def pools(route: Route) -> list[Pool]:
     """The chains of a route that deal out. Where there are endpoints, but not on this node, Kubernetes says to drop."""
     found = []
     if route.needs_all:
-        found.append(Pool(chain_name("service", route), route.endpoints, REFUSE))
+        found.append(Pool(chain_name("service", route), route.protocol, route.endpoints, REFUSE, route.affinity_seconds))
     if route.needs_local:
-        found.append(Pool(chain_name("local", route), route.local_endpoints, DISCARD if route.endpoints else REFUSE))
+        otherwise = DISCARD if route.endpoints else REFUSE
+        found.append(Pool(chain_name("local", route), route.protocol, route.local_endpoints, otherwise, route.affinity_seconds))
     return found
 
 

@@ -13,6 +13,21 @@ class AddMap:
 
 
 @dataclass(frozen=True, slots=True)
+class AddStickySet:
+    """A set of clients' addresses that forgets each so many seconds after it was last put in."""
+
+    name: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSet:
+    """Of a set that no rule asks."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddChain:
     chain: str
 
@@ -40,6 +55,32 @@ class AddDeal:
     turns: int
     offset: int
     map: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddReturn:
+    """A rule that leads the clients in a sticky set to a chain."""
+
+    chain: str
+    set: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddRemember:
+    """A rule that puts the client into a sticky set, and begins its time anew."""
+
+    chain: str
+    set: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddShares:
+    """A rule that leads in turn to the chains at ``offset`` … ``offset + turns - 1`` of the map of shares."""
+
+    chain: str
+    turns: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +127,11 @@ class DeleteElement:
     key: tuple[str | int, ...]
 
 
-Operation = AddMap | AddChain | FlushChain | DeleteChain | AddDeal | AddVerdict | AddElement | DeleteElement
+Rule = AddDeal | AddReturn | AddRemember | AddShares | AddVerdict
+Operation = AddMap | AddStickySet | DeleteSet | AddChain | FlushChain | DeleteChain | Rule | AddElement | DeleteElement
+
+SHARES = "shares"
+STICKY_CLIENTS = 65536
 
 
 def as_text(table: str, operation: Operation) -> str:
@@ -94,6 +139,11 @@ def as_text(table: str, operation: Operation) -> str:
     match operation:
         case AddMap(name):
             return f"add map ip {table} {name} {{ typeof numgen inc mod 2 : ip daddr . th dport; counter; }}"
+        case AddStickySet(name, seconds):
+            kind = f"type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; size {STICKY_CLIENTS};"
+            return f"add set ip {table} {name} {{ {kind} }}"
+        case DeleteSet(name):
+            return f"delete set ip {table} {name}"
         case AddChain(chain):
             return f"add chain ip {table} {chain}"
         case FlushChain(chain):
@@ -103,6 +153,12 @@ def as_text(table: str, operation: Operation) -> str:
         case AddDeal(chain, protocol, turns, offset, name):
             deal = f"numgen inc mod {turns} offset {offset} map @{name}"
             return f"add rule ip {table} {chain} meta l4proto {protocol} dnat ip to {deal}"
+        case AddReturn(chain, name, target):
+            return f"add rule ip {table} {chain} ip saddr @{name} goto {target}"
+        case AddRemember(chain, name):
+            return f"add rule ip {table} {chain} update @{name} {{ ip saddr }}"
+        case AddShares(chain, turns, offset):
+            return f"add rule ip {table} {chain} numgen inc mod {turns} offset {offset} vmap @{SHARES}"
         case AddVerdict(chain, verdict, target, source):
             return f"add rule ip {table} {chain} {f'ip saddr {source} ' if source else ''}{verdict} {target}".rstrip()
         case AddElement(name, key, data):

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from services.proxy.datapath.nftables.dealing import NOTHING, dealing, steps
 from services.proxy.datapath.nftables.layout import Pool, chains, entries, pools
 from services.proxy.datapath.nftables.operations import (
     AddChain,
-    AddDeal,
     AddElement,
     AddMap,
-    AddVerdict,
     DeleteChain,
     DeleteElement,
     FlushChain,
@@ -23,7 +22,7 @@ from services.proxy.datapath.nftables.operations import (
     as_text,
 )
 from services.proxy.datapath.nftables.skeleton import Base, skeleton
-from services.proxy.datapath.nftables.slots import CountAt, Slots, Standing, recount
+from services.proxy.datapath.nftables.slots import CountAt, Slots, recount
 from services.proxy.routing.table import Change, Route
 
 
@@ -58,40 +57,33 @@ def _put(slots: Slots, old: Route | None, new: Route | None, count_at: CountAt) 
     found: list[Operation] = []
     wanted = pools(new) if new else []
     for pool in wanted:
-        found += _deal(slots, new, pool, count_at) if new else []
+        found += _deal(slots, pool, count_at)
     there, after = chains(old) if old else {}, chains(new) if new else {}
     for chain, rules in after.items():
         if there.get(chain) != rules:
             found += [FlushChain(chain) if chain in there else AddChain(chain), *rules]
-    closed = {pool.chain for pool in pools(old)} - {pool.chain for pool in wanted} if old else set()
-    gone = [*(chain for chain in there if chain not in after), *sorted(closed)]
+    gone = [chain for chain in there if chain not in after]
     found += [FlushChain(chain) for chain in gone]
     found += [DeleteChain(chain) for chain in gone]
-    for chain in sorted(closed):
-        found += slots.place(slots.dismiss(chain), (), count_at)
+    left = {pool.chain for pool in wanted}
+    for pool in pools(old) if old else ():
+        if pool.chain not in left:
+            standing = slots.dismiss(pool.chain)
+            found += steps(standing.dealing, NOTHING)
+            found += slots.place(standing, (), count_at)
     held = (old.held_ips if old else (), new.held_ips if new else ())
     return found + recount(slots.held, "held-addresses", *held, lambda address: (address,))
 
 
-def _deal(slots: Slots, route: Route, pool: Pool, count_at: CountAt) -> list[Operation]:
+def _deal(slots: Slots, pool: Pool, count_at: CountAt) -> list[Operation]:
     """Makes or changes a chain that deals connections out."""
     found: list[Operation] = []
     standing = slots.standings.get(pool.chain)
-    is_new = standing is None
     if standing is None:
         standing = slots.admit(pool.chain)
         if standing.map not in slots.maps:
             slots.maps.add(standing.map)
             found.append(AddMap(standing.map))
     found += slots.place(standing, pool.endpoints, count_at)
-    rules = _rules(standing, route, pool)
-    if is_new or rules != standing.rules:
-        found += [AddChain(pool.chain) if is_new else FlushChain(pool.chain), *rules]
-        standing.rules = rules
-    return found
-
-
-def _rules(standing: Standing, route: Route, pool: Pool) -> tuple[Operation, ...]:
-    if not standing.places:
-        return (AddVerdict(pool.chain, "goto", pool.otherwise),)
-    return (AddDeal(pool.chain, route.protocol, len(standing.places), standing.offset, standing.map),)
+    before, standing.dealing = standing.dealing, dealing(pool, standing.places, standing.offset, standing.map)
+    return found + steps(before, standing.dealing)

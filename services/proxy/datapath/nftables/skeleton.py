@@ -46,6 +46,7 @@ table ip {base.table} {{
   map inside-node-ports {{ type inet_proto . inet_service : verdict; }}
   map inside-external-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
   map firewalls {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+  map shares {{ typeof numgen inc mod 2 : verdict; }}
   set hairpins {{ type ipv4_addr . ipv4_addr; }}
   set held-addresses {{ type ipv4_addr; }}
   chain mark-for-masquerade {{ meta mark set meta mark or {MARK:#x}; }}

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from services.proxy.datapath.nftables.dealing import NOTHING, Dealing
 from services.proxy.datapath.nftables.operations import AddElement, DeleteElement, Destination, Operation
 from services.proxy.routing.table import Endpoint
 
@@ -25,12 +26,12 @@ CountAt = Callable[[str, int], int]
 
 @dataclass(slots=True)
 class Standing:
-    """A chain that deals connections out. ``places`` are its destinations in the order of their turns, ``rules`` what is in it."""
+    """A chain that deals out to ``places``, in the order of their turns; ``dealing`` is what it is made of."""
 
     number: int
     chain: str
     places: list[Place] = field(default_factory=list)
-    rules: tuple[Operation, ...] = ()
+    dealing: Dealing = NOTHING
 
     @property
     def map(self) -> str:
