@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -15,8 +14,6 @@ from knarr.api.core.v1 import core_pb2 as core
 REGION = "eu-west-1"
 CLUSTER = "test"
 IMAGE = "ami-12c6146b"
-# What is of no interest in a comparison: made anew each time, or moto's own.
-_IDS = re.compile(r"\b(arn:[^\s\"']+/|i-|sg-|sgr-|subnet-|vpc-|rtb-)[0-9a-f]{8,}")
 
 
 class Account:
@@ -24,9 +21,10 @@ class Account:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        config = Config(region_name=REGION, retries={"total_max_attempts": 1})
-        self.ec2: Any = boto3.client("ec2", endpoint_url=url, config=config)
-        self.elb: Any = boto3.client("elbv2", endpoint_url=url, config=config)
+        session = boto3.Session("testing", "testing", region_name=REGION)
+        config = Config(retries={"total_max_attempts": 1})
+        self.ec2: Any = session.client("ec2", endpoint_url=url, config=config)
+        self.elb: Any = session.client("elbv2", endpoint_url=url, config=config)
         self.vpc = ""
         self.subnets: dict[str, str] = {}
         self.group = ""
@@ -38,6 +36,8 @@ class Account:
 
     def furnish(self, instances: int = 2) -> None:
         """Forgets everything and makes a network: a public subnet in each of two zones, and instances in them in turn."""
+        self.subnets.clear()
+        self.instances.clear()
         with urlopen(Request(f"{self.url}/moto-api/reset", method="POST"), timeout=10):
             pass
         self.vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -146,7 +146,7 @@ class Account:
                 {
                     "name": one["LoadBalancerName"],
                     "scheme": one["Scheme"],
-                    "zones": sorted(zone["SubnetId"] for zone in one["AvailabilityZones"]),
+                    "zones": sorted(self._called(zone["SubnetId"]) for zone in one["AvailabilityZones"]),
                     "groups": len(one["SecurityGroups"]),
                     "tags": self.tags(one["LoadBalancerArn"]),
                     "attributes": {
@@ -164,7 +164,7 @@ class Account:
                 {
                     "name": one["TargetGroupName"],
                     "check": [one["HealthCheckProtocol"], one["HealthCheckPort"], one.get("HealthCheckPath")],
-                    "targets": sorted(self.targets(one)),
+                    "targets": sorted((self._called(instance), port) for instance, port in self.targets(one)),
                     "attributes": self.attributes(one),
                     "tags": self.tags(one["TargetGroupArn"]),
                 }
@@ -178,3 +178,9 @@ class Account:
             },
         }
         return json.dumps(found, indent=1, sort_keys=True)
+
+    def _called(self, id_: str) -> str:
+        """An id that is another each time, by what it stands for."""
+        if id_ in self.instances:
+            return f"instance {self.instances.index(id_)}"
+        return next((f"subnet in {zone}" for zone, subnet in self.subnets.items() if subnet == id_), id_)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
 import pytest
 
-from tests.cloud.aws.account import Account
+from services.cloud.providers.aws.api import AwsApi
+from services.cloud.providers.aws.settings import AwsSettings
+from tests.cloud.aws.account import REGION, Account
 
 START_SECONDS = 30.0
 
@@ -81,10 +85,32 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     assert not asked, f"other hosts were asked for: {asked}"
 
 
-@pytest.fixture
-async def account(moto_server: str) -> AsyncIterator[Account]:
-    """An empty account with a network and two nodes."""
+@pytest.fixture(scope="session")
+def one_loader() -> Iterator[None]:
+    """botocore reads its description of AWS, which takes most of the time of making a client, once for all tests."""
+    make = botocore.loaders.create_loader
+    botocore.loaders.create_loader = functools.cache(make)
+    yield
+    botocore.loaders.create_loader = make
+
+
+@pytest.fixture(scope="session")
+def one_account(moto_server: str, one_loader: None) -> Iterator[Account]:
     made = Account(moto_server)
-    made.furnish()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def account(one_account: Account) -> Account:
+    """An account with nothing but a network of two zones and a node in each."""
+    one_account.furnish()
+    return one_account
+
+
+@pytest.fixture
+def api(account: Account) -> Iterator[AwsApi]:
+    """A way to the account that several providers use one after the other: making one takes long."""
+    made = AwsApi(AwsSettings(region=REGION, endpoint_url=account.url))
     yield made
     made.close()

@@ -7,11 +7,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informers
 from knarr.client.memory import MemoryApi, MemoryClient
 from services.cloud.provider import Environment
+from services.cloud.providers.aws import provider as provider_module
+from services.cloud.providers.aws.api import AwsApi
 from services.cloud.providers.aws.provider import AwsProvider
 from services.cloud.providers.aws.settings import AwsSettings
 from tests.cloud.aws.account import CLUSTER, REGION, Account
@@ -51,15 +55,21 @@ def changes(calls: Counter[str]) -> Counter[str]:
 
 
 @asynccontextmanager
-async def driving(account: Account, *, nodes: Sequence[core.Node] | None = None, **settings: Any) -> AsyncIterator[Driver]:
-    """A provider of its own life, as after a restart of the manager."""
+async def driving(
+    account: Account, *, nodes: Sequence[core.Node] | None = None, api: AwsApi | None = None, **settings: Any
+) -> AsyncIterator[Driver]:
+    """A provider of its own life, as after a restart of the manager. ``api``: the way to AWS of another life, for making one takes long."""
     client = MemoryClient(MemoryApi())
     environment = Environment(CLUSTER, client, Informers(client), lambda key: None)
-    provider = AwsProvider(AwsSettings(**{"region": REGION, "endpoint_url": account.url, **settings}), environment)
+    with pytest.MonkeyPatch.context() as patch:
+        if api is not None:
+            patch.setattr(provider_module, "AwsApi", lambda settings: api)
+        provider = AwsProvider(AwsSettings(**{"region": REGION, "endpoint_url": account.url, **settings}), environment)
     try:
         yield Driver(provider, account.nodes() if nodes is None else nodes)
     finally:
-        await provider.close()
+        if api is None:
+            await provider.close()
 
 
 def service(

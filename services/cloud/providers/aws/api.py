@@ -38,6 +38,7 @@ class AwsApi:
     def __init__(self, settings: AwsSettings) -> None:
         self._settings = settings
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="aws")
+        self._session: Any = None
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
         self.calls: Counter[str] = Counter()
@@ -90,8 +91,9 @@ class AwsApi:
 
     def _make_client(self, service: str) -> Any:
         settings = self._settings
-        session = boto3.Session(profile_name=settings.profile or None, region_name=settings.region or None)
-        if session.region_name is None:
+        if self._session is None:
+            self._session = boto3.Session(profile_name=settings.profile or None, region_name=settings.region or None)
+        if self._session.region_name is None:
             raise NoRegionError
         config = Config(
             connect_timeout=settings.connect_timeout_seconds,
@@ -99,7 +101,7 @@ class AwsApi:
             retries={"mode": "standard", "total_max_attempts": settings.attempts},
             max_pool_connections=settings.threads,
         )
-        client = session.client(CLIENTS[service], endpoint_url=settings.endpoint_url or None, config=config)
+        client = self._session.client(CLIENTS[service], endpoint_url=settings.endpoint_url or None, config=config)
         client.meta.events.register("before-call", lambda model, **_: self._count(f"{service}:{model.name}"))
         return client
 

@@ -188,8 +188,12 @@ def _listeners(wish: Wish, observed: Observed) -> Iterator[Step]:
         if listener is None or found.port in there:
             yield DeleteListener(found.arn)
             continue
+        if found.protocol != listener.protocol:
+            # Another protocol is another listener: connections of the old one would not fit the new one.
+            yield DeleteListener(found.arn)
+            continue
         there.add(found.port)
-        if (found.protocol, found.group_arn) != (listener.protocol, arns.get(listener.group)):
+        if found.group_arn != arns.get(listener.group):
             yield ModifyListener(found.arn, listener)
         if listener.idle_timeout_seconds and (found.idle_timeout_seconds or IDLE_TIMEOUT_SECONDS) != listener.idle_timeout_seconds:
             yield SetIdleTimeout(listener.port, listener.idle_timeout_seconds)

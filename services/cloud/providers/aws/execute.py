@@ -91,7 +91,7 @@ class Executor:
                 answer = await self._elb("CreateListener", LoadBalancerArn=self._balancer, Tags=_tags(tags), **self._listener(listener))
                 self._listeners[listener.port] = answer["Listeners"][0]["ListenerArn"]
             case ModifyListener(arn, listener):
-                await self._elb("ModifyListener", ListenerArn=arn, **self._listener(listener))
+                await self._elb("ModifyListener", ListenerArn=arn, DefaultActions=self._forward(listener))
             case SetIdleTimeout(port, seconds):
                 attributes = {IDLE_TIMEOUT: str(seconds)}
                 await self._elb("ModifyListenerAttributes", ListenerArn=self._listeners[port], Attributes=_pairs(attributes))
@@ -179,8 +179,10 @@ class Executor:
         return {**permission, "UserIdGroupPairs": [{"GroupId": self._id(opening.source), **marks}]}
 
     def _listener(self, listener: Listener) -> dict[str, Any]:
-        actions = [{"Type": "forward", "TargetGroupArn": self._groups[listener.group]}]
-        return {"Protocol": listener.protocol, "Port": listener.port, "DefaultActions": actions}
+        return {"Protocol": listener.protocol, "Port": listener.port, "DefaultActions": self._forward(listener)}
+
+    def _forward(self, listener: Listener) -> list[dict[str, str]]:
+        return [{"Type": "forward", "TargetGroupArn": self._groups[listener.group]}]
 
     def _id(self, group: str) -> str:
         if group != OWN_GROUP:
