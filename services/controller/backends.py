@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.keys import Key
 from knarr.client.pods import is_deleting, is_finished, is_ready
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
@@ -37,6 +40,8 @@ class Backend:
     serving: bool
     terminating: bool
     zone: str = ""
+    # What was made of these facts, for those who make the same of them again.
+    told: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def address(self, family: str) -> str:
         """Its first address of the family (``IPv4`` or ``IPv6``); empty when it has none."""
@@ -47,6 +52,7 @@ class Backend:
 NodeOf = Callable[[str], "core.Node | None"]
 
 
+@lru_cache(maxsize=1 << 16)
 def family_of(address: str) -> str:
     return f"IPv{ipaddress.ip_address(address).version}"
 
@@ -64,23 +70,24 @@ def selects(service: core.Service) -> bool:
     return bool(service.spec.selector) and service.spec.type != "ExternalName"
 
 
-def backends(service: core.Service, pods: Iterable[core.Pod], node_of: NodeOf | None = None) -> list[Backend]:
+def backends(
+    service: core.Service, pods: Iterable[core.Pod], node_of: NodeOf | None = None, known: Mapping[str, Backend] | None = None
+) -> list[Backend]:
     """The selected pods that have an address and have not finished, by name.
 
     With ``node_of`` the pods of nodes that are gone are left out, unless the Service publishes whatever there is.
+    ``known`` are Backends of the very same Service by pod uid: those of pods that are still the same are taken over.
     """
-    wanted = dict(service.spec.selector).items()
-    found = [
-        backend
-        for pod in pods
-        if not is_finished(pod) and wanted <= dict(pod.metadata.labels).items() and (backend := _backend(service, pod, node_of))
-    ]
+    wanted, before = dict(service.spec.selector).items(), known or {}
+    found = [backend for pod in pods if (backend := _backend(service, wanted, pod, node_of, before.get(pod.metadata.uid)))]
     return sorted(found, key=lambda backend: str(backend.pod.metadata.name))
 
 
-def _backend(service: core.Service, pod: core.Pod, node_of: NodeOf | None) -> Backend | None:
-    addresses = addresses_of(pod)
-    if not addresses:
+def _backend(
+    service: core.Service, wanted: Set[tuple[str, str]], pod: core.Pod, node_of: NodeOf | None, known: Backend | None
+) -> Backend | None:
+    same = known if known is not None and known.pod is pod else None
+    if same is None and (is_finished(pod) or not wanted <= dict(pod.metadata.labels).items() or not addresses_of(pod)):
         return None
     zone = ""
     if node_of is not None and pod.spec.node_name:
@@ -88,7 +95,26 @@ def _backend(service: core.Service, pod: core.Pod, node_of: NodeOf | None) -> Ba
         if node is None and not service.spec.publish_not_ready_addresses:
             return None
         zone = zone_of(node)
-    return Backend(pod, addresses, ports_of(service, pod), is_ready(pod), is_deleting(pod), zone)
+    if same is not None and same.zone == zone:
+        return same
+    return Backend(pod, addresses_of(pod), ports_of(service, pod), is_ready(pod), is_deleting(pod), zone)
+
+
+class KnownBackends:
+    """The Backends of each Service as they were last: a change of one pod costs what that pod costs, not all of them."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, tuple[core.Service, dict[str, Backend]]] = {}
+
+    def of(self, key: Key, service: core.Service, pods: Iterable[core.Pod], node_of: NodeOf | None = None) -> list[Backend]:
+        """As ``backends``; the objects are those of an informer's store, which are never changed, only replaced."""
+        before = self._known.get(key)
+        made = backends(service, pods, node_of, before[1] if before is not None and before[0] is service else None)
+        self._known[key] = (service, {backend.pod.metadata.uid: backend for backend in made})
+        return made
+
+    def forget(self, key: Key) -> None:
+        self._known.pop(key, None)
 
 
 def zone_of(node: core.Node | None) -> str:

@@ -6,7 +6,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.keys import Key, key_of
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
-from services.controller.backends import backends, selects
+from services.controller.backends import KnownBackends, selects
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.endpoints.decide import MANAGED_BY_LABEL, MANAGER, decide
 from services.controller.pace import Pace
@@ -22,7 +22,7 @@ class EndpointsController(Controller):
         self._services = context.informers.get(core.Service)
         self._pods = context.informers.get(core.Pod)
         self._endpoints = context.informers.get(core.Endpoints)
-        self._pace, self._triggers = Pace(), TriggerTimes()
+        self._backends, self._pace, self._triggers = KnownBackends(), Pace(), TriggerTimes()
         # Services that were seen to go: their Endpoints go too, whoever made them.
         self._gone: set[Key] = set()
         self._services.on_change(self._service_changed)
@@ -44,8 +44,8 @@ class EndpointsController(Controller):
         service = self._services.store.get(key.namespace, key.name)
         found = self._endpoints.store.get(key.namespace, key.name)
         if service is None:
-            self._pace.forget(key)
-            self._triggers.forget(key)
+            for memory in (self._backends, self._pace, self._triggers):
+                memory.forget(key)
             if found is not None and (key in self._gone or found.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER):
                 await self._delete(found)
             self._gone.discard(key)
@@ -55,7 +55,7 @@ class EndpointsController(Controller):
         wait_seconds = self._pace.wait_seconds(key)
         if wait_seconds:
             return Again(wait_seconds)
-        facts = backends(service, candidates(self._pods.store, service))
+        facts = self._backends.of(key, service, candidates(self._pods.store, service))
         trigger, seen = self._triggers.changed(key, service, (fact.pod for fact in facts))
         wanted = decide(service, facts, found)
         if wanted != found:

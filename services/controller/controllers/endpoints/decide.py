@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.controller.backends import HEADLESS_LABEL, Backend, Port, families, hostname_of, is_headless, target_reference
@@ -44,17 +45,29 @@ def _subsets(service: core.Service, backends: Iterable[Backend]) -> tuple[list[c
         for backend in backends
         if (address := backend.address(family)) and (publish or not backend.terminating) and (backend.ports or not service.spec.ports)
     ]
-    listed.sort(key=lambda entry: (not entry[0], int(ipaddress.ip_address(entry[1]))))
+    listed.sort(key=lambda entry: (not entry[0], _number(entry[1])))
     by_ports: defaultdict[tuple[Port, ...], core.EndpointSubset] = defaultdict(core.EndpointSubset)
     for ready, address, backend in listed[:MAX_ADDRESSES]:
         subset = by_ports[backend.ports]
-        entry = (subset.addresses if ready else subset.not_ready_addresses).add(ip=address, target_ref=target_reference(backend.pod))
-        if backend.pod.spec.node_name:
-            entry.node_name = backend.pod.spec.node_name
-        entry.hostname = hostname_of(service, backend.pod)
+        (subset.addresses if ready else subset.not_ready_addresses).append(_address(service, backend, address))
     for ports, subset in by_ports.items():
         for port in ports:
             written = subset.ports.add(name=port.name, port=port.number, protocol=port.protocol)
             if port.app_protocol:
                 written.app_protocol = port.app_protocol
     return [by_ports[ports] for ports in sorted(by_ports, key=repr)], len(listed) > MAX_ADDRESSES
+
+
+def _address(service: core.Service, backend: Backend, address: str) -> core.EndpointAddress:
+    made: core.EndpointAddress | None = backend.told.get(address)
+    if made is None:
+        made = backend.told[address] = core.EndpointAddress(ip=address, target_ref=target_reference(backend.pod))
+        if backend.pod.spec.node_name:
+            made.node_name = backend.pod.spec.node_name
+        made.hostname = hostname_of(service, backend.pod)
+    return made
+
+
+@lru_cache(maxsize=1 << 16)
+def _number(address: str) -> int:
+    return int(ipaddress.ip_address(address))

@@ -6,7 +6,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.keys import Key
 from knarr.client.reconciler import Again
-from services.controller.backends import backends, selects
+from services.controller.backends import KnownBackends, selects
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.endpointslice.decide import MANAGER, decide
 from services.controller.pace import Pace
@@ -26,7 +26,7 @@ class EndpointSliceController(Controller):
         self._slices = context.informers.get(discovery.EndpointSlice)
         self._slices.add_index("service", _service_index)
         self._writer = SliceWriter(self.client, MANAGER)
-        self._pace, self._triggers = Pace(), TriggerTimes()
+        self._backends, self._pace, self._triggers = KnownBackends(), Pace(), TriggerTimes()
         watch_services_and_pods(context.informers, self.queue.enqueue)
         watch_nodes(context.informers, self.queue.enqueue)
         self._slices.on_change(self._slice_changed)
@@ -38,7 +38,7 @@ class EndpointSliceController(Controller):
     async def reconcile(self, key: Key) -> Again | None:
         service = self._services.store.get(key.namespace, key.name)
         if service is None:
-            for memory in (self._writer, self._pace, self._triggers):
+            for memory in (self._writer, self._backends, self._pace, self._triggers):
                 memory.forget(key)
             return None
         if not selects(service) or service.metadata.HasField("deletion_timestamp"):
@@ -50,7 +50,7 @@ class EndpointSliceController(Controller):
         if wait_seconds:
             return Again(wait_seconds)
         found = [piece for piece in self._slices.store.index("service", str(key)) if not piece.metadata.HasField("deletion_timestamp")]
-        facts = backends(service, candidates(self._pods.store, service), lambda name: self._nodes.store.get("", name))
+        facts = self._backends.of(key, service, candidates(self._pods.store, service), lambda name: self._nodes.store.get("", name))
         trigger, seen = self._triggers.changed(key, service, (fact.pod for fact in facts))
         plan = decide(service, facts, found, trigger=trigger)
         if not plan.empty:

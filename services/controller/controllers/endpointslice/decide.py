@@ -88,6 +88,15 @@ def _wanted(service: core.Service, backends: Iterable[Backend]) -> dict[_Group, 
 
 
 def _endpoint(service: core.Service, backend: Backend, address: str) -> discovery.Endpoint:
+    spec = service.spec
+    asked = address, spec.publish_not_ready_addresses, spec.traffic_distribution
+    made: discovery.Endpoint | None = backend.told.get(asked)
+    if made is None:
+        made = backend.told[asked] = _new_endpoint(service, backend, address)
+    return made
+
+
+def _new_endpoint(service: core.Service, backend: Backend, address: str) -> discovery.Endpoint:
     publish = service.spec.publish_not_ready_addresses
     endpoint = discovery.Endpoint(addresses=[address], target_ref=target_reference(backend.pod))
     endpoint.conditions.ready = publish or (backend.serving and not backend.terminating)
