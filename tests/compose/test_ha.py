@@ -1,0 +1,175 @@
+"""The compose cluster with its profile `ha`: any one of each may die while a rollout runs and somebody asks the API."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.api_probe import ApiProbe
+from tests.support.cluster_client import BIN
+from tests.support.compose import NODES, ComposeCluster
+from tests.support.engine import IMAGE
+
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
+
+APP = "available"
+REPLICAS = 4
+ROLLOUT_SECONDS = 90
+# Lease duration, and what a loaded machine adds.
+FAILOVER_SECONDS = 25.0
+RELEASE_SECONDS = 8.0
+SCHEDULER_LEASE, CONTROLLER_LEASE = "knarr-scheduler", "knarr-controller-manager"
+ETCD = {"etcd": 131, "etcd-2": 132, "etcd-3": 133}
+PAIRS = ("apiserver", "scheduler", "controller")
+
+
+def deployment() -> dict[str, Any]:
+    container = {"name": "web", "image": IMAGE, "command": ["sh", "-c", "exec sleep 100000"]}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    template = {"metadata": {"labels": {"app": APP}}, "spec": spec}
+    labels = {"matchLabels": {"app": APP}}
+    wanted = {"replicas": REPLICAS, "selector": labels, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": APP}, "spec": wanted}
+
+
+def service_of(container: dict[str, Any]) -> str:
+    return str(container["Config"]["Labels"]["com.docker.compose.service"])
+
+
+@pytest.fixture(scope="module")
+def available(cluster: ComposeCluster) -> Iterator[ComposeCluster]:
+    """The running cluster, grown, with an app."""
+    cluster.knarr_load(IMAGE)
+    cluster.apply(deployment())
+    cluster.kubectl("rollout", "status", "deployment", APP, f"--timeout={ROLLOUT_SECONDS}s")
+    before = {container["Id"] for container in cluster.containers()}
+    grow(cluster)
+    assert before <= {container["Id"] for container in cluster.containers()}, "growing has made containers anew"
+    yield cluster
+    cluster.kubectl("delete", "deployment", APP)
+
+
+def grow(cluster: ComposeCluster) -> None:
+    cluster.compose("--profile", "ha", "up", "--detach", "--wait", "--wait-timeout", "120")
+
+
+def members(cluster: ComposeCluster) -> dict[str, bool]:
+    """The voting members of etcd that answer, by name, and whether each leads."""
+    found = {}
+    for name in ETCD:
+        if any(service_of(container) == name for container in cluster.containers()):
+            lines = cluster.in_node(name, "etcdctl", "--endpoints", "http://127.0.0.1:2379", "endpoint", "status").split(", ")
+            assert lines[5] == "false", f"{name} has no vote"
+            found[name] = lines[4] == "true"
+    return found
+
+
+def holder(cluster: ComposeCluster, lease: str) -> str:
+    """The compose service whose container holds a lease; empty when none that runs does."""
+    identity = cluster.kubectl("get", "lease", "-n", "kube-system", lease, "-o", "jsonpath={.spec.holderIdentity}").stdout
+    return next(
+        (service_of(found) for found in cluster.containers() if identity and found["Id"].startswith(identity.partition("_")[0])), ""
+    )
+
+
+def rollout_while(cluster: ComposeCluster, disturb: Callable[[], Any]) -> None:
+    """A rollout that begins before ``disturb`` and must finish after it."""
+    names = {pod["metadata"]["name"] for pod in cluster.ready_pods(f"app={APP}")}
+    cluster.kubectl("rollout", "restart", "deployment", APP)
+    disturb()
+    cluster.kubectl("rollout", "status", "deployment", APP, f"--timeout={ROLLOUT_SECONDS}s")
+    now = {pod["metadata"]["name"] for pod in cluster.ready_pods(f"app={APP}")}
+    assert len(now) == REPLICAS and not names & now
+
+
+def probe(cluster: ComposeCluster) -> ApiProbe:
+    return ApiProbe("127.0.0.1", int(cluster.environment["KNARR_API_PORT"]), cluster.data_dir)
+
+
+def endpoints(cluster: ComposeCluster) -> list[str]:
+    found = cluster.get("endpoints", "kubernetes")
+    return [address["ip"] for address in found["subsets"][0]["addresses"]]
+
+
+def test_everything_is_there_more_than_once(available: ComposeCluster) -> None:
+    leads = members(available)
+    assert leads.keys() == ETCD.keys() and list(leads.values()).count(True) == 1
+    assert len(endpoints(available)) == 2
+    for lease in (SCHEDULER_LEASE, CONTROLLER_LEASE):
+        assert holder(available, lease).removesuffix("-2") in PAIRS
+
+
+def test_any_one_of_each_may_die_while_a_rollout_runs(available: ComposeCluster) -> None:
+    """In turn and without repair in between: at the end one of each is left dead."""
+    leader = next(name for name, leads in members(available).items() if leads)
+    dead: list[str] = []
+
+    def kill(service: str) -> None:
+        dead.append(service)
+        available.compose("kill", service)
+
+    with probe(available) as asking:
+        rollout_while(available, lambda: kill(leader))
+        assert asking.failed_writes == [], "a dying member of etcd made writes fail"
+        rollout_while(available, lambda: kill("apiserver"))
+        # What was under way on the server that died cannot be answered; one connection has one request under way.
+        assert len(asking.failed_writes) <= 1
+        broken = len(asking.failed_writes)
+        leaders = {lease: holder(available, lease) for lease in (SCHEDULER_LEASE, CONTROLLER_LEASE)}
+        rollout_while(available, lambda: [kill(leader) for leader in leaders.values()])
+        for lease, before in leaders.items():
+            assert holder(available, lease) not in ("", before)
+        assert len(asking.failed_writes) == broken
+    assert asking.failed_reads == [] and asking.stale == []
+    assert asking.reads > 100
+    assert asking.longest_seconds < 10
+
+    assert {name.removesuffix("-2").removesuffix("-3") for name in dead} == {"etcd", *PAIRS}
+    grow(available)
+    assert members(available).keys() == ETCD.keys()
+    available.wait_for("both API servers in the kubernetes Service", lambda: len(endpoints(available)) == 2)
+    available.wait_for("both nodes", lambda: available.ready_nodes() == set(NODES))
+
+
+def test_the_other_api_server_may_die_as_well(available: ComposeCluster) -> None:
+    with probe(available) as asking:
+        rollout_while(available, lambda: available.compose("kill", "apiserver-2"))
+    assert asking.failed_reads == [] and asking.stale == [] and len(asking.failed_writes) <= 1
+    grow(available)
+
+
+@pytest.mark.parametrize("lease", [SCHEDULER_LEASE, CONTROLLER_LEASE])
+def test_a_leader_that_is_stopped_is_followed_at_once(available: ComposeCluster, lease: str) -> None:
+    before = available.wait_for("a leader", lambda: holder(available, lease))
+    identity = available.get("lease", "-n", "kube-system", lease)["spec"]["holderIdentity"]
+    started = time.monotonic()
+    available.compose("stop", before)
+    available.wait_for("another leader", lambda: holder(available, lease) not in ("", before), seconds=FAILOVER_SECONDS)
+    assert time.monotonic() - started < RELEASE_SECONDS, f"{identity} did not release its lease"
+
+
+def test_a_member_of_etcd_that_lost_its_data_joins_anew(available: ComposeCluster) -> None:
+    before = set(available.kubectl("get", "configmaps,secrets,leases", "-A", "-o", "name").stdout.split())
+    available.compose("--profile", "ha", "rm", "--force", "--stop", "etcd-3")
+    available.docker("volume", "rm", f"{available.environment['KNARR_COMPOSE_NAME']}_etcd-3")
+    grow(available)
+    assert members(available).keys() == ETCD.keys()
+    assert before <= set(available.kubectl("get", "configmaps,secrets,leases", "-A", "-o", "name").stdout.split())
+
+
+def test_kubectl_follows_a_watch_across_the_death_of_its_server(available: ComposeCluster) -> None:
+    """A new connection of the same watch goes on at the other server."""
+    command = [str(BIN / "kubectl"), "--kubeconfig", str(available.data_dir / "kubeconfig"), "get", "--raw"]
+    listed = subprocess.run([*command, "/api/v1/namespaces/default/configmaps"], capture_output=True, text=True, check=True, timeout=30)
+    revision = json.loads(listed.stdout)["metadata"]["resourceVersion"]
+    available.compose("kill", "apiserver")
+    available.kubectl("create", "configmap", "after-the-death")
+    path = f"/api/v1/namespaces/default/configmaps?watch=1&resourceVersion={revision}&timeoutSeconds=2"
+    done = subprocess.run([*command, path], capture_output=True, text=True, check=True, timeout=30)
+    assert '"after-the-death"' in done.stdout
+    grow(available)
