@@ -368,7 +368,10 @@ def _stored(api: MemoryApi) -> core.Service | None:
 
 STAGES = [
     (lambda provider, api: (found := _stored(api)) is not None and len(found.status.load_balancer.ingress) == 1, _create),
-    (lambda provider, api: (found := _stored(api)) is not None and found.spec.ports[0].port == 81 and provider.count("ensure") >= 2, _change),
+    (
+        lambda provider, api: (found := _stored(api)) is not None and found.spec.ports[0].port == 81 and provider.count("ensure") >= 2,
+        _change,
+    ),
     (lambda provider, api: _stored(api) is None, _delete),
 ]
 
