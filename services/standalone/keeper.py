@@ -1,8 +1,8 @@
-"""``python -m services.standalone.keeper``: brings back containers whose start failed because the machine they live on was not up yet.
+"""``python -m services.standalone.keeper``: brings back containers that should run and whose start failed.
 
-A node's kubelet and proxy are containers in the namespaces of another one. An engine that starts, or restarts one of them by its
-policy, asks for no order and tries only once: a kubelet that comes before its machine stays down. This looks every other
-second at what is, and starts what failed so. What a person has stopped did not fail, and is left alone.
+An engine that has come up, or restarts a container by its policy, asks for no order and tries only once. A node's kubelet and proxy are
+containers in the namespaces of another one: what comes before its machine stays down. This looks every other second at what is, and
+starts what failed. What a person has stopped did not fail, and is left alone.
 
 It needs the engine's socket, and nothing else: no network, no capability, no file.
 """
@@ -27,6 +27,8 @@ SOCKET = Path("/run/engine.sock")
 PERIOD_SECONDS = 2.0
 TIMEOUT_SECONDS = 30.0
 SHARED = "container:"
+# Policies by which a container is to run whenever the engine does.
+RESTARTED = ("always", "unless-stopped")
 
 Call = Callable[[str, str], Any]
 """Method and path of the engine's API; its answer, None when there is none. Raises EngineError, OSError."""
@@ -66,18 +68,28 @@ def engine(path: Path) -> Call:
 
 
 def failed_starts(call: Call, project: str) -> dict[str, str]:
-    """Containers of a compose project that did not start and could now: id by name. One whose owner does not run cannot."""
+    """Containers of a compose project that should run, did not start, and could now: id by name."""
     wanted = json.dumps({"label": [f"com.docker.compose.project={project}"], "status": ["exited"]})
-    found = {}
-    for entry in call("GET", f"/containers/json?all=1&filters={urllib.parse.quote(wanted)}"):
-        mode = str(entry["HostConfig"].get("NetworkMode", ""))
-        if not mode.startswith(SHARED):
-            continue
-        container = call("GET", f"/containers/{entry['Id']}/json")
-        owner = call("GET", f"/containers/{mode.removeprefix(SHARED)}/json")
-        if container["State"]["Error"] and not container["State"]["Running"] and owner["State"]["Running"]:
-            found[str(container["Name"]).removeprefix("/")] = str(entry["Id"])
-    return found
+    entries = call("GET", f"/containers/json?all=1&filters={urllib.parse.quote(wanted)}")
+    containers = [call("GET", f"/containers/{entry['Id']}/json") for entry in entries]
+    return {str(found["Name"]).removeprefix("/"): str(found["Id"]) for found in containers if _failed(found) and _has_owner(call, found)}
+
+
+def _failed(container: dict[str, Any]) -> bool:
+    """It would have been restarted, and that went wrong; the engine notes no error of what has ended or was stopped."""
+    wanted = container["HostConfig"]["RestartPolicy"]["Name"] in RESTARTED
+    return wanted and bool(container["State"]["Error"]) and not container["State"]["Running"]
+
+
+def _has_owner(call: Call, container: dict[str, Any]) -> bool:
+    """Whether the container whose network it shares runs; true when it has a network of its own."""
+    mode = str(container["HostConfig"]["NetworkMode"])
+    if not mode.startswith(SHARED):
+        return True
+    try:
+        return bool(call("GET", f"/containers/{mode.removeprefix(SHARED)}/json")["State"]["Running"])
+    except EngineError:
+        return False
 
 
 def look(call: Call, project: str) -> None:
@@ -90,7 +102,7 @@ def look(call: Call, project: str) -> None:
     for name, identity in found.items():
         try:
             call("POST", f"/containers/{identity}/start")
-            log.info("started %s: its machine is up", name)
+            log.info("started %s, whose start had failed", name)
         except EngineError as error:
             log.warning("cannot start %s: %s", name, error)
 

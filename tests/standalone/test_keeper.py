@@ -1,4 +1,4 @@
-"""What came before its machine is started; what a person stopped is not."""
+"""What failed to start, like a kubelet before its machine, is started; what a person stopped is not."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ class Engine:
     containers: dict[str, tuple[str, str, str]]
     started: list[str] = field(default_factory=list)
     refuses: str = ""
+    policy: str = "unless-stopped"
 
     def __call__(self, method: str, target: str) -> Any:
         path, _, query = target.partition("?")
         if path == "/containers/json":
             filters = json.loads(urllib.parse.parse_qs(query)["filters"][0])
             assert filters == {"label": ["com.docker.compose.project=knarr"], "status": ["exited"]}
-            return [
-                {"Id": name, "HostConfig": {"NetworkMode": mode}} for name, (state, mode, _) in self.containers.items() if state == "exited"
-            ]
+            return [{"Id": name} for name, (state, *_) in self.containers.items() if state == "exited"]
         _, _, name, verb = path.split("/")
         if name not in self.containers:
             raise EngineError(f"No such container: {name}")
@@ -47,8 +46,9 @@ class Engine:
                 raise EngineError(self.refuses)
             self.started.append(name)
             return None
-        state, _, error = self.containers[name]
-        return {"Name": f"/knarr-{name}", "State": {"Running": state == "running", "Error": error}}
+        state, mode, error = self.containers[name]
+        host = {"NetworkMode": mode, "RestartPolicy": {"Name": self.policy}}
+        return {"Id": name, "Name": f"/knarr-{name}", "HostConfig": host, "State": {"Running": state == "running", "Error": error}}
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,22 @@ class Engine:
         # It has ended, or was stopped by someone.
         ("running", ("exited", "container:m", ""), []),
         ("running", ("running", "container:m", ""), []),
-        # Why this one failed is not known here.
-        ("running", ("exited", "cluster", "port is already allocated"), []),
+        # It has a network of its own, and failed for another reason, which may have passed.
+        ("exited", ("exited", "cluster", "port is already allocated"), ["k"]),
         # Its machine was removed.
         ("running", ("exited", "container:gone", CANNOT_JOIN), []),
     ],
 )
-def test_what_failed_for_want_of_its_machine_is_started(machine: str, kubelet: tuple[str, str, str], started: list[str]) -> None:
+def test_what_failed_to_start_and_can_now_is_started(machine: str, kubelet: tuple[str, str, str], started: list[str]) -> None:
     fake = Engine({"m": (machine, "cluster", ""), "k": kubelet})
     look(fake, "knarr")
     assert fake.started == started
+
+
+def test_what_is_not_to_be_restarted_is_left_alone() -> None:
+    fake = Engine({"k": ("exited", "none", "no such file")}, policy="no")
+    look(fake, "knarr")
+    assert fake.started == []
 
 
 def test_a_refused_start_is_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
@@ -134,7 +140,7 @@ def test_it_ends_when_asked_and_when_the_engine_is_gone(listening: tuple[Path, E
     command = [sys.executable, "-m", "services.standalone.keeper", "knarr", "--socket"]
     with subprocess.Popen([*command, str(path)], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        assert process.stderr.readline() == "started knarr-k: its machine is up\n"
+        assert process.stderr.readline() == "started knarr-k, whose start had failed\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     assert fake.started
