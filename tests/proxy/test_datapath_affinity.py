@@ -1,4 +1,4 @@
-"""sessionAffinity ClientIP, of every datapath: a client comes back to its endpoint, for as long as that is there and its time is not over."""
+"""sessionAffinity ClientIP, of every datapath: a client comes back to its endpoint, while that is there and its time is not over."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ async def test_the_time_begins_anew_with_each_connection(lab: Laboratory, datapa
         assert await answers(lab, 1) == {own: 1}
         await asyncio.sleep(0.1)
     async with asyncio.timeout(10):
-        while own in await answers(lab, 1):
+        while own in await answers(lab, 1):  # noqa: ASYNC110
             await asyncio.sleep(1.3)

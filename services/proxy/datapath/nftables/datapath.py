@@ -18,6 +18,7 @@ from typing import ClassVar, TypeVar
 
 from services.proxy.datapath.docker_user import DockerUser
 from services.proxy.datapath.nftables import ruleset
+from services.proxy.datapath.nftables.conntrack import Conntrack, Destinations, destinations
 from services.proxy.datapath.nftables.layout import pools
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
 from services.proxy.datapath.nftables.netlink import NetlinkConnection, encode
@@ -87,7 +88,6 @@ class NftablesDatapath(Datapath):
             raise DatapathError(f"the nftables datapath cannot start: {error}; mend that, or use the userspace datapath") from error
         self._set(ROUTE_LOCALNET, "NodePorts are not reached through 127.0.0.1: {name} cannot be set to 1")
         self._set(FORWARDING, "pods and other machines do not reach Services: {name} cannot be set to 1")
-        self._limitations.append("a UDP client that keeps its port moves to another endpoint only after its flow has timed out")
         self._base = Base(
             self._settings.table,
             self._settings.service_cidr,
@@ -134,8 +134,20 @@ class NftablesDatapath(Datapath):
                 self._programmed = False
                 raise DatapathError(str(error)) from error
             self._programmed = True
-        # Beside the change, not within it: a pod that is an endpoint may reach itself a moment later.
+        # Beside the change, not within it: these may come a moment later.
         self._worker.submit(self._allow_hairpin)
+        if stale := destinations(change):
+            self._worker.submit(self._forget_flows, stale)
+
+    def _forget_flows(self, stale: Destinations) -> None:
+        try:
+            own = {address for address, _, _, _ in self._network.labelled_addresses()}
+            gone = Conntrack(self._changes).forget(stale, own)
+        except (OSError, NetlinkError) as error:
+            log.warning("UDP flows could not be looked at: some may go to removed endpoints until they end", extra={"error": str(error)})
+            return
+        if gone:
+            log.info("UDP flows that led to removed endpoints were ended", extra={"flows": gone})
 
     def _allow_hairpin(self) -> None:
         try:

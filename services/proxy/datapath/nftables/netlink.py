@@ -28,6 +28,8 @@ ERROR, DONE = 2, 3
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
 SUBSYSTEM = 10
 GET_ELEMENT = 13
+# What stands before the attributes: the family and the like.
+GENERIC_BYTES = 4
 
 HEADER = struct.Struct("=IHHII")
 
@@ -81,32 +83,39 @@ class NetlinkConnection:
             if sequence == last:
                 return
 
+    def ask(self, kind: int, flags: int, body: bytes) -> Iterator[bytes]:
+        """The attributes of each message that answers a question about IPv4, for any subsystem; OSError when the kernel refuses.
+
+        To be read to its end before anything else is asked.
+        """
+        self._sequence += 1
+        asked = self._sequence
+        self._socket.send(_message(kind, flags, body, asked))
+        for answer, sequence, reply in self._replies():
+            if sequence != asked:
+                continue
+            if answer in (DONE, ERROR):
+                (code,) = struct.unpack_from("=i", reply)
+                if code:
+                    raise OSError(-code, os.strerror(-code))
+                return
+            yield reply[GENERIC_BYTES:]
+
     def counts(self, table: str, name: str) -> dict[int, int]:
         """Connections counted at each slot of a map; empty when there is no such map."""
-        self._sequence += 1
-        body = text(1, table) + text(2, name)
-        self._socket.send(_message(SUBSYSTEM << 8 | GET_ELEMENT, REQUEST | DUMP, body, self._sequence))
         found: dict[int, int] = {}
-        for kind, sequence, reply in self._replies():
-            if sequence != self._sequence:
-                continue
-            if kind in (DONE, ERROR):
-                break
-            for element in _attributes(_only(reply[4:], 3)):
-                found.update(_counted(element))
+        with contextlib.suppress(FileNotFoundError):
+            for reply in self.ask(SUBSYSTEM << 8 | GET_ELEMENT, REQUEST | DUMP, text(1, table) + text(2, name)):
+                for element in attributes(only(reply, 3)):
+                    found.update(_counted(element))
         return found
 
     def count(self, table: str, name: str, slot: int) -> int:
         """Connections counted at one slot; 0 when there is none."""
-        self._sequence += 1
-        body = slot_elements(table, name, slot)
-        self._socket.send(_message(SUBSYSTEM << 8 | GET_ELEMENT, REQUEST, body, self._sequence))
-        for kind, sequence, reply in self._replies():
-            if sequence != self._sequence:
-                continue
-            if kind == ERROR:
-                break
-            return dict(pair for element in _attributes(_only(reply[4:], 3)) for pair in _counted(element)).get(slot, 0)
+        with contextlib.suppress(FileNotFoundError):
+            replies = list(self.ask(SUBSYSTEM << 8 | GET_ELEMENT, REQUEST | ACK, slot_elements(table, name, slot)))
+            counted = (pair for reply in replies for element in attributes(only(reply, 3)) for pair in _counted(element))
+            return dict(counted).get(slot, 0)
         return 0
 
     def _replies(self) -> Iterator[tuple[int, int, bytes]]:
@@ -120,7 +129,8 @@ class NetlinkConnection:
                 offset += max((length + 3) & ~3, HEADER.size)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(kind, value) of each attribute in a row."""
     offset = 0
     while offset + 4 <= len(data):
         length, kind = ATTRIBUTE.unpack_from(data, offset)
@@ -128,13 +138,14 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         offset += max((length + 3) & ~3, 4)
 
 
-def _only(data: bytes, wanted: int) -> bytes:
-    return next((value for kind, value in _attributes(data) if kind == wanted), b"")
+def only(data: bytes, wanted: int) -> bytes:
+    """The value of the first attribute of a kind; empty when there is none."""
+    return next((value for kind, value in attributes(data) if kind == wanted), b"")
 
 
 def _counted(element: tuple[int, bytes]) -> Iterator[tuple[int, int]]:
     """(slot, packets) of an element that counts."""
-    key = _only(_only(element[1], 1), 1)
-    packets = _only(_only(_only(element[1], 7), 2), 2)
+    key = only(only(element[1], 1), 1)
+    packets = only(only(only(element[1], 7), 2), 2)
     if len(key) == 4 and len(packets) == 8:
         yield struct.unpack("=I", key)[0], struct.unpack(">Q", packets)[0]
