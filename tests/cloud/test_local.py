@@ -56,7 +56,7 @@ def test_a_pool_is_written_as_networks_ranges_and_addresses() -> None:
     ],
 )
 def test_a_pool_that_cannot_be_is_named(texts: tuple[str, ...], words: str) -> None:
-    with pytest.raises(ValueError, match="^pool: ") as caught:
+    with pytest.raises(ValueError, match=r"^pool: ") as caught:
         LocalSettings(pool=texts)
     assert words in str(caught.value)
 

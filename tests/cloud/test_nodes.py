@@ -32,7 +32,7 @@ async def test_a_new_node_learns_of_its_machine_before_it_takes_pods() -> None:
         await c.until(lambda: not c.node("node-1").spec.taints)
         found = c.node("node-1")
         assert found.spec.provider_id == "fake://i-1"
-        assert {ZONE: "eu-1a", REGION: "eu-1", INSTANCE_TYPE: "m.large", "fake.example/rack": "7"} == dict(found.metadata.labels)
+        assert dict(found.metadata.labels) == {ZONE: "eu-1a", REGION: "eu-1", INSTANCE_TYPE: "m.large", "fake.example/rack": "7"}
         assert [(one.type, one.address) for one in found.status.addresses] == [
             ("InternalIP", "192.0.2.9"),
             ("ExternalIP", "203.0.113.7"),
