@@ -53,6 +53,7 @@ def main() -> int:
         metavar="PORT",
         help="UDP, the same on all nodes (default: %(default)s)",
     )
+    parser.add_argument("--no-network-policies", action="store_true", help="let everybody reach every pod, whatever NetworkPolicies say")
     parser.add_argument("--instance", default="", help="keeps several proxies of one machine apart")
     arguments = parser.parse_args()
     settings = ProxySettings(
@@ -66,6 +67,7 @@ def main() -> int:
         node_name=arguments.node_name,
         vxlan_id=arguments.vxlan_id,
         vxlan_port=arguments.vxlan_port,
+        network_policies=not arguments.no_network_policies,
     )
     return run_component(arguments, lambda client: Proxy(client, settings))
 

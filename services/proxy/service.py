@@ -73,7 +73,8 @@ class Proxy(Component):
 
     @property
     def ready(self) -> bool:
-        return self._programmer.synced and (self._pod_network is None or self._pod_network.tried)
+        others = (self._pod_network, self._policies)
+        return self._programmer.synced and all(part is None or part.tried for part in others)
 
     def _table(self) -> tuple[RoutingTable, set[RouteKey]]:
         changed, self._changed = self._changed, set()

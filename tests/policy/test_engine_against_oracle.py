@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.proxy.policy.engine import PolicyEngine
+from services.proxy.policy.explain import Connection, allows
 from services.proxy.policy.facts import pod_facts
 from services.proxy.policy.model import ChainEntry, ElementEntry, SetEntry
 from tests.policy import walk, worlds
@@ -40,6 +41,10 @@ def carried(found: dict[str, PolicyEngine], probe: Probe) -> bool:
 
 
 def check(world: World, found: dict[str, PolicyEngine]) -> None:
+    engine = next(iter(found.values()))
+    for source, destination, protocol, port in probes(world):
+        explained = allows(engine, Connection(source, destination, protocol.lower(), port))
+        assert explained == allowed(world, source, destination, protocol, port), (source, destination, protocol, port)
     wrong = [(probe, allowed(world, *probe)) for probe in probes(world) if carried(found, probe) != allowed(world, *probe)]
     assert not wrong, f"{len(wrong)} wrong, the oracle says: {wrong[:5]}"
 

@@ -18,6 +18,7 @@ from services.proxy.policy.facts import (
     Key,
     Peer,
     PodFacts,
+    PodPeer,
     PolicyFacts,
     Ports,
     Rule,
@@ -149,6 +150,14 @@ class PolicyEngine:
         found = self._selecting.matching(pod.namespace, pod.labels, anywhere=False)
         return [self.policies[key] for key in sorted(found)]
 
+    def wants(self, peer: PodPeer, namespace: str) -> bool:
+        """Whether a peer's pods may be in a namespace."""
+        return self._sets.wants(peer, namespace)
+
+    def pod_at(self, address: str) -> PodFacts | None:
+        """Whose an address is; of several pods that say so, the one that came last."""
+        return self.pods.at(address)
+
     def _give(self, key: Key, address: str, rights: dict[str, Rights]) -> list[Rights]:
         """Notes what a pod may; answers the rights it had and has no more."""
         before = self._given.pop(key, {})
@@ -223,7 +232,7 @@ class PolicyEngine:
         for peer in peers:
             for port in ports:
                 yield from self._match(pod, direction, peer, port)
-                if direction == EGRESS and self.dns is not None and self._is_dns(peer, self.dns):
+                if direction == EGRESS and self.dns is not None and self.is_dns(peer, self.dns):
                     yield from _dns_match(self.dns, port)
 
     def _match(self, pod: PodFacts, direction: str, peer: Peer | None, port: Ports | None) -> Iterator[Match]:
@@ -242,7 +251,8 @@ class PolicyEngine:
             for number in sorted(self._numbers.get((port.name, port.protocol), ())):
                 yield Match(NamedPort(peer, port.name, port.protocol, number), port.protocol, number, number)
 
-    def _is_dns(self, peer: Peer | None, dns: DnsFacts) -> bool:
+    def is_dns(self, peer: Peer | None, dns: DnsFacts) -> bool:
+        """Whether a peer of an egress rule is, among others, the cluster's DNS."""
         if peer is None:
             return True
         if isinstance(peer, BlockPeer):

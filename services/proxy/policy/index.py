@@ -54,6 +54,7 @@ class PodIndex:
         self._pods: dict[Key, PodFacts] = {}
         self._by_namespace: dict[str, dict[Key, PodFacts]] = defaultdict(dict)
         self._by_label: dict[tuple[str, Label], dict[Key, PodFacts]] = defaultdict(dict)
+        self._by_address: dict[str, dict[Key, PodFacts]] = defaultdict(dict)
 
     def __iter__(self) -> Iterator[PodFacts]:
         return iter(self._pods.values())
@@ -69,14 +70,21 @@ class PodIndex:
         self._pods[pod.key] = self._by_namespace[pod.namespace][pod.key] = pod
         for label in pod.labels.items():
             self._by_label[pod.namespace, label][pod.key] = pod
+        self._by_address[pod.address][pod.key] = pod
 
     def remove(self, key: Key) -> None:
         old = self._pods.pop(key, None)
         if old is None:
             return
         _take(self._by_namespace, old.namespace, key)
+        _take(self._by_address, old.address, key)
         for label in old.labels.items():
             _take(self._by_label, (old.namespace, label), key)
+
+    def at(self, address: str) -> PodFacts | None:
+        """Whose an address is; of several pods that say so, the one that changed last."""
+        found = self._by_address.get(address)
+        return found[next(reversed(found))] if found else None
 
     def within(self, namespace: str) -> Iterable[PodFacts]:
         return self._by_namespace.get(namespace, {}).values()

@@ -7,7 +7,7 @@ of sets and maps. Only entries that were touched are compared, so a change costs
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -102,6 +102,8 @@ Entry = SetEntry | ChainEntry | ElementEntry
 # What an entry is: of a set its members, of a chain its rules, of an element the chain it leads to, which only those of maps do.
 Value = Members | Rights | Drop | str
 Entries = Mapping[Entry, Value]
+# What entries are to be; None: they are to go.
+Changes = Mapping[Entry, Value | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +119,12 @@ def always_there() -> dict[Entry, Value]:
     return {ChainEntry(UNKNOWN): Drop()}
 
 
-def steps(before: Entries, after: Entries, touched: Iterable[Entry]) -> list[Step]:
+def steps(before: Entries, changes: Changes) -> list[Step]:
     """One transaction's steps, in an order in which nothing refers to what is not there."""
     come: dict[type, list[Step]] = {SetEntry: [], ChainEntry: [], ElementEntry: []}
     gone: dict[type, list[Step]] = {SetEntry: [], ChainEntry: [], ElementEntry: []}
-    for entry in touched:
-        old, new = before.get(entry), after.get(entry)
+    for entry, new in changes.items():
+        old = before.get(entry)
         if old == new:
             continue
         kind = type(entry)
@@ -135,10 +137,23 @@ def steps(before: Entries, after: Entries, touched: Iterable[Entry]) -> list[Ste
             come[kind].append(Step("put", entry, new))
     # The elements of a set that goes, go with it.
     doomed = {step.entry.name for step in gone[SetEntry] if isinstance(step.entry, SetEntry)}
-    elements = [step for step in gone[ElementEntry] if not (isinstance(step.entry, ElementEntry) and step.entry.set in doomed)]
-    return [*come[SetEntry], *come[ChainEntry], *elements, *come[ElementEntry], *gone[ChainEntry], *gone[SetEntry]]
+    elements = [step for step in gone[ElementEntry] if _set_of(step) not in doomed]
+    filled = [*sorted(elements, key=_set_of), *sorted(come[ElementEntry], key=_set_of)]
+    return [*come[SetEntry], *come[ChainEntry], *filled, *gone[ChainEntry], *gone[SetEntry]]
+
+
+def _set_of(step: Step) -> str:
+    return step.entry.set if isinstance(step.entry, ElementEntry) else ""
 
 
 def everything(entries: Entries) -> Iterator[Step]:
     """The steps from a bare table."""
-    yield from steps({}, entries, entries)
+    yield from steps({}, entries)
+
+
+def patch(entries: dict[Entry, Value], changes: Changes) -> None:
+    for entry, value in changes.items():
+        if value is None:
+            entries.pop(entry, None)
+        else:
+            entries[entry] = value

@@ -1,0 +1,242 @@
+"""Keeps the node's policies as the API has them: informers → engine → one change at a time → the kernel.
+
+While a change is put in force, others gather and go together with the next. Stopping leaves it all in force; while the API server is
+away, what was known last is. Until the policies are known for the first time, nothing is forwarded to or from pods on a node that has no
+table of a predecessor. Pods are followed from the first policy on: without policies there is nothing to know about them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from time import monotonic
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.networking.v1 import networking_pb2 as networking
+from knarr.client.backoff import Backoff
+from knarr.client.client import Client
+from knarr.client.informer import Informer
+from knarr.client.keys import key_of
+from knarr.service.tasks import cancel, run_together
+from services.proxy.policy.engine import PolicyEngine
+from services.proxy.policy.facts import Key, dns_facts, pod_facts, policy_facts
+from services.proxy.policy.kernel import NftablesError, PolicyTable
+from services.proxy.policy.model import Changes
+from services.proxy.settings import ProxySettings
+
+log = logging.getLogger(__name__)
+
+DNS_NAMESPACE, DNS_NAME = "kube-system", "kube-dns"
+NOT_YET = "the policies are not known yet"
+
+M = TypeVar("M", bound=Message)
+R = TypeVar("R")
+MakeTable = Callable[[str, str], PolicyTable]
+
+
+class PolicyEnforcement:
+    """One node's policies. ``run`` it; without NET_ADMIN or nftables it goes on deciding, and says that nothing is enforced."""
+
+    def __init__(self, client: Client, settings: ProxySettings, make_table: MakeTable = PolicyTable) -> None:
+        self._settings = settings
+        self._make_table = make_table
+        self._policies = Informer(client, networking.NetworkPolicy)
+        self._pods = Informer(client, core.Pod)
+        self._namespaces = Informer(client, core.Namespace)
+        self._dns = Informer(client, core.Service, namespace=DNS_NAMESPACE, field_selector=f"metadata.name={DNS_NAME}")
+        self._backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
+        self._wanted = asyncio.Event()
+        self._touched = asyncio.Event()
+        self._since = 0.0
+        self._following = False
+        self._table: PolicyTable | None = None
+        self._hand_over_all = True
+        self._listening: asyncio.Task[None] | None = None
+        self._changed: set[Key] = set()
+        self.engine = PolicyEngine(settings.node_name)
+        # Whether a first try has been made; what stands against enforcement, in words; what is not seen even so.
+        self.tried = False
+        self.problem = NOT_YET
+        self.limitation = ""
+        self.in_force_since: dict[Key, datetime] = {}
+        self.changes = 0
+        self.last_change_seconds = 0.0
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        # One thread for netlink and libnftables; neither may be used by two at once.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-policy")
+        parts = {"policies": self._policies.run(), "pods": self._follow(), "keep": self._keep()}
+        try:
+            await run_together("proxy/policy", parts)
+        finally:
+            if self._listening is not None:
+                await cancel([self._listening])
+            if self._table is not None:
+                asyncio.get_running_loop().remove_reader(self._table.fileno())
+            await self._in_worker(self._close)
+            self._worker.shutdown()
+
+    async def _follow(self) -> None:
+        await self._wanted.wait()
+        parts = {"pods": self._pods.run(), "namespaces": self._namespaces.run(), "dns": self._dns.run()}
+        await run_together("proxy/policy", parts)
+
+    async def _keep(self) -> None:
+        if await self._open():
+            await self._hold()
+        await self._policies.wait_synced()
+        self._policies.on_change(self._policy_changed)
+        failures = 0
+        self._touch()
+        while True:
+            if self.engine.policies and not self._following:
+                await self._begin_to_follow()
+            self._touched.clear()
+            healthy = await self._step()
+            failures = 0 if healthy else failures + 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.check_seconds if healthy else self._backoff.delay(failures)):
+                    await self._touched.wait()
+
+    async def _begin_to_follow(self) -> None:
+        """From the first policy on. What is put in force next knows all pods at once."""
+        self._following = True
+        self._wanted.set()
+        for informer in (self._pods, self._namespaces, self._dns):
+            await informer.wait_synced()
+        self._namespaces.on_change(self._namespace_changed)
+        self._dns.on_change(self._dns_changed)
+        self._pods.on_change(self._pod_changed)
+
+    def _policy_changed(self, old: networking.NetworkPolicy | None, new: networking.NetworkPolicy | None) -> None:
+        key = _key(old, new)
+        found = policy_facts(new) if new is not None else None
+        if found != self.engine.policies.get(key):
+            self._changed.add(key)
+            self.engine.put_policy(key, found)
+            self._touch()
+
+    def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
+        """Most changes of pods do not matter here."""
+        key = _key(old, new)
+        found = pod_facts(new) if new is not None else None
+        if found != self.engine.pods.get(key):
+            self.engine.put_pod(key, found)
+            self._touch()
+
+    def _namespace_changed(self, old: core.Namespace | None, new: core.Namespace | None) -> None:
+        name = _key(old, new)[1]
+        labels = dict(new.metadata.labels) if new is not None else None
+        if labels != self.engine.namespaces.get(name):
+            self.engine.put_namespace(name, labels)
+            self._touch()
+
+    def _dns_changed(self, old: core.Service | None, new: core.Service | None) -> None:
+        self.engine.put_dns(dns_facts(new))
+        self._touch()
+
+    def _touch(self) -> None:
+        if not self._touched.is_set():
+            self._since = monotonic()
+            self._touched.set()
+
+    async def _step(self) -> bool:
+        """Puts in force what has gathered, and looks after what is; False when it could not."""
+        since, changed = self._since, set(self._changed)
+        touched = self.engine.settle()
+        if self._table is None and not await self._open():
+            return False
+        # The worker keeps entries of its own: facts come in while it works.
+        entries = self.engine.entries
+        changes: Changes = dict(entries) if self._hand_over_all else {entry: entries.get(entry) for entry in touched}
+        self._hand_over_all = False
+        try:
+            written, limitation = await self._in_worker(lambda: self._apply(changes))
+        except (OSError, NftablesError) as error:
+            self._tell(f"the NetworkPolicies could not be put in force: {error}", self.limitation)
+            return False
+        self._tell("", limitation)
+        if written:
+            self._note(changed, since)
+        return True
+
+    def _apply(self, changes: Changes) -> tuple[bool, str]:
+        assert self._table is not None
+        if self._table.notice():
+            log.warning("someone changed our nftables table; restoring it", extra={"table": self._settings.policy_table})
+        return self._table.apply(changes), self._table.ensure_seen()
+
+    async def _open(self) -> bool:
+        """Makes the way to the kernel; False when there is none."""
+        try:
+            self._table = await self._in_worker(self._make)
+        except (OSError, NftablesError) as error:
+            self._tell(f"NetworkPolicies are not enforced: {error}", "")
+            return False
+        self._hand_over_all = True
+        asyncio.get_running_loop().add_reader(self._table.fileno(), self._heard)
+        return True
+
+    async def _hold(self) -> None:
+        try:
+            await self._in_worker(lambda: self._table.hold() if self._table is not None else None)
+        except (OSError, NftablesError) as error:
+            self._tell(f"NetworkPolicies are not enforced: {error}", "")
+
+    def _make(self) -> PolicyTable:
+        return self._make_table(self._settings.policy_table, self._settings.pod_bridge)
+
+    def _heard(self) -> None:
+        """Our own changes are news, too: once for each."""
+        if self._table is not None and self._listening is None:
+            asyncio.get_running_loop().remove_reader(self._table.fileno())
+            self._listening = asyncio.create_task(self._listen(self._table), name="proxy/policy/listen")
+
+    async def _listen(self, table: PolicyTable) -> None:
+        try:
+            if await self._in_worker(table.notice):
+                log.warning("someone changed our nftables table; restoring it", extra={"table": self._settings.policy_table})
+                self._touch()
+        finally:
+            self._listening = None
+            asyncio.get_running_loop().add_reader(table.fileno(), self._heard)
+
+    def _note(self, changed: set[Key], since: float) -> None:
+        now = datetime.now(UTC)
+        self._changed -= changed
+        for key in changed:
+            if key in self.engine.policies:
+                self.in_force_since[key] = now
+            else:
+                self.in_force_since.pop(key, None)
+        self.changes += 1
+        self.last_change_seconds = monotonic() - since
+
+    def _tell(self, problem: str, limitation: str) -> None:
+        self.tried = True
+        if (problem, limitation) != (self.problem, self.limitation):
+            bad = problem or limitation
+            log.log(logging.WARNING if bad else logging.INFO, "network policies", extra={"problem": problem, "limitation": limitation})
+        self.problem, self.limitation = problem, limitation
+
+    def _close(self) -> None:
+        if self._table is not None:
+            self._table.close()
+
+    async def _in_worker(self, work: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+
+def _key(old: Message | None, new: Message | None) -> Key:
+    obj = new if new is not None else old
+    assert obj is not None
+    namespace, name = key_of(obj)
+    return namespace, name

@@ -1,0 +1,105 @@
+"""The policies' nftables table in the kernel: changes as netlink messages, the whole where that is not enough.
+
+Nothing is in force in part: a change or a whole table is one transaction. What another proxy left stays in force until the first table.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
+from services.proxy.datapath.nftables.netlink import NetlinkConnection
+from services.proxy.datapath.nftables.watcher import TableWatcher
+from services.proxy.policy import language, messages
+from services.proxy.policy.bridging import BridgeCalls
+from services.proxy.policy.model import UNKNOWN, ChainEntry, Changes, Drop, Entry, Step, Value, always_there, patch, steps
+
+log = logging.getLogger(__name__)
+
+
+class PolicyTable:
+    """All of it in one thread without a running event loop, in whose network namespace the table is."""
+
+    def __init__(self, table: str, bridge: str) -> None:
+        """PermissionError without NET_ADMIN; another OSError when libnftables is missing."""
+        self._name, self._bridge = table, bridge
+        self._nft = Nftables()
+        self._netlink = NetlinkConnection()
+        self._watcher = TableWatcher(table)
+        self._calls = BridgeCalls(bridge)
+        # What is in force, or, where it is not known to be, what should be.
+        self._entries: dict[Entry, Value] = always_there()
+        self._programmed = False
+        self._port = 0
+
+    def fileno(self) -> int:
+        """Readable when somebody changed a table."""
+        return self._watcher.fileno()
+
+    def apply(self, changes: Changes) -> bool:
+        """Puts changes in force, and all else where that is not sure to be; answers whether anything was written. NftablesError or OSError
+        when refused: the next call takes them, too.
+        """
+        if self._programmed and not changes:
+            return False
+        found = steps(self._entries, changes) if self._programmed else []
+        patch(self._entries, changes)
+        if self._programmed and not found:
+            return False
+        if not self._programmed or not self._commit(found):
+            self._write()
+        return True
+
+    def _commit(self, found: list[Step]) -> bool:
+        """Whether a change could be made as such; it cannot where it is too much at once, or others have been at the table."""
+        self._programmed = False
+        try:
+            self._netlink.commit(messages.encode(self._name, found))
+        except OSError as error:
+            log.info("a change of the policies was refused; writing the whole table", extra={"error": str(error)})
+            return False
+        self._programmed = True
+        return True
+
+    def _write(self) -> None:
+        self._programmed = False
+        self._watcher.learn_port()
+        self._nft.run(language.whole(self._name, self._bridge, self._entries))
+        self._port = self._watcher.learn_port() or self._port
+        self._programmed = True
+
+    def hold(self) -> None:
+        """Forwards nothing to or from pods until the first ``apply``, unless a predecessor's table is there."""
+        try:
+            self._nft.run(f"list chain ip {self._name} forward")
+        except NftablesError:
+            self._nft.run(language.whole(self._name, self._bridge, {ChainEntry(UNKNOWN): Drop(closed=True)}))
+
+    def notice(self) -> bool:
+        """Reads the news; whether another took something from the table, which ``apply`` then writes anew."""
+        taken = self._watcher.taken_by_others((self._port, self._netlink.port))
+        self._programmed = self._programmed and not taken
+        return taken
+
+    def ensure_seen(self) -> str:
+        """Lets packets between pods of the bridge come by; answers why they do not, in words."""
+        return self._calls.ensure()
+
+    def close(self) -> None:
+        """Changes nothing on the node: what is in force stays."""
+        self._calls.close()
+        self._watcher.close()
+        self._netlink.close()
+        self._nft.close()
+
+
+def remove_policies(table: str) -> None:
+    """Removes the table, whoever left it. Safe where there is none; OSError or NftablesError without the privilege."""
+    nft = Nftables()
+    try:
+        nft.run(f"table ip {table} {{}}\ndelete table ip {table}\n")
+    finally:
+        nft.close()
+
+
+__all__ = ["NftablesError", "PolicyTable", "remove_policies"]
