@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from datetime import datetime
 from typing import ClassVar
 
 import grpc.aio
@@ -15,6 +16,7 @@ from knarr.api.proxy.v1 import proxy_service_pb2 as messages
 from knarr.api.proxy.v1 import proxy_service_pb2_grpc as stubs
 from knarr.client.backoff import Backoff
 from knarr.client.client import Client
+from knarr.client.events import EventRecorder
 from knarr.client.informer import Informer
 from knarr.client.keys import key_of
 from knarr.service.component import Component
@@ -22,18 +24,21 @@ from knarr.service.tasks import run_together
 from services.proxy.datapath.nftables.datapath import NftablesDatapath
 from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
+from services.proxy.health import HealthChecks
 from services.proxy.podnetwork.network import PodNetwork
 from services.proxy.podnetwork.plan import OFF
 from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.programmer import Programmer
+from services.proxy.reporter import Reporter
 from services.proxy.routing.build import Router, service_of
-from services.proxy.routing.table import RouteKey, RoutingTable
+from services.proxy.routing.table import Change, RouteKey, RoutingTable
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT_SECONDS = 5.0
+# Beside what the datapath waits for its connections to end.
+CLOSE_TIMEOUT_SECONDS = 3.0
 BY_SERVICE = "service"
 DATAPATHS: dict[str, type[NftablesDatapath] | type[UserspaceDatapath]] = {
     NftablesDatapath.name: NftablesDatapath,
@@ -63,12 +68,17 @@ class Proxy(Component):
         self._router = Router(settings.node_name)
         self._changed: set[tuple[str, str]] = set()
         backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
-        self._programmer = Programmer(self._datapath, self._table, backoff)
+        self._programmer = Programmer(self._datapath, self._table, backoff, self._applied)
+        self._health = HealthChecks(lambda: self._programmer.synced, settings.retry_limit_seconds)
+        self._recorder = EventRecorder(client, "kube-proxy", settings.node_name)
+        self._reporter = Reporter(self._recorder, settings.node_name, self._services.store.get, self._missing)
+        # Routes of each Service that are in force, and Services of which something may come to be missing later.
+        self._in_force: dict[tuple[str, str], set[RouteKey]] = {}
         self._pod_network = PodNetwork(client, settings) if settings.pod_network != OFF else None
         self._policies = PolicyEnforcement(client, settings) if settings.network_policies else None
 
     def register(self, server: grpc.aio.Server) -> list[str]:
-        stubs.add_ProxyServiceServicer_to_server(ProxyServicer(self._programmer, self._datapath, self._pod_network), server)
+        stubs.add_ProxyServiceServicer_to_server(ProxyServicer(self._programmer, self._datapath, self._pod_network, self._policies), server)
         return [messages.DESCRIPTOR.services_by_name["ProxyService"].full_name]
 
     @property
@@ -90,6 +100,26 @@ class Proxy(Component):
     def _slice_changed(self, old: discovery.EndpointSlice | None, new: discovery.EndpointSlice | None) -> None:
         self._touch(*(service_of(piece) for piece in (old, new) if piece is not None))
 
+    def _applied(self, change: Change) -> None:
+        self._health.put(change)
+        for route in change.before:
+            keys = self._in_force.get((route.key.namespace, route.key.service), set())
+            keys.discard(route.key)
+        for route in change.after:
+            self._in_force.setdefault((route.key.namespace, route.key.service), set()).add(route.key)
+        self._reporter.look({(route.key.namespace, route.key.service) for route in (*change.before, *change.after)})
+
+    def _missing(self, service: tuple[str, str]) -> list[str]:
+        """What of a Service's wishes is not in force, in words."""
+        routes = [self._programmer.in_force[key] for key in sorted(self._in_force.get(service, ()))]
+        found = [words for route in routes for words in (*route.limitations, *self._datapath.limits_of(route))]
+        return [*found, *([self._health.problems[service]] if service in self._health.problems else [])]
+
+    @property
+    def _away_since(self) -> datetime | None:
+        """Since when the API server does not answer; None while it does."""
+        return min((since for informer in (self._services, self._slices) if (since := informer.away_since) is not None), default=None)
+
     def _touch(self, *services: tuple[str, str]) -> None:
         self._changed.update(services)
         self._programmer.touch()
@@ -103,6 +133,8 @@ class Proxy(Component):
             "slices": self._slices.run(),
             "program": self._program(),
             "check": self._check(),
+            "health-checks": self._health.run(),
+            "events": self._recorder.run(),
         }
         if self._pod_network is not None:
             parts["pod-network"] = self._pod_network.run()
@@ -112,7 +144,7 @@ class Proxy(Component):
             await run_together("proxy", parts)
         finally:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                async with asyncio.timeout(self._settings.stop_seconds + CLOSE_TIMEOUT_SECONDS):
                     await self._datapath.close()
 
     async def _program(self) -> None:
@@ -131,5 +163,6 @@ class Proxy(Component):
                 continue
             try:
                 await self._datapath.check()
+                self._reporter.look(list(self._in_force))
             except Exception:
                 log.exception("the datapath could not be looked after")

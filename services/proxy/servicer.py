@@ -6,22 +6,34 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
+import grpc
+
+from knarr.api.proxy.v1 import policies_pb2 as policy_messages
 from knarr.api.proxy.v1 import proxy_service_pb2 as messages
 from knarr.api.proxy.v1 import proxy_service_pb2_grpc as stubs
 from services.proxy.datapath.port import Counters, Datapath
 from services.proxy.podnetwork.network import InForce, PodNetwork
 from services.proxy.podnetwork.plan import OFF, Peer
+from services.proxy.policy.answers import UnknownParty, explain_answer, policies_answer
+from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.programmer import Programmer
 from services.proxy.routing.table import Endpoint, Route
 
 
 class ProxyServicer(stubs.ProxyServiceServicer):
-    """Answers from the programmer, the datapath's counters and the pod network, where there is one."""
+    """Answers from the programmer, the datapath's counters, the pod network and the policies, where there are such."""
 
-    def __init__(self, programmer: Programmer, datapath: Datapath, pod_network: PodNetwork | None = None) -> None:
+    def __init__(
+        self,
+        programmer: Programmer,
+        datapath: Datapath,
+        pod_network: PodNetwork | None = None,
+        policies: PolicyEnforcement | None = None,
+    ) -> None:
         self._programmer = programmer
         self._datapath = datapath
         self._pod_network = pod_network
+        self._policies = policies
 
     async def GetRoutes(self, request: messages.GetRoutesRequest, context: Any) -> messages.GetRoutesResponse:
         routes = [
@@ -30,7 +42,7 @@ class ProxyServicer(stubs.ProxyServiceServicer):
             if request.namespace in ("", key.namespace) and request.service in ("", key.service)
         ]
         counters = await self._datapath.counters([route.key for route in routes])
-        return messages.GetRoutesResponse(
+        answer = messages.GetRoutesResponse(
             datapath=self._datapath.name,
             routes=[_route_message(route, counters, self._datapath.limits_of(route)) for route in routes],
             changes=self._programmer.changes,
@@ -40,11 +52,35 @@ class ProxyServicer(stubs.ProxyServiceServicer):
                 messages.HeldAddress(address=address, device=device) for address, device in sorted(self._datapath.held.items())
             ],
         )
+        away_since = self._away_since()
+        if away_since is not None:
+            answer.stale = True
+            answer.stale_since.FromDatetime(away_since)
+        return answer
 
     async def GetPodNetwork(self, request: messages.GetPodNetworkRequest, context: Any) -> messages.GetPodNetworkResponse:
         if self._pod_network is None:
             return messages.GetPodNetworkResponse(mode=OFF)
         return _pod_network_message(self._pod_network.mode, self._pod_network.in_force)
+
+    async def GetPolicies(self, request: policy_messages.GetPoliciesRequest, context: Any) -> policy_messages.GetPoliciesResponse:
+        if self._policies is None:
+            return policy_messages.GetPoliciesResponse()
+        return policies_answer(request, self._policies)
+
+    async def ExplainConnection(
+        self, request: policy_messages.ExplainConnectionRequest, context: Any
+    ) -> policy_messages.ExplainConnectionResponse:
+        if self._policies is None or not self._policies.knows_pods:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "there are no policies to judge by: every connection is allowed")
+            raise AssertionError("abort raises")
+        try:
+            return explain_answer(request, self._policies.engine)
+        except UnknownParty as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        raise AssertionError("abort raises")
 
 
 def _pod_network_message(mode: str, found: InForce) -> messages.GetPodNetworkResponse:

@@ -64,10 +64,17 @@ class PolicyEnforcement:
         # Whether a first try has been made; what stands against enforcement, in words; what is not seen even so.
         self.tried = False
         self.problem = NOT_YET
+        # Whether there is something to judge by, which is from the first policy on.
+        self.knows_pods = False
         self.limitation = ""
         self.in_force_since: dict[Key, datetime] = {}
         self.changes = 0
         self.last_change_seconds = 0.0
+
+    @property
+    def limitations(self) -> tuple[str, ...]:
+        """What is not enforced on this node, in words."""
+        return (self.limitation,) if self.limitation else ()
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -115,6 +122,7 @@ class PolicyEnforcement:
         self._namespaces.on_change(self._namespace_changed)
         self._dns.on_change(self._dns_changed)
         self._pods.on_change(self._pod_changed)
+        self.knows_pods = True
 
     def _policy_changed(self, old: networking.NetworkPolicy | None, new: networking.NetworkPolicy | None) -> None:
         key = _key(old, new)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from knarr.api.proxy.v1 import policies_pb2 as knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2
 from knarr.api.proxy.v1 import proxy_service_pb2 as knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -44,6 +45,16 @@ class ProxyServiceStub:
                 request_serializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkRequest.SerializeToString,
                 response_deserializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkResponse.FromString,
                 _registered_method=True)
+        self.GetPolicies = channel.unary_unary(
+                '/knarr.api.proxy.v1.ProxyService/GetPolicies',
+                request_serializer=knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.GetPoliciesRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.GetPoliciesResponse.FromString,
+                _registered_method=True)
+        self.ExplainConnection = channel.unary_unary(
+                '/knarr.api.proxy.v1.ProxyService/ExplainConnection',
+                request_serializer=knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.ExplainConnectionRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.ExplainConnectionResponse.FromString,
+                _registered_method=True)
 
 
 class ProxyServiceServicer:
@@ -63,6 +74,25 @@ class ProxyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPolicies(self, request, context):
+        """GetPolicies answers which NetworkPolicies are in force on this node, and
+        what they mean for its pods.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainConnection(self, request, context):
+        """ExplainConnection answers whether NetworkPolicies allow a connection, and
+        which. It judges pods of all nodes. NOT_FOUND for a pod that has no address
+        of its own, FAILED_PRECONDITION while there is nothing to judge by,
+        INVALID_ARGUMENT for what is no address, protocol or port. A node and its
+        own pods always reach each other, which is not asked here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProxyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +105,16 @@ def add_ProxyServiceServicer_to_server(servicer, server):
                     servicer.GetPodNetwork,
                     request_deserializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkRequest.FromString,
                     response_serializer=knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkResponse.SerializeToString,
+            ),
+            'GetPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicies,
+                    request_deserializer=knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.GetPoliciesRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.GetPoliciesResponse.SerializeToString,
+            ),
+            'ExplainConnection': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainConnection,
+                    request_deserializer=knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.ExplainConnectionRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.ExplainConnectionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +171,60 @@ class ProxyService:
             '/knarr.api.proxy.v1.ProxyService/GetPodNetwork',
             knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkRequest.SerializeToString,
             knarr_dot_api_dot_proxy_dot_v1_dot_proxy__service__pb2.GetPodNetworkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knarr.api.proxy.v1.ProxyService/GetPolicies',
+            knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.GetPoliciesRequest.SerializeToString,
+            knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.GetPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainConnection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knarr.api.proxy.v1.ProxyService/ExplainConnection',
+            knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.ExplainConnectionRequest.SerializeToString,
+            knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2.ExplainConnectionResponse.FromString,
             options,
             channel_credentials,
             insecure,
