@@ -172,8 +172,10 @@ class PolicyEnforcement:
             self._tell(f"the NetworkPolicies could not be put in force: {error}", self.limitation)
             return False
         self._tell("", limitation)
+        self._note(changed)
         if written:
-            self._note(changed, since)
+            self.changes += 1
+            self.last_change_seconds = monotonic() - since
         return True
 
     def _apply(self, changes: Changes) -> tuple[bool, str]:
@@ -217,7 +219,8 @@ class PolicyEnforcement:
             self._listening = None
             asyncio.get_running_loop().add_reader(table.fileno(), self._heard)
 
-    def _note(self, changed: set[Key], since: float) -> None:
+    def _note(self, changed: set[Key]) -> None:
+        """Also of policies that change nothing here: nobody of this node is theirs."""
         now = datetime.now(UTC)
         self._changed -= changed
         for key in changed:
@@ -225,8 +228,6 @@ class PolicyEnforcement:
                 self.in_force_since[key] = now
             else:
                 self.in_force_since.pop(key, None)
-        self.changes += 1
-        self.last_change_seconds = monotonic() - since
 
     def _tell(self, problem: str, limitation: str) -> None:
         self.tried = True
