@@ -49,9 +49,10 @@ class DnsSettings:
     tcp_idle_seconds: float = 10.0
     # Most bytes of an answer over UDP, whatever the client can take.
     udp_payload_bytes: int = 1232
-    # How often this instance says that it lives, and after how much silence others take its endpoint away, seconds.
-    renew_seconds: float = 1.0
-    lease_seconds: float = 4.0
+    # How often this instance says that it lives, and after how much silence others take its endpoint away, seconds: soon enough that
+    # the second try of a resolver, after five seconds, finds one that lives.
+    renew_seconds: float = 0.8
+    lease_seconds: float = 3.0
     # How long a stopping instance still answers after it has taken its endpoint away, seconds.
     drain_seconds: float = 1.0
 
