@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -68,6 +69,9 @@ class Informer(Generic[M]):
         self._listeners: list[Listener[M]] = []
         self._synced = asyncio.Event()
         self._revision = ""
+        self._away_since: datetime | None = None
+        # When the present watch, or the list before it, was asked for; on the loop's clock.
+        self._attempt_started = 0.0
 
     @property
     def synced(self) -> bool:
@@ -78,6 +82,16 @@ class Informer(Generic[M]):
     def revision(self) -> str:
         """The last resourceVersion seen; empty before the first list."""
         return self._revision
+
+    @property
+    def away_since(self) -> datetime | None:
+        """Since when the server does not answer, so that the store is only what was last known; None while it does.
+
+        A watch that stands for a while counts as an answer, even if nothing happens on it.
+        """
+        if self._away_since is None or asyncio.get_running_loop().time() - self._attempt_started > QUIET_SECONDS:
+            return None
+        return self._away_since
 
     async def wait_synced(self) -> None:
         """Waits for the first complete list. Bound it with ``asyncio.timeout``."""
@@ -100,13 +114,15 @@ class Informer(Generic[M]):
             loop = asyncio.get_running_loop()
             while True:
                 progress, started = False, loop.time()
+                self._attempt_started = started
                 try:
                     if not self._revision:
                         await self._list()
+                        self._away_since = None
                     async with _closing(self._watch()) as stream:
                         async for batch in stream:
                             self._apply(batch)
-                            progress = True
+                            progress, self._away_since = True, None
                 except StatusError as error:
                     self._after_error(error)
                 except Exception:
@@ -122,6 +138,8 @@ class Informer(Generic[M]):
         return str(self._message_type.DESCRIPTOR.name)
 
     def _after_error(self, error: StatusError) -> None:
+        if error.reason in TRANSIENT_REASONS and self._away_since is None:
+            self._away_since = datetime.now(UTC)
         logger.info("watch broke", extra={"kind": self._kind, "reason": error.reason, "error": str(error)})
         if error.reason not in TRANSIENT_REASONS:
             self._revision = ""

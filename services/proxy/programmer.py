@@ -22,13 +22,21 @@ log = logging.getLogger(__name__)
 class Programmer:
     """Applies tables to a datapath. ``touch`` says that ``wanted()`` may answer anew.
 
-    ``wanted`` answers the table and the keys that may differ from its last answer; only they are looked at.
+    ``wanted`` answers the table and the keys that may differ from its last answer; only they are looked at. ``applied`` hears of each
+    change that has come into force.
     """
 
-    def __init__(self, datapath: Datapath, wanted: Callable[[], tuple[RoutingTable, Iterable[RouteKey]]], backoff: Backoff) -> None:
+    def __init__(
+        self,
+        datapath: Datapath,
+        wanted: Callable[[], tuple[RoutingTable, Iterable[RouteKey]]],
+        backoff: Backoff,
+        applied: Callable[[Change], None] = lambda change: None,
+    ) -> None:
         self._datapath = datapath
         self._wanted = wanted
         self._backoff = backoff
+        self._tell = applied
         self._touched = asyncio.Event()
         self._since = 0.0
         self._pending: set[RouteKey] = set()
@@ -80,3 +88,4 @@ class Programmer:
         metrics.CHANGE_SECONDS.observe(self.last_change_seconds)
         metrics.ROUTES.set(len(self.in_force))
         metrics.ENDPOINTS.set(self._endpoints)
+        self._tell(change)

@@ -72,13 +72,14 @@ class Proxy(Component):
         self._health = HealthChecks(lambda: self._programmer.synced, settings.retry_limit_seconds)
         self._recorder = EventRecorder(client, "kube-proxy", settings.node_name)
         self._reporter = Reporter(self._recorder, settings.node_name, self._services.store.get, self._missing)
-        # Routes of each Service that are in force, and Services of which something may come to be missing later.
+        # The routes of each Service that are in force.
         self._in_force: dict[tuple[str, str], set[RouteKey]] = {}
         self._pod_network = PodNetwork(client, settings) if settings.pod_network != OFF else None
         self._policies = PolicyEnforcement(client, settings) if settings.network_policies else None
 
     def register(self, server: grpc.aio.Server) -> list[str]:
-        stubs.add_ProxyServiceServicer_to_server(ProxyServicer(self._programmer, self._datapath, self._pod_network, self._policies), server)
+        servicer = ProxyServicer(self._programmer, self._datapath, self._pod_network, self._policies, lambda: self._away_since)
+        stubs.add_ProxyServiceServicer_to_server(servicer, server)
         return [messages.DESCRIPTOR.services_by_name["ProxyService"].full_name]
 
     @property
@@ -102,10 +103,12 @@ class Proxy(Component):
 
     def _applied(self, change: Change) -> None:
         self._health.put(change)
-        for route in change.before:
+        for route in change.removed:
             keys = self._in_force.get((route.key.namespace, route.key.service), set())
             keys.discard(route.key)
-        for route in change.after:
+            if not keys:
+                self._in_force.pop((route.key.namespace, route.key.service), None)
+        for route in change.added:
             self._in_force.setdefault((route.key.namespace, route.key.service), set()).add(route.key)
         self._reporter.look({(route.key.namespace, route.key.service) for route in (*change.before, *change.after)})
 
@@ -163,6 +166,7 @@ class Proxy(Component):
                 continue
             try:
                 await self._datapath.check()
-                self._reporter.look(list(self._in_force))
+                limited = {(key.namespace, key.service) for key in self._datapath.limited}
+                self._reporter.look({*limited, *self._health.problems, *self._reporter.mentioned})
             except Exception:
                 log.exception("the datapath could not be looked after")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
@@ -29,11 +30,14 @@ class ProxyServicer(stubs.ProxyServiceServicer):
         datapath: Datapath,
         pod_network: PodNetwork | None = None,
         policies: PolicyEnforcement | None = None,
+        away_since: Callable[[], datetime | None] = lambda: None,
     ) -> None:
+        """``away_since`` answers since when the API server is away, if it is."""
         self._programmer = programmer
         self._datapath = datapath
         self._pod_network = pod_network
         self._policies = policies
+        self._away_since = away_since
 
     async def GetRoutes(self, request: messages.GetRoutesRequest, context: Any) -> messages.GetRoutesResponse:
         routes = [

@@ -112,6 +112,30 @@ async def test_an_unreachable_server_is_asked_again_with_backoff() -> None:
 
 
 @virtual_time
+async def test_a_server_that_is_away_is_said_to_be_and_for_how_long() -> None:
+    api = MemoryApi()
+    client = MemoryClient(api)
+    informer = Informer(client, core.ConfigMap)
+    async with running(informer):
+        await informer.wait_synced()
+        assert informer.away_since is None
+        api.fail_next(status_error("ServiceUnavailable", "down"), verb="watch", times=8)
+        api.break_watches()
+        await asyncio.sleep(0.2)
+        since = informer.away_since
+        assert since is not None
+        await asyncio.sleep(1)
+        assert informer.away_since == since
+        await asyncio.sleep(60)
+        assert informer.away_since is None
+        api.break_watches()
+        await asyncio.sleep(0)
+        await client.create(config_map("a"))
+        await asyncio.sleep(1)
+        assert informer.away_since is None
+
+
+@virtual_time
 async def test_a_transient_error_resumes_and_another_one_lists_again() -> None:
     class Counting(MemoryClient):
         lists = 0

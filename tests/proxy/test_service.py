@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable, Collection
 
 import pytest
 
+from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.proxy.v1 import proxy_service_pb2 as messages
 from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.machinery.errors import status_error
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
-from services.proxy.routing.table import Change, RouteKey, RoutingTable, patch
+from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, patch
 from services.proxy.service import Proxy, make_datapath
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
@@ -26,6 +28,7 @@ class RecordingDatapath(Datapath):
 
     name = "recording"
     limitations = ("only a record",)
+    missing: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.table: RoutingTable = {}
@@ -52,6 +55,9 @@ class RecordingDatapath(Datapath):
             self.changes.append(change)
             self.applied.notify_all()
 
+    def limits_of(self, route: Route) -> tuple[str, ...]:
+        return self.missing if route.key == WEB else ()
+
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10), self.applied:
             await self.applied.wait_for(condition)
@@ -71,7 +77,7 @@ class RecordingDatapath(Datapath):
 
 @contextlib.asynccontextmanager
 async def running(api: MemoryApi, datapath: RecordingDatapath) -> AsyncIterator[Proxy]:
-    proxy = Proxy(MemoryClient(api), ProxySettings(retry_first_seconds=0.001), datapath)
+    proxy = Proxy(MemoryClient(api), ProxySettings(retry_first_seconds=0.001, node_name="node-a"), datapath)
     task = asyncio.create_task(proxy.run())
     try:
         yield proxy
@@ -152,6 +158,48 @@ async def test_get_routes_answers_what_is_in_force() -> None:
         assert (route.cluster_ip, route.port, route.node_port, route.protocol) == ("10.96.0.10", 80, 30080, "TCP")
         assert [(e.address, e.port, e.connections) for e in route.endpoints] == [("10.244.0.2", 8080, 7)]
         assert not (await servicer.GetRoutes(messages.GetRoutesRequest(namespace="other"), None)).routes
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def test_what_a_service_cannot_have_is_an_event_about_it_once() -> None:
+    api, datapath = MemoryApi(), RecordingDatapath()
+    wanted = service()
+    wanted.spec.ports.add(name="signal", port=2905, protocol="SCTP")
+    api.seed(wanted, service("plain", cluster_ip="10.96.0.11"))
+    async with running(api, datapath):
+        await eventually(lambda: bool(api.all(core.Event)))
+        await MemoryClient(api).create(slice_of("web", ["10.244.0.2"]))
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.2"])
+        datapath.missing = ("the moon is not served",)
+        await MemoryClient(api).update(slice_of("web", ["10.244.0.3"]))
+        await eventually(lambda: len(api.all(core.Event)) == 2)
+    (first, second) = sorted(api.all(core.Event), key=lambda event: len(event.message))
+    assert (first.reason, first.type, first.count, first.involved_object.name) == ("NotFullyServed", "Warning", 1, "web")
+    assert first.message == "Node node-a: SCTP is not served"
+    assert second.message == "Node node-a: the moon is not served; SCTP is not served"
+
+
+async def test_an_api_server_that_is_away_is_said_to_be() -> None:
+    api, datapath = MemoryApi(), RecordingDatapath()
+    api.seed(service(), slice_of("web", ["10.244.0.2"]))
+    async with running(api, datapath) as proxy:
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.2"])
+        servicer = ProxyServicer(proxy._programmer, datapath, away_since=lambda: proxy._away_since)
+        assert not (await servicer.GetRoutes(messages.GetRoutesRequest(), None)).stale
+        api.fail_next(status_error("ServiceUnavailable", "down"), verb="watch", times=6)
+        api.break_watches()
+        await eventually(lambda: proxy._away_since is not None)
+        answer = await servicer.GetRoutes(messages.GetRoutesRequest(), None)
+        assert answer.stale and answer.stale_since.seconds and len(answer.routes) == 1
+        await MemoryClient(api).update(slice_of("web", ["10.244.0.9"]))
+        await MemoryClient(api).update(service(node_port=30080))
+        await eventually(lambda: proxy._away_since is None)
+        assert datapath.addresses() == ["10.244.0.9"]
 
 
 def test_an_unknown_datapath_is_named() -> None:

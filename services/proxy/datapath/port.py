@@ -45,6 +45,11 @@ class Datapath(abc.ABC):
         return ()
 
     @property
+    def limited(self) -> Collection[RouteKey]:
+        """The routes of which ``limits_of`` may come to say something else without a change."""
+        return ()
+
+    @property
     def held(self) -> Mapping[str, str]:
         """The load-balancer addresses that this node has taken, and the interface that each is on."""
         return {}

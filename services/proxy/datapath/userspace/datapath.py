@@ -67,6 +67,10 @@ class UserspaceDatapath(Datapath):
         return tuple(found)
 
     @property
+    def limited(self) -> Collection[RouteKey]:
+        return {*self._problems, *(key for key, route in self._routes.items() if route.outer_ips)}
+
+    @property
     def held(self) -> Mapping[str, str]:
         return self._outer.held if self._outer is not None else {}
 
