@@ -84,6 +84,7 @@ start_docker() {
 install_venv
 compile_modules
 need etcd etcd-server
+need etcdctl etcd-client
 need nft nftables
 need ip iproute2
 need busybox busybox-static

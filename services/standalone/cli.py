@@ -1,4 +1,4 @@
-"""The ``knarr`` command: up, down, status, kubeconfig, load.
+"""The ``knarr`` command: up, down, status, kubeconfig, load, backup, restore.
 
 Imports little: what a command does not need would only delay it.
 """
@@ -38,6 +38,13 @@ def parser() -> argparse.ArgumentParser:
     load = commands.add_parser("load", help="copy images of this machine's engine into the nodes of the compose cluster")
     load.add_argument("images", nargs="+", metavar="IMAGE", help="as `docker images` names it")
     load.add_argument("--project", default="knarr", metavar="NAME", help="the compose project (default: %(default)s)")
+    backup = commands.add_parser("backup", help="write the running cluster's state into a file")
+    _add_data_dir(backup)
+    backup.add_argument("file", type=Path, metavar="FILE", help="a snapshot of etcd; must not exist")
+    restore = commands.add_parser("restore", help="make a file of `knarr backup` the state of the stopped cluster")
+    _add_data_dir(restore)
+    restore.add_argument("file", type=Path, metavar="FILE", help="a snapshot of etcd")
+    restore.add_argument("--replace", action="store_true", help="move the state that is there aside")
     return top
 
 
@@ -168,13 +175,27 @@ def load(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def backup(arguments: argparse.Namespace) -> int:
+    from services.standalone.backup import backup as back_up
+
+    back_up(ClusterSettings(data_dir=arguments.data_dir).files, arguments.file)
+    return 0
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    from services.standalone.backup import restore as bring_back
+
+    bring_back(ClusterSettings(data_dir=arguments.data_dir).files, arguments.file, replace=arguments.replace)
+    return 0
+
+
 def _shown(path: Path) -> str:
     """The path as a person in this directory would type it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-COMMANDS = {"up": up, "down": down, "status": status, "kubeconfig": kubeconfig, "load": load}
+COMMANDS = {"up": up, "down": down, "status": status, "kubeconfig": kubeconfig, "load": load, "backup": backup, "restore": restore}
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ from services.standalone.settings import MAX_SOCKET_PATH
 
 log = logging.getLogger(__name__)
 
+# The folder of its data, its name, and the address of its peers, which never meet: only a name that a single member must have.
+DATA, NAME, PEER_URL = "data", "knarr", "http://localhost:1"
 CLIENT_SOCKET = "client.sock:0"
 PEER_SOCKET = "peer.sock:0"
 READY_TIMEOUT_SECONDS = 30.0
@@ -101,11 +103,9 @@ class EtcdProcess:
         await self._probe()
 
     def _arguments(self) -> list[str]:
-        # Peers never meet: the peer address is only a name that a single member must have.
-        peer = "http://localhost:1"
         return [
-            "--name=knarr", "--data-dir=data", f"--listen-client-urls=unix://{CLIENT_SOCKET}", "--advertise-client-urls=http://localhost:1",
-            f"--listen-peer-urls=unix://{PEER_SOCKET}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=knarr={peer}",
+            f"--name={NAME}", f"--data-dir={DATA}", f"--listen-client-urls=unix://{CLIENT_SOCKET}", "--advertise-client-urls=http://localhost:1",
+            f"--listen-peer-urls=unix://{PEER_SOCKET}", f"--initial-advertise-peer-urls={PEER_URL}", f"--initial-cluster={NAME}={PEER_URL}",
             "--quota-backend-bytes=8589934592", "--logger=zap", "--log-level=warn", "--max-request-bytes=8388608",
             # A single member elects itself; the defaults would only make it wait a second for that.
             "--heartbeat-interval=10", "--election-timeout=100",
