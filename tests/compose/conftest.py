@@ -26,11 +26,16 @@ def alone() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def cluster(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeCluster]:
-    """Two nodes, and the example image in their engines."""
+def images() -> None:
+    """Those of compose.yaml, and the example's."""
     done = subprocess.run([str(ROOT / "scripts/images.sh")], capture_output=True, text=True, check=False, timeout=BUILD_SECONDS)
     assert done.returncode == 0, f"scripts/images.sh failed:\n{done.stdout}{done.stderr}"
     ensure_image()
+
+
+@pytest.fixture(scope="session")
+def cluster(alone: None, images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeCluster]:
+    """Two nodes, and the example image in their engines."""
     made = ComposeCluster(tmp_path_factory.mktemp("compose"))
     # A run that was killed may have left one.
     made.down()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.cluster_client import ROOT, ClusterClient, run
+from tests.support.cluster_client import ROOT, ClusterClient
 from tests.support.etcd import free_port
 
 PROJECT = "knarr-test"
@@ -27,6 +27,8 @@ class ComposeCluster(ClusterClient):
             "KNARR_COMPOSE_DIR": str(folder),
             "KNARR_NETWORK": NETWORK,
             "KNARR_API_PORT": str(free_port()),
+            # Those that this checkout's own cluster has grown by do not count.
+            "COMPOSE_PROFILES": "",
         }
         super().__init__(folder, environment=own)
 
@@ -70,8 +72,14 @@ class ComposeCluster(ClusterClient):
     def down(self) -> None:
         """Takes everything away; an AssertionError names what stayed."""
         self.compose("--profile", "*", "down", "--volumes", "--timeout", "15")
-        left = leftovers()
+        left = self.leftovers()
         assert not left, f"`docker compose down -v` left {left}"
+
+    def leftovers(self) -> list[str]:
+        """What the project has on the engine."""
+        label = f"label=com.docker.compose.project={PROJECT}"
+        lists = {"container": ["ps", "-aq"], "network": ["network", "ls", "-q"], "volume": ["volume", "ls", "-q"]}
+        return [f"{kind} {name}" for kind, words in lists.items() for name in self.docker(*words, "--filter", label).split()]
 
     def logs(self) -> list[str]:
         done = subprocess.run(
@@ -84,13 +92,6 @@ class ComposeCluster(ClusterClient):
             env={**os.environ, **self.environment},
         )
         return done.stdout.splitlines()
-
-
-def leftovers() -> list[str]:
-    """What the project has on the host's engine."""
-    label = f"label=com.docker.compose.project={PROJECT}"
-    lists = {"container": ["ps", "-aq"], "network": ["network", "ls", "-q"], "volume": ["volume", "ls", "-q"]}
-    return [f"{kind} {name}" for kind, words in lists.items() for name in run(["docker", *words, "--filter", label]).stdout.split()]
 
 
 def _condition(found: dict[str, Any], kind: str) -> str:
