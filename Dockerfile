@@ -33,6 +33,15 @@ COPY deploy/haproxy.cfg /etc/haproxy/haproxy.cfg
 USER haproxy
 ENTRYPOINT ["haproxy", "-W", "-f", "/etc/haproxy/haproxy.cfg"]
 
+FROM base AS registry
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends docker-registry >/dev/null \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
+COPY deploy/registry.yml /etc/docker/registry/config.yml
+VOLUME /var/lib/registry
+ENTRYPOINT ["docker-registry"]
+CMD ["serve", "/etc/docker/registry/config.yml"]
+
 FROM base AS node
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends docker.io iproute2 >/dev/null \

@@ -5,7 +5,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 KNARR := $(SUDO) .venv/bin/knarr
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status images install proto lint bench clean
+.PHONY: help demo test up down status images node registry install proto lint bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ down: ## stop the cluster and leave nothing behind
 
 status: ## what runs, and how it is
 	@$(KNARR) status
+
+node: ## one more machine for the running compose cluster
+	@scripts/node.sh
+
+registry: ## a registry that the compose cluster's nodes pull through
+	@scripts/registry.sh
 
 images: install ## build the images of `docker compose up -d --wait`
 	@scripts/images.sh
