@@ -141,7 +141,7 @@ class Informer(Generic[M]):
         if error.reason in TRANSIENT_REASONS and self._away_since is None:
             self._away_since = datetime.now(UTC)
         logger.info("watch broke", extra={"kind": self._kind, "reason": error.reason, "error": str(error)})
-        if error.reason not in TRANSIENT_REASONS:
+        if error.reason not in TRANSIENT_REASONS or is_future(error):
             self._revision = ""
 
     async def _list(self) -> None:
@@ -280,6 +280,11 @@ class Informers:
         """Waits until all of them have listed once."""
         for informer in list(self._informers.values()):
             await informer.wait_synced()
+
+
+def is_future(error: StatusError) -> bool:
+    """Whether a server refused a revision that it does not have: it lags far behind, or its data is from a backup."""
+    return any(cause.reason == "ResourceVersionTooLarge" for cause in error.status.details.causes)
 
 
 @asynccontextmanager

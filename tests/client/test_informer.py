@@ -176,6 +176,34 @@ async def test_a_server_that_lost_the_revision_is_listed_anew() -> None:
 
 
 @virtual_time
+async def test_a_server_whose_data_is_from_a_backup_is_listed_anew_at_once() -> None:
+    api = MemoryApi()
+    client = MemoryClient(api)
+    await client.create(config_map("a"))
+    informer = Informer(client, core.ConfigMap)
+    async with running(informer):
+        await informer.wait_synced()
+        await asyncio.sleep(1)
+        future = status_error("Timeout", "Too large resource version: 9, current: 3")
+        future.status.details.causes.add(reason="ResourceVersionTooLarge")
+        for reply, lists in ((status_error("Timeout", "slow"), 0), (future, 1)):
+            listed: list[str] = []
+            client.list = recorded(client, listed)  # type: ignore[method-assign]
+            api.fail_next(reply, verb="watch")
+            api.break_watches()
+            await asyncio.sleep(5)
+            assert len(listed) == lists
+
+
+def recorded(client: MemoryClient, listed: list[str]) -> Any:
+    async def listing(*arguments: Any, **options: Any) -> Any:
+        listed.append("")
+        return await MemoryClient.list(client, *arguments, **options)
+
+    return listing
+
+
+@virtual_time
 async def test_pages_are_followed_and_an_expired_page_starts_over() -> None:
     api = MemoryApi()
     client = MemoryClient(api)

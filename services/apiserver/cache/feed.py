@@ -2,7 +2,7 @@
 
 Load everything once, then follow one watch. A broken watch resumes after the last revision seen;
 when that is compacted the whole store is read again and the differences become changes; a store
-that went backwards starts the cache anew and ends all watches.
+that went backwards or is another one starts the cache anew and ends all watches.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Feed:
         self.connected = False
 
     async def run(self) -> None:
-        pause, load = FIRST_PAUSE_SECONDS, True
+        pause, load, anew = FIRST_PAUSE_SECONDS, True, True
         while True:
             before = self._cache.revision
             try:
                 if load:
-                    await self._load()
-                    load = False
+                    await self._load(anew)
+                    load = anew = False
                 await self._follow()
             except (Compacted, HistoryLost) as reason:
                 log.warning("reading the whole store again", extra={"reason": str(reason)})
-                load = True
+                load, anew = True, anew or isinstance(reason, HistoryLost)
             except StatusError as error:
                 log.warning("the watch on etcd broke, trying again: %s", error.status.message, extra={"after_seconds": pause})
             finally:
@@ -50,7 +50,7 @@ class Feed:
             pause = FIRST_PAUSE_SECONDS if self._cache.revision > before else min(pause * 2, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause)
 
-    async def _load(self) -> None:
+    async def _load(self, anew: bool) -> None:
         items: list[KeyValue] = []
         page = await self._store.range(ROOT, limit=PAGE)
         revision = page.revision
@@ -58,7 +58,7 @@ class Feed:
         while page.more:
             page = await self._store.range(ROOT, start=items[-1].key + "\0", revision=revision, limit=PAGE)
             items += page.items
-        self._cache.load(items, revision)
+        self._cache.load(items, revision, anew=anew)
         self.synced.set()
         log.info("the watch cache is loaded", extra={"objects": len(items), "revision": revision})
 

@@ -86,13 +86,13 @@ class WatchCache:
                 collection.put(entry, now)
         self._advance(batch.revision, touched)
 
-    def load(self, items: Iterable[KeyValue], revision: int) -> None:
+    def load(self, items: Iterable[KeyValue], revision: int, *, anew: bool = False) -> None:
         """Takes the whole store as of ``revision``; what differs from before is seen as changes.
 
-        Raises nothing; a ``revision`` below the present one starts every collection anew.
+        Raises nothing; ``anew``, and with a ``revision`` below the present one, every collection begins again and every watch ends.
         """
         entries = [entry for item in items if (entry := self.entry(item)) is not None]
-        if self.revision == 0 or revision < self.revision:
+        if anew or self.revision == 0 or revision < self.revision:
             self._start_anew(entries, revision)
         else:
             self._merge(entries, revision)

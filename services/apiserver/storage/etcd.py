@@ -72,6 +72,8 @@ class EtcdStore:
         self._members = Members(settings.endpoints, settings.tls)
         self._metadata = HAS_LEADER if self._members.several else None
         self._leases = Leases(self._call)
+        # Etcd's name for itself, 0 before the first watch: one that was restored has another.
+        self._cluster_id = 0
 
     async def close(self) -> None:
         await self._members.close()
@@ -170,8 +172,8 @@ class EtcdStore:
             pending: list[Change] = []
             async for answer in stream:
                 _refuse_broken(answer)
-                if answer.created and answer.header.revision < revision - 1:
-                    await self._refuse_lost(revision - 1)
+                if answer.created:
+                    await self._refuse_lost(answer.header, revision - 1)
                 pending += _changes(answer.events)
                 if answer.fragment or answer.created:
                     continue
@@ -188,10 +190,12 @@ class EtcdStore:
             member.streams.discard(stream)
             stream.cancel()
 
-    async def _refuse_lost(self, seen: int) -> None:
-        """Raises HistoryLost unless only the member is behind, which it will make up for."""
-        current = await self.newest_revision()
-        if current < seen:
+    async def _refuse_lost(self, header: Any, seen: int) -> None:
+        """Raises HistoryLost unless revision ``seen`` is part of what this etcd was and is; a member may only be behind."""
+        before, self._cluster_id = self._cluster_id, header.cluster_id
+        if before not in (0, header.cluster_id):
+            raise HistoryLost("etcd was made anew")
+        if header.revision < seen and (current := await self.newest_revision()) < seen:
             raise HistoryLost(f"etcd is at revision {current}, but {seen} was read from it before")
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,3 +210,49 @@ async def test_events_expire_by_lease(own_etcd: EtcdServer) -> None:
 
 def _revoke(lease: int) -> Any:
     return rpc.LeaseRevokeRequest(ID=lease)
+
+
+def etcdctl(*arguments: str) -> None:
+    subprocess.run(["etcdctl", *arguments], check=True, capture_output=True, env={**os.environ, "ETCDCTL_API": "3"})
+
+
+def restore_and_move_on(etcd: EtcdServer, folder: Path, snapshot: Path, puts: int) -> None:
+    """Restores the data of an etcd that has stopped, and lets it come past its former revisions before it is back."""
+    shutil.rmtree(folder / "data")
+    etcdctl(
+        "snapshot", "restore", str(snapshot), "--data-dir", str(folder / "data"), "--name", etcd.name,
+        "--initial-cluster", etcd.initial_cluster, "--initial-advertise-peer-urls", etcd.peer_url, "--initial-cluster-token", "another",
+    )  # fmt: skip
+    elsewhere = EtcdServer(folder, etcd.name)
+    elsewhere.start()
+    try:
+        for number in range(puts):
+            etcdctl("--endpoints", elsewhere.endpoint, "put", f"/registry/unknown/{number}", "x")
+    finally:
+        elsewhere.stop()
+
+
+async def test_an_etcd_that_was_restored_under_a_running_server_is_not_taken_for_the_one_before(
+    own_etcd: EtcdServer, tmp_path: Path
+) -> None:
+    """Although its revisions have come past those of before meanwhile."""
+    async with running_backend(own_etcd.endpoint) as backend:
+        api = Api(backend)
+        await create_namespace(api, "default")
+        await create(api, "kept")
+        snapshot = tmp_path / "snapshot.db"
+        await asyncio.to_thread(etcdctl, "--endpoints", own_etcd.endpoint, "snapshot", "save", str(snapshot))
+        lost = [await create(api, f"lost-{number}") for number in range(3)]
+        stream = api.watch(REF, meta.ListOptions(resource_version=str(lost[1])))
+        assert [event.entry.name for event in await anext(stream) if event.entry] == ["lost-2"]
+        following = asyncio.ensure_future(anext(stream))
+        await asyncio.to_thread(own_etcd.stop)
+        await asyncio.to_thread(restore_and_move_on, own_etcd, tmp_path, snapshot, 10)
+        await asyncio.to_thread(own_etcd.start)
+        with pytest.raises(StatusError, match="too old resource version"):
+            async with asyncio.timeout(20):
+                await following
+        names = [entry.name for entry in (await api.list(REF, meta.ListOptions())).entries]
+        assert names == ["kept"] and backend.cache.revision > lost[-1]
+        with pytest.raises(StatusError, match="too old resource version"):
+            await anext(api.watch(REF, meta.ListOptions(resource_version=str(lost[0]))))
