@@ -6,15 +6,16 @@
       address: provider.example.com:10300
 
 Fields are written like ``caFile`` and are the dataclass' fields ``ca_file``. Types are checked: str, int, float, bool, Path,
-tuple[str, ...], dict[str, str], and dataclasses of these. Only the section of the provider in use is looked into.
+tuple[str, ...], dict[str, str], dataclasses of these, and each of them ``| None``. Only the section of the provider in use is looked into.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
@@ -59,38 +60,49 @@ def read_section(settings: type[S], section: Any, name: str) -> S:
 
 def _dataclass(settings: type[S], section: Any, where: str) -> S:
     if not isinstance(section, Mapping):
-        raise ConfigurationError(f"{where}: must be a section with fields, not {_KINDS.get(type(section), 'this')}")
+        raise _mismatch(where, "a section with fields", section)
     hints = get_type_hints(settings)
     names = {_camel(field.name): field.name for field in fields(settings)}  # type: ignore[arg-type]
     for key in section:
         if key not in names:
             raise ConfigurationError(f"{where}.{key}: unknown field; there are {', '.join(sorted(names))}")
     values = {names[key]: _value(hints[names[key]], value, f"{where}.{key}") for key, value in section.items()}
+    for key, name in names.items():
+        if name not in values and _is_required(settings, name):
+            raise ConfigurationError(f"{where}.{key}: must be given")
     try:
         return settings(**values)
-    except TypeError:
-        missing = sorted(set(names) - set(section))
-        raise ConfigurationError(f"{where}: a field is missing, of {', '.join(missing)}") from None
     except ValueError as error:
         raise ConfigurationError(f"{where}.{_as_written(str(error))}") from error
 
 
+def _is_required(settings: type[Any], name: str) -> bool:
+    return any(field.name == name and field.default is MISSING and field.default_factory is MISSING for field in fields(settings))
+
+
 def _value(wanted: Any, value: Any, where: str) -> Any:
-    if is_dataclass(wanted) and isinstance(wanted, type):
-        return _dataclass(wanted, value, where)
-    if get_origin(wanted) is tuple:
+    # An optional field that is written has a value.
+    kinds = [kind for kind in get_args(wanted) if kind is not type(None)] if isinstance(wanted, UnionType) else [wanted]
+    kind = kinds[0]
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _dataclass(kind, value, where)
+    if get_origin(kind) is tuple:
         if not isinstance(value, list):
-            raise ConfigurationError(f"{where}: must be a list, not {_KINDS.get(type(value), 'this')}")
-        return tuple(_value(get_args(wanted)[0], one, f"{where}[{index}]") for index, one in enumerate(value))
-    if get_origin(wanted) is dict:
+            raise _mismatch(where, "a list", value)
+        return tuple(_value(get_args(kind)[0], one, f"{where}[{index}]") for index, one in enumerate(value))
+    if get_origin(kind) is dict:
         if not isinstance(value, Mapping):
-            raise ConfigurationError(f"{where}: must be a section with fields, not {_KINDS.get(type(value), 'this')}")
-        return {str(key): _value(get_args(wanted)[1], one, f"{where}.{key}") for key, one in value.items()}
-    accepted, words = _SCALARS[wanted]
+            raise _mismatch(where, "a section with fields", value)
+        return {str(key): _value(get_args(kind)[1], one, f"{where}.{key}") for key, one in value.items()}
+    accepted, words = _SCALARS[kind]
     # True is an int to Python, and not to people.
-    if not isinstance(value, accepted) or (isinstance(value, bool) and wanted is not bool):
-        raise ConfigurationError(f"{where}: must be {words}, not {_KINDS.get(type(value), 'this')}")
-    return wanted(value)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise _mismatch(where, words, value)
+    return kind(value)
+
+
+def _mismatch(where: str, wanted: str, value: Any) -> ConfigurationError:
+    return ConfigurationError(f"{where}: must be {wanted}, not {_KINDS.get(type(value), 'this')}")
 
 
 def _camel(name: str) -> str:

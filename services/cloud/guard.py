@@ -12,11 +12,15 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
+from knarr.client.backoff import Backoff
 from knarr.client.keys import key_of
 from knarr.machinery.errors import StatusError
 from services.cloud.errors import ProviderError, Throttled, Unavailable
 from services.cloud.metrics import CALL_SECONDS, CALLS
 from services.cloud.provider import CloudProvider
+
+# Waits for a provider that does not answer at all yet.
+ASK_AGAIN = Backoff(first_seconds=0.2, limit_seconds=5.0)
 
 log = logging.getLogger(__name__)
 
@@ -129,11 +133,13 @@ class _Lock(asyncio.Lock):
     users: int = 0
 
 
-async def supported(provider: CloudProvider, log_every_seconds: float = 5.0) -> cloud.GetInfoResponse:
+async def supported(provider: CloudProvider) -> cloud.GetInfoResponse:
     """What a provider can do, once it answers."""
+    failures = 0
     while True:
         try:
             return await provider.get_info(cloud.GetInfoRequest())
         except ProviderError as error:
+            failures += 1
             log.warning("the provider does not say yet what it can do", extra={"error": str(error)})
-            await asyncio.sleep(error.retry_after_seconds or log_every_seconds)
+            await asyncio.sleep(max(ASK_AGAIN.delay(failures), error.retry_after_seconds))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -18,11 +18,13 @@ ERRORS = Gauge("knarr_cloud_errors", "Failed reconciles since the controller sta
 INTERVAL_SECONDS = 5.0
 
 
-async def observe(queues: Mapping[str, Reconciler]) -> None:
-    """Copies the queues' counts into the metrics until cancelled."""
+async def observe(queues: Mapping[str, Reconciler], states: Callable[[], Mapping[str, int]]) -> None:
+    """Copies counts of the queues, and of load balancers by state, into the metrics until cancelled."""
     while True:
         for name, queue in queues.items():
             status = queue.status()
             DEPTH.labels(name).set(status.depth)
             ERRORS.labels(name).set(status.errors)
+        for state, count in states().items():
+            LOAD_BALANCERS.labels(state).set(count)
         await asyncio.sleep(INTERVAL_SECONDS)

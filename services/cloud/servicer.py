@@ -15,8 +15,8 @@ from knarr.client.keys import Key, key_of
 from knarr.machinery.errors import not_found, status_error
 from services.cloud.controllers.node.decide import is_uninitialized
 from services.cloud.controllers.service.controller import ServiceController
-from services.cloud.controllers.service.decide import excluded, wants
-from services.cloud.controllers.service.records import Record
+from services.cloud.controllers.service.decide import excluded
+from services.cloud.controllers.service.records import Record, state_of
 from services.cloud.provider import CloudProvider
 from services.cloud.work import Work
 
@@ -130,7 +130,7 @@ def _load_balancer(controller: ServiceController, service: core.Service, record:
     return api.LoadBalancerStatus(
         namespace=key.namespace,
         service=key.name,
-        state=_state(service, record),
+        state=state_of(service, record),
         ingress=[entry.ip or entry.hostname for entry in service.status.load_balancer.ingress],
         last_error=record.last_error,
         failures=record.failures,
@@ -138,11 +138,3 @@ def _load_balancer(controller: ServiceController, service: core.Service, record:
         last_success_seconds=record.last_success_seconds,
         limitations=record.limitations,
     )
-
-
-def _state(service: core.Service, record: Record) -> api.LoadBalancerState:
-    if not wants(service):
-        return api.LOAD_BALANCER_STATE_DELETING
-    if record.last_error:
-        return api.LOAD_BALANCER_STATE_FAILED
-    return api.LOAD_BALANCER_STATE_IN_FORCE if service.status.load_balancer.ingress else api.LOAD_BALANCER_STATE_PENDING

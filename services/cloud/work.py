@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+from knarr.api.cloud.v1 import cloud_service_pb2
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.client.client import Client
 from knarr.client.clock import Clock
@@ -15,6 +17,7 @@ from services.cloud.controllers.catalog import CONTROLLERS
 from services.cloud.controllers.controller import CloudController, Context
 from services.cloud.controllers.node.controller import NodeController
 from services.cloud.controllers.service.controller import ServiceController
+from services.cloud.controllers.service.records import state_of
 from services.cloud.guard import Guard, supported
 from services.cloud.metrics import observe
 from services.cloud.provider import Environment, ProviderType
@@ -68,7 +71,14 @@ class Work:
         await self.informers.wait_synced()
         self.info, self.controllers = info, controllers
         parts = {controller.name: controller.run() for controller in controllers}
-        await run_together("cloud", {**parts, "metrics": observe({found.name: found.queue for found in controllers})})
+        await run_together("cloud", {**parts, "metrics": observe({found.name: found.queue for found in controllers}, self._states)})
+
+    def _states(self) -> dict[str, int]:
+        """How many load balancers are in each state."""
+        known = self.services.services() if self.services is not None else []
+        counts = Counter(int(state_of(service, record)) for service, record in known)
+        names = cloud_service_pb2.LoadBalancerState.items()
+        return {name.removeprefix("LOAD_BALANCER_STATE_").lower(): counts[number] for name, number in names if number}
 
     def _recheck(self, key: Key) -> None:
         if self.services is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from knarr.api.cloud.v1 import cloud_service_pb2 as api
+from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from knarr.client.keys import Key
-from services.cloud.controllers.service.decide import Step
+from services.cloud.controllers.service.decide import Step, wants
 from services.cloud.errors import ProviderError, Refused
 
 # A rest of time too small for the clock to tell must not keep a worker spinning.
@@ -80,3 +82,12 @@ class Records:
     def refused(self) -> list[Key]:
         """Those that wait for somebody to change something."""
         return [key for key, record in self.found.items() if record.refused]
+
+
+def state_of(service: core.Service, record: Record) -> api.LoadBalancerState:
+    """What has become of the wish of a Service that is ours."""
+    if not wants(service):
+        return api.LOAD_BALANCER_STATE_DELETING
+    if record.last_error:
+        return api.LOAD_BALANCER_STATE_FAILED
+    return api.LOAD_BALANCER_STATE_IN_FORCE if service.status.load_balancer.ingress else api.LOAD_BALANCER_STATE_PENDING
