@@ -10,11 +10,12 @@ import grpc.aio
 from knarr.client.channel import open_channel
 from knarr.service.command import CommandError, parser, read_ca, read_token, run, server_settings, start
 from knarr.service.host import Host
-from knarr.service.options import address, cidr, ipv4
+from knarr.service.options import address, cidr, ipv4, readable_file
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.service import ApiServer
 from services.apiserver.settings import ApiServerSettings
+from services.apiserver.storage.connection import EtcdTls
 from services.apiserver.storage.etcd import EtcdSettings
 
 
@@ -22,6 +23,12 @@ def arguments_parser() -> argparse.ArgumentParser:
     made = parser("apiserver", "Serve the Kubernetes API from etcd, by REST and gRPC.", port=6444)
     defaults = ApiServerSettings()
     made.add_argument("--etcd", action="append", required=True, type=address, metavar="HOST:PORT", help="a member of etcd; repeat for each")
+    for name, what in (
+        ("ca", "certificate of etcd's CA: speak TLS to it"),
+        ("cert", "certificate shown to etcd"),
+        ("key", "its private key"),
+    ):
+        made.add_argument(f"--etcd-{name}", type=readable_file, metavar="FILE", help=f"{what}, PEM")
     made.add_argument(
         "--sole", action="store_true", help="no other API server uses this etcd: then reads need not ask it what the newest state is"
     )
@@ -33,12 +40,20 @@ def arguments_parser() -> argparse.ArgumentParser:
     return made
 
 
+def etcd_tls(arguments: argparse.Namespace) -> EtcdTls | None:
+    """How etcd is spoken to; CommandError when the options do not fit together."""
+    ca, cert, key = arguments.etcd_ca, arguments.etcd_cert, arguments.etcd_key
+    if (cert is None) != (key is None) or (cert and not ca):
+        raise CommandError("--etcd-cert and --etcd-key belong together, and to --etcd-ca")
+    return EtcdTls(ca, cert, key) if ca else None
+
+
 async def serve(arguments: argparse.Namespace) -> None:
     """Runs both faces until cancelled."""
     defaults = ApiServerSettings()
     host, _, port = arguments.rest_listen.rpartition(":")
     settings = ApiServerSettings(
-        etcd=EtcdSettings(endpoints=tuple(arguments.etcd)),
+        etcd=EtcdSettings(tuple(arguments.etcd), etcd_tls(arguments)),
         shared_store=not arguments.sole,
         service_cidr=arguments.service_cidr,
         advertise_address=arguments.advertise_address or defaults.advertise_address,

@@ -7,6 +7,7 @@ What is there and good stays as it is, so that it may run before every start:
     DIR/authority/                  for nobody but this command
     DIR/apiserver/ scheduler/ controller/ cloud/ dns/
     DIR/NODE/kubelet/ NODE/proxy/   one folder for each --node
+    DIR/etcd/                       with --etcd: certificates of etcd's own authority, for its members' clients and peers
     DIR/admin/kubeconfig            and the token and CA for grpcurl
 """
 
@@ -84,6 +85,19 @@ def make(root: Path, found: list[Member], server: str) -> None:
     _hand_over(folder)
 
 
+def make_etcd(root: Path, hosts: list[str]) -> None:
+    """What etcd and the API servers need to trust one another, by an authority of etcd's own: a member of the cluster is no client of
+    its store. ``hosts`` are names and addresses of etcd's members."""
+    kept = root / "authority" / "etcd"
+    authority = CertificateAuthority.load_or_create(kept)
+    kept.chmod(0o700)
+    for folder, name, served in ((root / "etcd", "server", [*LOCAL, *hosts]), (root / "apiserver", "etcd", [])):
+        folder.mkdir(exist_ok=True)
+        _pair(authority, folder, name, User(f"etcd-{name}"), served)
+    (root / "etcd" / "ca.crt").write_bytes(authority.pair.certificate)
+    (root / "apiserver" / "etcd-ca.crt").write_bytes(authority.pair.certificate)
+
+
 def _pair(authority: CertificateAuthority, folder: Path, name: str, user: User, hosts: list[str]) -> KeyPair:
     if (folder / f"{name}.key").exists():
         pair = KeyPair.load(folder, name)
@@ -126,6 +140,7 @@ def main() -> int:
     parser.add_argument("--apiserver", action="append", required=True, metavar="HOST", help="a name or address of the API server")
     for name in sorted(CONTROL_PLANE.keys() - {"apiserver"}):
         parser.add_argument(f"--{name}", action="append", default=[], metavar="HOST", help=f"one of the component {name}")
+    parser.add_argument("--etcd", action="append", default=[], metavar="HOST", help="one of a member of etcd; none: etcd without TLS")
     parser.add_argument("--node", action="append", type=_node, default=[], metavar="NAME=IP")
     parser.add_argument("--server", required=True, metavar="URL", help="where the kubeconfig's owner reaches the REST API")
     arguments = parser.parse_args()
@@ -133,6 +148,8 @@ def main() -> int:
     hosts["apiserver"].append("kubernetes.default.svc")
     found = members(hosts, dict(arguments.node))
     make(arguments.folder, found, arguments.server)
+    if arguments.etcd:
+        make_etcd(arguments.folder, arguments.etcd)
     print(f"{arguments.folder}: certificates and tokens are in place; kubeconfig for {arguments.server}")
     return 0
 

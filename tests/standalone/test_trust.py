@@ -74,6 +74,17 @@ def test_a_second_run_changes_nothing_but_adds_what_is_new(tmp_path: Path, monke
     assert {name for name in before if after[name] != before[name]} == {"apiserver/tokens.csv"}
 
 
+def test_etcd_trusts_its_own_authority_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, tmp_path, "--etcd=192.0.2.31", "--etcd=etcd-2")
+    before = contents(tmp_path)
+    assert {path.name for path in (tmp_path / "etcd").iterdir()} == {"ca.crt", "server.crt", "server.key"}
+    assert covers((tmp_path / "etcd/server.crt").read_bytes(), ["192.0.2.31", "etcd-2", "127.0.0.1"])
+    assert before["etcd/ca.crt"] == before["apiserver/etcd-ca.crt"] != before["apiserver/ca.crt"]
+    assert (tmp_path / "apiserver/etcd.key").stat().st_mode & 0o077 == 0 == (tmp_path / "etcd/server.key").stat().st_mode & 0o077
+    run(monkeypatch, tmp_path, "--etcd=192.0.2.31", "--etcd=etcd-2")
+    assert contents(tmp_path) == before
+
+
 def test_the_kubeconfig_leads_to_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, tmp_path)
     config = json.loads((tmp_path / "admin/kubeconfig").read_text())
