@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -41,12 +40,9 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         _wait_for(port, process, log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
+        # It has nothing to lose, and would wait for connections that are kept alive.
+        process.kill()
+        process.wait(5)
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

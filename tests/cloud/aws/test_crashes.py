@@ -160,7 +160,10 @@ async def test_what_was_begun_for_another_wish_does_not_stay(account: Account, a
     assert {"elasticloadbalancing:CreateListener", "elasticloadbalancing:DeleteTargetGroup"} <= set(made)
     async with driving(account, api=api) as driver:
         await driver.ensure(changed())
-        assert [group["TargetGroupName"].rsplit("-", 2)[1:] for group in account.groups()] == [["53", "tcpudp"], ["81", "tcp"]]
+        assert [group["TargetGroupName"].rsplit("-", 3)[1:] for group in account.groups()] == [
+            ["53", "30054", "both"],
+            ["81", "30081", "tcp"],
+        ]
         await driver.delete(changed())
     assert account.everything() == empty
 

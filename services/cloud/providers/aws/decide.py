@@ -76,8 +76,12 @@ def decide_ensure(wish: Wish, observed: Observed) -> list[Step]:
 
 def differ_by_targets_only(wish: Wish, reached: Wish, observed: Observed) -> bool:
     """Whether all but the targets is as it was ``reached``, and the target groups are still there."""
-    same = _without_targets(wish) == _without_targets(reached)
-    return same and {group.name for group in observed.groups} == {group.name for group in wish.groups}
+    return _without_targets(wish) == _without_targets(reached) and not lacks_groups(wish, observed)
+
+
+def lacks_groups(wish: Wish, observed: Observed) -> bool:
+    """Whether a target group has to be made."""
+    return not {group.name for group in wish.groups} <= {group.name for group in observed.groups}
 
 
 def _without_targets(wish: Wish) -> Wish:

@@ -67,6 +67,7 @@ TRANSIENT = frozenset(
         "InvalidGroup.NotFound",
         "InvalidSecurityGroupID.NotFound",
         "IncorrectInstanceState",
+        "InvalidTarget",
         "InternalError",
         "InternalFailure",
         "InternalServerError",

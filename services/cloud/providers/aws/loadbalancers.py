@@ -8,7 +8,7 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from services.cloud.errors import Refused, Unavailable
 from services.cloud.providers.aws.api import AwsApi
-from services.cloud.providers.aws.decide import decide_delete, decide_ensure, decide_targets, differ_by_targets_only
+from services.cloud.providers.aws.decide import decide_delete, decide_ensure, decide_targets, differ_by_targets_only, lacks_groups
 from services.cloud.providers.aws.execute import Executor
 from services.cloud.providers.aws.inventory import Inventory
 from services.cloud.providers.aws.machines import Machine
@@ -44,6 +44,9 @@ class LoadBalancers:
         thorough = names.load_balancer not in self._reached
         observed = await Observer(self._api, names).all(thorough=thorough, security_groups=options.security_groups)
         wish = await self._wish(names, service, options, machines, nodes, observed)
+        if not thorough and lacks_groups(wish, observed):
+            # They may be there, and no longer in use.
+            observed = await Observer(self._api, names).all(thorough=True, security_groups=options.security_groups)
         if not wish.subnets and not (wish.discovered and observed.balancer):
             raise Refused(_no_subnets(options, wish, cluster))
         self._reached.pop(names.load_balancer, None)
@@ -76,11 +79,12 @@ class LoadBalancers:
     async def _machines(self, nodes: Sequence[core.Node]) -> tuple[list[Machine], list[str]]:
         """The machines that carry traffic, and why other nodes do not."""
         machines, limitations = [], []
-        for found in await self._inventory.find_all(nodes):
-            if found.machine is not None and not found.machine.gone:
+        for node, found in zip(nodes, await self._inventory.find_all(nodes), strict=True):
+            if found.machine is not None and found.machine.running:
                 machines.append(found.machine)
-            elif found.problem:
-                limitations.append(f"{found.problem}; it gets no traffic")
+            else:
+                state = found.machine.state if found.machine else "gone"
+                limitations.append(f"{found.problem or f'node {node.metadata.name}: its instance is {state}'}; it gets no traffic")
         return machines, limitations
 
     async def _wish(

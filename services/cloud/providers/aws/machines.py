@@ -49,6 +49,11 @@ class Machine:
     def gone(self) -> bool:
         return self.state == "terminated"
 
+    @property
+    def running(self) -> bool:
+        """Whether AWS takes it as a target."""
+        return self.state == "running"
+
 
 def machine_of(described: Mapping[str, Any]) -> Machine:
     """An item of DescribeInstances' answer."""

@@ -12,6 +12,7 @@ SERVICE_TAG = "kubernetes.io/service-name"
 # AWS takes no longer names for load balancers and target groups.
 NAME_LENGTH = 32
 _HASH_LENGTH = 10
+_PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "TCP_UDP": "both"}
 _READABLE_LENGTH = 8
 
 
@@ -25,8 +26,9 @@ class Names:
     # How the names of all its target groups begin.
     group_prefix: str
 
-    def group(self, port: int, protocol: str) -> str:
-        return f"{self.group_prefix}{port}-{protocol.replace('_', '').lower()}"
+    def group(self, port: int, node_port: int, protocol: str) -> str:
+        """All that cannot be changed of a target group is in its name."""
+        return f"{self.group_prefix}{port}-{node_port}-{_PROTOCOLS[protocol]}"
 
     @property
     def tags(self) -> dict[str, str]:

@@ -61,7 +61,7 @@ def make_wish(
     check = _Checks(service, options.health, _kubelet_port(nodes))
     groups = tuple(
         TargetGroup(
-            name=names.group(port.port, port.protocol),
+            name=names.group(port.port, port.node_port, port.protocol),
             protocol=port.protocol,
             port=port.node_port,
             health=check.of(port),
