@@ -125,6 +125,7 @@ class NodeNetwork:
     def remove_all(self) -> None:
         """Removes every route and address of ours, also those of a killed process."""
         self.remove_addresses(self.addresses())
+        self.remove_local_routes(self.local_routes())
         for message in self.routes():
             fields: dict[str, Any] = {
                 "dst": f"{message.get_attr('RTA_DST')}/{message['dst_len']}",

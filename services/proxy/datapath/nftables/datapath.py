@@ -9,10 +9,11 @@ its removal, until they close.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, TypeVar
 
@@ -22,7 +23,7 @@ from services.proxy.datapath.nftables.conntrack import Conntrack, Destinations, 
 from services.proxy.datapath.nftables.layout import pools
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
 from services.proxy.datapath.nftables.netlink import NetlinkConnection, encode
-from services.proxy.datapath.nftables.skeleton import LOCALNET_NOTE, Base
+from services.proxy.datapath.nftables.skeleton import LOCALNET_NOTE, Base, skeleton
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.datapath.nftables.watcher import TableWatcher
 from services.proxy.datapath.node_network import NetlinkError, NodeNetwork, read_sysctl, write_sysctl
@@ -38,6 +39,7 @@ FORWARDING = "net.ipv4.ip_forward"
 BRIDGE_CALLS = "net.bridge.bridge-nf-call-iptables"
 # A look costs a process.
 CHECKS_PER_LOOK_AT_DOCKER = 10
+TOO_MUCH = (errno.EMSGSIZE, errno.ENOBUFS)
 
 R = TypeVar("R")
 
@@ -127,7 +129,7 @@ class NftablesDatapath(Datapath):
             self._restore[name] = before
 
     async def apply(self, change: Change) -> None:
-        async with self._lock:
+        async with self._lock, self._unheard():
             try:
                 await self._in_worker(lambda: self._put_in_force(change))
             except (NftablesError, NetlinkError, OSError) as error:
@@ -185,24 +187,56 @@ class NftablesDatapath(Datapath):
     def _program(self, change: Change) -> None:
         table = dict(self._routes)
         patch(table, change)
-        slots = Slots()
+        routes = [table[key] for key in sorted(table)]
         self._watcher.learn_port()
-        self._nft.run(ruleset.full(self._base, slots, (table[key] for key in sorted(table))))
-        self._slots = slots
+        self._slots = self._built(routes) or self._replaced(routes)
         self._port = self._watcher.learn_port() or self._port
+
+    def _built(self, routes: Sequence[Route]) -> Slots | None:
+        """Where there is no table of ours nothing has to be replaced in one go, which is four times as fast; None otherwise."""
+        if self._changes.has_table(self._settings.table):
+            return None
+        slots = Slots()
+        operations = ruleset.operations(slots, Change(added=tuple(routes)), lambda name, slot: 0)
+        self._nft.run(skeleton(self._base))
+        try:
+            self._changes.commit(encode(self._settings.table, operations))
+        except OSError as error:
+            if error.errno not in TOO_MUCH:
+                raise
+            return None
+        return slots
+
+    def _replaced(self, routes: Sequence[Route]) -> Slots:
+        slots = Slots()
+        self._nft.run(ruleset.full(self._base, slots, routes))
+        return slots
 
     def _change(self, change: Change) -> None:
         operations = ruleset.operations(self._slots, change, self._count_at)
         try:
             self._changes.commit(encode(self._settings.table, operations))
         except OSError as error:
-            if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
+            if error.errno not in TOO_MUCH:
                 raise
             # More than a socket takes at once: then it is worth the whole table.
             self._program(change)
 
     def _count_at(self, name: str, slot: int) -> int:
         return self._changes.count(self._settings.table, name, slot)
+
+    @contextlib.asynccontextmanager
+    async def _unheard(self) -> AsyncIterator[None]:
+        """While the whole table is programmed nobody in the loop listens to the flood of news about it."""
+        loop = asyncio.get_running_loop()
+        deaf = not self._programmed
+        if deaf:
+            loop.remove_reader(self._watcher.fileno())
+        try:
+            yield
+        finally:
+            if deaf:
+                loop.add_reader(self._watcher.fileno(), self._heard)
 
     def _heard(self) -> None:
         if self._programmed and self._watcher.taken_by_others((self._port, self._changes.port)):
