@@ -114,7 +114,7 @@ def to_wire(
         made.answer = _sets(answer.answers)
         made.authority = _sets(answer.authority)
         made.additional = _sets(answer.additional)
-    return made.to_wire(max_size=limit, prefer_truncation=True)
+    return made.to_wire(max_size=limit, prefer_truncation=True, want_shuffle=False)
 
 
 def _sets(records: Iterable[Record]) -> list[dns.rrset.RRset]:
