@@ -4,6 +4,7 @@
 #   KNARR_MIRROR          Debian mirror for debootstrap
 #   KNARR_CA_CERTIFICATES PEM files, separated by spaces, that the images shall trust besides Debian's
 #   KNARR_TAG             tag of the images (dev)
+#   KNARR_TARGETS         which of the Dockerfile's targets (all but registry)
 #   KNARR_BUILD_NETWORK   network of the build steps (host)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -90,5 +91,5 @@ scripts/compose-plugin.sh
 ensure_base
 ensure_wheels
 ensure_certificates
-for target in etcd balancer node component proxy; do build $target; done
+for target in ${KNARR_TARGETS:-etcd balancer node component proxy}; do build $target; done
 docker image ls --filter reference='knarr/*' --filter reference="knarr/*:$tag" --format '    {{.Repository}}:{{.Tag}}  {{.Size}}' | grep ":$tag "

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # Starts the registry of compose.yaml, through which the nodes pull. The profile is kept in .env, where every `docker compose` finds it.
-#   KNARR_REGISTRY_IMAGE     its image (knarr/registry, built here from Debian's docker-registry where it is missing)
+#   KNARR_REGISTRY_IMAGE     its image (knarr/registry, built here from Debian's docker-registry)
 #   KNARR_REGISTRY_UPSTREAM  what it keeps copies of (https://registry-1.docker.io); empty: nothing, images are pushed to it
 #   KNARR_REGISTRY_PORT      its port on this machine's loopback (5000)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-image=${KNARR_REGISTRY_IMAGE:-knarr/registry:${KNARR_TAG:-dev}}
-docker image inspect "$image" >/dev/null 2>&1 || docker compose --profile registry build registry
+[ -n "${KNARR_REGISTRY_IMAGE:-}" ] || KNARR_TARGETS=registry scripts/images.sh
 . scripts/profiles.sh
 add_profile registry
 docker compose up -d --wait registry
