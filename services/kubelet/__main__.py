@@ -8,6 +8,7 @@ from pathlib import Path
 
 from knarr.service.command import client_parser, run_component
 from knarr.service.options import domain, ipv4, number, optional_cidr, optional_ipv4, own_directory
+from services.kubelet.node import EXTERNAL
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.service import Kubelet
 from services.kubelet.settings import KubeletSettings
@@ -56,6 +57,13 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="what a person can do where an image cannot be pulled, for the pod's messages; {image} stands for the image",
     )
+    made.add_argument(
+        "--cloud-provider",
+        choices=("", EXTERNAL),
+        default="",
+        help="external: take no pods before a cloud controller manager has told of this machine",
+    )
+    made.add_argument("--provider-id", default="", metavar="ID", help="this machine at its provider, if the manager shall not look for it")
     made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
     return made
 
@@ -71,6 +79,8 @@ def main() -> int:
         cluster_id=arguments.cluster_id,
         mounts_of=arguments.mounts_of,
         pull_advice=arguments.pull_advice,
+        cloud_provider=arguments.cloud_provider,
+        provider_id=arguments.provider_id,
         cluster_dns=arguments.cluster_dns,
         cluster_domain=arguments.cluster_domain,
         resolv_conf=arguments.resolv_conf,

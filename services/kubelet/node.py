@@ -27,6 +27,10 @@ IMAGES_SECONDS = 60.0
 IMAGES_TIMEOUT_SECONDS = 5.0
 # As many as Kubernetes tells, the largest first.
 MAX_IMAGES, MAX_IMAGE_NAMES = 50, 5
+# Somebody else tells of the node's machine; the taint until then, and the reasons by which it tells of routes to the node's pods.
+EXTERNAL = "external"
+UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
+ROUTE_REASONS = ("RouteCreated", "NoRouteCreated")
 WAITING_FOR_CIDR = "the node has no podCIDR yet; the controller gives it a part of the cluster's range"
 MOVED_CIDR = "the node's podCIDR is {given} now, and its pods have addresses of {used}; drain the node and restart its kubelet"
 
@@ -47,6 +51,9 @@ def desired_node(settings: KubeletSettings, machine: Machine, pod_cidr: str) -> 
     if pod_cidr:
         node.spec.pod_cidr = pod_cidr
         node.spec.pod_cidrs.append(pod_cidr)
+    node.spec.provider_id = settings.provider_id
+    if settings.cloud_provider == EXTERNAL:
+        node.spec.taints.add(key=UNINITIALIZED, value="true", effect="NoSchedule")
     for text in settings.taints:
         key_value, _, effect = text.rpartition(":")
         key, _, value = key_value.partition("=")
@@ -83,8 +90,11 @@ def node_status(
     for name, (capacity, allocatable) in (extended | resources(settings, machine)).items():
         status.capacity[name].string = capacity
         status.allocatable[name].string = allocatable
-    status.addresses.add(type="InternalIP", address=settings.node_ip)
-    status.addresses.add(type="Hostname", address=settings.node_name)
+    if settings.cloud_provider == EXTERNAL and old.addresses:
+        status.addresses.extend(old.addresses)
+    else:
+        status.addresses.add(type="InternalIP", address=settings.node_ip)
+        status.addresses.add(type="Hostname", address=settings.node_name)
     status.daemon_endpoints.kubelet_endpoint.port = settings.port
     info = status.node_info
     info.machine_id, info.system_uuid, info.boot_id = machine.machine_id, machine.system_uuid, machine.boot_id
@@ -94,17 +104,21 @@ def node_status(
     info.operating_system, info.architecture = "linux", machine.architecture
     own = ("NetworkUnavailable", "MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
     status.conditions.extend(found for found in old.conditions if found.type not in own)
-    _condition(
-        status,
-        old,
-        now,
-        "NetworkUnavailable",
-        bool(network_trouble),
-        "PodNetworkNotReady",
-        "PodNetworkReady",
-        network_trouble,
-        "the node has a range of addresses for its pods",
-    )
+    routed = next((found for found in old.conditions if found.type == "NetworkUnavailable" and found.reason in ROUTE_REASONS), None)
+    if routed is not None and not network_trouble:
+        status.conditions.append(routed)
+    else:
+        _condition(
+            status,
+            old,
+            now,
+            "NetworkUnavailable",
+            bool(network_trouble),
+            "PodNetworkNotReady",
+            "PodNetworkReady",
+            network_trouble,
+            "the node has a range of addresses for its pods",
+        )
     _condition(
         status,
         old,

@@ -47,6 +47,10 @@ class KubeletSettings:
     start_concurrency: int = 8
     # A process with the mounts that the engine sees, where those are not the kubelet's own; 0: they are.
     mounts_of: int = 0
+    # `external`: a cloud controller manager tells of the node's machine, and until then nothing is scheduled onto it; empty: nobody does.
+    cloud_provider: str = ""
+    # The machine at its provider, like `aws:///zone/i-0123`; empty to let the cloud controller manager find it.
+    provider_id: str = ""
     # Extra node labels.
     labels: dict[str, str] = field(default_factory=dict)
     # Taints the node registers with, as `key=value:effect`.
