@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from knarr.service.options import cidr
+from knarr.service.options import cidr, optional_cidr
 from services.proxy.cleanup import remove_everything
 from services.proxy.podnetwork.plan import AUTO
 from services.proxy.settings import ProxySettings
@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m services.proxy.uninstall", description="Remove what a proxy left on this node.")
     parser.add_argument("--service-cidr", default=fresh.service_cidr, type=cidr, metavar="CIDR", help="as the proxy was given it")
     parser.add_argument("--cluster-cidr", default=fresh.pod_cidr, type=cidr, metavar="CIDR", help="as the proxy was given it")
-    parser.add_argument("--load-balancer-cidr", default="", type=cidr, metavar="CIDR", help="as the proxy was given it")
+    parser.add_argument("--load-balancer-cidr", default="", type=optional_cidr, metavar="CIDR", help="as the proxy was given it")
     parser.add_argument("--instance", default="", help="as the proxy was given it")
     arguments = parser.parse_args()
     remove_everything(
