@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,9 @@ from services.cloud.errors import ProviderError, Refused, Throttled, Unavailable
 from services.cloud.provider import CloudProvider, Environment
 from services.cloud.providers.external.provider import ExternalProvider
 from services.cloud.providers.external.settings import ExternalSettings
-from services.cloud.service import CloudControllerManager
-from services.cloud.settings import CloudSettings
 from tests.cloud.cluster import NAMESPACE, node, service
 from tests.cloud.external import ExampleProvider
-
-WAIT_SECONDS = 20.0
+from tests.cloud.managed import events, ingress, managed, until
 
 
 @pytest.fixture
@@ -38,41 +34,13 @@ def example(tmp_path: Path) -> Iterator[ExampleProvider]:
         made.kill()
 
 
-@asynccontextmanager
-async def managed(api: MemoryApi, settings: ExternalSettings) -> AsyncIterator[CloudControllerManager]:
-    quick = {"retry_first_seconds": 0.05, "retry_limit_seconds": 0.2, "node_monitor_seconds": 0.1}
-    manager = CloudControllerManager(MemoryClient(api), CloudSettings(provider="external", provider_settings=settings, **quick))
-    task = asyncio.create_task(manager.run())
-    try:
-        yield manager
-    finally:
-        if task.done():
-            task.result()
-        task.cancel()
-        await asyncio.wait([task], timeout=10)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-
-def ingress(api: MemoryApi, name: str = "web") -> list[str]:
-    return [entry.ip for found in api.all(core.Service) if found.metadata.name == name for entry in found.status.load_balancer.ingress]
-
-
-def events(api: MemoryApi, reason: str) -> list[str]:
-    return [event.message for event in api.all(core.Event) if event.reason == reason]
-
-
 async def test_the_example_serves_a_cluster_from_a_process_of_its_own(example: ExampleProvider) -> None:
     example.set_cloud(machines={"node-1": {"zone": "cellar", "addresses": ["203.0.113.99"]}})
     example.start()
     api = MemoryApi()
     client = MemoryClient(api)
     api.seed(node("node-1", taint=UNINITIALIZED))
-    async with managed(api, example.settings):
+    async with managed(api, "external", example.settings):
         await until(lambda: not api.all(core.Node)[0].spec.taints)
         assert api.all(core.Node)[0].metadata.labels[ZONE] == "cellar"
         await client.create(service(annotations={"example.com/address": "203.0.113.2"}))
@@ -99,7 +67,7 @@ async def test_the_example_serves_a_cluster_from_a_process_of_its_own(example: E
 async def test_a_manager_waits_for_its_provider_and_says_that_it_does(example: ExampleProvider) -> None:
     api = MemoryApi()
     await MemoryClient(api).create(service())
-    async with managed(api, example.settings) as manager:
+    async with managed(api, "external", example.settings) as manager:
         await asyncio.sleep(0.2)
         assert not manager.ready
         example.start()
