@@ -15,5 +15,6 @@ def datapath_settings(settings: ClusterSettings) -> ProxySettings:
         pod_cidr=settings.cluster_cidr,
         load_balancer_cidr=settings.load_balancer_pool,
         pod_bridge=bridge_name(settings.files.cluster_id()),
+        network_policies=True,
         node_name=settings.node,
     )

@@ -136,6 +136,7 @@ def test_tables_of_others_stay_and_removal_is_safe_twice(table: PolicyTable) -> 
 
 def test_it_holds_everything_until_the_first_table_but_leaves_a_predecessors(table: PolicyTable) -> None:
     table.hold()
+    assert not table.notice()
     assert "drop" in "".join(listed())
     table.apply({})
     open_ = listed()

@@ -63,17 +63,21 @@ class PolicyTable:
 
     def _write(self) -> None:
         self._programmed = False
-        self._watcher.learn_port()
-        self._nft.run(language.whole(self._name, self._bridge, self._entries))
-        self._port = self._watcher.learn_port() or self._port
+        self._run(language.whole(self._name, self._bridge, self._entries))
         self._programmed = True
+
+    def _run(self, commands: str) -> None:
+        """Also learns by which name the kernel tells of what libnftables does for us."""
+        self._watcher.learn_port()
+        self._nft.run(commands)
+        self._port = self._watcher.learn_port() or self._port
 
     def hold(self) -> None:
         """Forwards nothing to or from pods until the first ``apply``, unless a predecessor's table is there."""
         try:
             self._nft.run(f"list chain ip {self._name} forward")
         except NftablesError:
-            self._nft.run(language.whole(self._name, self._bridge, {ChainEntry(UNKNOWN): Drop(closed=True)}))
+            self._run(language.whole(self._name, self._bridge, {ChainEntry(UNKNOWN): Drop(closed=True)}))
 
     def notice(self) -> bool:
         """Reads the news; whether another took something from the table, which ``apply`` then writes anew."""
