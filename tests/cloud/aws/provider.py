@@ -56,11 +56,22 @@ def changes(calls: Counter[str]) -> Counter[str]:
 
 @asynccontextmanager
 async def driving(
-    account: Account, *, nodes: Sequence[core.Node] | None = None, api: AwsApi | None = None, **settings: Any
+    account: Account,
+    *,
+    nodes: Sequence[core.Node] | None = None,
+    known: Sequence[core.Node] = (),
+    api: AwsApi | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Driver]:
-    """A provider of its own life, as after a restart of the manager. ``api``: the way to AWS of another life, for making one takes long."""
+    """A provider of its own life, as after a restart of the manager.
+
+    ``nodes`` of its load balancers; ``known``: those that its cluster has. ``api``: the way to AWS of an earlier life.
+    """
     client = MemoryClient(MemoryApi())
-    environment = Environment(CLUSTER, client, Informers(client), lambda key: None)
+    informers = Informers(client)
+    for node in known:
+        informers.get(core.Node).store.put(node)
+    environment = Environment(CLUSTER, client, informers, lambda key: None)
     with pytest.MonkeyPatch.context() as patch:
         if api is not None:
             patch.setattr(provider_module, "AwsApi", lambda settings: api)

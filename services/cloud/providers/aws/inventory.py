@@ -58,11 +58,13 @@ class Inventory:
     async def find_all(self, nodes: Sequence[core.Node]) -> list[Found]:
         """The machines of several nodes, in their order, with one look."""
         region = await self._api.region()
+        problems = [_foreign(node, region) for node in nodes]
+        wanted = [node for node, problem in zip(nodes, problems, strict=True) if not problem]
         async with self._looking:
-            if not self._good_for(nodes):
-                self._look = await self._read([*self._nodes(), *nodes])
+            if not self._good_for(wanted):
+                self._look = await self._read([*(node for node in self._nodes() if not _foreign(node, region)), *wanted])
             look = self._look
-        return [_found(look, node, region) for node in nodes]
+        return [Found(None, problem) if problem else _found(look, node) for node, problem in zip(nodes, problems, strict=True)]
 
     def _good_for(self, nodes: Iterable[core.Node]) -> bool:
         look = self._look
@@ -81,7 +83,7 @@ class Inventory:
         for node in nodes:
             if parsed := parse_provider_id(node.spec.provider_id):
                 ids.add(parsed[1])
-            elif not node.spec.provider_id:
+            else:
                 unnamed[node.metadata.name] = node
         machines = await self._describe("instance-id", ids, living=False)
         names = [names_of(node) for node in unnamed.values()]
@@ -106,22 +108,20 @@ class Inventory:
         return found
 
 
-def _found(look: _Look, node: core.Node, region: str) -> Found:
+def _foreign(node: core.Node, region: str) -> str:
+    """Why no instance of this region can be the node's; empty when one may be."""
     provider_id, name = node.spec.provider_id, node.metadata.name
-    if not provider_id:
-        return _found_by_name(look, node)
     parsed = parse_provider_id(provider_id)
-    if parsed is None:
-        return Found(
-            None, f"node {name}: it is not of provider aws: its providerID {provider_id!r} is not of the form {SCHEME}:///ZONE/i-…"
-        )
-    zone, instance = parsed
-    if zone and not zone.startswith(region):
-        return Found(None, f"node {name}: its instance is in zone {zone}, outside of aws.region {region}")
-    return Found(look.machines.get(instance))
+    if provider_id and parsed is None:
+        return f"node {name}: it is not of provider aws: its providerID {provider_id!r} is not of the form {SCHEME}:///ZONE/i-…"
+    if parsed and parsed[0] and not parsed[0].startswith(region):
+        return f"node {name}: its instance is in zone {parsed[0]}, outside of aws.region {region}"
+    return ""
 
 
-def _found_by_name(look: _Look, node: core.Node) -> Found:
+def _found(look: _Look, node: core.Node) -> Found:
+    if parsed := parse_provider_id(node.spec.provider_id):
+        return Found(look.machines.get(parsed[1]))
     name, addresses = names_of(node)
     for matches in (named, addressed):
         found = [machine for machine in look.machines.values() if not machine.gone and matches(machine, node)]
