@@ -1,7 +1,4 @@
-"""The image `knarr-lookup:1`: the example image with the machine's `getent`, which looks names up as most programs do.
-
-The example's static busybox has a resolver of its own for `nslookup` only: Debian's build crashes where any other applet looks a name up.
-"""
+"""The image `knarr-lookup:1`: the example image with `getent`, which looks names up as the C library of most programs does."""
 
 from __future__ import annotations
 
