@@ -88,7 +88,7 @@ def test_both_nodes_are_ready_and_known_by_their_addresses(cluster: ComposeClust
 
 
 def test_no_container_is_privileged_and_components_have_few_capabilities(cluster: ComposeCluster) -> None:
-    allowed = {"proxy": {"NET_ADMIN"}, "kubelet": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"}}
+    allowed = {"proxy": {"NET_ADMIN", "NET_RAW"}, "kubelet": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"}}
     for container in cluster.containers():
         name = container["Config"]["Labels"]["com.docker.compose.service"]
         assert not container["HostConfig"]["Privileged"], name
@@ -111,6 +111,7 @@ def test_a_component_holds_no_secret_of_another(cluster: ComposeCluster) -> None
         (f"{NETWORK}.10:6444", "knarr.api.apiserver.v1.ResourceService"),
         (f"{NETWORK}.20:10259", "knarr.api.scheduler.v1.SchedulerService"),
         (f"{NETWORK}.30:10257", "knarr.api.controller.v1.ControllerService"),
+        (f"{NETWORK}.50:10258", "knarr.api.cloud.v1.CloudProviderService"),
         (f"{NODES['node-1']}:10250", "knarr.api.kubelet.v1.KubeletService"),
         (f"{NODES['node-2']}:10256", "knarr.api.proxy.v1.ProxyService"),
     ],
