@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "bench.api:watch_fanout": ["watch-fanout"],
     "bench.proxy:proxy_nftables": ["proxy-nftables"],
     "bench.proxy:proxy_userspace": ["proxy-userspace"],
+    "bench.dns:dns_rate": ["dns-rate", "dns-p99"],
 }
 
 

@@ -90,6 +90,8 @@ need ip iproute2
 need busybox busybox-static
 if [ "${1:-}" = "--bench" ]; then
     need wrk wrk
+    need dnsperf dnsperf
+    need dnsmasq dnsmasq-base
     need haproxy haproxy
     need nginx nginx-light
 fi
