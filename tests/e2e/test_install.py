@@ -1,0 +1,299 @@
+"""docs/install.md and deploy/systemd, done as they are written: machines are network namespaces, two nodes on different networks, each with
+its own engine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.proxy.laboratory import Namespace
+from tests.proxy.machines import Machine, Machines
+from tests.support.cluster_client import BIN, ROOT, ClusterClient, run
+from tests.support.engine import IMAGE, ensure_image
+from tests.support.etcd import EtcdServer
+from tests.support.own_engine import OwnEngine
+from tests.support.units import UNITS, Unit, environment_files, service_environment, shell_lines, write_environment
+
+PAGE = ROOT / "docs/install.md"
+CONTROL = "192.0.2.10"
+STOP_SECONDS = 20.0
+SCRIPT = (
+    "mkdir -p /tmp/cgi-bin; cd /tmp; printf '#!/bin/sh\\necho; hostname\\n' >cgi-bin/who; chmod +x cgi-bin/who; "
+    "exec httpd -f -p 8080 -h /tmp"
+)
+
+
+class Host:
+    """One machine of the page: its network, its /etc/knarr, the processes of its units."""
+
+    def __init__(self, site: Site, namespace: Namespace, etc: Path, engine: OwnEngine | None = None) -> None:
+        self.site, self.namespace, self.etc, self.engine = site, namespace, etc, engine
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        etc.mkdir(parents=True)
+
+    def sh(self, line: str) -> str:
+        """Runs a command of the page on this machine."""
+        own = {"/etc/knarr": str(self.etc), "scp -r ": "cp -r ", f"{CONTROL}:/": "/"}
+        environment = {**os.environ, **({"DOCKER_HOST": self.engine.url} if self.engine else {})}
+        with self.namespace.entered():
+            return run(["bash", "-euo", "pipefail", "-c", self.site.here(line, own)], environment=environment).stdout
+
+    def start(self, *units: str) -> None:
+        for name in units:
+            unit = Unit.read(name)
+            credentials = self.etc / f"run-{name}"
+            shutil.rmtree(credentials, ignore_errors=True)
+            credentials.mkdir()
+            for file, source in unit.credentials.items():
+                shutil.copy(self._own(source), credentials / file)
+            environment = service_environment(unit, self._own(unit.environment_file), credentials)
+            command = unit.confined([self.site.here(self._moved(word)) for word in unit.command(environment)])
+            if self.engine:
+                environment["DOCKER_HOST"] = self.engine.url
+            with self.namespace.entered(), (self.site.data_dir / f"{name}-{self.etc.parent.name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
+
+    def stop(self, *units: str) -> None:
+        for name in units or tuple(self.processes):
+            process = self.processes.pop(name)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(STOP_SECONDS) == 0, name
+
+    def _own(self, path: Path) -> Path:
+        return Path(self._moved(str(path)))
+
+    def _moved(self, text: str) -> str:
+        return text.replace("/etc/knarr", str(self.etc))
+
+
+class Site(ClusterClient):
+    """The machines, and the page's addresses and paths as they are here."""
+
+    def __init__(self, folder: Path, lab: Machines) -> None:
+        super().__init__(folder)
+        self.lab = lab
+        self.trust = folder / "trust"
+        self.etcd_folder = folder / "store"
+        self.etcd_folder.mkdir()
+        self.etcd = EtcdServer(self.etcd_folder)
+        self.control = Host(self, lab.fabric, folder / "control/etc")
+        self.nodes: list[Host] = []
+        self._here = {
+            CONTROL: lab.nodes[0].gateway,
+            "192.0.2.21": lab.nodes[0].address,
+            "192.0.2.22": lab.nodes[1].address,
+            "127.0.0.1:2379": self.etcd.endpoint,
+            "/root/knarr-trust": str(self.trust),
+            "/opt/knarr/bin/python": sys.executable,
+        }
+
+    def here(self, text: str, more: dict[str, str] | None = None) -> str:
+        for written, actual in {**(more or {}), **self._here}.items():
+            text = text.replace(written, actual)
+        return text
+
+    def environment_of(self, name: str) -> dict[str, str]:
+        return {key: self.here(value) for key, value in environment_files(PAGE)[name].items()}
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        with self.lab.fabric.entered():
+            command = [str(BIN / "kubectl"), "--kubeconfig", str(self.trust / "admin/kubeconfig"), *arguments]
+            return run(command, check=check, stdin=stdin)
+
+    def ready_nodes(self) -> set[str]:
+        found = self.kubectl("get", "nodes", "-o", "json", check=False)
+        items = json.loads(found.stdout)["items"] if found.returncode == 0 else []
+        ready = {"type": "Ready", "status": "True"}
+        return {item["metadata"]["name"] for item in items if any(ready.items() <= entry.items() for entry in item["status"]["conditions"])}
+
+    def logs(self) -> list[str]:
+        return [f"{path.stem}: {line}" for path in sorted(self.data_dir.glob("*.log")) for line in path.read_text().splitlines()[-15:]]
+
+    def inside(self, pod: str, *command: str) -> str:
+        return self.kubectl("exec", pod, "--", *command).stdout
+
+
+def page_line(*words: str) -> str:
+    """The first command of the page with these words in it."""
+    return next(line for line in shell_lines(PAGE) if all(word in line for word in words))
+
+
+def enabled(line: str) -> list[str]:
+    """The units that a systemctl line of the page starts."""
+    return [word for word in line.split() if word.startswith("knarr-")]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    ensure_image()
+    with ExitStack() as stack:
+        lab = stack.enter_context(Machines(2, routed=True, pods=0).opened())
+        made = Site(tmp_path, lab)
+        with lab.fabric.entered():
+            made.etcd.start()
+        stack.callback(made.etcd.stop)
+        for machine in lab.nodes:
+            made.nodes.append(_node(made, machine, stack))
+        for host in (made.control, *made.nodes):
+            stack.callback(host.stop)
+        yield made
+
+
+def _node(site: Site, machine: Machine, stack: ExitStack) -> Host:
+    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="knarr-engine-")))
+    with machine.namespace.entered():
+        stack.callback(_remove, engine, machine.namespace)
+        engine.start()
+    engine.load(IMAGE)
+    return Host(site, machine.namespace, site.data_dir / machine.name / "etc", engine)
+
+
+def _remove(engine: OwnEngine, namespace: Namespace) -> None:
+    with namespace.entered():
+        engine.remove()
+
+
+def install_control_plane(site: Site) -> None:
+    site.control.sh(page_line("services.standalone.trust"))
+    site.control.sh(page_line("for part in apiserver"))
+    write_environment(site.control.etc / "knarr.env", site.environment_of(CONTROL))
+    site.control.start(*enabled(page_line("systemctl enable --now etcd")))
+
+
+def install_node(site: Site, number: int) -> None:
+    host, name = site.nodes[number - 1], f"node-{number}"
+    host.sh(page_line("scp -r").replace("node-1", name))
+    own = {"KNARR_ADDRESS": site.lab.nodes[number - 1].address, "KNARR_NODE_NAME": name}
+    # Two nodes share this machine's files.
+    own["KNARR_KUBELET_OPTIONS"] = f"--data-dir={site.data_dir / name / 'kubelet'}"
+    variables = site.environment_of("node-1")
+    assert variables.keys() - own.keys() == {"KNARR_APISERVER"}
+    write_environment(host.etc / "knarr.env", {**variables, **own})
+    host.start(*enabled(page_line("systemctl enable --now knarr-proxy")))
+
+
+def pod(number: int) -> dict[str, Any]:
+    container = {
+        "name": "web",
+        "image": IMAGE,
+        "command": ["sh", "-c", SCRIPT],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    }
+    spec = {"nodeName": f"node-{number}", "terminationGracePeriodSeconds": 1, "containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pod-{number}", "labels": {"app": "who"}}, "spec": spec}
+
+
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "who"},
+    "spec": {"clusterIP": "10.96.0.20", "selector": {"app": "who"}, "ports": [{"port": 80, "targetPort": 8080}]},
+}
+
+
+def shares(site: Site, pod: str) -> bool:
+    """Whether the Service leads a pod to each of the two in turn."""
+    ask = "for i in 1 2 3 4; do wget -qO- http://10.96.0.20/cgi-bin/who; done"
+    return Counter(site.inside(pod, "sh", "-c", ask).split()) == {"pod-1": 2, "pod-2": 2}
+
+
+def leftovers(host: Host) -> list[str]:
+    """What the components made in a machine's kernel and engine."""
+    assert host.engine is not None
+    with host.namespace.entered():
+        routes = [line for protocol in ("75", "76") for line in run(["ip", "route", "show", "proto", protocol]).stdout.splitlines()]
+        links = [line for line in run(["ip", "-o", "link"]).stdout.splitlines() if "knarr-vx" in line or "kn-knarr" in line]
+        tables = run(["nft", "list", "tables"]).stdout.splitlines()
+    label = ("--filter", "label=io.knarr.cluster=knarr")
+    return [
+        *routes,
+        *links,
+        *tables,
+        *host.engine.docker("ps", "-aq", *label).split(),
+        *host.engine.docker("network", "ls", "-q", *label).split(),
+    ]
+
+
+@pytest.mark.net
+@pytest.mark.etcd
+@pytest.mark.docker
+@pytest.mark.timeout(240)
+def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -> None:
+    install_control_plane(site)
+    for number in (1, 2):
+        install_node(site, number)
+    site.wait_for("both nodes", lambda: site.ready_nodes() == {"node-1", "node-2"})
+    site.apply({"apiVersion": "v1", "kind": "List", "items": [pod(1), pod(2), SERVICE]})
+    site.wait_for("the pods", lambda: len(site.ready_pods("app=who")) == 2)
+    addresses = {found["metadata"]["name"]: found["status"]["podIP"] for found in site.pods("app=who")}
+    assert len({ipaddress.ip_network(f"{address}/24", strict=False) for address in addresses.values()}) == 2
+    for here, there in (("pod-1", "pod-2"), ("pod-2", "pod-1")):
+        assert site.inside(here, "wget", "-qO-", f"http://{addresses[there]}:8080/cgi-bin/who").split() == [there]
+        site.wait_for(f"{here} to share", partial(shares, site, here))
+
+    # An upgrade: every component is another process, the pods' are the same.
+    before = {found["status"]["containerStatuses"][0]["containerID"] for found in site.pods("app=who")}
+    for host in (site.control, *site.nodes):
+        units = tuple(host.processes)
+        host.stop()
+        host.start(*units)
+    site.wait_for("both nodes", lambda: site.ready_nodes() == {"node-1", "node-2"})
+    assert {found["status"]["containerStatuses"][0]["containerID"] for found in site.ready_pods("app=who")} == before
+    assert site.inside("pod-1", "wget", "-qO-", f"http://{addresses['pod-2']}:8080/cgi-bin/who").split() == ["pod-2"]
+
+    # One less: it leaves, nothing of it stays, and its secrets are worth nothing any more.
+    leaver = site.nodes[1]
+    assert leftovers(leaver)
+    leaver.stop(*enabled(page_line("systemctl disable --now knarr-kubelet knarr-proxy")))
+    site.kubectl("delete", "node", "node-2")
+    for words in (("docker ps -aq", "io.knarr.cluster"), ("docker network ls -q",), ("services.proxy.uninstall",)):
+        leaver.sh(page_line(*words))
+    assert leftovers(leaver) == []
+    token = (leaver.etc / "kubelet/token").read_text().strip()
+    anonymous = ["--kubeconfig=/dev/null", f"--server=https://{site.lab.nodes[0].gateway}:6443", f"--token={token}"]
+    anonymous += [f"--certificate-authority={leaver.etc / 'kubelet/ca.crt'}", "get", "nodes"]
+    assert site.kubectl(*anonymous).stdout
+    site.control.sh(page_line("services.standalone.trust").replace(" --node=node-2=192.0.2.22", ""))
+    shutil.copy(site.trust / "apiserver/tokens.csv", site.control.etc / "apiserver/tokens.csv")
+    site.control.stop("knarr-apiserver")
+    site.control.start("knarr-apiserver")
+    site.wait_for("the API", lambda: site.ready_nodes() == {"node-1"})
+    refused = site.kubectl(*anonymous, check=False)
+    assert refused.returncode != 0 and "Unauthorized" in refused.stderr
+
+
+def test_every_unit_is_on_the_page_and_starts_its_component() -> None:
+    names = {path.stem for path in UNITS.glob("*.service")}
+    assert names == {f"knarr-{part}" for part in ("apiserver", "scheduler", "controller", "cloud", "dns", "kubelet", "proxy")}
+    started = {unit for line in shell_lines(PAGE) for unit in enabled(line) if "systemctl enable" in line}
+    assert names - {"knarr-cloud"} == started
+    for name in names:
+        assert f"-m services.{name.removeprefix('knarr-')} " in Unit.read(name).exec_start
+        assert name.removeprefix("knarr-") in PAGE.read_text()
+
+
+@pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.stem)
+def test_systemd_finds_no_fault_with_the_units(path: Path, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze here")
+    copy = tmp_path / path.name
+    # It wants the program to be there.
+    copy.write_text(path.read_text().replace("/opt/knarr/bin/python", "/bin/true"))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False, timeout=20)
+    complaints = [line for line in done.stderr.splitlines() if path.name in line]
+    assert complaints == []
