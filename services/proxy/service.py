@@ -76,6 +76,8 @@ class Proxy(Component):
         self._in_force: dict[tuple[str, str], set[RouteKey]] = {}
         self._pod_network = PodNetwork(client, settings) if settings.pod_network != OFF else None
         self._policies = PolicyEnforcement(client, settings) if settings.network_policies else None
+        if self._policies is not None:
+            self._datapath.judge_by(self._policies.admits)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
         servicer = ProxyServicer(self._programmer, self._datapath, self._pod_network, self._policies, lambda: self._away_since)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import ClassVar
 
 from services.proxy.routing.table import Change, Endpoint, Route, RouteKey
 
+# Whether policies let a client be connected: its address, the address and port that it asked for, where to, and the protocol.
+Gate = Callable[[str, tuple[str, int], Endpoint, str], bool]
 Counters = Mapping[tuple[RouteKey, Endpoint], int]
 
 
@@ -39,6 +41,9 @@ class Datapath(abc.ABC):
     @abc.abstractmethod
     async def counters(self, keys: Collection[RouteKey]) -> Counters:
         """Connections sent so far to each endpoint of these routes."""
+
+    def judge_by(self, gate: Gate) -> None:  # noqa: B027 - the packet filter judges, unless a datapath hides the clients
+        """Where this datapath hides the clients from the packet filter, ``gate`` is asked for each new connection."""
 
     def limits_of(self, route: Route) -> tuple[str, ...]:
         """What it cannot do of one route's wishes, in words."""

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Network
 from time import monotonic
 from typing import TypeVar
 
@@ -26,9 +27,11 @@ from knarr.client.informer import Informer
 from knarr.client.keys import key_of
 from knarr.service.tasks import cancel, run_together
 from services.proxy.policy.engine import PolicyEngine
-from services.proxy.policy.facts import Key, dns_facts, pod_facts, policy_facts
+from services.proxy.policy.explain import Connection, allows
+from services.proxy.policy.facts import Key, dns_facts, is_ipv4, pod_facts, policy_facts
 from services.proxy.policy.kernel import NftablesError, PolicyTable
 from services.proxy.policy.model import Changes
+from services.proxy.routing.table import Endpoint
 from services.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ class PolicyEnforcement:
         self._namespaces = Informer(client, core.Namespace)
         self._dns = Informer(client, core.Service, namespace=DNS_NAMESPACE, field_selector=f"metadata.name={DNS_NAME}")
         self._backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
+        self._pod_range = IPv4Network(settings.pod_cidr)
         self._wanted = asyncio.Event()
         self._touched = asyncio.Event()
         self._since = 0.0
@@ -75,6 +79,23 @@ class PolicyEnforcement:
     def limitations(self) -> tuple[str, ...]:
         """What is not enforced on this node, in words."""
         return (self.limitation,) if self.limitation else ()
+
+    def admits(self, client: str, named: tuple[str, int], endpoint: Endpoint, protocol: str) -> bool:
+        """Whether a client may be connected to an endpoint, for a datapath that hides the client: a port's gate.
+
+        The node itself, which asks by the address that it names, may. Nothing passes until the policies are known, nor from an address
+        of the pods' range that is no pod's yet.
+        """
+        if not self._policies.synced:
+            return False
+        if not self.engine.policies or client == named[0]:
+            return True
+        if not self.knows_pods or (self._is_pods(client) and self.engine.pod_at(client) is None):
+            return False
+        return allows(self.engine, Connection(client, endpoint.address, protocol, endpoint.port, named))
+
+    def _is_pods(self, address: str) -> bool:
+        return is_ipv4(address) and IPv4Address(address) in self._pod_range
 
     async def run(self) -> None:
         """Works until cancelled."""

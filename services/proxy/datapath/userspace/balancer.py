@@ -40,9 +40,9 @@ class Balancer:
         for endpoint in before - self._endpoints:
             self._drain(endpoint)
 
-    def begin(self, front: Side, turns: Turns, client: str) -> None:
-        """Starts to carry a connection that was just accepted."""
-        task = asyncio.create_task(self._connect(front, turns, client), name="proxy/connect")
+    def begin(self, front: Side, turns: Turns, client: str, named: tuple[str, int]) -> None:
+        """Starts to carry a connection that was just accepted at the address and port ``named``."""
+        task = asyncio.create_task(self._connect(front, turns, client, named), name="proxy/connect")
         self._connecting.add(task)
         task.add_done_callback(self._connected)
 
@@ -55,10 +55,12 @@ class Balancer:
             self._sides[endpoint].discard(side)
         self._ended.set()
 
-    async def _connect(self, front: Side, turns: Turns, client: str) -> None:
+    async def _connect(self, front: Side, turns: Turns, client: str, named: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()
         assert front.transport is not None
         for endpoint in turns.candidates(client):
+            if not self._limits.admits(client, named, endpoint, "tcp"):
+                continue
             back = Side(lambda side, endpoint=endpoint: self._lost(side, endpoint))  # type: ignore[misc]
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):

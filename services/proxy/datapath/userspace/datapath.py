@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from services.proxy.datapath.node_network import NodeNetwork
 from services.proxy.datapath.outer_addresses import OuterAddresses
-from services.proxy.datapath.port import Counters, Datapath, DatapathError
+from services.proxy.datapath.port import Counters, Datapath, DatapathError, Gate
 from services.proxy.datapath.userspace.entry import Address, addresses
 from services.proxy.datapath.userspace.frontend import Frontend
 from services.proxy.datapath.userspace.limits import Limits
@@ -53,6 +53,9 @@ class UserspaceDatapath(Datapath):
         self._ips = ClusterIPs()
         self._outer_ips = AddressUses(lambda route: route.outer_ips)
         self._held_ips = AddressUses(lambda route: route.held_ips)
+
+    def judge_by(self, gate: Gate) -> None:
+        self._limits.gate = gate
 
     @property
     def limitations(self) -> tuple[str, ...]:

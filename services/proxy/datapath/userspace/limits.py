@@ -10,6 +10,8 @@ import time
 from collections import Counter
 
 from services.proxy import metrics
+from services.proxy.datapath.port import Gate
+from services.proxy.routing.table import Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,9 @@ EXHAUSTED = {errno.EADDRNOTAVAIL: "no-local-port", errno.EMFILE: "no-descriptor"
 
 
 class Limits:
-    """Counts what is carried, by route."""
+    """Counts what is carried, by route. ``gate`` is asked who may be connected with whom, where there is one."""
+
+    gate: Gate | None = None
 
     def __init__(self, total: int | None = None) -> None:
         """``total``: connections at a time; as many as this process has descriptors for, unless told."""
@@ -42,6 +46,10 @@ class Limits:
         self._taken += 1
         self._by_route[route] += 1
         return True
+
+    def admits(self, client: str, named: tuple[str, int], endpoint: Endpoint, protocol: str) -> bool:
+        """Whether policies let a client be connected to an endpoint."""
+        return self.gate is None or self.gate(client, named, endpoint, protocol)
 
     def give_back(self, route: object) -> None:
         self._taken -= 1

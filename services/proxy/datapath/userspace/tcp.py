@@ -42,7 +42,7 @@ class TcpFrontend(Frontend[asyncio.Server]):
         """Decides on a connection that was just made."""
         assert front.transport is not None
         client = own = ""
-        if self._doors.by_client or self.route.affinity_seconds:
+        if self._doors.by_client or self.route.affinity_seconds or self._limits.gate is not None:
             names = [front.transport.get_extra_info(name) for name in ("peername", "sockname")]
             if None in names:
                 # It has gone already.
@@ -54,7 +54,7 @@ class TcpFrontend(Frontend[asyncio.Server]):
             front.transport.abort()
             return
         front.admitted = True
-        self._balancer.begin(front, turns, client)
+        self._balancer.begin(front, turns, client, (own, address.port))
 
     def lost(self, front: _Front) -> None:
         if front.admitted:

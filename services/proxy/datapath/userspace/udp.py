@@ -101,9 +101,10 @@ class UdpFrontend(Frontend[socket.socket]):
         turns = self._turns(address, client[0], own)
         if turns is None:
             return None
-        if not self._room():
+        named = (own, address.port)
+        endpoint = next((found for found in turns.candidates(client[0]) if self._limits.admits(client[0], named, found, "udp")), None)
+        if endpoint is None or not self._room():
             return None
-        endpoint = next(turns.candidates(client[0]))
         try:
             upstream = _towards(endpoint)
         except OSError as error:
