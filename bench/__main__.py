@@ -13,14 +13,17 @@ from bench.cluster import require_root
 from bench.result import Result, table
 
 RESULTS = Path(__file__).parent / "results.json"
+# What is measured of each datapath, after the keep-alive requests that have the name alone.
+DATAPATH_SUFFIXES = ("", "-connections", "-throughput", "-latency", "-memory")
 # What measures what: several names may come from one run.
 MEASUREMENTS = {
     "bench.workloads:up_ready": ["up-ready"],
     "bench.workloads:deploy_heal_memory": ["deploy-20", "heal-pod", "memory"],
     "bench.api:api_rates": ["api-get", "api-list", "api-create"],
     "bench.api:watch_fanout": ["watch-fanout"],
-    "bench.proxy:proxy_nftables": ["proxy-nftables"],
-    "bench.proxy:proxy_userspace": ["proxy-userspace"],
+    "bench.proxy:proxy_nftables": [f"proxy-nftables{suffix}" for suffix in DATAPATH_SUFFIXES],
+    "bench.proxy:proxy_userspace": [f"proxy-userspace{suffix}" for suffix in DATAPATH_SUFFIXES],
+    "bench.services:many_services": ["services-first", "services-change", "services-first-packet"],
     "bench.dns:dns_rate": ["dns-rate", "dns-p99"],
 }
 

@@ -1,6 +1,6 @@
-"""Keep-alive requests through a datapath and through HAProxy, to the same three backends, in one run.
+"""Connections through a datapath, HAProxy, nginx's stream module and straight to the same backends, in one run.
 
-Everything runs in network and process namespaces of its own, which end with the run. `python -m bench.datapaths userspace` shows one run.
+Everything runs in namespaces of its own. `python -m bench.datapaths userspace` shows one run.
 """
 
 from __future__ import annotations
@@ -10,128 +10,121 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+from bench.peers import ADDRESSES, BACKEND_PORT, BACKENDS, FLOW_BACKEND, FLOW_PORT, TOOLS, Peers, resident_bytes, running
+from bench.sandbox import command, inside, prepare
 from services.proxy.datapath.port import Datapath
 from services.proxy.routing.table import Change, Endpoint, Route, RouteKey
 from services.proxy.service import make_datapath
 from services.proxy.settings import ProxySettings
 
 CLUSTER_IP, PORT = "10.96.0.10", 80
-BACKENDS = ("10.244.0.11", "10.244.0.12", "10.244.0.13")
-BACKEND_PORT = 8080
-PEER_ADDRESS, PEER_PORT = "192.0.2.1", 8080
 CONNECTIONS = 32
 ROUNDS = 3
 SECONDS = 2
-TIMEOUT_SECONDS = 90
-TOOLS = ("wrk", "nginx", "haproxy", "unshare", "ip")
+OPEN_CONNECTIONS = 5_000
+SETTLE_SECONDS = 0.5
+# What the kernel keeps of a tracked connection where it does not say (nf_conntrack's slab object).
+CONNTRACK_BYTES = 256
+OURS, DIRECT = "ours", "direct"
+# Who is asked in every round, and who once for comparison.
+RIVALS, OTHERS = (OURS, "haproxy"), ("nginx", DIRECT)
 
-NGINX = """daemon off; worker_processes 1; pid {directory}/{address}.pid; error_log stderr crit;
-events {{ worker_connections 1024; }}
-http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {directory}; proxy_temp_path {directory};
-fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory};
-server {{ listen {address}:{port} backlog=4096; location / {{ return 200 "{address}"; }} }} }}
-"""
-HAPROXY = """global
-  nbthread 1
-  maxconn 4096
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-frontend front
-  bind {address}:{port}
-  default_backend back
-backend back
-  balance roundrobin
-{servers}
+# Opens connections, says so, keeps them until its input ends.
+OPENER = """
+import resource, socket, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+kept = [socket.create_connection((sys.argv[1], int(sys.argv[2])), 10) for _ in range(int(sys.argv[3]))]
+print(len(kept), flush=True)
+sys.stdin.read()
 """
 
-
-async def run(datapath: str) -> dict[str, float]:
-    """``requests_per_second`` of ours, ``haproxy_requests_per_second`` of the peer, ``ratio``; RuntimeError when it cannot be measured."""
-    missing = [tool for tool in TOOLS if shutil.which(tool, path=_path()) is None]
-    if missing:
-        raise RuntimeError(f"missing for this measure: {', '.join(missing)}")
-    child = await asyncio.create_subprocess_exec(
-        "unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-        sys.executable, "-m", "bench.datapaths", datapath, "--inside",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ, "PATH": _path()},
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            output, errors = await child.communicate()
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode != 0:
-        raise RuntimeError(f"the measure failed: {errors.decode().strip()[-2000:]}")
-    measured: dict[str, float] = json.loads(output)
-    return measured
+# Of each who was measured.
+Figures = dict[str, float]
 
 
-def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+async def run(datapath: str) -> dict[str, Figures]:
+    """``requests`` and ``connections`` (1/s), ``latency`` (p99 ms), ``throughput`` (bit/s), ``memory`` (bytes), each by who was measured.
+
+    RuntimeError when it cannot be measured.
+    """
+    return await inside("bench.datapaths", datapath, tools=("wrk", *TOOLS))
 
 
-async def _inside(name: str) -> dict[str, float]:
-    for command in ("link set lo up", "route add unreachable 10.96.0.0/16 metric 4100000000", f"addr add {PEER_ADDRESS}/32 dev lo"):
-        await _command("ip", *command.split())
-    for address in BACKENDS:
-        await _command("ip", "addr", "add", f"{address}/32", "dev", "lo")
-    with tempfile.TemporaryDirectory() as directory:
-        async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(_servers(Path(directory)))
-            await stack.enter_async_context(_programmed(make_datapath(ProxySettings(datapath=name, instance="bench"))))
-            for address, port in (*((backend, BACKEND_PORT) for backend in BACKENDS), (PEER_ADDRESS, PEER_PORT), (CLUSTER_IP, PORT)):
-                await _answers(address, port)
-            ours, peer = [], []
-            for _ in range(ROUNDS):
-                ours.append(await _wrk(CLUSTER_IP, PORT))
-                peer.append(await _wrk(PEER_ADDRESS, PEER_PORT))
-    value, peer_value = statistics.median(ours), statistics.median(peer)
-    return {"requests_per_second": value, "haproxy_requests_per_second": peer_value, "ratio": value / peer_value}
+async def _inside(name: str) -> dict[str, Figures]:
+    await prepare()
+    for address in (*BACKENDS, *ADDRESSES.values()):
+        await command("ip", "addr", "add", f"{address}/32", "dev", "lo")
+    async with contextlib.AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        peers = await stack.enter_async_context(running(directory, PORT))
+        await stack.enter_async_context(_programmed(make_datapath(ProxySettings(datapath=name, instance="bench"))))
+        targets = {OURS: CLUSTER_IP, **ADDRESSES}
+        for address, port in (*((backend, BACKEND_PORT) for backend in BACKENDS), *((address, PORT) for address in targets.values())):
+            await _answers(address, port)
+        requests, latency = await _requests(targets)
+        return {
+            "requests": requests,
+            "latency": latency,
+            "connections": await _rounds(lambda who: _wrk(*_place(targets, who), "Connection: close"), lambda found: found[0]),
+            "throughput": await _rounds(lambda who: _iperf(*_flow_place(targets, who)), float),
+            "memory": {who: await _memory(name, peers, targets, who) for who in (*RIVALS, "nginx")},
+        }
 
 
 @contextlib.asynccontextmanager
 async def _programmed(datapath: Datapath) -> AsyncIterator[None]:
     endpoints = tuple(Endpoint(address, BACKEND_PORT) for address in BACKENDS)
+    flow = (Endpoint(FLOW_BACKEND, FLOW_PORT),)
+    routes = (
+        Route(RouteKey("bench", "bench", "http"), "tcp", (CLUSTER_IP,), PORT, 0, endpoints),
+        Route(RouteKey("bench", "bench", "flow"), "tcp", (CLUSTER_IP,), FLOW_PORT, 0, flow),
+    )
     await datapath.start()
     try:
-        await datapath.apply(Change(added=(Route(RouteKey("bench", "bench", ""), "tcp", (CLUSTER_IP,), PORT, 0, endpoints),)))
+        await datapath.apply(Change(added=routes))
         yield
     finally:
         await datapath.close()
 
 
-@contextlib.asynccontextmanager
-async def _servers(directory: Path) -> AsyncIterator[None]:
-    commands: list[tuple[str, ...]] = []
-    for address in BACKENDS:
-        path = directory / f"{address}.conf"
-        path.write_text(NGINX.format(directory=directory, address=address, port=BACKEND_PORT))
-        commands.append(("nginx", "-c", str(path), "-p", str(directory)))
-    servers = "\n".join(f"  server s{number} {address}:{BACKEND_PORT}" for number, address in enumerate(BACKENDS))
-    haproxy = directory / "haproxy.cfg"
-    haproxy.write_text(HAPROXY.format(address=PEER_ADDRESS, port=PEER_PORT, servers=servers))
-    commands.append(("haproxy", "-db", "-f", str(haproxy)))
-    children = [await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL) for command in commands]
-    try:
-        yield
-    finally:
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
-        for child in children:
-            await child.wait()
+def _place(targets: dict[str, str], who: str) -> tuple[str, int]:
+    return (BACKENDS[0], BACKEND_PORT) if who == DIRECT else (targets[who], PORT)
+
+
+def _flow_place(targets: dict[str, str], who: str) -> tuple[str, int]:
+    return (FLOW_BACKEND, FLOW_PORT) if who == DIRECT else (targets[who], FLOW_PORT)
+
+
+async def _requests(targets: dict[str, str]) -> tuple[Figures, Figures]:
+    """Requests a second over kept connections, and their 99th percentile, ms."""
+    latencies: dict[str, list[float]] = {}
+
+    def both(found: tuple[float, float], who: str) -> float:
+        latencies.setdefault(who, []).append(found[1])
+        return found[0]
+
+    measured: dict[str, list[float]] = {}
+    for who in (*RIVALS * ROUNDS, *OTHERS):
+        measured.setdefault(who, []).append(both(await _wrk(*_place(targets, who)), who))
+    return _medians(measured), _medians(latencies)
+
+
+async def _rounds(measure: Callable[[str], Awaitable[object]], figure: Callable[..., float]) -> Figures:
+    measured: dict[str, list[float]] = {}
+    for who in (*RIVALS * ROUNDS, *OTHERS):
+        measured.setdefault(who, []).append(figure(await measure(who)))
+    return _medians(measured)
+
+
+def _medians(measured: dict[str, list[float]]) -> Figures:
+    return {who: statistics.median(values) for who, values in measured.items()}
 
 
 async def _answers(address: str, port: int) -> None:
@@ -139,31 +132,62 @@ async def _answers(address: str, port: int) -> None:
         while True:
             try:
                 reader, writer = await asyncio.open_connection(address, port)
+                writer.write(b"GET / HTTP/1.0\r\n\r\n")
+                answer = await reader.read()
+                writer.close()
             except OSError:
-                await asyncio.sleep(0.05)
-                continue
-            writer.write(b"GET / HTTP/1.0\r\n\r\n")
-            answer = await reader.read()
-            writer.close()
-            if b"200" not in answer:
-                raise RuntimeError(f"{address}:{port} answers {answer!r}")
-            return
+                answer = b""
+            if b"200" in answer:
+                return
+            await asyncio.sleep(0.05)
 
 
-async def _wrk(address: str, port: int) -> float:
-    output = await _command("wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}s", f"http://{address}:{port}/")
-    found = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    if found is None:
+async def _wrk(address: str, port: int, header: str = "") -> tuple[float, float]:
+    """Requests a second and their 99th percentile, ms."""
+    extra = ("-H", header) if header else ()
+    output = await command("wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", *extra, f"http://{address}:{port}/")
+    rate, latency = re.search(r"Requests/sec:\s+([\d.]+)", output), re.search(r"99%\s+([\d.]+)(us|ms|s)\b", output)
+    if rate is None or latency is None:
         raise RuntimeError(f"wrk said: {output}")
-    return float(found.group(1))
+    return float(rate.group(1)), float(latency.group(1)) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[latency.group(2)]
 
 
-async def _command(*command: str) -> str:
-    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
-    output, _ = await child.communicate()
-    if child.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: {output.decode().strip()}")
-    return output.decode()
+async def _iperf(address: str, port: int) -> float:
+    """Bits a second of one connection."""
+    output = await command("iperf3", "-c", address, "-p", str(port), "-t", str(SECONDS), "-J")
+    return float(json.loads(output)["end"]["sum_received"]["bits_per_second"])
+
+
+async def _memory(datapath: str, peers: Peers, targets: dict[str, str], who: str) -> float:
+    """What OPEN_CONNECTIONS idle connections add to what carries them, bytes; the kernel's entries where it alone does."""
+    in_kernel = who == OURS and datapath == "nftables"
+
+    def used() -> float:
+        return resident_bytes(os.getpid()) if who == OURS else peers.resident_bytes(who)
+
+    before = used()
+    address, port = _place(targets, who)
+    pipe = asyncio.subprocess.PIPE
+    words = (sys.executable, "-c", OPENER, address, str(port), str(OPEN_CONNECTIONS))
+    child = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe)
+    try:
+        assert child.stdout is not None
+        async with asyncio.timeout(60):
+            if int(await child.stdout.readline() or 0) != OPEN_CONNECTIONS:
+                raise RuntimeError(f"{who} did not take {OPEN_CONNECTIONS} connections")
+        await asyncio.sleep(SETTLE_SECONDS)
+        return used() - before + (OPEN_CONNECTIONS * _tracked_bytes() if in_kernel else 0)
+    finally:
+        await child.communicate(b"")
+
+
+def _tracked_bytes() -> int:
+    """What the kernel keeps of one tracked connection."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/slabinfo").read_text().splitlines():
+            if line.startswith("nf_conntrack "):
+                return int(line.split()[3])
+    return CONNTRACK_BYTES
 
 
 def main() -> None:
