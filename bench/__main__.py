@@ -25,6 +25,7 @@ MEASUREMENTS = {
     "bench.proxy:proxy_userspace": [f"proxy-userspace{suffix}" for suffix in DATAPATH_SUFFIXES],
     "bench.services:many_services": ["services-first", "services-change", "services-first-packet"],
     "bench.dns:dns_rate": ["dns-rate", "dns-p99"],
+    "bench.compose:compose_up": ["compose-up", "compose-memory", "node-memory", "compose-rollout"],
 }
 
 
