@@ -22,6 +22,7 @@ RUN apt-get update -qq \
 COPY deploy/healthcheck.sh /usr/local/bin/knarr-healthcheck
 COPY deploy/etcd-member.sh /usr/local/bin/knarr-etcd
 USER etcd
+ENV ETCDCTL_API=3
 ENTRYPOINT ["knarr-etcd"]
 
 FROM base AS balancer

@@ -1,15 +1,19 @@
 #!/bin/bash
-# Usage: knarr-etcd ADDRESS [PEER_ADDRESS...] : one member of the store, named like its host.
-# A member with data comes back as what it is. One without data joins the members that answer at the
-# other addresses; it starts a store of its own only if none does and it is the FIRST one (environment).
+# Usage: knarr-etcd                  one member of the store, named like its host
+#        knarr-etcd backup           writes a snapshot of the running member to standard output
+#        knarr-etcd restore [force]  makes the snapshot on standard input the state of a store of one member
+#        knarr-etcd forget           makes this member one without data, to join a store that was restored
+# ADDRESS is the member's, PEERS those of the others (environment). The state that was is moved aside, never deleted.
+# A member with data comes back as what it is. One without data joins the members that answer; it
+# starts a store of its own only if none does and it is the FIRST one.
 set -euo pipefail
 
 data=/var/lib/etcd
 name=$(hostname)
-address=$1
-shift
-peers=("$@")
+address=$ADDRESS
+read -ra peers <<<"${PEERS:-}"
 peer_url=http://$address:2380
+export ETCDCTL_API=3
 options=(
     --name="$name" --data-dir=$data
     --listen-client-urls=http://0.0.0.0:2379 --advertise-client-urls="http://$address:2379"
@@ -18,7 +22,10 @@ options=(
     --logger=zap --log-outputs=stderr --log-level=warn
 )
 say() { printf 'knarr-etcd: %s\n' "$*" >&2; }
-others() { ETCDCTL_API=3 etcdctl --endpoints "$(printf 'http://%s:2379,' "${living[@]}" | sed 's/,$//')" --dial-timeout=1s --command-timeout=3s "$@"; }
+fail() { say "error: $*"; exit 1; }
+has_data() { compgen -G "$data/member/wal/*.wal" >/dev/null; }
+is_running() { timeout 0.3 bash -c ">/dev/tcp/$address/2379" 2>/dev/null; }
+others() { etcdctl --endpoints "$(printf 'http://%s:2379,' "${living[@]}" | sed 's/,$//')" --dial-timeout=1s --command-timeout=3s "$@"; }
 
 # Sets `living` to the other members whose port is open.
 look() {
@@ -60,7 +67,49 @@ promote() {
     done
 }
 
-if ! compgen -G "$data/member/wal/*.wal" >/dev/null; then
+backup() {
+    local part=$data/backup.part
+    # shellcheck disable=SC2064
+    trap "rm -f $part $part.part" EXIT
+    etcdctl --endpoints "http://$address:2379" snapshot save $part >&2
+    cat $part
+}
+
+# Moves the state that is there, if any, to a folder that says when.
+set_aside() {
+    local aside
+    aside=$data/before-restore-$(date -u +%Y%m%dT%H%M%SZ)
+    [ -e $data/member ] || return 0
+    mv $data/member "$aside"
+    say "the state that was there is kept in the volume as ${aside##*/}"
+}
+
+restore() {
+    local incoming=$data/incoming.db fresh=$data/restoring
+    is_running && fail "this member runs; stop the cluster first"
+    if has_data && [ "${1:-}" != force ]; then fail "there is a state already; with 'restore force' it is set aside"; fi
+    rm -rf $incoming $fresh
+    # shellcheck disable=SC2064
+    trap "rm -rf $incoming $fresh" EXIT
+    cat >$incoming
+    etcdctl snapshot status $incoming --write-out=table >&2 || fail "what was given is no snapshot"
+    etcdctl snapshot restore $incoming --data-dir=$fresh --name="$name" --initial-advertise-peer-urls="$peer_url" \
+        --initial-cluster="$name=$peer_url" --initial-cluster-token="$(cat /proc/sys/kernel/random/uuid)" >&2 ||
+        fail "the snapshot is damaged or incomplete; nothing has changed"
+    set_aside
+    mv $fresh/member $data/member
+    say "restored"
+}
+
+case ${1:-} in
+    backup) backup; exit ;;
+    restore) restore "${2:-}"; exit ;;
+    forget) if is_running; then fail "this member runs; stop the cluster first"; fi; set_aside; exit ;;
+    '') ;;
+    *) fail "unknown command $1; see the head of this script" ;;
+esac
+
+if ! has_data; then
     if look || [ -z "${FIRST:-}" ]; then
         until look && join; do
             say "cannot join yet; trying again"

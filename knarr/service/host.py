@@ -1,7 +1,7 @@
 """Runs a component: its gRPC server with TLS, tokens, health and reflection, and its work.
 
-Stop is staged: health turns NOT_SERVING, the component's work is cancelled, then running calls
-get a short grace and the port is closed.
+Stop is staged: health turns NOT_SERVING, the port is closed and running calls get a short grace, then the
+component's work is cancelled, which they may have needed.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ class Host:
                 raise RuntimeError(f"{self.component.name} ended although it should run for ever")
         finally:
             await self._set_health(serving=False)
-            await cancel([work, watch])
             if self._server is not None:
                 await self._server.stop(CALL_GRACE_SECONDS)
                 self._server = None
+            await cancel([work, watch])
 
     async def _watch_health(self) -> None:
         """Copies the component's readiness into the health service."""

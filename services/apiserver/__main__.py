@@ -77,10 +77,13 @@ async def serve(arguments: argparse.Namespace) -> None:
     serving = asyncio.create_task(grpc_host.run(), name="apiserver")
     try:
         await _listen(rest, arguments.rest_listen)
-        await serving
+        await asyncio.wait({serving})
+        serving.result()
     finally:
-        serving.cancel()
+        # What is under way is answered, and needs the store for it; who comes anew goes elsewhere.
+        await apiserver.withdraw()
         await rest.stop()
+        serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         for channel in channels.values():
             await channel.close(0)

@@ -37,6 +37,7 @@ class Announcer:
         self._address = address if address and not ipaddress.ip_address(address).is_loopback else ""
         if address and not self._address:
             log.warning("the kubernetes Service has no endpoint: pods cannot reach a loopback address", extra={"address": address})
+        self._withdrawn = False
         # By name of the Lease: what it said last, and the loop's time at which that was seen first.
         self._seen: dict[str, tuple[coordination.LeaseSpec, float]] = {}
 
@@ -46,7 +47,7 @@ class Announcer:
 
     async def announce(self) -> None:
         """Renews this server's Lease and brings the endpoints in step with those who live."""
-        if not self._address:
+        if not self._address or self._withdrawn:
             return
         living = [self._address]
         if self._shared:
@@ -97,14 +98,14 @@ class Announcer:
 
     async def withdraw(self) -> None:
         """Takes this server out of the endpoints, unless it is the last one; raises nothing."""
-        if not self._seen:
+        if not self._seen or self._withdrawn:
             return
+        self._withdrawn = True
         try:
             async with asyncio.timeout(WITHDRAW_SECONDS):
                 lease = await self._client.get(coordination.Lease, self.lease_name, LEASE_NAMESPACE)
                 others = [address for address in await self._living() if address != self._address]
                 await self._remove(lease)
-                self._seen.clear()
                 if others:
                     await self._write(others)
         except (StatusError, TimeoutError) as error:

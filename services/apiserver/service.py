@@ -75,6 +75,10 @@ class ApiServer(Component):
     async def wait_ready(self) -> None:
         await self._bootstrapped.wait()
 
+    async def withdraw(self) -> None:
+        """Lets no pod come to this server any more; it goes on to answer."""
+        await self._announcer.withdraw()
+
     def client(self, user: User) -> LocalClient:
         """A client for components in this process."""
         return LocalClient(self.api, user, self._kinds)

@@ -173,3 +173,34 @@ def test_kubectl_follows_a_watch_across_the_death_of_its_server(available: Compo
     done = subprocess.run([*command, path], capture_output=True, text=True, check=True, timeout=30)
     assert '"after-the-death"' in done.stdout
     grow(available)
+
+
+def test_a_backup_is_restored_and_the_members_follow(available: ComposeCluster) -> None:
+    """What was made after the backup is gone, what was there is there again, on every member of etcd."""
+    available.kubectl("create", "configmap", "saved", "--from-literal=a=1")
+    uids = {pod["metadata"]["uid"] for pod in available.ready_pods(f"app={APP}")}
+    snapshot = available.data_dir / "backup.db"
+    available.shell(f"docker compose exec -T etcd knarr-etcd backup >{snapshot}")
+    available.kubectl("delete", "configmap", "saved")
+    available.kubectl("create", "configmap", "lost")
+    refused = available.shell(f"docker compose run --rm -T --no-deps etcd restore <{snapshot}", check=False)
+    assert refused.returncode != 0
+
+    available.compose("--profile", "ha", "stop")
+    refused = available.shell(f"docker compose run --rm -T --no-deps etcd restore <{snapshot}", check=False)
+    assert "there is a state already" in refused.stderr
+    refused = available.shell(f"head -c 70000 {snapshot} | docker compose run --rm -T --no-deps etcd restore force", check=False)
+    assert "nothing has changed" in refused.stderr
+    done = available.shell(f"docker compose run --rm -T --no-deps etcd restore force <{snapshot}")
+    assert "is kept in the volume as before-restore-" in done.stderr
+    for name in ("etcd-2", "etcd-3"):
+        available.shell(f"docker compose --profile ha run --rm -T --no-deps {name} forget")
+    grow(available)
+    assert members(available).keys() == ETCD.keys()
+    assert available.get("configmap", "saved")["data"] == {"a": "1"}
+    assert "lost" not in available.kubectl("get", "configmaps", "-o", "name").stdout
+    available.wait_for("both nodes", lambda: available.ready_nodes() == set(NODES))
+    available.wait_for("the app's pods", lambda: {pod["metadata"]["uid"] for pod in available.ready_pods(f"app={APP}")} == uids)
+    for name in ETCD:
+        keys = available.in_node(name, "etcdctl", "get", "/registry/configmaps/default/", "--prefix", "--keys-only").split()
+        assert "/registry/configmaps/default/saved" in keys and "/registry/configmaps/default/lost" not in keys

@@ -100,7 +100,10 @@ class ApiProbe:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
         self._connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = self._connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        content = answer.read()
+        if answer.getheader("Content-Type") != "application/json":
+            return answer.status, {"message": content.decode(errors="replace")}
+        return answer.status, json.loads(content)
 
     def _hang_up(self) -> None:
         if self._connection is not None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.cluster_client import ROOT, ClusterClient
+from tests.support.cluster_client import ROOT, ClusterClient, run
 from tests.support.etcd import free_port
 
 PROJECT = "knarr-test"
@@ -37,6 +37,10 @@ class ComposeCluster(ClusterClient):
 
     def docker(self, *arguments: str) -> str:
         return self._run(["docker", *arguments])
+
+    def shell(self, line: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """What a person types, redirections included."""
+        return run(["bash", "-c", line], check=check, environment=self.environment)
 
     def in_node(self, node: str, *arguments: str) -> str:
         """The output of a command in the node's container."""
