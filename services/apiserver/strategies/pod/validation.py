@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
@@ -15,21 +13,19 @@ from knarr.machinery.validation import (
     dns1123_subdomain,
     forbidden,
     invalid,
-    ip_address,
     qualified_name,
     range_error,
     required,
 )
 from services.apiserver.strategies.metadata import validate_annotations, validate_labels
 from services.apiserver.strategies.pod.containers import PodFacts, validate_containers, validate_init_containers
+from services.apiserver.strategies.pod.names import validate_dns, validate_host_aliases
 from services.apiserver.strategies.pod.scheduling import validate_affinity, validate_tolerations, validate_topology_spread
 from services.apiserver.strategies.pod.security import validate_pod_security
 from services.apiserver.strategies.pod.volumes import validate_volumes
 
 RESTART_POLICIES = ("Always", "Never", "OnFailure")
-DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 MAX_SECONDS = 2**31 - 1
-MAX_NAMESERVERS = 3
 
 
 def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
@@ -38,7 +34,7 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
     causes += validate_containers(spec.containers, facts, path.child("containers"))
     causes += validate_init_containers(spec.init_containers, facts, path.child("initContainers"))
     causes += check_choice(path.child("restartPolicy"), spec.restart_policy, RESTART_POLICIES)
-    causes += _dns(spec, path)
+    causes += validate_dns(spec, path)
     causes += validate_labels(spec.node_selector, path.child("nodeSelector"))
     causes += validate_topology_spread(spec.topology_spread_constraints, path.child("topologySpreadConstraints"))
     causes += validate_pod_security(spec, path)
@@ -46,7 +42,7 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
         causes += validate_affinity(spec.affinity, path.child("affinity"))
     causes += validate_tolerations(spec.tolerations, path.child("tolerations"))
     causes += _names(spec, path)
-    causes += _host_aliases(spec.host_aliases, path.child("hostAliases"))
+    causes += validate_host_aliases(spec.host_aliases, path.child("hostAliases"))
     for index, gate in enumerate(spec.readiness_gates):
         causes += check_format(path.child("readinessGates").index(index).child("conditionType"), gate.condition_type, qualified_name)
     if spec.HasField("active_deadline_seconds") and not 1 <= spec.active_deadline_seconds <= MAX_SECONDS:
@@ -68,26 +64,6 @@ def validate_template(template: core.PodTemplateSpec, path: Path) -> list[Cause]
     return causes
 
 
-def _dns(spec: core.PodSpec, path: Path) -> list[Cause]:
-    causes = check_choice(path.child("dnsPolicy"), spec.dns_policy, DNS_POLICIES)
-    here = path.child("dnsConfig")
-    servers = spec.dns_config.nameservers
-    if spec.dns_policy == "None" and not servers:
-        sentence = "must provide at least one DNS nameserver when `dnsPolicy` is None"
-        causes.append(required(here.child("nameservers") if spec.HasField("dns_config") else here, sentence))
-    if len(servers) > MAX_NAMESERVERS:
-        sentence = f"must not have more than {MAX_NAMESERVERS} nameservers"
-        causes.append(invalid(here.child("nameservers"), list(servers), sentence))
-    for index, server in enumerate(servers):
-        causes += check_format(here.child("nameservers").index(index), server, ip_address)
-    for index, search in enumerate(spec.dns_config.searches):
-        causes += check_format(here.child("searches").index(index), search.removesuffix("."), dns1123_subdomain)
-    for index, option in enumerate(spec.dns_config.options):
-        if not option.name:
-            causes.append(required(here.child("options").index(index), "must not be empty"))
-    return causes
-
-
 def _names(spec: core.PodSpec, path: Path) -> list[Cause]:
     causes: list[Cause] = []
     for value, name, format_ in (
@@ -103,13 +79,4 @@ def _names(spec: core.PodSpec, path: Path) -> list[Cause]:
     for index, secret in enumerate(spec.image_pull_secrets):
         if not secret.name:
             causes.append(required(path.child("imagePullSecrets").index(index).child("name")))
-    return causes
-
-
-def _host_aliases(aliases: Iterable[core.HostAlias], path: Path) -> list[Cause]:
-    causes: list[Cause] = []
-    for index, alias in enumerate(aliases):
-        causes += check_format(path.index(index).child("ip"), alias.ip, ip_address)
-        for hostname in alias.hostnames:
-            causes += check_format(path.index(index).child("hostnames"), hostname, dns1123_subdomain)
     return causes
