@@ -24,6 +24,7 @@ MEASUREMENTS = {
     "bench.proxy:proxy_nftables": [f"proxy-nftables{suffix}" for suffix in DATAPATH_SUFFIXES],
     "bench.proxy:proxy_userspace": [f"proxy-userspace{suffix}" for suffix in DATAPATH_SUFFIXES],
     "bench.services:many_services": ["services-first", "services-change", "services-first-packet"],
+    "bench.policy:many_policies": ["policies-first", "policies-change"],
     "bench.dns:dns_rate": ["dns-rate", "dns-p99"],
     "bench.compose:compose_up": ["compose-up", "compose-memory", "node-memory", "compose-rollout"],
 }
