@@ -122,9 +122,9 @@ def test_a_manager_that_is_stopped_changes_nothing_and_the_next_one_knows_all(ap
 
     def in_force() -> bool:
         done = run([*command, f"{NETWORK}.50:10258", "knarr.api.cloud.v1.CloudService/ListLoadBalancers"], check=False)
-        listed = json.loads(done.stdout or "{}").get("loadBalancers", [])
+        listed = json.loads(done.stdout or "{}").get("load_balancers", [])
         return any(
-            one["service"] == APP and one["state"] == "LOAD_BALANCER_STATE_IN_FORCE" and one.get("lastSuccessSeconds") for one in listed
+            one["service"] == APP and one["state"] == "LOAD_BALANCER_STATE_IN_FORCE" and one.get("last_success_seconds") for one in listed
         )
 
     app.wait_for("the next manager to have ensured it", in_force, seconds=LOST_SECONDS)
