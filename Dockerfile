@@ -48,6 +48,7 @@ RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends docker.io iproute2 >/dev/null \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY deploy/healthcheck.sh /usr/local/bin/knarr-healthcheck
+COPY deploy/node-cgroups.sh /usr/local/bin/knarr-cgroups
 COPY deploy/node-entrypoint.sh /usr/local/bin/knarr-node
 ENTRYPOINT ["knarr-node"]
 

@@ -11,11 +11,9 @@ done
 mount --make-rshared /
 mount -o remount,rw /sys
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
-    # cgroup v2: processes live in leaves only, and the controllers are handed on explicitly.
-    mount -o remount,rw /sys/fs/cgroup
-    mkdir -p /sys/fs/cgroup/init
-    xargs -rn1 </sys/fs/cgroup/cgroup.procs >/sys/fs/cgroup/init/cgroup.procs 2>/dev/null || true
-    sed -e 's/ / +/g' -e 's/^/+/' </sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
+    # cgroup v2: one mount, of this container's part where it has a cgroup namespace.
+    mount -o remount,bind,rw /sys/fs/cgroup
+    knarr-cgroups
 else
     # cgroup v1: each hierarchy is a mount of its own, of this container's part.
     for hierarchy in /sys/fs/cgroup/*/; do
