@@ -281,11 +281,13 @@ def test_a_lost_machine_is_replaced_and_rejoins_clean(app: ComposeCluster) -> No
     app.compose("kill", "node-2")
     app.wait_for("the pods on the node that is left", lambda: places() == {"node-1": REPLICAS}, seconds=LOST_SECONDS)
 
-    app.up()
+    # The machine alone is started: its kubelet and its proxy follow.
+    app.compose("start", "node-2")
     app.wait_for("both nodes", lambda: app.ready_nodes() == set(NODES))
     for node in NODES:
         app.wait_for(f"{node} to run what it should", lambda node=node: sorted(running_uids(app, node)) == sorted(wanted_uids(app, node)))
     app.kubectl("delete", "deployment", name)
+    app.up()
 
 
 def test_a_machine_is_added_to_a_running_cluster(app: ComposeCluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,7 +48,7 @@ async def hosted(folder: Path, component: Component) -> AsyncIterator[str]:
 
 
 async def asked(address: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["healthcheck", address, "--ca", str(folder / "ca.crt"), "--timeout", "5s"])
+    monkeypatch.setattr(sys, "argv", ["healthcheck", address, "--ca", str(folder / "ca.crt"), "--timeout", "5"])
     return await asyncio.to_thread(main)
 
 
@@ -74,3 +75,26 @@ async def test_a_server_of_another_authority_is_not_believed(
         CertificateAuthority.create().pair.save(tmp_path, "ca")
         assert await asked(address, tmp_path, monkeypatch) == 1
     assert "UNAVAILABLE" in capsys.readouterr().err
+
+
+async def test_one_that_knows_no_health_service_does_not_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority = CertificateAuthority.create()
+    authority.pair.save(tmp_path, "ca")
+    pair = authority.issue("other", hosts=["127.0.0.1"])
+    server = grpc.aio.server()
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
+    await server.start()
+    try:
+        assert await asked(f"127.0.0.1:{port}", tmp_path, monkeypatch) == 1
+        assert "UNAVAILABLE: the call was refused" in capsys.readouterr().err
+    finally:
+        await server.stop(0)
+
+
+def test_it_imports_no_grpc() -> None:
+    """A look would cost thrice as much."""
+    code = "import sys, knarr.service.healthcheck; print([name for name in sys.modules if name.split('.')[0] in ('grpc', 'google')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20)
+    assert done.stdout == "[]\n"
