@@ -262,6 +262,16 @@ async def test_upstreams_and_aliases_over_sockets() -> None:
             assert status.upstreams[0].address == upstream.address and status.upstreams[0].healthy
 
 
+async def test_the_answer_of_others_is_ready_for_a_second() -> None:
+    async with fake_upstream(address) as upstream, running(seeded(), upstreams=(upstream.address,)) as found:
+        for _ in range(3):
+            assert await found.ask("example.com") == ["A 192.0.2.80"]
+        assert found.dns.counters.ready_hits == 2
+        await found.until(lambda: len(found.dns.responder.ready("udp")) == 0)
+        assert await found.ask("example.com") == ["A 192.0.2.80"]
+        assert [name for name, kind, _ in upstream.asked if kind == "A"] == ["example.com."]
+
+
 async def test_a_dead_upstream_does_not_touch_the_clusters_names() -> None:
     quick = {"upstream_try_seconds": 0.5, "upstream_limit_seconds": 1.0}
     async with fake_upstream(nothing) as dead, running(seeded(), upstreams=(dead.address,), **quick) as found:

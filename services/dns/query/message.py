@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import dns.edns
@@ -21,7 +21,9 @@ import dns.rrset
 from services.dns.zone.records import Answer, Record
 
 HEADER_BYTES = 12
+# Both in the third byte.
 RESPONSE_BIT = 0x80
+TRUNCATED_BIT = 0x02
 # Payload that every client takes over UDP, and the most a TCP answer may have.
 PLAIN_UDP_BYTES = 512
 TCP_BYTES = 65535
@@ -105,16 +107,40 @@ def to_wire(
     limit: int,
     payload: int = TCP_BYTES,
 ) -> bytes:
-    """The answer to a query in at most ``limit`` bytes, cut and marked as such where it is longer. ``payload`` is what we take over UDP."""
+    """The answer to a query in at most ``limit`` bytes. ``payload`` is what we take over UDP.
+
+    One that is longer has as many records as fit, and is marked as cut: there are clients that do not ask again over TCP.
+    """
     made = dns.message.make_response(query, recursion_available=True, our_payload=min(payload, TCP_BYTES))
     made.set_rcode(dns.rcode.from_text(code))
     if authoritative:
         made.flags |= dns.flags.AA
-    if answer is not None:
-        made.answer = _sets(answer.answers)
-        made.authority = _sets(answer.authority)
-        made.additional = _sets(answer.additional)
+    if answer is None:
+        return made.to_wire(max_size=limit)
+    made.authority = _sets(answer.authority)
+    made.additional = _sets(answer.additional)
+    wire = _with_answers(made, answer.answers, limit)
+    if not wire[2] & TRUNCATED_BIT:
+        return wire
+    made.authority = made.additional = []
+    fitting = _most(len(answer.answers), lambda number: not _with_answers(made, answer.answers[:number], limit)[2] & TRUNCATED_BIT)
+    made.flags |= dns.flags.TC
+    return _with_answers(made, answer.answers[:fitting], limit)
+
+
+def _with_answers(made: dns.message.Message, records: Sequence[Record], limit: int) -> bytes:
+    """Bytes in the records' order; without those sets of records that make it too long, and marked then."""
+    made.answer = _sets(records)
     return made.to_wire(max_size=limit, prefer_truncation=True, want_shuffle=False)
+
+
+def _most(limit: int, fits: Callable[[int], bool]) -> int:
+    """The greatest number below ``limit`` that fits; 0 always does."""
+    low, high = 0, limit - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return max(low, 0)
 
 
 def _sets(records: Iterable[Record]) -> list[dns.rrset.RRset]:

@@ -46,14 +46,14 @@ class ReadyAnswers:
         self._turn += 1
         return query[:2] + head + query[HEADER_BYTES:end] + tails[self._turn % len(tails)]
 
-    def keep(self, query: bytes, name: str, answers: Iterable[bytes]) -> None:
-        """Remembers what was answered to a query for ``name``: the same in one or several orders."""
+    def keep(self, query: bytes, name: str, answers: Iterable[bytes]) -> bool:
+        """Remembers what was answered to a query for ``name``: the same in one or several orders. Answers whether it is kept."""
         end = query.find(0, HEADER_BYTES) + 1
         key = query[HEADER_BYTES:end].lower()
         rest = query[2:HEADER_BYTES] + query[end:]
         # Options of EDNS such as cookies differ each time: nobody would ask just so again.
         if key != key_of(name) or len(query) - end not in (TYPE_AND_CLASS_BYTES, TYPE_AND_CLASS_BYTES + OPT_BYTES):
-            return
+            return False
         if len(self._names) >= MAX_NAMES:
             self._names.clear()
         orders = tuple(answers)[:MAX_ORDERS]
@@ -61,6 +61,7 @@ class ReadyAnswers:
             orders[0][2:HEADER_BYTES],
             tuple(answer[end:] for answer in orders),
         )
+        return True
 
     def forget(self, name: str) -> None:
         """Drops the answers to one name."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
 from services.dns.counters import Counters
 from services.dns.query.message import PLAIN_UDP_BYTES, TCP_BYTES, Question, Refusal, Unanswerable, bare, parse, to_wire
 from services.dns.query.ready import MAX_ORDERS, ReadyAnswers
-from services.dns.zone.records import SERVFAIL, Answer, Record
+from services.dns.zone.records import NOERROR, NXDOMAIN, SERVFAIL, Answer, Record
 from services.dns.zone.zone import Zone
 
 log = logging.getLogger(__name__)
 
 SERVFAIL_CODE = 2
+# A pointer to the name, type, class, TTL, length, and an address or another pointer.
+LEAST_RECORD_BYTES = 14
+MOST_ORDERED_RECORDS = 100
+# For how long the answer of others is given from the table of ready ones: their time to live is in seconds.
+FORWARDED_SECONDS = 1.0
 # Asks others for the rest of an answer: a name and a type. Raises nothing; a failure is an answer, too.
 Forward = Callable[[str, str], Awaitable[Answer]]
 
@@ -62,9 +69,9 @@ class Responder:
             return self._made(question, transport, Answer(SERVFAIL), False)
         found = self._zone.lookup(question.name, question.type)
         if found is None:
-            return self._forwarded(question, transport, question.name, ())
+            return self._forwarded(wire, question, transport, question.name, ())
         if found.follow:
-            return self._forwarded(question, transport, found.follow, found.answers)
+            return self._forwarded(wire, question, transport, found.follow, found.answers)
         result = self._made(question, transport, found, True)
         # What depends on one name only may be given again until that name changes.
         if not any(record.type == "CNAME" for record in found.answers) and found.code != SERVFAIL:
@@ -72,23 +79,34 @@ class Responder:
             self._ready[transport].keep(wire, question.name, [result, *more])
         return result
 
-    async def _forwarded(self, question: Question, transport: str, name: str, chain: tuple[Record, ...]) -> bytes:
+    async def _forwarded(self, wire: bytes, question: Question, transport: str, name: str, chain: tuple[Record, ...]) -> bytes:
         rest = await self._forward(name, question.type)
         # A chain that was begun is worth more than nothing: a client may ask for its end itself.
         answer = Answer(rest.code, (*chain, *rest.answers), rest.authority, rest.additional)
-        return self._made(question, transport, answer, bool(chain))
+        result = self._made(question, transport, answer, bool(chain))
+        if not chain and rest.code in (NOERROR, NXDOMAIN) and all(record.ttl > FORWARDED_SECONDS for record in rest.answers):
+            table = self._ready[transport]
+            if table.keep(wire, question.name, [result]):
+                asyncio.get_running_loop().call_later(FORWARDED_SECONDS, table.forget, question.name)
+        return result
 
     def _made(self, question: Question, transport: str, answer: Answer, authoritative: bool) -> bytes:
         self._counters.made[answer.code] += 1
         return self._wire(question, transport, answer, authoritative)
 
     def _wire(self, question: Question, transport: str, answer: Answer, authoritative: bool) -> bytes:
-        limit = TCP_BYTES if transport == "tcp" else min(question.edns_payload, max(self._udp_payload, PLAIN_UDP_BYTES))
+        limit = TCP_BYTES
+        if transport == "udp":
+            limit = min(question.edns_payload, max(self._udp_payload, PLAIN_UDP_BYTES))
+            # One more than can fit: the rest need not be written to see that it is too long.
+            answer = replace(answer, answers=answer.answers[: limit // LEAST_RECORD_BYTES + 1])
         return to_wire(question.message, answer.code, answer, authoritative=authoritative, limit=limit, payload=self._udp_payload)
 
 
 def _orders(answer: Answer) -> Iterable[Answer]:
-    """The answer with its records in other orders, so that each is the first in turn."""
+    """The answer with its records in other orders, so that each is the first in turn; of very many the order does not matter."""
     records = answer.answers
+    if len(records) > MOST_ORDERED_RECORDS:
+        return
     for first in range(1, min(len(records), MAX_ORDERS)):
         yield Answer(answer.code, (*records[first:], *records[:first]), answer.authority, answer.additional)

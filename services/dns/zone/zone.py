@@ -69,10 +69,14 @@ class Zone:
         if (key in self._services) != (service is not None):
             # A Service exists also while it has no record, as a headless one without endpoints.
             touched |= self._count(f"{name}.{namespace}.svc.{self.domain}", 1 if service is not None else -1)
+        # What stays is left alone: of a Service with thousands of endpoints mostly one changes.
+        before, after = set(old), set(new)
         for record in old:
-            touched |= self._remove(record)
+            if record not in after:
+                touched |= self._remove(record)
         for record in new:
-            touched |= self._add(record)
+            if record not in before:
+                touched |= self._add(record)
         if service is None:
             self._services.pop(key, None)
         else:
