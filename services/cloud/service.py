@@ -6,6 +6,7 @@ again, so nothing acts on what it remembers from before.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import grpc.aio
@@ -15,6 +16,7 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.leader import Leadership
 from knarr.service.component import Component
+from services.cloud.configuration import read_section
 from services.cloud.provider import ProviderType
 from services.cloud.providers.catalog import provider_type
 from services.cloud.servicer import CloudServicer, ProviderServicer
@@ -25,7 +27,7 @@ LEASE = "knarr-cloud-controller-manager"
 
 
 class CloudControllerManager(Component):
-    """ConfigurationError when there is no such provider."""
+    """ConfigurationError when there is no such provider, or it cannot do without settings."""
 
     name: ClassVar[str] = "cloud"
 
@@ -42,6 +44,9 @@ class CloudControllerManager(Component):
         self._settings = settings or CloudSettings()
         self._clock = clock
         self._kind = kind or provider_type(self._settings.provider)
+        if self._settings.provider_settings is None:
+            defaults = read_section(self._kind.settings, None, self._settings.provider) if kind is None else kind.settings()
+            self._settings = replace(self._settings, provider_settings=defaults)
         self._work: Work | None = None
         self._leadership = Leadership(
             client,

@@ -31,6 +31,8 @@ class CloudSettings:
     # First and longest wait before a call that failed is repeated.
     retry_first_seconds: float = 1.0
     retry_limit_seconds: float = 300.0
+    # How often a load balancer is ensured again although nothing has changed here: somebody may have changed it at the provider.
+    check_seconds: float = 1800.0
     # How often addresses and labels of nodes are read again.
     node_refresh_seconds: float = 300.0
     # How often the machine of a node that is not ready is asked for.

@@ -33,8 +33,7 @@ class Work:
         self._clock = clock
         self.informers = Informers(client)
         environment = Environment(settings.cluster, client, self.informers, self._recheck, clock)
-        options = settings.provider_settings if settings.provider_settings is not None else kind.settings()
-        self.provider = Guard(kind.make(options, environment), settings.call_timeout_seconds)
+        self.provider = Guard(kind.make(settings.provider_settings, environment), settings.call_timeout_seconds)
         # None until the provider has answered.
         self.info: cloud.GetInfoResponse | None = None
         self.controllers: Sequence[CloudController] = ()
@@ -82,4 +81,4 @@ class Work:
 
     def _recheck(self, key: Key) -> None:
         if self.services is not None:
-            self.services.recheck(key)
+            self.services.sync(key)

@@ -44,8 +44,24 @@ async def test_an_unchanged_service_is_not_asked_for_again() -> None:
         await c.until(c.ingress)
         await c.edit(core.Service, "web", lambda found: found.metadata.labels.update({"a": "b"}))
         await c.edit(core.Node, "node-1", lambda found: found.metadata.labels.update({"a": "b"}))
-        await asyncio.sleep(3600)
+        await asyncio.sleep(1700)
         assert provider.count("ensure") == 1 and provider.count("update") == 0
+
+
+@virtual_time
+async def test_what_somebody_changed_at_the_provider_is_mended_now_and_then() -> None:
+    provider = FakeProvider()
+    async with cluster(provider, check_seconds=600.0) as c:
+        await c.client.create(service())
+        await c.until(lambda: c.events("EnsuredLoadBalancer"))
+        uid = c.service().metadata.uid
+        provider.balancers.clear()
+        await c.until(lambda: uid in provider.balancers, seconds=700)
+        await asyncio.sleep(3 * 660)
+        assert provider.count("ensure") in (4, 5)
+        assert len(c.events("EnsuringLoadBalancer")) == len(c.events("EnsuredLoadBalancer")) == 1, "nobody hears of what changed nothing"
+        provider.addresses[uid] = "198.51.100.99"
+        await c.until(lambda: c.ingress() == ["198.51.100.99"], seconds=700)
 
 
 @virtual_time
@@ -131,6 +147,31 @@ async def test_limitations_are_told_once() -> None:
         await c.until(lambda: provider.count("update") == 1)
         await asyncio.sleep(5)
         assert c.events("LoadBalancerLimited") == ["UDP is not balanced"]
+
+
+@virtual_time
+async def test_one_that_was_refused_is_tried_when_another_one_is_given_up_that_never_had_anything() -> None:
+    provider = FakeProvider()
+    owner = ""
+
+    async def refuse(call: str, found: core.Service) -> None:
+        nonlocal owner
+        if call == "delete":
+            owner = ""
+        elif found.metadata.name == "first":
+            owner = "first"
+            raise Unavailable("half made")
+        elif owner:
+            raise Refused("the only one is taken")
+
+    provider.before = refuse
+    async with cluster(provider) as c:
+        await c.client.create(service("first"))
+        await c.until(lambda: owner)
+        await c.client.create(service("second"))
+        await asyncio.sleep(1000)
+        await c.client.delete(core.Service, "first", NAMESPACE)
+        await c.until(lambda: c.ingress("second"), seconds=1)
 
 
 # Faults.

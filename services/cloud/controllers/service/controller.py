@@ -4,12 +4,16 @@ What this manager has asked for it remembers only while it leads. A new leader e
 all is as it should be. Before a provider is called the Service is read from the server, and it carries our finalizer, so one that is
 deleted meanwhile is not lost; one whose finalizer others have taken away is remembered until its load balancer is gone.
 
+Now and then a load balancer is ensured again although nothing has changed here: somebody may have changed it at the provider.
+
 A call that fails is tried again after a growing wait. A change of what the user wishes does not wait, and one that was refused is tried
 at once when an address of another Service has become free.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import assert_never
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
@@ -25,13 +29,14 @@ from services.cloud.controllers.service.decide import (
     Step,
     carriers,
     decide,
+    differ,
     has_finalizer,
     is_foreign,
     standing,
     wants,
     wishes,
 )
-from services.cloud.controllers.service.records import Record, Records
+from services.cloud.controllers.service.records import SHORTEST_WAIT_SECONDS, Record, Records
 from services.cloud.controllers.service.writer import ServiceWriter
 from services.cloud.errors import ProviderError
 from services.cloud.settings import CloudSettings
@@ -55,6 +60,7 @@ class ServiceController(CloudController):
         self._writer = ServiceWriter(context.client)
         self._made: dict[Key, Made] = {}
         self._asked: set[Key] = set()
+        self._spread = random.Random(context.settings.cluster)
         # None until somebody asks after the nodes have changed.
         self._known_carriers: tuple[list[core.Node], NodeSet] | None = None
         self.records = Records(context.provider_backoff)
@@ -91,16 +97,17 @@ class ServiceController(CloudController):
 
     def _retry_refused(self) -> None:
         for key in self.records.refused():
-            self.sync(key)
-
-    def recheck(self, key: Key) -> None:
-        """The provider wants to be asked again for a Service."""
-        self._asked.add(key)
-        self.sync(key)
+            self._hurry(key)
 
     def sync(self, key: Key) -> None:
+        """Ensures a Service's load balancer again, even if nothing has changed here."""
+        self._asked.add(key)
+        self._hurry(key)
+
+    def _hurry(self, key: Key) -> None:
+        """The next try need not wait."""
         self.records.hurry(key)
-        super().sync(key)
+        self.queue.enqueue(key)
 
     # What others may know.
 
@@ -117,13 +124,11 @@ class ServiceController(CloudController):
     async def reconcile(self, key: Key) -> Again | None:
         known = self._services.store.get(*key)
         if self._step(key, known) is Step.NOTHING:
-            self._rest(key, known)
-            return None
+            return self._rest(key, known)
         service = await self._live(key)
         step = self._step(key, service)
         if step is Step.NOTHING:
-            self._rest(key, service)
-            return None
+            return self._rest(key, service)
         wait = self.records.wait(key, step, self._wishes(key, service))
         if wait:
             return Again(wait)
@@ -141,17 +146,35 @@ class ServiceController(CloudController):
             # It has changed or gone since it was read; the provider's answer is kept.
             return Again(CHANGED_SECONDS)
         self.records.succeeded(key, self.context.clock.now().timestamp())
-        return Again(0.0) if step is Step.DELETE and key not in self._made else None
+        if step is Step.DELETE:
+            self._retry_refused()
+            # A namesake may wait.
+            return Again(0.0)
+        return self._next_check(key)
 
     def _step(self, key: Key, service: core.Service | None) -> Step:
-        return decide(service, self._made.get(key), self._carriers()[1], self.context.info.name, asked=key in self._asked)
+        made = self._made.get(key)
+        asked = key in self._asked or (made is not None and asyncio.get_running_loop().time() >= made.check_at)
+        return decide(service, made, self._carriers()[1], self.context.info.name, asked=asked)
 
-    def _rest(self, key: Key, service: core.Service | None) -> None:
+    def _next_check(self, key: Key) -> Again | None:
+        made = self._made.get(key)
+        if made is None or made.check_at == float("inf"):
+            return None
+        return Again(max(made.check_at - asyncio.get_running_loop().time(), SHORTEST_WAIT_SECONDS))
+
+    def _check_at(self) -> float:
+        """Not all of them at once."""
+        return asyncio.get_running_loop().time() + self.context.settings.check_seconds * (1 + 0.1 * self._spread.random())
+
+    def _rest(self, key: Key, service: core.Service | None) -> Again | None:
+        """Nothing is to be done for a Service."""
         self._asked.discard(key)
         if service is None or not (self._is_ours(service) or has_finalizer(service)):
             self.records.forget(key)
         else:
             self.records.settle(key)
+        return self._next_check(key)
 
     async def _live(self, key: Key) -> core.Service | None:
         try:
@@ -181,21 +204,24 @@ class ServiceController(CloudController):
 
     async def _ensure(self, key: Key, service: core.Service) -> None:
         service = await self._writer.add_finalizer(service)
-        self._made.setdefault(key, Made(service, NodeSet((), ()), None))
-        self._event(service, NORMAL, "EnsuringLoadBalancer", "Ensuring load balancer")
+        before = self._made.setdefault(key, Made(service, NodeSet((), ()), None))
+        changed = differ(service, before)
+        if changed:
+            self._event(service, NORMAL, "EnsuringLoadBalancer", "Ensuring load balancer")
         nodes, node_set = self._nodes_for(service)
         request = cloud.EnsureLoadBalancerRequest(cluster=self.context.settings.cluster, service=service, nodes=nodes)
         answer = (await self.provider.ensure_load_balancer(request)).load_balancer
-        self._made[key] = Made(service, node_set, answer)
+        self._made[key] = Made(service, node_set, answer, self._check_at())
         await self._tell(key, service)
-        self._event(service, NORMAL, "EnsuredLoadBalancer", "Ensured load balancer")
+        if changed or answer != before.answer:
+            self._event(service, NORMAL, "EnsuredLoadBalancer", "Ensured load balancer")
 
     async def _update(self, key: Key, service: core.Service) -> None:
         nodes, node_set = self._nodes_for(service)
         request = cloud.UpdateLoadBalancerRequest(cluster=self.context.settings.cluster, service=service, nodes=nodes)
         before = self._made[key]
         answer = (await self.provider.update_load_balancer(request)).load_balancer
-        self._made[key] = Made(before.service, node_set, answer)
+        self._made[key] = Made(before.service, node_set, answer, before.check_at)
         await self._tell(key, service)
         if node_set != before.nodes or answer != before.answer:
             self._event(service, NORMAL, "UpdatedLoadBalancer", "Updated load balancer with new hosts")

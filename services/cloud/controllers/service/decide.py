@@ -42,11 +42,15 @@ class NodeSet:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What this manager has asked for: for which Service as it was then, for which nodes, and the answer; None: there was none yet."""
+    """What this manager has asked for: for which Service as it was then, for which nodes, and the answer; None: there was none yet.
+
+    ``check_at``: the loop's time at which it is to be ensured again, in case somebody has changed it at the provider.
+    """
 
     service: core.Service
     nodes: NodeSet
     answer: cloud.LoadBalancer | None
+    check_at: float = float("inf")
 
 
 def class_of(provider: str) -> str:
@@ -102,6 +106,14 @@ def wishes(service: core.Service, own: Iterable[str] = ()) -> bytes:
     return bytes(seen.SerializeToString(deterministic=True))
 
 
+def differ(service: core.Service, made: Made) -> bool:
+    """Whether the Service wishes for something else than what was answered last."""
+    if made.answer is None:
+        return True
+    own = made.answer.annotations
+    return wishes(service, own) != wishes(made.service, own)
+
+
 def in_force(service: core.Service, answer: cloud.LoadBalancer) -> bool:
     """Whether the Service says what the provider has answered."""
     return bool(service.status.load_balancer == answer.status) and not annotation_changes(service, answer)
@@ -115,7 +127,7 @@ def annotation_changes(service: core.Service, answer: cloud.LoadBalancer) -> dic
 
 
 def decide(service: core.Service | None, made: Made | None, nodes: NodeSet, provider: str, *, asked: bool = False) -> Step:
-    """The next step for one Service. ``made`` is None for one that this manager has not worked for yet; ``asked``: look at it again."""
+    """The next step for one Service. ``made`` is None for one that this manager has not worked for yet; ``asked``: ensure it again."""
     if service is None:
         return Step.DELETE if made is not None else Step.NOTHING
     if made is not None and made.service.metadata.uid != service.metadata.uid:
@@ -126,10 +138,9 @@ def decide(service: core.Service | None, made: Made | None, nodes: NodeSet, prov
         return Step.DELETE if has_finalizer(service) or made is not None else Step.NOTHING
     if made is None or made.answer is None:
         return Step.ENSURE
-    own = made.answer.annotations
-    if wishes(service, own) != wishes(made.service, own):
+    if asked or differ(service, made):
         return Step.ENSURE
-    if asked or nodes != made.nodes:
+    if nodes != made.nodes:
         return Step.UPDATE
     return Step.NOTHING if in_force(service, made.answer) and has_finalizer(service) else Step.WRITE
 
