@@ -5,7 +5,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 KNARR := $(SUDO) .venv/bin/knarr
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status images node registry install proto lint bench clean
+.PHONY: help demo test up down status images node ha registry install proto lint bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ status: ## what runs, and how it is
 
 node: ## one more machine for the running compose cluster
 	@scripts/node.sh
+
+ha: ## three etcd members and two of each control component for the running compose cluster
+	@scripts/ha.sh
 
 registry: ## a registry that the compose cluster's nodes pull through
 	@scripts/registry.sh
