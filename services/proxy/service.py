@@ -75,7 +75,7 @@ class Proxy(Component):
         # The routes of each Service that are in force.
         self._in_force: dict[tuple[str, str], set[RouteKey]] = {}
         self._pod_network = PodNetwork(client, settings) if settings.pod_network != OFF else None
-        self._policies = PolicyEnforcement(client, settings) if settings.network_policies else None
+        self._policies = PolicyEnforcement(client, settings, recorder=self._recorder) if settings.network_policies else None
         if self._policies is not None:
             self._datapath.judge_by(self._policies.admits)
 

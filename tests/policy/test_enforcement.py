@@ -98,8 +98,8 @@ def objects(world: World) -> list[Any]:
 
 
 @contextlib.asynccontextmanager
-async def running(api: MemoryApi, settings: ProxySettings = SETTINGS) -> AsyncIterator[PolicyEnforcement]:
-    found = PolicyEnforcement(MemoryClient(api), settings, RecordingTable)
+async def running(api: MemoryApi, recorder: Recorder | None = None) -> AsyncIterator[PolicyEnforcement]:
+    found = PolicyEnforcement(MemoryClient(api), SETTINGS, RecordingTable, recorder)  # type: ignore[arg-type]
     task = asyncio.create_task(found.run())
     try:
         async with asyncio.timeout(20):
@@ -174,6 +174,19 @@ async def test_a_policy_that_selects_nobody_is_in_force_too() -> None:
         nobodys = worlds.policy_of({"name": "nobodys", "spec": {"podSelector": {"matchLabels": {"app": "nobody"}}}})
         await MemoryClient(api).create(walk.policy(nobodys))
         await until(lambda: ("default", "nobodys") in found.in_force_since)
+
+
+async def test_what_of_a_policy_cannot_be_enforced_is_told_by_an_event() -> None:
+    api, world, recorder = MemoryApi(), world_of("nothing"), Recorder()
+    spec = {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "fd00::/8"}}]}]}
+    world.policies = [worlds.policy_of({"name": "six", "spec": spec}), *worlds.recipes()[DENY]]
+    api.seed(*objects(world))
+    async with running(api, recorder=recorder) as found:
+        await until(lambda: recorder.events)
+        words = "ipBlock fd00::/8: pods have IPv4 addresses only; it admits nobody"
+        assert recorder.events == [("six", "NotEnforced", f"Node node-0: {words}")]
+        answer = await servicer(found).GetPolicies(messages.GetPoliciesRequest(), None)
+        assert [(policy.name, list(policy.problems)) for policy in answer.policies] == [("policy", []), ("six", [words])]
 
 
 async def test_pods_namespaces_and_policies_are_followed_and_heartbeats_are_not() -> None:
@@ -258,7 +271,8 @@ async def test_without_the_privilege_it_says_so_and_still_explains() -> None:
 
     api, world = MemoryApi(), world_of(DENY)
     api.seed(*objects(world))
-    found = PolicyEnforcement(MemoryClient(api), SETTINGS, refuse)
+    recorder = Recorder()
+    found = PolicyEnforcement(MemoryClient(api), SETTINGS, refuse, recorder)  # type: ignore[arg-type]
     task = asyncio.create_task(found.run())
     try:
         async with asyncio.timeout(20):
@@ -267,10 +281,20 @@ async def test_without_the_privilege_it_says_so_and_still_explains() -> None:
             assert answer.problem == "NetworkPolicies are not enforced: [Errno 1] Operation not permitted"
             assert not any(policy.HasField("in_force_since") for policy in answer.policies)
             assert not (await explained(found, "probe", "web")).allowed
+            await until(lambda: recorder.events)
+            assert recorder.events == [("policy", "NotEnforced", f"Node node-0: {answer.problem}")]
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+
+    def event(self, obj: Any, event_type: str, reason: str, message: str) -> None:
+        self.events.append((obj.metadata.name, reason, message))
 
 
 def servicer(found: PolicyEnforcement | None) -> ProxyServicer:

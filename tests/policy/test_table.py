@@ -175,6 +175,17 @@ def test_bridged_packets_are_seen_by_the_setting_or_by_the_bridges_attribute(nam
     assert "nf_call_iptables 0" in shown["other"]
 
 
+def test_pods_find_no_way_around_by_ipv6(namespace: Namespace, table: PolicyTable) -> None:
+    table.apply({})
+    rules = subprocess.run(["nft", "list", "table", "ip6", NAME], capture_output=True, text=True, check=True, timeout=10).stdout
+    assert f'iifname "{BRIDGE}" drop' in rules and f'oifname "{BRIDGE}" drop' in rules
+    subprocess.run(["nft", "delete", "table", "ip6", NAME], check=True, timeout=10)
+    assert table.notice() and table.apply({})
+    subprocess.run(["nft", "list", "table", "ip6", NAME], capture_output=True, check=True, timeout=10)
+    remove_policies(NAME)
+    assert subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True, timeout=10).stdout == ""
+
+
 def test_encoding_groups_elements() -> None:
     engine, world = PolicyEngine(), worlds.cluster()
     world.policies = worlds.recipes()["deny all ingress of a namespace"]

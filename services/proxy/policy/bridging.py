@@ -16,6 +16,7 @@ from pyroute2 import IPRoute, NetlinkError
 from services.proxy.datapath.node_network import read_sysctl, write_sysctl
 
 SETTING = "net.bridge.bridge-nf-call-iptables"
+SETTING_IPV6 = "net.bridge.bridge-nf-call-ip6tables"
 MODULE = "br_netfilter"
 TIMEOUT_SECONDS = 10
 MISSING = f"packets between this node's pods are not seen: the kernel module {MODULE} cannot be loaded"
@@ -35,12 +36,12 @@ class BridgeCalls:
         value = read_sysctl(SETTING)
         if value is None and not self._load_module():
             return MISSING
-        if value == "1":
+        if value == "1" and read_sysctl(SETTING_IPV6) == "1":
             return ""
         try:
             for index in self._netlink.link_lookup(ifname=self._bridge):
                 if not self._is_set(index):
-                    self._netlink.link("set", index=index, kind="bridge", br_nf_call_iptables=1)
+                    self._netlink.link("set", index=index, kind="bridge", br_nf_call_iptables=1, br_nf_call_ip6tables=1)
         except NetlinkError as error:
             if error.code in (errno.ENODEV, errno.ENOENT):
                 return ""
@@ -50,7 +51,7 @@ class BridgeCalls:
     def _is_set(self, index: int) -> bool:
         info = self._netlink.get_links(index)[0].get_attr("IFLA_LINKINFO")
         data = info.get_attr("IFLA_INFO_DATA") if info is not None and info.get_attr("IFLA_INFO_KIND") == "bridge" else None
-        return data is not None and bool(data.get_attr("IFLA_BR_NF_CALL_IPTABLES"))
+        return data is not None and all(data.get_attr(f"IFLA_BR_NF_CALL_{family}TABLES") for family in ("IP", "IP6"))
 
     def _load_module(self) -> bool:
         """Loads it once, without switching it on for the bridges of others."""
@@ -58,8 +59,9 @@ class BridgeCalls:
             self._tried_module = True
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run(["modprobe", MODULE], capture_output=True, check=False, timeout=TIMEOUT_SECONDS)
-            if read_sysctl(SETTING) is not None:
-                write_sysctl(SETTING, "0")
+            for name in (SETTING, SETTING_IPV6):
+                if read_sysctl(name) is not None:
+                    write_sysctl(name, "0")
         return read_sysctl(SETTING) is not None
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
@@ -23,6 +23,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.client.backoff import Backoff
 from knarr.client.client import Client
+from knarr.client.events import WARNING, EventRecorder
 from knarr.client.informer import Informer
 from knarr.client.keys import key_of
 from knarr.service.tasks import cancel, run_together
@@ -37,6 +38,7 @@ from services.proxy.settings import ProxySettings
 log = logging.getLogger(__name__)
 
 DNS_NAMESPACE, DNS_NAME = "kube-system", "kube-dns"
+NOT_ENFORCED = "NotEnforced"
 NOT_YET = "the policies are not known yet"
 
 M = TypeVar("M", bound=Message)
@@ -47,8 +49,16 @@ MakeTable = Callable[[str, str], PolicyTable]
 class PolicyEnforcement:
     """One node's policies. ``run`` it; without NET_ADMIN or nftables it goes on deciding, and says that nothing is enforced."""
 
-    def __init__(self, client: Client, settings: ProxySettings, make_table: MakeTable = PolicyTable) -> None:
+    def __init__(
+        self, client: Client, settings: ProxySettings, make_table: MakeTable = PolicyTable, recorder: EventRecorder | None = None
+    ) -> None:
+        """``recorder`` hears of policies that are not enforced."""
         self._settings = settings
+        self._recorder = recorder
+        self._where = f"Node {settings.node_name}" if settings.node_name else "A node"
+        # What was said of each policy, and of all of them.
+        self._told: dict[Key, str] = {}
+        self._told_of_all = ""
         self._make_table = make_table
         self._policies = Informer(client, networking.NetworkPolicy)
         self._pods = Informer(client, core.Pod)
@@ -194,6 +204,7 @@ class PolicyEnforcement:
             return False
         self._tell("", limitation)
         self._note(changed)
+        self._report(changed)
         if written:
             self.changes += 1
             self.last_change_seconds = monotonic() - since
@@ -256,6 +267,21 @@ class PolicyEnforcement:
             bad = problem or limitation
             log.log(logging.WARNING if bad else logging.INFO, "network policies", extra={"problem": problem, "limitation": limitation})
         self.problem, self.limitation = problem, limitation
+        if problem:
+            self._report(self._changed)
+
+    def _report(self, changed: Iterable[Key]) -> None:
+        """An event on each policy that is not enforced, or not all of it; once as long as the words are the same."""
+        whole, before = self.problem or self.limitation, self._told_of_all
+        self._told_of_all = whole
+        for key in list(self.engine.policies) if whole != before else changed:
+            policy, stored = self.engine.policies.get(key), self._policies.store.get(*key)
+            words = "; ".join((*filter(None, (whole,)), *policy.problems)) if policy is not None else ""
+            if words and words != self._told.get(key) and stored is not None and self._recorder is not None:
+                self._recorder.event(stored, WARNING, NOT_ENFORCED, f"{self._where}: {words}")
+            self._told[key] = words
+            if not words:
+                del self._told[key]
 
     def _close(self) -> None:
         if self._table is not None:

@@ -5,6 +5,7 @@ Nothing is in force in part: a change or a whole table is one transaction. What 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
@@ -64,7 +65,15 @@ class PolicyTable:
     def _write(self) -> None:
         self._programmed = False
         self._run(language.whole(self._name, self._bridge, self._entries))
+        self._shut_ipv6()
         self._programmed = True
+
+    def _shut_ipv6(self) -> None:
+        try:
+            self._run(language.shut_ipv6(self._name, self._bridge))
+        except NftablesError as error:
+            # A kernel without IPv6 forwards none.
+            log.info("no table for IPv6", extra={"table": self._name, "error": str(error)})
 
     def _run(self, commands: str) -> None:
         """Also learns by which name the kernel tells of what libnftables does for us."""
@@ -102,6 +111,8 @@ def remove_policies(table: str) -> None:
     nft = Nftables()
     try:
         nft.run(f"table ip {table} {{}}\ndelete table ip {table}\n")
+        with contextlib.suppress(NftablesError):
+            nft.run(f"table ip6 {table} {{}}\ndelete table ip6 {table}\n")
     finally:
         nft.close()
 

@@ -67,6 +67,20 @@ table ip {table} {{
 """
 
 
+def shut_ipv6(table: str, bridge: str) -> str:
+    """Commands that forward no IPv6 to or from pods: they are given IPv4 addresses only, and what they make up is no way around."""
+    return f"""table ip6 {table} {{}}
+delete table ip6 {table}
+table ip6 {table} {{
+  chain forward {{
+    type filter hook forward priority {PRIORITY}; policy accept;
+    iifname "{bridge}" drop
+    oifname "{bridge}" drop
+  }}
+}}
+"""
+
+
 def whole(table: str, bridge: str, entries: Entries) -> str:
     """One transaction that replaces whatever the table held by these entries, without a gap."""
     found: list[str] = [skeleton(table, bridge)]
