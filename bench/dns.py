@@ -21,6 +21,7 @@ import uvloop
 from bench.result import Result
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.service import collector
 from services.dns.service import Dns
 from services.dns.settings import DnsSettings
 
@@ -157,7 +158,10 @@ async def serve(port: int) -> None:
     namespace = core.Namespace()
     namespace.metadata.name = "default"
     api.seed(namespace, *(_service(number) for number in range(SERVICES)))
-    await Dns(MemoryClient(api), DnsSettings(LOOPBACK, port=port, upstreams=("192.0.2.1",))).run()
+    component = Dns(MemoryClient(api), DnsSettings(LOOPBACK, port=port, upstreams=("192.0.2.1",)))
+    # As `knarr.service.command` does with every component.
+    collector.settle()
+    await component.run()
 
 
 def _service(number: int) -> core.Service:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from knarr.service.command import client_parser, run_component
@@ -20,13 +21,21 @@ def upstream(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} is not IP or IP:PORT, like 192.0.2.53") from None
 
 
+def own_address(text: str) -> str:
+    """An IPv4 address of this machine."""
+    found = ipv4(text)
+    if IPv4Address(found).is_unspecified:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address that pods can reach: give one of this machine's")
+    return found
+
+
 def main() -> int:
     fresh = DnsSettings("")
     parser = client_parser("dns", "Answer the names of the cluster, and ask others for the rest.", port=10253)
     parser.add_argument(
         "--address",
         required=True,
-        type=ipv4,
+        type=own_address,
         metavar="IP",
         help="where DNS is served and what is registered: an address that pods can reach",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from datetime import datetime
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from knarr.api.dns.v1 import dns_service_pb2_grpc as stubs
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery.errors import StatusError
+from knarr.service.command import CommandError
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
 from services.dns import metrics
@@ -114,17 +116,24 @@ class Dns(Component):
             await self._stop()
 
     async def _bind(self) -> None:
-        """TCP and UDP on one port; where the system chooses it, one that is free for both."""
+        """TCP and UDP on one port; where the system chooses it, one that is free for both. CommandError says why there is none."""
         for attempt in range(BIND_ATTEMPTS):
-            port = await self._tcp.start(self._settings.address, self._settings.port)
+            try:
+                port = await self._tcp.start(self._settings.address, self._settings.port)
+            except OSError as error:
+                raise self._cannot_serve(error) from error
             try:
                 self.port = self._udp.start(self._settings.address, port)
                 log.info("serving DNS", extra={"address": self._settings.address, "port": self.port, "domain": self.zone.domain})
                 return
-            except OSError:
+            except OSError as error:
                 await self._tcp.close()
                 if self._settings.port or attempt == BIND_ATTEMPTS - 1:
-                    raise
+                    raise self._cannot_serve(error) from error
+
+    def _cannot_serve(self, error: OSError) -> CommandError:
+        where = f"{self._settings.address}:{self._settings.port}"
+        return CommandError(f"dns: cannot serve DNS on {where}: {os.strerror(error.errno or 0)}; choose another address or port")
 
     async def _stop(self) -> None:
         if self.registration.registered:

@@ -21,6 +21,8 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.dns.v1 import dns_service_pb2 as messages
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import status_error
+from knarr.service.command import CommandError
+from services.dns.__main__ import main
 from services.dns.registration import MANAGED_BY_LABEL, MANAGER
 from services.dns.service import Dns
 from services.dns.servicer import DnsServicer
@@ -378,3 +380,35 @@ async def test_questions_that_are_none(name: str, kind: str, words: str) -> None
     async with running(seeded()) as found:
         with pytest.raises(Refused, match=f"INVALID_ARGUMENT {words}: "):
             await DnsServicer(found.dns).Resolve(messages.ResolveRequest(name=name, type=kind), Context())
+
+
+async def test_a_port_that_is_taken_is_told_in_a_line() -> None:
+    async with running(seeded()) as found:
+        other = Dns(MemoryClient(seeded()), DnsSettings(LOOPBACK, port=found.dns.port))
+        with pytest.raises(CommandError, match=f"cannot serve DNS on {LOOPBACK}:{found.dns.port}: Address already in use"):
+            await other.run()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--address=0.0.0.0"], "argument --address: '0.0.0.0' is no address that pods can reach"),
+        (["--address=127.0.0.1", "--upstream=example.com"], "argument --upstream: 'example.com' is not IP or IP:PORT"),
+        (["--address=127.0.0.1", "--cluster-domain=a..b"], "argument --cluster-domain: 'a..b' is not a domain name"),
+        (["--address=127.0.0.1", "--port=0"], "argument --port: '0' is not a number from 1 to 65535"),
+    ],
+)
+def test_wrong_options_are_answered_in_one_line(
+    options: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["dns", "--apiserver=127.0.0.1:6444", "--trust=/nowhere", *options])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+
+
+async def test_a_service_that_was_deleted_comes_back() -> None:
+    async with running(seeded()) as found:
+        await found.client.delete(core.Service, "kube-dns", "kube-system")
+        await found.until(lambda: "kube-dns" in [made.metadata.name for made in found.api.all(core.Service, "kube-system")])
