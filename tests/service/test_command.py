@@ -14,8 +14,12 @@ from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.command import CommandError, api_client, client_parser, read_token, server_settings
 
-SERVICES = ("apiserver", "scheduler", "controller", "kubelet", "proxy")
-NEEDED = {"apiserver": ["--etcd=127.0.0.1:1"], "kubelet": ["--apiserver=127.0.0.1:1", "--node-ip=127.0.0.1"]}
+SERVICES = ("apiserver", "scheduler", "controller", "kubelet", "proxy", "dns")
+NEEDED = {
+    "apiserver": ["--etcd=127.0.0.1:1"],
+    "kubelet": ["--apiserver=127.0.0.1:1", "--node-ip=127.0.0.1"],
+    "dns": ["--apiserver=127.0.0.1:1", "--address=127.0.0.1"],
+}
 FILES = {"cert": "server.crt", "key": "server.key", "ca": "ca.crt", "tokens": "tokens.csv", "token": "token"}
 
 
