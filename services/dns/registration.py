@@ -33,6 +33,7 @@ COMPONENT = "dns"
 PORTS = (("dns", "UDP"), ("dns-tcp", "TCP"))
 SERVICE_PORT = 53
 LEAVE_SECONDS = 3.0
+RETRY_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -89,6 +90,7 @@ class Registration:
         """Until cancelled; ``port`` is where DNS is served. Needs synced stores."""
         self._port = port
         while True:
+            pause = self._settings.renew_seconds
             try:
                 async with asyncio.timeout(self._settings.lease_seconds):
                     await self._step()
@@ -101,7 +103,8 @@ class Registration:
                 self.problem = problem
                 self._lease = None
                 self._sights.clear()
-            await asyncio.sleep(self._settings.renew_seconds)
+                pause = min(pause, RETRY_SECONDS)
+            await asyncio.sleep(pause)
 
     async def leave(self) -> None:
         """Takes our endpoint away; the others would after the Lease's time."""

@@ -62,8 +62,10 @@ def _dns(settings: ClusterSettings, address: str, cluster_ip: str) -> DnsSetting
         pod_cidr=settings.cluster_cidr,
         instance=settings.node,
         node_name=settings.node,
-        # It is the only one: nobody else could answer meanwhile.
+        # It is the only one: nobody else could answer meanwhile, or waits to see it gone.
         drain_seconds=0.0,
+        renew_seconds=5.0,
+        lease_seconds=20.0,
     )
 
 
