@@ -126,7 +126,8 @@ async def start_app(cluster: ComposeCluster) -> None:
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     address = (await cluster.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")).strip()
     names = {name.removeprefix("pod/") for name in await cluster.pods()}
-    asked = await cluster.kubectl("exec", sorted(names)[0], "--", "wget", "-qO-", "-T", "20", f"http://{address}/")
+    ask = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 20 {address} 80 | tail -n 1"
+    asked = await cluster.kubectl("exec", sorted(names)[0], "--", "sh", "-c", ask)
     if asked.strip() not in names:
         raise RuntimeError(f"the Service answered {asked!r}, which is none of {sorted(names)}")
 
