@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
-from services.proxy.datapath.node_network import NodeNetwork
+from services.proxy.datapath.node_network import NodeNetwork, read_sysctl, write_sysctl
 from services.proxy.datapath.outer_addresses import OuterAddresses
 from services.proxy.datapath.port import Counters, Datapath, DatapathError, Gate
 from services.proxy.datapath.userspace.entry import Address, addresses
@@ -22,6 +22,8 @@ from services.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)
 
+# The end of a connection holds its port for a minute; with this a new one to the same endpoint may have it after a second.
+REUSE = "net.ipv4.tcp_tw_reuse"
 FRONTENDS: dict[str, type[TcpFrontend] | type[UdpFrontend]] = {"tcp": TcpFrontend, "udp": UdpFrontend}
 
 R = TypeVar("R")
@@ -48,6 +50,8 @@ class UserspaceDatapath(Datapath):
         self._draining: dict[Frontend[Any], Route] = {}
         self._problems: dict[RouteKey, list[str]] = {}
         self._limitations: list[str] = []
+        # What a kernel setting of ours was before.
+        self._reuse_before: str | None = None
 
     def _forget(self) -> None:
         self._ips = ClusterIPs()
@@ -94,6 +98,9 @@ class UserspaceDatapath(Datapath):
         except PermissionError:
             network.close()
             return None
+        before = read_sysctl(REUSE)
+        if before not in (None, "1") and write_sysctl(REUSE, "1"):
+            self._reuse_before = before
         # What a killed proxy left goes with the first change.
         self._there = network.addresses()
         self._outer = OuterAddresses(network, self._settings.table, self._settings.pod_bridge, bind=True)
@@ -224,6 +231,9 @@ class UserspaceDatapath(Datapath):
         if self._outer is not None:
             self._outer.remove_all()
             self._outer = None
+        if self._reuse_before is not None:
+            write_sysctl(REUSE, self._reuse_before)
+            self._reuse_before = None
         if self._network is not None:
             self._network.remove_all()
             self._network.close()

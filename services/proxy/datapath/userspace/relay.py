@@ -7,10 +7,14 @@ cannot take more stops reading; a half-closed side half-closes the other; an err
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections.abc import Callable
 from typing import cast
 
 WRITE_HIGH_BYTES = 256 * 1024
+NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Side(asyncio.Protocol):
@@ -75,7 +79,7 @@ class Side(asyncio.Protocol):
         peer = self.peer
         if peer is not None and peer.transport is not None and not peer.transport.is_closing():
             if exc is not None:
-                peer.transport.abort()
+                reset(peer.transport)
             else:
                 peer.transport.close()
         self._on_lost(self)
@@ -84,4 +88,13 @@ class Side(asyncio.Protocol):
         """Ends the connection at once, on both sides."""
         for side in (self, self.peer):
             if side is not None and side.transport is not None:
-                side.transport.abort()
+                reset(side.transport)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Ends a connection at once, so that the kernel keeps nothing of it: an orderly end would hold its port for a minute."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+    transport.abort()
