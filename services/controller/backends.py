@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.conditions import get_condition
 from knarr.client.keys import Key
 from knarr.client.pods import is_deleting, is_finished, is_ready
 
@@ -31,21 +32,21 @@ class Port:
 class Backend:
     """One pod behind a Service. ``serving`` says that it is ready, even while it terminates.
 
-    ``zone`` is that of its node; empty when the node does not say or was not asked for.
+    ``addresses`` is its first address of each family (``IPv4`` or ``IPv6``). ``ready_changed`` is when it became ready or ceased
+    to be, in Unix seconds. ``zone`` is that of its node; empty when the node does not say or was not asked for.
     """
 
     pod: core.Pod
-    addresses: tuple[str, ...]
+    name: str
+    uid: str
+    addresses: Mapping[str, str]
     ports: tuple[Port, ...]
     serving: bool
     terminating: bool
+    ready_changed: int = 0
     zone: str = ""
     # What was made of these facts, for those who make the same of them again.
     told: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
-
-    def address(self, family: str) -> str:
-        """Its first address of the family (``IPv4`` or ``IPv6``); empty when it has none."""
-        return next((address for address in self.addresses if family_of(address) == family), "")
 
 
 # Answers a node by its name; None when there is none.
@@ -80,7 +81,7 @@ def backends(
     """
     wanted, before = dict(service.spec.selector).items(), known or {}
     found = [backend for pod in pods if (backend := _backend(service, wanted, pod, node_of, before.get(pod.metadata.uid)))]
-    return sorted(found, key=lambda backend: str(backend.pod.metadata.name))
+    return sorted(found, key=lambda backend: backend.name)
 
 
 def _backend(
@@ -97,7 +98,14 @@ def _backend(
         zone = zone_of(node)
     if same is not None and same.zone == zone:
         return same
-    return Backend(pod, addresses_of(pod), ports_of(service, pod), is_ready(pod), is_deleting(pod), zone)
+    metadata, addresses = pod.metadata, {family_of(address): address for address in reversed(addresses_of(pod))}
+    ready, changed = is_ready(pod), _ready_changed(pod)
+    return Backend(pod, metadata.name, metadata.uid, addresses, ports_of(service, pod), ready, is_deleting(pod), changed, zone)
+
+
+def _ready_changed(pod: core.Pod) -> int:
+    condition = get_condition(pod.status, "Ready")
+    return int(condition.last_transition_time.seconds) if condition is not None else 0
 
 
 class KnownBackends:
@@ -110,7 +118,7 @@ class KnownBackends:
         """As ``backends``; the objects are those of an informer's store, which are never changed, only replaced."""
         before = self._known.get(key)
         made = backends(service, pods, node_of, before[1] if before is not None and before[0] is service else None)
-        self._known[key] = (service, {backend.pod.metadata.uid: backend for backend in made})
+        self._known[key] = (service, {backend.uid: backend for backend in made})
         return made
 
     def forget(self, key: Key) -> None:

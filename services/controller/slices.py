@@ -9,7 +9,7 @@ from typing import Any
 
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
-from knarr.client.keys import Key
+from knarr.client.keys import Key, key_of
 from knarr.machinery.errors import StatusError
 from services.controller.expectations import Expectations, created, deleted
 
@@ -44,9 +44,13 @@ class SliceWriter:
     def __init__(self, client: Client, manager: str) -> None:
         self._client, self._manager = client, manager
         self._expectations = Expectations()
+        # What was written last into slices that were there before, until the informer shows it.
+        self._written: dict[Key, discovery.EndpointSlice] = {}
 
     def saw(self, old: discovery.EndpointSlice | None, new: discovery.EndpointSlice | None) -> set[Key]:
-        """Takes note of a change that the informer shows; answers the Services it concerns."""
+        """Takes note of a change that the informer shows; answers the Services it gives work: not that of a slice as we wrote it."""
+        if new is not None and old is not None and _says_the_same(self._written.pop(key_of(new), None), new):
+            return set()
         keys = set()
         for found in (old, new):
             owner = None if found is None else service_key(found, self._manager)
@@ -86,7 +90,12 @@ class SliceWriter:
             raise
 
     async def _update(self, new: discovery.EndpointSlice) -> None:
-        await self._client.update(new)
+        self._written[key_of(new)] = new
+        try:
+            await self._client.update(new)
+        except BaseException:
+            self._written.pop(key_of(new), None)
+            raise
 
     async def _delete(self, key: Key, old: discovery.EndpointSlice) -> None:
         self._expectations.expect(key, deleted(old.metadata.uid))
@@ -96,3 +105,14 @@ class SliceWriter:
             self._expectations.met(key, deleted(old.metadata.uid))
             if not (isinstance(error, StatusError) and error.reason == "NotFound"):
                 raise
+
+
+def _says_the_same(written: discovery.EndpointSlice | None, new: discovery.EndpointSlice) -> bool:
+    return (
+        written is not None
+        and written.endpoints == new.endpoints
+        and written.ports == new.ports
+        and written.metadata.labels == new.metadata.labels
+        and written.metadata.owner_references == new.metadata.owner_references
+        and not new.metadata.HasField("deletion_timestamp")
+    )

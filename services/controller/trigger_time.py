@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition
 from knarr.client.keys import Key, metadata_of
+from services.controller.backends import Backend
 
 ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
 
@@ -29,9 +29,9 @@ class TriggerTimes:
     def __init__(self) -> None:
         self._seen: dict[Key, Seen] = {}
 
-    def changed(self, key: Key, service: core.Service, pods: Iterable[core.Pod]) -> tuple[str, Seen]:
+    def changed(self, key: Key, service: core.Service, backends: Iterable[Backend]) -> tuple[str, Seen]:
         """The earliest of the changes since the last write (RFC 3339; empty when none is known), and what to tell ``wrote``."""
-        now = Seen(service.metadata.creation_timestamp.seconds, {pod.metadata.name: _ready_change(pod) for pod in pods})
+        now = Seen(service.metadata.creation_timestamp.seconds, {backend.name: backend.ready_changed for backend in backends})
         before = self._seen.get(key)
         if before is None:
             return _text(now.service), now
@@ -54,11 +54,6 @@ def stamp(obj: Message, trigger: str) -> None:
         annotations[ANNOTATION] = trigger
     else:
         annotations.pop(ANNOTATION, None)
-
-
-def _ready_change(pod: core.Pod) -> int:
-    condition = get_condition(pod.status, "Ready")
-    return int(condition.last_transition_time.seconds) if condition is not None else 0
 
 
 def _text(seconds: int) -> str:

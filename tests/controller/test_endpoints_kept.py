@@ -108,14 +108,14 @@ def test_the_trigger_is_the_earliest_change_since_the_last_write() -> None:
     target.metadata.creation_timestamp.seconds = 100
     for number, found in enumerate(pods):
         found.status.conditions[0].last_transition_time.seconds = 200 + number
-    trigger, seen = times.changed(KEY, target, pods)
+    trigger, seen = times.changed(KEY, target, backends(target, pods))
     assert trigger == "1970-01-01T00:01:40Z"
-    assert times.changed(KEY, target, pods)[0] == trigger, "nothing was written yet"
+    assert times.changed(KEY, target, backends(target, pods))[0] == trigger, "nothing was written yet"
     times.wrote(KEY, seen)
-    assert times.changed(KEY, target, pods)[0] == ""
+    assert times.changed(KEY, target, backends(target, pods))[0] == ""
     pods[0].status.conditions[0].last_transition_time.seconds = 300
     pods[1].status.conditions[0].last_transition_time.seconds = 310
-    assert times.changed(KEY, target, pods)[0] == "1970-01-01T00:05:00Z"
+    assert times.changed(KEY, target, backends(target, pods))[0] == "1970-01-01T00:05:00Z"
 
 
 def test_only_what_is_written_says_why() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import datetime
+from functools import lru_cache
 
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.machinery.errors import Cause
@@ -149,6 +150,7 @@ def _hints(hints: discovery.EndpointHints, path: Path) -> list[Cause]:
     return causes
 
 
+@lru_cache(maxsize=1 << 16)
 def _is_of_family(address: str, address_type: str) -> bool:
     try:
         return f"IPv{ipaddress.ip_address(address).version}" == address_type

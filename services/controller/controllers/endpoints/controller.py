@@ -26,6 +26,8 @@ class EndpointsController(Controller):
         # Services that were seen to go: their Endpoints go too, whoever made them.
         self._gone: set[Key] = set()
         self._services.on_change(self._service_changed)
+        # What was written last, until the informer shows it.
+        self._written: dict[Key, core.Endpoints] = {}
         watch_services_and_pods(context.informers, self.queue.enqueue)
         self._endpoints.on_change(self._endpoints_changed)
 
@@ -36,9 +38,14 @@ class EndpointsController(Controller):
             self._gone.add(key_of(old))
 
     def _endpoints_changed(self, old: core.Endpoints | None, new: core.Endpoints | None) -> None:
+        """Enqueues what others changed; our own write is no news."""
         changed = new if new is not None else old
-        if changed is not None:
-            self.queue.enqueue(key_of(changed))
+        if changed is None:
+            return
+        key = key_of(changed)
+        written = self._written.pop(key, None)
+        if new is None or written is None or written.subsets != new.subsets or written.metadata.labels != new.metadata.labels:
+            self.queue.enqueue(key)
 
     async def reconcile(self, key: Key) -> Again | None:
         service = self._services.store.get(key.namespace, key.name)
@@ -56,14 +63,22 @@ class EndpointsController(Controller):
         if wait_seconds:
             return Again(wait_seconds)
         facts = self._backends.of(key, service, candidates(self._pods.store, service))
-        trigger, seen = self._triggers.changed(key, service, (fact.pod for fact in facts))
+        trigger, seen = self._triggers.changed(key, service, facts)
         wanted = decide(service, facts, found)
         if wanted != found:
             self._pace.wrote(key)
             stamp(wanted, trigger)
-            await (self.client.create(wanted) if found is None else self.client.update(wanted))
+            await self._write(key, wanted, is_new=found is None)
         self._triggers.wrote(key, seen)
         return None
+
+    async def _write(self, key: Key, wanted: core.Endpoints, *, is_new: bool) -> None:
+        self._written[key] = wanted
+        try:
+            await (self.client.create(wanted) if is_new else self.client.update(wanted))
+        except BaseException:
+            self._written.pop(key, None)
+            raise
 
     async def _delete(self, found: core.Endpoints) -> None:
         try:

@@ -43,7 +43,7 @@ def _subsets(service: core.Service, backends: Iterable[Backend]) -> tuple[list[c
     listed = [
         (backend.serving or publish, address, backend)
         for backend in backends
-        if (address := backend.address(family)) and (publish or not backend.terminating) and (backend.ports or not service.spec.ports)
+        if (address := backend.addresses.get(family)) and (publish or not backend.terminating) and (backend.ports or not service.spec.ports)
     ]
     listed.sort(key=lambda entry: (not entry[0], _number(entry[1])))
     by_ports: defaultdict[tuple[Port, ...], core.EndpointSubset] = defaultdict(core.EndpointSubset)

@@ -51,7 +51,7 @@ class EndpointSliceController(Controller):
             return Again(wait_seconds)
         found = [piece for piece in self._slices.store.index("service", str(key)) if not piece.metadata.HasField("deletion_timestamp")]
         facts = self._backends.of(key, service, candidates(self._pods.store, service), lambda name: self._nodes.store.get("", name))
-        trigger, seen = self._triggers.changed(key, service, (fact.pod for fact in facts))
+        trigger, seen = self._triggers.changed(key, service, facts)
         plan = decide(service, facts, found, trigger=trigger)
         if not plan.empty:
             self._pace.wrote(key)

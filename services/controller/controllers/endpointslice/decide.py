@@ -79,20 +79,22 @@ class _Draft:
 def _wanted(service: core.Service, backends: Iterable[Backend]) -> dict[_Group, dict[str, discovery.Endpoint]]:
     """Endpoints by pod uid, by group."""
     wanted: defaultdict[_Group, dict[str, discovery.Endpoint]] = defaultdict(dict)
+    asked = families(service)
+    spec = service.spec
+    wishes = spec.publish_not_ready_addresses, spec.traffic_distribution
     for backend in backends:
-        for family in families(service):
-            address = backend.address(family)
+        for family in asked:
+            address = backend.addresses.get(family)
             if address:
-                wanted[family, backend.ports][backend.pod.metadata.uid] = _endpoint(service, backend, address)
+                wanted[family, backend.ports][backend.uid] = _endpoint(service, backend, address, wishes)
     return wanted
 
 
-def _endpoint(service: core.Service, backend: Backend, address: str) -> discovery.Endpoint:
-    spec = service.spec
-    asked = address, spec.publish_not_ready_addresses, spec.traffic_distribution
-    made: discovery.Endpoint | None = backend.told.get(asked)
+def _endpoint(service: core.Service, backend: Backend, address: str, wishes: tuple[bool, str]) -> discovery.Endpoint:
+    """``wishes`` are what of the Service an endpoint depends on; made once for them."""
+    made: discovery.Endpoint | None = backend.told.get((address, wishes))
     if made is None:
-        made = backend.told[asked] = _new_endpoint(service, backend, address)
+        made = backend.told[address, wishes] = _new_endpoint(service, backend, address)
     return made
 
 
