@@ -21,7 +21,7 @@ from services.dns.upstream.resolv_conf import Choice, Server, choose, parse_serv
 from services.dns.zone.records import Answer, Record
 from tests.dns.upstreams import LOOPBACK, FakeUpstream, address, fake_upstream, nothing, reply
 
-TRY_SECONDS, LIMIT_SECONDS = 0.15, 0.5
+TRY_SECONDS, LIMIT_SECONDS = 0.25, 0.8
 SOA = "example. 30 SOA ns.example. root.example. 1 2 3 4 20"
 
 
