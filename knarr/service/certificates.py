@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,31 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from knarr.service.keypair import KeyPair
+
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
 # Clocks of clients may be behind ours.
 CLOCK_SKEW = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPair:
-    """A certificate and its private key, both PEM."""
-
-    certificate: bytes
-    key: bytes
-
-    @classmethod
-    def load(cls, folder: Path, name: str) -> KeyPair:
-        """Reads ``<name>.crt`` and ``<name>.key``."""
-        return cls((folder / f"{name}.crt").read_bytes(), (folder / f"{name}.key").read_bytes())
-
-    def save(self, folder: Path, name: str) -> None:
-        """Writes ``<name>.crt`` and ``<name>.key``; the key is readable by its owner only."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.crt").write_bytes(self.certificate)
-        key_path = folder / f"{name}.key"
-        key_path.touch(mode=0o600)
-        key_path.write_bytes(self.key)
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -24,10 +24,10 @@ from knarr.client.rpc import RpcClient, connect
 from knarr.machinery.errors import StatusError
 from knarr.service import collector, logs
 from knarr.service.authentication import TokenTable
-from knarr.service.certificates import KeyPair
 from knarr.service.component import Component
 from knarr.service.exposition import exposed
 from knarr.service.host import Host, ServerSettings
+from knarr.service.keypair import KeyPair
 from knarr.service.options import address, readable_file
 from knarr.service.tasks import cancel
 

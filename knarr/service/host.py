@@ -16,9 +16,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from knarr.service.authentication import TokenTable
-from knarr.service.certificates import KeyPair
 from knarr.service.component import Component
 from knarr.service.interceptor import ServerInterceptor
+from knarr.service.keypair import KeyPair
 from knarr.service.tasks import cancel
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,27 @@
+"""A certificate and its key as files. Apart from what makes certificates: a component that only shows its own need not import that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A certificate and its private key, both PEM."""
+
+    certificate: bytes
+    key: bytes
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> KeyPair:
+        """Reads ``<name>.crt`` and ``<name>.key``."""
+        return cls((folder / f"{name}.crt").read_bytes(), (folder / f"{name}.key").read_bytes())
+
+    def save(self, folder: Path, name: str) -> None:
+        """Writes ``<name>.crt`` and ``<name>.key``; the key is readable by its owner only."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.crt").write_bytes(self.certificate)
+        key_path = folder / f"{name}.key"
+        key_path.touch(mode=0o600)
+        key_path.write_bytes(self.key)
