@@ -187,3 +187,26 @@ async def test_a_node_that_comes_or_gets_its_zone_is_noticed() -> None:
         await c.until(lambda: "web-1" in told(c), 0.05)
         await c.edit(core.Node, "late", lambda n: n.metadata.labels.update({"topology.kubernetes.io/zone": "far"}), namespace="")
         await c.until(lambda: told(c)["web-1"].zone == "far", 0.05)
+
+
+@virtual_time
+async def test_what_it_wrote_itself_gives_no_new_work() -> None:
+    async with cluster(kubelet=False) as c:
+        c.api.seed(node(), running(1), running(2))
+        await c.client.create(service())
+        await c.until(lambda: len(told(c)) == 2)
+        await asyncio.sleep(1)
+        before = {name: c.manager.queues[name].status().syncs for name in ("endpointslice", "endpoints")}
+
+        def fall(found: core.Pod) -> None:
+            set_condition(found.status, "Ready", "False", now=c.kubelet.clock.now())
+
+        await c.edit(core.Pod, "web-1", fall, subresource="status")
+        await c.until(lambda: not told(c)["web-1"].conditions.ready)
+        await asyncio.sleep(1)
+        assert {name: c.manager.queues[name].status().syncs - syncs for name, syncs in before.items()} == {
+            "endpointslice": 1,
+            "endpoints": 1,
+        }
+        await c.edit(discovery.EndpointSlice, slices_of(c)[0].metadata.name, lambda found: found.endpoints.pop())
+        await c.until(lambda: len(told(c)) == 2, 0.05)
