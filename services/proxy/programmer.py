@@ -1,7 +1,8 @@
 """Brings the datapath to the wanted table: one change at a time, each with all that came meanwhile.
 
 While a change is being applied, newer tables only replace the wanted one; the next change takes them together. A change that fails is
-tried again, and what is in force stays known, so that nothing is forgotten.
+tried again, and what is in force stays known, so that nothing is forgotten. A lone change goes out at once; after each there is a short
+rest, so that endpoints that come and go all the time cost no more than so many changes a second.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from services.proxy.datapath.port import Datapath, DatapathError
 from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, diff, patch
 
 log = logging.getLogger(__name__)
+
+# Between two changes: as long as the first took, but within these.
+REST_SECONDS, LONGEST_REST_SECONDS = 0.02, 0.05
 
 
 class Programmer:
@@ -39,6 +43,7 @@ class Programmer:
         self._tell = applied
         self._touched = asyncio.Event()
         self._since = 0.0
+        self._resting_until = 0.0
         self._pending: set[RouteKey] = set()
         self._endpoints = 0
         self.in_force: dict[RouteKey, Route] = {}
@@ -57,11 +62,15 @@ class Programmer:
         failures = 0
         while True:
             await self._touched.wait()
+            if (pause := self._resting_until - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
             self._touched.clear()
-            since = self._since
+            since, started = self._since, time.monotonic()
             try:
                 await self._step(since)
                 failures = 0
+                ended = time.monotonic()
+                self._resting_until = ended + min(max(ended - started, REST_SECONDS), LONGEST_REST_SECONDS)
             except DatapathError as error:
                 failures += 1
                 metrics.CHANGES.labels("error").inc()

@@ -14,6 +14,7 @@ from knarr.api.proxy.v1 import proxy_service_pb2 as messages
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import status_error
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
+from services.proxy.programmer import REST_SECONDS
 from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, patch
 from services.proxy.service import Proxy, make_datapath
 from services.proxy.servicer import ProxyServicer
@@ -120,6 +121,21 @@ async def test_changes_that_come_during_one_are_taken_together() -> None:
         datapath.gate.set()
         await datapath.until(lambda: datapath.addresses() == ["10.244.0.29"])
         assert len(datapath.changes) <= 4
+
+
+async def test_flapping_endpoints_cost_a_bounded_number_of_changes() -> None:
+    api, datapath = MemoryApi(), RecordingDatapath()
+    client, loop = MemoryClient(api), asyncio.get_running_loop()
+    api.seed(service(), slice_of("web", ["10.244.0.1"]))
+    async with running(api, datapath):
+        await datapath.until(lambda: len(datapath.changes) == 1)
+        started = loop.time()
+        for flap in range(500):
+            await client.update(slice_of("web", [f"10.244.0.{flap % 200 + 2}"]))
+            if flap % 5 == 0:
+                await asyncio.sleep(0.001)
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.101"])
+        assert len(datapath.changes) <= (loop.time() - started) / REST_SECONDS + 3
 
 
 async def test_the_table_stays_while_the_api_server_is_away() -> None:
