@@ -34,7 +34,8 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            # Its hundreds of images are of no interest, and are read anew for each test.
+            env={**os.environ, "PYTHONWARNINGS": "ignore", "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"},
         )
     try:
         _wait_for(port, process, log)
