@@ -17,6 +17,7 @@ from services.proxy.podnetwork.network import InForce, PodNetwork
 from services.proxy.podnetwork.plan import OFF, Peer
 from services.proxy.policy.answers import UnknownParty, explain_answer, policies_answer
 from services.proxy.policy.enforcement import PolicyEnforcement
+from services.proxy.policy.facts import DnsFacts
 from services.proxy.programmer import Programmer
 from services.proxy.routing.table import Endpoint, Route
 
@@ -79,12 +80,24 @@ class ProxyServicer(stubs.ProxyServiceServicer):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "there are no policies to judge by: every connection is allowed")
             raise AssertionError("abort raises")
         try:
+            self._refuse_service(request.destination.address, self._policies.engine.dns)
             return explain_answer(request, self._policies.engine)
         except UnknownParty as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         raise AssertionError("abort raises")
+
+    def _refuse_service(self, address: str, dns: DnsFacts | None) -> None:
+        """ValueError for the address of a Service, which policies know nothing of but for the cluster's DNS."""
+        if not address or (dns is not None and address in dns.addresses):
+            return
+        for key, route in self._programmer.in_force.items():
+            if address in route.addresses:
+                places = ", ".join(f"{endpoint.address} port {endpoint.port}" for endpoint in route.endpoints) or "none now"
+                raise ValueError(
+                    f"{address} is an address of Service {key.namespace}/{key.service}: ask for one of its endpoints ({places})"
+                )
 
 
 def _pod_network_message(mode: str, found: InForce) -> messages.GetPodNetworkResponse:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.api.proxy.v1 import policies_pb2 as messages
 from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.machinery.errors import StatusError
 from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.policy.kernel import PolicyTable
 from services.proxy.policy.model import ChainEntry, Changes, Drop, ElementEntry, Entry, Value, always_there, patch
+from services.proxy.routing.table import Endpoint, Route, RouteKey
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 from tests.policy import walk, worlds
@@ -234,7 +239,12 @@ async def test_what_was_known_stays_while_the_api_server_is_away() -> None:
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: found.in_force_since)
-        api.break_watches()
+        api.fail_next(StatusError(meta.Status(reason="ServiceUnavailable", code=503)), verb="watch", times=20)
+        api.break_watches(StatusError(meta.Status(reason="ServiceUnavailable", code=503)))
+        await until(lambda: found.away_since)
+        answer = await servicer(found).GetPolicies(messages.GetPoliciesRequest(), None)
+        assert answer.stale and answer.HasField("stale_since") and not answer.problem
+        assert table(found).entries == expected(world)
         api.compact()
         world.pods[0]["metadata"]["labels"] = {}
         await MemoryClient(api).update(walk.pod(world.pods[0]))
@@ -298,7 +308,9 @@ class Recorder:
 
 
 def servicer(found: PolicyEnforcement | None) -> ProxyServicer:
-    return ProxyServicer(None, RecordingDatapath(), None, found)  # type: ignore[arg-type]
+    key = RouteKey("default", "web", "http")
+    routes = {key: Route(key, "tcp", ("10.96.0.10",), 80, 0, (Endpoint("10.244.0.11", 8080, "web"),))}
+    return ProxyServicer(SimpleNamespace(in_force=routes), RecordingDatapath(), None, found)  # type: ignore[arg-type]
 
 
 class Aborted(Exception):
@@ -360,10 +372,11 @@ async def test_a_connection_is_explained_by_the_policies_that_decide() -> None:
         for arguments, words in (
             (("nobody", "db"), "NOT_FOUND: pod default/nobody is not known, or has no address of its own"),
             (("198.51.100.", "db"), "INVALID_ARGUMENT: '198.51.100.' is neither a pod nor an IPv4 address"),
+            (("web", "10.96.0.10"), "Service default/web: ask for one of its endpoints (10.244.0.11 port 8080)"),
             (("web", "db", 0), "INVALID_ARGUMENT: port 0: must be between 1 and 65535"),
             (("web", "db", 80, "ICMP"), "INVALID_ARGUMENT: protocol 'ICMP': must be one of TCP, UDP, SCTP"),
         ):
-            with pytest.raises(Aborted, match=words.replace("(", "\\(")):
+            with pytest.raises(Aborted, match=re.escape(words)):
                 await explained(found, *arguments)
 
 

@@ -24,7 +24,7 @@ def policies_answer(request: messages.GetPoliciesRequest, found: PolicyEnforceme
     selecting = {pod.key: engine.selecting(pod) for pod in pods}
     wanted = {policy.key for policies in selecting.values() for policy in policies} if request.pod else set(engine.policies)
     policies = [policy for key, policy in sorted(engine.policies.items()) if key in wanted and request.namespace in ("", policy.namespace)]
-    return messages.GetPoliciesResponse(
+    answer = messages.GetPoliciesResponse(
         enabled=True,
         problem=found.problem,
         limitations=found.limitations,
@@ -33,6 +33,11 @@ def policies_answer(request: messages.GetPoliciesRequest, found: PolicyEnforceme
         changes=found.changes,
         last_change_seconds=found.last_change_seconds,
     )
+    away_since = found.away_since
+    if away_since is not None:
+        answer.stale = True
+        answer.stale_since.FromDatetime(away_since)
+    return answer
 
 
 def _policy_message(policy: PolicyFacts, found: PolicyEnforcement) -> messages.Policy:

@@ -27,6 +27,7 @@ from knarr.client.events import WARNING, EventRecorder
 from knarr.client.informer import Informer
 from knarr.client.keys import key_of
 from knarr.service.tasks import cancel, run_together
+from services.proxy import metrics
 from services.proxy.policy.engine import PolicyEngine
 from services.proxy.policy.explain import Connection, allows
 from services.proxy.policy.facts import Key, dns_facts, is_ipv4, pod_facts, policy_facts
@@ -89,6 +90,12 @@ class PolicyEnforcement:
     def limitations(self) -> tuple[str, ...]:
         """What is not enforced on this node, in words."""
         return (self.limitation,) if self.limitation else ()
+
+    @property
+    def away_since(self) -> datetime | None:
+        """Since when the API server does not answer; None while it does."""
+        followed = (self._policies, self._pods, self._namespaces)
+        return min((since for informer in followed if (since := informer.away_since) is not None), default=None)
 
     def admits(self, client: str, named: tuple[str, int], endpoint: Endpoint, protocol: str) -> bool:
         """Whether a client may be connected to an endpoint, for a datapath that hides the client: a port's gate.
@@ -200,14 +207,18 @@ class PolicyEnforcement:
         try:
             written, limitation = await self._in_worker(lambda: self._apply(changes))
         except (OSError, NftablesError) as error:
+            metrics.POLICY_CHANGES.labels("error").inc()
             self._tell(f"the NetworkPolicies could not be put in force: {error}", self.limitation)
             return False
         self._tell("", limitation)
         self._note(changed)
         self._report(changed)
+        metrics.POLICIES.set(len(self.engine.policies))
         if written:
             self.changes += 1
             self.last_change_seconds = monotonic() - since
+            metrics.POLICY_CHANGES.labels("ok").inc()
+            metrics.POLICY_CHANGE_SECONDS.observe(self.last_change_seconds)
         return True
 
     def _apply(self, changes: Changes) -> tuple[bool, str]:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!knarr/api/proxy/v1/policies.proto\x12\x12knarr.api.proxy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"4\n\x12GetPoliciesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"\x9e\x01\n\x06Policy\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07ingress\x18\x03 \x01(\x08\x12\x0e\n\x06\x65gress\x18\x04 \x01(\x08\x12\x0c\n\x04pods\x18\x05 \x01(\r\x12\x32\n\x0ein_force_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x07 \x03(\t\"\x84\x01\n\x0bPodPolicies\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x18\n\x10ingress_isolated\x18\x04 \x01(\x08\x12\x17\n\x0f\x65gress_isolated\x18\x05 \x01(\x08\x12\x10\n\x08policies\x18\x06 \x03(\t\"\xd7\x01\n\x13GetPoliciesResponse\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x13\n\x0blimitations\x18\x03 \x03(\t\x12,\n\x08policies\x18\x04 \x03(\x0b\x32\x1a.knarr.api.proxy.v1.Policy\x12-\n\x04pods\x18\x05 \x03(\x0b\x32\x1f.knarr.api.proxy.v1.PodPolicies\x12\x0f\n\x07\x63hanges\x18\x06 \x01(\x04\x12\x1b\n\x13last_change_seconds\x18\x07 \x01(\x01\"8\n\x05Party\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"\x95\x01\n\x18\x45xplainConnectionRequest\x12)\n\x06source\x18\x01 \x01(\x0b\x32\x19.knarr.api.proxy.v1.Party\x12.\n\x0b\x64\x65stination\x18\x02 \x01(\x0b\x32\x19.knarr.api.proxy.v1.Party\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\"s\n\tJudgement\x12\x11\n\tdirection\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x10\n\x08isolated\x18\x04 \x01(\x08\x12\x0f\n\x07\x61llowed\x18\x05 \x01(\x08\x12\x10\n\x08policies\x18\x06 \x03(\t\"o\n\x19\x45xplainConnectionResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x31\n\njudgements\x18\x03 \x03(\x0b\x32\x1d.knarr.api.proxy.v1.Judgementb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!knarr/api/proxy/v1/policies.proto\x12\x12knarr.api.proxy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"4\n\x12GetPoliciesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"\x9e\x01\n\x06Policy\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07ingress\x18\x03 \x01(\x08\x12\x0e\n\x06\x65gress\x18\x04 \x01(\x08\x12\x0c\n\x04pods\x18\x05 \x01(\r\x12\x32\n\x0ein_force_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x07 \x03(\t\"\x84\x01\n\x0bPodPolicies\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x18\n\x10ingress_isolated\x18\x04 \x01(\x08\x12\x17\n\x0f\x65gress_isolated\x18\x05 \x01(\x08\x12\x10\n\x08policies\x18\x06 \x03(\t\"\x97\x02\n\x13GetPoliciesResponse\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x13\n\x0blimitations\x18\x03 \x03(\t\x12,\n\x08policies\x18\x04 \x03(\x0b\x32\x1a.knarr.api.proxy.v1.Policy\x12-\n\x04pods\x18\x05 \x03(\x0b\x32\x1f.knarr.api.proxy.v1.PodPolicies\x12\x0f\n\x07\x63hanges\x18\x06 \x01(\x04\x12\x1b\n\x13last_change_seconds\x18\x07 \x01(\x01\x12\r\n\x05stale\x18\x08 \x01(\x08\x12/\n\x0bstale_since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"8\n\x05Party\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"\x95\x01\n\x18\x45xplainConnectionRequest\x12)\n\x06source\x18\x01 \x01(\x0b\x32\x19.knarr.api.proxy.v1.Party\x12.\n\x0b\x64\x65stination\x18\x02 \x01(\x0b\x32\x19.knarr.api.proxy.v1.Party\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\"s\n\tJudgement\x12\x11\n\tdirection\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x10\n\x08isolated\x18\x04 \x01(\x08\x12\x0f\n\x07\x61llowed\x18\x05 \x01(\x08\x12\x10\n\x08policies\x18\x06 \x03(\t\"o\n\x19\x45xplainConnectionResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x31\n\njudgements\x18\x03 \x03(\x0b\x32\x1d.knarr.api.proxy.v1.Judgementb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,13 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PODPOLICIES']._serialized_start=306
   _globals['_PODPOLICIES']._serialized_end=438
   _globals['_GETPOLICIESRESPONSE']._serialized_start=441
-  _globals['_GETPOLICIESRESPONSE']._serialized_end=656
-  _globals['_PARTY']._serialized_start=658
-  _globals['_PARTY']._serialized_end=714
-  _globals['_EXPLAINCONNECTIONREQUEST']._serialized_start=717
-  _globals['_EXPLAINCONNECTIONREQUEST']._serialized_end=866
-  _globals['_JUDGEMENT']._serialized_start=868
-  _globals['_JUDGEMENT']._serialized_end=983
-  _globals['_EXPLAINCONNECTIONRESPONSE']._serialized_start=985
-  _globals['_EXPLAINCONNECTIONRESPONSE']._serialized_end=1096
+  _globals['_GETPOLICIESRESPONSE']._serialized_end=720
+  _globals['_PARTY']._serialized_start=722
+  _globals['_PARTY']._serialized_end=778
+  _globals['_EXPLAINCONNECTIONREQUEST']._serialized_start=781
+  _globals['_EXPLAINCONNECTIONREQUEST']._serialized_end=930
+  _globals['_JUDGEMENT']._serialized_start=932
+  _globals['_JUDGEMENT']._serialized_end=1047
+  _globals['_EXPLAINCONNECTIONRESPONSE']._serialized_start=1049
+  _globals['_EXPLAINCONNECTIONRESPONSE']._serialized_end=1160
 # @@protoc_insertion_point(module_scope)

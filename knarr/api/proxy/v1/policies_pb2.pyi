@@ -52,7 +52,7 @@ class PodPolicies(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., address: _Optional[str] = ..., ingress_isolated: _Optional[bool] = ..., egress_isolated: _Optional[bool] = ..., policies: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetPoliciesResponse(_message.Message):
-    __slots__ = ("enabled", "problem", "limitations", "policies", "pods", "changes", "last_change_seconds")
+    __slots__ = ("enabled", "problem", "limitations", "policies", "pods", "changes", "last_change_seconds", "stale", "stale_since")
     ENABLED_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     LIMITATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,8 @@ class GetPoliciesResponse(_message.Message):
     PODS_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     LAST_CHANGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    STALE_SINCE_FIELD_NUMBER: _ClassVar[int]
     enabled: bool
     problem: str
     limitations: _containers.RepeatedScalarFieldContainer[str]
@@ -67,7 +69,9 @@ class GetPoliciesResponse(_message.Message):
     pods: _containers.RepeatedCompositeFieldContainer[PodPolicies]
     changes: int
     last_change_seconds: float
-    def __init__(self, enabled: _Optional[bool] = ..., problem: _Optional[str] = ..., limitations: _Optional[_Iterable[str]] = ..., policies: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ..., pods: _Optional[_Iterable[_Union[PodPolicies, _Mapping]]] = ..., changes: _Optional[int] = ..., last_change_seconds: _Optional[float] = ...) -> None: ...
+    stale: bool
+    stale_since: _timestamp_pb2.Timestamp
+    def __init__(self, enabled: _Optional[bool] = ..., problem: _Optional[str] = ..., limitations: _Optional[_Iterable[str]] = ..., policies: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ..., pods: _Optional[_Iterable[_Union[PodPolicies, _Mapping]]] = ..., changes: _Optional[int] = ..., last_change_seconds: _Optional[float] = ..., stale: _Optional[bool] = ..., stale_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Party(_message.Message):
     __slots__ = ("namespace", "pod", "address")
