@@ -184,6 +184,19 @@ def test_a_pod_is_isolated_from_its_first_packet_on(real: RealWorld) -> None:
         real.cluster.kubectl("delete", "pod", *names, "-n", namespace, "--grace-period=0", "--force")
 
 
+def test_kubectl_shows_and_describes_policies(real: RealWorld) -> None:
+    real.enforce(worlds.recipes()["allow only one port of an application"], "shown")
+    header, line = real.cluster.kubectl("get", "netpol").stdout.splitlines()
+    assert header.split() == ["NAME", "POD-SELECTOR", "AGE"] and line.split()[:2] == ["shown-0", "app=web"]
+    described = real.cluster.kubectl("describe", "networkpolicy", "shown-0").stdout
+    for words in ("PodSelector:     app=web", "To Port: 8080/TCP", "PodSelector: role=probe", "Not affecting egress traffic"):
+        assert words in described
+    refused = real.cluster.kubectl(
+        "patch", "netpol", "shown-0", "--type=json", '-p=[{"op":"add","path":"/spec/policyTypes/-","value":"Both"}]', check=False
+    )
+    assert 'spec.policyTypes[1]: Unsupported value: "Both": supported values: "Egress", "Ingress"' in refused.stderr
+
+
 def test_a_connection_is_explained_from_outside(real: RealWorld) -> None:
     real.enforce(worlds.recipes()["deny all traffic to an application"], "explained")
     asked = {"source": {"pod": "probe"}, "destination": {"pod": "web"}, "port": 80}
