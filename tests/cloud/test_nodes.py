@@ -59,6 +59,15 @@ async def test_a_machine_that_is_not_known_yet_is_asked_for_again_and_the_node_s
 
 
 @virtual_time
+async def test_a_provider_id_that_a_node_has_stays() -> None:
+    provider = FakeProvider(instances={"node-1": machine()})
+    async with cluster(provider) as c:
+        c.api.seed(node(taint=UNINITIALIZED, provider_id="fake://i-brought"))
+        await c.until(lambda: not c.node("node-1").spec.taints)
+        assert c.node("node-1").spec.provider_id == "fake://i-brought"
+
+
+@virtual_time
 async def test_nodes_without_a_provider_and_those_of_another_one_are_left_alone() -> None:
     provider = FakeProvider()
     async with cluster(provider) as c:

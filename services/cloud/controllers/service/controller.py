@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import assert_never
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
@@ -132,13 +133,10 @@ class ServiceController(CloudController):
         wait = self.records.wait(key, step, self._wishes(key, service))
         if wait:
             return Again(wait)
-        asked = key in self._asked
         self._asked.discard(key)
         try:
             await self._act(key, step, service)
         except ProviderError as error:
-            if asked:
-                self._asked.add(key)
             return Again(self._failed(key, step, service, error))
         except StatusError as error:
             if error.reason not in ("NotFound", "Conflict"):
@@ -172,8 +170,8 @@ class ServiceController(CloudController):
         self._asked.discard(key)
         if service is None or not (self._is_ours(service) or has_finalizer(service)):
             self.records.forget(key)
-        else:
-            self.records.settle(key)
+            return None
+        self.records.settle(key)
         return self._next_check(key)
 
     async def _live(self, key: Key) -> core.Service | None:
@@ -265,7 +263,10 @@ class ServiceController(CloudController):
         return dict((await self.provider.delete_load_balancer(request)).annotations)
 
     def _failed(self, key: Key, step: Step, service: core.Service | None, error: ProviderError) -> float:
-        """Tells it and answers the seconds until the next try."""
+        """Tells it and answers the seconds until the next try. What is at the provider is not known now, so it is ensured in any case."""
+        made = self._made.get(key)
+        if made is not None:
+            self._made[key] = replace(made, check_at=0.0)
         if service is not None:
             reason, message = FAILURES[step]
             self._event(service, WARNING, reason, message.format(error=error, nodes=list(self._carriers()[1].names)))

@@ -18,14 +18,13 @@ SHORTEST_WAIT_SECONDS = 0.01
 
 @dataclass(slots=True)
 class Record:
-    """One Service. ``not_before`` is the loop's time of the next try, for the same step and the same wishes."""
+    """One Service. ``not_before`` is the loop's time of the next try to do the same: to remove, or to make by the same wishes."""
 
     last_error: str = ""
     failures: int = 0
     refused: bool = False
     not_before: float = 0.0
-    failed_step: Step = Step.NOTHING
-    failed_wishes: bytes = b""
+    failed_at: tuple[bool, bytes] | None = None
     # Unix time of the last success, 0 before.
     last_success_seconds: float = 0.0
     limitations: tuple[str, ...] = ()
@@ -44,7 +43,7 @@ class Records:
     def wait(self, key: Key, step: Step, wishes: bytes) -> float:
         """Seconds until the step may be tried; a change of the wishes need not wait."""
         record = self.found.get(key)
-        if record is None or (record.failed_step, record.failed_wishes) != (step, wishes):
+        if record is None or record.failed_at != (step is Step.DELETE, wishes):
             return 0.0
         left = record.not_before - asyncio.get_running_loop().time()
         return left if left >= SHORTEST_WAIT_SECONDS else 0.0
@@ -52,10 +51,10 @@ class Records:
     def failed(self, key: Key, step: Step, wishes: bytes, error: ProviderError) -> float:
         """Seconds until the next try."""
         record = self.get(key)
-        same = (record.failed_step, record.failed_wishes) == (step, wishes)
-        record.failures = record.failures + 1 if same else 1
+        what = (step is Step.DELETE, wishes)
+        record.failures = record.failures + 1 if record.failed_at == what else 1
         record.last_error, record.refused = str(error), isinstance(error, Refused)
-        record.failed_step, record.failed_wishes = step, wishes
+        record.failed_at = what
         delay = max(self.backoff.delay(record.failures), error.retry_after_seconds)
         record.not_before = asyncio.get_running_loop().time() + delay
         return delay
