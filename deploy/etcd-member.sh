@@ -84,6 +84,15 @@ set_aside() {
     say "the state that was there is kept in the volume as ${aside##*/}"
 }
 
+# Whether a snapshot carries the digest of what is before it, as etcd writes it.
+is_whole() {
+    local size digest
+    size=$(stat -c %s "$1")
+    [ $((size % 512)) -eq 32 ] || return 1
+    digest=$(tail -c 32 "$1" | od -An -v -tx1 | tr -d ' \n')
+    [ "$(head -c $((size - 32)) "$1" | sha256sum | cut -d' ' -f1)" = "$digest" ]
+}
+
 restore() {
     local incoming=$data/incoming.db fresh=$data/restoring
     is_running && fail "this member runs; stop the cluster first"
@@ -92,10 +101,11 @@ restore() {
     # shellcheck disable=SC2064
     trap "rm -rf $incoming $fresh" EXIT
     cat >$incoming
-    etcdctl snapshot status $incoming --write-out=table >&2 || fail "what was given is no snapshot"
+    is_whole $incoming || fail "the snapshot is damaged or incomplete; nothing has changed"
+    etcdctl snapshot status $incoming --write-out=table >&2
     etcdctl snapshot restore $incoming --data-dir=$fresh --name="$name" --initial-advertise-peer-urls="$peer_url" \
         --initial-cluster="$name=$peer_url" --initial-cluster-token="$(cat /proc/sys/kernel/random/uuid)" >&2 ||
-        fail "the snapshot is damaged or incomplete; nothing has changed"
+        fail "the snapshot cannot be restored; nothing has changed"
     set_aside
     mv $fresh/member $data/member
     say "restored"

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How long requests wait. ``sync_seconds``: for the first load; ``own_write_seconds``: until the
+    """How long requests wait. ``sync_seconds``: for the first load, and for what is newest; ``own_write_seconds``: until the
     cache has a write; ``revision_seconds``: until the cache reaches a revision that a reader names;
     ``write_seconds``: a write in all, whoever it must wait for."""
 
@@ -88,7 +88,7 @@ class Backend:
         Timeout when it cannot be asked or the cache lags too far behind.
         """
         if self.shared:
-            await self.reach(await self._newest.revision())
+            await self.reach(await self._newest.revision(), self.waits.sync_seconds)
 
     async def current(self, ref: Ref) -> Entry | None:
         """The object as the cache knows it; asks the store when the cache knows none."""
@@ -138,9 +138,10 @@ class Backend:
         item = outcome.current.get(object_key(ref.kind, ref.namespace, ref.name))
         return self.cache.entry(item) if item else None
 
-    async def reach(self, revision: int) -> None:
-        """Waits until the cache has ``revision``; raises Timeout when it is too large."""
-        if not await self.cache.wait_for(revision, self.waits.revision_seconds):
+    async def reach(self, revision: int, seconds: float = 0.0) -> None:
+        """Waits until the cache has ``revision``, for so many seconds or as long as a named revision is waited for; raises
+        Timeout when it is too large."""
+        if not await self.cache.wait_for(revision, seconds or self.waits.revision_seconds):
             raise too_large(revision, self.cache.revision)
 
     async def _seen(self, revision: int) -> None:

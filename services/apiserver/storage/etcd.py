@@ -168,7 +168,9 @@ class EtcdStore:
         stream = member.watch.Watch(wait_for_ready=True, metadata=self._metadata)
         member.streams.add(stream)
         try:
-            await stream.write(rpc.WatchRequest(create_request=create))
+            async with asyncio.timeout(self._settings.attempt_seconds if self._members.several else self._settings.timeout_seconds):
+                # Without a bound, for ever: whoever writes to a stream that is cancelled before it is connected hears nothing.
+                await stream.write(rpc.WatchRequest(create_request=create))
             pending: list[Change] = []
             async for answer in stream:
                 _refuse_broken(answer)
@@ -182,6 +184,9 @@ class EtcdStore:
         except grpc.aio.AioRpcError as error:
             self._members.failed(member)
             raise connection.store_error(error, self._settings.endpoints) from error
+        except TimeoutError as error:
+            self._members.failed(member)
+            raise status_error("Timeout", f"etcd at {', '.join(self._settings.endpoints)} took no watch in time") from error
         except (asyncio.InvalidStateError, asyncio.CancelledError) as error:
             if _is_cancelled():
                 raise

@@ -13,6 +13,7 @@ import pytest
 from aetcd import rpc
 from aetcd.rpc import rpc_pb2_grpc
 
+from knarr.machinery.errors import StatusError
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore, _stored_before
 from services.apiserver.storage.store import HistoryLost, KeyValue, Put, Transaction
 from tests.support.etcd import EtcdServer, free_port, running_members
@@ -164,3 +165,21 @@ async def test_the_newest_revision_includes_every_answered_write(members: list[E
 )
 def test_a_repeated_transaction_knows_its_first_attempt(transaction: Transaction, found: dict[str, KeyValue], stored: int) -> None:
     assert _stored_before(transaction, found, 9) == stored
+
+
+async def test_a_watch_that_is_given_up_before_it_is_sent_ends() -> None:
+    """A stream that is cancelled while it waits for its connection answers nothing more, not even to whoever writes to it."""
+    store = EtcdStore(EtcdSettings(tuple(f"127.0.0.1:{free_port()}" for _ in range(2)), timeout_seconds=0.5, attempt_seconds=0.2))
+    stream = store.watch("", 1)
+    following = asyncio.ensure_future(anext(stream))
+    member = store._members._members[0]
+    try:
+        async with asyncio.timeout(10):
+            while not member.streams:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            store._members.failed(member)
+            with pytest.raises(StatusError):
+                await following
+    finally:
+        following.cancel()
+        await store.close()
