@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from services.proxy.datapath.userspace import balancer
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.routing.table import Change, Endpoint, Route, RouteKey
 from services.proxy.settings import ProxySettings
-from tests.proxy.laboratory import Laboratory
+from tests.proxy.laboratory import Laboratory, ip
 
 pytestmark = pytest.mark.net
 
@@ -71,6 +72,20 @@ async def test_a_dead_endpoint_is_passed_over(lab: Laboratory) -> None:
         assert [(await lab.ask("10.96.0.10", 80))[0] for _ in range(3)] == ["pod0"] * 3
         counters = await datapath.counters([KEY])
         assert (counters[KEY, DEAD], counters[KEY, LIVE]) == (0, 3)
+    await lab.close_servers()
+
+
+async def test_an_endpoint_that_never_answers_is_passed_over(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balancer, "CONNECT_TIMEOUT_SECONDS", 0.05)
+    silent = Endpoint("10.244.0.99", 8080)
+    ip(f"neigh replace {silent.address} lladdr 02:00:00:00:00:99 dev knarr0 nud permanent")
+    await lab.serve(0)
+    async with started(UserspaceDatapath(ProxySettings())) as datapath:
+        await datapath.apply(Change(added=(route(silent, LIVE),)))
+        assert [(await lab.ask("10.96.0.10", 80))[0] for _ in range(3)] == ["pod0"] * 3
+        await datapath.apply(Change(updated=((route(silent, LIVE), route(silent)),)))
+        with pytest.raises(ConnectionResetError):
+            await lab.ask("10.96.0.10", 80)
     await lab.close_servers()
 
 

@@ -14,26 +14,29 @@ from collections.abc import Callable
 from typing import cast
 
 WRITE_HIGH_BYTES = 256 * 1024
+EARLY_BYTES = 64 * 1024
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Side(asyncio.Protocol):
     """One half of a relayed connection."""
 
-    __slots__ = ("_early", "_eof", "_on_lost", "data_received", "peer", "transport")
+    __slots__ = ("_early", "_eof", "_on_lost", "_paused", "data_received", "peer", "transport")
 
     def __init__(self, on_lost: Callable[[Side], None]) -> None:
         self.transport: asyncio.Transport | None = None
         self.peer: Side | None = None
         self._on_lost = on_lost
         self._eof = False
+        self._paused = False
         self._early: list[bytes] = []
         self.data_received: Callable[[bytes], None] = self._keep  # type: ignore[assignment]
 
     def _keep(self, data: bytes) -> None:
-        """Keeps what comes before there is a peer, and reads no further."""
+        """Keeps what comes before there is a peer; reads no further when it is much, since each pause costs two system calls."""
         self._early.append(data)
-        if self.transport is not None:
+        if self.transport is not None and not self._paused and sum(map(len, self._early)) > EARLY_BYTES:
+            self._paused = True
             self.transport.pause_reading()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -53,7 +56,8 @@ class Side(asyncio.Protocol):
         self._early.clear()
         if self._eof:
             peer.transport.write_eof()
-        elif self.transport is not None:
+        elif self.transport is not None and self._paused:
+            self._paused = False
             self.transport.resume_reading()
 
     def eof_received(self) -> bool:
