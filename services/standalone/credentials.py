@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from knarr.service.authentication import TokenTable, User, hash_token
-from knarr.service.certificates import CertificateAuthority, KeyPair, covers
+from knarr.service.certificates import CertificateAuthority, covers
+from knarr.service.keypair import KeyPair
 from services.standalone.settings import Files
 
 ADMIN = User("knarr-admin", groups=("system:masters",))

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from knarr.service.authentication import TokenTable, User, hash_token
-from knarr.service.certificates import CertificateAuthority, KeyPair, covers
+from knarr.service.certificates import CertificateAuthority, covers
+from knarr.service.keypair import KeyPair
 from services.standalone.credentials import ADMIN, APISERVER, Credentials, write_kubeconfig
 
 LOCAL = ("127.0.0.1", "localhost")
