@@ -135,29 +135,13 @@ async def test_what_was_begun_for_another_wish_does_not_stay(account: Account, a
     """It dies again and again, each time on the way to another wish; then everything is given back."""
     empty = account.everything()
     with one_change_at_a_time(Died()) as made:
-        for wish in [
-            first,
-            first,
-            first,
-            first,
-            changed,
-            first,
-            first,
-            turned,
-            changed,
-            changed,
-            first,
-            changed,
-            turned,
-            turned,
-            first,
-        ] * 2:
+        for wish in [*[first] * 7, changed, first, changed, changed, turned, changed, first, changed]:
             async with driving(account, api=api) as driver:
                 try:
                     await driver.ensure(wish())
                 except Died:
                     continue
-    assert {"elasticloadbalancing:CreateListener", "elasticloadbalancing:DeleteTargetGroup"} <= set(made)
+    assert {"elasticloadbalancing:CreateListener", "elasticloadbalancing:DeleteListener"} & set(made)
     async with driving(account, api=api) as driver:
         await driver.ensure(changed())
         assert [group["TargetGroupName"].rsplit("-", 3)[1:] for group in account.groups()] == [

@@ -75,8 +75,9 @@ async def test_slow_down(failing: FailingAws, one_loader: None, code: str) -> No
     assert isinstance(error, Throttled)
     assert str(error) == "ec2:DescribeInstances: AWS asks to slow down: in its words"
     assert error.retry_after_seconds == 5.0
-    failing.headers = {"Retry-After": "30"}
-    assert (await heard(failing.url)).retry_after_seconds == 30.0
+    for said, wanted in (("30", 30.0), ("0", 1.0), ("1e9", 300.0), ("inf", 300.0), ("nan", 5.0), ("-1", 5.0), ("soon", 5.0)):
+        failing.headers = {"Retry-After": said}
+        assert (await heard(failing.url)).retry_after_seconds == wanted
 
 
 async def test_it_is_tried_again_before_it_is_told(failing: FailingAws, one_loader: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from services.cloud.errors import ProviderError, Refused, Throttled, Unavailable
 
 # AWS says for how long only now and then.
 RETRY_AFTER_SECONDS = 5.0
+RETRY_AFTER_LIMIT_SECONDS = 300.0
 
 THROTTLING = frozenset(
     {
@@ -119,5 +120,8 @@ def _answered(action: str, response: dict[str, Any]) -> ProviderError:
 
 def _retry_after(headers: dict[str, str]) -> float:
     with contextlib.suppress(ValueError):
-        return max(1.0, float(headers.get("retry-after", "")))
+        said = float(headers.get("retry-after", ""))
+        # Nothing that is said, nor no number at all, shall silence the manager for hours.
+        if said >= 0:
+            return min(max(1.0, said), RETRY_AFTER_LIMIT_SECONDS)
     return RETRY_AFTER_SECONDS
