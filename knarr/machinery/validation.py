@@ -249,6 +249,9 @@ def port_name(value: str) -> list[str]:
 
 def ip_address(value: str) -> list[str]:
     try:
+        # Python would take an IPv6 address with a zone (fd00::1%eth0) too, which means something on one machine only.
+        if "%" in value:
+            raise ValueError
         ipaddress.ip_address(value)
     except ValueError:
         return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
@@ -257,8 +260,8 @@ def ip_address(value: str) -> list[str]:
 
 def cidr(value: str) -> list[str]:
     try:
-        # Python would take a netmask (10.0.0.0/255.0.0.0) too.
-        if value.rpartition("/")[2].isdecimal() and "/" in value:
+        # Python would take a netmask (10.0.0.0/255.0.0.0) or a zone too.
+        if value.rpartition("/")[2].isdecimal() and "/" in value and "%" not in value:
             ipaddress.ip_network(value, strict=False)
             return []
     except ValueError:

@@ -29,8 +29,8 @@ BAD: list[tuple[Format, list[str]]] = [
     (validation.env_var_name, ["1a", "a b", "", ".", ".."]),
     (validation.config_key, ["", "a b", ".", "..", "..a"]),
     (validation.port_name, ["", "1", "HTTP", "a--b", "-a", "x" * 16]),
-    (validation.ip_address, ["", "10.0.0", "10.0.0.01", "a"]),
-    (validation.cidr, ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "/8"]),
+    (validation.ip_address, ["", "10.0.0", "10.0.0.01", "a", "fd00::1%eth0"]),
+    (validation.cidr, ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "/8", "fd00::%eth0/64"]),
 ]
 
 
