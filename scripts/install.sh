@@ -94,7 +94,7 @@ if [ "${1:-}" = "--bench" ]; then
     need dnsmasq dnsmasq-base
     need haproxy haproxy
     need nginx nginx-light
-    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || nginx -V 2>&1 | grep -q 'with-stream\( \|$\)' || apt_install libnginx-mod-stream
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || PATH="$PATH:/usr/sbin" nginx -V 2>&1 | grep -q 'with-stream\( \|$\)' || apt_install libnginx-mod-stream
     need iperf3 iperf3
 fi
 if [ "${1:-}" != "--without-docker" ]; then

@@ -196,6 +196,19 @@ async def test_every_change_of_type_leaves_the_records_right(services: Api) -> N
         assert list(obj.spec.cluster_ips) == ([obj.spec.cluster_ip] if obj.spec.cluster_ip else [])
 
 
+async def test_a_balancer_that_is_being_deleted_holds_its_numbers_until_its_finalizer_goes(services: Api) -> None:
+    local = service("a", "LoadBalancer", port=30002)
+    local.metadata.finalizers.append("service.kubernetes.io/load-balancer-cleanup")
+    local.spec.external_traffic_policy, local.spec.health_check_node_port = "Local", 30003
+    await create(services, local)
+    leaving: Any = (await services.delete(Ref(KIND, "default", "a"), meta.DeleteOptions())).message
+    with pytest.raises(StatusError, match="30002: provided port is already allocated"):
+        await create(services, service("b", "NodePort", port=30002))
+    del leaving.metadata.finalizers[:]
+    await update(services, leaving)
+    assert (await create(services, service("b", "NodePort", port=30002))).spec.cluster_ip
+
+
 async def test_a_dry_run_takes_nothing(services: Api) -> None:
     written: Any = (await services.create(REF, service("a", "NodePort"), meta.CreateOptions(dry_run=["All"]))).message
     assert written.spec.cluster_ip and written.spec.ports[0].node_port
