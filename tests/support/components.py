@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ USERS = {
     "apiserver": User("system:kube-apiserver", groups=("system:masters",)),
     "scheduler": User("system:kube-scheduler"),
     "controller": User("system:kube-controller-manager"),
+    "cloud": User("system:cloud-controller-manager"),
     "kubelet": User(f"system:node:{NODE}", groups=("system:nodes",)),
     "proxy": User("system:kube-proxy"),
     "admin": User("admin", groups=("system:masters",)),
@@ -38,14 +40,15 @@ class Components(ClusterClient):
 
     # Where else than on loopback the components are reached.
     hosts: tuple[str, ...] = ()
+    # Further options by component.
+    more: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         # Each candidate listens on a port of its own.
-        self.ports = {
-            name: free_port() for name in ("apiserver", "scheduler", "scheduler-2", "controller", "controller-2", "kubelet", "proxy")
-        }
+        elected = ("scheduler", "scheduler-2", "controller", "controller-2", "cloud", "cloud-2")
+        self.ports = {name: free_port() for name in ("apiserver", *elected, "kubelet", "proxy")}
         self._rest = free_port()
         offset = free_offset()
         self._services, self._pods = f"10.{100 + offset}.0.0/16", f"10.{150 + offset}.0.0/16"
@@ -83,10 +86,11 @@ class Components(ClusterClient):
             "apiserver": [f"--etcd={self.etcd.endpoint}", f"--rest-listen={LOOPBACK}:{self._rest}", ranges[0]],
             "scheduler": list(ELECTION),
             "controller": list(ELECTION),
+            "cloud": list(ELECTION),
             "kubelet": ["--runtime=hollow", f"--data-dir={self.data_dir / 'kubelet'}", *node],
             "proxy": ["--datapath=userspace", f"--instance={os.getpid()}", *ranges],
         }
-        return ["-m", f"services.{service}", *shared, *own[service]]
+        return ["-m", f"services.{service}", *shared, *own[service], *self.more.get(service, ())]
 
     def start(self, *names: str) -> None:
         """Starts components and returns at once: they wait for one another themselves."""
