@@ -69,7 +69,7 @@ class Follower:
     def _namespace_changed(self, old: core.Namespace | None, new: core.Namespace | None) -> None:
         found = new if new is not None else old
         if found is not None and self._zone.put_namespace(found.metadata.name, exists=new is not None):
-            self._responder.changed(None)
+            self._responder.changed_below(*(f"{found.metadata.name}.{above}.{self._zone.domain}" for above in ("svc", "pod")))
 
     def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
         self._touch(*(key_of(service) for service in (old, new) if service is not None))

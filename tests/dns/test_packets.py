@@ -202,6 +202,10 @@ def test_options_that_differ_each_time_are_not_kept() -> None:
     assert len(table) == 1
     table.forget(WEB)
     assert len(table) == 0
+    for name in (WEB, "nope.default.svc.cluster.local", "default.svc.cluster.local", "web.other.svc.cluster.local"):
+        table.keep(query(name), name, [bytes(100)])
+    table.forget_below("default.svc.cluster.local")
+    assert len(table) == 1
 
 
 def test_services_of_one_name_in_two_namespaces_are_apart() -> None:

@@ -1,4 +1,4 @@
-"""Messages: from bytes to a question, from an answer to bytes. The codec is dnspython's."""
+"""Messages: from bytes to a question, from an answer to bytes. The codec is dnspython's; plain messages go a shorter way."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from services.dns.query.plain import Plain, read, write
 from services.dns.zone.records import Answer, Record
 
 HEADER_BYTES = 12
@@ -43,22 +44,41 @@ class Refusal(Exception):
         self.wire = wire
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
-    """One question. ``name`` is lower-case and without a dot at its end; the message keeps the client's letters."""
+    """One question. ``name`` is lower-case and without a dot at its end; ``wire`` keeps the client's letters."""
 
     name: str
     type: str
-    message: dns.message.Message
+    wire: bytes
+    # Where the query is a plain one.
+    plain: Plain | None = None
+
+    @functools.cached_property
+    def message(self) -> dns.message.Message:
+        """The query as dnspython has it."""
+        return dns.message.from_wire(self.wire, keyring=False)
 
     @property
     def edns_payload(self) -> int:
         """What the client takes over UDP, bytes."""
+        if self.plain is not None:
+            return max(self.plain.payload or 0, PLAIN_UDP_BYTES)
         return max(self.message.payload, PLAIN_UDP_BYTES) if self.message.edns >= 0 else PLAIN_UDP_BYTES
+
+    def answered(self, answer: Answer, *, authoritative: bool, limit: int, payload: int) -> bytes:
+        """The answer in at most ``limit`` bytes; see ``to_wire``."""
+        made = None
+        if self.plain is not None:
+            made = write(self.wire, self.plain, answer, authoritative=authoritative, limit=limit, payload=payload)
+        return made or to_wire(self.message, answer.code, answer, authoritative=authoritative, limit=limit, payload=payload)
 
 
 def parse(wire: bytes) -> Question:
     """The question of a query. Raises Unanswerable for what is no query, Refusal for one that cannot be answered."""
+    plain = read(wire)
+    if plain is not None:
+        return Question(plain.name, plain.type, wire, plain)
     if len(wire) < HEADER_BYTES or wire[2] & RESPONSE_BIT:
         raise Unanswerable
     if (wire[2] >> 3) & 0x0F != dns.opcode.QUERY:
@@ -77,7 +97,7 @@ def parse(wire: bytes) -> Question:
         raise Refusal("REFUSED", to_wire(message, "REFUSED", limit=PLAIN_UDP_BYTES))
     if dns.rdatatype.is_metatype(asked.rdtype) and kind != "ANY":
         raise Refusal("NOTIMP", to_wire(message, "NOTIMP", limit=PLAIN_UDP_BYTES))
-    return Question(text_of(asked.name), kind, message)
+    return Question(text_of(asked.name), kind, wire)
 
 
 def bare(wire: bytes, code: int) -> bytes:
@@ -113,6 +133,7 @@ def to_wire(
     """
     made = dns.message.make_response(query, recursion_available=True, our_payload=min(payload, TCP_BYTES))
     made.set_rcode(dns.rcode.from_text(code))
+    made.ednsflags |= query.ednsflags & dns.flags.DO
     if authoritative:
         made.flags |= dns.flags.AA
     if answer is None:

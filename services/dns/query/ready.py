@@ -67,8 +67,11 @@ class ReadyAnswers:
         """Drops the answers to one name."""
         self._names.pop(key_of(name), None)
 
-    def clear(self) -> None:
-        self._names.clear()
+    def forget_below(self, name: str) -> None:
+        """Drops the answers to one name and to all below it; looks at every name."""
+        end = key_of(name)
+        for found in [found for found in self._names if found.endswith(end)]:
+            del self._names[found]
 
 
 def key_of(name: str) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from services.dns.counters import Counters
-from services.dns.query.message import PLAIN_UDP_BYTES, TCP_BYTES, Question, Refusal, Unanswerable, bare, parse, to_wire
+from services.dns.query.message import PLAIN_UDP_BYTES, TCP_BYTES, Question, Refusal, Unanswerable, bare, parse
 from services.dns.query.ready import MAX_ORDERS, ReadyAnswers
 from services.dns.zone.records import NOERROR, NXDOMAIN, SERVFAIL, Answer, Record
 from services.dns.zone.zone import Zone
@@ -40,14 +40,17 @@ class Responder:
         """The ready answers of ``udp`` or ``tcp``."""
         return self._ready[transport]
 
-    def changed(self, names: Iterable[str] | None) -> None:
-        """Forgets what was answered to these names; to all of them with None."""
+    def changed(self, names: Iterable[str]) -> None:
+        """Forgets what was answered to these names."""
         for table in self._ready.values():
-            if names is None:
-                table.clear()
-            else:
-                for name in names:
-                    table.forget(name)
+            for name in names:
+                table.forget(name)
+
+    def changed_below(self, *names: str) -> None:
+        """Forgets what was answered to these names and to all below them."""
+        for table in self._ready.values():
+            for name in names:
+                table.forget_below(name)
 
     def answer(self, wire: bytes, transport: str) -> bytes | Awaitable[bytes] | None:
         """The answer to a query that has no ready one; None for what deserves none. Never raises."""
@@ -100,7 +103,7 @@ class Responder:
             limit = min(question.edns_payload, max(self._udp_payload, PLAIN_UDP_BYTES))
             # One more than can fit: the rest need not be written to see that it is too long.
             answer = replace(answer, answers=answer.answers[: limit // LEAST_RECORD_BYTES + 1])
-        return to_wire(question.message, answer.code, answer, authoritative=authoritative, limit=limit, payload=self._udp_payload)
+        return question.answered(answer, authoritative=authoritative, limit=limit, payload=self._udp_payload)
 
 
 def _orders(answer: Answer) -> Iterable[Answer]:

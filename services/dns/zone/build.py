@@ -16,6 +16,7 @@ from services.dns.zone.records import Record
 SERVICE_LABEL = "kubernetes.io/service-name"
 HEADLESS = "None"
 EXTERNAL_NAME = "ExternalName"
+MAX_LABEL, MAX_NAME = 63, 253
 SRV_PRIORITY, SRV_WEIGHT = 0, 100
 
 
@@ -59,7 +60,7 @@ class _Writer:
 
     def external_name(self) -> Iterator[Record]:
         target = self._service.spec.external_name.rstrip(".").lower()
-        if target:
+        if is_name(target):
             yield self._record(self._name, "CNAME", f"{target}.", "a Service of type ExternalName is another name for spec.externalName")
 
     def cluster_ips(self) -> Iterator[Record]:
@@ -122,6 +123,11 @@ def _endpoints(service: core.Service, slices: Iterable[discovery.EndpointSlice])
                 host = endpoint.hostname.lower() or address.replace(".", "-").replace(":", "-")
                 found.append(_Endpoint(host, address, ports, source))
     return found
+
+
+def is_name(text: str) -> bool:
+    """Whether it can be asked for: the API allows labels that are longer than DNS has them."""
+    return len(text) <= MAX_NAME and all(0 < len(label) <= MAX_LABEL for label in text.split("."))
 
 
 def is_ready(endpoint: discovery.Endpoint) -> bool:
