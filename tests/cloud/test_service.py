@@ -123,6 +123,35 @@ async def test_a_service_of_another_class_is_left_alone_and_one_of_ours_is_serve
 
 
 @virtual_time
+async def test_one_that_went_over_to_another_class_gives_its_load_balancer_back() -> None:
+    """A class is for life, but a Service may be of another type for a moment: too short to be seen while the provider is away."""
+    away = True
+
+    async def before(call: str, found: core.Service) -> None:
+        if call == "delete" and away:
+            raise Unavailable("away")
+
+    def without(found: core.Service) -> None:
+        found.spec.type = "ClusterIP"
+
+    def elsewhere(found: core.Service) -> None:
+        found.spec.type, found.spec.load_balancer_class = "LoadBalancer", "example.com/balancer"
+
+    provider = FakeProvider(before=before)
+    async with cluster(provider) as c:
+        await c.client.create(service())
+        await c.until(c.ingress)
+        await c.edit(core.Service, "web", without)
+        await c.until(lambda: provider.count("delete"))
+        await c.edit(core.Service, "web", elsewhere)
+        away = False
+        await c.until(lambda: not provider.balancers)
+        await c.until(lambda: not c.service().metadata.finalizers)
+        await c.client.delete(core.Service, "web", NAMESPACE)
+        await c.until(lambda: c.service() is None)
+
+
+@virtual_time
 async def test_what_others_do_to_the_status_is_undone_without_a_call() -> None:
     provider = FakeProvider()
     async with cluster(provider) as c:

@@ -133,7 +133,8 @@ def decide(service: core.Service | None, made: Made | None, nodes: NodeSet, prov
     if made is not None and made.service.metadata.uid != service.metadata.uid:
         return Step.DELETE
     if is_foreign(service, provider):
-        return Step.NOTHING
+        # Ours once, while it was of another class: what was made is given back.
+        return Step.NOTHING if made is None else Step.DELETE
     if not wants(service):
         return Step.DELETE if has_finalizer(service) or made is not None else Step.NOTHING
     if made is None or made.answer is None:
