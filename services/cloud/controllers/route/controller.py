@@ -47,6 +47,8 @@ class RouteController(CloudController):
         self.queue.enqueue(ALL)
 
     def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
+        if new is None and old is not None:
+            self._told.pop(old.metadata.name, None)
         if old is None or new is None or ranges_of(old) != ranges_of(new):
             self.queue.enqueue(ALL)
 
