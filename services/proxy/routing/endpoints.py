@@ -4,7 +4,7 @@ while they terminate. Once for the whole cluster, once for this node alone.
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -55,17 +55,21 @@ def _candidates(slices: Iterable[discovery.EndpointSlice], port_name: str, proto
         numbers = [port.port for port in piece.ports if port.name == port_name and PROTOCOLS.get(port.protocol) == protocol and port.port]
         for endpoint in piece.endpoints if numbers else ():
             ready = _is_ready(endpoint)
-            if not (ready or _serves_while_terminating(endpoint)) or not endpoint.addresses or not is_ipv4(endpoint.addresses[0]):
+            if not (ready or _serves_while_terminating(endpoint)) or not endpoint.addresses:
                 continue
-            pod = endpoint.target_ref.name if endpoint.target_ref.kind == "Pod" else ""
+            address, target = endpoint.addresses[0], endpoint.target_ref
+            if not is_ipv4(address):
+                continue
+            pod = target.name if target.kind == "Pod" else ""
             local = bool(node_name) and endpoint.node_name == node_name
             for number in numbers:
-                yield _Candidate(Endpoint(endpoint.addresses[0], number, pod), ready, local)
+                yield _Candidate(Endpoint(address, number, pod), ready, local)
 
 
 def _is_ready(endpoint: discovery.Endpoint) -> bool:
     """An absent ``ready`` means ready."""
-    return bool(endpoint.conditions.ready) or not endpoint.conditions.HasField("ready")
+    conditions = endpoint.conditions
+    return bool(conditions.ready) or not conditions.HasField("ready")
 
 
 def _serves_while_terminating(endpoint: discovery.Endpoint) -> bool:
@@ -75,6 +79,7 @@ def _serves_while_terminating(endpoint: discovery.Endpoint) -> bool:
 def is_ipv4(text: str) -> bool:
     """Whether it is an IPv4 address in its usual form."""
     try:
-        return ipaddress.ip_address(text).version == 4
-    except ValueError:
+        socket.inet_pton(socket.AF_INET, text)
+    except (OSError, UnicodeEncodeError):
         return False
+    return True
