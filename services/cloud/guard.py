@@ -19,6 +19,8 @@ from services.cloud.errors import ProviderError, Throttled, Unavailable
 from services.cloud.metrics import CALL_SECONDS, CALLS
 from services.cloud.provider import CloudProvider
 
+# A provider that asks for more has made a mistake, and must not be left alone for hours.
+LONGEST_SILENCE_SECONDS = 300.0
 # Waits for a provider that does not answer at all yet.
 ASK_AGAIN = Backoff(first_seconds=0.2, limit_seconds=5.0)
 
@@ -116,6 +118,7 @@ class Guard(CloudProvider):
 
     def _failure(self, name: str, error: Exception) -> ProviderError:
         if isinstance(error, Throttled) and error.retry_after_seconds > 0:
+            error.retry_after_seconds = min(error.retry_after_seconds, LONGEST_SILENCE_SECONDS)
             self._silent_until = asyncio.get_running_loop().time() + error.retry_after_seconds
         if isinstance(error, ProviderError):
             return error

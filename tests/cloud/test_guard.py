@@ -62,3 +62,20 @@ async def test_what_takes_too_long_and_what_is_throttled_is_told_in_words() -> N
         await ensure(guard, "two")
     assert caught.value.retry_after_seconds == 5.0 and provider.count("ensure", "two") == 0
     assert guard.last_error == "slow down"
+
+
+@virtual_time
+async def test_a_provider_that_asks_for_hours_of_silence_gets_minutes() -> None:
+    provider = FakeProvider()
+
+    async def throttle(call: str, found: core.Service) -> None:
+        raise Throttled("slow down", retry_after_seconds=36_000)
+
+    provider.before = throttle
+    guard = Guard(provider, timeout_seconds=5.0)
+    with pytest.raises(Throttled) as caught:
+        await ensure(guard, "one")
+    assert caught.value.retry_after_seconds == 300.0
+    provider.before = None
+    await asyncio.sleep(300)
+    await ensure(guard, "one")
