@@ -7,6 +7,8 @@ import contextlib
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
@@ -297,6 +299,35 @@ async def test_without_the_privilege_it_says_so_and_still_explains() -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+UNPRIVILEGED = """
+import asyncio
+from knarr.client.memory import MemoryApi, MemoryClient
+from services.proxy.policy.enforcement import PolicyEnforcement
+from services.proxy.settings import ProxySettings
+from tests.policy.test_enforcement import until
+
+async def main():
+    settings = ProxySettings(network_policies=True, retry_first_seconds=0.001, retry_limit_seconds=0.001)
+    found = PolicyEnforcement(MemoryClient(MemoryApi()), settings)
+    task = asyncio.create_task(found.run())
+    await until(lambda: found.tried)
+    await asyncio.sleep(0.05)
+    print(found.problem)
+    task.cancel()
+    await asyncio.wait([task])
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.net
+def test_a_process_without_the_privilege_says_so_and_leaks_nothing() -> None:
+    command = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", sys.executable, "-W", "error", "-c", UNPRIVILEGED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "NetworkPolicies are not enforced: [Errno 1] Operation not permitted\n"
+    assert "ResourceWarning" not in done.stderr
 
 
 class Recorder:

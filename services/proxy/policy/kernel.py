@@ -24,10 +24,17 @@ class PolicyTable:
     def __init__(self, table: str, bridge: str) -> None:
         """PermissionError without NET_ADMIN; another OSError when libnftables is missing."""
         self._name, self._bridge = table, bridge
-        self._nft = Nftables()
-        self._netlink = NetlinkConnection()
-        self._watcher = TableWatcher(table)
-        self._calls = BridgeCalls(bridge)
+        with contextlib.ExitStack() as opened:
+            self._nft = Nftables()
+            opened.callback(self._nft.close)
+            self._netlink = NetlinkConnection()
+            opened.callback(self._netlink.close)
+            self._watcher = TableWatcher(table)
+            opened.callback(self._watcher.close)
+            self._calls = BridgeCalls(bridge)
+            opened.callback(self._calls.close)
+            # All of it is there: it stays open until ``close``.
+            self._opened = opened.pop_all()
         # What is in force, or, where it is not known to be, what should be.
         self._entries: dict[Entry, Value] = always_there()
         self._programmed = False
@@ -100,10 +107,7 @@ class PolicyTable:
 
     def close(self) -> None:
         """Changes nothing on the node: what is in force stays."""
-        self._calls.close()
-        self._watcher.close()
-        self._netlink.close()
-        self._nft.close()
+        self._opened.close()
 
 
 def remove_policies(table: str) -> None:
