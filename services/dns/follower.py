@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -14,6 +15,8 @@ from services.dns import metrics
 from services.dns.query.responder import Responder
 from services.dns.zone.build import HEADLESS, SERVICE_LABEL, is_ready
 from services.dns.zone.zone import Zone
+
+log = logging.getLogger(__name__)
 
 BY_SERVICE = "service"
 # After the first of several changes, and at most where taking them takes long itself: then it may have a fifth of the time.
@@ -90,12 +93,21 @@ class Follower:
         started = time.perf_counter()
         changed, self._changed = self._changed, set()
         for key in changed:
-            service = self.services.store.get(*key)
-            self._responder.changed(self._zone.put_service(*key, service, self.slices.store.index(BY_SERVICE, str(key))))
+            self._take_service(key)
         seconds = time.perf_counter() - started
         self._delay = min(max(FIRST_DELAY_SECONDS, seconds * DELAY_PER_WORK), LONGEST_DELAY_SECONDS)
         metrics.CHANGE_SECONDS.observe(seconds)
         metrics.NAMES.set(self._zone.names)
+
+    def _take_service(self, key: Key) -> None:
+        service = self.services.store.get(*key)
+        try:
+            touched = self._zone.put_service(*key, service, self.slices.store.index(BY_SERVICE, str(key)))
+        except Exception:
+            # It keeps the names it had; those of all others are served.
+            log.exception("the names of a Service could not be made", extra={"service": str(key)})
+            return
+        self._responder.changed(touched)
 
 
 def _service_of(piece: discovery.EndpointSlice) -> Key:

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.dns.query.ready import ReadyAnswers, key_of
+from services.dns.query.ready import MAX_FORMS, ReadyAnswers, key_of
+from services.dns.zone.records import Answer, Record
 from tests.dns.laboratory import Objects, ask, in_words, put, query, responder_of
 from tests.proxy.objects import service, slice_of
 
@@ -140,6 +141,16 @@ async def test_an_error_of_ours_is_servfail(monkeypatch: pytest.MonkeyPatch) -> 
     assert answer is not None and dns.rcode.to_text(answer.rcode()) == "SERVFAIL"
 
 
+async def test_an_answer_of_others_that_cannot_be_written_is_servfail() -> None:
+    """A record without data can be read from a packet, and has no text that is one."""
+
+    async def forward(name: str, kind: str) -> Answer:
+        return Answer(answers=(Record(name, kind, 60, "0 53 "),))
+
+    answer = await ask(responder_of(Objects().zone(), forward), query("host.example.com", "SSHFP"))
+    assert answer is not None and dns.rcode.to_text(answer.rcode()) == "SERVFAIL"
+
+
 RESPONDER = a_responder()
 labels = st.lists(
     st.sampled_from(["web", "WEB", "many", "default", "svc", "cluster", "local", "_http", "_tcp", "*", "10-0-0-1", "a\\000b"])
@@ -206,6 +217,13 @@ def test_options_that_differ_each_time_are_not_kept() -> None:
         table.keep(query(name), name, [bytes(100)])
     table.forget_below("default.svc.cluster.local")
     assert len(table) == 1
+
+
+def test_one_name_asked_in_many_ways_takes_little_room() -> None:
+    table = ReadyAnswers()
+    for payload in range(512, 512 + 10 * MAX_FORMS):
+        assert table.keep(query(WEB, use_edns=0, payload=payload), WEB, [bytes(100)])
+    assert sum(len(forms) for forms in table._names.values()) <= MAX_FORMS
 
 
 def test_services_of_one_name_in_two_namespaces_are_apart() -> None:

@@ -130,6 +130,19 @@ async def test_a_changed_endpoint_is_answered_within_a_tenth_of_a_second() -> No
         await found.until_answer("new.svc.cluster.local", "NODATA")
 
 
+async def test_what_is_no_address_keeps_no_other_name_from_being_served() -> None:
+    """The API refuses it; what is stored may be older than the check."""
+    api = seeded()
+    api.seed(service("odd", cluster_ip="None"), slice_of("odd", ["fd00::1%eth0"]))
+    async with running(api) as found:
+        assert await found.ask(DB) == ["A 10.244.0.5"]
+        await found.client.update(slice_of("odd", ["fd00::2%eth0"]))
+        await found.client.update(slice_of("db", ["10.244.0.6"]))
+        await found.until_answer(DB, ["A 10.244.0.6"])
+        await found.client.update(slice_of("odd", ["10.244.0.7"]))
+        await found.until_answer("odd.default.svc.cluster.local", ["A 10.244.0.7"])
+
+
 async def test_changes_that_come_fast_are_taken_together() -> None:
     async with running(seeded()) as found:
         await found.ask(DB)

@@ -14,6 +14,8 @@ HEADER_BYTES = 12
 OPT_BYTES = 11
 TYPE_AND_CLASS_BYTES = 4
 MAX_NAMES = 65_536
+# Ways to ask for one name, of which clients have a handful: what they take over UDP is a number of 16 bits.
+MAX_FORMS = 64
 # Of an answer with several records, the orders that are given in turn.
 MAX_ORDERS = 8
 
@@ -56,8 +58,11 @@ class ReadyAnswers:
             return False
         if len(self._names) >= MAX_NAMES:
             self._names.clear()
+        forms = self._names.setdefault(key, {})
+        if len(forms) >= MAX_FORMS:
+            forms.clear()
         orders = tuple(answers)[:MAX_ORDERS]
-        self._names.setdefault(key, {})[rest] = (
+        forms[rest] = (
             orders[0][2:HEADER_BYTES],
             tuple(answer[end:] for answer in orders),
         )

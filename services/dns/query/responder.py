@@ -63,9 +63,13 @@ class Responder:
             self._counters.made[refusal.code] += 1
             return refusal.wire
         except Exception:
-            log.exception("a query could not be answered", extra={"query": wire[:PLAIN_UDP_BYTES].hex()})
-            self._counters.made[SERVFAIL] += 1
-            return bare(wire, SERVFAIL_CODE)
+            return self._failed(wire)
+
+    def _failed(self, wire: bytes) -> bytes:
+        """The answer to a query that raised."""
+        log.exception("a query could not be answered", extra={"query": wire[:PLAIN_UDP_BYTES].hex()})
+        self._counters.made[SERVFAIL] += 1
+        return bare(wire, SERVFAIL_CODE)
 
     def _answer(self, wire: bytes, question: Question, transport: str) -> bytes | Awaitable[bytes]:
         if not self.synced and self._zone.holds(question.name):
@@ -84,6 +88,14 @@ class Responder:
 
     async def _forwarded(self, wire: bytes, question: Question, transport: str, name: str, chain: tuple[Record, ...]) -> bytes:
         rest = await self._forward(name, question.type)
+        try:
+            return self._told(wire, question, transport, rest, chain)
+        except Exception:
+            # Others may send what cannot be written.
+            return self._failed(wire)
+
+    def _told(self, wire: bytes, question: Question, transport: str, rest: Answer, chain: tuple[Record, ...]) -> bytes:
+        """What others have answered, after the aliases that led to them."""
         # A chain that was begun is worth more than nothing: a client may ask for its end itself.
         answer = Answer(rest.code, (*chain, *rest.answers), rest.authority, rest.additional)
         result = self._made(question, transport, answer, bool(chain))
