@@ -26,6 +26,7 @@ MEASUREMENTS = {
     "bench.services:many_services": ["services-first", "services-change", "services-first-packet"],
     "bench.policy:many_policies": ["policies-first", "policies-change"],
     "bench.dns:dns_rate": ["dns-rate", "dns-p99"],
+    "bench.ha:leader_failover": ["failover-crash", "failover-stop"],
     "bench.compose:compose_up": ["compose-up", "compose-memory", "node-memory", "compose-rollout"],
 }
 
