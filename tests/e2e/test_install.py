@@ -74,6 +74,13 @@ class Host:
             process.send_signal(signal.SIGTERM)
             assert process.wait(STOP_SECONDS) == 0, name
 
+    def close(self) -> None:
+        """Ends all that runs, also what has only just started and does not know how to stop yet."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(STOP_SECONDS)
+
     def _own(self, path: Path) -> Path:
         return Path(self._moved(str(path)))
 
@@ -150,7 +157,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         for machine in lab.nodes:
             made.nodes.append(_node(made, machine, stack))
         for host in (made.control, *made.nodes):
-            stack.callback(host.stop)
+            stack.callback(host.close)
         yield made
 
 
@@ -254,6 +261,10 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
         host.start(*units)
     site.wait_for("both nodes", lambda: site.ready_nodes() == {"node-1", "node-2"})
     assert {found["status"]["containerStatuses"][0]["containerID"] for found in site.ready_pods("app=who")} == before
+    # The node is Ready by what its last kubelet said; the new one may not know its pods yet.
+    site.wait_for(
+        "the kubelets", lambda: all(site.kubectl("exec", name, "--", "hostname", check=False).returncode == 0 for name in addresses)
+    )
     assert site.inside("pod-1", "wget", "-qO-", f"http://{addresses['pod-2']}:8080/cgi-bin/who").split() == ["pod-2"]
 
     # One less: it leaves, nothing of it stays, and its secrets are worth nothing any more.
