@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.dns.query import message as message_codec
 from services.dns.query.message import TCP_BYTES, text_of, to_wire
 from services.dns.query.plain import TYPES, read, write
 from services.dns.zone.records import Answer, Record
@@ -50,8 +51,42 @@ def test_answers_are_the_same_and_as_short(path: Path, options: dict[str, Any]) 
         written += 1
         assert said(made) == said(expected)
         assert len(made) <= len(expected)
-        assert write(wire, plain, found, authoritative=True, limit=len(made) - 1, payload=OURS) is None
+        cut = write(wire, plain, found, authoritative=True, limit=len(made) - 1, payload=OURS)
+        assert cut is not None
+        assert len(cut) < len(made)
+        assert dns.message.from_wire(cut).flags & dns.flags.TC
     assert written > 5
+
+
+DATA = {
+    "A": lambda number: f"10.7.{number // 250}.{number % 250}",
+    "SRV": lambda number: f"0 33 8080 pod-{number:04}.peers.shop.svc.cluster.local.",
+}
+
+
+@pytest.mark.parametrize("limit", [512, 1232, TCP_BYTES])
+@pytest.mark.parametrize("kind", ["A", "SRV"])
+def test_an_answer_that_is_too_long_keeps_what_fits(kind: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By either way; and by dnspython's, which is slow, without encoding it again and again."""
+
+    records = tuple(Record("peers.shop.svc.cluster.local", kind, 5, DATA[kind](number)) for number in range(6000))
+    extra = tuple(Record(f"{number}.peers.shop.svc.cluster.local", "A", 5, "10.7.0.1") for number in range(20))
+    answer = Answer(answers=records, additional=extra)
+    encodings = []
+    encode = message_codec._with_answers
+    monkeypatch.setattr(message_codec, "_with_answers", lambda *given: encodings.append(1) or encode(*given))
+    wire = query("peers.shop.svc.cluster.local", kind, use_edns=0, payload=4096)
+    plain = read(wire)
+    assert plain is not None
+    short = write(wire, plain, answer, authoritative=True, limit=limit, payload=OURS)
+    long = to_wire(dns.message.from_wire(wire), "NOERROR", answer, authoritative=True, limit=limit, payload=OURS)
+    for made in (short, long):
+        assert made is not None
+        assert limit - 100 < len(made) <= limit
+        found = dns.message.from_wire(made)
+        assert found.flags & dns.flags.TC
+        assert not found.additional
+    assert len(encodings) < 12
 
 
 def test_what_is_not_plain_is_left_to_others() -> None:

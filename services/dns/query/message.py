@@ -29,6 +29,9 @@ TRUNCATED_BIT = 0x02
 PLAIN_UDP_BYTES = 512
 TCP_BYTES = 65535
 REMEMBERED_RDATA = 8192
+# A record whose name is a pointer, without its data; and data of one length.
+LEAST_RECORD_BYTES = 12
+LEAST_DATA_BYTES = {"A": 4, "AAAA": 16, "PTR": 2, "CNAME": 2}
 
 
 class Unanswerable(Exception):
@@ -138,13 +141,16 @@ def to_wire(
         made.flags |= dns.flags.AA
     if answer is None:
         return made.to_wire(max_size=limit)
-    made.authority = _sets(answer.authority)
-    made.additional = _sets(answer.additional)
-    wire = _with_answers(made, answer.answers, limit)
-    if not wire[2] & TRUNCATED_BIT:
-        return wire
+    most = could_fit([*answer.answers, *answer.authority, *answer.additional], limit)
+    if most == len(answer.answers) + len(answer.authority) + len(answer.additional):
+        made.authority = _sets(answer.authority)
+        made.additional = _sets(answer.additional)
+        wire = _with_answers(made, answer.answers, limit)
+        if not wire[2] & TRUNCATED_BIT:
+            return wire
     made.authority = made.additional = []
-    fitting = _most(len(answer.answers), lambda number: not _with_answers(made, answer.answers[:number], limit)[2] & TRUNCATED_BIT)
+    most = min(most, len(answer.answers))
+    fitting = _most(most, lambda number: not _with_answers(made, answer.answers[:number], limit)[2] & TRUNCATED_BIT)
     made.flags |= dns.flags.TC
     return _with_answers(made, answer.answers[:fitting], limit)
 
@@ -155,13 +161,35 @@ def _with_answers(made: dns.message.Message, records: Sequence[Record], limit: i
     return made.to_wire(max_size=limit, prefer_truncation=True, want_shuffle=False)
 
 
+def could_fit(records: Sequence[Record], limit: int) -> int:
+    """How many of the first records an answer of ``limit`` bytes has room for, were every name in it as short as can be.
+
+    Encoding costs much more than this, and a Service may have thousands of endpoints.
+    """
+    left = limit - HEADER_BYTES
+    for number, record in enumerate(records):
+        left -= LEAST_RECORD_BYTES + _least_data(record)
+        if left < 0:
+            return number
+    return len(records)
+
+
+def _least_data(record: Record) -> int:
+    if record.type == "SRV":
+        # Three numbers, and a name that is not shortened: a byte more than its text has without the dot at its end.
+        return 7 + len(record.data.rpartition(" ")[2].rstrip("."))
+    return LEAST_DATA_BYTES.get(record.type, 0)
+
+
 def _most(limit: int, fits: Callable[[int], bool]) -> int:
-    """The greatest number below ``limit`` that fits; 0 always does."""
-    low, high = 0, limit - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return max(low, 0)
+    """The greatest number up to ``limit`` that fits, which is thought to be not much below it; 0 always does."""
+    low, high, step = limit, limit + 1, 1
+    while low and not fits(low):
+        low, high, step = max(low - step, 0), low, step * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _sets(records: Iterable[Record]) -> list[dns.rrset.RRset]:
