@@ -15,6 +15,7 @@ from services.proxy.datapath.port import Counters, Datapath, DatapathError, Gate
 from services.proxy.datapath.userspace.entry import Address, addresses
 from services.proxy.datapath.userspace.frontend import Frontend
 from services.proxy.datapath.userspace.limits import Limits
+from services.proxy.datapath.userspace.poller import Poller
 from services.proxy.datapath.userspace.tcp import TcpFrontend
 from services.proxy.datapath.userspace.udp import UdpFrontend
 from services.proxy.routing.table import LOCAL, AddressUses, Change, ClusterIPs, Route, RouteKey, patch
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # The end of a connection holds its port for a minute; with this a new one to the same endpoint may have it after a second.
 REUSE = "net.ipv4.tcp_tw_reuse"
-FRONTENDS: dict[str, type[TcpFrontend] | type[UdpFrontend]] = {"tcp": TcpFrontend, "udp": UdpFrontend}
+PROTOCOLS = ("tcp", "udp")
 
 R = TypeVar("R")
 
@@ -41,6 +42,7 @@ class UserspaceDatapath(Datapath):
         self._routes: dict[RouteKey, Route] = {}
         self._frontends: dict[RouteKey, Frontend[Any]] = {}
         self._limits = Limits(settings.max_connections or None)
+        self._poller: Poller | None = None
         self._forget()
         # The ClusterIPs that are addresses of lo, as far as we know; only the worker changes it.
         self._there: set[str] = set()
@@ -83,6 +85,7 @@ class UserspaceDatapath(Datapath):
 
     async def start(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proxy-netlink")
+        self._poller = Poller()
         self._routes.clear()
         self._forget()
         self._settled = False
@@ -145,15 +148,21 @@ class UserspaceDatapath(Datapath):
             self._draining[frontend] = route
 
     async def _serve(self, route: Route) -> None:
-        if route.protocol not in FRONTENDS:
+        if route.protocol not in PROTOCOLS:
             return
         frontend = self._frontends.get(route.key)
         if frontend is None:
-            frontend = self._frontends[route.key] = FRONTENDS[route.protocol](route, self._settings, self._limits)
+            frontend = self._frontends[route.key] = self._frontend(route)
         problems = await frontend.update(route, self._addresses(route))
         self._problems.pop(route.key, None)
         if problems:
             self._problems[route.key] = problems
+
+    def _frontend(self, route: Route) -> Frontend[Any]:
+        if route.protocol == "udp":
+            return UdpFrontend(route, self._settings, self._limits)
+        assert self._poller is not None
+        return TcpFrontend(route, self._settings, self._limits, self._poller)
 
     def _addresses(self, route: Route) -> list[Address]:
         found = addresses(route, own_addresses=self._network is not None)
@@ -217,6 +226,9 @@ class UserspaceDatapath(Datapath):
             await frontend.close()
         self._frontends.clear()
         self._draining.clear()
+        if self._poller is not None:
+            self._poller.close()
+            self._poller = None
         await self._in_worker(self._remove)
         self._worker.shutdown()
 

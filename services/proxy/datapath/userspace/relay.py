@@ -1,104 +1,152 @@
-"""Relays one TCP connection: two protocols that hand each other what they read.
+"""Relays one TCP connection: two sides that hand each other what they read.
 
-What a side reads is written to its peer's transport without a step of our own between. A side whose peer
-cannot take more stops reading; a half-closed side half-closes the other; an error aborts both.
+What a side reads is sent to its peer in the same step. What the peer cannot take is kept, and the side reads no further until it is gone;
+a half-closed side half-closes the other; an error resets both.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import select
 import socket
 import struct
 from collections.abc import Callable
-from typing import cast
+from socket import SocketType
 
-WRITE_HIGH_BYTES = 256 * 1024
-EARLY_BYTES = 64 * 1024
+from services.proxy.datapath.userspace.poller import BUFFER_BYTES, READING, READING_AND_WRITING, Poller
+
 NO_LINGER = struct.pack("ii", 1, 0)
+AT_ONCE = socket.MSG_DONTWAIT
+# Nothing more will come, or it will not come: whoever reads on finds out which.
+DEAD = select.EPOLLHUP | select.EPOLLERR
+LAST = select.EPOLLRDHUP | DEAD
+READABLE = select.EPOLLIN | LAST
+WRITABLE = select.EPOLLOUT | DEAD
+# All that there is to read, its end too.
+ALL = select.EPOLLIN | select.EPOLLRDHUP
 
 
-class Side(asyncio.Protocol):
-    """One half of a relayed connection."""
+class Side:
+    """One half of a relayed connection; without a peer it is over."""
 
-    __slots__ = ("_early", "_eof", "_on_lost", "_paused", "data_received", "peer", "transport")
+    __slots__ = ("_buffer", "_on_end", "_over", "_poller", "_sock", "_unsent", "_writable_told", "peer")
 
-    def __init__(self, on_lost: Callable[[Side], None]) -> None:
-        self.transport: asyncio.Transport | None = None
+    def __init__(self, poller: Poller, sock: SocketType, on_end: Callable[[Side], None] | None = None) -> None:
+        """``on_end`` is called once, of one of the two sides."""
         self.peer: Side | None = None
-        self._on_lost = on_lost
-        self._eof = False
-        self._paused = False
-        self._early: list[bytes] = []
-        self.data_received: Callable[[bytes], None] = self._keep  # type: ignore[assignment]
+        self._poller = poller
+        self._buffer = poller.buffer
+        self._sock = sock
+        self._on_end = on_end
+        # Nothing more comes from here.
+        self._over = False
+        # What this side could not take so far.
+        self._unsent = b""
+        # Whether the poller says when it can take more.
+        self._writable_told = False
 
-    def _keep(self, data: bytes) -> None:
-        """Keeps what comes before there is a peer; reads no further when it is much, since each pause costs two system calls."""
-        self._early.append(data)
-        if self.transport is not None and not self._paused and sum(map(len, self._early)) > EARLY_BYTES:
-            self._paused = True
-            self.transport.pause_reading()
+    def join(self, back: Side, events: int) -> None:
+        """Starts to relay between a client, whose side this is, and an endpoint, whose socket is watched and has these events."""
+        self.peer, back.peer = back, self
+        self._poller.hand_over(back._sock, back.ready)
+        back._writable_told = True
+        # Mostly the client has said already what it wants.
+        self.ready(select.EPOLLIN)
+        if self.peer is not None:
+            self._poller.watch(self._sock, self.ready, READING)
+            back.ready(events)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-
-    def join(self, peer: Side) -> None:
-        """Hands what was and will be read here to ``peer``."""
-        self.peer = peer
-        assert peer.transport is not None
-        for data in self._early:
-            peer.transport.write(data)
-        # What is read goes straight to the peer's transport; setting the protocol anew makes the transport look it up again.
-        self.data_received = peer.transport.write
-        if self.transport is not None:
-            self.transport.set_protocol(self)
-        self._early.clear()
-        if self._eof:
-            peer.transport.write_eof()
-        elif self.transport is not None and self._paused:
-            self._paused = False
-            self.transport.resume_reading()
-
-    def eof_received(self) -> bool:
-        self._eof = True
+    def ready(self, events: int) -> None:
+        """Sends on what is there. A stream that gives less than asked for has no more, but perhaps its end."""
+        if self._unsent and events & WRITABLE:
+            self._flush()
+        if not events & READABLE:
+            return
         peer = self.peer
-        if peer is None:
-            return True
-        if peer.transport is None or peer._eof:
-            return False
-        if peer.transport.can_write_eof() and not peer.transport.is_closing():
-            peer.transport.write_eof()
-        return True
+        while peer is not None and not self._over and not peer._unsent:
+            try:
+                count = self._sock.recv_into(self._buffer, BUFFER_BYTES, AT_ONCE)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.abort()
+                return
+            if not count:
+                self._over = True
+                peer._finish()
+                return
+            try:
+                sent = peer._sock.send(self._buffer[:count], AT_ONCE)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.abort()
+                return
+            if sent < count:
+                peer._keep(self._buffer[sent:count])
+                return
+            if count == BUFFER_BYTES:
+                # Others get their turn first.
+                self._poller.loop.call_soon(self.ready, ALL)
+                return
+            if not events & LAST:
+                return
 
-    def pause_writing(self) -> None:
-        if self.peer is not None and self.peer.transport is not None and not self.peer.transport.is_closing():
-            self.peer.transport.pause_reading()
+    def _keep(self, data: memoryview) -> None:
+        """What could not be taken goes when there is room again."""
+        self._unsent = bytes(data)
+        if not self._writable_told:
+            self._writable_told = True
+            self._poller.change(self._sock, READING_AND_WRITING)
 
-    def resume_writing(self) -> None:
-        if self.peer is not None and self.peer.transport is not None and not self.peer.transport.is_closing():
-            self.peer.transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
+    def _flush(self) -> None:
+        try:
+            self._unsent = self._unsent[self._sock.send(self._unsent, AT_ONCE) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort()
+            return
         peer = self.peer
-        if peer is not None and peer.transport is not None and not peer.transport.is_closing():
-            if exc is not None:
-                reset(peer.transport)
-            else:
-                peer.transport.close()
-        self._on_lost(self)
+        if peer is None or self._unsent:
+            return
+        if peer._over:
+            self._finish()
+        else:
+            peer.ready(ALL)
+
+    def _finish(self) -> None:
+        """The other side is over: so is this one once it has all of it."""
+        if self._unsent or self.peer is None:
+            return
+        if self._over and not self.peer._unsent:
+            self._end()
+            return
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.abort()
 
     def abort(self) -> None:
         """Ends the connection at once, on both sides."""
         for side in (self, self.peer):
-            if side is not None and side.transport is not None:
-                reset(side.transport)
+            if side is not None:
+                reset(side._sock)
+        self._end()
+
+    def _end(self) -> None:
+        peer = self.peer
+        if peer is None:
+            return
+        for side in (self, peer):
+            side.peer = None
+            side._unsent = b""
+            self._poller.end(side._sock)
+            if side._on_end is not None:
+                side._on_end(side)
 
 
-def reset(transport: asyncio.Transport) -> None:
-    """Ends a connection at once, so that the kernel keeps nothing of it: an orderly end would hold its port for a minute."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
-    transport.abort()
+def reset(sock: SocketType) -> None:
+    """Lets a socket end so that the kernel keeps nothing of it: an orderly end would hold its port for a minute."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
