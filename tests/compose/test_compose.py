@@ -289,7 +289,7 @@ def test_a_lost_machine_is_replaced_and_rejoins_clean(app: ComposeCluster) -> No
     app.up()
 
 
-def test_a_machine_is_added_to_a_running_cluster(app: ComposeCluster) -> None:
+def test_a_machine_is_added_to_a_running_cluster_and_given_up_again(app: ComposeCluster) -> None:
     before = {container["Id"] for container in app.containers()}
     app.compose("--profile", "node-3", "up", "--detach", "--wait", "--wait-timeout", "120")
     app.wait_for("three nodes", lambda: app.ready_nodes() == {*NODES, "node-3"})
@@ -301,3 +301,10 @@ def test_a_machine_is_added_to_a_running_cluster(app: ComposeCluster) -> None:
     url = f"{cluster_ip(app)}:80"
     once = {pod["metadata"]["name"]: 1 for pod in names}
     app.wait_for("a share for each", lambda: answers(app, "node-3", url, len(once)) == once)
+
+    app.compose("--profile", "node-3", "rm", "--stop", "--force", "kubelet-3", "proxy-3", "node-3")
+    app.kubectl("delete", "node", "node-3")
+    app.kubectl("scale", "deployment", APP, f"--replicas={REPLICAS}")
+    app.wait_for("two nodes", lambda: app.ready_nodes() == set(NODES))
+    app.wait_for("the app on them", lambda: {pod["spec"]["nodeName"] for pod in app.ready_pods(f"app={APP}")} <= set(NODES))
+    app.wait_for("its pods", lambda: len(app.ready_pods(f"app={APP}")) == REPLICAS)
