@@ -117,11 +117,18 @@ class Components(ClusterClient):
             raise
 
     def stop(self) -> None:
-        """Ends all of them, the API server and etcd last."""
+        """Ends all of them, the API server and etcd last, and removes what a proxy leaves in force when it ends."""
         with ExitStack() as stack:
+            if (self.data_dir / "proxy.log").exists():
+                stack.callback(self._uninstall)
             stack.callback(self.etcd.stop)
             for name in sorted(self.processes, key=lambda name: name != "apiserver"):
                 stack.callback(self._end, name, signal.SIGTERM)
+
+    def _uninstall(self) -> None:
+        ranges = [f"--service-cidr={self._services}", f"--cluster-cidr={self._pods}"]
+        command = [sys.executable, "-m", "services.proxy.uninstall", f"--instance={os.getpid()}", *ranges]
+        subprocess.run(command, check=True, cwd=ROOT, timeout=STOP_SECONDS)
 
     def call(self, name: str, method: str, request: dict[str, Any] | None = None) -> Any:
         """The answer of a component's gRPC port to the admin, by grpcurl; None while it does not answer."""
