@@ -215,7 +215,7 @@ async def test_an_api_server_that_is_away_is_said_to_be() -> None:
         await MemoryClient(api).update(slice_of("web", ["10.244.0.9"]))
         await MemoryClient(api).update(service(node_port=30080))
         await eventually(lambda: proxy._away_since is None)
-        assert datapath.addresses() == ["10.244.0.9"]
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.9"])
 
 
 def test_an_unknown_datapath_is_named() -> None:
