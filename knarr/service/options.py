@@ -1,17 +1,16 @@
-"""Types of command-line options. Each turns text into a value, or says what it should look like."""
+"""Types of command-line options. Each turns text into a value, or says what it should look like.
+
+Imports little, since the ``knarr`` command uses them too.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
-import socket
-import uuid
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-
-from knarr.client.leader import LeaseSettings
 
 MAX_PORT = 65535
 MAX_DOMAIN = 253
@@ -65,7 +64,7 @@ def domain(text: str) -> str:
     """A DNS name, in lower case and without a dot at its end."""
     name = text.lower().rstrip(".")
     if len(name) > MAX_DOMAIN or not all(_LABEL.match(label) for label in name.split(".")):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a domain name, like cluster.local")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a domain name; write it like cluster.local")
     return name
 
 
@@ -102,31 +101,3 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds, like 15s")
     return value
-
-
-def add_leader_election(parser: argparse.ArgumentParser, lease: str) -> None:
-    """The options of a component of which several may run."""
-    fresh = LeaseSettings()
-    parser.add_argument("--leader-elect", action="store_true", help=f"act only while holding the lease kube-system/{lease}")
-    for name, default, text in (
-        ("lease-duration", fresh.duration_seconds, "how long others leave a silent leader its lease"),
-        ("renew-deadline", fresh.renew_deadline_seconds, "how long a leader acts that cannot renew its lease"),
-        ("retry-period", fresh.retry_seconds, "pause between attempts to take or renew the lease"),
-    ):
-        parser.add_argument(
-            f"--leader-elect-{name}", type=seconds, default=default, metavar="SECONDS", help=f"{text} (default: %(default)s)"
-        )
-
-
-def lease_settings(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> LeaseSettings:
-    """The timing that was asked for; ends with the parser's error when it cannot be kept."""
-    duration, deadline = arguments.leader_elect_lease_duration, arguments.leader_elect_renew_deadline
-    retry = arguments.leader_elect_retry_period
-    if not duration >= 1 or not duration > deadline > retry:
-        parser.error("--leader-elect-lease-duration (1 s or more) must exceed -renew-deadline, and that must exceed -retry-period")
-    return LeaseSettings(duration_seconds=duration, renew_deadline_seconds=deadline, retry_seconds=retry)
-
-
-def identity() -> str:
-    """A name for this process among the candidates for a lease; several may run on one machine."""
-    return f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}"

@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.options import add_leader_election, identity, lease_settings, optional_cidr, readable_file, seconds
+from knarr.service.election import add_leader_election, identity, lease_settings
+from knarr.service.options import optional_cidr, readable_file, seconds
 from services.cloud.configuration import ConfigurationError, load_sections, read_section
 from services.cloud.providers.catalog import PROVIDERS, provider_type
 from services.cloud.service import LEASE, CloudControllerManager

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import ipaddress
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from knarr.service.options import MAX_PORT, cidr, domain
 from services.standalone import process
 from services.standalone.settings import DEFAULT_DATA_DIR, ClusterSettings, Ports
 
@@ -72,34 +71,20 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     add("node-name", "the node's name (default: the machine's)", metavar="NAME")
     add("log-style", "how the log is written", choices=("text", "json"))
     add("log-level", "the least important messages that are logged", choices=("debug", "info", "warning", "error"))
-    add("service-cidr", "addresses of Services", type=_cidr, metavar="CIDR")
-    add("cluster-cidr", "addresses of all pods", type=_cidr, metavar="CIDR")
-    add("pod-cidr", "the part of them that is this node's", type=_cidr, metavar="CIDR")
-    add("load-balancer-pool", "addresses of Services of type LoadBalancer", type=_cidr, metavar="CIDR")
-    add("cluster-domain", "the ending of all names in the cluster", type=_domain, metavar="DOMAIN")
+    add("service-cidr", "addresses of Services", type=cidr, metavar="CIDR")
+    add("cluster-cidr", "addresses of all pods", type=cidr, metavar="CIDR")
+    add("pod-cidr", "the part of them that is this node's", type=cidr, metavar="CIDR")
+    add("load-balancer-pool", "addresses of Services of type LoadBalancer", type=cidr, metavar="CIDR")
+    add("cluster-domain", "the ending of all names in the cluster", type=domain, metavar="DOMAIN")
     for name in PORT_NAMES:
         default = getattr(Ports(), name)
         command.add_argument(f"--{name}-port", type=_port, default=argparse.SUPPRESS, metavar="PORT", help=f"(default: {default})")
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or not 0 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to 65535")
+    if not text.isdecimal() or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to {MAX_PORT}")
     return int(text)
-
-
-def _cidr(text: str) -> str:
-    try:
-        return str(ipaddress.IPv4Network(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 range: {error}; write it like 10.244.0.0/16") from None
-
-
-def _domain(text: str) -> str:
-    name = text.rstrip(".").lower()
-    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label) for label in name.split(".")):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a domain name; write it like cluster.local")
-    return name
 
 
 def settings_from(arguments: argparse.Namespace) -> ClusterSettings:

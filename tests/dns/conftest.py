@@ -1,40 +1,14 @@
-"""The tests of the DNS run on the event loop that the services run on; those of all datapaths in a laboratory, each with each datapath."""
+"""The tests of the DNS run on the event loop that the services run on."""
 
 from __future__ import annotations
 
-import asyncio
-import gc
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import uvloop
 
-from services.proxy.datapath.port import Datapath
-from tests.proxy.conformance import DATAPATHS, SETTINGS
-from tests.proxy.laboratory import Laboratory
-
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
     """Overrides pytest-asyncio's choice for this directory."""
     return {"uvloop": uvloop.new_event_loop}
-
-
-@pytest.fixture
-def lab() -> Iterator[Laboratory]:
-    with Laboratory().opened() as laboratory:
-        yield laboratory
-
-
-@pytest.fixture(params=sorted(DATAPATHS))
-async def datapath(request: pytest.FixtureRequest, lab: Laboratory) -> AsyncIterator[Datapath]:
-    made = DATAPATHS[request.param](SETTINGS)
-    async with asyncio.timeout(60):
-        for number in range(len(lab.pods)):
-            await lab.serve(number)
-        await made.start()
-        yield made
-        await made.close()
-        await lab.close_servers()
-        await asyncio.sleep(0.01)
-    gc.collect()

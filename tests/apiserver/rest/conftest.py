@@ -1,9 +1,10 @@
-"""A server of the shell alone, over TLS on loopback, in front of a fake ``Api``."""
+"""A server of the shell alone, over TLS on loopback, in front of a fake ``Api``; and whole ones, with kubectl for them."""
 
 from __future__ import annotations
 
+import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from services.apiserver.rest.application import Application, create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from tests.apiserver.rest.fake_api import FakeApi
 from tests.apiserver.rest.http_client import HttpClient
+from tests.apiserver.rest.kubectl import Kubectl
+from tests.apiserver.rest.live import LiveServer, running_server
 
 TOKEN = "a-token-for-tests"
 TOKENS = TokenTable({hash_token(TOKEN): User("alice", "1", ("system:masters", "system:authenticated"))})
@@ -66,3 +69,19 @@ async def server(application: Application, certificates: Certificates) -> AsyncI
 async def client(server: RestServer, certificates: Certificates) -> AsyncIterator[HttpClient]:
     async with HttpClient(server.port, certificates.client, TOKEN) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A whole API server for the tests of one module."""
+    with running_server(tmp_path_factory.mktemp("live")) as server:
+        yield server
+
+
+@pytest.fixture
+async def kubectl(live: LiveServer, request: pytest.FixtureRequest) -> Kubectl:
+    """In a namespace of the test's own."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
+    kubectl = Kubectl(live, name)
+    await kubectl("create", "namespace", name)
+    return kubectl

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.apiserver.rest.kubectl import Kubectl
-from tests.apiserver.rest.live import LiveServer, running_server
 
 pytestmark = pytest.mark.etcd
 
@@ -39,21 +36,6 @@ kind: ConfigMap
 metadata: {name: settings, labels: {app: web}}
 data: {color: red}
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with running_server(tmp_path_factory.mktemp("kubectl")) as server:
-        yield server
-
-
-@pytest.fixture
-async def kubectl(server: LiveServer, request: pytest.FixtureRequest) -> AsyncIterator[Kubectl]:
-    """In a namespace of the test's own."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
-    kubectl = Kubectl(server, name)
-    await kubectl("create", "namespace", name)
-    yield kubectl
 
 
 async def field(kubectl: Kubectl, what: str, path: str) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from tests.apiserver.rest.kubectl import Kubectl
-from tests.apiserver.rest.live import LiveServer, running_server
 
 pytestmark = pytest.mark.etcd
 
@@ -20,21 +18,6 @@ kind: Pod
 metadata: {name: web, labels: {app: web}}
 spec: {containers: [{name: c, image: busybox, ports: [{containerPort: 8080}]}]}
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with running_server(tmp_path_factory.mktemp("services")) as server:
-        yield server
-
-
-@pytest.fixture
-async def kubectl(server: LiveServer, request: pytest.FixtureRequest) -> AsyncIterator[Kubectl]:
-    """In a namespace of the test's own."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
-    kubectl = Kubectl(server, name)
-    await kubectl("create", "namespace", name)
-    yield kubectl
 
 
 async def service(kubectl: Kubectl, name: str = "web") -> Any:

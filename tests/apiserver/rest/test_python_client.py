@@ -12,21 +12,15 @@ from kubernetes import client as models
 from kubernetes import dynamic, watch
 from kubernetes.stream import stream
 
-from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
+from tests.apiserver.rest.live import TOKEN, LiveServer
 
 pytestmark = pytest.mark.etcd
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with running_server(tmp_path_factory.mktemp("python")) as server:
-        yield server
-
-
 @pytest.fixture
-def connection(server: LiveServer) -> Iterator[Any]:
-    configuration = models.Configuration(host=server.url, api_key={"authorization": f"Bearer {TOKEN}"})
-    configuration.ssl_ca_cert = str(server.ca)
+def connection(live: LiveServer) -> Iterator[Any]:
+    configuration = models.Configuration(host=live.url, api_key={"authorization": f"Bearer {TOKEN}"})
+    configuration.ssl_ca_cert = str(live.ca)
     with models.ApiClient(configuration) as connection:
         yield connection
         connection.rest_client.pool_manager.clear()
