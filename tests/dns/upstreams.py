@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import dns.flags
@@ -14,9 +14,11 @@ import dns.rrset
 
 LOOPBACK = "127.0.0.1"
 LENGTH_BYTES = 2
+BIND_ATTEMPTS = 10
 
 # From a query to what is sent back, in order; over UDP each is a datagram.
 Behaviour = Callable[[dns.message.Message, str], list[bytes]]
+Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -70,10 +72,7 @@ async def fake_upstream(behaviour: Behaviour) -> AsyncIterator[FakeUpstream]:
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(found), local_addr=(LOOPBACK, 0))
-    found.port = transport.get_extra_info("sockname")[1]
-    server = await asyncio.start_server(connected, LOOPBACK, found.port)
+    transport, server = await _bind(found, connected)
     try:
         yield found
     finally:
@@ -81,6 +80,21 @@ async def fake_upstream(behaviour: Behaviour) -> AsyncIterator[FakeUpstream]:
         server.close()
         await server.wait_closed()
         await asyncio.sleep(0)
+
+
+async def _bind(upstream: FakeUpstream, connected: Connected) -> tuple[asyncio.DatagramTransport, asyncio.Server]:
+    """UDP and TCP on one port that is free for both: the system chooses for one of them only."""
+    loop = asyncio.get_running_loop()
+    for attempt in range(BIND_ATTEMPTS):
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(upstream), local_addr=(LOOPBACK, 0))
+        upstream.port = transport.get_extra_info("sockname")[1]
+        try:
+            return transport, await asyncio.start_server(connected, LOOPBACK, upstream.port)
+        except OSError:
+            transport.close()
+            if attempt == BIND_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
 
 
 def reply(query: dns.message.Message, *records: str, code: str = "NOERROR", authority: tuple[str, ...] = ()) -> bytes:
