@@ -18,9 +18,9 @@ from pathlib import Path
 
 from bench.peers import ADDRESSES, BACKEND_PORT, BACKENDS, FLOW_BACKEND, FLOW_PORT, TOOLS, Peers, resident_bytes, running
 from bench.sandbox import command, inside, prepare
+from services.proxy.component import make_datapath
 from services.proxy.datapath.port import Datapath
 from services.proxy.routing.table import Change, Endpoint, Route, RouteKey
-from services.proxy.service import make_datapath
 from services.proxy.settings import ProxySettings
 
 CLUSTER_IP, PORT = "10.96.0.10", 80

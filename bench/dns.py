@@ -22,7 +22,7 @@ from bench.result import Result
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.service import collector
-from services.dns.service import Dns
+from services.dns.component import Dns
 from services.dns.settings import DnsSettings
 
 SERVICES = 1000

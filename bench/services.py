@@ -21,9 +21,9 @@ from bench.sandbox import command, inside, prepare
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.memory import MemoryApi, MemoryClient
+from services.proxy.component import Proxy
 from services.proxy.datapath.nftables.datapath import NftablesDatapath
 from services.proxy.routing.table import Change
-from services.proxy.service import Proxy
 from services.proxy.settings import ProxySettings
 
 SERVICES = 10_000

@@ -24,7 +24,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.channel import open_channel
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.keys import copy_of, metadata_of
-from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.errors import StatusError, error_of, status_error
 from knarr.machinery.kinds import KINDS
 
 M = TypeVar("M", bound=Message)
@@ -187,7 +187,7 @@ def status_of(error: grpc.aio.AioRpcError) -> StatusError:
     """The ``StatusError`` that a failed call stands for."""
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_METADATA_KEY:
-            return StatusError(meta.Status.FromString(value))
+            return error_of(meta.Status.FromString(value))
     return status_error(_REASONS.get(error.code(), "InternalError"), error.details() or error.code().name)
 
 
@@ -214,5 +214,5 @@ def _unpack(packed: AnyMessage, expected: type[M]) -> M:
 def _events(events: Iterable[rpc.WatchEvent], message: type[M]) -> Iterable[WatchEvent[M]]:
     for event in events:
         if event.type == rpc.EVENT_TYPE_ERROR:
-            raise StatusError(_unpack(event.object, meta.Status))
+            raise error_of(_unpack(event.object, meta.Status))
         yield WatchEvent(_EVENT_TYPES[event.type], message.FromString(event.object.value))

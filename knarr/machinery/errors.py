@@ -1,7 +1,8 @@
 """Kubernetes' ``Status`` errors, the only errors that cross a component's border.
 
-A ``StatusError`` carries the whole ``Status``: code, reason, message, details and causes. The
-REST face writes it as the body, the gRPC face as trailing metadata; the client raises it again.
+A ``StatusError`` carries the whole ``Status``: code, reason, message, details and causes; what callers tell apart has a class
+of its own, named like its reason, so that it is caught rather than compared. The REST face writes it as the body, the gRPC face as
+trailing metadata; the client raises it again.
 """
 
 from __future__ import annotations
@@ -59,6 +60,78 @@ class StatusError(Exception):
         return self.status.code
 
 
+class BadRequest(StatusError):
+    """400: the request cannot be understood."""
+
+
+class Unauthorized(StatusError):
+    """401: the caller is not known."""
+
+
+class Forbidden(StatusError):
+    """403: the caller is known and may not do this."""
+
+
+class NotFound(StatusError):
+    """404: there is no such object, or no such resource."""
+
+
+class AlreadyExists(StatusError):
+    """409: the name is taken."""
+
+
+class Conflict(StatusError):
+    """409: the object is no longer what the caller has seen, or a precondition failed."""
+
+
+class Expired(StatusError):
+    """410: the revision or continue token is no longer held; list anew."""
+
+
+class Invalid(StatusError):
+    """422: the object breaks rules; ``details.causes`` names the fields."""
+
+
+class TooManyRequests(StatusError):
+    """429: try again, not before ``details.retry_after_seconds``."""
+
+
+class InternalError(StatusError):
+    """500: a fault of the server's own."""
+
+
+class ServiceUnavailable(StatusError):
+    """503: the server, or what it needs, is not there."""
+
+
+class Timeout(StatusError):
+    """504: no answer in time; whether a write happened is not known."""
+
+
+_CLASSES: dict[str, type[StatusError]] = {
+    found.__name__: found
+    for found in (
+        BadRequest,
+        Unauthorized,
+        Forbidden,
+        NotFound,
+        AlreadyExists,
+        Conflict,
+        Expired,
+        Invalid,
+        TooManyRequests,
+        InternalError,
+        ServiceUnavailable,
+        Timeout,
+    )
+}
+
+
+def error_of(status: meta.Status) -> StatusError:
+    """The error that a ``Status`` stands for, of its reason's class; plain ``StatusError`` for a reason without one."""
+    return _CLASSES.get(status.reason, StatusError)(status)
+
+
 def status_error(
     reason: str,
     message: str,
@@ -81,7 +154,7 @@ def status_error(
         details.retry_after_seconds = retry_after_seconds
         for cause in found:
             details.causes.add(reason=cause.reason, message=cause.message, field=cause.field)
-    return StatusError(status)
+    return error_of(status)
 
 
 def _qualified(resource: str, group: str) -> str:

@@ -11,9 +11,9 @@ from knarr.client.channel import open_channel
 from knarr.service.command import CommandError, parser, read_ca, read_token, run, server_settings, start
 from knarr.service.host import Host
 from knarr.service.options import address, cidr, ipv4, readable_file
+from services.apiserver.component import ApiServer
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
-from services.apiserver.service import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.connection import EtcdTls
 from services.apiserver.storage.etcd import EtcdSettings

@@ -17,7 +17,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as kubelet
 from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc as kubelet_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError, bad_request, status_error
+from knarr.machinery.errors import StatusError, bad_request, error_of, status_error
 from knarr.machinery.kinds import KINDS
 from services.apiserver.api import Api, Ref
 
@@ -145,7 +145,7 @@ def node_error(error: grpc.aio.AioRpcError, pod: Any) -> StatusError:
     """The Status that the kubelet sent, or one that says which node cannot be reached."""
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_METADATA and isinstance(value, bytes):
-            return StatusError(meta.Status.FromString(value))
+            return error_of(meta.Status.FromString(value))
     node = pod.spec.node_name
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         message = f"the kubelet of node {node} cannot be reached: {error.details()}"

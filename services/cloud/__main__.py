@@ -8,9 +8,9 @@ from typing import Any
 from knarr.service.command import client_parser, run_component
 from knarr.service.election import add_leader_election, identity, lease_settings
 from knarr.service.options import optional_cidr, readable_file, seconds
+from services.cloud.component import LEASE, CloudControllerManager
 from services.cloud.configuration import ConfigurationError, load_sections, read_section
 from services.cloud.providers.catalog import PROVIDERS, provider_type
-from services.cloud.service import LEASE, CloudControllerManager
 from services.cloud.settings import CloudSettings
 
 

@@ -7,8 +7,8 @@ from ipaddress import IPv4Network
 from knarr.service.command import client_parser, run_component
 from knarr.service.election import add_leader_election, identity, lease_settings
 from knarr.service.options import number, optional_cidr
+from services.controller.component import LEASE, ControllerManager
 from services.controller.controllers.nodeipam.decide import ClusterRange
-from services.controller.service import LEASE, ControllerManager
 from services.controller.settings import ControllerSettings
 
 

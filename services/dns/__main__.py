@@ -8,7 +8,7 @@ from pathlib import Path
 
 from knarr.service.command import client_parser, run_component
 from knarr.service.options import MAX_PORT, cidr, domain, ipv4, number
-from services.dns.service import Dns
+from services.dns.component import Dns
 from services.dns.settings import DnsSettings
 from services.dns.upstream.resolv_conf import parse_server
 

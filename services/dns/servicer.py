@@ -16,7 +16,7 @@ from services.dns.explain import Step, best, resolve
 from services.dns.zone.records import Record
 
 if TYPE_CHECKING:
-    from services.dns.service import Dns
+    from services.dns.component import Dns
 
 DEFAULT_NAMESPACE = "default"
 DEFAULT_TYPE = "A"

@@ -6,8 +6,8 @@ import socket
 
 from knarr.service.command import client_parser, run_component
 from knarr.service.options import MAX_PORT, cidr, number, optional_cidr
+from services.proxy.component import DATAPATHS, Proxy
 from services.proxy.podnetwork.plan import MODES, OFF
-from services.proxy.service import DATAPATHS, Proxy
 from services.proxy.settings import ProxySettings
 
 MAX_VXLAN_ID = (1 << 24) - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from knarr.service.command import client_parser, run_component
 from knarr.service.election import add_leader_election, identity, lease_settings
-from services.scheduler.service import LEASE, Scheduler
+from services.scheduler.component import LEASE, Scheduler
 from services.scheduler.settings import SchedulerSettings
 
 

@@ -26,9 +26,9 @@ from knarr.service.authentication import User
 from knarr.service.component import Component
 from knarr.service.host import Host, ServerSettings
 from knarr.service.tasks import cancel
+from services.apiserver.component import ApiServer
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
-from services.apiserver.service import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.standalone.credentials import Credentials, load_or_create, write_kubeconfig

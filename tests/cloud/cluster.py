@@ -13,8 +13,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.keys import key_of
 from knarr.client.memory import MemoryApi, MemoryClient
+from services.cloud.component import CloudControllerManager
 from services.cloud.provider import CloudProvider, ProviderType
-from services.cloud.service import CloudControllerManager
 from services.cloud.settings import CloudSettings
 from tests.support.virtual_time import VirtualClock
 

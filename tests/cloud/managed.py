@@ -9,7 +9,7 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.memory import MemoryApi, MemoryClient
-from services.cloud.service import CloudControllerManager
+from services.cloud.component import CloudControllerManager
 from services.cloud.settings import CloudSettings
 
 WAIT_SECONDS = 30.0

@@ -23,11 +23,11 @@ from knarr.client.leader import LeaseSettings
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.interceptor import ServerInterceptor
+from services.cloud.component import CloudControllerManager
 from services.cloud.controllers.node.decide import UNINITIALIZED
 from services.cloud.controllers.service.decide import EXCLUDE_LABEL
 from services.cloud.errors import Refused
 from services.cloud.provider import CloudProvider, ProviderType
-from services.cloud.service import CloudControllerManager
 from services.cloud.settings import CloudSettings
 from tests.cloud.cluster import FakeProvider, cluster, node, service
 from tests.support.cluster_client import ROOT

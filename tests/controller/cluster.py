@@ -17,7 +17,7 @@ from knarr.client.keys import Key, key_of
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.client.pods import is_active, is_deleting, is_ready
 from knarr.client.reconciler import Reconciler
-from services.controller.service import ControllerManager
+from services.controller.component import ControllerManager
 from services.controller.settings import ControllerSettings
 from tests.support.virtual_time import VirtualClock
 

@@ -15,12 +15,12 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
+from services.apiserver.component import ApiServer
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
-from services.apiserver.service import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
-from services.controller.service import ControllerManager
+from services.controller.component import ControllerManager
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import FakeKubelet
 from tests.controller.objects import node

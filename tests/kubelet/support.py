@@ -12,8 +12,8 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.memory import MemoryApi, MemoryClient
+from services.kubelet.component import Kubelet
 from services.kubelet.runtime.port import PodObservation, Runtime
-from services.kubelet.service import Kubelet
 from services.kubelet.settings import KubeletSettings
 
 NODE = "node-1"

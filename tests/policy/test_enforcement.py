@@ -22,7 +22,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.api.proxy.v1 import policies_pb2 as messages
 from knarr.client.memory import MemoryApi, MemoryClient
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import error_of
 from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.policy.kernel import PolicyTable
 from services.proxy.policy.model import ChainEntry, Changes, Drop, ElementEntry, Entry, Value, always_there, patch
@@ -31,7 +31,7 @@ from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 from tests.policy import walk, worlds
 from tests.policy.oracle import World
-from tests.proxy.test_service import RecordingDatapath
+from tests.proxy.test_component import RecordingDatapath
 
 SETTINGS = ProxySettings(
     network_policies=True, node_name="node-0", retry_first_seconds=0.001, retry_limit_seconds=0.001, check_seconds=60.0
@@ -241,8 +241,8 @@ async def test_what_was_known_stays_while_the_api_server_is_away() -> None:
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: found.in_force_since)
-        api.fail_next(StatusError(meta.Status(reason="ServiceUnavailable", code=503)), verb="watch", times=20)
-        api.break_watches(StatusError(meta.Status(reason="ServiceUnavailable", code=503)))
+        api.fail_next(error_of(meta.Status(reason="ServiceUnavailable", code=503)), verb="watch", times=20)
+        api.break_watches(error_of(meta.Status(reason="ServiceUnavailable", code=503)))
         await until(lambda: found.away_since)
         answer = await servicer(found).GetPolicies(messages.GetPoliciesRequest(), None)
         assert answer.stale and answer.HasField("stale_since") and not answer.problem

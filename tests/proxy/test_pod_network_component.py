@@ -19,7 +19,7 @@ from services.proxy.podnetwork.plan import Member, Underlay, make_plan, without
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 from tests.proxy.machines import Machines
-from tests.proxy.test_service import RecordingDatapath
+from tests.proxy.test_component import RecordingDatapath
 
 SETTINGS = ProxySettings(pod_network="auto", node_name="node-0", retry_first_seconds=0.001, check_seconds=60.0)
 

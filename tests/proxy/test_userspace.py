@@ -24,7 +24,7 @@ LIVE, DEAD = Endpoint(Laboratory.pod_address(0), 8080), Endpoint(Laboratory.pod_
 UNPRIVILEGED = """
 import asyncio, sys
 from services.proxy.datapath.port import DatapathError
-from services.proxy.service import make_datapath
+from services.proxy.component import make_datapath
 from services.proxy.settings import ProxySettings
 from services.proxy.routing.table import Change, Endpoint, Route, RouteKey
 

@@ -19,10 +19,10 @@ from knarr.client.rpc import connect
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.interceptor import ServerInterceptor
-from services.apiserver.service import ApiServer
+from services.apiserver.component import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
-from services.scheduler.service import Scheduler
+from services.scheduler.component import Scheduler
 from tests.scheduler.objects import node, pod
 from tests.support.etcd import running_etcd
 

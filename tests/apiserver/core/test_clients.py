@@ -15,8 +15,8 @@ from knarr.client.rpc import connect
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.interceptor import ServerInterceptor
+from services.apiserver.component import ApiServer
 from services.apiserver.local import LocalClient
-from services.apiserver.service import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
 from tests.apiserver.core.conftest import check_cache_equals_store, empty

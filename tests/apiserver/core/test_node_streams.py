@@ -18,7 +18,7 @@ from knarr.machinery.errors import StatusError, bad_request, not_found
 from knarr.machinery.kinds import KINDS
 from services.apiserver.api import Api, Ref
 from services.apiserver.node_streams import GrpcNodeStreams
-from services.apiserver.resource_service import ResourceServicer
+from services.apiserver.servicer import ResourceServicer
 
 pytestmark = pytest.mark.etcd
 

@@ -10,7 +10,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
-from services.apiserver.resource_service import type_url, unpack
+from services.apiserver.servicer import type_url, unpack
 
 
 def packed(message: core.Pod) -> AnyMessage:

@@ -20,7 +20,7 @@ from services.apiserver import announcement
 from services.apiserver.api import Ref
 from services.apiserver.bootstrap import USER
 from services.apiserver.compaction import Compactor
-from services.apiserver.service import ApiServer
+from services.apiserver.component import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.newest import Newest

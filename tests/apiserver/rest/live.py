@@ -18,9 +18,9 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.api import Api
+from services.apiserver.component import ApiServer
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
-from services.apiserver.service import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
 from tests.support.etcd import running_etcd

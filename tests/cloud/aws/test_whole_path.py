@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.memory import MemoryApi, MemoryClient
+from services.cloud.component import CloudControllerManager
 from services.cloud.configuration import read_section
 from services.cloud.providers.aws.options import PREFIX
 from services.cloud.providers.aws.settings import AwsSettings
-from services.cloud.service import CloudControllerManager
 from services.cloud.settings import CloudSettings
 from tests.cloud.aws.account import CLUSTER, REGION, Account
 from tests.cloud.aws.provider import service

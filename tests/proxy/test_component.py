@@ -13,10 +13,10 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.proxy.v1 import proxy_service_pb2 as messages
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import status_error
+from services.proxy.component import Proxy, make_datapath
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
 from services.proxy.programmer import REST_SECONDS
 from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, patch
-from services.proxy.service import Proxy, make_datapath
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 from tests.proxy.objects import service, slice_of

@@ -31,7 +31,7 @@ from services.apiserver.compaction import Compactor
 from services.apiserver.local import LocalClient
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
 from services.apiserver.pipeline.backend import Backend
-from services.apiserver.resource_service import ResourceServicer
+from services.apiserver.servicer import ResourceServicer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdStore
 

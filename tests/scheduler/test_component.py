@@ -13,10 +13,10 @@ from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.client.conditions import get_condition
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import StatusError, status_error
+from services.scheduler.component import Scheduler
 from services.scheduler.node_table import Mask
 from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.pod_facts import PodFacts
-from services.scheduler.service import Scheduler
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from tests.scheduler.objects import node, pod

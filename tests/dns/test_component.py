@@ -23,8 +23,8 @@ from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import status_error
 from knarr.service.command import CommandError
 from services.dns.__main__ import main
+from services.dns.component import Dns
 from services.dns.registration import MANAGED_BY_LABEL, MANAGER
-from services.dns.service import Dns
 from services.dns.servicer import DnsServicer
 from services.dns.settings import DnsSettings
 from services.dns.zone.build import SERVICE_LABEL
@@ -176,7 +176,7 @@ async def test_nothing_of_the_cluster_is_answered_before_all_is_known() -> None:
 
 
 async def test_the_last_names_are_answered_while_the_api_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.dns.service.HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("services.dns.component.HEARTBEAT_SECONDS", 0.02)
     api = seeded()
     async with running(api) as found:
         await found.until(lambda: found.dns.api_reachable)

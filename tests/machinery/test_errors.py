@@ -1,0 +1,19 @@
+"""The classes of Status errors."""
+
+import pytest
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import errors
+
+WITHOUT_CLASS = {"MethodNotAllowed", "NotAcceptable", "Gone", "RequestEntityTooLarge", "UnsupportedMediaType", "ServerTimeout"}
+
+
+@pytest.mark.parametrize("reason", sorted(errors.REASONS))
+def test_an_error_is_of_its_reasons_class(reason: str) -> None:
+    made = errors.status_error(reason, "no")
+    assert type(made).__name__ == ("StatusError" if reason in WITHOUT_CLASS else reason)
+    assert made.code == errors.REASONS[reason][0]
+
+
+def test_an_unknown_reason_is_a_plain_status_error() -> None:
+    assert type(errors.error_of(meta.Status(reason="Teapot"))) is errors.StatusError
