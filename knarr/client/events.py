@@ -22,9 +22,9 @@ from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.event_correlator import Correlator, Stored
-from knarr.client.keys import metadata_of
 from knarr.machinery.errors import StatusError
 from knarr.machinery.kinds import KINDS
+from knarr.objects.keys import metadata_of
 
 logger = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ from google.protobuf.message import Message
 
 from knarr.client.backoff import Backoff
 from knarr.client.client import BOOKMARK, DELETED, Client, ObjectList, WatchEvent
-from knarr.client.keys import Key, key_of, metadata_of
 from knarr.client.store import Store
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import Key, key_of, metadata_of
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.informer import Informer
-from knarr.client.keys import copy_of
 from knarr.machinery.errors import StatusError
+from knarr.objects.copies import copy_of
 
 logger = logging.getLogger(__name__)
 

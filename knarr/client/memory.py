@@ -23,10 +23,11 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client import memory_rules as rules
 from knarr.client.client import Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from knarr.client.keys import Key, copy_of, key_of, metadata_of
 from knarr.client.memory_store import MemoryStore
 from knarr.machinery.errors import StatusError, already_exists, bad_request, conflict, expired, not_found
 from knarr.machinery.kinds import KINDS
+from knarr.objects.copies import copy_of
+from knarr.objects.keys import Key, key_of, metadata_of
 
 M = TypeVar("M", bound=Message)
 

@@ -12,12 +12,13 @@ from google.protobuf.message import Message
 
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import copy_of, metadata_of
 from knarr.machinery import codec
 from knarr.machinery.errors import bad_request, conflict
 from knarr.machinery.kinds import KINDS
 from knarr.machinery.patches import json_patch, merge, strategic
 from knarr.machinery.selectors import parse_field_selector, parse_label_selector
+from knarr.objects.copies import copy_of
+from knarr.objects.keys import metadata_of
 
 M = TypeVar("M", bound=Message)
 

@@ -10,8 +10,9 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, WatchEvent
-from knarr.client.keys import Key, copy_of, key_of, metadata_of
 from knarr.machinery.errors import StatusError, expired, status_error
+from knarr.objects.copies import copy_of
+from knarr.objects.keys import Key, key_of, metadata_of
 
 M = TypeVar("M", bound=Message)
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 
 from knarr.client.backoff import Backoff
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from knarr.client.keys import Key
 from knarr.client.workqueue import Delays, WorkQueue
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import Key
 
 logger = logging.getLogger(__name__)
 

@@ -23,9 +23,10 @@ from knarr.api.apiserver.v1.resource_service_pb2_grpc import ResourceServiceStub
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.channel import open_channel
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
-from knarr.client.keys import copy_of, metadata_of
 from knarr.machinery.errors import StatusError, error_of, status_error
 from knarr.machinery.kinds import KINDS
+from knarr.objects.copies import copy_of
+from knarr.objects.keys import metadata_of
 
 M = TypeVar("M", bound=Message)
 

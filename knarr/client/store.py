@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from knarr.client.keys import Key, key_of
+from knarr.objects.keys import Key, key_of
 
 M = TypeVar("M", bound=Message)
 

@@ -17,8 +17,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from knarr.client.keys import copy_of
 from knarr.machinery.errors import StatusError
+from knarr.objects.copies import copy_of
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.client.backoff import Backoff
-from knarr.client.keys import key_of
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import key_of
 from services.cloud.errors import ProviderError, Throttled, Unavailable
 from services.cloud.metrics import CALL_SECONDS, CALLS
 from services.cloud.provider import CloudProvider

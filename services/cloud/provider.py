@@ -22,7 +22,7 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.informer import Informers
-from knarr.client.keys import Key
+from knarr.objects.keys import Key
 from services.cloud.errors import Unsupported
 
 

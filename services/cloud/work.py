@@ -11,7 +11,7 @@ from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
 from knarr.client.informer import Informers
-from knarr.client.keys import Key
+from knarr.objects.keys import Key
 from knarr.service.tasks import run_together
 from services.cloud.controllers.catalog import CONTROLLERS
 from services.cloud.controllers.controller import CloudController, Context

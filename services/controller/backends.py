@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition
-from knarr.client.keys import Key
-from knarr.client.pods import is_deleting, is_finished, is_ready
+from knarr.objects.conditions import get_condition
+from knarr.objects.keys import Key
+from knarr.objects.pods import is_deleting, is_finished, is_ready
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 ZONE_LABEL = "topology.kubernetes.io/zone"

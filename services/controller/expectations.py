@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
-from knarr.client.keys import Key
+from knarr.objects.keys import Key
 
 LAPSE_SECONDS = 300.0
 

@@ -8,8 +8,8 @@ from google.protobuf.message import Message
 
 from knarr.client.client import Client
 from knarr.client.informer import Informer
-from knarr.client.keys import key_of, metadata_of
 from knarr.client.store import Store
+from knarr.objects.keys import key_of, metadata_of
 
 M = TypeVar("M", bound=Message)
 

@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from knarr.client.owners import controller_of, owner_reference
 from knarr.machinery.selectors import Selector
+from knarr.objects.owners import controller_of, owner_reference
 
 # Any message with ``metadata``.
 M = TypeVar("M", bound=Any)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from knarr.client.keys import Key
+from knarr.objects.keys import Key
 
 BURST = 10.0
 PER_SECOND = 10.0

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
-from knarr.client.conditions import get_condition, set_condition
 from knarr.client.informer import Informer
-from knarr.client.pods import FAILED, is_finished
 from knarr.machinery.times import to_datetime
+from knarr.objects.conditions import get_condition, set_condition
+from knarr.objects.pods import FAILED, is_finished
 
 BY_NODE = "node"
 

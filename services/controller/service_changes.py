@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informer, Informers
-from knarr.client.keys import Key, key_of
 from knarr.client.store import Store
+from knarr.objects.keys import Key, key_of
 from services.controller.backends import matters, zone_of
 from services.controller.pods import BY_NODE, index_by_node
 

@@ -8,9 +8,9 @@ import grpc.aio
 
 from knarr.api.controller.v1 import controller_service_pb2 as api
 from knarr.api.controller.v1 import controller_service_pb2_grpc as api_grpc
-from knarr.client.keys import Key
 from knarr.client.reconciler import Reconciler
 from knarr.machinery.errors import not_found
+from knarr.objects.keys import Key
 
 
 class ControllerServicer(api_grpc.ControllerServiceServicer):

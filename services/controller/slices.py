@@ -9,8 +9,8 @@ from typing import Any
 
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
-from knarr.client.keys import Key, key_of
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import Key, key_of
 from services.controller.expectations import Expectations, created, deleted
 
 SERVICE_LABEL = "kubernetes.io/service-name"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import Key, metadata_of
+from knarr.objects.keys import Key, metadata_of
 from services.controller.backends import Backend
 
 ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"

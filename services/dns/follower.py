@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
 from knarr.client.informer import Informer
-from knarr.client.keys import Key, key_of
+from knarr.objects.keys import Key, key_of
 from services.dns import metrics
 from services.dns.query.responder import Responder
 from services.dns.zone.build import HEADLESS, SERVICE_LABEL, is_ready

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.requests import PODS, Amounts, pod_requests, whole
+from knarr.objects.amounts import PODS, Amounts, pod_requests, whole
 
 
 @dataclass(frozen=True, slots=True)

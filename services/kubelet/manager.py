@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informer
-from knarr.client.keys import Key
-from knarr.client.pods import is_deleting, is_finished
+from knarr.objects.keys import Key
+from knarr.objects.pods import is_deleting, is_finished
 from knarr.service.tasks import cancel
 from services.kubelet.admission import refusal
 from services.kubelet.context import NodeContext

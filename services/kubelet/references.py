@@ -17,8 +17,8 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.informer import Informer
-from knarr.client.keys import Key, key_of
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import Key, key_of
 from knarr.service.tasks import cancel
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.client.events import EventRecorder
 from knarr.client.informer import Informer
-from knarr.client.keys import key_of
+from knarr.objects.keys import key_of
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
 from services.proxy.datapath.nftables.datapath import NftablesDatapath

@@ -23,9 +23,9 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.informer import Informer, Informers
-from knarr.client.keys import copy_of
 from knarr.client.leader import Leadership
 from knarr.machinery.errors import StatusError, not_found, status_error
+from knarr.objects.copies import copy_of
 from knarr.service.component import Component
 from knarr.service.tasks import cancel, run_together
 from services.scheduler.decide import Decision, Verdict, decide, explain, summary

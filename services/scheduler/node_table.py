@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.requests import CPU, MEMORY, PODS, Amounts, amounts
+from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, amounts
 from services.scheduler.pod_facts import Labels, PodFacts
 
 Amount = NDArray[np.int64]

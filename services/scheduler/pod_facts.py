@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import Key, key_of
-from knarr.client.owners import controller_of
-from knarr.client.requests import Amounts, assumed_requests, pod_requests
+from knarr.objects.amounts import Amounts, assumed_requests, pod_requests
+from knarr.objects.keys import Key, key_of
+from knarr.objects.owners import controller_of
 
 Labels = frozenset[tuple[str, str]]
 
@@ -32,7 +32,7 @@ class HostPort(NamedTuple):
 class PodFacts:
     """A pod as the plugins see it. ``pod`` is the shared object: read it only.
 
-    ``requests`` are in whole units (see ``requests``); ``assumed`` are CPU and memory for scoring.
+    ``requests`` are in whole units (see ``knarr.objects.amounts``); ``assumed`` are CPU and memory for scoring.
     ``affinity_key`` and ``toleration_key`` are equal for pods that ask the same of nodes.
     """
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from knarr.client.backoff import Backoff
-from knarr.client.keys import Key
+from knarr.objects.keys import Key
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.settings import SchedulerSettings
 

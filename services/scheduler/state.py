@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import key_of
-from knarr.client.pods import is_deleting, is_finished
+from knarr.objects.keys import key_of
+from knarr.objects.pods import is_deleting, is_finished
 from services.scheduler.node_table import ALL_PARTS, NodeTable, Part
 from services.scheduler.plugins.catalog import PLUGINS
 from services.scheduler.plugins.plugin import Change, Cluster, Plugin

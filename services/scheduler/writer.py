@@ -5,7 +5,7 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.clock import Clock
-from knarr.client.conditions import FALSE, get_condition
+from knarr.objects.conditions import FALSE, get_condition
 from services.scheduler.pod_facts import PodFacts
 
 POD_SCHEDULED = "PodScheduled"

@@ -19,8 +19,8 @@ import orjson
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.channel import open_channel
-from knarr.client.conditions import is_true
 from knarr.machinery.errors import StatusError
+from knarr.objects.conditions import is_true
 from knarr.service import collector
 from knarr.service.authentication import User
 from knarr.service.component import Component

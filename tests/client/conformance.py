@@ -11,8 +11,8 @@ import pytest
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, Client, WatchEvent
-from knarr.client.keys import copy_of
 from knarr.machinery.errors import StatusError
+from knarr.objects.copies import copy_of
 from tests.client.objects import binding, config_map, pod
 
 PATIENCE_SECONDS = 10

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informer, Informers
-from knarr.client.keys import Key, key_of
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import StatusError, status_error
+from knarr.objects.keys import Key, key_of
 from tests.client.objects import config_map, pod
 from tests.support.virtual_time import run, virtual_time
 

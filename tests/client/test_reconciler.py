@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from knarr.client.backoff import Backoff
-from knarr.client.keys import Key
 from knarr.client.reconciler import Again, Reconciler, Terminal
 from knarr.machinery.errors import status_error
+from knarr.objects.keys import Key
 from tests.support.virtual_time import START, VirtualClock, virtual_time
 
 KEY = Key("default", "a")

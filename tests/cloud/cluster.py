@@ -11,8 +11,8 @@ from typing import Any
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
-from knarr.client.keys import key_of
 from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.objects.keys import key_of
 from services.cloud.component import CloudControllerManager
 from services.cloud.provider import CloudProvider, ProviderType
 from services.cloud.settings import CloudSettings

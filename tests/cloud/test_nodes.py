@@ -6,8 +6,8 @@ import asyncio
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition
 from knarr.machinery.errors import status_error
+from knarr.objects.conditions import get_condition
 from services.cloud.controllers.node.decide import INSTANCE_TYPE, REGION, UNINITIALIZED, ZONE
 from services.cloud.controllers.nodelifecycle.decide import SHUTDOWN
 from services.cloud.controllers.route.decide import plan

@@ -11,12 +11,12 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.clock import Clock
-from knarr.client.conditions import set_condition
 from knarr.client.informer import Informers
-from knarr.client.keys import Key, key_of
 from knarr.client.memory import MemoryApi, MemoryClient
-from knarr.client.pods import is_active, is_deleting, is_ready
 from knarr.client.reconciler import Reconciler
+from knarr.objects.conditions import set_condition
+from knarr.objects.keys import Key, key_of
+from knarr.objects.pods import is_active, is_deleting, is_ready
 from services.controller.component import ControllerManager
 from services.controller.settings import ControllerSettings
 from tests.support.virtual_time import VirtualClock

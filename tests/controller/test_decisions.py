@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import Key
 from knarr.machinery.times import to_time
+from knarr.objects.keys import Key
 from services.controller.controllers.deployment.limits import Limits, limits
 from services.controller.controllers.deployment.revision import HISTORY, REVISION, carry_annotations
 from services.controller.controllers.deployment.template import template_hash

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition
-from knarr.client.owners import is_controlled_by
+from knarr.objects.conditions import get_condition
+from knarr.objects.owners import is_controlled_by
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import deployment, node
 from tests.support.virtual_time import virtual_time

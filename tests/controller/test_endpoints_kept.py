@@ -6,8 +6,8 @@ import asyncio
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from knarr.client.conditions import set_condition
-from knarr.client.keys import Key
+from knarr.objects.conditions import set_condition
+from knarr.objects.keys import Key
 from services.controller.backends import backends
 from services.controller.controllers.endpoints.decide import decide as decide_endpoints
 from services.controller.controllers.endpointslice.decide import Plan, decide

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition
 from knarr.machinery.kinds import KINDS
+from knarr.objects.conditions import get_condition
 from tests.controller.cluster import cluster
 from tests.controller.objects import deployment, namespace, node, service
 from tests.support.virtual_time import virtual_time

@@ -6,9 +6,9 @@ import asyncio
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition
-from knarr.client.owners import controller_of
 from knarr.machinery.errors import status_error
+from knarr.objects.conditions import get_condition
+from knarr.objects.owners import controller_of
 from tests.controller.cluster import cluster
 from tests.controller.objects import node, pod, replica_set
 from tests.support.virtual_time import virtual_time

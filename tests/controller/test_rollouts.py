@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knarr.client.conditions import get_condition
+from knarr.objects.conditions import get_condition
 from tests.controller.rollout import World, check_step, random_amount
 
 SCENARIOS = sorted((Path(__file__).parent / "rollouts").glob("*.txt"))

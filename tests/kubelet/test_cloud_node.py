@@ -7,8 +7,8 @@ from pathlib import Path
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition
 from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.objects.conditions import get_condition
 from services.cloud.component import CloudControllerManager
 from services.cloud.controllers.node.decide import UNINITIALIZED
 from services.cloud.provider import ProviderType

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery import envelope, forms, int_or_string, times
+from knarr.machinery import envelope, forms, times
 from knarr.machinery.errors import StatusError
 from knarr.machinery.yaml_text import yaml_documents
 
@@ -60,16 +60,6 @@ def test_times_round_down_to_seconds_in_utc() -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match="parsing time"):
         forms.read_time(text)
-
-
-def test_percentages_round_as_asked() -> None:
-    quarter = int_or_string.of("25%")
-    assert int_or_string.scaled_value(quarter, 3, round_up=True) == 1
-    assert int_or_string.scaled_value(quarter, 3, round_up=False) == 0
-    assert int_or_string.scaled_value(int_or_string.of(7), 3, round_up=True) == 7
-    assert int_or_string.plain(quarter) == "25%"
-    with pytest.raises(ValueError, match="not a percentage"):
-        int_or_string.scaled_value(int_or_string.of("http"), 3, round_up=True)
 
 
 def test_yaml_keeps_timestamps_and_skips_empty_documents() -> None:

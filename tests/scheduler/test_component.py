@@ -10,9 +10,9 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
-from knarr.client.conditions import get_condition
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import StatusError, status_error
+from knarr.objects.conditions import get_condition
 from services.scheduler.component import Scheduler
 from services.scheduler.node_table import Mask
 from services.scheduler.plugins.resources.plugin import Resources

@@ -14,8 +14,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.api.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from knarr.client.client import Client
-from knarr.client.conditions import get_condition
 from knarr.client.rpc import connect
+from knarr.objects.conditions import get_condition
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.interceptor import ServerInterceptor

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knarr.client.requests import PODS
+from knarr.objects.amounts import PODS
 from services.scheduler.decide import decide, explain
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.queue import Waiting

@@ -11,8 +11,8 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
 from knarr.client.informer import Informers
-from knarr.client.keys import Key
 from knarr.client.reconciler import Again, Reconciler
+from knarr.objects.keys import Key
 from services.controller.settings import ControllerSettings
 
 # After a long outage of the API server the controllers are back at work within this limit.

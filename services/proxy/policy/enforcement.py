@@ -25,7 +25,7 @@ from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.client.events import WARNING, EventRecorder
 from knarr.client.informer import Informer
-from knarr.client.keys import key_of
+from knarr.objects.keys import key_of
 from knarr.service.tasks import cancel, run_together
 from services.proxy import metrics
 from services.proxy.policy.engine import PolicyEngine

@@ -11,9 +11,9 @@ import random
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import NORMAL, WARNING
-from knarr.client.keys import Key
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import Key
 from services.cloud.controllers.controller import CloudController, Context
 from services.cloud.controllers.node.decide import addressed, described, is_of, is_uninitialized
 from services.cloud.errors import ProviderError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import copy_of
+from knarr.objects.copies import copy_of
 
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"

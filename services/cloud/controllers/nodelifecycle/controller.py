@@ -8,9 +8,9 @@ from __future__ import annotations
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import NORMAL
-from knarr.client.keys import Key
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import Key
 from services.cloud.controllers.controller import CloudController, Context
 from services.cloud.controllers.node.decide import is_of
 from services.cloud.controllers.nodelifecycle.decide import Step, decide, has_taint, is_ready, tainted, untainted

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import is_true
-from knarr.client.keys import copy_of
 from knarr.machinery.times import to_time
+from knarr.objects.conditions import is_true
+from knarr.objects.copies import copy_of
 
 SHUTDOWN = "node.cloudprovider.kubernetes.io/shutdown"
 

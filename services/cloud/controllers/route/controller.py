@@ -9,11 +9,11 @@ import logging
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import FALSE, TRUE, get_condition, set_condition
 from knarr.client.events import WARNING
-from knarr.client.keys import Key
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
+from knarr.objects.conditions import FALSE, TRUE, get_condition, set_condition
+from knarr.objects.keys import Key
 from services.cloud.controllers.controller import CloudController, Context
 from services.cloud.controllers.route.decide import plan, ranges_of
 from services.cloud.errors import ProviderError

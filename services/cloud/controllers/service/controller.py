@@ -20,9 +20,9 @@ from typing import assert_never
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import NORMAL, WARNING
-from knarr.client.keys import Key, key_of
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import Key, key_of
 from services.cloud.controllers.controller import CloudController, Context
 from services.cloud.controllers.service.decide import (
     Made,

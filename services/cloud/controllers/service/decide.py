@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import is_true
+from knarr.objects.conditions import is_true
 
 FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from knarr.api.cloud.v1 import cloud_service_pb2 as api
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
-from knarr.client.keys import Key
+from knarr.objects.keys import Key
 from services.cloud.controllers.service.decide import Step, wants
 from services.cloud.errors import ProviderError, Refused
 

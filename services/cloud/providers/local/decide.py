@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Address
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from knarr.client.keys import key_of
+from knarr.objects.keys import key_of
 from services.cloud.errors import Refused
 from services.cloud.providers.local.pool import Pool
 

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from knarr.client.keys import Key, key_of
+from knarr.objects.keys import Key, key_of
 from services.cloud.provider import CloudProvider, Environment, ProviderType
 from services.cloud.providers.local.decide import (
     NODE_ANNOTATION,

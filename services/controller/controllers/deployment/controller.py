@@ -6,12 +6,12 @@ import logging
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import Key, key_of
-from knarr.client.owners import controller_of, is_controlled_by
-from knarr.client.pods import is_finished
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
 from knarr.machinery.selectors import label_selector
+from knarr.objects.keys import Key, key_of
+from knarr.objects.owners import controller_of, is_controlled_by
+from knarr.objects.pods import is_finished
 from services.controller.adoption import settle_claims
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.deployment.decide import Action, CreateReplicaSet, DeleteReplicaSet, UpdateReplicaSet, decide

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
-from knarr.client.owners import owner_reference
 from knarr.machinery.times import to_datetime
+from knarr.objects.owners import owner_reference
 from services.controller.controllers.deployment import scaling, status
 from services.controller.controllers.deployment.revision import REVISION, carry_annotations, next_revision, revision_of
 from services.controller.controllers.deployment.template import HASH_LABEL, find_new, template_hash

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from knarr.api.apps.v1 import apps_pb2 as apps
-from knarr.machinery.int_or_string import scaled_value
+from knarr.objects.int_or_string import scaled_value
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
 from knarr.machinery.times import to_datetime
-from services.controller.names import encoded
+from knarr.objects.names import encoded
 
 HASH_LABEL = "pod-template-hash"
 

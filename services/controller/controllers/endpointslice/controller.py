@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from knarr.client.keys import Key
 from knarr.client.reconciler import Again
+from knarr.objects.keys import Key
 from services.controller.backends import KnownBackends, selects
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.endpointslice.decide import MANAGER, decide

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from knarr.client.owners import owner_reference
+from knarr.objects.names import generated
+from knarr.objects.owners import owner_reference
 from services.controller.backends import HEADLESS_LABEL, Backend, Port, families, hostname_of, is_headless, target_reference
-from services.controller.names import generated
 from services.controller.slices import MANAGED_BY_LABEL, SERVICE_LABEL, Plan
 from services.controller.trigger_time import stamp
 

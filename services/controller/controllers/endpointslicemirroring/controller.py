@@ -7,8 +7,8 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.events import WARNING
-from knarr.client.keys import Key, key_of
 from knarr.client.reconciler import Again
+from knarr.objects.keys import Key, key_of
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.endpointslicemirroring.decide import MANAGER, MAX_ADDRESSES, decide, is_mirrored, skipped
 from services.controller.pace import Pace

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from knarr.client.owners import owner_reference
+from knarr.objects.names import generated
+from knarr.objects.owners import owner_reference
 from services.controller.backends import HEADLESS_LABEL, Port, family_of
 from services.controller.controllers.endpoints.decide import MANAGED_BY_LABEL as ENDPOINTS_MANAGED_BY_LABEL
 from services.controller.controllers.endpoints.decide import MANAGER as ENDPOINTS_MANAGER
-from services.controller.names import generated
 from services.controller.slices import MANAGED_BY_LABEL, SERVICE_LABEL, Plan
 from services.controller.trigger_time import ANNOTATION as TRIGGER_ANNOTATION
 

@@ -14,10 +14,10 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.client.informer import Informer
-from knarr.client.keys import Key, metadata_of
 from knarr.client.reconciler import Again, Terminal
 from knarr.machinery.errors import StatusError
 from knarr.machinery.kinds import KINDS, Kind
+from knarr.objects.keys import Key, metadata_of
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.garbagecollector.decide import (
     Action,

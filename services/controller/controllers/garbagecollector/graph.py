@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from google.protobuf.message import Message
 
-from knarr.client.keys import metadata_of
 from knarr.machinery.kinds import KINDS, Kind
+from knarr.objects.keys import metadata_of
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 

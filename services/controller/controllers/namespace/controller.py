@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import Key, key_of, metadata_of
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
 from knarr.machinery.kinds import KINDS, Kind
+from knarr.objects.keys import Key, key_of, metadata_of
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.namespace.decide import Content, finalized, status
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import set_condition
+from knarr.objects.conditions import set_condition
 
 FINALIZER = "kubernetes"
 

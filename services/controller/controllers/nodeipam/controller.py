@@ -11,9 +11,9 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import Key
 from knarr.client.reconciler import Again, Reconciler
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import Key
 from services.controller.controllers.controller import RETRY, Context, Controller
 from services.controller.controllers.nodeipam.decide import ClusterRange, has_range, ranges_of, rivals
 

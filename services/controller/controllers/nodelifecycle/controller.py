@@ -11,10 +11,10 @@ from typing import Any
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition, set_condition
-from knarr.client.keys import Key
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
+from knarr.objects.conditions import get_condition, set_condition
+from knarr.objects.keys import Key
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.nodelifecycle.decide import Evictions, evictions, silenced, taints
 from services.controller.pods import BY_NODE, index_by_node, tell_disruption

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition, set_condition
-from knarr.client.pods import is_deleting, is_finished, is_ready
 from knarr.machinery.times import to_datetime, to_time
+from knarr.objects.conditions import get_condition, set_condition
+from knarr.objects.pods import is_deleting, is_finished, is_ready
 
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"

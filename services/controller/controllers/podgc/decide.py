@@ -6,8 +6,8 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.pods import is_deleting, is_finished
 from knarr.machinery.times import to_datetime
+from knarr.objects.pods import is_deleting, is_finished
 
 
 @dataclass(frozen=True, slots=True)

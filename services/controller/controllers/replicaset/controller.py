@@ -9,17 +9,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.client.keys import Key, key_of
-from knarr.client.owners import controller_of, owner_reference
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
 from knarr.machinery.selectors import label_selector
 from knarr.machinery.times import to_time
+from knarr.objects.keys import Key, key_of
+from knarr.objects.names import generated
+from knarr.objects.owners import controller_of, owner_reference
 from services.controller.adoption import settle_claims
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.replicaset.decide import Plan, decide
 from services.controller.expectations import Expectations, created, deleted
-from services.controller.names import generated
 
 logger = logging.getLogger(__name__)
 

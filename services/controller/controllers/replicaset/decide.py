@@ -9,8 +9,8 @@ from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.pods import is_active, is_ready, seconds_until_available
 from knarr.machinery.times import to_datetime
+from knarr.objects.pods import is_active, is_ready, seconds_until_available
 from services.controller.pods import ready_since, restarts
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"

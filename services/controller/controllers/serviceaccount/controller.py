@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.keys import Key, key_of
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import Key, key_of
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.serviceaccount.decide import NAME, decide
 

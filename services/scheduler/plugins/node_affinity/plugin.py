@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.scheduler.node_selection import matches_pod, matches_term
+from knarr.objects.node_selection import matches_pod, matches_term
 from services.scheduler.node_table import Mask, NodeTable, Part, Rows
 from services.scheduler.plugins.plugin import Change, Cluster, Plugin, Scores, normalized
 from services.scheduler.pod_facts import PodFacts

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from knarr.client.requests import CPU, MEMORY, PODS
+from knarr.objects.amounts import CPU, MEMORY, PODS
 from services.scheduler.node_table import Amount, Mask, Part, Rows
 from services.scheduler.plugins.plugin import MAX_SCORE, Change, Plugin, Scores
 from services.scheduler.pod_facts import PodFacts

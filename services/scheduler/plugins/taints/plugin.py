@@ -7,11 +7,11 @@ from typing import ClassVar
 import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, untolerated
 from services.scheduler.node_table import Mask, NodeTable, Part, Rows
 from services.scheduler.plugins.plugin import Cluster, Plugin, Scores, normalized
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.row_cache import RowCache
-from services.scheduler.tolerations import NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, untolerated
 
 FORBIDDING = (NO_SCHEDULE, NO_EXECUTE)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from knarr.objects.tolerations import UNSCHEDULABLE_TAINT, tolerates
 from services.scheduler.node_table import Mask, Part
 from services.scheduler.plugins.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
-from services.scheduler.tolerations import UNSCHEDULABLE_TAINT, tolerates
 
 
 class Unschedulable(Plugin):

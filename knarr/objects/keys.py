@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-
-M = TypeVar("M", bound=Message)
 
 
 class Key(NamedTuple):
@@ -36,10 +34,3 @@ def key_of(obj: Message) -> Key:
     """The key of an object of any kind."""
     metadata = metadata_of(obj)
     return Key(metadata.namespace, metadata.name)
-
-
-def copy_of(obj: M) -> M:
-    """A copy that is the caller's own: what to change instead of a shared object."""
-    copy = type(obj)()
-    copy.CopyFrom(obj)
-    return copy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.conditions import get_condition, is_true
+from knarr.objects.conditions import get_condition, is_true
 
 SUCCEEDED, FAILED = "Succeeded", "Failed"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.client.keys import metadata_of
 from knarr.machinery.kinds import KINDS
+from knarr.objects.keys import metadata_of
 
 
 def owner_reference(owner: Message, *, controller: bool = True, block_owner_deletion: bool = True) -> meta.OwnerReference:
