@@ -8,6 +8,7 @@ away, nobody could renew. Clocks of different machines are never compared.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.store import Store
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
 from knarr.objects.copies import copy_of
 from services.dns.settings import DnsSettings
 from services.dns.zone.build import SERVICE_LABEL
@@ -131,29 +132,22 @@ class Registration:
         fresh.spec.renew_time.seconds, fresh.spec.renew_time.nanos = int(now.timestamp()), now.microsecond * 1000
         try:
             self._lease = await (self._client.update(fresh) if lease is not None else self._client.create(fresh))
-        except StatusError as error:
-            if error.reason not in ("Conflict", "NotFound", "AlreadyExists"):
-                raise
+        except (AlreadyExists, Conflict, NotFound):
             # Somebody else wrote it; the next step reads it anew.
             self._lease = None
 
     async def _found_lease(self) -> coordination.Lease | None:
         try:
             return await self._client.get(coordination.Lease, self.name, NAMESPACE)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
+        except NotFound:
             return None
 
     async def _keep_service(self) -> None:
         if self._services.get(NAMESPACE, SERVICE) is not None:
             return
-        try:
+        # Another instance may be quicker, and the local copy not have heard of it yet.
+        with contextlib.suppress(AlreadyExists):
             await self._client.create(wanted_service(self._settings.cluster_ip))
-        except StatusError as error:
-            # Another instance was quicker; the local copy has not heard yet.
-            if error.reason != "AlreadyExists":
-                raise
 
     def _mismatch(self) -> str:
         if self.cluster_ip in ("", self._settings.cluster_ip):
@@ -163,16 +157,13 @@ class Registration:
     async def _keep_slice(self) -> None:
         wanted = wanted_slice(self.name, self._settings, self._port)
         found = self._slices.get(NAMESPACE, self.name)
-        try:
+        # The local copy may be behind; then the next step sees.
+        with contextlib.suppress(AlreadyExists, Conflict, NotFound):
             if found is None:
                 await self._client.create(wanted)
             elif not _same(found, wanted):
                 wanted.metadata.resource_version = found.metadata.resource_version
                 await self._client.update(wanted)
-        except StatusError as error:
-            # The local copy is behind; the next step sees.
-            if error.reason not in ("AlreadyExists", "Conflict", "NotFound"):
-                raise
 
     async def _drop_dead(self) -> None:
         leases = await self._client.list(coordination.Lease, NAMESPACE, label_selector=f"{COMPONENT_LABEL}={COMPONENT}")
@@ -195,11 +186,8 @@ class Registration:
 
     async def _drop(self, name: str) -> None:
         for kind in (discovery.EndpointSlice, coordination.Lease):
-            try:
+            with contextlib.suppress(NotFound):
                 await self._client.delete(kind, name, NAMESPACE)
-            except StatusError as error:
-                if error.reason != "NotFound":
-                    raise
 
 
 def wanted_service(cluster_ip: str) -> core.Service:

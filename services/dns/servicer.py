@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dns.exception
 import dns.name
@@ -13,20 +13,18 @@ import grpc
 from knarr.api.dns.v1 import dns_service_pb2 as messages
 from knarr.api.dns.v1 import dns_service_pb2_grpc as stubs
 from services.dns.explain import Step, best, resolve
+from services.dns.instance import Instance
 from services.dns.zone.records import Record
-
-if TYPE_CHECKING:
-    from services.dns.component import Dns
 
 DEFAULT_NAMESPACE = "default"
 DEFAULT_TYPE = "A"
 
 
 class DnsServicer(stubs.DnsServiceServicer):
-    """Answers from the component's parts."""
+    """Answers from the instance's parts."""
 
-    def __init__(self, dns_component: Dns) -> None:
-        self._dns = dns_component
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
 
     async def Resolve(self, request: messages.ResolveRequest, context: Any) -> messages.ResolveResponse:
         steps = await self._steps(request, context)
@@ -41,8 +39,8 @@ class DnsServicer(stubs.DnsServiceServicer):
         return messages.ExplainResponse(
             steps=map(_step, steps),
             answers=_records(found.answer.answers),
-            records=_records(self._dns.zone.records(found.name)),
-            notes=self._dns.notes(found.name),
+            records=_records(self._instance.zone.records(found.name)),
+            notes=self._instance.notes(found.name),
         )
 
     async def _steps(self, request: messages.ResolveRequest | messages.ExplainRequest, context: Any) -> list[Step]:
@@ -58,15 +56,15 @@ class DnsServicer(stubs.DnsServiceServicer):
         namespace = request.namespace or DEFAULT_NAMESPACE
         if not request.name:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "name: must not be empty")
-        own = self._dns
+        own = self._instance
         return await resolve(own.zone, own.forwarder.resolve, request.name, kind, namespace, synced=own.responder.synced)
 
     async def GetStatus(self, request: messages.GetStatusRequest, context: Any) -> messages.GetStatusResponse:
-        own = self._dns
+        own = self._instance
         counters, forwarder, registration = own.counters, own.forwarder, own.registration
         answer = messages.GetStatusResponse(
             synced=own.responder.synced,
-            api_reachable=own.api_reachable,
+            api_reachable=own.heartbeat.reachable,
             names=own.zone.names,
             services=own.zone.services,
             queries={"udp": counters.udp, "tcp": counters.tcp},
@@ -82,12 +80,12 @@ class DnsServicer(stubs.DnsServiceServicer):
             problems=own.problems(),
             domain=own.zone.domain,
         )
-        if own.last_heard is not None:
-            answer.last_heard.FromDatetime(own.last_heard)
+        if own.heartbeat.last_heard is not None:
+            answer.last_heard.FromDatetime(own.heartbeat.last_heard)
         return answer
 
     def _upstreams(self) -> Iterator[messages.Upstream]:
-        for upstream in self._dns.forwarder.upstreams:
+        for upstream in self._instance.forwarder.upstreams:
             yield messages.Upstream(
                 address=str(upstream.server),
                 queries=upstream.queries,
@@ -98,7 +96,7 @@ class DnsServicer(stubs.DnsServiceServicer):
             )
 
     def _instances(self) -> Iterator[messages.Instance]:
-        registration = self._dns.registration
+        registration = self._instance.registration
         for piece in registration.instances():
             yield messages.Instance(
                 name=piece.metadata.name,

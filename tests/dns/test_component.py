@@ -110,7 +110,7 @@ async def test_names_are_answered_over_udp_and_tcp() -> None:
             assert await found.ask(WEB, tcp=tcp) == ["A 10.96.0.20"]
             assert await found.ask(f"nope.{WEB}", tcp=tcp) == "NXDOMAIN"
             assert await found.ask(DB, tcp=tcp) == ["A 10.244.0.5"]
-        assert found.dns.counters.udp == 3 and found.dns.counters.tcp == 3
+        assert found.dns.instance.counters.udp == 3 and found.dns.instance.counters.tcp == 3
 
 
 async def test_a_changed_endpoint_is_answered_within_a_tenth_of_a_second() -> None:
@@ -147,14 +147,14 @@ async def test_changes_that_come_fast_are_taken_together() -> None:
     async with running(seeded()) as found:
         await found.ask(DB)
         taken = 0
-        put = found.dns.zone.put_service
+        put = found.dns.instance.zone.put_service
 
         def counted(*arguments: Any) -> set[str]:
             nonlocal taken
             taken += 1
             return put(*arguments)
 
-        found.dns.zone.put_service = counted  # type: ignore[method-assign]
+        found.dns.instance.zone.put_service = counted  # type: ignore[method-assign]
         for last in range(200):
             await found.client.update(slice_of("db", [f"10.244.1.{last}"]))
         await found.until_answer(DB, ["A 10.244.1.199"])
@@ -165,10 +165,10 @@ async def test_nothing_of_the_cluster_is_answered_before_all_is_known() -> None:
     api = seeded()
     api.fail_next(status_error("ServiceUnavailable", "not yet"), verb="list", message_type=discovery.EndpointSlice, times=10_000)
     async with running(api, wait=False) as found:
-        await found.until(lambda: found.dns._follower.services.synced)
+        await found.until(lambda: found.dns.instance.follower.services.synced)
         assert await found.ask(WEB) == "SERVFAIL"
         assert not found.dns.ready and not found.names()
-        status = await DnsServicer(found.dns).GetStatus(messages.GetStatusRequest(), None)
+        status = await DnsServicer(found.dns.instance).GetStatus(messages.GetStatusRequest(), None)
         assert not status.synced and "not complete yet" in status.problems[0]
         api._faults.clear()
         await found.until(lambda: found.dns.ready)
@@ -176,25 +176,25 @@ async def test_nothing_of_the_cluster_is_answered_before_all_is_known() -> None:
 
 
 async def test_the_last_names_are_answered_while_the_api_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.dns.component.HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("services.dns.heartbeat.HEARTBEAT_SECONDS", 0.02)
     api = seeded()
     async with running(api) as found:
-        await found.until(lambda: found.dns.api_reachable)
+        await found.until(lambda: found.dns.instance.heartbeat.reachable)
         gone = status_error("ServiceUnavailable", "away")
         for verb in ("get", "list", "watch", "update", "create"):
             api.fail_next(gone, verb=verb, times=100_000)
         api.break_watches()
-        await found.until(lambda: not found.dns.api_reachable and found.dns.registration.problem)
+        await found.until(lambda: not found.dns.instance.heartbeat.reachable and found.dns.instance.registration.problem)
         assert await found.ask(WEB) == ["A 10.96.0.20"]
         assert found.dns.ready
-        status = await DnsServicer(found.dns).GetStatus(messages.GetStatusRequest(), None)
+        status = await DnsServicer(found.dns.instance).GetStatus(messages.GetStatusRequest(), None)
         assert status.synced and not status.api_reachable and status.last_heard.seconds
         assert [problem.partition(":")[0] for problem in status.problems] == [
             "this instance cannot be registered",
             "the API server cannot be reached",
         ]
         api._faults.clear()
-        await found.until(lambda: found.dns.api_reachable and not found.dns.problems())
+        await found.until(lambda: found.dns.instance.heartbeat.reachable and not found.dns.instance.problems())
 
 
 async def test_an_instance_is_an_endpoint_of_kube_dns_until_it_stops() -> None:
@@ -228,7 +228,7 @@ async def test_living_instances_take_away_the_endpoints_of_dead_ones() -> None:
     async with running(api, instance="one") as first, running(api, instance="two") as second:
         await second.until(lambda: {"kube-dns-one", "kube-dns-two"} <= set(second.names()))
         # Dies without a word.
-        first.dns.registration.leave = _nothing  # type: ignore[method-assign]
+        first.dns.instance.registration.leave = _nothing  # type: ignore[method-assign]
         await first.stop()
         await second.until(lambda: second.names() == ["kube-dns-foreign", "kube-dns-two"])
         assert second.dns.ready
@@ -246,9 +246,9 @@ async def test_nobody_is_taken_for_dead_after_a_time_in_which_nobody_could_renew
         before = len(api.writes)
         # Longer than a Lease holds: each of them tries every 0.02 s.
         await second.until(lambda: len(api.writes) - before > 2 * 60)
-        assert first.dns.registration.problem and second.dns.registration.problem
+        assert first.dns.instance.registration.problem and second.dns.instance.registration.problem
         api._faults.clear()
-        await second.until(lambda: not second.dns.registration.problem)
+        await second.until(lambda: not second.dns.instance.registration.problem)
         deletes = [write for write in api.writes if write.verb == "delete"]
         assert not deletes
 
@@ -259,8 +259,8 @@ async def test_a_service_with_another_address_is_told() -> None:
     other.metadata.namespace = "kube-system"
     api.seed(other)
     async with running(api) as found:
-        await found.until(lambda: found.dns.registration.problem)
-        assert "has address 10.96.0.99, not 10.96.0.10" in found.dns.problems()[0]
+        await found.until(lambda: found.dns.instance.registration.problem)
+        assert "has address 10.96.0.99, not 10.96.0.10" in found.dns.instance.problems()[0]
 
 
 async def test_upstreams_and_aliases_over_sockets() -> None:
@@ -273,7 +273,7 @@ async def test_upstreams_and_aliases_over_sockets() -> None:
             assert await found.ask("example.com") == ["A 192.0.2.80"]
             assert await found.ask("example.com", tcp=True) == ["A 192.0.2.80"]
             assert await found.ask("far.default.svc.cluster.local") == ["CNAME example.com.", "example.com A 192.0.2.80"]
-            status = await DnsServicer(found.dns).GetStatus(messages.GetStatusRequest(), None)
+            status = await DnsServicer(found.dns.instance).GetStatus(messages.GetStatusRequest(), None)
             assert status.cache_entries >= 1 and status.cache_hits >= 2
             assert status.upstreams[0].address == upstream.address and status.upstreams[0].healthy
 
@@ -282,8 +282,8 @@ async def test_the_answer_of_others_is_ready_for_a_second() -> None:
     async with fake_upstream(address) as upstream, running(seeded(), upstreams=(upstream.address,)) as found:
         for _ in range(3):
             assert await found.ask("example.com") == ["A 192.0.2.80"]
-        assert found.dns.counters.ready_hits == 2
-        await found.until(lambda: len(found.dns.responder.ready("udp")) == 0)
+        assert found.dns.instance.counters.ready_hits == 2
+        await found.until(lambda: len(found.dns.instance.responder.ready("udp")) == 0)
         assert await found.ask("example.com") == ["A 192.0.2.80"]
         assert [name for name, kind, _ in upstream.asked if kind == "A"] == ["example.com."]
 
@@ -360,7 +360,7 @@ async def test_garbage_does_not_stop_the_servers() -> None:
 
 async def test_explain_says_which_step_object_and_rule() -> None:
     async with running(seeded()) as found:
-        servicer = DnsServicer(found.dns)
+        servicer = DnsServicer(found.dns.instance)
         answer = await servicer.Explain(messages.ExplainRequest(name="web.default"), None)
         assert [(step.name, step.code) for step in answer.steps] == [
             ("web.default.default.svc.cluster.local", "NXDOMAIN"),
@@ -393,7 +393,7 @@ class Context:
 async def test_questions_that_are_none(name: str, kind: str, words: str) -> None:
     async with running(seeded()) as found:
         with pytest.raises(Refused, match=f"INVALID_ARGUMENT {words}: "):
-            await DnsServicer(found.dns).Resolve(messages.ResolveRequest(name=name, type=kind), Context())
+            await DnsServicer(found.dns.instance).Resolve(messages.ResolveRequest(name=name, type=kind), Context())
 
 
 async def test_a_port_that_is_taken_is_told_in_a_line() -> None:
