@@ -12,7 +12,7 @@ import time
 import uuid
 from pathlib import Path
 
-from services.kubelet.addresses import PodAddresses
+from services.kubelet.runtime.addresses import PodAddresses
 from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.docker.labels import CLUSTER, NODE

@@ -9,9 +9,8 @@ from pathlib import Path
 from knarr.service.command import client_parser, run_component
 from knarr.service.options import domain, ipv4, number, optional_cidr, optional_ipv4, own_directory
 from services.kubelet.component import Kubelet
-from services.kubelet.node import EXTERNAL
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
-from services.kubelet.settings import KubeletSettings
+from services.kubelet.settings import EXTERNAL, KubeletSettings
 
 # The most that Linux can be told to give.
 MAX_PROCESS_ID = 1 << 22

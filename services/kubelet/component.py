@@ -16,16 +16,16 @@ from knarr.client.events import EventRecorder
 from knarr.client.informer import Informer
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
-from services.kubelet.context import NodeContext
-from services.kubelet.images import Images
-from services.kubelet.machine import read_machine
-from services.kubelet.manager import PodManager
-from services.kubelet.node import NodeKeeper
-from services.kubelet.node_files import NodeFiles
-from services.kubelet.references import ReferenceReader
+from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.images import Images
+from services.kubelet.node.keeper import NodeKeeper
+from services.kubelet.node.machine import read_machine
+from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.references import ReferenceReader
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
 from services.kubelet.servicer import KubeletServicer
 from services.kubelet.settings import KubeletSettings
+from services.kubelet.worker.manager import PodManager
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# The `cloud_provider` that is a component of its own, which tells of the node's machine.
+EXTERNAL = "external"
+
 
 @dataclass(frozen=True, slots=True)
 class KubeletSettings:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.kubelet.addresses import AddressesExhausted, PodAddresses
+from services.kubelet.runtime.addresses import AddressesExhausted, PodAddresses
 
 
 @settings(max_examples=100, deadline=None)

@@ -9,7 +9,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK
 from knarr.client.memory import MemoryApi
-from services.kubelet.admission import refusal
+from services.kubelet.pod.admission import refusal
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.support import make_pod, running
 

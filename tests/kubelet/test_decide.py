@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.decide import Decision, decide
-from services.kubelet.facts import MAX_BACKOFF, Backoff, PodFacts, StartFailure, next_backoff, wait_until
+from services.kubelet.pod.decide import Decision, decide
+from services.kubelet.pod.facts import MAX_BACKOFF, Backoff, PodFacts, StartFailure, next_backoff, wait_until
+from services.kubelet.pod.spec import container_hash
+from services.kubelet.pod.status import View, pod_status
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation, PodRef, Sandbox
-from services.kubelet.spec import container_hash
-from services.kubelet.status import View, pod_status
 from tests.kubelet.support import make_pod
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

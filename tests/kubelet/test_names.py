@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.names import NameTooLong, hostname_of, hosts_file
-from services.kubelet.resolver import Resolver, node_resolver, parse, resolver_of
+from services.kubelet.pod.names import NameTooLong, hostname_of, hosts_file
+from services.kubelet.pod.resolver import Resolver, node_resolver, parse, resolver_of
 from tests.kubelet.support import make_pod
 
 NODE = parse("# a comment\nnameserver 192.0.2.1\nnameserver 192.0.2.2 # the second\nsearch corp.example.\noptions timeout:2 rotate\n")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.kubelet.node_files import NodeFiles
-from services.kubelet.volumes import EmptyDirectory, PodDirectory
+from services.kubelet.node.files import NodeFiles
+from services.kubelet.pod.volumes import EmptyDirectory, PodDirectory
 
 # A process with mounts of its own: it says so when it has them, and waits to be ended.
 MACHINE = "print('ready', flush=True); input()"

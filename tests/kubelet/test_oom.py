@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.kubelet.oom import lowest_possible, oom_score_adj
+from services.kubelet.container.oom import lowest_possible, oom_score_adj
 from tests.kubelet.support import make_pod
 
 GIB = 1 << 30

@@ -10,14 +10,14 @@ from typing import Any, cast
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.context import NodeContext
-from services.kubelet.decide import StartContainer
-from services.kubelet.facts import INITIAL_BACKOFF, PodFacts
-from services.kubelet.references import References
+from services.kubelet.container.starter import ContainerStarter
+from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.decide import StartContainer
+from services.kubelet.pod.facts import INITIAL_BACKOFF, PodFacts
+from services.kubelet.pod.references import References
+from services.kubelet.pod.volumes import PodDirectory
 from services.kubelet.runtime.port import EXITED, Container, Image, PodRef, RuntimeFailure, RuntimeUnavailable, Sandbox
 from services.kubelet.settings import KubeletSettings
-from services.kubelet.starter import ContainerStarter
-from services.kubelet.volumes import PodDirectory
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -8,10 +8,10 @@ import pytest
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.decide import decide
-from services.kubelet.facts import Backoff, PodFacts
+from services.kubelet.pod.decide import decide
+from services.kubelet.pod.facts import Backoff, PodFacts
+from services.kubelet.pod.status import View, pod_status, qos_class
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, PodObservation
-from services.kubelet.status import View, pod_status, qos_class
 from tests.kubelet.support import condition, make_pod
 from tests.kubelet.test_decide import NOW, REF, container, facts, seen
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.containers import container_config
-from services.kubelet.downward import Node
-from services.kubelet.environment import ConfigError
-from services.kubelet.references import References
+from services.kubelet.container.environment import ConfigError
+from services.kubelet.container.plan import container_config
+from services.kubelet.container.starter import refuse_escapes
+from services.kubelet.node.view import NodeView
+from services.kubelet.pod.references import References
+from services.kubelet.pod.volumes import File, HostDirectory, PodDirectory, VolumeError, check_host_path, contents, write_files
 from services.kubelet.runtime.port import Image, Mount, PodRef, Sandbox
-from services.kubelet.starter import refuse_escapes
-from services.kubelet.volumes import File, HostDirectory, PodDirectory, VolumeError, check_host_path, contents, write_files
 from tests.kubelet.support import make_pod
 
-NODE = Node("node-1", "192.0.2.1", {"cpu": "4"})
+NODE = NodeView("node-1", "192.0.2.1", {"cpu": "4"})
 
 
 def test_an_update_swings_one_link(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from services.kubelet.addresses import PodAddresses
+from services.kubelet.runtime.addresses import PodAddresses
 from services.kubelet.runtime.observations import Observations
 from services.kubelet.runtime.port import (
     CREATED,

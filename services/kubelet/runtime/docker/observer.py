@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from services.kubelet.addresses import AddressesExhausted, PodAddresses
+from services.kubelet.runtime.addresses import AddressesExhausted, PodAddresses
 from services.kubelet.runtime.docker.engine import Engine, EngineError
 from services.kubelet.runtime.docker.events import ACTIONS, EngineEvent, lines, parse_event
 from services.kubelet.runtime.docker.labels import POD_UID, TTY, container_from, is_sandbox, pod_of, sandbox_from

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from knarr.service.tasks import run_together
-from services.kubelet.addresses import PodAddresses
+from services.kubelet.runtime.addresses import PodAddresses
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.bridge import BridgeKeeper

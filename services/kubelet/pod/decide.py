@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.facts import FAILURE_SHOWN, ContainerFacts, PodFacts, wait_until
-from services.kubelet.phase import has_finished, is_sidecar, restarts
+from services.kubelet.pod.facts import FAILURE_SHOWN, ContainerFacts, PodFacts, wait_until
+from services.kubelet.pod.phase import has_finished, is_sidecar, restarts
+from services.kubelet.pod.spec import container_hash
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation, Sandbox
-from services.kubelet.spec import container_hash
 
 SANDBOX, VOLUMES, CLEANUP = "/sandbox", "/volumes", "/cleanup"
 MINIMUM_GRACE_SECONDS = 1.0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
+from services.kubelet.node.view import NodeView
 
 _SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
 
@@ -16,16 +15,7 @@ class UnknownField(Exception):
     """A fieldRef or resourceFieldRef that cannot be answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What a pod may learn of its node. ``allocatable`` stands in for limits that are not set."""
-
-    name: str
-    ip: str
-    allocatable: Mapping[str, str]
-
-
-def field_value(pod: core.Pod, path: str, node: Node, pod_ip: str) -> str:
+def field_value(pod: core.Pod, path: str, node: NodeView, pod_ip: str) -> str:
     """The text of a fieldRef; raises UnknownField."""
     subscript = _SUBSCRIPT.match(path)
     if subscript:
@@ -50,7 +40,7 @@ def field_value(pod: core.Pod, path: str, node: Node, pod_ip: str) -> str:
     return plain[path]
 
 
-def resource_value(pod: core.Pod, selector: core.ResourceFieldSelector, default_container: str, node: Node) -> str:
+def resource_value(pod: core.Pod, selector: core.ResourceFieldSelector, default_container: str, node: NodeView) -> str:
     """The text of a resourceFieldRef, divided and rounded up; raises UnknownField."""
     name = selector.container_name or default_container
     spec = next((found for found in (*pod.spec.init_containers, *pod.spec.containers) if found.name == name), None)

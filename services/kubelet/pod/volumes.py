@@ -18,9 +18,10 @@ from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
-from services.kubelet.downward import Node, UnknownField, field_value, resource_value
-from services.kubelet.mounts import mount_tmpfs, unmount
-from services.kubelet.references import References
+from services.kubelet.node.mounts import mount_tmpfs, unmount
+from services.kubelet.node.view import NodeView
+from services.kubelet.pod.downward import UnknownField, field_value, resource_value
+from services.kubelet.pod.references import References
 
 DEFAULT_MODE = 0o644
 GROUP_READ = 0o440
@@ -70,7 +71,7 @@ class Files:
 Content = HostDirectory | EmptyDirectory | Files
 
 
-def contents(pod: core.Pod, references: References, node: Node, pod_ip: str = "") -> dict[str, Content]:
+def contents(pod: core.Pod, references: References, node: NodeView, pod_ip: str = "") -> dict[str, Content]:
     """What belongs into each volume, by name; raises VolumeError naming the volume."""
     result: dict[str, Content] = {}
     for volume in pod.spec.volumes:
@@ -81,7 +82,7 @@ def contents(pod: core.Pod, references: References, node: Node, pod_ip: str = ""
     return result
 
 
-def _content(pod: core.Pod, source: core.VolumeSource, references: References, node: Node, pod_ip: str) -> Content:
+def _content(pod: core.Pod, source: core.VolumeSource, references: References, node: NodeView, pod_ip: str) -> Content:
     if source.HasField("empty_dir"):
         limit = source.empty_dir.size_limit.string
         return EmptyDirectory(source.empty_dir.medium == "Memory", quantity.value(limit) if limit else 0)
@@ -106,7 +107,7 @@ def _mode(source: core.ConfigMapVolumeSource | core.SecretVolumeSource | core.Do
     return int(source.default_mode) if source.HasField("default_mode") else DEFAULT_MODE
 
 
-def _projected(pod: core.Pod, source: core.ProjectedVolumeSource, references: References, node: Node, pod_ip: str) -> tuple[File, ...]:
+def _projected(pod: core.Pod, source: core.ProjectedVolumeSource, references: References, node: NodeView, pod_ip: str) -> tuple[File, ...]:
     mode = _mode(source)
     files: list[File] = []
     for part in source.sources:
@@ -160,7 +161,7 @@ def _chosen(data: Mapping[str, bytes], items: Iterable[core.KeyToPath], mode: in
     return tuple(files)
 
 
-def _downward(pod: core.Pod, items: Iterable[core.DownwardAPIVolumeFile], mode: int, node: Node, pod_ip: str) -> tuple[File, ...]:
+def _downward(pod: core.Pod, items: Iterable[core.DownwardAPIVolumeFile], mode: int, node: NodeView, pod_ip: str) -> tuple[File, ...]:
     files = []
     for item in items:
         if item.HasField("field_ref"):

@@ -1,4 +1,4 @@
-"""From a pod's spec to what the runtime is asked for: sandbox and container configurations. Pure."""
+"""From a pod's spec to what the runtime is asked for: a container's configuration. Pure."""
 
 from __future__ import annotations
 
@@ -7,37 +7,16 @@ from pathlib import PurePosixPath
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
-from services.kubelet.environment import ConfigError, expand
-from services.kubelet.names import hostname_of
-from services.kubelet.runtime.port import ContainerConfig, Image, Mount, PortMapping, Sandbox, SandboxConfig
-from services.kubelet.spec import container_hash, ref_of
-from services.kubelet.volumes import Content, HostDirectory, PodDirectory
+from services.kubelet.container.environment import ConfigError, expand
+from services.kubelet.pod.spec import container_hash, ref_of
+from services.kubelet.pod.volumes import Content, HostDirectory, PodDirectory
+from services.kubelet.runtime.port import ContainerConfig, Image, Mount, Sandbox
 
 MIN_SHARES = 2
 SHARES_PER_CPU = 1024
 QUOTA_PERIOD_MICROS = 100_000
 MIN_QUOTA_MICROS = 1000
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
-
-
-def sandbox_config(pod: core.Pod, attempt: int, domain: str) -> SandboxConfig:
-    """The sandbox of a pod in the cluster's ``domain``; published are the ports that name a hostPort. Raises NameTooLong."""
-    ports = tuple(
-        PortMapping(port.container_port, port.host_port, port.protocol or "TCP", port.host_ip)
-        for spec in (*pod.spec.init_containers, *pod.spec.containers)
-        for port in spec.ports
-        if port.host_port and not pod.spec.host_network
-    )
-    return SandboxConfig(
-        pod=ref_of(pod),
-        attempt=attempt,
-        hostname=hostname_of(pod, domain),
-        host_network=pod.spec.host_network,
-        host_pid=pod.spec.host_pid,
-        host_ipc=pod.spec.host_ipc,
-        ports=ports,
-        sysctls={entry.name: entry.value for entry in pod.spec.security_context.sysctls},
-    )
 
 
 def container_config(

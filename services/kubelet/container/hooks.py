@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.probes import UnknownPort, check_of
+from services.kubelet.container.probes import UnknownPort, check_of
 from services.kubelet.runtime.port import Container, Runtime, RuntimeFailure
 
 # A postStart hook has no deadline of its own in Kubernetes; this bounds a hanging one.

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.node.image_names import with_tag
 from services.kubelet.runtime.port import PodRef
-
-_REFERENCE = re.compile(
-    r"^(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]+)?)/)?"
-    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
-    r"(?::[\w][\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,})?$"
-)
 
 
 def container_hash(spec: core.Container) -> str:
@@ -27,16 +21,6 @@ def ref_of(pod: core.Pod) -> PodRef:
 def describe(pod: core.Pod) -> str:
     """``name_namespace(uid)``, as messages name a pod."""
     return f"{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
-
-
-def valid_image(reference: str) -> bool:
-    """Whether a reference can be parsed at all."""
-    return bool(_REFERENCE.match(reference))
-
-
-def with_tag(reference: str) -> str:
-    """The reference with ``:latest`` where neither tag nor digest is given."""
-    return reference if "@" in reference or ":" in reference.rpartition("/")[2] else f"{reference}:latest"
 
 
 def pull_policy(spec: core.Container) -> str:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.downward import Node, UnknownField, field_value, resource_value
-from services.kubelet.references import References
+from services.kubelet.node.view import NodeView
+from services.kubelet.pod.downward import UnknownField, field_value, resource_value
+from services.kubelet.pod.references import References
 
 _EXPANSION = re.compile(r"\$(\$|\(([^()$]+)\))")
 _NAME = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
@@ -29,7 +30,7 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 
 
 def environment(
-    pod: core.Pod, spec: core.Container, references: References, node: Node, pod_ip: str, master: Iterable[core.Service] = ()
+    pod: core.Pod, spec: core.Container, references: References, node: NodeView, pod_ip: str, master: Iterable[core.Service] = ()
 ) -> dict[str, str]:
     """The variables of a container; raises ConfigError in Kubernetes' words."""
     services = [*references.services, *master]
@@ -42,7 +43,13 @@ def environment(
 
 
 def _value(
-    pod: core.Pod, spec: core.Container, variable: core.EnvVar, references: References, node: Node, pod_ip: str, known: Mapping[str, str]
+    pod: core.Pod,
+    spec: core.Container,
+    variable: core.EnvVar,
+    references: References,
+    node: NodeView,
+    pod_ip: str,
+    known: Mapping[str, str],
 ) -> str:
     if not variable.HasField("value_from"):
         return expand(variable.value, known)

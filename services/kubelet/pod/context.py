@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
-from services.kubelet.downward import Node
-from services.kubelet.images import Images
-from services.kubelet.node_files import NodeFiles
-from services.kubelet.references import ReferenceReader
+from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.images import Images
+from services.kubelet.node.view import NodeView
+from services.kubelet.pod.references import ReferenceReader
 from services.kubelet.runtime.port import Runtime
 from services.kubelet.settings import KubeletSettings
 
@@ -29,5 +29,5 @@ class NodeContext:
     references: ReferenceReader
     images: Images
     starts: asyncio.Semaphore
-    node: Callable[[], Node]
+    node: Callable[[], NodeView]
     files: NodeFiles

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
-from services.kubelet.status import qos_class
+from services.kubelet.pod.status import qos_class
 
 GUARANTEED, BEST_EFFORT = -997, 1000
 CAP_SYS_RESOURCE = 24

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.node.image_names import registry_of, valid_image, with_tag
 from services.kubelet.runtime.port import Image, NoSuchImage, Runtime
-from services.kubelet.spec import valid_image, with_tag
 
 NEVER, ALWAYS = "Never", "Always"
 
@@ -59,12 +59,6 @@ class Images:
         for task in list(self._pulls.values()):
             task.cancel()
         await asyncio.gather(*self._pulls.values(), return_exceptions=True)
-
-
-def registry_of(reference: str) -> str:
-    """The registry a reference is pulled from: ``docker.io`` when it names none."""
-    first, slash, _ = reference.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 def credentials(reference: str, secrets: Mapping[str, core.Secret], names: list[str]) -> dict[str, str] | None:

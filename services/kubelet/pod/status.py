@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.api.meta.v1 import meta_pb2 as meta
-from services.kubelet.decide import Waiting, is_ready, is_started
-from services.kubelet.facts import PodFacts
-from services.kubelet.phase import failed_init, has_finished, is_sidecar
+from knarr.machinery.times import to_time
+from services.kubelet.node.image_names import with_tag
+from services.kubelet.pod.decide import Waiting, is_ready, is_started
+from services.kubelet.pod.facts import PodFacts
+from services.kubelet.pod.phase import failed_init, has_finished, is_sidecar
 from services.kubelet.runtime.port import EXITED, RUNNING, Container, PodObservation
-from services.kubelet.spec import with_tag
 
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
@@ -32,11 +32,6 @@ class View:
     host_ip: str
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     scheme: str = "docker"
-
-
-def to_time(moment: datetime) -> meta.Time:
-    """Whole seconds, as Kubernetes keeps them."""
-    return meta.Time(seconds=int(moment.timestamp()))
 
 
 def pod_status(view: View) -> core.PodStatus:

@@ -11,12 +11,12 @@ from knarr.client.informer import Informer
 from knarr.objects.keys import Key
 from knarr.objects.pods import is_deleting, is_finished
 from knarr.service.tasks import cancel
-from services.kubelet.admission import refusal
-from services.kubelet.context import NodeContext
 from services.kubelet.metrics import ENGINE_WELL, PODS
-from services.kubelet.references import config_map_names, secret_names
+from services.kubelet.pod.admission import refusal
+from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.references import config_map_names, secret_names
 from services.kubelet.runtime.port import PodRef
-from services.kubelet.worker import PodWorker
+from services.kubelet.worker.worker import PodWorker
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import asyncio
 import logging
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.pod.volumes import PodDirectory
 from services.kubelet.runtime.port import Container, LogOptions, Runtime, RuntimeFailure
-from services.kubelet.volumes import PodDirectory
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
 from knarr.machinery.errors import StatusError
-from services.kubelet.downward import Node
-from services.kubelet.machine import Machine, Pressure, read_pressure
+from knarr.machinery.times import to_time
+from services.kubelet.node.machine import Machine, Pressure, read_pressure
+from services.kubelet.node.view import NodeView
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
-from services.kubelet.settings import KubeletSettings
-from services.kubelet.status import to_time
+from services.kubelet.settings import EXTERNAL, KubeletSettings
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,7 @@ IMAGES_SECONDS = 60.0
 IMAGES_TIMEOUT_SECONDS = 5.0
 # As many as Kubernetes tells, the largest first.
 MAX_IMAGES, MAX_IMAGE_NAMES = 50, 5
-# Somebody else tells of the node's machine; the taint until then, and the reasons by which it tells of routes to the node's pods.
-EXTERNAL = "external"
+# With an external cloud provider: the taint until it has told of the machine, and the reasons by which it tells of the pods' routes.
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 ROUTE_REASONS = ("RouteCreated", "NoRouteCreated")
 WAITING_FOR_CIDR = "the node has no podCIDR yet; the controller gives it a part of the cluster's range"
@@ -222,10 +221,10 @@ class NodeKeeper:
     def registered(self) -> bool:
         return self._node is not None
 
-    def view(self) -> Node:
+    def view(self) -> NodeView:
         """What pods may learn of the node."""
         allocatable = {name: amount for name, (_, amount) in resources(self._settings, self._machine).items()}
-        return Node(self._settings.node_name, self._settings.node_ip, allocatable)
+        return NodeView(self._settings.node_name, self._settings.node_ip, allocatable)
 
     def learn(self, node: core.Node) -> None:
         """Takes the range that the Node has been given. It stays until the end of the process: the pods have addresses of it."""

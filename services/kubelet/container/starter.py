@@ -12,18 +12,18 @@ from pathlib import Path
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
 from knarr.machinery.errors import StatusError
-from services.kubelet.containers import container_config
-from services.kubelet.context import NodeContext
-from services.kubelet.decide import StartContainer
-from services.kubelet.environment import ConfigError, environment
-from services.kubelet.facts import PodFacts, StartFailure, next_backoff
-from services.kubelet.images import ImageFailure, credentials
-from services.kubelet.oom import lowest_possible, oom_score_adj
-from services.kubelet.references import References
+from services.kubelet.container.environment import ConfigError, environment
+from services.kubelet.container.oom import lowest_possible, oom_score_adj
+from services.kubelet.container.plan import container_config
+from services.kubelet.node.images import ImageFailure, credentials
+from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.decide import StartContainer
+from services.kubelet.pod.facts import PodFacts, StartFailure, next_backoff
+from services.kubelet.pod.references import References
+from services.kubelet.pod.sandbox import write_name_files
+from services.kubelet.pod.spec import describe, pull_policy, ref_of
+from services.kubelet.pod.volumes import PodDirectory, VolumeError, contents
 from services.kubelet.runtime.port import Image, Mount, RuntimeFailure, RuntimeUnavailable, Sandbox
-from services.kubelet.sandbox import write_name_files
-from services.kubelet.spec import describe, pull_policy, ref_of
-from services.kubelet.volumes import PodDirectory, VolumeError, contents
 
 log = logging.getLogger(__name__)
 

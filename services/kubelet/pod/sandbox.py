@@ -9,19 +9,39 @@ from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
-from services.kubelet.containers import sandbox_config
-from services.kubelet.context import NodeContext
-from services.kubelet.decide import SANDBOX, VOLUMES
-from services.kubelet.facts import PodFacts, StartFailure
-from services.kubelet.names import NameTooLong, hosts_file
-from services.kubelet.resolver import node_resolver, resolver_of
-from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.decide import SANDBOX, VOLUMES
+from services.kubelet.pod.facts import PodFacts, StartFailure
+from services.kubelet.pod.names import NameTooLong, hostname_of, hosts_file
+from services.kubelet.pod.resolver import node_resolver, resolver_of
+from services.kubelet.pod.spec import ref_of
+from services.kubelet.pod.volumes import PodDirectory, VolumeError, contents
+from services.kubelet.runtime.port import PortMapping, RuntimeFailure, RuntimeUnavailable, Sandbox, SandboxConfig
 from services.kubelet.settings import KubeletSettings
-from services.kubelet.volumes import PodDirectory, VolumeError, contents
 
 RETRY = timedelta(seconds=2)
 NODE_HOSTS = Path("/etc/hosts")
 log = logging.getLogger(__name__)
+
+
+def sandbox_config(pod: core.Pod, attempt: int, domain: str) -> SandboxConfig:
+    """The sandbox of a pod in the cluster's ``domain``; published are the ports that name a hostPort. Raises NameTooLong."""
+    ports = tuple(
+        PortMapping(port.container_port, port.host_port, port.protocol or "TCP", port.host_ip)
+        for spec in (*pod.spec.init_containers, *pod.spec.containers)
+        for port in spec.ports
+        if port.host_port and not pod.spec.host_network
+    )
+    return SandboxConfig(
+        pod=ref_of(pod),
+        attempt=attempt,
+        hostname=hostname_of(pod, domain),
+        host_network=pod.spec.host_network,
+        host_pid=pod.spec.host_pid,
+        host_ipc=pod.spec.host_ipc,
+        ports=ports,
+        sysctls={entry.name: entry.value for entry in pod.spec.security_context.sysctls},
+    )
 
 
 class SandboxMaker:

@@ -14,8 +14,13 @@ from datetime import datetime, timedelta
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
 from knarr.service.tasks import cancel
-from services.kubelet.context import NodeContext
-from services.kubelet.decide import (
+from services.kubelet.container.hooks import HookRunner
+from services.kubelet.container.probes import Prober
+from services.kubelet.container.starter import ContainerStarter, back_off_message
+from services.kubelet.container.termination import termination_message
+from services.kubelet.metrics import ACTION_SECONDS, ACTIONS
+from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.decide import (
     MINIMUM_GRACE_SECONDS,
     VOLUMES,
     Action,
@@ -34,18 +39,13 @@ from services.kubelet.decide import (
     decide,
     stop_grace_seconds,
 )
-from services.kubelet.facts import PodFacts
-from services.kubelet.hooks import HookRunner
-from services.kubelet.metrics import ACTION_SECONDS, ACTIONS
-from services.kubelet.probes import Prober
+from services.kubelet.pod.facts import PodFacts
+from services.kubelet.pod.sandbox import SandboxMaker
+from services.kubelet.pod.spec import ref_of
+from services.kubelet.pod.status import View, pod_status
+from services.kubelet.pod.status_writer import StatusWriter
+from services.kubelet.pod.volumes import PodDirectory
 from services.kubelet.runtime.port import EXITED, PodObservation, RuntimeFailure, RuntimeUnavailable
-from services.kubelet.sandbox import SandboxMaker
-from services.kubelet.spec import ref_of
-from services.kubelet.starter import ContainerStarter, back_off_message
-from services.kubelet.status import View, pod_status
-from services.kubelet.status_writer import StatusWriter
-from services.kubelet.termination import termination_message
-from services.kubelet.volumes import PodDirectory
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""What runs in a pod: how a container is planned and started, probed, hooked and ended."""

@@ -1,0 +1,1 @@
+"""The machine: the Node object, its Lease, its images, files and mounts."""

@@ -1,0 +1,1 @@
+"""A worker for each pod, and the manager that leads changes to them."""
