@@ -5,13 +5,12 @@ A scenario file holds commands, each followed by ``----`` and what came of it:
 - ``deploy key=value …`` changes the Deployment; ``ready image=count …`` makes pods ready;
   ``wait seconds`` lets time pass; ``linger true|false`` says whether old pods still terminate.
 
-``KNARR_REWRITE=1 pytest tests/controller/test_rollouts.py`` writes what happens now into the
-files; read the difference before you commit it.
+``pytest --rewrite tests/controller/test_rollouts.py`` writes what happens now into the files; read the difference before you
+commit it.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from datetime import timedelta
 from pathlib import Path
@@ -22,9 +21,9 @@ from hypothesis import strategies as st
 
 from knarr.objects.conditions import get_condition
 from tests.controller.rollout import World, check_step, random_amount
+from tests.support import golden
 
 SCENARIOS = sorted((Path(__file__).parent / "rollouts").glob("*.txt"))
-REWRITE = bool(os.environ.get("KNARR_REWRITE"))
 
 
 def command(world: World, line: str) -> None:
@@ -69,12 +68,7 @@ def play(text: str) -> str:
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_scenario(path: Path) -> None:
-    text = path.read_text()
-    played = play(text)
-    if REWRITE:
-        path.write_text(played)
-        return
-    assert played == text
+    golden.check(path, play(path.read_text()))
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,11 +1,10 @@
 """Golden scenarios: objects in `*.input.yaml`, the routing table and ruleset in `*.output.txt`.
 
-`KNARR_REWRITE=1 pytest tests/proxy/test_scenarios.py` writes the outputs anew; read the difference before you keep it.
+`pytest --rewrite tests/proxy/test_scenarios.py` writes the outputs anew; read the difference before you keep it.
 """
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from services.proxy.datapath.nftables.skeleton import Base
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.routing.build import build_table
 from services.proxy.routing.table import Endpoint, Route, RoutingTable
+from tests.support import golden
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 BASE = Base("knarr", "10.96.0.0/16", "10.244.0.0/16", "knarr0")
@@ -32,10 +32,7 @@ def test_scenario(name: str) -> None:
     table = build_table(services, slices, "node-a")
     assert table == build_table(reversed(services), reversed(slices), "node-a"), "the table depends on the order of the objects"
     text = f"{_describe(table)}\n{ruleset.full(BASE, Slots(), table.values())}"
-    golden = SCENARIOS / f"{name}.output.txt"
-    if os.environ.get("KNARR_REWRITE"):
-        golden.write_text(text)
-    assert text == golden.read_text()
+    golden.check(SCENARIOS / f"{name}.output.txt", text)
 
 
 def _load(path: Path) -> tuple[list[core.Service], list[discovery.EndpointSlice]]:

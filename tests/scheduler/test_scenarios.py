@@ -2,12 +2,11 @@
 
 Each ``scenarios/<name>.input.yaml`` holds nodes, services and pods; pods without a node are placed
 in their order, each seeing the ones before it. The result is compared with
-``<name>.output.yaml``; set ``REWRITE=1`` to write it anew, and read the difference.
+``<name>.output.yaml``; ``pytest --rewrite`` writes it anew, and you read the difference.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from services.scheduler.plugins.plugin import Cluster
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
+from tests.support import golden
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 TYPES = {"Node": core.Node, "Pod": core.Pod, "Service": core.Service}
@@ -86,9 +86,7 @@ def place(state: SchedulerState, pod: PodFacts) -> dict[str, Any]:
 def test_scenario(source: Path) -> None:
     told = play(load(source))
     expected = source.with_name(source.name.replace(".input.", ".output."))
-    if os.environ.get("REWRITE"):
-        expected.write_text(yaml.safe_dump(told, sort_keys=True, width=160))
-    assert told == yaml.safe_load(expected.read_text())
+    golden.check(expected, yaml.safe_dump(told, sort_keys=True, width=160))
 
 
 def test_there_are_scenarios() -> None:

@@ -1,6 +1,6 @@
 """Golden scenarios: YAML documents with an input, and what the strategies make of it.
 
-``KNARR_REWRITE=1 pytest tests/apiserver/strategies`` writes what they make of it now into the files;
+``pytest --rewrite tests/apiserver/strategies`` writes what they make of it now into the files;
 read the difference before you commit it.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.kinds import KINDS, Kind
 from services.apiserver.strategies import Strategy, strategy_for
 from services.apiserver.strategies.metadata import validate_object_meta, validate_object_meta_update
+from tests.support import golden
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-REWRITE = bool(os.environ.get("KNARR_REWRITE"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def check(file: Path, position: int, run: Callable[[dict[str, Any]], dict[str, A
     documents = documents_of(file)
     document = documents[position]
     got = run(copy.deepcopy(document))
-    if REWRITE and any(document.get(key) != value for key, value in got.items()):
+    if golden.rewriting and any(document.get(key) != value for key, value in got.items()):
         documents[position] = {**document, **got}
         file.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=1000, allow_unicode=True))
         return
