@@ -8,4 +8,5 @@ export PYTHONPATH=.
 .venv/bin/mypy
 .venv/bin/lint-imports --no-logo 2>/dev/null || .venv/bin/lint-imports
 .venv/bin/buf lint proto
+.venv/bin/buf breaking proto --against tools/schema/contracts.binpb.gz
 .venv/bin/python -m tools.generate --check

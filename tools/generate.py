@@ -36,7 +36,12 @@ GO_PACKAGE_PREFIXES = {
     "resource": "meta/v1",
     "intstr": "meta/v1",
     "runtime": "runtime/v1",
+    "authenticationv1": "authentication/v1",
 }
+# A package that means something else by one of these prefixes.
+OWN_PREFIXES = {"apidiscovery/v2": {"v1": "meta/v1"}}
+# Go packages of alpha messages, which the tables leave out. A field of such a type keeps its number and its name reserved.
+ALPHA_PREFIXES = ("schedulingv1alpha3",)
 SCALARS = {
     "string": "string",
     "bool": "bool",
@@ -45,6 +50,7 @@ SCALARS = {
     "float64": "double",
     "[]byte": "bytes",
     "types.UID": "string",
+    "types.NodeName": "string",
 }
 # Messages that the tables leave out because Go writes them by hand: (fields, JSON form).
 SPECIAL: dict[str, dict[str, tuple[list[str], str | None]]] = {
@@ -56,13 +62,19 @@ SPECIAL: dict[str, dict[str, tuple[list[str], str | None]]] = {
         "Duration": (["int64 duration = 1;"], "DURATION"),
         "FieldsV1": (["bytes raw = 1;"], "RAW"),
         "Verbs": (["repeated string items = 1;"], "LIST"),
+        "GroupResource": (["string group = 1;", "string resource = 2;"], None),
+        "GroupVersionKind": (["string group = 1;", "string version = 2;", "string kind = 3;"], None),
+        "GroupVersionResource": (["string group = 1;", "string version = 2;", "string resource = 3;"], None),
     },
     "runtime/v1": {"RawExtension": (["bytes raw = 1;"], "RAW")},
     "apiextensions/v1": {
         "JSON": (["bytes raw = 1;"], "RAW"),
         "CustomResourceSubresourceStatus": ([], None),
     },
-    "authentication/v1": {"ExtraValue": (["repeated string items = 1;"], "LIST")},
+    "authentication/v1": {
+        "ExtraValue": (["repeated string items = 1;"], "LIST"),
+        "AttestationValue": (["repeated string items = 1;"], "LIST"),
+    },
     "authorization/v1": {"ExtraValue": (["repeated string items = 1;"], "LIST")},
     "certificates/v1": {"ExtraValue": (["repeated string items = 1;"], "LIST")},
 }
@@ -157,15 +169,15 @@ def resolve(schema: Schema, package: str, go_type: str) -> FieldType:
 
 
 def resolve_name(schema: Schema, package: str, go_type: str) -> FieldType:
-    """Resolves a type that is a name: a message, or a named scalar, list or map."""
+    """Resolves a type that is a name: a message, or a named scalar, list or map; raises KeyError for a name that the tables do not know."""
     prefix, _, name = go_type.rpartition(".")
-    home = GO_PACKAGE_PREFIXES[prefix] if prefix else package
+    prefixes = GO_PACKAGE_PREFIXES | OWN_PREFIXES.get(package, {})
+    home = prefixes[prefix] if prefix else package
     if schema.is_message(home, name):
         if home == package:
             return FieldType(name, message=True)
         return FieldType(f"knarr.api.{home.replace('/', '.')}.{name}", message=True, imports={home})
-    underlying = schema.named_types.get((home, name), "string")
-    resolved = resolve(schema, home, underlying)
+    resolved = resolve(schema, home, schema.named_types[home, name])
     resolved.type_name = name
     if home != package:
         resolved.spelling = re.sub(r"(?<=, )([A-Z]\w*)(?=>)", rf"knarr.api.{home.replace('/', '.')}.\1", resolved.spelling)
@@ -218,6 +230,20 @@ def write_field(schema: Schema, package: str, row: dict[str, str]) -> tuple[str,
     return f"  {label}{kind.spelling} {name} = {row['number']}{suffix};", kind.imports
 
 
+def is_alpha(row: dict[str, str]) -> bool:
+    """Whether a field's type is an alpha message, of which the tables know nothing."""
+    return row["go_type"].lstrip("*[]").startswith(tuple(f"{prefix}." for prefix in ALPHA_PREFIXES))
+
+
+def reserved_lines(rows: list[dict[str, str]]) -> list[str]:
+    """What keeps the numbers and names of fields that are left out."""
+    if not rows:
+        return []
+    numbers = ", ".join(row["number"] for row in rows)
+    names = ", ".join(f'"{snake_case(row["json_name"])}"' for row in rows)
+    return [f"  reserved {numbers};", f"  reserved {names};"]
+
+
 def message_option(schema: Schema, package: str, name: str, json_form: str | None) -> list[str]:
     """The option lines that open a message, if it needs any."""
     parts = []
@@ -237,10 +263,12 @@ def write_package(schema: Schema, package: str) -> str:
         body += [f"message {name} {{", *message_option(schema, package, name, json_form), *(f"  {line}" for line in fields), "}", ""]
     for name, rows in schema.messages[package].items():
         body += [f"message {name} {{", *message_option(schema, package, name, JSON_FORMS.get(name))]
+        body += reserved_lines([row for row in rows if is_alpha(row)])
         for row in rows:
-            line, needs = write_field(schema, package, row)
-            body.append(line)
-            imports |= needs
+            if not is_alpha(row):
+                line, needs = write_field(schema, package, row)
+                body.append(line)
+                imports |= needs
         body += ["}", ""]
     import_lines = sorted({proto_path(other) for other in imports} | {"knarr/api/options/v1/options.proto"})
     header = [

@@ -10,7 +10,9 @@ from knarr.machinery.schema import is_object
 
 # Proto package area → API group.
 GROUPS = {
+    "admission": "admission.k8s.io",
     "admissionregistration": "admissionregistration.k8s.io",
+    "apidiscovery": "apidiscovery.k8s.io",
     "apiextensions": "apiextensions.k8s.io",
     "apiregistration": "apiregistration.k8s.io",
     "apps": "apps",
@@ -23,17 +25,21 @@ GROUPS = {
     "core": "",
     "discovery": "discovery.k8s.io",
     "events": "events.k8s.io",
+    "flowcontrol": "flowcontrol.apiserver.k8s.io",
     "meta": "",
     "metrics": "metrics.k8s.io",
     "networking": "networking.k8s.io",
     "node": "node.k8s.io",
     "policy": "policy",
     "rbac": "rbac.authorization.k8s.io",
+    "resource": "resource.k8s.io",
     "scheduling": "scheduling.k8s.io",
     "storage": "storage.k8s.io",
+    "storagemigration": "storagemigration.k8s.io",
 }
 # Kinds without metadata of their own, which the rule below would not find.
 BARE_KINDS = {
+    "admission": {"AdmissionReview"},
     "apiextensions": {"ConversionReview"},
     "core": {
         "NodeProxyOptions", "PodAttachOptions", "PodExecOptions", "PodLogOptions", "PodPortForwardOptions", "PodProxyOptions",

@@ -25,8 +25,6 @@ class KubeletSettings:
     port: int = 10250
     # Names the cluster in the labels of everything the kubelet makes in the engine.
     cluster_id: str = "knarr"
-    # Version to report, like the apiserver's gitVersion.
-    version: str = "v1.32.3"
     # Most pods the node takes.
     max_pods: int = 110
     # Taken from the capacity before pods may ask for it: milli-CPU and bytes.

@@ -8,7 +8,6 @@ from ipaddress import IPv4Address, IPv4Network
 from knarr.client.client import Client
 from knarr.service.authentication import User
 from knarr.service.component import Component
-from services.apiserver.rest.version import version_info
 from services.cloud.component import CloudControllerManager
 from services.cloud.providers.local.settings import LocalSettings
 from services.cloud.settings import CloudSettings
@@ -82,7 +81,6 @@ def _kubelet(settings: ClusterSettings, address: str, cluster_dns: str) -> Kubel
         pod_cidr=settings.pod_cidr,
         port=settings.ports.kubelet,
         cluster_id=settings.files.cluster_id(),
-        version=version_info()["gitVersion"],
         cluster_dns=cluster_dns,
         cluster_domain=settings.cluster_domain,
     )

@@ -17,10 +17,10 @@ from functools import cached_property
 import orjson
 
 from knarr.machinery.kinds import Kinds
+from knarr.machinery.version import GIT_VERSION
 from services.apiserver.rest.objects import varint
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Response
-from services.apiserver.rest.version import GIT_VERSION
 
 Build = Callable[[str, str], dict[str, object]]
 INDEX_PATH = "/openapi/v3"

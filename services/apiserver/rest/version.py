@@ -1,18 +1,17 @@
-"""What the server says it is."""
+"""``/version``: what the server says it is."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
 
 import orjson
 
+from knarr.machinery.version import GIT_VERSION, MAJOR, MINOR
 from services.apiserver.rest.response import Response
 
-# The Kubernetes API that is served: its message types are those of 1.32. Clients compare versions
-# to decide which features to try (kubectl warns beyond one minor of skew), so it leads.
-MAJOR, MINOR, PATCH = "1", "32", "3"
-BUILD = "knarr.0.1"
-GIT_VERSION = f"v{MAJOR}.{MINOR}.{PATCH}+{BUILD}"
+# A build from a folder knows no commit, and clients only ask that it be one: of a version, always the same.
+GIT_COMMIT = hashlib.sha1(GIT_VERSION.encode(), usedforsecurity=False).hexdigest()
 _GO_PLATFORM = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -22,7 +21,7 @@ def version_info() -> dict[str, str]:
         "major": MAJOR,
         "minor": MINOR,
         "gitVersion": GIT_VERSION,
-        "gitCommit": "",
+        "gitCommit": GIT_COMMIT,
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": f"python{platform.python_version()}",

@@ -13,6 +13,7 @@ from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
 from knarr.machinery.errors import StatusError
 from knarr.machinery.times import to_time
+from knarr.machinery.version import GIT_VERSION
 from services.kubelet.node.machine import Machine, Pressure, read_pressure
 from services.kubelet.node.view import NodeView
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
@@ -99,7 +100,7 @@ def node_status(
     info.machine_id, info.system_uuid, info.boot_id = machine.machine_id, machine.system_uuid, machine.boot_id
     info.kernel_version, info.os_image = machine.kernel, machine.os_image
     info.container_runtime_version = runtime_version
-    info.kubelet_version = info.kube_proxy_version = settings.version
+    info.kubelet_version = info.kube_proxy_version = GIT_VERSION
     info.operating_system, info.architecture = "linux", machine.architecture
     own = ("NetworkUnavailable", "MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
     status.conditions.extend(found for found in old.conditions if found.type not in own)

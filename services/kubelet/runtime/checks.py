@@ -10,10 +10,11 @@ import aiohttp
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from knarr.machinery.version import MAJOR, MINOR
 from services.kubelet.runtime.port import GrpcCheck, HttpCheck, ProbeResult, TcpCheck
 
 MAX_BODY_BYTES = 10 * 1024
-USER_AGENT = "kube-probe/1.32"
+USER_AGENT = f"kube-probe/{MAJOR}.{MINOR}"
 
 
 async def check_network(check: HttpCheck | TcpCheck | GrpcCheck, timeout_seconds: float) -> ProbeResult:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from knarr.machinery.kinds import KINDS
+from knarr.machinery.version import GIT_VERSION
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.discovery import Discovery, aggregated_version
 from tests.apiserver.rest.http_client import HttpClient
@@ -98,8 +101,9 @@ async def test_the_root_names_what_is_answered_with_or_without_a_last_slash(clie
 
 async def test_version(client: HttpClient) -> None:
     found = (await client.get("/version")).json
-    assert found["gitVersion"].startswith("v1.32.") and "+knarr" in found["gitVersion"]
-    assert (found["major"], found["minor"]) == ("1", "32")
+    assert found["gitVersion"] == GIT_VERSION and re.fullmatch(r"v1\.37\.\d+\+knarr\.[\d.]+", GIT_VERSION)
+    assert (found["major"], found["minor"]) == ("1", "37")
+    assert re.fullmatch(r"[0-9a-f]{40}", found["gitCommit"])
 
 
 async def test_probes(client: HttpClient, application: Application) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from knarr.machinery.version import GIT_VERSION
 from tests.apiserver.rest.http_client import HttpClient
 
 
@@ -33,7 +34,7 @@ async def test_v2_defines_nothing(client: HttpClient) -> None:
     accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
     answer = await client.get("/openapi/v2?timeout=32s", accept=accept)
     assert (answer.status, answer.headers["content-type"]) == (200, accept.replace("@", "."))
-    version = b"v1.32.3+knarr.0.1"
+    version = GIT_VERSION.encode()
     info = b"\x0a\x0aKubernetes" + b"\x12" + bytes([len(version)]) + version
     assert answer.body == b"\x0a\x032.0" + b"\x12" + bytes([len(info)]) + info + b"\x42\x00"
     plain = (await client.get("/openapi/v2")).json

@@ -264,6 +264,88 @@ class MutatingWebhook(_message.Message):
     match_conditions: _containers.RepeatedCompositeFieldContainer[MatchCondition]
     def __init__(self, name: _Optional[str] = ..., client_config: _Optional[_Union[WebhookClientConfig, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleWithOperations, _Mapping]]] = ..., failure_policy: _Optional[str] = ..., match_policy: _Optional[str] = ..., namespace_selector: _Optional[_Union[_meta_pb2.LabelSelector, _Mapping]] = ..., object_selector: _Optional[_Union[_meta_pb2.LabelSelector, _Mapping]] = ..., side_effects: _Optional[str] = ..., timeout_seconds: _Optional[int] = ..., admission_review_versions: _Optional[_Iterable[str]] = ..., reinvocation_policy: _Optional[str] = ..., match_conditions: _Optional[_Iterable[_Union[MatchCondition, _Mapping]]] = ...) -> None: ...
 
+class MutatingAdmissionPolicy(_message.Message):
+    __slots__ = ("metadata", "spec")
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    metadata: _meta_pb2.ObjectMeta
+    spec: MutatingAdmissionPolicySpec
+    def __init__(self, metadata: _Optional[_Union[_meta_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[MutatingAdmissionPolicySpec, _Mapping]] = ...) -> None: ...
+
+class MutatingAdmissionPolicyList(_message.Message):
+    __slots__ = ("metadata", "items")
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    metadata: _meta_pb2.ListMeta
+    items: _containers.RepeatedCompositeFieldContainer[MutatingAdmissionPolicy]
+    def __init__(self, metadata: _Optional[_Union[_meta_pb2.ListMeta, _Mapping]] = ..., items: _Optional[_Iterable[_Union[MutatingAdmissionPolicy, _Mapping]]] = ...) -> None: ...
+
+class MutatingAdmissionPolicySpec(_message.Message):
+    __slots__ = ("param_kind", "match_constraints", "variables", "mutations", "failure_policy", "match_conditions", "reinvocation_policy")
+    PARAM_KIND_FIELD_NUMBER: _ClassVar[int]
+    MATCH_CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    VARIABLES_FIELD_NUMBER: _ClassVar[int]
+    MUTATIONS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_POLICY_FIELD_NUMBER: _ClassVar[int]
+    MATCH_CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    REINVOCATION_POLICY_FIELD_NUMBER: _ClassVar[int]
+    param_kind: ParamKind
+    match_constraints: MatchResources
+    variables: _containers.RepeatedCompositeFieldContainer[Variable]
+    mutations: _containers.RepeatedCompositeFieldContainer[Mutation]
+    failure_policy: str
+    match_conditions: _containers.RepeatedCompositeFieldContainer[MatchCondition]
+    reinvocation_policy: str
+    def __init__(self, param_kind: _Optional[_Union[ParamKind, _Mapping]] = ..., match_constraints: _Optional[_Union[MatchResources, _Mapping]] = ..., variables: _Optional[_Iterable[_Union[Variable, _Mapping]]] = ..., mutations: _Optional[_Iterable[_Union[Mutation, _Mapping]]] = ..., failure_policy: _Optional[str] = ..., match_conditions: _Optional[_Iterable[_Union[MatchCondition, _Mapping]]] = ..., reinvocation_policy: _Optional[str] = ...) -> None: ...
+
+class Mutation(_message.Message):
+    __slots__ = ("patch_type", "apply_configuration", "json_patch")
+    PATCH_TYPE_FIELD_NUMBER: _ClassVar[int]
+    APPLY_CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    JSON_PATCH_FIELD_NUMBER: _ClassVar[int]
+    patch_type: str
+    apply_configuration: ApplyConfiguration
+    json_patch: JSONPatch
+    def __init__(self, patch_type: _Optional[str] = ..., apply_configuration: _Optional[_Union[ApplyConfiguration, _Mapping]] = ..., json_patch: _Optional[_Union[JSONPatch, _Mapping]] = ...) -> None: ...
+
+class ApplyConfiguration(_message.Message):
+    __slots__ = ("expression",)
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    expression: str
+    def __init__(self, expression: _Optional[str] = ...) -> None: ...
+
+class JSONPatch(_message.Message):
+    __slots__ = ("expression",)
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    expression: str
+    def __init__(self, expression: _Optional[str] = ...) -> None: ...
+
+class MutatingAdmissionPolicyBinding(_message.Message):
+    __slots__ = ("metadata", "spec")
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    metadata: _meta_pb2.ObjectMeta
+    spec: MutatingAdmissionPolicyBindingSpec
+    def __init__(self, metadata: _Optional[_Union[_meta_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[MutatingAdmissionPolicyBindingSpec, _Mapping]] = ...) -> None: ...
+
+class MutatingAdmissionPolicyBindingList(_message.Message):
+    __slots__ = ("metadata", "items")
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    metadata: _meta_pb2.ListMeta
+    items: _containers.RepeatedCompositeFieldContainer[MutatingAdmissionPolicyBinding]
+    def __init__(self, metadata: _Optional[_Union[_meta_pb2.ListMeta, _Mapping]] = ..., items: _Optional[_Iterable[_Union[MutatingAdmissionPolicyBinding, _Mapping]]] = ...) -> None: ...
+
+class MutatingAdmissionPolicyBindingSpec(_message.Message):
+    __slots__ = ("policy_name", "param_ref", "match_resources")
+    POLICY_NAME_FIELD_NUMBER: _ClassVar[int]
+    PARAM_REF_FIELD_NUMBER: _ClassVar[int]
+    MATCH_RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    policy_name: str
+    param_ref: ParamRef
+    match_resources: MatchResources
+    def __init__(self, policy_name: _Optional[str] = ..., param_ref: _Optional[_Union[ParamRef, _Mapping]] = ..., match_resources: _Optional[_Union[MatchResources, _Mapping]] = ...) -> None: ...
+
 class RuleWithOperations(_message.Message):
     __slots__ = ("operations", "rule")
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]

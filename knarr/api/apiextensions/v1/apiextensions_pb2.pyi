@@ -74,7 +74,7 @@ class ServiceReference(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., path: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class CustomResourceDefinitionVersion(_message.Message):
-    __slots__ = ("name", "served", "storage", "deprecated", "deprecation_warning", "schema", "subresources", "additional_printer_columns")
+    __slots__ = ("name", "served", "storage", "deprecated", "deprecation_warning", "schema", "subresources", "additional_printer_columns", "selectable_fields")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SERVED_FIELD_NUMBER: _ClassVar[int]
     STORAGE_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +83,7 @@ class CustomResourceDefinitionVersion(_message.Message):
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     SUBRESOURCES_FIELD_NUMBER: _ClassVar[int]
     ADDITIONAL_PRINTER_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    SELECTABLE_FIELDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     served: bool
     storage: bool
@@ -91,7 +92,14 @@ class CustomResourceDefinitionVersion(_message.Message):
     schema: CustomResourceValidation
     subresources: CustomResourceSubresources
     additional_printer_columns: _containers.RepeatedCompositeFieldContainer[CustomResourceColumnDefinition]
-    def __init__(self, name: _Optional[str] = ..., served: _Optional[bool] = ..., storage: _Optional[bool] = ..., deprecated: _Optional[bool] = ..., deprecation_warning: _Optional[str] = ..., schema: _Optional[_Union[CustomResourceValidation, _Mapping]] = ..., subresources: _Optional[_Union[CustomResourceSubresources, _Mapping]] = ..., additional_printer_columns: _Optional[_Iterable[_Union[CustomResourceColumnDefinition, _Mapping]]] = ...) -> None: ...
+    selectable_fields: _containers.RepeatedCompositeFieldContainer[SelectableField]
+    def __init__(self, name: _Optional[str] = ..., served: _Optional[bool] = ..., storage: _Optional[bool] = ..., deprecated: _Optional[bool] = ..., deprecation_warning: _Optional[str] = ..., schema: _Optional[_Union[CustomResourceValidation, _Mapping]] = ..., subresources: _Optional[_Union[CustomResourceSubresources, _Mapping]] = ..., additional_printer_columns: _Optional[_Iterable[_Union[CustomResourceColumnDefinition, _Mapping]]] = ..., selectable_fields: _Optional[_Iterable[_Union[SelectableField, _Mapping]]] = ...) -> None: ...
+
+class SelectableField(_message.Message):
+    __slots__ = ("json_path",)
+    JSON_PATH_FIELD_NUMBER: _ClassVar[int]
+    json_path: str
+    def __init__(self, json_path: _Optional[str] = ...) -> None: ...
 
 class CustomResourceColumnDefinition(_message.Message):
     __slots__ = ("name", "type", "format", "description", "priority", "json_path")
@@ -126,28 +134,32 @@ class CustomResourceDefinitionNames(_message.Message):
     def __init__(self, plural: _Optional[str] = ..., singular: _Optional[str] = ..., short_names: _Optional[_Iterable[str]] = ..., kind: _Optional[str] = ..., list_kind: _Optional[str] = ..., categories: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CustomResourceDefinitionCondition(_message.Message):
-    __slots__ = ("type", "status", "last_transition_time", "reason", "message")
+    __slots__ = ("type", "status", "last_transition_time", "reason", "message", "observed_generation")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     LAST_TRANSITION_TIME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_GENERATION_FIELD_NUMBER: _ClassVar[int]
     type: str
     status: str
     last_transition_time: _meta_pb2.Time
     reason: str
     message: str
-    def __init__(self, type: _Optional[str] = ..., status: _Optional[str] = ..., last_transition_time: _Optional[_Union[_meta_pb2.Time, _Mapping]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    observed_generation: int
+    def __init__(self, type: _Optional[str] = ..., status: _Optional[str] = ..., last_transition_time: _Optional[_Union[_meta_pb2.Time, _Mapping]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., observed_generation: _Optional[int] = ...) -> None: ...
 
 class CustomResourceDefinitionStatus(_message.Message):
-    __slots__ = ("conditions", "accepted_names", "stored_versions")
+    __slots__ = ("conditions", "accepted_names", "stored_versions", "observed_generation")
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_NAMES_FIELD_NUMBER: _ClassVar[int]
     STORED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_GENERATION_FIELD_NUMBER: _ClassVar[int]
     conditions: _containers.RepeatedCompositeFieldContainer[CustomResourceDefinitionCondition]
     accepted_names: CustomResourceDefinitionNames
     stored_versions: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, conditions: _Optional[_Iterable[_Union[CustomResourceDefinitionCondition, _Mapping]]] = ..., accepted_names: _Optional[_Union[CustomResourceDefinitionNames, _Mapping]] = ..., stored_versions: _Optional[_Iterable[str]] = ...) -> None: ...
+    observed_generation: int
+    def __init__(self, conditions: _Optional[_Iterable[_Union[CustomResourceDefinitionCondition, _Mapping]]] = ..., accepted_names: _Optional[_Union[CustomResourceDefinitionNames, _Mapping]] = ..., stored_versions: _Optional[_Iterable[str]] = ..., observed_generation: _Optional[int] = ...) -> None: ...
 
 class CustomResourceDefinition(_message.Message):
     __slots__ = ("metadata", "spec", "status")
@@ -220,7 +232,7 @@ class ConversionResponse(_message.Message):
     def __init__(self, uid: _Optional[str] = ..., converted_objects: _Optional[_Iterable[_Union[_runtime_pb2.RawExtension, _Mapping]]] = ..., result: _Optional[_Union[_meta_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class JSONSchemaProps(_message.Message):
-    __slots__ = ("id", "schema", "ref", "description", "type", "format", "title", "default", "maximum", "exclusive_maximum", "minimum", "exclusive_minimum", "max_length", "min_length", "pattern", "max_items", "min_items", "unique_items", "multiple_of", "enum", "max_properties", "min_properties", "required", "items", "all_of", "one_of", "any_of", "not_schema", "properties", "additional_properties", "pattern_properties", "dependencies", "additional_items", "definitions", "external_docs", "example", "nullable", "x_kubernetes_preserve_unknown_fields", "x_kubernetes_embedded_resource", "x_kubernetes_int_or_string", "x_kubernetes_list_map_keys", "x_kubernetes_list_type", "x_kubernetes_map_type")
+    __slots__ = ("id", "schema", "ref", "description", "type", "format", "title", "default", "maximum", "exclusive_maximum", "minimum", "exclusive_minimum", "max_length", "min_length", "pattern", "max_items", "min_items", "unique_items", "multiple_of", "enum", "max_properties", "min_properties", "required", "items", "all_of", "one_of", "any_of", "not_schema", "properties", "additional_properties", "pattern_properties", "dependencies", "additional_items", "definitions", "external_docs", "example", "nullable", "x_kubernetes_preserve_unknown_fields", "x_kubernetes_embedded_resource", "x_kubernetes_int_or_string", "x_kubernetes_list_map_keys", "x_kubernetes_list_type", "x_kubernetes_map_type", "x_kubernetes_validations")
     class PropertiesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -292,6 +304,7 @@ class JSONSchemaProps(_message.Message):
     X_KUBERNETES_LIST_MAP_KEYS_FIELD_NUMBER: _ClassVar[int]
     X_KUBERNETES_LIST_TYPE_FIELD_NUMBER: _ClassVar[int]
     X_KUBERNETES_MAP_TYPE_FIELD_NUMBER: _ClassVar[int]
+    X_KUBERNETES_VALIDATIONS_FIELD_NUMBER: _ClassVar[int]
     id: str
     schema: str
     ref: str
@@ -335,7 +348,24 @@ class JSONSchemaProps(_message.Message):
     x_kubernetes_list_map_keys: _containers.RepeatedScalarFieldContainer[str]
     x_kubernetes_list_type: str
     x_kubernetes_map_type: str
-    def __init__(self, id: _Optional[str] = ..., schema: _Optional[str] = ..., ref: _Optional[str] = ..., description: _Optional[str] = ..., type: _Optional[str] = ..., format: _Optional[str] = ..., title: _Optional[str] = ..., default: _Optional[_Union[JSON, _Mapping]] = ..., maximum: _Optional[float] = ..., exclusive_maximum: _Optional[bool] = ..., minimum: _Optional[float] = ..., exclusive_minimum: _Optional[bool] = ..., max_length: _Optional[int] = ..., min_length: _Optional[int] = ..., pattern: _Optional[str] = ..., max_items: _Optional[int] = ..., min_items: _Optional[int] = ..., unique_items: _Optional[bool] = ..., multiple_of: _Optional[float] = ..., enum: _Optional[_Iterable[_Union[JSON, _Mapping]]] = ..., max_properties: _Optional[int] = ..., min_properties: _Optional[int] = ..., required: _Optional[_Iterable[str]] = ..., items: _Optional[_Union[JSONSchemaPropsOrArray, _Mapping]] = ..., all_of: _Optional[_Iterable[_Union[JSONSchemaProps, _Mapping]]] = ..., one_of: _Optional[_Iterable[_Union[JSONSchemaProps, _Mapping]]] = ..., any_of: _Optional[_Iterable[_Union[JSONSchemaProps, _Mapping]]] = ..., not_schema: _Optional[_Union[JSONSchemaProps, _Mapping]] = ..., properties: _Optional[_Mapping[str, JSONSchemaProps]] = ..., additional_properties: _Optional[_Union[JSONSchemaPropsOrBool, _Mapping]] = ..., pattern_properties: _Optional[_Mapping[str, JSONSchemaProps]] = ..., dependencies: _Optional[_Mapping[str, JSONSchemaPropsOrStringArray]] = ..., additional_items: _Optional[_Union[JSONSchemaPropsOrBool, _Mapping]] = ..., definitions: _Optional[_Mapping[str, JSONSchemaProps]] = ..., external_docs: _Optional[_Union[ExternalDocumentation, _Mapping]] = ..., example: _Optional[_Union[JSON, _Mapping]] = ..., nullable: _Optional[bool] = ..., x_kubernetes_preserve_unknown_fields: _Optional[bool] = ..., x_kubernetes_embedded_resource: _Optional[bool] = ..., x_kubernetes_int_or_string: _Optional[bool] = ..., x_kubernetes_list_map_keys: _Optional[_Iterable[str]] = ..., x_kubernetes_list_type: _Optional[str] = ..., x_kubernetes_map_type: _Optional[str] = ...) -> None: ...
+    x_kubernetes_validations: _containers.RepeatedCompositeFieldContainer[ValidationRule]
+    def __init__(self, id: _Optional[str] = ..., schema: _Optional[str] = ..., ref: _Optional[str] = ..., description: _Optional[str] = ..., type: _Optional[str] = ..., format: _Optional[str] = ..., title: _Optional[str] = ..., default: _Optional[_Union[JSON, _Mapping]] = ..., maximum: _Optional[float] = ..., exclusive_maximum: _Optional[bool] = ..., minimum: _Optional[float] = ..., exclusive_minimum: _Optional[bool] = ..., max_length: _Optional[int] = ..., min_length: _Optional[int] = ..., pattern: _Optional[str] = ..., max_items: _Optional[int] = ..., min_items: _Optional[int] = ..., unique_items: _Optional[bool] = ..., multiple_of: _Optional[float] = ..., enum: _Optional[_Iterable[_Union[JSON, _Mapping]]] = ..., max_properties: _Optional[int] = ..., min_properties: _Optional[int] = ..., required: _Optional[_Iterable[str]] = ..., items: _Optional[_Union[JSONSchemaPropsOrArray, _Mapping]] = ..., all_of: _Optional[_Iterable[_Union[JSONSchemaProps, _Mapping]]] = ..., one_of: _Optional[_Iterable[_Union[JSONSchemaProps, _Mapping]]] = ..., any_of: _Optional[_Iterable[_Union[JSONSchemaProps, _Mapping]]] = ..., not_schema: _Optional[_Union[JSONSchemaProps, _Mapping]] = ..., properties: _Optional[_Mapping[str, JSONSchemaProps]] = ..., additional_properties: _Optional[_Union[JSONSchemaPropsOrBool, _Mapping]] = ..., pattern_properties: _Optional[_Mapping[str, JSONSchemaProps]] = ..., dependencies: _Optional[_Mapping[str, JSONSchemaPropsOrStringArray]] = ..., additional_items: _Optional[_Union[JSONSchemaPropsOrBool, _Mapping]] = ..., definitions: _Optional[_Mapping[str, JSONSchemaProps]] = ..., external_docs: _Optional[_Union[ExternalDocumentation, _Mapping]] = ..., example: _Optional[_Union[JSON, _Mapping]] = ..., nullable: _Optional[bool] = ..., x_kubernetes_preserve_unknown_fields: _Optional[bool] = ..., x_kubernetes_embedded_resource: _Optional[bool] = ..., x_kubernetes_int_or_string: _Optional[bool] = ..., x_kubernetes_list_map_keys: _Optional[_Iterable[str]] = ..., x_kubernetes_list_type: _Optional[str] = ..., x_kubernetes_map_type: _Optional[str] = ..., x_kubernetes_validations: _Optional[_Iterable[_Union[ValidationRule, _Mapping]]] = ...) -> None: ...
+
+class ValidationRule(_message.Message):
+    __slots__ = ("rule", "message", "message_expression", "reason", "field_path", "optional_old_self")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FIELD_PATH_FIELD_NUMBER: _ClassVar[int]
+    OPTIONAL_OLD_SELF_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    message: str
+    message_expression: str
+    reason: str
+    field_path: str
+    optional_old_self: bool
+    def __init__(self, rule: _Optional[str] = ..., message: _Optional[str] = ..., message_expression: _Optional[str] = ..., reason: _Optional[str] = ..., field_path: _Optional[str] = ..., optional_old_self: _Optional[bool] = ...) -> None: ...
 
 class JSONSchemaPropsOrArray(_message.Message):
     __slots__ = ("schema", "j_son_schemas")

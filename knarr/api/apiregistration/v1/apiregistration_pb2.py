@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2knarr/api/apiregistration/v1/apiregistration.proto\x12\x1cknarr.api.apiregistration.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x80\x01\n\x0e\x41PIServiceList\x12\x35\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x06\xa2\xbb\x18\x02\x10\x01\x12\x37\n\x05items\x18\x02 \x03(\x0b\x32(.knarr.api.apiregistration.v1.APIService\"k\n\x10ServiceReference\x12\x19\n\tnamespace\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x14\n\x04name\x18\x02 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x1d\n\x04port\x18\x03 \x01(\x05\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x42\x07\n\x05_port\"\xad\x02\n\x0e\x41PIServiceSpec\x12K\n\x07service\x18\x01 \x01(\x0b\x32..knarr.api.apiregistration.v1.ServiceReferenceB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x15\n\x05group\x18\x02 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x17\n\x07version\x18\x03 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12?\n\x18insecure_skip_tls_verify\x18\x04 \x01(\x08\x42\x06\xa2\xbb\x18\x02\x10\x01R\x15insecureSkipTLSVerify\x12#\n\tca_bundle\x18\x05 \x01(\x0c\x42\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12\x1e\n\x16group_priority_minimum\x18\x07 \x01(\x05\x12\x18\n\x10version_priority\x18\x08 \x01(\x05\"\xdf\x01\n\x13\x41PIServiceCondition\x12+\n\x04type\x18\x01 \x01(\tB\x1d\xa2\xbb\x18\x19R\x17\x41PIServiceConditionType\x12%\n\x06status\x18\x02 \x01(\tB\x15\xa2\xbb\x18\x11R\x0f\x43onditionStatus\x12?\n\x14last_transition_time\x18\x03 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x18\n\x06reason\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x19\n\x07message\x18\x05 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"{\n\x10\x41PIServiceStatus\x12g\n\nconditions\x18\x01 \x03(\x0b\x32\x31.knarr.api.apiregistration.v1.APIServiceConditionB \xa2\xbb\x18\x1c\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04type\"\xd1\x01\n\nAPIService\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x06\xa2\xbb\x18\x02\x10\x01\x12\x42\n\x04spec\x18\x02 \x01(\x0b\x32,.knarr.api.apiregistration.v1.APIServiceSpecB\x06\xa2\xbb\x18\x02\x10\x01\x12\x46\n\x06status\x18\x03 \x01(\x0b\x32..knarr.api.apiregistration.v1.APIServiceStatusB\x06\xa2\xbb\x18\x02\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2knarr/api/apiregistration/v1/apiregistration.proto\x12\x1cknarr.api.apiregistration.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x82\x01\n\x0e\x41PIServiceList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x37\n\x05items\x18\x02 \x03(\x0b\x32(.knarr.api.apiregistration.v1.APIService\"k\n\x10ServiceReference\x12\x19\n\tnamespace\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x14\n\x04name\x18\x02 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x1d\n\x04port\x18\x03 \x01(\x05\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x42\x07\n\x05_port\"\xad\x02\n\x0e\x41PIServiceSpec\x12K\n\x07service\x18\x01 \x01(\x0b\x32..knarr.api.apiregistration.v1.ServiceReferenceB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x15\n\x05group\x18\x02 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x17\n\x07version\x18\x03 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12?\n\x18insecure_skip_tls_verify\x18\x04 \x01(\x08\x42\x06\xa2\xbb\x18\x02\x10\x01R\x15insecureSkipTLSVerify\x12#\n\tca_bundle\x18\x05 \x01(\x0c\x42\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12\x1e\n\x16group_priority_minimum\x18\x07 \x01(\x05\x12\x18\n\x10version_priority\x18\x08 \x01(\x05\"\xdf\x01\n\x13\x41PIServiceCondition\x12+\n\x04type\x18\x01 \x01(\tB\x1d\xa2\xbb\x18\x19R\x17\x41PIServiceConditionType\x12%\n\x06status\x18\x02 \x01(\tB\x15\xa2\xbb\x18\x11R\x0f\x43onditionStatus\x12?\n\x14last_transition_time\x18\x03 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x18\n\x06reason\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x19\n\x07message\x18\x05 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"{\n\x10\x41PIServiceStatus\x12g\n\nconditions\x18\x01 \x03(\x0b\x32\x31.knarr.api.apiregistration.v1.APIServiceConditionB \xa2\xbb\x18\x1c\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04type\"\xd3\x01\n\nAPIService\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x42\n\x04spec\x18\x02 \x01(\x0b\x32,.knarr.api.apiregistration.v1.APIServiceSpecB\x06\xa2\xbb\x18\x02\x10\x01\x12\x46\n\x06status\x18\x03 \x01(\x0b\x32..knarr.api.apiregistration.v1.APIServiceStatusB\x06\xa2\xbb\x18\x02\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.apiregistration.v
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_APISERVICELIST'].fields_by_name['metadata']._loaded_options = None
-  _globals['_APISERVICELIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_APISERVICELIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_SERVICEREFERENCE'].fields_by_name['namespace']._loaded_options = None
   _globals['_SERVICEREFERENCE'].fields_by_name['namespace']._serialized_options = b'\242\273\030\002\020\001'
   _globals['_SERVICEREFERENCE'].fields_by_name['name']._loaded_options = None
@@ -64,21 +64,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APISERVICESTATUS'].fields_by_name['conditions']._loaded_options = None
   _globals['_APISERVICESTATUS'].fields_by_name['conditions']._serialized_options = b'\242\273\030\034\020\001 \001*\005merge2\004type:\003mapB\004type'
   _globals['_APISERVICE'].fields_by_name['metadata']._loaded_options = None
-  _globals['_APISERVICE'].fields_by_name['metadata']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_APISERVICE'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_APISERVICE'].fields_by_name['spec']._loaded_options = None
   _globals['_APISERVICE'].fields_by_name['spec']._serialized_options = b'\242\273\030\002\020\001'
   _globals['_APISERVICE'].fields_by_name['status']._loaded_options = None
   _globals['_APISERVICE'].fields_by_name['status']._serialized_options = b'\242\273\030\002\020\001'
   _globals['_APISERVICELIST']._serialized_start=151
-  _globals['_APISERVICELIST']._serialized_end=279
-  _globals['_SERVICEREFERENCE']._serialized_start=281
-  _globals['_SERVICEREFERENCE']._serialized_end=388
-  _globals['_APISERVICESPEC']._serialized_start=391
-  _globals['_APISERVICESPEC']._serialized_end=692
-  _globals['_APISERVICECONDITION']._serialized_start=695
-  _globals['_APISERVICECONDITION']._serialized_end=918
-  _globals['_APISERVICESTATUS']._serialized_start=920
-  _globals['_APISERVICESTATUS']._serialized_end=1043
-  _globals['_APISERVICE']._serialized_start=1046
-  _globals['_APISERVICE']._serialized_end=1255
+  _globals['_APISERVICELIST']._serialized_end=281
+  _globals['_SERVICEREFERENCE']._serialized_start=283
+  _globals['_SERVICEREFERENCE']._serialized_end=390
+  _globals['_APISERVICESPEC']._serialized_start=393
+  _globals['_APISERVICESPEC']._serialized_end=694
+  _globals['_APISERVICECONDITION']._serialized_start=697
+  _globals['_APISERVICECONDITION']._serialized_end=920
+  _globals['_APISERVICESTATUS']._serialized_start=922
+  _globals['_APISERVICESTATUS']._serialized_end=1045
+  _globals['_APISERVICE']._serialized_start=1048
+  _globals['_APISERVICE']._serialized_end=1259
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0knarr/api/authentication/v1/authentication.proto\x12\x1bknarr.api.authentication.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"#\n\nExtraValue\x12\r\n\x05items\x18\x01 \x03(\t:\x06\xa2\xbb\x18\x02\x08\x07\"\xce\x01\n\x0bTokenReview\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12:\n\x04spec\x18\x02 \x01(\x0b\x32,.knarr.api.authentication.v1.TokenReviewSpec\x12H\n\x06status\x18\x03 \x01(\x0b\x32..knarr.api.authentication.v1.TokenReviewStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"O\n\x0fTokenReviewSpec\x12\x17\n\x05token\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12#\n\taudiences\x18\x02 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\"\xb1\x01\n\x11TokenReviewStatus\x12\x1f\n\rauthenticated\x18\x01 \x01(\x08\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12=\n\x04user\x18\x02 \x01(\x0b\x32%.knarr.api.authentication.v1.UserInfoB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12#\n\taudiences\x18\x04 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12\x17\n\x05\x65rror\x18\x03 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x81\x02\n\x08UserInfo\x12\x1a\n\x08username\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x15\n\x03uid\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12 \n\x06groups\x18\x03 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12I\n\x05\x65xtra\x18\x04 \x03(\x0b\x32\x30.knarr.api.authentication.v1.UserInfo.ExtraEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x1aU\n\nExtraEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x36\n\x05value\x18\x02 \x01(\x0b\x32\'.knarr.api.authentication.v1.ExtraValue:\x02\x38\x01\"\xd1\x01\n\x0cTokenRequest\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12;\n\x04spec\x18\x02 \x01(\x0b\x32-.knarr.api.authentication.v1.TokenRequestSpec\x12I\n\x06status\x18\x03 \x01(\x0b\x32/.knarr.api.authentication.v1.TokenRequestStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\xcc\x01\n\x10TokenRequestSpec\x12\x1f\n\taudiences\x18\x01 \x03(\tB\x0c\xa2\xbb\x18\x08:\x06\x61tomic\x12)\n\x12\x65xpiration_seconds\x18\x04 \x01(\x03\x42\x08\xa2\xbb\x18\x04\x08\x01 \x01H\x00\x88\x01\x01\x12U\n\x10\x62ound_object_ref\x18\x03 \x01(\x0b\x32\x31.knarr.api.authentication.v1.BoundObjectReferenceB\x08\xa2\xbb\x18\x04\x08\x01 \x01\x42\x15\n\x13_expiration_seconds\"Z\n\x12TokenRequestStatus\x12\r\n\x05token\x18\x01 \x01(\t\x12\x35\n\x14\x65xpiration_timestamp\x18\x02 \x01(\x0b\x32\x17.knarr.api.meta.v1.Time\"|\n\x14\x42oundObjectReference\x12\x16\n\x04kind\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x1d\n\x0b\x61pi_version\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x16\n\x04name\x18\x03 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x15\n\x03uid\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x9c\x01\n\x11SelfSubjectReview\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12L\n\x06status\x18\x02 \x01(\x0b\x32\x34.knarr.api.authentication.v1.SelfSubjectReviewStatusB\x06\xa2\xbb\x18\x02\x10\x01\"]\n\x17SelfSubjectReviewStatus\x12\x42\n\tuser_info\x18\x01 \x01(\x0b\x32%.knarr.api.authentication.v1.UserInfoB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0knarr/api/authentication/v1/authentication.proto\x12\x1bknarr.api.authentication.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"#\n\nExtraValue\x12\r\n\x05items\x18\x01 \x03(\t:\x06\xa2\xbb\x18\x02\x08\x07\")\n\x10\x41ttestationValue\x12\r\n\x05items\x18\x01 \x03(\t:\x06\xa2\xbb\x18\x02\x08\x07\"\xce\x01\n\x0bTokenReview\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12:\n\x04spec\x18\x02 \x01(\x0b\x32,.knarr.api.authentication.v1.TokenReviewSpec\x12H\n\x06status\x18\x03 \x01(\x0b\x32..knarr.api.authentication.v1.TokenReviewStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"M\n\x0fTokenReviewSpec\x12\x15\n\x05token\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12#\n\taudiences\x18\x02 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\"\xb1\x01\n\x11TokenReviewStatus\x12\x1f\n\rauthenticated\x18\x01 \x01(\x08\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12=\n\x04user\x18\x02 \x01(\x0b\x32%.knarr.api.authentication.v1.UserInfoB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12#\n\taudiences\x18\x04 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12\x17\n\x05\x65rror\x18\x03 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x81\x02\n\x08UserInfo\x12\x1a\n\x08username\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x15\n\x03uid\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12 \n\x06groups\x18\x03 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12I\n\x05\x65xtra\x18\x04 \x03(\x0b\x32\x30.knarr.api.authentication.v1.UserInfo.ExtraEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x1aU\n\nExtraEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x36\n\x05value\x18\x02 \x01(\x0b\x32\'.knarr.api.authentication.v1.ExtraValue:\x02\x38\x01\"\xd9\x01\n\x0cTokenRequest\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x43\n\x04spec\x18\x02 \x01(\x0b\x32-.knarr.api.authentication.v1.TokenRequestSpecB\x06\xa2\xbb\x18\x02 \x01\x12I\n\x06status\x18\x03 \x01(\x0b\x32/.knarr.api.authentication.v1.TokenRequestStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x93\x03\n\x10TokenRequestSpec\x12!\n\taudiences\x18\x01 \x03(\tB\x0e\xa2\xbb\x18\n \x01:\x06\x61tomic\x12)\n\x12\x65xpiration_seconds\x18\x04 \x01(\x03\x42\x08\xa2\xbb\x18\x04\x08\x01 \x01H\x00\x88\x01\x01\x12U\n\x10\x62ound_object_ref\x18\x03 \x01(\x0b\x32\x31.knarr.api.authentication.v1.BoundObjectReferenceB\x08\xa2\xbb\x18\x04\x08\x01 \x01\x12_\n\x0c\x61ttestations\x18\x05 \x03(\x0b\x32?.knarr.api.authentication.v1.TokenRequestSpec.AttestationsEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x1a\x62\n\x11\x41ttestationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12<\n\x05value\x18\x02 \x01(\x0b\x32-.knarr.api.authentication.v1.AttestationValue:\x02\x38\x01\x42\x15\n\x13_expiration_seconds\"j\n\x12TokenRequestStatus\x12\x15\n\x05token\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12=\n\x14\x65xpiration_timestamp\x18\x02 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x06\xa2\xbb\x18\x02 \x01\"|\n\x14\x42oundObjectReference\x12\x16\n\x04kind\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x1d\n\x0b\x61pi_version\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x16\n\x04name\x18\x03 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x15\n\x03uid\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x9e\x01\n\x11SelfSubjectReview\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12N\n\x06status\x18\x02 \x01(\x0b\x32\x34.knarr.api.authentication.v1.SelfSubjectReviewStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"]\n\x17SelfSubjectReviewStatus\x12\x42\n\tuser_info\x18\x01 \x01(\x0b\x32%.knarr.api.authentication.v1.UserInfoB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXTRAVALUE']._loaded_options = None
   _globals['_EXTRAVALUE']._serialized_options = b'\242\273\030\002\010\007'
+  _globals['_ATTESTATIONVALUE']._loaded_options = None
+  _globals['_ATTESTATIONVALUE']._serialized_options = b'\242\273\030\002\010\007'
   _globals['_TOKENREVIEW'].fields_by_name['metadata']._loaded_options = None
   _globals['_TOKENREVIEW'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_TOKENREVIEW'].fields_by_name['status']._loaded_options = None
   _globals['_TOKENREVIEW'].fields_by_name['status']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_TOKENREVIEWSPEC'].fields_by_name['token']._loaded_options = None
-  _globals['_TOKENREVIEWSPEC'].fields_by_name['token']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_TOKENREVIEWSPEC'].fields_by_name['token']._serialized_options = b'\242\273\030\002\020\001'
   _globals['_TOKENREVIEWSPEC'].fields_by_name['audiences']._loaded_options = None
   _globals['_TOKENREVIEWSPEC'].fields_by_name['audiences']._serialized_options = b'\242\273\030\014\020\001 \001:\006atomic'
   _globals['_TOKENREVIEWSTATUS'].fields_by_name['authenticated']._loaded_options = None
@@ -63,14 +65,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERINFO'].fields_by_name['extra']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_TOKENREQUEST'].fields_by_name['metadata']._loaded_options = None
   _globals['_TOKENREQUEST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_TOKENREQUEST'].fields_by_name['spec']._loaded_options = None
+  _globals['_TOKENREQUEST'].fields_by_name['spec']._serialized_options = b'\242\273\030\002 \001'
   _globals['_TOKENREQUEST'].fields_by_name['status']._loaded_options = None
   _globals['_TOKENREQUEST'].fields_by_name['status']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_TOKENREQUESTSPEC_ATTESTATIONSENTRY']._loaded_options = None
+  _globals['_TOKENREQUESTSPEC_ATTESTATIONSENTRY']._serialized_options = b'8\001'
   _globals['_TOKENREQUESTSPEC'].fields_by_name['audiences']._loaded_options = None
-  _globals['_TOKENREQUESTSPEC'].fields_by_name['audiences']._serialized_options = b'\242\273\030\010:\006atomic'
+  _globals['_TOKENREQUESTSPEC'].fields_by_name['audiences']._serialized_options = b'\242\273\030\n \001:\006atomic'
   _globals['_TOKENREQUESTSPEC'].fields_by_name['expiration_seconds']._loaded_options = None
   _globals['_TOKENREQUESTSPEC'].fields_by_name['expiration_seconds']._serialized_options = b'\242\273\030\004\010\001 \001'
   _globals['_TOKENREQUESTSPEC'].fields_by_name['bound_object_ref']._loaded_options = None
   _globals['_TOKENREQUESTSPEC'].fields_by_name['bound_object_ref']._serialized_options = b'\242\273\030\004\010\001 \001'
+  _globals['_TOKENREQUESTSPEC'].fields_by_name['attestations']._loaded_options = None
+  _globals['_TOKENREQUESTSPEC'].fields_by_name['attestations']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_TOKENREQUESTSTATUS'].fields_by_name['token']._loaded_options = None
+  _globals['_TOKENREQUESTSTATUS'].fields_by_name['token']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_TOKENREQUESTSTATUS'].fields_by_name['expiration_timestamp']._loaded_options = None
+  _globals['_TOKENREQUESTSTATUS'].fields_by_name['expiration_timestamp']._serialized_options = b'\242\273\030\002 \001'
   _globals['_BOUNDOBJECTREFERENCE'].fields_by_name['kind']._loaded_options = None
   _globals['_BOUNDOBJECTREFERENCE'].fields_by_name['kind']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_BOUNDOBJECTREFERENCE'].fields_by_name['api_version']._loaded_options = None
@@ -82,31 +94,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SELFSUBJECTREVIEW'].fields_by_name['metadata']._loaded_options = None
   _globals['_SELFSUBJECTREVIEW'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_SELFSUBJECTREVIEW'].fields_by_name['status']._loaded_options = None
-  _globals['_SELFSUBJECTREVIEW'].fields_by_name['status']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_SELFSUBJECTREVIEW'].fields_by_name['status']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_SELFSUBJECTREVIEWSTATUS'].fields_by_name['user_info']._loaded_options = None
   _globals['_SELFSUBJECTREVIEWSTATUS'].fields_by_name['user_info']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_EXTRAVALUE']._serialized_start=147
   _globals['_EXTRAVALUE']._serialized_end=182
-  _globals['_TOKENREVIEW']._serialized_start=185
-  _globals['_TOKENREVIEW']._serialized_end=391
-  _globals['_TOKENREVIEWSPEC']._serialized_start=393
-  _globals['_TOKENREVIEWSPEC']._serialized_end=472
-  _globals['_TOKENREVIEWSTATUS']._serialized_start=475
-  _globals['_TOKENREVIEWSTATUS']._serialized_end=652
-  _globals['_USERINFO']._serialized_start=655
-  _globals['_USERINFO']._serialized_end=912
-  _globals['_USERINFO_EXTRAENTRY']._serialized_start=827
-  _globals['_USERINFO_EXTRAENTRY']._serialized_end=912
-  _globals['_TOKENREQUEST']._serialized_start=915
-  _globals['_TOKENREQUEST']._serialized_end=1124
-  _globals['_TOKENREQUESTSPEC']._serialized_start=1127
-  _globals['_TOKENREQUESTSPEC']._serialized_end=1331
-  _globals['_TOKENREQUESTSTATUS']._serialized_start=1333
-  _globals['_TOKENREQUESTSTATUS']._serialized_end=1423
-  _globals['_BOUNDOBJECTREFERENCE']._serialized_start=1425
-  _globals['_BOUNDOBJECTREFERENCE']._serialized_end=1549
-  _globals['_SELFSUBJECTREVIEW']._serialized_start=1552
-  _globals['_SELFSUBJECTREVIEW']._serialized_end=1708
-  _globals['_SELFSUBJECTREVIEWSTATUS']._serialized_start=1710
-  _globals['_SELFSUBJECTREVIEWSTATUS']._serialized_end=1803
+  _globals['_ATTESTATIONVALUE']._serialized_start=184
+  _globals['_ATTESTATIONVALUE']._serialized_end=225
+  _globals['_TOKENREVIEW']._serialized_start=228
+  _globals['_TOKENREVIEW']._serialized_end=434
+  _globals['_TOKENREVIEWSPEC']._serialized_start=436
+  _globals['_TOKENREVIEWSPEC']._serialized_end=513
+  _globals['_TOKENREVIEWSTATUS']._serialized_start=516
+  _globals['_TOKENREVIEWSTATUS']._serialized_end=693
+  _globals['_USERINFO']._serialized_start=696
+  _globals['_USERINFO']._serialized_end=953
+  _globals['_USERINFO_EXTRAENTRY']._serialized_start=868
+  _globals['_USERINFO_EXTRAENTRY']._serialized_end=953
+  _globals['_TOKENREQUEST']._serialized_start=956
+  _globals['_TOKENREQUEST']._serialized_end=1173
+  _globals['_TOKENREQUESTSPEC']._serialized_start=1176
+  _globals['_TOKENREQUESTSPEC']._serialized_end=1579
+  _globals['_TOKENREQUESTSPEC_ATTESTATIONSENTRY']._serialized_start=1458
+  _globals['_TOKENREQUESTSPEC_ATTESTATIONSENTRY']._serialized_end=1556
+  _globals['_TOKENREQUESTSTATUS']._serialized_start=1581
+  _globals['_TOKENREQUESTSTATUS']._serialized_end=1687
+  _globals['_BOUNDOBJECTREFERENCE']._serialized_start=1689
+  _globals['_BOUNDOBJECTREFERENCE']._serialized_end=1813
+  _globals['_SELFSUBJECTREVIEW']._serialized_start=1816
+  _globals['_SELFSUBJECTREVIEW']._serialized_end=1974
+  _globals['_SELFSUBJECTREVIEWSTATUS']._serialized_start=1976
+  _globals['_SELFSUBJECTREVIEWSTATUS']._serialized_end=2069
 # @@protoc_insertion_point(module_scope)

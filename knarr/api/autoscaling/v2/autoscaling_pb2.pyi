@@ -67,14 +67,16 @@ class HorizontalPodAutoscalerBehavior(_message.Message):
     def __init__(self, scale_up: _Optional[_Union[HPAScalingRules, _Mapping]] = ..., scale_down: _Optional[_Union[HPAScalingRules, _Mapping]] = ...) -> None: ...
 
 class HPAScalingRules(_message.Message):
-    __slots__ = ("stabilization_window_seconds", "select_policy", "policies")
+    __slots__ = ("stabilization_window_seconds", "select_policy", "policies", "tolerance")
     STABILIZATION_WINDOW_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SELECT_POLICY_FIELD_NUMBER: _ClassVar[int]
     POLICIES_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     stabilization_window_seconds: int
     select_policy: str
     policies: _containers.RepeatedCompositeFieldContainer[HPAScalingPolicy]
-    def __init__(self, stabilization_window_seconds: _Optional[int] = ..., select_policy: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[HPAScalingPolicy, _Mapping]]] = ...) -> None: ...
+    tolerance: _meta_pb2.Quantity
+    def __init__(self, stabilization_window_seconds: _Optional[int] = ..., select_policy: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[HPAScalingPolicy, _Mapping]]] = ..., tolerance: _Optional[_Union[_meta_pb2.Quantity, _Mapping]] = ...) -> None: ...
 
 class HPAScalingPolicy(_message.Message):
     __slots__ = ("type", "value", "period_seconds")
@@ -167,18 +169,20 @@ class HorizontalPodAutoscalerStatus(_message.Message):
     def __init__(self, observed_generation: _Optional[int] = ..., last_scale_time: _Optional[_Union[_meta_pb2.Time, _Mapping]] = ..., current_replicas: _Optional[int] = ..., desired_replicas: _Optional[int] = ..., current_metrics: _Optional[_Iterable[_Union[MetricStatus, _Mapping]]] = ..., conditions: _Optional[_Iterable[_Union[HorizontalPodAutoscalerCondition, _Mapping]]] = ...) -> None: ...
 
 class HorizontalPodAutoscalerCondition(_message.Message):
-    __slots__ = ("type", "status", "last_transition_time", "reason", "message")
+    __slots__ = ("type", "status", "last_transition_time", "reason", "message", "observed_generation")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     LAST_TRANSITION_TIME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_GENERATION_FIELD_NUMBER: _ClassVar[int]
     type: str
     status: str
     last_transition_time: _meta_pb2.Time
     reason: str
     message: str
-    def __init__(self, type: _Optional[str] = ..., status: _Optional[str] = ..., last_transition_time: _Optional[_Union[_meta_pb2.Time, _Mapping]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    observed_generation: int
+    def __init__(self, type: _Optional[str] = ..., status: _Optional[str] = ..., last_transition_time: _Optional[_Union[_meta_pb2.Time, _Mapping]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., observed_generation: _Optional[int] = ...) -> None: ...
 
 class MetricStatus(_message.Message):
     __slots__ = ("type", "object", "pods", "resource", "container_resource", "external")

@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,knarr/api/certificates/v1/certificates.proto\x12\x19knarr.api.certificates.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"#\n\nExtraValue\x12\r\n\x05items\x18\x01 \x03(\t:\x06\xa2\xbb\x18\x02\x08\x07\"\xf4\x01\n\x19\x43\x65rtificateSigningRequest\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x46\n\x04spec\x18\x02 \x01(\x0b\x32\x38.knarr.api.certificates.v1.CertificateSigningRequestSpec\x12T\n\x06status\x18\x03 \x01(\x0b\x32:.knarr.api.certificates.v1.CertificateSigningRequestStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\xc9\x03\n\x1d\x43\x65rtificateSigningRequestSpec\x12\x1d\n\x07request\x18\x01 \x01(\x0c\x42\x0c\xa2\xbb\x18\x08:\x06\x61tomic\x12\x13\n\x0bsigner_name\x18\x07 \x01(\t\x12+\n\x12\x65xpiration_seconds\x18\x08 \x01(\x05\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x12(\n\x06usages\x18\x05 \x03(\tB\x18\xa2\xbb\x18\x14\x10\x01:\x06\x61tomicR\x08KeyUsage\x12\x1a\n\x08username\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x15\n\x03uid\x18\x03 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12 \n\x06groups\x18\x04 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12\\\n\x05\x65xtra\x18\x06 \x03(\x0b\x32\x43.knarr.api.certificates.v1.CertificateSigningRequestSpec.ExtraEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x1aS\n\nExtraEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.knarr.api.certificates.v1.ExtraValue:\x02\x38\x01\x42\x15\n\x13_expiration_seconds\"\xb0\x01\n\x1f\x43\x65rtificateSigningRequestStatus\x12\x66\n\nconditions\x18\x01 \x03(\x0b\x32=.knarr.api.certificates.v1.CertificateSigningRequestConditionB\x13\xa2\xbb\x18\x0f\x10\x01 \x01:\x03mapB\x04type\x12%\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x42\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\"\xa8\x02\n\"CertificateSigningRequestCondition\x12(\n\x04type\x18\x01 \x01(\tB\x1a\xa2\xbb\x18\x16R\x14RequestConditionType\x12%\n\x06status\x18\x06 \x01(\tB\x15\xa2\xbb\x18\x11R\x0f\x43onditionStatus\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x19\n\x07message\x18\x03 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12;\n\x10last_update_time\x18\x04 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12?\n\x14last_transition_time\x18\x05 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x9d\x01\n\x1d\x43\x65rtificateSigningRequestList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x43\n\x05items\x18\x02 \x03(\x0b\x32\x34.knarr.api.certificates.v1.CertificateSigningRequestb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,knarr/api/certificates/v1/certificates.proto\x12\x19knarr.api.certificates.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"#\n\nExtraValue\x12\r\n\x05items\x18\x01 \x03(\t:\x06\xa2\xbb\x18\x02\x08\x07\"\xf4\x01\n\x19\x43\x65rtificateSigningRequest\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x46\n\x04spec\x18\x02 \x01(\x0b\x32\x38.knarr.api.certificates.v1.CertificateSigningRequestSpec\x12T\n\x06status\x18\x03 \x01(\x0b\x32:.knarr.api.certificates.v1.CertificateSigningRequestStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\xbb\x03\n\x1d\x43\x65rtificateSigningRequestSpec\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\x13\n\x0bsigner_name\x18\x07 \x01(\t\x12+\n\x12\x65xpiration_seconds\x18\x08 \x01(\x05\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x12(\n\x06usages\x18\x05 \x03(\tB\x18\xa2\xbb\x18\x14\x10\x01:\x06\x61tomicR\x08KeyUsage\x12\x1a\n\x08username\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x15\n\x03uid\x18\x03 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12 \n\x06groups\x18\x04 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12\\\n\x05\x65xtra\x18\x06 \x03(\x0b\x32\x43.knarr.api.certificates.v1.CertificateSigningRequestSpec.ExtraEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x1aS\n\nExtraEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.knarr.api.certificates.v1.ExtraValue:\x02\x38\x01\x42\x15\n\x13_expiration_seconds\"\xa8\x01\n\x1f\x43\x65rtificateSigningRequestStatus\x12\x66\n\nconditions\x18\x01 \x03(\x0b\x32=.knarr.api.certificates.v1.CertificateSigningRequestConditionB\x13\xa2\xbb\x18\x0f\x10\x01 \x01:\x03mapB\x04type\x12\x1d\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\xa8\x02\n\"CertificateSigningRequestCondition\x12(\n\x04type\x18\x01 \x01(\tB\x1a\xa2\xbb\x18\x16R\x14RequestConditionType\x12%\n\x06status\x18\x06 \x01(\tB\x15\xa2\xbb\x18\x11R\x0f\x43onditionStatus\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x19\n\x07message\x18\x03 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12;\n\x10last_update_time\x18\x04 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12?\n\x14last_transition_time\x18\x05 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x9d\x01\n\x1d\x43\x65rtificateSigningRequestList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x43\n\x05items\x18\x02 \x03(\x0b\x32\x34.knarr.api.certificates.v1.CertificateSigningRequest\"\x90\x01\n\x12\x43lusterTrustBundle\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12?\n\x04spec\x18\x02 \x01(\x0b\x32\x31.knarr.api.certificates.v1.ClusterTrustBundleSpec\"M\n\x16\x43lusterTrustBundleSpec\x12\x1d\n\x0bsigner_name\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x14\n\x0ctrust_bundle\x18\x02 \x01(\t\"\x8f\x01\n\x16\x43lusterTrustBundleList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12<\n\x05items\x18\x02 \x03(\x0b\x32-.knarr.api.certificates.v1.ClusterTrustBundle\"\xe8\x01\n\x15PodCertificateRequest\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x42\n\x04spec\x18\x02 \x01(\x0b\x32\x34.knarr.api.certificates.v1.PodCertificateRequestSpec\x12P\n\x06status\x18\x03 \x01(\x0b\x32\x36.knarr.api.certificates.v1.PodCertificateRequestStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\xa1\x04\n\x19PodCertificateRequestSpec\x12\x13\n\x0bsigner_name\x18\x01 \x01(\t\x12\x10\n\x08pod_name\x18\x02 \x01(\t\x12\x17\n\x07pod_uid\x18\x03 \x01(\tR\x06podUID\x12\x1c\n\x14service_account_name\x18\x04 \x01(\t\x12.\n\x13service_account_uid\x18\x05 \x01(\tR\x11serviceAccountUID\x12\x11\n\tnode_name\x18\x06 \x01(\t\x12\x19\n\x08node_uid\x18\x07 \x01(\tR\x07nodeUID\x12\x36\n\x16max_expiration_seconds\x18\x08 \x01(\x05\x42\x11\xa2\xbb\x18\r\x08\x01\x10\x01 \x01J\x05\x38\x36\x34\x30\x30H\x00\x88\x01\x01\x12.\n\x13stub_pkcs10_request\x18\x0c \x01(\x0cR\x11stubPKCS10Request\x12\x82\x01\n\x1bunverified_user_annotations\x18\x0b \x03(\x0b\x32S.knarr.api.certificates.v1.PodCertificateRequestSpec.UnverifiedUserAnnotationsEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x1a@\n\x1eUnverifiedUserAnnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x19\n\x17_max_expiration_seconds\"\xc6\x02\n\x1bPodCertificateRequestStatus\x12R\n\nconditions\x18\x01 \x03(\x0b\x32\x1c.knarr.api.meta.v1.ConditionB \xa2\xbb\x18\x1c\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04type\x12#\n\x11\x63\x65rtificate_chain\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x37\n\nnot_before\x18\x04 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12=\n\x10\x62\x65gin_refresh_at\x18\x05 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x36\n\tnot_after\x18\x06 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\"\x95\x01\n\x19PodCertificateRequestList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12?\n\x05items\x18\x02 \x03(\x0b\x32\x30.knarr.api.certificates.v1.PodCertificateRequestb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CERTIFICATESIGNINGREQUEST'].fields_by_name['status']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_CERTIFICATESIGNINGREQUESTSPEC_EXTRAENTRY']._loaded_options = None
   _globals['_CERTIFICATESIGNINGREQUESTSPEC_EXTRAENTRY']._serialized_options = b'8\001'
-  _globals['_CERTIFICATESIGNINGREQUESTSPEC'].fields_by_name['request']._loaded_options = None
-  _globals['_CERTIFICATESIGNINGREQUESTSPEC'].fields_by_name['request']._serialized_options = b'\242\273\030\010:\006atomic'
   _globals['_CERTIFICATESIGNINGREQUESTSPEC'].fields_by_name['expiration_seconds']._loaded_options = None
   _globals['_CERTIFICATESIGNINGREQUESTSPEC'].fields_by_name['expiration_seconds']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_CERTIFICATESIGNINGREQUESTSPEC'].fields_by_name['usages']._loaded_options = None
@@ -58,7 +56,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CERTIFICATESIGNINGREQUESTSTATUS'].fields_by_name['conditions']._loaded_options = None
   _globals['_CERTIFICATESIGNINGREQUESTSTATUS'].fields_by_name['conditions']._serialized_options = b'\242\273\030\017\020\001 \001:\003mapB\004type'
   _globals['_CERTIFICATESIGNINGREQUESTSTATUS'].fields_by_name['certificate']._loaded_options = None
-  _globals['_CERTIFICATESIGNINGREQUESTSTATUS'].fields_by_name['certificate']._serialized_options = b'\242\273\030\014\020\001 \001:\006atomic'
+  _globals['_CERTIFICATESIGNINGREQUESTSTATUS'].fields_by_name['certificate']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_CERTIFICATESIGNINGREQUESTCONDITION'].fields_by_name['type']._loaded_options = None
   _globals['_CERTIFICATESIGNINGREQUESTCONDITION'].fields_by_name['type']._serialized_options = b'\242\273\030\026R\024RequestConditionType'
   _globals['_CERTIFICATESIGNINGREQUESTCONDITION'].fields_by_name['status']._loaded_options = None
@@ -73,18 +71,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CERTIFICATESIGNINGREQUESTCONDITION'].fields_by_name['last_transition_time']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_CERTIFICATESIGNINGREQUESTLIST'].fields_by_name['metadata']._loaded_options = None
   _globals['_CERTIFICATESIGNINGREQUESTLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_CLUSTERTRUSTBUNDLE'].fields_by_name['metadata']._loaded_options = None
+  _globals['_CLUSTERTRUSTBUNDLE'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_CLUSTERTRUSTBUNDLESPEC'].fields_by_name['signer_name']._loaded_options = None
+  _globals['_CLUSTERTRUSTBUNDLESPEC'].fields_by_name['signer_name']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_CLUSTERTRUSTBUNDLELIST'].fields_by_name['metadata']._loaded_options = None
+  _globals['_CLUSTERTRUSTBUNDLELIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODCERTIFICATEREQUEST'].fields_by_name['metadata']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUEST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODCERTIFICATEREQUEST'].fields_by_name['status']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUEST'].fields_by_name['status']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODCERTIFICATEREQUESTSPEC_UNVERIFIEDUSERANNOTATIONSENTRY']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUESTSPEC_UNVERIFIEDUSERANNOTATIONSENTRY']._serialized_options = b'8\001'
+  _globals['_PODCERTIFICATEREQUESTSPEC'].fields_by_name['max_expiration_seconds']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUESTSPEC'].fields_by_name['max_expiration_seconds']._serialized_options = b'\242\273\030\r\010\001\020\001 \001J\00586400'
+  _globals['_PODCERTIFICATEREQUESTSPEC'].fields_by_name['unverified_user_annotations']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUESTSPEC'].fields_by_name['unverified_user_annotations']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODCERTIFICATEREQUESTSTATUS'].fields_by_name['conditions']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUESTSTATUS'].fields_by_name['conditions']._serialized_options = b'\242\273\030\034\020\001 \001*\005merge2\004type:\003mapB\004type'
+  _globals['_PODCERTIFICATEREQUESTSTATUS'].fields_by_name['certificate_chain']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUESTSTATUS'].fields_by_name['certificate_chain']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODCERTIFICATEREQUESTSTATUS'].fields_by_name['not_before']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUESTSTATUS'].fields_by_name['not_before']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_PODCERTIFICATEREQUESTSTATUS'].fields_by_name['begin_refresh_at']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUESTSTATUS'].fields_by_name['begin_refresh_at']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_PODCERTIFICATEREQUESTSTATUS'].fields_by_name['not_after']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUESTSTATUS'].fields_by_name['not_after']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_PODCERTIFICATEREQUESTLIST'].fields_by_name['metadata']._loaded_options = None
+  _globals['_PODCERTIFICATEREQUESTLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_EXTRAVALUE']._serialized_start=141
   _globals['_EXTRAVALUE']._serialized_end=176
   _globals['_CERTIFICATESIGNINGREQUEST']._serialized_start=179
   _globals['_CERTIFICATESIGNINGREQUEST']._serialized_end=423
   _globals['_CERTIFICATESIGNINGREQUESTSPEC']._serialized_start=426
-  _globals['_CERTIFICATESIGNINGREQUESTSPEC']._serialized_end=883
-  _globals['_CERTIFICATESIGNINGREQUESTSPEC_EXTRAENTRY']._serialized_start=777
-  _globals['_CERTIFICATESIGNINGREQUESTSPEC_EXTRAENTRY']._serialized_end=860
-  _globals['_CERTIFICATESIGNINGREQUESTSTATUS']._serialized_start=886
-  _globals['_CERTIFICATESIGNINGREQUESTSTATUS']._serialized_end=1062
-  _globals['_CERTIFICATESIGNINGREQUESTCONDITION']._serialized_start=1065
-  _globals['_CERTIFICATESIGNINGREQUESTCONDITION']._serialized_end=1361
-  _globals['_CERTIFICATESIGNINGREQUESTLIST']._serialized_start=1364
-  _globals['_CERTIFICATESIGNINGREQUESTLIST']._serialized_end=1521
+  _globals['_CERTIFICATESIGNINGREQUESTSPEC']._serialized_end=869
+  _globals['_CERTIFICATESIGNINGREQUESTSPEC_EXTRAENTRY']._serialized_start=763
+  _globals['_CERTIFICATESIGNINGREQUESTSPEC_EXTRAENTRY']._serialized_end=846
+  _globals['_CERTIFICATESIGNINGREQUESTSTATUS']._serialized_start=872
+  _globals['_CERTIFICATESIGNINGREQUESTSTATUS']._serialized_end=1040
+  _globals['_CERTIFICATESIGNINGREQUESTCONDITION']._serialized_start=1043
+  _globals['_CERTIFICATESIGNINGREQUESTCONDITION']._serialized_end=1339
+  _globals['_CERTIFICATESIGNINGREQUESTLIST']._serialized_start=1342
+  _globals['_CERTIFICATESIGNINGREQUESTLIST']._serialized_end=1499
+  _globals['_CLUSTERTRUSTBUNDLE']._serialized_start=1502
+  _globals['_CLUSTERTRUSTBUNDLE']._serialized_end=1646
+  _globals['_CLUSTERTRUSTBUNDLESPEC']._serialized_start=1648
+  _globals['_CLUSTERTRUSTBUNDLESPEC']._serialized_end=1725
+  _globals['_CLUSTERTRUSTBUNDLELIST']._serialized_start=1728
+  _globals['_CLUSTERTRUSTBUNDLELIST']._serialized_end=1871
+  _globals['_PODCERTIFICATEREQUEST']._serialized_start=1874
+  _globals['_PODCERTIFICATEREQUEST']._serialized_end=2106
+  _globals['_PODCERTIFICATEREQUESTSPEC']._serialized_start=2109
+  _globals['_PODCERTIFICATEREQUESTSPEC']._serialized_end=2654
+  _globals['_PODCERTIFICATEREQUESTSPEC_UNVERIFIEDUSERANNOTATIONSENTRY']._serialized_start=2563
+  _globals['_PODCERTIFICATEREQUESTSPEC_UNVERIFIEDUSERANNOTATIONSENTRY']._serialized_end=2627
+  _globals['_PODCERTIFICATEREQUESTSTATUS']._serialized_start=2657
+  _globals['_PODCERTIFICATEREQUESTSTATUS']._serialized_end=2983
+  _globals['_PODCERTIFICATEREQUESTLIST']._serialized_start=2986
+  _globals['_PODCERTIFICATEREQUESTLIST']._serialized_end=3135
 # @@protoc_insertion_point(module_scope)

@@ -59,12 +59,20 @@ class EndpointConditions(_message.Message):
     def __init__(self, ready: _Optional[bool] = ..., serving: _Optional[bool] = ..., terminating: _Optional[bool] = ...) -> None: ...
 
 class EndpointHints(_message.Message):
-    __slots__ = ("for_zones",)
+    __slots__ = ("for_zones", "for_nodes")
     FOR_ZONES_FIELD_NUMBER: _ClassVar[int]
+    FOR_NODES_FIELD_NUMBER: _ClassVar[int]
     for_zones: _containers.RepeatedCompositeFieldContainer[ForZone]
-    def __init__(self, for_zones: _Optional[_Iterable[_Union[ForZone, _Mapping]]] = ...) -> None: ...
+    for_nodes: _containers.RepeatedCompositeFieldContainer[ForNode]
+    def __init__(self, for_zones: _Optional[_Iterable[_Union[ForZone, _Mapping]]] = ..., for_nodes: _Optional[_Iterable[_Union[ForNode, _Mapping]]] = ...) -> None: ...
 
 class ForZone(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ForNode(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str

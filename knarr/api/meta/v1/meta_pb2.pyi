@@ -58,6 +58,34 @@ class Verbs(_message.Message):
     items: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, items: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class GroupResource(_message.Message):
+    __slots__ = ("group", "resource")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    resource: str
+    def __init__(self, group: _Optional[str] = ..., resource: _Optional[str] = ...) -> None: ...
+
+class GroupVersionKind(_message.Message):
+    __slots__ = ("group", "version", "kind")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    version: str
+    kind: str
+    def __init__(self, group: _Optional[str] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ...) -> None: ...
+
+class GroupVersionResource(_message.Message):
+    __slots__ = ("group", "version", "resource")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    version: str
+    resource: str
+    def __init__(self, group: _Optional[str] = ..., version: _Optional[str] = ..., resource: _Optional[str] = ...) -> None: ...
+
 class TypeMeta(_message.Message):
     __slots__ = ("kind", "api_version")
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -67,16 +95,24 @@ class TypeMeta(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., api_version: _Optional[str] = ...) -> None: ...
 
 class ListMeta(_message.Message):
-    __slots__ = ("self_link", "resource_version", "continue_token", "remaining_item_count")
+    __slots__ = ("self_link", "resource_version", "continue_token", "remaining_item_count", "shard_info")
     SELF_LINK_FIELD_NUMBER: _ClassVar[int]
     RESOURCE_VERSION_FIELD_NUMBER: _ClassVar[int]
     CONTINUE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     REMAINING_ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHARD_INFO_FIELD_NUMBER: _ClassVar[int]
     self_link: str
     resource_version: str
     continue_token: str
     remaining_item_count: int
-    def __init__(self, self_link: _Optional[str] = ..., resource_version: _Optional[str] = ..., continue_token: _Optional[str] = ..., remaining_item_count: _Optional[int] = ...) -> None: ...
+    shard_info: ShardInfo
+    def __init__(self, self_link: _Optional[str] = ..., resource_version: _Optional[str] = ..., continue_token: _Optional[str] = ..., remaining_item_count: _Optional[int] = ..., shard_info: _Optional[_Union[ShardInfo, _Mapping]] = ...) -> None: ...
+
+class ShardInfo(_message.Message):
+    __slots__ = ("selector",)
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    selector: str
+    def __init__(self, selector: _Optional[str] = ...) -> None: ...
 
 class ObjectMeta(_message.Message):
     __slots__ = ("name", "generate_name", "namespace", "self_link", "uid", "resource_version", "generation", "creation_timestamp", "deletion_timestamp", "deletion_grace_period_seconds", "labels", "annotations", "owner_references", "finalizers", "managed_fields")
@@ -143,7 +179,7 @@ class OwnerReference(_message.Message):
     def __init__(self, api_version: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., controller: _Optional[bool] = ..., block_owner_deletion: _Optional[bool] = ...) -> None: ...
 
 class ListOptions(_message.Message):
-    __slots__ = ("label_selector", "field_selector", "watch", "allow_watch_bookmarks", "resource_version", "resource_version_match", "timeout_seconds", "limit", "continue_token", "send_initial_events")
+    __slots__ = ("label_selector", "field_selector", "watch", "allow_watch_bookmarks", "resource_version", "resource_version_match", "timeout_seconds", "limit", "continue_token", "send_initial_events", "shard_selector")
     LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     FIELD_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     WATCH_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +190,7 @@ class ListOptions(_message.Message):
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     CONTINUE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SEND_INITIAL_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    SHARD_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     label_selector: str
     field_selector: str
     watch: bool
@@ -164,7 +201,8 @@ class ListOptions(_message.Message):
     limit: int
     continue_token: str
     send_initial_events: bool
-    def __init__(self, label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., watch: _Optional[bool] = ..., allow_watch_bookmarks: _Optional[bool] = ..., resource_version: _Optional[str] = ..., resource_version_match: _Optional[str] = ..., timeout_seconds: _Optional[int] = ..., limit: _Optional[int] = ..., continue_token: _Optional[str] = ..., send_initial_events: _Optional[bool] = ...) -> None: ...
+    shard_selector: str
+    def __init__(self, label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., watch: _Optional[bool] = ..., allow_watch_bookmarks: _Optional[bool] = ..., resource_version: _Optional[str] = ..., resource_version_match: _Optional[str] = ..., timeout_seconds: _Optional[int] = ..., limit: _Optional[int] = ..., continue_token: _Optional[str] = ..., send_initial_events: _Optional[bool] = ..., shard_selector: _Optional[str] = ...) -> None: ...
 
 class GetOptions(_message.Message):
     __slots__ = ("resource_version",)

@@ -27,7 +27,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"knarr/api/storage/v1/storage.proto\x12\x14knarr.api.storage.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xe3\x04\n\x0cStorageClass\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x13\n\x0bprovisioner\x18\x02 \x01(\t\x12P\n\nparameters\x18\x03 \x03(\x0b\x32\x32.knarr.api.storage.v1.StorageClass.ParametersEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x46\n\x0ereclaim_policy\x18\x04 \x01(\tB)\xa2\xbb\x18%\x08\x01\x10\x01 \x01R\x1dPersistentVolumeReclaimPolicyH\x00\x88\x01\x01\x12\'\n\rmount_options\x18\x05 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12/\n\x16\x61llow_volume_expansion\x18\x06 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x01\x88\x01\x01\x12?\n\x13volume_binding_mode\x18\x07 \x01(\tB\x1d\xa2\xbb\x18\x19\x08\x01\x10\x01 \x01R\x11VolumeBindingModeH\x02\x88\x01\x01\x12U\n\x12\x61llowed_topologies\x18\x08 \x03(\x0b\x32\'.knarr.api.core.v1.TopologySelectorTermB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_reclaim_policyB\x19\n\x17_allow_volume_expansionB\x16\n\x14_volume_binding_mode\"~\n\x10StorageClassList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x31\n\x05items\x18\x02 \x03(\x0b\x32\".knarr.api.storage.v1.StorageClass\"\xcf\x01\n\x10VolumeAttachment\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x38\n\x04spec\x18\x02 \x01(\x0b\x32*.knarr.api.storage.v1.VolumeAttachmentSpec\x12\x46\n\x06status\x18\x03 \x01(\x0b\x32,.knarr.api.storage.v1.VolumeAttachmentStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x86\x01\n\x14VolumeAttachmentList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x35\n\x05items\x18\x02 \x03(\x0b\x32&.knarr.api.storage.v1.VolumeAttachment\"y\n\x14VolumeAttachmentSpec\x12\x10\n\x08\x61ttacher\x18\x01 \x01(\t\x12<\n\x06source\x18\x02 \x01(\x0b\x32,.knarr.api.storage.v1.VolumeAttachmentSource\x12\x11\n\tnode_name\x18\x03 \x01(\t\"\xb5\x01\n\x16VolumeAttachmentSource\x12/\n\x16persistent_volume_name\x18\x01 \x01(\tB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x12O\n\x12inline_volume_spec\x18\x02 \x01(\x0b\x32\'.knarr.api.core.v1.PersistentVolumeSpecB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x42\x19\n\x17_persistent_volume_name\"\xdc\x02\n\x16VolumeAttachmentStatus\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12k\n\x13\x61ttachment_metadata\x18\x02 \x03(\x0b\x32\x44.knarr.api.storage.v1.VolumeAttachmentStatus.AttachmentMetadataEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x43\n\x0c\x61ttach_error\x18\x03 \x01(\x0b\x32!.knarr.api.storage.v1.VolumeErrorB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x43\n\x0c\x64\x65tach_error\x18\x04 \x01(\x0b\x32!.knarr.api.storage.v1.VolumeErrorB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x1a\x39\n\x17\x41ttachmentMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Y\n\x0bVolumeError\x12/\n\x04time\x18\x01 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x19\n\x07message\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"w\n\tCSIDriver\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x06\xa2\xbb\x18\x02\x10\x01\x12\x31\n\x04spec\x18\x02 \x01(\x0b\x32#.knarr.api.storage.v1.CSIDriverSpec\"x\n\rCSIDriverList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12.\n\x05items\x18\x02 \x03(\x0b\x32\x1f.knarr.api.storage.v1.CSIDriver\"\xae\x04\n\rCSIDriverSpec\x12(\n\x0f\x61ttach_required\x18\x01 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x12*\n\x11pod_info_on_mount\x18\x02 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x01\x88\x01\x01\x12\x42\n\x16volume_lifecycle_modes\x18\x03 \x03(\tB\"\xa2\xbb\x18\x1e\x10\x01 \x01:\x03setR\x13VolumeLifecycleMode\x12)\n\x10storage_capacity\x18\x04 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x02\x88\x01\x01\x12\x37\n\x0f\x66s_group_policy\x18\x05 \x01(\tB\x19\xa2\xbb\x18\x15\x08\x01\x10\x01 \x01R\rFSGroupPolicyH\x03\x88\x01\x01\x12L\n\x0etoken_requests\x18\x06 \x03(\x0b\x32\".knarr.api.storage.v1.TokenRequestB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12+\n\x12requires_republish\x18\x07 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x04\x88\x01\x01\x12\'\n\x0ese_linux_mount\x18\x08 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x05\x88\x01\x01\x42\x12\n\x10_attach_requiredB\x14\n\x12_pod_info_on_mountB\x13\n\x11_storage_capacityB\x12\n\x10_fs_group_policyB\x15\n\x13_requires_republishB\x11\n\x0f_se_linux_mount\"d\n\x0cTokenRequest\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12+\n\x12\x65xpiration_seconds\x18\x02 \x01(\x03\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x42\x15\n\x13_expiration_seconds\"s\n\x07\x43SINode\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x06\xa2\xbb\x18\x02\x10\x01\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.knarr.api.storage.v1.CSINodeSpec\"a\n\x0b\x43SINodeSpec\x12R\n\x07\x64rivers\x18\x01 \x03(\x0b\x32#.knarr.api.storage.v1.CSINodeDriverB\x1c\xa2\xbb\x18\x18*\x05merge2\x04name:\x03mapB\x04name\"\xa9\x01\n\rCSINodeDriver\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x07node_id\x18\x02 \x01(\tR\x06nodeID\x12%\n\rtopology_keys\x18\x03 \x03(\tB\x0e\xa2\xbb\x18\n \x01:\x06\x61tomic\x12J\n\x0b\x61llocatable\x18\x04 \x01(\x0b\x32).knarr.api.storage.v1.VolumeNodeResourcesB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\"?\n\x13VolumeNodeResources\x12\x1e\n\x05\x63ount\x18\x01 \x01(\x05\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x42\x08\n\x06_count\"t\n\x0b\x43SINodeList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12,\n\x05items\x18\x02 \x03(\x0b\x32\x1d.knarr.api.storage.v1.CSINode\"\xb1\x02\n\x12\x43SIStorageCapacity\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x43\n\rnode_topology\x18\x02 \x01(\x0b\x32 .knarr.api.meta.v1.LabelSelectorB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x1a\n\x12storage_class_name\x18\x03 \x01(\t\x12\x39\n\x08\x63\x61pacity\x18\x04 \x01(\x0b\x32\x1b.knarr.api.meta.v1.QuantityB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x44\n\x13maximum_volume_size\x18\x05 \x01(\x0b\x32\x1b.knarr.api.meta.v1.QuantityB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\"\x8a\x01\n\x16\x43SIStorageCapacityList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x37\n\x05items\x18\x02 \x03(\x0b\x32(.knarr.api.storage.v1.CSIStorageCapacityb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"knarr/api/storage/v1/storage.proto\x12\x14knarr.api.storage.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xe3\x04\n\x0cStorageClass\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x13\n\x0bprovisioner\x18\x02 \x01(\t\x12P\n\nparameters\x18\x03 \x03(\x0b\x32\x32.knarr.api.storage.v1.StorageClass.ParametersEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x46\n\x0ereclaim_policy\x18\x04 \x01(\tB)\xa2\xbb\x18%\x08\x01\x10\x01 \x01R\x1dPersistentVolumeReclaimPolicyH\x00\x88\x01\x01\x12\'\n\rmount_options\x18\x05 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12/\n\x16\x61llow_volume_expansion\x18\x06 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x01\x88\x01\x01\x12?\n\x13volume_binding_mode\x18\x07 \x01(\tB\x1d\xa2\xbb\x18\x19\x08\x01\x10\x01 \x01R\x11VolumeBindingModeH\x02\x88\x01\x01\x12U\n\x12\x61llowed_topologies\x18\x08 \x03(\x0b\x32\'.knarr.api.core.v1.TopologySelectorTermB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_reclaim_policyB\x19\n\x17_allow_volume_expansionB\x16\n\x14_volume_binding_mode\"~\n\x10StorageClassList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x31\n\x05items\x18\x02 \x03(\x0b\x32\".knarr.api.storage.v1.StorageClass\"\xcf\x01\n\x10VolumeAttachment\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x38\n\x04spec\x18\x02 \x01(\x0b\x32*.knarr.api.storage.v1.VolumeAttachmentSpec\x12\x46\n\x06status\x18\x03 \x01(\x0b\x32,.knarr.api.storage.v1.VolumeAttachmentStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x86\x01\n\x14VolumeAttachmentList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x35\n\x05items\x18\x02 \x03(\x0b\x32&.knarr.api.storage.v1.VolumeAttachment\"y\n\x14VolumeAttachmentSpec\x12\x10\n\x08\x61ttacher\x18\x01 \x01(\t\x12<\n\x06source\x18\x02 \x01(\x0b\x32,.knarr.api.storage.v1.VolumeAttachmentSource\x12\x11\n\tnode_name\x18\x03 \x01(\t\"\xb5\x01\n\x16VolumeAttachmentSource\x12/\n\x16persistent_volume_name\x18\x01 \x01(\tB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x12O\n\x12inline_volume_spec\x18\x02 \x01(\x0b\x32\'.knarr.api.core.v1.PersistentVolumeSpecB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x42\x19\n\x17_persistent_volume_name\"\xdc\x02\n\x16VolumeAttachmentStatus\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12k\n\x13\x61ttachment_metadata\x18\x02 \x03(\x0b\x32\x44.knarr.api.storage.v1.VolumeAttachmentStatus.AttachmentMetadataEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x43\n\x0c\x61ttach_error\x18\x03 \x01(\x0b\x32!.knarr.api.storage.v1.VolumeErrorB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x43\n\x0c\x64\x65tach_error\x18\x04 \x01(\x0b\x32!.knarr.api.storage.v1.VolumeErrorB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x1a\x39\n\x17\x41ttachmentMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8d\x01\n\x0bVolumeError\x12/\n\x04time\x18\x01 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x19\n\x07message\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12#\n\nerror_code\x18\x03 \x01(\x05\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x42\r\n\x0b_error_code\"w\n\tCSIDriver\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x06\xa2\xbb\x18\x02\x10\x01\x12\x31\n\x04spec\x18\x02 \x01(\x0b\x32#.knarr.api.storage.v1.CSIDriverSpec\"x\n\rCSIDriverList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12.\n\x05items\x18\x02 \x03(\x0b\x32\x1f.knarr.api.storage.v1.CSIDriver\"\xdc\x06\n\rCSIDriverSpec\x12(\n\x0f\x61ttach_required\x18\x01 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x12*\n\x11pod_info_on_mount\x18\x02 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x01\x88\x01\x01\x12\x42\n\x16volume_lifecycle_modes\x18\x03 \x03(\tB\"\xa2\xbb\x18\x1e\x10\x01 \x01:\x03setR\x13VolumeLifecycleMode\x12)\n\x10storage_capacity\x18\x04 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x02\x88\x01\x01\x12\x37\n\x0f\x66s_group_policy\x18\x05 \x01(\tB\x19\xa2\xbb\x18\x15\x08\x01\x10\x01 \x01R\rFSGroupPolicyH\x03\x88\x01\x01\x12L\n\x0etoken_requests\x18\x06 \x03(\x0b\x32\".knarr.api.storage.v1.TokenRequestB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12+\n\x12requires_republish\x18\x07 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x04\x88\x01\x01\x12\'\n\x0ese_linux_mount\x18\x08 \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x05\x88\x01\x01\x12?\n&node_allocatable_update_period_seconds\x18\t \x01(\x03\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x06\x88\x01\x01\x12\x39\n service_account_token_in_secrets\x18\n \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x07\x88\x01\x01\x12:\n!prevent_pod_scheduling_if_missing\x18\x0b \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x08\x88\x01\x01\x42\x12\n\x10_attach_requiredB\x14\n\x12_pod_info_on_mountB\x13\n\x11_storage_capacityB\x12\n\x10_fs_group_policyB\x15\n\x13_requires_republishB\x11\n\x0f_se_linux_mountB)\n\'_node_allocatable_update_period_secondsB#\n!_service_account_token_in_secretsB$\n\"_prevent_pod_scheduling_if_missing\"d\n\x0cTokenRequest\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12+\n\x12\x65xpiration_seconds\x18\x02 \x01(\x03\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x42\x15\n\x13_expiration_seconds\"\xb2\x01\n\x07\x43SINode\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x06\xa2\xbb\x18\x02\x10\x01\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.knarr.api.storage.v1.CSINodeSpec\x12=\n\x06status\x18\x03 \x01(\x0b\x32#.knarr.api.storage.v1.CSINodeStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"a\n\x0b\x43SINodeSpec\x12R\n\x07\x64rivers\x18\x01 \x03(\x0b\x32#.knarr.api.storage.v1.CSINodeDriverB\x1c\xa2\xbb\x18\x18*\x05merge2\x04name:\x03mapB\x04name\"\xa9\x01\n\rCSINodeDriver\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x07node_id\x18\x02 \x01(\tR\x06nodeID\x12%\n\rtopology_keys\x18\x03 \x03(\tB\x0e\xa2\xbb\x18\n \x01:\x06\x61tomic\x12J\n\x0b\x61llocatable\x18\x04 \x01(\x0b\x32).knarr.api.storage.v1.VolumeNodeResourcesB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\"?\n\x13VolumeNodeResources\x12\x1e\n\x05\x63ount\x18\x01 \x01(\x05\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x42\x08\n\x06_count\"\xd1\x02\n\x16StorageHealthCondition\x12-\n\x06status\x18\x01 \x01(\tB\x1d\xa2\xbb\x18\x19R\x17StorageHealthStatusType\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x19\n\x07message\x18\x03 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12@\n\x0b\x61\x63\x63\x65ss_mode\x18\x04 \x01(\tB&\xa2\xbb\x18\"\x08\x01\x10\x01 \x01R\x1aPersistentVolumeAccessModeH\x00\x88\x01\x01\x12:\n\x0bvolume_mode\x18\x05 \x01(\tB \xa2\xbb\x18\x1c\x08\x01\x10\x01 \x01R\x14PersistentVolumeModeH\x01\x88\x01\x01\x12?\n\x14last_transition_time\x18\x06 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x42\x0e\n\x0c_access_modeB\x0e\n\x0c_volume_mode\"x\n\rStorageHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12Y\n\x11health_conditions\x18\x02 \x03(\x0b\x32,.knarr.api.storage.v1.StorageHealthConditionB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\"n\n\rCSINodeStatus\x12]\n\x0estorage_health\x18\x01 \x03(\x0b\x32#.knarr.api.storage.v1.StorageHealthB \xa2\xbb\x18\x1c\x10\x01 \x01*\x05merge2\x04name:\x03mapB\x04name\"t\n\x0b\x43SINodeList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12,\n\x05items\x18\x02 \x03(\x0b\x32\x1d.knarr.api.storage.v1.CSINode\"\xb1\x02\n\x12\x43SIStorageCapacity\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x43\n\rnode_topology\x18\x02 \x01(\x0b\x32 .knarr.api.meta.v1.LabelSelectorB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x1a\n\x12storage_class_name\x18\x03 \x01(\t\x12\x39\n\x08\x63\x61pacity\x18\x04 \x01(\x0b\x32\x1b.knarr.api.meta.v1.QuantityB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x44\n\x13maximum_volume_size\x18\x05 \x01(\x0b\x32\x1b.knarr.api.meta.v1.QuantityB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\"\x8a\x01\n\x16\x43SIStorageCapacityList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x37\n\x05items\x18\x02 \x03(\x0b\x32(.knarr.api.storage.v1.CSIStorageCapacity\"\xf3\x01\n\x15VolumeAttributesClass\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x13\n\x0b\x64river_name\x18\x02 \x01(\t\x12W\n\nparameters\x18\x03 \x03(\x0b\x32;.knarr.api.storage.v1.VolumeAttributesClass.ParametersEntryB\x06\xa2\xbb\x18\x02\x10\x01\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x90\x01\n\x19VolumeAttributesClassList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12:\n\x05items\x18\x02 \x03(\x0b\x32+.knarr.api.storage.v1.VolumeAttributesClassb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -74,6 +74,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VOLUMEERROR'].fields_by_name['time']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_VOLUMEERROR'].fields_by_name['message']._loaded_options = None
   _globals['_VOLUMEERROR'].fields_by_name['message']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_VOLUMEERROR'].fields_by_name['error_code']._loaded_options = None
+  _globals['_VOLUMEERROR'].fields_by_name['error_code']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_CSIDRIVER'].fields_by_name['metadata']._loaded_options = None
   _globals['_CSIDRIVER'].fields_by_name['metadata']._serialized_options = b'\242\273\030\002\020\001'
   _globals['_CSIDRIVERLIST'].fields_by_name['metadata']._loaded_options = None
@@ -94,10 +96,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CSIDRIVERSPEC'].fields_by_name['requires_republish']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_CSIDRIVERSPEC'].fields_by_name['se_linux_mount']._loaded_options = None
   _globals['_CSIDRIVERSPEC'].fields_by_name['se_linux_mount']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_CSIDRIVERSPEC'].fields_by_name['node_allocatable_update_period_seconds']._loaded_options = None
+  _globals['_CSIDRIVERSPEC'].fields_by_name['node_allocatable_update_period_seconds']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_CSIDRIVERSPEC'].fields_by_name['service_account_token_in_secrets']._loaded_options = None
+  _globals['_CSIDRIVERSPEC'].fields_by_name['service_account_token_in_secrets']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_CSIDRIVERSPEC'].fields_by_name['prevent_pod_scheduling_if_missing']._loaded_options = None
+  _globals['_CSIDRIVERSPEC'].fields_by_name['prevent_pod_scheduling_if_missing']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_TOKENREQUEST'].fields_by_name['expiration_seconds']._loaded_options = None
   _globals['_TOKENREQUEST'].fields_by_name['expiration_seconds']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_CSINODE'].fields_by_name['metadata']._loaded_options = None
   _globals['_CSINODE'].fields_by_name['metadata']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_CSINODE'].fields_by_name['status']._loaded_options = None
+  _globals['_CSINODE'].fields_by_name['status']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_CSINODESPEC'].fields_by_name['drivers']._loaded_options = None
   _globals['_CSINODESPEC'].fields_by_name['drivers']._serialized_options = b'\242\273\030\030*\005merge2\004name:\003mapB\004name'
   _globals['_CSINODEDRIVER'].fields_by_name['topology_keys']._loaded_options = None
@@ -106,6 +116,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CSINODEDRIVER'].fields_by_name['allocatable']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_VOLUMENODERESOURCES'].fields_by_name['count']._loaded_options = None
   _globals['_VOLUMENODERESOURCES'].fields_by_name['count']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_STORAGEHEALTHCONDITION'].fields_by_name['status']._loaded_options = None
+  _globals['_STORAGEHEALTHCONDITION'].fields_by_name['status']._serialized_options = b'\242\273\030\031R\027StorageHealthStatusType'
+  _globals['_STORAGEHEALTHCONDITION'].fields_by_name['message']._loaded_options = None
+  _globals['_STORAGEHEALTHCONDITION'].fields_by_name['message']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_STORAGEHEALTHCONDITION'].fields_by_name['access_mode']._loaded_options = None
+  _globals['_STORAGEHEALTHCONDITION'].fields_by_name['access_mode']._serialized_options = b'\242\273\030\"\010\001\020\001 \001R\032PersistentVolumeAccessMode'
+  _globals['_STORAGEHEALTHCONDITION'].fields_by_name['volume_mode']._loaded_options = None
+  _globals['_STORAGEHEALTHCONDITION'].fields_by_name['volume_mode']._serialized_options = b'\242\273\030\034\010\001\020\001 \001R\024PersistentVolumeMode'
+  _globals['_STORAGEHEALTHCONDITION'].fields_by_name['last_transition_time']._loaded_options = None
+  _globals['_STORAGEHEALTHCONDITION'].fields_by_name['last_transition_time']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_STORAGEHEALTH'].fields_by_name['health_conditions']._loaded_options = None
+  _globals['_STORAGEHEALTH'].fields_by_name['health_conditions']._serialized_options = b'\242\273\030\014\020\001 \001:\006atomic'
+  _globals['_CSINODESTATUS'].fields_by_name['storage_health']._loaded_options = None
+  _globals['_CSINODESTATUS'].fields_by_name['storage_health']._serialized_options = b'\242\273\030\034\020\001 \001*\005merge2\004name:\003mapB\004name'
   _globals['_CSINODELIST'].fields_by_name['metadata']._loaded_options = None
   _globals['_CSINODELIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_CSISTORAGECAPACITY'].fields_by_name['metadata']._loaded_options = None
@@ -118,6 +142,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CSISTORAGECAPACITY'].fields_by_name['maximum_volume_size']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_CSISTORAGECAPACITYLIST'].fields_by_name['metadata']._loaded_options = None
   _globals['_CSISTORAGECAPACITYLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_VOLUMEATTRIBUTESCLASS_PARAMETERSENTRY']._loaded_options = None
+  _globals['_VOLUMEATTRIBUTESCLASS_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_VOLUMEATTRIBUTESCLASS'].fields_by_name['metadata']._loaded_options = None
+  _globals['_VOLUMEATTRIBUTESCLASS'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_VOLUMEATTRIBUTESCLASS'].fields_by_name['parameters']._loaded_options = None
+  _globals['_VOLUMEATTRIBUTESCLASS'].fields_by_name['parameters']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_VOLUMEATTRIBUTESCLASSLIST'].fields_by_name['metadata']._loaded_options = None
+  _globals['_VOLUMEATTRIBUTESCLASSLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_STORAGECLASS']._serialized_start=157
   _globals['_STORAGECLASS']._serialized_end=768
   _globals['_STORAGECLASS_PARAMETERSENTRY']._serialized_start=649
@@ -136,28 +168,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VOLUMEATTACHMENTSTATUS']._serialized_end=1901
   _globals['_VOLUMEATTACHMENTSTATUS_ATTACHMENTMETADATAENTRY']._serialized_start=1844
   _globals['_VOLUMEATTACHMENTSTATUS_ATTACHMENTMETADATAENTRY']._serialized_end=1901
-  _globals['_VOLUMEERROR']._serialized_start=1903
-  _globals['_VOLUMEERROR']._serialized_end=1992
-  _globals['_CSIDRIVER']._serialized_start=1994
-  _globals['_CSIDRIVER']._serialized_end=2113
-  _globals['_CSIDRIVERLIST']._serialized_start=2115
-  _globals['_CSIDRIVERLIST']._serialized_end=2235
-  _globals['_CSIDRIVERSPEC']._serialized_start=2238
-  _globals['_CSIDRIVERSPEC']._serialized_end=2796
-  _globals['_TOKENREQUEST']._serialized_start=2798
-  _globals['_TOKENREQUEST']._serialized_end=2898
-  _globals['_CSINODE']._serialized_start=2900
-  _globals['_CSINODE']._serialized_end=3015
-  _globals['_CSINODESPEC']._serialized_start=3017
-  _globals['_CSINODESPEC']._serialized_end=3114
-  _globals['_CSINODEDRIVER']._serialized_start=3117
-  _globals['_CSINODEDRIVER']._serialized_end=3286
-  _globals['_VOLUMENODERESOURCES']._serialized_start=3288
-  _globals['_VOLUMENODERESOURCES']._serialized_end=3351
-  _globals['_CSINODELIST']._serialized_start=3353
-  _globals['_CSINODELIST']._serialized_end=3469
-  _globals['_CSISTORAGECAPACITY']._serialized_start=3472
-  _globals['_CSISTORAGECAPACITY']._serialized_end=3777
-  _globals['_CSISTORAGECAPACITYLIST']._serialized_start=3780
-  _globals['_CSISTORAGECAPACITYLIST']._serialized_end=3918
+  _globals['_VOLUMEERROR']._serialized_start=1904
+  _globals['_VOLUMEERROR']._serialized_end=2045
+  _globals['_CSIDRIVER']._serialized_start=2047
+  _globals['_CSIDRIVER']._serialized_end=2166
+  _globals['_CSIDRIVERLIST']._serialized_start=2168
+  _globals['_CSIDRIVERLIST']._serialized_end=2288
+  _globals['_CSIDRIVERSPEC']._serialized_start=2291
+  _globals['_CSIDRIVERSPEC']._serialized_end=3151
+  _globals['_TOKENREQUEST']._serialized_start=3153
+  _globals['_TOKENREQUEST']._serialized_end=3253
+  _globals['_CSINODE']._serialized_start=3256
+  _globals['_CSINODE']._serialized_end=3434
+  _globals['_CSINODESPEC']._serialized_start=3436
+  _globals['_CSINODESPEC']._serialized_end=3533
+  _globals['_CSINODEDRIVER']._serialized_start=3536
+  _globals['_CSINODEDRIVER']._serialized_end=3705
+  _globals['_VOLUMENODERESOURCES']._serialized_start=3707
+  _globals['_VOLUMENODERESOURCES']._serialized_end=3770
+  _globals['_STORAGEHEALTHCONDITION']._serialized_start=3773
+  _globals['_STORAGEHEALTHCONDITION']._serialized_end=4110
+  _globals['_STORAGEHEALTH']._serialized_start=4112
+  _globals['_STORAGEHEALTH']._serialized_end=4232
+  _globals['_CSINODESTATUS']._serialized_start=4234
+  _globals['_CSINODESTATUS']._serialized_end=4344
+  _globals['_CSINODELIST']._serialized_start=4346
+  _globals['_CSINODELIST']._serialized_end=4462
+  _globals['_CSISTORAGECAPACITY']._serialized_start=4465
+  _globals['_CSISTORAGECAPACITY']._serialized_end=4770
+  _globals['_CSISTORAGECAPACITYLIST']._serialized_start=4773
+  _globals['_CSISTORAGECAPACITYLIST']._serialized_end=4911
+  _globals['_VOLUMEATTRIBUTESCLASS']._serialized_start=4914
+  _globals['_VOLUMEATTRIBUTESCLASS']._serialized_end=5157
+  _globals['_VOLUMEATTRIBUTESCLASS_PARAMETERSENTRY']._serialized_start=649
+  _globals['_VOLUMEATTRIBUTESCLASS_PARAMETERSENTRY']._serialized_end=698
+  _globals['_VOLUMEATTRIBUTESCLASSLIST']._serialized_start=5160
+  _globals['_VOLUMEATTRIBUTESCLASSLIST']._serialized_end=5304
 # @@protoc_insertion_point(module_scope)

@@ -100,12 +100,14 @@ class VolumeAttachmentStatus(_message.Message):
     def __init__(self, attached: _Optional[bool] = ..., attachment_metadata: _Optional[_Mapping[str, str]] = ..., attach_error: _Optional[_Union[VolumeError, _Mapping]] = ..., detach_error: _Optional[_Union[VolumeError, _Mapping]] = ...) -> None: ...
 
 class VolumeError(_message.Message):
-    __slots__ = ("time", "message")
+    __slots__ = ("time", "message", "error_code")
     TIME_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
     time: _meta_pb2.Time
     message: str
-    def __init__(self, time: _Optional[_Union[_meta_pb2.Time, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
+    error_code: int
+    def __init__(self, time: _Optional[_Union[_meta_pb2.Time, _Mapping]] = ..., message: _Optional[str] = ..., error_code: _Optional[int] = ...) -> None: ...
 
 class CSIDriver(_message.Message):
     __slots__ = ("metadata", "spec")
@@ -124,7 +126,7 @@ class CSIDriverList(_message.Message):
     def __init__(self, metadata: _Optional[_Union[_meta_pb2.ListMeta, _Mapping]] = ..., items: _Optional[_Iterable[_Union[CSIDriver, _Mapping]]] = ...) -> None: ...
 
 class CSIDriverSpec(_message.Message):
-    __slots__ = ("attach_required", "pod_info_on_mount", "volume_lifecycle_modes", "storage_capacity", "fs_group_policy", "token_requests", "requires_republish", "se_linux_mount")
+    __slots__ = ("attach_required", "pod_info_on_mount", "volume_lifecycle_modes", "storage_capacity", "fs_group_policy", "token_requests", "requires_republish", "se_linux_mount", "node_allocatable_update_period_seconds", "service_account_token_in_secrets", "prevent_pod_scheduling_if_missing")
     ATTACH_REQUIRED_FIELD_NUMBER: _ClassVar[int]
     POD_INFO_ON_MOUNT_FIELD_NUMBER: _ClassVar[int]
     VOLUME_LIFECYCLE_MODES_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +135,9 @@ class CSIDriverSpec(_message.Message):
     TOKEN_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     REQUIRES_REPUBLISH_FIELD_NUMBER: _ClassVar[int]
     SE_LINUX_MOUNT_FIELD_NUMBER: _ClassVar[int]
+    NODE_ALLOCATABLE_UPDATE_PERIOD_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_ACCOUNT_TOKEN_IN_SECRETS_FIELD_NUMBER: _ClassVar[int]
+    PREVENT_POD_SCHEDULING_IF_MISSING_FIELD_NUMBER: _ClassVar[int]
     attach_required: bool
     pod_info_on_mount: bool
     volume_lifecycle_modes: _containers.RepeatedScalarFieldContainer[str]
@@ -141,7 +146,10 @@ class CSIDriverSpec(_message.Message):
     token_requests: _containers.RepeatedCompositeFieldContainer[TokenRequest]
     requires_republish: bool
     se_linux_mount: bool
-    def __init__(self, attach_required: _Optional[bool] = ..., pod_info_on_mount: _Optional[bool] = ..., volume_lifecycle_modes: _Optional[_Iterable[str]] = ..., storage_capacity: _Optional[bool] = ..., fs_group_policy: _Optional[str] = ..., token_requests: _Optional[_Iterable[_Union[TokenRequest, _Mapping]]] = ..., requires_republish: _Optional[bool] = ..., se_linux_mount: _Optional[bool] = ...) -> None: ...
+    node_allocatable_update_period_seconds: int
+    service_account_token_in_secrets: bool
+    prevent_pod_scheduling_if_missing: bool
+    def __init__(self, attach_required: _Optional[bool] = ..., pod_info_on_mount: _Optional[bool] = ..., volume_lifecycle_modes: _Optional[_Iterable[str]] = ..., storage_capacity: _Optional[bool] = ..., fs_group_policy: _Optional[str] = ..., token_requests: _Optional[_Iterable[_Union[TokenRequest, _Mapping]]] = ..., requires_republish: _Optional[bool] = ..., se_linux_mount: _Optional[bool] = ..., node_allocatable_update_period_seconds: _Optional[int] = ..., service_account_token_in_secrets: _Optional[bool] = ..., prevent_pod_scheduling_if_missing: _Optional[bool] = ...) -> None: ...
 
 class TokenRequest(_message.Message):
     __slots__ = ("audience", "expiration_seconds")
@@ -152,12 +160,14 @@ class TokenRequest(_message.Message):
     def __init__(self, audience: _Optional[str] = ..., expiration_seconds: _Optional[int] = ...) -> None: ...
 
 class CSINode(_message.Message):
-    __slots__ = ("metadata", "spec")
+    __slots__ = ("metadata", "spec", "status")
     METADATA_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
     metadata: _meta_pb2.ObjectMeta
     spec: CSINodeSpec
-    def __init__(self, metadata: _Optional[_Union[_meta_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[CSINodeSpec, _Mapping]] = ...) -> None: ...
+    status: CSINodeStatus
+    def __init__(self, metadata: _Optional[_Union[_meta_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[CSINodeSpec, _Mapping]] = ..., status: _Optional[_Union[CSINodeStatus, _Mapping]] = ...) -> None: ...
 
 class CSINodeSpec(_message.Message):
     __slots__ = ("drivers",)
@@ -182,6 +192,36 @@ class VolumeNodeResources(_message.Message):
     COUNT_FIELD_NUMBER: _ClassVar[int]
     count: int
     def __init__(self, count: _Optional[int] = ...) -> None: ...
+
+class StorageHealthCondition(_message.Message):
+    __slots__ = ("status", "reason", "message", "access_mode", "volume_mode", "last_transition_time")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ACCESS_MODE_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_MODE_FIELD_NUMBER: _ClassVar[int]
+    LAST_TRANSITION_TIME_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    reason: str
+    message: str
+    access_mode: str
+    volume_mode: str
+    last_transition_time: _meta_pb2.Time
+    def __init__(self, status: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., access_mode: _Optional[str] = ..., volume_mode: _Optional[str] = ..., last_transition_time: _Optional[_Union[_meta_pb2.Time, _Mapping]] = ...) -> None: ...
+
+class StorageHealth(_message.Message):
+    __slots__ = ("name", "health_conditions")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    health_conditions: _containers.RepeatedCompositeFieldContainer[StorageHealthCondition]
+    def __init__(self, name: _Optional[str] = ..., health_conditions: _Optional[_Iterable[_Union[StorageHealthCondition, _Mapping]]] = ...) -> None: ...
+
+class CSINodeStatus(_message.Message):
+    __slots__ = ("storage_health",)
+    STORAGE_HEALTH_FIELD_NUMBER: _ClassVar[int]
+    storage_health: _containers.RepeatedCompositeFieldContainer[StorageHealth]
+    def __init__(self, storage_health: _Optional[_Iterable[_Union[StorageHealth, _Mapping]]] = ...) -> None: ...
 
 class CSINodeList(_message.Message):
     __slots__ = ("metadata", "items")
@@ -212,3 +252,28 @@ class CSIStorageCapacityList(_message.Message):
     metadata: _meta_pb2.ListMeta
     items: _containers.RepeatedCompositeFieldContainer[CSIStorageCapacity]
     def __init__(self, metadata: _Optional[_Union[_meta_pb2.ListMeta, _Mapping]] = ..., items: _Optional[_Iterable[_Union[CSIStorageCapacity, _Mapping]]] = ...) -> None: ...
+
+class VolumeAttributesClass(_message.Message):
+    __slots__ = ("metadata", "driver_name", "parameters")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_NAME_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    metadata: _meta_pb2.ObjectMeta
+    driver_name: str
+    parameters: _containers.ScalarMap[str, str]
+    def __init__(self, metadata: _Optional[_Union[_meta_pb2.ObjectMeta, _Mapping]] = ..., driver_name: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class VolumeAttributesClassList(_message.Message):
+    __slots__ = ("metadata", "items")
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    metadata: _meta_pb2.ListMeta
+    items: _containers.RepeatedCompositeFieldContainer[VolumeAttributesClass]
+    def __init__(self, metadata: _Optional[_Union[_meta_pb2.ListMeta, _Mapping]] = ..., items: _Optional[_Iterable[_Union[VolumeAttributesClass, _Mapping]]] = ...) -> None: ...

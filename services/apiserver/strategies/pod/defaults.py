@@ -1,4 +1,4 @@
-"""Defaults of a pod and of a pod template, as Kubernetes 1.32 fills them in."""
+"""Defaults of a pod and of a pod template, as Kubernetes fills them in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defaults of a Service, as Kubernetes 1.32 fills them in."""
+"""Defaults of a Service, as Kubernetes fills them in."""
 
 from __future__ import annotations
 
