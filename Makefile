@@ -5,7 +5,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 KNARR := $(SUDO) .venv/bin/knarr
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status images node ha registry install proto lint bench clean
+.PHONY: help demo test up down status images node ha registry install proto lint fix bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: ## all tests, those with etcd, Docker and whole clusters included
 
 lint: install ## formatting, types, layers, contracts
 	@scripts/lint.sh
+
+fix: install ## repair what `make lint` finds and a machine can mend
+	@scripts/fix.sh
 
 proto: install ## derive the contracts and the generated modules
 	@$(PYTHON) -m tools.generate
