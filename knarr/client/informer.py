@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar, cast
@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 
 from knarr.client.backoff import Backoff
 from knarr.client.client import BOOKMARK, DELETED, Client, ObjectList, WatchEvent
+from knarr.client.index import Index
 from knarr.client.store import Store
 from knarr.machinery.errors import StatusError
 from knarr.objects.keys import Key, key_of, metadata_of
@@ -97,9 +98,9 @@ class Informer(Generic[M]):
         """Waits for the first complete list. Bound it with ``asyncio.timeout``."""
         await self._synced.wait()
 
-    def add_index(self, name: str, function: Callable[[M], Iterable[str]]) -> None:
+    def add_index(self, index: Index[M]) -> None:
         """See ``Store.add_index``."""
-        self.store.add_index(name, function)
+        self.store.add_index(index)
 
     def on_change(self, listener: Listener[M]) -> None:
         """Registers a listener; it hears at once of every object that is already stored."""

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from knarr.client.index import Index, IndexClash, IndexMissing
 from knarr.objects.keys import Key, key_of
 
 M = TypeVar("M", bound=Message)
 
-IndexFunction = Callable[[M], Iterable[str]]
 
+class _Entries(Generic[M]):
+    """What an index finds."""
 
-class _Index(Generic[M]):
-    def __init__(self, function: IndexFunction[M]) -> None:
-        self.function = function
+    def __init__(self, index: Index[M]) -> None:
+        self.index = index
         self.entries: dict[str, dict[Key, M]] = {}
 
     def add(self, key: Key, obj: M) -> None:
-        for value in self.function(obj):
+        for value in self.index.keys(obj):
             self.entries.setdefault(value, {})[key] = obj
 
     def remove(self, key: Key, obj: M) -> None:
-        for value in self.function(obj):
+        for value in self.index.keys(obj):
             members = self.entries.get(value)
             if members is not None:
                 members.pop(key, None)
@@ -32,13 +33,16 @@ class _Index(Generic[M]):
                     del self.entries[value]
 
 
+_NAMESPACE: Index[Message] = Index("namespace", lambda obj: (key_of(obj).namespace,))
+
+
 class Store(Generic[M]):
     """Objects by key. They are shared with everybody: copy one before changing it."""
 
     def __init__(self) -> None:
         self._objects: dict[Key, M] = {}
-        self._namespaces: _Index[M] = _Index(lambda obj: (key_of(obj).namespace,))
-        self._indexes: dict[str, _Index[M]] = {}
+        self._namespaces: _Entries[M] = _Entries(_NAMESPACE)
+        self._indexes: dict[str, _Entries[M]] = {}
 
     def get(self, namespace: str, name: str) -> M | None:
         """The object, or None; the namespace of a cluster-scoped object is empty."""
@@ -53,9 +57,12 @@ class Store(Generic[M]):
     def __iter__(self) -> Iterator[Key]:
         return iter([*self._objects])
 
-    def index(self, name: str, value: str) -> Sequence[M]:
-        """The objects for which the index function gave ``value``; KeyError for an unknown index."""
-        return [*self._indexes[name].entries.get(value, {}).values()]
+    def index(self, index: Index[M], key: str) -> Sequence[M]:
+        """The objects that an index finds under ``key``; IndexMissing where nobody added that index."""
+        found = self._indexes.get(index.name)
+        if found is None or found.index != index:
+            raise IndexMissing(index, [entries.index for entries in self._indexes.values()])
+        return [*found.entries.get(key, {}).values()]
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -63,21 +70,29 @@ class Store(Generic[M]):
     def __contains__(self, key: Key) -> bool:
         return key in self._objects
 
-    def add_index(self, name: str, function: IndexFunction[M]) -> None:
-        """Adds an index over what is and what will be stored; the same name again replaces it."""
-        index = _Index(function)
+    def add_index(self, index: Index[M]) -> None:
+        """Adds an index over what is and what will be stored; once more does nothing.
+
+        IndexClash: the store has another one of that name.
+        """
+        known = self._indexes.get(index.name)
+        if known is not None:
+            if known.index != index:
+                raise IndexClash(known.index, index)
+            return
+        entries = _Entries(index)
         for key, obj in self._objects.items():
-            index.add(key, obj)
-        self._indexes[name] = index
+            entries.add(key, obj)
+        self._indexes[index.name] = entries
 
     def put(self, obj: M) -> M | None:
         """Stores an object and answers the one it replaces. For the informer."""
         key = key_of(obj)
         old = self._objects.get(key)
-        for index in (self._namespaces, *self._indexes.values()):
+        for entries in (self._namespaces, *self._indexes.values()):
             if old is not None:
-                index.remove(key, old)
-            index.add(key, obj)
+                entries.remove(key, old)
+            entries.add(key, obj)
         self._objects[key] = obj
         return old
 
@@ -85,6 +100,6 @@ class Store(Generic[M]):
         """Forgets an object and answers it. For the informer."""
         old = self._objects.pop(key, None)
         if old is not None:
-            for index in (self._namespaces, *self._indexes.values()):
-                index.remove(key, old)
+            for entries in (self._namespaces, *self._indexes.values()):
+                entries.remove(key, old)
         return old

@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+from google.protobuf.message import Message
+
 from knarr.client.client import Client
+from knarr.client.index import Index
 from knarr.machinery.selectors import label_selector
+from knarr.objects.owners import controller_of
 from services.controller.ownership import claim, with_controller, without_owner
 
 # Any message with ``metadata``.
 M = TypeVar("M", bound=Any)
+
+
+def _controller_uid(obj: Any) -> list[str]:
+    ref = controller_of(obj)
+    return [] if ref is None else [ref.uid]
+
+
+def _orphan_namespace(obj: Any) -> list[str]:
+    return [obj.metadata.namespace] if controller_of(obj) is None else []
+
+
+# By the uid of their controller; and by namespace, those that have none.
+BY_CONTROLLER: Index[Message] = Index("controller", _controller_uid)
+ORPHANS: Index[Message] = Index("orphans", _orphan_namespace)
 
 
 async def settle_claims(client: Client, owner: Any, candidates: Iterable[M]) -> list[M]:

@@ -6,23 +6,18 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
-from knarr.client.informer import Informer
+from knarr.client.index import Index
 from knarr.machinery.times import to_datetime
 from knarr.objects.conditions import get_condition, set_condition
 from knarr.objects.pods import FAILED, is_finished
 
-BY_NODE = "node"
+BY_NODE: Index[core.Pod] = Index("node", lambda pod: [pod.spec.node_name] if pod.spec.node_name else [])
 
 
 def ready_since(pod: core.Pod) -> datetime | None:
     """When it became ready; None when it is not."""
     condition = get_condition(pod.status, "Ready")
     return to_datetime(condition.last_transition_time) if condition is not None and condition.status == "True" else None
-
-
-def index_by_node(pods: Informer[core.Pod]) -> None:
-    """Makes ``BY_NODE`` answer the pods of a node; once more does no harm."""
-    pods.add_index(BY_NODE, lambda pod: [pod.spec.node_name] if pod.spec.node_name else [])
 
 
 def restarts(pod: core.Pod) -> int:

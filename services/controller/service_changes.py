@@ -5,37 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.informer import Informer, Informers
+from knarr.client.index import Index
+from knarr.client.informer import Informers
 from knarr.client.store import Store
 from knarr.objects.keys import Key, key_of
 from services.controller.backends import matters, zone_of
-from services.controller.pods import BY_NODE, index_by_node
-
-_BY_LABEL = "label"
-_BY_SELECTOR = "selector"
+from services.controller.pods import BY_NODE
 
 
-def index_by_label(pods: Informer[core.Pod]) -> None:
-    """What ``candidates`` needs; once more does no harm."""
-    pods.add_index(_BY_LABEL, _label_entries)
+def _label_entries(pod: core.Pod) -> Iterable[str]:
+    return [_entry(pod.metadata.namespace, name, value) for name, value in pod.metadata.labels.items()]
 
 
-def index_by_selector(services: Informer[core.Service]) -> None:
-    """What ``selecting`` needs; once more does no harm."""
-    services.add_index(_BY_SELECTOR, _selector_entry)
+def _selector_entry(service: core.Service) -> Iterable[str]:
+    """One pair of its selector, always the same one: whatever it selects carries it."""
+    return [_entry(service.metadata.namespace, *pair) for pair in sorted(service.spec.selector.items())[:1]]
+
+
+def _entry(namespace: str, name: str, value: str) -> str:
+    return f"{namespace}/{name}={value}"
+
+
+# By one "namespace/label=value" of theirs. ``candidates`` needs the first, ``selecting`` the second.
+BY_LABEL: Index[core.Pod] = Index("label", _label_entries)
+BY_SELECTOR: Index[core.Service] = Index("selector", _selector_entry)
 
 
 def candidates(pods: Store[core.Pod], service: core.Service) -> Sequence[core.Pod]:
     """Few pods among which are all that a Service with a selector selects: those that carry the rarest of its labels."""
     namespace = service.metadata.namespace
-    return min((pods.index(_BY_LABEL, _entry(namespace, *pair)) for pair in service.spec.selector.items()), key=len)
+    return min((pods.index(BY_LABEL, _entry(namespace, *pair)) for pair in service.spec.selector.items()), key=len)
 
 
 def selecting(services: Store[core.Service], namespace: str, labels: Mapping[str, str]) -> Iterator[core.Service]:
     """The Services that select what carries ``labels``; looks only at those that name one of them."""
     carried = labels.items()
     for pair in carried:
-        for service in services.index(_BY_SELECTOR, _entry(namespace, *pair)):
+        for service in services.index(BY_SELECTOR, _entry(namespace, *pair)):
             if dict(service.spec.selector).items() <= carried:
                 yield service
 
@@ -43,8 +49,8 @@ def selecting(services: Store[core.Service], namespace: str, labels: Mapping[str
 def watch_services_and_pods(informers: Informers, enqueue: Callable[[Key], None]) -> None:
     """Enqueues the key of every Service whose endpoints a change can touch."""
     services = informers.get(core.Service)
-    index_by_label(informers.get(core.Pod))
-    index_by_selector(services)
+    informers.get(core.Pod).add_index(BY_LABEL)
+    services.add_index(BY_SELECTOR)
 
     def service_changed(old: core.Service | None, new: core.Service | None) -> None:
         changed = new if new is not None else old
@@ -66,8 +72,8 @@ def watch_services_and_pods(informers: Informers, enqueue: Callable[[Key], None]
 def watch_nodes(informers: Informers, enqueue: Callable[[Key], None]) -> None:
     """Enqueues the Services of a node's pods when it comes, goes or is said to be in another zone."""
     services, pods = informers.get(core.Service), informers.get(core.Pod)
-    index_by_node(pods)
-    index_by_selector(services)
+    pods.add_index(BY_NODE)
+    services.add_index(BY_SELECTOR)
 
     def node_changed(old: core.Node | None, new: core.Node | None) -> None:
         if (old is None) == (new is None) and zone_of(old) == zone_of(new):
@@ -78,16 +84,3 @@ def watch_nodes(informers: Informers, enqueue: Callable[[Key], None]) -> None:
                 enqueue(key_of(service))
 
     informers.get(core.Node).on_change(node_changed)
-
-
-def _label_entries(pod: core.Pod) -> Iterable[str]:
-    return [_entry(pod.metadata.namespace, name, value) for name, value in pod.metadata.labels.items()]
-
-
-def _selector_entry(service: core.Service) -> Iterable[str]:
-    """One pair of its selector, always the same one: whatever it selects carries it."""
-    return [_entry(service.metadata.namespace, *pair) for pair in sorted(service.spec.selector.items())[:1]]
-
-
-def _entry(namespace: str, name: str, value: str) -> str:
-    return f"{namespace}/{name}={value}"

@@ -9,6 +9,7 @@ import time
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
+from knarr.client.index import Index
 from knarr.client.informer import Informer
 from knarr.objects.keys import Key, key_of
 from services.dns import metrics
@@ -18,10 +19,16 @@ from services.dns.zone.zone import Zone
 
 log = logging.getLogger(__name__)
 
-BY_SERVICE = "service"
 # After the first of several changes, and at most where taking them takes long itself: then it may have a fifth of the time.
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.01, 0.06
 DELAY_PER_WORK = 4.0
+
+
+def _service_of(piece: discovery.EndpointSlice) -> Key:
+    return Key(piece.metadata.namespace, piece.metadata.labels.get(SERVICE_LABEL, ""))
+
+
+BY_SERVICE: Index[discovery.EndpointSlice] = Index("service", lambda piece: [str(_service_of(piece))])
 
 
 class Follower:
@@ -33,7 +40,7 @@ class Follower:
         self.services = Informer(client, core.Service)
         self.slices = Informer(client, discovery.EndpointSlice)
         self.namespaces = Informer(client, core.Namespace)
-        self.slices.add_index(BY_SERVICE, lambda piece: [str(_service_of(piece))])
+        self.slices.add_index(BY_SERVICE)
         self._changed: set[Key] = set()
         self._delay = FIRST_DELAY_SECONDS
         self._timer: asyncio.TimerHandle | None = None
@@ -108,7 +115,3 @@ class Follower:
             log.exception("the names of a Service could not be made", extra={"service": str(key)})
             return
         self._responder.changed(touched)
-
-
-def _service_of(piece: discovery.EndpointSlice) -> Key:
-    return Key(piece.metadata.namespace, piece.metadata.labels.get(SERVICE_LABEL, ""))

@@ -17,6 +17,7 @@ from knarr.api.proxy.v1 import proxy_service_pb2_grpc as stubs
 from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.client.events import EventRecorder
+from knarr.client.index import Index
 from knarr.client.informer import Informer
 from knarr.objects.keys import key_of
 from knarr.service.component import Component
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 # Beside what the datapath waits for its connections to end.
 CLOSE_TIMEOUT_SECONDS = 3.0
-BY_SERVICE = "service"
+BY_SERVICE: Index[discovery.EndpointSlice] = Index("service", lambda piece: ["/".join(service_of(piece))])
 DATAPATHS: dict[str, type[NftablesDatapath] | type[UserspaceDatapath]] = {
     NftablesDatapath.name: NftablesDatapath,
     UserspaceDatapath.name: UserspaceDatapath,
@@ -64,7 +65,7 @@ class Proxy(Component):
         self._datapath = datapath if datapath is not None else make_datapath(settings)
         self._services = Informer(client, core.Service)
         self._slices = Informer(client, discovery.EndpointSlice)
-        self._slices.add_index(BY_SERVICE, lambda piece: ["/".join(service_of(piece))])
+        self._slices.add_index(BY_SERVICE)
         self._router = Router(settings.node_name)
         self._changed: set[tuple[str, str]] = set()
         backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)

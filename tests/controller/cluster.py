@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +18,8 @@ from knarr.objects.conditions import set_condition
 from knarr.objects.keys import Key, key_of
 from knarr.objects.pods import is_active, is_deleting, is_ready
 from services.controller.component import ControllerManager
+from services.controller.controllers.catalog import CONTROLLERS
+from services.controller.controllers.controller import Controller
 from services.controller.settings import ControllerSettings
 from tests.support.virtual_time import VirtualClock
 
@@ -117,12 +119,14 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(*, kubelet: bool = True, **settings: object) -> AsyncIterator[Cluster]:
-    """Runs the controllers (all of them) on a fresh MemoryApi, on the virtual loop."""
+async def cluster(
+    *, kubelet: bool = True, controllers: Sequence[type[Controller]] = CONTROLLERS, **settings: object
+) -> AsyncIterator[Cluster]:
+    """Runs the controllers on a fresh MemoryApi, on the virtual loop."""
     clock = VirtualClock()
     api = MemoryApi(clock=clock)
     client = MemoryClient(api)
-    manager = ControllerManager(client, replace(SETTINGS, **settings), clock=clock)
+    manager = ControllerManager(client, replace(SETTINGS, **settings), clock=clock, controllers=controllers)
     fake = FakeKubelet(MemoryClient(api))
     tasks = [asyncio.create_task(manager.run())]
     if kubelet:

@@ -6,6 +6,7 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import get_condition
 from knarr.objects.owners import is_controlled_by
+from services.controller.controllers.deployment.controller import DeploymentController
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import deployment, node
 from tests.support.virtual_time import virtual_time
@@ -83,6 +84,16 @@ async def test_recreate_stops_every_old_pod_before_it_starts_a_new_one() -> None
 
         await c.until(never_both)
         assert {pod.spec.containers[0].image for pod in c.active_pods()} == {"app:2"}
+
+
+@virtual_time
+async def test_recreate_needs_no_other_controller_to_see_that_no_old_pod_is_left() -> None:
+    async with cluster(kubelet=False, controllers=[DeploymentController]) as c:
+        await c.client.create(deployment(strategy="Recreate"))
+        await c.until(lambda: len(c.replica_sets()) == 1)
+        await _set_image(c, "app:2")
+        await c.until(lambda: len(c.replica_sets()) == 2)
+        assert [found.spec.replicas for found in c.replica_sets()] == [0, 3]
 
 
 @virtual_time

@@ -13,7 +13,7 @@ from knarr.client.informer import Informer
 from services.controller.backends import backends
 from services.controller.controllers.endpoints.decide import decide as decide_endpoints
 from services.controller.controllers.endpointslice.decide import Plan, decide
-from services.controller.service_changes import candidates, index_by_label
+from services.controller.service_changes import BY_LABEL, candidates
 from tests.controller.cluster import cluster
 from tests.controller.objects import node, pod, replica_set, service
 from tests.support.virtual_time import virtual_time
@@ -168,7 +168,7 @@ async def test_a_service_looks_only_at_pods_with_its_rarest_label() -> None:
         target = service()
         target.spec.selector["canary"] = "yes"
         pods = Informer(c.client, core.Pod)
-        index_by_label(pods)
+        pods.add_index(BY_LABEL)
         for found in c.api.all(core.Pod):
             pods.store.put(found)
         assert [found.metadata.name for found in candidates(pods.store, target)] == ["web-7"]

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.client.index import Index
 from knarr.objects.keys import Key, key_of
 from services.cloud.provider import CloudProvider, Environment, ProviderType
 from services.cloud.providers.local.decide import (
@@ -32,11 +33,24 @@ from services.cloud.providers.local.settings import LocalSettings
 
 NAME = "local"
 SERVICE_LABEL = "kubernetes.io/service-name"
-BY_SERVICE, BY_ADDRESS = "local/service", "local/address"
 # Stands for all addresses in the index by address.
 ANY = "any"
 # Addresses given back that rest before they are given anew, so that nobody reaches another's Service by an old address.
 RESTING = 256
+
+
+def _address_index(service: core.Service) -> list[str]:
+    address = address_of(service)
+    return [] if address is None else [ANY, str(address)]
+
+
+def _service_index(piece: discovery.EndpointSlice) -> list[str]:
+    name = piece.metadata.labels.get(SERVICE_LABEL)
+    return [] if name is None else [f"{piece.metadata.namespace}/{name}"]
+
+
+BY_ADDRESS: Index[core.Service] = Index("local/address", _address_index)
+BY_SERVICE: Index[discovery.EndpointSlice] = Index("local/service", _service_index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +71,8 @@ class LocalProvider(CloudProvider):
         self._resting: list[IPv4Address] = []
         self._services = environment.informers.get(core.Service)
         self._slices = environment.informers.get(discovery.EndpointSlice)
-        self._services.add_index(BY_ADDRESS, _address_index)
-        self._slices.add_index(BY_SERVICE, _service_index)
+        self._services.add_index(BY_ADDRESS)
+        self._slices.add_index(BY_SERVICE)
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
 
@@ -151,16 +165,6 @@ class LocalProvider(CloudProvider):
         fit = self._with_endpoints(key)
         if fit and self._answers[service.metadata.uid].node not in fit:
             self._recheck(key)
-
-
-def _address_index(service: core.Service) -> list[str]:
-    address = address_of(service)
-    return [] if address is None else [ANY, str(address)]
-
-
-def _service_index(piece: discovery.EndpointSlice) -> list[str]:
-    name = piece.metadata.labels.get(SERVICE_LABEL)
-    return [] if name is None else [f"{piece.metadata.namespace}/{name}"]
 
 
 PROVIDER = ProviderType(LocalSettings, LocalProvider)

@@ -12,7 +12,7 @@ from knarr.machinery.selectors import label_selector
 from knarr.objects.keys import Key, key_of
 from knarr.objects.owners import controller_of, is_controlled_by
 from knarr.objects.pods import is_finished
-from services.controller.adoption import settle_claims
+from services.controller.adoption import BY_CONTROLLER, settle_claims
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.deployment.decide import Action, CreateReplicaSet, DeleteReplicaSet, UpdateReplicaSet, decide
 from services.controller.controllers.deployment.revision import REVISION
@@ -30,6 +30,7 @@ class DeploymentController(Controller):
         self._deployments = context.informers.get(apps.Deployment)
         self._sets = context.informers.get(apps.ReplicaSet)
         self._pods = context.informers.get(core.Pod)
+        self._pods.add_index(BY_CONTROLLER)
         self._deployments.on_change(self._deployment_changed)
         self._sets.on_change(self._set_changed)
         self._pods.on_change(self._pod_changed)
@@ -89,7 +90,7 @@ class DeploymentController(Controller):
         old = [rs for rs in sets if new is None or rs.metadata.uid != new.metadata.uid]
         if any(rs.status.replicas for rs in old):
             return True
-        return any(not is_finished(pod) for rs in old for pod in self._pods.store.index("controller", rs.metadata.uid))
+        return any(not is_finished(pod) for rs in old for pod in self._pods.store.index(BY_CONTROLLER, rs.metadata.uid))
 
     # Actions.
 

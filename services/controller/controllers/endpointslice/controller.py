@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.client.index import Index
 from knarr.client.reconciler import Again
 from knarr.objects.keys import Key
 from services.controller.backends import KnownBackends, selects
@@ -15,6 +16,14 @@ from services.controller.slices import SliceWriter, service_key
 from services.controller.trigger_time import TriggerTimes
 
 
+def _service_index(found: discovery.EndpointSlice) -> list[str]:
+    key = service_key(found, MANAGER)
+    return [] if key is None else [str(key)]
+
+
+BY_SERVICE: Index[discovery.EndpointSlice] = Index("service", _service_index)
+
+
 class EndpointSliceController(Controller):
     name = "endpointslice"
 
@@ -24,7 +33,7 @@ class EndpointSliceController(Controller):
         self._pods = context.informers.get(core.Pod)
         self._nodes = context.informers.get(core.Node)
         self._slices = context.informers.get(discovery.EndpointSlice)
-        self._slices.add_index("service", _service_index)
+        self._slices.add_index(BY_SERVICE)
         self._writer = SliceWriter(self.client, MANAGER)
         self._backends, self._pace, self._triggers = KnownBackends(), Pace(), TriggerTimes()
         watch_services_and_pods(context.informers, self.queue.enqueue)
@@ -49,7 +58,7 @@ class EndpointSliceController(Controller):
         wait_seconds = self._pace.wait_seconds(key)
         if wait_seconds:
             return Again(wait_seconds)
-        found = [piece for piece in self._slices.store.index("service", str(key)) if not piece.metadata.HasField("deletion_timestamp")]
+        found = [piece for piece in self._slices.store.index(BY_SERVICE, str(key)) if not piece.metadata.HasField("deletion_timestamp")]
         facts = self._backends.of(key, service, candidates(self._pods.store, service), lambda name: self._nodes.store.get("", name))
         trigger, seen = self._triggers.changed(key, service, facts)
         plan = decide(service, facts, found, trigger=trigger)
@@ -58,8 +67,3 @@ class EndpointSliceController(Controller):
             await self._writer.write(key, plan)
         self._triggers.wrote(key, seen)
         return None
-
-
-def _service_index(found: discovery.EndpointSlice) -> list[str]:
-    key = service_key(found, MANAGER)
-    return [] if key is None else [str(key)]

@@ -7,12 +7,21 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.events import WARNING
+from knarr.client.index import Index
 from knarr.client.reconciler import Again
 from knarr.objects.keys import Key, key_of
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.endpointslicemirroring.decide import MANAGER, MAX_ADDRESSES, decide, is_mirrored, skipped
 from services.controller.pace import Pace
 from services.controller.slices import Plan, SliceWriter, service_key
+
+
+def _service_index(found: discovery.EndpointSlice) -> list[str]:
+    key = service_key(found, MANAGER)
+    return [] if key is None else [str(key)]
+
+
+BY_MIRRORED: Index[discovery.EndpointSlice] = Index("mirrored", _service_index)
 
 
 class EndpointSliceMirroringController(Controller):
@@ -23,7 +32,7 @@ class EndpointSliceMirroringController(Controller):
         self._services = context.informers.get(core.Service)
         self._endpoints = context.informers.get(core.Endpoints)
         self._slices = context.informers.get(discovery.EndpointSlice)
-        self._slices.add_index("mirrored", _service_index)
+        self._slices.add_index(BY_MIRRORED)
         self._writer, self._pace = SliceWriter(self.client, MANAGER), Pace()
         self._services.on_change(self._changed)
         self._endpoints.on_change(self._changed)
@@ -39,7 +48,7 @@ class EndpointSliceMirroringController(Controller):
     async def reconcile(self, key: Key) -> Again | None:
         service = self._services.store.get(key.namespace, key.name)
         endpoints = self._endpoints.store.get(key.namespace, key.name)
-        found = [piece for piece in self._slices.store.index("mirrored", str(key)) if not piece.metadata.HasField("deletion_timestamp")]
+        found = [piece for piece in self._slices.store.index(BY_MIRRORED, str(key)) if not piece.metadata.HasField("deletion_timestamp")]
         if service is None and endpoints is None and not found:
             self._writer.forget(key)
             self._pace.forget(key)
@@ -64,8 +73,3 @@ class EndpointSliceMirroringController(Controller):
         if left and not plan.empty:
             limit = f"A max of {MAX_ADDRESSES} addresses can be mirrored to EndpointSlices per Endpoints subset"
             self.context.recorder.event(endpoints, WARNING, "TooManyAddressesToMirror", f"{limit}. {left} addresses were skipped")
-
-
-def _service_index(found: discovery.EndpointSlice) -> list[str]:
-    key = service_key(found, MANAGER)
-    return [] if key is None else [str(key)]

@@ -17,7 +17,7 @@ from knarr.objects.conditions import get_condition, set_condition
 from knarr.objects.keys import Key
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.nodelifecycle.decide import Evictions, evictions, silenced, taints
-from services.controller.pods import BY_NODE, index_by_node, tell_disruption
+from services.controller.pods import BY_NODE, tell_disruption
 
 LEASE_NAMESPACE = "kube-node-lease"
 # A rest of time too small for the clock to tell must not keep a worker spinning.
@@ -35,7 +35,7 @@ class NodeLifecycleController(Controller):
         self._nodes = context.informers.get(core.Node)
         self._pods = context.informers.get(core.Pod)
         self._leases = context.informers.get(coordination.Lease)
-        index_by_node(self._pods)
+        self._pods.add_index(BY_NODE)
         self._nodes.on_change(self._node_changed)
         self._leases.on_change(self._lease_changed)
         self._pods.on_change(self._pod_changed)

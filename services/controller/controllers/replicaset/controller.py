@@ -16,7 +16,7 @@ from knarr.machinery.times import to_time
 from knarr.objects.keys import Key, key_of
 from knarr.objects.names import generated
 from knarr.objects.owners import controller_of, owner_reference
-from services.controller.adoption import settle_claims
+from services.controller.adoption import BY_CONTROLLER, ORPHANS, settle_claims
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.replicaset.decide import Plan, decide
 from services.controller.expectations import Expectations, created, deleted
@@ -32,9 +32,9 @@ class ReplicaSetController(Controller):
         self._expectations = Expectations()
         self._sets = context.informers.get(apps.ReplicaSet)
         self._pods = context.informers.get(core.Pod)
-        self._pods.add_index("controller", _controller_uid)
-        self._pods.add_index("orphans", _orphan_namespace)
-        self._sets.add_index("controller", _controller_uid)
+        self._pods.add_index(BY_CONTROLLER)
+        self._pods.add_index(ORPHANS)
+        self._sets.add_index(BY_CONTROLLER)
         self._sets.on_change(self._set_changed)
         self._pods.on_change(self._pod_changed)
 
@@ -92,14 +92,14 @@ class ReplicaSetController(Controller):
     async def _claimed(self, replica_set: apps.ReplicaSet) -> list[core.Pod]:
         """The set's pods, after adopting matching orphans and releasing what matches no longer."""
         store = self._pods.store
-        owned = store.index("controller", replica_set.metadata.uid)
-        return await settle_claims(self.client, replica_set, [*owned, *store.index("orphans", replica_set.metadata.namespace)])
+        owned = store.index(BY_CONTROLLER, replica_set.metadata.uid)
+        return await settle_claims(self.client, replica_set, [*owned, *store.index(ORPHANS, replica_set.metadata.namespace)])
 
     def _siblings(self, replica_set: apps.ReplicaSet) -> Iterable[core.Pod]:
         ref = controller_of(replica_set)
-        sets = [replica_set] if ref is None else self._sets.store.index("controller", ref.uid)
+        sets = [replica_set] if ref is None else self._sets.store.index(BY_CONTROLLER, ref.uid)
         for sibling in sets:
-            yield from self._pods.store.index("controller", sibling.metadata.uid)
+            yield from self._pods.store.index(BY_CONTROLLER, sibling.metadata.uid)
 
     # Actions.
 
@@ -206,15 +206,6 @@ async def _slow_start(count: int, create: Callable[[], Awaitable[StatusError | N
         count -= batch
         batch *= 2
     return None
-
-
-def _controller_uid(obj: core.Pod | apps.ReplicaSet) -> list[str]:
-    ref = controller_of(obj)
-    return [] if ref is None else [ref.uid]
-
-
-def _orphan_namespace(pod: core.Pod) -> list[str]:
-    return [pod.metadata.namespace] if controller_of(pod) is None else []
 
 
 def _owner_key(pod: core.Pod) -> Key | None:
