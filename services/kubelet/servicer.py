@@ -17,7 +17,7 @@ from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request, internal, not_found, status_error
 from knarr.service.tasks import cancel
-from services.kubelet.pod.decide import all_specs
+from services.kubelet.pod.spec import all_specs
 from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure, Session
 from services.kubelet.worker.manager import PodManager
 from services.kubelet.worker.worker import PodWorker

@@ -11,9 +11,9 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.clock import Clock
 from knarr.service.tasks import cancel
-from services.kubelet.pod.decide import all_specs
 from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.phase import is_sidecar
+from services.kubelet.pod.spec import all_specs
 from services.kubelet.runtime.port import (
     RUNNING,
     Check,

@@ -6,7 +6,6 @@ when to look again. An action whose target is busy is left out: the worker calls
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -339,8 +338,3 @@ def _go_duration(delay: timedelta) -> str:
     """As Kubernetes writes it: ``10s``, ``1m20s``, ``5m0s``."""
     minutes, seconds = divmod(int(delay.total_seconds()), 60)
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
-
-
-def all_specs(pod: core.Pod) -> Iterable[core.Container]:
-    """Init containers, then app containers."""
-    return (*pod.spec.init_containers, *pod.spec.containers)

@@ -34,14 +34,13 @@ from services.kubelet.pod.decide import (
     RunPostStart,
     StartContainer,
     action_key,
-    all_specs,
     deadline_of,
     decide,
     stop_grace_seconds,
 )
 from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.sandbox import SandboxMaker
-from services.kubelet.pod.spec import ref_of
+from services.kubelet.pod.spec import all_specs, ref_of
 from services.kubelet.pod.status import View, pod_status
 from services.kubelet.pod.status_writer import StatusWriter
 from services.kubelet.pod.volumes import PodDirectory
