@@ -19,7 +19,7 @@ from services.kubelet.runtime.docker.labels import CLUSTER, NODE
 from services.kubelet.runtime.docker.network import ensure_network, remove_everything
 from services.kubelet.runtime.docker.pause import PAUSE_IMAGE, ensure_pause_image
 from services.kubelet.runtime.docker.settings import DockerSettings
-from services.kubelet.runtime.port import ContainerConfig, PodRef, SandboxConfig
+from services.kubelet.runtime.plan import ContainerPlan, PodRef, Process, SandboxPlan
 
 URL = "unix:///var/run/docker.sock"
 # A range of its own, so that it can run beside a cluster.
@@ -57,9 +57,9 @@ async def _pod(
 ) -> None:
     pod = PodRef("default", f"bench-{index}", str(uuid.uuid4()))
     async with gate:
-        body = sandbox_body(SandboxConfig(pod, 0, pod.name), ip, PAUSE_IMAGE, settings, own)
+        body = sandbox_body(SandboxPlan(pod, 0, pod.name), ip, PAUSE_IMAGE, settings, own)
         sandbox = await _run(engine, sandbox_name(pod, 0), body)
-        config = ContainerConfig(pod, sandbox, "app", 0, image, "", command=command)
+        config = ContainerPlan(pod, sandbox, "app", 0, image, "", process=Process(command))
         await _run(engine, container_name(config), container_body(config, image, settings, own))
 
 

@@ -15,7 +15,8 @@ from services.kubelet.pod.decide import Decision, decide
 from services.kubelet.pod.facts import MAX_BACKOFF, Backoff, PodFacts, StartFailure, next_backoff, wait_until
 from services.kubelet.pod.spec import container_hash
 from services.kubelet.pod.status import View, pod_status
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation, PodRef, Sandbox
+from services.kubelet.runtime.plan import PodRef
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation, Sandbox
 from tests.kubelet.support import make_pod
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

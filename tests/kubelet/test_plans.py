@@ -6,7 +6,8 @@ or why it cannot be made; ``pytest --rewrite`` writes the outputs anew.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,18 @@ import pytest
 import yaml
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery import codec, quantity
-from services.kubelet.container.environment import ConfigError, environment
-from services.kubelet.container.oom import oom_score_adj
-from services.kubelet.container.plan import container_config
+from knarr.machinery import codec
+from services.kubelet.container.inputs import ConfigError, ContainerInputs
+from services.kubelet.container.plan import container_plan
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.references import References
-from services.kubelet.pod.sandbox import sandbox_config
+from services.kubelet.pod.sandbox import sandbox_plan
 from services.kubelet.pod.spec import all_specs
-from services.kubelet.pod.volumes import PodDirectory, contents
+from services.kubelet.pod.volumes import PodDirectory
 from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.labels import CLUSTER, NODE
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.plan import ContainerPlan, SandboxPlan
 from services.kubelet.runtime.port import Image, Sandbox
 from tests.support import golden
 
@@ -52,25 +53,28 @@ def load(path: Path) -> tuple[core.Pod, References]:
 def planned(pod: core.Pod, references: References) -> dict[str, Any]:
     """What is made of a pod by whom it is sent to."""
     directory = PodDirectory(Path("/var/lib/knarr/kubelet"), pod.metadata.uid)
-    sandbox = sandbox_config(pod, 0, "cluster.local")
+    sandbox = sandbox_plan(pod, 0, "cluster.local")
     ip = "" if pod.spec.host_network else POD_IP
     made = Sandbox("sandbox-id", sandbox.pod, 0, True, ip)
     containers: dict[str, Any] = {}
     for spec in all_specs(pod):
         try:
-            env = environment(pod, spec, references, VIEW, ip or VIEW.ip)
-            volumes = contents(pod, references, VIEW, ip or VIEW.ip)
-            config = container_config(pod, spec, 2, made, env, Image("image-id", spec.image, "root"), volumes, directory)
-            config = replace(config, oom_score_adj=oom_score_adj(pod, spec, quantity.value("4Gi"), -1000))
+            plan = container_plan(ContainerInputs(pod, spec, 2, made, Image("image-id", spec.image, "root"), references, VIEW, directory))
         except ConfigError as error:
             containers[spec.name] = {"refused": str(error)}
             continue
-        containers[spec.name] = {"name": container_name(config), "body": container_body(config, "image-id", DOCKER, OWN)}
+        body = container_body(plan, "image-id", DOCKER, OWN)
+        containers[spec.name] = {"plan": plain(plan), "name": container_name(plan), "body": body}
     body = sandbox_body(sandbox, ip, "pause", DOCKER, OWN)
-    return {"sandbox": {"name": sandbox_name(sandbox.pod, 0), "body": body}, "containers": containers}
+    return {"sandbox": {"plan": plain(sandbox), "name": sandbox_name(sandbox.pod, 0), "body": body}, "containers": containers}
+
+
+def plain(plan: SandboxPlan | ContainerPlan) -> Any:
+    """A plan as YAML can write it."""
+    return json.loads(json.dumps(asdict(plan)))
 
 
 @pytest.mark.parametrize("path", sorted(PLANS.glob("*.input.yaml")), ids=lambda path: path.name.split(".")[0])
 def test_what_the_engine_is_sent(path: Path) -> None:
     found = planned(*load(path))
-    golden.check(path.with_name(path.name.replace(".input.", ".output.")), yaml.safe_dump(found, sort_keys=False, width=140))
+    golden.check(path.with_name(path.name.replace(".input.", ".output.")), yaml.safe_dump(found, width=140))

@@ -11,19 +11,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from services.kubelet.runtime.hollow import HollowRuntime
-from services.kubelet.runtime.port import (
-    CREATED,
-    EXITED,
-    RUNNING,
-    ContainerConfig,
-    LogOptions,
-    NoSuchImage,
-    PodRef,
-    Runtime,
-    RuntimeFailure,
-    Sandbox,
-    SandboxConfig,
-)
+from services.kubelet.runtime.plan import ContainerPlan, PodRef, Process, SandboxPlan
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, LogOptions, NoSuchImage, Runtime, RuntimeFailure, Sandbox
 from tests.kubelet.docker_support import docker
 from tests.kubelet.support import until
 
@@ -35,11 +24,11 @@ class Subject:
     pod: PodRef
     changes: list[str]
 
-    def sandbox_config(self, attempt: int = 0) -> SandboxConfig:
-        return SandboxConfig(self.pod, attempt, self.pod.name)
+    def sandbox_plan(self, attempt: int = 0) -> SandboxPlan:
+        return SandboxPlan(self.pod, attempt, self.pod.name)
 
-    def config(self, sandbox: Sandbox, attempt: int = 0) -> ContainerConfig:
-        return ContainerConfig(self.pod, sandbox.id, "app", attempt, self.image, "hash", sandbox.attempt, command=("sleep", "1000"))
+    def plan(self, sandbox: Sandbox, attempt: int = 0) -> ContainerPlan:
+        return ContainerPlan(self.pod, sandbox.id, "app", attempt, self.image, "hash", sandbox.attempt, process=Process(("sleep", "1000")))
 
     @property
     def states(self) -> list[str]:
@@ -78,20 +67,20 @@ async def test_is_well_and_says_what_it_is(subject: Subject) -> None:
 
 
 async def test_a_sandbox_has_an_address_of_the_range_and_is_made_once(subject: Subject) -> None:
-    first = await subject.runtime.create_sandbox(subject.sandbox_config())
-    again = await subject.runtime.create_sandbox(subject.sandbox_config())
+    first = await subject.runtime.create_sandbox(subject.sandbox_plan())
+    again = await subject.runtime.create_sandbox(subject.sandbox_plan())
     assert first.ready and first.ip.startswith("10.")
     assert (again.id, again.ip) == (first.id, first.ip)
     assert subject.pod.uid in subject.changes
-    other = SandboxConfig(PodRef("default", "other", str(uuid.uuid4())), 0, "other")
+    other = SandboxPlan(PodRef("default", "other", str(uuid.uuid4())), 0, "other")
     assert (await subject.runtime.create_sandbox(other)).ip != first.ip
 
 
 async def test_a_container_is_created_started_stopped_and_removed(subject: Subject) -> None:
-    sandbox = await subject.runtime.create_sandbox(subject.sandbox_config())
-    container = await subject.runtime.create_container(subject.config(sandbox))
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_plan())
+    container = await subject.runtime.create_container(subject.plan(sandbox))
     assert subject.states == [CREATED]
-    assert (await subject.runtime.create_container(subject.config(sandbox))).id == container.id
+    assert (await subject.runtime.create_container(subject.plan(sandbox))).id == container.id
     await subject.runtime.start_container(container, subject.pod)
     assert subject.states == [RUNNING]
     running = subject.runtime.observe(subject.pod.uid).containers[0]  # type: ignore[union-attr]
@@ -106,8 +95,8 @@ async def test_a_container_is_created_started_stopped_and_removed(subject: Subje
 
 
 async def test_what_is_gone_can_be_stopped_and_removed_again(subject: Subject) -> None:
-    sandbox = await subject.runtime.create_sandbox(subject.sandbox_config())
-    container = await subject.runtime.create_container(subject.config(sandbox))
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_plan())
+    container = await subject.runtime.create_container(subject.plan(sandbox))
     for _ in range(2):
         await subject.runtime.remove_container(container, subject.pod)
         await subject.runtime.stop_container(container, subject.pod, 0.0)
@@ -121,17 +110,17 @@ async def test_an_image_that_is_missing(subject: Subject) -> None:
         await subject.runtime.image(missing)
     with pytest.raises(RuntimeFailure):
         await subject.runtime.pull(missing)
-    sandbox = await subject.runtime.create_sandbox(subject.sandbox_config())
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_plan())
     with pytest.raises(RuntimeFailure):
-        await subject.runtime.create_container(replace(subject.config(sandbox), image=missing))
+        await subject.runtime.create_container(replace(subject.plan(sandbox), image=missing))
     assert subject.states == []
 
 
 async def test_a_start_that_fails_leaves_an_ended_container_with_the_reason(subject: Subject) -> None:
     if isinstance(subject.runtime, HollowRuntime):
         subject.runtime.fail_start["app"] = "no such program"
-    sandbox = await subject.runtime.create_sandbox(subject.sandbox_config())
-    container = await subject.runtime.create_container(replace(subject.config(sandbox), command=("/no/such/program",)))
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_plan())
+    container = await subject.runtime.create_container(replace(subject.plan(sandbox), process=Process(("/no/such/program",))))
     with pytest.raises(RuntimeFailure):
         await subject.runtime.start_container(container, subject.pod)
     ended = subject.runtime.observe(subject.pod.uid).containers[0]  # type: ignore[union-attr]
@@ -140,9 +129,9 @@ async def test_a_start_that_fails_leaves_an_ended_container_with_the_reason(subj
 
 
 async def test_logs_end_when_they_are_not_followed(subject: Subject) -> None:
-    sandbox = await subject.runtime.create_sandbox(subject.sandbox_config())
-    config = replace(subject.config(sandbox), command=("sh", "-c", "echo hollow one; exec sleep 1000"))
-    container = await subject.runtime.create_container(config)
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_plan())
+    plan = replace(subject.plan(sandbox), process=Process(("sh", "-c", "echo hollow one; exec sleep 1000")))
+    container = await subject.runtime.create_container(plan)
     await subject.runtime.start_container(container, subject.pod)
 
     async def output() -> bytes:

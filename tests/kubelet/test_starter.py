@@ -16,7 +16,8 @@ from services.kubelet.pod.decide import StartContainer
 from services.kubelet.pod.facts import INITIAL_BACKOFF, PodFacts
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volumes import PodDirectory
-from services.kubelet.runtime.port import EXITED, Container, Image, PodRef, RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.runtime.plan import PodRef
+from services.kubelet.runtime.port import EXITED, Container, Image, RuntimeFailure, RuntimeUnavailable, Sandbox
 from services.kubelet.settings import KubeletSettings
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.container.environment import ConfigError
-from services.kubelet.container.plan import container_config
+from services.kubelet.container.inputs import ConfigError, ContainerInputs
+from services.kubelet.container.plan import container_plan
 from services.kubelet.container.starter import refuse_escapes
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volumes import File, HostDirectory, PodDirectory, VolumeError, check_host_path, contents, write_files
-from services.kubelet.runtime.port import Image, Mount, PodRef, Sandbox
+from services.kubelet.runtime.plan import Mount, PodRef
+from services.kubelet.runtime.port import Image, Sandbox
 from tests.kubelet.support import make_pod
 
 NODE = NodeView("node-1", "192.0.2.1", {"cpu": "4"})
@@ -86,11 +87,12 @@ def test_a_sub_path_is_relative_and_never_goes_up(tmp_path: Path, sub_path: str)
     pod.spec.containers[0].volume_mounts.add(name="data", mount_path="/data", sub_path_expr=sub_path)
 
     def mounted(where: str) -> list[Mount]:
-        volumes = contents(pod, References(), NODE, "10.0.0.1")
         sandbox = Sandbox("s", PodRef("default", "web", "uid"), 0, True)
         directory = PodDirectory(tmp_path, "uid")
-        config = container_config(pod, pod.spec.containers[0], 0, sandbox, {"WHERE": where}, Image("i", "app:1"), volumes, directory)
-        return [mount for mount in config.mounts if mount.target == "/data"]
+        spec = pod.spec.containers[0]
+        spec.env.add(name="WHERE", value=where)
+        plan = container_plan(ContainerInputs(pod, spec, 0, sandbox, Image("i", "app:1"), References(), NODE, directory))
+        return [mount for mount in plan.mounts if mount.target == "/data"]
 
     with pytest.raises(ConfigError, match="must be relative"):
         mounted("/etc")

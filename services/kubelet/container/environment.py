@@ -6,16 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.node.view import NodeView
+from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.pod.downward import UnknownField, field_value, resource_value
 from services.kubelet.pod.references import References
 
 _EXPANSION = re.compile(r"\$(\$|\(([^()$]+)\))")
 _NAME = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
-
-
-class ConfigError(Exception):
-    """The container cannot be configured: the message of CreateContainerConfigError."""
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
@@ -29,42 +25,30 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _EXPANSION.sub(replacement, text)
 
 
-def environment(
-    pod: core.Pod, spec: core.Container, references: References, node: NodeView, pod_ip: str, master: Iterable[core.Service] = ()
-) -> dict[str, str]:
-    """The variables of a container; raises ConfigError in Kubernetes' words."""
-    services = [*references.services, *master]
-    result = _service_variables(pod, services)
-    for source in spec.env_from:
-        result.update(_from_source(pod, source, references))
-    for variable in spec.env:
-        result[variable.name] = _value(pod, spec, variable, references, node, pod_ip, result)
+def environment(inputs: ContainerInputs) -> dict[str, str]:
+    """The variables of a container; raises ConfigError."""
+    result = _service_variables(inputs.pod, inputs.references.services)
+    for source in inputs.spec.env_from:
+        result.update(_from_source(source, inputs.references))
+    for variable in inputs.spec.env:
+        result[variable.name] = _value(variable, inputs, result)
     return result
 
 
-def _value(
-    pod: core.Pod,
-    spec: core.Container,
-    variable: core.EnvVar,
-    references: References,
-    node: NodeView,
-    pod_ip: str,
-    known: Mapping[str, str],
-) -> str:
+def _value(variable: core.EnvVar, inputs: ContainerInputs, known: Mapping[str, str]) -> str:
     if not variable.HasField("value_from"):
         return expand(variable.value, known)
-    source = variable.value_from
+    pod, source = inputs.pod, variable.value_from
     try:
         if source.HasField("field_ref"):
-            return field_value(pod, source.field_ref.field_path, node, pod_ip)
+            return field_value(pod, source.field_ref.field_path, inputs.node, inputs.pod_ip)
         if source.HasField("resource_field_ref"):
-            return resource_value(pod, source.resource_field_ref, spec.name, node)
+            return resource_value(pod, source.resource_field_ref, inputs.spec.name, inputs.node)
     except UnknownField as error:
         raise ConfigError(str(error)) from error
     if source.HasField("config_map_key_ref"):
-        key = source.config_map_key_ref
-        return _config_map_key(pod, key, references)
-    return _secret_key(pod, source.secret_key_ref, references)
+        return _config_map_key(pod, source.config_map_key_ref, inputs.references)
+    return _secret_key(pod, source.secret_key_ref, inputs.references)
 
 
 def _config_map_key(pod: core.Pod, selector: core.ConfigMapKeySelector, references: References) -> str:
@@ -91,7 +75,7 @@ def _secret_key(pod: core.Pod, selector: core.SecretKeySelector, references: Ref
     raise ConfigError(f"couldn't find key {selector.key} in Secret {pod.metadata.namespace}/{name}")
 
 
-def _from_source(pod: core.Pod, source: core.EnvFromSource, references: References) -> dict[str, str]:
+def _from_source(source: core.EnvFromSource, references: References) -> dict[str, str]:
     if source.HasField("config_map_ref"):
         name, optional = source.config_map_ref.local_object_reference.name, source.config_map_ref.optional
         config_map = references.config_maps.get(name)

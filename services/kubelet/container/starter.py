@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery import quantity
 from knarr.machinery.errors import StatusError
-from services.kubelet.container.environment import ConfigError, environment
-from services.kubelet.container.oom import lowest_possible, oom_score_adj
-from services.kubelet.container.plan import container_config
+from services.kubelet.container.inputs import ConfigError, ContainerInputs
+from services.kubelet.container.oom import lowest_possible
+from services.kubelet.container.plan import container_plan
 from services.kubelet.node.images import ImageFailure, credentials
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.decide import StartContainer
@@ -22,8 +20,9 @@ from services.kubelet.pod.facts import PodFacts, StartFailure, next_backoff
 from services.kubelet.pod.references import References
 from services.kubelet.pod.sandbox import write_name_files
 from services.kubelet.pod.spec import describe, pull_policy, ref_of
-from services.kubelet.pod.volumes import PodDirectory, VolumeError, contents
-from services.kubelet.runtime.port import Image, Mount, RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.pod.volumes import PodDirectory, VolumeError
+from services.kubelet.runtime.plan import Mount
+from services.kubelet.runtime.port import Image, RuntimeFailure, RuntimeUnavailable, Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -73,17 +72,13 @@ class ContainerStarter:
     async def _create_and_start(
         self, pod: core.Pod, action: StartContainer, sandbox: Sandbox, image: Image, references: References
     ) -> None:
-        spec, node = action.spec, self._context.node()
-        ip = sandbox.ip or self._context.settings.node_ip
-        env = environment(pod, spec, references, node, ip)
-        volumes = contents(pod, references, node, ip)
-        config = container_config(pod, spec, action.attempt, sandbox, env, image, volumes, self._directory)
-        memory = quantity.value(node.allocatable.get("memory", "0"))
-        config = replace(config, oom_score_adj=oom_score_adj(pod, spec, memory, lowest_possible()))
+        spec = action.spec
+        node, lowest = self._context.node(), lowest_possible()
+        plan = container_plan(ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, self._directory, lowest))
         if self._context.files.elsewhere:
-            await self._context.files.call(refuse_escapes, config.mounts)
+            await self._context.files.call(refuse_escapes, plan.mounts)
         else:
-            refuse_escapes(config.mounts)
+            refuse_escapes(plan.mounts)
         log_file = self._directory.termination_log(spec.name, action.attempt)
         prepare_termination_log(log_file)
         if not self._directory.resolv_conf.exists():
@@ -91,7 +86,7 @@ class ContainerStarter:
         runtime = self._context.runtime
         async with self._context.starts:
             try:
-                container = await runtime.create_container(config)
+                container = await runtime.create_container(plan)
             except RuntimeUnavailable:
                 raise
             except RuntimeFailure as error:

@@ -16,7 +16,8 @@ from services.kubelet.pod.names import NameTooLong, hostname_of, hosts_file
 from services.kubelet.pod.resolver import node_resolver, resolver_of
 from services.kubelet.pod.spec import ref_of
 from services.kubelet.pod.volumes import PodDirectory, VolumeError, contents
-from services.kubelet.runtime.port import PortMapping, RuntimeFailure, RuntimeUnavailable, Sandbox, SandboxConfig
+from services.kubelet.runtime.plan import PortMapping, SandboxPlan
+from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Sandbox
 from services.kubelet.settings import KubeletSettings
 
 RETRY = timedelta(seconds=2)
@@ -24,7 +25,7 @@ NODE_HOSTS = Path("/etc/hosts")
 log = logging.getLogger(__name__)
 
 
-def sandbox_config(pod: core.Pod, attempt: int, domain: str) -> SandboxConfig:
+def sandbox_plan(pod: core.Pod, attempt: int, domain: str) -> SandboxPlan:
     """The sandbox of a pod in the cluster's ``domain``; published are the ports that name a hostPort. Raises NameTooLong."""
     ports = tuple(
         PortMapping(port.container_port, port.host_port, port.protocol or "TCP", port.host_ip)
@@ -32,7 +33,7 @@ def sandbox_config(pod: core.Pod, attempt: int, domain: str) -> SandboxConfig:
         for port in spec.ports
         if port.host_port and not pod.spec.host_network
     )
-    return SandboxConfig(
+    return SandboxPlan(
         pod=ref_of(pod),
         attempt=attempt,
         hostname=hostname_of(pod, domain),
@@ -76,7 +77,7 @@ class SandboxMaker:
         settings = self._context.settings
         try:
             async with self._context.starts:
-                sandbox = await self._context.runtime.create_sandbox(sandbox_config(pod, attempt, settings.cluster_domain))
+                sandbox = await self._context.runtime.create_sandbox(sandbox_plan(pod, attempt, settings.cluster_domain))
         except (RuntimeFailure, NameTooLong) as error:
             now = self._context.clock.now()
             self._facts.failures[SANDBOX] = StartFailure("ContainerCreating", str(error), now, now + RETRY)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.node.image_names import with_tag
-from services.kubelet.runtime.port import PodRef
+from services.kubelet.runtime.plan import PodRef
 
 
 def container_hash(spec: core.Container) -> str:

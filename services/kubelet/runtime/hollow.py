@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from services.kubelet.runtime.addresses import PodAddresses
 from services.kubelet.runtime.observations import Observations
+from services.kubelet.runtime.plan import ContainerPlan, PodRef, SandboxPlan
 from services.kubelet.runtime.port import (
     CREATED,
     EXITED,
     RUNNING,
     Check,
     Container,
-    ContainerConfig,
     ExecCheck,
     Image,
     LocalImage,
@@ -28,13 +28,11 @@ from services.kubelet.runtime.port import (
     NoSuchContainer,
     NoSuchImage,
     PodObservation,
-    PodRef,
     ProbeResult,
     Runtime,
     RuntimeFailure,
     RuntimeUnavailable,
     Sandbox,
-    SandboxConfig,
     Session,
     Usage,
 )
@@ -64,7 +62,7 @@ class HollowRuntime(Runtime):
         self._clock = clock
         self._addresses = PodAddresses(pod_cidr)
         self._observations = Observations()
-        self._configs: dict[str, ContainerConfig] = {}
+        self._plans: dict[str, ContainerPlan] = {}
         self._count = 0
         self._trouble = ""
         # References that cannot be pulled, and container names whose start fails with these words.
@@ -109,15 +107,15 @@ class HollowRuntime(Runtime):
     def on_change(self, callback: Callable[[str], None]) -> None:
         self._observations.on_change(callback)
 
-    async def create_sandbox(self, config: SandboxConfig) -> Sandbox:
+    async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
         self._refuse_in_trouble()
-        pod = self._observations.get(config.pod.uid)
+        pod = self._observations.get(plan.pod.uid)
         for found in pod.sandboxes if pod else ():
-            if found.attempt == config.attempt:
+            if found.attempt == plan.attempt:
                 return found
-        ip = "" if config.host_network else self._addresses.take()
+        ip = "" if plan.host_network else self._addresses.take()
         await asyncio.sleep(self._settings.sandbox_seconds)
-        sandbox = Sandbox(self._new_id(), config.pod, config.attempt, True, ip, self._clock.now())
+        sandbox = Sandbox(self._new_id(), plan.pod, plan.attempt, True, ip, self._clock.now())
         self._observations.put_sandbox(sandbox)
         return sandbox
 
@@ -145,26 +143,26 @@ class HollowRuntime(Runtime):
             raise RuntimeFailure(f"manifest for {reference} not found: manifest unknown")
         return await self.image(reference)
 
-    async def create_container(self, config: ContainerConfig) -> Container:
+    async def create_container(self, plan: ContainerPlan) -> Container:
         self._refuse_in_trouble()
-        pod = self._observations.get(config.pod.uid)
+        pod = self._observations.get(plan.pod.uid)
         for found in pod.containers if pod else ():
-            if (found.name, found.attempt) == (config.name, config.attempt):
+            if (found.name, found.attempt) == (plan.name, plan.attempt):
                 return found
-        image = await self.image(config.image)
+        image = await self.image(plan.image)
         container = Container(
             self._new_id(),
-            config.name,
-            config.attempt,
+            plan.name,
+            plan.attempt,
             CREATED,
-            config.image,
+            plan.image,
             image.id,
-            config.spec_hash,
-            config.sandbox_attempt,
+            plan.spec_hash,
+            plan.sandbox_attempt,
             self._clock.now(),
         )
-        self._configs[container.id] = config
-        self._observations.put_container(config.pod, container)
+        self._plans[container.id] = plan
+        self._observations.put_container(plan.pod, container)
         return container
 
     async def start_container(self, container: Container, pod: PodRef) -> None:
@@ -203,26 +201,26 @@ class HollowRuntime(Runtime):
 
     async def remove_container(self, container: Container, pod: PodRef) -> None:
         self._refuse_in_trouble()
-        self._configs.pop(container.id, None)
+        self._plans.pop(container.id, None)
         self._observations.remove(pod.uid, container.id)
 
     async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
         """One line a container: what would run here."""
-        config = self._config(container_id)
-        yield f"hollow container {config.name} of pod {config.pod.namespace}/{config.pod.name}, attempt {config.attempt}\n".encode()
+        plan = self._plan(container_id)
+        yield f"hollow container {plan.name} of pod {plan.pod.namespace}/{plan.pod.name}, attempt {plan.attempt}\n".encode()
 
     async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
-        self._config(container_id)
+        self._plan(container_id)
         raise RuntimeFailure("a hollow container runs no commands")
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
-        self._config(container_id)
+        self._plan(container_id)
         raise RuntimeFailure("a hollow container has no process to attach to")
 
     async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
-        config = self._config(container_id)
+        plan = self._plan(container_id)
         default = ProbeResult(True, "" if isinstance(check, ExecCheck) else "hollow")
-        return self.check_results.get(config.name, default)
+        return self.check_results.get(plan.name, default)
 
     async def usage(self) -> list[Usage]:
         now, result = self._clock.now(), []
@@ -234,11 +232,11 @@ class HollowRuntime(Runtime):
                     result.append(Usage(pod.ref, container.name, cpu, self._settings.memory_bytes))
         return result
 
-    def _config(self, container_id: str) -> ContainerConfig:
-        config = self._configs.get(container_id)
-        if config is None:
+    def _plan(self, container_id: str) -> ContainerPlan:
+        plan = self._plans.get(container_id)
+        if plan is None:
             raise NoSuchContainer(f"No such container: {container_id}")
-        return config
+        return plan
 
     def _new_id(self) -> str:
         self._count += 1

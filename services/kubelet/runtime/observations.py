@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from services.kubelet.runtime.port import Container, PodObservation, PodRef, Sandbox
+from services.kubelet.runtime.plan import PodRef
+from services.kubelet.runtime.port import Container, PodObservation, Sandbox
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+
+from services.kubelet.runtime.plan import ContainerPlan, PodRef, SandboxPlan
 
 RUNNING, EXITED, CREATED = "running", "exited", "created"
 
@@ -30,93 +32,6 @@ class NoSuchImage(RuntimeFailure):
 
 class NoSuchContainer(RuntimeFailure):
     """The container is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class PodRef:
-    """Whose container it is."""
-
-    namespace: str
-    name: str
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class PortMapping:
-    """A host port led to a pod's port. ``protocol`` is TCP, UDP or SCTP."""
-
-    container_port: int
-    host_port: int
-    protocol: str = "TCP"
-    host_ip: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxConfig:
-    """How to make a pod's sandbox. ``attempt`` counts the sandboxes of this pod from 0."""
-
-    pod: PodRef
-    attempt: int
-    hostname: str
-    host_network: bool = False
-    host_pid: bool = False
-    host_ipc: bool = False
-    ports: tuple[PortMapping, ...] = ()
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A path of the node seen inside a container. ``root``: the volume that a subPath may not lead out of."""
-
-    source: str
-    target: str
-    read_only: bool = False
-    propagation: str = ""
-    root: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerConfig:
-    """How to make one container of a pod. ``attempt`` is its restart count; ``sandbox_attempt``
-    tells for which of the pod's sandboxes it was made.
-
-    ``command`` and ``args`` are None to keep the image's. Resources: ``cpu_shares`` and
-    ``cpu_quota_micros`` per 100 ms (0: none), ``memory_bytes`` (0: no limit).
-    """
-
-    pod: PodRef
-    sandbox_id: str
-    name: str
-    attempt: int
-    image: str
-    spec_hash: str
-    sandbox_attempt: int = 0
-    command: tuple[str, ...] = ()
-    args: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
-    working_dir: str = ""
-    mounts: tuple[Mount, ...] = ()
-    user: str = ""
-    supplemental_groups: tuple[int, ...] = ()
-    cpu_shares: int = 2
-    cpu_quota_micros: int = 0
-    memory_bytes: int = 0
-    oom_score_adj: int = 0
-    privileged: bool = False
-    cap_add: tuple[str, ...] = ()
-    cap_drop: tuple[str, ...] = ()
-    no_new_privileges: bool = False
-    unconfined_seccomp: bool = False
-    read_only_root: bool = False
-    stdin: bool = False
-    stdin_once: bool = False
-    tty: bool = False
-    share_process_namespace: bool = False
-    host_pid: bool = False
-    host_network: bool = False
-    host_ipc: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,8 +233,8 @@ class Runtime(abc.ABC):
         """Calls back with a pod's uid after its observation changed, and with "" when ``trouble`` did."""
 
     @abc.abstractmethod
-    async def create_sandbox(self, config: SandboxConfig) -> Sandbox:
-        """Creates and starts it; the same config again answers the one that is there."""
+    async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
+        """Creates and starts it; the same plan again answers the one that is there."""
 
     @abc.abstractmethod
     async def remove_sandbox(self, sandbox: Sandbox) -> None:
@@ -338,7 +253,7 @@ class Runtime(abc.ABC):
         """Fetches an image. ``auth`` has username and password, or is None."""
 
     @abc.abstractmethod
-    async def create_container(self, config: ContainerConfig) -> Container:
+    async def create_container(self, plan: ContainerPlan) -> Container:
         """Creates a container; the same name and attempt again answers the one that is there."""
 
     @abc.abstractmethod

@@ -15,7 +15,7 @@ from services.kubelet.metrics import ENGINE_WELL, PODS
 from services.kubelet.pod.admission import refusal
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.references import config_map_names, secret_names
-from services.kubelet.runtime.port import PodRef
+from services.kubelet.runtime.plan import PodRef
 from services.kubelet.worker.worker import PodWorker
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.kubelet.runtime.docker.labels import container_labels, sandbox_labels
 from services.kubelet.runtime.docker.settings import DockerSettings
-from services.kubelet.runtime.port import ContainerConfig, Mount, PodRef, SandboxConfig
+from services.kubelet.runtime.plan import ContainerPlan, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
 
 CPU_PERIOD_MICROS = 100_000
 
@@ -16,85 +16,105 @@ def sandbox_name(pod: PodRef, attempt: int) -> str:
     return f"k8s_POD_{pod.name}_{pod.namespace}_{pod.uid}_{attempt}"
 
 
-def container_name(config: ContainerConfig) -> str:
-    pod = config.pod
-    return f"k8s_{config.name}_{pod.name}_{pod.namespace}_{pod.uid}_{config.attempt}"
+def container_name(plan: ContainerPlan) -> str:
+    pod = plan.pod
+    return f"k8s_{plan.name}_{pod.name}_{pod.namespace}_{pod.uid}_{plan.attempt}"
 
 
-def sandbox_body(config: SandboxConfig, ip: str, image: str, settings: DockerSettings, own: Mapping[str, str]) -> dict[str, Any]:
+def sandbox_body(plan: SandboxPlan, ip: str, image: str, settings: DockerSettings, own: Mapping[str, str]) -> dict[str, Any]:
     """The sandbox: nothing but a pause process that holds the pod's namespaces. ``own`` labels name cluster and node."""
     bindings: dict[str, list[dict[str, str]]] = {}
-    for port in config.ports:
+    for port in plan.ports:
         key = f"{port.container_port}/{port.protocol.lower()}"
         bindings.setdefault(key, []).append({"HostIp": port.host_ip, "HostPort": str(port.host_port)})
     host: dict[str, Any] = {
-        "NetworkMode": "host" if config.host_network else settings.network,
-        "IpcMode": "host" if config.host_ipc else "shareable",
-        "PidMode": "host" if config.host_pid else "",
+        "NetworkMode": "host" if plan.host_network else settings.network,
+        "IpcMode": "host" if plan.host_ipc else "shareable",
+        "PidMode": "host" if plan.host_pid else "",
         "LogConfig": {"Type": "none"},
         "CpuShares": 2,
         "ReadonlyRootfs": True,
         "SecurityOpt": ["no-new-privileges"],
         "CapDrop": ["ALL"],
         "PortBindings": bindings,
-        "Sysctls": dict(config.sysctls),
+        "Sysctls": dict(plan.sysctls),
     }
     body: dict[str, Any] = {
         "Image": image,
-        "Labels": {**own, **config.labels, **sandbox_labels(config, ip)},
+        "Labels": {**own, **plan.labels, **sandbox_labels(plan, ip)},
         "ExposedPorts": {key: {} for key in bindings},
         "HostConfig": host,
         "StopSignal": "SIGKILL",
     }
-    if not config.host_network:
-        body["Hostname"] = config.hostname
+    if not plan.host_network:
+        body["Hostname"] = plan.hostname
         body["NetworkingConfig"] = {"EndpointsConfig": {settings.network: {"IPAMConfig": {"IPv4Address": ip}}}}
     return body
 
 
-def container_body(config: ContainerConfig, image: str, settings: DockerSettings, own: Mapping[str, str]) -> dict[str, Any]:
-    """A container in its pod's namespaces."""
-    sandbox = f"container:{config.sandbox_id}"
-    security = (["no-new-privileges"] if config.no_new_privileges else []) + (["seccomp=unconfined"] if config.unconfined_seccomp else [])
-    host: dict[str, Any] = {
-        "NetworkMode": sandbox,
-        "IpcMode": "host" if config.host_ipc else sandbox,
-        "PidMode": "host" if config.host_pid else sandbox if config.share_process_namespace else "",
-        "UTSMode": "host" if config.host_network else "",
-        "Binds": [_bind(mount) for mount in config.mounts],
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files)}},
-        "CpuShares": config.cpu_shares,
-        "OomScoreAdj": config.oom_score_adj,
-        "Privileged": config.privileged,
-        "CapAdd": list(config.cap_add),
-        "CapDrop": list(config.cap_drop),
-        "SecurityOpt": security,
-        "GroupAdd": [str(group) for group in config.supplemental_groups],
-        "ReadonlyRootfs": config.read_only_root,
-    }
-    if config.cpu_quota_micros:
-        host |= {"CpuPeriod": CPU_PERIOD_MICROS, "CpuQuota": config.cpu_quota_micros}
-    if config.memory_bytes:
-        host |= {"Memory": config.memory_bytes, "MemorySwap": config.memory_bytes}
+def container_body(plan: ContainerPlan, image: str, settings: DockerSettings, own: Mapping[str, str]) -> dict[str, Any]:
+    """A container in its pod's namespaces. ``image`` is its id; ``own`` labels name cluster and node."""
+    process = plan.process
     body: dict[str, Any] = {
         "Image": image,
-        "Labels": {**own, **container_labels(config)},
-        "Env": [f"{name}={value}" for name, value in config.env],
-        "OpenStdin": config.stdin,
-        "StdinOnce": config.stdin_once,
-        "Tty": config.tty,
-        "HostConfig": host,
+        "Labels": {**own, **container_labels(plan)},
+        "Env": [f"{name}={value}" for name, value in process.env],
+        "OpenStdin": process.stdin,
+        "StdinOnce": process.stdin_once,
+        "Tty": process.tty,
+        "HostConfig": _host_config(plan, settings),
     }
-    if config.command:
-        body["Entrypoint"] = list(config.command)
-        body["Cmd"] = list(config.args)
-    elif config.args:
-        body["Cmd"] = list(config.args)
-    if config.working_dir:
-        body["WorkingDir"] = config.working_dir
-    if config.user:
-        body["User"] = config.user
+    if process.command:
+        body["Entrypoint"] = list(process.command)
+        body["Cmd"] = list(process.args)
+    elif process.args:
+        body["Cmd"] = list(process.args)
+    if process.working_dir:
+        body["WorkingDir"] = process.working_dir
+    if plan.security.user:
+        body["User"] = plan.security.user
     return body
+
+
+def _host_config(plan: ContainerPlan, settings: DockerSettings) -> dict[str, Any]:
+    log_config = {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files)}
+    return {
+        **_namespaces(plan.namespaces, f"container:{plan.sandbox_id}"),
+        "Binds": [_bind(mount) for mount in plan.mounts],
+        "LogConfig": {"Type": "json-file", "Config": log_config},
+        **_security(plan.security),
+        **_limits(plan.limits),
+    }
+
+
+def _namespaces(wanted: Namespaces, sandbox: str) -> dict[str, str]:
+    return {
+        "NetworkMode": sandbox,
+        "IpcMode": "host" if wanted.host_ipc else sandbox,
+        "PidMode": "host" if wanted.host_pid else sandbox if wanted.share_process else "",
+        "UTSMode": "host" if wanted.host_network else "",
+    }
+
+
+def _security(wanted: Security) -> dict[str, Any]:
+    options = (["no-new-privileges"] if wanted.no_new_privileges else []) + (["seccomp=unconfined"] if wanted.unconfined_seccomp else [])
+    return {
+        "Privileged": wanted.privileged,
+        "CapAdd": list(wanted.cap_add),
+        "CapDrop": list(wanted.cap_drop),
+        "SecurityOpt": options,
+        "GroupAdd": [str(group) for group in wanted.supplemental_groups],
+        "ReadonlyRootfs": wanted.read_only_root,
+    }
+
+
+def _limits(wanted: Limits) -> dict[str, int]:
+    result = {"CpuShares": wanted.cpu_shares, "OomScoreAdj": wanted.oom_score_adj}
+    if wanted.cpu_quota_micros:
+        result |= {"CpuPeriod": CPU_PERIOD_MICROS, "CpuQuota": wanted.cpu_quota_micros}
+    if wanted.memory_bytes:
+        result |= {"Memory": wanted.memory_bytes, "MemorySwap": wanted.memory_bytes}
+    return result
 
 
 def network_body(settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> dict[str, Any]:

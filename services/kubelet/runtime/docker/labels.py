@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, ContainerConfig, PodRef, Sandbox, SandboxConfig
+from services.kubelet.runtime.plan import ContainerPlan, PodRef, SandboxPlan
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Sandbox
 
 CLUSTER, NODE, KIND = "io.knarr.cluster", "io.knarr.node", "io.knarr.kind"
 ATTEMPT, SANDBOX_ATTEMPT, SPEC_HASH, IP, IMAGE, TTY = (
@@ -27,20 +28,20 @@ SANDBOX_KIND, CONTAINER_KIND = "sandbox", "container"
 START_FAILED_EXIT_CODE = 128
 
 
-def sandbox_labels(config: SandboxConfig, ip: str) -> dict[str, str]:
-    return {**_pod_labels(config.pod), KIND: SANDBOX_KIND, ATTEMPT: str(config.attempt), IP: ip}
+def sandbox_labels(plan: SandboxPlan, ip: str) -> dict[str, str]:
+    return {**_pod_labels(plan.pod), KIND: SANDBOX_KIND, ATTEMPT: str(plan.attempt), IP: ip}
 
 
-def container_labels(config: ContainerConfig) -> dict[str, str]:
+def container_labels(plan: ContainerPlan) -> dict[str, str]:
     return {
-        **_pod_labels(config.pod),
+        **_pod_labels(plan.pod),
         KIND: CONTAINER_KIND,
-        ATTEMPT: str(config.attempt),
-        CONTAINER_NAME: config.name,
-        SANDBOX_ATTEMPT: str(config.sandbox_attempt),
-        SPEC_HASH: config.spec_hash,
-        IMAGE: config.image,
-        TTY: "1" if config.tty else "",
+        ATTEMPT: str(plan.attempt),
+        CONTAINER_NAME: plan.name,
+        SANDBOX_ATTEMPT: str(plan.sandbox_attempt),
+        SPEC_HASH: plan.spec_hash,
+        IMAGE: plan.image,
+        TTY: "1" if plan.process.tty else "",
     }
 
 

@@ -18,7 +18,8 @@ from services.kubelet.runtime.docker.events import ACTIONS, EngineEvent, lines, 
 from services.kubelet.runtime.docker.labels import POD_UID, TTY, container_from, is_sandbox, pod_of, sandbox_from
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.observations import Observations
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodRef, RuntimeFailure, Sandbox
+from services.kubelet.runtime.plan import PodRef
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, RuntimeFailure, Sandbox
 
 RELIST_TIMEOUT_SECONDS = 20.0
 KILLED_EXIT_CODE = 137

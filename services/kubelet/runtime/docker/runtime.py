@@ -39,13 +39,13 @@ from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.pause import PAUSE_IMAGE, ensure_pause_image
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.docker.streams import HijackedSession, demultiplexed
+from services.kubelet.runtime.plan import ContainerPlan, PodRef, SandboxPlan
 from services.kubelet.runtime.port import (
     CREATED,
     EXITED,
     RUNNING,
     Check,
     Container,
-    ContainerConfig,
     ExecCheck,
     Image,
     LocalImage,
@@ -53,12 +53,10 @@ from services.kubelet.runtime.port import (
     NoSuchContainer,
     NoSuchImage,
     PodObservation,
-    PodRef,
     ProbeResult,
     Runtime,
     RuntimeFailure,
     Sandbox,
-    SandboxConfig,
     Session,
     Usage,
 )
@@ -150,10 +148,10 @@ class DockerRuntime(Runtime):
     def on_change(self, callback: Callable[[str], None]) -> None:
         self._observer.observations.on_change(callback)
 
-    async def create_sandbox(self, config: SandboxConfig) -> Sandbox:
-        name = sandbox_name(config.pod, config.attempt)
-        ip = "" if config.host_network else self._observer.take_address(config.pod.uid)
-        body = sandbox_body(config, ip, PAUSE_IMAGE, self._settings, self._own)
+    async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
+        name = sandbox_name(plan.pod, plan.attempt)
+        ip = "" if plan.host_network else self._observer.take_address(plan.pod.uid)
+        body = sandbox_body(plan, ip, PAUSE_IMAGE, self._settings, self._own)
         try:
             created = await self._create_sandbox(name, body)
             sandbox = sandbox_from(created["Id"], body["Labels"], ready=False, created_at=datetime.now(UTC))
@@ -161,7 +159,7 @@ class DockerRuntime(Runtime):
             self._observer.give_back(ip)
             if error.status != CONFLICT or "already in use" not in str(error):
                 raise
-            sandbox = await self._adopt_sandbox(name, config.pod)
+            sandbox = await self._adopt_sandbox(name, plan.pod)
         try:
             await self._engine.request("POST", f"containers/{sandbox.id}/start")
         except EngineError:
@@ -170,7 +168,7 @@ class DockerRuntime(Runtime):
             raise
         if sandbox.ip:
             self._observer.addresses.claim(sandbox.ip)
-            self._observer.last_ip[config.pod.uid] = sandbox.ip
+            self._observer.last_ip[plan.pod.uid] = sandbox.ip
         sandbox = replace(sandbox, ready=True)
         self._observer.observations.put_sandbox(sandbox)
         return sandbox
@@ -228,32 +226,32 @@ class DockerRuntime(Runtime):
                     raise RuntimeFailure(str(progress["error"]))
         return await self.image(reference)
 
-    async def create_container(self, config: ContainerConfig) -> Container:
-        image = await self.image(config.image)
-        body = container_body(config, image.id, self._settings, self._own)
-        name = container_name(config)
+    async def create_container(self, plan: ContainerPlan) -> Container:
+        image = await self.image(plan.image)
+        body = container_body(plan, image.id, self._settings, self._own)
+        name = container_name(plan)
         try:
             created = await self._engine.request("POST", "containers/create", params={"name": name}, body=body)
         except EngineError as error:
             if error.status == NOT_FOUND:
-                self._images.pop(config.image, None)
+                self._images.pop(plan.image, None)
             if error.status != CONFLICT or "already in use" not in str(error):
                 raise
-            return await self._adopt_container(name, config.pod)
+            return await self._adopt_container(name, plan.pod)
         container = Container(
             created["Id"],
-            config.name,
-            config.attempt,
+            plan.name,
+            plan.attempt,
             CREATED,
-            config.image,
+            plan.image,
             _image_id(image),
-            config.spec_hash,
-            config.sandbox_attempt,
+            plan.spec_hash,
+            plan.sandbox_attempt,
             datetime.now(UTC),
         )
-        if config.tty:
+        if plan.process.tty:
             self._observer.ttys.add(container.id)
-        self._observer.observations.put_container(config.pod, container)
+        self._observer.observations.put_container(plan.pod, container)
         return container
 
     async def start_container(self, container: Container, pod: PodRef) -> None:

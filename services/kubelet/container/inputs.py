@@ -1,0 +1,39 @@
+"""What a container's plan is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.node.view import NodeView
+from services.kubelet.pod.references import References
+from services.kubelet.pod.volumes import PodDirectory
+from services.kubelet.runtime.port import Image, Sandbox
+
+
+class ConfigError(Exception):
+    """The container cannot be configured: the message of CreateContainerConfigError, in Kubernetes' words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInputs:
+    """Everything that was looked up before the plan is made.
+
+    ``attempt`` counts the container's starts from 0, ``image`` lies on the node, ``lowest_oom_score`` is the least
+    ``oom_score_adj`` that the kernel lets this kubelet give.
+    """
+
+    pod: core.Pod
+    spec: core.Container
+    attempt: int
+    sandbox: Sandbox
+    image: Image
+    references: References
+    node: NodeView
+    directory: PodDirectory
+    lowest_oom_score: int = -1000
+
+    @property
+    def pod_ip(self) -> str:
+        """The pod's address; the node's for a pod in the node's network."""
+        return self.sandbox.ip or self.node.ip

@@ -1,0 +1,42 @@
+"""What a container sees of its pod's volumes, and of the files that the kubelet keeps for it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.container.environment import expand
+from services.kubelet.container.inputs import ConfigError, ContainerInputs
+from services.kubelet.pod.volumes import Content, HostDirectory, PodDirectory, contents
+from services.kubelet.runtime.plan import Mount
+
+TERMINATION_PATH = "/dev/termination-log"
+PROPAGATIONS = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
+
+
+def mounts(inputs: ContainerInputs, env: Mapping[str, str]) -> tuple[Mount, ...]:
+    """The volumes, then termination log, /etc/hosts and /etc/resolv.conf where no volume lies. Raises ConfigError and VolumeError."""
+    spec, directory = inputs.spec, inputs.directory
+    volumes = contents(inputs.pod, inputs.references, inputs.node, inputs.pod_ip)
+    found = [_mount(wanted, volumes, env, directory) for wanted in spec.volume_mounts]
+    targets = {mount.target for mount in found}
+    own = (
+        Mount(str(directory.termination_log(spec.name, inputs.attempt)), spec.termination_message_path or TERMINATION_PATH),
+        Mount(str(directory.hosts), "/etc/hosts"),
+        Mount(str(directory.resolv_conf), "/etc/resolv.conf"),
+    )
+    return (*found, *(mount for mount in own if mount.target not in targets))
+
+
+def _mount(wanted: core.VolumeMount, volumes: Mapping[str, Content], env: Mapping[str, str], directory: PodDirectory) -> Mount:
+    if wanted.name not in volumes:
+        raise ConfigError(f'volume "{wanted.name}" of volumeMounts is not among the pod\'s volumes')
+    content = volumes[wanted.name]
+    source = PurePosixPath(content.path) if isinstance(content, HostDirectory) else PurePosixPath(directory.volume_path(wanted.name))
+    sub_path = expand(wanted.sub_path_expr, env) if wanted.sub_path_expr else wanted.sub_path
+    if sub_path.startswith("/") or ".." in sub_path.split("/"):
+        raise ConfigError(f"subPath {sub_path!r} of volume {wanted.name} must be relative and may not contain '..'")
+    target = wanted.mount_path if wanted.mount_path.startswith("/") else f"/{wanted.mount_path}"
+    propagation = PROPAGATIONS.get(wanted.mount_propagation, "")
+    return Mount(str(source / sub_path), target, wanted.read_only, propagation, str(source) if sub_path else "")

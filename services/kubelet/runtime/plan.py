@@ -1,0 +1,122 @@
+"""What a runtime is asked to make: a sandbox or a container, wholly resolved.
+
+A plan names no ConfigMap, no field of a pod and no default that depends on the node: whoever made it has looked all of that up.
+A runtime translates it into its engine's words and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class PodRef:
+    """Whose container it is."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A host port led to a pod's port. ``protocol`` is TCP, UDP or SCTP."""
+
+    container_port: int
+    host_port: int
+    protocol: str = "TCP"
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxPlan:
+    """A pod's sandbox: what its containers share. ``attempt`` counts the sandboxes of this pod from 0."""
+
+    pod: PodRef
+    attempt: int
+    hostname: str
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    ports: tuple[PortMapping, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A path of the node seen inside a container. ``root``: the volume that a subPath may not lead out of."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    propagation: str = ""
+    root: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What runs in a container. ``command`` and ``args`` are empty to keep the image's, ``working_dir`` too."""
+
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    # Names and values, in their order.
+    env: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """As whom a container runs and what it may. ``user`` is ``user[:group]``, empty to keep the image's."""
+
+    user: str = ""
+    supplemental_groups: tuple[int, ...] = ()
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    unconfined_seccomp: bool = False
+    read_only_root: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a container may use of the machine. ``cpu_quota_micros`` is per 100 ms; it and ``memory_bytes`` are 0 for no limit."""
+
+    cpu_shares: int = 2
+    cpu_quota_micros: int = 0
+    memory_bytes: int = 0
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """Which of the kernel's namespaces are not a container's own: network, IPC and names are its pod's unless they are the node's."""
+
+    share_process: bool = False
+    host_pid: bool = False
+    host_network: bool = False
+    host_ipc: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """One container of a pod. ``attempt`` is its restart count; ``sandbox_attempt`` tells for which of the pod's sandboxes it is made."""
+
+    pod: PodRef
+    sandbox_id: str
+    name: str
+    attempt: int
+    image: str
+    # Told again by the runtime with the container, so that a changed spec is noticed.
+    spec_hash: str
+    sandbox_attempt: int = 0
+    process: Process = Process()
+    mounts: tuple[Mount, ...] = ()
+    security: Security = Security()
+    limits: Limits = Limits()
+    namespaces: Namespaces = Namespaces()
