@@ -19,10 +19,10 @@ from knarr.machinery.patches import json_patch, merge, strategic
 from knarr.machinery.selectors import parse_field_selector, parse_label_selector
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import metadata_of
+from knarr.objects.names import generated
 
 M = TypeVar("M", bound=Message)
 
-NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 DEFAULT_POD_GRACE_SECONDS = 30
 PROPAGATION_FINALIZERS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 FINISHED_PHASES = ("Succeeded", "Failed")
@@ -57,7 +57,7 @@ def identify(obj: Message, now: datetime, source: random.Random) -> None:
     """Fills in the name from generateName, uid and creationTimestamp where they are missing."""
     metadata = metadata_of(obj)
     if not metadata.name and metadata.generate_name:
-        metadata.name = metadata.generate_name + "".join(source.choices(NAME_LETTERS, k=5))
+        metadata.name = generated(metadata.generate_name, source)
     metadata.uid = metadata.uid or str(uuid.UUID(int=source.getrandbits(128), version=4))
     if not metadata.HasField("creation_timestamp"):
         metadata.creation_timestamp.seconds = int(now.timestamp())

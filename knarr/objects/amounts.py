@@ -1,11 +1,17 @@
-"""How much a pod asks for, in whole units: millicores of CPU, bytes of memory, counts of the rest."""
+"""Amounts of resources: what a pod asks for and may use, in whole units.
+
+Whole units are millicores of CPU, bytes of memory and storage, and counts of everything else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import quantity
+from knarr.objects.pods import is_sidecar
 
 CPU, MEMORY, PODS = "cpu", "memory", "pods"
 # What a container that asks for nothing is taken to use when nodes are compared (not when they are filtered).
@@ -14,9 +20,17 @@ ASSUMED_CPU_MILLI, ASSUMED_MEMORY_BYTES = 100, 200 * 1024 * 1024
 Amounts = dict[str, int]
 
 
-def amounts(resources: Mapping[str, object]) -> Amounts:
+def exact(amount: meta.Quantity) -> Decimal | None:
+    """The exact value, 0 when empty; None when it is malformed."""
+    try:
+        return quantity.parse(amount.string or "0")
+    except ValueError:
+        return None
+
+
+def amounts(resources: Mapping[str, meta.Quantity]) -> Amounts:
     """A ResourceList in whole units."""
-    return {name: whole(name, amount.string) for name, amount in resources.items()}  # type: ignore[attr-defined]
+    return {name: whole(name, amount.string) for name, amount in resources.items()}
 
 
 def whole(name: str, text: str) -> int:
@@ -26,41 +40,56 @@ def whole(name: str, text: str) -> int:
 
 def pod_requests(pod: core.Pod) -> Amounts:
     """The most that the pod needs at any time: its containers together, or an init container beside the sidecars before it."""
-    return _total(pod, assume=False)
+    return _with_overhead(_peak(pod.spec, _requests), pod.spec)
+
+
+def pod_limits(pod: core.Pod) -> Amounts:
+    """The most that the pod may use at any time, of what its containers have limits for; counted as requests are."""
+    limits = _peak(pod.spec, _limits)
+    return _with_overhead(limits, pod.spec, only=limits.keys())
 
 
 def assumed_requests(pod: core.Pod) -> tuple[int, int]:
-    """CPU and memory as above, with an assumed need for containers that ask for none."""
-    total = _total(pod, assume=True)
+    """CPU and memory as requested, with an assumed need for containers that ask for none."""
+    total = _with_overhead(_peak(pod.spec, _assumed), pod.spec)
     return total.get(CPU, 0), total.get(MEMORY, 0)
 
 
-def _total(pod: core.Pod, assume: bool) -> Amounts:
-    spec = pod.spec
+def _peak(spec: core.PodSpec, amounts_of: Callable[[core.Container], Amounts]) -> Amounts:
+    """Init containers run one by one, each beside the sidecars that were started before it."""
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.init_containers:
-        needs = _container(container, assume)
-        if container.restart_policy == "Always":
+        needs = amounts_of(container)
+        if is_sidecar(container):
             _add(sidecars, needs)
             needs = sidecars
         else:
             needs = _sum((needs, sidecars))
         for name, amount in needs.items():
             peak[name] = max(peak.get(name, 0), amount)
-    total = _sum((sidecars, *(_container(container, assume) for container in spec.containers)))
+    total = _sum((sidecars, *(amounts_of(container) for container in spec.containers)))
     for name, amount in peak.items():
         total[name] = max(total.get(name, 0), amount)
-    _add(total, amounts(spec.overhead))
     return total
 
 
-def _container(container: core.Container, assume: bool) -> Amounts:
-    needs = amounts(container.resources.requests)
-    if assume:
-        needs.setdefault(CPU, ASSUMED_CPU_MILLI)
-        needs.setdefault(MEMORY, ASSUMED_MEMORY_BYTES)
-    return needs
+def _requests(container: core.Container) -> Amounts:
+    return amounts(container.resources.requests)
+
+
+def _limits(container: core.Container) -> Amounts:
+    return amounts(container.resources.limits)
+
+
+def _assumed(container: core.Container) -> Amounts:
+    return {CPU: ASSUMED_CPU_MILLI, MEMORY: ASSUMED_MEMORY_BYTES, **_requests(container)}
+
+
+def _with_overhead(total: Amounts, spec: core.PodSpec, only: Iterable[str] | None = None) -> Amounts:
+    overhead = amounts(spec.overhead)
+    _add(total, overhead if only is None else {name: overhead[name] for name in only if name in overhead})
+    return total
 
 
 def _sum(parts: Iterable[Amounts]) -> Amounts:

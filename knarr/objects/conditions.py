@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from knarr.machinery.times import to_time
+
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
 
@@ -13,30 +15,53 @@ def get_condition(status: Any, condition_type: str) -> Any | None:
     return next((condition for condition in status.conditions if condition.type == condition_type), None)
 
 
+def condition_status(status: Any, condition_type: str) -> str:
+    """``True``, ``False`` or ``Unknown`` as the condition says; empty when it is not there."""
+    condition = get_condition(status, condition_type)
+    return "" if condition is None else str(condition.status)
+
+
 def is_true(status: Any, condition_type: str) -> bool:
     """Whether the condition is there and ``True``."""
-    condition = get_condition(status, condition_type)
-    return condition is not None and bool(condition.status == TRUE)
+    return condition_status(status, condition_type) == TRUE
 
 
-def set_condition(status: Any, condition_type: str, value: str, *, reason: str = "", message: str = "", now: datetime) -> bool:
-    """Sets a condition in place and says whether anything changed.
+def set_condition(
+    status: Any,
+    condition_type: str,
+    value: str | bool,
+    *,
+    reason: str = "",
+    message: str = "",
+    now: datetime,
+    before: Any = None,
+    message_counts: bool = True,
+    renew: bool = False,
+) -> bool:
+    """Sets a condition in place, where it stands, and says whether it changed.
 
-    ``lastTransitionTime`` moves only when ``value`` does. Time stamps of updates
-    (``lastUpdateTime``), where the type has them, move with any change.
+    One with the same status, reason and message stays as it is. ``lastTransitionTime`` moves only
+    with the status; ``lastUpdateTime``, where the type has it, with any change.
+
+    ``before``: the status in which the condition stood so far, when ``status`` is made from nothing.
+    ``message_counts``: False: another message alone is no change, for those that name one pod of many.
+    ``renew``: ``lastUpdateTime`` moves even when nothing else does.
     """
+    text = value if isinstance(value, str) else TRUE if value else FALSE
+    old = get_condition(status if before is None else before, condition_type)
+    same = old is not None and (old.status, old.reason) == (text, reason) and (not message_counts or old.message == message)
+    if same and before is None and not renew:
+        return False
+    stands = old is not None and old.status == text and old.HasField("last_transition_time")
+    since = old.last_transition_time if old is not None and stands else to_time(now)
     condition = get_condition(status, condition_type)
     if condition is None:
         condition = status.conditions.add(type=condition_type)
-    elif (condition.status, condition.reason, condition.message) == (value, reason, message):
-        return False
-    seconds = int(now.timestamp())
-    if condition.status != value:
-        condition.last_transition_time.seconds = seconds
+    condition.status, condition.reason, condition.message = text, reason, message
+    condition.last_transition_time.CopyFrom(since)
     if "last_update_time" in condition.DESCRIPTOR.fields_by_name:
-        condition.last_update_time.seconds = seconds
-    condition.status, condition.reason, condition.message = value, reason, message
-    return True
+        condition.last_update_time.CopyFrom(to_time(now))
+    return not same
 
 
 def remove_condition(status: Any, condition_type: str) -> bool:

@@ -1,16 +1,19 @@
-"""Names as Kubernetes generates them: readable alphabets without vowels."""
+"""Generated names: one alphabet, without vowels so that it spells no word, and one law of length."""
 
 from __future__ import annotations
 
 import random
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_MAX_BASE = 63 - 5
+RANDOM_LENGTH = 5
+# A generated name is a DNS label, whatever its base: what a pod is named must serve as its host name.
+LONGEST_BASE = 63 - RANDOM_LENGTH
+_SOURCE = random.Random()
 
 
-def generated(base: str) -> str:
+def generated(base: str, source: random.Random = _SOURCE) -> str:
     """``base`` and five random characters; a base that is too long is cut."""
-    return base[:_MAX_BASE] + "".join(random.choices(ALPHABET, k=5))
+    return base[:LONGEST_BASE] + "".join(source.choices(ALPHABET, k=RANDOM_LENGTH))
 
 
 def encoded(number: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.conditions import get_condition, is_true
+from knarr.machinery.times import to_datetime
+from knarr.objects.conditions import TRUE, get_condition, is_true
 
-SUCCEEDED, FAILED = "Succeeded", "Failed"
+PENDING, RUNNING, SUCCEEDED, FAILED, UNKNOWN = "Pending", "Running", "Succeeded", "Failed", "Unknown"
 
 
 def is_finished(pod: core.Pod) -> bool:
@@ -30,10 +32,40 @@ def is_ready(pod: core.Pod) -> bool:
     return is_true(pod.status, "Ready")
 
 
+def ready_since(pod: core.Pod) -> datetime | None:
+    """When it became ready; None when it is not."""
+    condition = get_condition(pod.status, "Ready")
+    return to_datetime(condition.last_transition_time) if condition is not None and condition.status == TRUE else None
+
+
 def seconds_until_available(pod: core.Pod, min_ready_seconds: int, now: datetime) -> float | None:
     """How long it must stay ready to be available; 0 when it is, None when it is not ready."""
-    condition = get_condition(pod.status, "Ready")
-    if condition is None or condition.status != "True":
+    since = ready_since(pod)
+    if since is None:
         return None
-    since = datetime.fromtimestamp(condition.last_transition_time.seconds, now.tzinfo)
     return max((since + timedelta(seconds=min_ready_seconds) - now).total_seconds(), 0.0) if min_ready_seconds else 0.0
+
+
+def restarts(pod: core.Pod) -> int:
+    """Restarts of its most restarted container."""
+    return max((status.restart_count for status in pod.status.container_statuses), default=0)
+
+
+def addresses_of(pod: core.Pod) -> tuple[str, ...]:
+    """Its addresses, the first one of each family; empty until it has some."""
+    return tuple(entry.ip for entry in pod.status.pod_ips) or ((pod.status.pod_ip,) if pod.status.pod_ip else ())
+
+
+def is_sidecar(container: core.Container) -> bool:
+    """Of an init container: whether it keeps running beside the containers that come after it."""
+    return container.restart_policy == "Always"
+
+
+def init_and_main_containers(spec: core.PodSpec) -> Sequence[core.Container]:
+    """Init containers, then main ones."""
+    return (*spec.init_containers, *spec.containers)
+
+
+def lasting_containers(spec: core.PodSpec) -> Sequence[core.Container]:
+    """Those that serve while the pod runs: main containers, then sidecars."""
+    return (*spec.containers, *(container for container in spec.init_containers if is_sidecar(container)))

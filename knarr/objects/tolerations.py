@@ -1,4 +1,4 @@
-"""Which taints a pod tolerates."""
+"""Taints, and which of them a pod tolerates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from knarr.api.core.v1 import core_pb2 as core
 
 NO_SCHEDULE, PREFER_NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "PreferNoSchedule", "NoExecute"
-UNSCHEDULABLE_TAINT = core.Taint(key="node.kubernetes.io/unschedulable", effect=NO_SCHEDULE)
+# Taints that Kubernetes itself sets on nodes.
+NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+UNSCHEDULABLE_TAINT = core.Taint(key=UNSCHEDULABLE, effect=NO_SCHEDULE)
 
 
 def tolerates(toleration: core.Toleration, taint: core.Taint) -> bool:

@@ -17,6 +17,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client, ObjectList, WatchEvent
 from knarr.machinery.kinds import KINDS, Kinds
+from knarr.objects.copies import copy_of
 from knarr.service.authentication import User
 from services.apiserver.api import Api, Event, Ref, Written
 
@@ -77,7 +78,7 @@ class LocalClient(Client):
             await batches.aclose()  # type: ignore[attr-defined]
 
     async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
-        own: Any = _copy(obj)
+        own: Any = copy_of(obj)
         kind = CREATING_PARENTS[subresource] if subresource else type(obj)
         ref = self._ref(kind, own.metadata.namespace, name, subresource)
         written = await self._api.create(ref, own, meta.CreateOptions())
@@ -85,7 +86,7 @@ class LocalClient(Client):
         return answer
 
     async def update(self, obj: M, *, subresource: str = "") -> M:
-        own: Any = _copy(obj)
+        own: Any = copy_of(obj)
         ref = self._ref(type(obj), own.metadata.namespace, own.metadata.name, subresource)
         answer: M = _answer(await self._api.update(ref, own, meta.UpdateOptions()))
         return answer
@@ -143,9 +144,3 @@ def _event(message: type[M], event: Event) -> WatchEvent[M]:
 
 def _answer(written: Written) -> Any:
     return written.message
-
-
-def _copy(obj: M) -> M:
-    own = type(obj)()
-    own.CopyFrom(obj)
-    return own

@@ -11,7 +11,7 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import get_condition
 from knarr.objects.keys import Key
-from knarr.objects.pods import is_deleting, is_finished, is_ready
+from knarr.objects.pods import addresses_of, is_deleting, is_finished, is_ready, lasting_containers
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -130,10 +130,6 @@ def zone_of(node: core.Node | None) -> str:
     return "" if node is None else str(node.metadata.labels.get(ZONE_LABEL, ""))
 
 
-def addresses_of(pod: core.Pod) -> tuple[str, ...]:
-    return tuple(entry.ip for entry in pod.status.pod_ips) or ((pod.status.pod_ip,) if pod.status.pod_ip else ())
-
-
 def ports_of(service: core.Service, pod: core.Pod) -> tuple[Port, ...]:
     """The Service's ports as this pod serves them; a named port that it lacks is left out."""
     ports = list[Port]()
@@ -177,7 +173,7 @@ def _target(port: core.ServicePort, pod: core.Pod) -> int:
     target = port.target_port
     if target.type != _STRING:
         return int(target.int_val or port.port)
-    for container in [*pod.spec.containers, *(c for c in pod.spec.init_containers if c.restart_policy == "Always")]:
+    for container in lasting_containers(pod.spec):
         for candidate in container.ports:
             if candidate.name == target.str_val and (candidate.protocol or "TCP") == (port.protocol or "TCP"):
                 return int(candidate.container_port)

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from knarr.machinery.selectors import Selector
+from knarr.objects.copies import copy_of
 from knarr.objects.owners import controller_of, owner_reference
 
 # Any message with ``metadata``.
@@ -48,8 +49,7 @@ def claim(owner: Any, selector: Selector, candidates: Iterable[M]) -> Claims[M]:
 
 def without_owner(obj: M, uid: str) -> M:
     """A copy without the references to ``uid``."""
-    copy: M = type(obj)()
-    copy.CopyFrom(obj)
+    copy = copy_of(obj)
     kept = [ref for ref in obj.metadata.owner_references if ref.uid != uid]
     del copy.metadata.owner_references[:]
     copy.metadata.owner_references.extend(kept)
@@ -58,7 +58,6 @@ def without_owner(obj: M, uid: str) -> M:
 
 def with_controller(obj: M, owner: Message) -> M:
     """A copy that ``owner`` controls."""
-    copy: M = type(obj)()
-    copy.CopyFrom(obj)
+    copy = copy_of(obj)
     copy.metadata.owner_references.append(owner_reference(owner))
     return copy

@@ -7,22 +7,10 @@ from datetime import datetime
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.index import Index
-from knarr.machinery.times import to_datetime
-from knarr.objects.conditions import get_condition, set_condition
+from knarr.objects.conditions import set_condition
 from knarr.objects.pods import FAILED, is_finished
 
 BY_NODE: Index[core.Pod] = Index("node", lambda pod: [pod.spec.node_name] if pod.spec.node_name else [])
-
-
-def ready_since(pod: core.Pod) -> datetime | None:
-    """When it became ready; None when it is not."""
-    condition = get_condition(pod.status, "Ready")
-    return to_datetime(condition.last_transition_time) if condition is not None and condition.status == "True" else None
-
-
-def restarts(pod: core.Pod) -> int:
-    """Restarts of its most restarted container."""
-    return max((status.restart_count for status in pod.status.container_statuses), default=0)
 
 
 async def tell_disruption(client: Client, pod: core.Pod, reason: str, message: str, now: datetime, *, fail: bool = False) -> None:

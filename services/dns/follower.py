@@ -11,10 +11,11 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
 from knarr.client.index import Index
 from knarr.client.informer import Informer
+from knarr.objects.endpoints import takes_connections
 from knarr.objects.keys import Key, key_of
 from services.dns import metrics
 from services.dns.query.responder import Responder
-from services.dns.zone.build import HEADLESS, SERVICE_LABEL, is_ready
+from services.dns.zone.build import HEADLESS, SERVICE_LABEL
 from services.dns.zone.zone import Zone
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Follower:
             return []
         pieces = self.slices.store.index(BY_SERVICE, f"{labels[-1]}/{labels[-2]}")
         endpoints = [endpoint for piece in pieces for endpoint in piece.endpoints]
-        ready = sum(map(is_ready, endpoints))
+        ready = sum(map(takes_connections, endpoints))
         found = [f"Service {labels[-1]}/{labels[-2]} has {ready} ready endpoints of {len(endpoints)}"]
         if service.spec.cluster_ip == HEADLESS and service.spec.publish_not_ready_addresses:
             found.append("publishNotReadyAddresses: those that are not ready have names, too")

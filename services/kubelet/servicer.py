@@ -16,8 +16,8 @@ from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request, internal, not_found, status_error
+from knarr.objects.pods import init_and_main_containers
 from knarr.service.tasks import cancel
-from services.kubelet.pod.spec import all_specs
 from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure, Session
 from services.kubelet.worker.manager import PodManager
 from services.kubelet.worker.worker import PodWorker
@@ -108,7 +108,7 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
     def _container(self, ref: pb.ContainerRef, *, previous: bool = False) -> Container:
         pod = self._worker(ref).pod
         name = ref.container or (pod.spec.containers[0].name if len(pod.spec.containers) == 1 else "")
-        if name not in {spec.name for spec in all_specs(pod)}:
+        if name not in {spec.name for spec in init_and_main_containers(pod.spec)}:
             raise bad_request(f"container {ref.container} is not valid for pod {ref.pod}")
         observation = self._runtime.observe(pod.metadata.uid)
         found = observation.latest(name) if observation else None

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import Amounts, assumed_requests, pod_requests
+from knarr.objects.host_ports import HostPort, host_ports
 from knarr.objects.keys import Key, key_of
 from knarr.objects.owners import controller_of
 
 Labels = frozenset[tuple[str, str]]
-
-ANY_ADDRESS = "0.0.0.0"
-
-
-class HostPort(NamedTuple):
-    """A port that a pod takes on its node."""
-
-    address: str
-    protocol: str
-    port: int
-
-    def clashes(self, other: HostPort) -> bool:
-        same = (self.protocol, self.port) == (other.protocol, other.port)
-        return same and (self.address == other.address or ANY_ADDRESS in (self.address, other.address))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +46,10 @@ class PodFacts:
             controlled=controller_of(pod) is not None,
             requests=pod_requests(pod),
             assumed=assumed_requests(pod),
-            host_ports=_host_ports(spec),
+            host_ports=host_ports(spec),
             affinity_key=_affinity_key(spec),
             toleration_key=b"\0".join(toleration.SerializeToString(deterministic=True) for toleration in spec.tolerations),
         )
-
-
-def _host_ports(spec: core.PodSpec) -> Sequence[HostPort]:
-    sidecars = [container for container in spec.init_containers if container.restart_policy == "Always"]
-    return [
-        HostPort(port.host_ip or ANY_ADDRESS, port.protocol or "TCP", port.host_port)
-        for container in (*spec.containers, *sidecars)
-        for port in container.ports
-        if port.host_port
-    ]
 
 
 def _affinity_key(spec: core.PodSpec) -> bytes:

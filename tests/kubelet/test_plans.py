@@ -16,12 +16,12 @@ import yaml
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
+from knarr.objects.pods import init_and_main_containers
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.plan import container_plan
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.references import References
 from services.kubelet.pod.sandbox import sandbox_plan
-from services.kubelet.pod.spec import all_specs
 from services.kubelet.pod.volumes import PodDirectory
 from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.labels import CLUSTER, NODE
@@ -57,7 +57,7 @@ def planned(pod: core.Pod, references: References) -> dict[str, Any]:
     ip = "" if pod.spec.host_network else POD_IP
     made = Sandbox("sandbox-id", sandbox.pod, 0, True, ip)
     containers: dict[str, Any] = {}
-    for spec in all_specs(pod):
+    for spec in init_and_main_containers(pod.spec):
         try:
             plan = container_plan(ContainerInputs(pod, spec, 2, made, Image("image-id", spec.image, "root"), references, VIEW, directory))
         except ConfigError as error:

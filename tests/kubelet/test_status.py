@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.pod.decide import decide
 from services.kubelet.pod.facts import Backoff, PodFacts
-from services.kubelet.pod.status import View, pod_status, qos_class
+from services.kubelet.pod.status import View, pod_status
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, PodObservation
 from tests.kubelet.support import condition, make_pod
 from tests.kubelet.test_decide import NOW, REF, container, facts, seen
@@ -97,19 +97,6 @@ def test_conditions_of_others_are_kept() -> None:
     pod = make_pod()
     pod.status.conditions.add(type="example.com/gate", status="True")
     assert "example.com/gate" in {c.type for c in status_of(pod, PodObservation(REF)).conditions}
-
-
-@pytest.mark.parametrize(
-    ("requests", "limits", "expected"),
-    [({}, {}, "BestEffort"), ({"cpu": "1"}, {}, "Burstable"), ({"cpu": "1", "memory": "1Gi"}, {"cpu": "1", "memory": "1Gi"}, "Guaranteed")],
-)
-def test_quality_of_service(requests: dict[str, str], limits: dict[str, str], expected: str) -> None:
-    pod = make_pod()
-    for name, text in requests.items():
-        pod.spec.containers[0].resources.requests[name].string = text
-    for name, text in limits.items():
-        pod.spec.containers[0].resources.limits[name].string = text
-    assert qos_class(pod) == expected
 
 
 def empty_structs(message: Message) -> list[str]:

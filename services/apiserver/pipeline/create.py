@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, already_exists, invalid
+from knarr.objects.copies import copy_of
+from knarr.objects.names import generated
 from services.apiserver.admission import admit
 from services.apiserver.admission.plugin import CREATE, Admission
 from services.apiserver.allocators.allocator import Allocators
@@ -18,14 +19,7 @@ from services.apiserver.results import Ref, Written
 from services.apiserver.strategies import strategy_for
 from services.apiserver.strategies.metadata import validate_object_meta
 
-NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-LONGEST_GENERATED_PREFIX = 58
 NAME_ATTEMPTS = 8
-
-
-def generated_name(prefix: str) -> str:
-    """``prefix`` and five characters that spell no word."""
-    return prefix[:LONGEST_GENERATED_PREFIX] + "".join(secrets.choice(NAME_ALPHABET) for _ in range(5))
 
 
 async def create(backend: Backend, allocators: Allocators, ref: Ref, obj: Message, options: meta.CreateOptions) -> Written:
@@ -35,9 +29,9 @@ async def create(backend: Backend, allocators: Allocators, ref: Ref, obj: Messag
     new: Any = obj
     prefix = "" if new.metadata.name else new.metadata.generate_name
     for attempt in range(NAME_ATTEMPTS):
-        candidate = new if not prefix else _copy(new)
+        candidate = new if not prefix else copy_of(new)
         if prefix:
-            candidate.metadata.name = generated_name(prefix)
+            candidate.metadata.name = generated(prefix)
         try:
             return await _create(backend, allocators, _named(ref, candidate), candidate, options)
         except StatusError as error:
@@ -65,7 +59,7 @@ async def _create(backend: Backend, allocators: Allocators, ref: Ref, new: Any, 
 
 async def _store(backend: Backend, allocators: Allocators, ref: Ref, new: Any, dry_run: bool, warnings: tuple[str, ...]) -> Written:
     for _ in allocators.attempts():
-        candidate = _copy(new) if allocators.concerns(ref.kind) else new
+        candidate = copy_of(new) if allocators.concerns(ref.kind) else new
         extra = await allocators.allocate(ref, None, candidate)
         if dry_run:
             await _refuse_taken(backend, ref)
@@ -86,9 +80,3 @@ async def _refuse_taken(backend: Backend, ref: Ref) -> None:
 
 def _named(ref: Ref, obj: Any) -> Ref:
     return Ref(ref.kind, ref.namespace, obj.metadata.name, user=ref.user)
-
-
-def _copy(obj: Any) -> Any:
-    new = type(obj)()
-    new.CopyFrom(obj)
-    return new

@@ -8,6 +8,8 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause, StatusError, bad_request, conflict, invalid
+from knarr.objects.conditions import set_condition
+from knarr.objects.copies import copy_of
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata
@@ -48,7 +50,7 @@ async def bind(backend: Backend, allocators: Allocators, ref: Ref, binding: Any,
         pod.spec.node_name = target.name
         for key, value in binding.metadata.annotations.items():
             pod.metadata.annotations[key] = value
-        _set_scheduled(pod, backend)
+        set_condition(pod.status, "PodScheduled", True, now=backend.clock())
         pod.metadata.resource_version = ""
         return pod
 
@@ -69,8 +71,7 @@ def check_target(target: Any) -> list[Cause]:
 
 async def evict(backend: Backend, allocators: Allocators, ref: Ref, eviction: Any, options: meta.CreateOptions) -> Written:
     """Deletes the pod with the eviction's delete options."""
-    wanted = meta.DeleteOptions()
-    wanted.CopyFrom(eviction.delete_options)
+    wanted = copy_of(eviction.delete_options)
     wanted.dry_run.extend(name for name in options.dry_run if name not in wanted.dry_run)
     await delete(backend, allocators, Ref(ref.kind, ref.namespace, ref.name, user=ref.user), wanted)
     return Written(meta.Status(status="Success", code=201), created=True)
@@ -82,12 +83,3 @@ async def _unchecked(new: Any, old: Any) -> tuple[str, ...]:
 
 def _refused(ref: Ref, detail: str) -> StatusError:
     return conflict("pods/binding", ref.name, ref.kind.group, detail)
-
-
-def _set_scheduled(pod: Any, backend: Backend) -> None:
-    condition = next((found for found in pod.status.conditions if found.type == "PodScheduled"), None)
-    if condition is None:
-        condition = pod.status.conditions.add(type="PodScheduled")
-    if condition.status != "True":
-        condition.status, condition.reason, condition.message = "True", "", ""
-        condition.last_transition_time.seconds = int(backend.clock().timestamp())

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause, invalid, status_error
+from knarr.objects.copies import copy_of
 from services.apiserver.admission import admit
 from services.apiserver.admission.plugin import UPDATE, Admission
 from services.apiserver.allocators.allocator import Allocators
@@ -33,7 +34,7 @@ async def update(backend: Backend, allocators: Allocators, ref: Ref, obj: Messag
     def propose(entry: Entry) -> Any:
         if ref.subresource == "scale":
             return _scaled(entry, body)
-        return _finalized(entry, body) if ref.subresource == "finalize" else _copy(body)
+        return _finalized(entry, body) if ref.subresource == "finalize" else copy_of(body)
 
     written = await rewrite(backend, allocators, ref, propose, functools.partial(_check, backend, ref), dry_run=bool(options.dry_run))
     return _as_scale(written) if ref.subresource == "scale" else written
@@ -111,9 +112,3 @@ def _finalized(entry: Entry, body: Any) -> Any:
 
 def _as_scale(written: Written) -> Written:
     return Written(to_scale(written.message), warnings=written.warnings)
-
-
-def _copy(obj: Any) -> Any:
-    new = type(obj)()
-    new.CopyFrom(obj)
-    return new

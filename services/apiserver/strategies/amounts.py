@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import quantity
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import NOT_NEGATIVE, Path, invalid
-
-
-def amount(value: meta.Quantity) -> Decimal | None:
-    """The exact value, 0 when empty; None when it is malformed."""
-    try:
-        return quantity.parse(value.string or "0")
-    except ValueError:
-        return None
+from knarr.objects.amounts import exact
 
 
 def is_whole(value: meta.Quantity) -> bool:
-    found = amount(value)
+    found = exact(value)
     return found is None or found == found.to_integral_value()
 
 
 def check_amount(value: meta.Quantity, path: Path) -> list[Cause]:
     """Well formed and not negative."""
-    found = amount(value)
+    found = exact(value)
     if found is None:
         return [invalid(path, value.string, quantity.FORMAT_MESSAGE)]
     return [invalid(path, value.string, NOT_NEGATIVE)] if found < 0 else []

@@ -19,8 +19,9 @@ from knarr.machinery.validation import (
     qualified_name,
     required,
 )
+from knarr.objects.conditions import TRUE, condition_status
+from knarr.objects.tolerations import NO_SCHEDULE, NOT_READY
 from services.apiserver.strategies.amounts import check_amount
-from services.apiserver.strategies.pod.defaults import NOT_READY_TAINT
 from services.apiserver.strategies.pod.scheduling import EFFECTS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, UNKNOWN, age, columns
@@ -55,8 +56,8 @@ class NodeStrategy(Strategy):
                 obj.status.allocatable[name].CopyFrom(amount)
 
     def prepare_for_create(self, obj: core.Node) -> None:
-        if not any(taint.key == NOT_READY_TAINT and taint.effect == "NoSchedule" for taint in obj.spec.taints):
-            obj.spec.taints.add(key=NOT_READY_TAINT, effect="NoSchedule")
+        if not any(taint.key == NOT_READY and taint.effect == NO_SCHEDULE for taint in obj.spec.taints):
+            obj.spec.taints.add(key=NOT_READY, effect=NO_SCHEDULE)
 
     def selectable_fields(self, obj: core.Node) -> Mapping[str, str]:
         return {"spec.unschedulable": "true" if obj.spec.unschedulable else "false"}
@@ -95,8 +96,8 @@ class NodeStrategy(Strategy):
 
 
 def _status_text(node: core.Node) -> str:
-    ready = next((condition for condition in node.status.conditions if condition.type == "Ready"), None)
-    text = "Unknown" if ready is None else "Ready" if ready.status == "True" else "NotReady"
+    ready = condition_status(node.status, "Ready")
+    text = {"": "Unknown", TRUE: "Ready"}.get(ready, "NotReady")
     return text + (",SchedulingDisabled" if node.spec.unschedulable else "")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.objects.endpoints import takes_connections
 from services.dns.zone.records import Record
 
 SERVICE_LABEL = "kubernetes.io/service-name"
@@ -117,7 +118,7 @@ def _endpoints(service: core.Service, slices: Iterable[discovery.EndpointSlice])
         source = f"EndpointSlice {piece.metadata.namespace}/{piece.metadata.name}"
         ports = tuple(Port(port.name, port.protocol or "TCP", port.port) for port in piece.ports if port.port)
         for endpoint in piece.endpoints:
-            if not (service.spec.publish_not_ready_addresses or is_ready(endpoint)):
+            if not (service.spec.publish_not_ready_addresses or takes_connections(endpoint)):
                 continue
             for address in endpoint.addresses:
                 host = endpoint.hostname.lower() or address.replace(".", "-").replace(":", "-")
@@ -128,9 +129,3 @@ def _endpoints(service: core.Service, slices: Iterable[discovery.EndpointSlice])
 def is_name(text: str) -> bool:
     """Whether it can be asked for: the API allows labels that are longer than DNS has them."""
     return len(text) <= MAX_NAME and all(0 < len(label) <= MAX_LABEL for label in text.split("."))
-
-
-def is_ready(endpoint: discovery.Endpoint) -> bool:
-    """Whether it takes connections; unknown counts as yes."""
-    conditions = endpoint.conditions
-    return not conditions.HasField("ready") or bool(conditions.ready)

@@ -10,10 +10,9 @@ from datetime import datetime
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.clock import Clock
+from knarr.objects.pods import init_and_main_containers, is_sidecar
 from knarr.service.tasks import cancel
 from services.kubelet.pod.facts import PodFacts
-from services.kubelet.pod.phase import is_sidecar
-from services.kubelet.pod.spec import all_specs
 from services.kubelet.runtime.port import (
     RUNNING,
     Check,
@@ -82,7 +81,7 @@ class Prober:
         wanted: dict[tuple[str, str], tuple[core.Container, Container, core.Probe]] = {}
         sidecars = {spec.name for spec in pod.spec.init_containers if is_sidecar(spec)}
         probed = {spec.name for spec in pod.spec.containers} | sidecars
-        for spec in all_specs(pod):
+        for spec in init_and_main_containers(pod.spec):
             container = observation.latest(spec.name)
             if container is None or container.state != RUNNING or spec.name not in probed:
                 continue

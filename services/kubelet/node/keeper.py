@@ -14,6 +14,8 @@ from knarr.client.events import EventRecorder
 from knarr.machinery.errors import StatusError
 from knarr.machinery.times import to_time
 from knarr.machinery.version import GIT_VERSION
+from knarr.objects.conditions import condition_status, set_condition
+from knarr.objects.copies import copy_of
 from services.kubelet.node.machine import Machine, Pressure, read_pressure
 from services.kubelet.node.view import NodeView
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
@@ -177,19 +179,14 @@ def _condition(
     true_message: str,
     false_message: str,
 ) -> None:
-    text = "True" if value else "False"
-    before = next((found for found in old.conditions if found.type == kind), None)
-    condition = status.conditions.add(type=kind, status=text, reason=true_reason if value else false_reason)
-    condition.message = true_message if value else false_message
-    condition.last_heartbeat_time.CopyFrom(to_time(now))
-    unchanged = before is not None and before.status == text
-    condition.last_transition_time.CopyFrom(before.last_transition_time if before is not None and unchanged else to_time(now))
+    reason, message = (true_reason, true_message) if value else (false_reason, false_message)
+    set_condition(status, kind, value, reason=reason, message=message, now=now, before=old)
+    status.conditions[-1].last_heartbeat_time.CopyFrom(to_time(now))
 
 
 def without_heartbeats(status: core.NodeStatus) -> core.NodeStatus:
     """For telling whether a status says anything new."""
-    result = core.NodeStatus()
-    result.CopyFrom(status)
+    result = copy_of(status)
     for condition in result.conditions:
         condition.ClearField("last_heartbeat_time")
     return result
@@ -287,8 +284,7 @@ class NodeKeeper:
             if error.reason != "AlreadyExists":
                 raise
         node = await self._client.get(core.Node, self._settings.node_name)
-        changed = core.Node()
-        changed.CopyFrom(node)
+        changed = copy_of(node)
         changed.metadata.labels.update(desired.metadata.labels)
         if desired.spec.pod_cidr and not changed.spec.pod_cidr:
             changed.spec.pod_cidr = desired.spec.pod_cidr
@@ -346,9 +342,8 @@ class NodeKeeper:
         self._images = [core.ContainerImage(names=image.names[:MAX_IMAGE_NAMES], size_bytes=image.size_bytes) for image in largest]
 
     async def _write(self, node: core.Node, status: core.NodeStatus) -> core.Node:
-        before = _ready(node.status)
-        wanted = core.Node()
-        wanted.CopyFrom(node)
+        before = condition_status(node.status, "Ready")
+        wanted = copy_of(node)
         wanted.status.CopyFrom(status)
         try:
             written = await self._client.update(wanted, subresource="status")
@@ -358,7 +353,7 @@ class NodeKeeper:
             fresh = await self._client.get(core.Node, self._settings.node_name)
             fresh.status.CopyFrom(self._status(fresh.status))
             written = await self._client.update(fresh, subresource="status")
-        after = _ready(written.status)
+        after = condition_status(written.status, "Ready")
         if before != after:
             reason = "NodeReady" if after == "True" else "NodeNotReady"
             self._recorder.event(written, "Normal", reason, f"Node {self._settings.node_name} status is now: {reason}")
@@ -376,8 +371,7 @@ class NodeKeeper:
         await self._client.update(self._lease(found, now))
 
     def _lease(self, lease: coordination.Lease, now: datetime) -> coordination.Lease:
-        result = coordination.Lease()
-        result.CopyFrom(lease)
+        result = copy_of(lease)
         result.metadata.name, result.metadata.namespace = self._settings.node_name, LEASE_NAMESPACE
         result.spec.holder_identity = self._settings.node_name
         result.spec.lease_duration_seconds = self._settings.lease_duration_seconds
@@ -386,10 +380,6 @@ class NodeKeeper:
         if self._node is not None and not result.metadata.owner_references:
             result.metadata.owner_references.add(api_version="v1", kind="Node", name=self._node.metadata.name, uid=self._node.metadata.uid)
         return result
-
-
-def _ready(status: core.NodeStatus) -> str:
-    return next((str(condition.status) for condition in status.conditions if condition.type == "Ready"), "")
 
 
 def _ki(amount: int) -> str:

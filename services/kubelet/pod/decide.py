@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.pods import init_and_main_containers, is_deleting, is_finished, is_sidecar
 from services.kubelet.pod.facts import FAILURE_SHOWN, ContainerFacts, PodFacts, wait_until
-from services.kubelet.pod.phase import has_finished, is_sidecar, restarts
+from services.kubelet.pod.phase import has_finished, restarts
 from services.kubelet.pod.spec import container_hash
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation, Sandbox
 
@@ -118,9 +119,9 @@ def decide(pod: core.Pod, observation: PodObservation, facts: PodFacts, now: dat
     """What is to be done about a pod now."""
     decision = Decision()
     deadline = deadline_of(pod)
-    if facts.gone or pod.metadata.HasField("deletion_timestamp"):
+    if facts.gone or is_deleting(pod):
         _stop(pod, observation, facts, decision, remove=True)
-    elif facts.verdict is not None or pod.status.phase in ("Succeeded", "Failed") or has_finished(pod, observation):
+    elif facts.verdict is not None or is_finished(pod) or has_finished(pod, observation):
         _stop(pod, observation, facts, decision, remove=False)
     else:
         _run(pod, observation, facts, now, decision)
@@ -153,7 +154,7 @@ def _stop(pod: core.Pod, observation: PodObservation, facts: PodFacts, decision:
     decision.activity = "stopping"
     running = [container for container in observation.containers if container.state == RUNNING]
     grace = stop_grace_seconds(pod, facts)
-    specs = {spec.name: spec for spec in (*pod.spec.init_containers, *pod.spec.containers)}
+    specs = {spec.name: spec for spec in init_and_main_containers(pod.spec)}
     sidecars = [spec.name for spec in pod.spec.init_containers if is_sidecar(spec)]
     first = [container for container in running if container.name not in sidecars]
     if not first:
@@ -204,7 +205,7 @@ def _renew_sandbox(pod: core.Pod, observation: PodObservation, facts: PodFacts, 
     """The sandbox is missing or dead: what ran in it ends, then a new one is made."""
     decision.activity = "creating sandbox"
     running = [container for container in observation.containers if container.state == RUNNING]
-    specs = {spec.name: spec for spec in (*pod.spec.init_containers, *pod.spec.containers)}
+    specs = {spec.name: spec for spec in init_and_main_containers(pod.spec)}
     if running:
         message = "Pod sandbox changed, it will be killed and re-created."
         decision.actions += [KillContainer(specs.get(c.name), c, MINIMUM_GRACE_SECONDS, message) for c in running]

@@ -6,6 +6,7 @@ import re
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
+from knarr.objects.pods import init_and_main_containers
 from services.kubelet.node.view import NodeView
 
 _SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
@@ -43,7 +44,7 @@ def field_value(pod: core.Pod, path: str, node: NodeView, pod_ip: str) -> str:
 def resource_value(pod: core.Pod, selector: core.ResourceFieldSelector, default_container: str, node: NodeView) -> str:
     """The text of a resourceFieldRef, divided and rounded up; raises UnknownField."""
     name = selector.container_name or default_container
-    spec = next((found for found in (*pod.spec.init_containers, *pod.spec.containers) if found.name == name), None)
+    spec = next((found for found in init_and_main_containers(pod.spec) if found.name == name), None)
     kind, _, resource = selector.resource.partition(".")
     if spec is None or kind not in ("limits", "requests") or not resource:
         raise UnknownField(f"unsupported container resource: {selector.resource} of {name}")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.pods import is_sidecar
 from services.kubelet.runtime.port import EXITED, Container, PodObservation
-
-
-def is_sidecar(spec: core.Container) -> bool:
-    """An init container that keeps running beside the app containers."""
-    return spec.HasField("restart_policy") and spec.restart_policy == "Always"
 
 
 def restarts(pod: core.Pod, spec: core.Container, container: Container) -> bool:

@@ -19,6 +19,7 @@ from knarr.client.client import Client
 from knarr.client.informer import Informer
 from knarr.machinery.errors import StatusError
 from knarr.objects.keys import Key, key_of
+from knarr.objects.pods import init_and_main_containers
 from knarr.service.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class References:
 def config_map_names(pod: core.Pod) -> set[str]:
     """Every ConfigMap that a pod's environment or volumes name."""
     names: set[str] = set()
-    for spec in (*pod.spec.init_containers, *pod.spec.containers):
+    for spec in init_and_main_containers(pod.spec):
         names |= {env.value_from.config_map_key_ref.local_object_reference.name for env in spec.env}
         names |= {source.config_map_ref.local_object_reference.name for source in spec.env_from}
     for volume in pod.spec.volumes:
@@ -50,7 +51,7 @@ def config_map_names(pod: core.Pod) -> set[str]:
 def secret_names(pod: core.Pod) -> set[str]:
     """Every Secret that a pod's environment, volumes or image pulls name."""
     names = {reference.name for reference in pod.spec.image_pull_secrets}
-    for spec in (*pod.spec.init_containers, *pod.spec.containers):
+    for spec in init_and_main_containers(pod.spec):
         names |= {env.value_from.secret_key_ref.local_object_reference.name for env in spec.env}
         names |= {source.secret_ref.local_object_reference.name for source in spec.env_from}
     for volume in pod.spec.volumes:

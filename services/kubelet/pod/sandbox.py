@@ -9,6 +9,7 @@ from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
+from knarr.objects.pods import init_and_main_containers
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.decide import SANDBOX, VOLUMES
 from services.kubelet.pod.facts import PodFacts, StartFailure
@@ -29,7 +30,7 @@ def sandbox_plan(pod: core.Pod, attempt: int, domain: str) -> SandboxPlan:
     """The sandbox of a pod in the cluster's ``domain``; published are the ports that name a hostPort. Raises NameTooLong."""
     ports = tuple(
         PortMapping(port.container_port, port.host_port, port.protocol or "TCP", port.host_ip)
-        for spec in (*pod.spec.init_containers, *pod.spec.containers)
+        for spec in init_and_main_containers(pod.spec)
         for port in spec.ports
         if port.host_port and not pod.spec.host_network
     )

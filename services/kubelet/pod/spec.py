@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.node.image_names import with_tag
@@ -27,8 +26,3 @@ def describe(pod: core.Pod) -> str:
 def pull_policy(spec: core.Container) -> str:
     """The policy, with Kubernetes' default for the tag ``latest``."""
     return spec.image_pull_policy or ("Always" if with_tag(spec.image).endswith(":latest") else "IfNotPresent")
-
-
-def all_specs(pod: core.Pod) -> Iterable[core.Container]:
-    """Init containers, then app containers."""
-    return (*pod.spec.init_containers, *pod.spec.containers)

@@ -6,16 +6,20 @@ written is not written again.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
+from knarr.objects.conditions import is_true, set_condition
+from knarr.objects.pods import is_deleting, is_finished, is_sidecar
+from knarr.objects.qos import qos_class
 from services.kubelet.node.image_names import with_tag
 from services.kubelet.pod.decide import Waiting, is_ready, is_started
 from services.kubelet.pod.facts import PodFacts
-from services.kubelet.pod.phase import failed_init, has_finished, is_sidecar
+from services.kubelet.pod.phase import failed_init, has_finished
 from services.kubelet.runtime.port import EXITED, RUNNING, Container, PodObservation
 
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
@@ -39,7 +43,9 @@ def pod_status(view: View) -> core.PodStatus:
     pod, old = view.pod, view.pod.status
     if view.facts.refused or _was_refused(view):
         return _refused(view)
-    status = core.PodStatus(nominated_node_name=old.nominated_node_name, qos_class=old.qos_class or qos_class(pod), host_ip=view.host_ip)
+    status = core.PodStatus(
+        nominated_node_name=old.nominated_node_name, qos_class=old.qos_class or qos_class(pod.spec), host_ip=view.host_ip
+    )
     status.host_ips.add(ip=view.host_ip)
     status.start_time.CopyFrom(old.start_time if old.HasField("start_time") else to_time(view.facts.seen_at))
     _addresses(view, status)
@@ -59,7 +65,7 @@ def _refused(view: View) -> core.PodStatus:
     """The status of a pod that the node never took."""
     old = view.pod.status
     reason, message = view.facts.verdict or (old.reason, old.message)
-    status = core.PodStatus(phase="Failed", reason=reason, message=message, qos_class=old.qos_class or qos_class(view.pod))
+    status = core.PodStatus(phase="Failed", reason=reason, message=message, qos_class=old.qos_class or qos_class(view.pod.spec))
     status.start_time.CopyFrom(old.start_time if old.HasField("start_time") else to_time(view.facts.seen_at))
     status.conditions.extend(old.conditions)
     return status
@@ -119,8 +125,8 @@ def _never_seen(
 ) -> None:
     """The engine has no such container: not made yet, or removed behind our back."""
     ended = previous is not None and (previous.state.HasField("terminated") or previous.state.HasField("running"))
-    over = view.facts.verdict is not None or view.facts.gone or view.pod.status.phase in ("Succeeded", "Failed")
-    if previous is not None and ended and (over or view.pod.metadata.HasField("deletion_timestamp")):
+    over = view.facts.verdict is not None or view.facts.gone or is_finished(view.pod)
+    if previous is not None and ended and (over or is_deleting(view.pod)):
         result.CopyFrom(previous)
         result.ready, result.started = False, False
         if previous.state.HasField("running"):
@@ -182,7 +188,7 @@ def _phase(view: View, status: core.PodStatus) -> None:
     pod, facts = view.pod, view.facts
     if facts.verdict is not None:
         status.phase, status.reason, status.message = "Failed", *facts.verdict
-    elif pod.status.phase in ("Succeeded", "Failed"):
+    elif is_finished(pod):
         status.phase, status.reason, status.message = pod.status.phase, pod.status.reason, pod.status.message
     else:
         status.phase = _computed_phase(view, status)
@@ -192,7 +198,7 @@ def _computed_phase(view: View, status: core.PodStatus) -> str:
     pod, observation = view.pod, view.observation
     if failed_init(pod, observation):
         return "Failed"
-    if has_finished(pod, observation) or (pod.metadata.HasField("deletion_timestamp") and _all_ended(status)):
+    if has_finished(pod, observation) or (is_deleting(pod) and _all_ended(status)):
         return "Failed" if any(found.state.terminated.exit_code for found in status.container_statuses) else "Succeeded"
     for found in status.container_statuses:
         if found.state.HasField("waiting") and not found.last_state.HasField("terminated"):
@@ -207,11 +213,10 @@ def _all_ended(status: core.PodStatus) -> bool:
 
 def _conditions(view: View, status: core.PodStatus) -> None:
     pod = view.pod
-    for kept in pod.status.conditions:
-        if kept.type not in OWN_CONDITIONS:
-            status.conditions.add().CopyFrom(kept)
+    status.conditions.extend(kept for kept in pod.status.conditions if kept.type not in OWN_CONDITIONS)
+    say = functools.partial(_say, view, status)
     sandbox = view.observation.sandbox
-    _condition(view, status, "PodReadyToStartContainers", sandbox is not None and sandbox.ready)
+    say("PodReadyToStartContainers", sandbox is not None and sandbox.ready)
     ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(status.phase, "")
     uninitialized = [
         found.name
@@ -219,11 +224,11 @@ def _conditions(view: View, status: core.PodStatus) -> None:
         if not (found.started if is_sidecar(spec) else found.ready)
     ]
     if status.phase == "Succeeded":
-        _condition(view, status, "Initialized", True, "PodCompleted")
+        say("Initialized", True, "PodCompleted")
     elif uninitialized and not _any_app_seen(view):
-        _condition(view, status, "Initialized", False, "ContainersNotInitialized", _names("incomplete", uninitialized))
+        say("Initialized", False, "ContainersNotInitialized", _names("incomplete", uninitialized))
     else:
-        _condition(view, status, "Initialized", True)
+        say("Initialized", True)
     unready = [found.name for found in status.container_statuses if not found.ready]
     unready += [
         found.name
@@ -237,9 +242,9 @@ def _conditions(view: View, status: core.PodStatus) -> None:
     else:
         ready = (True, "", "")
     gates = _failed_gates(pod) if ready[0] else ()
-    _condition(view, status, "Ready", *((False, "ReadinessGatesNotReady", _gate_words(gates)) if gates else ready))
-    _condition(view, status, "ContainersReady", *ready)
-    _condition(view, status, "PodScheduled", True)
+    say("Ready", *((False, "ReadinessGatesNotReady", _gate_words(gates)) if gates else ready))
+    say("ContainersReady", *ready)
+    say("PodScheduled", True)
 
 
 def _any_app_seen(view: View) -> bool:
@@ -251,30 +256,12 @@ def _names(what: str, names: Iterable[str]) -> str:
 
 
 def _failed_gates(pod: core.Pod) -> Sequence[str]:
-    true = {condition.type for condition in pod.status.conditions if condition.status == "True"}
-    return [gate.condition_type for gate in pod.spec.readiness_gates if gate.condition_type not in true]
+    return [gate.condition_type for gate in pod.spec.readiness_gates if not is_true(pod.status, gate.condition_type)]
 
 
 def _gate_words(gates: Iterable[str]) -> str:
     return ", ".join(f'corresponding condition of pod readiness gate "{gate}" does not exist or is not "True".' for gate in gates)
 
 
-def _condition(view: View, status: core.PodStatus, kind: str, value: bool, reason: str = "", message: str = "") -> None:
-    old = next((condition for condition in view.pod.status.conditions if condition.type == kind), None)
-    text = "True" if value else "False"
-    condition = status.conditions.add(type=kind, status=text, reason=reason, message=message)
-    changed = old is None or old.status != text or not old.HasField("last_transition_time")
-    condition.last_transition_time.CopyFrom(to_time(view.now) if changed or old is None else old.last_transition_time)
-
-
-def qos_class(pod: core.Pod) -> str:
-    """Guaranteed, Burstable or BestEffort, by the cpu and memory requests and limits."""
-    guaranteed = True
-    anything = False
-    for spec in (*pod.spec.init_containers, *pod.spec.containers):
-        for resource in ("cpu", "memory"):
-            limit = spec.resources.limits[resource].string if resource in spec.resources.limits else ""
-            request = spec.resources.requests[resource].string if resource in spec.resources.requests else ""
-            anything = anything or bool(limit or request)
-            guaranteed = guaranteed and bool(limit) and (not request or request == limit)
-    return "BestEffort" if not anything else "Guaranteed" if guaranteed else "Burstable"
+def _say(view: View, status: core.PodStatus, kind: str, value: bool, reason: str = "", message: str = "") -> None:
+    set_condition(status, kind, value, reason=reason, message=message, now=view.now, before=view.pod.status)

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
+from knarr.objects.copies import copy_of
+from knarr.objects.pods import init_and_main_containers, is_finished
 from knarr.service.tasks import cancel
 from services.kubelet.container.hooks import HookRunner
 from services.kubelet.container.probes import Prober
@@ -40,7 +42,7 @@ from services.kubelet.pod.decide import (
 )
 from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.sandbox import SandboxMaker
-from services.kubelet.pod.spec import all_specs, ref_of
+from services.kubelet.pod.spec import ref_of
 from services.kubelet.pod.status import View, pod_status
 from services.kubelet.pod.status_writer import StatusWriter
 from services.kubelet.pod.volumes import PodDirectory
@@ -166,7 +168,7 @@ class PodWorker:
         for container in observation.containers:
             known = self.facts.of(container.id)
             if container.state == EXITED and known.termination_message is None:
-                spec = next((found for found in all_specs(self._pod) if found.name == container.name), core.Container())
+                spec = next((found for found in init_and_main_containers(self._pod.spec) if found.name == container.name), core.Container())
                 known.termination_message = await termination_message(self._context.runtime, self._directory, spec, container)
         present = {container.id for container in observation.containers}
         for container_id in self.facts.containers.keys() - present:
@@ -174,7 +176,7 @@ class PodWorker:
 
     def _check_deadline(self, now: datetime) -> None:
         deadline = deadline_of(self._pod)
-        over = self.facts.verdict is not None or self._pod.status.phase in ("Succeeded", "Failed")
+        over = self.facts.verdict is not None or is_finished(self._pod)
         if deadline is not None and now >= deadline and not over:
             self._event("Normal", "DeadlineExceeded", DEADLINE_MESSAGE)
             self.facts.verdict = ("DeadlineExceeded", DEADLINE_MESSAGE)
@@ -201,7 +203,7 @@ class PodWorker:
             if waiting.reason == "CrashLoopBackOff":
                 self._container_event("Warning", "BackOff", back_off_message(self._pod, name), name)
             elif waiting.reason == "ImagePullBackOff":
-                image = next(spec.image for spec in all_specs(self._pod) if spec.name == name)
+                image = next(spec.image for spec in init_and_main_containers(self._pod.spec) if spec.name == name)
                 self._container_event("Normal", "BackOff", f'Back-off pulling image "{image}"', name)
                 self._container_event("Warning", "Failed", "Error: ImagePullBackOff", name)
 
@@ -316,8 +318,7 @@ class PodWorker:
 
 def _copy(pod: core.Pod, status: core.PodStatus | None = None) -> core.Pod:
     """A pod of one's own. ``status``: what the kubelet knows better; conditions of others are taken from the pod."""
-    result = core.Pod()
-    result.CopyFrom(pod)
+    result = copy_of(pod)
     if status is not None:
         result.status.CopyFrom(status)
         own = {condition.type for condition in status.conditions}

@@ -12,12 +12,12 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.machinery.errors import StatusError
 from knarr.machinery.selectors import Selector, format_label_selector, label_selector
+from knarr.objects.pods import is_finished, lasting_containers
 
 Key = tuple[str, str]
 INGRESS, EGRESS = "ingress", "egress"
 DIRECTIONS = (INGRESS, EGRESS)
 PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
-ENDED = ("Succeeded", "Failed")
 HIGHEST_PORT = 65535
 # By which policies pick the cluster's DNS, as most of those that are published do.
 DNS_LABEL = "k8s-app"
@@ -125,11 +125,10 @@ class DnsFacts:
 def pod_facts(pod: core.Pod) -> PodFacts | None:
     """None while a pod has no address of its own: not yet, no more, or never (hostNetwork)."""
     status = pod.status
-    if pod.spec.host_network or not is_ipv4(status.pod_ip) or status.phase in ENDED:
+    if pod.spec.host_network or not is_ipv4(status.pod_ip) or is_finished(pod):
         return None
-    sidecars = (container for container in pod.spec.init_containers if container.restart_policy == "Always")
     ports: dict[tuple[str, str], int] = {}
-    for container in (*pod.spec.containers, *sidecars):
+    for container in lasting_containers(pod.spec):
         for port in container.ports:
             if port.name:
                 ports.setdefault((port.name, PROTOCOLS.get(port.protocol or "TCP", "")), port.container_port)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.objects.endpoints import takes_connections
 from services.proxy.routing.table import Endpoint
 
 PROTOCOLS = {"": "tcp", "TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
@@ -54,7 +55,7 @@ def _candidates(slices: Iterable[discovery.EndpointSlice], port_name: str, proto
             continue
         numbers = [port.port for port in piece.ports if port.name == port_name and PROTOCOLS.get(port.protocol) == protocol and port.port]
         for endpoint in piece.endpoints if numbers else ():
-            ready = _is_ready(endpoint)
+            ready = takes_connections(endpoint)
             if not (ready or _serves_while_terminating(endpoint)) or not endpoint.addresses:
                 continue
             address, target = endpoint.addresses[0], endpoint.target_ref
@@ -64,12 +65,6 @@ def _candidates(slices: Iterable[discovery.EndpointSlice], port_name: str, proto
             local = bool(node_name) and endpoint.node_name == node_name
             for number in numbers:
                 yield _Candidate(Endpoint(address, number, pod), ready, local)
-
-
-def _is_ready(endpoint: discovery.Endpoint) -> bool:
-    """An absent ``ready`` means ready."""
-    conditions = endpoint.conditions
-    return bool(conditions.ready) or not conditions.HasField("ready")
 
 
 def _serves_while_terminating(endpoint: discovery.Endpoint) -> bool:

@@ -20,6 +20,7 @@ from knarr.machinery.validation import (
     port_number,
     required,
 )
+from knarr.objects.pods import is_sidecar
 from services.apiserver.strategies.pod.environment import validate_env, validate_env_from
 from services.apiserver.strategies.pod.probes import forbid_probes, validate_probes
 from services.apiserver.strategies.pod.resources import validate_resources
@@ -63,7 +64,7 @@ def validate_init_containers(containers: Sequence[core.Container], facts: PodFac
         causes += _common(container, facts, here)
         if container.HasField("restart_policy") and container.restart_policy != "Always":
             causes.append(not_supported(here.child("restartPolicy"), container.restart_policy, ("Always",)))
-        if container.restart_policy == "Always":
+        if is_sidecar(container):
             causes += validate_probes(container, facts.grace_seconds, here)
         else:
             causes += forbid_probes(container, here)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.pods import init_and_main_containers
+from knarr.objects.tolerations import NO_EXECUTE, NOT_READY, UNREACHABLE
 
 DEFAULT_MODE = 0o644
-NOT_READY_TAINT = "node.kubernetes.io/not-ready"
-UNREACHABLE_TAINT = "node.kubernetes.io/unreachable"
 TOLERATED_SECONDS = 300
 SYSTEM_PRIORITIES = {"": 0, "system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 
@@ -26,7 +26,7 @@ def default_pod(pod: core.Pod) -> None:
     """What holds for pods but not for templates, and then the spec."""
     spec = pod.spec
     default_pod_spec(spec)
-    for container in (*spec.init_containers, *spec.containers):
+    for container in init_and_main_containers(spec):
         _requests_from_limits(container.resources)
         if spec.host_network:
             for port in container.ports:
@@ -42,13 +42,13 @@ def admit_pod(pod: core.Pod) -> None:
         spec.priority = SYSTEM_PRIORITIES[spec.priority_class_name]
     if not spec.HasField("preemption_policy"):
         spec.preemption_policy = "PreemptLowerPriority"
-    for key in (NOT_READY_TAINT, UNREACHABLE_TAINT):
+    for key in (NOT_READY, UNREACHABLE):
         if not any(_tolerates_eviction(toleration, key) for toleration in spec.tolerations):
-            spec.tolerations.add(key=key, operator="Exists", effect="NoExecute", toleration_seconds=TOLERATED_SECONDS)
+            spec.tolerations.add(key=key, operator="Exists", effect=NO_EXECUTE, toleration_seconds=TOLERATED_SECONDS)
 
 
 def _tolerates_eviction(toleration: core.Toleration, key: str) -> bool:
-    return toleration.key in ("", key) and toleration.effect in ("", "NoExecute")
+    return toleration.key in ("", key) and toleration.effect in ("", NO_EXECUTE)
 
 
 def default_pod_spec(spec: core.PodSpec) -> None:

@@ -8,7 +8,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_format, invalid, qualified_name, required
-from services.apiserver.strategies.amounts import amount, check_amount, is_whole
+from knarr.objects.amounts import exact
+from services.apiserver.strategies.amounts import check_amount, is_whole
 
 STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
 HUGE_PAGES = "hugepages-"
@@ -50,7 +51,7 @@ def validate_resource_name(name: str, path: Path) -> list[Cause]:
 
 
 def _request_within(name: str, request: meta.Quantity, limit: meta.Quantity, path: Path) -> list[Cause]:
-    wanted, most = amount(request), amount(limit)
+    wanted, most = exact(request), exact(limit)
     if wanted is None or most is None or wanted == most:
         return []
     if not _overcommits(name):

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
+from knarr.objects.pods import is_finished
+from knarr.objects.qos import qos_class
 from services.apiserver.strategies.pod.defaults import admit_pod, default_pod
-from services.apiserver.strategies.pod.qos import qos_class
 from services.apiserver.strategies.pod.table import COLUMNS, pod_cells
 from services.apiserver.strategies.pod.update import SPEC, validate_pod_status_update, validate_pod_update
 from services.apiserver.strategies.pod.validation import validate_pod_spec
@@ -85,7 +86,7 @@ class PodStrategy(Strategy):
         }
 
     def grace_period_seconds(self, obj: core.Pod, requested: int | None) -> int:
-        if not obj.spec.node_name or obj.status.phase in ("Succeeded", "Failed"):
+        if not obj.spec.node_name or is_finished(obj):
             return 0
         if requested is not None:
             return max(requested, 0)

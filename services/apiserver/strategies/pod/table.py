@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.conditions import get_condition, is_true
+from knarr.objects.pods import is_deleting, is_finished, is_sidecar
 from services.apiserver.strategies.duration import since
 from services.apiserver.strategies.table import NONE, age, columns
 
@@ -59,40 +61,31 @@ def pod_cells(pod: core.Pod, now: datetime) -> list[object]:
     ]
 
 
-def _condition(pod: core.Pod, type_: str) -> core.PodCondition | None:
-    return next((condition for condition in pod.status.conditions if condition.type == type_), None)
-
-
-def _is_true(pod: core.Pod, type_: str) -> bool:
-    condition = _condition(pod, type_)
-    return condition is not None and condition.status == "True"
-
-
 def _deletion(pod: core.Pod) -> str:
-    if not pod.metadata.HasField("deletion_timestamp"):
+    if not is_deleting(pod):
         return ""
     if pod.status.reason == "NodeLost":
         return "Unknown"
-    return "" if pod.status.phase in ("Succeeded", "Failed") else "Terminating"
+    return "" if is_finished(pod) else "Terminating"
 
 
 def _gates(pod: core.Pod) -> str:
     gates = pod.spec.readiness_gates
     if not gates:
         return NONE
-    return f"{sum(_is_true(pod, gate.condition_type) for gate in gates)}/{len(gates)}"
+    return f"{sum(is_true(pod.status, gate.condition_type) for gate in gates)}/{len(gates)}"
 
 
 def _line(pod: core.Pod) -> _Line:
     status = pod.status.reason or pod.status.phase
-    scheduled = _condition(pod, "PodScheduled")
+    scheduled = get_condition(pod.status, "PodScheduled")
     if scheduled is not None and scheduled.reason == "SchedulingGated":
         status = "SchedulingGated"
-    sidecars = {item.name for item in pod.spec.init_containers if item.restart_policy == "Always"}
+    sidecars = {item.name for item in pod.spec.init_containers if is_sidecar(item)}
     line = _Line(0, len(pod.spec.containers) + len(sidecars), status, _Tally())
     sidecar_tally = _Tally()
     initializing = _initialization(pod, sidecars, line, sidecar_tally)
-    if not initializing or _is_true(pod, "Initialized"):
+    if not initializing or is_true(pod.status, "Initialized"):
         line.tally = sidecar_tally
         _main(pod, line)
     return line
@@ -133,7 +126,7 @@ def _main(pod: core.Pod, line: _Line) -> None:
             running = True
             line.ready += 1
     if line.status == "Completed" and running:
-        line.status = "Running" if _is_true(pod, "Ready") else "NotReady"
+        line.status = "Running" if is_true(pod.status, "Ready") else "NotReady"
 
 
 def _ending(terminated: core.ContainerStateTerminated) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_immutable, forbidden, invalid
+from knarr.objects.copies import copy_of
+from knarr.objects.pods import init_and_main_containers
 
 SPEC = Path("spec")
 FIXED = (
@@ -94,9 +96,8 @@ def _other_changes(new: core.PodSpec, old: core.PodSpec) -> list[str]:
 
 
 def _masked(spec: core.PodSpec, old: core.PodSpec) -> core.PodSpec:
-    masked = core.PodSpec()
-    masked.CopyFrom(spec)
-    for container in (*masked.containers, *masked.init_containers):
+    masked = copy_of(spec)
+    for container in init_and_main_containers(masked):
         container.image = ""
     for field in ("active_deadline_seconds", "tolerations", "scheduling_gates"):
         masked.ClearField(field)

@@ -7,6 +7,7 @@ from ipaddress import AddressValueError, IPv4Address
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.objects.endpoints import takes_connections
 from knarr.objects.keys import key_of
 from services.cloud.errors import Refused
 from services.cloud.providers.local.pool import Pool
@@ -90,7 +91,7 @@ def nodes_with_endpoints(slices: Iterable[discovery.EndpointSlice]) -> set[str]:
         endpoint.node_name
         for piece in slices
         for endpoint in piece.endpoints
-        if endpoint.HasField("node_name") and (endpoint.conditions.ready or not endpoint.conditions.HasField("ready"))
+        if endpoint.HasField("node_name") and takes_connections(endpoint)
     }
 
 

@@ -9,6 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
 from knarr.machinery.selectors import label_selector
+from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of
 from knarr.objects.owners import controller_of, is_controlled_by
 from knarr.objects.pods import is_finished
@@ -121,7 +122,7 @@ class DeploymentController(Controller):
         live = await self.client.get(apps.ReplicaSet, replica_set.metadata.name, replica_set.metadata.namespace)
         if is_controlled_by(live, deployment) and canonical(live.spec.template) == canonical(deployment.spec.template):
             return
-        changed = _copy(deployment)
+        changed = copy_of(deployment)
         changed.status.collision_count += 1
         await self.client.update(changed, subresource="status")
         raise RuntimeError(f"the name {replica_set.metadata.name} is taken; the next try uses another hash")
@@ -130,19 +131,19 @@ class DeploymentController(Controller):
         message = f'Failed to create new replica set "{replica_set.metadata.name}": {error}'
         self.context.recorder.event(deployment, "Warning", "ReplicaSetCreateError", message)
         if has_deadline(deployment):
-            changed = _copy(deployment)
+            changed = copy_of(deployment)
             set_condition(changed.status, PROGRESSING, "False", "ReplicaSetCreateError", message, self.context.clock.now())
             await self._report(deployment, changed.status)
 
     async def _annotate(self, deployment: apps.Deployment, revision: str) -> apps.Deployment:
-        changed = _copy(deployment)
+        changed = copy_of(deployment)
         changed.metadata.annotations[REVISION] = revision
         return await self.client.update(changed)
 
     async def _report(self, deployment: apps.Deployment, status: apps.DeploymentStatus) -> None:
         if status == deployment.status:
             return
-        changed = _copy(deployment)
+        changed = copy_of(deployment)
         changed.status.CopyFrom(status)
         try:
             await self.client.update(changed, subresource="status")
@@ -155,12 +156,6 @@ class DeploymentController(Controller):
         if after != before:
             message = f"Scaled {'up' if after > before else 'down'} replica set {replica_set.metadata.name} from {before} to {after}"
             self.context.recorder.event(deployment, "Normal", "ScalingReplicaSet", message)
-
-
-def _copy(deployment: apps.Deployment) -> apps.Deployment:
-    copy = apps.Deployment()
-    copy.CopyFrom(deployment)
-    return copy
 
 
 def _owner_key(replica_set: apps.ReplicaSet) -> Key | None:

@@ -13,6 +13,8 @@ from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.times import to_datetime
+from knarr.objects.conditions import get_condition
+from knarr.objects.copies import copy_of
 from knarr.objects.owners import owner_reference
 from services.controller.controllers.deployment import scaling, status
 from services.controller.controllers.deployment.revision import REVISION, carry_annotations, next_revision, revision_of
@@ -59,8 +61,8 @@ class _Drafts:
         self.found = sets
         self._before = {rs.metadata.name: rs for rs in sets}
         found_new = find_new(deployment, sets)
-        self.new = _copy(found_new) if found_new is not None else None
-        self.old = [_copy(rs) for rs in sets if found_new is None or rs.metadata.name != found_new.metadata.name]
+        self.new = copy_of(found_new) if found_new is not None else None
+        self.old = [copy_of(rs) for rs in sets if found_new is None or rs.metadata.name != found_new.metadata.name]
         self.deleted: list[apps.ReplicaSet] = []
 
     def observed_new(self) -> apps.ReplicaSet | None:
@@ -171,11 +173,9 @@ def _note_new(drafts: _Drafts, report: apps.DeploymentStatus, now: datetime) -> 
     if new is None or not status.has_deadline(drafts.deployment):
         return
     if drafts.observed_new() is None:
-        message = f'Created new replica set "{new.metadata.name}"'
-        status.replace_condition(report, status.PROGRESSING, "True", "NewReplicaSetCreated", message, now)
-    elif status.condition(report, status.PROGRESSING) is None or _takes_over(drafts):
-        message = f'Found new replica set "{new.metadata.name}"'
-        status.replace_condition(report, status.PROGRESSING, "True", "FoundNewReplicaSet", message, now)
+        status.renew_progress(report, "NewReplicaSetCreated", f'Created new replica set "{new.metadata.name}"', now)
+    elif get_condition(report, status.PROGRESSING) is None or _takes_over(drafts):
+        status.renew_progress(report, "FoundNewReplicaSet", f'Found new replica set "{new.metadata.name}"', now)
 
 
 def _takes_over(drafts: _Drafts) -> bool:
@@ -204,9 +204,3 @@ def _forget_history(drafts: _Drafts) -> None:
         if draft.spec.replicas == 0 and draft.status.replicas == 0 and seen:
             drafts.old.remove(draft)
             drafts.deleted.append(draft)
-
-
-def _copy(replica_set: apps.ReplicaSet) -> apps.ReplicaSet:
-    copy = apps.ReplicaSet()
-    copy.CopyFrom(replica_set)
-    return copy

@@ -6,43 +6,23 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from knarr.api.apps.v1 import apps_pb2 as apps
-from knarr.machinery.times import to_datetime, to_time
+from knarr.machinery.times import to_datetime
+from knarr.objects import conditions
+from knarr.objects.conditions import TRUE, get_condition, remove_condition
 from services.controller.controllers.deployment.limits import limits
 
 AVAILABLE, PROGRESSING, REPLICA_FAILURE = "Available", "Progressing", "ReplicaFailure"
 NO_DEADLINE = 2**31 - 1
 
 
-def condition(status: apps.DeploymentStatus, kind: str) -> apps.DeploymentCondition | None:
-    return next((entry for entry in status.conditions if entry.type == kind), None)
-
-
 def set_condition(status: apps.DeploymentStatus, kind: str, value: str, reason: str, message: str, now: datetime) -> None:
-    """Replaces a condition; one with the same status and reason stays as it is."""
-    old = condition(status, kind)
-    if old is not None and (old.status, old.reason) == (value, reason):
-        return
-    replace_condition(status, kind, value, reason, message, now)
+    """One with the same status and reason stays as it is: messages name one ReplicaSet or pod of many."""
+    conditions.set_condition(status, kind, value, reason=reason, message=message, now=now, message_counts=False)
 
 
-def replace_condition(status: apps.DeploymentStatus, kind: str, value: str, reason: str, message: str, now: datetime) -> None:
-    """Replaces a condition and stamps it; lastTransitionTime moves only with the status."""
-    old = condition(status, kind)
-    stamp = to_time(now)
-    fresh = apps.DeploymentCondition(
-        type=kind, status=value, reason=reason, message=message, last_update_time=stamp, last_transition_time=stamp
-    )
-    if old is not None:
-        if old.status == value:
-            fresh.last_transition_time.CopyFrom(old.last_transition_time)
-        status.conditions.remove(old)
-    status.conditions.append(fresh)
-
-
-def remove_condition(status: apps.DeploymentStatus, kind: str) -> None:
-    old = condition(status, kind)
-    if old is not None:
-        status.conditions.remove(old)
+def renew_progress(status: apps.DeploymentStatus, reason: str, message: str, now: datetime) -> None:
+    """A sign of progress: always stamped, for the deadline counts from the last one."""
+    conditions.set_condition(status, PROGRESSING, TRUE, reason=reason, message=message, now=now, renew=True)
 
 
 def has_deadline(deployment: apps.Deployment) -> bool:
@@ -88,7 +68,7 @@ def set_progress(deployment: apps.Deployment, status: apps.DeploymentStatus, new
     if not has_deadline(deployment):
         remove_condition(status, PROGRESSING)
         return
-    current = condition(status, PROGRESSING)
+    current = get_condition(status, PROGRESSING)
     settled = current is not None and current.reason == "NewReplicaSetAvailable" and status.replicas == status.updated_replicas
     if settled:
         return
@@ -96,7 +76,7 @@ def set_progress(deployment: apps.Deployment, status: apps.DeploymentStatus, new
     if is_complete(deployment, status):
         set_condition(status, PROGRESSING, "True", "NewReplicaSetAvailable", f"{subject} has successfully progressed.", now)
     elif _moved(deployment.status, status):
-        replace_condition(status, PROGRESSING, "True", "ReplicaSetUpdated", f"{subject} is progressing.", now)
+        renew_progress(status, "ReplicaSetUpdated", f"{subject} is progressing.", now)
     elif seconds_to_deadline(deployment, status, now) == 0:
         set_condition(status, PROGRESSING, "False", "ProgressDeadlineExceeded", f"{subject} has timed out progressing.", now)
 
@@ -104,9 +84,8 @@ def set_progress(deployment: apps.Deployment, status: apps.DeploymentStatus, new
 def set_replica_failure(status: apps.DeploymentStatus, new: apps.ReplicaSet | None, sets: Sequence[apps.ReplicaSet], now: datetime) -> None:
     """Shows the first ReplicaFailure of the ReplicaSets, the new one's before the others'."""
     ordered = [*([new] if new is not None else []), *sets]
-    failure = next(
-        (entry for rs in ordered for entry in rs.status.conditions if entry.type == REPLICA_FAILURE and entry.status == "True"), None
-    )
+    failures = (get_condition(rs.status, REPLICA_FAILURE) for rs in ordered)
+    failure = next((found for found in failures if found is not None and found.status == TRUE), None)
     if failure is None:
         remove_condition(status, REPLICA_FAILURE)
     else:
@@ -115,7 +94,7 @@ def set_replica_failure(status: apps.DeploymentStatus, new: apps.ReplicaSet | No
 
 def set_pause(deployment: apps.Deployment, status: apps.DeploymentStatus, now: datetime) -> None:
     """Progressing tells of a pause, so that the time does not count against the deadline."""
-    current = condition(status, PROGRESSING)
+    current = get_condition(status, PROGRESSING)
     if not has_deadline(deployment) or (current is not None and current.reason == "ProgressDeadlineExceeded"):
         return
     was_paused = current is not None and current.reason == "DeploymentPaused"
@@ -127,7 +106,7 @@ def set_pause(deployment: apps.Deployment, status: apps.DeploymentStatus, now: d
 
 def seconds_to_deadline(deployment: apps.Deployment, status: apps.DeploymentStatus, now: datetime) -> float | None:
     """0 once the rollout is past its progress deadline; None when no deadline runs."""
-    current = condition(status, PROGRESSING)
+    current = get_condition(status, PROGRESSING)
     if not has_deadline(deployment) or current is None or deployment.spec.paused:
         return None
     if current.reason == "NewReplicaSetAvailable":

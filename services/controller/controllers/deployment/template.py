@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery import codec
 from knarr.machinery.times import to_datetime
-from knarr.objects.names import encoded
+from knarr.objects import hashes
 
 HASH_LABEL = "pod-template-hash"
 
 
 def canonical(template: core.PodTemplateSpec) -> str:
-    """The template's JSON without the hash label: equal for templates that mean the same."""
-    copy = core.PodTemplateSpec()
-    copy.CopyFrom(template)
-    copy.metadata.labels.pop(HASH_LABEL, None)
-    copy.metadata.ClearField("creation_timestamp")
-    data = codec.to_dict(copy)
-    data["metadata"] = {key: value for key, value in data.get("metadata", {}).items() if value}
-    return json.dumps(data, sort_keys=True)
+    """Equal for templates that mean the same."""
+    return hashes.canonical(template, HASH_LABEL)
 
 
 def template_hash(template: core.PodTemplateSpec, collision_count: int) -> str:
     """Stable for a template; another one for each collision."""
-    digest = hashlib.sha256(f"{canonical(template)}\n{collision_count}".encode()).digest()
-    return encoded(int.from_bytes(digest[:4], "big"))
+    return hashes.template_hash(template, HASH_LABEL, collision_count)
 
 
 def find_new(deployment: apps.Deployment, sets: Iterable[apps.ReplicaSet]) -> apps.ReplicaSet | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.copies import copy_of
 from services.controller.backends import HEADLESS_LABEL, Backend, Port, families, hostname_of, is_headless, target_reference
 
 MANAGED_BY_LABEL = "endpoints.kubernetes.io/managed-by"
@@ -18,9 +19,7 @@ MAX_ADDRESSES = 1000
 
 def decide(service: core.Service, backends: Iterable[Backend], found: core.Endpoints | None) -> core.Endpoints:
     """The object as it shall be; equal to ``found`` when nothing is to be written."""
-    wanted = core.Endpoints()
-    if found is not None:
-        wanted.CopyFrom(found)
+    wanted = core.Endpoints() if found is None else copy_of(found)
     wanted.metadata.name, wanted.metadata.namespace = service.metadata.name, service.metadata.namespace
     wanted.metadata.labels.clear()
     wanted.metadata.labels.update({key: value for key, value in service.metadata.labels.items() if key != HEADLESS_LABEL})

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from knarr.objects.owners import owner_reference
 from services.controller.backends import HEADLESS_LABEL, Backend, Port, families, hostname_of, is_headless, target_reference
@@ -39,7 +40,7 @@ def decide(
     ``trigger`` is the time of the change, for the annotation of what is written.
     """
     wanted = _wanted(service, backends)
-    drafts = [_Draft(found, _copy(found)) for found in sorted(slices, key=lambda found: str(found.metadata.name))]
+    drafts = [_Draft(found, copy_of(found)) for found in sorted(slices, key=lambda found: str(found.metadata.name))]
     by_group: defaultdict[_Group, list[_Draft]] = defaultdict(list)
     for draft in drafts:
         by_group[draft.group].append(draft)
@@ -169,9 +170,3 @@ def _dress(service: core.Service, new: discovery.EndpointSlice) -> None:
     new.metadata.labels.update(labels)
     if not any(ref.uid == service.metadata.uid for ref in new.metadata.owner_references):
         new.metadata.owner_references.append(owner_reference(service))
-
-
-def _copy(found: discovery.EndpointSlice) -> discovery.EndpointSlice:
-    copy = discovery.EndpointSlice()
-    copy.CopyFrom(found)
-    return copy

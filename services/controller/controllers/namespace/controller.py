@@ -8,6 +8,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
 from knarr.machinery.kinds import KINDS, Kind
+from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.namespace.decide import Content, finalized, status
@@ -84,7 +85,6 @@ class NamespaceController(Controller):
         wanted = status(namespace, content, self.context.clock.now())
         if wanted == namespace.status:
             return namespace
-        changed = core.Namespace()
-        changed.CopyFrom(namespace)
+        changed = copy_of(namespace)
         changed.status.CopyFrom(wanted)
         return await self.client.update(changed, subresource="status")

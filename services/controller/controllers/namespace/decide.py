@@ -9,6 +9,7 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import set_condition
+from knarr.objects.copies import copy_of
 
 FINALIZER = "kubernetes"
 
@@ -33,8 +34,7 @@ class Content:
 
 def status(namespace: core.Namespace, content: Content, now: datetime) -> core.NamespaceStatus:
     """The status of a namespace that is going."""
-    result = core.NamespaceStatus()
-    result.CopyFrom(namespace.status)
+    result = copy_of(namespace.status)
     result.phase = "Terminating"
     for kind, value, reason, message in _conditions(content):
         set_condition(result, kind, value, reason=reason, message=message, now=now)
@@ -45,8 +45,7 @@ def finalized(namespace: core.Namespace) -> core.Namespace | None:
     """The namespace without our finalizer; None when it has gone already."""
     if FINALIZER not in namespace.spec.finalizers:
         return None
-    copy = core.Namespace()
-    copy.CopyFrom(namespace)
+    copy = copy_of(namespace)
     copy.spec.finalizers.remove(FINALIZER)
     return copy
 

@@ -13,6 +13,7 @@ from ipaddress import IPv4Network
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again, Reconciler
 from knarr.machinery.errors import StatusError
+from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key
 from services.controller.controllers.controller import RETRY, Context, Controller
 from services.controller.controllers.nodeipam.decide import ClusterRange, has_range, ranges_of, rivals
@@ -126,8 +127,7 @@ class NodeIpamController(Controller):
 
     async def _give(self, node: core.Node, given: IPv4Network) -> None:
         self._promised[node.metadata.uid] = self._last = given
-        changed = core.Node()
-        changed.CopyFrom(node)
+        changed = copy_of(node)
         changed.spec.pod_cidr = str(given)
         changed.spec.pod_cidrs.append(str(given))
         try:

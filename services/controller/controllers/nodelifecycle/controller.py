@@ -13,7 +13,8 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
-from knarr.objects.conditions import get_condition, set_condition
+from knarr.objects.conditions import UNKNOWN, condition_status, get_condition, is_true, set_condition
+from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.nodelifecycle.decide import Evictions, evictions, silenced, taints
@@ -65,7 +66,7 @@ class NodeLifecycleController(Controller):
         if new is None or not new.spec.node_name:
             return
         node = self._nodes.store.get("", new.spec.node_name)
-        if node is not None and (node.spec.taints or not _is_ready(node)):
+        if node is not None and (node.spec.taints or not is_true(node.status, "Ready")):
             self.queue.enqueue(Key("", node.metadata.name))
 
     # Reconcile.
@@ -76,7 +77,7 @@ class NodeLifecycleController(Controller):
             return None
         settings = self.context.settings
         left = settings.node_grace_seconds - self._silent_seconds(key.name)
-        if left <= 0 and not _is_silenced(node):
+        if left <= 0 and condition_status(node.status, "Ready") != UNKNOWN:
             node = await self._silence(node)
         node = await self._taint(node)
         plan = evictions(node, self._pods.store.index(BY_NODE, key.name), self.context.clock.now())
@@ -102,7 +103,7 @@ class NodeLifecycleController(Controller):
             if known is None or known.spec.renew_time != lease.spec.renew_time:
                 self._hear(name)
                 return node
-        changed = _copy(node)
+        changed = copy_of(node)
         changed.status.CopyFrom(silenced(node, self.context.clock.now()))
         changed = await self.client.update(changed, subresource="status")
         self.context.recorder.event(changed, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
@@ -112,7 +113,7 @@ class NodeLifecycleController(Controller):
         wanted = taints(node, self.context.clock.now())
         if wanted == list(node.spec.taints):
             return node
-        changed = _copy(node)
+        changed = copy_of(node)
         del changed.spec.taints[:]
         changed.spec.taints.extend(wanted)
         return await self.client.update(changed)
@@ -127,8 +128,7 @@ class NodeLifecycleController(Controller):
             await _unless_gone(self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid))
 
     async def _mark_not_ready(self, pod: core.Pod) -> None:
-        changed = core.Pod()
-        changed.CopyFrom(pod)
+        changed = copy_of(pod)
         ready = get_condition(changed.status, "Ready")
         assert ready is not None
         set_condition(changed.status, "Ready", "False", reason=ready.reason, message=ready.message, now=self.context.clock.now())
@@ -144,23 +144,7 @@ async def _unless_gone(write: Any) -> None:
             raise
 
 
-def _is_ready(node: core.Node) -> bool:
-    condition = get_condition(node.status, "Ready")
-    return condition is not None and bool(condition.status == "True")
-
-
-def _is_silenced(node: core.Node) -> bool:
-    condition = get_condition(node.status, "Ready")
-    return condition is not None and bool(condition.status == "Unknown")
-
-
 def _heartbeat(node: core.Node) -> object:
     """What only the kubelet changes: its stamp on the Ready condition, while it vouches for it."""
     ready = get_condition(node.status, "Ready")
     return None if ready is None or ready.status == "Unknown" else (ready.last_heartbeat_time.seconds, ready.status)
-
-
-def _copy(node: core.Node) -> core.Node:
-    copy = core.Node()
-    copy.CopyFrom(node)
-    return copy

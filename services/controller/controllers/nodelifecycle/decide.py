@@ -8,12 +8,11 @@ from datetime import datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_datetime, to_time
-from knarr.objects.conditions import get_condition, set_condition
+from knarr.objects.conditions import FALSE, TRUE, UNKNOWN, condition_status, is_true, set_condition
+from knarr.objects.copies import copy_of
 from knarr.objects.pods import is_deleting, is_finished, is_ready
+from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE, tolerates
 
-NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
-UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
-NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "NoExecute"
 # Conditions that are a problem when True, and their taints.
 PRESSURES = {
     "MemoryPressure": "node.kubernetes.io/memory-pressure",
@@ -39,16 +38,15 @@ class Evictions:
 
 def silenced(node: core.Node, now: datetime) -> core.NodeStatus:
     """The status of a node whose kubelet has been silent for too long."""
-    status = core.NodeStatus()
-    status.CopyFrom(node.status)
+    status = copy_of(node.status)
     for kind in _REPORTED:
-        if get_condition(status, kind) is None:
+        current = condition_status(status, kind)
+        if not current:
             reason, message = "NodeStatusNeverUpdated", "Kubelet never posted node status."
         else:
             reason, message = "NodeStatusUnknown", "Kubelet stopped posting node status."
-        current = get_condition(status, kind)
-        if current is None or current.status != "Unknown":
-            set_condition(status, kind, "Unknown", reason=reason, message=message, now=now)
+        if current != UNKNOWN:
+            set_condition(status, kind, UNKNOWN, reason=reason, message=message, now=now)
     return status
 
 
@@ -64,8 +62,7 @@ def taints(node: core.Node, now: datetime) -> list[core.Taint]:
 def evictions(node: core.Node, pods: Iterable[core.Pod], now: datetime) -> Evictions:
     """What becomes of the node's pods under its NoExecute taints, counted from when each was added."""
     executing = [taint for taint in node.spec.taints if taint.effect == NO_EXECUTE]
-    ready = get_condition(node.status, "Ready")
-    lost = ready is not None and ready.status != "True"
+    lost = condition_status(node.status, "Ready") not in ("", TRUE)
     alive = [pod for pod in pods if not is_finished(pod)]
     go, waits = list[core.Pod](), list[float]()
     for pod in alive:
@@ -77,28 +74,16 @@ def evictions(node: core.Node, pods: Iterable[core.Pod], now: datetime) -> Evict
     return Evictions(go, [pod for pod in alive if lost and is_ready(pod)], min(waits, default=None))
 
 
-def tolerates(toleration: core.Toleration, taint: core.Taint) -> bool:
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and toleration.operator in ("", "Equal") and toleration.value == taint.value
-
-
 def _wanted(node: core.Node) -> list[tuple[str, str]]:
-    ready = get_condition(node.status, "Ready")
+    ready = condition_status(node.status, "Ready")
     wanted = list[tuple[str, str]]()
-    if ready is None or ready.status == "Unknown":
-        wanted += [(UNREACHABLE, NO_SCHEDULE), (UNREACHABLE, NO_EXECUTE)] if ready is not None else [(NOT_READY, NO_SCHEDULE)]
-    elif ready.status == "False":
+    if not ready:
+        wanted.append((NOT_READY, NO_SCHEDULE))
+    elif ready == UNKNOWN:
+        wanted += [(UNREACHABLE, NO_SCHEDULE), (UNREACHABLE, NO_EXECUTE)]
+    elif ready == FALSE:
         wanted += [(NOT_READY, NO_SCHEDULE), (NOT_READY, NO_EXECUTE)]
-    wanted += [
-        (key, NO_SCHEDULE)
-        for kind, key in PRESSURES.items()
-        if (condition := get_condition(node.status, kind)) is not None and condition.status == "True"
-    ]
+    wanted += [(key, NO_SCHEDULE) for kind, key in PRESSURES.items() if is_true(node.status, kind)]
     if node.spec.unschedulable:
         wanted.append((UNSCHEDULABLE, NO_SCHEDULE))
     return wanted

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
 from knarr.machinery.selectors import label_selector
-from knarr.machinery.times import to_time
+from knarr.objects.conditions import remove_condition, set_condition
+from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of
 from knarr.objects.names import generated
 from knarr.objects.owners import controller_of, owner_reference
@@ -143,11 +144,10 @@ class ReplicaSetController(Controller):
 
     async def _report(self, replica_set: apps.ReplicaSet, plan: Plan, failure: StatusError | None) -> None:
         status = plan.status
-        set_failure(status, "FailedCreate" if plan.create else "FailedDelete", failure, to_time(self.context.clock.now()))
+        set_failure(status, "FailedCreate" if plan.create else "FailedDelete", failure, self.context.clock.now())
         if status == replica_set.status:
             return
-        changed = apps.ReplicaSet()
-        changed.CopyFrom(replica_set)
+        changed = copy_of(replica_set)
         changed.status.CopyFrom(status)
         try:
             await self._write_status(changed)
@@ -169,15 +169,12 @@ class ReplicaSetController(Controller):
             await self.client.update(fresh, subresource="status")
 
 
-def set_failure(status: apps.ReplicaSetStatus, reason: str, failure: StatusError | None, now: meta.Time) -> None:
+def set_failure(status: apps.ReplicaSetStatus, reason: str, failure: StatusError | None, now: datetime) -> None:
     """Keeps the ReplicaFailure condition while creating or deleting fails."""
-    old = next((condition for condition in status.conditions if condition.type == "ReplicaFailure"), None)
     if failure is None:
-        if old is not None:
-            status.conditions.remove(old)
-        return
-    if old is None:
-        status.conditions.add(type="ReplicaFailure", status="True", reason=reason, message=str(failure), last_transition_time=now)
+        remove_condition(status, "ReplicaFailure")
+    else:
+        set_condition(status, "ReplicaFailure", True, reason=reason, message=str(failure), now=now, message_counts=False)
 
 
 def pod_from_template(replica_set: apps.ReplicaSet) -> core.Pod:

@@ -10,11 +10,10 @@ from datetime import datetime
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_datetime
-from knarr.objects.pods import is_active, is_ready, seconds_until_available
-from services.controller.pods import ready_since, restarts
+from knarr.objects.pods import PENDING, RUNNING, UNKNOWN, is_active, is_ready, ready_since, restarts, seconds_until_available
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-_PHASE_ORDER = {"Pending": 0, "Unknown": 1, "Running": 2}
+_PHASE_ORDER = {PENDING: 0, UNKNOWN: 1, RUNNING: 2}
 
 
 @dataclass(frozen=True, slots=True)

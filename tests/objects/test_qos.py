@@ -1,0 +1,51 @@
+"""Quality-of-service classes."""
+
+from __future__ import annotations
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.qos import qos_class
+
+
+def spec_with(*containers: tuple[dict[str, str], dict[str, str]], init: bool = False) -> core.PodSpec:
+    spec = core.PodSpec()
+    for requests, limits in containers:
+        container = (spec.init_containers if init else spec.containers).add()
+        for name, text in requests.items():
+            container.resources.requests[name].string = text
+        for name, text in limits.items():
+            container.resources.limits[name].string = text
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits", "expected"),
+    [
+        ({}, {}, "BestEffort"),
+        ({"cpu": "1"}, {}, "Burstable"),
+        ({"cpu": "1", "memory": "1Gi"}, {"cpu": "1", "memory": "1Gi"}, "Guaranteed"),
+        # The amounts count, not how they are written.
+        ({"cpu": "1", "memory": "1Gi"}, {"cpu": "1000m", "memory": "1024Mi"}, "Guaranteed"),
+        ({"cpu": "1", "memory": "1Gi"}, {"cpu": "2", "memory": "1Gi"}, "Burstable"),
+        # A limit alone is a request too.
+        ({}, {"cpu": "1", "memory": "1Gi"}, "Guaranteed"),
+        ({}, {"cpu": "1"}, "Burstable"),
+        # Zero asks for nothing; other resources do not count.
+        ({"cpu": "0"}, {"memory": "0"}, "BestEffort"),
+        ({"example.com/card": "1"}, {"example.com/card": "1"}, "BestEffort"),
+        # What is malformed is refused elsewhere.
+        ({"cpu": "much"}, {}, "BestEffort"),
+    ],
+)
+def test_quality_of_service(requests: dict[str, str], limits: dict[str, str], expected: str) -> None:
+    assert qos_class(spec_with((requests, limits))) == expected
+
+
+def test_every_container_counts_init_containers_too() -> None:
+    whole = {"cpu": "1", "memory": "1Gi"}
+    assert qos_class(spec_with(({}, whole), ({}, whole))) == "Guaranteed"
+    assert qos_class(spec_with(({}, whole), ({}, {}))) == "Burstable"
+    spec = spec_with(({}, whole))
+    spec.init_containers.add(name="bare")
+    assert qos_class(spec) == "Burstable"
