@@ -1,10 +1,15 @@
-"""What every test run has: the flag that writes golden files anew."""
+"""What every test run has: the flag that writes golden files anew, and one real cluster for all tests that only use it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support import golden
+from tests.support.engine import ensure_image
+from tests.support.knarr_cluster import KnarrCluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -13,3 +18,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     golden.rewriting = bool(config.getoption("--rewrite"))
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnarrCluster]:
+    """A Docker cluster, shared by the session: use a namespace or names of your own. Tests that break a cluster make their own."""
+    ensure_image()
+    made = KnarrCluster(Path(tmp_path_factory.mktemp("k")))
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()

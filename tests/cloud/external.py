@@ -13,7 +13,7 @@ import grpc
 from knarr.service.certificates import CertificateAuthority
 from services.cloud.providers.external.settings import ExternalSettings
 from tests.support.cluster_client import ROOT
-from tests.support.etcd import free_port
+from tests.support.ports import free_port
 
 EXAMPLE = ROOT / "examples" / "cloud-provider" / "provider.py"
 START_SECONDS = 20.0

@@ -11,7 +11,7 @@ import pytest
 from tests.support.cluster_client import ROOT, run
 from tests.support.compose import PROJECT, ComposeCluster
 from tests.support.engine import IMAGE, docker
-from tests.support.etcd import free_port
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
 

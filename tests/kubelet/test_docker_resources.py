@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from tests.kubelet.docker_support import docker
 from tests.kubelet.support import running
 from tests.kubelet.test_docker_pods import manifest
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.docker
 
@@ -32,12 +32,6 @@ spec:
     resources: {limits: {memory: 16Mi}}
   volumes: [{name: cache, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]
 """
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def mounts() -> str:

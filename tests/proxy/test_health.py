@@ -11,18 +11,13 @@ from dataclasses import replace
 
 from services.proxy.health import HealthChecks
 from services.proxy.routing.table import LOCAL, Change, Route, RouteKey
+from tests.support.ports import free_port
 
 
 def route(port: int, *ready: str, name: str = "edge", port_name: str = "") -> Route:
     return Route(
         RouteKey("default", name, port_name), "tcp", (), 80, 30080, external_policy=LOCAL, health_check_port=port, local_ready=ready
     )
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

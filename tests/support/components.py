@@ -16,8 +16,9 @@ from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
 from services.standalone.credentials import Credentials, write_kubeconfig
 from tests.support.cluster_client import BIN, ROOT, ClusterClient
-from tests.support.etcd import EtcdServer, free_port
+from tests.support.etcd import EtcdServer
 from tests.support.knarr_cluster import free_offset
+from tests.support.ports import free_port
 
 LOOPBACK = "127.0.0.1"
 NODE = "hollow-1"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.cluster_client import ROOT, ClusterClient, run
-from tests.support.etcd import free_port
+from tests.support.ports import free_port
 
 PROJECT = "knarr-test"
 NETWORK = "172.28.97"

@@ -11,14 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 ETCD = shutil.which("etcd") or "/usr/bin/etcd"
 START_SECONDS, STOP_SECONDS = 15.0, 5.0
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class EtcdServer:

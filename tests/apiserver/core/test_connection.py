@@ -13,7 +13,8 @@ from knarr.service.certificates import CertificateAuthority
 from services.apiserver.storage.connection import EtcdTls, target
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.store import Put, Transaction
-from tests.support.etcd import ETCD, free_port
+from tests.support.etcd import ETCD
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize(

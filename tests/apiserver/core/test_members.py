@@ -16,7 +16,8 @@ from aetcd.rpc import rpc_pb2_grpc
 from knarr.machinery.errors import StatusError
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore, _stored_before
 from services.apiserver.storage.store import HistoryLost, KeyValue, Put, Transaction
-from tests.support.etcd import EtcdServer, free_port, running_members
+from tests.support.etcd import EtcdServer, running_members
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(60)]
 KEY = "/registry/configmaps/default/counted"
