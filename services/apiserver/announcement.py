@@ -19,6 +19,7 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery.errors import StatusError
 from knarr.objects.copies import copy_of
+from knarr.objects.labels import SERVICE_NAME
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def _endpoints(addresses: list[str], port: int) -> core.Endpoints:
 def _slice(addresses: list[str], port: int) -> discovery.EndpointSlice:
     found = discovery.EndpointSlice(address_type=f"IPv{ipaddress.ip_address(addresses[0]).version}")
     found.metadata.name, found.metadata.namespace = SERVICE, NAMESPACE
-    found.metadata.labels["kubernetes.io/service-name"] = SERVICE
+    found.metadata.labels[SERVICE_NAME] = SERVICE
     for address in addresses:
         found.endpoints.add(addresses=[address]).conditions.ready = True
     found.ports.add(name="https", port=port, protocol="TCP")

@@ -11,10 +11,10 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import get_condition
 from knarr.objects.keys import Key
+from knarr.objects.labels import ZONE
 from knarr.objects.pods import addresses_of, is_deleting, is_finished, is_ready, lasting_containers
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
-ZONE_LABEL = "topology.kubernetes.io/zone"
 _STRING = 1
 
 
@@ -127,7 +127,7 @@ class KnownBackends:
 
 def zone_of(node: core.Node | None) -> str:
     """Empty when the node is unknown or does not say."""
-    return "" if node is None else str(node.metadata.labels.get(ZONE_LABEL, ""))
+    return "" if node is None else str(node.metadata.labels.get(ZONE, ""))
 
 
 def ports_of(service: core.Service, pod: core.Pod) -> tuple[Port, ...]:

@@ -11,10 +11,8 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
 from knarr.machinery.errors import StatusError
 from knarr.objects.keys import Key, key_of
+from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from services.controller.expectations import Expectations, created, deleted
-
-SERVICE_LABEL = "kubernetes.io/service-name"
-MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +31,9 @@ class Plan:
 def service_key(found: discovery.EndpointSlice, manager: str) -> Key | None:
     """The Service of a slice that ``manager`` keeps; None for a slice of others."""
     labels = found.metadata.labels
-    if labels.get(MANAGED_BY_LABEL) != manager or SERVICE_LABEL not in labels:
+    if labels.get(SLICE_MANAGED_BY) != manager or SERVICE_NAME not in labels:
         return None
-    return Key(found.metadata.namespace, labels[SERVICE_LABEL])
+    return Key(found.metadata.namespace, labels[SERVICE_NAME])
 
 
 class SliceWriter:

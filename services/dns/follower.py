@@ -13,9 +13,10 @@ from knarr.client.index import Index
 from knarr.client.informer import Informer
 from knarr.objects.endpoints import takes_connections
 from knarr.objects.keys import Key, key_of
+from knarr.objects.labels import SERVICE_NAME
 from services.dns import metrics
 from services.dns.query.responder import Responder
-from services.dns.zone.build import HEADLESS, SERVICE_LABEL
+from services.dns.zone.build import HEADLESS
 from services.dns.zone.zone import Zone
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ DELAY_PER_WORK = 4.0
 
 
 def _service_of(piece: discovery.EndpointSlice) -> Key:
-    return Key(piece.metadata.namespace, piece.metadata.labels.get(SERVICE_LABEL, ""))
+    return Key(piece.metadata.namespace, piece.metadata.labels.get(SERVICE_NAME, ""))
 
 
 BY_SERVICE: Index[discovery.EndpointSlice] = Index("service", lambda piece: [str(_service_of(piece))])

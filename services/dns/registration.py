@@ -21,13 +21,12 @@ from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.store import Store
 from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
 from knarr.objects.copies import copy_of
+from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from services.dns.settings import DnsSettings
-from services.dns.zone.build import SERVICE_LABEL
 
 log = logging.getLogger(__name__)
 
 NAMESPACE, SERVICE = "kube-system", "kube-dns"
-MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "dns.knarr.io"
 COMPONENT_LABEL = "knarr.io/component"
 COMPONENT = "dns"
@@ -84,7 +83,7 @@ class Registration:
         """The EndpointSlices of all instances."""
         for piece in self._slices.list(NAMESPACE):
             labels = piece.metadata.labels
-            if labels.get(SERVICE_LABEL) == SERVICE and labels.get(MANAGED_BY_LABEL) == MANAGER:
+            if labels.get(SERVICE_NAME) == SERVICE and labels.get(SLICE_MANAGED_BY) == MANAGER:
                 yield piece
 
     async def run(self, port: int) -> None:
@@ -206,7 +205,7 @@ def wanted_slice(name: str, settings: DnsSettings, port: int) -> discovery.Endpo
     """The endpoint of one instance."""
     piece = discovery.EndpointSlice(address_type="IPv4")
     piece.metadata.namespace, piece.metadata.name = NAMESPACE, name
-    piece.metadata.labels.update({SERVICE_LABEL: SERVICE, MANAGED_BY_LABEL: MANAGER})
+    piece.metadata.labels.update({SERVICE_NAME: SERVICE, SLICE_MANAGED_BY: MANAGER})
     for label, protocol in PORTS:
         piece.ports.add(name=label, protocol=protocol, port=port)
     endpoint = piece.endpoints.add(addresses=[settings.address])

@@ -21,10 +21,10 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.leader import LeaseSettings
 from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.objects.tolerations import UNINITIALIZED
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.interceptor import ServerInterceptor
 from services.cloud.component import CloudControllerManager
-from services.cloud.controllers.node.decide import UNINITIALIZED
 from services.cloud.controllers.service.decide import EXCLUDE_LABEL
 from services.cloud.errors import Refused
 from services.cloud.provider import CloudProvider, ProviderType

@@ -15,7 +15,8 @@ from knarr.api.cloud.v1 import provider_pb2_grpc as cloud_grpc
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informers
 from knarr.client.memory import MemoryApi, MemoryClient
-from services.cloud.controllers.node.decide import UNINITIALIZED, ZONE
+from knarr.objects.labels import ZONE
+from knarr.objects.tolerations import UNINITIALIZED
 from services.cloud.errors import ProviderError, Refused, Throttled, Unavailable, Unsupported
 from services.cloud.provider import CloudProvider, Environment
 from services.cloud.providers.external.provider import ExternalProvider

@@ -8,7 +8,9 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
 from knarr.objects.conditions import get_condition
-from services.cloud.controllers.node.decide import INSTANCE_TYPE, REGION, UNINITIALIZED, ZONE
+from knarr.objects.labels import REGION, ZONE
+from knarr.objects.tolerations import UNINITIALIZED
+from services.cloud.controllers.node.decide import INSTANCE_TYPE
 from services.cloud.controllers.nodelifecycle.decide import SHUTDOWN
 from services.cloud.controllers.route.decide import plan
 from services.cloud.errors import Unavailable

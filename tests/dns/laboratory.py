@@ -18,9 +18,9 @@ import yaml
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.machinery import codec
+from knarr.objects.labels import SERVICE_NAME
 from services.dns.counters import Counters
 from services.dns.query.responder import Responder
-from services.dns.zone.build import SERVICE_LABEL
 from services.dns.zone.records import Answer
 from services.dns.zone.zone import Zone
 
@@ -40,7 +40,7 @@ class Objects:
     def of(self, service: core.Service) -> list[discovery.EndpointSlice]:
         """The slices of a Service."""
         wanted = (service.metadata.namespace, service.metadata.name)
-        return [piece for piece in self.slices if (piece.metadata.namespace, piece.metadata.labels[SERVICE_LABEL]) == wanted]
+        return [piece for piece in self.slices if (piece.metadata.namespace, piece.metadata.labels[SERVICE_NAME]) == wanted]
 
     def zone(self, source: random.Random | None = None) -> Zone:
         """A zone that took the objects in their order, or in any."""

@@ -21,13 +21,13 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.dns.v1 import dns_service_pb2 as messages
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import status_error
+from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from knarr.service.command import CommandError
 from services.dns.__main__ import main
 from services.dns.component import Dns
-from services.dns.registration import MANAGED_BY_LABEL, MANAGER
+from services.dns.registration import MANAGER
 from services.dns.servicer import DnsServicer
 from services.dns.settings import DnsSettings
-from services.dns.zone.build import SERVICE_LABEL
 from tests.dns.laboratory import in_words, query
 from tests.dns.upstreams import LOOPBACK, address, fake_upstream, nothing
 from tests.proxy.objects import service, slice_of
@@ -204,7 +204,7 @@ async def test_an_instance_is_an_endpoint_of_kube_dns_until_it_stops() -> None:
         assert made.spec.cluster_ip == CLUSTER_IP and not made.spec.selector
         assert [(port.name, port.protocol, port.port) for port in made.spec.ports] == [("dns", "UDP", 53), ("dns-tcp", "TCP", 53)]
         (piece,) = api.all(discovery.EndpointSlice, "kube-system")
-        assert piece.metadata.name == "kube-dns-one" and piece.metadata.labels[MANAGED_BY_LABEL] == MANAGER
+        assert piece.metadata.name == "kube-dns-one" and piece.metadata.labels[SLICE_MANAGED_BY] == MANAGER
         assert [port.port for port in piece.ports] == [found.dns.port] * 2
         assert list(piece.endpoints[0].addresses) == [LOOPBACK] and piece.endpoints[0].node_name == "node-1"
         await found.until_answer("kube-dns.kube-system.svc.cluster.local", [f"A {CLUSTER_IP}"])
@@ -221,7 +221,7 @@ async def test_living_instances_take_away_the_endpoints_of_dead_ones() -> None:
     api = seeded()
     orphan = discovery.EndpointSlice(address_type="IPv4")
     orphan.metadata.namespace, orphan.metadata.name = "kube-system", "kube-dns-orphan"
-    orphan.metadata.labels.update({SERVICE_LABEL: "kube-dns", MANAGED_BY_LABEL: MANAGER})
+    orphan.metadata.labels.update({SERVICE_NAME: "kube-dns", SLICE_MANAGED_BY: MANAGER})
     foreign = slice_of("kube-dns", ["192.0.2.9"], suffix="foreign")
     foreign.metadata.namespace = "kube-system"
     api.seed(orphan, foreign)

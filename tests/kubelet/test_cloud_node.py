@@ -9,8 +9,8 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.objects.conditions import get_condition
+from knarr.objects.tolerations import UNINITIALIZED
 from services.cloud.component import CloudControllerManager
-from services.cloud.controllers.node.decide import UNINITIALIZED
 from services.cloud.provider import ProviderType
 from services.cloud.settings import CloudSettings
 from services.kubelet.runtime.hollow import HollowRuntime

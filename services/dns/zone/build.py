@@ -14,7 +14,6 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.objects.endpoints import takes_connections
 from services.dns.zone.records import Record
 
-SERVICE_LABEL = "kubernetes.io/service-name"
 HEADLESS = "None"
 EXTERNAL_NAME = "ExternalName"
 MAX_LABEL, MAX_NAME = 63, 253

@@ -16,6 +16,8 @@ from knarr.machinery.times import to_time
 from knarr.machinery.version import GIT_VERSION
 from knarr.objects.conditions import condition_status, set_condition
 from knarr.objects.copies import copy_of
+from knarr.objects.labels import HOSTNAME
+from knarr.objects.tolerations import NO_SCHEDULE, UNINITIALIZED
 from services.kubelet.node.machine import Machine, Pressure, read_pressure
 from services.kubelet.node.view import NodeView
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
@@ -31,7 +33,6 @@ IMAGES_TIMEOUT_SECONDS = 5.0
 # As many as Kubernetes tells, the largest first.
 MAX_IMAGES, MAX_IMAGE_NAMES = 50, 5
 # With an external cloud provider: the taint until it has told of the machine, and the reasons by which it tells of the pods' routes.
-UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 ROUTE_REASONS = ("RouteCreated", "NoRouteCreated")
 WAITING_FOR_CIDR = "the node has no podCIDR yet; the controller gives it a part of the cluster's range"
 MOVED_CIDR = "the node's podCIDR is {given} now, and its pods have addresses of {used}; drain the node and restart its kubelet"
@@ -42,7 +43,7 @@ def desired_node(settings: KubeletSettings, machine: Machine, pod_cidr: str) -> 
     node = core.Node()
     node.metadata.name = settings.node_name
     labels = {
-        "kubernetes.io/hostname": settings.node_name,
+        HOSTNAME: settings.node_name,
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": machine.architecture,
         "beta.kubernetes.io/os": "linux",
@@ -55,7 +56,7 @@ def desired_node(settings: KubeletSettings, machine: Machine, pod_cidr: str) -> 
         node.spec.pod_cidrs.append(pod_cidr)
     node.spec.provider_id = settings.provider_id
     if settings.cloud_provider == EXTERNAL:
-        node.spec.taints.add(key=UNINITIALIZED, value="true", effect="NoSchedule")
+        node.spec.taints.add(key=UNINITIALIZED, value="true", effect=NO_SCHEDULE)
     for text in settings.taints:
         key_value, _, effect = text.rpartition(":")
         key, _, value = key_value.partition("=")

@@ -15,10 +15,9 @@ from dataclasses import replace
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.objects.labels import SERVICE_NAME
 from services.proxy.routing.table import Route, RouteKey, RoutingTable
 from services.proxy.routing.wishes import routes_of
-
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 Slices = Iterable[discovery.EndpointSlice]
 
@@ -104,7 +103,7 @@ def build_table(services: Iterable[core.Service], slices: Slices, node_name: str
 
 def service_of(piece: discovery.EndpointSlice) -> Name:
     """Namespace and name of the Service a slice belongs to; the name is empty when it belongs to none."""
-    return (piece.metadata.namespace, piece.metadata.labels.get(SERVICE_NAME_LABEL, ""))
+    return (piece.metadata.namespace, piece.metadata.labels.get(SERVICE_NAME, ""))
 
 
 def _age(service: core.Service) -> Age:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.copies import copy_of
+from knarr.objects.labels import REGION, ZONE
+from knarr.objects.tolerations import UNINITIALIZED
 
-UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
-ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 
 
 def is_uninitialized(node: core.Node) -> bool:

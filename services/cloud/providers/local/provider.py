@@ -17,6 +17,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.index import Index
 from knarr.objects.keys import Key, key_of
+from knarr.objects.labels import SERVICE_NAME
 from services.cloud.provider import CloudProvider, Environment, ProviderType
 from services.cloud.providers.local.decide import (
     NODE_ANNOTATION,
@@ -32,7 +33,6 @@ from services.cloud.providers.local.pool import Pool
 from services.cloud.providers.local.settings import LocalSettings
 
 NAME = "local"
-SERVICE_LABEL = "kubernetes.io/service-name"
 # Stands for all addresses in the index by address.
 ANY = "any"
 # Addresses given back that rest before they are given anew, so that nobody reaches another's Service by an old address.
@@ -45,7 +45,7 @@ def _address_index(service: core.Service) -> list[str]:
 
 
 def _service_index(piece: discovery.EndpointSlice) -> list[str]:
-    name = piece.metadata.labels.get(SERVICE_LABEL)
+    name = piece.metadata.labels.get(SERVICE_NAME)
     return [] if name is None else [f"{piece.metadata.namespace}/{name}"]
 
 
@@ -156,9 +156,9 @@ class LocalProvider(CloudProvider):
     def _slice_changed(self, old: discovery.EndpointSlice | None, new: discovery.EndpointSlice | None) -> None:
         """A node that has lost the last endpoint of a Service whose traffic stays on the node no longer answers for it."""
         piece = new if new is not None else old
-        if piece is None or SERVICE_LABEL not in piece.metadata.labels:
+        if piece is None or SERVICE_NAME not in piece.metadata.labels:
             return
-        key = Key(piece.metadata.namespace, piece.metadata.labels[SERVICE_LABEL])
+        key = Key(piece.metadata.namespace, piece.metadata.labels[SERVICE_NAME])
         service = self._services.store.get(*key)
         if service is None or not stays_on_node(service) or service.metadata.uid not in self._answers:
             return

@@ -12,17 +12,18 @@ from collections.abc import Iterable, Sequence
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.objects.copies import copy_of
+from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from knarr.objects.names import generated
 from knarr.objects.owners import owner_reference
 from services.controller.backends import HEADLESS_LABEL, Backend, Port, families, hostname_of, is_headless, target_reference
-from services.controller.slices import MANAGED_BY_LABEL, SERVICE_LABEL, Plan
+from services.controller.slices import Plan
 from services.controller.trigger_time import stamp
 
 MANAGER = "endpointslice-controller.k8s.io"
 MAX_ENDPOINTS = 100
 PREFER_CLOSE = "PreferClose"
 # Labels of a Service that mean something else on its slices.
-_NOT_COPIED = frozenset({SERVICE_LABEL, MANAGED_BY_LABEL, HEADLESS_LABEL})
+_NOT_COPIED = frozenset({SERVICE_NAME, SLICE_MANAGED_BY, HEADLESS_LABEL})
 
 # What all endpoints of one slice share: the address family and the ports.
 _Group = tuple[str, tuple[Port, ...]]
@@ -163,7 +164,7 @@ def _keep_one(service: core.Service, drafts: list[_Draft]) -> None:
 def _dress(service: core.Service, new: discovery.EndpointSlice) -> None:
     """Labels and owner. Labels that the Service lost go, too."""
     labels = {key: value for key, value in service.metadata.labels.items() if key not in _NOT_COPIED}
-    labels |= {SERVICE_LABEL: service.metadata.name, MANAGED_BY_LABEL: MANAGER}
+    labels |= {SERVICE_NAME: service.metadata.name, SLICE_MANAGED_BY: MANAGER}
     if is_headless(service):
         labels[HEADLESS_LABEL] = ""
     new.metadata.labels.clear()

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from knarr.objects.names import generated
 from knarr.objects.owners import owner_reference
 from services.controller.backends import HEADLESS_LABEL, Port, family_of
 from services.controller.controllers.endpoints.decide import MANAGED_BY_LABEL as ENDPOINTS_MANAGED_BY_LABEL
 from services.controller.controllers.endpoints.decide import MANAGER as ENDPOINTS_MANAGER
-from services.controller.slices import MANAGED_BY_LABEL, SERVICE_LABEL, Plan
+from services.controller.slices import Plan
 from services.controller.trigger_time import ANNOTATION as TRIGGER_ANNOTATION
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
@@ -23,7 +24,7 @@ LAST_APPLIED_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 # Of one subset; the same number of endpoints goes into one slice.
 MAX_ADDRESSES = 1000
 
-_NOT_COPIED_LABELS = frozenset({SERVICE_LABEL, MANAGED_BY_LABEL, HEADLESS_LABEL})
+_NOT_COPIED_LABELS = frozenset({SERVICE_NAME, SLICE_MANAGED_BY, HEADLESS_LABEL})
 _NOT_COPIED_ANNOTATIONS = frozenset({LAST_APPLIED_ANNOTATION, TRIGGER_ANNOTATION})
 
 # What all endpoints of one slice share: the address family and the ports.
@@ -117,7 +118,7 @@ def _dress(endpoints: core.Endpoints, made: discovery.EndpointSlice) -> None:
     labels, annotations = endpoints.metadata.labels, endpoints.metadata.annotations
     made.metadata.labels.clear()
     made.metadata.labels.update({key: value for key, value in labels.items() if key not in _NOT_COPIED_LABELS})
-    made.metadata.labels.update({SERVICE_LABEL: endpoints.metadata.name, MANAGED_BY_LABEL: MANAGER})
+    made.metadata.labels.update({SERVICE_NAME: endpoints.metadata.name, SLICE_MANAGED_BY: MANAGER})
     made.metadata.annotations.clear()
     made.metadata.annotations.update({key: value for key, value in annotations.items() if key not in _NOT_COPIED_ANNOTATIONS})
     if not any(ref.uid == endpoints.metadata.uid for ref in made.metadata.owner_references):

@@ -1,0 +1,10 @@
+"""Labels of Kubernetes that several components read or write."""
+
+from __future__ import annotations
+
+# Of nodes.
+HOSTNAME = "kubernetes.io/hostname"
+ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
+# Of EndpointSlices: the Service they belong to, and who keeps them.
+SERVICE_NAME = "kubernetes.io/service-name"
+SLICE_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
