@@ -6,7 +6,7 @@ import argparse
 import gc
 import os
 
-from services.standalone.cli import add_settings, settings_from
+from services.standalone.options import add_settings, settings_from
 
 
 def main() -> None:

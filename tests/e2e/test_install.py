@@ -176,7 +176,7 @@ def _remove(engine: OwnEngine, namespace: Namespace) -> None:
 
 
 def install_control_plane(site: Site) -> None:
-    site.control.sh(page_line("services.standalone.trust"))
+    site.control.sh(page_line("services.compose.trust"))
     site.control.sh(page_line("for part in apiserver"))
     write_environment(site.control.etc / "knarr.env", site.environment_of(CONTROL))
     site.control.start(*enabled(page_line("systemctl enable --now etcd")))
@@ -279,7 +279,7 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
     anonymous = ["--kubeconfig=/dev/null", f"--server=https://{site.lab.nodes[0].gateway}:6443", f"--token={token}"]
     anonymous += [f"--certificate-authority={leaver.etc / 'kubelet/ca.crt'}", "get", "nodes"]
     assert site.kubectl(*anonymous).stdout
-    site.control.sh(page_line("services.standalone.trust").replace(" --node=node-2=192.0.2.22", ""))
+    site.control.sh(page_line("services.compose.trust").replace(" --node=node-2=192.0.2.22", ""))
     shutil.copy(site.trust / "apiserver/tokens.csv", site.control.etc / "apiserver/tokens.csv")
     site.control.stop("knarr-apiserver")
     site.control.start("knarr-apiserver")

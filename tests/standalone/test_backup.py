@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from aetcd import rpc
 
-from services.standalone import process, snapshot
-from services.standalone.backup import backup, restore
+from services.standalone import process
+from services.standalone.backup import snapshot
+from services.standalone.backup.backup import backup, restore
 from services.standalone.process import ProcessError
 from services.standalone.settings import Files
 from tests.support.etcd import EtcdServer, running_etcd

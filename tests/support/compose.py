@@ -51,7 +51,7 @@ class ComposeCluster(ClusterClient):
         return self.in_node(node, "docker", "--host", "unix:///run/knarr/docker.sock", *arguments)
 
     def knarr_load(self, *images: str) -> str:
-        code = "from services.standalone.cli import main; main()"
+        code = "from services.command.main import main; main()"
         return self._run([sys.executable, "-c", code, "load", "--project", PROJECT, *images])
 
     def _run(self, command: list[str]) -> str:

@@ -14,8 +14,8 @@ import grpc
 from aetcd import rpc
 
 from knarr.service.tasks import cancel
+from services.standalone.backup.snapshot import Progress
 from services.standalone.etcd_process import DATA, EtcdProcess
-from services.standalone.snapshot import Progress
 
 KEY = b"knarr/restore"
 WRITERS = 256

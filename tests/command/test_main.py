@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.standalone import cli
+from services.command import main as cli
+from services.standalone import options
 from services.standalone.preflight import problems
 from services.standalone.settings import ClusterSettings, Ports
 
@@ -17,14 +18,14 @@ FREE_PORTS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
 
 def test_options_reach_the_background_process_unchanged(tmp_path: Path) -> None:
     settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=Ports(rest=1, proxy=2), node_name="n1")
-    arguments = cli.parser().parse_args(["up", *cli.options_of(settings)])
-    assert cli.settings_from(arguments) == settings
+    arguments = cli.parser().parse_args(["up", *options.options_of(settings)])
+    assert options.settings_from(arguments) == settings
 
 
 def test_what_is_not_said_stays_as_it_was_chosen_before(tmp_path: Path) -> None:
     ClusterSettings(data_dir=tmp_path, runtime="hollow", ports=Ports(rest=1, proxy=2), service_cidr="10.1.0.0/16").save()
     arguments = cli.parser().parse_args(["up", "--data-dir", str(tmp_path), "--proxy-port", "3"])
-    settings = cli.settings_from(arguments)
+    settings = options.settings_from(arguments)
     assert (settings.runtime, settings.service_cidr, settings.ports.rest, settings.ports.proxy) == ("hollow", "10.1.0.0/16", 1, 3)
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from services.standalone.image_archive import Layers, distribute, held_layers
+from services.compose.image_archive import Layers, distribute, held_layers
 from services.standalone.process import ProcessError
 
 PROJECT = "knarr"

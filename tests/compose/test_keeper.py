@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from services.standalone.keeper import EngineError, engine, failed_starts, look
+from services.compose.keeper import EngineError, engine, failed_starts, look
 
 CANNOT_JOIN = "cannot join network of a non running container: m"
 
@@ -137,7 +137,7 @@ def test_the_engine_is_asked_over_its_socket(listening: tuple[Path, Engine]) -> 
 
 def test_it_ends_when_asked_and_when_the_engine_is_gone(listening: tuple[Path, Engine], tmp_path: Path) -> None:
     path, fake = listening
-    command = [sys.executable, "-m", "services.standalone.keeper", "knarr", "--socket"]
+    command = [sys.executable, "-m", "services.compose.keeper", "knarr", "--socket"]
     with subprocess.Popen([*command, str(path)], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "started knarr-k, whose start had failed\n"

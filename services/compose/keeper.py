@@ -1,4 +1,4 @@
-"""``python -m services.standalone.keeper``: brings back containers that should run and whose start failed.
+"""``python -m services.compose.keeper``: brings back containers that should run and whose start failed.
 
 An engine that has come up, or restarts a container by its policy, asks for no order and tries only once. A node's kubelet and proxy are
 containers in the namespaces of another one: what comes before its machine stays down. This looks every other second at what is, and
@@ -108,7 +108,7 @@ def look(call: Call, project: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m services.standalone.keeper", description="Start what came before its machine.")
+    parser = argparse.ArgumentParser(prog="python -m services.compose.keeper", description="Start what came before its machine.")
     parser.add_argument("project", metavar="PROJECT", help="the compose project whose containers are looked after")
     parser.add_argument("--socket", type=Path, default=SOCKET, metavar="PATH", help="the engine's (default: %(default)s)")
     arguments = parser.parse_args()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.standalone.load import load
+from services.compose.load import load
 from services.standalone.process import ProcessError
 
 STAND_IN = Path(__file__).with_name("docker_stand_in.py")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from services.standalone.image_archive import Layers, Recognizer, chains, distribute, held_layers
+from services.compose.image_archive import Layers, Recognizer, chains, distribute, held_layers
 
 BASE, CERTIFICATES = (
     "sha256:4a1756ce1578dce76ee56b1df7ad736ba03bbd95c3b503c05f551ba3ce2c65d1",

@@ -11,7 +11,7 @@ from cryptography import x509
 from knarr.service.authentication import TokenTable
 from knarr.service.certificates import covers
 from knarr.service.command import TRUST_FILES
-from services.standalone.trust import main
+from services.compose.trust import main
 
 URL = "https://127.0.0.1:6443"
 COMPONENTS = (

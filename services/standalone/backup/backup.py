@@ -9,7 +9,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.standalone import process, revisions, snapshot
+from services.standalone import process
+from services.standalone.backup import revisions, snapshot
 from services.standalone.etcd_process import DATA, NAME, PEER_URL, EtcdProcess
 from services.standalone.process import ProcessError
 from services.standalone.settings import Files

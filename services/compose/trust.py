@@ -1,0 +1,159 @@
+"""``python -m services.compose.trust DIR``: what the components of a cluster of several machines need to trust one another.
+
+Each component gets a folder of its own for its ``--trust`` option, with a certificate, a token and the
+hashes of those tokens whose owners may call it. The authority's key and the tokens of others stay in ``authority/``.
+What is there and good stays as it is, so that it may run before every start:
+
+    DIR/authority/                  for nobody but this command
+    DIR/apiserver/ scheduler/ controller/ cloud/ dns/
+    DIR/NODE/kubelet/ NODE/proxy/   one folder for each --node
+    DIR/etcd/                       with --etcd: certificates of etcd's own authority, for its members' clients and peers
+    DIR/admin/kubeconfig            and the token and CA for grpcurl
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from knarr.service.authentication import TokenTable, User, hash_token
+from knarr.service.certificates import CertificateAuthority, covers
+from knarr.service.keypair import KeyPair
+from services.standalone.credentials import ADMIN, APISERVER, Credentials, write_kubeconfig
+
+LOCAL = ("127.0.0.1", "localhost")
+NODES = "system:nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One component: its folder below the root, who it is, and under which names and addresses it is called."""
+
+    folder: str
+    user: User
+    hosts: tuple[str, ...]
+
+
+# The components of the control plane by their folders.
+CONTROL_PLANE = {
+    "apiserver": APISERVER,
+    "scheduler": User("system:kube-scheduler"),
+    "controller": User("system:kube-controller-manager"),
+    "cloud": User("system:cloud-controller-manager"),
+    "dns": User("system:kube-dns"),
+}
+
+
+def members(hosts: Mapping[str, list[str]], nodes: Mapping[str, str]) -> list[Member]:
+    """All components.
+
+    ``hosts`` are names and addresses besides this machine's own, by the control plane's folders; ``nodes`` are addresses by node name.
+    """
+    control = [Member(name, user, (*LOCAL, *hosts.get(name, []))) for name, user in CONTROL_PLANE.items()]
+    kubelets = [Member(f"{name}/kubelet", User(f"system:node:{name}", groups=(NODES,)), (*LOCAL, name, ip)) for name, ip in nodes.items()]
+    proxies = [Member(f"{name}/proxy", User("system:kube-proxy", uid=name), (*LOCAL, name, ip)) for name, ip in nodes.items()]
+    return [*control, *kubelets, *proxies]
+
+
+def make(root: Path, found: list[Member], server: str) -> None:
+    """Fills the folders; ``server`` is the URL of the REST API for the kubeconfig."""
+    kept = root / "authority"
+    authority = CertificateAuthority.load_or_create(kept)
+    kept.chmod(0o700)
+    tokens = {member.folder: _token(kept / f"{member.folder.replace('/', '-')}.token") for member in found}
+    admin_token = _token(kept / "admin.token")
+    callers = {hash_token(admin_token): ADMIN, hash_token(tokens["apiserver"]): APISERVER}
+    everyone = {**callers, **{hash_token(tokens[member.folder]): member.user for member in found}}
+    for member in found:
+        folder = root / member.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        _pair(authority, folder, "server", member.user, list(member.hosts))
+        (folder / "ca.crt").write_bytes(authority.pair.certificate)
+        _secret(folder / "token", tokens[member.folder] + "\n")
+        TokenTable(everyone if member.folder == "apiserver" else callers).save(folder / "tokens.csv")
+    admin = _pair(authority, kept, "admin", ADMIN, [])
+    folder = root / "admin"
+    folder.mkdir(exist_ok=True)
+    (folder / "ca.crt").write_bytes(authority.pair.certificate)
+    _secret(folder / "token", admin_token + "\n")
+    credentials = Credentials(authority.pair.certificate, admin, admin, admin_token, tokens["apiserver"], TokenTable(everyone))
+    write_kubeconfig(folder / "kubeconfig", credentials, server)
+    _hand_over(folder)
+
+
+def make_etcd(root: Path, hosts: list[str]) -> None:
+    """What etcd and the API servers need to trust one another, by an authority of etcd's own: a member of the cluster is no client of
+    its store. ``hosts`` are names and addresses of etcd's members."""
+    kept = root / "authority" / "etcd"
+    authority = CertificateAuthority.load_or_create(kept)
+    kept.chmod(0o700)
+    for folder, name, served in ((root / "etcd", "server", [*LOCAL, *hosts]), (root / "apiserver", "etcd", [])):
+        folder.mkdir(exist_ok=True)
+        _pair(authority, folder, name, User(f"etcd-{name}"), served)
+    (root / "etcd" / "ca.crt").write_bytes(authority.pair.certificate)
+    (root / "apiserver" / "etcd-ca.crt").write_bytes(authority.pair.certificate)
+
+
+def _pair(authority: CertificateAuthority, folder: Path, name: str, user: User, hosts: list[str]) -> KeyPair:
+    if (folder / f"{name}.key").exists():
+        pair = KeyPair.load(folder, name)
+        if covers(pair.certificate, hosts):
+            return pair
+    pair = authority.issue(user.name, organizations=user.groups, hosts=hosts)
+    pair.save(folder, name)
+    return pair
+
+
+def _token(path: Path) -> str:
+    if not path.exists():
+        _secret(path, secrets.token_urlsafe(32) + "\n")
+    return path.read_text().strip()
+
+
+def _secret(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def _hand_over(folder: Path) -> None:
+    """Gives the admin's files to whom the folder belongs: this may run as root in a container, they are for a person outside."""
+    owner = folder.stat()
+    for path in folder.iterdir():
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _node(text: str) -> tuple[str, str]:
+    name, _, ip = text.partition("=")
+    try:
+        return name, str(ipaddress.IPv4Address(ip))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=IP, like node-1=192.0.2.11") from None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m services.compose.trust", description="Make certificates and tokens for a cluster.")
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--apiserver", action="append", required=True, metavar="HOST", help="a name or address of the API server")
+    for name in sorted(CONTROL_PLANE.keys() - {"apiserver"}):
+        parser.add_argument(f"--{name}", action="append", default=[], metavar="HOST", help=f"one of the component {name}")
+    parser.add_argument("--etcd", action="append", default=[], metavar="HOST", help="one of a member of etcd; none: etcd without TLS")
+    parser.add_argument("--node", action="append", type=_node, default=[], metavar="NAME=IP")
+    parser.add_argument("--server", required=True, metavar="URL", help="where the kubeconfig's owner reaches the REST API")
+    arguments = parser.parse_args()
+    hosts = {name: getattr(arguments, name) for name in CONTROL_PLANE}
+    hosts["apiserver"].append("kubernetes.default.svc")
+    found = members(hosts, dict(arguments.node))
+    make(arguments.folder, found, arguments.server)
+    if arguments.etcd:
+        make_etcd(arguments.folder, arguments.etcd)
+    print(f"{arguments.folder}: certificates and tokens are in place; kubeconfig for {arguments.server}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
