@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from knarr.machinery.errors import StatusError
-from services.apiserver.storage.store import Compacted, Put, Store, Transaction
+from services.apiserver.storage.store import Compacted, FutureRevision, Put, Store, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Compactor:
             await asyncio.sleep(self._period_seconds)
             try:
                 await self.compact_once()
-            except (StatusError, Compacted) as error:
+            except (StatusError, Compacted, FutureRevision) as error:
                 log.warning("etcd was not compacted, trying again later", extra={"reason": str(error)})
 
     async def compact_once(self) -> int:

@@ -14,7 +14,7 @@ from services.apiserver.entry import Entry
 from services.apiserver.pipeline.backend import Backend, parse_revision, too_large
 from services.apiserver.pipeline.selection import Selection
 from services.apiserver.results import Page, Ref, Written
-from services.apiserver.storage.store import Compacted
+from services.apiserver.storage.store import Compacted, FutureRevision
 from services.apiserver.strategies.scale import to_scale
 
 STORE_PAGE = 500
@@ -142,10 +142,8 @@ async def _stored_page(backend: Backend, selection: Selection, limit: int, place
             page = await backend.store.range(selection.prefix, start=start, revision=revision, limit=max(limit, STORE_PAGE))
         except Compacted:
             raise _expired(backend, place) from None
-        except StatusError as error:
-            if "required revision is a future revision" in error.status.message:
-                raise too_large(revision, backend.cache.revision) from error
-            raise
+        except FutureRevision as error:
+            raise too_large(revision, backend.cache.revision) from error
         revision = revision or page.revision
         for position, item in enumerate(page.items, start=1):
             entry = backend.cache.entry(item)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,11 +23,22 @@ from services.apiserver.storage import connection
 from services.apiserver.storage.keys import range_end
 from services.apiserver.storage.leases import Leases
 from services.apiserver.storage.members import Member, Members
-from services.apiserver.storage.store import Batch, Change, Compacted, HistoryLost, KeyValue, Outcome, RangePage, Transaction
+from services.apiserver.storage.store import (
+    Batch,
+    Change,
+    Compacted,
+    FutureRevision,
+    HistoryLost,
+    KeyValue,
+    Outcome,
+    RangePage,
+    Transaction,
+)
 
 log = logging.getLogger(__name__)
 
 COMPACTED_DETAIL = "required revision has been compacted"
+FUTURE_DETAIL = "required revision is a future revision"
 LEASE_UNKNOWN_DETAIL = "requested lease not found"
 # No object has this key; as both ends of a range it means all keys.
 NO_KEY = b"\0"
@@ -111,12 +123,8 @@ class EtcdStore:
 
     async def range(self, prefix: str, *, start: str = "", revision: int = 0, limit: int = 0) -> RangePage:
         request = rpc.RangeRequest(key=(start or prefix).encode(), range_end=range_end(prefix), revision=revision, limit=limit)
-        try:
+        with _revision_held(revision):
             answer = await self._call("range", _range, request)
-        except StatusError as error:
-            if COMPACTED_DETAIL in error.status.message:
-                raise Compacted(0) from error
-            raise
         return RangePage([_key_value(kv) for kv in answer.kvs], answer.header.revision, answer.more, answer.count)
 
     async def commit(self, transaction: Transaction) -> Outcome:
@@ -158,7 +166,8 @@ class EtcdStore:
         return int(answer.header.revision)
 
     async def compact(self, revision: int) -> None:
-        await self._call("compact", lambda member: member.kv.Compact, rpc.CompactionRequest(revision=revision))
+        with _revision_held(revision):
+            await self._call("compact", lambda member: member.kv.Compact, rpc.CompactionRequest(revision=revision))
 
     async def watch(self, prefix: str, revision: int) -> AsyncIterator[Batch]:
         create = rpc.WatchCreateRequest(
@@ -202,6 +211,19 @@ class EtcdStore:
             raise HistoryLost("etcd was made anew")
         if header.revision < seen and (current := await self.newest_revision()) < seen:
             raise HistoryLost(f"etcd is at revision {current}, but {seen} was read from it before")
+
+
+@contextmanager
+def _revision_held(revision: int) -> Iterator[None]:
+    """Raises Compacted or FutureRevision for what etcd says about a revision that it was asked for."""
+    try:
+        yield
+    except StatusError as error:
+        if COMPACTED_DETAIL in error.status.message:
+            raise Compacted(0) from error
+        if FUTURE_DETAIL in error.status.message:
+            raise FutureRevision(revision) from error
+        raise
 
 
 def _range(member: Member) -> Any:

@@ -1,6 +1,6 @@
 """The store port: guarded transactions, ranges at a revision and one ordered stream of changes.
 
-``storage.etcd`` is the real one; tests use an in-memory fake that passes the same checks.
+``storage.etcd`` is the real one, ``storage.memory`` one that ends with its process; both pass the same checks.
 """
 
 from __future__ import annotations
@@ -81,6 +81,14 @@ class Compacted(Exception):
         self.oldest = oldest
 
 
+class FutureRevision(Exception):
+    """The revision asked for is not reached yet."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(f"the store has not reached revision {revision}")
+        self.revision = revision
+
+
 class HistoryLost(Exception):
     """The store is behind what was read from it: it was restored from a backup or emptied."""
 
@@ -91,7 +99,7 @@ class Store(Protocol):
     async def get(self, key: str) -> KeyValue | None: ...
 
     async def range(self, prefix: str, *, start: str = "", revision: int = 0, limit: int = 0) -> RangePage:
-        """Keys that begin with ``prefix``, from ``start`` on, as of ``revision`` (0: now). Raises Compacted."""
+        """Keys that begin with ``prefix``, from ``start`` on, as of ``revision`` (0: now). Raises Compacted, FutureRevision."""
         ...
 
     async def commit(self, transaction: Transaction) -> Outcome: ...
@@ -105,5 +113,9 @@ class Store(Protocol):
         ...
 
     async def compact(self, revision: int) -> None:
-        """Forgets everything that was overwritten before ``revision``."""
+        """Forgets everything that was overwritten before ``revision``. Raises Compacted when that was done before, FutureRevision."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the store's connections; nothing is asked of it afterwards."""
         ...

@@ -17,19 +17,20 @@ from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.history import Limits
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.pipeline.backend import Backend, Waits
-from tests.apiserver.core.fake_store import FakeStore
+from services.apiserver.storage.memory import MemoryStore
 from tests.apiserver.core.test_cache import CONFIG_MAPS, PREFIX, value
+from tests.support.faults import FaultyStore
 
 REF = Ref(CONFIG_MAPS, "x")
 
 
 @pytest.fixture
-def store() -> FakeStore:
-    return FakeStore()
+def store() -> FaultyStore:
+    return FaultyStore()
 
 
 @pytest.fixture
-async def api(store: FakeStore) -> AsyncIterator[Api]:
+async def api(store: FaultyStore) -> AsyncIterator[Api]:
     cache = WatchCache(KINDS, Limits(count=50))
     feed = Feed(store, cache)
     task = asyncio.create_task(feed.run())
@@ -40,7 +41,7 @@ async def api(store: FakeStore) -> AsyncIterator[Api]:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     store.away = False
-    expected = {key: item.revision for key, item in store.state().items()}
+    expected = {item.key: item.revision for item in store.inner.items(PREFIX)}
     cached = {key: entry.revision for key in cache.collection(CONFIG_MAPS) if (entry := cache.collection(CONFIG_MAPS).get(key))}
     assert cached == expected
 
@@ -60,7 +61,7 @@ async def take(stream: AsyncIterator[object], count: int) -> list[tuple[str, str
     return found
 
 
-async def test_a_broken_watch_resumes_without_loss(api: Api, store: FakeStore) -> None:
+async def test_a_broken_watch_resumes_without_loss(api: Api, store: FaultyStore) -> None:
     stream = api.watch(REF, meta.ListOptions(resource_version="1"))
     store.put(f"{PREFIX}x/a", value("1"))
     assert await take(stream, 1) == [("ADDED", "a")]
@@ -73,7 +74,7 @@ async def test_a_broken_watch_resumes_without_loss(api: Api, store: FakeStore) -
     await stream.aclose()  # type: ignore[attr-defined]
 
 
-async def test_a_compacted_watch_becomes_the_differences(api: Api, store: FakeStore) -> None:
+async def test_a_compacted_watch_becomes_the_differences(api: Api, store: FaultyStore) -> None:
     store.put(f"{PREFIX}x/a", value("1"))
     store.put(f"{PREFIX}x/b", value("1"))
     stream = api.watch(REF, meta.ListOptions(resource_version="1"))
@@ -84,19 +85,19 @@ async def test_a_compacted_watch_becomes_the_differences(api: Api, store: FakeSt
     store.put(f"{PREFIX}x/a", None)
     store.put(f"{PREFIX}x/b", value("2"))
     store.put(f"{PREFIX}x/c", value("1"))
-    store.compacted = store.revision
+    store.inner.forget(store.inner.revision)
     store.away = False
     assert await take(stream, 3) == [("MODIFIED", "b"), ("ADDED", "c"), ("DELETED", "a")]
     await stream.aclose()  # type: ignore[attr-defined]
 
 
-async def test_an_emptied_store_expires_every_watch(api: Api, store: FakeStore) -> None:
+async def test_an_emptied_store_expires_every_watch(api: Api, store: FaultyStore) -> None:
     for number in range(5):
         store.put(f"{PREFIX}x/{number}", value("1"))
     stream = api.watch(REF, meta.ListOptions(resource_version="1"))
     assert len(await take(stream, 5)) == 5
-    store.log.clear()
-    store.revision = 2
+    store.inner = MemoryStore()
+    store.put("/elsewhere", b"")
     store.break_watches()
     with pytest.raises(StatusError) as caught:
         await take(stream, 1)
@@ -104,23 +105,23 @@ async def test_an_emptied_store_expires_every_watch(api: Api, store: FakeStore) 
     await until(lambda: api.backend.cache.revision == 2)
 
 
-async def test_a_watcher_that_never_reads_costs_nothing_and_expires(api: Api, store: FakeStore) -> None:
+async def test_a_watcher_that_never_reads_costs_nothing_and_expires(api: Api, store: FaultyStore) -> None:
     stream = api.watch(REF, meta.ListOptions(resource_version="1"))
     store.put(f"{PREFIX}x/a", value("1"))
     assert await take(stream, 1) == [("ADDED", "a")]
     for number in range(200):
         store.put(f"{PREFIX}x/a", value(str(number)))
-    await until(lambda: api.backend.cache.revision == store.revision)
+    await until(lambda: api.backend.cache.revision == store.inner.revision)
     history = api.backend.cache.collection(CONFIG_MAPS).history
     assert len(history.since(history.position_after(history.floor), 1000)) == 50
     with pytest.raises(StatusError, match="too old resource version: 1 "):
         await take(stream, 1)
 
 
-async def test_an_old_revision_is_gone_and_a_future_one_is_too_large(api: Api, store: FakeStore) -> None:
+async def test_an_old_revision_is_gone_and_a_future_one_is_too_large(api: Api, store: FaultyStore) -> None:
     for number in range(200):
         store.put(f"{PREFIX}x/a", value(str(number)))
-    await until(lambda: api.backend.cache.revision == store.revision)
+    await until(lambda: api.backend.cache.revision == store.inner.revision)
     with pytest.raises(StatusError) as caught:
         await take(api.watch(REF, meta.ListOptions(resource_version="3")), 1)
     assert (caught.value.reason, caught.value.code) == ("Expired", 410)
@@ -133,7 +134,7 @@ async def test_an_old_revision_is_gone_and_a_future_one_is_too_large(api: Api, s
         assert (caught.value.reason, caught.value.code) == ("Timeout", 504)
 
 
-async def test_a_store_that_is_away_is_said_plainly(api: Api, store: FakeStore) -> None:
+async def test_a_store_that_is_away_is_said_plainly(api: Api, store: FaultyStore) -> None:
     store.away = True
     store.break_watches()
     obj = core.ConfigMap()
