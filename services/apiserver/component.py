@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import ClassVar
 
 import grpc
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
+from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
 from knarr.machinery.errors import StatusError
 from knarr.machinery.kinds import KINDS, Kinds
@@ -34,6 +36,7 @@ from services.apiserver.pipeline.backend import Backend
 from services.apiserver.servicer import ResourceServicer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdStore
+from services.apiserver.storage.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -42,35 +45,55 @@ RETRY_SECONDS = 0.5
 
 
 class ApiServer(Component):
-    """Made inside a running event loop. ``api`` works as soon as ``run`` has loaded the cache."""
+    """``api`` works as soon as ``run`` has loaded the cache; before that requests wait for it.
+
+    Objects lie in etcd, in which case the server is made inside a running event loop, or in ``store`` when one is given.
+    ``clock`` stamps them, ``source`` makes their names and uids.
+    """
 
     name: ClassVar[str] = "apiserver"
 
-    def __init__(self, settings: ApiServerSettings, kubelet_channel: ChannelFactory, kinds: Kinds = KINDS) -> None:
+    def __init__(
+        self,
+        settings: ApiServerSettings,
+        kubelet_channel: ChannelFactory,
+        kinds: Kinds = KINDS,
+        *,
+        store: Store | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        source: random.Random | None = None,
+    ) -> None:
         self._settings, self._kinds = settings, kinds
-        self._store = EtcdStore(settings.etcd)
-        cache = WatchCache(kinds, settings.history)
-        self._feed = Feed(self._store, cache)
+        self._store = store or EtcdStore(settings.etcd)
+        cache = WatchCache(kinds, settings.history, _loop_seconds)
+        self.feed = Feed(self._store, cache)
         self.backend = Backend(
-            self._store, cache, self._feed, waits=settings.waits, event_ttl_seconds=settings.event_ttl_seconds, shared=settings.shared_store
+            self._store,
+            cache,
+            self.feed,
+            waits=settings.waits,
+            event_ttl_seconds=settings.event_ttl_seconds,
+            shared=settings.shared_store,
+            clock=lambda: clock.now().replace(microsecond=0),
+            source=source,
         )
         self.allocators = ServiceAllocators(self._store, AddressRange(settings.service_cidr), NumberRange(*settings.node_ports))
         self.api = Api(self.backend, self.allocators)
         self.streams = GrpcNodeStreams(self.api, kubelet_channel)
-        self._recorder = EventRecorder(self.client(USER), self.name)
+        self._recorder = EventRecorder(self.client(USER), self.name, clock=clock)
         announced = settings.advertise_address, settings.advertise_port
-        self._announcer = Announcer(self.client(USER), *announced, shared=settings.shared_store)
+        self._announcer = Announcer(self.client(USER), *announced, shared=settings.shared_store, clock=clock)
         self._bootstrapped = asyncio.Event()
 
     @property
     def ready(self) -> bool:
         """Whether requests are answered: the cache is loaded and the cluster's first objects exist."""
-        return self._feed.synced.is_set() and self._bootstrapped.is_set()
+        return self.feed.synced.is_set() and self._bootstrapped.is_set()
 
     @property
     def connected(self) -> bool:
         """Whether the watch on etcd stands right now."""
-        return self._feed.connected
+        return self.feed.connected
 
     async def wait_ready(self) -> None:
         await self._bootstrapped.wait()
@@ -90,7 +113,7 @@ class ApiServer(Component):
     async def run(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._feed.run(), name="apiserver/feed")
+                tasks.create_task(self.feed.run(), name="apiserver/feed")
                 tasks.create_task(self._bootstrap(), name="apiserver/bootstrap")
                 tasks.create_task(self._measure(), name="apiserver/measure")
                 tasks.create_task(self._recorder.run(), name="apiserver/events")
@@ -122,5 +145,9 @@ class ApiServer(Component):
 
     async def _measure(self) -> None:
         while True:
-            self._feed.measure()
+            self.feed.measure()
             await asyncio.sleep(MEASURE_SECONDS)
+
+
+def _loop_seconds() -> float:
+    return asyncio.get_running_loop().time()

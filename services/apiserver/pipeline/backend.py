@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,7 +54,7 @@ def now() -> datetime:
 
 
 class Backend:
-    """Shared by all verbs. ``clock`` stamps objects. In a ``shared`` store others write too."""
+    """Shared by all verbs. ``clock`` stamps objects, ``source`` makes names and uids. In a ``shared`` store others write too."""
 
     def __init__(
         self,
@@ -65,8 +66,10 @@ class Backend:
         event_ttl_seconds: int = 3600,
         shared: bool = False,
         clock: Callable[[], datetime] = now,
+        source: random.Random | None = None,
     ) -> None:
         self.store, self.cache, self.feed, self.shared, self.clock = store, cache, feed, shared, clock
+        self.source = source or random.Random()
         self._newest = Newest(store.newest_revision)
         self.waits = waits or Waits()
         self._event_ttl_seconds = event_ttl_seconds

@@ -31,7 +31,7 @@ async def create(backend: Backend, allocators: Allocators, ref: Ref, obj: Messag
     for attempt in range(NAME_ATTEMPTS):
         candidate = new if not prefix else copy_of(new)
         if prefix:
-            candidate.metadata.name = generated(prefix)
+            candidate.metadata.name = generated(prefix, backend.source)
         try:
             return await _create(backend, allocators, _named(ref, candidate), candidate, options)
         except StatusError as error:
@@ -44,7 +44,7 @@ async def _create(backend: Backend, allocators: Allocators, ref: Ref, new: Any, 
     strategy = strategy_for(ref.kind)
     strategy.default(new)
     await admit(Admission(CREATE, ref, new, backend))
-    metadata.prepare_for_create(new, backend.clock())
+    metadata.prepare_for_create(new, backend.clock(), backend.source)
     strategy.prepare_for_create(new)
     causes = [
         *validate_object_meta(new.metadata, namespaced=ref.kind.namespaced, name_format=strategy.name_format),

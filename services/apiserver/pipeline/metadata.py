@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from datetime import datetime
 from typing import Any
@@ -29,7 +30,7 @@ def check_request(ref: Ref, obj: Any) -> None:
         raise bad_request(f"the name of the object ({found.name}) does not match the name on the URL ({ref.name})")
 
 
-def prepare_for_create(obj: Any, now: datetime) -> None:
+def prepare_for_create(obj: Any, now: datetime, source: random.Random) -> None:
     """Sets what the server decides; raises BadRequest when a resourceVersion is given."""
     found = obj.metadata
     if found.resource_version:
@@ -38,7 +39,7 @@ def prepare_for_create(obj: Any, now: datetime) -> None:
     found.ClearField("deletion_grace_period_seconds")
     found.ClearField("managed_fields")
     found.self_link, found.generation = "", 0
-    found.uid = str(uuid.uuid4())
+    found.uid = str(uuid.UUID(int=source.getrandbits(128), version=4))
     found.creation_timestamp.seconds, found.creation_timestamp.nanos = int(now.timestamp()), 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -107,7 +106,7 @@ async def _follow(
     backend: Backend, collection: Collection, selection: Selection, start: Start, options: meta.ListOptions
 ) -> AsyncIterator[Sequence[Event]]:
     loop = asyncio.get_running_loop()
-    duration = options.timeout_seconds or random.uniform(SHORTEST_SECONDS, 2 * SHORTEST_SECONDS)
+    duration = options.timeout_seconds or backend.source.uniform(SHORTEST_SECONDS, 2 * SHORTEST_SECONDS)
     end = loop.time() + duration
     last_bookmark = end - min(LAST_BOOKMARK_SECONDS, duration / 2)
     position = collection.history.end if start.initial else _position(collection, start.revision)
@@ -117,7 +116,7 @@ async def _follow(
             yield batch
         if options.send_initial_events and options.allow_watch_bookmarks:
             yield [Event(BOOKMARK, listed, initial_events_end=True)]
-    next_bookmark = min(loop.time() + BOOKMARK_SECONDS * random.uniform(0.9, 1.1), last_bookmark)
+    next_bookmark = _next_bookmark(backend, loop.time(), last_bookmark, end)
     while loop.time() < end:
         reached = backend.cache.revision
         try:
@@ -131,17 +130,17 @@ async def _follow(
                 yield events
             continue
         if options.allow_watch_bookmarks and loop.time() >= next_bookmark:
-            next_bookmark = _next_bookmark(loop.time(), last_bookmark, end)
+            next_bookmark = _next_bookmark(backend, loop.time(), last_bookmark, end)
             yield [Event(BOOKMARK, reached)]
             continue
         wake_at = min(end, next_bookmark) if options.allow_watch_bookmarks else end
         await collection.changed(max(wake_at - loop.time(), 0.001))
 
 
-def _next_bookmark(now: float, last: float, end: float) -> float:
+def _next_bookmark(backend: Backend, now: float, last: float, end: float) -> float:
     if now >= last:
         return end + 1.0
-    return min(now + BOOKMARK_SECONDS * random.uniform(0.9, 1.1), last)
+    return min(now + BOOKMARK_SECONDS * backend.source.uniform(0.9, 1.1), last)
 
 
 def _initial(collection: Collection, selection: Selection) -> list[list[Event]]:
