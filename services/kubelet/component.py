@@ -19,7 +19,9 @@ from knarr.service.tasks import run_together
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.images import Images
 from services.kubelet.node.keeper import NodeKeeper
+from services.kubelet.node.lease import LeaseKeeper
 from services.kubelet.node.machine import read_machine
+from services.kubelet.node.resources import node_view
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.references import ReferenceReader
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
@@ -45,7 +47,9 @@ class Kubelet(Component):
         self._recorder = EventRecorder(client, "kubelet", settings.node_name)
         self._references = ReferenceReader(client, self._services)
         self._images = Images(runtime)
-        self._keeper = NodeKeeper(client, settings, read_machine(settings.data_dir), runtime, self._recorder, clock)
+        machine = read_machine(settings.data_dir)
+        self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock)
+        self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
         self.context = NodeContext(
             client,
             runtime,
@@ -55,7 +59,7 @@ class Kubelet(Component):
             self._references,
             self._images,
             asyncio.Semaphore(settings.start_concurrency),
-            self._keeper.view,
+            node_view(settings, machine),
             NodeFiles(settings.mounts_of),
         )
         self._engine_tried = asyncio.Event()
@@ -75,7 +79,7 @@ class Kubelet(Component):
                 "services": self._services.run(),
                 "runtime": self._runtime.run(),
                 "node": self._keep_node(),
-                "lease": self._keeper.renew_lease(),
+                "lease": self._lease.run(),
                 "workers": self._work(),
             }
             if not self._settings.pod_cidr:
@@ -89,7 +93,7 @@ class Kubelet(Component):
 
     @property
     def ready(self) -> bool:
-        return self._keeper.registered and self._pods.synced and not self._runtime.trouble
+        return self._keeper.node is not None and self._pods.synced and not self._runtime.trouble
 
     async def _work(self) -> None:
         """Waits for a runtime that answers: before that nothing is known of what already runs."""
@@ -112,14 +116,15 @@ class Kubelet(Component):
     async def _given_pod_cidr(self) -> str:
         """The range that the Node has, or is given once it is registered."""
         await self._own_node.wait_synced()
-        self._own_node.on_change(lambda _, node: self._keeper.learn(node) if node is not None else None)
+        known = self._keeper.pod_range
+        self._own_node.on_change(lambda _, node: known.learn(node) if node is not None else None)
         for node in self._own_node.store.list():
-            self._keeper.learn(node)
-        if not self._keeper.pod_cidr:
+            known.learn(node)
+        if not known.cidr:
             # Registers before the engine is asked: without that there is nothing to wait for.
             self._engine_tried.set()
             log.info("waiting for the podCIDR of this node")
-        return await self._keeper.wait_pod_cidr()
+        return await known.wait()
 
     async def _keep_node(self) -> None:
         """Reports the node from the moment its engine was asked once: a restart must not look like a node that fails."""

@@ -73,7 +73,7 @@ class ContainerStarter:
         self, pod: core.Pod, action: StartContainer, sandbox: Sandbox, image: Image, references: References
     ) -> None:
         spec = action.spec
-        node, lowest = self._context.node(), lowest_possible()
+        node, lowest = self._context.node, lowest_possible()
         plan = container_plan(ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, self._directory, lowest))
         if self._context.files.elsewhere:
             await self._context.files.call(refuse_escapes, plan.mounts)

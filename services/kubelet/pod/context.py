@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from knarr.client.client import Client
@@ -29,5 +28,5 @@ class NodeContext:
     references: ReferenceReader
     images: Images
     starts: asyncio.Semaphore
-    node: Callable[[], NodeView]
+    node: NodeView
     files: NodeFiles

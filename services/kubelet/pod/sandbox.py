@@ -59,7 +59,7 @@ class SandboxMaker:
         """Makes the directory and the volumes, or brings them up to date."""
         try:
             references = await self._context.references.read(pod)
-            volumes = contents(pod, references, self._context.node(), pod.status.pod_ip)
+            volumes = contents(pod, references, self._context.node, pod.status.pod_ip)
             context = pod.spec.security_context
             group = context.fs_group if context.HasField("fs_group") else None
             if pod.spec.volumes:

@@ -66,7 +66,7 @@ class PodManager:
             worker.update(new)
             return
         worker = self._start(new, gone=False)
-        refused = None if self._is_taken(new) else refusal(new, self._taken(new.metadata.uid), self._context.node().allocatable)
+        refused = None if self._is_taken(new) else refusal(new, self._taken(new.metadata.uid), self._context.node.allocatable)
         if refused is not None:
             worker.refuse(refused.reason, refused.message)
 

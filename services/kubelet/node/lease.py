@@ -1,0 +1,65 @@
+"""The node's Lease: its heartbeat, by which the controller tells that the node lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.client.clock import Clock
+from knarr.machinery.errors import NotFound, StatusError
+from knarr.machinery.times import to_micro_time
+from knarr.objects.copies import copy_of
+from services.kubelet.node.retry import RETRY
+from services.kubelet.settings import KubeletSettings
+
+log = logging.getLogger(__name__)
+
+LEASE_NAMESPACE = "kube-node-lease"
+
+
+class LeaseKeeper:
+    """Renews one Lease. ``node`` answers the Node that owns it, once there is one."""
+
+    def __init__(self, client: Client, settings: KubeletSettings, clock: Clock, node: Callable[[], core.Node | None]) -> None:
+        self._client = client
+        self._settings = settings
+        self._clock = clock
+        self._node = node
+
+    async def run(self) -> None:
+        """Until cancelled; an API that is away is tried again."""
+        failures = 0
+        while True:
+            try:
+                await self._renew()
+                failures = 0
+            except StatusError as error:
+                failures += 1
+                log.warning("lease not renewed", extra={"error": str(error)})
+            await asyncio.sleep(RETRY.delay(failures) if failures else self._settings.lease_renew_seconds)
+
+    async def _renew(self) -> None:
+        now = self._clock.now()
+        try:
+            found = await self._client.get(coordination.Lease, self._settings.node_name, LEASE_NAMESPACE)
+        except NotFound:
+            await self._client.create(renewed(coordination.Lease(), self._settings, self._node(), now))
+            return
+        await self._client.update(renewed(found, self._settings, self._node(), now))
+
+
+def renewed(lease: coordination.Lease, settings: KubeletSettings, node: core.Node | None, now: datetime) -> coordination.Lease:
+    """The Lease as it is written at ``now``."""
+    result = copy_of(lease)
+    result.metadata.name, result.metadata.namespace = settings.node_name, LEASE_NAMESPACE
+    result.spec.holder_identity = settings.node_name
+    result.spec.lease_duration_seconds = settings.lease_duration_seconds
+    result.spec.renew_time.CopyFrom(to_micro_time(now))
+    if node is not None and not result.metadata.owner_references:
+        result.metadata.owner_references.add(api_version="v1", kind="Node", name=node.metadata.name, uid=node.metadata.uid)
+    return result

@@ -1,0 +1,49 @@
+"""The Node object as a kubelet registers it, and what it brings to one that is there. Pure."""
+
+from __future__ import annotations
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.copies import copy_of
+from knarr.objects.labels import HOSTNAME
+from knarr.objects.tolerations import NO_SCHEDULE, UNINITIALIZED
+from services.kubelet.node.machine import Machine
+from services.kubelet.settings import EXTERNAL, KubeletSettings
+
+
+def desired_node(settings: KubeletSettings, machine: Machine, pod_cidr: str) -> core.Node:
+    """The Node as it is registered, without its status. An empty ``pod_cidr`` is left to the controller."""
+    node = core.Node()
+    node.metadata.name = settings.node_name
+    node.metadata.labels.update(_labels(settings, machine))
+    if pod_cidr:
+        node.spec.pod_cidr = pod_cidr
+        node.spec.pod_cidrs.append(pod_cidr)
+    node.spec.provider_id = settings.provider_id
+    if settings.cloud_provider == EXTERNAL:
+        node.spec.taints.add(key=UNINITIALIZED, value="true", effect=NO_SCHEDULE)
+    for text in settings.taints:
+        key_value, _, effect = text.rpartition(":")
+        key, _, value = key_value.partition("=")
+        node.spec.taints.add(key=key, value=value, effect=effect)
+    return node
+
+
+def registered_again(found: core.Node, desired: core.Node) -> core.Node:
+    """The Node that a kubelet before this one registered, with this one's labels, and its range of pod addresses if it had none."""
+    node = copy_of(found)
+    node.metadata.labels.update(desired.metadata.labels)
+    if desired.spec.pod_cidr and not node.spec.pod_cidr:
+        node.spec.pod_cidr = desired.spec.pod_cidr
+        node.spec.pod_cidrs.append(desired.spec.pod_cidr)
+    return node
+
+
+def _labels(settings: KubeletSettings, machine: Machine) -> dict[str, str]:
+    return {
+        HOSTNAME: settings.node_name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": machine.architecture,
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": machine.architecture,
+        **settings.labels,
+    }

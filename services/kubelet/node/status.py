@@ -1,0 +1,76 @@
+"""The Node's status, from what is known of machine, engine and network. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.version import GIT_VERSION
+from knarr.objects.copies import copy_of
+from services.kubelet.node.conditions import set_conditions
+from services.kubelet.node.machine import Machine, Pressure
+from services.kubelet.node.resources import resources
+from services.kubelet.settings import EXTERNAL, KubeletSettings
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """Everything the status is made from.
+
+    ``engine_trouble`` makes the node NotReady in the engine's words, ``network_trouble`` says why pods get no addresses; both are empty
+    when all is well.
+    """
+
+    settings: KubeletSettings
+    machine: Machine
+    runtime_version: str
+    engine_trouble: str
+    network_trouble: str
+    pressure: Pressure
+    images: Sequence[core.ContainerImage]
+    now: datetime
+
+
+def node_status(facts: NodeFacts, old: core.NodeStatus) -> core.NodeStatus:
+    """The whole status. Extended resources, conditions of others, and what an external cloud provider wrote are kept from the old one."""
+    settings, status = facts.settings, core.NodeStatus()
+    extended = {name: (amount.string, amount.string) for name, amount in old.capacity.items() if "/" in name}
+    for name, (capacity, allocatable) in (extended | resources(settings, facts.machine)).items():
+        status.capacity[name].string = capacity
+        status.allocatable[name].string = allocatable
+    if settings.cloud_provider == EXTERNAL and old.addresses:
+        status.addresses.extend(old.addresses)
+    else:
+        status.addresses.add(type="InternalIP", address=settings.node_ip)
+        status.addresses.add(type="Hostname", address=settings.node_name)
+    status.daemon_endpoints.kubelet_endpoint.port = settings.port
+    status.node_info.CopyFrom(_node_info(facts))
+    set_conditions(status, old, facts.pressure, facts.engine_trouble, facts.network_trouble, facts.now)
+    status.images.extend(facts.images)
+    return status
+
+
+def _node_info(facts: NodeFacts) -> core.NodeSystemInfo:
+    machine = facts.machine
+    return core.NodeSystemInfo(
+        machine_id=machine.machine_id,
+        system_uuid=machine.system_uuid,
+        boot_id=machine.boot_id,
+        kernel_version=machine.kernel,
+        os_image=machine.os_image,
+        container_runtime_version=facts.runtime_version,
+        kubelet_version=GIT_VERSION,
+        kube_proxy_version=GIT_VERSION,
+        operating_system="linux",
+        architecture=machine.architecture,
+    )
+
+
+def without_heartbeats(status: core.NodeStatus) -> core.NodeStatus:
+    """For telling whether a status says anything new."""
+    result = copy_of(status)
+    for condition in result.conditions:
+        condition.ClearField("last_heartbeat_time")
+    return result

@@ -1,0 +1,109 @@
+"""What is reported of a node: its conditions, and its Lease while the API server is away."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.machinery.errors import not_found, status_error
+from knarr.machinery.times import to_datetime
+from knarr.objects.conditions import get_condition
+from services.kubelet.node.conditions import set_conditions
+from services.kubelet.node.lease import LeaseKeeper
+from services.kubelet.node.machine import Pressure
+from services.kubelet.settings import KubeletSettings
+from tests.support.virtual_time import VirtualClock, virtual_time
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
+
+
+def status_of(old: core.NodeStatus, pressure: Pressure, engine: str, network: str, now: datetime) -> core.NodeStatus:
+    status = core.NodeStatus()
+    set_conditions(status, old, pressure, engine, network, now)
+    return status
+
+
+def shown(status: core.NodeStatus, kind: str) -> tuple[str, str, str]:
+    found = get_condition(status, kind)
+    assert found is not None
+    return found.status, found.reason, found.message
+
+
+def test_a_transition_is_when_the_status_changed_and_a_heartbeat_is_now() -> None:
+    first = status_of(core.NodeStatus(), Pressure(), "", "", NOW)
+    second = status_of(first, Pressure(memory=True), "", "", LATER)
+    times = {
+        kind: (to_datetime(found.last_transition_time), to_datetime(found.last_heartbeat_time))
+        for kind in ("Ready", "MemoryPressure")
+        if (found := get_condition(second, kind)) is not None
+    }
+    assert times == {"Ready": (NOW, LATER), "MemoryPressure": (LATER, LATER)}
+
+
+@pytest.mark.parametrize(
+    ("engine", "network", "ready", "unavailable"),
+    [
+        (
+            "",
+            "",
+            ("True", "KubeletReady", "kubelet is posting ready status"),
+            ("False", "PodNetworkReady", "the node has a range of addresses for its pods"),
+        ),
+        (
+            "no such file",
+            "",
+            ("False", "KubeletNotReady", "container runtime is down: no such file"),
+            ("False", "PodNetworkReady", "the node has a range of addresses for its pods"),
+        ),
+        (
+            "no such file",
+            "no range",
+            ("False", "KubeletNotReady", "the pod network is not ready: no range"),
+            ("True", "PodNetworkNotReady", "no range"),
+        ),
+    ],
+    ids=["well", "no engine", "no range"],
+)
+def test_a_node_in_trouble_says_which(engine: str, network: str, ready: tuple[str, ...], unavailable: tuple[str, ...]) -> None:
+    status = status_of(core.NodeStatus(), Pressure(), engine, network, NOW)
+    assert (shown(status, "Ready"), shown(status, "NetworkUnavailable")) == (ready, unavailable)
+
+
+def test_what_others_tell_of_the_node_stays() -> None:
+    old = core.NodeStatus()
+    old.conditions.add(type="Rusty", status="True", reason="Salt")
+    old.conditions.add(type="NetworkUnavailable", status="True", reason="NoRouteCreated", message="no route")
+    kept = status_of(old, Pressure(), "", "", NOW)
+    assert shown(kept, "Rusty") == ("True", "Salt", "")
+    assert shown(kept, "NetworkUnavailable") == ("True", "NoRouteCreated", "no route")
+    assert shown(status_of(old, Pressure(), "", "no range", NOW), "NetworkUnavailable")[1] == "PodNetworkNotReady"
+
+
+@virtual_time
+async def test_the_lease_is_renewed_after_an_api_server_that_was_away_for_a_day() -> None:
+    """More failures in a row than a doubled delay can be written as a float."""
+    loop = asyncio.get_running_loop()
+    created: list[Any] = []
+
+    class Away:
+        async def get(self, *_: object) -> None:
+            if loop.time() < 24 * 3600:
+                raise status_error("ServiceUnavailable", "away")
+            raise not_found("leases", "node-1")
+
+        async def create(self, lease: Any) -> None:
+            created.append(lease)
+
+    keeper = LeaseKeeper(cast(Client, Away()), KubeletSettings("node-1", Path("/data"), "192.0.2.1"), VirtualClock(), lambda: None)
+    task = asyncio.create_task(keeper.run())
+    await asyncio.sleep(24 * 3600 + 8)
+    assert not task.done() and [lease.spec.holder_identity for lease in created] == ["node-1"]
+    task.cancel()
+    await asyncio.wait([task])
