@@ -14,6 +14,7 @@ import grpc
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
+from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
 from knarr.machinery.errors import StatusError
@@ -37,6 +38,8 @@ from services.apiserver.servicer import ResourceServicer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdStore
 from services.apiserver.storage.store import Store
+from services.apiserver.strategies import Strategies
+from services.apiserver.strategies.event import EventStrategy
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ class ApiServer(Component):
             cache,
             self.feed,
             waits=settings.waits,
-            event_ttl_seconds=settings.event_ttl_seconds,
+            strategies=Strategies({core.Event: EventStrategy(settings.event_ttl_seconds)}),
             shared=settings.shared_store,
             clock=lambda: clock.now().replace(microsecond=0),
             source=source,

@@ -20,6 +20,7 @@ from services.apiserver.results import Ref
 from services.apiserver.storage.keys import object_key
 from services.apiserver.storage.newest import Newest
 from services.apiserver.storage.store import Outcome, Put, Store, Transaction
+from services.apiserver.strategies import Strategies, strategy_for
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ def now() -> datetime:
 
 
 class Backend:
-    """Shared by all verbs. ``clock`` stamps objects, ``source`` makes names and uids. In a ``shared`` store others write too."""
+    """Shared by all verbs. ``clock`` stamps objects, ``source`` makes names and uids, ``strategies`` are the rules of the kinds.
+    In a ``shared`` store others write too."""
 
     def __init__(
         self,
@@ -63,8 +65,8 @@ class Backend:
         feed: Feed,
         *,
         waits: Waits | None = None,
-        event_ttl_seconds: int = 3600,
         shared: bool = False,
+        strategies: Strategies = strategy_for,
         clock: Callable[[], datetime] = now,
         source: random.Random | None = None,
     ) -> None:
@@ -72,7 +74,7 @@ class Backend:
         self.source = source or random.Random()
         self._newest = Newest(store.newest_revision)
         self.waits = waits or Waits()
-        self._event_ttl_seconds = event_ttl_seconds
+        self.strategies = strategies
 
     async def synced(self) -> None:
         """Waits for the first load; raises ServiceUnavailable when it takes too long."""
@@ -117,9 +119,8 @@ class Backend:
         the outcome did not succeed.
         """
         kind, key = ref.kind, object_key(ref.kind, ref.namespace, ref.name)
-        ttl = self._event_ttl_seconds if kind.name == "Event" else 0
         value = envelope.wrap(kind.api_version, kind.name, raw)
-        puts = [Put(key, value, ttl), *extra.puts]
+        puts = [Put(key, value, self.strategies(kind).ttl_seconds), *extra.puts]
         outcome = await self.store.commit(Transaction({key: revision, **extra.guards}, puts, extra.deletes))
         if outcome.succeeded:
             await self._seen(outcome.revision)

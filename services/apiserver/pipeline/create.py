@@ -16,7 +16,6 @@ from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.pipeline import metadata
 from services.apiserver.pipeline.backend import Backend, serialize
 from services.apiserver.results import Ref, Written
-from services.apiserver.strategies import strategy_for
 from services.apiserver.strategies.metadata import validate_object_meta
 
 NAME_ATTEMPTS = 8
@@ -41,7 +40,7 @@ async def create(backend: Backend, allocators: Allocators, ref: Ref, obj: Messag
 
 
 async def _create(backend: Backend, allocators: Allocators, ref: Ref, new: Any, options: meta.CreateOptions) -> Written:
-    strategy = strategy_for(ref.kind)
+    strategy = backend.strategies(ref.kind)
     strategy.default(new)
     await admit(Admission(CREATE, ref, new, backend))
     metadata.prepare_for_create(new, backend.clock(), backend.source)

@@ -15,9 +15,8 @@ from services.apiserver.entry import Entry
 from services.apiserver.pipeline import read
 from services.apiserver.pipeline.backend import Backend, serialize
 from services.apiserver.pipeline.metadata import FOREGROUND, ORPHAN, precondition_failed
-from services.apiserver.pipeline.rewrite import ATTEMPTS, modified, vanishes
+from services.apiserver.pipeline.rewrite import ATTEMPTS, modified
 from services.apiserver.results import Page, Ref, Written
-from services.apiserver.strategies import strategy_for
 from services.apiserver.strategies.strategy import Strategy
 
 POLICIES = ("Background", "Foreground", "Orphan")
@@ -83,19 +82,16 @@ def decide(strategy: Strategy, obj: Any, options: meta.DeleteOptions, now: datet
     if marked and requested is None:
         grace = found.deletion_grace_period_seconds
     if not marked or grace < found.deletion_grace_period_seconds:
-        _mark(obj, grace, now, marked)
-    return Decision(vanishes(obj), obj)
+        _mark(strategy, obj, grace, now, marked)
+    return Decision(strategy.vanishes(obj), obj)
 
 
-def _mark(obj: Any, grace: int, now: datetime, marked: bool) -> None:
+def _mark(strategy: Strategy, obj: Any, grace: int, now: datetime, marked: bool) -> None:
     found = obj.metadata
     started = found.deletion_timestamp.seconds - found.deletion_grace_period_seconds if marked else int(now.timestamp())
     end = datetime.fromtimestamp(started, now.tzinfo) + timedelta(seconds=grace)
     found.deletion_timestamp.seconds, found.deletion_timestamp.nanos = int(end.timestamp()), 0
-    if obj.DESCRIPTOR.name == "Namespace":
-        obj.status.phase = "Terminating"
-    else:
-        found.deletion_grace_period_seconds = grace
+    strategy.mark_deleted(obj, grace)
     if not marked and found.generation:
         found.generation += 1
 
@@ -136,7 +132,7 @@ async def delete(backend: Backend, allocators: Allocators, ref: Ref, options: me
 async def _delete(
     backend: Backend, allocators: Allocators, ref: Ref, entry: Entry, obj: Any, options: meta.DeleteOptions
 ) -> tuple[Written | None, Entry | None]:
-    decision = decide(strategy_for(ref.kind), obj, options, backend.clock())
+    decision = decide(backend.strategies(ref.kind), obj, options, backend.clock())
     if options.dry_run:
         return Written(success(ref, obj.metadata.uid) if decision.remove else obj), None
     if decision.remove:

@@ -25,18 +25,6 @@ def modified(ref: Ref) -> StatusError:
     return conflict(ref.kind.plural, ref.name, ref.kind.group)
 
 
-def pending_finalizers(obj: Any) -> bool:
-    """Whether somebody still has to let go of an object that is being deleted."""
-    spec_finalizers = getattr(getattr(obj, "spec", None), "finalizers", ())
-    return bool(obj.metadata.finalizers) or bool(spec_finalizers)
-
-
-def vanishes(obj: Any) -> bool:
-    """Whether an object that is being deleted has nothing left to wait for."""
-    found = obj.metadata
-    return found.HasField("deletion_timestamp") and not found.deletion_grace_period_seconds and not pending_finalizers(obj)
-
-
 async def rewrite(backend: Backend, allocators: Allocators, ref: Ref, propose: Propose, check: Check, *, dry_run: bool = False) -> Written:
     """Replaces the object by what ``propose`` makes of it.
 
@@ -90,7 +78,7 @@ async def _store(
     if dry_run:
         new.metadata.resource_version = str(entry.revision)
         return Written(new), None
-    if vanishes(new):
+    if backend.strategies(ref.kind).vanishes(new):
         outcome = await backend.remove(entry, await allocators.release(ref, new))
         last = Entry(ref.kind, entry.key, outcome.revision, raw)
         return (Written(entry=last), None) if outcome.succeeded else (None, backend.found(outcome, ref))

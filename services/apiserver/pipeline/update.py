@@ -20,7 +20,6 @@ from services.apiserver.pipeline.backend import Backend
 from services.apiserver.pipeline.read import check_subresource, missing
 from services.apiserver.pipeline.rewrite import rewrite
 from services.apiserver.results import Ref, Written
-from services.apiserver.strategies import strategy_for
 from services.apiserver.strategies.metadata import validate_object_meta_update
 from services.apiserver.strategies.scale import apply_scale, to_scale
 
@@ -64,7 +63,7 @@ async def patch(backend: Backend, allocators: Allocators, ref: Ref, patch_type: 
 
 async def _check(backend: Backend, ref: Ref, new: Any, old: Any) -> tuple[str, ...]:
     """Prepares and validates a changed object; raises Invalid. The order is that of create."""
-    strategy = strategy_for(ref.kind)
+    strategy = backend.strategies(ref.kind)
     unconditional = not new.metadata.resource_version
     metadata.prepare_for_update(new, old, ref)
     causes: Sequence[Cause] = ()

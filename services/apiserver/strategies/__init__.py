@@ -1,6 +1,8 @@
-"""The rules of the kinds. ``strategy_for`` is the way in; a kind without an entry follows ``Strategy``."""
+"""The rules of the kinds. ``Strategies`` finds them; a kind without an entry follows ``Strategy``."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
@@ -48,9 +50,17 @@ STRATEGIES: dict[type[Message], Strategy] = {
 _PLAIN = Strategy()
 
 
-def strategy_for(kind: Kind) -> Strategy:
-    """The strategy of a kind, by its message type."""
-    return STRATEGIES.get(kind.message, _PLAIN)
+class Strategies:
+    """The rules that one API server follows: ``entries``, and Kubernetes' defaults for the other kinds."""
+
+    def __init__(self, entries: Mapping[type[Message], Strategy] | None = None) -> None:
+        self._entries = {**STRATEGIES, **(entries or {})}
+
+    def __call__(self, kind: Kind) -> Strategy:
+        """The strategy of a kind, by its message type."""
+        return self._entries.get(kind.message, _PLAIN)
 
 
-__all__ = ["STRATEGIES", "Column", "Strategy", "strategy_for"]
+strategy_for = Strategies()
+
+__all__ = ["STRATEGIES", "Column", "Strategies", "Strategy", "strategy_for"]

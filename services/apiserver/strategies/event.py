@@ -17,7 +17,10 @@ LONGEST_MESSAGE = 1024
 
 
 class EventStrategy(Strategy):
-    """Selectable by the object it is about."""
+    """Selectable by the object it is about; kept for ``ttl_seconds``."""
+
+    def __init__(self, ttl_seconds: int = 3600) -> None:
+        self.ttl_seconds = ttl_seconds
 
     columns = (
         Column("Last Seen"),

@@ -39,6 +39,13 @@ class NamespaceStrategy(Strategy):
         super().prepare_for_update(new, old)
         new.spec.CopyFrom(old.spec)
 
+    def mark_deleted(self, obj: core.Namespace, grace_seconds: int) -> None:
+        """A namespace has no grace period: it waits for its contents."""
+        obj.status.phase = "Terminating"
+
+    def has_finalizers(self, obj: core.Namespace) -> bool:
+        return super().has_finalizers(obj) or bool(obj.spec.finalizers)
+
     def selectable_fields(self, obj: core.Namespace) -> Mapping[str, str]:
         return {"status.phase": obj.status.phase}
 

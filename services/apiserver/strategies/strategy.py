@@ -32,8 +32,10 @@ class Strategy:
     columns: Sequence[Column] = (Column("Name", format="name"), Column("Created At", type="date"))
     # What a name of the kind must look like; ``validate_object_meta`` in metadata.py asks it.
     name_format: Format = staticmethod(dns1123_subdomain)
-    # Whether a main-resource write bumps metadata.generation when the spec changes.
+    # Whether a main-resource write bumps metadata.generation when anything but metadata and status changes.
     has_generation: bool = False
+    # Seconds after its last write at which an object vanishes; 0: it stays.
+    ttl_seconds: int = 0
     # Whether an update without a resourceVersion is accepted.
     allows_unconditional_update: bool = True
 
@@ -52,7 +54,7 @@ class Strategy:
         if "status" in new.DESCRIPTOR.fields_by_name:
             _take_over("status", new, old)
         if self.has_generation:
-            new.metadata.generation = old.metadata.generation + (new.spec != old.spec)
+            new.metadata.generation = old.metadata.generation + _content_differs(new, old)
 
     def prepare_for_status_update(self, new: Any, old: Any) -> None:
         """As above for a write to ``/status``: everything but the status is kept."""
@@ -87,10 +89,29 @@ class Strategy:
         """How long a delete waits for the owner of the object to finish it; 0 deletes at once."""
         return 0
 
+    def mark_deleted(self, obj: Any, grace_seconds: int) -> None:
+        """Says in the object how its deletion goes on; its deletionTimestamp is set already."""
+        obj.metadata.deletion_grace_period_seconds = grace_seconds
+
+    def has_finalizers(self, obj: Any) -> bool:
+        """Whether somebody still has to let go of an object that is being deleted."""
+        return bool(obj.metadata.finalizers)
+
+    def vanishes(self, obj: Any) -> bool:
+        """Whether an object is being deleted and has nothing left to wait for."""
+        found = obj.metadata
+        return found.HasField("deletion_timestamp") and not found.deletion_grace_period_seconds and not self.has_finalizers(obj)
+
     def cells(self, obj: Any, now: datetime) -> list[object]:
         """One table row, a value for each of ``columns``."""
         created = obj.metadata.creation_timestamp.seconds
         return [obj.metadata.name, datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")]
+
+
+def _content_differs(new: Any, old: Any) -> bool:
+    """Whether anything but metadata and status differs; most kinds have nothing else but a spec."""
+    names = (descriptor.name for descriptor in new.DESCRIPTOR.fields)
+    return any(getattr(new, name) != getattr(old, name) for name in names if name not in ("metadata", "status"))
 
 
 def _take_over(field: str, new: Any, old: Any) -> None:

@@ -12,13 +12,16 @@ import pytest
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.kinds import KINDS, Kind
-from services.apiserver.strategies import STRATEGIES, Strategy, strategy_for
+from services.apiserver.strategies import STRATEGIES, Strategies, Strategy, strategy_for
 from services.apiserver.strategies.duration import human_duration
+from services.apiserver.strategies.event import EventStrategy
 from services.apiserver.strategies.scale import apply_scale, selector_text, to_scale
 
 COLUMNS = Path(__file__).parents[3] / "tools" / "schema" / "kubernetes-columns.tsv"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVERY_KIND = pytest.mark.parametrize("kind", list(KINDS), ids=lambda kind: kind.name)
+# A kind without rules of its own has the columns of any kind.
+KIND_WITH_RULES = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.message in STRATEGIES], ids=lambda kind: kind.name)
 
 
 def new(kind: Kind) -> Any:
@@ -40,7 +43,7 @@ def kubernetes_columns() -> dict[tuple[str, str], list[tuple[str, str, str, int]
     return found
 
 
-@EVERY_KIND
+@KIND_WITH_RULES
 def test_columns_are_those_of_kubernetes(kind: Kind) -> None:
     columns = [(column.name, column.type, column.format, column.priority) for column in strategy_for(kind).columns]
     assert columns == kubernetes_columns()[kind.api_version, kind.plural]
@@ -69,8 +72,48 @@ def test_an_update_that_changes_nothing_changes_nothing(kind: Kind) -> None:
     assert strategy.validate_status_update(same, old) == []
 
 
-def test_every_kind_has_rules_of_its_own() -> None:
-    assert {kind.message for kind in KINDS} == set(STRATEGIES)
+def test_rules_are_for_kinds_that_are_served() -> None:
+    assert set(STRATEGIES) <= {kind.message for kind in KINDS}
+
+
+def test_an_api_server_may_have_rules_of_its_own() -> None:
+    short = EventStrategy(ttl_seconds=60)
+    strategies = Strategies({core.Event: short})
+    event, pod = KINDS.by_message(core.Event), KINDS.by_message(core.Pod)
+    assert (strategies(event), strategies(pod)) == (short, strategy_for(pod))
+    assert (strategy_for(event).ttl_seconds, strategy_for(pod).ttl_seconds) == (3600, 0)
+
+
+class Counted(Strategy):
+    has_generation = True
+
+
+def test_generations_count_the_content_of_a_kind_without_a_spec() -> None:
+    old, new = core.ConfigMap(data={"a": "1"}), core.ConfigMap(data={"a": "1"})
+    old.metadata.generation, new.metadata.labels["a"] = 3, "b"
+    Counted().prepare_for_update(new, old)
+    assert new.metadata.generation == 3
+    new.data["a"] = "2"
+    Counted().prepare_for_update(new, old)
+    assert new.metadata.generation == 4
+
+
+def test_a_namespace_waits_for_its_contents_other_objects_for_their_grace() -> None:
+    namespace, config_map = core.Namespace(), core.ConfigMap()
+    for obj in (namespace, config_map):
+        obj.metadata.deletion_timestamp.seconds = 1
+    of_namespace, of_any = STRATEGIES[core.Namespace], Strategy()
+    namespace.spec.finalizers.append("kubernetes")
+    of_namespace.mark_deleted(namespace, 5)
+    of_any.mark_deleted(config_map, 5)
+    assert namespace.status.phase == "Terminating" and not namespace.metadata.HasField("deletion_grace_period_seconds")
+    assert config_map.metadata.deletion_grace_period_seconds == 5
+    assert not of_namespace.vanishes(namespace) and not of_any.vanishes(config_map)
+    del namespace.spec.finalizers[:]
+    config_map.metadata.deletion_grace_period_seconds = 0
+    assert of_namespace.vanishes(namespace) and of_any.vanishes(config_map)
+    config_map.metadata.finalizers.append("x.io/y")
+    assert not of_any.vanishes(config_map)
 
 
 def test_a_kind_without_rules_has_a_name_and_an_age() -> None:
