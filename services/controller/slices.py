@@ -9,7 +9,7 @@ from typing import Any
 
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import NotFound
 from knarr.objects.keys import Key, key_of
 from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from services.controller.expectations import Expectations, created, deleted
@@ -101,7 +101,7 @@ class SliceWriter:
             await self._client.delete(discovery.EndpointSlice, old.metadata.name, old.metadata.namespace, uid=old.metadata.uid)
         except BaseException as error:
             self._expectations.met(key, deleted(old.metadata.uid))
-            if not (isinstance(error, StatusError) and error.reason == "NotFound"):
+            if not isinstance(error, NotFound):
                 raise
 
 

@@ -12,7 +12,7 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import NORMAL, WARNING
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.keys import Key
 from services.cloud.controllers.controller import CloudController, Context
 from services.cloud.controllers.node.decide import addressed, described, is_of, is_uninitialized
@@ -62,9 +62,7 @@ class NodeController(CloudController):
             return Again(self._failed(key, node, None))
         try:
             await self._tell(node, instance)
-        except StatusError as error:
-            if error.reason not in ("NotFound", "Conflict"):
-                raise
+        except (NotFound, Conflict):
             return Again(0.02)
         return Again(self.context.settings.node_refresh_seconds * (1 + 0.1 * self._spread.random()))
 

@@ -9,7 +9,7 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import NORMAL
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.keys import Key
 from services.cloud.controllers.controller import CloudController, Context
 from services.cloud.controllers.node.decide import is_of
@@ -56,9 +56,7 @@ class NodeLifecycleController(CloudController):
         self._failures.pop(key, None)
         try:
             await self._act(node, state)
-        except StatusError as error:
-            if error.reason not in ("NotFound", "Conflict"):
-                raise
+        except (NotFound, Conflict):
             return Again(0.02)
         return Again(self.context.settings.node_monitor_seconds)
 

@@ -11,7 +11,7 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import WARNING
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.conditions import FALSE, TRUE, get_condition, set_condition
 from knarr.objects.keys import Key
 from services.cloud.controllers.controller import CloudController, Context
@@ -102,9 +102,7 @@ class RouteController(CloudController):
             if live.metadata.uid == node.metadata.uid:
                 set_condition(live.status, CONDITION, status, reason=reason, message=message, now=self.context.clock.now())
                 await self.client.update(live, subresource="status")
-        except StatusError as error:
-            if error.reason not in ("NotFound", "Conflict"):
-                raise
+        except (NotFound, Conflict):
             # The change that came between enqueues nothing by itself.
             self.queue.enqueue_after(ALL, 0.1)
 

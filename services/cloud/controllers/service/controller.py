@@ -21,7 +21,7 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import NORMAL, WARNING
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.keys import Key, key_of
 from services.cloud.controllers.controller import CloudController, Context
 from services.cloud.controllers.service.decide import (
@@ -138,9 +138,7 @@ class ServiceController(CloudController):
             await self._act(key, step, service)
         except ProviderError as error:
             return Again(self._failed(key, step, service, error))
-        except StatusError as error:
-            if error.reason not in ("NotFound", "Conflict"):
-                raise
+        except (NotFound, Conflict):
             # It has changed or gone since it was read; the provider's answer is kept.
             return Again(CHANGED_SECONDS)
         self.records.succeeded(key, self.context.clock.now().timestamp())
@@ -177,9 +175,7 @@ class ServiceController(CloudController):
     async def _live(self, key: Key) -> core.Service | None:
         try:
             return await self.client.get(core.Service, key.name, key.namespace)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
+        except NotFound:
             return None
 
     async def _act(self, key: Key, step: Step, service: core.Service | None) -> None:

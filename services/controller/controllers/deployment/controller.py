@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import AlreadyExists, NotFound, StatusError
 from knarr.machinery.selectors import label_selector
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of
@@ -109,12 +110,12 @@ class DeploymentController(Controller):
     async def _create(self, deployment: apps.Deployment, replica_set: apps.ReplicaSet) -> None:
         try:
             await self.client.create(replica_set)
-        except StatusError as error:
-            if error.reason != "AlreadyExists":
-                await self._report_failed_create(deployment, replica_set, error)
-                raise
+        except AlreadyExists:
             await self._resolve_collision(deployment, replica_set)
             return
+        except StatusError as error:
+            await self._report_failed_create(deployment, replica_set, error)
+            raise
         self._tell_scaling(deployment, replica_set, 0)
 
     async def _resolve_collision(self, deployment: apps.Deployment, replica_set: apps.ReplicaSet) -> None:
@@ -145,11 +146,8 @@ class DeploymentController(Controller):
             return
         changed = copy_of(deployment)
         changed.status.CopyFrom(status)
-        try:
+        with contextlib.suppress(NotFound):
             await self.client.update(changed, subresource="status")
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
 
     def _tell_scaling(self, deployment: apps.Deployment, replica_set: apps.ReplicaSet, before: int) -> None:
         after = replica_set.spec.replicas

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import NotFound
 from knarr.objects.keys import Key, key_of
 from services.controller.backends import KnownBackends, selects
 from services.controller.controllers.controller import Context, Controller
@@ -81,8 +83,5 @@ class EndpointsController(Controller):
             raise
 
     async def _delete(self, found: core.Endpoints) -> None:
-        try:
+        with contextlib.suppress(NotFound):
             await self.client.delete(core.Endpoints, found.metadata.name, found.metadata.namespace, uid=found.metadata.uid)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise

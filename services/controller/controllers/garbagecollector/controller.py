@@ -8,6 +8,7 @@ owner that it believes absent, from the server, and deletes that very revision o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from typing import Any
 
@@ -15,7 +16,7 @@ from google.protobuf.message import Message
 
 from knarr.client.informer import Informer
 from knarr.client.reconciler import Again, Terminal
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import NotFound
 from knarr.machinery.kinds import KINDS, Kind
 from knarr.objects.keys import Key, metadata_of
 from services.controller.controllers.controller import Context, Controller
@@ -137,9 +138,7 @@ class GarbageCollector(Controller):
             raise Terminal(f"{api_version} {kind_name} {name} cannot be looked up")
         try:
             return await self.client.get(kind.message, name, namespace)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
+        except NotFound:
             return None
 
     # Actions.
@@ -161,7 +160,7 @@ class GarbageCollector(Controller):
 
     async def _delete(self, obj: Any, policy: str) -> None:
         metadata = metadata_of(obj)
-        try:
+        with contextlib.suppress(NotFound):
             await self.client.delete(
                 type(obj),
                 metadata.name,
@@ -170,9 +169,6 @@ class GarbageCollector(Controller):
                 uid=metadata.uid,
                 resource_version=metadata.resource_version,
             )
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
 
     async def _orphan(self, item: Item, owner_uid: str) -> None:
         obj = await self._read(item.api_version, item.kind, item.namespace, item.name)
@@ -187,11 +183,8 @@ class GarbageCollector(Controller):
             await self._update(obj)
 
     async def _update(self, obj: Any) -> None:
-        try:
+        with contextlib.suppress(NotFound):
             await self.client.update(obj)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
 
 
 def _unblocked(obj: Any) -> Any:

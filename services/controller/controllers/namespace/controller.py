@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.machinery.kinds import KINDS, Kind
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
@@ -65,11 +66,8 @@ class NamespaceController(Controller):
 
     async def _delete(self, obj: Any) -> None:
         metadata = metadata_of(obj)
-        try:
+        with contextlib.suppress(NotFound, Conflict):
             await self.client.delete(type(obj), metadata.name, metadata.namespace, propagation_policy="Background", uid=metadata.uid)
-        except StatusError as error:
-            if error.reason not in ("NotFound", "Conflict"):
-                raise
 
     async def _count(self, kind: Kind, namespace: str, content: Content) -> None:
         token = ""

@@ -8,11 +8,12 @@ wrote late meets a changed resourceVersion. A node that comes with a range keeps
 
 from __future__ import annotations
 
+import contextlib
 from ipaddress import IPv4Network
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again, Reconciler
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key
 from services.controller.controllers.controller import RETRY, Context, Controller
@@ -130,11 +131,8 @@ class NodeIpamController(Controller):
         changed = copy_of(node)
         changed.spec.pod_cidr = str(given)
         changed.spec.pod_cidrs.append(str(given))
-        try:
+        with contextlib.suppress(NotFound):
             await self.client.update(changed)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
         self._given.add(node.metadata.uid)
         self._waiting.discard(node.metadata.name)
 

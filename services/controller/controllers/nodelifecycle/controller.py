@@ -7,12 +7,12 @@ the clocks of nodes are not compared. While the server cannot be reached nobody 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import contextlib
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.conditions import UNKNOWN, condition_status, get_condition, is_true, set_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key
@@ -94,10 +94,11 @@ class NodeLifecycleController(Controller):
         name = node.metadata.name
         try:
             lease = await self.client.get(coordination.Lease, name, LEASE_NAMESPACE)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                self._hear(name)
-                raise
+        except NotFound:
+            pass
+        except StatusError:
+            self._hear(name)
+            raise
         else:
             known = self._leases.store.get(LEASE_NAMESPACE, name)
             if known is None or known.spec.renew_time != lease.spec.renew_time:
@@ -120,12 +121,14 @@ class NodeLifecycleController(Controller):
 
     async def _clear(self, node: core.Node, plan: Evictions) -> None:
         for pod in plan.not_ready:
-            await _unless_gone(self._mark_not_ready(pod))
+            with contextlib.suppress(NotFound):
+                await self._mark_not_ready(pod)
         for pod in plan.now:
             message = f"Marking for deletion Pod {pod.metadata.namespace}/{pod.metadata.name}"
             self.context.recorder.event(pod, "Normal", "TaintManagerEviction", message)
-            await _unless_gone(tell_disruption(self.client, pod, *TAINTED, self.context.clock.now()))
-            await _unless_gone(self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid))
+            with contextlib.suppress(NotFound):
+                await tell_disruption(self.client, pod, *TAINTED, self.context.clock.now())
+                await self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid)
 
     async def _mark_not_ready(self, pod: core.Pod) -> None:
         changed = copy_of(pod)
@@ -134,14 +137,6 @@ class NodeLifecycleController(Controller):
         set_condition(changed.status, "Ready", "False", reason=ready.reason, message=ready.message, now=self.context.clock.now())
         await self.client.update(changed, subresource="status")
         self.context.recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
-
-
-async def _unless_gone(write: Any) -> None:
-    try:
-        await write
-    except StatusError as error:
-        if error.reason != "NotFound":
-            raise
 
 
 def _heartbeat(node: core.Node) -> object:

@@ -7,7 +7,7 @@ import logging
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.keys import Key
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.podgc.decide import decide
@@ -46,9 +46,8 @@ class PodGarbageCollector(Controller):
                 if garbage.disrupted:
                     await tell_disruption(self.client, garbage.pod, *NODE_GONE, self.context.clock.now(), fail=True)
                 await self.client.delete(core.Pod, pod.name, pod.namespace, grace_period_seconds=0, uid=pod.uid)
-            except StatusError as error:
-                if error.reason not in ("NotFound", "Conflict"):
-                    raise
+            except (NotFound, Conflict):
+                pass
         now = asyncio.get_running_loop().time()
         due = [since + settings.orphan_quarantine_seconds - now for since in self._missing_since.values()]
         return Again(max(0.05, min([settings.pod_gc_seconds, *(seconds for seconds in due if seconds > 0)])))
@@ -65,8 +64,6 @@ class PodGarbageCollector(Controller):
     async def _is_gone(self, node: str) -> bool:
         try:
             await self.client.get(core.Node, node)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
+        except NotFound:
             return True
         return False

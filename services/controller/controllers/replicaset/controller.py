@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
@@ -10,7 +11,7 @@ from datetime import datetime
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
 from knarr.machinery.selectors import label_selector
 from knarr.objects.conditions import remove_condition, set_condition
 from knarr.objects.copies import copy_of
@@ -120,7 +121,7 @@ class ReplicaSetController(Controller):
             self._expectations.met(key, token)
             if not isinstance(error, StatusError):
                 raise
-            if error.reason != "AlreadyExists":
+            if not isinstance(error, AlreadyExists):
                 self.context.recorder.event(replica_set, "Warning", "FailedCreate", f"Error creating: {error}")
             return error
         self.context.recorder.event(replica_set, "Normal", "SuccessfulCreate", f"Created pod: {pod.metadata.name}")
@@ -135,7 +136,7 @@ class ReplicaSetController(Controller):
             self._expectations.met(key, token)
             if not isinstance(error, StatusError):
                 raise
-            if error.reason in ("NotFound", "Conflict"):
+            if isinstance(error, (NotFound, Conflict)):
                 return None
             self.context.recorder.event(replica_set, "Warning", "FailedDelete", f"Error deleting: {error}")
             return error
@@ -149,19 +150,14 @@ class ReplicaSetController(Controller):
             return
         changed = copy_of(replica_set)
         changed.status.CopyFrom(status)
-        try:
+        with contextlib.suppress(NotFound):
             await self._write_status(changed)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
 
     async def _write_status(self, changed: apps.ReplicaSet) -> None:
         """The cache may not show yet what was written a moment ago: a conflict is settled on the object as it is now."""
         try:
             await self.client.update(changed, subresource="status")
-        except StatusError as error:
-            if error.reason != "Conflict":
-                raise
+        except Conflict:
             fresh = await self.client.get(apps.ReplicaSet, changed.metadata.name, changed.metadata.namespace)
             if fresh.metadata.uid != changed.metadata.uid:
                 return

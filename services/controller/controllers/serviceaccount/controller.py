@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import AlreadyExists
 from knarr.objects.keys import Key, key_of
 from services.controller.controllers.controller import Context, Controller
 from services.controller.controllers.serviceaccount.decide import NAME, decide
@@ -32,9 +34,6 @@ class ServiceAccountController(Controller):
         namespace = self._namespaces.store.get("", key.name)
         account = None if namespace is None else decide(namespace, self._accounts.store.get(key.name, NAME))
         if account is not None:
-            try:
+            with contextlib.suppress(AlreadyExists):
                 await self.client.create(account)
-            except StatusError as error:
-                if error.reason != "AlreadyExists":
-                    raise
         return None
