@@ -21,8 +21,8 @@ from knarr.client.leader import Leadership
 from knarr.client.reconciler import Reconciler
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
-from services.controller.controllers.catalog import CONTROLLERS
-from services.controller.controllers.controller import Context, Controller
+from services.controller.catalog import CONTROLLERS
+from services.controller.controller import Context, Controller
 from services.controller.metrics import observe_queues
 from services.controller.servicer import ControllerServicer
 from services.controller.settings import ControllerSettings

@@ -17,9 +17,9 @@ from knarr.client.reconciler import Reconciler
 from knarr.objects.conditions import set_condition
 from knarr.objects.keys import Key, key_of
 from knarr.objects.pods import is_active, is_deleting, is_ready
+from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
-from services.controller.controllers.catalog import CONTROLLERS
-from services.controller.controllers.controller import Controller
+from services.controller.controller import Controller
 from services.controller.settings import ControllerSettings
 from tests.support.virtual_time import VirtualClock
 

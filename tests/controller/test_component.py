@@ -13,8 +13,8 @@ from knarr.api.controller.v1 import controller_service_pb2_grpc as api_grpc
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import StatusError
+from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
-from services.controller.controllers.catalog import CONTROLLERS
 from services.controller.servicer import ControllerServicer
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import cluster

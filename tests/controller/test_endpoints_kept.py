@@ -8,11 +8,11 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.objects.conditions import set_condition
 from knarr.objects.keys import Key
-from services.controller.backends import backends
 from services.controller.controllers.endpoints.decide import decide as decide_endpoints
 from services.controller.controllers.endpointslice.decide import Plan, decide
-from services.controller.pace import Pace
-from services.controller.trigger_time import TriggerTimes
+from services.controller.endpoints.backends import backends
+from services.controller.endpoints.pace import Pace
+from services.controller.endpoints.trigger_time import TriggerTimes
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import node, pod, service
 from tests.support.virtual_time import virtual_time

@@ -14,12 +14,12 @@ from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of
 from knarr.objects.owners import controller_of, is_controlled_by
 from knarr.objects.pods import is_finished
-from services.controller.adoption import BY_CONTROLLER, settle_claims
-from services.controller.controllers.controller import Context, Controller
+from services.controller.controller import Context, Controller
 from services.controller.controllers.deployment.decide import Action, CreateReplicaSet, DeleteReplicaSet, UpdateReplicaSet, decide
 from services.controller.controllers.deployment.revision import REVISION
 from services.controller.controllers.deployment.status import PROGRESSING, has_deadline, set_condition
 from services.controller.controllers.deployment.template import canonical, find_new
+from services.controller.workloads.adoption import BY_CONTROLLER, settle_claims
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,13 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import NotFound
 from knarr.objects.keys import Key, key_of
-from services.controller.backends import KnownBackends, selects
-from services.controller.controllers.controller import Context, Controller
-from services.controller.controllers.endpoints.decide import MANAGED_BY_LABEL, MANAGER, decide
-from services.controller.pace import Pace
-from services.controller.service_changes import candidates, watch_services_and_pods
-from services.controller.trigger_time import TriggerTimes, stamp
+from services.controller.controller import Context, Controller
+from services.controller.controllers.endpoints.decide import decide
+from services.controller.endpoints.backends import KnownBackends, selects
+from services.controller.endpoints.labels import ENDPOINTS_MANAGED_BY, ENDPOINTS_MANAGER
+from services.controller.endpoints.pace import Pace
+from services.controller.endpoints.service_changes import candidates, watch_services_and_pods
+from services.controller.endpoints.trigger_time import TriggerTimes, stamp
 
 
 class EndpointsController(Controller):
@@ -55,7 +56,7 @@ class EndpointsController(Controller):
         if service is None:
             for memory in (self._backends, self._pace, self._triggers):
                 memory.forget(key)
-            if found is not None and (key in self._gone or found.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER):
+            if found is not None and (key in self._gone or found.metadata.labels.get(ENDPOINTS_MANAGED_BY) == ENDPOINTS_MANAGER):
                 await self._delete(found)
             self._gone.discard(key)
             return None

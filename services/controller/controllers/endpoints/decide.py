@@ -9,10 +9,9 @@ from functools import lru_cache
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.copies import copy_of
-from services.controller.backends import HEADLESS_LABEL, Backend, Port, families, hostname_of, is_headless, target_reference
+from services.controller.endpoints.backends import Backend, Port, families, hostname_of, is_headless, target_reference
+from services.controller.endpoints.labels import ENDPOINTS_MANAGED_BY, ENDPOINTS_MANAGER, HEADLESS
 
-MANAGED_BY_LABEL = "endpoints.kubernetes.io/managed-by"
-MANAGER = "endpoint-controller"
 OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 MAX_ADDRESSES = 1000
 
@@ -22,10 +21,10 @@ def decide(service: core.Service, backends: Iterable[Backend], found: core.Endpo
     wanted = core.Endpoints() if found is None else copy_of(found)
     wanted.metadata.name, wanted.metadata.namespace = service.metadata.name, service.metadata.namespace
     wanted.metadata.labels.clear()
-    wanted.metadata.labels.update({key: value for key, value in service.metadata.labels.items() if key != HEADLESS_LABEL})
-    wanted.metadata.labels[MANAGED_BY_LABEL] = MANAGER
+    wanted.metadata.labels.update({key: value for key, value in service.metadata.labels.items() if key != HEADLESS})
+    wanted.metadata.labels[ENDPOINTS_MANAGED_BY] = ENDPOINTS_MANAGER
     if is_headless(service):
-        wanted.metadata.labels[HEADLESS_LABEL] = ""
+        wanted.metadata.labels[HEADLESS] = ""
     subsets, truncated = _subsets(service, backends)
     wanted.metadata.annotations.pop(OVER_CAPACITY, None)
     if truncated:

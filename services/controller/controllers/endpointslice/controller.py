@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from knarr.client.index import Index
 from knarr.client.reconciler import Again
 from knarr.objects.keys import Key
-from services.controller.backends import KnownBackends, selects
-from services.controller.controllers.controller import Context, Controller
+from services.controller.controller import Context, Controller
 from services.controller.controllers.endpointslice.decide import MANAGER, decide
-from services.controller.pace import Pace
-from services.controller.service_changes import candidates, watch_nodes, watch_services_and_pods
-from services.controller.slices import SliceWriter, service_key
-from services.controller.trigger_time import TriggerTimes
+from services.controller.endpoints.backends import KnownBackends, selects
+from services.controller.endpoints.pace import Pace
+from services.controller.endpoints.service_changes import candidates, watch_nodes, watch_services_and_pods
+from services.controller.endpoints.slices import SliceWriter, by_service
+from services.controller.endpoints.trigger_time import TriggerTimes
 
-
-def _service_index(found: discovery.EndpointSlice) -> list[str]:
-    key = service_key(found, MANAGER)
-    return [] if key is None else [str(key)]
-
-
-BY_SERVICE: Index[discovery.EndpointSlice] = Index("service", _service_index)
+BY_SERVICE = by_service("service", MANAGER)
 
 
 class EndpointSliceController(Controller):

@@ -15,15 +15,16 @@ from knarr.objects.copies import copy_of
 from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from knarr.objects.names import generated
 from knarr.objects.owners import owner_reference
-from services.controller.backends import HEADLESS_LABEL, Backend, Port, families, hostname_of, is_headless, target_reference
-from services.controller.slices import Plan
-from services.controller.trigger_time import stamp
+from services.controller.endpoints.backends import Backend, Port, families, hostname_of, is_headless, target_reference
+from services.controller.endpoints.labels import HEADLESS
+from services.controller.endpoints.slices import Plan
+from services.controller.endpoints.trigger_time import stamp
 
 MANAGER = "endpointslice-controller.k8s.io"
 MAX_ENDPOINTS = 100
 PREFER_CLOSE = "PreferClose"
 # Labels of a Service that mean something else on its slices.
-_NOT_COPIED = frozenset({SERVICE_NAME, SLICE_MANAGED_BY, HEADLESS_LABEL})
+_NOT_COPIED = frozenset({SERVICE_NAME, SLICE_MANAGED_BY, HEADLESS})
 
 # What all endpoints of one slice share: the address family and the ports.
 _Group = tuple[str, tuple[Port, ...]]
@@ -166,7 +167,7 @@ def _dress(service: core.Service, new: discovery.EndpointSlice) -> None:
     labels = {key: value for key, value in service.metadata.labels.items() if key not in _NOT_COPIED}
     labels |= {SERVICE_NAME: service.metadata.name, SLICE_MANAGED_BY: MANAGER}
     if is_headless(service):
-        labels[HEADLESS_LABEL] = ""
+        labels[HEADLESS] = ""
     new.metadata.labels.clear()
     new.metadata.labels.update(labels)
     if not any(ref.uid == service.metadata.uid for ref in new.metadata.owner_references):

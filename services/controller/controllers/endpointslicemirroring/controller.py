@@ -7,21 +7,14 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.events import WARNING
-from knarr.client.index import Index
 from knarr.client.reconciler import Again
 from knarr.objects.keys import Key, key_of
-from services.controller.controllers.controller import Context, Controller
+from services.controller.controller import Context, Controller
 from services.controller.controllers.endpointslicemirroring.decide import MANAGER, MAX_ADDRESSES, decide, is_mirrored, skipped
-from services.controller.pace import Pace
-from services.controller.slices import Plan, SliceWriter, service_key
+from services.controller.endpoints.pace import Pace
+from services.controller.endpoints.slices import Plan, SliceWriter, by_service
 
-
-def _service_index(found: discovery.EndpointSlice) -> list[str]:
-    key = service_key(found, MANAGER)
-    return [] if key is None else [str(key)]
-
-
-BY_MIRRORED: Index[discovery.EndpointSlice] = Index("mirrored", _service_index)
+BY_MIRRORED = by_service("mirrored", MANAGER)
 
 
 class EndpointSliceMirroringController(Controller):

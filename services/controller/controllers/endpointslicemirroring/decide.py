@@ -11,11 +11,10 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from knarr.objects.names import generated
 from knarr.objects.owners import owner_reference
-from services.controller.backends import HEADLESS_LABEL, Port, family_of
-from services.controller.controllers.endpoints.decide import MANAGED_BY_LABEL as ENDPOINTS_MANAGED_BY_LABEL
-from services.controller.controllers.endpoints.decide import MANAGER as ENDPOINTS_MANAGER
-from services.controller.slices import Plan
-from services.controller.trigger_time import ANNOTATION as TRIGGER_ANNOTATION
+from services.controller.endpoints.backends import Port, family_of
+from services.controller.endpoints.labels import ENDPOINTS_MANAGED_BY, ENDPOINTS_MANAGER, HEADLESS
+from services.controller.endpoints.slices import Plan
+from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_ANNOTATION
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
 SKIP_LABEL = "endpointslice.kubernetes.io/skip-mirror"
@@ -24,7 +23,7 @@ LAST_APPLIED_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 # Of one subset; the same number of endpoints goes into one slice.
 MAX_ADDRESSES = 1000
 
-_NOT_COPIED_LABELS = frozenset({SERVICE_NAME, SLICE_MANAGED_BY, HEADLESS_LABEL})
+_NOT_COPIED_LABELS = frozenset({SERVICE_NAME, SLICE_MANAGED_BY, HEADLESS})
 _NOT_COPIED_ANNOTATIONS = frozenset({LAST_APPLIED_ANNOTATION, TRIGGER_ANNOTATION})
 
 # What all endpoints of one slice share: the address family and the ports.
@@ -38,7 +37,7 @@ def is_mirrored(service: core.Service | None, endpoints: core.Endpoints | None) 
     labels = endpoints.metadata.labels
     return (
         labels.get(SKIP_LABEL) != "true"
-        and labels.get(ENDPOINTS_MANAGED_BY_LABEL) != ENDPOINTS_MANAGER
+        and labels.get(ENDPOINTS_MANAGED_BY) != ENDPOINTS_MANAGER
         and LEADER_ANNOTATION not in endpoints.metadata.annotations
     )
 

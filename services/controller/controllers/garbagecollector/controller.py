@@ -19,7 +19,7 @@ from knarr.client.reconciler import Again, Terminal
 from knarr.machinery.errors import NotFound
 from knarr.machinery.kinds import KINDS, Kind
 from knarr.objects.keys import Key, metadata_of
-from services.controller.controllers.controller import Context, Controller
+from services.controller.controller import Context, Controller
 from services.controller.controllers.garbagecollector.decide import (
     Action,
     Delete,

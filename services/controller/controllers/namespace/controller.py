@@ -11,7 +11,7 @@ from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.machinery.kinds import KINDS, Kind
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
-from services.controller.controllers.controller import Context, Controller
+from services.controller.controller import Context, Controller
 from services.controller.controllers.namespace.decide import Content, finalized, status
 
 PAGE_SIZE = 500

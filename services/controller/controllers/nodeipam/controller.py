@@ -16,7 +16,7 @@ from knarr.client.reconciler import Again, Reconciler
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key
-from services.controller.controllers.controller import RETRY, Context, Controller
+from services.controller.controller import RETRY, Context, Controller
 from services.controller.controllers.nodeipam.decide import ClusterRange, has_range, ranges_of, rivals
 
 PAGE = 500

@@ -16,7 +16,7 @@ from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.conditions import UNKNOWN, condition_status, get_condition, is_true, set_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key
-from services.controller.controllers.controller import Context, Controller
+from services.controller.controller import Context, Controller
 from services.controller.controllers.nodelifecycle.decide import Evictions, evictions, silenced, taints
 from services.controller.pods import BY_NODE, tell_disruption
 

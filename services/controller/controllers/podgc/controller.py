@@ -9,7 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.keys import Key
-from services.controller.controllers.controller import Context, Controller
+from services.controller.controller import Context, Controller
 from services.controller.controllers.podgc.decide import decide
 from services.controller.pods import tell_disruption
 

@@ -18,10 +18,10 @@ from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of
 from knarr.objects.names import generated
 from knarr.objects.owners import controller_of, owner_reference
-from services.controller.adoption import BY_CONTROLLER, ORPHANS, settle_claims
-from services.controller.controllers.controller import Context, Controller
+from services.controller.controller import Context, Controller
 from services.controller.controllers.replicaset.decide import Plan, decide
 from services.controller.expectations import Expectations, created, deleted
+from services.controller.workloads.adoption import BY_CONTROLLER, ORPHANS, settle_claims
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import AlreadyExists
 from knarr.objects.keys import Key, key_of
-from services.controller.controllers.controller import Context, Controller
+from services.controller.controller import Context, Controller
 from services.controller.controllers.serviceaccount.decide import NAME, decide
 
 

@@ -11,7 +11,7 @@ from knarr.client.client import Client
 from knarr.client.index import Index
 from knarr.machinery.selectors import label_selector
 from knarr.objects.owners import controller_of
-from services.controller.ownership import claim, with_controller, without_owner
+from services.controller.workloads.ownership import claim, with_controller, without_owner
 
 # Any message with ``metadata``.
 M = TypeVar("M", bound=Any)

@@ -14,7 +14,6 @@ from knarr.objects.keys import Key
 from knarr.objects.labels import ZONE
 from knarr.objects.pods import addresses_of, is_deleting, is_finished, is_ready, lasting_containers
 
-HEADLESS_LABEL = "service.kubernetes.io/headless"
 _STRING = 1
 
 

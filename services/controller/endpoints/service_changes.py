@@ -9,7 +9,7 @@ from knarr.client.index import Index
 from knarr.client.informer import Informers
 from knarr.client.store import Store
 from knarr.objects.keys import Key, key_of
-from services.controller.backends import matters, zone_of
+from services.controller.endpoints.backends import matters, zone_of
 from services.controller.pods import BY_NODE
 
 

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import Key, metadata_of
-from services.controller.backends import Backend
+from services.controller.endpoints.backends import Backend
 
 ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.controller.controllers.controller import Controller
+from services.controller.controller import Controller
 from services.controller.controllers.deployment.controller import DeploymentController
 from services.controller.controllers.endpoints.controller import EndpointsController
 from services.controller.controllers.endpointslice.controller import EndpointSliceController

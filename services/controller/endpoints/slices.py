@@ -9,6 +9,7 @@ from typing import Any
 
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
+from knarr.client.index import Index
 from knarr.machinery.errors import NotFound
 from knarr.objects.keys import Key, key_of
 from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
@@ -34,6 +35,16 @@ def service_key(found: discovery.EndpointSlice, manager: str) -> Key | None:
     if labels.get(SLICE_MANAGED_BY) != manager or SERVICE_NAME not in labels:
         return None
     return Key(found.metadata.namespace, labels[SERVICE_NAME])
+
+
+def by_service(name: str, manager: str) -> Index[discovery.EndpointSlice]:
+    """An index by the Service, as its key's text, over the slices that ``manager`` keeps."""
+
+    def keys(found: discovery.EndpointSlice) -> list[str]:
+        key = service_key(found, manager)
+        return [] if key is None else [str(key)]
+
+    return Index(name, keys)
 
 
 class SliceWriter:
