@@ -1,0 +1,142 @@
+"""An API server without etcd, network and threads: the whole pipeline on a store in memory.
+
+For tests of what uses the API: defaults, validation, admission, conflicts and watches are those of a cluster. It makes no
+objects of its own but the namespaces that every cluster has, and it does none of a server's chores (compaction, repair).
+
+    async with ApiInMemory() as api:
+        await api.client().create(obj)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from types import TracebackType
+from typing import Any, NoReturn, TypeVar
+
+from google.protobuf.message import Message
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.machinery import envelope
+from knarr.machinery.errors import invalid
+from knarr.machinery.kinds import KINDS, Kind
+from knarr.objects.copies import copy_of
+from knarr.objects.names import generated
+from knarr.service.authentication import User
+from services.apiserver.bootstrap import NAMESPACES
+from services.apiserver.component import ApiServer
+from services.apiserver.local import LocalClient
+from services.apiserver.pipeline.backend import serialize
+from services.apiserver.settings import ApiServerSettings
+from services.apiserver.storage.keys import collection_prefix, object_key
+from services.apiserver.storage.memory import MemoryStore
+from services.apiserver.storage.store import Put, Transaction
+from services.apiserver.strategies import strategy_for
+from services.apiserver.strategies.metadata import validate_object_meta
+
+M = TypeVar("M", bound=Message)
+
+NAMESPACE = KINDS.by_message(core.Namespace)
+ADMIN = User("admin", groups=("system:masters",))
+SETTINGS = ApiServerSettings()
+
+
+class ApiInMemory:
+    """One cluster's objects and the API server before them. ``clock`` stamps objects; ``seed`` decides their names and uids.
+
+    It may be made and seeded before there is an event loop. Requests wait until it is started.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, seed: int = 0, settings: ApiServerSettings = SETTINGS) -> None:
+        self.clock = clock
+        self.store = MemoryStore()
+        self._source = random.Random(seed)
+        self.server = ApiServer(settings, _no_kubelet, store=self.store, clock=clock, source=self._source)
+        self._feed: asyncio.Task[None] | None = None
+        for name in NAMESPACES:
+            self._ensure_namespace(name)
+
+    def start(self) -> None:
+        """Lets the server follow its store, until ``stop`` or the end of the running loop."""
+        if self._feed is None:
+            self._feed = asyncio.get_running_loop().create_task(self.server.feed.run(), name="api in memory/feed")
+
+    async def stop(self) -> None:
+        if self._feed is not None:
+            self._feed.cancel()
+            await asyncio.wait({self._feed})
+            self._feed = None
+
+    async def __aenter__(self) -> ApiInMemory:
+        self.start()
+        await self.settle()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    async def settle(self) -> None:
+        """Waits until requests are answered from all that is stored now, seeds included."""
+        await self.server.backend.synced()
+        await self.server.backend.reach(self.store.revision)
+
+    def client(self, user: User = ADMIN) -> LocalClient:
+        """What a component of this process would use, as ``user``."""
+        return self.server.client(user)
+
+    def seed(self, *objects: Message) -> None:
+        """Stores objects as if they had been there before, status included; one that is there already is replaced.
+
+        What a create would add is added: defaults, name from generateName, uid, creationTimestamp, generation; also the namespace.
+        Raises Invalid for an object that no server would have stored.
+        """
+        for obj in objects:
+            self._seed(copy_of(obj))
+
+    def all(self, message: type[M], namespace: str = "") -> list[M]:
+        """What is stored, in the order of namespaces and names; the caller's own."""
+        kind = KINDS.by_message(message)
+        entries = map(self.server.backend.cache.entry, self.store.items(collection_prefix(kind, namespace)))
+        return [entry.message for entry in entries if entry is not None]  # type: ignore[misc]
+
+    def _seed(self, obj: Any) -> None:
+        kind = KINDS.by_message(type(obj))
+        metadata = obj.metadata
+        if not metadata.name and metadata.generate_name:
+            metadata.name = generated(metadata.generate_name, self._source)
+        metadata.uid = metadata.uid or str(uuid.UUID(int=self._source.getrandbits(128), version=4))
+        if not metadata.HasField("creation_timestamp"):
+            metadata.creation_timestamp.seconds = int(self.clock.now().timestamp())
+        strategy = strategy_for(kind)
+        strategy.default(obj)
+        if strategy.has_generation:
+            metadata.generation = metadata.generation or 1
+        refused = [
+            *validate_object_meta(metadata, namespaced=kind.namespaced, name_format=strategy.name_format),
+            *strategy.validate(obj),
+        ]
+        if refused:
+            raise invalid(kind.name, metadata.name, refused, kind.group)
+        if kind.namespaced:
+            self._ensure_namespace(metadata.namespace)
+        self._put(kind, obj)
+
+    def _put(self, kind: Kind, obj: Any) -> None:
+        key = object_key(kind, obj.metadata.namespace, obj.metadata.name)
+        self.store.apply(Transaction({}, [Put(key, envelope.wrap(kind.api_version, kind.name, serialize(obj)))]))
+
+    def _ensure_namespace(self, name: str) -> None:
+        key = object_key(NAMESPACE, "", name)
+        if any(item.key == key for item in self.store.items(key)):
+            return
+        namespace = core.Namespace()
+        namespace.metadata.name = name
+        namespace.spec.finalizers.append("kubernetes")
+        namespace.status.phase = "Active"
+        self._seed(namespace)
+
+
+def _no_kubelet(address: str) -> NoReturn:
+    raise RuntimeError(f"there is no kubelet at {address}: this API server is all there is")

@@ -1,0 +1,132 @@
+"""The API server in memory: both ways in pass the conformance suite of clients, and what is seeded is as a server would have it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import ADDED, Client
+from knarr.client.rpc import connect
+from knarr.machinery.errors import Expired, Invalid, NotFound
+from knarr.service.authentication import TokenTable, hash_token
+from knarr.service.certificates import CertificateAuthority
+from knarr.service.interceptor import ServerInterceptor
+from services.apiserver.in_memory import ADMIN, ApiInMemory
+from services.apiserver.local import LocalClient
+from tests.client.conformance import ClientConformance, take
+from tests.client.objects import config_map, pod
+from tests.support.virtual_time import START, VirtualClock, virtual_time
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiInMemory]:
+    async with ApiInMemory() as made:
+        yield made
+
+
+class TestLocalClient(ClientConformance):
+    @pytest.fixture
+    def client(self, api: ApiInMemory) -> LocalClient:
+        return api.client()
+
+
+class TestRpcClient(ClientConformance):
+    @pytest.fixture
+    async def client(self, api: ApiInMemory, tmp_path: Path) -> AsyncIterator[Client]:
+        authority = CertificateAuthority.create()
+        pair = authority.issue("apiserver", hosts=["127.0.0.1"])
+        (tmp_path / "ca.crt").write_bytes(authority.pair.certificate)
+        server = grpc.aio.server(interceptors=[ServerInterceptor(TokenTable({hash_token("secret"): ADMIN}))])
+        api.server.register(server)
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
+        await server.start()
+        try:
+            async with connect(f"127.0.0.1:{port}", tmp_path / "ca.crt", "secret") as client:
+                yield client
+        finally:
+            await server.stop(0)
+
+
+@virtual_time
+async def test_what_is_seeded_is_there_with_defaults_and_status() -> None:
+    api = ApiInMemory(VirtualClock())
+    seeded = pod("p", namespace="elsewhere", node="node-1")
+    seeded.status.phase = "Running"
+    api.seed(seeded)
+    async with api:
+        found = await api.client().get(core.Pod, "p", "elsewhere")
+        assert (found.status.phase, found.spec.restart_policy, found.metadata.creation_timestamp.seconds) == (
+            "Running",
+            "Always",
+            START.timestamp(),
+        )
+        assert api.all(core.Pod) == [found] and not seeded.metadata.uid
+        assert [namespace.metadata.name for namespace in api.all(core.Namespace)] == [
+            "default", "elsewhere", "kube-node-lease", "kube-public", "kube-system",
+        ]  # fmt: skip
+
+
+@virtual_time
+async def test_a_seed_while_it_runs_is_a_change_that_watchers_see() -> None:
+    async with ApiInMemory() as api:
+        start = (await api.client().list(core.ConfigMap)).resource_version
+        api.seed(config_map("a"))
+        await api.settle()
+        stream = api.client().watch(core.ConfigMap, resource_version=start)
+        assert await take(stream, 1) == [(ADDED, "a")]
+        await stream.aclose()  # type: ignore[attr-defined]
+
+
+def test_what_no_server_would_have_stored_is_not_seeded() -> None:
+    with pytest.raises(Invalid, match=r"spec\.template\.spec\.containers: Required value"):
+        deployment = apps.Deployment()
+        deployment.metadata.name, deployment.metadata.namespace = "web", "default"
+        deployment.spec.selector.match_labels["app"] = deployment.spec.template.metadata.labels["app"] = "web"
+        ApiInMemory().seed(deployment)
+
+
+@virtual_time
+async def test_rules_of_the_cluster_hold() -> None:
+    async with ApiInMemory() as api:
+        with pytest.raises(NotFound, match='namespaces "gone" not found'):
+            await api.client().create(config_map("a", namespace="gone"))
+        bad = pod("p")
+        bad.spec.containers[0].image = ""
+        with pytest.raises(Invalid):
+            await api.client().create(bad)
+
+
+@virtual_time
+async def test_the_same_seed_makes_the_same_names() -> None:
+    made = []
+    for seed in (1, 1, 2):
+        template = config_map("")
+        template.metadata.generate_name = "some-"
+        async with ApiInMemory(VirtualClock(), seed) as api:
+            made.append((await api.client().create(template)).metadata)
+    assert made[0] == made[1] and made[0].name != made[2].name and made[0].uid != made[2].uid
+
+
+@virtual_time
+async def test_events_end_after_their_time_and_watches_grow_old_with_the_loop() -> None:
+    async with ApiInMemory(VirtualClock()) as api:
+        client = api.client()
+        start = (await client.list(core.ConfigMap)).resource_version
+        event = core.Event()
+        event.metadata.name, event.metadata.namespace = "e", "default"
+        event.involved_object.kind, event.involved_object.namespace = "Pod", "default"
+        await client.create(event)
+        await client.create(config_map("a"))
+        await asyncio.sleep(3599)
+        assert len(api.all(core.Event)) == 1
+        await client.create(config_map("b"))
+        with pytest.raises(Expired):
+            await take(client.watch(core.ConfigMap, resource_version=start), 1)
+        await asyncio.sleep(2)
+        assert api.all(core.Event) == [] and (await client.list(core.Event)).items == []
