@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.pod.decide import Decision, decide
+from services.kubelet.pod.actions import Decision
+from services.kubelet.pod.decide import decide
 from services.kubelet.pod.facts import MAX_BACKOFF, Backoff, PodFacts, StartFailure, next_backoff, wait_until
 from services.kubelet.pod.spec import container_hash
-from services.kubelet.pod.status import View, pod_status
+from services.kubelet.pod.status import pod_status
+from services.kubelet.pod.view import StatusView
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation, Sandbox
 from tests.kubelet.support import make_pod
@@ -196,7 +198,7 @@ def test_whatever_is_seen_a_pod_that_ends_starts_nothing_and_never_rests_with_so
         assert not any(word.startswith(("Start", "Create", "Prepare")) for word in told(decision))
         assert decision.actions or decision.done
         assert not (decision.done and (found or sandbox))
-    status = pod_status(View(pod, seen(*found, sandbox=sandbox), facts(gone=gone), NOW, "192.0.2.1", decision.waiting))
+    status = pod_status(StatusView(pod, seen(*found, sandbox=sandbox), facts(gone=gone), NOW, "192.0.2.1", decision.waiting))
     for entry in status.container_statuses:
         assert sum(entry.state.HasField(kind) for kind in ("waiting", "running", "terminated")) == 1
         assert not entry.ready or entry.state.HasField("running")
@@ -204,10 +206,10 @@ def test_whatever_is_seen_a_pod_that_ends_starts_nothing_and_never_rests_with_so
 
 def test_a_container_that_was_lost_with_the_engines_state_counts_on() -> None:
     pod = make_pod()
-    pod.status.CopyFrom(pod_status(View(pod, seen(container(attempt=6)), facts(), NOW, "192.0.2.1")))
+    pod.status.CopyFrom(pod_status(StatusView(pod, seen(container(attempt=6)), facts(), NOW, "192.0.2.1")))
     assert told(decide(pod, seen(), facts(), NOW)) == ["StartContainer app#7"]
-    pod.status.CopyFrom(pod_status(View(pod, seen(), facts(), NOW, "192.0.2.1")))
+    pod.status.CopyFrom(pod_status(StatusView(pod, seen(), facts(), NOW, "192.0.2.1")))
     assert told(decide(pod, seen(), facts(), NOW)) == ["StartContainer app#7"]
-    again = pod_status(View(pod, seen(container(attempt=7)), facts(), NOW, "192.0.2.1")).container_statuses[0]
+    again = pod_status(StatusView(pod, seen(container(attempt=7)), facts(), NOW, "192.0.2.1")).container_statuses[0]
     assert (again.restart_count, again.last_state.terminated.reason) == (7, "ContainerStatusUnknown")
     assert again.last_state.terminated.container_id == "docker://app-6"

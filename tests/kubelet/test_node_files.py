@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from services.kubelet.node.files import NodeFiles
-from services.kubelet.pod.volumes import EmptyDirectory, PodDirectory
+from services.kubelet.pod.directory import PodDirectory
+from services.kubelet.pod.volumes import EmptyDirectory
 
 # A process with mounts of its own: it says so when it has them, and waits to be ended.
 MACHINE = "print('ready', flush=True); input()"

@@ -20,9 +20,9 @@ from knarr.objects.pods import init_and_main_containers
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.plan import container_plan
 from services.kubelet.node.view import NodeView
+from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.references import References
-from services.kubelet.pod.sandbox import sandbox_plan
-from services.kubelet.pod.volumes import PodDirectory
+from services.kubelet.pod.sandbox_plan import sandbox_plan
 from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.labels import CLUSTER, NODE
 from services.kubelet.runtime.docker.settings import DockerSettings

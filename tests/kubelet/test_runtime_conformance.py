@@ -12,7 +12,16 @@ import pytest
 
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import ContainerPlan, PodRef, Process, SandboxPlan
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, LogOptions, NoSuchImage, Runtime, RuntimeFailure, Sandbox
+from services.kubelet.runtime.port import (
+    CREATED,
+    EXITED,
+    RUNNING,
+    LogOptions,
+    NoSuchImage,
+    Runtime,
+    RuntimeFailure,
+    Sandbox,
+)
 from tests.kubelet.docker_support import docker
 from tests.kubelet.support import until
 

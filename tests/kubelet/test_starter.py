@@ -11,11 +11,11 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.starter import ContainerStarter
+from services.kubelet.pod.actions import StartContainer
 from services.kubelet.pod.context import NodeContext
-from services.kubelet.pod.decide import StartContainer
+from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.facts import INITIAL_BACKOFF, PodFacts
 from services.kubelet.pod.references import References
-from services.kubelet.pod.volumes import PodDirectory
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.runtime.port import EXITED, Container, Image, RuntimeFailure, RuntimeUnavailable, Sandbox
 from services.kubelet.settings import KubeletSettings

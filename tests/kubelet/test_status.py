@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.pod.decide import decide
 from services.kubelet.pod.facts import Backoff, PodFacts
-from services.kubelet.pod.status import View, pod_status
+from services.kubelet.pod.status import pod_status
+from services.kubelet.pod.view import StatusView
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, PodObservation
 from tests.kubelet.support import condition, make_pod
 from tests.kubelet.test_decide import NOW, REF, container, facts, seen
@@ -18,7 +19,7 @@ from tests.kubelet.test_decide import NOW, REF, container, facts, seen
 
 def status_of(pod: core.Pod, observation: PodObservation, known: PodFacts | None = None) -> core.PodStatus:
     known = known or facts()
-    return pod_status(View(pod, observation, known, NOW, "192.0.2.1", decide(pod, observation, known, NOW).waiting))
+    return pod_status(StatusView(pod, observation, known, NOW, "192.0.2.1", decide(pod, observation, known, NOW).waiting))
 
 
 def short(pod: core.Pod, observation: PodObservation, known: PodFacts | None = None) -> tuple[str, str, str]:
@@ -84,7 +85,7 @@ def test_unready_containers_are_named() -> None:
 def test_transition_times_move_only_with_the_value() -> None:
     pod = make_pod()
     pod.status.CopyFrom(status_of(pod, seen(container())))
-    later = pod_status(View(pod, seen(container()), facts(), NOW + timedelta(hours=1), "192.0.2.1"))
+    later = pod_status(StatusView(pod, seen(container()), facts(), NOW + timedelta(hours=1), "192.0.2.1"))
     assert later == pod.status
 
 

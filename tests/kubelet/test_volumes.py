@@ -11,8 +11,10 @@ from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.plan import container_plan
 from services.kubelet.container.starter import refuse_escapes
 from services.kubelet.node.view import NodeView
+from services.kubelet.pod.directory import PodDirectory, check_host_path
 from services.kubelet.pod.references import References
-from services.kubelet.pod.volumes import File, HostDirectory, PodDirectory, VolumeError, check_host_path, contents, write_files
+from services.kubelet.pod.volume_files import write_files
+from services.kubelet.pod.volumes import File, HostDirectory, VolumeError, contents
 from services.kubelet.runtime.plan import Mount, PodRef
 from services.kubelet.runtime.port import Image, Sandbox
 from tests.kubelet.support import make_pod

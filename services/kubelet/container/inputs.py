@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.node.view import NodeView
+from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.references import References
-from services.kubelet.pod.volumes import PodDirectory
 from services.kubelet.runtime.port import Image, Sandbox
 
 

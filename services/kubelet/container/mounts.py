@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.environment import expand
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
-from services.kubelet.pod.volumes import Content, HostDirectory, PodDirectory, contents
+from services.kubelet.pod.directory import PodDirectory
+from services.kubelet.pod.volumes import Content, HostDirectory, contents
 from services.kubelet.runtime.plan import Mount
 
 TERMINATION_PATH = "/dev/termination-log"

@@ -14,13 +14,14 @@ from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.oom import lowest_possible
 from services.kubelet.container.plan import container_plan
 from services.kubelet.node.images import ImageFailure, credentials
+from services.kubelet.pod.actions import StartContainer
 from services.kubelet.pod.context import NodeContext
-from services.kubelet.pod.decide import StartContainer
+from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.facts import PodFacts, StartFailure, next_backoff
+from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.references import References
-from services.kubelet.pod.sandbox import write_name_files
 from services.kubelet.pod.spec import describe, pull_policy, ref_of
-from services.kubelet.pod.volumes import PodDirectory, VolumeError
+from services.kubelet.pod.volumes import VolumeError
 from services.kubelet.runtime.plan import Mount
 from services.kubelet.runtime.port import Image, RuntimeFailure, RuntimeUnavailable, Sandbox
 

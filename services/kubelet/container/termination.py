@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.pod.volumes import PodDirectory
+from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.runtime.port import Container, LogOptions, Runtime, RuntimeFailure
 
 log = logging.getLogger(__name__)

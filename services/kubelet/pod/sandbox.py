@@ -5,45 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
-from knarr.objects.pods import init_and_main_containers
+from services.kubelet.pod.actions import SANDBOX, VOLUMES
 from services.kubelet.pod.context import NodeContext
-from services.kubelet.pod.decide import SANDBOX, VOLUMES
+from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.facts import PodFacts, StartFailure
-from services.kubelet.pod.names import NameTooLong, hostname_of, hosts_file
-from services.kubelet.pod.resolver import node_resolver, resolver_of
-from services.kubelet.pod.spec import ref_of
-from services.kubelet.pod.volumes import PodDirectory, VolumeError, contents
-from services.kubelet.runtime.plan import PortMapping, SandboxPlan
-from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Sandbox
-from services.kubelet.settings import KubeletSettings
+from services.kubelet.pod.name_files import write_name_files
+from services.kubelet.pod.names import NameTooLong
+from services.kubelet.pod.sandbox_plan import sandbox_plan
+from services.kubelet.pod.volumes import VolumeError, contents
+from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 
 RETRY = timedelta(seconds=2)
-NODE_HOSTS = Path("/etc/hosts")
 log = logging.getLogger(__name__)
-
-
-def sandbox_plan(pod: core.Pod, attempt: int, domain: str) -> SandboxPlan:
-    """The sandbox of a pod in the cluster's ``domain``; published are the ports that name a hostPort. Raises NameTooLong."""
-    ports = tuple(
-        PortMapping(port.container_port, port.host_port, port.protocol or "TCP", port.host_ip)
-        for spec in init_and_main_containers(pod.spec)
-        for port in spec.ports
-        if port.host_port and not pod.spec.host_network
-    )
-    return SandboxPlan(
-        pod=ref_of(pod),
-        attempt=attempt,
-        hostname=hostname_of(pod, domain),
-        host_network=pod.spec.host_network,
-        host_pid=pod.spec.host_pid,
-        host_ipc=pod.spec.host_ipc,
-        ports=ports,
-        sysctls={entry.name: entry.value for entry in pod.spec.security_context.sysctls},
-    )
 
 
 class SandboxMaker:
@@ -89,20 +65,3 @@ class SandboxMaker:
         self._facts.failures.pop(SANDBOX, None)
         for words in write_name_files(pod, sandbox, self._directory, settings):
             self._event("Warning", "DNSConfigForming", words)
-
-
-def write_name_files(pod: core.Pod, sandbox: Sandbox, directory: PodDirectory, settings: KubeletSettings) -> list[str]:
-    """/etc/hosts and /etc/resolv.conf of the pod; answers in words what had to be left out of the latter."""
-    node_hosts = _text(NODE_HOSTS) if pod.spec.host_network else ""
-    directory.hosts.write_text(hosts_file(pod, sandbox.ip or settings.node_ip, settings.cluster_domain, node_hosts))
-    resolver, left_out = resolver_of(pod, node_resolver(settings.resolv_conf), settings.cluster_dns, settings.cluster_domain)
-    directory.resolv_conf.write_text(str(resolver))
-    return left_out
-
-
-def _text(path: Path) -> str:
-    """Of a file of the node; empty when it has none."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

@@ -12,7 +12,7 @@ from knarr.client.client import Client
 from knarr.machinery.errors import StatusError
 from knarr.service.tasks import cancel
 from services.kubelet.metrics import STATUS_WRITES
-from services.kubelet.pod.status import OWN_CONDITIONS
+from services.kubelet.pod.conditions import OWN_CONDITIONS
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,7 @@ from services.kubelet.container.probes import Prober
 from services.kubelet.container.starter import ContainerStarter, back_off_message
 from services.kubelet.container.termination import termination_message
 from services.kubelet.metrics import ACTION_SECONDS, ACTIONS
-from services.kubelet.pod.context import NodeContext
-from services.kubelet.pod.decide import (
-    MINIMUM_GRACE_SECONDS,
+from services.kubelet.pod.actions import (
     VOLUMES,
     Action,
     CleanUp,
@@ -36,16 +34,17 @@ from services.kubelet.pod.decide import (
     RunPostStart,
     StartContainer,
     action_key,
-    deadline_of,
-    decide,
-    stop_grace_seconds,
 )
+from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.decide import deadline_of, decide
+from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.sandbox import SandboxMaker
 from services.kubelet.pod.spec import ref_of
-from services.kubelet.pod.status import View, pod_status
+from services.kubelet.pod.status import pod_status
 from services.kubelet.pod.status_writer import StatusWriter
-from services.kubelet.pod.volumes import PodDirectory
+from services.kubelet.pod.stopping import MINIMUM_GRACE_SECONDS, stop_grace_seconds
+from services.kubelet.pod.view import StatusView
 from services.kubelet.runtime.port import EXITED, PodObservation, RuntimeFailure, RuntimeUnavailable
 
 log = logging.getLogger(__name__)
@@ -159,7 +158,7 @@ class PodWorker:
         if self.facts.gone:
             return
         scheme = self._context.runtime.version.partition(":")[0]
-        view = View(self._pod, observation, self.facts, now, self._context.settings.node_ip, decision.waiting, scheme)
+        view = StatusView(self._pod, observation, self.facts, now, self._context.settings.node_ip, decision.waiting, scheme)
         status = pod_status(view)
         self._pod.status.CopyFrom(status)
         self._writer.publish(status)

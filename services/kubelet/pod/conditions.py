@@ -1,0 +1,73 @@
+"""The conditions of a pod that its kubelet owns. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.conditions import is_true, set_condition
+from knarr.objects.pods import is_sidecar
+from services.kubelet.pod.view import StatusView
+
+OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+
+
+def set_conditions(view: StatusView, status: core.PodStatus) -> None:
+    """Those of others as they stand in the pod, then the kubelet's own. ``status`` has phase and containers already."""
+    status.conditions.extend(kept for kept in view.pod.status.conditions if kept.type not in OWN_CONDITIONS)
+    sandbox = view.observation.sandbox
+    _set(view, status, "PodReadyToStartContainers", sandbox is not None and sandbox.ready)
+    _set_initialized(view, status)
+    ready = _readiness(view, status)
+    gates = _failed_gates(view.pod) if ready[0] else ()
+    _set(view, status, "Ready", *((False, "ReadinessGatesNotReady", _gate_words(gates)) if gates else ready))
+    _set(view, status, "ContainersReady", *ready)
+    _set(view, status, "PodScheduled", True)
+
+
+def _set_initialized(view: StatusView, status: core.PodStatus) -> None:
+    uninitialized = [
+        found.name
+        for spec, found in zip(view.pod.spec.init_containers, status.init_container_statuses, strict=True)
+        if not (found.started if is_sidecar(spec) else found.ready)
+    ]
+    if status.phase == "Succeeded":
+        _set(view, status, "Initialized", True, "PodCompleted")
+    elif uninitialized and not _any_app_seen(view):
+        _set(view, status, "Initialized", False, "ContainersNotInitialized", _names("incomplete", uninitialized))
+    else:
+        _set(view, status, "Initialized", True)
+
+
+def _readiness(view: StatusView, status: core.PodStatus) -> tuple[bool, str, str]:
+    """Whether all containers are ready, with reason and message where not."""
+    ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(status.phase)
+    if ended is not None:
+        return False, ended, ""
+    unready = [found.name for found in status.container_statuses if not found.ready]
+    unready += [
+        found.name
+        for spec, found in zip(view.pod.spec.init_containers, status.init_container_statuses, strict=True)
+        if is_sidecar(spec) and not found.ready
+    ]
+    return (False, "ContainersNotReady", _names("unready", unready)) if unready else (True, "", "")
+
+
+def _any_app_seen(view: StatusView) -> bool:
+    return any(view.observation.latest(spec.name) is not None for spec in view.pod.spec.containers)
+
+
+def _names(what: str, names: Iterable[str]) -> str:
+    return f"containers with {what} status: [{' '.join(names)}]"
+
+
+def _failed_gates(pod: core.Pod) -> Sequence[str]:
+    return [gate.condition_type for gate in pod.spec.readiness_gates if not is_true(pod.status, gate.condition_type)]
+
+
+def _gate_words(gates: Iterable[str]) -> str:
+    return ", ".join(f'corresponding condition of pod readiness gate "{gate}" does not exist or is not "True".' for gate in gates)
+
+
+def _set(view: StatusView, status: core.PodStatus, kind: str, value: bool, reason: str = "", message: str = "") -> None:
+    set_condition(status, kind, value, reason=reason, message=message, now=view.now, before=view.pod.status)

@@ -1,0 +1,128 @@
+"""The status of one container of a pod. Pure."""
+
+from __future__ import annotations
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.times import to_time
+from knarr.objects.pods import is_deleting, is_finished, is_sidecar
+from services.kubelet.node.image_names import with_tag
+from services.kubelet.pod.actions import Waiting
+from services.kubelet.pod.readiness import is_ready, is_started
+from services.kubelet.pod.view import StatusView
+from services.kubelet.runtime.port import EXITED, RUNNING, Container, PodObservation
+
+LOST_EXIT_CODE = 137
+
+
+def container_status(view: StatusView, spec: core.Container, *, init: bool) -> core.ContainerStatus:
+    """As Kubernetes tells of it; ``init``: it is one of the init containers."""
+    container = view.observation.latest(spec.name)
+    previous = _previous_status(view.pod, spec.name)
+    result = core.ContainerStatus(name=spec.name, image=with_tag(spec.image), started=False)
+    if container is None:
+        _never_seen(view, spec, previous, result)
+        return result
+    result.restart_count = container.attempt
+    if container.state in (RUNNING, EXITED):
+        # Not sooner: a container that is made and not started yet would be a write of its own.
+        result.image_id = container.image_id
+        result.container_id = f"{view.scheme}://{container.id}"
+    earlier = _attempt(view.observation, spec.name, container.attempt - 1)
+    if earlier is not None and earlier.state == EXITED:
+        result.last_state.terminated.CopyFrom(_terminated(view, earlier))
+    elif previous is not None and container.attempt - previous.restart_count in (0, 1):
+        _keep_last_state(previous, result)
+    if container.state == RUNNING:
+        _running(view, spec, container, result, init=init)
+    elif container.state == EXITED:
+        _exited(view, spec, container, result, init=init)
+    else:
+        _wait(result, view.waiting.get(spec.name) or Waiting("ContainerCreating"))
+    return result
+
+
+def _running(view: StatusView, spec: core.Container, container: Container, result: core.ContainerStatus, *, init: bool) -> None:
+    result.state.running.SetInParent()
+    if container.started_at is not None:
+        result.state.running.started_at.CopyFrom(to_time(container.started_at))
+    result.started = is_started(spec, container, view.facts)
+    result.ready = is_ready(spec, container, view.facts) and not (init and not is_sidecar(spec))
+
+
+def _exited(view: StatusView, spec: core.Container, container: Container, result: core.ContainerStatus, *, init: bool) -> None:
+    """One that waits for its next start shows how it ended as its last state."""
+    waiting = view.waiting.get(spec.name)
+    terminated = _terminated(view, container)
+    if waiting is not None:
+        result.last_state.terminated.CopyFrom(terminated)
+        _wait(result, waiting)
+    else:
+        result.state.terminated.CopyFrom(terminated)
+    result.ready = init and not is_sidecar(spec) and container.exit_code == 0
+
+
+def _wait(result: core.ContainerStatus, waiting: Waiting) -> None:
+    result.state.waiting.CopyFrom(core.ContainerStateWaiting(reason=waiting.reason, message=waiting.message))
+
+
+def _never_seen(view: StatusView, spec: core.Container, previous: core.ContainerStatus | None, result: core.ContainerStatus) -> None:
+    """The engine has no such container: not made yet, or removed behind our back."""
+    ended = previous is not None and (previous.state.HasField("terminated") or previous.state.HasField("running"))
+    over = view.facts.verdict is not None or view.facts.gone or is_finished(view.pod)
+    if previous is not None and ended and (over or is_deleting(view.pod)):
+        result.CopyFrom(previous)
+        result.ready, result.started = False, False
+        if previous.state.HasField("running"):
+            result.state.Clear()
+            result.state.terminated.CopyFrom(_lost(previous.container_id))
+        return
+    if previous is not None:
+        result.restart_count = previous.restart_count
+        _keep_last_state(previous, result)
+        if previous.state.HasField("terminated"):
+            result.last_state.terminated.CopyFrom(previous.state.terminated)
+        elif previous.state.HasField("running"):
+            result.last_state.terminated.CopyFrom(_lost(previous.container_id))
+    _wait(result, view.waiting.get(spec.name) or Waiting("PodInitializing" if view.pod.spec.init_containers else "ContainerCreating"))
+
+
+def _lost(container_id: str) -> core.ContainerStateTerminated:
+    """How a container ended that ran when it was last seen."""
+    message = "The container could not be located any more; it used to run"
+    return core.ContainerStateTerminated(
+        exit_code=LOST_EXIT_CODE, reason="ContainerStatusUnknown", message=message, container_id=container_id
+    )
+
+
+def _terminated(view: StatusView, container: Container) -> core.ContainerStateTerminated:
+    reason = "Completed" if container.exit_code == 0 else "Error"
+    if container.oom_killed:
+        reason = "OOMKilled"
+    elif container.error:
+        reason = "StartError"
+    known = view.facts.containers.get(container.id)
+    message = container.error or ((known.termination_message if known else None) or "")
+    result = core.ContainerStateTerminated(
+        exit_code=container.exit_code, reason=reason, message=message, container_id=f"{view.scheme}://{container.id}"
+    )
+    # One that never started began and ended at once: no start would read as the year 1.
+    started_at = container.started_at or container.finished_at
+    if started_at is not None:
+        result.started_at.CopyFrom(to_time(started_at))
+    if container.finished_at is not None:
+        result.finished_at.CopyFrom(to_time(container.finished_at))
+    return result
+
+
+def _keep_last_state(previous: core.ContainerStatus, result: core.ContainerStatus) -> None:
+    if previous.HasField("last_state"):
+        result.last_state.CopyFrom(previous.last_state)
+
+
+def _previous_status(pod: core.Pod, name: str) -> core.ContainerStatus | None:
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    return next((status for status in statuses if status.name == name), None)
+
+
+def _attempt(observation: PodObservation, name: str, attempt: int) -> Container | None:
+    return next((c for c in observation.containers if c.name == name and c.attempt == attempt), None)

@@ -1,0 +1,61 @@
+"""How a pod ends: in which order, and how long its containers may take. Pure."""
+
+from __future__ import annotations
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.pods import init_and_main_containers, is_sidecar
+from services.kubelet.pod.actions import CLEANUP, SANDBOX, CleanUp, Decision, KillContainer, RemoveContainers, RemoveSandboxes
+from services.kubelet.pod.facts import PodFacts
+from services.kubelet.pod.view import PodView
+from services.kubelet.runtime.port import RUNNING
+
+MINIMUM_GRACE_SECONDS = 1.0
+# Of a pod that does not say how long its containers may take.
+DEFAULT_GRACE_SECONDS = 30.0
+
+
+def termination_grace_seconds(pod: core.Pod) -> float:
+    """How long a container may take to end while its pod goes on."""
+    spec = pod.spec
+    return float(spec.termination_grace_period_seconds) if spec.HasField("termination_grace_period_seconds") else DEFAULT_GRACE_SECONDS
+
+
+def stop_grace_seconds(pod: core.Pod, facts: PodFacts) -> float:
+    """How long the containers of a pod that is to end may take."""
+    if facts.grace_seconds is not None:
+        return facts.grace_seconds
+    if facts.gone:
+        return MINIMUM_GRACE_SECONDS
+    if pod.metadata.HasField("deletion_grace_period_seconds"):
+        return max(float(pod.metadata.deletion_grace_period_seconds), MINIMUM_GRACE_SECONDS)
+    return termination_grace_seconds(pod)
+
+
+def stop(view: PodView, decision: Decision, *, remove: bool) -> None:
+    """Ends the app containers, then the sidecars from the last to the first, then the sandbox. ``remove``: then everything there is."""
+    pod, observation, facts = view.pod, view.observation, view.facts
+    decision.activity = "stopping"
+    running = [container for container in observation.containers if container.state == RUNNING]
+    grace = stop_grace_seconds(pod, facts)
+    specs = {spec.name: spec for spec in init_and_main_containers(pod.spec)}
+    sidecars = [spec.name for spec in pod.spec.init_containers if is_sidecar(spec)]
+    first = [container for container in running if container.name not in sidecars]
+    if not first:
+        last = max((sidecars.index(container.name) for container in running), default=-1)
+        first = [container for container in running if container.name in sidecars[last : last + 1]]
+    decision.actions += [
+        KillContainer(specs.get(container.name), container, grace, f"Stopping container {container.name}") for container in first
+    ]
+    if running or facts.busy - {SANDBOX, CLEANUP}:
+        return
+    if observation.sandboxes:
+        decision.actions.append(RemoveSandboxes(observation.sandboxes))
+    elif remove and observation.containers:
+        decision.actions.append(RemoveContainers(observation.containers))
+    elif facts.busy:
+        return
+    elif remove and not facts.cleaned:
+        decision.actions.append(CleanUp())
+    else:
+        decision.activity = "ended"
+        decision.done = True
