@@ -10,9 +10,9 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client import events
 from knarr.client.event_correlator import BURST, COMBINED_PREFIX
 from knarr.client.events import EventRecorder
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import status_error
 from tests.client.objects import pod
+from tests.support.api import FaultyApi
 from tests.support.virtual_time import START, VirtualClock, virtual_time
 
 
@@ -27,11 +27,11 @@ async def running(recorder: EventRecorder) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def setup() -> tuple[MemoryApi, EventRecorder, core.Pod]:
-    api = MemoryApi(VirtualClock())
+def setup() -> tuple[FaultyApi, EventRecorder, core.Pod]:
+    api = FaultyApi(VirtualClock())
     about = pod("web")
     about.metadata.uid = "u1"
-    return api, EventRecorder(MemoryClient(api), "scheduler", "host-1", clock=VirtualClock()), about
+    return api, EventRecorder(api.client(), "scheduler", "host-1", clock=VirtualClock()), about
 
 
 @virtual_time
@@ -78,7 +78,7 @@ async def test_an_expired_event_is_created_anew() -> None:
         recorder.event(about, "Normal", "Pulled", "image")
         await asyncio.sleep(1)
         [event] = api.all(core.Event)
-        await MemoryClient(api).delete(core.Event, event.metadata.name, "default")
+        await api.client().delete(core.Event, event.metadata.name, "default")
         recorder.event(about, "Normal", "Pulled", "image")
         await asyncio.sleep(1)
     assert [event.count for event in api.all(core.Event)] == [2]

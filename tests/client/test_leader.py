@@ -9,12 +9,12 @@ import pytest
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.client.leader import LeaderElector, Leadership
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import status_error
+from tests.support.api import FaultyApi, FaultyClient
 from tests.support.virtual_time import VirtualClock, virtual_time
 
 
-class Wire(MemoryClient):
+class Wire(FaultyClient):
     """A client whose connection can be cut."""
 
     cut = False
@@ -30,7 +30,7 @@ class Candidate:
 
     at_work: set[str]
 
-    def __init__(self, api: MemoryApi, name: str, at_work: set[str]) -> None:
+    def __init__(self, api: FaultyApi, name: str, at_work: set[str]) -> None:
         self.wire = Wire(api)
         self.name = name
         self.at_work = at_work
@@ -55,7 +55,7 @@ class Candidate:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-async def candidates(api: MemoryApi, *names: str) -> AsyncIterator[Any]:
+async def candidates(api: FaultyApi, *names: str) -> AsyncIterator[Any]:
     at_work: set[str] = set()
     found = [Candidate(api, name, at_work) for name in names]
     try:
@@ -67,7 +67,7 @@ async def candidates(api: MemoryApi, *names: str) -> AsyncIterator[Any]:
 
 @virtual_time
 async def test_one_of_two_leads_and_a_released_lease_passes_at_once() -> None:
-    api = MemoryApi(VirtualClock())
+    api = FaultyApi(VirtualClock())
     async for first, second in candidates(api, "a", "b"):
         await asyncio.sleep(60)
         assert first.at_work == {"a"} and first.elector.is_leader and not second.elector.is_leader
@@ -83,7 +83,7 @@ async def test_one_of_two_leads_and_a_released_lease_passes_at_once() -> None:
 
 @virtual_time
 async def test_a_partitioned_leader_stops_before_another_starts() -> None:
-    api = MemoryApi(VirtualClock())
+    api = FaultyApi(VirtualClock())
     async for first, second in candidates(api, "a", "b"):
         await asyncio.sleep(30)
         first.wire.cut = True
@@ -100,7 +100,7 @@ async def test_a_partitioned_leader_stops_before_another_starts() -> None:
 
 @virtual_time
 async def test_a_short_outage_keeps_the_leader() -> None:
-    api = MemoryApi(VirtualClock())
+    api = FaultyApi(VirtualClock())
     async for first, second in candidates(api, "a", "b"):
         await asyncio.sleep(30)
         first.wire.cut = second.wire.cut = True
@@ -112,7 +112,7 @@ async def test_a_short_outage_keeps_the_leader() -> None:
 
 @virtual_time
 async def test_a_crashed_leader_is_followed_after_the_lease() -> None:
-    api = MemoryApi(VirtualClock())
+    api = FaultyApi(VirtualClock())
     async for first, second in candidates(api, "a", "b"):
         await asyncio.sleep(30)
         first.wire.cut = True
@@ -124,7 +124,7 @@ async def test_a_crashed_leader_is_followed_after_the_lease() -> None:
 
 @virtual_time
 async def test_a_candidate_that_cannot_watch_asks_at_every_period() -> None:
-    api = MemoryApi(VirtualClock())
+    api = FaultyApi(VirtualClock())
     api.fail_next(status_error("ServiceUnavailable", "no watches"), verb="watch", times=1000)
     async for first, second in candidates(api, "a", "b"):
         await asyncio.sleep(30)
@@ -136,7 +136,7 @@ async def test_a_candidate_that_cannot_watch_asks_at_every_period() -> None:
 
 @virtual_time
 async def test_two_who_wait_for_the_same_lease_do_not_both_get_it() -> None:
-    api = MemoryApi(VirtualClock())
+    api = FaultyApi(VirtualClock())
     api.latency_seconds = 0.01
     async for first, second, third in candidates(api, "a", "b", "c"):
         await asyncio.sleep(30)
@@ -147,14 +147,14 @@ async def test_two_who_wait_for_the_same_lease_do_not_both_get_it() -> None:
 
 @virtual_time
 async def test_leadership_stands_by_until_it_leads() -> None:
-    api = MemoryApi(VirtualClock())
+    api = FaultyApi(VirtualClock())
     at_work: list[str] = []
 
     async def work(name: str) -> None:
         at_work.append(name)
         await asyncio.Event().wait()
 
-    first, second = (Leadership(MemoryClient(api), "lock", name, elected=True, clock=VirtualClock()) for name in "ab")
+    first, second = (Leadership(api.client(), "lock", name, elected=True, clock=VirtualClock()) for name in "ab")
     tasks = [asyncio.create_task(first.run(lambda: work("a")))]
     await asyncio.sleep(5)
     tasks.append(asyncio.create_task(second.run(lambda: work("b"))))
@@ -169,24 +169,24 @@ async def test_leadership_stands_by_until_it_leads() -> None:
 
 @virtual_time
 async def test_without_an_election_the_work_runs_at_once() -> None:
-    api = MemoryApi(VirtualClock())
+    api = FaultyApi(VirtualClock())
 
     async def work() -> None:
         assert not leadership.standing_by
 
-    leadership = Leadership(MemoryClient(api), "lock", "a", elected=False)
+    leadership = Leadership(api.client(), "lock", "a", elected=False)
     await leadership.run(work)
     assert api.all(coordination.Lease) == []
 
 
 @virtual_time
 async def test_work_that_fails_ends_the_run_and_frees_the_lease() -> None:
-    api = MemoryApi(VirtualClock())
+    api = FaultyApi(VirtualClock())
 
     async def fail() -> None:
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        await LeaderElector(MemoryClient(api), "lock", "a", clock=VirtualClock()).run(fail)
+        await LeaderElector(api.client(), "lock", "a", clock=VirtualClock()).run(fail)
     [lease] = api.all(coordination.Lease)
     assert lease.spec.holder_identity == ""

@@ -115,8 +115,12 @@ class FaultyClient(Client):
     """A client of a ``FaultyApi``, as one user."""
 
     def __init__(self, api: FaultyApi, user: User = ADMIN) -> None:
-        self.api = api
+        self.api, self._user = api, user
         self._inner = api.local_client(user)
+
+    def move_to(self, api: FaultyApi) -> None:
+        """Speaks to another cluster from now on, as to a server whose data was exchanged. Open watches go on."""
+        self.api, self._inner = api, api.local_client(self._user)
 
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         await self._begin("get", message)
