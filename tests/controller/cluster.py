@@ -12,7 +12,6 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.informer import Informers
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.client.reconciler import Reconciler
 from knarr.objects.conditions import set_condition
 from knarr.objects.keys import Key, key_of
@@ -21,6 +20,7 @@ from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
 from services.controller.controller import Controller
 from services.controller.settings import ControllerSettings
+from tests.support.api import FaultyApi, FaultyClient
 from tests.support.virtual_time import VirtualClock
 
 SETTINGS = ControllerSettings()
@@ -85,8 +85,8 @@ class FakeKubelet:
 
 @dataclass
 class Cluster:
-    api: MemoryApi
-    client: MemoryClient
+    api: FaultyApi
+    client: FaultyClient
     kubelet: FakeKubelet
     manager: ControllerManager
 
@@ -122,12 +122,12 @@ class Cluster:
 async def cluster(
     *, kubelet: bool = True, controllers: Sequence[type[Controller]] = CONTROLLERS, **settings: object
 ) -> AsyncIterator[Cluster]:
-    """Runs the controllers on a fresh MemoryApi, on the virtual loop."""
+    """Runs the controllers on a fresh API server in memory, on the virtual loop."""
     clock = VirtualClock()
-    api = MemoryApi(clock=clock)
-    client = MemoryClient(api)
+    api = FaultyApi(clock)
+    client = api.client()
     manager = ControllerManager(client, replace(SETTINGS, **settings), clock=clock, controllers=controllers)
-    fake = FakeKubelet(MemoryClient(api))
+    fake = FakeKubelet(api.client())
     tasks = [asyncio.create_task(manager.run())]
     if kubelet:
         tasks.append(asyncio.create_task(fake.run()))

@@ -11,19 +11,19 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.controller.v1 import controller_service_pb2 as api
 from knarr.api.controller.v1 import controller_service_pb2_grpc as api_grpc
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import StatusError
 from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
 from services.controller.servicer import ControllerServicer
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import cluster
-from tests.controller.objects import deployment, namespace, node, replica_set, service
+from tests.controller.objects import deployment, node, replica_set, service
+from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
 
 async def test_the_service_answers_over_grpc() -> None:
-    manager = ControllerManager(MemoryClient())
+    manager = ControllerManager(FaultyApi().client())
     server = grpc.aio.server()
     assert manager.register(server) == ["knarr.api.controller.v1.ControllerService"]
     port = server.add_insecure_port("127.0.0.1:0")
@@ -57,9 +57,9 @@ async def test_an_unknown_controller_is_not_found() -> None:
 
 @virtual_time
 async def test_only_the_leader_acts_and_another_takes_over() -> None:
-    memory = MemoryApi(clock=VirtualClock())
+    memory = FaultyApi(VirtualClock())
     managers = [
-        ControllerManager(MemoryClient(memory), ControllerSettings(leader_election=True, identity=name), clock=VirtualClock())
+        ControllerManager(memory.client(), ControllerSettings(leader_election=True, identity=name), clock=VirtualClock())
         for name in ("first", "second")
     ]
     memory.seed(node())
@@ -69,7 +69,7 @@ async def test_only_the_leader_acts_and_another_takes_over() -> None:
         assert [manager._working for manager in managers].count(True) == 1
         if managers[1]._working:
             first, second = second, first
-        await MemoryClient(memory).create(replica_set())
+        await memory.client().create(replica_set())
         await asyncio.sleep(1)
         assert len(memory.all(core.Pod)) == 3
         first.cancel()
@@ -77,7 +77,7 @@ async def test_only_the_leader_acts_and_another_takes_over() -> None:
         await asyncio.sleep(30)
         target = memory.all(apps.ReplicaSet)[0]
         target.spec.replicas = 5
-        await MemoryClient(memory).update(target)
+        await memory.client().update(target)
         await asyncio.sleep(1)
         assert len(memory.all(core.Pod)) == 5
     finally:
@@ -91,7 +91,6 @@ async def test_everything_comes_to_rest() -> None:
     """A settled cluster is written to no more: no controller fights another."""
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(namespace())
         await c.client.create(deployment())
         await c.client.create(service())
         await c.until(lambda: len(c.ready_pods()) == 3)

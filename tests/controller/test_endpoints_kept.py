@@ -163,9 +163,11 @@ async def test_a_pod_that_flaps_fifty_times_a_second_costs_few_writes() -> None:
 
 @virtual_time
 async def test_nothing_is_written_when_nothing_is_to_be_told() -> None:
+    balanced = service()
+    balanced.spec.type = "LoadBalancer"
     async with cluster(kubelet=False) as c:
         c.api.seed(node(), running(1))
-        await c.client.create(service())
+        await c.client.create(balanced)
         await c.until(lambda: told(c) and c.api.all(core.Endpoints))
         await asyncio.sleep(1)
         before = len(c.api.writes)

@@ -3,45 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.kinds import KINDS
 from knarr.objects.conditions import get_condition
-from tests.controller.cluster import cluster
+from knarr.objects.keys import metadata_of
+from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import deployment, namespace, node, service
 from tests.support.virtual_time import virtual_time
+
+TEAM = "team"
+M = TypeVar("M", bound=Message)
+
+
+def of_team(obj: M) -> M:
+    """The object in the namespace that the tests delete: ``default`` may not be."""
+    metadata_of(obj).namespace = TEAM
+    return obj
+
+
+def config_map(name: str) -> core.ConfigMap:
+    made = core.ConfigMap()
+    made.metadata.name = name
+    return of_team(made)
+
+
+def team(c: Cluster) -> core.Namespace | None:
+    return next((found for found in c.api.all(core.Namespace) if found.metadata.name == TEAM), None)
+
+
+def accounts(c: Cluster) -> list[str]:
+    return [account.metadata.name for account in c.api.all(core.ServiceAccount, TEAM)]
 
 
 @virtual_time
 async def test_a_namespace_goes_with_all_its_content() -> None:
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(namespace())
-        await c.client.create(deployment())
-        await c.client.create(service())
+        await c.client.create(namespace(TEAM))
+        await c.client.create(of_team(deployment()))
+        await c.client.create(of_team(service()))
         for number in range(600):
-            config = core.ConfigMap()
-            config.metadata.name, config.metadata.namespace = f"c{number}", "default"
-            await c.client.create(config)
+            await c.client.create(config_map(f"c{number}"))
         await c.until(lambda: len(c.ready_pods()) == 3)
-        await c.client.delete(core.Namespace, "default")
-        await c.until(lambda: not c.api.all(core.Namespace))
-        left = [obj for kind in KINDS if kind.namespaced and kind.name != "Event" for obj in c.api.all(kind.message, "default")]
+        await c.client.delete(core.Namespace, TEAM)
+        await c.until(lambda: team(c) is None)
+        left = [obj for kind in KINDS if kind.namespaced and kind.name != "Event" for obj in c.api.all(kind.message, TEAM)]
         assert not left
 
 
 @virtual_time
 async def test_a_finalizer_holds_the_namespace_and_is_told() -> None:
     async with cluster() as c:
-        await c.client.create(namespace())
-        held = core.ConfigMap()
-        held.metadata.name, held.metadata.namespace = "held", "default"
+        await c.client.create(namespace(TEAM))
+        held = config_map("held")
         held.metadata.finalizers.append("example.org/hold")
         await c.client.create(held)
-        await c.client.delete(core.Namespace, "default")
+        await c.client.delete(core.Namespace, TEAM)
         await asyncio.sleep(5)
-        (waiting,) = c.api.all(core.Namespace)
-        assert waiting.status.phase == "Terminating"
+        waiting = team(c)
+        assert waiting is not None and waiting.status.phase == "Terminating"
         condition = get_condition(waiting.status, "NamespaceFinalizersRemaining")
         assert condition.status == "True"
         assert condition.message.endswith("example.org/hold in 1 resource instances")
@@ -49,14 +73,14 @@ async def test_a_finalizer_holds_the_namespace_and_is_told() -> None:
         def release(obj: core.ConfigMap) -> None:
             del obj.metadata.finalizers[:]
 
-        await c.edit(core.ConfigMap, "held", release)
-        await c.until(lambda: not c.api.all(core.Namespace), 5)
+        await c.edit(core.ConfigMap, "held", release, TEAM)
+        await c.until(lambda: team(c) is None, 5)
 
 
 @virtual_time
 async def test_every_namespace_has_a_default_service_account() -> None:
     async with cluster() as c:
-        await c.client.create(namespace())
-        await c.until(lambda: [account.metadata.name for account in c.api.all(core.ServiceAccount)] == ["default"])
-        await c.client.delete(core.ServiceAccount, "default", "default")
-        await c.until(lambda: len(c.api.all(core.ServiceAccount)) == 1)
+        await c.client.create(namespace(TEAM))
+        await c.until(lambda: accounts(c) == ["default"])
+        await c.client.delete(core.ServiceAccount, "default", TEAM)
+        await c.until(lambda: accounts(c) == ["default"])

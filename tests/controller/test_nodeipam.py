@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi
 from knarr.machinery.errors import status_error
 from services.controller.controllers.nodeipam.decide import ClusterRange, rivals
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import node
+from tests.support.api import FaultyApi
 from tests.support.virtual_time import virtual_time
 
 LOST = status_error("ServiceUnavailable", "the connection was lost")
@@ -28,7 +28,7 @@ def node_with(name: str, pod_cidr: str = "") -> core.Node:
     return made
 
 
-def ranges(api: MemoryApi) -> dict[str, str]:
+def ranges(api: FaultyApi) -> dict[str, str]:
     return {found.metadata.name: found.spec.pod_cidr for found in api.all(core.Node)}
 
 
