@@ -11,16 +11,27 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.starter import ContainerStarter
+from services.kubelet.node.view import NodeView
 from services.kubelet.pod.actions import StartContainer
-from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.context import NodeContext, PodContext
 from services.kubelet.pod.directory import PodDirectory
+from services.kubelet.pod.events import PodEvents
 from services.kubelet.pod.facts import INITIAL_BACKOFF, PodFacts
 from services.kubelet.pod.references import References
-from services.kubelet.runtime.plan import PodRef
+from services.kubelet.runtime.hollow import HollowRuntime
+from services.kubelet.runtime.plan import ContainerPlan, PodRef
 from services.kubelet.runtime.port import EXITED, Container, Image, RuntimeFailure, RuntimeUnavailable, Sandbox
 from services.kubelet.settings import KubeletSettings
+from tests.kubelet.support import make_pod, running
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def starter_of(shared: SimpleNamespace, facts: PodFacts, data_dir: Path, events: list[str]) -> ContainerStarter:
+    """Its events' messages go to ``events``."""
+    told = cast(PodEvents, SimpleNamespace(container=lambda kind, reason, text, name: events.append(text)))
+    ref = PodRef("default", "web", "uid")
+    return ContainerStarter(PodContext(cast(NodeContext, shared), ref, facts, PodDirectory(data_dir, ref.uid), told))
 
 
 async def test_an_engine_that_is_away_adds_nothing_to_the_back_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,9 +44,9 @@ async def test_an_engine_that_is_away_adds_nothing_to_the_back_off(tmp_path: Pat
         def now(self) -> datetime:
             return NOW
 
-    context = cast(NodeContext, SimpleNamespace(references=Nothing(), images=Nothing(), clock=Nothing()))
+    shared = SimpleNamespace(references=Nothing(), images=Nothing(), clock=Nothing(), node=NodeView("node-1", "192.0.2.1", {}))
     facts = PodFacts(NOW)
-    starter = ContainerStarter(context, facts, PodDirectory(tmp_path, "uid"), lambda *_: None)
+    starter = starter_of(shared, facts, tmp_path, [])
     answers: list[Exception | None] = [RuntimeUnavailable("away"), None, RuntimeUnavailable("away again")]
 
     async def attempt(*_: Any) -> None:
@@ -74,11 +85,35 @@ async def test_what_to_do_without_an_image_is_said(tmp_path: Path, advice: str, 
 
     settings = KubeletSettings("node-1", tmp_path, "192.0.2.1", pull_advice=advice)
     nothing = Nothing()
-    context = cast(NodeContext, SimpleNamespace(references=nothing, images=nothing, clock=nothing, settings=settings))
+    shared = SimpleNamespace(references=nothing, images=nothing, clock=nothing, settings=settings)
     events: list[str] = []
     facts = PodFacts(NOW)
-    starter = ContainerStarter(context, facts, PodDirectory(tmp_path, "uid"), lambda kind, reason, text, *_: events.append(text))
+    starter = starter_of(shared, facts, tmp_path, events)
     sandbox = Sandbox("s", PodRef("default", "web", "uid"), 0, True, "10.0.0.1", NOW)
     await starter.start(core.Pod(), StartContainer(core.Container(name="web", image="web:1"), 0, None), sandbox)
     assert facts.failures["web"].message == message
     assert f'Failed to pull image "web:1": {message}' in events
+
+
+class RefusingRuntime(HollowRuntime):
+    """Makes no container."""
+
+    tries = 0
+
+    async def create_container(self, plan: ContainerPlan) -> Container:
+        self.tries += 1
+        raise RuntimeFailure("no space left on device")
+
+
+async def test_a_container_that_cannot_be_made_says_so_and_waits(tmp_path: Path) -> None:
+    runtime = RefusingRuntime("10.244.0.0/24")
+    async with running(runtime, tmp_path) as cluster:
+        await cluster.client.create(make_pod())
+
+        def shown() -> tuple[str, str] | None:
+            pod = cluster.pod()
+            states = [status.state.waiting for status in pod.status.container_statuses] if pod is not None else []
+            return next(((state.reason, state.message) for state in states if state.message), None)
+
+        assert await cluster.until(shown) == ("CreateContainerError", "no space left on device")
+        assert runtime.tries == 1 and cluster.events("Failed") == ["Error: no space left on device"]

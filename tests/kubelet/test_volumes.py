@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.container.files import refuse_escapes
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.plan import container_plan
-from services.kubelet.container.starter import refuse_escapes
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.directory import PodDirectory, check_host_path
 from services.kubelet.pod.references import References

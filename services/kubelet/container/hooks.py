@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.probes import UnknownPort, check_of
-from services.kubelet.runtime.port import Container, Runtime, RuntimeFailure
+from services.kubelet.pod.context import PodContext
+from services.kubelet.runtime.port import Container, RuntimeFailure
 
 # A postStart hook has no deadline of its own in Kubernetes; this bounds a hanging one.
 POST_START_SECONDS = 3600.0
@@ -16,9 +16,9 @@ POST_START_SECONDS = 3600.0
 class HookRunner:
     """Of one pod. ``running`` names the containers whose postStart hook runs: it may be abandoned."""
 
-    def __init__(self, runtime: Runtime, event: Callable[[str, str, str, str], None]) -> None:
-        self._runtime = runtime
-        self._event = event
+    def __init__(self, context: PodContext) -> None:
+        self._runtime = context.shared.runtime
+        self._event = context.events.container
         self.running: set[str] = set()
 
     async def post_start(self, spec: core.Container, container: Container, ip: str) -> str:

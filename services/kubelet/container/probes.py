@@ -9,10 +9,9 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.client.clock import Clock
 from knarr.objects.pods import init_and_main_containers, is_sidecar
 from knarr.service.tasks import cancel
-from services.kubelet.pod.facts import PodFacts
+from services.kubelet.pod.context import PodContext
 from services.kubelet.runtime.port import (
     RUNNING,
     Check,
@@ -22,7 +21,6 @@ from services.kubelet.runtime.port import (
     HttpCheck,
     PodObservation,
     ProbeResult,
-    Runtime,
     RuntimeFailure,
     TcpCheck,
 )
@@ -65,15 +63,13 @@ def check_of(handler: core.ProbeHandler | core.LifecycleHandler, spec: core.Cont
 class Prober:
     """The probes of one pod: one task for each probe of each running container."""
 
-    def __init__(
-        self, runtime: Runtime, clock: Clock, facts: PodFacts, wake: Callable[[], None], event: Callable[[str, str, str], None]
-    ) -> None:
-        """``event(type, reason, message)`` records an event on the pod."""
-        self._runtime = runtime
-        self._clock = clock
-        self._facts = facts
+    def __init__(self, context: PodContext, wake: Callable[[], None]) -> None:
+        """``wake`` is called when an answer changes what is known of a container."""
+        self._runtime = context.shared.runtime
+        self._clock = context.shared.clock
+        self._facts = context.facts
+        self._event = context.events.pod
         self._wake = wake
-        self._event = event
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def follow(self, pod: core.Pod, observation: PodObservation, *, stopping: bool) -> None:

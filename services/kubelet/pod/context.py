@@ -1,4 +1,4 @@
-"""What all pods of a node share."""
+"""What all pods of a node share, and what all that works on one pod shares."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from knarr.client.events import EventRecorder
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.images import Images
 from services.kubelet.node.view import NodeView
+from services.kubelet.pod.directory import PodDirectory
+from services.kubelet.pod.events import PodEvents
+from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.references import ReferenceReader
+from services.kubelet.runtime.plan import PodRef
 from services.kubelet.runtime.port import Runtime
 from services.kubelet.settings import KubeletSettings
 
@@ -30,3 +34,14 @@ class NodeContext:
     starts: asyncio.Semaphore
     node: NodeView
     files: NodeFiles
+
+
+@dataclass(frozen=True, slots=True)
+class PodContext:
+    """Shared by all that works on one pod. ``shared`` is the node's."""
+
+    shared: NodeContext
+    ref: PodRef
+    facts: PodFacts
+    directory: PodDirectory
+    events: PodEvents

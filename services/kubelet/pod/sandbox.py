@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
 from services.kubelet.pod.actions import SANDBOX, VOLUMES
-from services.kubelet.pod.context import NodeContext
-from services.kubelet.pod.directory import PodDirectory
-from services.kubelet.pod.facts import PodFacts, StartFailure
+from services.kubelet.pod.context import PodContext
+from services.kubelet.pod.facts import StartFailure
 from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.names import NameTooLong
 from services.kubelet.pod.sandbox_plan import sandbox_plan
@@ -23,40 +21,40 @@ log = logging.getLogger(__name__)
 
 
 class SandboxMaker:
-    """Of one pod. ``event(type, reason, message)`` records an event on it."""
+    """Of one pod."""
 
-    def __init__(self, context: NodeContext, facts: PodFacts, directory: PodDirectory, event: Callable[[str, str, str], None]) -> None:
-        self._context = context
-        self._facts = facts
-        self._directory = directory
-        self._event = event
+    def __init__(self, context: PodContext) -> None:
+        self._shared = context.shared
+        self._facts = context.facts
+        self._directory = context.directory
+        self._event = context.events.pod
 
     async def prepare(self, pod: core.Pod) -> None:
         """Makes the directory and the volumes, or brings them up to date."""
         try:
-            references = await self._context.references.read(pod)
-            volumes = contents(pod, references, self._context.node, pod.status.pod_ip)
+            references = await self._shared.references.read(pod)
+            volumes = contents(pod, references, self._shared.node, pod.status.pod_ip)
             context = pod.spec.security_context
             group = context.fs_group if context.HasField("fs_group") else None
             if pod.spec.volumes:
-                await self._context.files.call(self._directory.set_up, volumes, group)
+                await self._shared.files.call(self._directory.set_up, volumes, group)
             else:
                 self._directory.set_up(volumes, group)
             self._facts.volumes_ready = True
             self._facts.failures.pop(VOLUMES, None)
         except (VolumeError, OSError, StatusError) as error:
             self._event("Warning", "FailedMount", str(error))
-            now = self._context.clock.now()
+            now = self._shared.clock.now()
             self._facts.failures[VOLUMES] = StartFailure("ContainerCreating", str(error), now, now + RETRY)
 
     async def create(self, pod: core.Pod, attempt: int) -> None:
         """Makes the sandbox and the pod's name files."""
-        settings = self._context.settings
+        settings = self._shared.settings
         try:
-            async with self._context.starts:
-                sandbox = await self._context.runtime.create_sandbox(sandbox_plan(pod, attempt, settings.cluster_domain))
+            async with self._shared.starts:
+                sandbox = await self._shared.runtime.create_sandbox(sandbox_plan(pod, attempt, settings.cluster_domain))
         except (RuntimeFailure, NameTooLong) as error:
-            now = self._context.clock.now()
+            now = self._shared.clock.now()
             self._facts.failures[SANDBOX] = StartFailure("ContainerCreating", str(error), now, now + RETRY)
             if not isinstance(error, RuntimeUnavailable):
                 self._event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")

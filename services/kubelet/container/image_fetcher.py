@@ -1,0 +1,72 @@
+"""The image of a container: present or pulled, with the events and the back-off that Kubernetes tells of."""
+
+from __future__ import annotations
+
+import asyncio
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.node.images import ImageFailure, credentials
+from services.kubelet.pod.context import PodContext
+from services.kubelet.pod.facts import StartFailure, next_backoff
+from services.kubelet.pod.references import References
+from services.kubelet.pod.spec import pull_policy
+from services.kubelet.runtime.port import Image, RuntimeFailure, RuntimeUnavailable
+
+
+class ImageFetcher:
+    """Of one pod."""
+
+    def __init__(self, context: PodContext) -> None:
+        self._shared = context.shared
+        self._facts = context.facts
+        self._event = context.events.container
+        # Containers whose image is being fetched: these starts may be abandoned.
+        self.pulling: set[str] = set()
+
+    async def fetch(self, pod: core.Pod, spec: core.Container, references: References) -> Image:
+        """The image, pulled where its policy asks for it. Raises ImageFailure, or RuntimeUnavailable."""
+        found = await self._shared.images.present(spec.image, pull_policy(spec))
+        if found is None:
+            return await self._pull(pod, spec, references)
+        if spec.name not in self._facts.crash:
+            self._event("Normal", "Pulled", f'Container image "{spec.image}" already present on machine', spec.name)
+        return found
+
+    async def _pull(self, pod: core.Pod, spec: core.Container, references: References) -> Image:
+        self._event("Normal", "Pulling", f'Pulling image "{spec.image}"', spec.name)
+        auth = credentials(spec.image, references.secrets, [reference.name for reference in pod.spec.image_pull_secrets])
+        started = asyncio.get_running_loop().time()
+        self.pulling.add(spec.name)
+        try:
+            image = await self._shared.images.pull(spec.image, auth)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            advice = self._shared.settings.pull_advice.replace("{image}", spec.image)
+            text = f"{error}; {advice}" if advice else str(error)
+            self._event("Warning", "Failed", f'Failed to pull image "{spec.image}": {text}', spec.name)
+            raise ImageFailure("ErrImagePull", text) from error
+        finally:
+            self.pulling.discard(spec.name)
+        seconds = f"{asyncio.get_running_loop().time() - started:.3f}s"
+        size = f" Image size: {image.size_bytes} bytes." if image.size_bytes else ""
+        message = f'Successfully pulled image "{spec.image}" in {seconds} ({seconds} including waiting).{size}'
+        self._event("Normal", "Pulled", message, spec.name)
+        self._facts.pulls.pop(spec.name, None)
+        return image
+
+    def fail(self, spec: core.Container, failure: ImageFailure) -> None:
+        """Leaves the failure in the facts, with the back-off of one more failed pull."""
+        now = self._shared.clock.now()
+        if failure.reason == "ErrImageNeverPull":
+            self._event("Warning", "ErrImageNeverPull", failure.message, spec.name)
+        elif failure.reason == "InvalidImageName":
+            self._event("Warning", "InspectFailed", failure.message, spec.name)
+        self._event("Warning", "Failed", f"Error: {failure.reason}", spec.name)
+        backoff = next_backoff(self._facts.pulls.get(spec.name), now, now)
+        self._facts.pulls[spec.name] = backoff
+        pulled = failure.reason == "ErrImagePull"
+        message = f'Back-off pulling image "{spec.image}": ErrImagePull: {failure.message}'
+        self._facts.failures[spec.name] = StartFailure(
+            failure.reason, failure.message, now, now + backoff.delay, "ImagePullBackOff" if pulled else "", message if pulled else ""
+        )

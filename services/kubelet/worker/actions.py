@@ -1,0 +1,153 @@
+"""Does what was decided about one pod: at most one action for each container, one for the sandbox, one for the volumes at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.service.tasks import cancel
+from services.kubelet.container.hooks import HookRunner
+from services.kubelet.container.starter import ContainerStarter
+from services.kubelet.metrics import ACTION_SECONDS, ACTIONS
+from services.kubelet.pod.actions import (
+    Action,
+    CleanUp,
+    CreateSandbox,
+    KillContainer,
+    PrepareVolumes,
+    RemoveContainers,
+    RemoveSandboxes,
+    RunPostStart,
+    StartContainer,
+    action_key,
+)
+from services.kubelet.pod.context import PodContext
+from services.kubelet.pod.sandbox import SandboxMaker
+from services.kubelet.pod.status_writer import StatusWriter
+from services.kubelet.pod.stopping import MINIMUM_GRACE_SECONDS
+from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+
+
+class ActionRunner:
+    """Of one pod. What is being done is in ``facts.busy``; every end of an action calls ``wake``."""
+
+    def __init__(self, context: PodContext, pod: Callable[[], core.Pod], writer: StatusWriter, wake: Callable[[], None]) -> None:
+        """``pod`` answers the pod with the status as the kubelet knows it."""
+        self._context = context
+        self._runtime = context.shared.runtime
+        self._ref = context.ref
+        self._facts = context.facts
+        self._events = context.events
+        self._pod = pod
+        self._writer = writer
+        self._wake = wake
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        # When the stop of a container ends at the latest, by its name, in the loop's seconds.
+        self._stops: dict[str, float] = {}
+        self._starter = ContainerStarter(context)
+        self._sandboxes = SandboxMaker(context)
+        self._hooks = HookRunner(context)
+
+    def begin(self, action: Action) -> None:
+        """Starts an action, unless its target is busy."""
+        key = action_key(action)
+        if key in self._facts.busy:
+            return
+        self._facts.busy.add(key)
+        task = asyncio.create_task(self._perform(action), name=f"pod/{self._ref.namespace}/{self._ref.name}{key}")
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._ended(key, done))
+
+    def hasten(self, grace_seconds: float) -> None:
+        """Gives up what a stop makes pointless, and shortens a stop that is to end within ``grace_seconds`` now."""
+        for name in self._starter.pulling | self._hooks.running:
+            if name in self._tasks:
+                self._tasks[name].cancel()
+        deadline = asyncio.get_running_loop().time() + grace_seconds
+        for name, until in list(self._stops.items()):
+            if deadline < until - MINIMUM_GRACE_SECONDS and name in self._tasks:
+                self._tasks[name].cancel()
+
+    async def close(self) -> None:
+        """Gives up everything."""
+        await cancel(self._tasks.values())
+
+    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
+            self._facts.busy.discard(key)
+            self._stops.pop(key, None)
+        self._wake()
+
+    async def _perform(self, action: Action) -> None:
+        name = type(action).__name__
+        try:
+            with ACTION_SECONDS.labels(name).time():
+                await self._do(action)
+            ACTIONS.labels(name, "done").inc()
+            return
+        except RuntimeFailure as error:
+            level = logging.INFO if isinstance(error, RuntimeUnavailable) else logging.WARNING
+            log.log(level, "action failed", extra={"pod": self._ref.name, "action": name, "error": str(error)})
+        except Exception:
+            log.exception("action failed", extra={"pod": self._ref.name, "action": name})
+        ACTIONS.labels(name, "failed").inc()
+        await asyncio.sleep(RETRY_SECONDS)
+
+    async def _do(self, action: Action) -> None:
+        match action:
+            case PrepareVolumes():
+                await self._sandboxes.prepare(self._pod())
+            case CreateSandbox():
+                await self._sandboxes.create(self._pod(), action.attempt)
+            case RemoveSandboxes():
+                if action.changed:
+                    self._events.pod("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+                for sandbox in action.sandboxes:
+                    await self._runtime.remove_sandbox(sandbox)
+            case StartContainer():
+                await self._start(action)
+            case RunPostStart():
+                await self._post_start(action)
+            case KillContainer():
+                await self._kill(action)
+            case RemoveContainers():
+                if not self._facts.gone:
+                    await self._writer.flush()
+                for container in action.containers:
+                    await self._runtime.remove_container(container, self._ref)
+            case CleanUp():
+                await self._context.shared.files.call(self._context.directory.remove)
+                self._facts.volumes_ready = False
+                self._facts.cleaned = True
+
+    async def _start(self, action: StartContainer) -> None:
+        observation = self._runtime.observe(self._ref.uid)
+        if observation is not None and observation.sandbox is not None:
+            await self._starter.start(self._pod(), action, observation.sandbox)
+
+    async def _post_start(self, action: RunPostStart) -> None:
+        known = self._facts.of(action.container.id)
+        failure = await self._hooks.post_start(action.spec, action.container, self._ip())
+        known.post_start_done = True
+        if failure:
+            known.unhealthy = f"FailedPostStartHook: {failure}"
+
+    async def _kill(self, action: KillContainer) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + action.grace_seconds
+        self._stops[action.container.name] = until
+        self._events.container("Normal", "Killing", action.message, action.container.name)
+        if action.spec is not None and action.spec.lifecycle.HasField("pre_stop"):
+            await self._hooks.pre_stop(action.spec, action.container, self._ip(), action.grace_seconds)
+        await self._runtime.stop_container(action.container, self._ref, max(until - loop.time(), MINIMUM_GRACE_SECONDS))
+
+    def _ip(self) -> str:
+        observation = self._runtime.observe(self._ref.uid)
+        return (observation.sandbox.ip if observation and observation.sandbox else "") or self._context.shared.settings.node_ip
