@@ -13,6 +13,7 @@ from knarr.objects.names import generated
 from services.apiserver.admission import admit
 from services.apiserver.admission.plugin import CREATE, Admission
 from services.apiserver.allocators.allocator import Allocators
+from services.apiserver.fields.judge import judge
 from services.apiserver.pipeline import metadata
 from services.apiserver.pipeline.backend import Backend, serialize
 from services.apiserver.results import Ref, Written
@@ -43,15 +44,17 @@ async def _create(backend: Backend, allocators: Allocators, ref: Ref, new: Any, 
     strategy = backend.strategies(ref.kind)
     strategy.default(new)
     await admit(Admission(CREATE, ref, new, backend))
+    judged = judge(ref, new)
     metadata.prepare_for_create(new, backend.clock(), backend.source)
     strategy.prepare_for_create(new)
     causes = [
         *validate_object_meta(new.metadata, namespaced=ref.kind.namespaced, name_format=strategy.name_format),
         *strategy.validate(new),
+        *judged.causes,
     ]
     if causes:
         raise invalid(ref.kind.name, ref.name, causes, ref.kind.group)
-    warnings = tuple(strategy.warnings(new))
+    warnings = (*strategy.warnings(new), *judged.warnings)
     async with allocators.serialized(ref.kind):
         return await _store(backend, allocators, ref, new, bool(options.dry_run), warnings)
 

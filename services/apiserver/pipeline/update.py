@@ -15,6 +15,7 @@ from services.apiserver.admission import admit
 from services.apiserver.admission.plugin import UPDATE, Admission
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.entry import Entry
+from services.apiserver.fields.judge import judge
 from services.apiserver.pipeline import metadata, patching
 from services.apiserver.pipeline.backend import Backend
 from services.apiserver.pipeline.read import check_subresource, missing
@@ -76,9 +77,12 @@ async def _check(backend: Backend, ref: Ref, new: Any, old: Any) -> tuple[str, .
     else:
         strategy.default(new)
         await admit(Admission(UPDATE, ref, new, backend))
+        judged = judge(ref, new, old)
         strategy.prepare_for_update(new, old)
         causes = [*validate_object_meta_update(new.metadata, old.metadata), *strategy.validate(new), *strategy.validate_update(new, old)]
-        warnings = strategy.warnings(new) if not ref.subresource else ()  # a Scale shows nothing of what they speak of
+        causes += judged.causes
+        # A Scale shows nothing of what the strategy speaks of.
+        warnings = [*strategy.warnings(new), *judged.warnings] if not ref.subresource else ()
     if unconditional and not strategy.allows_unconditional_update and not causes:
         causes = [Cause("FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion")]
     if causes:

@@ -1,0 +1,163 @@
+"""What is said of fields whose behaviour does not exist yet: by name, and only when a write sets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from knarr.machinery import codec
+from knarr.machinery.errors import Forbidden, Invalid
+from knarr.machinery.kinds import KINDS
+from knarr.objects.copies import copy_of
+from services.apiserver.api import Ref
+from services.apiserver.fields.judge import NOTHING, Judgement, judge
+from services.apiserver.in_memory import ApiInMemory
+
+ROOT = Path(__file__).resolve().parents[3]
+CONTAINER = {"name": "c", "image": "i"}
+
+
+def decoded(manifest: dict[str, Any]) -> tuple[Ref, Any]:
+    group, _, version = manifest["apiVersion"].rpartition("/")
+    kind = KINDS.by_name(group, version, manifest["kind"])
+    assert kind is not None
+    manifest["metadata"].setdefault("namespace", "default")
+    return Ref(kind, "default", manifest["metadata"]["name"]), codec.from_json(kind.message, manifest, codec.UnknownFields.REJECT).message
+
+
+def pod(container: dict[str, Any] | None = None, **spec: Any) -> tuple[Ref, Any]:
+    containers = [CONTAINER | (container or {})]
+    return decoded({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers, **spec}})
+
+
+def deployment(**spec: Any) -> tuple[Ref, Any]:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [CONTAINER], **spec}}
+    whole = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    return decoded({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": whole})
+
+
+def refused(judged: Judgement) -> list[str]:
+    return [cause.field for cause in judged.causes]
+
+
+def warned(judged: Judgement) -> list[str]:
+    return [text.partition(":")[0] for text in judged.warnings]
+
+
+PROTECTING = [
+    ("spec.hostUsers", {"hostUsers": False}, {}),
+    ("spec.os.name", {"os": {"name": "windows"}}, {}),
+    (
+        "spec.securityContext.seccompProfile.type",
+        {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "p"}}},
+        {},
+    ),
+    ("spec.securityContext.supplementalGroupsPolicy", {"securityContext": {"supplementalGroupsPolicy": "Strict"}}, {}),
+    (
+        "spec.containers[0].securityContext.appArmorProfile.type",
+        {},
+        {"securityContext": {"appArmorProfile": {"type": "Localhost", "localhostProfile": "p"}}},
+    ),
+    ("spec.containers[0].volumeMounts[0].recursiveReadOnly", {}, {"volumeMounts": [{"name": "v", "recursiveReadOnly": "Enabled"}]}),
+    ("spec.containers[0].volumeMounts[0].bindMountOptions", {}, {"volumeMounts": [{"name": "v", "bindMountOptions": ["noexec"]}]}),
+    ("spec.containers[0].resources.claims", {}, {"resources": {"claims": [{"name": "r"}]}}),
+    ("spec.volumes[1].nfs", {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "nfs": {"server": "s", "path": "/"}}]}, {}),
+    ("spec.volumes[0].emptyDir.medium", {"volumes": [{"name": "a", "emptyDir": {"medium": "HugePages"}}]}, {}),
+    ("spec.containers[0].livenessProbe.grpc.mode", {}, {"livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}),
+]
+HARMLESS = [
+    ("spec.affinity.podAffinity", {"affinity": {"podAffinity": {}}}, {}),
+    ("spec.topologySpreadConstraints", {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "k"}] * 2}, {}),
+    ("spec.containers[0].resources.limits[ephemeral-storage]", {}, {"resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}}),
+    ("spec.containers[0].resizePolicy", {}, {"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}]}),
+    ("spec.automountServiceAccountToken", {"automountServiceAccountToken": True}, {}),
+    ("spec.securityContext.appArmorProfile.type", {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}, {}),
+]
+
+
+@pytest.mark.parametrize(("path", "spec", "container"), PROTECTING, ids=[path for path, _, _ in PROTECTING])
+def test_what_protects_or_cannot_be_is_refused_by_its_path(path: str, spec: dict[str, Any], container: dict[str, Any]) -> None:
+    judged = judge(*pod(container, **spec))
+    assert (refused(judged), warned(judged)) == ([path], [])
+    assert {cause.reason for cause in judged.causes} == {"FieldValueForbidden"}
+
+
+@pytest.mark.parametrize(("path", "spec", "container"), HARMLESS, ids=[path for path, _, _ in HARMLESS])
+def test_what_is_harmless_to_ignore_is_warned_about(path: str, spec: dict[str, Any], container: dict[str, Any]) -> None:
+    judged = judge(*pod(container, **spec))
+    assert (refused(judged), warned(judged)) == ([], [path])
+
+
+@pytest.mark.parametrize(
+    ("spec", "container"),
+    [
+        ({"hostUsers": True, "os": {"name": "linux"}, "automountServiceAccountToken": False}, {}),
+        ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, "supplementalGroupsPolicy": "Merge"}}, {}),
+        ({}, {"volumeMounts": [{"name": "v", "recursiveReadOnly": "IfPossible"}], "resources": {"limits": {"memory": "1Gi"}}}),
+        ({"volumes": [{"name": "a", "emptyDir": {"medium": "Memory"}}]}, {"readinessProbe": {"httpGet": {"protocol": "HTTP1"}}}),
+    ],
+)
+def test_other_values_are_honoured(spec: dict[str, Any], container: dict[str, Any]) -> None:
+    assert judge(*pod(container, **spec)) == NOTHING
+
+
+def test_a_runtime_class_is_rejected_as_admission_does() -> None:
+    with pytest.raises(Forbidden, match='pods "p" is forbidden: pod rejected: RuntimeClass "gvisor" not found'):
+        judge(*pod(runtimeClassName="gvisor"))
+
+
+def test_templates_are_judged_where_they_stand() -> None:
+    assert refused(judge(*deployment(hostUsers=False))) == ["spec.template.spec.hostUsers"]
+
+
+def test_an_update_is_judged_by_what_it_adds() -> None:
+    spread = {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "k"}]}
+    ref, old = deployment(hostUsers=False, **spread)
+    new = copy_of(old)
+    new.spec.replicas = 3
+    assert judge(ref, new, old) == Judgement([], [])
+    new.spec.template.spec.priority_class_name = "high"
+    assert warned(judge(ref, new, old)) == ["spec.template.spec.priorityClassName"]
+
+
+def test_a_list_in_another_order_adds_nothing_and_one_more_does() -> None:
+    ref, old = pod({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}]})
+    new = copy_of(old)
+    new.spec.containers.insert(0, type(new.spec.containers[0])(name="first"))
+    assert warned(judge(ref, new, old)) == []
+    new.spec.containers[0].resize_policy.add(resource_name="memory")
+    assert len(judge(ref, new, old).warnings) == 1
+
+
+def test_the_status_is_the_systems() -> None:
+    ref, obj = pod()
+    obj.status.container_statuses.add(name="c").resources.limits["ephemeral-storage"].string = "1"
+    assert judge(ref, obj) == NOTHING
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.yaml")), ids=lambda path: path.name)
+def test_the_examples_ask_for_nothing_that_is_missing(path: Path) -> None:
+    for manifest in yaml.safe_load_all(path.read_text()):
+        assert judge(*decoded(manifest)) == NOTHING
+
+
+async def test_the_api_server_judges_creates_and_updates() -> None:
+    async with ApiInMemory() as api:
+        client = api.client()
+        _, bad = deployment(hostUsers=False)
+        with pytest.raises(Invalid, match=r"spec\.template\.spec\.hostUsers: Forbidden: pods have the user namespace of their node"):
+            await client.create(bad)
+        with pytest.raises(Forbidden, match='RuntimeClass "gvisor" not found'):
+            await client.create(pod(runtimeClassName="gvisor")[1])
+        api.seed(bad)
+        await api.settle()
+        stored = await client.get(type(bad), "d", "default")
+        stored.spec.replicas = 5
+        updated = await client.update(stored)
+        assert updated.spec.replicas == 5
+        updated.spec.template.spec.volumes.add(name="v").volume_source.nfs.server = "s"
+        with pytest.raises(Invalid, match=r"spec\.template\.spec\.volumes\[0\].nfs"):
+            await client.update(updated)

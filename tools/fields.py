@@ -1,0 +1,63 @@
+"""Writes docs/fields.md, what a person reads of services/apiserver/fields/support.tsv.
+
+python -m tools.fields
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+from services.apiserver.fields.table import HONOURED, PACKAGE, REFUSED, REJECTED, WARNED, Row, Values, rows
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "fields.md"
+HEAD = """# Fields whose behaviour does not exist yet
+
+Knarr knows every field of the kinds that it serves; of {total} that a client may set, {honoured} are honoured and stand in no table here.
+None of the others is silently ignored. Written by `python -m tools.fields` from
+[support.tsv](../services/apiserver/fields/support.tsv), by which the API server judges: change it there.
+
+A field counts when a write sets it; what an object had before never keeps it from being changed. A field below a pod's spec counts in
+the pod templates of workloads too. *When* names the values that are meant, others are honoured; nothing means any value.
+"""
+SECTIONS = (
+    (
+        (REFUSED, REJECTED),
+        "Refused",
+        "Ignoring them would take protection away, or make something that can never work: 422 Invalid, with the field's path and these\n"
+        "words (`runtimeClassName`: 403 Forbidden, as Kubernetes refuses a class that does not exist).",
+    ),
+    ((WARNED,), "Warned about", "The object is stored with the field; the answer has a `Warning` header, which kubectl shows."),
+)
+
+
+def page() -> str:
+    """The page as it should be."""
+    honoured = sum(row.state == HONOURED for row in rows())
+    fields = len({(row.message, row.field) for row in rows()})
+    parts = [HEAD.format(total=fields, honoured=honoured)]
+    for states, title, words in SECTIONS:
+        parts.append(f"## {title}\n\n{words}\n\n" + _table(row for row in rows() if row.state in states))
+    parts.append("## Honoured, with a remark\n\n" + _table(row for row in rows() if row.state == HONOURED and row.words))
+    return "\n".join(parts)
+
+
+def _table(found: Iterable[Row]) -> str:
+    return "| fields | when | what happens |\n|---|---|---|\n" + "".join(_lines(found))
+
+
+def _lines(found: Iterable[Row]) -> Iterator[str]:
+    for (message, when, words), group in groupby(found, key=lambda row: (row.message, row.when, row.words)):
+        owner = message.removeprefix(PACKAGE).rpartition(".")[2]
+        names = ", ".join(f"`{row.field}`" for row in group)
+        yield f"| {owner}: {names} | {_shown(when)} | {words.format(value='…')} |\n"
+
+
+def _shown(when: Values) -> str:
+    values = ", ".join(f"`{value}`" for value in sorted(when.listed))
+    return f"not {values}" if when.others and values else values
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
