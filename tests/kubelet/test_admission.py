@@ -48,6 +48,22 @@ def test_the_message_counts_in_whole_units() -> None:
     assert found.message == "Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("kernel.shm_rmid_forced", ""),
+        ("net/ipv4/tcp_syncookies", ""),
+        ("kernel.msgmax", 'forbidden sysctl: "kernel.msgmax" not allowlisted'),
+        ("net.core.somaxconn", 'forbidden sysctl: "net.core.somaxconn" not allowlisted'),
+    ],
+)
+def test_only_safe_sysctls_are_taken(name: str, message: str) -> None:
+    pod = asking("web")
+    pod.spec.security_context.sysctls.add(name=name, value="1")
+    found = refusal(pod, [], {})
+    assert ((found.reason, found.message) if found else ("", "")) == ("SysctlForbidden" if message else "", message)
+
+
 async def test_a_refused_pod_fails_and_its_room_is_free(tmp_path: Path) -> None:
     runtime = HollowRuntime(CIDR)
     async with running(runtime, tmp_path, max_pods=2) as cluster:

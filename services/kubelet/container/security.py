@@ -45,10 +45,14 @@ def _refuse_root(user: int | None, image: Image) -> None:
     name = image.user.partition(":")[0]
     if user == 0:
         raise ConfigError("container's runAsUser breaks non-root policy")
-    if user is None and name in ("", "0", "root"):
+    if user is None and (name in ("", "root") or (_is_number(name) and int(name) == 0)):
         raise ConfigError("container has runAsNonRoot and image will run as root")
-    if user is None and not name.isdigit():
+    if user is None and not _is_number(name):
         raise ConfigError(f"container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root")
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
 
 
 def _groups(pod_context: core.PodSecurityContext) -> tuple[int, ...]:

@@ -11,6 +11,25 @@ from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import PODS, Amounts, pod_requests, whole
+from knarr.objects.sysctls import dotted
+
+# What a pod may set without harm to others on its node; Kubernetes' list.
+SAFE_SYSCTLS = frozenset(
+    {
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_syncookies",
+        "net.ipv4.tcp_wmem",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +45,9 @@ def refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, 
 
     Resources that ``allocatable`` does not name are not the kubelet's to count.
     """
+    unsafe = next((entry.name for entry in pod.spec.security_context.sysctls if dotted(entry.name) not in SAFE_SYSCTLS), "")
+    if unsafe:
+        return Refusal("SysctlForbidden", f'forbidden sysctl: "{unsafe}" not allowlisted')
     offered = {name: whole(name, text) for name, text in allocatable.items()}
     wanted = {name: amount for name, amount in _needs(pod).items() if amount > 0 and name in offered}
     used: Amounts = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.pods import init_and_main_containers
+from knarr.objects.sysctls import dotted
 from services.kubelet.pod.names import hostname_of
 from services.kubelet.pod.spec import ref_of
 from services.kubelet.runtime.plan import PortMapping, SandboxPlan
@@ -25,5 +26,5 @@ def sandbox_plan(pod: core.Pod, attempt: int, domain: str) -> SandboxPlan:
         host_pid=pod.spec.host_pid,
         host_ipc=pod.spec.host_ipc,
         ports=ports,
-        sysctls={entry.name: entry.value for entry in pod.spec.security_context.sysctls},
+        sysctls={dotted(entry.name): entry.value for entry in pod.spec.security_context.sysctls},
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_choice, invalid, range_error, required
+from knarr.machinery.validation import GoSyntax, Path, check_choice, duplicate, invalid, range_error, required
+from knarr.objects.sysctls import IPC, NETWORK, dotted, namespace_of
 
 LARGEST_ID = 2**31 - 1
+LONGEST_SYSCTL = 253
+SYSCTL = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*([a-z0-9][-_a-z0-9]*)?[a-z0-9]")
 PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
 
 
@@ -33,12 +37,29 @@ def validate_pod_security(spec: core.PodSpec, path: Path) -> list[Cause]:
     for index, group in enumerate(context.supplemental_groups):
         causes += _id(group, here.child("supplementalGroups").index(index))
     causes += check_choice(here.child("fsGroupChangePolicy"), context.fs_group_change_policy, ("Always", "OnRootMismatch"), optional=True)
-    names = [sysctl.name for sysctl in context.sysctls]
-    for index, name in enumerate(names):
-        if not name:
-            causes.append(required(here.child("sysctls").index(index).child("name")))
+    causes += _sysctls(spec, here.child("sysctls"))
     if spec.host_pid and spec.share_process_namespace:
         causes.append(invalid(path.child("shareProcessNamespace"), True, "ShareProcessNamespace and HostPID cannot both be enabled"))
+    return causes
+
+
+def _sysctls(spec: core.PodSpec, path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    shared = {IPC: ("hostIPC", spec.host_ipc), NETWORK: ("hostNetwork", spec.host_network)}
+    for index, sysctl in enumerate(spec.security_context.sysctls):
+        here = path.index(index).child("name")
+        if not sysctl.name:
+            causes.append(required(here))
+        elif len(sysctl.name) > LONGEST_SYSCTL or not SYSCTL.fullmatch(sysctl.name):
+            sentence = f"must have at most {LONGEST_SYSCTL} characters and match regex ^{SYSCTL.pattern}$"
+            causes.append(invalid(here, sysctl.name, sentence))
+        elif sysctl.name in seen:
+            causes.append(duplicate(here, sysctl.name))
+        seen.add(sysctl.name)
+        field, is_shared = shared.get(namespace_of(dotted(sysctl.name)), ("", False))
+        if is_shared:
+            causes.append(invalid(here, sysctl.name, f"may not be set with '{field}' enabled"))
     return causes
 
 
