@@ -13,9 +13,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.scheduler.v1 import scheduler_service_pb2, scheduler_service_pb2_grpc
@@ -24,18 +25,20 @@ from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.informer import Informer, Informers
 from knarr.client.leader import Leadership
-from knarr.machinery.errors import StatusError, not_found, status_error
+from knarr.machinery.errors import NotFound, StatusError, not_found, status_error
 from knarr.objects.copies import copy_of
 from knarr.service.component import Component
 from knarr.service.tasks import cancel, run_together
 from services.scheduler.decide import Decision, Verdict, decide, explain, summary
 from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
-from services.scheduler.plugins.plugin import Cluster
+from services.scheduler.plugins.catalog import PLUGINS
+from services.scheduler.plugins.plugin import Cluster, M
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.queue import State, Waiting
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.state import SchedulerState
+from services.scheduler.state import SchedulerState, parts_read_by
+from services.scheduler.view import View
 from services.scheduler.writer import bind, report_unschedulable
 
 logger = logging.getLogger(__name__)
@@ -45,11 +48,15 @@ METRICS_SECONDS = 5.0
 
 
 class _InformedCluster(Cluster):
-    def __init__(self, services: Informer[core.Service]) -> None:
-        self._services = services
+    """What plugins declare to read besides nodes and pods, by informers."""
 
-    def services(self, namespace: str) -> Sequence[core.Service]:
-        return self._services.store.list(namespace)
+    def __init__(self, informers: Informers) -> None:
+        subjects = [subject for subject, parts in parts_read_by(PLUGINS).items() if parts]
+        kinds = {subject.message for subject in subjects} - {core.Pod, core.Node}
+        self.informers: dict[type[Message], Informer[Any]] = {kind: informers.get(kind) for kind in kinds}
+
+    def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
+        return self.informers[kind].store.list(namespace or None)
 
 
 class Scheduler(Component):
@@ -106,12 +113,9 @@ class Scheduler(Component):
         # A pod that has a node is judged as if it had left it.
         free = copy_of(pod)
         free.spec.node_name = ""
-        placed = state.table.remove_pod(pod.metadata.uid)
-        try:
-            verdicts = explain(state.table, state.plugins, PodFacts.of(free))
-        finally:
-            if placed:
-                state.table.put_pod(PodFacts.of(pod), placed)
+        nodes = View(state.table)
+        nodes.remove_pod(pod.metadata.uid)
+        verdicts = explain(nodes, state.plugins, PodFacts.of(free))
         if any(not verdict.refused_by for verdict in verdicts):
             return verdicts, ""
         return verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons))
@@ -119,11 +123,12 @@ class Scheduler(Component):
     async def _lead(self) -> None:
         informers = Informers(self._client)
         self._pods = informers.get(core.Pod)
-        nodes, services = informers.get(core.Node), informers.get(core.Service)
-        loop = asyncio.get_running_loop()
-        self._state = SchedulerState(self._settings, _InformedCluster(services), loop.time)
-        nodes.on_change(self._state.node_changed)
+        cluster = _InformedCluster(informers)
+        self._state = SchedulerState(self._settings, cluster, asyncio.get_running_loop().time)
+        informers.get(core.Node).on_change(self._state.node_changed)
         self._pods.on_change(self._state.pod_changed)
+        for informer in cluster.informers.values():
+            informer.on_change(self._state.object_changed)
         parts = {
             "informers": informers.run(),
             "events": self._recorder.run(),
@@ -189,7 +194,7 @@ class Scheduler(Component):
             self.state.forget(pod)
             self.state.queue.retry(waiting)
             logger.warning("binding failed", extra={"pod": str(pod.key), "node": node, "error": str(error)})
-            if not isinstance(error, StatusError) or error.reason != "NotFound":
+            if not isinstance(error, NotFound):
                 self._recorder.event(pod.pod, WARNING, "FailedScheduling", f"binding rejected: {error}")
             return
         ATTEMPTS.labels("scheduled").inc()

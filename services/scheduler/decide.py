@@ -1,4 +1,4 @@
-"""The pure heart: a table of nodes and a pod give a placement, or the reasons why there is none.
+"""The pure heart: nodes (a table or a view of one) and a pod give a placement, or the reasons why there is none.
 
 The same code answers the scheduling loop and ``Explain``, so what is said is what is done.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.scheduler.node_table import Mask, NodeTable, Rows
+from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.plugins.plugin import Plugin, Scores
 from services.scheduler.pod_facts import PodFacts
 
@@ -43,48 +43,50 @@ class Verdict:
         return sum(self.scores.values())
 
 
-def decide(table: NodeTable, plugins: Sequence[Plugin], pod: PodFacts, source: random.Random) -> Decision:
+def decide(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, source: random.Random) -> Decision:
     """Picks the best node; ``source`` picks among equals."""
-    if not len(table):
+    if not len(nodes):
         return Decision(summary=NO_NODES)
-    feasible, refused = _filter(table, plugins, pod)
+    feasible, refused = _filter(nodes, plugins, pod)
     rows = np.flatnonzero(feasible)
     if not len(rows):
-        reasons = Counter(reason for plugin, mask in refused for row in np.flatnonzero(mask) for reason in plugin.reasons(pod, int(row)))
-        return Decision(summary=summary(len(table), reasons), refused_by=frozenset(plugin.name for plugin, _ in refused))
-    best = rows if len(rows) == 1 else _best(plugins, pod, rows)
+        reasons = Counter(
+            reason for plugin, mask in refused for row in np.flatnonzero(mask) for reason in plugin.reasons(pod, nodes, int(row))
+        )
+        return Decision(summary=summary(len(nodes), reasons), refused_by=frozenset(plugin.name for plugin, _ in refused))
+    best = rows if len(rows) == 1 else _best(nodes, plugins, pod, rows)
     row = int(best[0] if len(best) == 1 else best[source.randrange(len(best))])
-    return Decision(node=table.node(row).metadata.name, feasible=len(rows))
+    return Decision(node=nodes.node(row).metadata.name, feasible=len(rows))
 
 
-def explain(table: NodeTable, plugins: Sequence[Plugin], pod: PodFacts) -> list[Verdict]:
+def explain(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> list[Verdict]:
     """The verdict on every node, by node name."""
-    feasible, refused = _filter(table, plugins, pod)
+    feasible, refused = _filter(nodes, plugins, pod)
     rows = np.flatnonzero(feasible)
-    found = {int(row): Verdict(table.node(int(row)).metadata.name) for row in rows}
-    for plugin, scores in _scores(plugins, pod, rows):
+    found = {int(row): Verdict(nodes.node(int(row)).metadata.name) for row in rows}
+    for plugin, scores in _scores(nodes, plugins, pod, rows):
         for row, score in zip(rows, scores, strict=True):
             found[int(row)].scores[plugin.name] = int(score)
     for plugin, mask in refused:
         for row in np.flatnonzero(mask):
-            found[int(row)] = Verdict(table.node(int(row)).metadata.name, plugin.name, plugin.reasons(pod, int(row)))
+            found[int(row)] = Verdict(nodes.node(int(row)).metadata.name, plugin.name, plugin.reasons(pod, nodes, int(row)))
     return sorted(found.values(), key=lambda verdict: verdict.node)
 
 
-def summary(nodes: int, reasons: Counter[str]) -> str:
+def summary(count: int, reasons: Counter[str]) -> str:
     """``0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.``"""
-    if not nodes:
+    if not count:
         return NO_NODES
-    told = sorted(f"{count} {reason}" for reason, count in reasons.items())
-    return f"0/{nodes} nodes are available: {', '.join(told)}."
+    told = sorted(f"{number} {reason}" for reason, number in reasons.items())
+    return f"0/{count} nodes are available: {', '.join(told)}."
 
 
-def _filter(table: NodeTable, plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Mask, list[tuple[Plugin, Mask]]]:
+def _filter(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Mask, list[tuple[Plugin, Mask]]]:
     """The rows that every filter accepts, and for each filter the rows that it was the first to refuse."""
-    feasible = table.alive[: table.size].copy()
+    feasible = nodes.alive[: nodes.size].copy()
     refused: list[tuple[Plugin, Mask]] = []
     for plugin in plugins:
-        accepted = plugin.filter(pod)
+        accepted = plugin.filter(pod, nodes)
         if accepted is None:
             continue
         mask = feasible & ~accepted
@@ -96,14 +98,14 @@ def _filter(table: NodeTable, plugins: Sequence[Plugin], pod: PodFacts) -> tuple
     return feasible, refused
 
 
-def _scores(plugins: Sequence[Plugin], pod: PodFacts, rows: Rows) -> list[tuple[Plugin, Scores]]:
-    scored = ((plugin, plugin.score(pod, rows)) for plugin in plugins) if len(rows) else ()
+def _scores(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, rows: Rows) -> list[tuple[Plugin, Scores]]:
+    scored = ((plugin, plugin.score(pod, nodes, rows)) for plugin in plugins) if len(rows) else ()
     return [(plugin, scores * plugin.weight) for plugin, scores in scored if scores is not None]
 
 
-def _best(plugins: Sequence[Plugin], pod: PodFacts, rows: Rows) -> Rows:
+def _best(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, rows: Rows) -> Rows:
     total = np.zeros(len(rows), np.int64)
-    for _, scores in _scores(plugins, pod, rows):
+    for _, scores in _scores(nodes, plugins, pod, rows):
         total += scores
     best: Rows = rows[total == total.max()]
     return best

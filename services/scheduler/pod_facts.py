@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -10,6 +10,7 @@ from knarr.objects.amounts import Amounts, assumed_requests, pod_requests
 from knarr.objects.host_ports import HostPort, host_ports
 from knarr.objects.keys import Key, key_of
 from knarr.objects.owners import controller_of
+from services.scheduler.parts import Part, Subject
 
 Labels = frozenset[tuple[str, str]]
 
@@ -50,6 +51,24 @@ class PodFacts:
             affinity_key=_affinity_key(spec),
             toleration_key=b"\0".join(toleration.SerializeToString(deterministic=True) for toleration in spec.tolerations),
         )
+
+
+# Where each fact is read; what names the pod (key, uid) is nobody's dependency.
+SOURCES: Mapping[str, Sequence[str]] = {
+    "priority": ["spec.priority"],
+    "labels": ["metadata.labels"],
+    "controlled": ["metadata.ownerReferences"],
+    "requests": ["spec.containers", "spec.initContainers", "spec.overhead"],
+    "assumed": ["spec.containers", "spec.initContainers", "spec.overhead"],
+    "host_ports": ["spec.containers", "spec.initContainers"],
+    "affinity_key": ["spec.affinity.nodeAffinity", "spec.nodeSelector"],
+    "toleration_key": ["spec.tolerations"],
+}
+
+
+def facts_of(subject: Subject, *names: str) -> frozenset[Part]:
+    """The parts of a pod (``Subject.POD`` or ``Subject.PLACED``) that facts of these names are read from."""
+    return frozenset(Part(subject, path) for name in names for path in SOURCES[name])
 
 
 def _affinity_key(spec: core.PodSpec) -> bytes:

@@ -68,18 +68,16 @@ class SchedulingQueue:
         """Every pod that waits, in no order."""
         return [waiting for waiting in self._pods.values() if waiting.state is not State.TAKEN]
 
-    def put(self, pod: PodFacts) -> None:
-        """Adds a pod, or takes over its change, which may have made it schedulable."""
+    def put(self, pod: PodFacts) -> PodFacts | None:
+        """Adds a pod, or takes over its change: then answers what was known of it. Whether that helps it is told by ``changed``."""
         waiting = self._pods.get(pod.key)
         if waiting is None or waiting.pod.uid != pod.uid:
             self.remove(pod.key)
             waiting = self._pods[pod.key] = Waiting(pod, self._now())
             self._activate(waiting)
-            return
-        spec_changed = waiting.pod.pod.spec != pod.pod.spec or waiting.pod.labels != pod.labels
-        waiting.pod = pod
-        if spec_changed and waiting.state is State.UNSCHEDULABLE:
-            self._resume(waiting)
+            return None
+        before, waiting.pod = waiting.pod, pod
+        return before
 
     def remove(self, key: Key) -> None:
         """Forgets a pod: it is gone or has a node."""

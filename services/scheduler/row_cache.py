@@ -1,56 +1,88 @@
-"""Per-row results that are computed once for equal questions, and again only for changed rows."""
+"""Per-row results that are computed once for equal questions, and again only for rows whose node changed in what they depend on."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.node_table import NodeTable
+from services.scheduler.nodes import Nodes
+from services.scheduler.parts import Part, Subject
 
 Q = TypeVar("Q")
+S = TypeVar("S", bound=np.generic)
 
 LIMIT = 512
 
 
 @dataclass(slots=True)
-class _Answers:
+class _Answers(Generic[S]):
     version: int
-    values: NDArray[np.generic]
+    values: NDArray[S]
 
 
-class RowCache(Generic[Q]):
-    """``evaluate(question, node)`` for every row; equal keys must mean equal questions."""
+class RowCache(Generic[Q, S]):
+    """``evaluate(question, node)`` for every row.
 
-    def __init__(self, table: NodeTable, evaluate: Callable[[Q, core.Node], int | bool], dtype: DTypeLike) -> None:
-        self._table = table
+    Equal keys must mean equal questions: what the result depends on besides the node is in the key. ``reads`` are the parts that it
+    depends on; those of the node decide which rows are computed again. Raises ValueError for a part that the table does not compare.
+    """
+
+    def __init__(self, reads: Iterable[Part], evaluate: Callable[[Q, core.Node], int | bool], dtype: type[S]) -> None:
+        self._reads = frozenset(part for part in reads if part.subject is Subject.NODE)
         self._evaluate = evaluate
         self._dtype = dtype
-        self._entries: OrderedDict[Hashable, _Answers] = OrderedDict()
+        self._table: NodeTable | None = None
+        self._entries: OrderedDict[Hashable, _Answers[S]] = OrderedDict()
 
-    def get(self, key: Hashable, question: Q) -> NDArray[np.generic]:
+    def get(self, nodes: Nodes, key: Hashable, question: Q) -> NDArray[S]:
         """An array over all rows; dead rows hold zero. The array is the cache's own: do not change it."""
-        table = self._table
+        values = self._of_table(nodes.table, key, question)
+        changed = nodes.changed_rows(self._reads)
+        if not changed and len(values) == nodes.size:
+            return values
+        values = self._resized(values, nodes.size)
+        self._fill(values, nodes, question, changed)
+        return values
+
+    def _of_table(self, table: NodeTable, key: Hashable, question: Q) -> NDArray[S]:
+        if table is not self._table:
+            self._adopt(table)
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = _Answers(table.version, np.zeros(table.size, self._dtype))
-            self._fill(entry, question, range(table.size))
+            self._fill(entry.values, table, question, range(table.size))
             if len(self._entries) > LIMIT:
                 self._entries.popitem(last=False)
         elif entry.version != table.version:
             if len(entry.values) < table.size:
-                entry.values = np.concatenate([entry.values, np.zeros(table.size - len(entry.values), self._dtype)])
-            self._fill(entry, question, table.changed_since(entry.version))
+                entry.values = self._resized(entry.values, table.size)
+            self._fill(entry.values, table, question, table.changed_since(entry.version, self._reads))
             entry.version = table.version
         self._entries.move_to_end(key)
         return entry.values
 
-    def _fill(self, entry: _Answers, question: Q, rows: object) -> None:
-        for row in rows:  # type: ignore[attr-defined]
-            node = self._table.nodes[row]
-            entry.values[row] = 0 if node is None else self._evaluate(question, node)
+    def _adopt(self, table: NodeTable) -> None:
+        unknown = self._reads - table.parts
+        if unknown:
+            raise ValueError(
+                f"the table does not compare {', '.join(sorted(part.path for part in unknown))} of nodes: results would go stale"
+            )
+        self._table = table
+        self._entries.clear()
+
+    def _resized(self, values: NDArray[S], size: int) -> NDArray[S]:
+        new = np.zeros(size, self._dtype)
+        new[: len(values)] = values
+        return new
+
+    def _fill(self, values: NDArray[Any], nodes: Nodes, question: Q, rows: Iterable[int]) -> None:
+        for row in rows:
+            node = nodes.nodes[row]
+            values[row] = 0 if node is None else self._evaluate(question, node)

@@ -6,12 +6,15 @@ confirmed when the pod comes back with its node, or taken back (``forget``) when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import key_of
 from knarr.objects.pods import is_deleting, is_finished
-from services.scheduler.node_table import ALL_PARTS, NodeTable, Part
+from services.scheduler.node_table import NodeTable
+from services.scheduler.parts import Part, Subject, differing
 from services.scheduler.plugins.catalog import PLUGINS
 from services.scheduler.plugins.plugin import Change, Cluster, Plugin
 from services.scheduler.pod_facts import PodFacts
@@ -25,8 +28,9 @@ class SchedulerState:
     def __init__(
         self, settings: SchedulerSettings, cluster: Cluster, now: Callable[[], float], plugins: Sequence[type[Plugin]] = PLUGINS
     ) -> None:
-        self.table = NodeTable()
-        self.plugins: list[Plugin] = [plugin(self.table, cluster) for plugin in plugins]
+        self._parts = parts_read_by(plugins)
+        self.table = NodeTable(self._parts[Subject.NODE])
+        self.plugins: list[Plugin] = [plugin(cluster) for plugin in plugins]
         self.queue = SchedulingQueue(settings, now)
         # Uids of pods whose placement is decided but not yet seen in the API.
         self.assumed: set[str] = set()
@@ -39,10 +43,22 @@ class SchedulerState:
             assert old is not None
             self.table.remove_node(old.metadata.name)
             return
+        first = not len(self.table)
         changed = self.table.put_node(new)
+        if first:
+            # What was refused for want of nodes was refused by no plugin.
+            self.queue.changed(lambda waiting: not waiting.refused_by)
         if changed:
             # A new node brings whatever its pods leave free.
-            self._wake(Change(changed, self.table.rows[new.metadata.name]))
+            came = old is None
+            parts = changed | self._parts[Subject.PLACED] if came else changed
+            self._wake(Change(parts, self.table.rows[new.metadata.name]))
+
+    def object_changed(self, old: Message | None, new: Message | None) -> None:
+        """An informer listener for the objects that plugins read besides nodes and pods."""
+        found = new if new is not None else old
+        parts = frozenset(part for subject, parts in self._parts.items() if isinstance(found, subject.message) for part in parts)
+        self._wake(Change(parts if old is None or new is None else differing(parts, old, new)))
 
     def pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
         """An informer listener."""
@@ -54,7 +70,7 @@ class SchedulerState:
         elif new.spec.node_name:
             self._pod_placed(new)
         elif self._is_mine(new):
-            self.queue.put(PodFacts.of(new))
+            self._pod_waits(PodFacts.of(new))
         elif is_deleting(new):
             self.queue.remove(key_of(new))
 
@@ -80,14 +96,24 @@ class SchedulerState:
         name = pod.spec.scheduler_name or self._scheduler_name
         return name == self._scheduler_name and not is_deleting(pod) and not pod.spec.scheduling_gates
 
+    def _pod_waits(self, facts: PodFacts) -> None:
+        before = self.queue.put(facts)
+        changed = differing(self._parts[Subject.POD], before.pod, facts.pod) if before is not None else frozenset()
+        if changed:
+            self.queue.changed(lambda waiting: waiting.pod is facts and self._helps(waiting, Change(changed)))
+
     def _pod_placed(self, pod: core.Pod) -> None:
         if self.queue.uid_of(key_of(pod)) in ("", pod.metadata.uid):
             self.queue.remove(key_of(pod))
         uid = pod.metadata.uid
         self.assumed.discard(uid)
-        known = self.table.pods.get(pod.spec.node_name, {}).get(uid)
-        if known is None or known.pod.spec != pod.spec or known.pod.metadata.labels != pod.metadata.labels:
+        known = self.table.pods_of(pod.spec.node_name).get(uid)
+        changed = self._parts[Subject.PLACED] if known is None else differing(self._parts[Subject.PLACED], known.pod, pod)
+        if changed:
             self.table.put_pod(PodFacts.of(pod), pod.spec.node_name)
+        row = self.table.rows.get(pod.spec.node_name)
+        if known is not None and changed and row is not None:
+            self._wake(Change(changed, row))
 
     def _pod_gone(self, pod: core.Pod) -> None:
         if self.queue.uid_of(key_of(pod)) in ("", pod.metadata.uid):
@@ -98,13 +124,19 @@ class SchedulerState:
     def _release(self, uid: str) -> None:
         row = self.table.rows.get(self.table.remove_pod(uid))
         if row is not None:
-            self._wake(Change(frozenset({Part.PODS}), row))
+            self._wake(Change(self._parts[Subject.PLACED], row))
 
     def _wake(self, change: Change) -> None:
-        def helps(waiting: Waiting) -> bool:
-            # Refused without a filter's name: there was no node at all.
-            if not waiting.refused_by:
-                return change.parts == ALL_PARTS
-            return any(self._by_name[name].mends(waiting.pod, change) for name in waiting.refused_by)
+        if change.parts:
+            self.queue.changed(lambda waiting: self._helps(waiting, change))
 
-        self.queue.changed(helps)
+    def _helps(self, waiting: Waiting, change: Change) -> bool:
+        """Whether one of the filters that refused a pod depends on what changed, and may think otherwise of it now."""
+        refusing = (self._by_name[name] for name in waiting.refused_by)
+        return any(not plugin.reads.isdisjoint(change.parts) and plugin.mends(waiting.pod, self.table, change) for plugin in refusing)
+
+
+def parts_read_by(plugins: Iterable[type[Plugin] | Plugin]) -> Mapping[Subject, frozenset[Part]]:
+    """What the plugins together depend on, by whose part it is."""
+    read = frozenset(part for plugin in plugins for part in plugin.reads)
+    return {subject: frozenset(part for part in read if part.subject is subject) for subject in Subject}

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from google.protobuf.message import Message
+
 from knarr.api.core.v1 import core_pb2 as core
-from services.scheduler.plugins.plugin import Cluster
+from knarr.objects.keys import key_of
+from services.scheduler.plugins.plugin import Cluster, M
 
 
-class NoServices(Cluster):
-    """A cluster without Services."""
+class Objects(Cluster):
+    """A cluster of these objects; of none without."""
 
-    def services(self, namespace: str) -> Sequence[core.Service]:
-        return []
+    def __init__(self, *objects: Message) -> None:
+        self.objects = objects
+
+    def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
+        return [obj for obj in self.objects if isinstance(obj, kind) and namespace in ("", key_of(obj).namespace)]
 
 
 def node(name: str, cpu: str = "4", memory: str = "8Gi", pods: str = "110", labels: Mapping[str, str] | None = None) -> core.Node:

@@ -14,7 +14,7 @@ from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import StatusError, status_error
 from knarr.objects.conditions import get_condition
 from services.scheduler.component import Scheduler
-from services.scheduler.node_table import Mask
+from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.servicer import SchedulerServicer
@@ -227,10 +227,10 @@ async def test_a_pod_that_cannot_be_judged_holds_up_nobody(monkeypatch: pytest.M
     fixture = Fixture(node("n1"))
     judge = Resources.filter
 
-    def broken(self: Resources, facts: PodFacts) -> Mask | None:
+    def broken(self: Resources, facts: PodFacts, nodes: Nodes) -> Mask | None:
         if facts.key.name == "poison":
             raise ValueError("cannot judge")
-        return judge(self, facts)
+        return judge(self, facts, nodes)
 
     monkeypatch.setattr(Resources, "filter", broken)
     async with fixture.running():

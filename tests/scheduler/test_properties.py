@@ -14,7 +14,7 @@ from services.scheduler.pod_facts import PodFacts
 from services.scheduler.queue import Waiting
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
-from tests.scheduler.objects import NoServices, node, pod
+from tests.scheduler.objects import Objects, node, pod
 
 CPUS = st.sampled_from(["", "250m", "1", "1500m", "3"])
 MEMORY = st.sampled_from(["", "64Mi", "1Gi", "3Gi"])
@@ -35,7 +35,7 @@ class Model:
     """Drives the state as informers and the loop do, and checks what it decides."""
 
     def __init__(self) -> None:
-        self.state = SchedulerState(SchedulerSettings(), NoServices(), lambda: 0.0)
+        self.state = SchedulerState(SchedulerSettings(), Objects(), lambda: 0.0)
         self.nodes: dict[str, Any] = {}
         self.pods: dict[str, Any] = {}
         self.assumed: dict[str, tuple[PodFacts, str]] = {}
@@ -94,7 +94,7 @@ class Model:
             self.state.queue.retry(Waiting(found[0], 0.0))
 
     def taken(self, name: str) -> bool:
-        return bool(self.state.table.pods.get(name))
+        return bool(self.state.table.pods_of(name))
 
 
 @given(STEPS)

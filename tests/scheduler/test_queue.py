@@ -87,21 +87,6 @@ async def test_unschedulable_pods_are_tried_after_five_minutes_anyway() -> None:
 
 
 @virtual_time
-async def test_a_changed_spec_is_tried_and_a_changed_status_is_not() -> None:
-    queue = new_queue()
-    queue.put(facts("a"))
-    queue.refuse(await queue.take(), frozenset({"Resources"}))
-    await asyncio.sleep(10)
-    same = facts("a")
-    same.pod.status.phase = "Pending"
-    queue.put(same)
-    [waiting] = queue.entries()
-    assert waiting.state is State.UNSCHEDULABLE
-    queue.put(facts("a", cpu="1"))
-    assert waiting.state is State.ACTIVE and waiting.pod.requests == {"cpu": 1000}
-
-
-@virtual_time
 async def test_a_removed_pod_is_not_handed_out_nor_put_back() -> None:
     queue = new_queue()
     for name in "ab":

@@ -18,22 +18,14 @@ import yaml
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
 from services.scheduler.decide import decide, explain
-from services.scheduler.plugins.plugin import Cluster
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
+from tests.scheduler.objects import Objects
 from tests.support import golden
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 TYPES = {"Node": core.Node, "Pod": core.Pod, "Service": core.Service}
-
-
-class _Services(Cluster):
-    def __init__(self, services: Sequence[core.Service]) -> None:
-        self._services = services
-
-    def services(self, namespace: str) -> Sequence[core.Service]:
-        return [service for service in self._services if service.metadata.namespace == namespace]
 
 
 def load(path: Path) -> list[Any]:
@@ -51,7 +43,7 @@ def load(path: Path) -> list[Any]:
 def play(objects: Sequence[Any]) -> dict[str, Any]:
     """Places the pods and tells, for each, where it went and what was said of every node."""
     services = [obj for obj in objects if isinstance(obj, core.Service)]
-    state = SchedulerState(SchedulerSettings(), _Services(services), lambda: 0.0)
+    state = SchedulerState(SchedulerSettings(), Objects(*services), lambda: 0.0)
     pods = [obj for obj in objects if isinstance(obj, core.Pod)]
     for obj in objects:
         if isinstance(obj, core.Node):

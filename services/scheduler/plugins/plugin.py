@@ -1,69 +1,79 @@
-"""What a scheduler plugin is: a filter, a score or both, over all nodes at once."""
+"""What a plugin is: a filter, a score, or both, over all nodes at once."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from knarr.api.core.v1 import core_pb2 as core
-from services.scheduler.node_table import Mask, NodeTable, Part, Rows
+from services.scheduler.nodes import Mask, Nodes, Rows
+from services.scheduler.parts import Part
 from services.scheduler.pod_facts import PodFacts
 
 MAX_SCORE = 100
 
 Scores = NDArray[np.int64]
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that may make a pod schedulable: what changed, and the row of the node where it did."""
+    """Something that may make a waiting pod schedulable.
+
+    ``parts`` are those that changed: of a node that came, all that are compared; of a pod that left a node, all that plugins read.
+    ``row`` is the node's where it happened; None for a change of the waiting pod itself or of another object of the cluster.
+    """
 
     parts: frozenset[Part]
-    row: int
+    row: int | None = None
 
 
 class Cluster(abc.ABC):
-    """What plugins may ask besides the nodes."""
+    """What plugins may ask besides nodes and pods."""
 
     @abc.abstractmethod
-    def services(self, namespace: str) -> Sequence[core.Service]:
-        """The Services of a namespace."""
+    def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
+        """The objects of a kind that some plugin declares to read: those of a namespace, or all without one."""
 
 
 class Plugin(abc.ABC):
-    """One rule. Stateless but for caches: the same table and pod give the same answer."""
+    """One rule. Stateless but for caches: the same nodes and pod give the same answer."""
 
     # As `Explain` names it.
     name: ClassVar[str]
     # What the score counts, of all scores.
     weight: ClassVar[int] = 1
-    # Changes that may mend this filter's refusal.
-    mended_by: ClassVar[frozenset[Part]] = frozenset()
+    # Everything that the answers depend on. A change in one of these parts tries the pods again that the filter refused.
+    reads: ClassVar[frozenset[Part]]
 
-    def __init__(self, table: NodeTable, cluster: Cluster) -> None:
-        self.table = table
+    def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
-    def filter(self, pod: PodFacts) -> Mask | None:
+    def __init_subclass__(cls) -> None:
+        reads = getattr(cls, "reads", None)
+        if not isinstance(reads, frozenset) or not all(isinstance(part, Part) for part in reads):
+            raise TypeError(f"{cls.__name__} must declare in `reads`, a frozenset of Part, what its answers depend on")
+
+    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         """Which rows the pod may be placed on; None means all. Dead rows may hold anything."""
         return None
 
-    def reasons(self, pod: PodFacts, row: int) -> list[str]:
+    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         """Why the filter refuses a row, in the words of the FailedScheduling event."""
         return []
 
-    def score(self, pod: PodFacts, rows: Rows) -> Scores | None:
+    def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         """How good each of the rows is, 0 to 100; None when it makes no difference."""
         return None
 
-    def mends(self, pod: PodFacts, change: Change) -> bool:
-        """Whether a change may end this filter's refusal of a waiting pod."""
-        return bool(self.mended_by & change.parts)
+    def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        """Whether a change in something that it reads may end this filter's refusal of a waiting pod; True when in doubt."""
+        return True
 
 
 def normalized(values: NDArray[np.int64], *, reverse: bool = False) -> Scores:

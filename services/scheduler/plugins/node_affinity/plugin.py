@@ -8,37 +8,36 @@ import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.node_selection import matches_pod, matches_term
-from services.scheduler.node_table import Mask, NodeTable, Part, Rows
+from services.scheduler.nodes import Mask, Nodes, Rows
+from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
 from services.scheduler.plugins.plugin import Change, Cluster, Plugin, Scores, normalized
-from services.scheduler.pod_facts import PodFacts
+from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.row_cache import RowCache
 
 
 class NodeAffinity(Plugin):
     name: ClassVar[str] = "NodeAffinity"
     weight: ClassVar[int] = 2
-    mended_by: ClassVar[frozenset[Part]] = frozenset({Part.LABELS})
+    reads: ClassVar[frozenset[Part]] = frozenset({NODE_LABELS, NODE_NAME}) | facts_of(Subject.POD, "affinity_key")
 
-    def __init__(self, table: NodeTable, cluster: Cluster) -> None:
-        super().__init__(table, cluster)
-        self._matching: RowCache[PodFacts] = RowCache(table, _matches, np.bool_)
-        self._preference: RowCache[PodFacts] = RowCache(table, _preference, np.int64)
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._matching = RowCache(self.reads, _matches, np.bool_)
+        self._preference = RowCache(self.reads, _preference, np.int64)
 
-    def filter(self, pod: PodFacts) -> Mask | None:
-        return self._matching.get(pod.affinity_key, pod) if pod.affinity_key else None  # type: ignore[return-value]
+    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        return self._matching.get(nodes, pod.affinity_key, pod) if pod.affinity_key else None
 
-    def reasons(self, pod: PodFacts, row: int) -> list[str]:
+    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         return ["node(s) didn't match Pod's node affinity/selector"]
 
-    def score(self, pod: PodFacts, rows: Rows) -> Scores | None:
+    def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         if not _preferred(pod):
             return None
-        weights: Scores = self._preference.get(pod.affinity_key, pod)[rows]  # type: ignore[assignment]
-        return normalized(weights)
+        return normalized(self._preference.get(nodes, pod.affinity_key, pod)[rows])
 
-    def mends(self, pod: PodFacts, change: Change) -> bool:
-        node = self.table.nodes[change.row]
-        return Part.LABELS in change.parts and node is not None and _matches(pod, node)
+    def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        return change.row is None or _matches(pod, nodes.node(change.row))
 
 
 def _matches(pod: PodFacts, node: core.Node) -> bool:

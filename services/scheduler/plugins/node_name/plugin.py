@@ -6,27 +6,28 @@ from typing import ClassVar
 
 import numpy as np
 
-from services.scheduler.node_table import Mask, Part
+from services.scheduler.nodes import Mask, Nodes
+from services.scheduler.parts import NODE_NAME, Part, Subject
 from services.scheduler.plugins.plugin import Change, Plugin
 from services.scheduler.pod_facts import PodFacts
 
 
 class NodeName(Plugin):
     name: ClassVar[str] = "NodeName"
-    mended_by: ClassVar[frozenset[Part]] = frozenset({Part.LABELS})
+    reads: ClassVar[frozenset[Part]] = frozenset({NODE_NAME, Part(Subject.POD, "spec.nodeName")})
 
-    def filter(self, pod: PodFacts) -> Mask | None:
+    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         wanted = pod.pod.spec.node_name
         if not wanted:
             return None
-        mask = np.zeros(self.table.size, np.bool_)
-        row = self.table.rows.get(wanted)
+        mask = np.zeros(nodes.size, np.bool_)
+        row = nodes.rows.get(wanted)
         if row is not None:
             mask[row] = True
         return mask
 
-    def reasons(self, pod: PodFacts, row: int) -> list[str]:
+    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         return ["node(s) didn't match the requested node name"]
 
-    def mends(self, pod: PodFacts, change: Change) -> bool:
-        return self.table.rows.get(pod.pod.spec.node_name) == change.row
+    def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        return change.row is None or nodes.rows.get(pod.pod.spec.node_name) == change.row

@@ -8,42 +8,45 @@ from typing import ClassVar
 import numpy as np
 
 from knarr.objects.amounts import CPU, MEMORY, PODS
-from services.scheduler.node_table import Amount, Mask, Part, Rows
+from services.scheduler.nodes import Amount, Mask, Nodes, Rows
+from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
 from services.scheduler.plugins.plugin import MAX_SCORE, Change, Plugin, Scores
-from services.scheduler.pod_facts import PodFacts
+from services.scheduler.pod_facts import PodFacts, facts_of
 
 
 class Resources(Plugin):
     name: ClassVar[str] = "NodeResourcesFit"
-    mended_by: ClassVar[frozenset[Part]] = frozenset({Part.ALLOCATABLE, Part.PODS})
+    reads: ClassVar[frozenset[Part]] = (
+        frozenset({NODE_ALLOCATABLE}) | facts_of(Subject.POD, "requests", "assumed") | facts_of(Subject.PLACED, "requests", "assumed")
+    )
 
-    def filter(self, pod: PodFacts) -> Mask | None:
-        size = self.table.size
+    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        size = nodes.size
         fits: Mask = np.ones(size, np.bool_)
         for resource, amount in _needs(pod):
-            if resource not in self.table.allocatable:
+            if resource not in nodes.allocatable:
                 return np.zeros(size, np.bool_)
-            fits &= self.table.requested[resource][:size] + amount <= self.table.allocatable[resource][:size]
+            fits &= nodes.requested[resource][:size] + amount <= nodes.allocatable[resource][:size]
         return fits
 
-    def reasons(self, pod: PodFacts, row: int) -> list[str]:
-        short = [resource for resource, amount in _needs(pod) if self._left(resource, row) < amount]
+    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
+        short = [resource for resource, amount in _needs(pod) if _left(nodes, resource, row) < amount]
         return ["Too many pods" if resource == PODS else f"Insufficient {resource}" for resource in short]
 
-    def score(self, pod: PodFacts, rows: Rows) -> Scores | None:
-        table = self.table
-        cpu = _share_left(table.allocatable[CPU][rows], table.assumed_cpu[rows] + pod.assumed[0])
-        memory = _share_left(table.allocatable[MEMORY][rows], table.assumed_memory[rows] + pod.assumed[1])
+    def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
+        cpu = _share_left(nodes.allocatable[CPU][rows], nodes.assumed_cpu[rows] + pod.assumed[0])
+        memory = _share_left(nodes.allocatable[MEMORY][rows], nodes.assumed_memory[rows] + pod.assumed[1])
         return (cpu + memory) // 2
 
-    def mends(self, pod: PodFacts, change: Change) -> bool:
-        if not self.mended_by & change.parts or self.table.nodes[change.row] is None:
-            return False
-        return all(self._left(resource, change.row) >= amount for resource, amount in _needs(pod))
+    def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        if change.row is None:
+            return True
+        return all(_left(nodes, resource, change.row) >= amount for resource, amount in _needs(pod))
 
-    def _left(self, resource: str, row: int) -> int:
-        offered = self.table.allocatable.get(resource)
-        return int(offered[row] - self.table.requested[resource][row]) if offered is not None else 0
+
+def _left(nodes: Nodes, resource: str, row: int) -> int:
+    offered = nodes.allocatable.get(resource)
+    return int(offered[row] - nodes.requested[resource][row]) if offered is not None else 0
 
 
 def _needs(pod: PodFacts) -> Iterator[tuple[str, int]]:

@@ -6,33 +6,31 @@ the label sets that its selector chooses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
-import numpy as np
-
-from services.scheduler.node_table import Rows
+from knarr.api.core.v1 import core_pb2 as core
+from services.scheduler.nodes import Nodes, Rows
+from services.scheduler.parts import Part, Subject
 from services.scheduler.plugins.plugin import Plugin, Scores, normalized
-from services.scheduler.pod_facts import Labels, PodFacts
+from services.scheduler.pod_facts import Labels, PodFacts, facts_of
 
 
 class Spreading(Plugin):
     name: ClassVar[str] = "PodSpreading"
     weight: ClassVar[int] = 2
+    reads: ClassVar[frozenset[Part]] = (
+        frozenset({Part(Subject.SERVICE, "spec.selector")})
+        | facts_of(Subject.POD, "labels", "controlled")
+        | facts_of(Subject.PLACED, "labels")
+    )
 
-    def score(self, pod: PodFacts, rows: Rows) -> Scores | None:
-        sets = self.table.label_sets.get(pod.key.namespace)
-        if not sets:
-            return None
-        counts = np.zeros(self.table.size, np.int64)
-        for labels in self._related(pod, sets):
-            for row, count in sets[labels].items():
-                counts[row] += count
-        return normalized(counts[rows], reverse=True) if counts.any() else None
-
-    def _related(self, pod: PodFacts, sets: object) -> Iterator[Labels]:
-        selectors = [frozenset(service.spec.selector.items()) for service in self.cluster.services(pod.key.namespace)]
+    def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
+        namespace = pod.key.namespace
+        selectors = [frozenset(service.spec.selector.items()) for service in self.cluster.list(core.Service, namespace)]
         choosing = [selector for selector in selectors if selector and selector <= pod.labels]
-        for labels in sets:  # type: ignore[attr-defined]
-            if (pod.controlled and labels == pod.labels) or any(selector <= labels for selector in choosing):
-                yield labels
+
+        def is_related(labels: Labels) -> bool:
+            return (pod.controlled and labels == pod.labels) or any(selector <= labels for selector in choosing)
+
+        counts = nodes.pods_like(namespace, is_related)
+        return normalized(counts[rows], reverse=True) if counts is not None else None

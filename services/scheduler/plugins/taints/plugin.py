@@ -8,7 +8,8 @@ import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, untolerated
-from services.scheduler.node_table import Mask, NodeTable, Part, Rows
+from services.scheduler.nodes import Mask, Nodes, Rows
+from services.scheduler.parts import NODE_TAINTS, Part, Subject
 from services.scheduler.plugins.plugin import Cluster, Plugin, Scores, normalized
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.row_cache import RowCache
@@ -19,22 +20,22 @@ FORBIDDING = (NO_SCHEDULE, NO_EXECUTE)
 class Taints(Plugin):
     name: ClassVar[str] = "TaintToleration"
     weight: ClassVar[int] = 3
-    mended_by: ClassVar[frozenset[Part]] = frozenset({Part.TAINTS})
+    reads: ClassVar[frozenset[Part]] = frozenset({NODE_TAINTS, Part(Subject.POD, "spec.tolerations")})
 
-    def __init__(self, table: NodeTable, cluster: Cluster) -> None:
-        super().__init__(table, cluster)
-        self._allowed: RowCache[PodFacts] = RowCache(table, _is_allowed, np.bool_)
-        self._disliked: RowCache[PodFacts] = RowCache(table, _count_disliked, np.int64)
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._allowed = RowCache(self.reads, _is_allowed, np.bool_)
+        self._disliked = RowCache(self.reads, _count_disliked, np.int64)
 
-    def filter(self, pod: PodFacts) -> Mask | None:
-        return self._allowed.get(pod.toleration_key, pod)  # type: ignore[return-value]
+    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        return self._allowed.get(nodes, pod.toleration_key, pod)
 
-    def reasons(self, pod: PodFacts, row: int) -> list[str]:
-        taint = _forbidding(pod, self.table.node(row))[0]
+    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
+        taint = _forbidding(pod, nodes.node(row))[0]
         return [f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"]
 
-    def score(self, pod: PodFacts, rows: Rows) -> Scores | None:
-        counts: Scores = self._disliked.get(pod.toleration_key, pod)[rows]  # type: ignore[assignment]
+    def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
+        counts = self._disliked.get(nodes, pod.toleration_key, pod)[rows]
         return normalized(counts, reverse=True) if counts.any() else None
 
 

@@ -1,0 +1,100 @@
+"""A table of nodes with proposed changes: "what if this pod were gone, that node cordoned?".
+
+The table is never touched: what a change writes to is copied before. Pods and label counts are kept for touched nodes only; of the
+arrays, those are copied that a change writes to (NumPy has no array that shares all but one row with another). A view is good until
+the table changes: it is made, asked and dropped within one decision.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from services.scheduler.node_table import NodeTable
+from services.scheduler.nodes import Amount, Nodes
+from services.scheduler.parts import Part
+from services.scheduler.pod_facts import Labels, PodFacts
+
+_SHARED = ("rows", "nodes", "alive", "unschedulable", "assumed_cpu", "assumed_memory", "_free")
+
+
+class View(Nodes):
+    """Begins as the table is; ``put_pod``, ``remove_pod``, ``put_node`` and ``remove_node`` change what it shows."""
+
+    def __init__(self, table: NodeTable) -> None:
+        self._table = table
+        self.parts = table.parts
+        for name in _SHARED:
+            setattr(self, name, getattr(table, name))
+        self.allocatable, self.requested = dict(table.allocatable), dict(table.requested)
+        self._own: set[str | tuple[str, str]] = set()
+        # Of touched nodes and pods only; a pod on no node has an empty name.
+        self._pods: dict[str, dict[str, PodFacts]] = {}
+        self._node_of: dict[str, str] = {}
+        # Difference to the table's counts, by namespace and labels.
+        self._label_sets: dict[str, dict[Labels, Counter[int]]] = {}
+        self._changed_parts: dict[int, frozenset[Part]] = {}
+
+    @property
+    def table(self) -> NodeTable:
+        return self._table
+
+    def changed_rows(self, parts: frozenset[Part]) -> Collection[int]:
+        return [row for row, changed in self._changed_parts.items() if not changed.isdisjoint(parts)]
+
+    def node_of(self, uid: str) -> str:
+        known = self._node_of.get(uid)
+        return self._table.node_of(uid) if known is None else known
+
+    def pods_of(self, node_name: str) -> Mapping[str, PodFacts]:
+        known = self._pods.get(node_name)
+        return self._table.pods_of(node_name) if known is None else known
+
+    def pods_like(self, namespace: str, chosen: Callable[[Labels], bool]) -> Amount | None:
+        counts = self._table.pods_like(namespace, chosen)
+        changes = [counter for labels, counter in self._label_sets.get(namespace, {}).items() if chosen(labels)]
+        if counts is None and not changes:
+            return None
+        shown = np.zeros(self.size, np.int64)
+        if counts is not None:
+            shown[: len(counts)] = counts
+        for counter in changes:
+            for row, difference in counter.items():
+                shown[row] += difference
+        return shown if shown.any() else None
+
+    def _writable(self, name: str) -> Any:
+        if name not in self._own:
+            setattr(self, name, getattr(self, name).copy())
+            self._own.add(name)
+        return getattr(self, name)
+
+    def _writable_column(self, columns: str, resource: str) -> Amount:
+        found: dict[str, Amount] = getattr(self, columns)
+        if (columns, resource) not in self._own:
+            found[resource] = found[resource].copy()
+            self._own.add((columns, resource))
+        return found[resource]
+
+    def _keep(self, facts: PodFacts, node_name: str) -> None:
+        self._writable_pods(node_name)[facts.uid] = facts
+        self._node_of[facts.uid] = node_name
+
+    def _drop(self, uid: str, node_name: str) -> PodFacts:
+        self._node_of[uid] = ""
+        return self._writable_pods(node_name).pop(uid)
+
+    def _writable_pods(self, node_name: str) -> dict[str, PodFacts]:
+        found = self._pods.get(node_name)
+        if found is None:
+            found = self._pods[node_name] = dict(self._table.pods_of(node_name))
+        return found
+
+    def _count_labels(self, row: int, facts: PodFacts, sign: int) -> None:
+        self._label_sets.setdefault(facts.key.namespace, {}).setdefault(facts.labels, Counter())[row] += sign
+
+    def _changed(self, row: int, parts: frozenset[Part]) -> None:
+        self._changed_parts[row] = self._changed_parts.get(row, frozenset()) | parts

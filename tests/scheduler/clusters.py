@@ -1,0 +1,95 @@
+"""Random nodes and pods that use all that plugins look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.scheduler.node_table import NodeTable
+from services.scheduler.plugins.catalog import PLUGINS
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.state import parts_read_by
+from tests.scheduler.objects import node, pod
+
+LABELS = st.dictionaries(st.sampled_from(["zone", "disk"]), st.sampled_from(["a", "b"]))
+APPS = st.sampled_from([{}, {"app": "web"}, {"app": "web", "tier": "front"}, {"app": "db"}])
+EFFECTS = st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"])
+TAINTS = st.lists(st.tuples(st.sampled_from(["dedicated", "gpu"]), EFFECTS), max_size=2)
+NODE_NAMES = st.sampled_from([f"n{number}" for number in range(6)])
+
+
+@st.composite
+def nodes(draw: Any, names: Any = NODE_NAMES) -> core.Node:
+    found = node(
+        draw(names),
+        draw(st.sampled_from(["1", "2"])),
+        draw(st.sampled_from(["2Gi", "4Gi"])),
+        draw(st.sampled_from(["2", "9"])),
+        draw(LABELS),
+    )
+    for key, effect in draw(TAINTS):
+        found.spec.taints.add(key=key, effect=effect)
+    found.spec.unschedulable = draw(st.booleans())
+    if draw(st.booleans()):
+        found.status.allocatable["example.com/gpu"].string = "1"
+    return found
+
+
+@st.composite
+def pods(draw: Any, number: int) -> core.Pod:
+    cpu, memory = draw(st.sampled_from(["", "500m", "1"])), draw(st.sampled_from(["", "1Gi"]))
+    found = pod(f"p{number}", cpu, memory, draw(st.sampled_from(["default", "other"])))
+    found.metadata.labels.update(draw(APPS))
+    if draw(st.booleans()):
+        found.metadata.owner_references.add(kind="ReplicaSet", name="web", uid="set", controller=True)
+    if draw(st.booleans()):
+        found.spec.containers[0].ports.add(host_port=draw(st.sampled_from([80, 443])), container_port=80)
+    if draw(st.booleans()):
+        found.spec.containers[0].resources.requests["example.com/gpu"].string = "1"
+    found.spec.node_selector.update(draw(st.sampled_from([{}, {}, {"zone": "a"}, {"kubernetes.io/hostname": "n1"}])))
+    for key, effect in draw(TAINTS):
+        found.spec.tolerations.add(key=key, effect=effect, operator="Exists")
+    if draw(st.booleans()):
+        affinity = found.spec.affinity.node_affinity
+        preferred = affinity.preferred_during_scheduling_ignored_during_execution.add(weight=draw(st.integers(1, 100)))
+        preferred.preference.match_expressions.add(key="disk", operator="In", values=["b"])
+        if draw(st.booleans()):
+            term = affinity.required_during_scheduling_ignored_during_execution.node_selector_terms.add()
+            term.match_fields.add(key="metadata.name", operator="NotIn", values=["n2"])
+    if draw(st.integers(0, 9)) == 0:
+        found.spec.node_name = draw(NODE_NAMES)
+    return found
+
+
+def waiting(number: int = 99) -> Any:
+    """A strategy of pods that are to be placed."""
+    return pods(number).map(PodFacts.of)
+
+
+# Nodes, pods with the names of their nodes (which may not be there), pods that wait.
+CLUSTERS = st.tuples(
+    st.lists(nodes(), max_size=6, unique_by=lambda found: found.metadata.name),
+    st.lists(st.integers(0, 5), max_size=6, unique=True).flatmap(
+        lambda numbers: st.tuples(*(st.tuples(pods(number).map(PodFacts.of), NODE_NAMES) for number in numbers))
+    ),
+    st.lists(waiting(), min_size=1, max_size=3),
+)
+
+
+def table_of(found: list[core.Node], placed: Any) -> NodeTable:
+    """A table that compares what the plugins read, filled in this order."""
+    table = NodeTable(part for parts in parts_read_by(PLUGINS).values() for part in parts)
+    for one in found:
+        table.put_node(one)
+    for facts, name in placed:
+        table.put_pod(facts, name)
+    return table
+
+
+def web_service() -> core.Service:
+    service = core.Service()
+    service.metadata.name, service.metadata.namespace = "web", "default"
+    service.spec.selector["app"] = "web"
+    return service

@@ -1,0 +1,237 @@
+"""Plugins read what they declare, and what is cached or refused is looked at again when that changes."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from hypothesis import Phase, given, settings
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.scheduler.decide import decide
+from services.scheduler.node_table import NodeTable
+from services.scheduler.nodes import Mask, Nodes, Rows
+from services.scheduler.parts import NODE_NAME, Part, Subject
+from services.scheduler.plugins.catalog import PLUGINS
+from services.scheduler.plugins.plugin import Cluster, Plugin, Scores
+from services.scheduler.pod_facts import SOURCES, PodFacts, facts_of
+from services.scheduler.queue import State
+from services.scheduler.row_cache import RowCache
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.state import SchedulerState
+from tests.scheduler.clusters import CLUSTERS, pods, table_of, web_service
+from tests.scheduler.objects import Objects, node, pod
+from tests.scheduler.watched import UndeclaredRead, ask_everything
+
+IMAGES = Part(Subject.NODE, "status.images")
+CONTAINERS = Part(Subject.POD, "spec.containers")
+
+
+def _has_image(wanted: str, found: core.Node) -> int:
+    return 100 if any(wanted in image.names for image in found.status.images) else 0
+
+
+class ImageLocality(Plugin):
+    """Prefers nodes that have the image of the first container."""
+
+    name: ClassVar[str] = "ImageLocality"
+    reads: ClassVar[frozenset[Part]] = frozenset({IMAGES, CONTAINERS})
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._images = RowCache(self.reads, _has_image, np.int64)
+
+    def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
+        image = pod.pod.spec.containers[0].image
+        return self._images.get(nodes, image, image)[rows]
+
+
+class Secretive(ImageLocality):
+    """Does not say that it reads images."""
+
+    name: ClassVar[str] = "Secretive"
+    reads: ClassVar[frozenset[Part]] = frozenset({NODE_NAME, CONTAINERS})
+
+
+class NeedsTeam(Plugin):
+    """Places pods of a namespace with a team only, on nodes whose kernel is known."""
+
+    name: ClassVar[str] = "NeedsTeam"
+    reads: ClassVar[frozenset[Part]] = frozenset({Part(Subject.NAMESPACE, "metadata.labels"), Part(Subject.NODE, "status.nodeInfo")})
+
+    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        named = any("team" in found.metadata.labels for found in self.cluster.list(core.Namespace))
+        known = [named and found is not None and bool(found.status.node_info.kernel_version) for found in nodes.nodes]
+        return np.array(known, np.bool_)
+
+
+def state_of(*plugins: type[Plugin], cluster: Cluster | None = None) -> SchedulerState:
+    return SchedulerState(SchedulerSettings(), cluster or Objects(), lambda: 0.0, plugins)
+
+
+def with_image(name: str, image: str) -> core.Node:
+    found = node(name)
+    found.status.images.add(names=[image])
+    return found
+
+
+def test_a_cached_score_follows_what_the_plugin_declares() -> None:
+    state = state_of(ImageLocality)
+    first, second = node("n1"), node("n2")
+    for found in (first, second):
+        state.node_changed(None, found)
+    wanted = PodFacts.of(pod("a"))
+    chosen = {decide(state.table, state.plugins, wanted, random.Random(seed)).node for seed in range(20)}
+    assert chosen == {"n1", "n2"}
+    state.node_changed(second, with_image("n2", "busybox"))
+    assert {decide(state.table, state.plugins, wanted, random.Random(seed)).node for seed in range(20)} == {"n2"}
+
+
+def test_what_nobody_declares_changes_nothing() -> None:
+    table = state_of(*PLUGINS).table
+    table.put_node(node("n1"))
+    version = table.version
+    assert not table.put_node(with_image("n1", "busybox"))
+    assert table.version == version
+
+
+def test_only_the_cache_that_depends_on_a_part_computes_again() -> None:
+    calls: list[str] = []
+
+    def by_image(question: str, found: core.Node) -> int:
+        calls.append(found.metadata.name)
+        return 0
+
+    labels = Part(Subject.NODE, "metadata.labels")
+    table, cache = NodeTable([IMAGES, labels]), RowCache([IMAGES, CONTAINERS], by_image, np.int64)
+    table.put_node(node("n1"))
+    cache.get(table, "q", "q")
+    table.put_node(node("n1", labels={"colour": "red"}))
+    cache.get(table, "q", "q")
+    assert calls == ["n1"]
+    table.put_node(with_image("n1", "busybox"))
+    cache.get(table, "q", "q")
+    assert calls == ["n1", "n1"]
+
+
+def test_a_cache_refuses_a_table_that_does_not_compare_what_it_depends_on() -> None:
+    cache = RowCache([IMAGES], _has_image, np.int64)
+    with pytest.raises(ValueError, match=r"does not compare status\.images of nodes"):
+        cache.get(NodeTable(), "q", "q")
+
+
+def in_random_clusters(plugin: type[Plugin]) -> None:
+    @given(CLUSTERS)
+    @settings(max_examples=60, deadline=None, database=None, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
+    def check(cluster: Any) -> None:
+        found, placed, waiting = cluster
+        ask_everything(plugin, table_of(found, placed), waiting, Objects(web_service()))
+
+    check()
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_plugins_read_only_what_they_declare(plugin: type[Plugin]) -> None:
+    in_random_clusters(plugin)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_part_left_out_of_a_declaration_is_found(plugin: type[Plugin]) -> None:
+    """Each part that a plugin declares is one that it reads."""
+    for part in sorted(plugin.reads, key=str):
+        less = type(plugin.__name__, (plugin,), {"reads": plugin.reads - {part}})
+        with pytest.raises(UndeclaredRead, match=f" of {part.subject.value}, "):
+            in_random_clusters(less)
+
+
+def test_an_undeclared_read_says_who_read_what() -> None:
+    table = NodeTable([NODE_NAME])
+    table.put_node(with_image("n1", "busybox"))
+    with pytest.raises(UndeclaredRead, match=r"Secretive reads status\.images of node, which its `reads` does not declare"):
+        ask_everything(Secretive, table, [PodFacts.of(pod("a"))], Objects())
+
+
+def test_a_plugin_must_declare_what_it_reads() -> None:
+    with pytest.raises(TypeError, match="Forgetful must declare in `reads`"):
+        type("Forgetful", (Plugin,), {"name": "Forgetful"})
+    with pytest.raises(ValueError, match=r"Node has no field 'status\.picture'"):
+        Part(Subject.NODE, "status.picture")
+    with pytest.raises(ValueError, match=r"Pod has no field 'spec\.containers\.image'"):
+        Part(Subject.POD, "spec.containers.image")
+
+
+@given(pods(1), pods(1))
+@settings(max_examples=200, deadline=None)
+def test_the_facts_of_a_pod_come_from_where_is_said(one: core.Pod, other: core.Pod) -> None:
+    for name in SOURCES:
+        mixed = copy.deepcopy(one)
+        # Without a parent the mask would leave what is below as it is.
+        other.spec.affinity.SetInParent()
+        mask = FieldMask(paths=[part.attribute for part in facts_of(Subject.POD, name)])
+        mask.MergeMessage(other, mixed, replace_message_field=True, replace_repeated_field=True)
+        assert getattr(PodFacts.of(mixed), name) == getattr(PodFacts.of(other), name), name
+
+
+async def refused(state: SchedulerState, name: str, *by: str) -> Any:
+    """A pod that waits after a filter refused it, as long as it takes to be past its pause."""
+    state.pod_changed(None, pod(name))
+    waiting = await state.queue.take()
+    state.queue.refuse(waiting, frozenset(by))
+    waiting.retry_at = 0.0
+    return waiting
+
+
+async def test_what_a_plugin_declares_wakes_what_it_refused() -> None:
+    team = core.Namespace()
+    team.metadata.name = "default"
+    named = copy.deepcopy(team)
+    named.metadata.labels["team"] = "blue"
+    annotated = copy.deepcopy(team)
+    annotated.metadata.annotations["note"] = "x"
+    state = state_of(NeedsTeam, cluster=Objects(team))
+    old = node("n1")
+    state.node_changed(None, old)
+    waiting = await refused(state, "a", "NeedsTeam")
+    new = node("n1", labels={"colour": "red"})
+    state.node_changed(old, new)
+    state.object_changed(team, annotated)
+    state.pod_changed(None, pod("placed", node_name="n1"))
+    assert waiting.state is State.UNSCHEDULABLE
+    state.object_changed(annotated, named)
+    assert waiting.state is State.ACTIVE
+    waiting = await refused(state, "b", "NeedsTeam")
+    newer = copy.deepcopy(new)
+    newer.status.node_info.kernel_version = "6.1"
+    state.node_changed(new, newer)
+    assert waiting.state is State.ACTIVE
+
+
+async def test_a_changed_spec_is_tried_and_a_changed_status_is_not() -> None:
+    state = state_of(*PLUGINS)
+    state.node_changed(None, node("n1", cpu="500m"))
+    waiting = await refused(state, "a", "NodeResourcesFit")
+    same = pod("a")
+    same.status.phase = "Pending"
+    state.pod_changed(pod("a"), same)
+    assert waiting.state is State.UNSCHEDULABLE
+    state.pod_changed(same, pod("a", cpu="1"))
+    assert waiting.state is State.ACTIVE and waiting.pod.requests == {"cpu": 1000}
+
+
+async def test_a_pod_is_tried_when_another_shrinks_in_place() -> None:
+    state = state_of(*PLUGINS)
+    state.node_changed(None, node("n1", cpu="2"))
+    large = pod("large", cpu="2", node_name="n1")
+    state.pod_changed(None, large)
+    state.pod_changed(None, pod("a", cpu="1"))
+    waiting = await state.queue.take()
+    state.queue.refuse(waiting, frozenset({"NodeResourcesFit"}))
+    waiting.retry_at = 0.0
+    state.pod_changed(large, pod("large", cpu="1500m", node_name="n1"))
+    assert waiting.state is State.UNSCHEDULABLE
+    state.pod_changed(large, pod("large", cpu="1", node_name="n1"))
+    assert waiting.state is State.ACTIVE
