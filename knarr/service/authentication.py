@@ -1,4 +1,4 @@
-"""Who asks: users, and the token table that names them.
+"""Users, and the table of bearer tokens by which a caller is recognized as one of them.
 
 A token file has one line per user: ``sha256-of-token,name,uid,"group1,group2"``. Only hashes are
 kept, so a node that can check callers cannot pose as one of them.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
+import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from knarr.machinery.errors import StatusError, status_error
+from knarr.service.files import PRIVATE, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,15 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def kept_token(path: Path) -> str:
+    """The bearer token in a file of its owner's; made when the file is missing or empty."""
+    text = path.read_text().strip() if path.exists() else ""
+    if not text:
+        text = secrets.token_urlsafe(32)
+        write_whole(path, f"{text}\n".encode(), mode=PRIVATE)
+    return text
+
+
 class TokenTable:
     """Bearer tokens of one cluster, read once."""
 
@@ -70,12 +82,12 @@ class TokenTable:
 
     def save(self, path: Path) -> None:
         """Writes the table so that ``load`` reads it back; the file is for its owner only."""
-        path.touch(mode=0o600)
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            for token_hash, user in self._users.items():
-                groups = [group for group in user.groups if group != "system:authenticated"]
-                writer.writerow([token_hash, user.name, user.uid, ",".join(groups)])
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        for token_hash, user in self._users.items():
+            groups = [group for group in user.groups if group != "system:authenticated"]
+            writer.writerow([token_hash, user.name, user.uid, ",".join(groups)])
+        write_whole(path, text.getvalue().encode(), mode=PRIVATE)
 
     def authenticate(self, authorization: str) -> User:
         """The user of an ``Authorization`` header's value; raises Unauthorized."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -81,12 +82,52 @@ class CertificateAuthority:
 
     @classmethod
     def load_or_create(cls, folder: Path) -> CertificateAuthority:
-        """The authority kept in ``folder`` as ``ca.crt`` and ``ca.key``; made when missing."""
-        if (folder / "ca.key").exists():
-            return cls(KeyPair.load(folder, "ca"))
-        authority = cls.create()
-        authority.pair.save(folder, "ca")
-        return authority
+        """The authority kept in ``folder`` as ``ca.crt`` and ``ca.key``; made when both are missing.
+
+        Raises ValueError when they are not a certificate and its key: a new authority would shut out all whom the old one let in.
+        """
+        if not (folder / "ca.key").exists() and not (folder / "ca.crt").exists():
+            authority = cls.create()
+            authority.pair.save(folder, "ca")
+            return authority
+        try:
+            pair = KeyPair.load(folder, "ca")
+            if belong_together(pair):
+                return cls(pair)
+            reason = "the key is another certificate's"
+        except FileNotFoundError as error:
+            reason = f"{error.filename} is missing"
+        except (ValueError, TypeError):
+            reason = "one of them is damaged"
+        raise ValueError(
+            f"{folder}/ca.crt and ca.key are not a certificate and its key ({reason}); "
+            f"bring them back from a copy, or remove {folder}: then all certificates are made anew, and earlier kubeconfigs are void"
+        )
+
+    def kept_pair(
+        self, folder: Path, name: str, common_name: str, *, organizations: Iterable[str] = (), hosts: Iterable[str] = ()
+    ) -> KeyPair:
+        """The pair kept in ``folder`` as ``<name>.crt`` and ``<name>.key``.
+
+        Made anew when it is missing or damaged, another authority's, about to expire, or does not name all ``hosts``.
+        """
+        hosts = list(hosts)
+        try:
+            pair = KeyPair.load(folder, name)
+            if belong_together(pair) and self._issued(pair.certificate) and covers(pair.certificate, hosts):
+                return pair
+        except (FileNotFoundError, ValueError, TypeError):
+            pass
+        pair = self.issue(common_name, organizations=organizations, hosts=hosts)
+        pair.save(folder, name)
+        return pair
+
+    def _issued(self, certificate: bytes) -> bool:
+        try:
+            x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(self._certificate)
+        except InvalidSignature:
+            return False
+        return True
 
     def issue(self, common_name: str, *, organizations: Iterable[str] = (), hosts: Iterable[str] = ()) -> KeyPair:
         """Signs a certificate; with ``hosts`` (names or addresses) it serves, and it is always good for clients."""
@@ -113,6 +154,12 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
+
+
+def belong_together(pair: KeyPair) -> bool:
+    """Whether the certificate is that of the key. Raises ValueError when one of them is damaged."""
+    certificate = x509.load_pem_x509_certificate(pair.certificate)
+    return certificate.public_key() == serialization.load_pem_private_key(pair.key, None).public_key()
 
 
 def covers(certificate: bytes, hosts: Iterable[str], *, at_least: timedelta = timedelta(days=30)) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from knarr.service.files import PRIVATE, PUBLIC, write_whole
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
@@ -21,7 +23,5 @@ class KeyPair:
     def save(self, folder: Path, name: str) -> None:
         """Writes ``<name>.crt`` and ``<name>.key``; the key is readable by its owner only."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.crt").write_bytes(self.certificate)
-        key_path = folder / f"{name}.key"
-        key_path.touch(mode=0o600)
-        key_path.write_bytes(self.key)
+        write_whole(folder / f"{name}.key", self.key, mode=PRIVATE)
+        write_whole(folder / f"{name}.crt", self.certificate, mode=PUBLIC)

@@ -16,14 +16,13 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from knarr.service.authentication import TokenTable, User, hash_token
-from knarr.service.certificates import CertificateAuthority, covers
-from knarr.service.keypair import KeyPair
+from knarr.service.authentication import TokenTable, User, hash_token, kept_token
+from knarr.service.certificates import CertificateAuthority
+from knarr.service.files import PRIVATE, PUBLIC, write_whole
 from services.standalone.credentials import ADMIN, APISERVER, Credentials, write_kubeconfig
 
 LOCAL = ("127.0.0.1", "localhost")
@@ -65,22 +64,22 @@ def make(root: Path, found: list[Member], server: str) -> None:
     kept = root / "authority"
     authority = CertificateAuthority.load_or_create(kept)
     kept.chmod(0o700)
-    tokens = {member.folder: _token(kept / f"{member.folder.replace('/', '-')}.token") for member in found}
-    admin_token = _token(kept / "admin.token")
+    tokens = {member.folder: kept_token(kept / f"{member.folder.replace('/', '-')}.token") for member in found}
+    admin_token = kept_token(kept / "admin.token")
     callers = {hash_token(admin_token): ADMIN, hash_token(tokens["apiserver"]): APISERVER}
     everyone = {**callers, **{hash_token(tokens[member.folder]): member.user for member in found}}
     for member in found:
         folder = root / member.folder
         folder.mkdir(parents=True, exist_ok=True)
-        _pair(authority, folder, "server", member.user, list(member.hosts))
-        (folder / "ca.crt").write_bytes(authority.pair.certificate)
-        _secret(folder / "token", tokens[member.folder] + "\n")
+        authority.kept_pair(folder, "server", member.user.name, organizations=member.user.groups, hosts=member.hosts)
+        write_whole(folder / "ca.crt", authority.pair.certificate, mode=PUBLIC)
+        write_whole(folder / "token", f"{tokens[member.folder]}\n".encode(), mode=PRIVATE)
         TokenTable(everyone if member.folder == "apiserver" else callers).save(folder / "tokens.csv")
-    admin = _pair(authority, kept, "admin", ADMIN, [])
+    admin = authority.kept_pair(kept, "admin", ADMIN.name, organizations=ADMIN.groups)
     folder = root / "admin"
     folder.mkdir(exist_ok=True)
-    (folder / "ca.crt").write_bytes(authority.pair.certificate)
-    _secret(folder / "token", admin_token + "\n")
+    write_whole(folder / "ca.crt", authority.pair.certificate, mode=PUBLIC)
+    write_whole(folder / "token", f"{admin_token}\n".encode(), mode=PRIVATE)
     credentials = Credentials(authority.pair.certificate, admin, admin, admin_token, tokens["apiserver"], TokenTable(everyone))
     write_kubeconfig(folder / "kubeconfig", credentials, server)
     _hand_over(folder)
@@ -94,30 +93,9 @@ def make_etcd(root: Path, hosts: list[str]) -> None:
     kept.chmod(0o700)
     for folder, name, served in ((root / "etcd", "server", [*LOCAL, *hosts]), (root / "apiserver", "etcd", [])):
         folder.mkdir(exist_ok=True)
-        _pair(authority, folder, name, User(f"etcd-{name}"), served)
-    (root / "etcd" / "ca.crt").write_bytes(authority.pair.certificate)
-    (root / "apiserver" / "etcd-ca.crt").write_bytes(authority.pair.certificate)
-
-
-def _pair(authority: CertificateAuthority, folder: Path, name: str, user: User, hosts: list[str]) -> KeyPair:
-    if (folder / f"{name}.key").exists():
-        pair = KeyPair.load(folder, name)
-        if covers(pair.certificate, hosts):
-            return pair
-    pair = authority.issue(user.name, organizations=user.groups, hosts=hosts)
-    pair.save(folder, name)
-    return pair
-
-
-def _token(path: Path) -> str:
-    if not path.exists():
-        _secret(path, secrets.token_urlsafe(32) + "\n")
-    return path.read_text().strip()
-
-
-def _secret(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)
+        authority.kept_pair(folder, name, f"etcd-{name}", hosts=served)
+    write_whole(root / "etcd" / "ca.crt", authority.pair.certificate, mode=PUBLIC)
+    write_whole(root / "apiserver" / "etcd-ca.crt", authority.pair.certificate, mode=PUBLIC)
 
 
 def _hand_over(folder: Path) -> None:

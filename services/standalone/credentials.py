@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from knarr.service.authentication import TokenTable, User, hash_token
-from knarr.service.certificates import CertificateAuthority, covers
+from knarr.service.authentication import TokenTable, User, hash_token, kept_token
+from knarr.service.certificates import CertificateAuthority
+from knarr.service.files import PRIVATE, write_whole
 from knarr.service.keypair import KeyPair
 from services.standalone.settings import Files
 
@@ -36,32 +36,13 @@ class Credentials:
 def load_or_create(files: Files, hosts: list[str]) -> Credentials:
     """Reads the material of a data directory and makes what is missing or about to expire."""
     authority = CertificateAuthority.load_or_create(files.pki)
-    server = _pair(authority, files.pki, "server", "knarr-server", (), hosts)
-    admin = _pair(authority, files.pki, "admin", ADMIN.name, ADMIN.groups, [])
-    admin_token = _token(files.admin_token)
-    apiserver_token = _token(files.pki / "apiserver.token")
+    server = authority.kept_pair(files.pki, "server", "knarr-server", hosts=hosts)
+    admin = authority.kept_pair(files.pki, "admin", ADMIN.name, organizations=ADMIN.groups)
+    admin_token = kept_token(files.admin_token)
+    apiserver_token = kept_token(files.pki / "apiserver.token")
     tokens = TokenTable({hash_token(admin_token): ADMIN, hash_token(apiserver_token): APISERVER})
     tokens.save(files.tokens)
     return Credentials(authority.pair.certificate, server, admin, admin_token, apiserver_token, TokenTable.load(files.tokens))
-
-
-def _pair(
-    authority: CertificateAuthority, folder: Path, name: str, common_name: str, organizations: tuple[str, ...], hosts: list[str]
-) -> KeyPair:
-    if (folder / f"{name}.key").exists():
-        pair = KeyPair.load(folder, name)
-        if covers(pair.certificate, hosts):
-            return pair
-    pair = authority.issue(common_name, organizations=organizations, hosts=hosts)
-    pair.save(folder, name)
-    return pair
-
-
-def _token(path: Path) -> str:
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32) + "\n")
-    return path.read_text().strip()
 
 
 def kubeconfig(credentials: Credentials, server: str) -> dict[str, Any]:
@@ -90,5 +71,4 @@ def kubeconfig(credentials: Credentials, server: str) -> dict[str, Any]:
 
 def write_kubeconfig(path: Path, credentials: Credentials, server: str) -> None:
     """Writes the kubeconfig, readable by its owner only."""
-    path.touch(mode=0o600)
-    path.write_bytes(orjson.dumps(kubeconfig(credentials, server), option=orjson.OPT_INDENT_2))
+    write_whole(path, orjson.dumps(kubeconfig(credentials, server), option=orjson.OPT_INDENT_2), mode=PRIVATE)

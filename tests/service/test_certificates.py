@@ -6,9 +6,11 @@ import stat
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
-from knarr.service.certificates import CertificateAuthority, covers
+from knarr.service.certificates import CertificateAuthority, belong_together, covers
+from knarr.service.keypair import KeyPair
 
 
 def test_a_certificate_names_user_and_groups() -> None:
@@ -34,3 +36,40 @@ def test_covers_asks_for_every_host_and_enough_time() -> None:
     assert covers(certificate, ["127.0.0.1", "localhost"])
     assert not covers(certificate, ["127.0.0.1", "10.96.0.1"])
     assert not covers(certificate, ["127.0.0.1"], at_least=timedelta(days=4000))
+
+
+@pytest.mark.parametrize("harm", ["empty certificate", "empty key", "no key", "another's key", "another authority", "other hosts"])
+def test_a_kept_pair_that_is_no_good_is_made_anew(harm: str, tmp_path: Path) -> None:
+    authority = CertificateAuthority.load_or_create(tmp_path)
+    kept = authority.kept_pair(tmp_path, "server", "x", hosts=["localhost"])
+    assert authority.kept_pair(tmp_path, "server", "x", hosts=["localhost"]) == kept
+    match harm:
+        case "empty certificate":
+            (tmp_path / "server.crt").write_bytes(b"")
+        case "empty key":
+            (tmp_path / "server.key").write_bytes(b"")
+        case "no key":
+            (tmp_path / "server.key").unlink()
+        case "another's key":
+            (tmp_path / "server.key").write_bytes(authority.issue("y").key)
+        case "another authority":
+            authority = CertificateAuthority.create()
+    hosts = ["localhost", "10.0.0.1"] if harm == "other hosts" else ["localhost"]
+    fresh = authority.kept_pair(tmp_path, "server", "x", hosts=hosts)
+    assert fresh == KeyPair.load(tmp_path, "server")
+    assert belong_together(fresh)
+    assert covers(fresh.certificate, hosts)
+    issuer = x509.load_pem_x509_certificate(authority.pair.certificate)
+    x509.load_pem_x509_certificate(fresh.certificate).verify_directly_issued_by(issuer)
+
+
+@pytest.mark.parametrize(("name", "content"), [("ca.crt", b""), ("ca.key", b""), ("ca.key", None), ("ca.crt", None), ("ca.key", b"other")])
+def test_a_damaged_authority_is_not_replaced_but_named(name: str, content: bytes | None, tmp_path: Path) -> None:
+    CertificateAuthority.load_or_create(tmp_path)
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content and CertificateAuthority.create().pair.key)
+    with pytest.raises(ValueError, match=r"ca\.crt and ca\.key are not a certificate and its key .*or remove") as caught:
+        CertificateAuthority.load_or_create(tmp_path)
+    assert str(tmp_path) in str(caught.value)
