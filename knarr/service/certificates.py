@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from knarr.service.errors import CommandError
 from knarr.service.keypair import KeyPair
 
 CA_LIFETIME = timedelta(days=3650)
@@ -84,7 +85,7 @@ class CertificateAuthority:
     def load_or_create(cls, folder: Path) -> CertificateAuthority:
         """The authority kept in ``folder`` as ``ca.crt`` and ``ca.key``; made when both are missing.
 
-        Raises ValueError when they are not a certificate and its key: a new authority would shut out all whom the old one let in.
+        Raises CommandError when they are not a certificate and its key: a new authority would shut out all whom the old one let in.
         """
         if not (folder / "ca.key").exists() and not (folder / "ca.crt").exists():
             authority = cls.create()
@@ -99,7 +100,7 @@ class CertificateAuthority:
             reason = f"{error.filename} is missing"
         except (ValueError, TypeError):
             reason = "one of them is damaged"
-        raise ValueError(
+        raise CommandError(
             f"{folder}/ca.crt and ca.key are not a certificate and its key ({reason}); "
             f"bring them back from a copy, or remove {folder}: then all certificates are made anew, and earlier kubeconfigs are void"
         )

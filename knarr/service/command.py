@@ -25,6 +25,7 @@ from knarr.machinery.errors import StatusError
 from knarr.service import collector, logs
 from knarr.service.authentication import TokenTable
 from knarr.service.component import Component
+from knarr.service.errors import CommandError
 from knarr.service.exposition import exposed
 from knarr.service.host import Host, ServerSettings
 from knarr.service.keypair import KeyPair
@@ -36,10 +37,6 @@ log = logging.getLogger(__name__)
 
 # The default port of a component's metrics, above that of its gRPC service.
 METRICS_PORT_OFFSET = 10_000
-
-
-class CommandError(Exception):
-    """The component cannot run as it was asked to; the text says why."""
 
 
 # What a component is shown and what it shows: option and the file's name in the folder of `--trust`.

@@ -81,6 +81,24 @@ def optional_cidr(text: str) -> str:
     return cidr(text) if text else ""
 
 
+def port(text: str) -> int:
+    """A TCP or UDP port; 0 lets the system choose."""
+    if not text.isdecimal() or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to {MAX_PORT}")
+    return int(text)
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """One word of a list."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(choices)})")
+        return text
+
+    return parse
+
+
 def number(lowest: int, highest: int) -> Callable[[str], int]:
     """A whole number within bounds, both included."""
 

@@ -8,7 +8,8 @@ import asyncio
 import grpc.aio
 
 from knarr.client.channel import open_channel
-from knarr.service.command import CommandError, parser, read_ca, read_token, run, server_settings, start
+from knarr.service.command import parser, read_ca, read_token, run, server_settings, start
+from knarr.service.errors import CommandError
 from knarr.service.host import Host
 from knarr.service.options import address, cidr, ipv4, readable_file
 from services.apiserver.component import ApiServer

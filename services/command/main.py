@@ -1,112 +1,220 @@
-"""The ``knarr`` command: up, down, status, kubeconfig, load, backup, restore.
+"""The ``knarr`` command: up, down, status, kubeconfig, load, backup, restore, completion.
 
-Imports little: what a command does not need would only delay it.
+Imports little at first: what a command does not need would only delay it, and so would it `knarr --help` and every press of Tab.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
-from services.standalone import process
-from services.standalone.options import add_data_dir, add_settings, options_of, settings_from
+import click
+
+from knarr.service.errors import CommandError
+from services.command.options import data_dir, settings_options
+from services.command.working import Working
+from services.standalone.options import options_of, settings_from
 from services.standalone.settings import ClusterSettings
 
-
-def parser() -> argparse.ArgumentParser:
-    """The command line of ``knarr``."""
-    top = argparse.ArgumentParser(prog="knarr", description="A Kubernetes-compatible cluster on this machine.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    up = commands.add_parser("up", help="start the cluster in the background and wait until its node is ready")
-    add_settings(up)
-    up.add_argument("--foreground", action="store_true", help="stay in the foreground, logs on standard error")
-    down = commands.add_parser("down", help="stop the cluster and remove its containers, networks and rules; its state is kept")
-    add_data_dir(down)
-    status = commands.add_parser("status", help="what runs, and how it is")
-    add_data_dir(status)
-    config = commands.add_parser("kubeconfig", help="print the kubeconfig, or its path")
-    add_data_dir(config)
-    config.add_argument("--path", action="store_true", help="print only where the file lies")
-    load = commands.add_parser("load", help="copy images of this machine's engine into the nodes of the compose cluster")
-    load.add_argument("images", nargs="+", metavar="IMAGE", help="as `docker images` names it")
-    load.add_argument("--project", default="knarr", metavar="NAME", help="the compose project (default: %(default)s)")
-    backup = commands.add_parser("backup", help="write the running cluster's state into a file")
-    add_data_dir(backup)
-    backup.add_argument("file", type=Path, metavar="FILE", help="a snapshot of etcd; must not exist")
-    restore = commands.add_parser("restore", help="make a file of `knarr backup` the state of the stopped cluster")
-    add_data_dir(restore)
-    restore.add_argument("file", type=Path, metavar="FILE", help="a snapshot of etcd")
-    restore.add_argument("--replace", action="store_true", help="move the state that is there aside")
-    return top
+COMPLETE = "_KNARR_COMPLETE"
+# How long `down` waits for a command that is still at work, after the cluster's process has ended.
+WAIT_SECONDS = 5.0
 
 
-def up(arguments: argparse.Namespace) -> int:
+class Command(click.Command):
+    """A command whose line in the list of commands is the whole first line of its help."""
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        return (self.help or "").partition("\n")[0]
+
+
+class Commands(click.Group):
+    """The commands in the order in which they are written; an unknown one is answered by their list."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and args[0] not in self.commands and not args[0].startswith("-"):
+            ctx.fail(f"invalid choice: {args[0]!r} (choose from {', '.join(self.commands)})")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"max_content_width": 140, "help_option_names": ["-h", "--help"]})
+def knarr() -> None:
+    """A Kubernetes-compatible cluster on this machine."""
+
+
+@knarr.command()
+@data_dir
+@settings_options
+@click.option("--foreground", is_flag=True, help="stay in the foreground, logs on standard error")
+def up(data_dir: Path, foreground: bool, **given: Any) -> int:
+    """start the cluster in the background and wait until its node is ready
+
+    An option that is not given stays as it was chosen for this data directory before.
+    """
+    from services.standalone import process
+    from services.standalone.lock import Busy, held
+
+    files = ClusterSettings(data_dir=data_dir).files
+    fresh = files.prepare()
+    try:
+        with held(files.root) as lock:
+            # One that an earlier version started holds no lock.
+            if running := process.find(files):
+                return _runs_already(running.pid)
+            try:
+                settings = settings_from(data_dir, {name: value for name, value in given.items() if value is not None})
+                _check(settings)
+            except CommandError:
+                if fresh:
+                    files.root.rmdir()
+                raise
+            return _run(settings) if foreground else _start(settings, lock)
+    except Busy:
+        running = process.find(files)
+        if running is None or not files.state.exists():
+            raise
+        return _runs_already(running.pid)
+
+
+def _runs_already(pid: int) -> int:
+    print(f"the cluster runs already (pid {pid}); `knarr status` shows it, `knarr down` stops it")
+    return 0
+
+
+def _check(settings: ClusterSettings) -> None:
     from services.standalone.preflight import problems
 
-    settings = settings_from(arguments)
-    files = settings.files
-    running = process.find(files)
-    if running is not None:
-        print(f"the cluster runs already (pid {running.pid}); `knarr status` shows it, `knarr down` stops it")
-        return 0
-    found = list(problems(settings))
-    if found:
-        raise process.ProcessError("the cluster cannot start:\n" + "\n".join(f"  - {problem}" for problem in found))
-    files.prepare()
-    if arguments.foreground:
-        from services.standalone.background import run
+    if found := list(problems(settings)):
+        raise CommandError("the cluster cannot start:\n" + "\n".join(f"  - {problem}" for problem in found))
 
-        return run(settings)
-    facts = process.start(files, options_of(settings), lambda step, seconds: print(f"  {seconds:5.2f} s  {step}", flush=True))
+
+def _run(settings: ClusterSettings) -> int:
+    from services.standalone.background import run
+
+    return run(settings)
+
+
+def _start(settings: ClusterSettings, lock: int) -> int:
+    from services.standalone import process
+
+    files = settings.files
+    with Working("starting the cluster"):
+        facts = process.start(files, options_of(settings), lambda step, seconds: print(f"  {seconds:5.2f} s  {step}", flush=True), lock)
     print(f"node {facts['node']} is ready after {facts['seconds']:.2f} s: {facts['server']}")
     print(f"  export KUBECONFIG={_shown(files.kubeconfig)}")
     return 0
 
 
-def down(arguments: argparse.Namespace) -> int:
+@knarr.command()
+@data_dir
+def down(data_dir: Path) -> int:
+    """stop the cluster and remove its containers, networks and rules; its state is kept"""
+    from services.standalone import process
     from services.standalone.cleanup import remove_everything
+    from services.standalone.lock import held
 
-    settings = ClusterSettings.saved(arguments.data_dir)
-    stopped = process.stop(settings.files)
-    print("the cluster's process has stopped" if stopped else "no cluster process was running")
-    for line in remove_everything(settings):
-        print(f"  {line}")
+    settings, complaint = ClusterSettings.salvaged(data_dir)
+    files = settings.files
+    with Working("stopping the cluster"):
+        stopped = process.stop(files)
+        print("the cluster's process has stopped" if stopped else "no cluster process was running")
+        if files.root.exists():
+            with held(files.root, wait_seconds=WAIT_SECONDS):
+                for line in remove_everything(settings):
+                    print(f"  {line}")
+    if complaint:
+        print(f"warning: {complaint}; what was removed is what the default makes", file=sys.stderr)
     return 0
 
 
-def status(arguments: argparse.Namespace) -> int:
+@knarr.command()
+@data_dir
+def status(data_dir: Path) -> int:
+    """what runs, and how it is; exits with 1 when something does not serve"""
     from services.command.status import report
 
-    return report(ClusterSettings(data_dir=arguments.data_dir))
+    return report(ClusterSettings(data_dir=data_dir))
 
 
-def kubeconfig(arguments: argparse.Namespace) -> int:
-    path = ClusterSettings(data_dir=arguments.data_dir).files.kubeconfig
+@knarr.command()
+@data_dir
+@click.option("--path", "only_path", is_flag=True, help="print only where the file lies")
+def kubeconfig(data_dir: Path, only_path: bool) -> int:
+    """print the kubeconfig, or its path"""
+    path = ClusterSettings(data_dir=data_dir).files.kubeconfig
     if not path.exists():
-        raise process.ProcessError(f"there is no {path}; start the cluster first: `knarr up`")
-    print(path if arguments.path else path.read_text())
+        raise CommandError(f"there is no {path}; start the cluster first: `knarr up`")
+    print(path if only_path else path.read_text())
     return 0
 
 
-def load(arguments: argparse.Namespace) -> int:
+@knarr.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--project", default="knarr", metavar="NAME", help="the compose project (default: knarr)")
+def load(images: tuple[str, ...], project: str) -> int:
+    """copy images of this machine's engine into the nodes of the compose cluster
+
+    IMAGE is a name as `docker images` writes it.
+    """
     from services.compose.load import load as load_images
 
-    load_images(arguments.images, arguments.project)
+    with Working("copying", "MB", 1e6) as progress:
+        load_images(list(images), project, progress)
     return 0
 
 
-def backup(arguments: argparse.Namespace) -> int:
+@knarr.command()
+@data_dir
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+def backup(data_dir: Path, file: Path) -> int:
+    """write the running cluster's state into a file
+
+    FILE, a snapshot of etcd, must not exist.
+    """
     from services.standalone.backup.backup import backup as back_up
 
-    back_up(ClusterSettings(data_dir=arguments.data_dir).files, arguments.file)
+    with Working("reading", "MB", 1e6) as progress:
+        back_up(ClusterSettings(data_dir=data_dir).files, file, progress)
     return 0
 
 
-def restore(arguments: argparse.Namespace) -> int:
+@knarr.command()
+@data_dir
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--replace", is_flag=True, help="move the state that is there aside")
+def restore(data_dir: Path, file: Path, replace: bool) -> int:
+    """make a file of `knarr backup` the state of the stopped cluster
+
+    FILE is a snapshot of etcd.
+    """
     from services.standalone.backup.backup import restore as bring_back
 
-    bring_back(ClusterSettings(data_dir=arguments.data_dir).files, arguments.file, replace=arguments.replace)
+    with Working("restoring", "revisions") as progress:
+        bring_back(ClusterSettings(data_dir=data_dir).files, file, replace=replace, progress=progress)
+    return 0
+
+
+@knarr.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """print what makes a shell complete this command
+
+    \b
+    bash:  source <(knarr completion bash)
+    zsh:   source <(knarr completion zsh)
+    fish:  knarr completion fish | source
+    """
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None
+    print(made(knarr, {}, "knarr", COMPLETE).source())
     return 0
 
 
@@ -116,16 +224,19 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-COMMANDS = {"up": up, "down": down, "status": status, "kubeconfig": kubeconfig, "load": load, "backup": backup, "restore": restore}
-
-
-def main() -> None:
-    arguments = parser().parse_args()
+def main() -> NoReturn:
+    """Exits with 0, 1 when the command could not do what it should, 2 when it was not understood, 130 when it was interrupted."""
     try:
-        raise SystemExit(COMMANDS[arguments.command](arguments))
-    except process.ProcessError as error:
+        code = knarr.main(prog_name="knarr", complete_var=COMPLETE, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except click.Abort:
+        raise SystemExit(130) from None
+    except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except PermissionError as error:
         print(f"error: {error.filename or error}: permission denied; run with sudo, or choose another --data-dir", file=sys.stderr)
         raise SystemExit(1) from None
+    raise SystemExit(code)

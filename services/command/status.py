@@ -11,7 +11,8 @@ import orjson
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.standalone import process
-from services.standalone.settings import ClusterSettings, Files
+from services.standalone.files import Files
+from services.standalone.settings import ClusterSettings
 
 ANSWER_SECONDS = 3.0
 

@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from knarr.service.errors import CommandError
 from services.compose.image_archive import Layers, distribute, held_layers
-from services.standalone.process import ProcessError
 
 PROJECT = "knarr"
 NODE_LABEL = "knarr.role=node"
 ENGINE = "unix:///run/knarr/docker.sock"
-PROGRESS_SECONDS = 0.2
 # What makes two images the same, whatever store an engine keeps them in.
 CONTENT = "{{.Architecture}} {{json .RootFS.Layers}} {{json .Config.Env}} {{json .Config.Cmd}} {{json .Config.Entrypoint}}"
 # An engine with containerd's store wants each blob in the archive: it keeps them as they were pulled, not by layer.
 BLOB_STORE = "io.containerd.snapshotter"
 STORE = "docker info --format '{{json .DriverStatus}}'"
 PRESENT = "docker image ls -aq | xargs -r docker image inspect --format '{{json .RootFS.Layers}}'"
-Progress = Callable[[int], None]
+# What has been read, and about how much there is, in bytes.
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +49,12 @@ class Node:
 
 
 def find_nodes(project: str) -> list[Node]:
-    """The nodes of a compose project, by name; ProcessError when none runs."""
+    """The nodes of a compose project, by name; CommandError when none runs."""
     filters = ["--filter", f"label=com.docker.compose.project={project}", "--filter", f"label={NODE_LABEL}"]
     lines = _docker("ps", "--all", *filters, "--format", '{{.Label "com.docker.compose.service"}} {{.ID}} {{.State}}').splitlines()
     found = [Node(name, container, state == "running") for name, container, state in (line.split() for line in lines)]
     if not any(node.running for node in found):
-        raise ProcessError(f"no node of the compose cluster {project!r} runs; start it with `docker compose up -d --wait`")
+        raise CommandError(f"no node of the compose cluster {project!r} runs; start it with `docker compose up -d --wait`")
     return sorted(found, key=lambda node: node.name)
 
 
@@ -72,10 +71,10 @@ def present(node: Node) -> list[Layers]:
 
 
 def inspect(image: str, template: str) -> str:
-    """A fact of an image of this machine's engine; ProcessError when it is not there."""
+    """A fact of an image of this machine's engine; CommandError when it is not there."""
     found = _output(["docker", "image", "inspect", "--format", template, image])
     if found is None:
-        raise ProcessError(f"this machine's engine has no image {image}; build it (`docker build`) or pull it (`docker pull`) first")
+        raise CommandError(f"this machine's engine has no image {image}; build it (`docker build`) or pull it (`docker pull`) first")
     return found
 
 
@@ -107,7 +106,7 @@ class Receiver:
             self._pipe.close()
 
 
-def copy(images: dict[str, Layers], nodes: dict[Node, frozenset[str]], progress: Progress) -> tuple[int, list[str]]:
+def copy(images: dict[str, Layers], nodes: dict[Node, frozenset[str]], progress: Callable[[int], None]) -> tuple[int, list[str]]:
     """Streams images into nodes, to each without the layers it holds; the bytes sent to all together, and what failed where."""
     save = subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     receivers = [Receiver(node, held, _start_load(node)) for node, held in nodes.items()]
@@ -145,29 +144,15 @@ def _docker(*arguments: str) -> str:
     try:
         done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise ProcessError("there is no docker command; run `make install`") from None
+        raise CommandError("there is no docker command; run `make install`") from None
     if done.returncode != 0:
-        raise ProcessError(done.stderr.strip())
+        raise CommandError(done.stderr.strip())
     return done.stdout
 
 
 def _output(command: list[str]) -> str | None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-class Meter:
-    """Shows on a terminal how far it is; elsewhere it is silent."""
-
-    def __init__(self, total_bytes: int) -> None:
-        self._total_bytes = total_bytes
-        self._shown = 0.0
-
-    def __call__(self, done_bytes: int) -> None:
-        now = time.monotonic()
-        if sys.stdout.isatty() and now - self._shown >= PROGRESS_SECONDS:
-            self._shown = now
-            print(f"\r  {done_bytes / 1e6:.0f} of about {self._total_bytes / 1e6:.0f} MB", end="\033[K", flush=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +176,8 @@ def plan(images: dict[str, Layers], lacking: dict[Node, list[str]], there: dict[
     }
 
 
-def load(images: list[str], project: str = PROJECT) -> None:
-    """The command; prints what it does. Raises ProcessError, after all that can be done is done, when a node was left without."""
+def load(images: list[str], project: str = PROJECT, progress: Progress = lambda done, total: None) -> None:
+    """The command; prints what it does. Raises CommandError, after all that can be done is done, when a node was left without."""
     contents: dict[str, Any] = {image: inspect(image, CONTENT) for image in images}
     layers: dict[str, Layers] = {image: tuple(json.loads(inspect(image, "{{json .RootFS.Layers}}"))) for image in images}
     nodes = find_nodes(project)
@@ -205,19 +190,18 @@ def load(images: list[str], project: str = PROJECT) -> None:
         f"{node.name}: does not run; `docker compose up -d --wait` starts it, then load again" for node in nodes if not node.running
     ]
     if work:
-        failures += _copy(images, layers, work)
+        failures += _copy(images, layers, work, progress)
     if failures:
-        raise ProcessError("the images are not on all nodes:\n" + "\n".join(f"  - {failure}" for failure in failures))
+        raise CommandError("the images are not on all nodes:\n" + "\n".join(f"  - {failure}" for failure in failures))
 
 
-def _copy(images: list[str], layers: dict[str, Layers], work: dict[Node, Work]) -> list[str]:
+def _copy(images: list[str], layers: dict[str, Layers], work: dict[Node, Work], progress: Progress) -> list[str]:
     """Does the work; what failed."""
     started = time.monotonic()
     wanted = {image: layers[image] for image in images if any(image in found.images for found in work.values())}
-    meter = Meter(sum(int(inspect(image, "{{.Size}}")) for image in wanted))
-    sent_bytes, failures = copy(wanted, {node: found.held for node, found in work.items()}, meter)
+    total_bytes = sum(int(inspect(image, "{{.Size}}")) for image in wanted)
+    sent_bytes, failures = copy(wanted, {node: found.held for node, found in work.items()}, lambda done: progress(done, total_bytes))
     served = [node.name for node in work if not any(failure.startswith(f"{node.name}: ") for failure in failures)]
-    end = "\r\033[K" if sys.stdout.isatty() else ""
     if served and not any(failure.startswith("docker save: ") for failure in failures):
-        print(f"{end}loaded {', '.join(wanted)} into {', '.join(served)} in {time.monotonic() - started:.1f} s, {sent_bytes / 1e6:.1f} MB")
+        print(f"loaded {', '.join(wanted)} into {', '.join(served)} in {time.monotonic() - started:.1f} s, {sent_bytes / 1e6:.1f} MB")
     return failures

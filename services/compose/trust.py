@@ -16,12 +16,14 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from knarr.service.authentication import TokenTable, User, hash_token, kept_token
 from knarr.service.certificates import CertificateAuthority
+from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, PUBLIC, write_whole
 from services.standalone.credentials import ADMIN, APISERVER, Credentials, write_kubeconfig
 
@@ -126,9 +128,12 @@ def main() -> int:
     hosts = {name: getattr(arguments, name) for name in CONTROL_PLANE}
     hosts["apiserver"].append("kubernetes.default.svc")
     found = members(hosts, dict(arguments.node))
-    make(arguments.folder, found, arguments.server)
-    if arguments.etcd:
-        make_etcd(arguments.folder, arguments.etcd)
+    try:
+        make(arguments.folder, found, arguments.server)
+        if arguments.etcd:
+            make_etcd(arguments.folder, arguments.etcd)
+    except CommandError as error:
+        sys.exit(f"error: {error}")
     print(f"{arguments.folder}: certificates and tokens are in place; kubeconfig for {arguments.server}")
     return 0
 

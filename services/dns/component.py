@@ -17,8 +17,8 @@ from knarr.api.dns.v1 import dns_service_pb2 as messages
 from knarr.api.dns.v1 import dns_service_pb2_grpc as stubs
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from knarr.service.command import CommandError
 from knarr.service.component import Component
+from knarr.service.errors import CommandError
 from knarr.service.tasks import run_together
 from services.dns import metrics
 from services.dns.instance import Instance

@@ -1,21 +1,28 @@
-"""The background process: ``python -m services.standalone`` with the options of ``knarr up``."""
+"""A cluster's own process, in the foreground: ``python -m services.standalone`` with the options of ``knarr up``."""
 
 from __future__ import annotations
 
 import argparse
 import gc
 import os
+import sys
+from contextlib import ExitStack
 
+from knarr.service.errors import CommandError
+from services.standalone.lock import held
 from services.standalone.options import add_settings, settings_from
+from services.standalone.settings import ClusterSettings
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.standalone", description="Run a cluster in the foreground.")
     add_settings(parser)
-    parser.add_argument("--progress-fd", type=int, help="file descriptor of a pipe that is told how the start goes")
+    parser.add_argument("--progress-fd", type=int, metavar="FD", help="file descriptor of a pipe that is told how the start goes")
+    parser.add_argument("--lock-fd", type=int, metavar="FD", help="file descriptor by which whoever starts this holds the data directory")
     arguments = parser.parse_args()
-    if arguments.progress_fd is not None:
-        os.set_inheritable(arguments.progress_fd, False)
+    for descriptor in (arguments.progress_fd, arguments.lock_fd):
+        if descriptor is not None:
+            os.set_inheritable(descriptor, False)
     # gRPC reads this when it is first imported. Its event engine hands every answer of etcd from thread to thread; without
     # it the thread that waits for answers reads them too.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client")
@@ -23,7 +30,16 @@ def main() -> None:
     gc.disable()
     from services.standalone.background import run
 
-    raise SystemExit(run(settings_from(arguments), arguments.progress_fd))
+    with ExitStack() as stack:
+        try:
+            files = ClusterSettings(data_dir=arguments.data_dir).files
+            files.prepare()
+            if arguments.lock_fd is None:
+                stack.enter_context(held(files.root))
+            settings = settings_from(arguments.data_dir, vars(arguments))
+        except CommandError as error:
+            sys.exit(f"error: {error}")
+        raise SystemExit(run(settings, arguments.progress_fd))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import uvloop
 
 from knarr.service import logs
 from knarr.service.command import until_signalled
+from knarr.service.errors import CommandError
 from services.standalone import process
 from services.standalone.cluster import Cluster
 from services.standalone.progress import Progress
@@ -19,12 +20,13 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: ClusterSettings, progress_fd: int | None = None) -> int:
-    """Runs a cluster until SIGTERM or SIGINT; 0 after an orderly stop."""
+    """Runs a cluster until SIGTERM or SIGINT; 0 after an orderly stop. The caller holds the data directory."""
     logs.configure(settings.log_style, settings.log_level)
     progress = Progress(progress_fd)
     files = settings.files
-    files.prepare()
     settings.save()
+    # A cluster that was killed has left its own there.
+    files.state.unlink(missing_ok=True)
     process.write_pid(files)
     # Start-up makes many objects that stay; collecting over them again and again is waste.
     gc.disable()
@@ -32,6 +34,10 @@ def run(settings: ClusterSettings, progress_fd: int | None = None) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_signalled(Cluster(settings, progress).run))
             return 0
+    except CommandError as error:
+        log.critical(str(error))
+        progress.error(str(error))
+        return 1
     except Exception as error:
         log.exception("the cluster failed")
         progress.error(f"{type(error).__name__}: {error}; the log is {files.log}")

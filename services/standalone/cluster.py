@@ -24,6 +24,7 @@ from knarr.objects.conditions import is_true
 from knarr.service import collector
 from knarr.service.authentication import User
 from knarr.service.component import Component
+from knarr.service.files import PRIVATE, write_whole
 from knarr.service.host import Host, ServerSettings
 from knarr.service.tasks import cancel
 from services.apiserver.component import ApiServer
@@ -175,7 +176,7 @@ class Cluster:
             "datapath": self._settings.datapath,
             "components": addresses,
         }
-        self._files.state.write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+        write_whole(self._files.state, orjson.dumps(facts, option=orjson.OPT_INDENT_2), mode=PRIVATE)
         self._progress.ready(facts)
         collector.settle()
 

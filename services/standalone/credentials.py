@@ -13,7 +13,7 @@ from knarr.service.authentication import TokenTable, User, hash_token, kept_toke
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.keypair import KeyPair
-from services.standalone.settings import Files
+from services.standalone.files import Files
 
 ADMIN = User("knarr-admin", groups=("system:masters",))
 APISERVER = User("system:kube-apiserver", groups=("system:masters",))

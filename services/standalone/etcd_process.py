@@ -15,7 +15,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from services.standalone.settings import MAX_SOCKET_PATH
+from services.standalone.files import MAX_SOCKET_PATH
 
 log = logging.getLogger(__name__)
 

@@ -1,65 +1,39 @@
-"""The options that choose a one-machine cluster, the same for ``knarr up`` and for the process that it starts."""
+"""The options of a cluster's own process, ``python -m services.standalone``: those of ``knarr up`` that choose its settings."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from knarr.service.options import MAX_PORT, cidr, domain
-from services.standalone.settings import DEFAULT_DATA_DIR, ClusterSettings, Ports
-
-PORT_NAMES = [field.name for field in dataclasses.fields(Ports)]
-# Settings that are not chosen by an option of their own.
-NO_OPTIONS = ("data_dir", "ports", "node_ports", "listen_address")
+from services.standalone.settings import DEFAULT_DATA_DIR, Choice, ClusterSettings, Ports, choice_of
 
 
-def add_data_dir(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--data-dir", type=Path, default=DEFAULT_DATA_DIR, metavar="DIR", help="the cluster's files (default: %(default)s)"
-    )
+def options() -> Iterator[tuple[str, Choice, Any]]:
+    """Each setting that an option chooses: the option's name without dashes before it, how it is given, and its default."""
+    for field in dataclasses.fields(ClusterSettings):
+        if "choice" in field.metadata and choice_of(field).help:
+            yield field.name.replace("_", "-"), choice_of(field), field.default
+    for field in dataclasses.fields(Ports):
+        yield f"{field.name}-port", choice_of(field), field.default
 
 
-def add_settings(command: argparse.ArgumentParser) -> None:
-    """The options that make ClusterSettings; the background process takes the same.
-
-    An option that is not given stays as it was chosen for this data directory before.
-    """
-    add_data_dir(command)
-    fresh = ClusterSettings()
-
-    def add(name: str, text: str, **how: Any) -> None:
-        default = getattr(fresh, name.replace("-", "_"))
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds the options. One that is not given stays as it was chosen for this data directory before."""
+    parser.add_argument("--data-dir", type=Path, default=DEFAULT_DATA_DIR, metavar="DIR", help="the cluster's files (default: %(default)s)")
+    for name, choice, default in options():
         suffix = f" (default: {default})" if default else ""
-        command.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text + suffix, **how)
-
-    add("runtime", "run containers, or simulate them", choices=("docker", "hollow"))
-    add("datapath", "how Services are load-balanced", choices=("nftables", "userspace"))
-    add("node-name", "the node's name (default: the machine's)", metavar="NAME")
-    add("log-style", "how the log is written", choices=("text", "json"))
-    add("log-level", "the least important messages that are logged", choices=("debug", "info", "warning", "error"))
-    add("service-cidr", "addresses of Services", type=cidr, metavar="CIDR")
-    add("cluster-cidr", "addresses of all pods", type=cidr, metavar="CIDR")
-    add("pod-cidr", "the part of them that is this node's", type=cidr, metavar="CIDR")
-    add("load-balancer-pool", "addresses of Services of type LoadBalancer", type=cidr, metavar="CIDR")
-    add("cluster-domain", "the ending of all names in the cluster", type=domain, metavar="DOMAIN")
-    for name in PORT_NAMES:
-        default = getattr(Ports(), name)
-        command.add_argument(f"--{name}-port", type=_port, default=argparse.SUPPRESS, metavar="PORT", help=f"(default: {default})")
+        parser.add_argument(
+            f"--{name}", type=choice.parse, default=argparse.SUPPRESS, metavar=choice.metavar or None, help=choice.help + suffix
+        )
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to {MAX_PORT}")
-    return int(text)
-
-
-def settings_from(arguments: argparse.Namespace) -> ClusterSettings:
-    """What was chosen now, over what was chosen before."""
-    before = ClusterSettings.saved(arguments.data_dir)
-    given = vars(arguments)
-    ports = {name: given[f"{name}_port"] for name in PORT_NAMES if f"{name}_port" in given}
+def settings_from(data_dir: Path, given: dict[str, Any]) -> ClusterSettings:
+    """What was chosen now, by the options' names with underscores, over what was chosen before."""
+    before = ClusterSettings.saved(data_dir)
+    ports = {field.name: given[f"{field.name}_port"] for field in dataclasses.fields(Ports) if f"{field.name}_port" in given}
     names = {field.name for field in dataclasses.fields(ClusterSettings)} - {"data_dir", "ports"}
     values = {name: value for name, value in given.items() if name in names}
     return dataclasses.replace(before, ports=dataclasses.replace(before.ports, **ports), **values)
@@ -67,7 +41,10 @@ def settings_from(arguments: argparse.Namespace) -> ClusterSettings:
 
 def options_of(settings: ClusterSettings) -> list[str]:
     """The command line that ``settings_from`` turns back into the same settings."""
-    names = [field.name for field in dataclasses.fields(settings) if field.name not in NO_OPTIONS]
-    options = {name.replace("_", "-"): getattr(settings, name) for name in names}
-    ports = {f"{name}-port": getattr(settings.ports, name) for name in PORT_NAMES}
-    return [f"--{name}={value}" for name, value in {"data-dir": settings.data_dir.absolute(), **options, **ports}.items()]
+    chosen = {name: _value(settings, name) for name, _, _ in options()}
+    return [f"--{name}={value}" for name, value in {"data-dir": settings.data_dir.absolute(), **chosen}.items()]
+
+
+def _value(settings: ClusterSettings, option: str) -> Any:
+    name = option.removesuffix("-port").replace("-", "_")
+    return getattr(settings.ports, name) if option.endswith("-port") else getattr(settings, name)

@@ -14,16 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.standalone.settings import Files
+from knarr.service.errors import CommandError
+from services.standalone.files import Files
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 40.0
 LOG_LINES_SHOWN = 25
 LOG_LINES_READ = 200
-
-
-class ProcessError(Exception):
-    """The cluster's process did not do what was asked; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +53,17 @@ def write_pid(files: Files) -> None:
     files.pid.write_text(f"{os.getpid()} {start_time(os.getpid())}\n")
 
 
-def start(files: Files, arguments: list[str], on_step: Callable[[str, float], None]) -> dict[str, Any]:
+def start(files: Files, arguments: list[str], on_step: Callable[[str, float], None], lock: int) -> dict[str, Any]:
     """Starts ``python -m services.standalone`` detached and waits until it is ready.
 
-    Returns what the cluster says of itself. Raises ProcessError with the reason and the end of
-    the log when it does not become ready.
+    ``lock`` is the descriptor that holds the data directory: the process goes on holding it. Returns what the cluster says of itself.
+    Raises CommandError with the reason and the end of the log when it does not become ready.
     """
     reading, writing = os.pipe()
     with files.log.open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "services.standalone", *arguments, "--progress-fd", str(writing)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing,), start_new_session=True,
+            [sys.executable, "-m", "services.standalone", *arguments, f"--progress-fd={writing}", f"--lock-fd={lock}"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing, lock), start_new_session=True,
         )  # fmt: skip
     os.close(writing)
     for message in _messages(reading, child, files.log):
@@ -75,9 +72,9 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
         elif "ready" in message:
             return {**message["ready"], "seconds": message["seconds"]}
         else:
-            raise ProcessError(message["error"])
+            raise CommandError(message["error"])
     child.wait()
-    raise ProcessError(f"the cluster's process ended before it was ready; {_tail(files.log)}")
+    raise CommandError(f"the cluster's process ended before it was ready; {_tail(files.log)}")
 
 
 def _messages(reading: int, child: subprocess.Popen[bytes], log: Path) -> Iterator[dict[str, Any]]:
@@ -96,7 +93,7 @@ def _messages(reading: int, child: subprocess.Popen[bytes], log: Path) -> Iterat
                 yield json.loads(line)
     child.terminate()
     advice = "`knarr down` removes what it made so far"
-    raise ProcessError(f"the cluster was not ready within {START_TIMEOUT_SECONDS:.0f} s and was stopped ({advice}); {_tail(log)}")
+    raise CommandError(f"the cluster was not ready within {START_TIMEOUT_SECONDS:.0f} s and was stopped ({advice}); {_tail(log)}")
 
 
 def stop(files: Files) -> bool:

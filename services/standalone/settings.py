@@ -1,37 +1,76 @@
-"""What a person may choose about a one-machine cluster, and where its files lie."""
+"""What a person may choose about a one-machine cluster.
+
+Each choice is written once, as a field that carries its type, its words and its unit: the options of ``knarr up`` and of the process
+that it starts, and the check of ``settings.json``, are made from the fields.
+"""
 
 from __future__ import annotations
 
-import os
+import argparse
+import dataclasses
 import socket
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from knarr.service.errors import CommandError
+from knarr.service.files import PRIVATE, write_whole
+from knarr.service.options import MAX_PORT, cidr, domain, ipv4, one_of, port
+from services.standalone.files import Files
+
 DEFAULT_DATA_DIR = Path(".knarr")
-# The longest path a Unix socket may have on Linux is 107 bytes.
-MAX_SOCKET_PATH = 107
+# Fields that came after version 0.1: files from before lack them, and the default holds.
+LATER: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a field is given on a command line."""
+
+    parse: Callable[[str], Any]
+    # For a person; empty: there is no option for it.
+    help: str = ""
+    metavar: str = ""
+    # All that it may be, where that is a list.
+    among: tuple[str, ...] = ()
+
+
+def chosen(default: Any, parse: Callable[[str], Any], text: str = "", metavar: str = "") -> Any:
+    """A field with a Choice. ``parse`` turns text into a value, or raises ArgumentTypeError saying how it should look."""
+    return dataclasses.field(default=default, metadata={"choice": Choice(parse, text, metavar)})
+
+
+def choice_of(field: dataclasses.Field[Any]) -> Choice:
+    choice: Choice = field.metadata["choice"]
+    return choice
+
+
+def _one(default: str, *others: str, text: str) -> Any:
+    among = (default, *others)
+    return dataclasses.field(default=default, metadata={"choice": Choice(one_of(*among), text, "|".join(among), among)})
+
+
+def _port(default: int, text: str) -> Any:
+    return chosen(default, port, f"TCP port of {text}; 0 lets the system choose", "PORT")
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
     """TCP ports; 0 lets the system choose."""
 
-    # The Kubernetes REST API.
-    rest: int = 6443
-    # gRPC of each component.
-    apiserver: int = 6444
-    kubelet: int = 10250
-    proxy: int = 10256
-    controller: int = 10257
-    scheduler: int = 10259
-    dns: int = 10253
-    cloud: int = 10258
-    # Names are asked for here, UDP and TCP, on the node's address.
-    nameserver: int = 10053
+    rest: int = _port(6443, "the Kubernetes REST API")
+    apiserver: int = _port(6444, "the API server's gRPC service")
+    kubelet: int = _port(10250, "the kubelet's gRPC service")
+    proxy: int = _port(10256, "the proxy's gRPC service")
+    controller: int = _port(10257, "the controller manager's gRPC service")
+    scheduler: int = _port(10259, "the scheduler's gRPC service")
+    dns: int = _port(10253, "the DNS component's gRPC service")
+    cloud: int = _port(10258, "the cloud controller manager's gRPC service")
+    nameserver: int = chosen(10053, port, "port of the cluster's DNS, UDP and TCP, on the node's address; 0 lets the system choose", "PORT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +78,21 @@ class ClusterSettings:
     """One cluster in one process."""
 
     data_dir: Path = DEFAULT_DATA_DIR
-    # `docker` runs containers; `hollow` simulates them.
-    runtime: str = "docker"
-    # `nftables` (kernel) or `userspace` (relay).
-    datapath: str = "nftables"
-    # Address that the API server and the components listen on.
-    listen_address: str = "127.0.0.1"
+    runtime: str = _one("docker", "hollow", text="run containers, or simulate them")
+    datapath: str = _one("nftables", "userspace", text="how Services are load-balanced: by the kernel, or by a relay")
+    # Where the API server and the components listen.
+    listen_address: str = chosen("127.0.0.1", ipv4)
     ports: Ports = Ports()
-    node_name: str = ""
-    service_cidr: str = "10.96.0.0/16"
-    # Range of all pods, and the part of it that is this node's.
-    cluster_cidr: str = "10.244.0.0/16"
-    pod_cidr: str = "10.244.0.0/24"
-    # Where Services of type LoadBalancer get their addresses.
-    load_balancer_pool: str = "10.97.0.0/24"
-    # The ending of all names in the cluster.
-    cluster_domain: str = "cluster.local"
-    # Inclusive.
+    node_name: str = chosen("", str, "the node's name (default: the machine's)", "NAME")
+    service_cidr: str = chosen("10.96.0.0/16", cidr, "addresses of Services", "CIDR")
+    cluster_cidr: str = chosen("10.244.0.0/16", cidr, "addresses of all pods", "CIDR")
+    pod_cidr: str = chosen("10.244.0.0/24", cidr, "the part of them that is this node's", "CIDR")
+    load_balancer_pool: str = chosen("10.97.0.0/24", cidr, "addresses of Services of type LoadBalancer", "CIDR")
+    cluster_domain: str = chosen("cluster.local", domain, "the ending of all names in the cluster", "DOMAIN")
+    # The range of node ports, both ends included.
     node_ports: tuple[int, int] = (30000, 32767)
-    log_style: str = "text"
-    log_level: str = "info"
+    log_style: str = _one("text", "json", text="how the log is written")
+    log_level: str = _one("info", "debug", "warning", "error", text="the least important messages that are logged")
 
     @property
     def node(self) -> str:
@@ -76,7 +110,7 @@ class ClusterSettings:
 
     def save(self) -> None:
         """Keeps what was chosen with the cluster: its next start chooses the same, its removal knows what to remove."""
-        self.files.settings.write_bytes(orjson.dumps(self.as_dict(), option=orjson.OPT_INDENT_2))
+        write_whole(self.files.settings, orjson.dumps(self.as_dict(), option=orjson.OPT_INDENT_2), mode=PRIVATE)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the place where it is kept."""
@@ -84,76 +118,77 @@ class ClusterSettings:
 
     @classmethod
     def saved(cls, data_dir: Path) -> ClusterSettings:
-        """What was chosen last in a data directory; the defaults in a new one."""
+        """What was chosen last in a data directory; the defaults in a new one. CommandError names each field that is no good."""
+        settings, complaint = cls.salvaged(data_dir)
+        if complaint:
+            raise CommandError(complaint)
+        return settings
+
+    @classmethod
+    def salvaged(cls, data_dir: Path) -> tuple[ClusterSettings, str]:
+        """As ``saved``, with the default for each field that is no good, and a line about them; empty when all are good."""
+        path = Files(data_dir.absolute()).settings
+        way_out = f"mend {path}, or remove it and give `knarr up` the options again"
         try:
-            kept = orjson.loads(Files(data_dir.absolute()).settings.read_bytes())
+            kept = orjson.loads(path.read_bytes())
         except FileNotFoundError:
-            return cls(data_dir=data_dir)
-        known = {field.name for field in fields(cls)}
-        values = {name: value for name, value in kept.items() if name in known}
-        return cls(data_dir=data_dir, **{**values, "ports": Ports(**kept["ports"]), "node_ports": tuple(kept["node_ports"])})
+            return cls(data_dir=data_dir), ""
+        except orjson.JSONDecodeError as error:
+            return cls(data_dir=data_dir), f"{path} is not JSON ({error}); {way_out}"
+        if not isinstance(kept, dict):
+            return cls(data_dir=data_dir), f"{path} is not a JSON object; {way_out}"
+        values, complaints = _read(kept)
+        return cls(data_dir=data_dir, **values), f"{path}: {'; '.join(complaints)}; {way_out}" if complaints else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The layout of a data directory."""
+def _read(kept: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The good fields of a settings file, and what is wrong with the others."""
+    values, complaints = _fields(ClusterSettings, kept, frozenset({"data_dir", "ports", "node_ports"}))
+    ports = kept.get("ports")
+    if not isinstance(ports, dict):
+        complaints.append("ports is no object" if "ports" in kept else "ports is missing")
+    else:
+        good, bad = _fields(Ports, ports, frozenset())
+        values["ports"] = Ports(**good)
+        complaints += [f"ports.{complaint}" for complaint in bad]
+    match kept.get("node_ports"):
+        case [first, last] if type(first) is type(last) is int and 0 < first <= last <= MAX_PORT:
+            values["node_ports"] = (first, last)
+        case None:
+            complaints.append("node_ports is missing")
+        case found:
+            complaints.append(f"node_ports: {_shown(found)} is not the first and the last port of a range")
+    return values, complaints
 
-    root: Path
 
-    @property
-    def pki(self) -> Path:
-        return self.root / "pki"
+def _fields(kind: type[Any], kept: dict[str, Any], apart: frozenset[str]) -> tuple[dict[str, Any], list[str]]:
+    """The good fields of one object, but those that are looked at apart, and what is wrong with the others."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    complaints = [f"{name} is not known to this version of Knarr" for name in kept if name not in fields or name == "data_dir"]
+    values = {}
+    for name, field in fields.items():
+        if name in apart:
+            continue
+        if name not in kept:
+            if name not in LATER:
+                complaints.append(f"{name} is missing")
+        elif complaint := next(_complaints(field, kept[name]), ""):
+            complaints.append(f"{name}: {complaint}")
+        else:
+            values[name] = kept[name]
+    return values, complaints
 
-    @property
-    def tokens(self) -> Path:
-        """Hashes of all tokens, for whoever checks callers."""
-        return self.pki / "tokens.csv"
 
-    @property
-    def admin_token(self) -> Path:
-        return self.root / "token"
+def _complaints(field: dataclasses.Field[Any], value: Any) -> Iterator[str]:
+    if type(value) is not type(field.default):
+        yield f"{_shown(value)} is no {'number' if isinstance(field.default, int) else 'text'}"
+        return
+    try:
+        if choice_of(field).parse(str(value)) != value:
+            yield f"{_shown(value)} is written otherwise: {_shown(choice_of(field).parse(str(value)))}"
+    except argparse.ArgumentTypeError as error:
+        yield str(error)
 
-    @property
-    def kubeconfig(self) -> Path:
-        return self.root / "kubeconfig"
 
-    @property
-    def etcd(self) -> Path:
-        return self.root / "etcd"
-
-    @property
-    def kubelet(self) -> Path:
-        return self.root / "kubelet"
-
-    @property
-    def pid(self) -> Path:
-        return self.root / "knarr.pid"
-
-    @property
-    def log(self) -> Path:
-        return self.root / "knarr.log"
-
-    @property
-    def state(self) -> Path:
-        """What the running cluster tells about itself: ports, version, when it became ready."""
-        return self.root / "state.json"
-
-    @property
-    def settings(self) -> Path:
-        """What was chosen for this cluster."""
-        return self.root / "settings.json"
-
-    @property
-    def identity(self) -> Path:
-        return self.root / "cluster-id"
-
-    def prepare(self) -> None:
-        """Makes the directory, closed to others: it holds keys and the cluster's state."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        self.root.chmod(0o700)
-
-    def cluster_id(self) -> str:
-        """A name for this cluster that stays: it labels all that is made for it outside."""
-        if not self.identity.exists():
-            self.identity.write_text(os.urandom(4).hex())
-        return self.identity.read_text().strip()
+def _shown(value: Any) -> str:
+    return orjson.dumps(value).decode()

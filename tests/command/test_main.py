@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from services.command import main as cli
-from services.standalone import options
+from services.standalone import options, process
+from services.standalone.files import Files
+from services.standalone.lock import held
 from services.standalone.preflight import problems
 from services.standalone.settings import ClusterSettings, Ports
 
 FREE_PORTS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
 
 
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["knarr", *arguments])
+    cli.main()
+
+
+def chosen(arguments: list[str]) -> ClusterSettings:
+    """What `knarr up` makes of its options."""
+    given = cli.up.make_context("up", list(arguments)).params
+    return options.settings_from(given["data_dir"], {name: value for name, value in given.items() if value is not None})
+
+
 def test_options_reach_the_background_process_unchanged(tmp_path: Path) -> None:
     settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=Ports(rest=1, proxy=2), node_name="n1")
-    arguments = cli.parser().parse_args(["up", *options.options_of(settings)])
-    assert options.settings_from(arguments) == settings
+    arguments = options.options_of(settings)
+    assert chosen(arguments) == settings
+    parser = argparse.ArgumentParser()
+    options.add_settings(parser)
+    assert options.settings_from(tmp_path, vars(parser.parse_args(arguments))) == settings
 
 
 def test_what_is_not_said_stays_as_it_was_chosen_before(tmp_path: Path) -> None:
     ClusterSettings(data_dir=tmp_path, runtime="hollow", ports=Ports(rest=1, proxy=2), service_cidr="10.1.0.0/16").save()
-    arguments = cli.parser().parse_args(["up", "--data-dir", str(tmp_path), "--proxy-port", "3"])
-    settings = options.settings_from(arguments)
+    settings = chosen(["--data-dir", str(tmp_path), "--proxy-port", "3"])
     assert (settings.runtime, settings.service_cidr, settings.ports.rest, settings.ports.proxy) == ("hollow", "10.1.0.0/16", 1, 3)
 
 
@@ -48,17 +67,16 @@ def test_a_cluster_keeps_the_range_of_its_services(tmp_path: Path) -> None:
         (["start"], "invalid choice: 'start'"),
     ],
 )
-def test_a_mistake_is_named(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_named(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.parser().parse_args(arguments)
+        run(arguments, monkeypatch)
     assert caught.value.code == 2
     assert words in capsys.readouterr().err
 
 
 def test_kubeconfig_before_up_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["knarr", "kubeconfig", "--data-dir", str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        run(["kubeconfig", "--data-dir", str(tmp_path)], monkeypatch)
     assert caught.value.code == 1
     assert "start the cluster first: `knarr up`" in capsys.readouterr().err
 
@@ -98,3 +116,98 @@ def test_no_engine_is_a_clear_problem(monkeypatch: pytest.MonkeyPatch, tmp_path:
     text = "\n".join(problems(ClusterSettings(ports=FREE_PORTS)))
     assert "no Docker engine answers" in text
     assert "--runtime hollow" in text
+
+
+HOLLOW = ["--runtime", "hollow", "--datapath", "userspace"]
+
+
+def test_up_beside_another_up_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with held(tmp_path), pytest.raises(SystemExit) as caught:
+        run(["up", "--data-dir", str(tmp_path), *HOLLOW], monkeypatch)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"error: another knarr command is at work in {tmp_path}; wait until it has ended, then try again\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_up_beside_a_running_cluster_is_content(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Files(tmp_path)
+    process.write_pid(files)
+    files.state.touch()
+    with held(tmp_path), pytest.raises(SystemExit) as caught:
+        run(["up", "--data-dir", str(tmp_path), *HOLLOW], monkeypatch)
+    assert caught.value.code == 0
+    assert f"the cluster runs already (pid {os.getpid()})" in capsys.readouterr().out
+
+
+def test_an_up_that_cannot_be_leaves_no_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(["up", "--data-dir", str(tmp_path / "k"), *HOLLOW, "--pod-cidr", "10.1.0.0/24"], monkeypatch)
+    assert caught.value.code == 1
+    assert "--pod-cidr 10.1.0.0/24 lies outside" in capsys.readouterr().err
+    assert not (tmp_path / "k").exists()
+
+
+def test_down_works_with_settings_that_are_no_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Files(tmp_path).settings.write_text("")
+    with pytest.raises(SystemExit) as caught:
+        run(["down", "--data-dir", str(tmp_path)], monkeypatch)
+    assert caught.value.code == 0
+    told = capsys.readouterr()
+    assert told.out == "no cluster process was running\n"
+    assert told.err.startswith(f"warning: {tmp_path}/settings.json is not JSON")
+    assert told.err.count("\n") == 1
+
+
+def test_a_read_only_directory_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refused(path: Path, mode: int) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "chmod", refused)
+    with pytest.raises(SystemExit) as caught:
+        run(["up", "--data-dir", str(tmp_path)], monkeypatch)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}: permission denied; run with sudo, or choose another --data-dir\n"
+
+
+def test_help_tells_units_and_defaults(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(["up", "--help"], monkeypatch)
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--service-cidr CIDR addresses of Services (default: 10.96.0.0/16)" in text
+    assert "--rest-port PORT TCP port of the Kubernetes REST API; 0 lets the system choose (default: 6443)" in text
+    assert "--runtime docker|hollow run containers, or simulate them (default: docker)" in text
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_learns_to_complete(shell: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(["completion", shell], monkeypatch)
+    assert caught.value.code == 0
+    assert f"_KNARR_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("knarr ", {"up", "down", "status", "kubeconfig", "load", "backup", "restore", "completion"}),
+        ("knarr up --runtime ", {"docker", "hollow"}),
+    ],
+)
+def test_what_is_completed(words: str, offered: set[str]) -> None:
+    environment = {**os.environ, "_KNARR_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()))}
+    command = [sys.executable, "-c", "from services.command.main import main; main()"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert {line.partition(",")[2] for line in done.stdout.split()} == offered
+
+
+def test_the_command_imports_nothing_heavy() -> None:
+    code = "import sys, services.command.main; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not {"grpc", "google", "asyncio", "cryptography", "numpy", "rich", "aiohttp", "docker", "uvloop"} & set(done.stdout.split())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from knarr.service.errors import CommandError
 from services.compose.load import load
-from services.standalone.process import ProcessError
 
 STAND_IN = Path(__file__).with_name("docker_stand_in.py")
 
@@ -91,21 +91,21 @@ def test_an_image_of_the_same_name_but_other_content_is_replaced(store: Store) -
 
 
 def test_what_cannot_be_done_is_said(store: Store) -> None:
-    with pytest.raises(ProcessError, match="this machine's engine has no image other:1; build it"):
+    with pytest.raises(CommandError, match="this machine's engine has no image other:1; build it"):
         load(["other:1"])
     (store.folder / "c2/full").touch()
-    with pytest.raises(ProcessError, match="not on all nodes:\n  - node-2: no space left on device"):
+    with pytest.raises(CommandError, match="not on all nodes:\n  - node-2: no space left on device"):
         load(["web:1"])
     assert store.image("c1", "web:1")
     store.nodes("node-1 c1 exited")
-    with pytest.raises(ProcessError, match="no node of the compose cluster 'knarr' runs"):
+    with pytest.raises(CommandError, match="no node of the compose cluster 'knarr' runs"):
         load(["web:1"])
 
 
 def test_a_node_that_does_not_run_keeps_no_other_from_its_images(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store.nodes("node-1 c1 running", "node-2 c2 exited")
     for _ in range(2):
-        with pytest.raises(ProcessError, match="node-2: does not run; `docker compose up -d --wait` starts it"):
+        with pytest.raises(CommandError, match="node-2: does not run; `docker compose up -d --wait` starts it"):
             load(["web:1"])
         assert store.image("c1", "web:1") == store.image("host", "web:1")
         assert "node-2: does not run" in capsys.readouterr().out
@@ -113,6 +113,6 @@ def test_a_node_that_does_not_run_keeps_no_other_from_its_images(store: Store, c
 
 def test_an_engine_that_cannot_save_is_blamed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     (store.folder / "save-fails").touch()
-    with pytest.raises(ProcessError, match="docker save: the engine stumbled"):
+    with pytest.raises(CommandError, match="docker save: the engine stumbled"):
         load(["web:1"])
     assert "loaded" not in capsys.readouterr().out

@@ -22,7 +22,7 @@ from knarr.api.dns.v1 import dns_service_pb2 as messages
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import status_error
 from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
-from knarr.service.command import CommandError
+from knarr.service.errors import CommandError
 from services.dns.__main__ import main
 from services.dns.component import Dns
 from services.dns.registration import MANAGER

@@ -13,7 +13,7 @@ import pytest
 from aetcd import rpc
 
 from services.standalone.etcd_process import EtcdProcess
-from services.standalone.settings import Files
+from services.standalone.files import Files
 from tests.support.knarr_cluster import BIN, KnarrCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd, pytest.mark.timeout(180)]

@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 
 from knarr.service.certificates import CertificateAuthority, belong_together, covers
+from knarr.service.errors import CommandError
 from knarr.service.keypair import KeyPair
 
 
@@ -70,6 +71,6 @@ def test_a_damaged_authority_is_not_replaced_but_named(name: str, content: bytes
         (tmp_path / name).unlink()
     else:
         (tmp_path / name).write_bytes(content and CertificateAuthority.create().pair.key)
-    with pytest.raises(ValueError, match=r"ca\.crt and ca\.key are not a certificate and its key .*or remove") as caught:
+    with pytest.raises(CommandError, match=r"ca\.crt and ca\.key are not a certificate and its key .*or remove") as caught:
         CertificateAuthority.load_or_create(tmp_path)
     assert str(tmp_path) in str(caught.value)

@@ -12,7 +12,8 @@ import pytest
 
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
-from knarr.service.command import CommandError, api_client, client_parser, read_token, server_settings
+from knarr.service.command import api_client, client_parser, read_token, server_settings
+from knarr.service.errors import CommandError
 
 SERVICES = ("apiserver", "scheduler", "controller", "kubelet", "proxy", "dns")
 NEEDED = {

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from aetcd import rpc
 
+from knarr.service.errors import CommandError
 from services.standalone import process
 from services.standalone.backup import snapshot
 from services.standalone.backup.backup import backup, restore
-from services.standalone.process import ProcessError
-from services.standalone.settings import Files
+from services.standalone.files import Files
 from tests.support.etcd import EtcdServer, running_etcd
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(60)]
@@ -84,7 +84,7 @@ def test_a_state_that_is_there_is_kept(etcd: EtcdServer, files: Files, tmp_path:
     taken(etcd, tmp_path / "state.db")
     restore(files, tmp_path / "state.db", replace=False)
     (files.etcd / "data/member/mark").touch()
-    with pytest.raises(ProcessError, match="has a state already; `knarr restore --replace"):
+    with pytest.raises(CommandError, match="has a state already; `knarr restore --replace"):
         restore(files, tmp_path / "state.db", replace=False)
     assert (files.etcd / "data/member/mark").exists()
     for count in (1, 2):
@@ -137,9 +137,9 @@ def test_damage_is_told_and_changes_nothing(etcd: EtcdServer, files: Files, tmp_
     }
     for name, (content, reason) in bad.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ProcessError, match=reason):
+        with pytest.raises(CommandError, match=reason):
             restore(files, tmp_path / name, replace=True)
-    with pytest.raises(ProcessError, match="cannot read"):
+    with pytest.raises(CommandError, match="cannot read"):
         restore(files, tmp_path / "nowhere", replace=True)
     assert not files.etcd.exists() or list(files.etcd.iterdir()) == []
 
@@ -147,18 +147,18 @@ def test_damage_is_told_and_changes_nothing(etcd: EtcdServer, files: Files, tmp_
 def test_a_broken_stream_leaves_no_file(etcd: EtcdServer, tmp_path: Path) -> None:
     asyncio.run(fill(etcd))
     path = tmp_path / "state.db"
-    with pytest.raises(ProcessError, match="etcd broke off"):
+    with pytest.raises(CommandError, match="etcd broke off"):
         asyncio.run(snapshot.take(etcd.endpoint, path, lambda done, total: etcd.kill()))
     assert not path.exists() and not list(tmp_path.glob("*.part"))
 
 
 def test_the_cluster_must_run_for_one_and_rest_for_the_other(files: Files, tmp_path: Path) -> None:
-    with pytest.raises(ProcessError, match="no cluster runs from"):
+    with pytest.raises(CommandError, match="no cluster runs from"):
         backup(files, tmp_path / "state.db")
     files.prepare()
     files.pid.write_text(f"{os.getpid()} {process.start_time(os.getpid())}\n")
-    with pytest.raises(ProcessError, match="stop it first"):
+    with pytest.raises(CommandError, match="stop it first"):
         restore(files, tmp_path / "state.db", replace=True)
     (tmp_path / "state.db").touch()
-    with pytest.raises(ProcessError, match="is there already"):
+    with pytest.raises(CommandError, match="is there already"):
         backup(files, tmp_path / "state.db")

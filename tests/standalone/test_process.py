@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from knarr.service.errors import CommandError
 from services.standalone import process
-from services.standalone.settings import Files
+from services.standalone.files import Files
+from services.standalone.lock import held
 
 
 def test_a_living_process_is_found(tmp_path: Path) -> None:
@@ -36,8 +38,8 @@ def test_a_dead_process_is_not_found(tmp_path: Path) -> None:
 def test_a_start_that_fails_shows_the_end_of_the_log_each_line_once(tmp_path: Path) -> None:
     files = Files(tmp_path)
     files.log.write_text("".join(f"12:00:0{number} warning the network overlaps\n" for number in range(9)))
-    with pytest.raises(process.ProcessError) as caught:
-        process.start(files, ["--no-such-option"], lambda step, seconds: None)
+    with held(tmp_path) as lock, pytest.raises(CommandError) as caught:
+        process.start(files, ["--no-such-option"], lambda step, seconds: None, lock)
     text = str(caught.value)
     assert text.count("the network overlaps") == 1
     assert "12:00:08" in text

@@ -21,7 +21,7 @@ from typing import IO
 import grpc
 from aetcd import rpc
 
-from services.standalone.process import ProcessError
+from knarr.service.errors import CommandError
 
 # The database is a whole number of pages; what etcd appends makes a file longer by the length of a SHA-256.
 PAGE_BYTES = 512
@@ -32,6 +32,10 @@ SILENCE_SECONDS = 30.0
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0))
 # What is done, and what there is in all, in bytes.
 Progress = Callable[[int, int], None]
+
+
+def silent(done: int, total: int) -> None:
+    """For whom nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Facts:
 async def take(endpoint: str, path: Path, progress: Progress) -> Facts:
     """Streams a snapshot from the etcd at a gRPC target into a file, which appears only when it is whole.
 
-    Raises ProcessError when etcd does not answer, the stream breaks, or what came does not carry its own digest.
+    Raises CommandError when etcd does not answer, the stream breaks, or what came does not carry its own digest.
     """
     part = path.with_name(f"{path.name}.part")
     try:
@@ -58,7 +62,7 @@ async def take(endpoint: str, path: Path, progress: Progress) -> Facts:
         part.rename(path)
         return facts
     except OSError as error:
-        raise ProcessError(f"cannot write {path}: {error.strerror or error}") from error
+        raise CommandError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -85,33 +89,33 @@ async def _receive(endpoint: str, file: IO[bytes], progress: Progress) -> None:
                 done += len(answer.blob)
                 progress(done, done + answer.remaining_bytes)
         except TimeoutError:
-            raise ProcessError(f"etcd sent nothing for {SILENCE_SECONDS:.0f} s; see that it runs well, then try again") from None
+            raise CommandError(f"etcd sent nothing for {SILENCE_SECONDS:.0f} s; see that it runs well, then try again") from None
         except grpc.aio.AioRpcError as error:
-            raise ProcessError(f"etcd broke off: {error.details() or error.code().name}; see that it runs, then try again") from error
+            raise CommandError(f"etcd broke off: {error.details() or error.code().name}; see that it runs, then try again") from error
         finally:
             stream.cancel()
 
 
 def check(path: Path) -> Facts:
-    """Reads a snapshot whole; ProcessError when it is none, is damaged or was cut off."""
+    """Reads a snapshot whole; CommandError when it is none, is damaged or was cut off."""
     try:
         size = path.stat().st_size
         if size % PAGE_BYTES != DIGEST_BYTES:
-            raise ProcessError(f"{path} is no whole snapshot of etcd: its length is {size} bytes; take it again with `knarr backup`")
+            raise CommandError(f"{path} is no whole snapshot of etcd: its length is {size} bytes; take it again with `knarr backup`")
         digest, left = hashlib.sha256(), size - DIGEST_BYTES
         with path.open("rb") as file:
             while left and (piece := file.read(min(READ_BYTES, left))):
                 digest.update(piece)
                 left -= len(piece)
             if file.read() != digest.digest():
-                raise ProcessError(f"{path} is damaged: its content and the digest at its end differ; use another copy")
+                raise CommandError(f"{path} is damaged: its content and the digest at its end differ; use another copy")
     except OSError as error:
-        raise ProcessError(f"cannot read {path}: {error.strerror or error}") from error
+        raise CommandError(f"cannot read {path}: {error.strerror or error}") from error
     return inspect(path)
 
 
 def inspect(path: Path) -> Facts:
-    """What a snapshot, or the database of an etcd that does not run, holds; ProcessError when it cannot be read."""
+    """What a snapshot, or the database of an etcd that does not run, holds; CommandError when it cannot be read."""
     found = json.loads(_etcdctl("snapshot", "status", str(path), "--write-out=json"))
     return Facts(found["revision"], found["totalKey"], path.stat().st_size)
 
@@ -130,8 +134,8 @@ def unpack(path: Path, folder: Path, name: str, peer_url: str) -> None:
 def _etcdctl(*arguments: str) -> str:
     program = shutil.which("etcdctl")
     if program is None:
-        raise ProcessError("etcdctl is not installed; run `make install`, or `apt-get install etcd-client`")
+        raise CommandError("etcdctl is not installed; run `make install`, or `apt-get install etcd-client`")
     done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, env={**os.environ, "ETCDCTL_API": "3"})
     if done.returncode != 0:
-        raise ProcessError(f"etcdctl {' '.join(arguments[:2])} failed: {(done.stderr or done.stdout).strip()}")
+        raise CommandError(f"etcdctl {' '.join(arguments[:2])} failed: {(done.stderr or done.stdout).strip()}")
     return done.stdout

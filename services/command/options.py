@@ -1,0 +1,52 @@
+"""Options of the ``knarr`` command, made from the fields of the settings."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from services.standalone.options import options
+from services.standalone.settings import DEFAULT_DATA_DIR, Choice
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Chosen(click.ParamType[Any]):
+    """A type of ``knarr.service.options`` for click; its words for a mistake stay its own."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self.name = choice.metavar
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._choice.parse(value)
+        except argparse.ArgumentTypeError as error:
+            self.fail(str(error), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in self._choice.among if word.startswith(incomplete)]
+
+
+def data_dir(command: F) -> F:
+    """Adds ``--data-dir``."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        default=DEFAULT_DATA_DIR,
+        metavar="DIR",
+        help=f"the cluster's files (default: {DEFAULT_DATA_DIR})",
+    )(command)
+
+
+def settings_options(command: F) -> F:
+    """Adds an option for each setting that has one; None stands for what is not given."""
+    for name, choice, default in reversed(list(options())):
+        suffix = f" (default: {default})" if default else ""
+        command = click.option(f"--{name}", type=Chosen(choice), metavar=choice.metavar, help=choice.help + suffix)(command)
+    return command

@@ -1,0 +1,51 @@
+"""The lock on a data directory: who may change what lies there, one at a time.
+
+A command holds it while it works. `knarr up` hands it on to the cluster's process, which holds it for as long as it lives: the kernel
+lets it go when the last who holds it ends, however that comes. It is a lock on the directory itself, so there is no file to be left behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from knarr.service.errors import CommandError
+
+POLL_SECONDS = 0.02
+
+
+class Busy(CommandError):
+    """Somebody else holds the directory."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(f"another knarr command is at work in {root}; wait until it has ended, then try again")
+
+
+@contextmanager
+def held(root: Path, *, wait_seconds: float = 0.0) -> Iterator[int]:
+    """Holds a directory, which must exist; Busy when it cannot be had in time.
+
+    Yields the descriptor by which it is held: a process that inherits it goes on holding the directory.
+    """
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + wait_seconds
+        while not _take(descriptor):
+            if time.monotonic() >= deadline:
+                raise Busy(root)
+            time.sleep(POLL_SECONDS)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
