@@ -5,7 +5,7 @@ implementation without a network for a process that holds them all; ``knarr.clie
 the shipped fake. Every one of them passes the same conformance suite.
 
 Objects are the generated messages. Their kind is found by their type in
-``knarr.machinery.kinds``. Every method raises ``knarr.machinery.errors.StatusError``.
+``knarr.machinery.catalog``. Every method raises ``knarr.machinery.errors.StatusError``.
 """
 
 from __future__ import annotations

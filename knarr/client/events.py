@@ -23,7 +23,7 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.event_correlator import Correlator, Stored
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.type_names import names_of
 from knarr.objects.keys import metadata_of
 
 logger = logging.getLogger(__name__)
@@ -108,14 +108,14 @@ class EventRecorder:
             lane.filled.clear()
 
     def _draft(self, obj: Any, event_type: str, reason: str, message: str, field_path: str, now: datetime) -> core.Event:
-        kind, metadata = KINDS.by_message(type(obj)), metadata_of(obj)
+        metadata = metadata_of(obj)
         event = core.Event(reason=reason, message=message, type=event_type, count=1, reporting_component=self._component)
         event.metadata.namespace = metadata.namespace or "default"
         # Two events about one object in one tick of the clock are two objects.
         self._last_stamp = max(self._last_stamp + 1, int(now.timestamp() * 1e9))
         event.metadata.name = f"{metadata.name}.{self._last_stamp:x}"
         about = event.involved_object
-        about.api_version, about.kind, about.field_path = kind.api_version, kind.name, field_path
+        (about.api_version, about.kind), about.field_path = names_of(type(obj)), field_path
         about.namespace, about.name, about.uid = metadata.namespace, metadata.name, metadata.uid
         about.resource_version = metadata.resource_version
         event.source.component, event.source.host = self._component, self._host

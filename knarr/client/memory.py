@@ -24,8 +24,8 @@ from knarr.client import memory_rules as rules
 from knarr.client.client import Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.memory_store import MemoryStore
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, already_exists, bad_request, conflict, expired, not_found
-from knarr.machinery.kinds import KINDS
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
 
@@ -185,13 +185,13 @@ class MemoryClient(Client):
     async def update(self, obj: M, *, subresource: str = "") -> M:
         await self._begin("update", type(obj), subresource, key_of(obj), obj)
         stored = self._stored(type(obj), key_of(obj))
-        kind = KINDS.by_message(type(obj))
+        version = version_of(type(obj))
         sent = metadata_of(obj)
         if sent.resource_version not in ("", metadata_of(stored).resource_version):
-            raise conflict(kind.plural, sent.name, kind.group)
+            raise conflict(version.resource.plural, sent.name, version.group)
         if sent.uid not in ("", metadata_of(stored).uid):
             detail = f"Precondition failed: UID in precondition: {sent.uid}, UID in object meta: {metadata_of(stored).uid}"
-            raise conflict(kind.plural, sent.name, kind.group, detail)
+            raise conflict(version.resource.plural, sent.name, version.group, detail)
         result = self._write(stored, rules.prepare_update(obj, stored, subresource))
         self.api.strike("update", type(obj), subresource, after=True)
         return result
@@ -213,9 +213,9 @@ class MemoryClient(Client):
             scale = rules.patched(rules.scale_of(stored), patch, patch_type)
             return rules.scale_of(self._write(stored, rules.rescale(stored, scale)))  # type: ignore[return-value]
         new = rules.patched(stored, patch, patch_type)
-        kind = KINDS.by_message(message)
+        version = version_of(message)
         if metadata_of(new).resource_version != metadata_of(stored).resource_version:
-            raise conflict(kind.plural, name, kind.group)
+            raise conflict(version.resource.plural, name, version.group)
         result = self._write(stored, rules.prepare_update(new, stored, subresource))
         self.api.strike("patch", message, subresource, after=True)
         return result
@@ -249,22 +249,26 @@ class MemoryClient(Client):
     def _stored(self, message: type[M], key: Key) -> M:
         stored = self._store.get(message, key)
         if stored is None:
-            kind = KINDS.by_message(message)
-            raise not_found(kind.plural, key.name, kind.group)
+            version = version_of(message)
+            raise not_found(version.resource.plural, key.name, version.group)
         return stored
 
     def _create(self, obj: M) -> M:
         new = copy_of(obj)
-        kind = KINDS.by_message(type(obj))
+        version = version_of(type(obj))
         metadata = metadata_of(new)
         if metadata.resource_version:
             raise bad_request("resourceVersion should not be set on objects to be created")
-        if kind.namespaced is not bool(metadata.namespace):
-            detail = "an empty namespace may not be set during creation" if kind.namespaced else "namespace is not allowed on this type"
+        if version.resource.namespaced is not bool(metadata.namespace):
+            detail = (
+                "an empty namespace may not be set during creation"
+                if version.resource.namespaced
+                else "namespace is not allowed on this type"
+            )
             raise bad_request(detail)
         rules.prepare_create(new, self.api.clock.now(), self.api.random)
         if self._store.get(type(obj), key_of(new)) is not None:
-            raise already_exists(kind.plural, metadata.name, kind.group)
+            raise already_exists(version.resource.plural, metadata.name, version.group)
         return copy_of(self._store.put(new))
 
     def _create_subresource(self, obj: M, subresource: str, key: Key) -> M:

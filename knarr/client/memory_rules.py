@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import bad_request, conflict
-from knarr.machinery.kinds import KINDS
 from knarr.machinery.patches import json_patch, merge, strategic
 from knarr.machinery.selectors import parse_field_selector, parse_label_selector
 from knarr.objects.copies import copy_of
@@ -125,11 +125,11 @@ def is_finished(obj: Message) -> bool:
 
 def check_preconditions(stored: Message, uid: str, resource_version: str) -> None:
     """Raises Conflict when the object is not the one that was meant."""
-    metadata, kind = metadata_of(stored), KINDS.by_message(type(stored))
+    metadata, version = metadata_of(stored), version_of(type(stored))
     for label, wanted, actual in (("UID", uid, metadata.uid), ("ResourceVersion", resource_version, metadata.resource_version)):
         if wanted and wanted != actual:
             detail = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {actual}"
-            raise conflict(kind.plural, metadata.name, kind.group, detail)
+            raise conflict(version.resource.plural, metadata.name, version.group, detail)
 
 
 def bound(pod: core.Pod, binding: core.Binding, now: datetime) -> core.Pod:
@@ -185,11 +185,11 @@ def _grace_period(stored: Any, requested: int | None) -> int:
 
 
 def _has_status(obj: Message) -> bool:
-    return KINDS.by_message(type(obj)).subresource("status") is not None
+    return version_of(type(obj)).resource.subresource("status") is not None
 
 
 def _has_generation(obj: Message) -> bool:
-    return KINDS.by_message(type(obj)).group == "apps" and _has_status(obj)
+    return version_of(type(obj)).group == "apps" and _has_status(obj)
 
 
 def _spec(obj: Any) -> Message:

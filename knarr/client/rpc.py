@@ -23,8 +23,8 @@ from knarr.api.apiserver.v1.resource_service_pb2_grpc import ResourceServiceStub
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.channel import open_channel
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, error_of, status_error
-from knarr.machinery.kinds import KINDS
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import metadata_of
 
@@ -193,9 +193,14 @@ def status_of(error: grpc.aio.AioRpcError) -> StatusError:
 
 
 def _ref(message: type[Message], namespace: str, name: str = "", subresource: str = "") -> rpc.ResourceRef:
-    kind = KINDS.by_message(message)
+    version = version_of(message)
     return rpc.ResourceRef(
-        group=kind.group, version=kind.version, resource=kind.plural, namespace=namespace, name=name, subresource=subresource
+        group=version.group,
+        version=version.version,
+        resource=version.resource.plural,
+        namespace=namespace,
+        name=name,
+        subresource=subresource,
     )
 
 

@@ -1,4 +1,4 @@
-"""OpenAPI v3 documents, one for each group version, derived from the registry of kinds and the schema.
+"""OpenAPI v3 documents, one for each group version, derived from the registry of resources and the schema.
 
 They serve what clients do with them: ``kubectl explain`` (schemas with descriptions), client-side apply (patch strategies and merge
 keys) and the question whether the server knows ``fieldValidation`` and ``dryRun`` (query parameters of the PATCH operations).
@@ -12,11 +12,8 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
-from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.api.policy.v1 import policy_pb2 as policy
-from knarr.machinery.kinds import Kind, Kinds, Subresource
+from knarr.machinery.resources import Registry, Route, Subresource, Version
 from knarr.machinery.schema import Field, Form, description_of, descriptor_of, form_of, json_fields
 from knarr.machinery.type_names import api_version_and_kind
 
@@ -61,11 +58,6 @@ PATCH_TYPES = (
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 )
-SUBRESOURCE_BODIES: dict[str, Descriptor] = {
-    "Scale": descriptor_of(autoscaling.Scale),
-    "Eviction": descriptor_of(policy.Eviction),
-    "Binding": descriptor_of(core.Binding),
-}
 
 
 def _parameter(name: str, kind: str, description: str, place: str = "query") -> Json:
@@ -102,24 +94,24 @@ SELECTS = [
 ]
 
 
-def builder(kinds: Kinds) -> Callable[[str, str], Json]:
+def builder(registry: Registry) -> Callable[[str, str], Json]:
     """A function from group and version to its document."""
-    return lambda group, version: document(kinds, group, version)
+    return lambda group, version: document(registry, group, version)
 
 
-def index(kinds: Kinds) -> dict[str, tuple[str, str]]:
-    """``api/v1`` or ``apis/apps/v1`` → group and version, for every group version that has kinds."""
-    pairs = sorted({(kind.group, kind.version) for kind in kinds})
+def index(registry: Registry) -> dict[str, tuple[str, str]]:
+    """``api/v1`` or ``apis/apps/v1`` → group and version, for every group version that is served."""
+    pairs = sorted({(served.group, served.version) for served in registry.versions})
     return {(f"apis/{group}/{version}" if group else f"api/{version}"): (group, version) for group, version in pairs}
 
 
-def document(kinds: Kinds, group: str, version: str) -> Json:
+def document(registry: Registry, group: str, version: str) -> Json:
     """The OpenAPI v3 document of a group version."""
     schemas = _Schemas()
     paths: Json = {}
-    for kind in kinds:
-        if (kind.group, kind.version) == (group, version):
-            _write_paths(paths, kind, schemas)
+    for served in registry.versions:
+        if (served.group, served.version) == (group, version):
+            _write_paths(paths, served, schemas)
     return {
         "openapi": "3.0.0",
         "info": {"title": "Knarr", "version": "v1"},
@@ -212,13 +204,14 @@ def _type_meta() -> Json:
     }
 
 
-def _write_paths(paths: Json, kind: Kind, schemas: _Schemas) -> None:
-    root = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}"
-    collection = f"{root}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{root}/{kind.plural}"
-    place = [NAMESPACE] if kind.namespaced else []
-    body, listed = descriptor_of(kind.message), descriptor_of(kind.list_message)
-    maker = _Operations(kind, schemas)
-    verbs = set(kind.verbs)
+def _write_paths(paths: Json, served: Version, schemas: _Schemas) -> None:
+    resource = served.resource
+    root = f"/apis/{served.api_version}" if served.group else f"/api/{served.version}"
+    collection = f"{root}/namespaces/{{namespace}}/{resource.plural}" if resource.namespaced else f"{root}/{resource.plural}"
+    place = [NAMESPACE] if resource.namespaced else []
+    body, listed = descriptor_of(served.message), descriptor_of(served.list_message)
+    maker = _Operations(served, schemas)
+    verbs = set(resource.verbs)
     entry: Json = {}
     if "list" in verbs:
         entry["get"] = maker.operation("list", "get", listed, SELECTS)
@@ -230,20 +223,20 @@ def _write_paths(paths: Json, kind: Kind, schemas: _Schemas) -> None:
         )
     paths[collection] = {**entry, "parameters": [*place, PRETTY]}
     paths[f"{collection}/{{name}}"] = {**maker.object_operations(verbs, body), "parameters": [NAME, *place, PRETTY]}
-    if kind.namespaced and "list" in verbs:
+    if resource.namespaced and "list" in verbs:
         everywhere = maker.operation("list", "get", listed, SELECTS, suffix="ForAllNamespaces")
-        paths[f"{root}/{kind.plural}"] = {"get": everywhere, "parameters": [PRETTY]}
-    for subresource in kind.subresources:
+        paths[f"{root}/{resource.plural}"] = {"get": everywhere, "parameters": [PRETTY]}
+    for subresource in resource.subresources:
         entry = maker.subresource_operations(subresource)
         if entry:
             paths[f"{collection}/{{name}}/{subresource.name}"] = {**entry, "parameters": [NAME, *place, PRETTY]}
 
 
 class _Operations:
-    """Makes the operations of one kind."""
+    """Makes the operations of one version of a resource."""
 
-    def __init__(self, kind: Kind, schemas: _Schemas) -> None:
-        self.kind = kind
+    def __init__(self, served: Version, schemas: _Schemas) -> None:
+        self.served = served
         self.schemas = schemas
 
     def operation(
@@ -256,16 +249,15 @@ class _Operations:
         subresource: Subresource | None = None,
         suffix: str = "",
     ) -> Json:
-        kind = self.kind
+        served = self.served
         reference = self.schemas.reference(answer)
-        place = "Namespaced" if kind.namespaced else ""
+        place = "Namespaced" if served.resource.namespaced else ""
         name = subresource.name.capitalize() if subresource else ""
-        names: Json = {"group": kind.group, "kind": kind.name, "version": kind.version}
-        if subresource is not None and subresource.kind:
-            names = {"group": subresource.group, "kind": subresource.kind, "version": subresource.version}
-        area = "".join(part.capitalize() for part in (kind.group.split(".")[0] or "core", kind.version))
+        api_version, kind = (subresource.body_names if subresource else None) or (served.api_version, served.kind)
+        group, _, version = api_version.rpartition("/")
+        area = "".join(part.capitalize() for part in (served.group.split(".")[0] or "core", served.version))
         found: Json = {
-            "operationId": f"{action}{area}{place}{kind.name}{name}{suffix}",
+            "operationId": f"{action}{area}{place}{served.kind}{name}{suffix}",
             "tags": [area],
             "parameters": parameters,
             "responses": {
@@ -273,7 +265,7 @@ class _Operations:
                 "401": {"description": "Unauthorized"},
             },
             "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": names,
+            "x-kubernetes-group-version-kind": {"group": group, "kind": kind, "version": version},
         }
         if method == "patch":
             patch = self.schemas.patch()
@@ -299,7 +291,7 @@ class _Operations:
         return found
 
     def subresource_operations(self, subresource: Subresource) -> Json:
-        body = SUBRESOURCE_BODIES.get(subresource.kind) if subresource.kind else descriptor_of(self.kind.message)
-        if body is None or subresource.name in ("log", "proxy"):
+        """Empty for those that carry no objects."""
+        if subresource.route not in (Route.OBJECT, Route.CREATE):
             return {}
-        return self.object_operations(set(subresource.verbs), body, subresource)
+        return self.object_operations(set(subresource.verbs), descriptor_of(self.served.body_of(subresource)), subresource)

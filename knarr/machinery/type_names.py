@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
 
 from knarr.machinery.schema import is_object
 
@@ -66,3 +67,11 @@ def api_version_and_kind(message: Descriptor) -> tuple[str, str] | None:
         return None
     group = META_GROUP if area == "meta" and name[0] in META_GROUP_KINDS else GROUPS[area]
     return (f"{group}/{version}" if group else version), name[0]
+
+
+def names_of(message: type[Message]) -> tuple[str, str]:
+    """``("apps/v1", "Deployment")`` of a message type; raises TypeError for one that is no kind."""
+    names = api_version_and_kind(message.DESCRIPTOR)
+    if names is None:
+        raise TypeError(f"{message.DESCRIPTOR.full_name} is no kind")
+    return names

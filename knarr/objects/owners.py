@@ -5,15 +5,15 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.type_names import names_of
 from knarr.objects.keys import metadata_of
 
 
 def owner_reference(owner: Message, *, controller: bool = True, block_owner_deletion: bool = True) -> meta.OwnerReference:
     """A reference to a stored owner, as its dependents carry it."""
-    kind = KINDS.by_message(type(owner))
+    api_version, kind = names_of(type(owner))
     metadata = metadata_of(owner)
-    reference = meta.OwnerReference(api_version=kind.api_version, kind=kind.name, name=metadata.name, uid=metadata.uid)
+    reference = meta.OwnerReference(api_version=api_version, kind=kind, name=metadata.name, uid=metadata.uid)
     if controller:
         reference.controller = True
     if block_owner_deletion:

@@ -84,7 +84,7 @@ async def _written(backend: Backend, verb: str, ref: Ref, writing: Coroutine[Any
 
 @contextmanager
 def _measured(verb: str, ref: Ref) -> Iterator[None]:
-    start, resource, code = time.perf_counter(), ref.kind.plural, "200"
+    start, resource, code = time.perf_counter(), ref.resource.plural, "200"
     try:
         yield
     except StatusError as error:

@@ -8,8 +8,8 @@ from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS
 from knarr.service.authentication import User
 from services.apiserver.api import Api, Ref
 
@@ -30,7 +30,7 @@ async def bootstrap(api: Api, service_address: str) -> None:
 async def _ensure(api: Api, obj: Any) -> None:
     ref = _ref(obj)
     try:
-        await api.get(Ref(ref.kind, ref.namespace, obj.metadata.name, user=USER))
+        await api.get(Ref(ref.version, ref.namespace, obj.metadata.name, user=USER))
     except StatusError as error:
         if error.reason != "NotFound":
             raise
@@ -46,7 +46,7 @@ async def _create(api: Api, ref: Ref, obj: Message) -> None:
 
 
 def _ref(obj: Any) -> Ref:
-    return Ref(KINDS.by_message(type(obj)), obj.metadata.namespace, user=USER)
+    return Ref(version_of(type(obj)), obj.metadata.namespace, user=USER)
 
 
 def _service(address: str) -> core.Service:

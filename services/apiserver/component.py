@@ -17,8 +17,9 @@ from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
+from knarr.machinery import catalog
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS, Kinds
+from knarr.machinery.resources import Registry
 from knarr.service.authentication import User
 from knarr.service.component import Component
 from services.apiserver.allocators.addresses import AddressRange
@@ -51,7 +52,8 @@ class ApiServer(Component):
     """``api`` works as soon as ``run`` has loaded the cache; before that requests wait for it.
 
     Objects lie in etcd, in which case the server is made inside a running event loop, or in ``store`` when one is given.
-    ``clock`` stamps them, ``source`` makes their names and uids.
+    ``clock`` stamps them, ``source`` makes their names and uids. ``registry`` is what is served, the
+    built-in resources unless given; it may change while the server runs.
     """
 
     name: ClassVar[str] = "apiserver"
@@ -60,15 +62,16 @@ class ApiServer(Component):
         self,
         settings: ApiServerSettings,
         kubelet_channel: ChannelFactory,
-        kinds: Kinds = KINDS,
+        registry: Registry | None = None,
         *,
         store: Store | None = None,
         clock: Clock = SYSTEM_CLOCK,
         source: random.Random | None = None,
     ) -> None:
-        self._settings, self._kinds = settings, kinds
+        self._settings = settings
+        self.registry = registry or catalog.registry()
         self._store = store or EtcdStore(settings.etcd)
-        cache = WatchCache(kinds, settings.history, _loop_seconds)
+        cache = WatchCache(self.registry, settings.history, _loop_seconds)
         self.feed = Feed(self._store, cache)
         self.backend = Backend(
             self._store,
@@ -107,10 +110,10 @@ class ApiServer(Component):
 
     def client(self, user: User) -> LocalClient:
         """A client for components in this process."""
-        return LocalClient(self.api, user, self._kinds)
+        return LocalClient(self.api, user, self.registry)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
-        face_grpc.add_ResourceServiceServicer_to_server(ResourceServicer(self.api, self.streams, self._kinds), server)
+        face_grpc.add_ResourceServiceServicer_to_server(ResourceServicer(self.api, self.streams, self.registry), server)
         return [face.DESCRIPTOR.services_by_name["ResourceService"].full_name]
 
     async def run(self) -> None:

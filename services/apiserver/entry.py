@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from knarr.machinery import codec
 from knarr.machinery.envelope import with_resource_version
-from knarr.machinery.kinds import Kind
+from knarr.machinery.resources import Version
 
 
 class Entry:
@@ -20,10 +20,10 @@ class Entry:
     resourceVersion is a copy of a microsecond and is not kept beside ``raw``.
     """
 
-    __slots__ = ("_json", "_shared", "key", "kind", "raw", "revision")
+    __slots__ = ("_json", "_shared", "key", "raw", "revision", "version")
 
-    def __init__(self, kind: Kind, key: str, revision: int, raw: bytes) -> None:
-        self.kind = kind
+    def __init__(self, version: Version, key: str, revision: int, raw: bytes) -> None:
+        self.version = version
         self.key = key
         self.revision = revision
         self.raw = raw
@@ -45,7 +45,7 @@ class Entry:
     @property
     def message(self) -> Message:
         """A freshly decoded message with its resourceVersion: the caller's own, free to change."""
-        return self.kind.message.FromString(with_resource_version(self.raw, self.revision))
+        return self.version.message.FromString(with_resource_version(self.raw, self.revision))
 
     @property
     def shared_message(self) -> Any:
@@ -65,7 +65,7 @@ class Entry:
     @property
     def namespace(self) -> str:
         """Empty for a cluster-scoped object."""
-        return self.key.rsplit("/", 2)[1] if self.kind.namespaced else ""
+        return self.key.rsplit("/", 2)[1] if self.version.resource.namespaced else ""
 
 
 class Listing:

@@ -20,8 +20,9 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery import envelope
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import invalid
-from knarr.machinery.kinds import KINDS, Kind
+from knarr.machinery.resources import Version
 from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from knarr.service.authentication import User
@@ -38,7 +39,7 @@ from services.apiserver.strategies.metadata import validate_object_meta
 
 M = TypeVar("M", bound=Message)
 
-NAMESPACE = KINDS.by_message(core.Namespace)
+NAMESPACE = version_of(core.Namespace)
 ADMIN = User("admin", groups=("system:masters",))
 SETTINGS = ApiServerSettings()
 
@@ -98,40 +99,40 @@ class ApiInMemory:
 
     def all(self, message: type[M], namespace: str = "") -> list[M]:
         """What is stored, in the order of namespaces and names; the caller's own."""
-        kind = KINDS.by_message(message)
-        entries = map(self.server.backend.cache.entry, self.store.items(collection_prefix(kind, namespace)))
+        resource = version_of(message).resource
+        entries = map(self.server.backend.cache.entry, self.store.items(collection_prefix(resource, namespace)))
         return [entry.message for entry in entries if entry is not None]  # type: ignore[misc]
 
     def _seed(self, obj: Any) -> None:
-        kind = KINDS.by_message(type(obj))
+        version = version_of(type(obj))
         metadata = obj.metadata
         if not metadata.name and metadata.generate_name:
             metadata.name = generated(metadata.generate_name, self._source)
         metadata.uid = metadata.uid or str(uuid.UUID(int=self._source.getrandbits(128), version=4))
         if not metadata.HasField("creation_timestamp"):
             metadata.creation_timestamp.seconds = int(self.clock.now().timestamp())
-        strategy, given = strategy_for(kind), copy_of(obj)
+        strategy, given = strategy_for(version), copy_of(obj)
         strategy.default(obj)
         strategy.prepare_for_create(obj)
         metadata.generation = given.metadata.generation or metadata.generation
         if "status" in obj.DESCRIPTOR.fields_by_name and given.HasField("status"):
             obj.status.CopyFrom(given.status)
         refused = [
-            *validate_object_meta(metadata, namespaced=kind.namespaced, name_format=strategy.name_format),
+            *validate_object_meta(metadata, namespaced=version.resource.namespaced, name_format=strategy.name_format),
             *strategy.validate(obj),
         ]
         if refused:
-            raise invalid(kind.name, metadata.name, refused, kind.group)
-        if kind.namespaced:
+            raise invalid(version.kind, metadata.name, refused, version.group)
+        if version.resource.namespaced:
             self._ensure_namespace(metadata.namespace)
-        self._put(kind, obj)
+        self._put(version, obj)
 
-    def _put(self, kind: Kind, obj: Any) -> None:
-        key = object_key(kind, obj.metadata.namespace, obj.metadata.name)
-        self.store.apply(Transaction({}, [Put(key, envelope.wrap(kind.api_version, kind.name, serialize(obj)))]))
+    def _put(self, version: Version, obj: Any) -> None:
+        key = object_key(version.resource, obj.metadata.namespace, obj.metadata.name)
+        self.store.apply(Transaction({}, [Put(key, envelope.wrap(version.api_version, version.kind, serialize(obj)))]))
 
     def _ensure_namespace(self, name: str) -> None:
-        key = object_key(NAMESPACE, "", name)
+        key = object_key(NAMESPACE.resource, "", name)
         if any(item.key == key for item in self.store.items(key)):
             return
         namespace = core.Namespace()

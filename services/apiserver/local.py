@@ -16,7 +16,8 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client, ObjectList, WatchEvent
-from knarr.machinery.kinds import KINDS, Kinds
+from knarr.machinery.errors import status_error
+from knarr.machinery.resources import Registry
 from knarr.objects.copies import copy_of
 from knarr.service.authentication import User
 from services.apiserver.api import Api, Event, Ref, Written
@@ -28,13 +29,16 @@ CREATING_PARENTS = {"binding": core.Pod, "eviction": core.Pod}
 class LocalClient(Client):
     """Calls the pipeline directly, as ``user``."""
 
-    def __init__(self, api: Api, user: User, kinds: Kinds = KINDS) -> None:
+    def __init__(self, api: Api, user: User, registry: Registry) -> None:
         self._api = api
         self._user = user
-        self._kinds = kinds
+        self._registry = registry
 
     def _ref(self, message: type[Message], namespace: str = "", name: str = "", subresource: str = "") -> Ref:
-        return Ref(self._kinds.by_message(message), namespace, name, subresource, self._user)
+        version = self._registry.of(message)
+        if version is None:
+            raise status_error("NotFound", f"the server does not serve {message.DESCRIPTOR.full_name}")
+        return Ref(version, namespace, name, subresource, self._user)
 
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         answer: M = _answer(await self._api.get(self._ref(message, namespace, name)))

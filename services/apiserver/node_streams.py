@@ -17,12 +17,12 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as kubelet
 from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc as kubelet_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, bad_request, error_of, status_error
-from knarr.machinery.kinds import KINDS
 from services.apiserver.api import Api, Ref
 
 STATUS_METADATA = "knarr-status-bin"
-PODS, NODES = KINDS.by_message(core.Pod), KINDS.by_message(core.Node)
+PODS, NODES = version_of(core.Pod), version_of(core.Node)
 
 # Given ``host:port`` of a kubelet, answers an open channel; the caller of it does not close it.
 ChannelFactory = Callable[[str], grpc.aio.Channel]

@@ -16,7 +16,7 @@ from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED
 from knarr.machinery import codec
 from knarr.machinery.errors import StatusError, bad_request, status_error
-from knarr.machinery.kinds import Kind, Kinds
+from knarr.machinery.resources import Registry, Version
 from knarr.service.authentication import current_user
 from services.apiserver.api import Api, Event, Ref, Written
 from services.apiserver.entry import Entry
@@ -39,7 +39,7 @@ def type_url(message: type[Message]) -> str:
 
 def pack_entry(entry: Entry) -> AnyMessage:
     """The stored object without decoding it."""
-    return AnyMessage(type_url=type_url(entry.kind.message), value=entry.protobuf)
+    return AnyMessage(type_url=type_url(entry.version.message), value=entry.protobuf)
 
 
 def pack(written: Written) -> AnyMessage:
@@ -58,38 +58,43 @@ def unpack(message: type[Message], body: AnyMessage) -> Any:
         raise bad_request(f"the object is no {message.DESCRIPTOR.full_name}: {error}") from error
 
 
-def pack_event(kind: Kind, event: Event) -> face.WatchEvent:
+def pack_event(version: Version, event: Event) -> face.WatchEvent:
     if event.entry is not None:
         return face.WatchEvent(type=EVENT_TYPES[event.type], object=pack_entry(event.entry))
-    bookmark: Any = kind.message()
+    bookmark: Any = version.message()
     bookmark.metadata.resource_version = str(event.revision)
     if event.initial_events_end:
         bookmark.metadata.annotations[INITIAL_EVENTS_END] = "true"
-    body = AnyMessage(type_url=type_url(kind.message), value=bookmark.SerializeToString())
+    body = AnyMessage(type_url=type_url(version.message), value=bookmark.SerializeToString())
     return face.WatchEvent(type=EVENT_TYPES[event.type], object=body)
 
 
-def pack_events(kind: Kind, batch: Sequence[Event]) -> face.WatchResponse:
-    return face.WatchResponse(events=[pack_event(kind, event) for event in batch])
+def pack_events(version: Version, batch: Sequence[Event]) -> face.WatchResponse:
+    return face.WatchResponse(events=[pack_event(version, event) for event in batch])
 
 
 class ResourceServicer(face_grpc.ResourceServiceServicer):
     """Errors are raised as StatusError; the server's interceptor converts them."""
 
-    def __init__(self, api: Api, streams: NodeStreams, kinds: Kinds) -> None:
-        self._api, self._streams, self._kinds = api, streams, kinds
+    def __init__(self, api: Api, streams: NodeStreams, registry: Registry) -> None:
+        self._api, self._streams, self._registry = api, streams, registry
 
     def _ref(self, ref: face.ResourceRef) -> Ref:
-        kind = self._kind(ref)
-        if kind.namespaced and ref.name and not ref.namespace:
-            raise bad_request(f"{kind.plural} are namespaced: a namespace is needed with a name")
-        return Ref(kind, ref.namespace if kind.namespaced else "", ref.name, ref.subresource, current_user())
+        version = self._version(ref)
+        namespaced = version.resource.namespaced
+        if namespaced and ref.name and not ref.namespace:
+            raise bad_request(f"{ref.resource} are namespaced: a namespace is needed with a name")
+        return Ref(version, ref.namespace if namespaced else "", ref.name, ref.subresource, current_user())
 
-    def _kind(self, ref: face.ResourceRef) -> Kind:
-        for kind in self._kinds:
-            if (kind.group, kind.plural) == (ref.group, ref.resource) and ref.version in ("", kind.version):
-                return kind
-        raise status_error("NotFound", "the server could not find the requested resource")
+    def _version(self, ref: face.ResourceRef) -> Version:
+        found = (
+            self._registry.served(ref.group, ref.version, ref.resource)
+            if ref.version
+            else self._registry.preferred(ref.group, ref.resource)
+        )
+        if found is None:
+            raise status_error("NotFound", "the server could not find the requested resource")
+        return found
 
     async def Get(self, request: face.GetRequest, context: Any) -> face.GetResponse:
         return face.GetResponse(object=pack(await self._api.get(self._ref(request.ref))))
@@ -108,7 +113,7 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
         try:
             await context.send_initial_metadata(())
             async for batch in batches:
-                yield pack_events(ref.kind, batch)
+                yield pack_events(ref.version, batch)
         except StatusError as error:
             if error.reason != "Expired":
                 raise
@@ -119,13 +124,13 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
 
     async def Create(self, request: face.CreateRequest, context: Any) -> face.CreateResponse:
         ref = self._ref(request.ref)
-        body = unpack(BODIES.get(ref.subresource, ref.kind.message), request.object)
+        body = unpack(BODIES.get(ref.subresource, ref.version.message), request.object)
         written = await self._api.create(ref, body, request.options)
         return face.CreateResponse(object=pack(written), warnings=written.warnings)
 
     async def Update(self, request: face.UpdateRequest, context: Any) -> face.UpdateResponse:
         ref = self._ref(request.ref)
-        body = unpack(BODIES.get(ref.subresource, ref.kind.message), request.object)
+        body = unpack(BODIES.get(ref.subresource, ref.version.message), request.object)
         written = await self._api.update(ref, body, request.options)
         return face.UpdateResponse(object=pack(written), warnings=written.warnings)
 

@@ -75,7 +75,7 @@ async def live_cluster(etcd: EtcdServer, folder: Path) -> AsyncIterator[LiveClus
         async with asyncio.timeout(20):
             await apiserver.wait_ready()
         context = tls_context(*(str(folder / name) for name in ("server.crt", "server.key", "ca.crt")))
-        rest = RestServer(create_app(apiserver.api, TokenTable({hash_token(TOKEN): ADMIN})), context)
+        rest = RestServer(create_app(apiserver.api, TokenTable({hash_token(TOKEN): ADMIN}), apiserver.registry), context)
         await rest.start()
         try:
             client = apiserver.client(ADMIN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.catalog import version_of
 
 NAMESPACE = "default"
 
@@ -75,10 +75,10 @@ def pod(name: str, *, node: str = "", phase: str = "Pending", ready: bool = Fals
 
 def owned(obj, owner, *, controller: bool = True, blocks: bool = True):
     """``obj`` with a reference to ``owner``."""
-    kind = KINDS.by_message(type(owner))
+    version = version_of(type(owner))
     obj.metadata.owner_references.add(
-        api_version=kind.api_version,
-        kind=kind.name,
+        api_version=version.api_version,
+        kind=version.kind,
         name=owner.metadata.name,
         uid=owner.metadata.uid,
         controller=controller,

@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.catalog import registry
 from knarr.objects.conditions import get_condition
 from knarr.objects.keys import metadata_of
 from tests.controller.cluster import Cluster, cluster
@@ -51,7 +51,12 @@ async def test_a_namespace_goes_with_all_its_content() -> None:
         await c.until(lambda: len(c.ready_pods()) == 3)
         await c.client.delete(core.Namespace, TEAM)
         await c.until(lambda: team(c) is None)
-        left = [obj for kind in KINDS if kind.namespaced and kind.name != "Event" for obj in c.api.all(kind.message, TEAM)]
+        left = [
+            obj
+            for version in registry().versions
+            if version.resource.namespaced and version.kind != "Event"
+            for obj in c.api.all(version.message, TEAM)
+        ]
         assert not left
 
 

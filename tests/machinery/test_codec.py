@@ -12,9 +12,9 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
+from knarr.machinery.catalog import registry
 from knarr.machinery.codec import UnknownFields
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS
 from knarr.machinery.type_names import api_version_and_kind
 
 
@@ -173,9 +173,9 @@ def test_inlined_messages_lie_flat() -> None:
 
 
 def test_registered_kinds_have_the_names_of_the_registry() -> None:
-    for kind in KINDS:
-        assert api_version_and_kind(kind.message.DESCRIPTOR) == (kind.api_version, kind.name)
-        assert api_version_and_kind(kind.list_message.DESCRIPTOR) == (kind.api_version, f"{kind.name}List")
+    for version in registry().versions:
+        assert api_version_and_kind(version.message.DESCRIPTOR) == (version.api_version, version.kind)
+        assert api_version_and_kind(version.list_message.DESCRIPTOR) == (version.api_version, f"{version.kind}List")
     assert codec.to_dict(meta.Status(status="Failure", code=404)) == {
         "kind": "Status",
         "apiVersion": "v1",

@@ -8,9 +8,11 @@ import orjson
 import pytest
 
 from knarr.machinery import openapi
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.catalog import registry
+from knarr.machinery.resources import Version
 
-DOCUMENTS = {path: openapi.document(KINDS, *pair) for path, pair in openapi.index(KINDS).items()}
+REGISTRY = registry()
+DOCUMENTS = {path: openapi.document(REGISTRY, *pair) for path, pair in openapi.index(REGISTRY).items()}
 
 
 def references(value: Any) -> set[str]:
@@ -29,17 +31,21 @@ def test_every_reference_leads_somewhere(path: str) -> None:
     assert len(identifiers) == len(set(identifiers))
 
 
-@pytest.mark.parametrize("kind", list(KINDS), ids=lambda kind: kind.qualified)
-def test_a_patch_of_each_kind_can_be_validated_and_tried(kind: Any) -> None:
-    root = f"apis/{kind.api_version}" if kind.group else f"api/{kind.version}"
+@pytest.mark.parametrize("version", REGISTRY.versions, ids=lambda version: version.qualified)
+def test_a_patch_of_each_kind_can_be_validated_and_tried(version: Version) -> None:
+    root = f"apis/{version.api_version}" if version.group else f"api/{version.version}"
     document = DOCUMENTS[root]
-    place = f"/{root}/namespaces/{{namespace}}/{kind.plural}/{{name}}" if kind.namespaced else f"/{root}/{kind.plural}/{{name}}"
+    place = (
+        f"/{root}/namespaces/{{namespace}}/{version.resource.plural}/{{name}}"
+        if version.resource.namespaced
+        else f"/{root}/{version.resource.plural}/{{name}}"
+    )
     patch = document["paths"][place]["patch"]
-    assert patch["x-kubernetes-group-version-kind"] == {"group": kind.group, "version": kind.version, "kind": kind.name}
+    assert patch["x-kubernetes-group-version-kind"] == {"group": version.group, "version": version.version, "kind": version.kind}
     assert {"fieldValidation", "dryRun", "fieldManager"} <= {parameter["name"] for parameter in patch["parameters"]}
     assert set(openapi.PATCH_TYPES) == set(patch["requestBody"]["content"])
-    schema = document["components"]["schemas"][openapi.schema_name(kind.message.DESCRIPTOR)]
-    assert schema["x-kubernetes-group-version-kind"] == [{"group": kind.group, "version": kind.version, "kind": kind.name}]
+    schema = document["components"]["schemas"][openapi.schema_name(version.message.DESCRIPTOR)]
+    assert schema["x-kubernetes-group-version-kind"] == [{"group": version.group, "version": version.version, "kind": version.kind}]
 
 
 def test_schemas_carry_merge_keys_and_types() -> None:

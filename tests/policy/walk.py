@@ -8,7 +8,7 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.machinery import codec
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.catalog import version_of
 from services.apiserver.strategies import strategy_for
 from services.proxy.policy.engine import PolicyEngine
 from services.proxy.policy.facts import BlockPeer, pod_facts, policy_facts
@@ -32,7 +32,7 @@ from tests.policy.oracle import Manifest, World
 def policy(manifest: Manifest) -> networking.NetworkPolicy:
     """As the API server stores it."""
     made: Any = codec.from_json(networking.NetworkPolicy, manifest, codec.UnknownFields.REJECT).message
-    strategy_for(KINDS.by_message(networking.NetworkPolicy)).default(made)
+    strategy_for(version_of(networking.NetworkPolicy)).default(made)
     return made  # type: ignore[no-any-return]
 
 

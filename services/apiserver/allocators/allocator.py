@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from knarr.machinery.errors import StatusError, status_error
-from knarr.machinery.kinds import Kind
+from knarr.machinery.resources import Resource
 from services.apiserver.pipeline.backend import NO_EXTRA, Extra
 from services.apiserver.results import Ref
 
@@ -21,15 +21,15 @@ class Allocators:
     def attempts(self) -> Iterable[int]:
         return range(ATTEMPTS)
 
-    def concerns(self, kind: Kind) -> bool:
-        """Whether objects of this kind are given anything."""
+    def concerns(self, resource: Resource) -> bool:
+        """Whether objects of this resource are given anything."""
         return False
 
-    def serialized(self, kind: Kind) -> AbstractAsyncContextManager[Any]:
+    def serialized(self, resource: Resource) -> AbstractAsyncContextManager[Any]:
         """Held from allocation to the write, so that writers of this process do not refuse one another."""
         return NOT_SERIALIZED
 
-    async def stand_back(self, kind: Kind) -> None:
+    async def stand_back(self, resource: Resource) -> None:
         """Waits a moment after a write that another API server was faster than, so that not both try again at once."""
 
     async def allocate(self, ref: Ref, old: Any, new: Any) -> Extra:
@@ -41,4 +41,4 @@ class Allocators:
         return NO_EXTRA
 
     def exhausted(self, ref: Ref) -> StatusError:
-        return status_error("ServerTimeout", f"{ref.kind.plural}: too many writers allocate at once; try again", retry_after_seconds=1)
+        return status_error("ServerTimeout", f"{ref.resource.plural}: too many writers allocate at once; try again", retry_after_seconds=1)

@@ -9,8 +9,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Cause, StatusError, internal, invalid
-from knarr.machinery.kinds import KINDS, Kind
+from knarr.machinery.resources import Resource
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.allocator import NOT_SERIALIZED, Allocators
 from services.apiserver.allocators.ledger import Ledger
@@ -20,7 +21,7 @@ from services.apiserver.results import Ref
 from services.apiserver.storage.store import Store
 from services.apiserver.strategies.service.shape import allocates_node_ports, needs_address, needs_health_check_port, needs_node_ports
 
-SERVICES = KINDS.by_message(core.Service)
+SERVICES = version_of(core.Service).resource
 ADDRESSES_KEY, PORTS_KEY = "/registry/ranges/serviceips", "/registry/ranges/servicenodeports"
 STAND_BACK_SECONDS = 0.01
 
@@ -47,24 +48,24 @@ class ServiceAllocators(Allocators):
         self.address_ledger, self.port_ledger = Ledger(store, ADDRESSES_KEY, addresses), Ledger(store, PORTS_KEY, ports)
         self._lock = asyncio.Lock()
 
-    def concerns(self, kind: Kind) -> bool:
-        return kind is SERVICES
+    def concerns(self, resource: Resource) -> bool:
+        return resource is SERVICES
 
-    def serialized(self, kind: Kind) -> AbstractAsyncContextManager[Any]:
-        return self._lock if kind is SERVICES else NOT_SERIALIZED
+    def serialized(self, resource: Resource) -> AbstractAsyncContextManager[Any]:
+        return self._lock if resource is SERVICES else NOT_SERIALIZED
 
-    async def stand_back(self, kind: Kind) -> None:
-        if kind is SERVICES:
+    async def stand_back(self, resource: Resource) -> None:
+        if resource is SERVICES:
             await asyncio.sleep(random.uniform(0, STAND_BACK_SECONDS))
 
     async def allocate(self, ref: Ref, old: Any, new: Any) -> Extra:
-        if ref.kind is not SERVICES:
+        if ref.resource is not SERVICES:
             return NO_EXTRA
         address = await self._address(ref, held_address(old) if old else "", new)
         return merged(address, await self._ports(ref, old, new))
 
     async def release(self, ref: Ref, obj: Any) -> Extra:
-        if ref.kind is not SERVICES:
+        if ref.resource is not SERVICES:
             return NO_EXTRA
         return merged(await self._give_back_address(held_address(obj)), await self.port_ledger.give_back(held_ports(obj)))
 

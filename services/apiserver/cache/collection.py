@@ -1,4 +1,4 @@
-"""The objects of one kind in memory, in key order, with their history and their watchers.
+"""The objects of one resource in memory, in key order, with their history and their watchers.
 
 Everything here is synchronous: a batch is applied whole before anybody else runs.
 """
@@ -10,17 +10,17 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 
 from knarr.client.client import ADDED, DELETED, MODIFIED
-from knarr.machinery.kinds import Kind
+from knarr.machinery.resources import Resource
 from services.apiserver.cache.history import History, HistoryChange, Limits
 from services.apiserver.entry import Entry, Listing
 from services.apiserver.results import Event
 
 
 class Collection:
-    """One kind. ``revision`` arguments are those of the change being applied."""
+    """One resource. ``revision`` arguments are those of the change being applied."""
 
-    def __init__(self, kind: Kind, floor: int, limits: Limits) -> None:
-        self.kind = kind
+    def __init__(self, resource: Resource, floor: int, limits: Limits) -> None:
+        self.resource = resource
         self.history = History(floor, limits)
         self.size_bytes = 0
         self._entries: dict[str, Entry] = {}
@@ -35,7 +35,7 @@ class Collection:
         return self._entries.get(key)
 
     def listing(self, prefix: str) -> Listing:
-        """All entries whose key begins with ``prefix`` (the kind's own or one namespace's)."""
+        """All entries whose key begins with ``prefix`` (the resource's own or one namespace's)."""
         found = self._listings.get(prefix)
         if found is None:
             found = self._listings[prefix] = Listing(self.between(prefix))
@@ -67,7 +67,7 @@ class Collection:
         del self._keys[bisect_left(self._keys, key)]
         self.size_bytes -= len(previous.raw)
         self._forget_listings(key)
-        last = Entry(self.kind, key, revision, previous.raw)
+        last = Entry(self.resource.storage, key, revision, previous.raw)
         self.history.append(HistoryChange(Event(DELETED, revision, last), previous, at_seconds))
 
     def replace(self, entries: Sequence[Entry], revision: int) -> None:
@@ -108,7 +108,7 @@ class Collection:
 
     def _forget_listings(self, key: str) -> None:
         if self._listings:
-            self._listings.pop(self.kind.storage_prefix, None)
+            self._listings.pop(self.resource.key_prefix, None)
             self._listings.pop(key[: key.rindex("/") + 1], None)
 
 

@@ -78,5 +78,5 @@ class Feed:
         """Writes the cache's size into the metrics."""
         CACHE_REVISION.set(self._cache.revision)
         for collection in self._cache:
-            CACHED_OBJECTS.labels(collection.kind.qualified).set(len(collection))
-            CACHED_BYTES.labels(collection.kind.qualified).set(collection.size_bytes)
+            CACHED_OBJECTS.labels(collection.resource.storage.qualified).set(len(collection))
+            CACHED_BYTES.labels(collection.resource.storage.qualified).set(collection.size_bytes)

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from google.protobuf.message import DecodeError
 
 from knarr.machinery import envelope
-from knarr.machinery.kinds import Kind, Kinds
+from knarr.machinery.resources import Registry, Resource
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import Limits
 from services.apiserver.entry import Entry
-from services.apiserver.storage.keys import KeyKinds, object_key
+from services.apiserver.storage.keys import KeyResources, object_key
 from services.apiserver.storage.store import Batch, KeyValue
 
 log = logging.getLogger(__name__)
@@ -30,41 +30,41 @@ SWEEP_SECONDS = 0.25
 
 
 class WatchCache:
-    """Collections of every kind at one ``revision`` (0 before the first load)."""
+    """Collections of every resource at one ``revision`` (0 before the first load)."""
 
-    def __init__(self, kinds: Kinds, limits: Limits | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._key_kinds = KeyKinds(kinds)
+    def __init__(self, registry: Registry, limits: Limits | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._key_resources = KeyResources(registry)
         self._limits = limits or Limits()
         self._monotonic = monotonic
-        self._kinds = kinds
-        self._collections: dict[int, Collection] = {}  # by the kind's id: hashing a Kind is slow
+        self._registry = registry
+        self._collections: dict[Resource, Collection] = {}
         self._reached: list[tuple[int, int, float, asyncio.Future[bool]]] = []
         self._sweeping = False
         self._order = itertools.count()
         self.revision = 0
 
-    def collection(self, kind: Kind) -> Collection:
-        found = self._collections.get(id(kind))
+    def collection(self, resource: Resource) -> Collection:
+        found = self._collections.get(resource)
         if found is None:
-            found = self._collections[id(kind)] = Collection(kind, self.revision, self._limits)
+            found = self._collections[resource] = Collection(resource, self.revision, self._limits)
         return found
 
     def __iter__(self) -> Iterator[Collection]:
         return iter(self._collections.values())
 
-    def get(self, kind: Kind, namespace: str, name: str) -> Entry | None:
-        return self.collection(kind).get(object_key(kind, namespace, name))
+    def get(self, resource: Resource, namespace: str, name: str) -> Entry | None:
+        return self.collection(resource).get(object_key(resource, namespace, name))
 
     def entry(self, item: KeyValue) -> Entry | None:
-        """The entry of a stored value; None when its kind is not registered."""
+        """The entry of a stored value; None when its resource is not registered."""
         return self._decode(item.key, item.value, item.revision)
 
     def _decode(self, key: str, value: bytes, revision: int) -> Entry | None:
-        kind = self._key_kinds.of(key)
-        if kind is None:
+        resource = self._key_resources.of(key)
+        if resource is None:
             return None
         try:
-            return Entry(kind, key, revision, envelope.unwrap(value).raw)
+            return Entry(resource.storage, key, revision, envelope.unwrap(value).raw)
         except (ValueError, DecodeError) as error:
             log.error("a stored value cannot be read and is left out: %s", error, extra={"key": key, "revision": revision})
             return None
@@ -74,10 +74,10 @@ class WatchCache:
         now = self._monotonic()
         touched: set[Collection] = set()
         for change in batch.changes:
-            kind = self._key_kinds.of(change.key)
-            if kind is None:
+            resource = self._key_resources.of(change.key)
+            if resource is None:
                 continue
-            collection = self.collection(kind)
+            collection = self.collection(resource)
             touched.add(collection)
             entry = None if change.value is None else self._decode(change.key, change.value, change.revision)
             if entry is None:
@@ -129,10 +129,10 @@ class WatchCache:
     def _start_anew(self, entries: Sequence[Entry], revision: int) -> None:
         by_prefix: dict[str, list[Entry]] = {}
         for entry in entries:
-            by_prefix.setdefault(entry.kind.storage_prefix, []).append(entry)
+            by_prefix.setdefault(entry.version.resource.key_prefix, []).append(entry)
         self.revision = revision
-        for kind in self._kinds:
-            self.collection(kind).replace(by_prefix.get(kind.storage_prefix, []), revision)
+        for resource in self._registry:
+            self.collection(resource).replace(by_prefix.get(resource.key_prefix, []), revision)
         self._advance(revision, ())
 
     def _merge(self, entries: Sequence[Entry], revision: int) -> None:
@@ -141,7 +141,7 @@ class WatchCache:
         present = {entry.key for entry in entries}
         changed = [entry for entry in entries if entry.revision > self.revision]
         for entry in sorted(changed, key=lambda found: found.revision):
-            self.collection(entry.kind).put(entry, now)
+            self.collection(entry.version.resource).put(entry, now)
         for collection in list(self):
             for key in [key for key in collection if key not in present]:
                 collection.remove(key, revision, now)

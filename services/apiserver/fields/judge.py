@@ -72,7 +72,7 @@ def judge(ref: Ref, new: Any, old: Any | None = None) -> Judgement:
         found = _added(found, walk(old))
     for finding in found:
         if finding.row.state == REJECTED:
-            raise rejection(ref.kind.plural, ref.name, finding.row.words.format(value=finding.value), ref.kind.group)
+            raise rejection(ref.resource.plural, ref.name, finding.row.words.format(value=finding.value), ref.version.group)
     return Judgement(
         causes=[forbidden(finding.path, finding.row.words) for finding in found if finding.row.state == REFUSED],
         warnings=[f"{finding.path}: {finding.row.words}" for finding in found if finding.row.state == WARNED],

@@ -98,11 +98,11 @@ class Backend:
     async def current(self, ref: Ref) -> Entry | None:
         """The object as the cache knows it; asks the store when the cache knows none."""
         await self.synced()
-        return self.cache.get(ref.kind, ref.namespace, ref.name) or await self.fresh(ref)
+        return self.cache.get(ref.resource, ref.namespace, ref.name) or await self.fresh(ref)
 
     async def fresh(self, ref: Ref) -> Entry | None:
         """The object as the store has it now."""
-        item = await self.store.get(object_key(ref.kind, ref.namespace, ref.name))
+        item = await self.store.get(object_key(ref.resource, ref.namespace, ref.name))
         return self.cache.entry(item) if item else None
 
     async def newer(self, ref: Ref, entry: Entry) -> Entry | None:
@@ -118,16 +118,16 @@ class Backend:
         Answers once the cache has the write. The entry is the object as written; meaningless when
         the outcome did not succeed.
         """
-        kind, key = ref.kind, object_key(ref.kind, ref.namespace, ref.name)
-        value = envelope.wrap(kind.api_version, kind.name, raw)
-        puts = [Put(key, value, self.strategies(kind).ttl_seconds), *extra.puts]
+        stored, key = ref.resource.storage, object_key(ref.resource, ref.namespace, ref.name)
+        value = envelope.wrap(stored.api_version, stored.kind, raw)
+        puts = [Put(key, value, self.strategies(stored).ttl_seconds), *extra.puts]
         outcome = await self.store.commit(Transaction({key: revision, **extra.guards}, puts, extra.deletes))
         if outcome.succeeded:
             await self._seen(outcome.revision)
-        cached = self.cache.get(kind, ref.namespace, ref.name)
+        cached = self.cache.get(ref.resource, ref.namespace, ref.name)
         if cached is not None and cached.revision == outcome.revision:
             return outcome, cached
-        return outcome, Entry(kind, key, outcome.revision, raw)
+        return outcome, Entry(stored, key, outcome.revision, raw)
 
     async def remove(self, entry: Entry, extra: Extra = NO_EXTRA) -> Outcome:
         """Deletes the object if it is still the one of ``entry``; answers once the cache has lost it."""
@@ -139,7 +139,7 @@ class Backend:
 
     def found(self, outcome: Outcome, ref: Ref) -> Entry | None:
         """The object as a failed transaction saw it."""
-        item = outcome.current.get(object_key(ref.kind, ref.namespace, ref.name))
+        item = outcome.current.get(object_key(ref.resource, ref.namespace, ref.name))
         return self.cache.entry(item) if item else None
 
     async def reach(self, revision: int, seconds: float = 0.0) -> None:

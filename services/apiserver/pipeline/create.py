@@ -41,27 +41,27 @@ async def create(backend: Backend, allocators: Allocators, ref: Ref, obj: Messag
 
 
 async def _create(backend: Backend, allocators: Allocators, ref: Ref, new: Any, options: meta.CreateOptions) -> Written:
-    strategy = backend.strategies(ref.kind)
+    strategy = backend.strategies(ref.version)
     strategy.default(new)
     await admit(Admission(CREATE, ref, new, backend))
     judged = judge(ref, new)
     metadata.prepare_for_create(new, backend.clock(), backend.source)
     strategy.prepare_for_create(new)
     causes = [
-        *validate_object_meta(new.metadata, namespaced=ref.kind.namespaced, name_format=strategy.name_format),
+        *validate_object_meta(new.metadata, namespaced=ref.resource.namespaced, name_format=strategy.name_format),
         *strategy.validate(new),
         *judged.causes,
     ]
     if causes:
-        raise invalid(ref.kind.name, ref.name, causes, ref.kind.group)
+        raise invalid(ref.version.kind, ref.name, causes, ref.version.group)
     warnings = (*strategy.warnings(new), *judged.warnings)
-    async with allocators.serialized(ref.kind):
+    async with allocators.serialized(ref.resource):
         return await _store(backend, allocators, ref, new, bool(options.dry_run), warnings)
 
 
 async def _store(backend: Backend, allocators: Allocators, ref: Ref, new: Any, dry_run: bool, warnings: tuple[str, ...]) -> Written:
     for _ in allocators.attempts():
-        candidate = copy_of(new) if allocators.concerns(ref.kind) else new
+        candidate = copy_of(new) if allocators.concerns(ref.resource) else new
         extra = await allocators.allocate(ref, None, candidate)
         if dry_run:
             await _refuse_taken(backend, ref)
@@ -70,15 +70,15 @@ async def _store(backend: Backend, allocators: Allocators, ref: Ref, new: Any, d
         if outcome.succeeded:
             return Written(entry=entry, created=True, warnings=warnings)
         if backend.found(outcome, ref) is not None:
-            raise already_exists(ref.kind.plural, ref.name, ref.kind.group)
-        await allocators.stand_back(ref.kind)
+            raise already_exists(ref.resource.plural, ref.name, ref.version.group)
+        await allocators.stand_back(ref.resource)
     raise allocators.exhausted(ref)
 
 
 async def _refuse_taken(backend: Backend, ref: Ref) -> None:
     if await backend.current(ref) is not None:
-        raise already_exists(ref.kind.plural, ref.name, ref.kind.group)
+        raise already_exists(ref.resource.plural, ref.name, ref.version.group)
 
 
 def _named(ref: Ref, obj: Any) -> Ref:
-    return Ref(ref.kind, ref.namespace, obj.metadata.name, user=ref.user)
+    return Ref(ref.version, ref.namespace, obj.metadata.name, user=ref.user)

@@ -99,7 +99,8 @@ def _mark(strategy: Strategy, obj: Any, grace: int, now: datetime, marked: bool)
 def success(ref: Ref, uid: str) -> meta.Status:
     """The answer when the object is gone."""
     status = meta.Status(status="Success")
-    status.details.name, status.details.group, status.details.kind, status.details.uid = ref.name, ref.kind.group, ref.kind.plural, uid
+    details = status.details
+    details.name, details.group, details.kind, details.uid = ref.name, ref.version.group, ref.resource.plural, uid
     return status
 
 
@@ -120,11 +121,11 @@ async def delete(backend: Backend, allocators: Allocators, ref: Ref, options: me
                 raise
             entry, fresh = await backend.fresh(ref), True
             continue
-        async with allocators.serialized(ref.kind):
+        async with allocators.serialized(ref.resource):
             written, entry = await _delete(backend, allocators, ref, entry, obj, options)
         if written is not None:
             return written
-        await allocators.stand_back(ref.kind)
+        await allocators.stand_back(ref.resource)
         fresh = True
     raise modified(ref)
 
@@ -132,7 +133,7 @@ async def delete(backend: Backend, allocators: Allocators, ref: Ref, options: me
 async def _delete(
     backend: Backend, allocators: Allocators, ref: Ref, entry: Entry, obj: Any, options: meta.DeleteOptions
 ) -> tuple[Written | None, Entry | None]:
-    decision = decide(backend.strategies(ref.kind), obj, options, backend.clock())
+    decision = decide(backend.strategies(ref.version), obj, options, backend.clock())
     if options.dry_run:
         return Written(success(ref, obj.metadata.uid) if decision.remove else obj), None
     if decision.remove:
@@ -152,7 +153,7 @@ async def delete_collection(
     page = await read.list_page(backend, ref, selection)
     gone: list[Entry] = []
     for entry in page.entries:
-        target = Ref(ref.kind, entry.namespace, entry.name, user=ref.user)
+        target = Ref(ref.version, entry.namespace, entry.name, user=ref.user)
         try:
             await delete(backend, allocators, target, options)
         except StatusError as error:

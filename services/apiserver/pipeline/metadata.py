@@ -16,7 +16,7 @@ FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 def check_request(ref: Ref, obj: Any) -> None:
     """An object may not say another place than the request's; its namespace is filled in."""
     found = obj.metadata
-    if not ref.kind.namespaced:
+    if not ref.resource.namespaced:
         found.namespace = ""
     elif not ref.namespace:
         raise bad_request("an empty namespace may not be set during creation")
@@ -62,4 +62,4 @@ def prepare_for_update(new: Any, old: Any, ref: Ref) -> None:
 
 
 def precondition_failed(ref: Ref, detail: str) -> StatusError:
-    return conflict(ref.kind.plural, ref.name, ref.kind.group, f"Precondition failed: {detail}")
+    return conflict(ref.resource.plural, ref.name, ref.version.group, f"Precondition failed: {detail}")

@@ -28,7 +28,7 @@ async def create_subresource(backend: Backend, allocators: Allocators, ref: Ref,
         return await bind(backend, allocators, ref, obj, options)
     if ref.subresource == "eviction":
         return await evict(backend, allocators, ref, obj, options)
-    raise bad_request(f"{ref.kind.plural}/{ref.subresource} is a stream; it cannot be created")
+    raise bad_request(f"{ref.resource.plural}/{ref.subresource} is a stream; it cannot be created")
 
 
 async def bind(backend: Backend, allocators: Allocators, ref: Ref, binding: Any, options: meta.CreateOptions) -> Written:
@@ -73,7 +73,7 @@ async def evict(backend: Backend, allocators: Allocators, ref: Ref, eviction: An
     """Deletes the pod with the eviction's delete options."""
     wanted = copy_of(eviction.delete_options)
     wanted.dry_run.extend(name for name in options.dry_run if name not in wanted.dry_run)
-    await delete(backend, allocators, Ref(ref.kind, ref.namespace, ref.name, user=ref.user), wanted)
+    await delete(backend, allocators, Ref(ref.version, ref.namespace, ref.name, user=ref.user), wanted)
     return Written(meta.Status(status="Success", code=201), created=True)
 
 
@@ -82,4 +82,4 @@ async def _unchecked(new: Any, old: Any) -> tuple[str, ...]:
 
 
 def _refused(ref: Ref, detail: str) -> StatusError:
-    return conflict("pods/binding", ref.name, ref.kind.group, detail)
+    return conflict("pods/binding", ref.name, ref.version.group, detail)

@@ -21,14 +21,14 @@ STORE_PAGE = 500
 
 
 def missing(ref: Ref) -> StatusError:
-    return not_found(ref.kind.plural, ref.name, ref.kind.group)
+    return not_found(ref.resource.plural, ref.name, ref.version.group)
 
 
 def check_subresource(ref: Ref, verb: str) -> None:
-    """Raises NotFound for a sub-resource that the kind has not, MethodNotAllowed for a verb."""
+    """Raises NotFound for a sub-resource that the resource has not, MethodNotAllowed for a verb."""
     if not ref.subresource:
         return
-    subresource = ref.kind.subresource(ref.subresource)
+    subresource = ref.resource.subresource(ref.subresource)
     if subresource is None:
         raise status_error("NotFound", "the server could not find the requested resource")
     if verb not in subresource.verbs:
@@ -40,7 +40,7 @@ async def get(backend: Backend, ref: Ref, resource_version: str) -> Written:
     check_subresource(ref, "get")
     await backend.synced()
     await catch_up(backend, resource_version)
-    entry = backend.cache.get(ref.kind, ref.namespace, ref.name)
+    entry = backend.cache.get(ref.resource, ref.namespace, ref.name)
     if entry is None:
         raise missing(ref)
     return Written(to_scale(entry.shared_message)) if ref.subresource == "scale" else Written(entry=entry)
@@ -117,7 +117,7 @@ def _forbidden_match(detail: str) -> StatusError:
 
 
 def _cached_page(backend: Backend, selection: Selection, limit: int) -> Page:
-    collection, revision = backend.cache.collection(selection.kind), backend.cache.revision
+    collection, revision = backend.cache.collection(selection.resource), backend.cache.revision
     if selection.everything and not limit:
         listing = collection.listing(selection.prefix)
         return Page(listing.entries, revision, listing=listing)

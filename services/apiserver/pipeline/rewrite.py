@@ -22,7 +22,7 @@ Check = Callable[[Any, Any], Awaitable[tuple[str, ...]]]
 
 
 def modified(ref: Ref) -> StatusError:
-    return conflict(ref.kind.plural, ref.name, ref.kind.group)
+    return conflict(ref.resource.plural, ref.name, ref.version.group)
 
 
 async def rewrite(backend: Backend, allocators: Allocators, ref: Ref, propose: Propose, check: Check, *, dry_run: bool = False) -> Written:
@@ -47,7 +47,7 @@ async def rewrite(backend: Backend, allocators: Allocators, ref: Ref, propose: P
                 continue
             old: Any = known.message
             warnings = await check(new, old)
-            async with allocators.serialized(ref.kind):
+            async with allocators.serialized(ref.resource):
                 written, seen = await _store(backend, allocators, ref, known, old, new, dry_run)
         except StatusError:
             # Refused perhaps for what another server has changed already.
@@ -78,9 +78,9 @@ async def _store(
     if dry_run:
         new.metadata.resource_version = str(entry.revision)
         return Written(new), None
-    if backend.strategies(ref.kind).vanishes(new):
+    if backend.strategies(ref.version).vanishes(new):
         outcome = await backend.remove(entry, await allocators.release(ref, new))
-        last = Entry(ref.kind, entry.key, outcome.revision, raw)
+        last = Entry(ref.resource.storage, entry.key, outcome.revision, raw)
         return (Written(entry=last), None) if outcome.succeeded else (None, backend.found(outcome, ref))
     outcome, stored = await backend.write(ref, raw, entry.revision, extra)
     return (Written(entry=stored), None) if outcome.succeeded else (None, backend.found(outcome, ref))

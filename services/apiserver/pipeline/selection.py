@@ -19,9 +19,9 @@ class Selection:
     """A parsed selection. Raises BadRequest for selectors that cannot be understood."""
 
     def __init__(self, ref: Ref, label_selector: str = "", field_selector: str = "") -> None:
-        self.kind = ref.kind
-        self.prefix = collection_prefix(ref.kind, ref.namespace)
-        self.strategy: Strategy = strategy_for(ref.kind)
+        self.resource = ref.resource
+        self.prefix = collection_prefix(ref.resource, ref.namespace)
+        self.strategy: Strategy = strategy_for(ref.version)
         self._labels: Selector | None = None
         self._fields: FieldSelector | None = None
         self._names_only = False
@@ -63,7 +63,7 @@ class Selection:
         if field_selector:
             self._fields = parse_field_selector(field_selector)
             names = {requirement.field for requirement in self._fields.requirements}
-            known = {NAME, *self.strategy.selectable_field_names, *((NAMESPACE,) if self.kind.namespaced else ())}
+            known = {NAME, *self.strategy.selectable_field_names, *((NAMESPACE,) if self.resource.namespaced else ())}
             for name in sorted(names - known):
                 raise bad_request(f"field label not supported: {name}")
             self._names_only = names <= {NAME, NAMESPACE}

@@ -64,7 +64,7 @@ async def patch(backend: Backend, allocators: Allocators, ref: Ref, patch_type: 
 
 async def _check(backend: Backend, ref: Ref, new: Any, old: Any) -> tuple[str, ...]:
     """Prepares and validates a changed object; raises Invalid. The order is that of create."""
-    strategy = backend.strategies(ref.kind)
+    strategy = backend.strategies(ref.version)
     unconditional = not new.metadata.resource_version
     metadata.prepare_for_update(new, old, ref)
     causes: Sequence[Cause] = ()
@@ -86,14 +86,14 @@ async def _check(backend: Backend, ref: Ref, new: Any, old: Any) -> tuple[str, .
     if unconditional and not strategy.allows_unconditional_update and not causes:
         causes = [Cause("FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion")]
     if causes:
-        raise invalid(ref.kind.name, ref.name, causes, ref.kind.group)
+        raise invalid(ref.version.kind, ref.name, causes, ref.version.group)
     return tuple(warnings)
 
 
 def _scaled(entry: Entry, scale: Any) -> Any:
     new: Any = entry.message
     if scale.metadata.uid and scale.metadata.uid != new.metadata.uid:
-        raise missing(Ref(entry.kind, entry.namespace, entry.name))
+        raise missing(Ref(entry.version, entry.namespace, entry.name))
     if scale.spec.replicas < 0:
         message = f"Invalid value: {scale.spec.replicas}: must be greater than or equal to 0"
         raise invalid("Scale", entry.name, [Cause("FieldValueInvalid", message, "spec.replicas")], "autoscaling")

@@ -51,7 +51,7 @@ def selected(change: HistoryChange, selection: Selection) -> Event | None:
         return None
     if change.event.type == DELETED:
         return change.event
-    return Event(DELETED, change.event.revision, Entry(entry.kind, entry.key, entry.revision, change.previous.raw))
+    return Event(DELETED, change.event.revision, Entry(entry.version, entry.key, entry.revision, change.previous.raw))
 
 
 def check_options(options: meta.ListOptions) -> None:
@@ -79,9 +79,9 @@ def watch(backend: Backend, ref: Ref, options: meta.ListOptions) -> AsyncIterato
 
 async def _run(backend: Backend, ref: Ref, options: meta.ListOptions, selection: Selection) -> AsyncIterator[Sequence[Event]]:
     await backend.synced()
-    collection = backend.cache.collection(ref.kind)
+    collection = backend.cache.collection(ref.resource)
     start = await _start(backend, options)
-    with WATCHERS.labels(ref.kind.qualified).track_inprogress():
+    with WATCHERS.labels(ref.version.qualified).track_inprogress():
         async for batch in _follow(backend, collection, selection, start, options):
             yield batch
 

@@ -15,7 +15,7 @@ import orjson
 
 from knarr.machinery import openapi
 from knarr.machinery.errors import StatusError, internal, status_error
-from knarr.machinery.kinds import KINDS, Kinds
+from knarr.machinery.resources import Registry
 from knarr.service.authentication import TokenTable
 from services.apiserver.api import Api
 from services.apiserver.node_streams import NodeStreams
@@ -55,9 +55,9 @@ class Application:
         self,
         api: Api,
         tokens: TokenTable,
+        registry: Registry,
         *,
         node_streams: NodeStreams | None = None,
-        kinds: Kinds = KINDS,
         strategies: Strategies = strategy_for,
         checks: Checks | None = None,
     ) -> None:
@@ -65,10 +65,10 @@ class Application:
         writes = Writes(api, representations)
         reads = Reads(api, representations)
         self.streams = Streams()
-        self._router = Router(kinds)
+        self._router = Router(registry)
         self._authenticator = Authenticator(tokens)
-        self._discovery = Discovery(kinds)
-        self._openapi = OpenApi(kinds, openapi.builder(kinds))
+        self._discovery = Discovery(registry)
+        self._openapi = OpenApi(registry, openapi.builder(registry))
         self.checks: Checks = {"ping": lambda: True, **(checks or {})}
         paths = sorted({*self._discovery.paths, *self._openapi.paths, "/metrics", "/version", *(f"/{probe}" for probe in _PROBES)})
         self._root = Response(orjson.dumps({"paths": paths}))
@@ -99,7 +99,7 @@ class Application:
                 answer = self._other(request)
             else:
                 request.user = self._authenticator.user(request)
-                verb, resource = verb_of(request, target), target.kind.plural
+                verb, resource = verb_of(request, target), target.version.resource.plural
                 answer = await in_time(self._handler(verb, target), request, target)
         except Disconnected:
             return
@@ -120,7 +120,7 @@ class Application:
     def _handler(self, verb: str, target: Target) -> Handler:
         subresource = target.subresource
         if subresource is None:
-            if verb in target.kind.verbs and (target.scoped or verb in ("list", "watch")):
+            if verb in target.version.resource.verbs and (target.scoped or verb in ("list", "watch")):
                 return self._handlers[verb]
         elif verb in subresource.verbs:
             if subresource.name == "log":
@@ -212,6 +212,8 @@ def verb_of(request: Request, target: Target) -> str:
     return verb
 
 
-def create_app(api: Api, tokens: TokenTable, *, node_streams: NodeStreams | None = None, checks: Checks | None = None) -> Application:
-    """The application for the registered kinds. ``checks`` are what /readyz asks besides ``ping``."""
-    return Application(api, tokens, node_streams=node_streams, checks=checks)
+def create_app(
+    api: Api, tokens: TokenTable, registry: Registry, *, node_streams: NodeStreams | None = None, checks: Checks | None = None
+) -> Application:
+    """The application for what ``registry`` serves. ``checks`` are what /readyz asks besides ``ping``."""
+    return Application(api, tokens, registry, node_streams=node_streams, checks=checks)

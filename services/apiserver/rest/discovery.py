@@ -1,4 +1,4 @@
-"""Discovery: what is served, in the aggregated and the legacy form, all derived from the kinds."""
+"""Discovery: what is served, in the aggregated and the legacy form, all derived from the registry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import groupby
 
 import orjson
 
-from knarr.machinery.kinds import Kind, Kinds, Subresource
+from knarr.machinery.resources import Registry, Subresource, Version
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.response import Response
 
@@ -19,16 +19,16 @@ LIST_KIND = "APIGroupDiscoveryList"
 class Discovery:
     """Answers for /api, /apis and the group versions below them; each is made once."""
 
-    def __init__(self, kinds: Kinds) -> None:
-        self._kinds = sorted(kinds, key=lambda kind: (kind.group, kind.version))
-        self._groups = {group: list(found) for group, found in groupby(self._kinds, key=lambda kind: kind.group)}
+    def __init__(self, registry: Registry) -> None:
+        self._served = sorted(registry.versions, key=lambda served: (served.group, served.version))
+        self._groups = {group: list(found) for group, found in groupby(self._served, key=lambda served: served.group)}
         self._make = lru_cache(maxsize=256)(self._response)
 
     @property
     def paths(self) -> list[str]:
         """Every path that is answered."""
         groups = [f"/apis/{group}" for group in self._groups if group]
-        return ["/api", "/apis", *groups, *{f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}" for kind in self._kinds}]
+        return ["/api", "/apis", *groups, *{_path(served) for served in self._served}]
 
     def answer(self, path: str, accept: bytes) -> Response | None:
         """None for a path that is none of discovery's. Raises NotAcceptable."""
@@ -63,8 +63,8 @@ class Discovery:
         ]
         return {"kind": LIST_KIND, "apiVersion": f"{GROUP}/{version}", "metadata": {}, "items": items}
 
-    def _versions(self, group: str) -> list[tuple[str, list[Kind]]]:
-        return [(version, list(found)) for version, found in groupby(self._groups[group], key=lambda kind: kind.version)]
+    def _versions(self, group: str) -> list[tuple[str, list[Version]]]:
+        return [(version, list(found)) for version, found in groupby(self._groups[group], key=lambda served: served.version)]
 
     def _group(self, name: str) -> dict[str, object]:
         versions = [{"groupVersion": f"{name}/{version}", "version": version} for version, _ in self._versions(name)]
@@ -74,7 +74,7 @@ class Discovery:
         found = dict(self._versions(group)).get(version) if group in self._groups else None
         if found is None:
             return None
-        resources = [entry for kind in sorted(found, key=lambda kind: kind.plural) for entry in _legacy(kind)]
+        resources = [entry for served in sorted(found, key=_plural) for entry in _legacy(served)]
         group_version = f"{group}/{version}" if group else version
         return Response(
             orjson.dumps({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})
@@ -101,54 +101,65 @@ def aggregated_version(accept: str) -> str:
     return ""
 
 
-def _version(version: str, kinds: list[Kind]) -> dict[str, object]:
-    resources = [_aggregated_resource(kind) for kind in sorted(kinds, key=lambda kind: kind.plural)]
+def _plural(served: Version) -> str:
+    return served.resource.plural
+
+
+def _path(served: Version) -> str:
+    return f"/apis/{served.api_version}" if served.group else f"/api/{served.version}"
+
+
+def _version(version: str, found: list[Version]) -> dict[str, object]:
+    resources = [_aggregated_resource(served) for served in sorted(found, key=_plural)]
     return {"version": version, "resources": resources, "freshness": "Current"}
 
 
-def _aggregated_resource(kind: Kind) -> dict[str, object]:
+def _aggregated_resource(served: Version) -> dict[str, object]:
+    resource = served.resource
     found: dict[str, object] = {
-        "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.name},
-        "scope": "Namespaced" if kind.namespaced else "Cluster",
-        "singularResource": kind.singular,
-        "verbs": list(kind.verbs),
+        "resource": resource.plural,
+        "responseKind": {"group": served.group, "version": served.version, "kind": served.kind},
+        "scope": "Namespaced" if resource.namespaced else "Cluster",
+        "singularResource": resource.singular,
+        "verbs": list(resource.verbs),
     }
-    if kind.short_names:
-        found["shortNames"] = list(kind.short_names)
-    if kind.categories:
-        found["categories"] = list(kind.categories)
-    if kind.subresources:
+    if resource.short_names:
+        found["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        found["categories"] = list(resource.categories)
+    if resource.subresources:
         found["subresources"] = [
-            {"subresource": sub.name, "responseKind": _response_kind(kind, sub), "verbs": list(sub.verbs)}
-            for sub in sorted(kind.subresources, key=lambda sub: sub.name)
+            {"subresource": sub.name, "responseKind": _response_kind(served, sub), "verbs": list(sub.verbs)}
+            for sub in sorted(resource.subresources, key=lambda sub: sub.name)
         ]
     return found
 
 
-def _response_kind(kind: Kind, sub: Subresource) -> dict[str, str]:
-    if sub.kind:
-        return {"group": sub.group, "version": sub.version, "kind": sub.kind}
-    return {"group": kind.group, "version": kind.version, "kind": kind.name}
+def _response_kind(served: Version, sub: Subresource) -> dict[str, str]:
+    api_version, kind = sub.body_names or (served.api_version, served.kind)
+    group, _, version = api_version.rpartition("/")
+    return {"group": group, "version": version, "kind": kind}
 
 
-def _legacy(kind: Kind) -> list[dict[str, object]]:
+def _legacy(served: Version) -> list[dict[str, object]]:
     """The resource and its sub-resources as an APIResourceList has them."""
+    resource = served.resource
     main: dict[str, object] = {
-        "name": kind.plural,
-        "singularName": kind.singular,
-        "namespaced": kind.namespaced,
-        "kind": kind.name,
-        "verbs": list(kind.verbs),
+        "name": resource.plural,
+        "singularName": resource.singular,
+        "namespaced": resource.namespaced,
+        "kind": served.kind,
+        "verbs": list(resource.verbs),
     }
-    if kind.short_names:
-        main["shortNames"] = list(kind.short_names)
-    if kind.categories:
-        main["categories"] = list(kind.categories)
+    if resource.short_names:
+        main["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        main["categories"] = list(resource.categories)
     found = [main]
-    for sub in sorted(kind.subresources, key=lambda sub: sub.name):
-        entry: dict[str, object] = {"name": f"{kind.plural}/{sub.name}", "singularName": "", "namespaced": kind.namespaced}
-        if sub.kind and (sub.group, sub.version) != (kind.group, kind.version):
-            entry |= {"group": sub.group, "version": sub.version}
-        found.append({**entry, "kind": sub.kind or kind.name, "verbs": list(sub.verbs)})
+    for sub in sorted(resource.subresources, key=lambda sub: sub.name):
+        entry: dict[str, object] = {"name": f"{resource.plural}/{sub.name}", "singularName": "", "namespaced": resource.namespaced}
+        names = _response_kind(served, sub)
+        if (names["group"], names["version"]) != (served.group, served.version):
+            entry |= {"group": names["group"], "version": names["version"]}
+        found.append({**entry, "kind": names["kind"], "verbs": list(sub.verbs)})
     return found

@@ -54,7 +54,7 @@ class Exec:
 
     async def _start(self, request: Request, target: Target) -> tuple[NodeStreams, face.ExecStart]:
         start = exec_start(request.query, target)
-        pod = (await self._api.get(Ref(target.kind, target.namespace, target.name, user=request.user))).message
+        pod = (await self._api.get(Ref(target.version, target.namespace, target.name, user=request.user))).message
         assert isinstance(pod, core.Pod)
         start.container = choose_container(pod, start.container)
         if not pod.spec.node_name:

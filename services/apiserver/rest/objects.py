@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.machinery.envelope import wrap
-from knarr.machinery.kinds import Kind
+from knarr.machinery.resources import Version
 from services.apiserver.entry import Entry
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.versioned import version_and_kind
@@ -30,8 +30,8 @@ class Representation(abc.ABC):
     content_type = negotiation.JSON
     watch_content_type = negotiation.JSON
 
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
+    def __init__(self, version: Version) -> None:
+        self.version = version
 
     @abc.abstractmethod
     def entry(self, entry: Entry) -> bytes:
@@ -85,7 +85,7 @@ class JsonObjects(Representation):
         return codec.to_json(message)
 
     def page(self, page: Page) -> bytes:
-        head = orjson.dumps({"kind": f"{self.kind.name}List", "apiVersion": self.kind.api_version, "metadata": list_meta(page)})
+        head = orjson.dumps({"kind": f"{self.version.kind}List", "apiVersion": self.version.api_version, "metadata": list_meta(page)})
         items = page.listing.items_json if page.listing is not None else b"[" + b",".join([entry.json for entry in page.entries]) + b"]"
         return b"".join((head[:-1], b',"items":', items, b"}"))
 
@@ -95,7 +95,7 @@ class JsonObjects(Representation):
         return b"".join((b'{"type":"', event.type.encode(), b'","object":', event.entry.json, b"}\n"))
 
     def _bookmark(self, event: Event) -> bytes:
-        found = {"kind": self.kind.name, "apiVersion": self.kind.api_version, "metadata": bookmark_metadata(event)}
+        found = {"kind": self.version.kind, "apiVersion": self.version.api_version, "metadata": bookmark_metadata(event)}
         return orjson.dumps({"type": event.type, "object": found}) + b"\n"
 
     def error(self, status: meta.Status) -> bytes:
@@ -129,7 +129,7 @@ class ProtobufObjects(Representation):
     watch_content_type = negotiation.PROTOBUF + ";stream=watch"
 
     def entry(self, entry: Entry) -> bytes:
-        return wrap(self.kind.api_version, self.kind.name, entry.protobuf)
+        return wrap(self.version.api_version, self.version.kind, entry.protobuf)
 
     def message(self, message: Message) -> bytes:
         api_version, kind = version_and_kind(type(message))
@@ -137,11 +137,11 @@ class ProtobufObjects(Representation):
 
     def page(self, page: Page) -> bytes:
         raw = protobuf_list(page, (entry.protobuf for entry in page.entries))
-        return wrap(self.kind.api_version, f"{self.kind.name}List", raw)
+        return wrap(self.version.api_version, f"{self.version.kind}List", raw)
 
     def event(self, event: Event) -> bytes:
         if event.entry is None:
-            return protobuf_frame(event.type, self.message(self.kind.message(metadata=protobuf_bookmark(event))))
+            return protobuf_frame(event.type, self.message(self.version.message(metadata=protobuf_bookmark(event))))
         return protobuf_frame(event.type, self.entry(event.entry))
 
     def error(self, status: meta.Status) -> bytes:

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import orjson
 
-from knarr.machinery.kinds import Kinds
+from knarr.machinery.resources import Registry
 from knarr.machinery.version import GIT_VERSION
 from services.apiserver.rest.objects import varint
 from services.apiserver.rest.request import Request
@@ -69,8 +69,8 @@ class Document:
 class OpenApi:
     """``build`` makes the document of a group and version."""
 
-    def __init__(self, kinds: Kinds, build: Build) -> None:
-        pairs = sorted({(kind.group, kind.version) for kind in kinds})
+    def __init__(self, registry: Registry, build: Build) -> None:
+        pairs = sorted({(version.group, version.version) for version in registry.versions})
         self._documents = {document.path: document for document in (Document(build, *pair) for pair in pairs)}
 
     @property

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.machinery.envelope import wrap
-from knarr.machinery.kinds import Kind
+from knarr.machinery.resources import Version
 from services.apiserver.entry import Entry
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.objects import (
@@ -32,8 +32,8 @@ def metadata_json(entry: Entry) -> dict[str, object]:
 class JsonMetadata(Representation):
     """Metadata as JSON, in ``meta.k8s.io`` v1 or v1beta1."""
 
-    def __init__(self, kind: Kind, meta_version: str) -> None:
-        super().__init__(kind)
+    def __init__(self, version: Version, meta_version: str) -> None:
+        super().__init__(version)
         self._api_version = f"meta.k8s.io/{meta_version}"
 
     def partial(self, metadata: dict[str, object]) -> dict[str, object]:
@@ -64,8 +64,8 @@ class ProtobufMetadata(Representation):
     content_type = negotiation.PROTOBUF
     watch_content_type = negotiation.PROTOBUF + ";stream=watch"
 
-    def __init__(self, kind: Kind, meta_version: str) -> None:
-        super().__init__(kind)
+    def __init__(self, version: Version, meta_version: str) -> None:
+        super().__init__(version)
         self._api_version = f"meta.k8s.io/{meta_version}"
 
     def _wrap(self, metadata: meta.ObjectMeta) -> bytes:

@@ -20,13 +20,13 @@ class Reads:
 
     async def get(self, request: Request, target: Target) -> Response:
         wanted, query = request.wanted, request.query
-        representation = self._representations.choose(target.kind, wanted, query)
+        representation = self._representations.choose(target.version, wanted, query)
         result = await self._api.get(ref_of(target, request.user), query.text("resourceVersion"))
         body, content_type = written(representation, result, wanted.media_type)
         return Response(body, content_type=content_type)
 
     async def list(self, request: Request, target: Target) -> Response:
         query = request.query
-        representation = self._representations.choose(target.kind, request.wanted, query)
+        representation = self._representations.choose(target.version, request.wanted, query)
         page = await self._api.list(ref_of(target, request.user), list_options(query))
         return Response(representation.page(page), content_type=representation.content_type)

@@ -8,4 +8,4 @@ from services.apiserver.results import Ref
 
 
 def ref_of(target: Target, user: User) -> Ref:
-    return Ref(target.kind, target.namespace, target.name, target.subresource.name if target.subresource else "", user)
+    return Ref(target.version, target.namespace, target.name, target.subresource.name if target.subresource else "", user)

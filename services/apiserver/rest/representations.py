@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from knarr.machinery.kinds import Kind
+from knarr.machinery.resources import Version
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.negotiation import Wanted
 from services.apiserver.rest.objects import JsonObjects, ProtobufObjects, Representation, YamlObjects
@@ -15,7 +15,7 @@ from services.apiserver.rest.tables import Tables
 from services.apiserver.results import Written
 from services.apiserver.strategies import Strategy
 
-Strategies = Callable[[Kind], Strategy]
+Strategies = Callable[[Version], Strategy]
 
 
 class Representations:
@@ -24,29 +24,29 @@ class Representations:
     def __init__(self, strategies: Strategies) -> None:
         self._strategies = strategies
 
-    def choose(self, kind: Kind, wanted: Wanted, query: Query) -> Representation:
+    def choose(self, version: Version, wanted: Wanted, query: Query) -> Representation:
         """Raises BadRequest for an unknown ``includeObject``."""
         if not wanted.transform:
-            return plain(kind, wanted.media_type)
+            return plain(version, wanted.media_type)
         if wanted.transform == "Table":
-            return Tables(kind, self._strategies(kind), wanted.meta_version, query.text("includeObject"))
+            return Tables(version, self._strategies(version), wanted.meta_version, query.text("includeObject"))
         if wanted.media_type == negotiation.PROTOBUF:
-            return ProtobufMetadata(kind, wanted.meta_version)
-        return JsonMetadata(kind, wanted.meta_version)
+            return ProtobufMetadata(version, wanted.meta_version)
+        return JsonMetadata(version, wanted.meta_version)
 
 
 @lru_cache(maxsize=512)
-def plain(kind: Kind, media_type: str) -> Representation:
+def plain(version: Version, media_type: str) -> Representation:
     if media_type == negotiation.PROTOBUF:
-        return ProtobufObjects(kind)
-    return YamlObjects(kind) if media_type == negotiation.YAML else JsonObjects(kind)
+        return ProtobufObjects(version)
+    return YamlObjects(version) if media_type == negotiation.YAML else JsonObjects(version)
 
 
 def written(representation: Representation, result: Written, media_type: str) -> tuple[bytes, str]:
     """The body and its content type. A Status or a Scale is no object of the kind: it is written as it is."""
     if result.entry is not None:
         return representation.entry(result.entry), representation.content_type
-    kind = representation.kind
-    if not isinstance(result.message, kind.message):
-        representation = plain(kind, media_type)
+    version = representation.version
+    if not isinstance(result.message, version.message):
+        representation = plain(version, media_type)
     return representation.message(result.message), representation.content_type

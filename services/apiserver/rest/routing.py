@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
 
-from knarr.machinery.kinds import Kind, Kinds, Subresource
+from knarr.machinery.resources import Registry, Subresource, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,22 +16,22 @@ class Target:
     ``scoped`` is False for a namespaced collection that is asked for over all namespaces.
     """
 
-    kind: Kind
+    version: Version
     namespace: str = ""
     name: str = ""
     subresource: Subresource | None = None
 
     @property
     def scoped(self) -> bool:
-        return bool(self.namespace) or not self.kind.namespaced
+        return bool(self.namespace) or not self.version.resource.namespaced
 
 
 class Router:
     """Finds targets for ``/api/v1/…`` and ``/apis/<group>/<version>/…``."""
 
-    def __init__(self, kinds: Kinds) -> None:
-        self._kinds = kinds
-        self.groups = {(kind.group, kind.version) for kind in kinds}
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self.groups = {(version.group, version.version) for version in registry.versions}
         # A path is parsed once while it is in use; watches and polls ask for the same ones again and again.
         self.target = lru_cache(maxsize=8192)(self._target)
 
@@ -62,13 +62,13 @@ class Router:
     def _resource(self, group: str, version: str, rest: list[str], namespace: str) -> Target | None:
         if not 1 <= len(rest) <= 3:
             return None
-        kind = self._kinds.by_resource(group, version, rest[0])
-        if kind is None or (namespace and not kind.namespaced):
+        served = self._registry.served(group, version, rest[0])
+        if served is None or (namespace and not served.resource.namespaced):
             return None
         name = rest[1] if len(rest) > 1 else ""
-        if name and kind.namespaced and not namespace:
+        if name and served.resource.namespaced and not namespace:
             return None
-        subresource = kind.subresource(rest[2]) if len(rest) == 3 else None
+        subresource = served.resource.subresource(rest[2]) if len(rest) == 3 else None
         if len(rest) == 3 and subresource is None:
             return None
-        return Target(kind, namespace, name, subresource)
+        return Target(served, namespace, name, subresource)

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.machinery.errors import bad_request
-from knarr.machinery.kinds import Kind
+from knarr.machinery.resources import Version
 from services.apiserver.entry import Entry
 from services.apiserver.rest.objects import Representation, bookmark_metadata, json_error_frame, list_meta
 from services.apiserver.rest.partial import metadata_json
@@ -27,8 +27,8 @@ class Tables(Representation):
     ``include_object`` is what a row carries beside its cells: Metadata (the default), Object, None.
     """
 
-    def __init__(self, kind: Kind, strategy: Strategy, meta_version: str, include_object: str) -> None:
-        super().__init__(kind)
+    def __init__(self, version: Version, strategy: Strategy, meta_version: str, include_object: str) -> None:
+        super().__init__(version)
         if include_object not in INCLUDE_OBJECT:
             raise bad_request(f'unrecognized includeObject value: "{include_object}"')
         self._strategy = strategy

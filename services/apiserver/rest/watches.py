@@ -36,7 +36,7 @@ class Watches:
         wanted = request.wanted
         if wanted.media_type == negotiation.YAML:
             raise negotiation.not_acceptable((negotiation.JSON, f"{negotiation.PROTOBUF};stream=watch"))
-        representation = self._representations.choose(target.kind, wanted, request.query)
+        representation = self._representations.choose(target.version, wanted, request.query)
         events = self._api.watch(ref_of(target, request.user), list_options(request.query))
         return Stream(_chunks(representation, events), representation.watch_content_type, kind="watch")
 

@@ -18,7 +18,6 @@ from services.apiserver.rest.representations import Representations, written
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Response, warning_headers
 from services.apiserver.rest.routing import Target
-from services.apiserver.rest.versioned import body_of
 from services.apiserver.results import Written
 
 # How an answer is written, and the media type that was asked for.
@@ -61,15 +60,14 @@ class Writes:
         return _answer(form, result, [], 200)
 
     async def delete_collection(self, request: Request, target: Target) -> Response:
-        representation = self._representations.choose(target.kind, request.wanted, request.query)
+        representation = self._representations.choose(target.version, request.wanted, request.query)
         options = await self._delete_options(request)
         selection = queries.list_options(request.query)
         page = await self._api.delete_collection(ref_of(target, request.user), options, selection)
         return Response(representation.page(page), content_type=representation.content_type)
 
     async def _object(self, request: Request, target: Target, field_validation: str) -> tuple[Message, list[str]]:
-        subresource = target.subresource
-        message_type = body_of(subresource) if subresource is not None and subresource.kind else target.kind.message
+        message_type = target.version.body_of(target.subresource)
         body = await request.body()
         decoded = bodies.decode(message_type, body, request.content_type, UnknownFields(field_validation))
         return decoded.message, decoded.warnings
@@ -84,7 +82,7 @@ class Writes:
     def _form(self, request: Request, target: Target) -> Form:
         """Raises NotAcceptable, BadRequest."""
         wanted = request.wanted
-        return self._representations.choose(target.kind, wanted, request.query), wanted.media_type
+        return self._representations.choose(target.version, wanted, request.query), wanted.media_type
 
 
 def _answer(form: Form, result: Written, warnings: list[str], status: int) -> Response:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from knarr.machinery.kinds import Kind, Kinds
+from knarr.machinery.resources import Registry, Resource
 
 ROOT = "/registry/"
 # The prefix of all keys, those of others included.
 EVERYTHING = ""
 
 
-def object_key(kind: Kind, namespace: str, name: str) -> str:
-    return f"{kind.storage_prefix}{namespace}/{name}" if kind.namespaced else kind.storage_prefix + name
+def object_key(resource: Resource, namespace: str, name: str) -> str:
+    return f"{resource.key_prefix}{namespace}/{name}" if resource.namespaced else resource.key_prefix + name
 
 
-def collection_prefix(kind: Kind, namespace: str = "") -> str:
-    """The prefix of a kind's keys, in one namespace when that is given."""
-    return f"{kind.storage_prefix}{namespace}/" if namespace and kind.namespaced else kind.storage_prefix
+def collection_prefix(resource: Resource, namespace: str = "") -> str:
+    """The prefix of a resource's keys, in one namespace when that is given."""
+    return f"{resource.key_prefix}{namespace}/" if namespace and resource.namespaced else resource.key_prefix
 
 
 def range_end(prefix: str) -> bytes:
@@ -26,30 +26,30 @@ def range_end(prefix: str) -> bytes:
     return raw[:-1] + bytes((raw[-1] + 1,))
 
 
-class KeyKinds:
-    """Finds the kind of a key. Kinds that are registered later are found too."""
+class KeyResources:
+    """Finds the resource of a key. Resources that are registered later are found too."""
 
-    def __init__(self, kinds: Kinds) -> None:
-        self._kinds = kinds
-        self._by_prefix: dict[str, Kind] = {}
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._by_prefix: dict[str, Resource] = {}
 
-    def of(self, key: str) -> Kind | None:
-        """None for keys that hold no registered kind (allocations, foreign kinds, what others keep)."""
+    def of(self, key: str) -> Resource | None:
+        """None for keys that hold no registered resource (allocations, foreign resources, what others keep)."""
         if not key.startswith(ROOT):
             return None
         return self._find(key) or (self._reload() and self._find(key)) or None
 
-    def _find(self, key: str) -> Kind | None:
+    def _find(self, key: str) -> Resource | None:
         end = key.find("/", len(ROOT))
         while end > 0:
-            kind = self._by_prefix.get(key[: end + 1])
-            if kind is not None:
-                return kind
+            resource = self._by_prefix.get(key[: end + 1])
+            if resource is not None:
+                return resource
             end = key.find("/", end + 1)
         return None
 
     def _reload(self) -> bool:
-        fresh = {kind.storage_prefix: kind for kind in self._kinds}
+        fresh = {resource.key_prefix: resource for resource in self._registry}
         changed = fresh.keys() != self._by_prefix.keys()
         self._by_prefix = fresh
         return changed

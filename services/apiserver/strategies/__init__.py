@@ -11,7 +11,7 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.networking.v1 import networking_pb2 as networking
-from knarr.machinery.kinds import Kind
+from knarr.machinery.resources import Version
 from services.apiserver.strategies.configmap import ConfigMapStrategy
 from services.apiserver.strategies.controllerrevision import ControllerRevisionStrategy
 from services.apiserver.strategies.deployment import DeploymentStrategy
@@ -56,9 +56,9 @@ class Strategies:
     def __init__(self, entries: Mapping[type[Message], Strategy] | None = None) -> None:
         self._entries = {**STRATEGIES, **(entries or {})}
 
-    def __call__(self, kind: Kind) -> Strategy:
-        """The strategy of a kind, by its message type."""
-        return self._entries.get(kind.message, _PLAIN)
+    def __call__(self, version: Version) -> Strategy:
+        """The strategy of a version: its own where it has one, else that of the version that is stored."""
+        return self._entries.get(version.message) or self._entries.get(version.resource.storage.message, _PLAIN)
 
 
 strategy_for = Strategies()

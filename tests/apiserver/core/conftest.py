@@ -11,7 +11,7 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.catalog import registry, version_of
 from services.apiserver.api import Api, Ref
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
@@ -40,7 +40,7 @@ def own_etcd(tmp_path: Path) -> Iterator[EtcdServer]:
 async def running_backend(endpoint: str, *, timeout_seconds: float = 5.0, waits: Waits | None = None) -> AsyncIterator[Backend]:
     """A backend with its feed running; at the end the cache must equal the store."""
     store = EtcdStore(EtcdSettings((endpoint,), timeout_seconds=timeout_seconds))
-    cache = WatchCache(KINDS)
+    cache = WatchCache(registry())
     feed = Feed(store, cache)
     task = asyncio.create_task(feed.run())
     try:
@@ -82,7 +82,7 @@ async def empty(endpoint: str) -> None:
 async def create_namespace(api: Api, name: str) -> None:
     namespace = core.Namespace()
     namespace.metadata.name = name
-    await api.create(Ref(KINDS.by_message(core.Namespace)), namespace, meta.CreateOptions())
+    await api.create(Ref(version_of(core.Namespace)), namespace, meta.CreateOptions())
 
 
 @pytest.fixture

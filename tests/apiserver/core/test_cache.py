@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import envelope
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.catalog import registry, version_of
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import Limits, Overrun
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.storage.store import Batch, Change, KeyValue
 
-CONFIG_MAPS = KINDS.by_message(core.ConfigMap)
-PREFIX = CONFIG_MAPS.storage_prefix
+CONFIG_MAPS = version_of(core.ConfigMap).resource
+PREFIX = CONFIG_MAPS.key_prefix
 
 
 def value(text: str) -> bytes:
@@ -65,7 +65,7 @@ steps = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(steps)
 def test_whatever_happens_cache_and_followers_equal_the_store(program: list[tuple[str, str, str]]) -> None:
-    cache, revision = WatchCache(KINDS), 5
+    cache, revision = WatchCache(registry()), 5
     store: dict[str, KeyValue] = {}
     pending: list[Change] = []
     cache.load([], revision)
@@ -97,7 +97,7 @@ def test_whatever_happens_cache_and_followers_equal_the_store(program: list[tupl
 
 
 def filled(limits: Limits, count: int, now: list[float]) -> Collection:
-    cache = WatchCache(KINDS, limits, monotonic=lambda: now[0])
+    cache = WatchCache(registry(), limits, monotonic=lambda: now[0])
     cache.load([], 1)
     for number in range(count):
         cache.apply(Batch([Change(f"{PREFIX}x/a", value(f"{number:04}"), number + 2)], number + 2))
@@ -124,7 +124,7 @@ def test_history_ages() -> None:
 
 
 def test_a_store_that_went_backwards_ends_every_watch() -> None:
-    cache = WatchCache(KINDS)
+    cache = WatchCache(registry())
     cache.load([KeyValue(f"{PREFIX}x/a", value("1"), 50)], 50)
     follower = Follower(cache)
     cache.load([KeyValue(f"{PREFIX}x/b", value("1"), 3)], 4)
@@ -134,7 +134,7 @@ def test_a_store_that_went_backwards_ends_every_watch() -> None:
 
 
 def test_listing_is_shared_until_its_namespace_changes() -> None:
-    cache = WatchCache(KINDS)
+    cache = WatchCache(registry())
     cache.load([KeyValue(f"{PREFIX}{key}", value("1"), 2) for key in ("x/a", "y/a")], 2)
     collection = cache.collection(CONFIG_MAPS)
     x, y, every = (collection.listing(PREFIX + part) for part in ("x/", "y/", ""))
@@ -145,7 +145,7 @@ def test_listing_is_shared_until_its_namespace_changes() -> None:
 
 
 async def test_writers_wait_for_their_revision_only() -> None:
-    cache = WatchCache(KINDS)
+    cache = WatchCache(registry())
     cache.load([], 5)
     assert await cache.wait_for(5, 0)
     waiting = [asyncio.create_task(cache.wait_for(revision, 5)) for revision in (9, 7, 8)]
@@ -158,7 +158,7 @@ async def test_writers_wait_for_their_revision_only() -> None:
 
 
 def test_a_value_that_cannot_be_read_is_left_out() -> None:
-    cache = WatchCache(KINDS)
+    cache = WatchCache(registry())
     cache.load([KeyValue(f"{PREFIX}x/a", b"junk", 2), KeyValue(f"{PREFIX}x/b", value("1"), 3)], 3)
     cache.apply(Batch([Change(f"{PREFIX}x/b", b"k8s\0\xff\xff", 4), Change(f"{PREFIX}x/c", value("1"), 5)], 5))
     assert [*cache.collection(CONFIG_MAPS)] == [f"{PREFIX}x/c"] and cache.revision == 5

@@ -15,8 +15,8 @@ from aetcd import rpc
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.numbers import NumberRange
 from services.apiserver.allocators.services import ServiceAllocators
@@ -28,7 +28,7 @@ from tests.apiserver.core.conftest import create_namespace, running_backend
 from tests.support.etcd import EtcdServer
 
 pytestmark = pytest.mark.etcd
-REF = Ref(KINDS.by_message(core.ConfigMap), "default")
+REF = Ref(version_of(core.ConfigMap), "default")
 AWAY_SECONDS = 10.0
 
 
@@ -101,10 +101,10 @@ def writes(api: Api, number: int) -> list[Coroutine[Any, Any, Any]]:
     service.spec.ports.add(port=80)
     event = core.Event()
     event.metadata.name, event.involved_object.namespace = f"e{number}", "default"
-    kinds = KINDS.by_message(core.Service), KINDS.by_message(core.Event)
+    kinds = version_of(core.Service), version_of(core.Event)
     return [
         create(api, f"c{number}"),
-        api.patch(Ref(REF.kind, "default", "before"), "merge", b'{"data":{"a":"b"}}', meta.PatchOptions()),
+        api.patch(Ref(REF.version, "default", "before"), "merge", b'{"data":{"a":"b"}}', meta.PatchOptions()),
         api.create(Ref(kinds[0], "default"), service, meta.CreateOptions()),
         api.create(Ref(kinds[1], "default"), event, meta.CreateOptions()),
     ]
@@ -119,7 +119,7 @@ async def test_pages_outlive_other_writes_but_not_compaction(own_etcd: EtcdServe
         first = await api.list(REF, meta.ListOptions(limit=2))
         assert ([entry.name for entry in first.entries], first.remaining) == (["a", "b"], 2)
         newest = await create(api, "bb")
-        await api.delete(Ref(REF.kind, "default", "d"), meta.DeleteOptions())
+        await api.delete(Ref(REF.version, "default", "d"), meta.DeleteOptions())
         second = await api.list(REF, meta.ListOptions(limit=2, continue_token=first.continue_token))
         assert [entry.name for entry in second.entries] == ["c", "d"]
         assert (second.revision, second.continue_token) == (first.revision, "")
@@ -161,7 +161,7 @@ async def test_a_feed_that_was_cut_off_across_a_compaction_catches_up(own_etcd: 
         other = EtcdStore(EtcdSettings((own_etcd.endpoint,)))
         async with running_backend(own_etcd.endpoint) as others_backend:
             others = Api(others_backend)
-            await others.delete(Ref(REF.kind, "default", "gone"), meta.DeleteOptions())
+            await others.delete(Ref(REF.version, "default", "gone"), meta.DeleteOptions())
             newest = await create(others, "new")
             await other.compact(newest)
         await other.close()
@@ -194,18 +194,18 @@ async def test_events_expire_by_lease(own_etcd: EtcdServer) -> None:
         event = core.Event(type="Normal", reason="R", message="m")
         event.metadata.name = "e"
         event.involved_object.kind, event.involved_object.namespace = "Pod", "default"
-        kind = KINDS.by_message(core.Event)
-        await api.create(Ref(kind, "default"), event, meta.CreateOptions())
-        await api.patch(Ref(kind, "default", "e"), "merge", b'{"count":2}', meta.PatchOptions())
+        version = version_of(core.Event)
+        await api.create(Ref(version, "default"), event, meta.CreateOptions())
+        await api.patch(Ref(version, "default", "e"), "merge", b'{"count":2}', meta.PatchOptions())
         leases = backend.store._leases  # type: ignore[attr-defined]
         (lease, _), *others = leases._granted.values()
         assert lease and not others
         await leases._call("revoke", lambda member: member.lease.LeaseRevoke, _revoke(lease))
         async with asyncio.timeout(5):
-            while backend.cache.get(kind, "default", "e"):  # noqa: ASYNC110
+            while backend.cache.get(version.resource, "default", "e"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         event.metadata.name = "f"  # the lease is gone: a new one is granted
-        await api.create(Ref(kind, "default"), event, meta.CreateOptions())
+        await api.create(Ref(version, "default"), event, meta.CreateOptions())
 
 
 def _revoke(lease: int) -> Any:

@@ -10,8 +10,8 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import registry
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS
 from services.apiserver.api import Api, Event, Ref
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.history import Limits
@@ -21,7 +21,7 @@ from services.apiserver.storage.memory import MemoryStore
 from tests.apiserver.core.test_cache import CONFIG_MAPS, PREFIX, value
 from tests.support.faults import FaultyStore
 
-REF = Ref(CONFIG_MAPS, "x")
+REF = Ref(CONFIG_MAPS.storage, "x")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def store() -> FaultyStore:
 
 @pytest.fixture
 async def api(store: FaultyStore) -> AsyncIterator[Api]:
-    cache = WatchCache(KINDS, Limits(count=50))
+    cache = WatchCache(registry(), Limits(count=50))
     feed = Feed(store, cache)
     task = asyncio.create_task(feed.run())
     async with asyncio.timeout(5):

@@ -14,8 +14,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as kubelet
 from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc as kubelet_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import registry, version_of
 from knarr.machinery.errors import StatusError, bad_request, not_found
-from knarr.machinery.kinds import KINDS
 from services.apiserver.api import Api, Ref
 from services.apiserver.node_streams import GrpcNodeStreams
 from services.apiserver.servicer import ResourceServicer
@@ -69,16 +69,16 @@ async def streams(api: Api) -> AsyncIterator[GrpcNodeStreams]:
     for name, where in (("node", port), ("dead", 1)):
         node = core.Node()
         node.metadata.name = name
-        await api.create(Ref(KINDS.by_message(core.Node)), node, meta.CreateOptions())
+        await api.create(Ref(version_of(core.Node)), node, meta.CreateOptions())
         node.status.addresses.add(type="InternalIP", address="127.0.0.1")
         node.status.daemon_endpoints.kubelet_endpoint.port = where
         node.metadata.resource_version = ""
-        await api.update(Ref(KINDS.by_message(core.Node), name=name, subresource="status"), node, meta.UpdateOptions())
+        await api.update(Ref(version_of(core.Node), name=name, subresource="status"), node, meta.UpdateOptions())
     for name, where_to in (("p", "node"), ("lost", "dead"), ("waiting", "")):
         pod = core.Pod()
         pod.metadata.name, pod.spec.node_name = name, where_to
         pod.spec.containers.add(name="c", image="busybox")
-        await api.create(Ref(KINDS.by_message(core.Pod), "default"), pod, meta.CreateOptions())
+        await api.create(Ref(version_of(core.Pod), "default"), pod, meta.CreateOptions())
     channels: dict[str, grpc.aio.Channel] = {}
 
     def channel(address: str) -> grpc.aio.Channel:
@@ -122,7 +122,7 @@ async def test_exec_passes_both_ways_through_the_grpc_face(api: Api, streams: Gr
         yield face.ExecRequest(resize=face.TerminalSize(width=80, height=24))
         yield face.ExecRequest(stdin_closed=True)
 
-    servicer = ResourceServicer(api, streams, KINDS)
+    servicer = ResourceServicer(api, streams, registry())
     async with asyncio.timeout(10):
         found = [response async for response in servicer.Exec(requests(), None)]
     assert [response.stdout or response.stderr for response in found[:3]] == [b"echo hi", b"input", b"80x24"]
@@ -157,4 +157,4 @@ async def test_exec_must_begin_with_its_start(api: Api, streams: GrpcNodeStreams
         yield face.ExecRequest(stdin=b"input")
 
     with pytest.raises(StatusError, match="first request of Exec"):
-        await anext(ResourceServicer(api, streams, KINDS).Exec(requests(), None))
+        await anext(ResourceServicer(api, streams, registry()).Exec(requests(), None))

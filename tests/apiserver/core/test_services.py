@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.events import EventRecorder
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.audit import audit_addresses, audit_ports
 from services.apiserver.allocators.numbers import NumberRange
@@ -27,7 +27,7 @@ from tests.apiserver.core.conftest import running_backend
 from tests.support.etcd import EtcdServer
 
 pytestmark = pytest.mark.etcd
-KIND = KINDS.by_message(core.Service)
+KIND = version_of(core.Service)
 REF = Ref(KIND, "default")
 
 

@@ -14,8 +14,8 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS
 from services.apiserver import announcement
 from services.apiserver.api import Ref
 from services.apiserver.bootstrap import USER
@@ -29,7 +29,7 @@ from tests.apiserver.core.conftest import empty
 from tests.support.etcd import EtcdServer
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(60)]
-REF = Ref(KINDS.by_message(core.ConfigMap), "default", user=USER)
+REF = Ref(version_of(core.ConfigMap), "default", user=USER)
 LAG_SECONDS = 0.1
 ADDRESSES = ("10.1.1.1", "10.1.1.2")
 
@@ -42,7 +42,7 @@ def config_map(name: str, **data: str) -> core.ConfigMap:
 
 
 def named(name: str) -> Ref:
-    return Ref(REF.kind, "default", name, user=USER)
+    return Ref(REF.version, "default", name, user=USER)
 
 
 @contextlib.asynccontextmanager
@@ -205,7 +205,7 @@ async def test_many_readers_share_a_question() -> None:
 async def test_no_number_is_given_twice(endpoint: str) -> None:
     """Both servers create and delete Services at the same time."""
     async with server(endpoint) as first, server(endpoint) as second:
-        ref = Ref(KINDS.by_message(core.Service), "default", user=USER)
+        ref = Ref(version_of(core.Service), "default", user=USER)
 
         async def create(api: Any, name: str) -> None:
             service = core.Service()
@@ -217,7 +217,7 @@ async def test_no_number_is_given_twice(endpoint: str) -> None:
             for number in range(12):
                 await create(api, f"{prefix}-{number}")
                 if number % 3 == 0:
-                    await api.delete(Ref(ref.kind, "default", f"{prefix}-{number}", user=USER), meta.DeleteOptions())
+                    await api.delete(Ref(ref.version, "default", f"{prefix}-{number}", user=USER), meta.DeleteOptions())
 
         workers = [churn(api, f"{name}{worker}") for worker in range(3) for name, api in (("a", first.api), ("b", second.api))]
         await asyncio.gather(*workers)

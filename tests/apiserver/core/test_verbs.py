@@ -9,12 +9,12 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS
 from services.apiserver.api import Api, Ref
 
 pytestmark = pytest.mark.etcd
-CONFIG_MAPS = KINDS.by_message(core.ConfigMap)
+CONFIG_MAPS = version_of(core.ConfigMap)
 
 
 def config_map(name: str, **data: str) -> core.ConfigMap:

@@ -11,20 +11,20 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS
 from services.apiserver.api import Api, Event, Ref
 from services.apiserver.pipeline import watch as watching
 
 pytestmark = pytest.mark.etcd
-REF = Ref(KINDS.by_message(core.ConfigMap), "default")
+REF = Ref(version_of(core.ConfigMap), "default")
 
 
 async def create(api: Api, name: str, namespace: str = "default", **labels: str) -> Any:
     obj = core.ConfigMap()
     obj.metadata.name = name
     obj.metadata.labels.update(labels)
-    return (await api.create(Ref(REF.kind, namespace), obj, meta.CreateOptions())).message
+    return (await api.create(Ref(REF.version, namespace), obj, meta.CreateOptions())).message
 
 
 def shown(event: Event) -> str:
@@ -66,11 +66,11 @@ async def test_only_a_selection_sees_objects_enter_and_leave(api: Api) -> None:
         obj = await create(api, "a")
         await create(api, "other", **{"in": "no"})
         obj.metadata.labels["in"] = "yes"
-        obj = (await api.update(Ref(REF.kind, "default", "a"), obj, meta.UpdateOptions())).message
+        obj = (await api.update(Ref(REF.version, "default", "a"), obj, meta.UpdateOptions())).message
         obj.data["k"] = "v"
-        obj = (await api.update(Ref(REF.kind, "default", "a"), obj, meta.UpdateOptions())).message
+        obj = (await api.update(Ref(REF.version, "default", "a"), obj, meta.UpdateOptions())).message
         obj.metadata.labels["in"] = "no"
-        left: Any = (await api.update(Ref(REF.kind, "default", "a"), obj, meta.UpdateOptions())).entry
+        left: Any = (await api.update(Ref(REF.version, "default", "a"), obj, meta.UpdateOptions())).entry
         events: list[Event] = []
         async with asyncio.timeout(5):
             while len(events) < 3:
@@ -83,14 +83,14 @@ async def test_only_a_selection_sees_objects_enter_and_leave(api: Api) -> None:
 async def test_one_name_and_one_namespace(api: Api) -> None:
     start = str(api.backend.cache.revision)
     options = meta.ListOptions(resource_version=start, field_selector="metadata.name=b")
-    everywhere = Ref(REF.kind)
+    everywhere = Ref(REF.version)
     async with (
         aclosing(api.watch(REF, options)) as named,  # type: ignore[type-var]
         aclosing(api.watch(everywhere, meta.ListOptions(resource_version=start))) as every,  # type: ignore[type-var]
     ):
         namespace = core.Namespace()
         namespace.metadata.name = "default2"
-        await api.create(Ref(KINDS.by_message(core.Namespace)), namespace, meta.CreateOptions())
+        await api.create(Ref(version_of(core.Namespace)), namespace, meta.CreateOptions())
         await create(api, "b", "default2")
         await create(api, "a")
         await create(api, "b")

@@ -13,16 +13,16 @@ from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
-from knarr.machinery.kinds import KINDS
 from services.apiserver.api import Api, Ref, Written
 
 pytestmark = pytest.mark.etcd
 
 
 def ref(message: type[Message], name: str = "", subresource: str = "", namespace: str = "default") -> Ref:
-    kind = KINDS.by_message(message)
-    return Ref(kind, namespace if kind.namespaced else "", name, subresource)
+    version = version_of(message)
+    return Ref(version, namespace if version.resource.namespaced else "", name, subresource)
 
 
 def config_map(name: str = "a", **data: str) -> core.ConfigMap:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from knarr.machinery import codec
+from knarr.machinery.catalog import registry
 from knarr.machinery.errors import Forbidden, Invalid
-from knarr.machinery.kinds import KINDS
 from knarr.objects.copies import copy_of
 from services.apiserver.api import Ref
 from services.apiserver.fields.judge import NOTHING, Judgement, judge
@@ -22,10 +22,10 @@ CONTAINER = {"name": "c", "image": "i"}
 
 def decoded(manifest: dict[str, Any]) -> tuple[Ref, Any]:
     group, _, version = manifest["apiVersion"].rpartition("/")
-    kind = KINDS.by_name(group, version, manifest["kind"])
-    assert kind is not None
+    found = registry().named(group, version, manifest["kind"])
+    assert found is not None
     manifest["metadata"].setdefault("namespace", "default")
-    return Ref(kind, "default", manifest["metadata"]["name"]), codec.from_json(kind.message, manifest, codec.UnknownFields.REJECT).message
+    return Ref(found, "default", manifest["metadata"]["name"]), codec.from_json(found.message, manifest, codec.UnknownFields.REJECT).message
 
 
 def pod(container: dict[str, Any] | None = None, **spec: Any) -> tuple[Ref, Any]:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.catalog import registry
 from knarr.machinery.schema import Field, descriptor_of, fields_of, form_of, is_object
 from services.apiserver.fields.table import HONOURED, STATES, Row, Values, rows
 from tools.fields import PAGE, page
@@ -36,8 +36,8 @@ def fields_to_judge() -> dict[Place, Field]:
             if field.message is not None and not form_of(field.message) and not lost:
                 enter(field.message)
 
-    for kind in KINDS:
-        enter(descriptor_of(kind.message))
+    for version in registry().versions:
+        enter(descriptor_of(version.message))
     return found
 
 

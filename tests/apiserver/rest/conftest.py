@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from knarr.machinery.catalog import registry
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.rest.application import Application, create_app
@@ -54,7 +55,7 @@ def api() -> FakeApi:
 
 @pytest.fixture
 def application(api: FakeApi) -> Application:
-    return create_app(api, TOKENS)
+    return create_app(api, TOKENS, registry())
 
 
 @pytest.fixture

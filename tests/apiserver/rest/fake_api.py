@@ -9,8 +9,9 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, not_found
-from knarr.machinery.kinds import KINDS, Kind
+from knarr.machinery.resources import Version
 from services.apiserver.api import Api
 from services.apiserver.entry import Entry
 from services.apiserver.results import Event, Page, Ref, Written
@@ -20,7 +21,7 @@ class FakeApi(Api):
     """``calls`` are the methods with their references and arguments, in order."""
 
     def __init__(self) -> None:  # the real one's parts are not there
-        self.entries: dict[tuple[Kind, str, str], Entry] = {}
+        self.entries: dict[tuple[Version, str, str], Entry] = {}
         self.revision = 10
         self.calls: list[tuple[Any, ...]] = []
         self.batches: asyncio.Queue[Sequence[Event] | StatusError] = asyncio.Queue()
@@ -31,22 +32,24 @@ class FakeApi(Api):
 
     def put(self, obj: Any) -> Entry:
         """Stores an object as it is."""
-        kind = KINDS.by_message(type(obj))
+        version = version_of(type(obj))
         self.revision += 1
-        entry = Entry(kind, f"{kind.storage_prefix}{obj.metadata.namespace}/{obj.metadata.name}", self.revision, obj.SerializeToString())
-        self.entries[kind, obj.metadata.namespace, obj.metadata.name] = entry
+        entry = Entry(
+            version, f"{version.resource.key_prefix}{obj.metadata.namespace}/{obj.metadata.name}", self.revision, obj.SerializeToString()
+        )
+        self.entries[version, obj.metadata.namespace, obj.metadata.name] = entry
         return entry
 
     async def get(self, ref: Ref, resource_version: str = "") -> Written:
         self.calls.append(("get", ref, resource_version))
-        entry = self.entries.get((ref.kind, ref.namespace, ref.name))
+        entry = self.entries.get((ref.version, ref.namespace, ref.name))
         if entry is None:
-            raise not_found(ref.kind.plural, ref.name, ref.kind.group)
+            raise not_found(ref.version.resource.plural, ref.name, ref.version.group)
         return Written(entry=entry)
 
     async def list(self, ref: Ref, options: meta.ListOptions) -> Page:
         self.calls.append(("list", ref, options))
-        found = [entry for (kind, namespace, _), entry in self.entries.items() if kind == ref.kind and ref.namespace in ("", namespace)]
+        found = [entry for (kind, namespace, _), entry in self.entries.items() if kind == ref.version and ref.namespace in ("", namespace)]
         if options.limit and len(found) > options.limit:
             return Page(found[: options.limit], self.revision, "more", len(found) - options.limit)
         return Page(found, self.revision)
@@ -83,8 +86,8 @@ class FakeApi(Api):
 
     async def delete(self, ref: Ref, options: meta.DeleteOptions) -> Written:
         self.calls.append(("delete", ref, options))
-        self.entries.pop((ref.kind, ref.namespace, ref.name))
-        return Written(meta.Status(status="Success", details=meta.StatusDetails(name=ref.name, kind=ref.kind.plural)))
+        self.entries.pop((ref.version, ref.namespace, ref.name))
+        return Written(meta.Status(status="Success", details=meta.StatusDetails(name=ref.name, kind=ref.version.resource.plural)))
 
     async def delete_collection(self, ref: Ref, options: meta.DeleteOptions, selection: meta.ListOptions) -> Page:
         self.calls.append(("delete_collection", ref, options, selection))

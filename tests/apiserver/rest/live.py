@@ -128,7 +128,7 @@ class _Runner:
                 await component.wait_ready()
             tokens = TokenTable({hash_token(TOKEN): User("admin", "1", ("system:masters", "system:authenticated"))})
             checks = {"etcd": lambda: component.connected}
-            application = create_app(component.api, tokens, node_streams=ScriptedNode(), checks=checks)
+            application = create_app(component.api, tokens, component.registry, node_streams=ScriptedNode(), checks=checks)
             context = tls_context(str(self._folder / "server.crt"), str(self._folder / "server.key"), str(self._folder / "ca.crt"))
             rest = RestServer(application, context)
             await rest.start()

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.catalog import registry
 from knarr.machinery.version import GIT_VERSION
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.discovery import Discovery, aggregated_version
@@ -80,12 +80,12 @@ async def test_legacy(client: HttpClient) -> None:
 
 
 def test_every_kind_is_announced_once() -> None:
-    discovery = Discovery(KINDS)
-    for kind in KINDS:
-        path = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+    discovery = Discovery(registry())
+    for version in registry().versions:
+        path = f"/apis/{version.group}/{version.version}" if version.group else f"/api/{version.version}"
         answer = discovery.answer(path, b"")
         assert answer is not None
-        assert answer.body.count(b'"name":"%s"' % kind.plural.encode()) == 1
+        assert answer.body.count(b'"name":"%s"' % version.resource.plural.encode()) == 1
 
 
 async def test_the_root_names_what_is_answered_with_or_without_a_last_slash(client: HttpClient) -> None:

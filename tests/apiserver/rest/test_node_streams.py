@@ -14,6 +14,7 @@ from websockets.exceptions import InvalidStatus
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import registry
 from knarr.machinery.errors import StatusError, bad_request, status_error
 from services.apiserver.rest.application import Application, create_app
 from services.apiserver.rest.channels import V4, V5, choose_protocol
@@ -86,7 +87,7 @@ def application(api: FakeApi, node: FakeNode) -> Application:
     unscheduled = pod("waiting", "c")
     unscheduled.spec.node_name = ""
     api.put(unscheduled)
-    return create_app(api, TOKENS, node_streams=node)
+    return create_app(api, TOKENS, registry(), node_streams=node)
 
 
 def pod(name: str, *containers: str) -> core.Pod:
@@ -140,7 +141,7 @@ class TestLogs:
         assert not node.asked
 
     async def test_without_a_way_to_the_nodes(self, api: FakeApi, certificates: Certificates) -> None:
-        server = RestServer(create_app(api, TOKENS), certificates.server)
+        server = RestServer(create_app(api, TOKENS, registry()), certificates.server)
         await server.start()
         async with HttpClient(server.port, certificates.client, TOKEN) as client:
             assert (await client.get(f"{PODS}/one/log")).status == 503

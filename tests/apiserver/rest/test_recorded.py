@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import pytest
 import urllib3
 
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.catalog import registry
 from services.apiserver.rest.routing import Router
 from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
 from tests.apiserver.rest.matching import differences
@@ -122,7 +122,7 @@ def test_the_tables_name_only_recorded_exchanges() -> None:
 
 def test_only_what_is_missing_waits() -> None:
     """A kind that is served does not wait, except for server-side apply."""
-    router = Router(KINDS)
+    router = Router(registry())
     served = [
         exchange["name"]
         for exchange in EXCHANGES

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from knarr.machinery.kinds import KINDS
+from knarr.machinery.catalog import registry
 from services.apiserver.rest.routing import Router
 
-ROUTER = Router(KINDS)
+ROUTER = Router(registry())
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_resource_paths(path: str, expected: tuple[str, str, str, str]) -> None:
     target = ROUTER.target(path)
     assert target is not None
     subresource = target.subresource.name if target.subresource else ""
-    assert (target.kind.name, target.namespace, target.name, subresource) == expected
+    assert (target.version.kind, target.namespace, target.name, subresource) == expected
 
 
 @pytest.mark.parametrize(

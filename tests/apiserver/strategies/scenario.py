@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from knarr.machinery import codec
+from knarr.machinery.catalog import registry
 from knarr.machinery.errors import Cause
-from knarr.machinery.kinds import KINDS, Kind
+from knarr.machinery.resources import Version
 from services.apiserver.strategies import Strategy, strategy_for
 from services.apiserver.strategies.metadata import validate_object_meta, validate_object_meta_update
 from tests.support import golden
@@ -30,19 +31,19 @@ SCENARIOS = Path(__file__).parent / "scenarios"
 class Subject:
     """A decoded manifest with its kind and strategy; defaults are filled in on request."""
 
-    kind: Kind
+    version: Version
     strategy: Strategy
     obj: Any
 
     @classmethod
     def of(cls, manifest: dict[str, Any]) -> Subject:
         group, _, version = manifest["apiVersion"].rpartition("/")
-        kind = KINDS.by_name(group, version, manifest["kind"])
-        assert kind is not None, manifest["kind"]
-        obj: Any = codec.from_json(kind.message, manifest, codec.UnknownFields.REJECT).message
-        if kind.namespaced and not obj.metadata.namespace:
+        found = registry().named(group, version, manifest["kind"])
+        assert found is not None, manifest["kind"]
+        obj: Any = codec.from_json(found.message, manifest, codec.UnknownFields.REJECT).message
+        if found.resource.namespaced and not obj.metadata.namespace:
             obj.metadata.namespace = "default"
-        return cls(kind, strategy_for(kind), obj)
+        return cls(found, strategy_for(found), obj)
 
     def created(self) -> Subject:
         self.strategy.default(self.obj)
@@ -50,7 +51,9 @@ class Subject:
         return self
 
     def causes(self) -> list[Cause]:
-        metadata = validate_object_meta(self.obj.metadata, namespaced=self.kind.namespaced, name_format=self.strategy.name_format)
+        metadata = validate_object_meta(
+            self.obj.metadata, namespaced=self.version.resource.namespaced, name_format=self.strategy.name_format
+        )
         return metadata + self.strategy.validate(self.obj)
 
     def updated_from(self, old: Subject) -> list[Cause]:

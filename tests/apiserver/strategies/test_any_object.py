@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from knarr.machinery.kinds import KINDS, Kind
+from knarr.machinery.catalog import registry
+from knarr.machinery.resources import Version
 from services.apiserver.strategies import strategy_for
 from services.apiserver.strategies.metadata import validate_object_meta, validate_object_meta_update
 
@@ -57,15 +58,15 @@ def _scalar(field: Any, source: random.Random) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("kind", list(KINDS), ids=lambda kind: kind.name)
-def test_nothing_is_raised(kind: Kind, seed: int) -> None:
+@pytest.mark.parametrize("version", registry().versions, ids=lambda version: version.kind)
+def test_nothing_is_raised(version: Version, seed: int) -> None:
     source = random.Random(seed)
-    strategy, old, new = strategy_for(kind), filled(kind.message(), source), filled(kind.message(), source)
+    strategy, old, new = strategy_for(version), filled(version.message(), source), filled(version.message(), source)
     strategy.default(old)
     strategy.prepare_for_create(old)
     strategy.default(new)
     strategy.prepare_for_update(new, old)
-    validate_object_meta(new.metadata, namespaced=kind.namespaced, name_format=strategy.name_format)
+    validate_object_meta(new.metadata, namespaced=version.resource.namespaced, name_format=strategy.name_format)
     validate_object_meta_update(new.metadata, old.metadata)
     for causes in (strategy.validate(new), strategy.validate_update(new, old), strategy.validate_status_update(new, old)):
         assert all(cause.message for cause in causes)

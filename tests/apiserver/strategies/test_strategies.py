@@ -11,7 +11,8 @@ import pytest
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.kinds import KINDS, Kind
+from knarr.machinery.catalog import registry, version_of
+from knarr.machinery.resources import Version
 from services.apiserver.strategies import STRATEGIES, Strategies, Strategy, strategy_for
 from services.apiserver.strategies.duration import human_duration
 from services.apiserver.strategies.event import EventStrategy
@@ -19,16 +20,17 @@ from services.apiserver.strategies.scale import apply_scale, selector_text, to_s
 
 COLUMNS = Path(__file__).parents[3] / "tools" / "schema" / "kubernetes-columns.tsv"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-EVERY_KIND = pytest.mark.parametrize("kind", list(KINDS), ids=lambda kind: kind.name)
+EVERY_KIND = pytest.mark.parametrize("version", registry().versions, ids=lambda version: version.kind)
 # A kind without rules of its own has the columns of any kind.
-KIND_WITH_RULES = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.message in STRATEGIES], ids=lambda kind: kind.name)
+WITH_RULES = [version for version in registry().versions if version.message in STRATEGIES]
+KIND_WITH_RULES = pytest.mark.parametrize("version", WITH_RULES, ids=lambda version: version.kind)
 
 
-def new(kind: Kind) -> Any:
-    obj: Any = kind.message()
+def new(version: Version) -> Any:
+    obj: Any = version.message()
     obj.metadata.name = "x"
-    strategy_for(kind).default(obj)
-    strategy_for(kind).prepare_for_create(obj)
+    strategy_for(version).default(obj)
+    strategy_for(version).prepare_for_create(obj)
     return obj
 
 
@@ -44,26 +46,26 @@ def kubernetes_columns() -> dict[tuple[str, str], list[tuple[str, str, str, int]
 
 
 @KIND_WITH_RULES
-def test_columns_are_those_of_kubernetes(kind: Kind) -> None:
-    columns = [(column.name, column.type, column.format, column.priority) for column in strategy_for(kind).columns]
-    assert columns == kubernetes_columns()[kind.api_version, kind.plural]
+def test_columns_are_those_of_kubernetes(version: Version) -> None:
+    columns = [(column.name, column.type, column.format, column.priority) for column in strategy_for(version).columns]
+    assert columns == kubernetes_columns()[version.api_version, version.resource.plural]
 
 
 @EVERY_KIND
-def test_an_empty_object_has_a_cell_for_every_column(kind: Kind) -> None:
-    strategy = strategy_for(kind)
-    assert len(strategy.cells(new(kind), NOW)) == len(strategy.columns)
+def test_an_empty_object_has_a_cell_for_every_column(version: Version) -> None:
+    strategy = strategy_for(version)
+    assert len(strategy.cells(new(version), NOW)) == len(strategy.columns)
 
 
 @EVERY_KIND
-def test_selectable_fields_are_the_names_that_are_announced(kind: Kind) -> None:
-    strategy = strategy_for(kind)
-    assert set(strategy.selectable_fields(new(kind))) == set(strategy.selectable_field_names)
+def test_selectable_fields_are_the_names_that_are_announced(version: Version) -> None:
+    strategy = strategy_for(version)
+    assert set(strategy.selectable_fields(new(version))) == set(strategy.selectable_field_names)
 
 
 @EVERY_KIND
-def test_an_update_that_changes_nothing_changes_nothing(kind: Kind) -> None:
-    strategy, old, same = strategy_for(kind), new(kind), new(kind)
+def test_an_update_that_changes_nothing_changes_nothing(version: Version) -> None:
+    strategy, old, same = strategy_for(version), new(version), new(version)
     strategy.prepare_for_update(same, old)
     assert same == old
     assert strategy.validate_update(same, old) == []
@@ -73,13 +75,13 @@ def test_an_update_that_changes_nothing_changes_nothing(kind: Kind) -> None:
 
 
 def test_rules_are_for_kinds_that_are_served() -> None:
-    assert set(STRATEGIES) <= {kind.message for kind in KINDS}
+    assert set(STRATEGIES) <= {version.message for version in registry().versions}
 
 
 def test_an_api_server_may_have_rules_of_its_own() -> None:
     short = EventStrategy(ttl_seconds=60)
     strategies = Strategies({core.Event: short})
-    event, pod = KINDS.by_message(core.Event), KINDS.by_message(core.Pod)
+    event, pod = version_of(core.Event), version_of(core.Pod)
     assert (strategies(event), strategies(pod)) == (short, strategy_for(pod))
     assert (strategy_for(event).ttl_seconds, strategy_for(pod).ttl_seconds) == (3600, 0)
 

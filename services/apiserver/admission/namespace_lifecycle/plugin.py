@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import forbidden, not_found
-from knarr.machinery.kinds import KINDS
 from services.apiserver.admission.plugin import CREATE, DELETE, Admission
 from services.apiserver.results import Ref
 
 IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
-NAMESPACE = KINDS.by_message(core.Namespace)
+NAMESPACE = version_of(core.Namespace)
 
 
 class NamespaceLifecycle:
@@ -20,17 +20,17 @@ class NamespaceLifecycle:
     async def admit(self, admission: Admission) -> None:
         ref = admission.ref
         if admission.operation == DELETE:
-            if ref.kind is NAMESPACE and ref.name in IMMORTAL:
+            if ref.version is NAMESPACE and ref.name in IMMORTAL:
                 raise forbidden("namespaces", ref.name, "this namespace may not be deleted")
             return
-        if not ref.kind.namespaced:
+        if not ref.resource.namespaced:
             return
         namespace = await admission.backend.current(Ref(NAMESPACE, name=ref.namespace))
         if namespace is None:
             raise not_found("namespaces", ref.namespace)
         if namespace.shared_message.metadata.HasField("deletion_timestamp"):
             detail = f"unable to create new content in namespace {ref.namespace} because it is being terminated"
-            error = forbidden(ref.kind.plural, admission.obj.metadata.name, detail, ref.kind.group)
+            error = forbidden(ref.resource.plural, admission.obj.metadata.name, detail, ref.version.group)
             error.status.details.causes.add(
                 reason="NamespaceTerminating", message=f"namespace {ref.namespace} is being terminated", field="metadata.namespace"
             )

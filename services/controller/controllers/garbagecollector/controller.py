@@ -16,8 +16,9 @@ from google.protobuf.message import Message
 
 from knarr.client.informer import Informer
 from knarr.client.reconciler import Again, Terminal
+from knarr.machinery.catalog import BUILT_IN
 from knarr.machinery.errors import NotFound
-from knarr.machinery.kinds import KINDS, Kind
+from knarr.machinery.resources import Resource
 from knarr.objects.keys import Key, metadata_of
 from services.controller.controller import Context, Controller
 from services.controller.controllers.garbagecollector.decide import (
@@ -29,7 +30,7 @@ from services.controller.controllers.garbagecollector.decide import (
     RemoveFinalizer,
     decide,
 )
-from services.controller.controllers.garbagecollector.graph import Graph, Item, Owner, item_of, kind_named
+from services.controller.controllers.garbagecollector.graph import Graph, Item, Owner, item_of, version_named
 from services.controller.metadata_informer import MetadataInformer
 
 REMEMBERED_ABSENT = 10_000
@@ -45,14 +46,15 @@ class GarbageCollector(Controller):
         self.graph = Graph()
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._own: list[Informer[Any]] = []
-        for kind in KINDS:
-            if kind.name not in IGNORED and {"list", "watch", "delete"} <= set(kind.verbs):
-                self._informer(kind).on_change(self._changed)
+        for resource in BUILT_IN:
+            if resource.storage.kind not in IGNORED and {"list", "watch", "delete"} <= set(resource.verbs):
+                self._informer(resource).on_change(self._changed)
 
-    def _informer(self, kind: Kind) -> Informer[Any]:
-        if kind.message in self.context.informers:
-            return self.context.informers.get(kind.message)
-        informer: Informer[Any] = MetadataInformer(self.client, kind.message)
+    def _informer(self, resource: Resource) -> Informer[Any]:
+        message = resource.storage.message
+        if message in self.context.informers:
+            return self.context.informers.get(message)
+        informer: Informer[Any] = MetadataInformer(self.client, message)
         self._own.append(informer)
         return informer
 
@@ -122,22 +124,22 @@ class GarbageCollector(Controller):
         known = self._known_state(item, owner)
         if known is not None:
             return known
-        kind = kind_named(owner.api_version, owner.kind)
-        if kind is None or (kind.namespaced and not item.namespace):
+        version = version_named(owner.api_version, owner.kind)
+        if version is None or (version.resource.namespaced and not item.namespace):
             # Nobody can tell whether it exists; what cannot be told keeps its dependents.
             return OwnerState.SOLID
-        obj = await self._read(owner.api_version, owner.kind, item.namespace if kind.namespaced else "", owner.name)
+        obj = await self._read(owner.api_version, owner.kind, item.namespace if version.resource.namespaced else "", owner.name)
         if obj is None or metadata_of(obj).uid != owner.uid:
             return OwnerState.ABSENT
         return OwnerState.WAITING if item_of(obj).deleting_dependents else OwnerState.SOLID
 
     async def _read(self, api_version: str, kind_name: str, namespace: str, name: str) -> Message | None:
         """None when there is no such object. Raises Terminal for what cannot be looked up."""
-        kind = kind_named(api_version, kind_name)
-        if kind is None or (kind.namespaced and not namespace):
+        version = version_named(api_version, kind_name)
+        if version is None or (version.resource.namespaced and not namespace):
             raise Terminal(f"{api_version} {kind_name} {name} cannot be looked up")
         try:
-            return await self.client.get(kind.message, name, namespace)
+            return await self.client.get(version.message, name, namespace)
         except NotFound:
             return None
 

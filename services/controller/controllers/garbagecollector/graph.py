@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 from google.protobuf.message import Message
 
-from knarr.machinery.kinds import KINDS, Kind
+from knarr.machinery import catalog
+from knarr.machinery.resources import Version
+from knarr.machinery.type_names import names_of
 from knarr.objects.keys import metadata_of
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+REGISTRY = catalog.registry()
 
 
 class Owner(NamedTuple):
@@ -49,11 +52,10 @@ class Item(NamedTuple):
 
 
 def item_of(obj: Message) -> Item:
-    kind, metadata = KINDS.by_message(type(obj)), metadata_of(obj)
+    metadata = metadata_of(obj)
     return Item(
         metadata.uid,
-        kind.api_version,
-        kind.name,
+        *names_of(type(obj)),
         metadata.namespace,
         metadata.name,
         tuple(Owner(ref.uid, ref.api_version, ref.kind, ref.name, ref.block_owner_deletion) for ref in metadata.owner_references),
@@ -142,13 +144,13 @@ def _needs_look(before: Item | None, item: Item) -> bool:
     return fates[0] != fates[1]
 
 
-def kind_named(api_version: str, name: str) -> Kind | None:
-    """The kind that an ownerReference names; None for one that this cluster does not have."""
+def version_named(api_version: str, kind: str) -> Version | None:
+    """The version that an ownerReference names; None for one that this cluster does not have."""
     group, _, version = api_version.rpartition("/")
-    return KINDS.by_name(group, version, name)
+    return REGISTRY.named(group, version, kind)
 
 
 def _virtual(owner: Owner, namespace: str) -> Item:
-    kind = kind_named(owner.api_version, owner.kind)
-    cluster_scoped = kind is not None and not kind.namespaced
+    version = version_named(owner.api_version, owner.kind)
+    cluster_scoped = version is not None and not version.resource.namespaced
     return Item(owner.uid, owner.api_version, owner.kind, "" if cluster_scoped else namespace, owner.name, virtual=True)

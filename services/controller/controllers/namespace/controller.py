@@ -7,8 +7,9 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
+from knarr.machinery.catalog import BUILT_IN
 from knarr.machinery.errors import Conflict, NotFound, StatusError
-from knarr.machinery.kinds import KINDS, Kind
+from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
 from services.controller.controller import Context, Controller
@@ -45,36 +46,36 @@ class NamespaceController(Controller):
     async def _empty(self, namespace: str) -> Content:
         """Deletes everything that is there, of every kind, and tells what is left now."""
         content = Content()
-        for kind in KINDS:
-            if kind.namespaced and {"list", "delete"} <= set(kind.verbs):
+        for resource in BUILT_IN:
+            if resource.namespaced and {"list", "delete"} <= set(resource.verbs):
                 try:
-                    await self._delete_all(kind, namespace)
-                    await self._count(kind, namespace, content)
+                    await self._delete_all(resource, namespace)
+                    await self._count(resource, namespace, content)
                 except StatusError as error:
-                    content.errors.append(f"{kind.qualified}: {error}")
+                    content.errors.append(f"{resource.storage.qualified}: {error}")
         return content
 
-    async def _delete_all(self, kind: Kind, namespace: str) -> None:
-        page = await self.client.list(kind.message, namespace, limit=PAGE_SIZE)
+    async def _delete_all(self, resource: Resource, namespace: str) -> None:
+        page = await self.client.list(resource.storage.message, namespace, limit=PAGE_SIZE)
         while True:
             going = [obj for obj in page.items if not metadata_of(obj).HasField("deletion_timestamp")]
             for obj in going:
                 await self._delete(obj)
             if not page.continue_token:
                 return
-            page = await self.client.list(kind.message, namespace, limit=PAGE_SIZE, continue_token=page.continue_token)
+            page = await self.client.list(resource.storage.message, namespace, limit=PAGE_SIZE, continue_token=page.continue_token)
 
     async def _delete(self, obj: Any) -> None:
         metadata = metadata_of(obj)
         with contextlib.suppress(NotFound, Conflict):
             await self.client.delete(type(obj), metadata.name, metadata.namespace, propagation_policy="Background", uid=metadata.uid)
 
-    async def _count(self, kind: Kind, namespace: str, content: Content) -> None:
+    async def _count(self, resource: Resource, namespace: str, content: Content) -> None:
         token = ""
         while True:
-            page = await self.client.list(kind.message, namespace, limit=PAGE_SIZE, continue_token=token)
+            page = await self.client.list(resource.storage.message, namespace, limit=PAGE_SIZE, continue_token=token)
             for obj in page.items:
-                content.add(kind.qualified if kind.group else f"{kind.plural}.", metadata_of(obj).finalizers)
+                content.add(resource.storage.qualified if resource.storage.group else f"{resource.plural}.", metadata_of(obj).finalizers)
             token = page.continue_token
             if not token:
                 return

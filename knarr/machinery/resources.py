@@ -1,0 +1,243 @@
+"""Resources, the versions they are served in, and the registry of what one cluster serves.
+
+A *resource* is what is stored: a key space, a scope, one storage version. A *version* is a form in which it is read and written: a group,
+a version, a kind and a message; a resource may have several, also in several groups, which convert to and from the storage version. A
+*sub-resource* hangs on every object of a resource, whatever the version. ``knarr.machinery.catalog`` has the built-in resources.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from google.protobuf.message import Message
+
+from knarr.machinery.schema import descriptor_of
+from knarr.machinery.type_names import api_version_and_kind
+
+STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+class Route(Enum):
+    """How a request for a sub-resource is answered.
+
+    OBJECT: read and written as a part of its object. CREATE: a body is posted to it and something is done. STREAM: bytes from the
+    node, in one or both directions. PROXY: the request itself is passed on.
+    """
+
+    OBJECT = "object"
+    CREATE = "create"
+    STREAM = "stream"
+    PROXY = "proxy"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subresource:
+    """A part of every object of a resource, under a path of its own.
+
+    ``body`` is the message that is read and written there; None means the resource's own.
+    """
+
+    name: str
+    verbs: tuple[str, ...] = ("get", "patch", "update")
+    body: type[Message] | None = None
+    route: Route = Route.OBJECT
+
+    @property
+    def body_names(self) -> tuple[str, str] | None:
+        """``apiVersion`` and ``kind`` of the body; None where it is the resource's own."""
+        return None if self.body is None else api_version_and_kind(descriptor_of(self.body))
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """Between a served version and the storage version. Both are pure: they take a message and answer a new one."""
+
+    to_storage: Callable[[Any], Any]
+    from_storage: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Version:
+    """A form in which a resource is served; compared by identity, because it is the key of much that is looked up on every request.
+
+    ``group`` is empty for the core group. ``conversion`` is None where the message is the stored one. ``deprecation_warning`` is told to
+    everybody who uses the version; empty for one that is not deprecated. ``resource`` is set by the resource that the version belongs to.
+    """
+
+    group: str
+    version: str
+    kind: str
+    message: type[Message]
+    list_message: type[Message]
+    conversion: Conversion | None = None
+    deprecation_warning: str = ""
+    resource: Resource = field(init=False, repr=False)
+    # ``v1`` or ``apps/v1``.
+    api_version: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "api_version", f"{self.group}/{self.version}" if self.group else self.version)
+
+    @property
+    def qualified(self) -> str:
+        """The resource as error messages name it: ``pods``, ``deployments.apps``."""
+        return f"{self.resource.plural}.{self.group}" if self.group else self.resource.plural
+
+    def to_storage(self, message: Any) -> Any:
+        """The object as it is stored; the message itself where nothing is to be converted."""
+        return message if self.conversion is None else self.conversion.to_storage(message)
+
+    def from_storage(self, message: Any) -> Any:
+        """A stored object in this version; the message itself where nothing is to be converted."""
+        return message if self.conversion is None else self.conversion.from_storage(message)
+
+    def body_of(self, subresource: Subresource | None) -> type[Message]:
+        """The message that is written to an object or to a sub-resource of it."""
+        return subresource.body if subresource is not None and subresource.body is not None else self.message
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resource:
+    """What is stored under one key prefix; compared by identity.
+
+    ``versions`` has the storage version first. ``key`` is the part of the etcd key after ``/registry/``, the plural name unless given;
+    it follows Kubernetes' layout.
+    """
+
+    plural: str
+    versions: tuple[Version, ...]
+    namespaced: bool = True
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    key: str = ""
+    verbs: tuple[str, ...] = STANDARD_VERBS
+    subresources: tuple[Subresource, ...] = ()
+    # The version that is stored.
+    storage: Version = field(init=False)
+    # ``/registry/pods/``: every key of this resource starts so.
+    key_prefix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        storage = self.versions[0]
+        if storage.conversion is not None:
+            raise ValueError(f"{self.plural}: the storage version converts to nothing")
+        object.__setattr__(self, "storage", storage)
+        object.__setattr__(self, "singular", self.singular or storage.kind.lower())
+        object.__setattr__(self, "key_prefix", f"/registry/{self.key or self.plural}/")
+        for version in self.versions:
+            object.__setattr__(version, "resource", self)
+
+    def subresource(self, name: str) -> Subresource | None:
+        return next((entry for entry in self.subresources if entry.name == name), None)
+
+
+def version_priority(version: str) -> tuple[int, int, int, str]:
+    """Sorts the versions of a group as Kubernetes does: ``v2``, ``v1``, ``v1beta2``, ``v1alpha1``, and last what has another form."""
+    found = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
+    if found is None:
+        return (3, 0, 0, version)
+    major, stage, minor = found.groups()
+    return ({None: 0, "beta": 1, "alpha": 2}[stage], -int(major), -int(minor or 0), version)
+
+
+# Told of every change: the resource that was served, and the one that is served now; one of them may be None.
+Listener = Callable[[Resource | None, Resource | None], None]
+
+
+class Registry:
+    """The resources that one cluster serves, found by version. It may change while it runs; listeners hear of it at once, in order."""
+
+    def __init__(self, resources: tuple[Resource, ...] = ()) -> None:
+        self._resources: dict[str, Resource] = {}
+        self._by_plural: dict[tuple[str, str, str], Version] = {}
+        self._by_kind: dict[tuple[str, str, str], Version] = {}
+        self._by_message: dict[type[Message], Version] = {}
+        self._listeners: list[Listener] = []
+        for resource in resources:
+            self.add(resource)
+
+    def add(self, resource: Resource) -> None:
+        """Serves a resource; raises ValueError when one of its names or its keys are taken."""
+        self._check_free(resource, None)
+        self._enter(resource)
+        self._tell(None, resource)
+
+    def replace(self, old: Resource, new: Resource) -> None:
+        """Serves ``new`` where ``old`` was; raises KeyError when that is not served, ValueError when a name or the keys are taken."""
+        if self._resources.get(old.key_prefix) is not old:
+            raise KeyError(old.plural)
+        self._check_free(new, old)
+        self._leave(old)
+        self._enter(new)
+        self._tell(old, new)
+
+    def remove(self, resource: Resource) -> None:
+        """Serves a resource no more; raises KeyError when it is not served. What is stored stays."""
+        if self._resources.get(resource.key_prefix) is not resource:
+            raise KeyError(resource.plural)
+        self._leave(resource)
+        self._tell(resource, None)
+
+    def subscribe(self, listener: Listener) -> None:
+        """Calls ``listener`` after every change from now on. Those who derive from the registry look at it first, then subscribe."""
+        self._listeners.append(listener)
+
+    def served(self, group: str, version: str, plural: str) -> Version | None:
+        return self._by_plural.get((group, version, plural))
+
+    def preferred(self, group: str, plural: str) -> Version | None:
+        """The version that a resource is best read in by who names only its group."""
+        found = (version for version in self._by_plural.values() if (version.group, version.resource.plural) == (group, plural))
+        return min(found, key=lambda version: version_priority(version.version), default=None)
+
+    def named(self, group: str, version: str, kind: str) -> Version | None:
+        return self._by_kind.get((group, version, kind))
+
+    def of(self, message: type[Message]) -> Version | None:
+        """The version that has this message."""
+        return self._by_message.get(message)
+
+    @property
+    def versions(self) -> list[Version]:
+        """All versions of all resources."""
+        return list(self._by_plural.values())
+
+    def __contains__(self, resource: Resource) -> bool:
+        return self._resources.get(resource.key_prefix) is resource
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(list(self._resources.values()))
+
+    def _check_free(self, resource: Resource, but: Resource | None) -> None:
+        for prefix, other in self._resources.items():
+            if other is not but and (prefix.startswith(resource.key_prefix) or resource.key_prefix.startswith(prefix)):
+                raise ValueError(f"the keys {resource.key_prefix} of {resource.plural} belong to {other.plural} already")
+        for version in resource.versions:
+            names = (version.group, version.version)
+            for taken in (self._by_plural.get((*names, resource.plural)), self._by_kind.get((*names, version.kind))):
+                if taken is not None and taken.resource is not but:
+                    raise ValueError(f"{version.qualified} {version.version} is registered already")
+
+    def _enter(self, resource: Resource) -> None:
+        self._resources[resource.key_prefix] = resource
+        for version in resource.versions:
+            self._by_plural[version.group, version.version, resource.plural] = version
+            self._by_kind[version.group, version.version, version.kind] = version
+            self._by_message.setdefault(version.message, version)
+
+    def _leave(self, resource: Resource) -> None:
+        del self._resources[resource.key_prefix]
+        for version in resource.versions:
+            del self._by_plural[version.group, version.version, resource.plural]
+            del self._by_kind[version.group, version.version, version.kind]
+            if self._by_message.get(version.message) is version:
+                del self._by_message[version.message]
+
+    def _tell(self, old: Resource | None, new: Resource | None) -> None:
+        for listener in self._listeners:
+            listener(old, new)
