@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 import uuid
@@ -10,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from services.kubelet.runtime.docker import DockerRuntime, DockerSettings, remove_everything
-from services.kubelet.runtime.docker.engine import Engine, EngineError
+from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
 
 URL = "unix:///var/run/docker.sock"
 BUSYBOX = Path("/bin/busybox")
@@ -59,8 +60,5 @@ async def docker(settings: DockerSettings | None = None) -> AsyncIterator[tuple[
 
 
 async def remove_image(engine: Engine, reference: str) -> None:
-    try:
+    with contextlib.suppress(EngineNotFound):
         await engine.request("DELETE", f"images/{reference}", params={"force": 1})
-    except EngineError as error:
-        if error.status != 404:
-            raise

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.informer import Informer
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import NotFound
 from knarr.objects.keys import Key, key_of
 from knarr.objects.pods import init_and_main_containers
 from knarr.service.tasks import cancel
@@ -100,9 +100,8 @@ class ReferenceReader:
             if obj is None:
                 try:
                     obj = await self._client.get(message, name, namespace)
-                except StatusError as error:
-                    if error.reason != "NotFound":
-                        raise
+                except NotFound:
+                    continue
             if obj is not None:
                 found[name] = obj
         return found

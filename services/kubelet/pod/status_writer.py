@@ -9,7 +9,7 @@ from collections.abc import Callable
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from knarr.client.client import Client
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.service.tasks import cancel
 from services.kubelet.metrics import STATUS_WRITES
 from services.kubelet.pod.conditions import OWN_CONDITIONS
@@ -67,11 +67,11 @@ class StatusWriter:
             except StatusError as error:
                 STATUS_WRITES.labels(error.reason).inc()
                 uid = base.metadata.uid
-                if error.reason == "Conflict":
+                if isinstance(error, Conflict):
                     self._base = base = await self._refreshed(base)
-                if error.reason == "NotFound" or base.metadata.uid != uid:
+                if isinstance(error, NotFound) or base.metadata.uid != uid:
                     self._written = wanted
-                elif error.reason != "Conflict" or failures:
+                elif not isinstance(error, Conflict) or failures:
                     log.warning("status not written", extra={"pod": base.metadata.name, "error": str(error)})
                     await asyncio.sleep(RETRY.delay(failures + 1))
                 failures += 1

@@ -30,6 +30,19 @@ class EngineError(RuntimeFailure):
         self.status = status
 
 
+class EngineNotFound(EngineError):
+    """404: what is asked about, or something that it needs, is not there."""
+
+
+class EngineConflict(EngineError):
+    """409: the name is taken, or what is there is in the wrong state."""
+
+
+def engine_error(status: int, message: str) -> EngineError:
+    """The error of an answer, by its status."""
+    return {404: EngineNotFound, 409: EngineConflict}.get(status, EngineError)(status, message)
+
+
 class Engine:
     """One engine. ``url`` is ``unix://path`` or ``tcp://host:port``. Raises EngineError and RuntimeUnavailable.
 
@@ -98,7 +111,7 @@ class Engine:
                 answer = await reader.readuntil(b"\r\n\r\n")
                 status = int(answer.split(b" ", 2)[1])
                 if status not in (101, 200):
-                    raise EngineError(status, _message(await reader.read(HEAD_LIMIT_BYTES)))
+                    raise engine_error(status, _message(await reader.read(HEAD_LIMIT_BYTES)))
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             writer.close()
             raise self._unavailable(error) from error
@@ -137,7 +150,7 @@ class Engine:
                 method, f"{self._base}/{path}", params=params, json=body, data=content, headers=headers, timeout=timeout
             ) as response:
                 if response.status >= 400:
-                    raise EngineError(response.status, _message(await response.read()))
+                    raise engine_error(response.status, _message(await response.read()))
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unavailable(error) from error

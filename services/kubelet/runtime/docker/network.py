@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 
 from services.kubelet.runtime.docker.bodies import network_body
-from services.kubelet.runtime.docker.engine import Engine, EngineError, quoted
+from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound, quoted
 from services.kubelet.runtime.docker.labels import CLUSTER
 from services.kubelet.runtime.docker.pause import PAUSE_IMAGE
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.port import RuntimeFailure
 
-NOT_FOUND, CONFLICT = 404, 409
 REMOVALS_AT_ONCE = 8
 TIMEOUT_SECONDS = 120.0
 TRIES = 40
@@ -27,9 +27,7 @@ async def ensure_network(engine: Engine, settings: DockerSettings, gateway: str,
     """
     try:
         found = await engine.request("GET", f"networks/{quoted(settings.network)}")
-    except EngineError as error:
-        if error.status != NOT_FOUND:
-            raise
+    except EngineNotFound:
         await _create_network(engine, settings, gateway, own)
         return
     subnets = [config.get("Subnet") for config in found["IPAM"]["Config"] or []]
@@ -48,22 +46,20 @@ async def ensure_network(engine: Engine, settings: DockerSettings, gateway: str,
 async def _create_network(engine: Engine, settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> None:
     try:
         await engine.request("POST", "networks/create", body=network_body(settings, gateway, own))
+    except EngineConflict:
+        return
     except EngineError as refused:
-        if refused.status != CONFLICT:
-            raise RuntimeFailure(f"cannot create the network {settings.network} over {settings.pod_cidr}: {refused}") from refused
+        raise RuntimeFailure(f"cannot create the network {settings.network} over {settings.pod_cidr}: {refused}") from refused
 
 
 async def renew_network(engine: Engine, settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> None:
     """Makes the network anew after its bridge was removed. Who was on it is on no network then."""
     path = f"networks/{quoted(settings.network)}"
-    try:
+    with contextlib.suppress(EngineNotFound):
         found = await engine.request("GET", path)
         for container in found.get("Containers") or {}:
             await engine.request("POST", f"{path}/disconnect", body={"Container": container, "Force": True})
         await _remove_network(engine, found["Id"])
-    except EngineError as error:
-        if error.status != NOT_FOUND:
-            raise
     await ensure_network(engine, settings, gateway, own)
 
 
@@ -117,9 +113,9 @@ async def _remove_network(engine: Engine, network_id: str) -> None:
         try:
             await engine.request("DELETE", f"networks/{network_id}")
             return
+        except EngineNotFound:
+            return
         except EngineError as error:
-            if error.status == NOT_FOUND:
-                return
             if left == 0 or "active endpoints" not in str(error):
                 raise
         await asyncio.sleep(RETRY_SECONDS)
@@ -127,8 +123,5 @@ async def _remove_network(engine: Engine, network_id: str) -> None:
 
 async def _remove(engine: Engine, path: str, gate: asyncio.Semaphore) -> None:
     async with gate:
-        try:
+        with contextlib.suppress(EngineNotFound, EngineConflict):
             await engine.request("DELETE", path)
-        except EngineError as error:
-            if error.status not in (NOT_FOUND, CONFLICT):
-                raise

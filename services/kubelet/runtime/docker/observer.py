@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.kubelet.runtime.addresses import AddressesExhausted, PodAddresses
-from services.kubelet.runtime.docker.engine import Engine, EngineError
+from services.kubelet.runtime.docker.engine import Engine, EngineError, EngineNotFound
 from services.kubelet.runtime.docker.events import ACTIONS, EngineEvent, lines, parse_event
 from services.kubelet.runtime.docker.labels import POD_UID, TTY, container_from, is_sandbox, pod_of, sandbox_from
 from services.kubelet.runtime.docker.settings import DockerSettings
@@ -23,7 +23,6 @@ from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, R
 
 RELIST_TIMEOUT_SECONDS = 20.0
 KILLED_EXIT_CODE = 137
-NOT_FOUND = 404
 
 
 class EngineObserver:
@@ -41,6 +40,10 @@ class EngineObserver:
         self.ttys: set[str] = set()
         self.trouble = "the container engine was not reached yet"
         self._oom: set[str] = set()
+
+    def use_pod_cidr(self, pod_cidr: str) -> None:
+        """As ``Runtime.use_pod_cidr``."""
+        self.addresses = PodAddresses(pod_cidr)
 
     def take_address(self, uid: str) -> str:
         try:
@@ -130,9 +133,7 @@ class EngineObserver:
         """Inspects one container and takes over what the engine says."""
         try:
             inspected = await self._engine.request("GET", f"containers/{container_id}/json")
-        except EngineError as error:
-            if error.status != NOT_FOUND:
-                raise
+        except EngineNotFound:
             found = self.observations.find(container_id)
             if found is not None:
                 self.observations.remove(found[0].uid, container_id)
@@ -187,8 +188,9 @@ class EngineObserver:
         """Not in the list: either made since it was taken, or gone."""
         try:
             await self._engine.request("GET", f"containers/{found.id}/json")
-        except EngineError as error:
-            if error.status == NOT_FOUND:
-                if isinstance(found, Sandbox):
-                    self.give_back(found.ip)
-                self.observations.remove(ref.uid, found.id)
+        except EngineNotFound:
+            if isinstance(found, Sandbox):
+                self.give_back(found.ip)
+            self.observations.remove(ref.uid, found.id)
+        except EngineError:
+            return

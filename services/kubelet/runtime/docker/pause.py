@@ -7,6 +7,7 @@ there. On other processors a static busybox (or the host's C compiler) does the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import platform
 import shutil
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from services.kubelet.runtime.docker.engine import Engine, EngineError, quoted
+from services.kubelet.runtime.docker.engine import Engine, EngineNotFound, quoted
 from services.kubelet.runtime.port import RuntimeFailure
 
 REPOSITORY, TAG = "knarr/pause", "1"
@@ -51,12 +52,9 @@ def x86_64_program() -> bytes:
 
 async def ensure_pause_image(engine: Engine, labels: Mapping[str, str]) -> None:
     """Imports the image unless it is there. Raises RuntimeFailure that says what to install."""
-    try:
+    with contextlib.suppress(EngineNotFound):
         await engine.request("GET", f"images/{quoted(PAUSE_IMAGE)}/json")
         return
-    except EngineError as error:
-        if error.status != 404:
-            raise
     program, command = await asyncio.to_thread(_program)
     archive = _archive(program)
     changes = [f"LABEL {key}={value}" for key, value in labels.items()]

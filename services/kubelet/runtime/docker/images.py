@@ -1,0 +1,68 @@
+"""The engine's images."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+
+from services.kubelet.runtime.docker.engine import Engine, EngineNotFound, quoted
+from services.kubelet.runtime.docker.events import lines
+from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage, RuntimeFailure
+
+CACHE_SECONDS = 30.0
+
+
+class EngineImages:
+    """What is known of an image is believed for half a minute."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        # By reference: until when, in the loop's seconds, and the image.
+        self._known: dict[str, tuple[float, Image]] = {}
+
+    def forget(self, reference: str) -> None:
+        """Somebody has removed it, or is about to change it."""
+        self._known.pop(reference, None)
+
+    async def get(self, reference: str) -> Image:
+        """As ``Runtime.image``."""
+        now = asyncio.get_running_loop().time()
+        until, cached = self._known.get(reference, (0.0, None))
+        if cached is not None and now < until:
+            return cached
+        try:
+            found = await self._engine.request("GET", f"images/{quoted(reference)}/json")
+        except EngineNotFound as error:
+            raise NoSuchImage(str(error)) from error
+        digests = found.get("RepoDigests") or []
+        config = found.get("Config") or {}
+        image = Image(
+            id=found["Id"],
+            reference=reference,
+            user=config.get("User") or "",
+            digest=digests[0] if digests else "",
+            stop_signal=config.get("StopSignal") or "",
+            size_bytes=found["Size"],
+        )
+        self._known[reference] = (now + CACHE_SECONDS, image)
+        return image
+
+    async def all(self) -> list[LocalImage]:
+        """As ``Runtime.images``."""
+        found = await self._engine.request("GET", "images/json")
+        named = [([*(entry.get("RepoDigests") or []), *(entry.get("RepoTags") or [])], int(entry["Size"])) for entry in found]
+        images = [LocalImage(tuple(name for name in names if "<none>" not in name), size) for names, size in named]
+        return [image for image in images if image.names]
+
+    async def pull(self, reference: str, auth: Mapping[str, str] | None) -> Image:
+        """As ``Runtime.pull``."""
+        headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()} if auth else {}
+        self.forget(reference)
+        async with self._engine.stream("POST", "images/create", params={"fromImage": reference}, headers=headers) as chunks:
+            async for line in lines(chunks):
+                progress = json.loads(line)
+                if "error" in progress:
+                    raise RuntimeFailure(str(progress["error"]))
+        return await self.get(reference)

@@ -1,0 +1,84 @@
+"""The engine's sandboxes: containers that hold a pod's namespaces and its address."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from services.kubelet.runtime.docker.bodies import sandbox_body, sandbox_name
+from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound
+from services.kubelet.runtime.docker.labels import sandbox_from
+from services.kubelet.runtime.docker.observer import EngineObserver
+from services.kubelet.runtime.docker.owned import OwnContainers, name_is_taken
+from services.kubelet.runtime.docker.pause import PAUSE_IMAGE, ensure_pause_image
+from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.plan import SandboxPlan
+from services.kubelet.runtime.port import Sandbox
+
+
+class EngineSandboxes:
+    """Their addresses are the observer's to give: it knows those of the pods that run already."""
+
+    def __init__(
+        self, engine: Engine, settings: DockerSettings, own: Mapping[str, str], owned: OwnContainers, observer: EngineObserver
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._own = own
+        self._owned = owned
+        self._observer = observer
+        self._image_making = asyncio.Lock()
+
+    async def create(self, plan: SandboxPlan) -> Sandbox:
+        """As ``Runtime.create_sandbox``."""
+        sandbox = await self._created(plan)
+        try:
+            await self._engine.request("POST", f"containers/{sandbox.id}/start")
+        except EngineError:
+            await self._owned.remove(sandbox.id)
+            self._observer.give_back(sandbox.ip)
+            raise
+        if sandbox.ip:
+            self._observer.addresses.claim(sandbox.ip)
+            self._observer.last_ip[plan.pod.uid] = sandbox.ip
+        sandbox = replace(sandbox, ready=True)
+        self._observer.observations.put_sandbox(sandbox)
+        return sandbox
+
+    async def remove(self, sandbox: Sandbox) -> None:
+        """As ``Runtime.remove_sandbox``."""
+        await self._owned.remove(sandbox.id)
+        if self._observer.observations.find(sandbox.id):
+            self._observer.give_back(sandbox.ip)
+        self._observer.observations.remove(sandbox.pod.uid, sandbox.id)
+
+    async def _created(self, plan: SandboxPlan) -> Sandbox:
+        """Made with a new address, or the one that is there already."""
+        name = sandbox_name(plan.pod, plan.attempt)
+        ip = "" if plan.host_network else self._observer.take_address(plan.pod.uid)
+        body = sandbox_body(plan, ip, PAUSE_IMAGE, self._settings, self._own)
+        try:
+            created = await self._create(name, body)
+        except EngineError as error:
+            self._observer.give_back(ip)
+            if not isinstance(error, EngineConflict) or not name_is_taken(error):
+                raise
+        else:
+            return sandbox_from(created["Id"], body["Labels"], ready=False, created_at=datetime.now(UTC))
+        inspected = await self._owned.inspect(name, plan.pod)
+        return sandbox_from(inspected["Id"], inspected["Config"]["Labels"], ready=False, created_at=datetime.now(UTC))
+
+    async def _create(self, name: str, body: Mapping[str, Any]) -> Any:
+        """Somebody who tidies up may have removed the sandbox's image: it is made anew."""
+        params = {"name": name}
+        try:
+            return await self._engine.request("POST", "containers/create", params=params, body=body)
+        except EngineNotFound as error:
+            if "image" not in str(error).lower():
+                raise
+        async with self._image_making:
+            await ensure_pause_image(self._engine, {})
+        return await self._engine.request("POST", "containers/create", params=params, body=body)
