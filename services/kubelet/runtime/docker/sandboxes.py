@@ -62,7 +62,8 @@ class EngineSandboxes:
         body = sandbox_body(plan, ip, PAUSE_IMAGE, self._settings, self._own)
         try:
             created = await self._create(name, body)
-        except EngineError as error:
+        except BaseException as error:
+            # Also where the answer was lost. If the engine has made it, its start says that the address is taken, and it is made anew.
             self._observer.give_back(ip)
             if not isinstance(error, EngineConflict) or not name_is_taken(error):
                 raise
