@@ -14,7 +14,8 @@ from services.kubelet.runtime.addresses import AddressesExhausted, PodAddresses
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.booleans(), max_size=60))
 def test_never_gives_one_twice(steps: list[bool]) -> None:
-    pool, held = PodAddresses("10.0.0.0/28"), []
+    pool = PodAddresses("10.0.0.0/28")
+    held: list[str] = []
     for take in steps:
         if take and len(held) < 13:
             address = pool.take()

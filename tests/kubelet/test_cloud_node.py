@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
@@ -22,11 +23,17 @@ def one_node(api: MemoryApi) -> core.Node:
     return next(node for node in api.all(core.Node) if node.metadata.name == NODE)
 
 
+def told(api: MemoryApi, kind: str) -> core.NodeCondition:
+    found = get_condition(one_node(api).status, kind)
+    assert isinstance(found, core.NodeCondition)
+    return found
+
+
 async def test_it_waits_with_a_taint_and_keeps_what_it_was_told(tmp_path: Path) -> None:
     machine = cloud.Instance(state=cloud.INSTANCE_STATE_RUNNING, provider_id="fake://i-1", zone="a")
     machine.addresses.add(type="ExternalIP", address="203.0.113.7")
     provider = FakeProvider(instances={NODE: machine})
-    external = {"cloud_provider": "external", "status_check_seconds": 0.02, "status_report_seconds": 0.02}
+    external: dict[str, Any] = {"cloud_provider": "external", "status_check_seconds": 0.02, "status_report_seconds": 0.02}
     async with running(HollowRuntime(""), tmp_path, **external) as cluster:
         node = one_node(cluster.api)
         assert [(taint.key, taint.value, taint.effect) for taint in node.spec.taints] == [(UNINITIALIZED, "true", "NoSchedule")]
@@ -34,7 +41,7 @@ async def test_it_waits_with_a_taint_and_keeps_what_it_was_told(tmp_path: Path) 
         manager = asyncio.create_task(CloudControllerManager(MemoryClient(cluster.api), CloudSettings(), kind=kind).run())
         try:
             await cluster.until(lambda: not one_node(cluster.api).spec.taints)
-            await cluster.until(lambda: get_condition(one_node(cluster.api).status, "NetworkUnavailable").reason == "RouteCreated")
+            await cluster.until(lambda: told(cluster.api, "NetworkUnavailable").reason == "RouteCreated")
             beats = _heartbeat(cluster.api)
             await cluster.until(lambda: _heartbeat(cluster.api) > beats)
         finally:
@@ -43,17 +50,17 @@ async def test_it_waits_with_a_taint_and_keeps_what_it_was_told(tmp_path: Path) 
         node = one_node(cluster.api)
         assert [(found.type, found.address) for found in node.status.addresses] == [("ExternalIP", "203.0.113.7"), ("Hostname", NODE)]
         assert node.spec.provider_id == "fake://i-1"
-        assert get_condition(node.status, "NetworkUnavailable").reason == "RouteCreated"
-        assert get_condition(node.status, "Ready").status == "True"
+        assert told(cluster.api, "NetworkUnavailable").reason == "RouteCreated"
+        assert told(cluster.api, "Ready").status == "True"
 
 
 def _heartbeat(api: MemoryApi) -> float:
-    stamp = get_condition(one_node(api).status, "Ready").last_heartbeat_time
+    stamp = told(api, "Ready").last_heartbeat_time
     return float(stamp.seconds + stamp.nanos / 1e9)
 
 
 async def test_it_brings_its_provider_id_and_another_start_adds_no_taint(tmp_path: Path) -> None:
-    settings = {"cloud_provider": "external", "provider_id": "fake://i-7"}
+    settings: dict[str, Any] = {"cloud_provider": "external", "provider_id": "fake://i-7"}
     async with running(HollowRuntime(""), tmp_path, **settings) as cluster:
         node = one_node(cluster.api)
         assert node.spec.provider_id == "fake://i-7"

@@ -144,7 +144,7 @@ async def test_a_container_that_always_ends_at_once_is_started_ever_more_rarely(
         runtime = HollowRuntime(CIDR, clock=VirtualClock())
         async with running(runtime, Path(folder), clock=VirtualClock()) as cluster:
             await cluster.client.create(make_pod())
-            starts = []
+            starts: list[float] = []
             while len(starts) < 8:
                 await cluster.until(lambda: (seen := cluster.observed()) and (c := seen.latest("app")) and c.state == RUNNING, 1000)
                 starts.append(asyncio.get_running_loop().time())

@@ -55,7 +55,7 @@ async def test_it_registers_without_one_and_waits_in_clear_words(tmp_path: Path)
     async with running(runtime, tmp_path, wait=False, pod_cidr="") as cluster:
         await cluster.until(lambda: one_node(cluster.api))
         node = one_node(cluster.api)
-        assert not node.spec.pod_cidr and not node.spec.pod_cidrs
+        assert node is not None and not node.spec.pod_cidr and not node.spec.pod_cidrs
         assert (condition(node, "Ready"), condition(node, "NetworkUnavailable")) == ("False", "True")
         assert "no podCIDR yet" in words(cluster.api, "Ready") and "no podCIDR yet" in words(cluster.api, "NetworkUnavailable")
         assert runtime.starts == 0
