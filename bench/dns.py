@@ -59,7 +59,8 @@ def questions() -> str:
 
 async def dns_rate() -> list[Result]:
     """Answers per second, as many as can be had, and the time of an answer at a steady rate."""
-    own, peer = {}, {}
+    own: dict[str, float] = {}
+    peer: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         (folder / "questions").write_text(questions())

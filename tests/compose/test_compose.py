@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -192,10 +193,16 @@ def wanted_uids(cluster: ComposeCluster, node: str) -> list[str]:
     return [pod["metadata"]["uid"] for pod in cluster.get("pods")["items"] if pod["spec"].get("nodeName") == node]
 
 
+def runs_what_it_should(cluster: ComposeCluster, node: str) -> bool:
+    return sorted(running_uids(cluster, node)) == sorted(wanted_uids(cluster, node))
+
+
 def test_a_rolling_update_loses_no_request(app: ComposeCluster) -> None:
     wait = {"preStop": {"exec": {"command": ["sleep", "2"]}}}
     probe = {"tcpSocket": {"port": 80}, "periodSeconds": 1}
-    careful = {"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": 0}}, "template": {"spec": {"terminationGracePeriodSeconds": 5}}}}
+    careful: dict[str, Any] = {
+        "spec": {"strategy": {"rollingUpdate": {"maxUnavailable": 0}}, "template": {"spec": {"terminationGracePeriodSeconds": 5}}}
+    }
     careful["spec"]["template"]["spec"]["containers"] = [{"name": "web", "lifecycle": wait, "readinessProbe": probe}]
     before = {pod["metadata"]["name"] for pod in app.ready_pods(f"app={APP}")}
     app.kubectl("patch", "deployment", APP, "-p", json.dumps(careful))
@@ -249,7 +256,7 @@ def test_a_node_cut_off_goes_on_and_comes_back_without_duplicates(app: ComposeCl
     assert before <= web_containers(app, "node-2")
     app.kubectl("scale", "deployment", APP, f"--replicas={REPLICAS}")
     for node in NODES:
-        app.wait_for(f"{node} to run what it should", lambda node=node: sorted(running_uids(app, node)) == sorted(wanted_uids(app, node)))
+        app.wait_for(f"{node} to run what it should", partial(runs_what_it_should, app, node))
     app.wait_for("the app's pods alone", lambda: len(app.get("pods", "-l", f"app={APP}")["items"]) == REPLICAS)
 
 
@@ -284,7 +291,7 @@ def test_a_lost_machine_is_replaced_and_rejoins_clean(app: ComposeCluster) -> No
     app.compose("start", "node-2")
     app.wait_for("both nodes", lambda: app.ready_nodes() == set(NODES))
     for node in NODES:
-        app.wait_for(f"{node} to run what it should", lambda node=node: sorted(running_uids(app, node)) == sorted(wanted_uids(app, node)))
+        app.wait_for(f"{node} to run what it should", partial(runs_what_it_should, app, node))
     app.kubectl("delete", "deployment", name)
     app.up()
 
@@ -297,7 +304,7 @@ def test_a_machine_is_added_to_a_running_cluster_and_given_up_again(app: Compose
     app.knarr_load(IMAGE)
     app.kubectl("scale", "deployment", APP, f"--replicas={REPLICAS + 2}")
     app.wait_for("a pod on it", lambda: any(pod["spec"]["nodeName"] == "node-3" for pod in app.ready_pods(f"app={APP}")))
-    names = app.wait_for("all pods", lambda: (found := app.ready_pods(f"app={APP}")) and len(found) == REPLICAS + 2 and found)
+    names = app.wait_for("all pods", lambda: found if len(found := app.ready_pods(f"app={APP}")) == REPLICAS + 2 else None)
     url = f"{cluster_ip(app)}:80"
     once = {pod["metadata"]["name"]: 1 for pod in names}
     app.wait_for("a share for each", lambda: answers(app, "node-3", url, len(once)) == once)

@@ -87,7 +87,7 @@ def test_lookups_go_on_when_a_server_dies_and_when_one_is_stopped(names: Compose
             node = list(NODES)[number % len(NODES)]
             assert looked_up(names, node, "names"), f"lookup {number} after `{' '.join(ending)} {name}`"
             assert time.monotonic() - started < LOOKUP_SECONDS
-        names.wait_for("its endpoint to go", lambda gone=address: gone not in endpoints(names), seconds=10)
+        names.wait_for("its endpoint to go", lambda: address not in endpoints(names), seconds=10)  # noqa: B023
         names.compose("up", "--detach", "--wait", "--no-recreate", name)
         names.wait_for("its endpoint", lambda: endpoints(names) == set(SERVERS.values()), seconds=20)
 

@@ -109,9 +109,10 @@ def test_any_one_of_each_may_die_while_a_rollout_runs(available: ComposeCluster)
     leader = next(name for name, leads in members(available).items() if leads)
     dead: list[str] = []
 
-    def kill(service: str) -> None:
-        dead.append(service)
-        available.compose("kill", service)
+    def kill(*services: str) -> None:
+        for service in services:
+            dead.append(service)
+            available.compose("kill", service)
 
     with probe(available) as asking:
         rollout_while(available, lambda: kill(leader))
@@ -121,7 +122,7 @@ def test_any_one_of_each_may_die_while_a_rollout_runs(available: ComposeCluster)
         assert len(asking.failed_writes) <= 1
         broken = len(asking.failed_writes)
         leaders = {lease: holder(available, lease) for lease in (SCHEDULER_LEASE, CONTROLLER_LEASE)}
-        rollout_while(available, lambda: [kill(leader) for leader in leaders.values()])
+        rollout_while(available, lambda: kill(*leaders.values()))
         for lease, before in leaders.items():
             assert holder(available, lease) not in ("", before)
         assert len(asking.failed_writes) == broken

@@ -6,6 +6,7 @@ import collections
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -95,11 +96,9 @@ def test_scaling_up_and_down_is_followed_by_the_service(hello: KnarrCluster) -> 
     for replicas in (5, 3):
         hello.kubectl("scale", "deployment/hello", f"--replicas={replicas}")
         hello.kubectl("rollout", "status", "deployment/hello", "--timeout=60s")
-        hello.wait_for(f"{replicas} pods", lambda count=replicas: len(hello.pods(APP)) == count)
-        names = names_of(
-            hello.wait_for("all ready", lambda count=replicas: ready if len(ready := hello.ready_pods(APP)) == count else None)
-        )
-        hello.wait_for("the Service to follow", lambda wanted=names: reaches(f"http://{address}/", wanted))
+        hello.wait_for(f"{replicas} pods", lambda: len(hello.pods(APP)) == replicas)  # noqa: B023
+        names = names_of(hello.wait_for("all ready", lambda: ready if len(ready := hello.ready_pods(APP)) == replicas else None))  # noqa: B023
+        hello.wait_for("the Service to follow", partial(reaches, f"http://{address}/", names))
 
 
 def test_logs_of_a_pod_and_of_a_deployment(cluster: KnarrCluster) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def leading(parts: Components, component: str) -> str:
 
 def test_every_port_answers_health(parts: Components) -> None:
     for name in ALL:
-        parts.wait_for(f"{name} to be healthy", lambda name=name: parts.healthy(name))
+        parts.wait_for(f"{name} to be healthy", partial(parts.healthy, name))
 
 
 def test_the_apiserver_is_killed_and_comes_back(parts: Components) -> None:
@@ -80,7 +81,7 @@ def test_the_apiserver_is_killed_and_comes_back(parts: Components) -> None:
     scale(parts, 5)
     assert uids <= {pod["metadata"]["uid"] for pod in parts.pods("app=web")}
     for name in ALL:
-        parts.wait_for(f"{name} to be healthy", lambda name=name: parts.healthy(name))
+        parts.wait_for(f"{name} to be healthy", partial(parts.healthy, name))
 
 
 @pytest.mark.parametrize("component", ["scheduler", "controller"])

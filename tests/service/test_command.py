@@ -111,7 +111,8 @@ def test_values_that_cannot_be(
 def test_files_that_do_not_fit_together(trust: Path) -> None:
     def parsed(**changed: str) -> argparse.Namespace:
         files = {name: trust / file for name, file in changed.items()}
-        return client_parser("test", "", port=1).parse_args(options("test", trust, **files))
+        arguments: argparse.Namespace = client_parser("test", "", port=1).parse_args(options("test", trust, **files))
+        return arguments
 
     assert server_settings(parsed()).listen == "0.0.0.0:1"
     for wrong, words in (({"key": "other.key"}, "not a certificate and its key"), ({"tokens": "prose"}, "--tokens is not a token file")):

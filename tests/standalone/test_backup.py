@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc.aio
 import pytest
 from aetcd import rpc
 
@@ -36,7 +37,7 @@ def files(tmp_path: Path) -> Files:
 
 
 async def fill(etcd: EtcdServer, keys: int = KEYS) -> None:
-    async with snapshot.grpc.aio.insecure_channel(etcd.endpoint) as channel:
+    async with grpc.aio.insecure_channel(etcd.endpoint) as channel:
         store = rpc.KVStub(channel)
         for number in range(keys):
             value = f"{number}".encode() * (VALUE_BYTES // len(f"{number}"))
@@ -47,7 +48,7 @@ async def fill(etcd: EtcdServer, keys: int = KEYS) -> None:
 async def content(endpoint: str) -> tuple[dict[bytes, tuple[bytes, int, int]], int]:
     """All keys with value, version and revision, and the store's revision."""
     options = [("grpc.max_receive_message_length", -1)]
-    async with snapshot.grpc.aio.insecure_channel(endpoint, options=options) as channel:
+    async with grpc.aio.insecure_channel(endpoint, options=options) as channel:
         answer = await rpc.KVStub(channel).Range(rpc.RangeRequest(key=b"\0", range_end=b"\0"), wait_for_ready=True, timeout=20)
     return {kv.key: (kv.value, kv.version, kv.mod_revision) for kv in answer.kvs}, answer.header.revision
 

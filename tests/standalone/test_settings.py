@@ -24,7 +24,7 @@ def written(folder: Path, **changes: Any) -> Path:
 
 
 def test_what_was_saved_is_read_again(tmp_path: Path) -> None:
-    settings = ClusterSettings(data_dir=tmp_path, ports=Ports(rest=0), node_ports=(31000, 31999), node_name="n", **CHOSEN)  # type: ignore[arg-type]
+    settings = ClusterSettings(data_dir=tmp_path, ports=Ports(rest=0), node_ports=(31000, 31999), node_name="n", **CHOSEN)
     settings.save()
     assert ClusterSettings.saved(tmp_path) == settings
 

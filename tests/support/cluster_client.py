@@ -44,7 +44,7 @@ class ClusterClient:
     def ready_pods(self, selector: str, namespace: str = "default") -> list[dict[str, Any]]:
         return [pod for pod in self.pods(selector, namespace) if is_ready(pod)]
 
-    def wait_for(self, what: str, condition: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:
+    def wait_for(self, what: str, condition: Callable[[], T | None], seconds: float = WAIT_SECONDS) -> T:
         """Polls until the condition is truthy; the failure says what was waited for and shows the cluster."""
         deadline = time.monotonic() + seconds
         while True:
