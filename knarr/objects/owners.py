@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.type_names import names_of
-from knarr.objects.keys import metadata_of
+from knarr.objects.keys import Key, metadata_of
 
 
 def owner_reference(owner: Message, *, controller: bool = True, block_owner_deletion: bool = True) -> meta.OwnerReference:
@@ -26,7 +26,20 @@ def controller_of(obj: Message) -> meta.OwnerReference | None:
     return next((reference for reference in metadata_of(obj).owner_references if reference.controller), None)
 
 
+def controller_key(obj: Message, kind: type[Message]) -> Key | None:
+    """The key of the object's controller in its own namespace, where that is of this kind, whatever its version; None otherwise."""
+    ref = controller_of(obj)
+    api_version, name = names_of(kind)
+    if ref is None or ref.kind != name or _group(ref.api_version) != _group(api_version):
+        return None
+    return Key(metadata_of(obj).namespace, ref.name)
+
+
 def is_controlled_by(obj: Message, owner: Message) -> bool:
     """Whether that very owner (by uid) controls the object."""
     reference = controller_of(obj)
     return reference is not None and bool(reference.uid == metadata_of(owner).uid)
+
+
+def _group(api_version: str) -> str:
+    return api_version.rpartition("/")[0]

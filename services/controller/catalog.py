@@ -1,4 +1,4 @@
-"""The controllers of the manager: the one list. The garbage collector comes last; it says why."""
+"""The controllers of the manager: the one list, in any order."""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
-from knarr.objects.keys import Key
+from google.protobuf.message import Message
+
+from knarr.objects.keys import Key, metadata_of
 
 LAPSE_SECONDS = 300.0
 
@@ -32,6 +34,14 @@ class Expectations:
             tokens.pop(token, None)
             if not tokens:
                 del self._open[owner]
+
+    def saw(self, owner: Key, obj: Message, *, gone: bool) -> None:
+        """A watch shows an object of the owner's: as it is now, or as it was when it went."""
+        metadata = metadata_of(obj)
+        if not gone:
+            self.met(owner, created(metadata.name))
+        if gone or metadata.HasField("deletion_timestamp"):
+            self.met(owner, deleted(metadata.uid))
 
     def forget(self, owner: Key) -> None:
         self._open.pop(owner, None)

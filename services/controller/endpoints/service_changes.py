@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.controller import Controller
 from knarr.client.index import Index
-from knarr.client.informer import Informers
 from knarr.client.store import Store
 from knarr.objects.keys import Key, key_of
 from services.controller.endpoints.backends import matters, zone_of
@@ -46,41 +46,27 @@ def selecting(services: Store[core.Service], namespace: str, labels: Mapping[str
                 yield service
 
 
-def watch_services_and_pods(informers: Informers, enqueue: Callable[[Key], None]) -> None:
-    """Enqueues the key of every Service whose endpoints a change can touch."""
-    services = informers.get(core.Service)
-    informers.get(core.Pod).add_index(BY_LABEL)
-    services.add_index(BY_SELECTOR)
-
-    def service_changed(old: core.Service | None, new: core.Service | None) -> None:
-        changed = new if new is not None else old
-        if changed is not None:
-            enqueue(key_of(changed))
-
-    def pod_changed(old: core.Pod | None, new: core.Pod | None) -> None:
-        if not matters(old, new):
-            return
-        for pod in (old, new):
-            if pod is not None:
-                for service in selecting(services.store, pod.metadata.namespace, dict(pod.metadata.labels)):
-                    enqueue(key_of(service))
-
-    services.on_change(service_changed)
-    informers.get(core.Pod).on_change(pod_changed)
+def watch_services_and_pods(controller: Controller) -> tuple[Store[core.Service], Store[core.Pod]]:
+    """Enqueues the key of every Service whose endpoints a change can touch; answers the stores that ``candidates`` needs."""
+    services = controller.watches(core.Service, BY_SELECTOR)
+    pods = controller.watches(core.Pod, BY_LABEL, mapped=lambda pod: _keys_selecting(services, pod), when=matters)
+    return services, pods
 
 
-def watch_nodes(informers: Informers, enqueue: Callable[[Key], None]) -> None:
+def watch_nodes(controller: Controller) -> Store[core.Node]:
     """Enqueues the Services of a node's pods when it comes, goes or is said to be in another zone."""
-    services, pods = informers.get(core.Service), informers.get(core.Pod)
-    pods.add_index(BY_NODE)
-    services.add_index(BY_SELECTOR)
+    services, pods = controller.reads(core.Service, BY_SELECTOR), controller.reads(core.Pod, BY_NODE)
 
-    def node_changed(old: core.Node | None, new: core.Node | None) -> None:
-        if (old is None) == (new is None) and zone_of(old) == zone_of(new):
-            return
-        changed = new if new is not None else old
-        for pod in () if changed is None else pods.store.index(BY_NODE, changed.metadata.name):
-            for service in selecting(services.store, pod.metadata.namespace, dict(pod.metadata.labels)):
-                enqueue(key_of(service))
+    def services_on(node: core.Node) -> Iterator[Key]:
+        for pod in pods.index(BY_NODE, node.metadata.name):
+            yield from _keys_selecting(services, pod)
 
-    informers.get(core.Node).on_change(node_changed)
+    return controller.watches(core.Node, mapped=services_on, when=_changes_zone)
+
+
+def _keys_selecting(services: Store[core.Service], pod: core.Pod) -> Iterator[Key]:
+    return map(key_of, selecting(services, pod.metadata.namespace, dict(pod.metadata.labels)))
+
+
+def _changes_zone(old: core.Node | None, new: core.Node | None) -> bool:
+    return (old is None) != (new is None) or zone_of(old) != zone_of(new)

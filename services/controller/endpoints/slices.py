@@ -65,10 +65,8 @@ class SliceWriter:
             owner = None if found is None else service_key(found, self._manager)
             if found is None or owner is None:
                 continue
-            if found is new:
-                self._expectations.met(owner, created(found.metadata.name))
-            if new is None:
-                self._expectations.met(owner, deleted(found.metadata.uid))
+            if found is new or new is None:
+                self._expectations.saw(owner, found, gone=new is None)
             keys.add(owner)
         return keys
 

@@ -9,9 +9,9 @@ from google.protobuf.message import Message
 
 from knarr.client.client import Client
 from knarr.client.index import Index
-from knarr.machinery.selectors import label_selector
+from knarr.machinery.selectors import Selector
 from knarr.objects.owners import controller_of
-from services.controller.workloads.ownership import claim, with_controller, without_owner
+from services.controller.workloads.claims import claim, with_controller, without_owner
 
 # Any message with ``metadata``.
 M = TypeVar("M", bound=Any)
@@ -31,12 +31,12 @@ BY_CONTROLLER: Index[Message] = Index("controller", _controller_uid)
 ORPHANS: Index[Message] = Index("orphans", _orphan_namespace)
 
 
-async def settle_claims(client: Client, owner: Any, candidates: Iterable[M]) -> list[M]:
-    """The objects that ``owner`` (with a ``spec.selector``) controls, after adopting and releasing.
+async def settle_claims(client: Client, owner: Any, selector: Selector, candidates: Iterable[M]) -> list[M]:
+    """The objects that ``owner`` controls and ``selector`` matches, after adopting and releasing.
 
     ``candidates`` are of the owner's namespace. Raises StatusError when a write fails.
     """
-    claims = claim(owner, label_selector(owner.spec.selector), candidates)
+    claims = claim(owner, selector, candidates)
     adopted = list[M]()
     if claims.adopt and await _still_exists(client, owner):
         adopted = [await client.update(with_controller(found, owner)) for found in claims.adopt]

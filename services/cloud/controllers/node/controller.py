@@ -30,25 +30,17 @@ class NodeController(CloudController):
         # The last error of a call about a node, by its name.
         self.errors: dict[str, str] = {}
         self._spread = random.Random(context.settings.cluster)
-        self._nodes = context.informers.get(core.Node)
-        self._nodes.on_change(self._node_changed)
+        self._nodes = self.watches(core.Node, when=_is_other)
 
     @classmethod
     def wanted(cls, info: cloud.GetInfoResponse, settings: CloudSettings) -> bool:
         return bool(info.instances)
 
-    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
-        node = new if new is not None else old
-        if node is None:
-            return
-        if new is None or old is None or (is_uninitialized(new), new.spec.provider_id) != (is_uninitialized(old), old.spec.provider_id):
-            self.queue.enqueue(Key("", node.metadata.name))
-
     def nodes(self) -> list[core.Node]:
-        return sorted(self._nodes.store.list(), key=lambda node: str(node.metadata.name))
+        return sorted(self._nodes.list(), key=lambda node: str(node.metadata.name))
 
     async def reconcile(self, key: Key) -> Again | None:
-        node = self._nodes.store.get("", key.name)
+        node = self._nodes.get("", key.name)
         if node is None or not (is_uninitialized(node) or is_of(node, self.context.info.name)):
             self._forget(key)
             return None
@@ -92,3 +84,8 @@ class NodeController(CloudController):
     def _forget(self, key: Key) -> None:
         self._failures.pop(key, None)
         self.errors.pop(key.name, None)
+
+
+def _is_other(old: core.Node | None, new: core.Node | None) -> bool:
+    """Another machine, or one that waits to be asked for."""
+    return new is None or old is None or (is_uninitialized(new), new.spec.provider_id) != (is_uninitialized(old), old.spec.provider_id)

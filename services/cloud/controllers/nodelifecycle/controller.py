@@ -5,12 +5,14 @@ Only nodes whose provider id is this provider's are asked for: a wrong configura
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import NORMAL
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
-from knarr.objects.keys import Key
+from knarr.objects.keys import Key, key_of
 from services.cloud.controllers.controller import CloudController, Context
 from services.cloud.controllers.node.decide import is_of
 from services.cloud.controllers.nodelifecycle.decide import Step, decide, has_taint, is_ready, tainted, untainted
@@ -25,25 +27,24 @@ class NodeLifecycleController(CloudController):
         super().__init__(context)
         self._backoff = context.provider_backoff
         self._failures: dict[Key, int] = {}
-        self._nodes = context.informers.get(core.Node)
-        self._nodes.on_change(self._node_changed)
+        self._nodes = self.hears(core.Node, self._node_changed)
 
     @classmethod
     def wanted(cls, info: cloud.GetInfoResponse, settings: CloudSettings) -> bool:
         return bool(info.instances)
 
-    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
+    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> Iterator[Key]:
         if new is None:
             if old is not None:
-                self._failures.pop(Key("", old.metadata.name), None)
+                self._failures.pop(key_of(old), None)
         elif self._concerns(new) and (old is None or not self._concerns(old)):
-            self.queue.enqueue(Key("", new.metadata.name))
+            yield key_of(new)
 
     def _concerns(self, node: core.Node) -> bool:
         return (not is_ready(node) or has_taint(node)) and is_of(node, self.context.info.name)
 
     async def reconcile(self, key: Key) -> Again | None:
-        node = self._nodes.store.get("", key.name)
+        node = self._nodes.get("", key.name)
         if node is None or not self._concerns(node):
             return None
         state = None

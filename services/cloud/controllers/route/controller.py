@@ -6,6 +6,7 @@ One key, ``routes``, stands for the whole: the provider answers all routes at on
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
@@ -35,8 +36,7 @@ class RouteController(CloudController):
         self._backoff = context.provider_backoff
         self._failures = 0
         self._told: dict[str, str] = {}
-        self._nodes = context.informers.get(core.Node)
-        self._nodes.on_change(self._node_changed)
+        self._nodes = self.hears(core.Node, self._node_changed)
         self.queue.enqueue(ALL)
 
     @classmethod
@@ -46,11 +46,11 @@ class RouteController(CloudController):
     def sync(self, key: Key) -> None:
         self.queue.enqueue(ALL)
 
-    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
+    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> Iterator[Key]:
         if new is None and old is not None:
             self._told.pop(old.metadata.name, None)
         if old is None or new is None or ranges_of(old) != ranges_of(new):
-            self.queue.enqueue(ALL)
+            yield ALL
 
     async def reconcile(self, key: Key) -> Again | None:
         settings = self.context.settings
@@ -58,7 +58,7 @@ class RouteController(CloudController):
             answer = await self.provider.list_routes(cloud.ListRoutesRequest(cluster=settings.cluster))
         except ProviderError as error:
             return Again(self._failed(error))
-        nodes = self._nodes.store.list()
+        nodes = self._nodes.list()
         wanted = plan(nodes, answer.routes, settings.cluster_cidr)
         failed: ProviderError | None = None
         for route in wanted.remove:

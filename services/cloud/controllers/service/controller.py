@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import assert_never
 
@@ -56,8 +57,6 @@ class ServiceController(CloudController):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._services = context.informers.get(core.Service)
-        self._nodes = context.informers.get(core.Node)
         self._writer = ServiceWriter(context.client)
         self._made: dict[Key, Made] = {}
         self._asked: set[Key] = set()
@@ -65,34 +64,31 @@ class ServiceController(CloudController):
         # None until somebody asks after the nodes have changed.
         self._known_carriers: tuple[list[core.Node], NodeSet] | None = None
         self.records = Records(context.provider_backoff)
-        self._nodes.on_change(self._node_changed)
-        self._services.on_change(self._service_changed)
+        self._nodes = self.hears(core.Node, self._node_changed)
+        self._services = self.hears(core.Service, self._service_changed)
 
     @classmethod
     def wanted(cls, info: cloud.GetInfoResponse, settings: CloudSettings) -> bool:
         return bool(info.load_balancers)
 
-    # Handlers: from a change to keys.
-
-    def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
+    def _service_changed(self, old: core.Service | None, new: core.Service | None) -> Iterator[Key]:
         changed = new if new is not None else old
         if changed is None:
             return
         if new is None or self._is_ours(new) or has_finalizer(new) or key_of(new) in self._made:
-            self.queue.enqueue(key_of(changed))
+            yield key_of(changed)
         if old is not None and old.status.load_balancer.ingress and (new is None or old.status.load_balancer != new.status.load_balancer):
             self._retry_refused()
 
-    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
+    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> Iterable[Key]:
         if (old and standing(old)) == (new and standing(new)):
-            return
+            return ()
         self._known_carriers = None
-        for key in self._made:
-            self.queue.enqueue(key)
+        return [*self._made]
 
     def _carriers(self) -> tuple[list[core.Node], NodeSet]:
         if self._known_carriers is None:
-            found = carriers(self._nodes.store.list())
+            found = carriers(self._nodes.list())
             self._known_carriers = found, NodeSet.of(found)
         return self._known_carriers
 
@@ -114,7 +110,7 @@ class ServiceController(CloudController):
 
     def services(self) -> list[tuple[core.Service, Record]]:
         """Those that want or still have a load balancer of ours, with what has become of it."""
-        known = [service for service in self._services.store.list() if self._is_ours(service) or has_finalizer(service)]
+        known = [service for service in self._services.list() if self._is_ours(service) or has_finalizer(service)]
         return [(service, self.records.found.get(key_of(service), Record())) for service in known]
 
     def _is_ours(self, service: core.Service) -> bool:
@@ -123,7 +119,7 @@ class ServiceController(CloudController):
     # Reconcile.
 
     async def reconcile(self, key: Key) -> Again | None:
-        known = self._services.store.get(*key)
+        known = self._services.get(*key)
         if self._step(key, known) is Step.NOTHING:
             return self._rest(key, known)
         service = await self._live(key)

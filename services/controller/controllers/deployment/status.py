@@ -10,8 +10,9 @@ from knarr.machinery.times import to_datetime
 from knarr.objects import conditions
 from knarr.objects.conditions import TRUE, get_condition, remove_condition
 from services.controller.controllers.deployment.limits import limits
+from services.controller.workloads.status import REPLICA_FAILURE
 
-AVAILABLE, PROGRESSING, REPLICA_FAILURE = "Available", "Progressing", "ReplicaFailure"
+AVAILABLE, PROGRESSING = "Available", "Progressing"
 NO_DEADLINE = 2**31 - 1
 
 

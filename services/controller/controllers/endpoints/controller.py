@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
@@ -22,37 +23,35 @@ class EndpointsController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._services = context.informers.get(core.Service)
-        self._pods = context.informers.get(core.Pod)
-        self._endpoints = context.informers.get(core.Endpoints)
         self._backends, self._pace, self._triggers = KnownBackends(), Pace(), TriggerTimes()
         # Services that were seen to go: their Endpoints go too, whoever made them.
         self._gone: set[Key] = set()
-        self._services.on_change(self._service_changed)
         # What was written last, until the informer shows it.
         self._written: dict[Key, core.Endpoints] = {}
-        watch_services_and_pods(context.informers, self.queue.enqueue)
-        self._endpoints.on_change(self._endpoints_changed)
+        self.hears(core.Service, self._note_gone)
+        self._services, self._pods = watch_services_and_pods(self)
+        self._endpoints = self.hears(core.Endpoints, self._endpoints_changed)
 
-    def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
+    def _note_gone(self, old: core.Service | None, new: core.Service | None) -> Iterable[Key]:
         if new is not None:
             self._gone.discard(key_of(new))
         elif old is not None:
             self._gone.add(key_of(old))
+        return ()
 
-    def _endpoints_changed(self, old: core.Endpoints | None, new: core.Endpoints | None) -> None:
-        """Enqueues what others changed; our own write is no news."""
+    def _endpoints_changed(self, old: core.Endpoints | None, new: core.Endpoints | None) -> Iterator[Key]:
+        """What others changed; our own write is no news."""
         changed = new if new is not None else old
         if changed is None:
             return
         key = key_of(changed)
         written = self._written.pop(key, None)
         if new is None or written is None or written.subsets != new.subsets or written.metadata.labels != new.metadata.labels:
-            self.queue.enqueue(key)
+            yield key
 
     async def reconcile(self, key: Key) -> Again | None:
-        service = self._services.store.get(key.namespace, key.name)
-        found = self._endpoints.store.get(key.namespace, key.name)
+        service = self._services.get(key.namespace, key.name)
+        found = self._endpoints.get(key.namespace, key.name)
         if service is None:
             for memory in (self._backends, self._pace, self._triggers):
                 memory.forget(key)
@@ -65,7 +64,7 @@ class EndpointsController(Controller):
         wait_seconds = self._pace.wait_seconds(key)
         if wait_seconds:
             return Again(wait_seconds)
-        facts = self._backends.of(key, service, candidates(self._pods.store, service))
+        facts = self._backends.of(key, service, candidates(self._pods, service))
         trigger, seen = self._triggers.changed(key, service, facts)
         wanted = decide(service, facts, found)
         if wanted != found:

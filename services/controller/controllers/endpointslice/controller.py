@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.reconciler import Again
 from knarr.objects.keys import Key
@@ -22,23 +21,14 @@ class EndpointSliceController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._services = context.informers.get(core.Service)
-        self._pods = context.informers.get(core.Pod)
-        self._nodes = context.informers.get(core.Node)
-        self._slices = context.informers.get(discovery.EndpointSlice)
-        self._slices.add_index(BY_SERVICE)
         self._writer = SliceWriter(self.client, MANAGER)
         self._backends, self._pace, self._triggers = KnownBackends(), Pace(), TriggerTimes()
-        watch_services_and_pods(context.informers, self.queue.enqueue)
-        watch_nodes(context.informers, self.queue.enqueue)
-        self._slices.on_change(self._slice_changed)
-
-    def _slice_changed(self, old: discovery.EndpointSlice | None, new: discovery.EndpointSlice | None) -> None:
-        for key in self._writer.saw(old, new):
-            self.queue.enqueue(key)
+        self._services, self._pods = watch_services_and_pods(self)
+        self._nodes = watch_nodes(self)
+        self._slices = self.hears(discovery.EndpointSlice, self._writer.saw, BY_SERVICE)
 
     async def reconcile(self, key: Key) -> Again | None:
-        service = self._services.store.get(key.namespace, key.name)
+        service = self._services.get(key.namespace, key.name)
         if service is None:
             for memory in (self._writer, self._backends, self._pace, self._triggers):
                 memory.forget(key)
@@ -51,8 +41,8 @@ class EndpointSliceController(Controller):
         wait_seconds = self._pace.wait_seconds(key)
         if wait_seconds:
             return Again(wait_seconds)
-        found = [piece for piece in self._slices.store.index(BY_SERVICE, str(key)) if not piece.metadata.HasField("deletion_timestamp")]
-        facts = self._backends.of(key, service, candidates(self._pods.store, service), lambda name: self._nodes.store.get("", name))
+        found = [piece for piece in self._slices.index(BY_SERVICE, str(key)) if not piece.metadata.HasField("deletion_timestamp")]
+        facts = self._backends.of(key, service, candidates(self._pods, service), lambda name: self._nodes.get("", name))
         trigger, seen = self._triggers.changed(key, service, facts)
         plan = decide(service, facts, found, trigger=trigger)
         if not plan.empty:

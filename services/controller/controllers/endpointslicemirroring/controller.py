@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.events import WARNING
 from knarr.client.reconciler import Again
-from knarr.objects.keys import Key, key_of
+from knarr.objects.keys import Key
 from services.controller.controller import Context, Controller
 from services.controller.controllers.endpointslicemirroring.decide import MANAGER, MAX_ADDRESSES, decide, is_mirrored, skipped
 from services.controller.endpoints.pace import Pace
@@ -22,26 +20,15 @@ class EndpointSliceMirroringController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._services = context.informers.get(core.Service)
-        self._endpoints = context.informers.get(core.Endpoints)
-        self._slices = context.informers.get(discovery.EndpointSlice)
-        self._slices.add_index(BY_MIRRORED)
         self._writer, self._pace = SliceWriter(self.client, MANAGER), Pace()
-        self._services.on_change(self._changed)
-        self._endpoints.on_change(self._changed)
-        self._slices.on_change(self._slice_changed)
-
-    def _changed(self, old: Any, new: Any) -> None:
-        self.queue.enqueue(key_of(old if new is None else new))
-
-    def _slice_changed(self, old: discovery.EndpointSlice | None, new: discovery.EndpointSlice | None) -> None:
-        for key in self._writer.saw(old, new):
-            self.queue.enqueue(key)
+        self._services = self.watches(core.Service)
+        self._endpoints = self.watches(core.Endpoints)
+        self._slices = self.hears(discovery.EndpointSlice, self._writer.saw, BY_MIRRORED)
 
     async def reconcile(self, key: Key) -> Again | None:
-        service = self._services.store.get(key.namespace, key.name)
-        endpoints = self._endpoints.store.get(key.namespace, key.name)
-        found = [piece for piece in self._slices.store.index(BY_MIRRORED, str(key)) if not piece.metadata.HasField("deletion_timestamp")]
+        service = self._services.get(key.namespace, key.name)
+        endpoints = self._endpoints.get(key.namespace, key.name)
+        found = [piece for piece in self._slices.index(BY_MIRRORED, str(key)) if not piece.metadata.HasField("deletion_timestamp")]
         if service is None and endpoints is None and not found:
             self._writer.forget(key)
             self._pace.forget(key)

@@ -1,7 +1,7 @@
 """Garbage collector: deletes what nobody owns any longer, in the order its owners ask for.
 
-Must come last in the catalog: kinds that other controllers watch anyway are read from their
-informers; of all others only metadata is kept. Before it deletes it reads the object, and every
+Kinds that other controllers watch anyway are read from their informers; of all others only metadata
+is kept. Before it deletes it reads the object, and every
 owner that it believes absent, from the server, and deletes that very revision only.
 """
 
@@ -18,7 +18,6 @@ from knarr.client.informer import Informer
 from knarr.client.reconciler import Again, Terminal
 from knarr.machinery.catalog import BUILT_IN
 from knarr.machinery.errors import NotFound
-from knarr.machinery.resources import Resource
 from knarr.objects.keys import Key, metadata_of
 from services.controller.controller import Context, Controller
 from services.controller.controllers.garbagecollector.decide import (
@@ -36,6 +35,8 @@ from services.controller.metadata_informer import MetadataInformer
 REMEMBERED_ABSENT = 10_000
 # They come and go by the thousand, and expire by themselves.
 IGNORED = frozenset({"Event"})
+# Verbs of what can be owned.
+NEEDED = {"list", "watch", "delete"}
 
 
 class GarbageCollector(Controller):
@@ -45,18 +46,6 @@ class GarbageCollector(Controller):
         super().__init__(context)
         self.graph = Graph()
         self._absent: OrderedDict[str, None] = OrderedDict()
-        self._own: list[Informer[Any]] = []
-        for resource in BUILT_IN:
-            if resource.storage.kind not in IGNORED and {"list", "watch", "delete"} <= set(resource.verbs):
-                self._informer(resource).on_change(self._changed)
-
-    def _informer(self, resource: Resource) -> Informer[Any]:
-        message = resource.storage.message
-        if message in self.context.informers:
-            return self.context.informers.get(message)
-        informer: Informer[Any] = MetadataInformer(self.client, message)
-        self._own.append(informer)
-        return informer
 
     def _changed(self, old: Message | None, new: Message | None) -> None:
         if new is not None:
@@ -76,12 +65,24 @@ class GarbageCollector(Controller):
         self._look(*self.graph.remove(uid))
 
     async def run(self) -> None:
+        """By now every controller has said what it reads."""
+        messages = [found.storage.message for found in BUILT_IN if found.storage.kind not in IGNORED and set(found.verbs) >= NEEDED]
+        own = [informer for message in messages if (informer := self._follow(message)) is not None]
         async with asyncio.TaskGroup() as group:
-            for informer in self._own:
+            for informer in own:
                 group.create_task(informer.run(), name="garbagecollector informer")
-            for informer in self._own:
+            for informer in own:
                 await informer.wait_synced()
             await super().run()
+
+    def _follow(self, message: type[Message]) -> Informer[Any] | None:
+        """Hears of every object of a kind; answers the informer of its own that it needs for that, or None."""
+        if message in self.context.informers:
+            self.context.informers.get(message).on_change(self._changed)
+            return None
+        informer: Informer[Any] = MetadataInformer(self.client, message)
+        informer.on_change(self._changed)
+        return informer
 
     # Reconcile; the key's name is a uid.
 

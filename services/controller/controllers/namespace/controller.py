@@ -11,7 +11,7 @@ from knarr.machinery.catalog import BUILT_IN
 from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
-from knarr.objects.keys import Key, key_of, metadata_of
+from knarr.objects.keys import Key, metadata_of
 from services.controller.controller import Context, Controller
 from services.controller.controllers.namespace.decide import Content, finalized, status
 
@@ -23,25 +23,20 @@ class NamespaceController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._namespaces = context.informers.get(core.Namespace)
-        self._namespaces.on_change(self._namespace_changed)
-
-    def _namespace_changed(self, old: core.Namespace | None, new: core.Namespace | None) -> None:
-        if new is not None and new.metadata.HasField("deletion_timestamp"):
-            self.queue.enqueue(key_of(new))
+        self._namespaces = self.watches(core.Namespace, when=_is_leaving)
 
     async def reconcile(self, key: Key) -> Again | None:
-        namespace = self._namespaces.store.get("", key.name)
+        namespace = self._namespaces.get("", key.name)
         if namespace is None or not namespace.metadata.HasField("deletion_timestamp"):
             return None
         content = await self._empty(key.name)
-        namespace = await self._report(namespace, content)
-        if not content.empty:
-            return Again(self.context.settings.namespace_retry_seconds)
-        last = finalized(namespace)
-        if last is not None:
-            await self.client.update(last, subresource="finalize")
-        return None
+        # It may have gone before the informer shows it.
+        with contextlib.suppress(NotFound):
+            namespace = await self._report(namespace, content)
+            last = finalized(namespace) if content.empty else None
+            if last is not None:
+                await self.client.update(last, subresource="finalize")
+        return None if content.empty else Again(self.context.settings.namespace_retry_seconds)
 
     async def _empty(self, namespace: str) -> Content:
         """Deletes everything that is there, of every kind, and tells what is left now."""
@@ -87,3 +82,7 @@ class NamespaceController(Controller):
         changed = copy_of(namespace)
         changed.status.CopyFrom(wanted)
         return await self.client.update(changed, subresource="status")
+
+
+def _is_leaving(old: core.Namespace | None, new: core.Namespace | None) -> bool:
+    return new is not None and bool(new.metadata.HasField("deletion_timestamp"))

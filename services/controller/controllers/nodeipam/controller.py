@@ -9,14 +9,15 @@ wrote late meets a changed resourceVersion. A node that comes with a range keeps
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.reconciler import Again, Reconciler
+from knarr.client.reconciler import Again
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.copies import copy_of
-from knarr.objects.keys import Key
-from services.controller.controller import RETRY, Context, Controller
+from knarr.objects.keys import Key, key_of
+from services.controller.controller import Context, Controller
 from services.controller.controllers.nodeipam.decide import ClusterRange, has_range, ranges_of, rivals
 
 PAGE = 500
@@ -24,10 +25,10 @@ PAGE = 500
 
 class NodeIpamController(Controller):
     name = "nodeipam"
+    workers = 1
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.queue = Reconciler(self.name, self.reconcile, workers=1, backoff=RETRY)
         settings = context.settings
         self._range = ClusterRange(IPv4Network(settings.cluster_cidr), settings.node_mask_size) if settings.cluster_cidr else None
         # By the node's uid; those whose write was answered, too.
@@ -38,24 +39,22 @@ class NodeIpamController(Controller):
         self._waiting: set[str] = set()
         self._rivals: set[str] = set()
         if self._range is not None:
-            self._nodes = context.informers.get(core.Node)
-            self._nodes.on_change(self._node_changed)
+            self._nodes = self.hears(core.Node, self._node_changed)
 
-    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
+    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> Iterator[Key]:
         if new is None:
             if old is not None:
                 self._promised.pop(old.metadata.uid, None)
                 self._rivals.discard(old.metadata.uid)
                 self._given.discard(old.metadata.uid)
                 self._waiting.discard(old.metadata.name)
-            for name in self._waiting:
-                self.queue.enqueue(Key("", name))
+            yield from (Key("", name) for name in self._waiting)
         elif old is None or old.metadata.uid != new.metadata.uid or not has_range(new) or not has_range(old):
-            self.queue.enqueue(Key("", new.metadata.name))
+            yield key_of(new)
 
     async def reconcile(self, key: Key) -> Again | None:
         assert self._range is not None
-        known = self._nodes.store.get("", key.name)
+        known = self._nodes.get("", key.name)
         if known is None:
             return None
         if has_range(known):
@@ -81,7 +80,7 @@ class NodeIpamController(Controller):
     def _compare(self, node: core.Node) -> None:
         """Nodes may bring ranges of their own; two of them that overlap cannot both be reached."""
         self._waiting.discard(node.metadata.name)
-        found = rivals(node, self._nodes.store.list())
+        found = rivals(node, self._nodes.list())
         if found and node.metadata.uid not in self._rivals:
             self._rivals.add(node.metadata.uid)
             message = f"The range {node.spec.pod_cidr} of node {node.metadata.name} overlaps that of {', '.join(found)}"

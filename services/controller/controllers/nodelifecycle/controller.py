@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable, Iterator
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.controller import is_there
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.conditions import UNKNOWN, condition_status, get_condition, is_true, set_condition
 from knarr.objects.copies import copy_of
-from knarr.objects.keys import Key
+from knarr.objects.keys import Key, key_of
 from services.controller.controller import Context, Controller
 from services.controller.controllers.nodelifecycle.decide import Evictions, evictions, silenced, taints
 from services.controller.pods import BY_NODE, tell_disruption
@@ -33,17 +35,11 @@ class NodeLifecycleController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._heard: dict[str, float] = {}
-        self._nodes = context.informers.get(core.Node)
-        self._pods = context.informers.get(core.Pod)
-        self._leases = context.informers.get(coordination.Lease)
-        self._pods.add_index(BY_NODE)
-        self._nodes.on_change(self._node_changed)
-        self._leases.on_change(self._lease_changed)
-        self._pods.on_change(self._pod_changed)
+        self._nodes = self.hears(core.Node, self._node_changed)
+        self._leases = self.hears(coordination.Lease, self._lease_changed)
+        self._pods = self.watches(core.Pod, BY_NODE, mapped=self._troubled_node, when=is_there)
 
-    # Handlers: from a change to keys, and to heartbeats.
-
-    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
+    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> Iterator[Key]:
         if new is None:
             if old is not None:
                 self._heard.pop(old.metadata.name, None)
@@ -53,26 +49,24 @@ class NodeLifecycleController(Controller):
             self.context.recorder.event(new, "Normal", "RegisteredNode", message)
         if old is None or _heartbeat(old) != _heartbeat(new):
             self._hear(new.metadata.name)
-        self.queue.enqueue(Key("", new.metadata.name))
+        yield key_of(new)
 
-    def _lease_changed(self, old: coordination.Lease | None, new: coordination.Lease | None) -> None:
+    def _lease_changed(self, old: coordination.Lease | None, new: coordination.Lease | None) -> Iterable[Key]:
         if new is not None and new.metadata.namespace == LEASE_NAMESPACE and (old is None or old.spec.renew_time != new.spec.renew_time):
             self._hear(new.metadata.name)
+        return ()
 
     def _hear(self, node: str) -> None:
         self._heard[node] = asyncio.get_running_loop().time()
 
-    def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
-        if new is None or not new.spec.node_name:
-            return
-        node = self._nodes.store.get("", new.spec.node_name)
+    def _troubled_node(self, pod: core.Pod) -> Iterator[Key]:
+        """The pod's node, when there is reason to move pods away from it."""
+        node = self._nodes.get("", pod.spec.node_name)
         if node is not None and (node.spec.taints or not is_true(node.status, "Ready")):
-            self.queue.enqueue(Key("", node.metadata.name))
-
-    # Reconcile.
+            yield key_of(node)
 
     async def reconcile(self, key: Key) -> Again | None:
-        node = self._nodes.store.get("", key.name)
+        node = self._nodes.get("", key.name)
         if node is None:
             return None
         settings = self.context.settings
@@ -80,7 +74,7 @@ class NodeLifecycleController(Controller):
         if left <= 0 and condition_status(node.status, "Ready") != UNKNOWN:
             node = await self._silence(node)
         node = await self._taint(node)
-        plan = evictions(node, self._pods.store.index(BY_NODE, key.name), self.context.clock.now())
+        plan = evictions(node, self._pods.index(BY_NODE, key.name), self.context.clock.now())
         await self._clear(node, plan)
         waits = [seconds for seconds in (left, plan.again_seconds) if seconds is not None and seconds > 0]
         return Again(max(SHORTEST_WAIT_SECONDS, min([*waits, settings.node_grace_seconds])))
@@ -100,7 +94,7 @@ class NodeLifecycleController(Controller):
             self._hear(name)
             raise
         else:
-            known = self._leases.store.get(LEASE_NAMESPACE, name)
+            known = self._leases.get(LEASE_NAMESPACE, name)
             if known is None or known.spec.renew_time != lease.spec.renew_time:
                 self._hear(name)
                 return node

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.controller import is_gone
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.keys import Key
@@ -27,18 +28,13 @@ class PodGarbageCollector(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._missing_since: dict[str, float] = {}
-        self._nodes = context.informers.get(core.Node)
-        self._pods = context.informers.get(core.Pod)
-        self._nodes.on_change(self._node_changed)
+        self._nodes = self.watches(core.Node, mapped=lambda node: (ALL,), when=is_gone)
+        self._pods = self.reads(core.Pod)
         self.queue.enqueue(ALL)
-
-    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
-        if new is None:
-            self.queue.enqueue(ALL)
 
     async def reconcile(self, key: Key) -> Again | None:
         settings = self.context.settings
-        pods = self._pods.store.list()
+        pods = self._pods.list()
         for garbage in decide(pods, await self._lost_nodes(pods), settings.terminated_pod_threshold):
             pod = garbage.pod.metadata
             logger.info("deleting pod", extra={"pod": f"{pod.namespace}/{pod.name}", "reason": garbage.reason})
@@ -56,7 +52,7 @@ class PodGarbageCollector(Controller):
         """Nodes that pods name and that have been missing for the quarantine, by the server's word."""
         now = asyncio.get_running_loop().time()
         named = {pod.spec.node_name for pod in pods if pod.spec.node_name}
-        missing = {name for name in named if self._nodes.store.get("", name) is None}
+        missing = {name for name in named if self._nodes.get("", name) is None}
         self._missing_since = {name: self._missing_since.get(name, now) for name in missing}
         ripe = [name for name, since in self._missing_since.items() if now - since >= self.context.settings.orphan_quarantine_seconds]
         return {name for name in ripe if await self._is_gone(name)}

@@ -1,0 +1,94 @@
+"""The pods of workloads: made from a template, created and deleted with events and expectations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.client.events import NORMAL, WARNING, EventRecorder
+from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
+from knarr.objects.keys import key_of, metadata_of
+from knarr.objects.names import generated
+from knarr.objects.owners import owner_reference
+from services.controller.expectations import Expectations, created, deleted
+
+T = TypeVar("T")
+
+
+def pod_from_template(template: core.PodTemplateSpec, owner: Message) -> core.Pod:
+    """A new pod that ``owner`` controls, named here so that its arrival can be expected."""
+    metadata = metadata_of(owner)
+    pod = core.Pod(spec=template.spec)
+    pod.metadata.labels.update(template.metadata.labels)
+    pod.metadata.annotations.update(template.metadata.annotations)
+    pod.metadata.finalizers.extend(template.metadata.finalizers)
+    pod.metadata.namespace = metadata.namespace
+    pod.metadata.generate_name = f"{metadata.name}-"
+    pod.metadata.name = generated(pod.metadata.generate_name)
+    pod.metadata.owner_references.append(owner_reference(owner))
+    return pod
+
+
+class PodWriter:
+    """Creates and deletes pods for their owners. Each answers the first error, which is told by an event already; None when all is well."""
+
+    def __init__(self, client: Client, recorder: EventRecorder, expectations: Expectations) -> None:
+        self._client, self._recorder, self._expectations = client, recorder, expectations
+
+    async def create(self, owner: Message, pods: Iterable[core.Pod]) -> StatusError | None:
+        """Slowly at first; after an error those that are left are not tried."""
+        return await slow_start(pods, lambda pod: self._create(owner, pod))
+
+    async def delete(self, owner: Message, pods: Iterable[core.Pod]) -> StatusError | None:
+        """All at once. Pods that are gone, or are others of the same name, count as deleted."""
+        results = await asyncio.gather(*(self._delete(owner, pod) for pod in pods))
+        return next((error for error in results if error is not None), None)
+
+    async def _create(self, owner: Message, pod: core.Pod) -> StatusError | None:
+        key, token = key_of(owner), created(pod.metadata.name)
+        self._expectations.expect(key, token)
+        try:
+            await self._client.create(pod)
+        except BaseException as error:
+            self._expectations.met(key, token)
+            if not isinstance(error, StatusError):
+                raise
+            if not isinstance(error, AlreadyExists):
+                self._recorder.event(owner, WARNING, "FailedCreate", f"Error creating: {error}")
+            return error
+        self._recorder.event(owner, NORMAL, "SuccessfulCreate", f"Created pod: {pod.metadata.name}")
+        return None
+
+    async def _delete(self, owner: Message, pod: core.Pod) -> StatusError | None:
+        key, token = key_of(owner), deleted(pod.metadata.uid)
+        self._expectations.expect(key, token)
+        try:
+            await self._client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid)
+        except BaseException as error:
+            self._expectations.met(key, token)
+            if not isinstance(error, StatusError):
+                raise
+            if isinstance(error, NotFound | Conflict):
+                return None
+            self._recorder.event(owner, WARNING, "FailedDelete", f"Error deleting: {error}")
+            return error
+        self._recorder.event(owner, NORMAL, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
+        return None
+
+
+async def slow_start(items: Iterable[T], act: Callable[[T], Awaitable[StatusError | None]]) -> StatusError | None:
+    """Acts on 1, then 2, 4, 8 … at once, until one fails: a quota or a broken template costs one call, not hundreds."""
+    left, size = iter(items), 1
+    while batch := list(islice(left, size)):
+        results = await asyncio.gather(*(act(item) for item in batch))
+        failure = next((error for error in results if error is not None), None)
+        if failure is not None:
+            return failure
+        size *= 2
+    return None

@@ -1,0 +1,147 @@
+"""What controllers of workloads share: creating slowly, expecting what was written, reporting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.events import EventRecorder
+from knarr.machinery.errors import Conflict, StatusError, status_error
+from knarr.objects.copies import copy_of
+from knarr.objects.keys import key_of
+from knarr.objects.owners import is_controlled_by
+from services.controller.expectations import Expectations, created, deleted
+from services.controller.workloads.pods import PodWriter, pod_from_template, slow_start
+from services.controller.workloads.status import report
+from tests.controller.objects import pod, replica_set
+from tests.support.api import FaultyApi
+from tests.support.virtual_time import virtual_time
+
+REFUSED = status_error("Forbidden", "exceeded quota")
+
+
+class Tries:
+    """Fails for some items; notes how many are at work at once."""
+
+    def __init__(self, *bad: int) -> None:
+        self.bad = bad
+        self.tried: list[int] = []
+
+    async def __call__(self, item: int) -> StatusError | None:
+        self.tried.append(item)
+        return REFUSED if item in self.bad else None
+
+
+@pytest.mark.parametrize(("bad", "tried"), [((), 20), ((0,), 1), ((1,), 3), ((2,), 3), ((6,), 7), ((19,), 20)])
+@virtual_time
+async def test_a_failure_costs_the_batch_it_is_in(bad: tuple[int, ...], tried: int) -> None:
+    act = Tries(*bad)
+    assert await slow_start(range(20), act) is (REFUSED if bad else None)
+    assert act.tried == [*range(tried)]
+
+
+@virtual_time
+async def test_nothing_is_made_before_its_turn() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    assert await slow_start(items(), Tries(0)) is REFUSED
+    assert made == [0]
+
+
+def test_a_pod_of_a_template() -> None:
+    owner = replica_set()
+    owner.metadata.uid = "u1"
+    owner.spec.template.metadata.annotations["a"] = "b"
+    made = pod_from_template(owner.spec.template, owner)
+    assert made.spec == owner.spec.template.spec
+    assert dict(made.metadata.labels) == {"app": "web"}
+    assert dict(made.metadata.annotations) == {"a": "b"}
+    assert made.metadata.generate_name == "web-"
+    assert made.metadata.name.startswith("web-")
+    assert made.metadata.namespace == "default"
+    assert is_controlled_by(made, owner)
+
+
+async def stored_owner(api: FaultyApi) -> apps.ReplicaSet:
+    return await api.client().create(replica_set())
+
+
+@virtual_time
+async def test_writes_are_expected_until_they_are_seen_and_failed_ones_are_not() -> None:
+    api, expectations = FaultyApi(), Expectations()
+    owner = await stored_owner(api)
+    writer = PodWriter(api.client(), EventRecorder(api.client(), "test"), expectations)
+    pods = [pod_from_template(owner.spec.template, owner) for _ in range(3)]
+    api.fail_next(REFUSED, verb="create", message_type=core.Pod)
+    assert await writer.create(owner, pods) == REFUSED
+    assert (expectations.open(key_of(owner)), len(api.all(core.Pod))) == (0, 0)
+    assert await writer.create(owner, pods) is None
+    assert (expectations.open(key_of(owner)), len(api.all(core.Pod))) == (3, 3)
+    for found in api.all(core.Pod):
+        expectations.saw(key_of(owner), found, gone=False)
+    assert expectations.open(key_of(owner)) == 0
+    stored = api.all(core.Pod)
+    assert await writer.delete(owner, stored) is None
+    assert expectations.open(key_of(owner)) == 3
+    for found in stored:
+        expectations.saw(key_of(owner), found, gone=True)
+    assert expectations.open(key_of(owner)) == 0
+    # Gone already: nothing to wait for.
+    assert await writer.delete(owner, stored) is None
+    assert expectations.open(key_of(owner)) == 0
+
+
+@virtual_time
+async def test_a_pod_that_terminates_is_one_that_was_deleted() -> None:
+    expectations, owner = Expectations(), key_of(replica_set())
+    seen = pod("a")
+    expectations.expect(owner, deleted(seen.metadata.uid))
+    expectations.saw(owner, seen, gone=False)
+    assert expectations.open(owner) == 1
+    seen.metadata.deletion_timestamp.seconds = 1
+    expectations.saw(owner, seen, gone=False)
+    assert expectations.open(owner) == 0
+    expectations.expect(owner, created("b"))
+    expectations.saw(owner, pod("a"), gone=False)
+    assert expectations.open(owner) == 1
+
+
+@virtual_time
+async def test_a_status_is_written_once_and_onto_the_object_as_it_is() -> None:
+    api = FaultyApi()
+    client = api.client()
+    old = await stored_owner(api)
+    status = copy_of(old.status)
+    await report(client, old, status)
+    assert not [write for write in api.writes if write.verb == "update"]
+    changed = copy_of(old)
+    changed.metadata.labels["changed"] = "meanwhile"
+    await client.update(changed)
+    status.replicas = 3
+    with pytest.raises(Conflict):
+        await report(client, old, status)
+    await report(client, old, status, insist=True)
+    stored = await client.get(apps.ReplicaSet, "web", "default")
+    assert (stored.status.replicas, dict(stored.metadata.labels)) == (3, {"changed": "meanwhile"})
+
+
+@virtual_time
+async def test_a_status_of_what_is_gone_or_another_now_is_dropped() -> None:
+    api = FaultyApi()
+    client = api.client()
+    old = await stored_owner(api)
+    status = copy_of(old.status)
+    status.replicas = 3
+    await client.delete(apps.ReplicaSet, "web", "default", propagation_policy="Background")
+    await report(client, old, status)
+    await client.create(replica_set())
+    await report(client, old, status, insist=True)
+    assert (await client.get(apps.ReplicaSet, "web", "default")).status.replicas == 0
