@@ -53,9 +53,11 @@ def test_an_endpoint_names_the_zone_of_its_node_and_hints_at_it_when_asked() -> 
         (False, "", 0),
         (True, "one", 0),
     ]
-    target.spec.traffic_distribution = "PreferClose"
-    (made,) = decide(target, facts, []).create
-    assert [[zone.name for zone in endpoint.hints.for_zones] for endpoint in made.endpoints] == [["one"], [], []]
+    for distribution, hinted in (("PreferClose", [[], [], []]), ("PreferSameZone", [[], [], []]), ("PreferSameNode", [["a"], ["b"], []])):
+        target.spec.traffic_distribution = distribution
+        (made,) = decide(target, facts, []).create
+        assert [[zone.name for zone in endpoint.hints.for_zones] for endpoint in made.endpoints] == [["one"], [], []]
+        assert [[node.name for node in endpoint.hints.for_nodes] for endpoint in made.endpoints] == hinted
 
 
 def test_the_pods_of_a_node_that_is_gone_are_left_out() -> None:

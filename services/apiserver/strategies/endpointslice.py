@@ -9,6 +9,7 @@ from functools import lru_cache
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
+    Format,
     Path,
     check_choice,
     check_format,
@@ -34,7 +35,7 @@ MAX_ENDPOINTS = 1000
 MAX_ADDRESSES = 100
 MAX_PORTS = 20_000
 MAX_TOPOLOGY_LABELS = 16
-MAX_ZONE_HINTS = 8
+MAX_HINTS = 8
 SHOWN = 3  # addresses or ports before a table says how many more there are
 UNSET = "<unset>"
 
@@ -107,7 +108,9 @@ def _endpoint(endpoint: discovery.Endpoint, address_type: str, path: Path) -> li
     causes += _topology(endpoint, path.child("deprecatedTopology"))
     if endpoint.HasField("hostname"):
         causes += check_format(path.child("hostname"), endpoint.hostname, dns1123_label)
-    return causes + _hints(endpoint.hints, path.child("hints").child("forZones"))
+    hints, below = endpoint.hints, path.child("hints")
+    causes += _hints([zone.name for zone in hints.for_zones], label_value, below.child("forZones"))
+    return causes + _hints([node.name for node in hints.for_nodes], dns1123_subdomain, below.child("forNodes"))
 
 
 def _address(address: str, address_type: str, path: Path) -> list[Cause]:
@@ -136,17 +139,15 @@ def _topology(endpoint: discovery.Endpoint, path: Path) -> list[Cause]:
     return causes + validate_labels(topology, path)
 
 
-def _hints(hints: discovery.EndpointHints, path: Path) -> list[Cause]:
-    if len(hints.for_zones) > MAX_ZONE_HINTS:
-        return [too_many(path, len(hints.for_zones), MAX_ZONE_HINTS)]
+def _hints(hinted: list[str], format_: Format, path: Path) -> list[Cause]:
+    if len(hinted) > MAX_HINTS:
+        return [too_many(path, len(hinted), MAX_HINTS)]
     causes: list[Cause] = []
-    names: set[str] = set()
-    for index, zone in enumerate(hints.for_zones):
+    for index, name in enumerate(hinted):
         here = path.index(index).child("name")
-        if zone.name in names:
-            causes.append(duplicate(here, zone.name))
-        names.add(zone.name)
-        causes += check_format(here, zone.name, label_value)
+        if name in hinted[:index]:
+            causes.append(duplicate(here, name))
+        causes += check_format(here, name, format_)
     return causes
 
 

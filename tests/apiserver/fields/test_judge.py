@@ -63,6 +63,7 @@ PROTECTING = [
     ),
     ("spec.containers[0].volumeMounts[0].recursiveReadOnly", {}, {"volumeMounts": [{"name": "v", "recursiveReadOnly": "Enabled"}]}),
     ("spec.containers[0].volumeMounts[0].bindMountOptions", {}, {"volumeMounts": [{"name": "v", "bindMountOptions": ["noexec"]}]}),
+    ("spec.containers[0].restartPolicy", {}, {"restartPolicy": "OnFailure"}),
     ("spec.containers[0].resources.claims", {}, {"resources": {"claims": [{"name": "r"}]}}),
     ("spec.volumes[1].nfs", {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "nfs": {"server": "s", "path": "/"}}]}, {}),
     ("spec.volumes[0].emptyDir.medium", {"volumes": [{"name": "a", "emptyDir": {"medium": "HugePages"}}]}, {}),

@@ -85,7 +85,8 @@ def _action(kind: str, action: Any, grace_seconds: int, path: Path) -> list[Caus
     if kind == "tcp_socket":
         return validate_port_number_or_name(action.port, path.child("port"))
     if kind == "grpc":
-        return [invalid(path.child("port"), action.port, sentence) for sentence in port_number(action.port)]
+        causes = [invalid(path.child("port"), action.port, sentence) for sentence in port_number(action.port)]
+        return causes + check_choice(path.child("mode"), action.mode, ("Plaintext", "TLS"), optional=True)
     if 0 <= action.seconds <= grace_seconds:
         return []
     sentence = f"must be non-negative and less than terminationGracePeriodSeconds ({grace_seconds})"
@@ -96,6 +97,7 @@ def _http_get(action: core.HTTPGetAction, path: Path) -> list[Cause]:
     causes = [] if action.path else [required(path.child("path"))]
     causes += validate_port_number_or_name(action.port, path.child("port"))
     causes += check_choice(path.child("scheme"), action.scheme, ("HTTP", "HTTPS"))
+    causes += check_choice(path.child("protocol"), action.protocol, ("HTTP1", "HTTP2"), optional=True)
     for header in action.http_headers:
         causes += check_format(path.child("httpHeaders"), header.name, http_header_name)
     return causes

@@ -11,6 +11,11 @@ from knarr.machinery.validation import GoSyntax, Path, check_choice, duplicate, 
 from knarr.objects.sysctls import IPC, NETWORK, dotted, namespace_of
 
 LARGEST_ID = 2**31 - 1
+POLICIES = (
+    ("supplemental_groups_policy", "supplementalGroupsPolicy", ("Merge", "Strict")),
+    ("fs_group_change_policy", "fsGroupChangePolicy", ("Always", "OnRootMismatch")),
+    ("se_linux_change_policy", "seLinuxChangePolicy", ("MountOption", "Recursive")),
+)
 LONGEST_SYSCTL = 253
 SYSCTL = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*([a-z0-9][-_a-z0-9]*)?[a-z0-9]")
 PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
@@ -36,7 +41,8 @@ def validate_pod_security(spec: core.PodSpec, path: Path) -> list[Cause]:
         causes += _id(context.fs_group, here.child("fsGroup"))
     for index, group in enumerate(context.supplemental_groups):
         causes += _id(group, here.child("supplementalGroups").index(index))
-    causes += check_choice(here.child("fsGroupChangePolicy"), context.fs_group_change_policy, ("Always", "OnRootMismatch"), optional=True)
+    for field, name, choices in POLICIES:
+        causes += check_choice(here.child(name), getattr(context, field), choices, optional=True)
     causes += _sysctls(spec, here.child("sysctls"))
     if spec.host_pid and spec.share_process_namespace:
         causes.append(invalid(path.child("shareProcessNamespace"), True, "ShareProcessNamespace and HostPID cannot both be enabled"))

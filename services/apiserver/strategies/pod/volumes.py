@@ -24,6 +24,7 @@ from services.apiserver.strategies.pod.environment import VOLUME_FIELDS, validat
 
 HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
 MODE_SENTENCE = "must be a number between 0 and 0777 (octal), both inclusive"
+RECURSIVE = ("Disabled", "Enabled", "IfPossible")
 PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
 SHORTEST_TOKEN_SECONDS = 600
 
@@ -184,6 +185,7 @@ def validate_mounts(container: core.Container, names: Collection[str], path: Pat
         seen.add(mount.mount_path)
         causes += _sub_paths(mount, here)
         causes += _propagation(mount, container, here.child("mountPropagation"))
+        causes += _recursive(mount, here.child("recursiveReadOnly"))
     return causes
 
 
@@ -191,6 +193,17 @@ def _sub_paths(mount: core.VolumeMount, path: Path) -> list[Cause]:
     causes = _relative(mount.sub_path, path.child("subPath")) + _relative(mount.sub_path_expr, path.child("subPathExpr"))
     if mount.sub_path and mount.sub_path_expr:
         causes.append(invalid(path.child("subPathExpr"), mount.sub_path_expr, "subPathExpr and subPath are mutually exclusive"))
+    return causes
+
+
+def _recursive(mount: core.VolumeMount, path: Path) -> list[Cause]:
+    if mount.recursive_read_only in ("", "Disabled"):
+        return []
+    causes = check_choice(path, mount.recursive_read_only, RECURSIVE)
+    if not mount.read_only:
+        causes.append(forbidden(path, "may only be specified when readOnly is true"))
+    if mount.mount_propagation not in ("", "None"):
+        causes.append(forbidden(path, "may only be specified when mountPropagation is None or not specified"))
     return causes
 
 

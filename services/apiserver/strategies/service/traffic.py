@@ -20,7 +20,7 @@ from services.apiserver.strategies.service.shape import is_externally_accessible
 
 SPEC = Path("spec")
 POLICIES = ("Cluster", "Local")
-DISTRIBUTIONS = ("PreferClose",)
+DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
 LONGEST_AFFINITY_SECONDS = 86_400
 BALANCER_ONLY = "may only be used when `type` is 'LoadBalancer'"
 SOURCE_RANGES_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges"

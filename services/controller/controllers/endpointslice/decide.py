@@ -22,7 +22,7 @@ from services.controller.endpoints.trigger_time import stamp
 
 MANAGER = "endpointslice-controller.k8s.io"
 MAX_ENDPOINTS = 100
-PREFER_CLOSE = "PreferClose"
+PREFER_SAME_NODE = "PreferSameNode"
 # Labels of a Service that mean something else on its slices.
 _NOT_COPIED = frozenset({SERVICE_NAME, SLICE_MANAGED_BY, HEADLESS})
 
@@ -114,9 +114,17 @@ def _new_endpoint(service: core.Service, backend: Backend, address: str) -> disc
         endpoint.hostname = hostname
     if backend.zone:
         endpoint.zone = backend.zone
-        if endpoint.conditions.ready and service.spec.traffic_distribution == PREFER_CLOSE:
-            endpoint.hints.for_zones.add(name=backend.zone)
+    if endpoint.conditions.ready and service.spec.traffic_distribution:
+        _give_hints(endpoint, service.spec.traffic_distribution)
     return endpoint
+
+
+def _give_hints(endpoint: discovery.Endpoint, distribution: str) -> None:
+    """Each distribution prefers the zone, one the node before it."""
+    if endpoint.zone:
+        endpoint.hints.for_zones.add(name=endpoint.zone)
+    if endpoint.node_name and distribution == PREFER_SAME_NODE:
+        endpoint.hints.for_nodes.add(name=endpoint.node_name)
 
 
 def _place(
