@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+
+from services.proxy.datapath.netlink import ACK, ERROR, MAKE, REQUEST, attribute, message, messages
 
 NETLINK_ROUTE = 0
 ADDRESS_NEW, ADDRESS_DELETE, ROUTE_NEW, ROUTE_DELETE, ROUTE_GET = 20, 21, 24, 25, 26
-# NLM_F_REQUEST | NLM_F_ACK, and with NLM_F_CREATE | NLM_F_EXCL what makes something new.
-COMMAND, MAKE = 0x5, 0x605
-NLMSG_ERROR = 2
+COMMAND = REQUEST | ACK
 IPV4, MAIN_TABLE, SCOPE_LINK, SCOPE_GLOBAL, UNICAST = 2, 254, 253, 0, 1
 # Acknowledgements repeat what they are about; so many fit a socket's buffer.
 BATCH = 100
 TIMEOUT_SECONDS = 10
-
-HEADER = struct.Struct("=IHHII")
 
 
 class RouteSocket:
@@ -35,23 +33,23 @@ class RouteSocket:
     def change_routes(self, addresses: Iterable[str], *, add: bool, link: int, protocol: int, priority: int = 0) -> set[int]:
         """Adds or deletes a /32 route through a link for each address; returns the error numbers that came, each once."""
         fixed = struct.pack("=BBBBBBBBI", IPV4, 32, 0, 0, MAIN_TABLE, protocol, SCOPE_LINK, UNICAST, 0)
-        to = _attribute(4, struct.pack("=I", link)) + (_attribute(6, struct.pack("=I", priority)) if priority else b"")
-        bodies = [fixed + _attribute(1, socket.inet_aton(address)) + to for address in addresses]
-        return {*self._run(ROUTE_NEW if add else ROUTE_DELETE, MAKE if add else COMMAND, bodies)} - {0}
+        to = attribute(4, struct.pack("=I", link)) + (attribute(6, struct.pack("=I", priority)) if priority else b"")
+        bodies = [fixed + attribute(1, socket.inet_aton(address)) + to for address in addresses]
+        return {*self._run(ROUTE_NEW if add else ROUTE_DELETE, COMMAND | MAKE if add else COMMAND, bodies)} - {0}
 
     def without_route(self, addresses: Sequence[str]) -> set[str]:
         """Those to which the kernel knows no way."""
         fixed = struct.pack("=BBBBBBBBI", IPV4, 32, 0, 0, 0, 0, 0, 0, 0)
-        errors = self._run(ROUTE_GET, COMMAND, [fixed + _attribute(1, socket.inet_aton(address)) for address in addresses])
+        errors = self._run(ROUTE_GET, COMMAND, [fixed + attribute(1, socket.inet_aton(address)) for address in addresses])
         return {address for address, error in zip(addresses, errors, strict=True) if error}
 
     def change_addresses(self, addresses: Iterable[str], *, add: bool, link: int, label: str) -> set[int]:
         """Adds or deletes each as a /32 address of a link; returns the error numbers that came, each once."""
         fixed = struct.pack("=BBBBI", IPV4, 32, 0, SCOPE_GLOBAL, link)
-        name = _attribute(3, label.encode() + b"\0")
+        name = attribute(3, label.encode() + b"\0")
         found = ((socket.inet_aton(address), fixed) for address in addresses)
-        bodies = [head + _attribute(1, packed) + _attribute(2, packed) + name for packed, head in found]
-        return {*self._run(ADDRESS_NEW if add else ADDRESS_DELETE, MAKE if add else COMMAND, bodies)} - {0}
+        bodies = [head + attribute(1, packed) + attribute(2, packed) + name for packed, head in found]
+        return {*self._run(ADDRESS_NEW if add else ADDRESS_DELETE, COMMAND | MAKE if add else COMMAND, bodies)} - {0}
 
     def _run(self, kind: int, flags: int, bodies: Sequence[bytes]) -> list[int]:
         """The error number of each, 0 where it was done."""
@@ -60,34 +58,16 @@ class RouteSocket:
             batch = bodies[start : start + BATCH]
             waiting = set(range(self._sequence + 1, self._sequence + 1 + len(batch)))
             self._sequence += len(batch)
-            self._socket.send(
-                b"".join(
-                    HEADER.pack(HEADER.size + len(body), kind, flags, number, 0) + body
-                    for number, body in zip(sorted(waiting), batch, strict=True)
-                )
-            )
+            self._socket.send(b"".join(message(kind, flags, number, body) for number, body in zip(sorted(waiting), batch, strict=True)))
             while waiting:
-                for number, code in self._acknowledged():
-                    waiting.discard(number)
-                    errors[number] = code
+                for answer in messages(self._socket.recv(1 << 18)):
+                    if answer.kind == ERROR:
+                        waiting.discard(answer.sequence)
+                        errors[answer.sequence] = answer.error
         return [errors[number] for number in sorted(errors)]
-
-    def _acknowledged(self) -> Iterator[tuple[int, int]]:
-        """(sequence number, error number or 0)."""
-        data = self._socket.recv(1 << 18)
-        offset = 0
-        while offset + HEADER.size <= len(data):
-            length, kind, _, number, _ = HEADER.unpack_from(data, offset)
-            if kind == NLMSG_ERROR:
-                yield number, -struct.unpack_from("=i", data, offset + HEADER.size)[0]
-            offset += max((length + 3) & ~3, HEADER.size)
 
 
 def refuse(errors: Iterable[int], expected: Iterable[int]) -> None:
     """Raises the first error number that is none of the expected ones; PermissionError where a privilege is missing."""
     for number in sorted(set(errors) - set(expected)):
         raise OSError(number, os.strerror(number))
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import struct
 
-NESTED = 0x8000
-ATTRIBUTE = struct.Struct("=HH")
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
+from services.proxy.datapath.netlink import NESTED, attribute
 
 
 def nest(kind: int, *parts: bytes) -> bytes:

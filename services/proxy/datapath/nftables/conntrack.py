@@ -13,8 +13,9 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from services.proxy.datapath.nftables.attributes import attribute, nest
-from services.proxy.datapath.nftables.netlink import ACK, DUMP, REQUEST, NetlinkConnection, only
+from services.proxy.datapath.netlink import ACK, DUMP, REQUEST, attribute, only
+from services.proxy.datapath.nftables.attributes import nest
+from services.proxy.datapath.nftables.netlink import NetlinkConnection
 from services.proxy.routing.table import Change, Endpoint, Route
 
 SUBSYSTEM = 1

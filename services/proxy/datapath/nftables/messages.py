@@ -7,7 +7,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 
-from services.proxy.datapath.nftables.attributes import attribute, expression, nest, number, text
+from services.proxy.datapath.netlink import attribute
+from services.proxy.datapath.nftables.attributes import expression, nest, number, text
 from services.proxy.datapath.nftables.operations import (
     SHARES,
     STICKY_CLIENTS,

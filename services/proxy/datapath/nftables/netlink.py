@@ -12,7 +12,8 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
-from services.proxy.datapath.nftables.attributes import ATTRIBUTE, text
+from services.proxy.datapath.netlink import ACK, DONE, DUMP, ERROR, REQUEST, Message, attributes, message, messages, only
+from services.proxy.datapath.nftables.attributes import text
 from services.proxy.datapath.nftables.messages import IPV4, encode, slot_elements
 
 __all__ = ["NetlinkConnection", "NetlinkRefused", "encode"]
@@ -24,23 +25,19 @@ RECEIVE_BYTES = 1 << 18
 SEND_BYTES = 64 << 20
 SO_SNDBUFFORCE = 32
 
-REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
-ERROR, DONE = 2, 3
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
 SUBSYSTEM = 10
 GET_TABLE, GET_ELEMENT = 1, 13
 # What stands before the attributes: the family and the like.
 GENERIC_BYTES = 4
 
-HEADER = struct.Struct("=IHHII")
-
 
 class NetlinkRefused(OSError):
     """The kernel refused a transaction; nothing of it is in force."""
 
 
-def _message(kind: int, flags: int, body: bytes, sequence: int, family: int = IPV4, resource: int = 0) -> bytes:
-    return HEADER.pack(HEADER.size + 4 + len(body), kind, flags, sequence, 0) + struct.pack(">BBH", family, 0, resource) + body
+def _generic(kind: int, flags: int, body: bytes, sequence: int, family: int = IPV4, resource: int = 0) -> bytes:
+    return message(kind, flags, sequence, struct.pack(">BBH", family, 0, resource) + body)
 
 
 class NetlinkConnection:
@@ -62,26 +59,25 @@ class NetlinkConnection:
     def close(self) -> None:
         self._socket.close()
 
-    def commit(self, messages: Sequence[tuple[int, int, bytes]]) -> None:
+    def commit(self, changes: Sequence[tuple[int, int, bytes]]) -> None:
         """Puts all of it in force at once. NetlinkRefused when one is refused; OSError EMSGSIZE when it is too much at once."""
-        if not messages:
+        if not changes:
             return
         first = self._sequence + 1
-        last = first + len(messages)
+        last = first + len(changes)
         self._sequence = last + 1
-        batch = [_message(BATCH_BEGIN, REQUEST, b"", first, 0, SUBSYSTEM)]
-        for sequence, (kind, flags, body) in enumerate(messages, first + 1):
+        batch = [_generic(BATCH_BEGIN, REQUEST, b"", first, 0, SUBSYSTEM)]
+        for sequence, (kind, flags, body) in enumerate(changes, first + 1):
             flags |= REQUEST | (ACK if sequence == last else 0)
-            batch.append(_message(SUBSYSTEM << 8 | kind, flags, body, sequence))
-        batch.append(_message(BATCH_END, REQUEST, b"", last + 1, 0, SUBSYSTEM))
+            batch.append(_generic(SUBSYSTEM << 8 | kind, flags, body, sequence))
+        batch.append(_generic(BATCH_END, REQUEST, b"", last + 1, 0, SUBSYSTEM))
         self._socket.send(b"".join(batch))
-        for kind, sequence, body in self._replies():
-            if kind != ERROR or not first <= sequence <= last:
+        for reply in self._replies():
+            if reply.kind != ERROR or not first <= reply.sequence <= last:
                 continue
-            (code,) = struct.unpack_from("=i", body)
-            if code:
-                raise NetlinkRefused(-code, os.strerror(-code))
-            if sequence == last:
+            if reply.error:
+                raise NetlinkRefused(reply.error, os.strerror(reply.error))
+            if reply.sequence == last:
                 return
 
     def ask(self, kind: int, flags: int, body: bytes) -> Iterator[bytes]:
@@ -91,16 +87,15 @@ class NetlinkConnection:
         """
         self._sequence += 1
         asked = self._sequence
-        self._socket.send(_message(kind, flags, body, asked))
-        for answer, sequence, reply in self._replies():
-            if sequence != asked:
+        self._socket.send(_generic(kind, flags, body, asked))
+        for reply in self._replies():
+            if reply.sequence != asked:
                 continue
-            if answer in (DONE, ERROR):
-                (code,) = struct.unpack_from("=i", reply)
-                if code:
-                    raise OSError(-code, os.strerror(-code))
+            if reply.kind in (DONE, ERROR):
+                if reply.error:
+                    raise OSError(reply.error, os.strerror(reply.error))
                 return
-            yield reply[GENERIC_BYTES:]
+            yield reply.body[GENERIC_BYTES:]
 
     def has_table(self, table: str) -> bool:
         """Whether there is an IPv4 table of this name."""
@@ -126,29 +121,10 @@ class NetlinkConnection:
             return dict(counted).get(slot, 0)
         return 0
 
-    def _replies(self) -> Iterator[tuple[int, int, bytes]]:
-        """(message type, sequence number, body), as long as they are asked for; TimeoutError when none comes."""
+    def _replies(self) -> Iterator[Message]:
+        """As long as they are asked for; TimeoutError when none comes."""
         while True:
-            data = self._socket.recv(RECEIVE_BYTES)
-            offset = 0
-            while offset + HEADER.size <= len(data):
-                length, kind, _, sequence, _ = HEADER.unpack_from(data, offset)
-                yield kind, sequence, data[offset + HEADER.size : offset + length]
-                offset += max((length + 3) & ~3, HEADER.size)
-
-
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(kind, value) of each attribute in a row."""
-    offset = 0
-    while offset + 4 <= len(data):
-        length, kind = ATTRIBUTE.unpack_from(data, offset)
-        yield kind & 0x3FFF, data[offset + 4 : offset + length]
-        offset += max((length + 3) & ~3, 4)
-
-
-def only(data: bytes, wanted: int) -> bytes:
-    """The value of the first attribute of a kind; empty when there is none."""
-    return next((value for kind, value in attributes(data) if kind == wanted), b"")
+            yield from messages(self._socket.recv(RECEIVE_BYTES))
 
 
 def _counted(element: tuple[int, bytes]) -> Iterator[tuple[int, int]]:

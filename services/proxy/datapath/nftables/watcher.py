@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-import struct
 from collections.abc import Collection
 
-NETLINK_NETFILTER = 12
+from services.proxy.datapath.netlink import messages, only
+from services.proxy.datapath.nftables.netlink import GENERIC_BYTES, NETLINK_NETFILTER, SUBSYSTEM
+
 NETLINK_ADD_MEMBERSHIP = 1
 SOL_NETLINK = 270
 GROUP_NFTABLES = 7
-SUBSYSTEM_NFTABLES = 10
 # DELTABLE, DELCHAIN, DELRULE, DELSETELEM, DELSET: what takes something away.
 DELETIONS = frozenset({2, 5, 8, 11, 14})
 NEW_TABLE = 0
 TABLE_NAME = 1
 BUFFER_BYTES = 4 << 20
-HEADER = struct.Struct("=IHHII")
 
 
 class TableWatcher:
@@ -67,18 +66,7 @@ class TableWatcher:
                     raise
                 found.append((-1, 0, True))
                 continue
-            offset = 0
-            while offset + HEADER.size <= len(data):
-                length, kind, _, _, sender = HEADER.unpack_from(data, offset)
-                if kind >> 8 == SUBSYSTEM_NFTABLES:
-                    found.append((kind & 0xFF, sender, self._is_about_us(data[offset + HEADER.size + 4 : offset + length])))
-                offset += max((length + 3) & ~3, HEADER.size)
-
-    def _is_about_us(self, attributes: bytes) -> bool:
-        offset = 0
-        while offset + 4 <= len(attributes):
-            length, kind = struct.unpack_from("=HH", attributes, offset)
-            if kind & 0x3FFF == TABLE_NAME:
-                return attributes[offset + 4 : offset + length] == self._table
-            offset += max((length + 3) & ~3, 4)
-        return False
+            for news in messages(data):
+                if news.kind >> 8 == SUBSYSTEM:
+                    about_us = only(news.body[GENERIC_BYTES:], TABLE_NAME) == self._table
+                    found.append((news.kind & 0xFF, news.port, about_us))
