@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.pod.actions import Decision
 from services.kubelet.pod.decide import decide
-from services.kubelet.pod.facts import MAX_BACKOFF, Backoff, PodFacts, StartFailure, next_backoff, wait_until
+from services.kubelet.pod.facts import Failing, PodFacts, StartFailure, next_backoff, wait_until
 from services.kubelet.pod.spec import container_hash
 from services.kubelet.pod.status import pod_status
 from services.kubelet.pod.view import StatusView
@@ -74,7 +74,7 @@ def test_restart_policy(policy: str, exit_code: int, restarted: bool) -> None:
 
 def test_a_container_that_keeps_ending_waits_longer_and_longer() -> None:
     failing = container("app", EXITED, 4, exit_code=1)
-    backoff = Backoff(timedelta(seconds=80), NOW - timedelta(seconds=2))
+    backoff = Failing(4, NOW - timedelta(seconds=2))
     decision = decide(make_pod(), seen(failing), facts(crash={"app": backoff}), NOW)
     assert told(decision) == []
     assert decision.waiting["app"].reason == "CrashLoopBackOff"
@@ -90,7 +90,7 @@ def test_back_off_doubles_up_to_five_minutes_and_is_forgotten_after_ten() -> Non
         delays.append(int(backoff.delay.total_seconds()))
     assert delays == [10, 20, 40, 80, 160, 300, 300]
     assert backoff is not None
-    assert wait_until(backoff, NOW, NOW) == NOW + MAX_BACKOFF
+    assert wait_until(backoff, NOW, NOW) == NOW + timedelta(minutes=5)
     later = NOW + timedelta(minutes=11)
     assert wait_until(backoff, later, later) is None
     assert next_backoff(backoff, later, later).delay == timedelta(seconds=10)

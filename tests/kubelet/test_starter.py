@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +16,7 @@ from services.kubelet.pod.actions import StartContainer
 from services.kubelet.pod.context import NodeContext, PodContext
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.events import PodEvents
-from services.kubelet.pod.facts import INITIAL_BACKOFF, PodFacts
+from services.kubelet.pod.facts import AGAIN, PodFacts
 from services.kubelet.pod.references import References
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import ContainerPlan, PodRef
@@ -63,7 +63,8 @@ async def test_an_engine_that_is_away_adds_nothing_to_the_back_off(tmp_path: Pat
         await starter.start(core.Pod(), action, sandbox)
         backoff = facts.crash.get("web")
         delays.append(backoff.delay if backoff else None)
-    assert delays == [None, INITIAL_BACKOFF, INITIAL_BACKOFF]
+    first = timedelta(seconds=AGAIN.delay(1))
+    assert delays == [None, first, first]
 
 
 @pytest.mark.parametrize(

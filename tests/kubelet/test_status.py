@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.pod.decide import decide
-from services.kubelet.pod.facts import Backoff, PodFacts
+from services.kubelet.pod.facts import Failing, PodFacts
 from services.kubelet.pod.status import pod_status
 from services.kubelet.pod.view import StatusView
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, PodObservation
@@ -35,7 +35,7 @@ def short(pod: core.Pod, observation: PodObservation, known: PodFacts | None = N
     return status.phase, condition(holder, "Ready"), " ".join(states)
 
 
-CRASHING = Backoff(timedelta(seconds=20), NOW)
+CRASHING = Failing(2, NOW)
 
 
 @pytest.mark.parametrize(

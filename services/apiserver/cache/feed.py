@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from knarr.client.backoff import Backoff
 from knarr.machinery.errors import StatusError
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.metrics import CACHE_REVISION, CACHED_BYTES, CACHED_OBJECTS, STORE_CONNECTED
@@ -19,7 +20,7 @@ from services.apiserver.storage.store import Compacted, HistoryLost, KeyValue, S
 log = logging.getLogger(__name__)
 
 PAGE = 2000
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
+RESUME = Backoff(first_seconds=0.05, limit_seconds=1.0)
 
 
 class Feed:
@@ -32,7 +33,7 @@ class Feed:
         self.connected = False
 
     async def run(self) -> None:
-        pause, load, anew = FIRST_PAUSE_SECONDS, True, True
+        failures, load, anew = 1, True, True
         while True:
             before = self._cache.revision
             try:
@@ -44,11 +45,12 @@ class Feed:
                 log.warning("reading the whole store again", extra={"reason": str(reason)})
                 load, anew = True, anew or isinstance(reason, HistoryLost)
             except StatusError as error:
+                pause = RESUME.delay(failures)
                 log.warning("the watch on etcd broke, trying again: %s", error.status.message, extra={"after_seconds": pause})
             finally:
                 self._disconnected()
-            pause = FIRST_PAUSE_SECONDS if self._cache.revision > before else min(pause * 2, LONGEST_PAUSE_SECONDS)
-            await asyncio.sleep(pause)
+            failures = 1 if self._cache.revision > before else failures + 1
+            await asyncio.sleep(RESUME.delay(failures))
 
     async def _load(self, anew: bool) -> None:
         items: list[KeyValue] = []

@@ -9,8 +9,10 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-INITIAL_BACKOFF = timedelta(seconds=10)
-MAX_BACKOFF = timedelta(minutes=5)
+from knarr.client.backoff import Backoff
+
+# Between two starts of a container that keeps ending, and two pulls of an image that cannot be had.
+AGAIN = Backoff(first_seconds=10.0, limit_seconds=300.0)
 BACKOFF_RESET = timedelta(minutes=10)
 
 # How long a failure is shown under its own name before the status speaks of the back-off.
@@ -18,28 +20,33 @@ FAILURE_SHOWN = timedelta(seconds=1.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long a failing thing waits. ``updated_at`` is when the delay was last set."""
+class Failing:
+    """A thing that failed so many ``times`` in a row, the last of them at ``updated_at``."""
 
-    delay: timedelta
+    times: int
     updated_at: datetime
+
+    @property
+    def delay(self) -> timedelta:
+        """How long it waits after its last failure."""
+        return timedelta(seconds=AGAIN.delay(self.times))
 
     def expired(self, event_at: datetime) -> bool:
         return event_at - self.updated_at > BACKOFF_RESET
 
 
-def wait_until(backoff: Backoff | None, failed_at: datetime, now: datetime) -> datetime | None:
+def wait_until(backoff: Failing | None, failed_at: datetime, now: datetime) -> datetime | None:
     """When a thing that failed at ``failed_at`` may be tried again; None means now."""
     if backoff is None or backoff.expired(failed_at) or now >= failed_at + backoff.delay:
         return None
     return failed_at + backoff.delay
 
 
-def next_backoff(backoff: Backoff | None, failed_at: datetime, now: datetime) -> Backoff:
+def next_backoff(backoff: Failing | None, failed_at: datetime, now: datetime) -> Failing:
     """The back-off after one more try: 10 s, doubled up to 5 min, forgotten after 10 min of peace."""
     if backoff is None or backoff.expired(failed_at):
-        return Backoff(INITIAL_BACKOFF, now)
-    return Backoff(min(backoff.delay * 2, MAX_BACKOFF), now)
+        return Failing(1, now)
+    return Failing(backoff.times + 1, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +95,8 @@ class PodFacts:
     refused: bool = False
     # Seconds a stop may take when it is not the API object that says so.
     grace_seconds: float | None = None
-    crash: dict[str, Backoff] = field(default_factory=dict)
-    pulls: dict[str, Backoff] = field(default_factory=dict)
+    crash: dict[str, Failing] = field(default_factory=dict)
+    pulls: dict[str, Failing] = field(default_factory=dict)
     failures: dict[str, StartFailure] = field(default_factory=dict)
     containers: dict[str, ContainerFacts] = field(default_factory=dict)
     # What is being done now: "sandbox", "volumes", "cleanup" or a container's name.
