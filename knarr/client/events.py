@@ -22,7 +22,7 @@ from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.event_correlator import Correlator, Stored
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import TRANSIENT, NotFound, StatusError
 from knarr.machinery.type_names import names_of
 from knarr.objects.keys import metadata_of
 
@@ -33,7 +33,6 @@ LANES = 8
 NORMAL, WARNING = "Normal", "Warning"
 RETRY = Backoff(first_seconds=0.2, limit_seconds=10.0, jitter=0.5)
 MAX_TRIES = 8
-UNAVAILABLE_REASONS = frozenset({"ServiceUnavailable", "TooManyRequests", "Timeout", "ServerTimeout"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ class EventRecorder:
                 await self._write(event, stored)
                 return
             except StatusError as error:
-                if error.reason not in UNAVAILABLE_REASONS or attempt == MAX_TRIES:
+                if not isinstance(error, TRANSIENT) or attempt == MAX_TRIES:
                     self._drop(event, error)
                     return
                 await asyncio.sleep(RETRY.delay(attempt))
@@ -148,9 +147,9 @@ class EventRecorder:
             try:
                 await self._client.patch(core.Event, stored.name, stored.namespace, patch=patch)
                 return
-            except StatusError as error:
-                if error.reason != "NotFound":
-                    raise
+            except NotFound:
+                # Others have removed it: it is told anew.
+                pass
         await self._client.create(event)
         self._correlator.stored(event)
 

@@ -25,7 +25,7 @@ from knarr.client.backoff import Backoff
 from knarr.client.client import BOOKMARK, DELETED, Client, ObjectList, WatchEvent
 from knarr.client.index import Index
 from knarr.client.store import Store
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import TRANSIENT, Expired, StatusError
 from knarr.objects.keys import Key, key_of, metadata_of
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,6 @@ RECONNECT = Backoff(first_seconds=0.05, limit_seconds=5.0, jitter=0.5)
 QUIET_SECONDS = 10.0
 # A server that keeps refusing to resume may have lost the revision: its data was replaced.
 FAILURES_UNTIL_RELIST = 10
-# After these the last revision is still good; anything else is answered with a fresh list.
-TRANSIENT_REASONS = frozenset({"ServiceUnavailable", "TooManyRequests", "Timeout", "ServerTimeout"})
 
 
 class Informer(Generic[M]):
@@ -139,10 +137,12 @@ class Informer(Generic[M]):
         return str(self._message_type.DESCRIPTOR.name)
 
     def _after_error(self, error: StatusError) -> None:
-        if error.reason in TRANSIENT_REASONS and self._away_since is None:
+        # After a transient error the last revision is still good; anything else is answered with a fresh list.
+        transient = isinstance(error, TRANSIENT)
+        if transient and self._away_since is None:
             self._away_since = datetime.now(UTC)
         logger.info("watch broke", extra={"kind": self._kind, "reason": error.reason, "error": str(error)})
-        if error.reason not in TRANSIENT_REASONS or is_future(error):
+        if not transient or is_future(error):
             self._revision = ""
 
     async def _list(self) -> None:
@@ -152,9 +152,7 @@ class Informer(Generic[M]):
         while page.continue_token:
             try:
                 page = await self._page(page.continue_token)
-            except StatusError as error:
-                if error.reason != "Expired":
-                    raise
+            except Expired:
                 found.clear()
                 page = await self._page("", limit=0)
             found.extend(page.items)

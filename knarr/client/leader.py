@@ -23,7 +23,7 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.informer import Informer
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.copies import copy_of
 
 logger = logging.getLogger(__name__)
@@ -173,9 +173,7 @@ class LeaderElector:
     async def _take(self) -> bool:
         try:
             stored = await self._client.get(coordination.Lease, self._name, self._namespace)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
+        except NotFound:
             self._observe(await self._client.create(self._mine(None)))
             return True
         self._observe(stored)

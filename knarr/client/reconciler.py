@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from knarr.client.backoff import Backoff
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.workqueue import Delays, WorkQueue
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import Conflict, StatusError
 from knarr.objects.keys import Key
 
 logger = logging.getLogger(__name__)
@@ -164,6 +164,6 @@ class Reconciler:
 
     def _log_failure(self, key: Key, error: Exception, failures: int, delay: float) -> None:
         is_status = isinstance(error, StatusError)
-        level = logging.DEBUG if isinstance(error, StatusError) and error.reason == "Conflict" else logging.WARNING
+        level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
         context = {"reconciler": self.name, "key": str(key), "failures": failures, "retry_in_seconds": delay, "error": str(error)}
         logger.log(level, "reconcile failed", extra=context, exc_info=None if is_status else error)

@@ -108,6 +108,14 @@ class Timeout(StatusError):
     """504: no answer in time; whether a write happened is not known."""
 
 
+class ServerTimeout(StatusError):
+    """500: the server did not come to it in time; it may be asked again."""
+
+
+# The server is not there or not willing now: asked again, the same may be done.
+TRANSIENT = (ServiceUnavailable, TooManyRequests, Timeout, ServerTimeout)
+
+
 _CLASSES: dict[str, type[StatusError]] = {
     found.__name__: found
     for found in (
@@ -123,6 +131,7 @@ _CLASSES: dict[str, type[StatusError]] = {
         InternalError,
         ServiceUnavailable,
         Timeout,
+        ServerTimeout,
     )
 }
 

@@ -21,7 +21,7 @@ import uvloop
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.rpc import RpcClient, connect
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import StatusError, Unauthorized
 from knarr.service import collector, logs
 from knarr.service.authentication import TokenTable
 from knarr.service.component import Component
@@ -139,9 +139,9 @@ async def introduce(client: RpcClient, arguments: argparse.Namespace) -> None:
     """
     try:
         await client.get(core.Namespace, "default")
+    except Unauthorized as error:
+        raise CommandError(f"the API server at {arguments.apiserver} refuses the token in {arguments.token}") from error
     except StatusError as error:
-        if error.reason == "Unauthorized":
-            raise CommandError(f"the API server at {arguments.apiserver} refuses the token in {arguments.token}") from error
         log.warning("the API server does not answer yet", extra={"apiserver": arguments.apiserver, "error": str(error)})
 
 

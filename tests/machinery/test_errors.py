@@ -5,7 +5,7 @@ import pytest
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import errors
 
-WITHOUT_CLASS = {"MethodNotAllowed", "NotAcceptable", "Gone", "RequestEntityTooLarge", "UnsupportedMediaType", "ServerTimeout"}
+WITHOUT_CLASS = {"MethodNotAllowed", "NotAcceptable", "Gone", "RequestEntityTooLarge", "UnsupportedMediaType"}
 
 
 @pytest.mark.parametrize("reason", sorted(errors.REASONS))
