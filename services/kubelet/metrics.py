@@ -1,4 +1,4 @@
-"""What the kubelet counts."""
+"""The kubelet's metrics."""
 
 from __future__ import annotations
 

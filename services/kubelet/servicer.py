@@ -26,7 +26,7 @@ STDOUT, STDERR = 1, 2
 
 
 class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
-    """Answers what people and the apiserver ask of a node."""
+    """Lists the node's pods, streams logs, exec and attach of their containers, and tells what these use. Errors are StatusErrors."""
 
     def __init__(self, manager: PodManager, runtime: Runtime) -> None:
         self._manager = manager
@@ -165,7 +165,7 @@ async def _start_of(requests: AsyncIterator[Any]) -> pb.ExecStart:
 
 
 async def _converse(session: Session, requests: AsyncIterator[Any], response: Any) -> AsyncIterator[Any]:
-    """Input one way, output the other, the exit status last. Ends with the process or the caller."""
+    """Feeds the caller's input to the session and yields its output, then the exit status. Closes the session at the end."""
     feeder = asyncio.create_task(_feed(session, requests), name="kubelet/exec/stdin")
     try:
         while (output := await session.read()) is not None:

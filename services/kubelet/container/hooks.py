@@ -14,7 +14,7 @@ POST_START_SECONDS = 3600.0
 
 
 class HookRunner:
-    """Of one pod. ``running`` names the containers whose postStart hook runs: it may be abandoned."""
+    """Runs the hooks of one pod's containers. ``running`` names the containers whose postStart hook runs: it may be abandoned."""
 
     def __init__(self, context: PodContext) -> None:
         self._runtime = context.shared.runtime

@@ -14,7 +14,7 @@ from services.kubelet.runtime.port import Image, RuntimeFailure, RuntimeUnavaila
 
 
 class ImageFetcher:
-    """Of one pod."""
+    """Fetches the images of one pod's containers."""
 
     def __init__(self, context: PodContext) -> None:
         self._shared = context.shared

@@ -1,4 +1,4 @@
-"""Whom the kernel ends first when the machine's memory runs out: as Kubernetes ranks pods by their quality of service."""
+"""The ``oom_score_adj`` of containers, by their pod's quality of service, as Kubernetes sets it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def oom_score_adj(pod: core.Pod, spec: core.Container, node_memory_bytes: int, l
 
 @cache
 def lowest_possible() -> int:
-    """Below its parent's score nobody gets without CAP_SYS_RESOURCE."""
+    """The lowest score that this process may give: without CAP_SYS_RESOURCE not below its own."""
     status = Path("/proc/self/status").read_text().splitlines()
     effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
     return -1000 if effective >> CAP_SYS_RESOURCE & 1 else int(Path("/proc/self/oom_score_adj").read_text())

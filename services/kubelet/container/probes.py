@@ -1,4 +1,4 @@
-"""Probes: asks containers again and again, and tells the pod's facts what they answer."""
+"""Runs the probes of a pod's containers and keeps their results in the pod's facts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def port_number(port: meta.IntOrString, spec: core.Container) -> int:
 
 
 def check_of(handler: core.ProbeHandler | core.LifecycleHandler, spec: core.Container, pod_ip: str) -> Check:
-    """What to ask; raises UnknownPort."""
+    """The check of a probe or hook, for the runtime; raises UnknownPort."""
     if handler.HasField("exec"):
         return ExecCheck(tuple(handler.exec.command))
     if handler.HasField("http_get"):

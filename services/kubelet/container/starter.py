@@ -33,7 +33,7 @@ class CreateFailure(Exception):
 
 
 class ContainerStarter:
-    """Of one pod."""
+    """Starts the containers of one pod."""
 
     def __init__(self, context: PodContext) -> None:
         self._shared = context.shared
@@ -48,7 +48,7 @@ class ContainerStarter:
         return self._images.pulling
 
     async def start(self, pod: core.Pod, action: StartContainer, sandbox: Sandbox) -> None:
-        """Does it all; failures are left in the facts."""
+        """Fetches the image, creates and starts. A failure is left in ``facts.failures``, not raised."""
         spec = action.spec
         now = self._shared.clock.now()
         crashes = self._facts.crash.get(spec.name)

@@ -1,4 +1,4 @@
-"""What a container said when it ended: its termination message file, or the tail of its log."""
+"""A container's termination message: its message file, or the tail of its log."""
 
 from __future__ import annotations
 

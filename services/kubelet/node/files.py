@@ -49,7 +49,7 @@ class NodeFiles:
         return work(*arguments, **options)
 
     def close(self) -> None:
-        """Ends the threads after what they are doing."""
+        """Ends the threads; work that has begun is finished."""
         if self._threads is not None:
             self._threads.shutdown(wait=False)
 

@@ -42,7 +42,7 @@ class Pressure:
 
 
 def read_machine(data_dir: Path) -> Machine:
-    """Looks once."""
+    """Reads them from /proc, /sys and /etc; the disk is the one that ``data_dir`` lies on."""
     return Machine(
         cpus=os.cpu_count() or 1,
         memory_bytes=_meminfo().get("MemTotal", 0),
@@ -57,7 +57,7 @@ def read_machine(data_dir: Path) -> Machine:
 
 
 def read_pressure(data_dir: Path) -> Pressure:
-    """Looks now."""
+    """Reads it now, the disk's at ``data_dir``."""
     usage = shutil.disk_usage(_existing(data_dir))
     limit = int(_text("/proc/sys/kernel/pid_max") or 0)
     running = int(_text("/proc/loadavg").split()[3].partition("/")[2] or 0)

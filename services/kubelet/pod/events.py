@@ -14,7 +14,7 @@ ContainerEvent = Callable[[str, str, str, str], None]
 
 
 class PodEvents:
-    """Of one pod. One that is gone from the API has no more events."""
+    """Records the events of one pod, until it is gone from the API."""
 
     def __init__(self, recorder: EventRecorder, facts: PodFacts, pod: Callable[[], core.Pod]) -> None:
         """``pod`` answers the pod as the API last told it."""

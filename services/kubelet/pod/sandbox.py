@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class SandboxMaker:
-    """Of one pod."""
+    """Makes directory, volumes and sandbox of one pod."""
 
     def __init__(self, context: PodContext) -> None:
         self._shared = context.shared

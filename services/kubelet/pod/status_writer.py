@@ -20,7 +20,7 @@ RETRY = Backoff(first_seconds=0.1, limit_seconds=5.0, jitter=0.5)
 
 
 class StatusWriter:
-    """Of one pod. While one write is under way a newer status waits; older ones are skipped."""
+    """Writes the status of one pod. While one write is under way a newer status waits; older ones are skipped."""
 
     def __init__(self, client: Client, latest: Callable[[], core.Pod]) -> None:
         """``latest`` answers the pod as the API last told it."""

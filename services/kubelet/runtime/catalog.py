@@ -1,4 +1,4 @@
-"""Which runtime a kubelet gets, by name."""
+"""Makes runtimes by their names."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class PodRef:
-    """Whose container it is."""
+    """A pod by namespace, name and uid."""
 
     namespace: str
     name: str

@@ -218,11 +218,11 @@ class Runtime(abc.ABC):
     @property
     @abc.abstractmethod
     def trouble(self) -> str:
-        """Why the engine is of no use now; empty when it is well."""
+        """Why the engine cannot be used now, in its words; empty when it is well."""
 
     @abc.abstractmethod
     def observe(self, uid: str) -> PodObservation | None:
-        """What is there of a pod."""
+        """What the engine holds of a pod, by uid; None: nothing."""
 
     @abc.abstractmethod
     def observed(self) -> Mapping[str, PodObservation]:
@@ -286,4 +286,4 @@ class Runtime(abc.ABC):
 
     @abc.abstractmethod
     async def usage(self) -> list[Usage]:
-        """Of every running container."""
+        """The usage of every running container."""

@@ -1,1 +1,1 @@
-"""A worker for each pod, and the manager that leads changes to them."""
+"""A worker for each pod, and the manager that passes changes on to them."""

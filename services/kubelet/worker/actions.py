@@ -35,7 +35,7 @@ RETRY_SECONDS = 1.0
 
 
 class ActionRunner:
-    """Of one pod. What is being done is in ``facts.busy``; every end of an action calls ``wake``."""
+    """Runs the actions of one pod. What is being done is in ``facts.busy``; every end of an action calls ``wake``."""
 
     def __init__(self, context: PodContext, pod: Callable[[], core.Pod], writer: StatusWriter, wake: Callable[[], None]) -> None:
         """``pod`` answers the pod with the status as the kubelet knows it."""

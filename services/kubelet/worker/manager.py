@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class PodManager:
-    """Leads the changes of the API and the engine to the pods' workers."""
+    """Starts and ends the workers, and passes changes of the API and the engine on to them."""
 
     def __init__(self, context: NodeContext, pods: Informer[core.Pod]) -> None:
         self._context = context

@@ -11,7 +11,7 @@ from services.kubelet.pod.view import PodView
 
 
 class WaitingEvents:
-    """Of one pod: one event for each wait."""
+    """Tells each wait of one pod's containers once."""
 
     def __init__(self, event: ContainerEvent) -> None:
         self._event = event

@@ -1,4 +1,4 @@
-"""One pod's worker: asks the heart what to do, does it, tells the status. The only one that touches the pod.
+"""One pod's worker: decides what to do, has it done, and tells the status. Nothing else acts on the pod.
 
 Each action runs as a task of its own, at most one per container and one for the sandbox, so that
 a slow stop or pull holds up nothing else. Every end of a task, every change of the pod and every
@@ -79,7 +79,7 @@ class PodWorker:
         self.wake()
 
     def wake(self) -> None:
-        """Look again."""
+        """Makes the worker look at everything anew, now or after what it is doing."""
         self._wake.set()
 
     def refresh_volumes(self) -> None:
@@ -94,7 +94,7 @@ class PodWorker:
         self.wake()
 
     async def run(self) -> None:
-        """Until nothing of the pod is left on the node and in the API."""
+        """Runs until nothing of the pod is left on the node and in the API."""
         try:
             while not await self._step():
                 pass
@@ -104,7 +104,7 @@ class PodWorker:
             await self._writer.close()
 
     async def _step(self) -> bool:
-        """One look; True when the pod is done with."""
+        """Decides and begins what was decided, then waits for the next reason to look; True when the pod is done with."""
         self._wake.clear()
         now = self._context.clock.now()
         observation = self._context.runtime.observe(self._ref.uid) or PodObservation(self._ref)
@@ -169,7 +169,7 @@ class PodWorker:
             self._actions.hasten(stop_grace_seconds(self._pod, self.facts))
 
     async def _delete_object(self) -> None:
-        """The last act: the final status is written, then the object goes."""
+        """Writes the final status, then deletes the object."""
         await self._writer.flush()
         metadata = self._pod.metadata
         try:

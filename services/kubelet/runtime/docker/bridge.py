@@ -30,7 +30,7 @@ class BridgeKeeper:
             await asyncio.sleep(CHECK_SECONDS)
 
     async def look(self) -> None:
-        """One look."""
+        """Checks once."""
         if self._path.exists():
             self._seen = True
         elif self._seen:

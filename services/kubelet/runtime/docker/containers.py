@@ -26,7 +26,7 @@ PRIVILEGE_ADVICE = (
 
 
 class EngineContainers:
-    """What a call has done is observed at once; the engine's event about it then says nothing new."""
+    """Makes, starts, stops and removes containers. The result is put into the observations at once, before the engine's event comes."""
 
     def __init__(
         self,

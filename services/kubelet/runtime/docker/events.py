@@ -23,7 +23,7 @@ class EngineEvent:
 
     @property
     def exit_code(self) -> int:
-        """Of a ``die``."""
+        """The exit code that a ``die`` tells; 0 for other events."""
         return int(self.attributes.get("exitCode", "0"))
 
 

@@ -15,7 +15,7 @@ CACHE_SECONDS = 30.0
 
 
 class EngineImages:
-    """What is known of an image is believed for half a minute."""
+    """Inspects, lists and pulls images. What was inspected is cached for ``CACHE_SECONDS``."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -23,7 +23,7 @@ class EngineImages:
         self._known: dict[str, tuple[float, Image]] = {}
 
     def forget(self, reference: str) -> None:
-        """Somebody has removed it, or is about to change it."""
+        """Drops it from the cache: it was removed, or is about to change."""
         self._known.pop(reference, None)
 
     async def get(self, reference: str) -> Image:

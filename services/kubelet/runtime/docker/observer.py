@@ -65,7 +65,7 @@ class EngineObserver:
             self.observations.tell("")
 
     async def follow(self) -> None:
-        """One connection to the event stream, until it breaks."""
+        """Follows the event stream until it breaks, with a list at its begin and now and then."""
         filters = {"type": ["container"], "label": [f"{key}={value}" for key, value in self._own.items()], "event": list(ACTIONS)}
         async with self._engine.stream("GET", "events", params={"filters": json.dumps(filters)}) as chunks:
             await self.relist()
@@ -185,7 +185,7 @@ class EngineObserver:
             await self.look(entry["Id"])
 
     async def _look_for_missing(self, ref: PodRef, found: Sandbox | Container) -> None:
-        """Not in the list: either made since it was taken, or gone."""
+        """Asks for one that the list lacks: it was made since the list was taken, or is gone."""
         try:
             await self._engine.request("GET", f"containers/{found.id}/json")
         except EngineNotFound:

@@ -12,7 +12,7 @@ from services.kubelet.runtime.port import RuntimeFailure
 
 
 class OwnContainers:
-    """Those that carry ``own``, the labels of this cluster and node."""
+    """Inspects and removes containers that carry ``own``, the labels of this cluster and node."""
 
     def __init__(self, engine: Engine, own: Mapping[str, str]) -> None:
         self._engine = engine

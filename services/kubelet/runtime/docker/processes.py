@@ -15,7 +15,7 @@ MAX_PROBE_OUTPUT_BYTES = 10 * 1024
 
 
 class EngineProcesses:
-    """The observer knows whose output is one raw stream."""
+    """Streams output, runs commands and attaches. ``observer.ttys`` tells whose output is one raw stream instead of frames."""
 
     def __init__(self, engine: Engine, observer: EngineObserver) -> None:
         self._engine = engine

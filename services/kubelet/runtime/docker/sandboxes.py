@@ -20,7 +20,7 @@ from services.kubelet.runtime.port import Sandbox
 
 
 class EngineSandboxes:
-    """Their addresses are the observer's to give: it knows those of the pods that run already."""
+    """Makes and removes sandboxes. The addresses are the observer's, which knows those of the pods that run already."""
 
     def __init__(
         self, engine: Engine, settings: DockerSettings, own: Mapping[str, str], owned: OwnContainers, observer: EngineObserver
