@@ -11,7 +11,7 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
-from services.kubelet.runtime.port import RUNNING, LocalImage
+from services.kubelet.runtime.port import RUNNING, Check, ExecCheck, LocalImage, ProbeResult
 from tests.kubelet.support import NODE, condition, make_pod, running
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -159,3 +159,30 @@ async def test_a_container_that_always_ends_at_once_is_started_ever_more_rarely(
 
 def reason(pod: core.Pod | None) -> str:
     return pod.status.container_statuses[0].state.waiting.reason if pod is not None else ""
+
+
+class AskedRuntime(HollowRuntime):
+    """Keeps what it was asked to run in its containers."""
+
+    def __init__(self) -> None:
+        super().__init__(CIDR)
+        self.asked: list[Check] = []
+
+    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
+        self.asked.append(check)
+        return await super().check(container_id, check, timeout_seconds)
+
+
+async def test_a_restart_runs_no_hook_again_whose_end_the_status_tells(tmp_path: Path) -> None:
+    runtime = AskedRuntime()
+    async with running(runtime, tmp_path) as cluster:
+        pod = make_pod()
+        pod.spec.containers[0].lifecycle.post_start.exec.command.append("greet")
+        await cluster.client.create(pod)
+        await cluster.ready()
+    async with running(runtime, tmp_path, cluster.api) as cluster:
+        await cluster.until(lambda: [worker.activity for worker in cluster.kubelet.manager.workers.values()] == ["running"])
+        assert condition(cluster.pod(), "Ready") == "True"
+        await cluster.client.delete(core.Pod, "web", "default")
+        await cluster.until(lambda: not cluster.kubelet.manager.workers)
+    assert runtime.asked == [ExecCheck(("greet",))]

@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 
 # Between two starts of a container that keeps ending, and two pulls of an image that cannot be had.
@@ -105,3 +106,9 @@ class PodFacts:
     def of(self, container_id: str) -> ContainerFacts:
         """The facts of a container, made when first asked for."""
         return self.containers.setdefault(container_id, ContainerFacts())
+
+    def recall(self, status: core.PodStatus) -> None:
+        """Takes over what the kubelet before this one told of the pod: a container that has started has had its postStart hook."""
+        for told in (*status.init_container_statuses, *status.container_statuses):
+            if told.started and told.container_id:
+                self.of(told.container_id.partition("://")[2]).post_start_done = True

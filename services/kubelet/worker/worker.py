@@ -47,6 +47,7 @@ class PodWorker:
         self._pod = _copy(pod)
         self._ref = ref_of(pod)
         self.facts = PodFacts(context.clock.now(), gone=gone)
+        self.facts.recall(pod.status)
         self.activity = "new"
         self._wake = asyncio.Event()
         self._directory = PodDirectory(context.settings.data_dir, self._ref.uid)
