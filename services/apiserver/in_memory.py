@@ -90,8 +90,8 @@ class ApiInMemory:
     def seed(self, *objects: Message) -> None:
         """Stores objects as if they had been there before, status included; one that is there already is replaced.
 
-        What a create would add is added: defaults, name from generateName, uid, creationTimestamp, generation, a first status
-        where none is given; also the namespace.
+        What a create would have added is added: defaults, name from generateName, uid, creationTimestamp, generation; also the
+        namespace.
         Raises Invalid for an object that no server would have stored.
         """
         for obj in objects:
@@ -111,12 +111,13 @@ class ApiInMemory:
         metadata.uid = metadata.uid or str(uuid.UUID(int=self._source.getrandbits(128), version=4))
         if not metadata.HasField("creation_timestamp"):
             metadata.creation_timestamp.seconds = int(self.clock.now().timestamp())
-        strategy, given = strategy_for(version), copy_of(obj)
+        strategy = strategy_for(version)
+        if strategy.has_generation:
+            metadata.generation = metadata.generation or 1
+        given = copy_of(obj)
         strategy.default(obj)
-        strategy.prepare_for_create(obj)
-        metadata.generation = given.metadata.generation or metadata.generation
-        if "status" in obj.DESCRIPTOR.fields_by_name and given.HasField("status"):
-            obj.status.CopyFrom(given.status)
+        strategy.prepare_for_update(obj, given)
+        metadata.generation = given.metadata.generation
         refused = [
             *validate_object_meta(metadata, namespaced=version.resource.namespaced, name_format=strategy.name_format),
             *strategy.validate(obj),
@@ -137,6 +138,8 @@ class ApiInMemory:
             return
         namespace = core.Namespace()
         namespace.metadata.name = name
+        namespace.spec.finalizers.append("kubernetes")
+        namespace.status.phase = "Active"
         self._seed(namespace)
 
 

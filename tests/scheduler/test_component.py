@@ -1,4 +1,4 @@
-"""The whole scheduler on the fake API server, in virtual time."""
+"""The whole scheduler on the API server in memory, in virtual time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import StatusError, status_error
 from knarr.objects.conditions import get_condition
 from services.scheduler.component import Scheduler
@@ -20,14 +19,15 @@ from services.scheduler.pod_facts import PodFacts
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from tests.scheduler.objects import node, pod
+from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
 
 class Fixture:
     def __init__(self, *nodes: core.Node, settings: SchedulerSettings | None = None) -> None:
-        self.api = MemoryApi(VirtualClock())
+        self.api = FaultyApi(VirtualClock())
         self.api.seed(*nodes)
-        self.client = MemoryClient(self.api)
+        self.client = self.api.client()
         self.scheduler = Scheduler(self.client, settings or SchedulerSettings(seed=1), clock=VirtualClock())
 
     @asynccontextmanager
@@ -112,7 +112,7 @@ def test_what_helps_makes_a_pod_schedulable_again(help_: str) -> None:
 async def help_with(fixture: Fixture, help_: str) -> None:
     client = fixture.client
     if help_ == "node added":
-        await client.create(node("n3"))
+        fixture.api.seed(node("n3"))
     elif help_ == "pod deleted":
         await client.delete(core.Pod, "resident", "default", grace_period_seconds=0)
     elif help_ == "pod finished":
@@ -138,7 +138,7 @@ async def test_what_does_not_help_leaves_it_alone() -> None:
         labelled = await fixture.client.get(core.Node, "n1")
         labelled.metadata.labels["colour"] = "red"
         await fixture.client.update(labelled)
-        await fixture.client.create(node("tiny", cpu="1"))
+        fixture.api.seed(node("tiny", cpu="1"))
         await asyncio.sleep(30)
         [waiting] = fixture.scheduler.state.queue.entries()
         assert waiting.attempts == 1
