@@ -34,3 +34,8 @@ def key_of(obj: Message) -> Key:
     """The key of an object of any kind."""
     metadata = metadata_of(obj)
     return Key(metadata.namespace, metadata.name)
+
+
+def is_deleting(obj: Message) -> bool:
+    """Whether the deletion of an object of any kind was asked for."""
+    return metadata_of(obj).HasField("deletion_timestamp")

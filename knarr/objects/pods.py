@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_datetime
 from knarr.objects.conditions import TRUE, get_condition, is_true
+from knarr.objects.keys import is_deleting
 
 PENDING, RUNNING, SUCCEEDED, FAILED, UNKNOWN = "Pending", "Running", "Succeeded", "Failed", "Unknown"
 
@@ -15,11 +16,6 @@ PENDING, RUNNING, SUCCEEDED, FAILED, UNKNOWN = "Pending", "Running", "Succeeded"
 def is_finished(pod: core.Pod) -> bool:
     """Whether all of its containers have ended for good."""
     return pod.status.phase in (SUCCEEDED, FAILED)
-
-
-def is_deleting(pod: core.Pod) -> bool:
-    """Whether its deletion was asked for."""
-    return bool(pod.metadata.HasField("deletion_timestamp"))
 
 
 def is_active(pod: core.Pod) -> bool:

@@ -13,10 +13,10 @@ from knarr.api.cloud.v1 import provider_pb2_grpc as cloud_grpc
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import not_found, status_error
 from knarr.objects.keys import Key, key_of
-from services.cloud.controllers.node.decide import is_uninitialized
 from services.cloud.controllers.service.controller import ServiceController
 from services.cloud.controllers.service.decide import excluded
 from services.cloud.controllers.service.records import Record, state_of
+from services.cloud.nodes import is_uninitialized
 from services.cloud.provider import CloudProvider
 from services.cloud.work import Work
 

@@ -13,8 +13,8 @@ from knarr.client.events import EventRecorder
 from knarr.client.informer import Informers
 from knarr.objects.keys import Key
 from knarr.service.tasks import run_together
-from services.cloud.controllers.catalog import CONTROLLERS
-from services.cloud.controllers.controller import CloudController, Context
+from services.cloud.catalog import CONTROLLERS
+from services.cloud.controller import CloudController, Context
 from services.cloud.controllers.node.controller import NodeController
 from services.cloud.controllers.service.controller import ServiceController
 from services.cloud.controllers.service.records import state_of

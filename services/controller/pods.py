@@ -1,4 +1,4 @@
-"""What only the controllers ask of a pod."""
+"""Pods by their node, and telling a pod that it is about to be deleted from outside."""
 
 from __future__ import annotations
 

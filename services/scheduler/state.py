@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.keys import key_of
-from knarr.objects.pods import is_deleting, is_finished
+from knarr.objects.keys import is_deleting, key_of
+from knarr.objects.pods import is_finished
 from services.scheduler.node_table import NodeTable
 from services.scheduler.parts import Part, Subject, differing
 from services.scheduler.plugins.catalog import PLUGINS

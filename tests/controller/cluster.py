@@ -14,8 +14,8 @@ from knarr.client.clock import Clock
 from knarr.client.informer import Informers
 from knarr.client.reconciler import Reconciler
 from knarr.objects.conditions import set_condition
-from knarr.objects.keys import Key, key_of
-from knarr.objects.pods import is_active, is_deleting, is_ready
+from knarr.objects.keys import Key, is_deleting, key_of
+from knarr.objects.pods import is_active, is_ready
 from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
 from services.controller.controller import Controller

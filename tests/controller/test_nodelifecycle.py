@@ -12,7 +12,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informer
 from knarr.machinery.errors import status_error
 from knarr.objects.conditions import get_condition
-from knarr.objects.pods import is_deleting, is_ready
+from knarr.objects.keys import is_deleting
+from knarr.objects.pods import is_ready
 from services.controller.controllers.nodelifecycle.decide import evictions, silenced, taints
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import node, pod, replica_set

@@ -11,13 +11,12 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.objects.conditions import set_condition
 from knarr.objects.endpoints import takes_connections
-from knarr.objects.keys import Key, key_of
+from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.owners import controller_of, is_controlled_by, owner_reference
 from knarr.objects.pods import (
     addresses_of,
     init_and_main_containers,
     is_active,
-    is_deleting,
     is_finished,
     is_ready,
     lasting_containers,

@@ -10,6 +10,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause, StatusError, bad_request, conflict, invalid
 from knarr.objects.conditions import set_condition
 from knarr.objects.copies import copy_of
+from knarr.objects.keys import is_deleting
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata
@@ -43,7 +44,7 @@ async def bind(backend: Backend, allocators: Allocators, ref: Ref, binding: Any,
         if binding.metadata.uid and binding.metadata.uid != pod.metadata.uid:
             detail = f"UID in precondition: {binding.metadata.uid}, UID in object meta: {pod.metadata.uid}"
             raise metadata.precondition_failed(ref, detail)
-        if pod.metadata.HasField("deletion_timestamp"):
+        if is_deleting(pod):
             raise _refused(ref, f"pod {ref.name} is being deleted, cannot be assigned to a host")
         if pod.spec.node_name:
             raise _refused(ref, f"pod {ref.name} is already assigned to node {pod.spec.node_name!r}".replace("'", '"'))

@@ -10,9 +10,9 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import get_condition
-from knarr.objects.keys import Key
+from knarr.objects.keys import Key, is_deleting
 from knarr.objects.labels import ZONE
-from knarr.objects.pods import addresses_of, is_deleting, is_finished, is_ready, lasting_containers
+from knarr.objects.pods import addresses_of, is_finished, is_ready, lasting_containers
 
 _STRING = 1
 

@@ -11,7 +11,7 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
 from knarr.client.index import Index
 from knarr.machinery.errors import NotFound
-from knarr.objects.keys import Key, key_of
+from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from services.controller.expectations import Expectations, created, deleted
 
@@ -121,5 +121,5 @@ def _says_the_same(written: discovery.EndpointSlice | None, new: discovery.Endpo
         and written.ports == new.ports
         and written.metadata.labels == new.metadata.labels
         and written.metadata.owner_references == new.metadata.owner_references
-        and not new.metadata.HasField("deletion_timestamp")
+        and not is_deleting(new)
     )

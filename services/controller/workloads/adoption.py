@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from knarr.client.client import Client
 from knarr.client.index import Index
 from knarr.machinery.selectors import Selector
+from knarr.objects.keys import is_deleting
 from knarr.objects.owners import controller_of
 from services.controller.workloads.claims import claim, with_controller, without_owner
 
@@ -48,4 +49,4 @@ async def settle_claims(client: Client, owner: Any, selector: Selector, candidat
 async def _still_exists(client: Client, owner: Any) -> bool:
     """Adoption asks the server: the cache may hold an owner that is gone and made anew."""
     live: Any = await client.get(type(owner), owner.metadata.name, owner.metadata.namespace)
-    return bool(live.metadata.uid == owner.metadata.uid and not live.metadata.HasField("deletion_timestamp"))
+    return bool(live.metadata.uid == owner.metadata.uid and not is_deleting(live))

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from knarr.machinery.selectors import Selector
 from knarr.objects.copies import copy_of
+from knarr.objects.keys import is_deleting
 from knarr.objects.owners import controller_of, owner_reference
 
 # Any message with ``metadata``.
@@ -32,12 +33,12 @@ class Claims(Generic[M]):
 def claim(owner: Any, selector: Selector, candidates: Iterable[M]) -> Claims[M]:
     """Sorts ``candidates`` (of the owner's namespace). An owner being deleted adopts nothing."""
     claims: Claims[M] = Claims([], [], [])
-    leaving = owner.metadata.HasField("deletion_timestamp")
+    leaving = is_deleting(owner)
     for candidate in candidates:
         matches = selector.matches(candidate.metadata.labels)
         ref = controller_of(candidate)
         if ref is None:
-            if matches and not leaving and not candidate.metadata.HasField("deletion_timestamp"):
+            if matches and not leaving and not is_deleting(candidate):
                 claims.adopt.append(candidate)
         elif ref.uid == owner.metadata.uid:
             if matches:

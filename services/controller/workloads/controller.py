@@ -12,7 +12,7 @@ from knarr.client.index import Index
 from knarr.client.reconciler import Again
 from knarr.client.store import Store
 from knarr.machinery.selectors import Selector, label_selector
-from knarr.objects.keys import Key, key_of, metadata_of
+from knarr.objects.keys import Key, is_deleting, key_of, metadata_of
 from knarr.objects.owners import controller_key, controller_of
 from services.controller.controller import Context, Controller
 from services.controller.expectations import Expectations
@@ -78,7 +78,7 @@ class WorkloadController(Controller, Generic[W]):
             if obj is new or new is None:
                 self.expectations.saw(owner, obj, gone=new is None)
             yield owner
-        if new is not None and controller_of(new) is None and not metadata_of(new).HasField("deletion_timestamp"):
+        if new is not None and controller_of(new) is None and not is_deleting(new):
             yield from self._adopters(new)
 
     def _adopters(self, orphan: Message) -> Iterator[Key]:

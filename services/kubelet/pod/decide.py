@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.pods import init_and_main_containers, is_deleting, is_finished, is_sidecar
+from knarr.objects.keys import is_deleting
+from knarr.objects.pods import init_and_main_containers, is_finished, is_sidecar
 from services.kubelet.pod.actions import (
     SANDBOX,
     VOLUMES,

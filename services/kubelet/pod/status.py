@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
-from knarr.objects.pods import is_deleting, is_finished
+from knarr.objects.keys import is_deleting
+from knarr.objects.pods import is_finished
 from knarr.objects.qos import qos_class
 from services.kubelet.pod.conditions import set_conditions
 from services.kubelet.pod.container_status import container_status

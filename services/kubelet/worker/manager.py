@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informer
-from knarr.objects.keys import Key
-from knarr.objects.pods import is_deleting, is_finished
+from knarr.objects.keys import Key, is_deleting
+from knarr.objects.pods import is_finished
 from knarr.service.tasks import cancel
 from services.kubelet.metrics import ENGINE_WELL, PODS
 from services.kubelet.pod.admission import refusal

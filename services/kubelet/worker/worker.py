@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.objects.copies import copy_of
-from knarr.objects.pods import init_and_main_containers, is_deleting, is_finished
+from knarr.objects.keys import is_deleting
+from knarr.objects.pods import init_and_main_containers, is_finished
 from services.kubelet.container.probes import Prober
 from services.kubelet.container.termination import termination_message
 from services.kubelet.pod.actions import VOLUMES, Decision, PrepareVolumes

@@ -7,6 +7,7 @@ from typing import ClassVar
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import forbidden, not_found
+from knarr.objects.keys import is_deleting
 from services.apiserver.admission.plugin import CREATE, DELETE, Admission
 from services.apiserver.results import Ref
 
@@ -28,7 +29,7 @@ class NamespaceLifecycle:
         namespace = await admission.backend.current(Ref(NAMESPACE, name=ref.namespace))
         if namespace is None:
             raise not_found("namespaces", ref.namespace)
-        if namespace.shared_message.metadata.HasField("deletion_timestamp"):
+        if is_deleting(namespace.shared_message):
             detail = f"unable to create new content in namespace {ref.namespace} because it is being terminated"
             error = forbidden(ref.resource.plural, admission.obj.metadata.name, detail, ref.version.group)
             error.status.details.causes.add(

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
+from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_finished
 from knarr.objects.qos import qos_class
 from services.apiserver.strategies.pod.defaults import admit_pod, default_pod
@@ -57,7 +58,7 @@ class PodStrategy(Strategy):
         new.metadata.ClearField("owner_references")
         new.metadata.owner_references.MergeFrom(old.metadata.owner_references)
         new.metadata.ClearField("deletion_timestamp")
-        if old.metadata.HasField("deletion_timestamp"):
+        if is_deleting(old):
             new.metadata.deletion_timestamp.CopyFrom(old.metadata.deletion_timestamp)
 
     def validate(self, obj: core.Pod) -> list[Cause]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import get_condition, is_true
-from knarr.objects.pods import is_deleting, is_finished, is_sidecar
+from knarr.objects.keys import is_deleting
+from knarr.objects.pods import is_finished, is_sidecar
 from services.apiserver.strategies.duration import since
 from services.apiserver.strategies.table import NONE, age, columns
 

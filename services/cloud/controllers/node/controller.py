@@ -14,9 +14,10 @@ from knarr.client.events import NORMAL, WARNING
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.keys import Key
-from services.cloud.controllers.controller import CloudController, Context
-from services.cloud.controllers.node.decide import addressed, described, is_of, is_uninitialized
+from services.cloud.controller import CloudController, Context
+from services.cloud.controllers.node.decide import addressed, described
 from services.cloud.errors import ProviderError
+from services.cloud.nodes import belongs_to, is_uninitialized
 from services.cloud.settings import CloudSettings
 
 
@@ -41,7 +42,7 @@ class NodeController(CloudController):
 
     async def reconcile(self, key: Key) -> Again | None:
         node = self._nodes.get("", key.name)
-        if node is None or not (is_uninitialized(node) or is_of(node, self.context.info.name)):
+        if node is None or not (is_uninitialized(node) or belongs_to(node, self.context.info.name)):
             self._forget(key)
             return None
         try:

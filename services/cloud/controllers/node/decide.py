@@ -11,16 +11,6 @@ from knarr.objects.tolerations import UNINITIALIZED
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
 
-def is_uninitialized(node: core.Node) -> bool:
-    """Whether its kubelet waits for the provider to tell of its machine."""
-    return any(taint.key == UNINITIALIZED for taint in node.spec.taints)
-
-
-def is_of(node: core.Node, provider: str) -> bool:
-    """Whether its provider id is one of that provider's; all others are left alone."""
-    return bool(node.spec.provider_id.startswith(f"{provider}://"))
-
-
 def described(node: core.Node, instance: cloud.Instance) -> core.Node:
     """The node with what is known of its machine, and no longer waiting. A provider id that it has stays."""
     changed = copy_of(node)

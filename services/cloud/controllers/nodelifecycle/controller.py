@@ -13,10 +13,10 @@ from knarr.client.events import NORMAL
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.keys import Key, key_of
-from services.cloud.controllers.controller import CloudController, Context
-from services.cloud.controllers.node.decide import is_of
+from services.cloud.controller import CloudController, Context
 from services.cloud.controllers.nodelifecycle.decide import Step, decide, has_taint, is_ready, tainted, untainted
 from services.cloud.errors import ProviderError
+from services.cloud.nodes import belongs_to
 from services.cloud.settings import CloudSettings
 
 
@@ -41,7 +41,7 @@ class NodeLifecycleController(CloudController):
             yield key_of(new)
 
     def _concerns(self, node: core.Node) -> bool:
-        return (not is_ready(node) or has_taint(node)) and is_of(node, self.context.info.name)
+        return (not is_ready(node) or has_taint(node)) and belongs_to(node, self.context.info.name)
 
     async def reconcile(self, key: Key) -> Again | None:
         node = self._nodes.get("", key.name)

@@ -15,7 +15,7 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.conditions import FALSE, TRUE, get_condition, set_condition
 from knarr.objects.keys import Key
-from services.cloud.controllers.controller import CloudController, Context
+from services.cloud.controller import CloudController, Context
 from services.cloud.controllers.route.decide import plan, ranges_of
 from services.cloud.errors import ProviderError
 from services.cloud.settings import CloudSettings

@@ -24,7 +24,7 @@ from knarr.client.events import NORMAL, WARNING
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.keys import Key, key_of
-from services.cloud.controllers.controller import CloudController, Context
+from services.cloud.controller import CloudController, Context
 from services.cloud.controllers.service.decide import (
     Made,
     NodeSet,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import is_true
+from knarr.objects.keys import is_deleting
 
 FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -65,7 +66,7 @@ def is_foreign(service: core.Service, provider: str) -> bool:
 
 def wants(service: core.Service) -> bool:
     """Whether it is to have a load balancer, ours or another's."""
-    return bool(service.spec.type == "LoadBalancer") and not service.metadata.HasField("deletion_timestamp")
+    return bool(service.spec.type == "LoadBalancer") and not is_deleting(service)
 
 
 def has_finalizer(service: core.Service) -> bool:
@@ -74,7 +75,7 @@ def has_finalizer(service: core.Service) -> bool:
 
 def excluded(node: core.Node) -> str:
     """Why a node carries no traffic of load balancers; empty when it does."""
-    if node.metadata.HasField("deletion_timestamp"):
+    if is_deleting(node):
         return "it is being deleted"
     if EXCLUDE_LABEL in node.metadata.labels:
         return f"it has the label {EXCLUDE_LABEL}"

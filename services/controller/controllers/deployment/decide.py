@@ -15,6 +15,7 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.times import to_datetime
 from knarr.objects.conditions import get_condition
 from knarr.objects.copies import copy_of
+from knarr.objects.keys import is_deleting
 from knarr.objects.owners import owner_reference
 from services.controller.controllers.deployment import scaling, status
 from services.controller.controllers.deployment.revision import REVISION, carry_annotations, next_revision, revision_of
@@ -86,7 +87,7 @@ def decide(deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet], *, old_
     """``sets`` are the Deployment's own; ``old_pods_run`` whether a pod of an old template still
     exists and is not finished (Recreate waits for those)."""
     drafts = _Drafts(deployment, sets)
-    if deployment.metadata.HasField("deletion_timestamp"):
+    if is_deleting(deployment):
         return Plan(status=status.counted(deployment, drafts.observed_new(), sets, now))
     if deployment.spec.paused or scaling.is_scaling(deployment, sets):
         _follow_size(drafts)
@@ -196,7 +197,7 @@ def _forget_history(drafts: _Drafts) -> None:
     spec = drafts.deployment.spec
     if not spec.HasField("revision_history_limit") or spec.revision_history_limit == status.NO_DEADLINE:
         return
-    old = [draft for draft in drafts.old if not draft.metadata.HasField("deletion_timestamp")]
+    old = [draft for draft in drafts.old if not is_deleting(draft)]
     surplus = len(old) - spec.revision_history_limit
     old.sort(key=lambda rs: (revision_of(rs), to_datetime(rs.metadata.creation_timestamp)))
     for draft in old[: max(surplus, 0)]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import NotFound
-from knarr.objects.keys import Key, key_of
+from knarr.objects.keys import Key, is_deleting, key_of
 from services.controller.controller import Context, Controller
 from services.controller.controllers.endpoints.decide import decide
 from services.controller.endpoints.backends import KnownBackends, selects
@@ -59,7 +59,7 @@ class EndpointsController(Controller):
                 await self._delete(found)
             self._gone.discard(key)
             return None
-        if not selects(service) or service.metadata.HasField("deletion_timestamp"):
+        if not selects(service) or is_deleting(service):
             return None
         wait_seconds = self._pace.wait_seconds(key)
         if wait_seconds:

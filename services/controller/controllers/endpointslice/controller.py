@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.reconciler import Again
-from knarr.objects.keys import Key
+from knarr.objects.keys import Key, is_deleting
 from services.controller.controller import Context, Controller
 from services.controller.controllers.endpointslice.decide import MANAGER, decide
 from services.controller.endpoints.backends import KnownBackends, selects
@@ -33,7 +33,7 @@ class EndpointSliceController(Controller):
             for memory in (self._writer, self._backends, self._pace, self._triggers):
                 memory.forget(key)
             return None
-        if not selects(service) or service.metadata.HasField("deletion_timestamp"):
+        if not selects(service) or is_deleting(service):
             return None
         if self._writer.is_behind(key):
             # The event that is still to come enqueues the key; this is for the case that it is lost.
@@ -41,7 +41,7 @@ class EndpointSliceController(Controller):
         wait_seconds = self._pace.wait_seconds(key)
         if wait_seconds:
             return Again(wait_seconds)
-        found = [piece for piece in self._slices.index(BY_SERVICE, str(key)) if not piece.metadata.HasField("deletion_timestamp")]
+        found = [piece for piece in self._slices.index(BY_SERVICE, str(key)) if not is_deleting(piece)]
         facts = self._backends.of(key, service, candidates(self._pods, service), lambda name: self._nodes.get("", name))
         trigger, seen = self._triggers.changed(key, service, facts)
         plan = decide(service, facts, found, trigger=trigger)

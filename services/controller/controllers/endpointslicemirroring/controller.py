@@ -6,7 +6,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.events import WARNING
 from knarr.client.reconciler import Again
-from knarr.objects.keys import Key
+from knarr.objects.keys import Key, is_deleting
 from services.controller.controller import Context, Controller
 from services.controller.controllers.endpointslicemirroring.decide import MANAGER, MAX_ADDRESSES, decide, is_mirrored, skipped
 from services.controller.endpoints.pace import Pace
@@ -28,7 +28,7 @@ class EndpointSliceMirroringController(Controller):
     async def reconcile(self, key: Key) -> Again | None:
         service = self._services.get(key.namespace, key.name)
         endpoints = self._endpoints.get(key.namespace, key.name)
-        found = [piece for piece in self._slices.index(BY_MIRRORED, str(key)) if not piece.metadata.HasField("deletion_timestamp")]
+        found = [piece for piece in self._slices.index(BY_MIRRORED, str(key)) if not is_deleting(piece)]
         if service is None and endpoints is None and not found:
             self._writer.forget(key)
             self._pace.forget(key)

@@ -11,7 +11,7 @@ from knarr.machinery.catalog import BUILT_IN
 from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
-from knarr.objects.keys import Key, metadata_of
+from knarr.objects.keys import Key, is_deleting, metadata_of
 from services.controller.controller import Context, Controller
 from services.controller.controllers.namespace.decide import Content, finalized, status
 
@@ -27,7 +27,7 @@ class NamespaceController(Controller):
 
     async def reconcile(self, key: Key) -> Again | None:
         namespace = self._namespaces.get("", key.name)
-        if namespace is None or not namespace.metadata.HasField("deletion_timestamp"):
+        if namespace is None or not is_deleting(namespace):
             return None
         content = await self._empty(key.name)
         # It may have gone before the informer shows it.
@@ -53,7 +53,7 @@ class NamespaceController(Controller):
     async def _delete_all(self, resource: Resource, namespace: str) -> None:
         page = await self.client.list(resource.storage.message, namespace, limit=PAGE_SIZE)
         while True:
-            going = [obj for obj in page.items if not metadata_of(obj).HasField("deletion_timestamp")]
+            going = [obj for obj in page.items if not is_deleting(obj)]
             for obj in going:
                 await self._delete(obj)
             if not page.continue_token:
@@ -85,4 +85,4 @@ class NamespaceController(Controller):
 
 
 def _is_leaving(old: core.Namespace | None, new: core.Namespace | None) -> bool:
-    return new is not None and bool(new.metadata.HasField("deletion_timestamp"))
+    return new is not None and is_deleting(new)

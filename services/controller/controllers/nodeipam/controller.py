@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.events import WARNING
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.copies import copy_of
@@ -84,7 +85,7 @@ class NodeIpamController(Controller):
         if found and node.metadata.uid not in self._rivals:
             self._rivals.add(node.metadata.uid)
             message = f"The range {node.spec.pod_cidr} of node {node.metadata.name} overlaps that of {', '.join(found)}"
-            self.context.recorder.event(node, "Warning", "CIDROverlap", message)
+            self.context.recorder.event(node, WARNING, "CIDROverlap", message)
 
     async def _live_nodes(self) -> list[core.Node]:
         found: list[core.Node] = []
@@ -123,7 +124,7 @@ class NodeIpamController(Controller):
         if name not in self._waiting:
             self._waiting.add(name)
             message = f"Node {name} status is now: CIDRNotAvailable; every range of {self.context.settings.cluster_cidr} is taken"
-            self.context.recorder.event(node, "Warning", "CIDRNotAvailable", message)
+            self.context.recorder.event(node, WARNING, "CIDRNotAvailable", message)
 
     async def _give(self, node: core.Node, given: IPv4Network) -> None:
         self._promised[node.metadata.uid] = self._last = given

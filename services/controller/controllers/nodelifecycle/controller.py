@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.controller import is_there
+from knarr.client.events import NORMAL, WARNING
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.conditions import UNKNOWN, condition_status, get_condition, is_true, set_condition
@@ -46,7 +47,7 @@ class NodeLifecycleController(Controller):
             return
         if old is None:
             message = f"Node {new.metadata.name} event: Registered Node {new.metadata.name} in Controller"
-            self.context.recorder.event(new, "Normal", "RegisteredNode", message)
+            self.context.recorder.event(new, NORMAL, "RegisteredNode", message)
         if old is None or _heartbeat(old) != _heartbeat(new):
             self._hear(new.metadata.name)
         yield key_of(new)
@@ -101,7 +102,7 @@ class NodeLifecycleController(Controller):
         changed = copy_of(node)
         changed.status.CopyFrom(silenced(node, self.context.clock.now()))
         changed = await self.client.update(changed, subresource="status")
-        self.context.recorder.event(changed, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+        self.context.recorder.event(changed, NORMAL, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
         return changed
 
     async def _taint(self, node: core.Node) -> core.Node:
@@ -119,7 +120,7 @@ class NodeLifecycleController(Controller):
                 await self._mark_not_ready(pod)
         for pod in plan.now:
             message = f"Marking for deletion Pod {pod.metadata.namespace}/{pod.metadata.name}"
-            self.context.recorder.event(pod, "Normal", "TaintManagerEviction", message)
+            self.context.recorder.event(pod, NORMAL, "TaintManagerEviction", message)
             with contextlib.suppress(NotFound):
                 await tell_disruption(self.client, pod, *TAINTED, self.context.clock.now())
                 await self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid)
@@ -130,7 +131,7 @@ class NodeLifecycleController(Controller):
         assert ready is not None
         set_condition(changed.status, "Ready", "False", reason=ready.reason, message=ready.message, now=self.context.clock.now())
         await self.client.update(changed, subresource="status")
-        self.context.recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+        self.context.recorder.event(pod, WARNING, "NodeNotReady", "Node is not ready")
 
 
 def _heartbeat(node: core.Node) -> object:

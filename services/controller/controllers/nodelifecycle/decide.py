@@ -10,7 +10,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_datetime, to_time
 from knarr.objects.conditions import FALSE, TRUE, UNKNOWN, condition_status, is_true, set_condition
 from knarr.objects.copies import copy_of
-from knarr.objects.pods import is_deleting, is_finished, is_ready
+from knarr.objects.keys import is_deleting
+from knarr.objects.pods import is_finished, is_ready
 from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE, tolerates
 
 # Conditions that are a problem when True, and their taints.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_datetime
-from knarr.objects.pods import is_deleting, is_finished
+from knarr.objects.keys import is_deleting
+from knarr.objects.pods import is_finished
 
 
 @dataclass(frozen=True, slots=True)

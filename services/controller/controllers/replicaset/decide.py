@@ -10,6 +10,7 @@ from datetime import datetime
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_datetime
+from knarr.objects.keys import is_deleting
 from knarr.objects.pods import PENDING, RUNNING, UNKNOWN, is_active, is_ready, ready_since, restarts, seconds_until_available
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -36,7 +37,7 @@ def decide(
     """
     active = [pod for pod in pods if is_active(pod)]
     create, delete = 0, list[core.Pod]()
-    if settled and not replica_set.metadata.HasField("deletion_timestamp"):
+    if settled and not is_deleting(replica_set):
         surplus = len(active) - replica_set.spec.replicas
         create = min(max(-surplus, 0), burst)
         if surplus > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.cloud.controllers.controller import CloudController
+from services.cloud.controller import CloudController
 from services.cloud.controllers.node.controller import NodeController
 from services.cloud.controllers.nodelifecycle.controller import NodeLifecycleController
 from services.cloud.controllers.route.controller import RouteController
