@@ -9,6 +9,7 @@ from pathlib import Path
 from knarr.service.command import client_parser, run_component
 from knarr.service.options import domain, ipv4, number, optional_cidr, optional_ipv4, own_directory
 from services.kubelet.component import Kubelet
+from services.kubelet.node.registry_logins import node_config
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.settings import EXTERNAL, KubeletSettings
 
@@ -57,6 +58,13 @@ def arguments_parser() -> argparse.ArgumentParser:
         help="what a person can do where an image cannot be pulled, for the pod's messages; {image} stands for the image",
     )
     made.add_argument(
+        "--registry-config",
+        type=Path,
+        default=node_config(),
+        metavar="FILE",
+        help="the node's logins to registries, as `docker login` writes them, credential helpers included (default: %(default)s)",
+    )
+    made.add_argument(
         "--cloud-provider",
         choices=("", EXTERNAL),
         default="",
@@ -78,6 +86,7 @@ def main() -> int:
         cluster_id=arguments.cluster_id,
         mounts_of=arguments.mounts_of,
         pull_advice=arguments.pull_advice,
+        registry_config=arguments.registry_config,
         cloud_provider=arguments.cloud_provider,
         provider_id=arguments.provider_id,
         cluster_dns=arguments.cluster_dns,

@@ -44,6 +44,8 @@ class KubeletSettings:
     resolv_conf: Path = Path("/etc/resolv.conf")
     # Said where an image cannot be pulled: what a person can do on this node; `{image}` stands for the image. Empty: nothing.
     pull_advice: str = ""
+    # The node's own logins to registries, as `docker login` writes them; None, or a file that is not there: it has none.
+    registry_config: Path | None = None
     # How many pods start at once.
     start_concurrency: int = 8
     # A process with the mounts that the engine sees, where those are not the kubelet's own; 0: they are.

@@ -16,6 +16,7 @@ from services.controller.settings import ControllerSettings
 from services.dns.component import Dns
 from services.dns.settings import DnsSettings
 from services.kubelet.component import Kubelet
+from services.kubelet.node.registry_logins import node_config
 from services.kubelet.runtime.catalog import make_runtime
 from services.kubelet.settings import KubeletSettings
 from services.proxy.component import Proxy
@@ -81,6 +82,7 @@ def _kubelet(settings: ClusterSettings, address: str, cluster_dns: str) -> Kubel
         pod_cidr=settings.pod_cidr,
         port=settings.ports.kubelet,
         cluster_id=settings.files.cluster_id(),
+        registry_config=node_config(),
         cluster_dns=cluster_dns,
         cluster_domain=settings.cluster_domain,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.node.images import ImageFailure, credentials
+from services.kubelet.node.images import ImageFailure
+from services.kubelet.node.registry_logins import login
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure, next_backoff
 from services.kubelet.pod.references import References
@@ -34,10 +35,11 @@ class ImageFetcher:
 
     async def _pull(self, pod: core.Pod, spec: core.Container, references: References) -> Image:
         self._event("Normal", "Pulling", f'Pulling image "{spec.image}"', spec.name)
-        auth = credentials(spec.image, references.secrets, [reference.name for reference in pod.spec.image_pull_secrets])
         started = asyncio.get_running_loop().time()
         self.pulling.add(spec.name)
         try:
+            names = [reference.name for reference in pod.spec.image_pull_secrets]
+            auth = await login(spec.image, references.secrets, names, self._shared.settings.registry_config)
             image = await self._shared.images.pull(spec.image, auth)
         except RuntimeUnavailable:
             raise

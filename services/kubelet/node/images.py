@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 
-from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.node.image_names import registry_of, valid_image, with_tag
+from services.kubelet.node.image_names import valid_image, with_tag
 from services.kubelet.runtime.port import Image, NoSuchImage, Runtime
 
 NEVER, ALWAYS = "Never", "Always"
@@ -59,31 +55,3 @@ class Images:
         for task in list(self._pulls.values()):
             task.cancel()
         await asyncio.gather(*self._pulls.values(), return_exceptions=True)
-
-
-def credentials(reference: str, secrets: Mapping[str, core.Secret], names: list[str]) -> dict[str, str] | None:
-    """The first of the pod's image pull secrets that knows the registry."""
-    registry = registry_of(reference)
-    for name in names:
-        found = secrets.get(name)
-        if found is None or ".dockerconfigjson" not in found.data:
-            continue
-        try:
-            entries = json.loads(found.data[".dockerconfigjson"]).get("auths", {})
-        except ValueError:
-            continue
-        for server, entry in entries.items():
-            host = server.removeprefix("https://").removeprefix("http://").split("/")[0]
-            if host == registry or (registry == "docker.io" and host in ("index.docker.io", "registry-1.docker.io")):
-                return _login(entry)
-    return None
-
-
-def _login(entry: Mapping[str, str]) -> dict[str, str] | None:
-    if "username" in entry:
-        return {"username": entry["username"], "password": entry.get("password", "")}
-    try:
-        user, _, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-    return {"username": user, "password": password} if user else None

@@ -250,7 +250,7 @@ class Runtime(abc.ABC):
 
     @abc.abstractmethod
     async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
-        """Fetches an image. ``auth`` has username and password, or is None."""
+        """Fetches an image. ``auth`` has username and password, or identitytoken, or is None."""
 
     @abc.abstractmethod
     async def create_container(self, plan: ContainerPlan) -> Container:
