@@ -73,4 +73,4 @@ def test_values(text: str, value: str, meant: bool) -> None:
 
 
 def test_the_page_is_fresh() -> None:
-    assert PAGE.read_text() == page(), "run `python -m tools.fields`"
+    assert PAGE.read_text() == page(), "run `make fix`"
