@@ -87,15 +87,15 @@ class ApiInMemory:
         """What a component of this process would use, as ``user``."""
         return self.server.client(user)
 
-    def seed(self, *objects: Message) -> None:
+    def seed(self, *objects: Message, checked: bool = True) -> None:
         """Stores objects as if they had been there before, status included; one that is there already is replaced.
 
-        What a create would have added is added: defaults, name from generateName, uid, creationTimestamp, generation; also the
-        namespace.
-        Raises Invalid for an object that no server would have stored.
+        What a create would have added is added: defaults, name from generateName, uid, creationTimestamp, generation, a first
+        status where none is given; also the namespace.
+        Raises Invalid for an object that no server would have stored; unless ``checked``, it is from before there was the rule.
         """
         for obj in objects:
-            self._seed(copy_of(obj))
+            self._seed(copy_of(obj), checked)
 
     def all(self, message: type[M], namespace: str = "") -> list[M]:
         """What is stored, in the order of namespaces and names; the caller's own."""
@@ -103,7 +103,7 @@ class ApiInMemory:
         entries = map(self.server.backend.cache.entry, self.store.items(collection_prefix(resource, namespace)))
         return [entry.message for entry in entries if entry is not None]  # type: ignore[misc]
 
-    def _seed(self, obj: Any) -> None:
+    def _seed(self, obj: Any, checked: bool) -> None:
         version = version_of(type(obj))
         metadata = obj.metadata
         if not metadata.name and metadata.generate_name:
@@ -112,17 +112,19 @@ class ApiInMemory:
         if not metadata.HasField("creation_timestamp"):
             metadata.creation_timestamp.seconds = int(self.clock.now().timestamp())
         strategy = strategy_for(version)
-        if strategy.has_generation:
-            metadata.generation = metadata.generation or 1
-        given = copy_of(obj)
         strategy.default(obj)
-        strategy.prepare_for_update(obj, given)
-        metadata.generation = given.metadata.generation
+        given = copy_of(obj)
+        strategy.prepare_for_create(obj)
+        metadata.generation = given.metadata.generation or metadata.generation
+        if "status" in obj.DESCRIPTOR.fields_by_name and given.HasField("status"):
+            obj.status.CopyFrom(given.status)
+        if isinstance(obj, core.Node):
+            obj.spec.CopyFrom(given.spec)  # the taint of a new node is lifted once it is ready
         refused = [
             *validate_object_meta(metadata, namespaced=version.resource.namespaced, name_format=strategy.name_format),
             *strategy.validate(obj),
         ]
-        if refused:
+        if refused and checked:
             raise invalid(version.kind, metadata.name, refused, version.group)
         if version.resource.namespaced:
             self._ensure_namespace(metadata.namespace)
@@ -138,9 +140,7 @@ class ApiInMemory:
             return
         namespace = core.Namespace()
         namespace.metadata.name = name
-        namespace.spec.finalizers.append("kubernetes")
-        namespace.status.phase = "Active"
-        self._seed(namespace)
+        self._seed(namespace, checked=True)
 
 
 def _no_kubelet(address: str) -> NoReturn:

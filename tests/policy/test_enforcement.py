@@ -21,7 +21,6 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.api.proxy.v1 import policies_pb2 as messages
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import error_of
 from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.policy.kernel import PolicyTable
@@ -32,6 +31,7 @@ from services.proxy.settings import ProxySettings
 from tests.policy import walk, worlds
 from tests.policy.oracle import World
 from tests.proxy.test_component import RecordingDatapath
+from tests.support.api import FaultyApi
 
 SETTINGS = ProxySettings(
     network_policies=True, node_name="node-0", retry_first_seconds=0.001, retry_limit_seconds=0.001, check_seconds=60.0
@@ -105,8 +105,8 @@ def objects(world: World) -> list[Any]:
 
 
 @contextlib.asynccontextmanager
-async def running(api: MemoryApi, recorder: Recorder | None = None) -> AsyncIterator[PolicyEnforcement]:
-    found = PolicyEnforcement(MemoryClient(api), SETTINGS, RecordingTable, recorder)  # type: ignore[arg-type]
+async def running(api: FaultyApi, recorder: Recorder | None = None) -> AsyncIterator[PolicyEnforcement]:
+    found = PolicyEnforcement(api.client(), SETTINGS, RecordingTable, recorder)  # type: ignore[arg-type]
     task = asyncio.create_task(found.run())
     try:
         async with asyncio.timeout(20):
@@ -137,7 +137,7 @@ def world_of(recipe: str) -> World:
 
 
 async def test_without_policies_nobody_is_followed_and_all_is_open() -> None:
-    api, world = MemoryApi(), world_of("nothing")
+    api, world = FaultyApi(), world_of("nothing")
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: found.tried and not found.problem)
@@ -147,7 +147,7 @@ async def test_without_policies_nobody_is_followed_and_all_is_open() -> None:
 
 
 async def test_the_first_table_is_complete() -> None:
-    api, world = MemoryApi(), world_of(DENY)
+    api, world = FaultyApi(), world_of(DENY)
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: found.in_force_since)
@@ -156,35 +156,35 @@ async def test_the_first_table_is_complete() -> None:
 
 
 async def test_the_first_policy_comes_with_all_that_it_needs() -> None:
-    api, world = MemoryApi(), world_of("nothing")
+    api, world = FaultyApi(), world_of("nothing")
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: found.tried and not found.problem)
         world.policies = worlds.recipes()[DENY]
-        await MemoryClient(api).create(walk.policy(world.policies[0]))
+        await api.client().create(walk.policy(world.policies[0]))
         await until(lambda: found.in_force_since)
         # The first that is closed has every pod's rights already.
         first = next(batch for batch in table(found).batches if batch.get(ChainEntry("unknown")) == Drop(closed=True))
         assert {entry for entry in first if isinstance(entry, ElementEntry) and entry.set == "known"} == {
             entry for entry in expected(world) if isinstance(entry, ElementEntry) and entry.set == "known"
         }
-        await MemoryClient(api).delete(networking.NetworkPolicy, "policy", "default")
+        await api.client().delete(networking.NetworkPolicy, "policy", "default")
         await until(lambda: table(found).entries[ChainEntry("unknown")] == Drop())
         assert not found.in_force_since
 
 
 async def test_a_policy_that_selects_nobody_is_in_force_too() -> None:
-    api, world = MemoryApi(), world_of(DENY)
+    api, world = FaultyApi(), world_of(DENY)
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: found.in_force_since)
         nobodys = worlds.policy_of({"name": "nobodys", "spec": {"podSelector": {"matchLabels": {"app": "nobody"}}}})
-        await MemoryClient(api).create(walk.policy(nobodys))
+        await api.client().create(walk.policy(nobodys))
         await until(lambda: ("default", "nobodys") in found.in_force_since)
 
 
 async def test_what_of_a_policy_cannot_be_enforced_is_told_by_an_event() -> None:
-    api, world, recorder = MemoryApi(), world_of("nothing"), Recorder()
+    api, world, recorder = FaultyApi(), world_of("nothing"), Recorder()
     spec = {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "fd00::/8"}}]}]}
     world.policies = [worlds.policy_of({"name": "six", "spec": spec}), *worlds.recipes()[DENY]]
     api.seed(*objects(world))
@@ -197,9 +197,9 @@ async def test_what_of_a_policy_cannot_be_enforced_is_told_by_an_event() -> None
 
 
 async def test_pods_namespaces_and_policies_are_followed_and_heartbeats_are_not() -> None:
-    api, world = MemoryApi(), world_of("allow traffic from one namespace")
+    api, world = FaultyApi(), world_of("allow traffic from one namespace")
     api.seed(*objects(world))
-    client = MemoryClient(api)
+    client = api.client()
     async with running(api) as found:
         await until(lambda: found.in_force_since)
         world.pods[0]["metadata"]["labels"] = {}
@@ -207,7 +207,7 @@ async def test_pods_namespaces_and_policies_are_followed_and_heartbeats_are_not(
         for made in objects(world):
             if not isinstance(made, networking.NetworkPolicy):
                 await client.update(made)
-        await until(lambda: table(found).entries == expected(world))
+        await until(lambda: table(found).entries == expected(world) and found.changes == len(table(found).batches))
         changes = found.changes
         pod = await client.get(core.Pod, "probe", "default")
         pod.status.conditions.add(type="Ready", status="True")
@@ -218,9 +218,9 @@ async def test_pods_namespaces_and_policies_are_followed_and_heartbeats_are_not(
 
 
 async def test_changes_that_come_during_one_go_together() -> None:
-    api, world = MemoryApi(), world_of(DENY)
+    api, world = FaultyApi(), world_of(DENY)
     api.seed(*objects(world))
-    client = MemoryClient(api)
+    client = api.client()
     async with running(api) as found:
         await until(lambda: found.in_force_since)
         before = len(table(found).batches)
@@ -237,7 +237,7 @@ async def test_changes_that_come_during_one_go_together() -> None:
 
 
 async def test_what_was_known_stays_while_the_api_server_is_away() -> None:
-    api, world = MemoryApi(), world_of(DENY)
+    api, world = FaultyApi(), world_of(DENY)
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: found.in_force_since)
@@ -249,25 +249,25 @@ async def test_what_was_known_stays_while_the_api_server_is_away() -> None:
         assert table(found).entries == expected(world)
         api.compact()
         world.pods[0]["metadata"]["labels"] = {}
-        await MemoryClient(api).update(walk.pod(world.pods[0]))
+        await api.client().update(walk.pod(world.pods[0]))
         await until(lambda: table(found).entries == expected(world))
         assert all(batch.get(ChainEntry("unknown")) != Drop() for batch in table(found).batches)
 
 
 async def test_a_refused_change_is_told_and_tried_again() -> None:
-    api, world = MemoryApi(), world_of(DENY)
+    api, world = FaultyApi(), world_of(DENY)
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: found.in_force_since)
         table(found).failures = 3
-        await MemoryClient(api).delete(networking.NetworkPolicy, "policy", "default")
+        await api.client().delete(networking.NetworkPolicy, "policy", "default")
         await until(lambda: found.problem)
         assert "Operation not permitted" in found.problem
         await until(lambda: not found.problem)
 
 
 async def test_a_table_that_others_took_is_restored_at_once() -> None:
-    api, world = MemoryApi(), world_of(DENY)
+    api, world = FaultyApi(), world_of(DENY)
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: found.in_force_since)
@@ -281,10 +281,10 @@ async def test_without_the_privilege_it_says_so_and_still_explains() -> None:
     def refuse(name: str, bridge: str) -> PolicyTable:
         raise PermissionError(1, "Operation not permitted")
 
-    api, world = MemoryApi(), world_of(DENY)
+    api, world = FaultyApi(), world_of(DENY)
     api.seed(*objects(world))
     recorder = Recorder()
-    found = PolicyEnforcement(MemoryClient(api), SETTINGS, refuse, recorder)  # type: ignore[arg-type]
+    found = PolicyEnforcement(api.client(), SETTINGS, refuse, recorder)  # type: ignore[arg-type]
     task = asyncio.create_task(found.run())
     try:
         async with asyncio.timeout(20):
@@ -303,14 +303,14 @@ async def test_without_the_privilege_it_says_so_and_still_explains() -> None:
 
 UNPRIVILEGED = """
 import asyncio
-from knarr.client.memory import MemoryApi, MemoryClient
+from tests.support.api import FaultyApi
 from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.settings import ProxySettings
 from tests.policy.test_enforcement import until
 
 async def main():
     settings = ProxySettings(network_policies=True, retry_first_seconds=0.001, retry_limit_seconds=0.001)
-    found = PolicyEnforcement(MemoryClient(MemoryApi()), settings)
+    found = PolicyEnforcement(FaultyApi().client(), settings)
     task = asyncio.create_task(found.run())
     await until(lambda: found.tried)
     await asyncio.sleep(0.05)
@@ -364,7 +364,7 @@ async def explained(
 
 
 async def test_get_policies_answers_what_is_in_force() -> None:
-    api, world = MemoryApi(), world_of("several policies add up")
+    api, world = FaultyApi(), world_of("several policies add up")
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: len(found.in_force_since) == 3)
@@ -388,7 +388,7 @@ async def test_get_policies_answers_what_is_in_force() -> None:
 
 
 async def test_a_connection_is_explained_by_the_policies_that_decide() -> None:
-    api, world = MemoryApi(), world_of("several policies add up")
+    api, world = FaultyApi(), world_of("several policies add up")
     api.seed(*objects(world))
     async with running(api) as found:
         await until(lambda: len(found.in_force_since) == 3)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi, MemoryClient
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.routing.table import Endpoint, Route, RouteKey, diff
@@ -18,6 +17,7 @@ from services.proxy.settings import ProxySettings
 from tests.policy import walk, worlds
 from tests.policy.test_enforcement import RecordingTable, objects, until
 from tests.proxy.laboratory import Laboratory, Namespace
+from tests.support.api import FaultyApi
 
 pytestmark = pytest.mark.net
 SETTINGS = ProxySettings(network_policies=True)
@@ -45,7 +45,7 @@ class Relay:
     """One node with the userspace datapath, and what tells it of policies."""
 
     lab: Laboratory
-    api: MemoryApi
+    api: FaultyApi
     policies: PolicyEnforcement
 
 
@@ -53,10 +53,10 @@ class Relay:
 async def relay() -> AsyncIterator[Relay]:
     """The Service is up, the policies are followed, and only pod 1 is a client."""
     with Laboratory().opened() as made:
-        datapath, api = UserspaceDatapath(SETTINGS), MemoryApi()
+        datapath, api = UserspaceDatapath(SETTINGS), FaultyApi()
         api.seed(*objects(worlds.World({"default": {}}, [], [])))
         api.seed(pod(0, {"app": "server"}), pod(1, {"app": "client"}), pod(2, {}))
-        policies = PolicyEnforcement(MemoryClient(api), SETTINGS, RecordingTable)
+        policies = PolicyEnforcement(api.client(), SETTINGS, RecordingTable)
         datapath.judge_by(policies.admits)
         await made.serve(0)
         await datapath.start()
@@ -96,7 +96,7 @@ async def test_only_clients_that_a_policy_names_are_relayed(relay: Relay) -> Non
 
 
 async def test_a_pod_that_is_not_known_yet_is_not_relayed_once_there_are_policies(relay: Relay) -> None:
-    client = MemoryClient(relay.api)
+    client = relay.api.client()
     elsewhere = worlds.policy_of({"namespace": "other", "spec": {"podSelector": {}}})
     await client.create(walk.policy(elsewhere))
     await until(lambda: relay.policies.in_force_since)

@@ -14,6 +14,7 @@ def service(
     made = core.Service()
     made.metadata.namespace, made.metadata.name = "default", name
     made.spec.cluster_ip = cluster_ip
+    made.spec.type = "NodePort" if node_port else "ClusterIP"
     made.spec.ports.add(name=port_name, port=port, node_port=node_port, protocol="TCP")
     return made
 

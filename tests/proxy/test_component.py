@@ -11,7 +11,6 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.proxy.v1 import proxy_service_pb2 as messages
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import status_error
 from services.proxy.component import Proxy, make_datapath
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
@@ -20,6 +19,7 @@ from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, 
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 from tests.proxy.objects import service, slice_of
+from tests.support.api import FaultyApi
 
 WEB = RouteKey("default", "web", "http")
 
@@ -77,8 +77,8 @@ class RecordingDatapath(Datapath):
 
 
 @contextlib.asynccontextmanager
-async def running(api: MemoryApi, datapath: RecordingDatapath) -> AsyncIterator[Proxy]:
-    proxy = Proxy(MemoryClient(api), ProxySettings(retry_first_seconds=0.001, node_name="node-a"), datapath)
+async def running(api: FaultyApi, datapath: RecordingDatapath) -> AsyncIterator[Proxy]:
+    proxy = Proxy(api.client(), ProxySettings(retry_first_seconds=0.001, node_name="node-a"), datapath)
     task = asyncio.create_task(proxy.run())
     try:
         yield proxy
@@ -90,8 +90,8 @@ async def running(api: MemoryApi, datapath: RecordingDatapath) -> AsyncIterator[
 
 
 async def test_the_first_table_is_complete_and_later_ones_follow() -> None:
-    api, datapath = MemoryApi(), RecordingDatapath()
-    client = MemoryClient(api)
+    api, datapath = FaultyApi(), RecordingDatapath()
+    client = api.client()
     api.seed(service(), slice_of("web", ["10.244.0.2"]))
     async with running(api, datapath) as proxy:
         await datapath.until(lambda: datapath.addresses() == ["10.244.0.2"])
@@ -104,8 +104,8 @@ async def test_the_first_table_is_complete_and_later_ones_follow() -> None:
 
 
 async def test_changes_that_come_during_one_are_taken_together() -> None:
-    api, datapath = MemoryApi(), RecordingDatapath()
-    client = MemoryClient(api)
+    api, datapath = FaultyApi(), RecordingDatapath()
+    client = api.client()
     api.seed(service())
     async with running(api, datapath):
         await datapath.until(lambda: len(datapath.changes) == 1)
@@ -124,8 +124,8 @@ async def test_changes_that_come_during_one_are_taken_together() -> None:
 
 
 async def test_flapping_endpoints_cost_a_bounded_number_of_changes() -> None:
-    api, datapath = MemoryApi(), RecordingDatapath()
-    client, loop = MemoryClient(api), asyncio.get_running_loop()
+    api, datapath = FaultyApi(), RecordingDatapath()
+    client, loop = api.client(), asyncio.get_running_loop()
     api.seed(service(), slice_of("web", ["10.244.0.1"]))
     async with running(api, datapath):
         await datapath.until(lambda: len(datapath.changes) == 1)
@@ -139,19 +139,19 @@ async def test_flapping_endpoints_cost_a_bounded_number_of_changes() -> None:
 
 
 async def test_the_table_stays_while_the_api_server_is_away() -> None:
-    api, datapath = MemoryApi(), RecordingDatapath()
+    api, datapath = FaultyApi(), RecordingDatapath()
     api.seed(service(), slice_of("web", ["10.244.0.2"]))
     async with running(api, datapath):
         await datapath.until(lambda: len(datapath.changes) == 1)
         api.break_watches()
         api.compact()
-        await MemoryClient(api).update(slice_of("web", ["10.244.0.9"]))
+        await api.client().update(slice_of("web", ["10.244.0.9"]))
         await datapath.until(lambda: datapath.addresses() == ["10.244.0.9"])
         assert all(not change.removed for change in datapath.changes)
 
 
 async def test_a_change_that_failed_is_tried_again() -> None:
-    api, datapath = MemoryApi(), RecordingDatapath()
+    api, datapath = FaultyApi(), RecordingDatapath()
     datapath.failures = 2
     api.seed(service(), slice_of("web", ["10.244.0.2"]))
     async with running(api, datapath):
@@ -160,7 +160,7 @@ async def test_a_change_that_failed_is_tried_again() -> None:
 
 
 async def test_get_routes_answers_what_is_in_force() -> None:
-    api, datapath = MemoryApi(), RecordingDatapath()
+    api, datapath = FaultyApi(), RecordingDatapath()
     api.seed(service(node_port=30080), slice_of("web", ["10.244.0.2"]))
     async with running(api, datapath) as proxy:
         await datapath.until(lambda: len(datapath.changes) == 1)
@@ -183,16 +183,17 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 async def test_what_a_service_cannot_have_is_an_event_about_it_once() -> None:
-    api, datapath = MemoryApi(), RecordingDatapath()
+    api, datapath = FaultyApi(), RecordingDatapath()
     wanted = service()
     wanted.spec.ports.add(name="signal", port=2905, protocol="SCTP")
-    api.seed(wanted, service("plain", cluster_ip="10.96.0.11"))
+    api.seed(wanted, checked=False)  # no API server takes SCTP today
+    api.seed(service("plain", cluster_ip="10.96.0.11"))
     async with running(api, datapath):
         await eventually(lambda: bool(api.all(core.Event)))
-        await MemoryClient(api).create(slice_of("web", ["10.244.0.2"]))
+        await api.client().create(slice_of("web", ["10.244.0.2"]))
         await datapath.until(lambda: datapath.addresses() == ["10.244.0.2"])
         datapath.missing = ("the moon is not served",)
-        await MemoryClient(api).update(slice_of("web", ["10.244.0.3"]))
+        await api.client().update(slice_of("web", ["10.244.0.3"]))
         await eventually(lambda: len(api.all(core.Event)) == 2)
     (first, second) = sorted(api.all(core.Event), key=lambda event: len(event.message))
     assert (first.reason, first.type, first.count, first.involved_object.name) == ("NotFullyServed", "Warning", 1, "web")
@@ -201,7 +202,7 @@ async def test_what_a_service_cannot_have_is_an_event_about_it_once() -> None:
 
 
 async def test_an_api_server_that_is_away_is_said_to_be() -> None:
-    api, datapath = MemoryApi(), RecordingDatapath()
+    api, datapath = FaultyApi(), RecordingDatapath()
     api.seed(service(), slice_of("web", ["10.244.0.2"]))
     async with running(api, datapath) as proxy:
         await datapath.until(lambda: datapath.addresses() == ["10.244.0.2"])
@@ -212,8 +213,8 @@ async def test_an_api_server_that_is_away_is_said_to_be() -> None:
         await eventually(lambda: proxy._away_since is not None)
         answer = await servicer.GetRoutes(messages.GetRoutesRequest(), None)
         assert answer.stale and answer.stale_since.seconds and len(answer.routes) == 1
-        await MemoryClient(api).update(slice_of("web", ["10.244.0.9"]))
-        await MemoryClient(api).update(service(node_port=30080))
+        await api.client().update(slice_of("web", ["10.244.0.9"]))
+        await api.client().update(service(node_port=30080))
         await eventually(lambda: proxy._away_since is None)
         await datapath.until(lambda: datapath.addresses() == ["10.244.0.9"])
 

@@ -12,7 +12,6 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.proxy.v1 import proxy_service_pb2 as messages
-from knarr.client.memory import MemoryApi, MemoryClient
 from services.proxy.podnetwork.kernel import PodKernel
 from services.proxy.podnetwork.network import PodNetwork
 from services.proxy.podnetwork.plan import Member, Underlay, make_plan, without
@@ -20,6 +19,7 @@ from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 from tests.proxy.machines import Machines
 from tests.proxy.test_component import RecordingDatapath
+from tests.support.api import FaultyApi
 
 SETTINGS = ProxySettings(pod_network="auto", node_name="node-0", retry_first_seconds=0.001, check_seconds=60.0)
 
@@ -54,8 +54,8 @@ class RecordingKernel(PodKernel):
 
 
 @contextlib.asynccontextmanager
-async def running(api: MemoryApi, kernel: Callable[[ProxySettings], PodKernel] = RecordingKernel) -> AsyncIterator[PodNetwork]:
-    network = PodNetwork(MemoryClient(api), SETTINGS, kernel(SETTINGS))
+async def running(api: FaultyApi, kernel: Callable[[ProxySettings], PodKernel] = RecordingKernel) -> AsyncIterator[PodNetwork]:
+    network = PodNetwork(api.client(), SETTINGS, kernel(SETTINGS))
     task = asyncio.create_task(network.run())
     try:
         async with asyncio.timeout(20):
@@ -82,7 +82,7 @@ FAR = Member("node-2", "10.244.2.0/24", "172.16.0.2")
 
 
 async def test_it_says_what_is_missing_until_the_node_has_its_range() -> None:
-    api = MemoryApi()
+    api = FaultyApi()
     async with running(api) as network:
         await until(lambda: network.tried)
         assert (await answer(network)).problem == "the node node-0 has not registered with an InternalIP yet"
@@ -98,26 +98,26 @@ async def test_it_says_what_is_missing_until_the_node_has_its_range() -> None:
 
 
 async def test_heartbeats_cost_nothing_and_a_peer_that_stays_keeps_its_time() -> None:
-    api = MemoryApi()
+    api = FaultyApi()
     api.seed(node(OWN), node(OTHER, 2))
     async with running(api) as network:
         await until(lambda: network.in_force.peers_since)
         since, calls = network.in_force.peers_since["node-1"], network._kernel.calls
-        beat = await MemoryClient(api).get(core.Node, "node-1")
+        beat = await api.client().get(core.Node, "node-1")
         beat.status.conditions.add(type="Ready", status="True")
-        await MemoryClient(api).update(beat, subresource="status")
+        await api.client().update(beat, subresource="status")
         for _ in range(100):
             await asyncio.sleep(0)
         assert network._kernel.calls == calls
         api.seed(node(FAR, 3))
         await until(lambda: "node-2" in network.in_force.peers_since)
         assert network.in_force.peers_since["node-1"] == since
-        await MemoryClient(api).delete(core.Node, "node-1")
+        await api.client().delete(core.Node, "node-1")
         await until(lambda: "node-1" not in network.in_force.peers_since)
 
 
 async def test_what_failed_is_tried_again_and_told_meanwhile() -> None:
-    api = MemoryApi()
+    api = FaultyApi()
     api.seed(node(OWN), node(OTHER, 2))
     async with running(api) as network:
         kernel = network._kernel
@@ -136,14 +136,14 @@ async def test_without_a_pod_network_it_is_off() -> None:
 
 def test_it_needs_the_name_of_its_node() -> None:
     with pytest.raises(ValueError, match="name of its node"):
-        PodNetwork(MemoryClient(MemoryApi()), ProxySettings(pod_network="auto"))
+        PodNetwork(FaultyApi().client(), ProxySettings(pod_network="auto"))
 
 
 @pytest.mark.net
 async def test_a_node_that_comes_and_goes_is_followed_in_the_kernel() -> None:
     with Machines(2).opened() as lab:
         here, there = lab.nodes
-        api = MemoryApi()
+        api = FaultyApi()
         api.seed(node(here.member), node(there.member, 2))
         await lab.serve_everywhere()
         with here.namespace.entered():
@@ -151,7 +151,7 @@ async def test_a_node_that_comes_and_goes_is_followed_in_the_kernel() -> None:
             async with running(api, PodKernel) as network:
                 await until(lambda: network.in_force.peers_since)
                 assert (await lab.ask(there.pod_address(), 8080, origin=here.namespace))[0] == there.pod_address()
-                await MemoryClient(api).delete(core.Node, there.name)
+                await api.client().delete(core.Node, there.name)
                 await until(lambda: not network.in_force.plan.peers)
                 with pytest.raises(OSError):
                     await lab.ask(there.pod_address(), 8080, origin=here.namespace)
