@@ -45,6 +45,20 @@ class LeaseSettings:
     stop_seconds: float = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Election:
+    """How one of several instances of a component takes part in the choice of the one that acts.
+
+    ``identity``: its name in the lease; must differ between candidates, processes included.
+    ``held``: whether there is an election; without one the component acts at once.
+    ``lease``: the timing.
+    """
+
+    identity: str
+    held: bool = False
+    lease: LeaseSettings = LeaseSettings()
+
+
 class LeaderElector:
     """One candidate for one lease."""
 
@@ -228,18 +242,11 @@ class Leadership:
     The component keeps one, awaits ``run(work)`` as its own ``run``, and is ready while it works or is ``standing_by``.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        lease: str,
-        identity: str,
-        *,
-        elected: bool,
-        settings: LeaseSettings | None = None,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
-        """``lease`` is a name in ``kube-system``; without ``elected`` there is no election, and the work just runs."""
-        self._elector = LeaderElector(client, lease, identity, settings=settings, clock=clock) if elected else None
+    def __init__(self, client: Client, lease: str, election: Election, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        """``lease`` is a name in ``kube-system``."""
+        self._elector: LeaderElector | None = None
+        if election.held:
+            self._elector = LeaderElector(client, lease, election.identity, settings=election.lease, clock=clock)
         self._running = False
 
     @property

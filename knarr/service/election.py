@@ -6,7 +6,7 @@ import argparse
 import socket
 import uuid
 
-from knarr.client.leader import LeaseSettings
+from knarr.client.leader import Election, LeaseSettings
 from knarr.service.options import seconds
 
 
@@ -24,15 +24,12 @@ def add_leader_election(parser: argparse.ArgumentParser, lease: str) -> None:
         )
 
 
-def lease_settings(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> LeaseSettings:
-    """The timing that was asked for; ends with the parser's error when it cannot be kept."""
+def election(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Election:
+    """The election that was asked for; ends with the parser's error when its timing cannot be kept."""
     duration, deadline = arguments.leader_elect_lease_duration, arguments.leader_elect_renew_deadline
     retry = arguments.leader_elect_retry_period
     if not duration >= 1 or not duration > deadline > retry:
         parser.error("--leader-elect-lease-duration (1 s or more) must exceed -renew-deadline, and that must exceed -retry-period")
-    return LeaseSettings(duration_seconds=duration, renew_deadline_seconds=deadline, retry_seconds=retry)
-
-
-def identity() -> str:
-    """A name for this process among the candidates for a lease; several may run on one machine."""
-    return f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}"
+    timing = LeaseSettings(duration_seconds=duration, renew_deadline_seconds=deadline, retry_seconds=retry)
+    # Several may run on one machine.
+    return Election(f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}", held=arguments.leader_elect, lease=timing)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.election import add_leader_election, identity, lease_settings
+from knarr.service.election import add_leader_election, election
 from knarr.service.options import optional_cidr, readable_file, seconds
 from services.cloud.component import LEASE, CloudControllerManager
 from services.cloud.configuration import ConfigurationError, load_sections, read_section
@@ -65,9 +65,7 @@ def main() -> int:
         provider_settings=options,
         cluster=arguments.cluster_name,
         cluster_cidr=arguments.cluster_cidr,
-        leader_election=arguments.leader_elect,
-        identity=identity(),
-        lease=lease_settings(parser, arguments),
+        election=election(parser, arguments),
         call_timeout_seconds=arguments.call_timeout,
     )
     return run_component(arguments, lambda client: CloudControllerManager(client, settings))

@@ -14,8 +14,7 @@ import grpc.aio
 from knarr.api.cloud.v1 import cloud_service_pb2, cloud_service_pb2_grpc, provider_pb2, provider_pb2_grpc
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from knarr.client.leader import Leadership
-from knarr.service.component import Component
+from knarr.service.elected import ElectedComponent
 from services.cloud.configuration import read_section
 from services.cloud.provider import ProviderType
 from services.cloud.providers.catalog import provider_type
@@ -26,7 +25,7 @@ from services.cloud.work import Work
 LEASE = "knarr-cloud-controller-manager"
 
 
-class CloudControllerManager(Component):
+class CloudControllerManager(ElectedComponent):
     """ConfigurationError when there is no such provider, or it cannot do without settings."""
 
     name: ClassVar[str] = "cloud"
@@ -42,20 +41,13 @@ class CloudControllerManager(Component):
         """``kind``: a provider that is in no catalog."""
         self._client = client
         self._settings = settings or CloudSettings()
+        super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
         self._kind = kind or provider_type(self._settings.provider)
         if self._settings.provider_settings is None:
             defaults = read_section(self._kind.settings, None, self._settings.provider) if kind is None else kind.settings()
             self._settings = replace(self._settings, provider_settings=defaults)
         self._work: Work | None = None
-        self._leadership = Leadership(
-            client,
-            LEASE,
-            self._settings.identity,
-            elected=self._settings.leader_election,
-            settings=self._settings.lease,
-            clock=clock,
-        )
 
     def register(self, server: grpc.aio.Server) -> list[str]:
         def work() -> Work | None:
@@ -69,12 +61,8 @@ class CloudControllerManager(Component):
         ]
 
     @property
-    def ready(self) -> bool:
-        """True while the controllers work, and while another manager leads."""
-        return self._leadership.standing_by or (self._work is not None and self._work.info is not None)
-
-    async def run(self) -> None:
-        await self._leadership.run(self._lead)
+    def working(self) -> bool:
+        return self._work is not None and self._work.info is not None
 
     async def _lead(self) -> None:
         self._work = Work(self._client, self._settings, self._kind, self._clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from knarr.client.leader import LeaseSettings
+from knarr.client.leader import Election
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,8 @@ class CloudSettings:
     cluster: str = "knarr"
     # Range of all pods: routes outside of it are not ours. Empty: no routes are made.
     cluster_cidr: str = "10.244.0.0/16"
-    # Act only while holding the lease kube-system/knarr-cloud-controller-manager, under this name.
-    leader_election: bool = False
-    identity: str = "cloud-controller-manager"
-    lease: LeaseSettings = field(default_factory=LeaseSettings)
+    # Whether it acts only while holding the lease kube-system/knarr-cloud-controller-manager.
+    election: Election = field(default_factory=lambda: Election("cloud-controller-manager"))
     # Keys that one controller reconciles at once: as many calls to the provider at most.
     workers: int = 16
     # A call to the provider that takes longer is cancelled and repeated later.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.election import add_leader_election, identity, lease_settings
+from knarr.service.election import add_leader_election, election
 from knarr.service.options import number, optional_cidr
 from services.controller.component import LEASE, ControllerManager
 from services.controller.controllers.nodeipam.decide import ClusterRange
@@ -33,9 +33,7 @@ def main() -> int:
         except ValueError as error:
             parser.error(f"--node-cidr-mask-size: {error}")
     settings = ControllerSettings(
-        leader_election=arguments.leader_elect,
-        identity=identity(),
-        lease=lease_settings(parser, arguments),
+        election=election(parser, arguments),
         cluster_cidr=arguments.cluster_cidr,
         node_mask_size=arguments.node_cidr_mask_size,
     )

@@ -17,9 +17,8 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
 from knarr.client.informer import Informers
-from knarr.client.leader import Leadership
 from knarr.client.reconciler import Reconciler
-from knarr.service.component import Component
+from knarr.service.elected import ElectedComponent
 from knarr.service.tasks import run_together
 from services.controller.catalog import CONTROLLERS
 from services.controller.controller import Context, Controller
@@ -30,7 +29,7 @@ from services.controller.settings import ControllerSettings
 LEASE = "knarr-controller-manager"
 
 
-class ControllerManager(Component):
+class ControllerManager(ElectedComponent):
     name: ClassVar[str] = "controller"
 
     def __init__(
@@ -43,18 +42,11 @@ class ControllerManager(Component):
     ) -> None:
         self._client = client
         self._settings = settings or ControllerSettings()
+        super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
         self._types = controllers
         self._queues: dict[str, Reconciler] = {}
         self._working = False
-        self._leadership = Leadership(
-            client,
-            LEASE,
-            self._settings.identity,
-            elected=self._settings.leader_election,
-            settings=self._settings.lease,
-            clock=clock,
-        )
 
     def register(self, server: grpc.aio.Server) -> list[str]:
         controller_service_pb2_grpc.add_ControllerServiceServicer_to_server(ControllerServicer(self._queues, lambda: self._working), server)
@@ -66,12 +58,8 @@ class ControllerManager(Component):
         return self._queues
 
     @property
-    def ready(self) -> bool:
-        """True while the controllers work, and while another manager leads."""
-        return self._working or self._leadership.standing_by
-
-    async def run(self) -> None:
-        await self._leadership.run(self._lead)
+    def working(self) -> bool:
+        return self._working
 
     async def _lead(self) -> None:
         recorder = EventRecorder(self._client, "controller-manager", clock=self._clock)

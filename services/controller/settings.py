@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from knarr.client.leader import LeaseSettings
+from knarr.client.leader import Election
 
 
 @dataclass(frozen=True, slots=True)
 class ControllerSettings:
     """How the controllers behave.
 
-    ``leader_election``: act only while holding the lease ``kube-system/knarr-controller-manager``.
-    ``identity``: the holder's name in that lease.
-    ``lease``: timing of the election.
+    ``election``: whether it acts only while holding the lease ``kube-system/knarr-controller-manager``.
     ``workers``: keys that one controller reconciles at once.
     ``burst_replicas``: pods that one ReplicaSet sync creates or deletes at most.
     ``node_grace_seconds``: silence after which a node's conditions become Unknown.
@@ -25,9 +23,7 @@ class ControllerSettings:
     ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
     """
 
-    leader_election: bool = False
-    identity: str = "controller-manager"
-    lease: LeaseSettings = field(default_factory=LeaseSettings)
+    election: Election = field(default_factory=lambda: Election("controller-manager"))
     workers: int = 8
     burst_replicas: int = 500
     node_grace_seconds: float = 40.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.election import add_leader_election, identity, lease_settings
+from knarr.service.election import add_leader_election, election
 from services.scheduler.component import LEASE, Scheduler
 from services.scheduler.settings import SchedulerSettings
 
@@ -12,7 +12,7 @@ def main() -> int:
     parser = client_parser("scheduler", "Pick a node for each pod.", port=10259)
     add_leader_election(parser, LEASE)
     arguments = parser.parse_args()
-    settings = SchedulerSettings(leader_election=arguments.leader_elect, identity=identity(), lease=lease_settings(parser, arguments))
+    settings = SchedulerSettings(election=election(parser, arguments))
     return run_component(arguments, lambda client: Scheduler(client, settings))
 
 

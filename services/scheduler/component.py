@@ -24,10 +24,9 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.informer import Informer, Informers
-from knarr.client.leader import Leadership
 from knarr.machinery.errors import NotFound, StatusError, not_found, status_error
 from knarr.objects.copies import copy_of
-from knarr.service.component import Component
+from knarr.service.elected import ElectedComponent
 from knarr.service.tasks import cancel, run_together
 from services.scheduler.decide import Decision, Verdict, decide, explain, summary
 from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
@@ -59,7 +58,7 @@ class _InformedCluster(Cluster):
         return self.informers[kind].store.list(namespace or None)
 
 
-class Scheduler(Component):
+class Scheduler(ElectedComponent):
     """Places the pods that ask for ``settings.scheduler_name``."""
 
     name: ClassVar[str] = "scheduler"
@@ -67,6 +66,7 @@ class Scheduler(Component):
     def __init__(self, client: Client, settings: SchedulerSettings | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._client = client
         self._settings = settings or SchedulerSettings()
+        super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
         self._random = random.Random(self._settings.seed)
         self._state: SchedulerState | None = None
@@ -75,23 +75,14 @@ class Scheduler(Component):
         self._writes: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(self._settings.concurrent_writes)
         self._working = False
-        self._leadership = Leadership(
-            client,
-            LEASE,
-            self._settings.identity,
-            elected=self._settings.leader_election,
-            settings=self._settings.lease,
-            clock=clock,
-        )
 
     def register(self, server: grpc.aio.Server) -> list[str]:
         scheduler_service_pb2_grpc.add_SchedulerServiceServicer_to_server(SchedulerServicer(self), server)
         return [scheduler_service_pb2.DESCRIPTOR.services_by_name["SchedulerService"].full_name]
 
     @property
-    def ready(self) -> bool:
-        """True while it places pods, and while another scheduler leads."""
-        return self._working or self._leadership.standing_by
+    def working(self) -> bool:
+        return self._working
 
     @property
     def state(self) -> SchedulerState:
@@ -99,9 +90,6 @@ class Scheduler(Component):
         if self._state is None:
             raise status_error("ServiceUnavailable", "this scheduler is not active: it is starting, or another one leads")
         return self._state
-
-    async def run(self) -> None:
-        await self._leadership.run(self._lead)
 
     def explain(self, namespace: str, name: str) -> tuple[list[Verdict], str]:
         """The verdict on every node for a pod, as if it were to be placed now, and the summary if none fits."""

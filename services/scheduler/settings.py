@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from knarr.client.leader import LeaseSettings
+from knarr.client.leader import Election
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,9 +12,7 @@ class SchedulerSettings:
     """How the scheduler behaves.
 
     ``scheduler_name``: only pods that ask for this one are placed.
-    ``leader_election``: act only while holding the lease ``kube-system/knarr-scheduler``.
-    ``identity``: the holder's name in that lease.
-    ``lease``: timing of the election.
+    ``election``: whether it acts only while holding the lease ``kube-system/knarr-scheduler``.
     ``backoff_first_seconds``, ``backoff_limit_seconds``: pause of a pod after its first and after many failed attempts.
     ``flush_seconds``: how long an unschedulable pod waits at most when nothing that may help it happens.
     ``concurrent_writes``: bindings and status writes under way at once.
@@ -22,9 +20,7 @@ class SchedulerSettings:
     """
 
     scheduler_name: str = "default-scheduler"
-    leader_election: bool = False
-    identity: str = "scheduler"
-    lease: LeaseSettings = field(default_factory=LeaseSettings)
+    election: Election = field(default_factory=lambda: Election("scheduler"))
     backoff_first_seconds: float = 1.0
     backoff_limit_seconds: float = 10.0
     flush_seconds: float = 300.0

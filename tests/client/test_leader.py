@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
-from knarr.client.leader import LeaderElector, Leadership
+from knarr.client.leader import Election, LeaderElector, Leadership
 from knarr.machinery.errors import status_error
 from tests.support.api import FaultyApi, FaultyClient
 from tests.support.virtual_time import VirtualClock, virtual_time
@@ -154,7 +154,7 @@ async def test_leadership_stands_by_until_it_leads() -> None:
         at_work.append(name)
         await asyncio.Event().wait()
 
-    first, second = (Leadership(api.client(), "lock", name, elected=True, clock=VirtualClock()) for name in "ab")
+    first, second = (Leadership(api.client(), "lock", Election(name, held=True), clock=VirtualClock()) for name in "ab")
     tasks = [asyncio.create_task(first.run(lambda: work("a")))]
     await asyncio.sleep(5)
     tasks.append(asyncio.create_task(second.run(lambda: work("b"))))
@@ -174,7 +174,7 @@ async def test_without_an_election_the_work_runs_at_once() -> None:
     async def work() -> None:
         assert not leadership.standing_by
 
-    leadership = Leadership(api.client(), "lock", "a", elected=False)
+    leadership = Leadership(api.client(), "lock", Election("a"))
     await leadership.run(work)
     assert api.all(coordination.Lease) == []
 

@@ -19,7 +19,7 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.cloud.v1 import provider_pb2_grpc as cloud_grpc
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.leader import LeaseSettings
+from knarr.client.leader import Election, LeaseSettings
 from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.objects.tolerations import UNINITIALIZED
 from knarr.service.authentication import TokenTable, User, hash_token
@@ -105,7 +105,7 @@ async def test_one_that_stands_by_says_so() -> None:
     held.metadata.name, held.metadata.namespace = "knarr-cloud-controller-manager", "kube-system"
     held.spec.holder_identity, held.spec.lease_duration_seconds = "another", 3600
     memory.seed(held)
-    async with served(memory, FakeProvider(), CloudSettings(leader_election=True)) as channel:
+    async with served(memory, FakeProvider(), CloudSettings(election=Election("one", held=True))) as channel:
         stub = api_grpc.CloudServiceStub(channel)
         assert not (await stub.GetStatus(api.GetStatusRequest(), metadata=TOKEN)).leader
         with pytest.raises(grpc.aio.AioRpcError, match="another one leads") as caught:
@@ -117,8 +117,8 @@ async def test_one_that_stands_by_says_so() -> None:
 async def test_only_the_leader_acts_and_another_takes_over() -> None:
     memory, lease = MemoryApi(clock=VirtualClock()), LeaseSettings()
     one, two = FakeProvider(), FakeProvider()
-    async with cluster(two, memory, leader_election=True, identity="two", lease=lease) as second:
-        async with cluster(one, memory, leader_election=True, identity="one", lease=lease) as first:
+    async with cluster(two, memory, election=Election("two", held=True, lease=lease)) as second:
+        async with cluster(one, memory, election=Election("one", held=True, lease=lease)) as first:
             await first.client.create(service())
             await first.until(first.ingress)
             assert (one.calls, two.calls).count([]) == 1

@@ -11,6 +11,7 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.controller.v1 import controller_service_pb2 as api
 from knarr.api.controller.v1 import controller_service_pb2_grpc as api_grpc
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.leader import Election
 from knarr.machinery.errors import StatusError
 from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
@@ -59,7 +60,7 @@ async def test_an_unknown_controller_is_not_found() -> None:
 async def test_only_the_leader_acts_and_another_takes_over() -> None:
     memory = FaultyApi(VirtualClock())
     managers = [
-        ControllerManager(memory.client(), ControllerSettings(leader_election=True, identity=name), clock=VirtualClock())
+        ControllerManager(memory.client(), ControllerSettings(election=Election(name, held=True)), clock=VirtualClock())
         for name in ("first", "second")
     ]
     memory.seed(node())

@@ -10,6 +10,7 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
+from knarr.client.leader import Election
 from knarr.machinery.errors import StatusError, status_error
 from knarr.objects.conditions import get_condition
 from services.scheduler.component import Scheduler
@@ -209,8 +210,8 @@ async def test_explain_judges_a_placed_pod_as_if_it_had_left() -> None:
 
 @virtual_time
 async def test_two_schedulers_elect_one() -> None:
-    fixture = Fixture(node("n1"), settings=SchedulerSettings(leader_election=True, identity="one"))
-    second = Scheduler(fixture.client, SchedulerSettings(leader_election=True, identity="two"), clock=VirtualClock())
+    fixture = Fixture(node("n1"), settings=SchedulerSettings(election=Election("one", held=True)))
+    second = Scheduler(fixture.client, SchedulerSettings(election=Election("two", held=True)), clock=VirtualClock())
     async with fixture.running():
         await asyncio.sleep(1)
         task = asyncio.ensure_future(second.run())
