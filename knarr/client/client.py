@@ -17,6 +17,8 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from knarr.machinery.resources import Resource
+
 M = TypeVar("M", bound=Message)
 
 JsonPatch = list[dict[str, Any]]
@@ -43,6 +45,13 @@ class WatchEvent(Generic[M]):
 
 class Client(abc.ABC):
     """Reads, writes and watches objects of every registered kind."""
+
+    @abc.abstractmethod
+    async def resources(self) -> Sequence[Resource]:
+        """What the server serves now; a resource stays the same object while it does not change.
+
+        Left out is what has no message in this process.
+        """
 
     @abc.abstractmethod
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
@@ -78,8 +87,8 @@ class Client(abc.ABC):
     async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
         """Stores a new object; AlreadyExists when its name is taken.
 
-        For a creating sub-resource (``binding``, ``eviction``) ``obj`` is that body
-        (``core.Binding``, ``policy.Eviction``), posted to the pod called ``name``.
+        For a creating sub-resource (``binding``, ``eviction``) ``obj`` is that body (``core.Binding``, ``policy.Eviction``), posted to
+        the object called ``name`` of the resource that has it.
         """
 
     @abc.abstractmethod

@@ -24,8 +24,9 @@ from knarr.client import memory_rules as rules
 from knarr.client.client import Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.memory_store import MemoryStore
-from knarr.machinery.catalog import version_of
+from knarr.machinery.catalog import BUILT_IN, version_of
 from knarr.machinery.errors import StatusError, already_exists, bad_request, conflict, expired, not_found
+from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
 
@@ -135,6 +136,9 @@ class MemoryClient(Client):
     def __init__(self, api: MemoryApi | None = None) -> None:
         self.api = api or MemoryApi()
         self._store = self.api.store
+
+    async def resources(self) -> Sequence[Resource]:
+        return BUILT_IN
 
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         await self._begin("get", message)

@@ -7,7 +7,8 @@ know what may be repeated.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,8 +24,9 @@ from knarr.api.apiserver.v1.resource_service_pb2_grpc import ResourceServiceStub
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.channel import open_channel
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
-from knarr.machinery.catalog import version_of
+from knarr.client.served import ServedResources
 from knarr.machinery.errors import StatusError, error_of, status_error
+from knarr.machinery.resources import Resource, Version, served
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import metadata_of
 
@@ -70,6 +72,7 @@ class RpcClient(Client):
         self._channel = channel
         self._stub = ResourceServiceStub(channel)
         self._timeout_seconds = timeout_seconds
+        self._served = ServedResources()
 
     async def close(self) -> None:
         """Closes the channel; running calls fail."""
@@ -81,8 +84,12 @@ class RpcClient(Client):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def resources(self) -> Sequence[Resource]:
+        reply = await self._call(self._stub.ListResources, rpc.ListResourcesRequest())
+        return self._served.learn(reply.resources)
+
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
-        reply = await self._call(self._stub.Get, rpc.GetRequest(ref=_ref(message, namespace, name)))
+        reply = await self._call(self._stub.Get, rpc.GetRequest(ref=await self._ref(message, namespace, name)))
         return _unpack(reply.object, message)
 
     async def list(
@@ -103,7 +110,7 @@ class RpcClient(Client):
             continue_token=continue_token,
             resource_version=resource_version,
         )
-        reply = await self._call(self._stub.List, rpc.ListRequest(ref=_ref(message, namespace), options=options))
+        reply = await self._call(self._stub.List, rpc.ListRequest(ref=await self._ref(message, namespace), options=options))
         items = [message.FromString(item.value) for item in reply.items]
         return ObjectList(items, reply.metadata.resource_version, reply.metadata.continue_token)
 
@@ -122,7 +129,7 @@ class RpcClient(Client):
             resource_version=resource_version,
             allow_watch_bookmarks=True,
         )
-        call = self._stub.Watch(rpc.WatchRequest(ref=_ref(message, namespace), options=options))
+        call = self._stub.Watch(rpc.WatchRequest(ref=await self._ref(message, namespace), options=options))
         try:
             async for reply in call:
                 yield [*_events(reply.events, message)]
@@ -132,15 +139,15 @@ class RpcClient(Client):
             call.cancel()
 
     async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
-        # A body that is posted to a sub-resource names its kind's parent: pods have them all.
-        ref = _ref(type(obj), metadata_of(obj).namespace) if not subresource else rpc.ResourceRef(version="v1", resource="pods")
-        ref.namespace, ref.name, ref.subresource = metadata_of(obj).namespace, name, subresource
+        find = functools.partial(self._posted_to, subresource) if subresource else self._of
+        version = await self._version(type(obj), find)
+        ref = _ref(version, metadata_of(obj).namespace, name, subresource)
         reply = await self._call(self._stub.Create, rpc.CreateRequest(ref=ref, object=_pack(obj)))
         return copy_of(obj) if subresource else _unpack(reply.object, type(obj))
 
     async def update(self, obj: M, *, subresource: str = "") -> M:
         metadata = metadata_of(obj)
-        ref = _ref(type(obj), metadata.namespace, metadata.name, subresource)
+        ref = await self._ref(type(obj), metadata.namespace, metadata.name, subresource)
         reply = await self._call(self._stub.Update, rpc.UpdateRequest(ref=ref, object=_pack(obj)))
         return _unpack(reply.object, type(obj))
 
@@ -154,7 +161,7 @@ class RpcClient(Client):
         patch_type: str = "merge",
         subresource: str = "",
     ) -> M:
-        ref = _ref(message, namespace, name, subresource)
+        ref = await self._ref(message, namespace, name, subresource)
         request = rpc.PatchRequest(ref=ref, type=_PATCH_TYPES[patch_type], patch=orjson.dumps(patch))
         reply = await self._call(self._stub.Patch, request)
         return _unpack(reply.object, message)
@@ -175,7 +182,24 @@ class RpcClient(Client):
             options.preconditions.uid = uid
         if resource_version:
             options.preconditions.resource_version = resource_version
-        await self._call(self._stub.Delete, rpc.DeleteRequest(ref=_ref(message, namespace, name), options=options))
+        await self._call(self._stub.Delete, rpc.DeleteRequest(ref=await self._ref(message, namespace, name), options=options))
+
+    async def _ref(self, message: type[Message], namespace: str, name: str = "", subresource: str = "") -> rpc.ResourceRef:
+        return _ref(self._of(message) or await self._version(message, self._of), namespace, name, subresource)
+
+    def _of(self, message: type[Message]) -> Version | None:
+        return self._served.registry.of(message)
+
+    def _posted_to(self, subresource: str, message: type[Message]) -> Version | None:
+        return self._served.registry.posted_to(subresource, message)
+
+    async def _version(self, message: type[Message], find: Callable[[type[Message]], Version | None]) -> Version:
+        """The version found; asks the server what it serves when it is none of those known. Raises NotFound."""
+        found = find(message)
+        if found is None:
+            await self.resources()
+            found = find(message)
+        return served(found, message)
 
     async def _call(self, method: Any, request: Message) -> Any:
         try:
@@ -192,8 +216,7 @@ def status_of(error: grpc.aio.AioRpcError) -> StatusError:
     return status_error(_REASONS.get(error.code(), "InternalError"), error.details() or error.code().name)
 
 
-def _ref(message: type[Message], namespace: str, name: str = "", subresource: str = "") -> rpc.ResourceRef:
-    version = version_of(message)
+def _ref(version: Version, namespace: str, name: str, subresource: str) -> rpc.ResourceRef:
     return rpc.ResourceRef(
         group=version.group,
         version=version.version,

@@ -15,6 +15,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from knarr.machinery.errors import status_error
 from knarr.machinery.schema import descriptor_of
 from knarr.machinery.type_names import api_version_and_kind
 
@@ -145,6 +146,13 @@ def version_priority(version: str) -> tuple[int, int, int, str]:
     return ({None: 0, "beta": 1, "alpha": 2}[stage], -int(major), -int(minor or 0), version)
 
 
+def served(version: Version | None, message: type[Message]) -> Version:
+    """The version that was found for a message; raises NotFound when there is none."""
+    if version is None:
+        raise status_error("NotFound", f"the server could not find the requested resource: {message.DESCRIPTOR.full_name} is not served")
+    return version
+
+
 # Told of every change: the resource that was served, and the one that is served now; one of them may be None.
 Listener = Callable[[Resource | None, Resource | None], None]
 
@@ -201,6 +209,14 @@ class Registry:
     def of(self, message: type[Message]) -> Version | None:
         """The version that has this message."""
         return self._by_message.get(message)
+
+    def posted_to(self, subresource: str, body: type[Message]) -> Version | None:
+        """The version of the resource on whose ``subresource`` such a body is created (a Binding on ``pods/binding``)."""
+        for resource in self._resources.values():
+            found = resource.subresource(subresource)
+            if found is not None and found.route is Route.CREATE and found.body is body:
+                return resource.storage
+        return None
 
     @property
     def versions(self) -> list[Version]:

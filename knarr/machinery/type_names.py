@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -75,3 +76,17 @@ def names_of(message: type[Message]) -> tuple[str, str]:
     if names is None:
         raise TypeError(f"{message.DESCRIPTOR.full_name} is no kind")
     return names
+
+
+@cache
+def message_named(full_name: str) -> type[Message] | None:
+    """The message type called ``knarr.api.apps.v1.Deployment``; None for one that is not built in."""
+    prefix, _, rest = full_name.partition("knarr.api.")
+    area, version, *name = rest.split(".")
+    if prefix or area not in GROUPS or len(name) != 1:
+        return None
+    try:
+        found = getattr(import_module(f"knarr.api.{area}.{version}.{area}_pb2"), name[0], None)
+    except ImportError:
+        return None
+    return found if isinstance(found, type) and issubclass(found, Message) else None

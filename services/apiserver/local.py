@@ -13,17 +13,14 @@ from typing import Any, TypeVar
 import orjson
 from google.protobuf.message import Message
 
-from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client, ObjectList, WatchEvent
-from knarr.machinery.errors import status_error
-from knarr.machinery.resources import Registry
+from knarr.machinery.resources import Registry, Resource, served
 from knarr.objects.copies import copy_of
 from knarr.service.authentication import User
 from services.apiserver.api import Api, Event, Ref, Written
 
 M = TypeVar("M", bound=Message)
-CREATING_PARENTS = {"binding": core.Pod, "eviction": core.Pod}
 
 
 class LocalClient(Client):
@@ -35,10 +32,10 @@ class LocalClient(Client):
         self._registry = registry
 
     def _ref(self, message: type[Message], namespace: str = "", name: str = "", subresource: str = "") -> Ref:
-        version = self._registry.of(message)
-        if version is None:
-            raise status_error("NotFound", f"the server does not serve {message.DESCRIPTOR.full_name}")
-        return Ref(version, namespace, name, subresource, self._user)
+        return Ref(served(self._registry.of(message), message), namespace, name, subresource, self._user)
+
+    async def resources(self) -> Sequence[Resource]:
+        return list(self._registry)
 
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         answer: M = _answer(await self._api.get(self._ref(message, namespace, name)))
@@ -83,8 +80,8 @@ class LocalClient(Client):
 
     async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
         own: Any = copy_of(obj)
-        kind = CREATING_PARENTS[subresource] if subresource else type(obj)
-        ref = self._ref(kind, own.metadata.namespace, name, subresource)
+        version = self._registry.posted_to(subresource, type(obj)) if subresource else self._registry.of(type(obj))
+        ref = Ref(served(version, type(obj)), own.metadata.namespace, name, subresource, self._user)
         written = await self._api.create(ref, own, meta.CreateOptions())
         answer: M = obj if subresource else _answer(written)
         return answer

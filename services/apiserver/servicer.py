@@ -10,13 +10,10 @@ from google.protobuf.message import DecodeError, Message
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
-from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
-from knarr.api.core.v1 import core_pb2 as core
-from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED
 from knarr.machinery import codec
 from knarr.machinery.errors import StatusError, bad_request, status_error
-from knarr.machinery.resources import Registry, Version
+from knarr.machinery.resources import Registry, Resource, Version
 from knarr.service.authentication import current_user
 from services.apiserver.api import Api, Event, Ref, Written
 from services.apiserver.entry import Entry
@@ -29,7 +26,6 @@ EVENT_TYPES = {
     BOOKMARK: face.EVENT_TYPE_BOOKMARK,
 }
 PATCH_TYPES = {face.PATCH_TYPE_JSON: "json", face.PATCH_TYPE_MERGE: "merge", face.PATCH_TYPE_STRATEGIC_MERGE: "strategic"}
-BODIES: dict[str, type[Message]] = {"binding": core.Binding, "eviction": policy.Eviction, "scale": autoscaling.Scale}
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -56,6 +52,39 @@ def unpack(message: type[Message], body: AnyMessage) -> Any:
         return codec.as_from_json(message.FromString(body.value))
     except DecodeError as error:
         raise bad_request(f"the object is no {message.DESCRIPTOR.full_name}: {error}") from error
+
+
+def body_type(ref: Ref) -> type[Message]:
+    """The message that is written to what ``ref`` names; a sub-resource that is not there is the pipeline's to refuse."""
+    return ref.version.body_of(ref.resource.subresource(ref.subresource) if ref.subresource else None)
+
+
+def pack_resource(resource: Resource) -> face.ApiResource:
+    return face.ApiResource(
+        plural=resource.plural,
+        singular=resource.singular,
+        namespaced=resource.namespaced,
+        verbs=resource.verbs,
+        short_names=resource.short_names,
+        categories=resource.categories,
+        versions=[
+            face.ApiVersion(
+                group=version.group,
+                version=version.version,
+                kind=version.kind,
+                message=version.message.DESCRIPTOR.full_name,
+                list_message=version.list_message.DESCRIPTOR.full_name,
+                deprecation_warning=version.deprecation_warning,
+            )
+            for version in resource.versions
+        ],
+        subresources=[
+            face.ApiSubresource(
+                name=sub.name, verbs=sub.verbs, message=sub.body.DESCRIPTOR.full_name if sub.body is not None else "", route=sub.route.value
+            )
+            for sub in resource.subresources
+        ],
+    )
 
 
 def pack_event(version: Version, event: Event) -> face.WatchEvent:
@@ -96,6 +125,9 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
             raise status_error("NotFound", "the server could not find the requested resource")
         return found
 
+    async def ListResources(self, request: face.ListResourcesRequest, context: Any) -> face.ListResourcesResponse:
+        return face.ListResourcesResponse(resources=[pack_resource(resource) for resource in self._registry])
+
     async def Get(self, request: face.GetRequest, context: Any) -> face.GetResponse:
         return face.GetResponse(object=pack(await self._api.get(self._ref(request.ref))))
 
@@ -124,13 +156,13 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
 
     async def Create(self, request: face.CreateRequest, context: Any) -> face.CreateResponse:
         ref = self._ref(request.ref)
-        body = unpack(BODIES.get(ref.subresource, ref.version.message), request.object)
+        body = unpack(body_type(ref), request.object)
         written = await self._api.create(ref, body, request.options)
         return face.CreateResponse(object=pack(written), warnings=written.warnings)
 
     async def Update(self, request: face.UpdateRequest, context: Any) -> face.UpdateResponse:
         ref = self._ref(request.ref)
-        body = unpack(BODIES.get(ref.subresource, ref.version.message), request.object)
+        body = unpack(body_type(ref), request.object)
         written = await self._api.update(ref, body, request.options)
         return face.UpdateResponse(object=pack(written), warnings=written.warnings)
 

@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
+from knarr.machinery.resources import Resource, Version
+from services.controller.controllers.garbagecollector.controller import DISCOVERY_SECONDS
 from services.controller.controllers.garbagecollector.decide import Delete, DropOwners, LookAt, OwnerState, RemoveFinalizer, decide
 from services.controller.controllers.garbagecollector.graph import Graph, Item, Owner
 from tests.controller.cluster import Cluster, cluster
-from tests.controller.objects import NAMESPACE, deployment, node, owned
+from tests.controller.objects import NAMESPACE, deployment, namespace, node, owned
 from tests.support.virtual_time import run, virtual_time
 
 
@@ -53,7 +56,7 @@ def test_an_orphaning_delete_lets_its_dependents_stay() -> None:
 
 
 def test_an_owner_never_seen_is_virtual_until_it_is_seen_or_named_no_longer() -> None:
-    graph = Graph()
+    graph = Graph(lambda api_version, kind: None)
     assert graph.observe(item("a", "x")) == {"a", "x"}
     assert graph.get("x").virtual
     graph.observe(item("x"))
@@ -191,3 +194,33 @@ def _check(c: Cluster, made: dict[str, core.ConfigMap], deleted: set[str]) -> No
 @given(seed=st.integers(0, 2**32))
 def test_nothing_with_a_living_owner_is_deleted_and_nothing_dangling_stays(seed: int) -> None:
     run(_churn(seed))
+
+
+@virtual_time
+async def test_a_resource_that_is_served_later_is_collected_too_and_empties_with_its_namespace() -> None:
+    async with cluster() as c:
+        await c.client.create(namespace("other"))
+        jobs = Resource("cronjobs", (Version("batch", "v1", "CronJob", batch.CronJob, batch.CronJobList),))
+        c.api.server.registry.add(jobs)
+        owner = await c.client.create(config("owner"))
+        owned_job, other = batch.CronJob(), batch.CronJob()
+        owned_job.metadata.name, owned_job.metadata.namespace = "owned", NAMESPACE
+        other.metadata.name, other.metadata.namespace = "other", "other"
+        await c.client.create(owned(owned_job, owner))
+        await c.client.create(other)
+        await asyncio.sleep(DISCOVERY_SECONDS + 1)
+        await c.client.delete(core.ConfigMap, "owner", NAMESPACE)
+        await c.client.delete(core.Namespace, "other")
+
+        async def names() -> list[str]:
+            return [job.metadata.name for job in (await c.client.list(batch.CronJob)).items]
+
+        await asyncio.sleep(5)
+        assert await names() == []
+        # It goes again: nobody watches it any more, and all else goes on.
+        c.api.server.registry.remove(jobs)
+        await asyncio.sleep(DISCOVERY_SECONDS + 1)
+        second = await c.client.create(config("second"))
+        await c.client.create(owned(config("dependent"), second))
+        await c.client.delete(core.ConfigMap, "second", NAMESPACE)
+        await c.until(lambda: not [obj for obj in c.api.all(core.ConfigMap, NAMESPACE) if obj.metadata.name == "dependent"])

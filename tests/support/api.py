@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from knarr.client.client import Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
 from knarr.service.authentication import User
@@ -121,6 +122,9 @@ class FaultyClient(Client):
     def move_to(self, api: FaultyApi) -> None:
         """Speaks to another cluster from now on, as to a server whose data was exchanged. Open watches go on."""
         self.api, self._inner = api, api.local_client(self._user)
+
+    async def resources(self) -> Sequence[Resource]:
+        return await self._inner.resources()
 
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         await self._begin("get", message)

@@ -27,6 +27,8 @@ class Collection:
         self._keys: list[str] = []
         self._listings: dict[str, Listing] = {}
         self._waiting: set[asyncio.Future[bool]] = set()
+        # Set when the resource is served no more: every watch ends.
+        self.closed = False
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -82,6 +84,11 @@ class Collection:
     def __iter__(self) -> Iterator[str]:
         """Keys in order."""
         return iter(self._keys)
+
+    def close(self) -> None:
+        """Ends every watch."""
+        self.closed = True
+        self.wake()
 
     def wake(self) -> None:
         """Lets the waiting watchers look at the history."""

@@ -12,6 +12,7 @@ import logging
 
 from knarr.client.backoff import Backoff
 from knarr.machinery.errors import StatusError
+from knarr.machinery.resources import Resource
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.metrics import CACHE_REVISION, CACHED_BYTES, CACHED_OBJECTS, STORE_CONNECTED
 from services.apiserver.storage.keys import EVERYTHING, ROOT
@@ -33,6 +34,11 @@ class Feed:
         self.connected = False
 
     async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep(), name="feed/keep")
+            tasks.create_task(self._open(), name="feed/open")
+
+    async def _keep(self) -> None:
         failures, load, anew = 1, True, True
         while True:
             before = self._cache.revision
@@ -63,6 +69,29 @@ class Feed:
         self._cache.load(items, revision, anew=anew)
         self.synced.set()
         log.info("the watch cache is loaded", extra={"objects": len(items), "revision": revision})
+
+    async def _open(self) -> None:
+        """Reads the objects of every resource that is served from now on."""
+        while True:
+            resource = await self._cache.opened.get()
+            while self._cache.is_opening(resource):
+                try:
+                    await self._fill(resource)
+                except Compacted:
+                    continue  # the cache has moved on meanwhile: read at its new revision
+                except StatusError as error:
+                    log.warning("the %s cannot be read, trying again: %s", resource.plural, error.status.message)
+                    await asyncio.sleep(RESUME.limit_seconds)
+
+    async def _fill(self, resource: Resource) -> None:
+        revision, items, start = self._cache.revision, list[KeyValue](), ""
+        more = True
+        while more:
+            page = await self._store.range(resource.key_prefix, start=start, revision=revision, limit=PAGE)
+            items += page.items
+            more, start = page.more, page.items[-1].key + "\0" if page.items else ""
+        if self._cache.fill(resource, items, revision):
+            log.info("a resource is served", extra={"resource": resource.storage.qualified, "objects": len(items), "revision": revision})
 
     async def _follow(self) -> None:
         # What lies beside the objects counts too: the cache must come to every revision that the store may name.

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from google.protobuf.message import DecodeError
 
 from knarr.machinery import envelope
+from knarr.machinery.errors import status_error
 from knarr.machinery.resources import Registry, Resource
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import Limits
 from services.apiserver.entry import Entry
 from services.apiserver.storage.keys import KeyResources, object_key
-from services.apiserver.storage.store import Batch, KeyValue
+from services.apiserver.storage.store import Batch, Change, KeyValue
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +35,67 @@ class WatchCache:
 
     def __init__(self, registry: Registry, limits: Limits | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._key_resources = KeyResources(registry)
+        # Resources served since the last load: since which revision, and what changed meanwhile, to be applied once their objects are read.
+        self._opening: dict[Resource, tuple[int, list[Change]]] = {}
+        self.opened: asyncio.Queue[Resource] = asyncio.Queue()
+        # Set while every collection holds all that is stored.
+        self.whole = asyncio.Event()
+        self.whole.set()
         self._limits = limits or Limits()
         self._monotonic = monotonic
         self._registry = registry
-        self._collections: dict[Resource, Collection] = {}
+        self._collections = {resource: Collection(resource, 0, self._limits) for resource in registry}
+        registry.subscribe(self._changed)
         self._reached: list[tuple[int, int, float, asyncio.Future[bool]]] = []
         self._sweeping = False
         self._order = itertools.count()
         self.revision = 0
 
     def collection(self, resource: Resource) -> Collection:
+        """Raises NotFound for a resource that is served no more."""
         found = self._collections.get(resource)
         if found is None:
-            found = self._collections[resource] = Collection(resource, self.revision, self._limits)
+            raise status_error("NotFound", "the server could not find the requested resource")
         return found
+
+    def _changed(self, old: Resource | None, new: Resource | None) -> None:
+        """Follows the registry: a new resource's objects are asked for, the watches of one that is gone end."""
+        if old is not None:
+            self._collections.pop(old).close()
+            self._opening.pop(old, None)
+        if new is not None:
+            self._collections[new] = Collection(new, self.revision, self._limits)
+            if self.revision:
+                self._opening[new] = (self.revision, [])
+                self.opened.put_nowait(new)
+        self._see_whole()
+
+    def is_opening(self, resource: Resource) -> bool:
+        """Whether the objects of a resource that is served now are still to be read; ``fill`` takes them."""
+        return resource in self._opening
+
+    def fill(self, resource: Resource, items: Iterable[KeyValue], revision: int) -> bool:
+        """Takes the stored objects of a new resource as of ``revision``, and what the watch has told since.
+
+        False when they are not wanted, or are older than what the watch has told.
+        """
+        begun, changes = self._opening.get(resource, (0, []))
+        if resource not in self._opening or revision < begun:
+            return False
+        del self._opening[resource]
+        collection, now = self._collections[resource], self._monotonic()
+        collection.replace([entry for item in items if (entry := self.entry(item)) is not None], revision)
+        for change in changes:
+            if change.revision > revision:
+                self._apply(collection, change, now)
+        self._see_whole()
+        return True
+
+    def _see_whole(self) -> None:
+        if self._opening:
+            self.whole.clear()
+        else:
+            self.whole.set()
 
     def __iter__(self) -> Iterator[Collection]:
         return iter(self._collections.values())
@@ -77,14 +125,20 @@ class WatchCache:
             resource = self._key_resources.of(change.key)
             if resource is None:
                 continue
-            collection = self.collection(resource)
+            collection = self._collections[resource]
+            if resource in self._opening:
+                self._opening[resource][1].append(change)
+                continue
             touched.add(collection)
-            entry = None if change.value is None else self._decode(change.key, change.value, change.revision)
-            if entry is None:
-                collection.remove(change.key, change.revision, now)
-            else:
-                collection.put(entry, now)
+            self._apply(collection, change, now)
         self._advance(batch.revision, touched)
+
+    def _apply(self, collection: Collection, change: Change, now: float) -> None:
+        entry = None if change.value is None else self._decode(change.key, change.value, change.revision)
+        if entry is None:
+            collection.remove(change.key, change.revision, now)
+        else:
+            collection.put(entry, now)
 
     def load(self, items: Iterable[KeyValue], revision: int, *, anew: bool = False) -> None:
         """Takes the whole store as of ``revision``; what differs from before is seen as changes.
@@ -95,7 +149,11 @@ class WatchCache:
         if anew or self.revision == 0 or revision < self.revision:
             self._start_anew(entries, revision)
         else:
-            self._merge(entries, revision)
+            for resource in self._opening:
+                self._collections[resource].replace([entry for entry in entries if entry.version.resource is resource], revision)
+            self._merge([entry for entry in entries if entry.version.resource not in self._opening], revision)
+        self._opening.clear()
+        self._see_whole()
 
     async def wait_for(self, revision: int, timeout_seconds: float) -> bool:
         """Waits until the cache has reached ``revision``; False when it did not in time."""
@@ -142,7 +200,7 @@ class WatchCache:
         changed = [entry for entry in entries if entry.revision > self.revision]
         for entry in sorted(changed, key=lambda found: found.revision):
             self.collection(entry.version.resource).put(entry, now)
-        for collection in list(self):
+        for collection in [found for found in self if found.resource not in self._opening]:
             for key in [key for key in collection if key not in present]:
                 collection.remove(key, revision, now)
         self._advance(revision, tuple(self))

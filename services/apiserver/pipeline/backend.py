@@ -77,11 +77,13 @@ class Backend:
         self.strategies = strategies
 
     async def synced(self) -> None:
-        """Waits for the first load; raises ServiceUnavailable when it takes too long."""
-        if self.feed.synced.is_set():
+        """Waits until the cache holds everything that is served; raises ServiceUnavailable when it takes too long."""
+        if self.feed.synced.is_set() and self.cache.whole.is_set():
             return
         try:
-            await asyncio.wait_for(self.feed.synced.wait(), self.waits.sync_seconds)
+            async with asyncio.timeout(self.waits.sync_seconds):
+                await self.feed.synced.wait()
+                await self.cache.whole.wait()
         except TimeoutError:
             message = "the API server is still reading etcd; try again in a moment, and see that etcd runs"
             raise status_error("ServiceUnavailable", message) from None

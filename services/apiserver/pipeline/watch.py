@@ -117,7 +117,7 @@ async def _follow(
         if options.send_initial_events and options.allow_watch_bookmarks:
             yield [Event(BOOKMARK, listed, initial_events_end=True)]
     next_bookmark = _next_bookmark(backend, loop.time(), last_bookmark, end)
-    while loop.time() < end:
+    while loop.time() < end and not collection.closed:
         reached = backend.cache.revision
         try:
             changes = collection.history.since(position, BATCH)

@@ -15,7 +15,7 @@ import orjson
 
 from knarr.machinery import openapi
 from knarr.machinery.errors import StatusError, internal, status_error
-from knarr.machinery.resources import Registry
+from knarr.machinery.resources import Registry, Route
 from knarr.service.authentication import TokenTable
 from services.apiserver.api import Api
 from services.apiserver.node_streams import NodeStreams
@@ -65,15 +65,14 @@ class Application:
         writes = Writes(api, representations)
         reads = Reads(api, representations)
         self.streams = Streams()
-        self._router = Router(registry)
         self._authenticator = Authenticator(tokens)
-        self._discovery = Discovery(registry)
-        self._openapi = OpenApi(registry, openapi.builder(registry))
         self.checks: Checks = {"ping": lambda: True, **(checks or {})}
-        paths = sorted({*self._discovery.paths, *self._openapi.paths, "/metrics", "/version", *(f"/{probe}" for probe in _PROBES)})
-        self._root = Response(orjson.dumps({"paths": paths}))
+        self._registry = registry
+        self._derive()
+        registry.subscribe(lambda old, new: self._derive())
         self._logs = Logs(node_streams)
         self._exec = Exec(api, node_streams, self.streams.ending)
+        self._streaming: dict[str, Handler] = {"log": self._logs.read, "exec": self._exec.refuse}
         self._handlers: dict[str, Handler] = {
             "get": reads.get,
             "list": reads.list,
@@ -84,6 +83,15 @@ class Application:
             "delete": writes.delete,
             "deletecollection": writes.delete_collection,
         }
+
+    def _derive(self) -> None:
+        """Makes anew what follows from the registry; each part works out its answers when they are first asked for."""
+        registry = self._registry
+        self._router = Router(registry)
+        self._discovery = Discovery(registry)
+        self._openapi = OpenApi(registry, openapi.builder(registry))
+        paths = sorted({*self._discovery.paths, *self._openapi.paths, "/metrics", "/version", *(f"/{probe}" for probe in _PROBES)})
+        self._root = Response(orjson.dumps({"paths": paths}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -123,11 +131,7 @@ class Application:
             if verb in target.version.resource.verbs and (target.scoped or verb in ("list", "watch")):
                 return self._handlers[verb]
         elif verb in subresource.verbs:
-            if subresource.name == "log":
-                return self._logs.read
-            if subresource.name == "exec":
-                return self._exec.refuse
-            return self._handlers[verb]
+            return self._streaming[subresource.name] if subresource.route is Route.STREAM else self._handlers[verb]
         raise method_not_allowed()
 
     def _other(self, request: Request) -> Response:

@@ -31,7 +31,6 @@ class Router:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self.groups = {(version.group, version.version) for version in registry.versions}
         # A path is parsed once while it is in use; watches and polls ask for the same ones again and again.
         self.target = lru_cache(maxsize=8192)(self._target)
 
@@ -40,7 +39,10 @@ class Router:
         parts = path.split("/")
         if parts[1:3] == ["api", "v1"]:
             return True
-        return len(parts) > 3 and parts[1] == "apis" and (parts[2], parts[3]) in self.groups
+        return len(parts) > 3 and parts[1] == "apis" and self._serves(parts[2], parts[3])
+
+    def _serves(self, group: str, version: str) -> bool:
+        return any((served.group, served.version) == (group, version) for served in self._registry.versions)
 
     def _target(self, path: str) -> Target | None:
         parts = path.rstrip("/").split("/")

@@ -27,19 +27,16 @@ def range_end(prefix: str) -> bytes:
 
 
 class KeyResources:
-    """Finds the resource of a key. Resources that are registered later are found too."""
+    """Finds the resource of a key, as the registry has it now."""
 
     def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._by_prefix: dict[str, Resource] = {}
+        self._by_prefix = {resource.key_prefix: resource for resource in registry}
+        registry.subscribe(self._changed)
 
     def of(self, key: str) -> Resource | None:
         """None for keys that hold no registered resource (allocations, foreign resources, what others keep)."""
         if not key.startswith(ROOT):
             return None
-        return self._find(key) or (self._reload() and self._find(key)) or None
-
-    def _find(self, key: str) -> Resource | None:
         end = key.find("/", len(ROOT))
         while end > 0:
             resource = self._by_prefix.get(key[: end + 1])
@@ -48,8 +45,8 @@ class KeyResources:
             end = key.find("/", end + 1)
         return None
 
-    def _reload(self) -> bool:
-        fresh = {resource.key_prefix: resource for resource in self._registry}
-        changed = fresh.keys() != self._by_prefix.keys()
-        self._by_prefix = fresh
-        return changed
+    def _changed(self, old: Resource | None, new: Resource | None) -> None:
+        if old is not None:
+            del self._by_prefix[old.key_prefix]
+        if new is not None:
+            self._by_prefix[new.key_prefix] = new

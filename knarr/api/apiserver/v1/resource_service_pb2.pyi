@@ -51,6 +51,64 @@ class ResourceRef(_message.Message):
     subresource: str
     def __init__(self, group: _Optional[str] = ..., version: _Optional[str] = ..., resource: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., subresource: _Optional[str] = ...) -> None: ...
 
+class ListResourcesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListResourcesResponse(_message.Message):
+    __slots__ = ("resources",)
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    resources: _containers.RepeatedCompositeFieldContainer[ApiResource]
+    def __init__(self, resources: _Optional[_Iterable[_Union[ApiResource, _Mapping]]] = ...) -> None: ...
+
+class ApiResource(_message.Message):
+    __slots__ = ("plural", "singular", "namespaced", "verbs", "short_names", "categories", "versions", "subresources")
+    PLURAL_FIELD_NUMBER: _ClassVar[int]
+    SINGULAR_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACED_FIELD_NUMBER: _ClassVar[int]
+    VERBS_FIELD_NUMBER: _ClassVar[int]
+    SHORT_NAMES_FIELD_NUMBER: _ClassVar[int]
+    CATEGORIES_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    SUBRESOURCES_FIELD_NUMBER: _ClassVar[int]
+    plural: str
+    singular: str
+    namespaced: bool
+    verbs: _containers.RepeatedScalarFieldContainer[str]
+    short_names: _containers.RepeatedScalarFieldContainer[str]
+    categories: _containers.RepeatedScalarFieldContainer[str]
+    versions: _containers.RepeatedCompositeFieldContainer[ApiVersion]
+    subresources: _containers.RepeatedCompositeFieldContainer[ApiSubresource]
+    def __init__(self, plural: _Optional[str] = ..., singular: _Optional[str] = ..., namespaced: _Optional[bool] = ..., verbs: _Optional[_Iterable[str]] = ..., short_names: _Optional[_Iterable[str]] = ..., categories: _Optional[_Iterable[str]] = ..., versions: _Optional[_Iterable[_Union[ApiVersion, _Mapping]]] = ..., subresources: _Optional[_Iterable[_Union[ApiSubresource, _Mapping]]] = ...) -> None: ...
+
+class ApiVersion(_message.Message):
+    __slots__ = ("group", "version", "kind", "message", "list_message", "deprecation_warning")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    LIST_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DEPRECATION_WARNING_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    version: str
+    kind: str
+    message: str
+    list_message: str
+    deprecation_warning: str
+    def __init__(self, group: _Optional[str] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., message: _Optional[str] = ..., list_message: _Optional[str] = ..., deprecation_warning: _Optional[str] = ...) -> None: ...
+
+class ApiSubresource(_message.Message):
+    __slots__ = ("name", "verbs", "message", "route")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERBS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    verbs: _containers.RepeatedScalarFieldContainer[str]
+    message: str
+    route: str
+    def __init__(self, name: _Optional[str] = ..., verbs: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., route: _Optional[str] = ...) -> None: ...
+
 class GetRequest(_message.Message):
     __slots__ = ("ref",)
     REF_FIELD_NUMBER: _ClassVar[int]

@@ -44,6 +44,11 @@ class ResourceServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.ListResources = channel.unary_unary(
+                '/knarr.api.apiserver.v1.ResourceService/ListResources',
+                request_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ListResourcesRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ListResourcesResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/knarr.api.apiserver.v1.ResourceService/Get',
                 request_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.GetRequest.SerializeToString,
@@ -113,6 +118,13 @@ class ResourceServiceServicer:
 
     Authentication: TLS, and metadata `authorization: Bearer <token>`.
     """
+
+    def ListResources(self, request, context):
+        """ListResources answers what is served now. May be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
         """Get reads one object, or a sub-resource of it. May be repeated.
@@ -195,6 +207,11 @@ class ResourceServiceServicer:
 
 def add_ResourceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ListResources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListResources,
+                    request_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ListResourcesRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ListResourcesResponse.SerializeToString,
+            ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
                     request_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.GetRequest.FromString,
@@ -270,6 +287,33 @@ class ResourceService:
 
     Authentication: TLS, and metadata `authorization: Bearer <token>`.
     """
+
+    @staticmethod
+    def ListResources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knarr.api.apiserver.v1.ResourceService/ListResources',
+            knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ListResourcesRequest.SerializeToString,
+            knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ListResourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Get(request,

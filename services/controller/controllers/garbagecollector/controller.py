@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import OrderedDict
 from typing import Any
 
@@ -16,8 +17,9 @@ from google.protobuf.message import Message
 
 from knarr.client.informer import Informer
 from knarr.client.reconciler import Again, Terminal
-from knarr.machinery.catalog import BUILT_IN
-from knarr.machinery.errors import NotFound
+from knarr.machinery import catalog
+from knarr.machinery.errors import NotFound, StatusError
+from knarr.machinery.resources import Registry, Resource, Version
 from knarr.objects.keys import Key, metadata_of
 from services.controller.controller import Context, Controller
 from services.controller.controllers.garbagecollector.decide import (
@@ -29,14 +31,21 @@ from services.controller.controllers.garbagecollector.decide import (
     RemoveFinalizer,
     decide,
 )
-from services.controller.controllers.garbagecollector.graph import Graph, Item, Owner, item_of, version_named
+from services.controller.controllers.garbagecollector.graph import Graph, Item, Owner, item_of
 from services.controller.metadata_informer import MetadataInformer
+
+log = logging.getLogger(__name__)
 
 REMEMBERED_ABSENT = 10_000
 # They come and go by the thousand, and expire by themselves.
-IGNORED = frozenset({"Event"})
-# Verbs of what can be owned.
-NEEDED = {"list", "watch", "delete"}
+IGNORED = frozenset({"events"})
+# How often to ask what is served, as Kubernetes does; and how soon again when that failed.
+DISCOVERY_SECONDS, RETRY_SECONDS = 30.0, 1.0
+
+
+def collected(resource: Resource) -> bool:
+    """Whether objects of the resource may be owned and deleted."""
+    return resource.plural not in IGNORED and {"list", "watch", "delete"} <= set(resource.verbs)
 
 
 class GarbageCollector(Controller):
@@ -44,8 +53,15 @@ class GarbageCollector(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.graph = Graph()
+        self._served = catalog.registry()
+        self.graph = Graph(self._find)
         self._absent: OrderedDict[str, None] = OrderedDict()
+        self._shared: set[type[Message]] = set()
+        self._own: dict[type[Message], asyncio.Task[None]] = {}
+
+    def _find(self, api_version: str, kind: str) -> Version | None:
+        group, _, version = api_version.rpartition("/")
+        return self._served.named(group, version, kind)
 
     def _changed(self, old: Message | None, new: Message | None) -> None:
         if new is not None:
@@ -66,23 +82,41 @@ class GarbageCollector(Controller):
 
     async def run(self) -> None:
         """By now every controller has said what it reads."""
-        messages = [found.storage.message for found in BUILT_IN if found.storage.kind not in IGNORED and set(found.verbs) >= NEEDED]
-        own = [informer for message in messages if (informer := self._follow(message)) is not None]
         async with asyncio.TaskGroup() as group:
-            for informer in own:
-                group.create_task(informer.run(), name="garbagecollector informer")
-            for informer in own:
+            for informer in await self._learn(group):
                 await informer.wait_synced()
+            group.create_task(self._keep_learning(group), name="garbagecollector discovery")
             await super().run()
 
-    def _follow(self, message: type[Message]) -> Informer[Any] | None:
-        """Hears of every object of a kind; answers the informer of its own that it needs for that, or None."""
-        if message in self.context.informers:
-            self.context.informers.get(message).on_change(self._changed)
-            return None
-        informer: Informer[Any] = MetadataInformer(self.client, message)
-        informer.on_change(self._changed)
-        return informer
+    async def _keep_learning(self, group: asyncio.TaskGroup) -> None:
+        """What is served from now on is watched; what is served no more is watched no longer."""
+        while True:
+            await asyncio.sleep(DISCOVERY_SECONDS)
+            await self._learn(group)
+
+    async def _learn(self, group: asyncio.TaskGroup) -> list[Informer[Any]]:
+        """Asks what is served now; answers the informers that it has started."""
+        while True:
+            try:
+                self._served = Registry(tuple(await self.client.resources()))
+                break
+            except StatusError as error:
+                log.warning("what is served cannot be learned, trying again: %s", error.status.message)
+                await asyncio.sleep(RETRY_SECONDS)
+        wanted = {resource.storage.message for resource in self._served if collected(resource)}
+        for message in self._own.keys() - wanted:
+            self._own.pop(message).cancel()
+        started: list[Informer[Any]] = []
+        for message in sorted(wanted - self._own.keys() - self._shared, key=lambda found: found.DESCRIPTOR.full_name):
+            if message in self.context.informers:
+                self.context.informers.get(message).on_change(self._changed)
+                self._shared.add(message)
+                continue
+            informer: Informer[Any] = MetadataInformer(self.client, message)
+            informer.on_change(self._changed)
+            self._own[message] = group.create_task(informer.run(), name="garbagecollector informer")
+            started.append(informer)
+        return started
 
     # Reconcile; the key's name is a uid.
 
@@ -125,7 +159,7 @@ class GarbageCollector(Controller):
         known = self._known_state(item, owner)
         if known is not None:
             return known
-        version = version_named(owner.api_version, owner.kind)
+        version = self._find(owner.api_version, owner.kind)
         if version is None or (version.resource.namespaced and not item.namespace):
             # Nobody can tell whether it exists; what cannot be told keeps its dependents.
             return OwnerState.SOLID
@@ -136,7 +170,7 @@ class GarbageCollector(Controller):
 
     async def _read(self, api_version: str, kind_name: str, namespace: str, name: str) -> Message | None:
         """None when there is no such object. Raises Terminal for what cannot be looked up."""
-        version = version_named(api_version, kind_name)
+        version = self._find(api_version, kind_name)
         if version is None or (version.resource.namespaced and not namespace):
             raise Terminal(f"{api_version} {kind_name} {name} cannot be looked up")
         try:

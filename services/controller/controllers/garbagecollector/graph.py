@@ -7,18 +7,20 @@ seen is in the graph as a *virtual* item, so that its absence is checked once an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from google.protobuf.message import Message
 
-from knarr.machinery import catalog
 from knarr.machinery.resources import Version
 from knarr.machinery.type_names import names_of
 from knarr.objects.keys import metadata_of
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
-REGISTRY = catalog.registry()
+
+
+# The version that an apiVersion and a kind name; None for one that this cluster does not serve.
+Find = Callable[[str, str], Version | None]
 
 
 class Owner(NamedTuple):
@@ -66,9 +68,10 @@ def item_of(obj: Message) -> Item:
 
 
 class Graph:
-    """Not thread-safe; every method is quick. Answers the uids that need another look."""
+    """Not thread-safe; every method is quick. Answers the uids that need another look. ``find`` knows what is served."""
 
-    def __init__(self) -> None:
+    def __init__(self, find: Find) -> None:
+        self._find = find
         self._items: dict[str, Item] = {}
         self._dependents: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -92,7 +95,7 @@ class Graph:
         for owner in item.owners:
             self._dependents[owner.uid].add(item.uid)
             if owner.uid not in self._items:
-                self._items[owner.uid] = _virtual(owner, item.namespace)
+                self._items[owner.uid] = self._virtual(owner, item.namespace)
                 looks.add(owner.uid)
         looks |= self._released(before, item)
         if item.deleting_dependents and (before is None or not before.deleting_dependents):
@@ -128,6 +131,11 @@ class Graph:
                 if known is not None and known.virtual:
                     del self._items[owner.uid]
 
+    def _virtual(self, owner: Owner, namespace: str) -> Item:
+        version = self._find(owner.api_version, owner.kind)
+        cluster_scoped = version is not None and not version.resource.namespaced
+        return Item(owner.uid, owner.api_version, owner.kind, "" if cluster_scoped else namespace, owner.name, virtual=True)
+
     def _released(self, before: Item | None, item: Item) -> set[str]:
         """Owners in foreground deletion that this change may set free."""
         if before is None:
@@ -142,15 +150,3 @@ def _needs_look(before: Item | None, item: Item) -> bool:
         return bool(item.owners) or item.deleting
     fates = [(seen.owners, seen.deleting, seen.foreground, seen.orphan) for seen in (before, item)]
     return fates[0] != fates[1]
-
-
-def version_named(api_version: str, kind: str) -> Version | None:
-    """The version that an ownerReference names; None for one that this cluster does not have."""
-    group, _, version = api_version.rpartition("/")
-    return REGISTRY.named(group, version, kind)
-
-
-def _virtual(owner: Owner, namespace: str) -> Item:
-    version = version_named(owner.api_version, owner.kind)
-    cluster_scoped = version is not None and not version.resource.namespaced
-    return Item(owner.uid, owner.api_version, owner.kind, "" if cluster_scoped else namespace, owner.name, virtual=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
-from knarr.machinery.catalog import BUILT_IN
 from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
@@ -39,9 +38,9 @@ class NamespaceController(Controller):
         return None if content.empty else Again(self.context.settings.namespace_retry_seconds)
 
     async def _empty(self, namespace: str) -> Content:
-        """Deletes everything that is there, of every kind, and tells what is left now."""
+        """Deletes everything that is there, of every kind that is served now, and tells what is left now."""
         content = Content()
-        for resource in BUILT_IN:
+        for resource in await self.client.resources():
             if resource.namespaced and {"list", "delete"} <= set(resource.verbs):
                 try:
                     await self._delete_all(resource, namespace)

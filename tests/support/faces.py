@@ -1,0 +1,102 @@
+"""The faces of an API server in memory: gRPC on loopback, REST without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import orjson
+
+from knarr.client.rpc import RpcClient, connect
+from knarr.service.authentication import TokenTable, hash_token
+from knarr.service.certificates import CertificateAuthority
+from knarr.service.interceptor import ServerInterceptor
+from services.apiserver.in_memory import ADMIN, ApiInMemory
+from services.apiserver.rest.application import Application, create_app
+
+TOKEN = "secret"
+TOKENS = TokenTable({hash_token(TOKEN): ADMIN})
+
+__all__ = ["Answer", "RestClient", "rpc_client"]
+
+
+@asynccontextmanager
+async def rpc_client(api: ApiInMemory, folder: Path) -> AsyncIterator[RpcClient]:
+    """A client over TLS; ``folder`` takes the certificate."""
+    authority = CertificateAuthority.create()
+    pair = authority.issue("apiserver", hosts=["127.0.0.1"])
+    (folder / "ca.crt").write_bytes(authority.pair.certificate)
+    server = grpc.aio.server(interceptors=[ServerInterceptor(TOKENS)])
+    api.server.register(server)
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
+    await server.start()
+    try:
+        async with connect(f"127.0.0.1:{port}", folder / "ca.crt", TOKEN) as client:
+            yield client
+    finally:
+        await server.stop(0)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, list[str]]
+    body: bytes = b""
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+@dataclass
+class RestClient:
+    """Requests to the REST application as its server would hand them over."""
+
+    api: ApiInMemory
+    application: Application = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.application = create_app(self.api.server.api, TOKENS, self.api.server.registry)
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self.call("GET", path, **headers)
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """The whole answer; of a watch all that comes until it ends. Header names are given with underscores."""
+        answer = Answer(0, {})
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                answer.status = message["status"]
+                for name, value in message["headers"]:
+                    answer.headers.setdefault(name.decode(), []).append(value.decode())
+            else:
+                answer.body += message["body"]
+
+        sent = asyncio.Event()
+
+        async def receive() -> Any:
+            if sent.is_set():
+                await asyncio.Event().wait()
+            sent.set()
+            return {"type": "http.request", "body": b"" if body is None else body if isinstance(body, bytes) else orjson.dumps(body)}
+
+        lines = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        raw, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "raw_path": raw.encode(),
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in lines.items()],
+            "state": {},
+        }
+        await self.application(scope, receive, send)
+        return answer
