@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
@@ -22,6 +25,8 @@ from services.controller.controller import Controller
 from services.controller.settings import ControllerSettings
 from tests.support.api import FaultyApi, FaultyClient
 from tests.support.virtual_time import VirtualClock
+
+M = TypeVar("M", bound=Message)
 
 SETTINGS = ControllerSettings()
 
@@ -112,7 +117,9 @@ class Cluster:
             while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
-    async def edit(self, message, name: str, change, namespace: str = "default", subresource: str = ""):
+    async def edit(
+        self, message: type[M], name: str, change: Callable[[M], object], namespace: str = "default", subresource: str = ""
+    ) -> M:
         obj = await self.client.get(message, name, namespace)
         change(obj)
         return await self.client.update(obj, subresource=subresource)
@@ -120,7 +127,7 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(
-    *, kubelet: bool = True, controllers: Sequence[type[Controller]] = CONTROLLERS, **settings: object
+    *, kubelet: bool = True, controllers: Sequence[type[Controller]] = CONTROLLERS, **settings: Any
 ) -> AsyncIterator[Cluster]:
     """Runs the controllers on a fresh API server in memory, on the virtual loop."""
     clock = VirtualClock()

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
+from knarr.objects.conditions import get_condition
+from knarr.objects.keys import metadata_of
+
+M = TypeVar("M", bound=Message)
 
 NAMESPACE = "default"
 
@@ -73,10 +81,10 @@ def pod(name: str, *, node: str = "", phase: str = "Pending", ready: bool = Fals
     return result
 
 
-def owned(obj, owner, *, controller: bool = True, blocks: bool = True):
+def owned(obj: M, owner: Any, *, controller: bool = True, blocks: bool = True) -> M:
     """``obj`` with a reference to ``owner``."""
     version = version_of(type(owner))
-    obj.metadata.owner_references.add(
+    metadata_of(obj).owner_references.add(
         api_version=version.api_version,
         kind=version.kind,
         name=owner.metadata.name,
@@ -109,3 +117,10 @@ def namespace(name: str = NAMESPACE) -> core.Namespace:
     result.spec.finalizers.append("kubernetes")
     result.status.phase = "Active"
     return result
+
+
+def condition_of(status: Any, kind: str) -> Any:
+    """A condition that must be there."""
+    found = get_condition(status, kind)
+    assert found is not None, kind
+    return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.times import to_time
 from services.controller.controllers.deployment.decide import Action, CreateReplicaSet, DeleteReplicaSet, UpdateReplicaSet, decide
 from services.controller.controllers.deployment.limits import limits
@@ -156,7 +157,7 @@ def random_amount(rng: random.Random) -> str:
     return rng.choice(["0", "1", "2", "5", "25%", "50%", "100%"])
 
 
-def _amount(text: str):
+def _amount(text: str) -> meta.IntOrString:
     return amount(text if text.endswith("%") else int(text))
 
 

@@ -23,7 +23,7 @@ from tests.support.api import FaultyApi
 from tests.support.virtual_time import virtual_time
 
 OTHERS = tuple(found for found in CONTROLLERS if found is not GarbageCollector)
-ORDERS = {
+ORDERS: dict[str, Sequence[type[Controller]]] = {
     "as listed": CONTROLLERS,
     "the other way round": CONTROLLERS[::-1],
     "garbage collector first": (GarbageCollector, *OTHERS),

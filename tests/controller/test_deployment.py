@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.conditions import get_condition
+from knarr.objects.conditions import condition_status, get_condition
 from knarr.objects.owners import is_controlled_by
 from services.controller.controllers.deployment.controller import DeploymentController
 from tests.controller.cluster import Cluster, cluster
-from tests.controller.objects import deployment, node
+from tests.controller.objects import condition_of, deployment, node
 from tests.support.virtual_time import virtual_time
 
 
-async def _deployed(c: Cluster, **options: object) -> None:
+async def _deployed(c: Cluster, **options: Any) -> None:
     c.api.seed(node())
     await c.client.create(deployment(**options))
     await c.until(lambda: _complete(c))
@@ -26,7 +28,7 @@ def _complete(c: Cluster) -> bool:
         status.observed_generation >= found.metadata.generation
         and status.updated_replicas == status.replicas == status.available_replicas == wanted
         and get_condition(status, "Progressing") is not None
-        and get_condition(status, "Progressing").reason == "NewReplicaSetAvailable"
+        and condition_of(status, "Progressing").reason == "NewReplicaSetAvailable"
     )
 
 
@@ -47,7 +49,7 @@ async def test_a_new_deployment_gets_its_replica_set_and_pods() -> None:
         assert replica_set.metadata.annotations["deployment.kubernetes.io/desired-replicas"] == "3"
         assert replica_set.metadata.annotations["deployment.kubernetes.io/max-replicas"] == "4"
         assert found.metadata.annotations["deployment.kubernetes.io/revision"] == "1"
-        assert get_condition(found.status, "Available").reason == "MinimumReplicasAvailable"
+        assert condition_of(found.status, "Available").reason == "MinimumReplicasAvailable"
         assert len(c.ready_pods()) == 3
         await c.until(lambda: c.events("ScalingReplicaSet"))
         assert c.events("ScalingReplicaSet") == [f"Scaled up replica set {replica_set.metadata.name} from 0 to 3"]
@@ -102,8 +104,8 @@ async def test_a_stuck_rollout_exceeds_its_deadline_and_recovers() -> None:
         await _deployed(c, deadline=30)
         c.kubelet.ready_seconds = lambda pod: None if pod.spec.containers[0].image == "app:bad" else 0.1
         await _set_image(c, "app:bad")
-        await c.until(lambda: get_condition(c.deployment().status, "Progressing").reason == "ProgressDeadlineExceeded", 40)
-        assert get_condition(c.deployment().status, "Progressing").status == "False"
+        await c.until(lambda: condition_of(c.deployment().status, "Progressing").reason == "ProgressDeadlineExceeded", 40)
+        assert condition_status(c.deployment().status, "Progressing") == "False"
         assert len(c.ready_pods()) >= 3
         await _set_image(c, "app:3")
         await c.until(lambda: _complete(c) and len(c.active_pods()) == 3)
@@ -122,7 +124,7 @@ async def test_a_paused_deployment_scales_but_does_not_roll() -> None:
             obj.spec.replicas = 5
 
         await c.edit(apps.Deployment, "web", pause)
-        await c.until(lambda: get_condition(c.deployment().status, "Progressing").reason == "DeploymentPaused")
+        await c.until(lambda: condition_of(c.deployment().status, "Progressing").reason == "DeploymentPaused")
         await c.edit(apps.Deployment, "web", change)
         await c.until(lambda: len(c.ready_pods()) == 5)
         assert {pod.spec.containers[0].image for pod in c.active_pods()} == {"app:1"}

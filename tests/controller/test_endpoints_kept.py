@@ -9,9 +9,10 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.objects.conditions import set_condition
 from knarr.objects.keys import Key
 from services.controller.controllers.endpoints.decide import decide as decide_endpoints
-from services.controller.controllers.endpointslice.decide import Plan, decide
+from services.controller.controllers.endpointslice.decide import decide
 from services.controller.endpoints.backends import backends
 from services.controller.endpoints.pace import Pace
+from services.controller.endpoints.slices import Plan
 from services.controller.endpoints.trigger_time import TriggerTimes
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import node, pod, service
@@ -62,9 +63,9 @@ def test_an_endpoint_names_the_zone_of_its_node_and_hints_at_it_when_asked() -> 
 
 def test_the_pods_of_a_node_that_is_gone_are_left_out() -> None:
     target = service()
-    assert backends(target, [running(1, "gone")], {}.get) == []
+    assert backends(target, [running(1, "gone")], lambda name: None) == []
     target.spec.publish_not_ready_addresses = True
-    assert len(backends(target, [running(1, "gone")], {}.get)) == 1
+    assert len(backends(target, [running(1, "gone")], lambda name: None)) == 1
 
 
 def test_the_host_name_is_told_to_the_service_that_is_the_subdomain() -> None:

@@ -58,9 +58,11 @@ def test_an_orphaning_delete_lets_its_dependents_stay() -> None:
 def test_an_owner_never_seen_is_virtual_until_it_is_seen_or_named_no_longer() -> None:
     graph = Graph(lambda api_version, kind: None)
     assert graph.observe(item("a", "x")) == {"a", "x"}
-    assert graph.get("x").virtual
+    owner = graph.get("x")
+    assert owner is not None and owner.virtual
     graph.observe(item("x"))
-    assert not graph.get("x").virtual
+    owner = graph.get("x")
+    assert owner is not None and not owner.virtual
     assert [found.uid for found in graph.dependents("x")] == ["a"]
     assert graph.remove("x") == {"a"}
     graph.observe(item("b", "y"))

@@ -9,10 +9,9 @@ from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import registry
-from knarr.objects.conditions import get_condition
 from knarr.objects.keys import metadata_of
 from tests.controller.cluster import Cluster, cluster
-from tests.controller.objects import deployment, namespace, node, service
+from tests.controller.objects import condition_of, deployment, namespace, node, service
 from tests.support.virtual_time import virtual_time
 
 TEAM = "team"
@@ -71,7 +70,7 @@ async def test_a_finalizer_holds_the_namespace_and_is_told() -> None:
         await asyncio.sleep(5)
         waiting = team(c)
         assert waiting is not None and waiting.status.phase == "Terminating"
-        condition = get_condition(waiting.status, "NamespaceFinalizersRemaining")
+        condition = condition_of(waiting.status, "NamespaceFinalizersRemaining")
         assert condition.status == "True"
         assert condition.message.endswith("example.org/hold in 1 resource instances")
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informer
 from knarr.machinery.errors import status_error
-from knarr.objects.conditions import get_condition
+from knarr.objects.conditions import condition_status
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_ready
 from services.controller.controllers.nodelifecycle.decide import evictions, silenced, taints
 from tests.controller.cluster import Cluster, cluster
-from tests.controller.objects import node, pod, replica_set
+from tests.controller.objects import condition_of, node, pod, replica_set
 from tests.support.virtual_time import virtual_time
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def keys(found: list[core.Taint]) -> set[tuple[str, str]]:
+def keys(found: Iterable[core.Taint]) -> set[tuple[str, str]]:
     return {(taint.key.removeprefix("node.kubernetes.io/"), taint.effect) for taint in found}
 
 
@@ -51,8 +53,8 @@ def test_cordon_and_pressure_are_taints_too() -> None:
 def test_a_silent_node_vouches_for_nothing() -> None:
     status = silenced(node(), NOW)
     assert {condition.status for condition in status.conditions} == {"Unknown"}
-    assert get_condition(status, "Ready").reason == "NodeStatusUnknown"
-    assert get_condition(status, "PIDPressure").reason == "NodeStatusNeverUpdated"
+    assert condition_of(status, "Ready").reason == "NodeStatusUnknown"
+    assert condition_of(status, "PIDPressure").reason == "NodeStatusNeverUpdated"
 
 
 def test_evictions_wait_as_long_as_each_pod_tolerates() -> None:
@@ -85,7 +87,7 @@ def one_node(c: Cluster) -> core.Node:
     return c.api.all(core.Node)[0]
 
 
-def tolerant(replicas: int = 2, seconds: int = 60):
+def tolerant(replicas: int = 2, seconds: int = 60) -> apps.ReplicaSet:
     target = replica_set(replicas=replicas)
     target.spec.template.spec.tolerations.add(
         key="node.kubernetes.io/unreachable", operator="Exists", effect="NoExecute", toleration_seconds=seconds
@@ -102,14 +104,14 @@ async def test_a_node_that_falls_silent_loses_its_pods_after_their_patience() ->
         for _ in range(10):
             await asyncio.sleep(10)
             await beat(c)
-        assert get_condition(one_node(c).status, "Ready").status == "True"
+        assert condition_status(one_node(c).status, "Ready") == "True"
         c.kubelet.stop_seconds, c.kubelet.schedules = 10_000, False
-        await c.until(lambda: get_condition(one_node(c).status, "Ready").status == "Unknown", 45)
+        await c.until(lambda: condition_status(one_node(c).status, "Ready") == "Unknown", 45)
         await c.until(lambda: keys(one_node(c).spec.taints) == {("unreachable", "NoSchedule"), ("unreachable", "NoExecute")}, 1)
         await c.until(lambda: sum(1 for p in c.api.all(core.Pod) if is_ready(p)) == 0, 1)
         assert len(c.active_pods()) == 2
         await c.until(lambda: sum(1 for p in c.api.all(core.Pod) if is_deleting(p)) == 2, 65)
-        told = [get_condition(p.status, "DisruptionTarget") for p in c.api.all(core.Pod) if is_deleting(p)]
+        told = [condition_of(p.status, "DisruptionTarget") for p in c.api.all(core.Pod) if is_deleting(p)]
         assert [(found.status, found.reason) for found in told] == [("True", "DeletionByTaintManager")] * 2
 
 
@@ -124,7 +126,7 @@ async def test_a_node_that_returns_in_time_keeps_its_pods() -> None:
         await asyncio.sleep(30)
 
         def come_back(obj: core.Node) -> None:
-            get_condition(obj.status, "Ready").status = "True"
+            condition_of(obj.status, "Ready").status = "True"
 
         await beat(c)
         await c.edit(core.Node, "node-1", come_back, "", "status")
@@ -144,7 +146,7 @@ async def test_nobody_is_silent_while_the_server_is_deaf() -> None:
         await asyncio.sleep(35)
         c.api.fail_next(gone, verb="get", message_type=coordination.Lease)
         await asyncio.sleep(15)
-        assert get_condition(one_node(c).status, "Ready").status == "True"
+        assert condition_status(one_node(c).status, "Ready") == "True"
 
 
 @virtual_time
@@ -154,9 +156,14 @@ async def test_the_pods_of_a_deleted_node_are_deleted_and_replaced() -> None:
         await c.client.create(replica_set(replicas=2))
         await c.until(lambda: len(c.ready_pods()) == 2)
         before = {p.metadata.uid for p in c.active_pods()}
-        last_words = {}
+        last_words: dict[str, core.PodStatus] = {}
         ends = Informer(c.client, core.Pod)
-        ends.on_change(lambda old, new: last_words.update({old.metadata.uid: old.status}) if new is None else None)
+
+        def note(old: core.Pod | None, new: core.Pod | None) -> None:
+            if new is None and old is not None:
+                last_words[old.metadata.uid] = old.status
+
+        ends.on_change(note)
         following = asyncio.create_task(ends.run())
         await ends.wait_synced()
         c.kubelet.node = "node-2"
@@ -164,7 +171,7 @@ async def test_the_pods_of_a_deleted_node_are_deleted_and_replaced() -> None:
         await c.client.delete(core.Node, "node-1")
         await c.until(lambda: len(c.ready_pods()) == 2 and not before & {p.metadata.uid for p in c.api.all(core.Pod)}, 70)
         await c.until(lambda: last_words.keys() == before, 1)
-        told = [(status.phase, get_condition(status, "DisruptionTarget").reason) for status in last_words.values()]
+        told = [(status.phase, condition_of(status, "DisruptionTarget").reason) for status in last_words.values()]
         assert told == [("Failed", "DeletionByPodGC")] * 2
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

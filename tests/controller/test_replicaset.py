@@ -7,10 +7,9 @@ import asyncio
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
-from knarr.objects.conditions import get_condition
-from knarr.objects.owners import controller_of
+from knarr.objects.owners import controller_key, controller_of
 from tests.controller.cluster import cluster
-from tests.controller.objects import node, pod, replica_set
+from tests.controller.objects import condition_of, node, pod, replica_set
 from tests.support.virtual_time import virtual_time
 
 
@@ -45,7 +44,7 @@ async def test_it_adopts_what_matches_and_releases_what_does_not() -> None:
         await c.client.create(replica_set(replicas=2))
         await c.until(lambda: len(c.ready_pods()) == 2)
         stray = next(p for p in c.ready_pods() if p.metadata.name == "stray")
-        assert controller_of(stray).kind == "ReplicaSet"
+        assert controller_key(stray, apps.ReplicaSet) == ("default", "web")
 
         def relabel(obj: core.Pod) -> None:
             obj.metadata.labels["app"] = "debug"
@@ -64,7 +63,7 @@ async def test_a_refused_create_is_told_and_tried_again() -> None:
         c.api.fail_next(error, verb="create", message_type=core.Pod, times=6)
         await c.client.create(replica_set())
         await c.until(lambda: len(c.api.all(apps.ReplicaSet)[0].status.conditions) == 1)
-        condition = get_condition(c.api.all(apps.ReplicaSet)[0].status, "ReplicaFailure")
+        condition = condition_of(c.api.all(apps.ReplicaSet)[0].status, "ReplicaFailure")
         assert (condition.reason, condition.message) == ("FailedCreate", "exceeded quota")
         await c.until(lambda: len(c.ready_pods()) == 3)
         await c.until(lambda: not c.api.all(apps.ReplicaSet)[0].status.conditions)

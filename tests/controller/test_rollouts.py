@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knarr.objects.conditions import get_condition
+from tests.controller.objects import condition_of
 from tests.controller.rollout import World, check_step, random_amount
 from tests.support import golden
 
@@ -93,7 +94,7 @@ def test_a_rollout_never_leaves_its_limits_and_ends(seed: int) -> None:
             pods[:] = [True] * len(pods)
         world.observe()
         world.settle()
-    assert get_condition(world.target.status, "Progressing").reason == "NewReplicaSetAvailable"
+    assert condition_of(world.target.status, "Progressing").reason == "NewReplicaSetAvailable"
     assert world.total == world.available == world.target.spec.replicas
     wanted = world.target.spec.template.spec.containers[0].image
     assert len(world.pods[world.named(wanted).metadata.name]) == world.total

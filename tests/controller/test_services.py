@@ -11,9 +11,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.informer import Informer
 from services.controller.controllers.endpoints.decide import decide as decide_endpoints
-from services.controller.controllers.endpointslice.decide import Plan, decide
+from services.controller.controllers.endpointslice.decide import decide
 from services.controller.endpoints.backends import backends
 from services.controller.endpoints.service_changes import BY_LABEL, candidates
+from services.controller.endpoints.slices import Plan
 from tests.controller.cluster import cluster
 from tests.controller.objects import node, pod, replica_set, service
 from tests.support.virtual_time import virtual_time
