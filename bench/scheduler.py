@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from bench.result import Result
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.decide import decide
-from services.scheduler.plugins.plugin import Cluster, M
+from services.scheduler.plugin import Cluster, M
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState

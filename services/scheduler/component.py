@@ -28,10 +28,10 @@ from knarr.machinery.errors import NotFound, StatusError, not_found, status_erro
 from knarr.objects.copies import copy_of
 from knarr.service.elected import ElectedComponent
 from knarr.service.tasks import cancel, run_together
+from services.scheduler.catalog import PLUGINS
 from services.scheduler.decide import Decision, Verdict, decide, explain, summary
 from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
-from services.scheduler.plugins.catalog import PLUGINS
-from services.scheduler.plugins.plugin import Cluster, M
+from services.scheduler.plugin import Cluster, M
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.queue import State, Waiting
 from services.scheduler.servicer import SchedulerServicer

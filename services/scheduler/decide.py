@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from services.scheduler.nodes import Mask, Nodes, Rows
-from services.scheduler.plugins.plugin import Plugin, Scores
+from services.scheduler.plugin import Plugin, Scores
 from services.scheduler.pod_facts import PodFacts
 
 NO_NODES = "no nodes available to schedule pods"

@@ -55,11 +55,9 @@ class NodeTable(Nodes):
 
     @property
     def version(self) -> int:
-        """Grows with every change of a node in one of ``parts``."""
         return self._forgotten + len(self._changes)
 
     def changed_since(self, version: int, parts: frozenset[Part]) -> Iterable[int]:
-        """The rows whose node came, went or changed in one of ``parts`` since ``version`` was read; all of them if that is long ago."""
         if version < self._forgotten:
             return range(self.size)
         return {row for row, changed in self._changes[version - self._forgotten :] if not changed.isdisjoint(parts)}

@@ -8,8 +8,8 @@ it comes. How a change is counted is written here once, for the table and the vi
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import PODS, Amounts, amounts
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, differing
 from services.scheduler.pod_facts import Labels, PodFacts
-
-if TYPE_CHECKING:
-    from services.scheduler.node_table import NodeTable
 
 Amount = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -57,8 +54,17 @@ class Nodes(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def table(self) -> NodeTable:
-        """The table it is, or shows with changes."""
+    def table(self) -> Nodes:
+        """The table that it is, or shows with changes."""
+
+    @property
+    @abc.abstractmethod
+    def version(self) -> int:
+        """The table's; grows with every change of a node in one of ``parts``."""
+
+    @abc.abstractmethod
+    def changed_since(self, version: int, parts: frozenset[Part]) -> Iterable[int]:
+        """The rows whose node came, went or changed in the table in one of ``parts`` since ``version`` was; all if that is long ago."""
 
     @abc.abstractmethod
     def changed_rows(self, parts: frozenset[Part]) -> Collection[int]:

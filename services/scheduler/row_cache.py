@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Nodes
 from services.scheduler.parts import Part, Subject
 
@@ -38,7 +37,7 @@ class RowCache(Generic[Q, S]):
         self._reads = frozenset(part for part in reads if part.subject is Subject.NODE)
         self._evaluate = evaluate
         self._dtype = dtype
-        self._table: NodeTable | None = None
+        self._table: Nodes | None = None
         self._entries: OrderedDict[Hashable, _Answers[S]] = OrderedDict()
 
     def get(self, nodes: Nodes, key: Hashable, question: Q) -> NDArray[S]:
@@ -51,7 +50,7 @@ class RowCache(Generic[Q, S]):
         self._fill(values, nodes, question, changed)
         return values
 
-    def _of_table(self, table: NodeTable, key: Hashable, question: Q) -> NDArray[S]:
+    def _of_table(self, table: Nodes, key: Hashable, question: Q) -> NDArray[S]:
         if table is not self._table:
             self._adopt(table)
         entry = self._entries.get(key)
@@ -68,7 +67,7 @@ class RowCache(Generic[Q, S]):
         self._entries.move_to_end(key)
         return entry.values
 
-    def _adopt(self, table: NodeTable) -> None:
+    def _adopt(self, table: Nodes) -> None:
         unknown = self._reads - table.parts
         if unknown:
             raise ValueError(

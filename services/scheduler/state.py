@@ -13,10 +13,10 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting, key_of
 from knarr.objects.pods import is_finished
+from services.scheduler.catalog import PLUGINS
 from services.scheduler.node_table import NodeTable
 from services.scheduler.parts import Part, Subject, differing
-from services.scheduler.plugins.catalog import PLUGINS
-from services.scheduler.plugins.plugin import Change, Cluster, Plugin
+from services.scheduler.plugin import Change, Cluster, Plugin
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.queue import SchedulingQueue, Waiting
 from services.scheduler.settings import SchedulerSettings

@@ -8,7 +8,7 @@ the table changes: it is made, asked and dropped within one decision.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,15 @@ class View(Nodes):
         self._changed_parts: dict[int, frozenset[Part]] = {}
 
     @property
-    def table(self) -> NodeTable:
+    def table(self) -> Nodes:
         return self._table
+
+    @property
+    def version(self) -> int:
+        return self._table.version
+
+    def changed_since(self, version: int, parts: frozenset[Part]) -> Iterable[int]:
+        return self._table.changed_since(version, parts)
 
     def changed_rows(self, parts: frozenset[Part]) -> Collection[int]:
         return [row for row, changed in self._changed_parts.items() if not changed.isdisjoint(parts)]

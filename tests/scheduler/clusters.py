@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.scheduler.catalog import PLUGINS
 from services.scheduler.node_table import NodeTable
-from services.scheduler.plugins.catalog import PLUGINS
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.state import parts_read_by
 from tests.scheduler.objects import node, pod

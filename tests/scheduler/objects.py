@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import key_of
-from services.scheduler.plugins.plugin import Cluster, M
+from services.scheduler.plugin import Cluster, M
 
 
 class Objects(Cluster):

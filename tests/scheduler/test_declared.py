@@ -12,12 +12,12 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from hypothesis import Phase, given, settings
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.scheduler.catalog import PLUGINS
 from services.scheduler.decide import decide
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_NAME, Part, Subject
-from services.scheduler.plugins.catalog import PLUGINS
-from services.scheduler.plugins.plugin import Cluster, Plugin, Scores
+from services.scheduler.plugin import Cluster, Plugin, Scores
 from services.scheduler.pod_facts import SOURCES, PodFacts, facts_of
 from services.scheduler.queue import State
 from services.scheduler.row_cache import RowCache

@@ -10,11 +10,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.scheduler.catalog import PLUGINS
 from services.scheduler.decide import decide, explain
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Nodes
-from services.scheduler.plugins.catalog import PLUGINS
-from services.scheduler.plugins.plugin import Plugin
+from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.view import View
 from tests.scheduler.clusters import CLUSTERS, NODE_NAMES, nodes, pods, table_of, web_service

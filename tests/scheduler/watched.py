@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Amount
 from services.scheduler.parts import NODE_ALLOCATABLE, NODE_NAME, NODE_UNSCHEDULABLE, Part, Subject
-from services.scheduler.plugins.plugin import Change, Cluster, M, Plugin
+from services.scheduler.plugin import Change, Cluster, M, Plugin
 from services.scheduler.pod_facts import SOURCES, Labels, PodFacts, facts_of
 from services.scheduler.view import View
 

@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.node_selection import matches_pod, matches_term
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
-from services.scheduler.plugins.plugin import Change, Cluster, Plugin, Scores, normalized
+from services.scheduler.plugin import Change, Cluster, Plugin, Scores, normalized
 from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.row_cache import RowCache
 

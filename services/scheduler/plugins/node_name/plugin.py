@@ -8,7 +8,7 @@ import numpy as np
 
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_NAME, Part, Subject
-from services.scheduler.plugins.plugin import Change, Plugin
+from services.scheduler.plugin import Change, Plugin
 from services.scheduler.pod_facts import PodFacts
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from knarr.objects.amounts import CPU, MEMORY, PODS
 from services.scheduler.nodes import Amount, Mask, Nodes, Rows
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
-from services.scheduler.plugins.plugin import MAX_SCORE, Change, Plugin, Scores
+from services.scheduler.plugin import MAX_SCORE, Change, Plugin, Scores
 from services.scheduler.pod_facts import PodFacts, facts_of
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.nodes import Nodes, Rows
 from services.scheduler.parts import Part, Subject
-from services.scheduler.plugins.plugin import Plugin, Scores, normalized
+from services.scheduler.plugin import Plugin, Scores, normalized
 from services.scheduler.pod_facts import Labels, PodFacts, facts_of
 
 

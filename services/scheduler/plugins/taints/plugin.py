@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, untolerated
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_TAINTS, Part, Subject
-from services.scheduler.plugins.plugin import Cluster, Plugin, Scores, normalized
+from services.scheduler.plugin import Cluster, Plugin, Scores, normalized
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.row_cache import RowCache
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from knarr.objects.tolerations import UNSCHEDULABLE_TAINT, tolerates
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_UNSCHEDULABLE, Part, Subject
-from services.scheduler.plugins.plugin import Plugin
+from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
 
 

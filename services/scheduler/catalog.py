@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from services.scheduler.plugin import Plugin
 from services.scheduler.plugins.node_affinity.plugin import NodeAffinity
 from services.scheduler.plugins.node_name.plugin import NodeName
-from services.scheduler.plugins.plugin import Plugin
 from services.scheduler.plugins.ports.plugin import Ports
 from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.plugins.spreading.plugin import Spreading
