@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.node_table import NodeTable
+from services.scheduler.parts import Subject
+from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.state import parts_read_by
 from tests.scheduler.objects import node, pod
@@ -78,9 +81,9 @@ CLUSTERS = st.tuples(
 )
 
 
-def table_of(found: list[core.Node], placed: Any) -> NodeTable:
+def table_of(found: list[core.Node], placed: Any, plugins: Sequence[type[Plugin]] = PLUGINS) -> NodeTable:
     """A table that compares what the plugins read, filled in this order."""
-    table = NodeTable(part for parts in parts_read_by(PLUGINS).values() for part in parts)
+    table = NodeTable(parts_read_by(plugins)[Subject.NODE])
     for one in found:
         table.put_node(one)
     for facts, name in placed:
