@@ -37,7 +37,14 @@ def main() -> int:
         required=True,
         type=own_address,
         metavar="IP",
-        help="where DNS is served and what is registered: an address that pods can reach",
+        help="where DNS is served",
+    )
+    parser.add_argument(
+        "--advertise-address",
+        default="",
+        type=ipv4,
+        metavar="IP",
+        help="what is registered: by which pods reach it (default: that of --address)",
     )
     parser.add_argument(
         "--port", default=fresh.port, type=number(1, MAX_PORT), metavar="PORT", help="UDP and TCP port of DNS (default: %(default)s)"
@@ -63,6 +70,7 @@ def main() -> int:
     arguments = parser.parse_args()
     settings = DnsSettings(
         address=arguments.address,
+        advertise_address=arguments.advertise_address,
         port=arguments.port,
         domain=arguments.cluster_domain,
         cluster_ip=arguments.cluster_dns,

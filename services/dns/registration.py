@@ -208,7 +208,7 @@ def wanted_slice(name: str, settings: DnsSettings, port: int) -> discovery.Endpo
     piece.metadata.labels.update({SERVICE_NAME: SERVICE, SLICE_MANAGED_BY: MANAGER})
     for label, protocol in PORTS:
         piece.ports.add(name=label, protocol=protocol, port=port)
-    endpoint = piece.endpoints.add(addresses=[settings.address])
+    endpoint = piece.endpoints.add(addresses=[settings.advertise_address or settings.address])
     endpoint.conditions.ready = endpoint.conditions.serving = True
     endpoint.conditions.terminating = False
     if settings.node_name:

@@ -10,11 +10,12 @@ from pathlib import Path
 class DnsSettings:
     """One instance."""
 
-    # IPv4 address that DNS is served on and that is registered as an endpoint: pods must reach it. Answers must come from it,
-    # so it cannot be a wildcard.
+    # IPv4 address that DNS is served on. Answers must come from it, so it cannot be a wildcard.
     address: str
     # UDP and TCP port of DNS; 0 lets the system choose.
     port: int = 10053
+    # The address that is registered as an endpoint: pods reach `address` by it; empty: by itself.
+    advertise_address: str = ""
     # The zone of the cluster, without a dot at the end.
     domain: str = "cluster.local"
     # Address of the Service kube-dns; empty: no Service is kept and the instance does not register itself.

@@ -19,7 +19,6 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.dns.v1 import dns_service_pb2 as messages
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery.errors import status_error
 from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from knarr.service.errors import CommandError
@@ -31,8 +30,11 @@ from services.dns.settings import DnsSettings
 from tests.dns.laboratory import in_words, query
 from tests.dns.upstreams import LOOPBACK, address, fake_upstream, nothing
 from tests.proxy.objects import service, slice_of
+from tests.support.api import FaultyApi, FaultyClient
 
 CLUSTER_IP = "10.96.0.10"
+# No API server takes a loopback address as an endpoint.
+ADVERTISED = "192.0.2.53"
 WAIT_SECONDS = 10.0
 WEB = "web.default.svc.cluster.local"
 DB = "db.default.svc.cluster.local"
@@ -41,8 +43,8 @@ DB = "db.default.svc.cluster.local"
 @dataclass
 class Running:
     dns: Dns
-    api: MemoryApi
-    client: MemoryClient
+    api: FaultyApi
+    client: FaultyClient
     task: asyncio.Task[None]
 
     async def ask(self, name: str, kind: str = "A", *, tcp: bool = False) -> Any:
@@ -78,25 +80,26 @@ def namespace(name: str) -> core.Namespace:
     return made
 
 
-def seeded() -> MemoryApi:
-    api = MemoryApi()
+def seeded() -> FaultyApi:
+    api = FaultyApi()
     headless = service("db", cluster_ip="None")
     api.seed(namespace("default"), namespace("kube-system"), service(cluster_ip="10.96.0.20"), headless, slice_of("db", ["10.244.0.5"]))
     return api
 
 
 @contextlib.asynccontextmanager
-async def running(api: MemoryApi, *, wait: bool = True, **changes: Any) -> AsyncIterator[Running]:
+async def running(api: FaultyApi, *, wait: bool = True, **changes: Any) -> AsyncIterator[Running]:
     quick = {
         "port": 0,
         "cluster_ip": CLUSTER_IP,
+        "advertise_address": ADVERTISED,
         "renew_seconds": 0.02,
         "lease_seconds": 1.0,
         "drain_seconds": 0.05,
         "upstreams": ("192.0.2.1",),
     }
-    component = Dns(MemoryClient(api), DnsSettings(LOOPBACK, **{**quick, **changes}))
-    found = Running(component, api, MemoryClient(api), asyncio.create_task(component.run()))
+    component = Dns(api.client(), DnsSettings(LOOPBACK, **{**quick, **changes}))
+    found = Running(component, api, api.client(), asyncio.create_task(component.run()))
     try:
         await found.until(lambda: component.ready or found.task.done() or (not wait and component.port))
         yield found
@@ -133,10 +136,10 @@ async def test_a_changed_endpoint_is_answered_within_a_tenth_of_a_second() -> No
 async def test_what_is_no_address_keeps_no_other_name_from_being_served() -> None:
     """The API refuses it; what is stored may be older than the check."""
     api = seeded()
-    api.seed(service("odd", cluster_ip="None"), slice_of("odd", ["fd00::1%eth0"]))
+    api.seed(service("odd", cluster_ip="None"), slice_of("odd", ["fd00::1%eth0"]), checked=False)
     async with running(api) as found:
         assert await found.ask(DB) == ["A 10.244.0.5"]
-        await found.client.update(slice_of("odd", ["fd00::2%eth0"]))
+        api.seed(slice_of("odd", ["fd00::2%eth0"]), checked=False)
         await found.client.update(slice_of("db", ["10.244.0.6"]))
         await found.until_answer(DB, ["A 10.244.0.6"])
         await found.client.update(slice_of("odd", ["10.244.0.7"]))
@@ -170,7 +173,7 @@ async def test_nothing_of_the_cluster_is_answered_before_all_is_known() -> None:
         assert not found.dns.ready and not found.names()
         status = await DnsServicer(found.dns.instance).GetStatus(messages.GetStatusRequest(), None)
         assert not status.synced and "not complete yet" in status.problems[0]
-        api._faults.clear()
+        api.heal()
         await found.until(lambda: found.dns.ready)
         assert await found.ask(WEB) == ["A 10.96.0.20"]
 
@@ -193,7 +196,7 @@ async def test_the_last_names_are_answered_while_the_api_server_is_away(monkeypa
             "this instance cannot be registered",
             "the API server cannot be reached",
         ]
-        api._faults.clear()
+        api.heal()
         await found.until(lambda: found.dns.instance.heartbeat.reachable and not found.dns.instance.problems())
 
 
@@ -206,9 +209,9 @@ async def test_an_instance_is_an_endpoint_of_kube_dns_until_it_stops() -> None:
         (piece,) = api.all(discovery.EndpointSlice, "kube-system")
         assert piece.metadata.name == "kube-dns-one" and piece.metadata.labels[SLICE_MANAGED_BY] == MANAGER
         assert [port.port for port in piece.ports] == [found.dns.port] * 2
-        assert list(piece.endpoints[0].addresses) == [LOOPBACK] and piece.endpoints[0].node_name == "node-1"
+        assert list(piece.endpoints[0].addresses) == [ADVERTISED] and piece.endpoints[0].node_name == "node-1"
         await found.until_answer("kube-dns.kube-system.svc.cluster.local", [f"A {CLUSTER_IP}"])
-        await MemoryClient(api).delete(discovery.EndpointSlice, "kube-dns-one", "kube-system")
+        await api.client().delete(discovery.EndpointSlice, "kube-dns-one", "kube-system")
         await found.until(lambda: found.names() == ["kube-dns-one"])
         stopping = asyncio.create_task(found.stop())
         await found.until(lambda: not found.names())
@@ -247,7 +250,7 @@ async def test_nobody_is_taken_for_dead_after_a_time_in_which_nobody_could_renew
         # Longer than a Lease holds: each of them tries every 0.02 s.
         await second.until(lambda: len(api.writes) - before > 2 * 60)
         assert first.dns.instance.registration.problem and second.dns.instance.registration.problem
-        api._faults.clear()
+        api.heal()
         await second.until(lambda: not second.dns.instance.registration.problem)
         deletes = [write for write in api.writes if write.verb == "delete"]
         assert not deletes
@@ -266,7 +269,7 @@ async def test_a_service_with_another_address_is_told() -> None:
 async def test_upstreams_and_aliases_over_sockets() -> None:
     async with fake_upstream(address) as upstream:
         api = seeded()
-        alias = service("far")
+        alias = service("far", cluster_ip="")
         alias.spec.type, alias.spec.external_name = "ExternalName", "example.com"
         api.seed(alias)
         async with running(api, upstreams=(upstream.address,)) as found:
@@ -398,7 +401,7 @@ async def test_questions_that_are_none(name: str, kind: str, words: str) -> None
 
 async def test_a_port_that_is_taken_is_told_in_a_line() -> None:
     async with running(seeded()) as found:
-        other = Dns(MemoryClient(seeded()), DnsSettings(LOOPBACK, port=found.dns.port))
+        other = Dns(seeded().client(), DnsSettings(LOOPBACK, port=found.dns.port))
         with pytest.raises(CommandError, match=f"cannot serve DNS on {LOOPBACK}:{found.dns.port}: Address already in use"):
             await other.run()
 
