@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi
 from services.kubelet.runtime.docker import DockerRuntime, DockerSettings
 from tests.kubelet.support import make_pod, running
+from tests.support.api import FaultyApi
 
 
 def adopted_pod(image: str, uid: str) -> core.Pod:
@@ -22,7 +22,7 @@ def adopted_pod(image: str, uid: str) -> core.Pod:
 
 
 async def main(data_dir: str, settings: str, image: str, uid: str) -> None:
-    api = MemoryApi()
+    api = FaultyApi()
     api.seed(adopted_pod(image, uid))
     async with running(DockerRuntime(DockerSettings(**json.loads(settings))), Path(data_dir), api) as cluster:
         await cluster.ready("kept")

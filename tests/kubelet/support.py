@@ -11,10 +11,10 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from knarr.client.memory import MemoryApi, MemoryClient
 from services.kubelet.component import Kubelet
 from services.kubelet.runtime.port import PodObservation, Runtime
 from services.kubelet.settings import KubeletSettings
+from tests.support.api import FaultyApi, FaultyClient
 
 NODE = "node-1"
 WAIT_SECONDS = 20.0
@@ -34,8 +34,8 @@ def make_pod(name: str = "web", *containers: str, namespace: str = "default", re
 class Cluster:
     """A kubelet that runs, and the API it follows."""
 
-    api: MemoryApi
-    client: MemoryClient
+    api: FaultyApi
+    client: FaultyClient
     kubelet: Kubelet
     runtime: Any
 
@@ -86,11 +86,11 @@ def settings(data_dir: Path, **changes: Any) -> KubeletSettings:
 
 @asynccontextmanager
 async def running(
-    runtime: Runtime, data_dir: Path, api: MemoryApi | None = None, clock: Clock = SYSTEM_CLOCK, *, wait: bool = True, **changes: Any
+    runtime: Runtime, data_dir: Path, api: FaultyApi | None = None, clock: Clock = SYSTEM_CLOCK, *, wait: bool = True, **changes: Any
 ) -> AsyncIterator[Cluster]:
     """A kubelet until the end of the block; it is ready at its begin unless told not to wait."""
-    api = api or MemoryApi(clock)
-    client = MemoryClient(api)
+    api = api or FaultyApi(clock)
+    client = api.client()
     kubelet = Kubelet(client, settings(data_dir, **changes), runtime, clock)
     task = asyncio.create_task(kubelet.run())
     cluster = Cluster(api, client, kubelet, runtime)

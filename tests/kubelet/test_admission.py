@@ -8,10 +8,10 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK
-from knarr.client.memory import MemoryApi
 from services.kubelet.pod.admission import refusal
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.support import make_pod, running
+from tests.support.api import FaultyApi
 
 CIDR = "10.244.0.0/24"
 
@@ -85,7 +85,7 @@ async def test_a_refused_pod_fails_and_its_room_is_free(tmp_path: Path) -> None:
 
 
 async def test_a_restart_refuses_nothing_that_was_taken(tmp_path: Path) -> None:
-    api, runtime = MemoryApi(SYSTEM_CLOCK), HollowRuntime(CIDR)
+    api, runtime = FaultyApi(SYSTEM_CLOCK), HollowRuntime(CIDR)
     async with running(runtime, tmp_path, api, max_pods=2) as cluster:
         for name in ("first", "second"):
             await cluster.client.create(make_pod(name))

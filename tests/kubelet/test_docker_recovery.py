@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi
 from services.kubelet.runtime.docker import DockerRuntime
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.docker.pause import PAUSE_IMAGE
@@ -20,6 +19,7 @@ from tests.kubelet.adoptee import adopted_pod
 from tests.kubelet.docker_support import docker, remove_image, unique_settings
 from tests.kubelet.engine_proxy import EngineProxy
 from tests.kubelet.support import condition, running
+from tests.support.api import FaultyApi
 
 pytestmark = pytest.mark.docker
 
@@ -41,7 +41,7 @@ async def test_a_new_kubelet_adopts_what_a_killed_one_left(tmp_path: Path) -> No
         before = witness.observe(uid)
         await witness.close()
         assert before is not None and len(before.containers) == 1
-        api = MemoryApi()
+        api = FaultyApi()
         api.seed(adopted_pod(image, uid))
         async with running(runtime, tmp_path, api) as cluster:
             pod = await cluster.ready("kept")

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi
 from services.kubelet.runtime.docker.network import ensure_network
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.port import RuntimeFailure
 from tests.kubelet.docker_support import docker
 from tests.kubelet.support import NODE, Cluster, condition, make_pod, running
+from tests.support.api import FaultyApi
 
 GIVEN = "10.244.7.0/24"
 
@@ -27,11 +27,11 @@ class CountingRuntime(HollowRuntime):
         await super().start()
 
 
-def one_node(api: MemoryApi) -> core.Node | None:
+def one_node(api: FaultyApi) -> core.Node | None:
     return next((node for node in api.all(core.Node) if node.metadata.name == NODE), None)
 
 
-def words(api: MemoryApi, kind: str) -> str:
+def words(api: FaultyApi, kind: str) -> str:
     node = one_node(api)
     return next((found.message for found in node.status.conditions if found.type == kind), "") if node else ""
 
@@ -68,7 +68,7 @@ async def test_it_registers_without_one_and_waits_in_clear_words(tmp_path: Path)
 
 
 async def test_a_restart_takes_the_range_that_the_node_has_and_never_looks_unready(tmp_path: Path) -> None:
-    api = MemoryApi()
+    api = FaultyApi()
     api.seed(seeded(GIVEN))
     async with running(CountingRuntime(""), tmp_path, api, pod_cidr="") as cluster:
         await cluster.client.create(make_pod())
@@ -80,7 +80,7 @@ async def test_a_restart_takes_the_range_that_the_node_has_and_never_looks_unrea
 
 
 async def test_a_node_that_is_made_anew_keeps_its_range(tmp_path: Path) -> None:
-    api = MemoryApi()
+    api = FaultyApi()
     api.seed(seeded(GIVEN))
     async with running(HollowRuntime(""), tmp_path, api, pod_cidr="", status_check_seconds=0.01, status_report_seconds=0.01) as cluster:
         await cluster.client.delete(core.Node, NODE)
@@ -89,7 +89,7 @@ async def test_a_node_that_is_made_anew_keeps_its_range(tmp_path: Path) -> None:
 
 
 async def test_a_range_that_another_node_has_by_now_is_not_taken_back(tmp_path: Path) -> None:
-    api = MemoryApi()
+    api = FaultyApi()
     api.seed(seeded(GIVEN))
     async with running(HollowRuntime(""), tmp_path, api, pod_cidr="", status_check_seconds=0.01, status_report_seconds=0.01) as cluster:
         api.seed(seeded(GIVEN, "node-2"))
