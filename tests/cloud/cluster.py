@@ -11,11 +11,11 @@ from typing import Any
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.objects.keys import key_of
 from services.cloud.component import CloudControllerManager
 from services.cloud.provider import CloudProvider, ProviderType
 from services.cloud.settings import CloudSettings
+from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock
 
 NAMESPACE = "default"
@@ -108,7 +108,7 @@ class FakeProvider(CloudProvider):
 
 @dataclass
 class Cluster:
-    api: MemoryApi
+    api: FaultyApi
     client: Client
     manager: CloudControllerManager
 
@@ -145,11 +145,11 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(provider: CloudProvider | None = None, api: MemoryApi | None = None, **settings: Any) -> AsyncIterator[Cluster]:
+async def cluster(provider: CloudProvider | None = None, api: FaultyApi | None = None, **settings: Any) -> AsyncIterator[Cluster]:
     """Runs the manager with ``provider``, or with one of the catalog when it is None, on the virtual loop."""
     clock = VirtualClock()
-    api = api or MemoryApi(clock=clock)
-    client = MemoryClient(api)
+    api = api or FaultyApi(clock)
+    client = api.client()
     kind = None if provider is None else ProviderType(dict, lambda options, environment: provider)
     manager = CloudControllerManager(client, replace(CloudSettings(), **settings), clock=clock, kind=kind)
     task = asyncio.create_task(manager.run())
@@ -171,7 +171,7 @@ def service(name: str = "web", kind: str = "LoadBalancer", annotations: dict[str
     made.metadata.annotations.update(annotations or {})
     made.spec.type = kind
     made.spec.selector["app"] = name
-    made.spec.ports.add(name="http", protocol="TCP", port=80, node_port=30080)
+    made.spec.ports.add(name="http", protocol="TCP", port=80)
     return made
 
 

@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi, MemoryClient
 from services.cloud.component import CloudControllerManager
 from services.cloud.settings import CloudSettings
+from tests.support.api import FaultyApi
 
 WAIT_SECONDS = 30.0
 
 
 @asynccontextmanager
-async def managed(api: MemoryApi, provider: str, settings: Any) -> AsyncIterator[CloudControllerManager]:
+async def managed(api: FaultyApi, provider: str, settings: Any) -> AsyncIterator[CloudControllerManager]:
     """``settings`` are the provider's; what failed is tried again soon."""
     chosen = CloudSettings(
         provider=provider,
@@ -25,7 +25,7 @@ async def managed(api: MemoryApi, provider: str, settings: Any) -> AsyncIterator
         retry_limit_seconds=0.2,
         node_monitor_seconds=0.1,
     )
-    manager = CloudControllerManager(MemoryClient(api), chosen)
+    manager = CloudControllerManager(api.client(), chosen)
     task = asyncio.create_task(manager.run())
     try:
         yield manager
@@ -43,11 +43,11 @@ async def until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.02)
 
 
-def ingress(api: MemoryApi, name: str = "web") -> list[str]:
+def ingress(api: FaultyApi, name: str = "web") -> list[str]:
     """Addresses or host names of a Service."""
     found = (one for one in api.all(core.Service) if one.metadata.name == name)
     return [entry.ip or entry.hostname for one in found for entry in one.status.load_balancer.ingress]
 
 
-def events(api: MemoryApi, reason: str) -> list[str]:
+def events(api: FaultyApi, reason: str) -> list[str]:
     return [event.message for event in api.all(core.Event) if event.reason == reason]

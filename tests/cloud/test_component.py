@@ -20,7 +20,6 @@ from knarr.api.cloud.v1 import provider_pb2_grpc as cloud_grpc
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.leader import Election, LeaseSettings
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.objects.tolerations import UNINITIALIZED
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.interceptor import ServerInterceptor
@@ -30,6 +29,7 @@ from services.cloud.errors import Refused
 from services.cloud.provider import CloudProvider, ProviderType
 from services.cloud.settings import CloudSettings
 from tests.cloud.cluster import FakeProvider, cluster, node, service
+from tests.support.api import FaultyApi
 from tests.support.cluster_client import ROOT
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -38,8 +38,8 @@ TOKEN = (("authorization", "Bearer secret"),)
 
 
 @asynccontextmanager
-async def served(memory: MemoryApi, provider: CloudProvider, settings: CloudSettings) -> AsyncIterator[grpc.aio.Channel]:
-    manager = CloudControllerManager(MemoryClient(memory), settings, kind=ProviderType(dict, lambda options, environment: provider))
+async def served(memory: FaultyApi, provider: CloudProvider, settings: CloudSettings) -> AsyncIterator[grpc.aio.Channel]:
+    manager = CloudControllerManager(memory.client(), settings, kind=ProviderType(dict, lambda options, environment: provider))
     server = grpc.aio.server(interceptors=[ServerInterceptor(TokenTable({hash_token("secret"): User("admin")}))])
     assert manager.register(server) == ["knarr.api.cloud.v1.CloudService", "knarr.api.cloud.v1.CloudProviderService"]
     port = server.add_insecure_port("127.0.0.1:0")
@@ -63,7 +63,7 @@ async def test_everything_is_seen_over_grpc() -> None:
             raise Refused("annotation fake.example/x: must not be")
 
     provider.before = refuse
-    memory = MemoryApi()
+    memory = FaultyApi()
     excluded = node("node-2")
     excluded.metadata.labels[EXCLUDE_LABEL] = ""
     memory.seed(node("node-1", taint=UNINITIALIZED), excluded, node("node-3", "False"), service("bad"), service("good"))
@@ -100,7 +100,7 @@ async def test_everything_is_seen_over_grpc() -> None:
 
 
 async def test_one_that_stands_by_says_so() -> None:
-    memory = MemoryApi()
+    memory = FaultyApi()
     held = coordination.Lease()
     held.metadata.name, held.metadata.namespace = "knarr-cloud-controller-manager", "kube-system"
     held.spec.holder_identity, held.spec.lease_duration_seconds = "another", 3600
@@ -115,7 +115,7 @@ async def test_one_that_stands_by_says_so() -> None:
 
 @virtual_time
 async def test_only_the_leader_acts_and_another_takes_over() -> None:
-    memory, lease = MemoryApi(clock=VirtualClock()), LeaseSettings()
+    memory, lease = FaultyApi(VirtualClock()), LeaseSettings()
     one, two = FakeProvider(), FakeProvider()
     async with cluster(two, memory, election=Election("two", held=True, lease=lease)) as second:
         async with cluster(one, memory, election=Election("one", held=True, lease=lease)) as first:

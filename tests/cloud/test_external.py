@@ -14,7 +14,6 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.cloud.v1 import provider_pb2_grpc as cloud_grpc
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informers
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.objects.labels import ZONE
 from knarr.objects.tolerations import UNINITIALIZED
 from services.cloud.errors import ProviderError, Refused, Throttled, Unavailable, Unsupported
@@ -24,6 +23,7 @@ from services.cloud.providers.external.settings import ExternalSettings
 from tests.cloud.cluster import NAMESPACE, node, service
 from tests.cloud.external import ExampleProvider
 from tests.cloud.managed import events, ingress, managed, until
+from tests.support.api import FaultyApi
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def example(tmp_path: Path) -> Iterator[ExampleProvider]:
 async def test_the_example_serves_a_cluster_from_a_process_of_its_own(example: ExampleProvider) -> None:
     example.set_cloud(machines={"node-1": {"zone": "cellar", "addresses": ["203.0.113.99"]}})
     example.start()
-    api = MemoryApi()
-    client = MemoryClient(api)
+    api = FaultyApi()
+    client = api.client()
     api.seed(node("node-1", taint=UNINITIALIZED))
     async with managed(api, "external", example.settings):
         await until(lambda: not api.all(core.Node)[0].spec.taints)
@@ -66,8 +66,8 @@ async def test_the_example_serves_a_cluster_from_a_process_of_its_own(example: E
 
 
 async def test_a_manager_waits_for_its_provider_and_says_that_it_does(example: ExampleProvider) -> None:
-    api = MemoryApi()
-    await MemoryClient(api).create(service())
+    api = FaultyApi()
+    await api.client().create(service())
     async with managed(api, "external", example.settings) as manager:
         await asyncio.sleep(0.2)
         assert not manager.ready
@@ -129,7 +129,7 @@ async def asked(provider: CloudProvider) -> None:
 
 
 def _environment() -> Environment:
-    client = MemoryClient()
+    client = FaultyApi().client()
     return Environment("knarr", client, Informers(client), lambda key: None)
 
 

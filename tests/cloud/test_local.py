@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from knarr.client.memory import MemoryApi
 from services.cloud.errors import Refused
 from services.cloud.providers.local.decide import ADDRESS_ANNOTATION, NODE_ANNOTATION, choose_address, choose_node
 from services.cloud.providers.local.pool import Pool
 from services.cloud.providers.local.settings import LocalSettings
 from tests.cloud.cluster import NAMESPACE, Cluster, cluster, node, service
+from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
 POOL = LocalSettings(pool=("10.97.0.1-10.97.0.3",))
@@ -199,7 +199,7 @@ async def test_two_wishes_that_differ_and_no_address_at_all_are_refused() -> Non
 
 @virtual_time
 async def test_a_new_leader_keeps_every_address_and_a_freed_one_rests() -> None:
-    api = MemoryApi(clock=VirtualClock())
+    api = FaultyApi(VirtualClock())
     async with cluster(api=api, provider_settings=POOL) as c:
         for name in ("a", "b"):
             await c.client.create(service(name))
@@ -218,7 +218,7 @@ async def test_a_new_leader_keeps_every_address_and_a_freed_one_rests() -> None:
 
 @virtual_time
 async def test_another_pool_gives_other_addresses() -> None:
-    api = MemoryApi(clock=VirtualClock())
+    api = FaultyApi(VirtualClock())
     async with cluster(api=api, provider_settings=POOL) as c:
         await c.client.create(service())
         await c.until(c.ingress)
@@ -244,7 +244,7 @@ async def test_an_address_that_two_have_stays_with_the_elder() -> None:
 
 @virtual_time
 async def test_an_address_that_two_have_when_the_manager_begins_stays_with_the_elder() -> None:
-    api = MemoryApi(clock=VirtualClock())
+    api = FaultyApi(VirtualClock())
     for name, seconds in (("younger", 20), ("elder", 10)):
         made = service(name)
         made.metadata.creation_timestamp.seconds = seconds

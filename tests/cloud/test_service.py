@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi
 from knarr.machinery.errors import status_error
 from services.cloud.controllers.service.decide import EXCLUDE_LABEL, FINALIZER, GOING_TAINT
 from services.cloud.errors import Refused, Throttled, Unavailable
 from tests.cloud.cluster import NAMESPACE, Cluster, FakeProvider, cluster, node, service
+from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
 LOST = status_error("ServiceUnavailable", "the connection was lost")
@@ -402,7 +402,7 @@ async def interrupted(steps: int) -> tuple[Cluster, FakeProvider]:
             await asyncio.sleep(1e6)
 
     provider.before = spend
-    api = MemoryApi(clock=VirtualClock())
+    api = FaultyApi(VirtualClock())
     api.seed(node("node-1"))
     for done, act in STAGES:
         while not done(provider, api):
@@ -433,7 +433,7 @@ async def _delete(c: Cluster) -> None:
         await c.client.delete(core.Service, "web", NAMESPACE)
 
 
-def _stored(api: MemoryApi) -> core.Service | None:
+def _stored(api: FaultyApi) -> core.Service | None:
     return next(iter(api.all(core.Service)), None)
 
 

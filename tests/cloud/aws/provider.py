@@ -12,13 +12,13 @@ import pytest
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informers
-from knarr.client.memory import MemoryApi, MemoryClient
 from services.cloud.provider import Environment
 from services.cloud.providers.aws import provider as provider_module
 from services.cloud.providers.aws.api import AwsApi
 from services.cloud.providers.aws.provider import AwsProvider
 from services.cloud.providers.aws.settings import AwsSettings
 from tests.cloud.aws.account import CLUSTER, REGION, Account
+from tests.support.api import FaultyApi
 
 
 class Driver:
@@ -67,7 +67,7 @@ async def driving(
 
     ``nodes`` of its load balancers; ``known``: those that its cluster has. ``api``: the way to AWS of an earlier life.
     """
-    client = MemoryClient(MemoryApi())
+    client = FaultyApi().client()
     informers = Informers(client)
     for node in known:
         informers.get(core.Node).store.put(node)

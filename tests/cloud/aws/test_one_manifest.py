@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.machinery import codec
 from services.cloud.providers.aws.settings import AwsSettings
 from services.cloud.providers.catalog import PROVIDERS
@@ -20,6 +19,7 @@ from tests.cloud.aws.account import REGION, Account
 from tests.cloud.cluster import NAMESPACE, node
 from tests.cloud.external import ExampleProvider
 from tests.cloud.managed import events, ingress, managed, until
+from tests.support.api import FaultyApi
 from tests.support.cluster_client import ROOT
 
 MANIFEST = ROOT / "examples" / "load-balancer.yaml"
@@ -62,8 +62,8 @@ def is_as_wished(name: str, account: Account, found: list[str]) -> bool:
 
 @pytest.mark.parametrize("name", sorted(PROVIDERS))
 async def test_each_provider_takes_its_own_options_of_one_manifest(name: str, tmp_path: Path, account: Account) -> None:
-    api = MemoryApi()
-    client = MemoryClient(api)
+    api = FaultyApi()
+    client = api.client()
     with provided(name, tmp_path, account) as (settings, machine):
         api.seed(machine)
         async with managed(api, name, settings):

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi, MemoryClient
 from services.cloud.component import CloudControllerManager
 from services.cloud.configuration import read_section
 from services.cloud.providers.aws.options import PREFIX
@@ -18,14 +17,15 @@ from services.cloud.providers.aws.settings import AwsSettings
 from services.cloud.settings import CloudSettings
 from tests.cloud.aws.account import CLUSTER, REGION, Account
 from tests.cloud.aws.provider import service
+from tests.support.api import FaultyApi, FaultyClient
 
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 
 
 @dataclass
 class Running:
-    api: MemoryApi
-    client: MemoryClient
+    api: FaultyApi
+    client: FaultyClient
 
     def service(self, name: str = "web") -> core.Service | None:
         return next((found for found in self.api.all(core.Service) if found.metadata.name == name), None)
@@ -47,8 +47,8 @@ class Running:
 
 
 @asynccontextmanager
-async def running(account: Account, api: MemoryApi) -> AsyncIterator[Running]:
-    client = MemoryClient(api)
+async def running(account: Account, api: FaultyApi) -> AsyncIterator[Running]:
+    client = api.client()
     section = {"region": REGION, "endpointUrl": account.url, "refreshSeconds": 0.0, "tags": {"stage": "test"}}
     settings = CloudSettings(
         provider="aws",
@@ -81,10 +81,11 @@ def fresh_node(account: Account, index: int) -> core.Node:
 
 async def test_nodes_services_and_routes(account: Account, one_loader: None) -> None:
     before = account.everything()
-    api = MemoryApi()
+    api = FaultyApi()
     async with running(account, api) as c:
-        nodes = [await c.client.create(fresh_node(account, index)) for index in range(2)]
+        nodes = [fresh_node(account, index) for index in range(2)]
         names = [node.metadata.name for node in nodes]
+        api.seed(*nodes)
         await c.client.create(service())
         await c.until(lambda: c.hostnames())
         await c.until(lambda: all((found := c.node(name)) and found.spec.provider_id and not found.spec.taints for name in names))
@@ -108,12 +109,12 @@ async def test_nodes_services_and_routes(account: Account, one_loader: None) -> 
 
 
 async def test_a_manager_that_comes_later_takes_over(account: Account, one_loader: None) -> None:
-    api = MemoryApi()
+    api = FaultyApi()
     async with running(account, api) as c:
         for index in range(2):
             await c.client.create(fresh_node(account, index))
         await c.client.create(service())
-        await c.client.create(service(name="old"))
+        await c.client.create(service(name="old", ports=(("TCP", 80, 30081),)))
         await c.until(lambda: c.hostnames() and c.hostnames("old"))
     wanted = c.hostnames()
     async with running(account, api) as c:
@@ -131,7 +132,7 @@ async def test_a_manager_that_comes_later_takes_over(account: Account, one_loade
 
 
 async def test_what_is_refused_is_told_and_mended_by_the_user(account: Account, one_loader: None) -> None:
-    async with running(account, MemoryApi()) as c:
+    async with running(account, FaultyApi()) as c:
         await c.client.create(fresh_node(account, 0))
         await c.client.create(service(annotations={PREFIX + "scheme": "public"}))
         words = f"annotation {PREFIX}scheme: must be internet-facing or internal, not 'public'"
