@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from knarr.machinery import codec
 from knarr.machinery.times import to_time
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
@@ -62,6 +63,18 @@ def set_condition(
     if "last_update_time" in condition.DESCRIPTOR.fields_by_name:
         condition.last_update_time.CopyFrom(to_time(now))
     return not same
+
+
+def condition_patch(
+    status: Any, condition_type: str, value: str | bool, *, reason: str = "", message: str = "", now: datetime
+) -> dict[str, Any] | None:
+    """The strategic merge patch that sets a condition of an object's ``status``; None when it stands like that already."""
+    said = type(status)(conditions=status.conditions)
+    if not set_condition(said, condition_type, value, reason=reason, message=message, now=now):
+        return None
+    condition: Any = get_condition(said, condition_type)
+    # Empty words are said too: a patch that leaves them out keeps what was there.
+    return {"status": {"conditions": [{**codec.to_dict(condition), "reason": reason, "message": message}]}}
 
 
 def remove_condition(status: Any, condition_type: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.clock import Clock
-from knarr.objects.conditions import FALSE, get_condition
+from knarr.objects.conditions import condition_patch
 from services.scheduler.pod_facts import PodFacts
 
 POD_SCHEDULED = "PodScheduled"
@@ -22,11 +22,6 @@ async def bind(client: Client, pod: PodFacts, node: str) -> None:
 
 async def report_unschedulable(client: Client, pod: PodFacts, message: str, clock: Clock) -> None:
     """Sets PodScheduled=False with the reason Unschedulable, unless the pod says so already."""
-    known = get_condition(pod.pod.status, POD_SCHEDULED)
-    if known is not None and (known.status, known.reason, known.message) == (FALSE, UNSCHEDULABLE, message):
-        return
-    condition = {"type": POD_SCHEDULED, "status": FALSE, "reason": UNSCHEDULABLE, "message": message}
-    if known is None or known.status != FALSE:
-        condition["lastTransitionTime"] = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-    patch = {"status": {"conditions": [condition]}}
-    await client.patch(core.Pod, pod.key.name, pod.key.namespace, patch=patch, patch_type="strategic", subresource="status")
+    patch = condition_patch(pod.pod.status, POD_SCHEDULED, False, reason=UNSCHEDULABLE, message=message, now=clock.now())
+    if patch is not None:
+        await client.patch(core.Pod, pod.key.name, pod.key.namespace, patch=patch, patch_type="strategic", subresource="status")

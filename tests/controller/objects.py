@@ -10,6 +10,7 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
+from knarr.objects import int_or_string
 from knarr.objects.conditions import get_condition
 from knarr.objects.keys import metadata_of
 
@@ -19,7 +20,7 @@ NAMESPACE = "default"
 
 
 def amount(value: int | str) -> meta.IntOrString:
-    return meta.IntOrString(type=1, str_val=value) if isinstance(value, str) else meta.IntOrString(int_val=value)
+    return int_or_string.of(value)
 
 
 def template(image: str = "app:1", **labels: str) -> core.PodTemplateSpec:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import codec
+from knarr.machinery.patches import strategic
 from knarr.machinery.times import to_datetime
-from knarr.objects.conditions import condition_status, get_condition, is_true, remove_condition, set_condition
+from knarr.objects.conditions import condition_patch, condition_status, get_condition, is_true, remove_condition, set_condition
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SAYINGS = st.lists(st.tuples(st.sampled_from(["True", "False", "Unknown"]), st.sampled_from(["", "A"]), st.sampled_from(["", "a"])))
@@ -94,3 +96,18 @@ def test_the_update_time_moves_with_any_change_and_when_it_is_renewed() -> None:
     assert (to_datetime(found.last_update_time), to_datetime(found.last_transition_time)) == (at(2), at(0))
     assert set_condition(status, "Progressing", True, reason="Stands", now=at(3))
     assert (to_datetime(found.last_update_time), to_datetime(found.last_transition_time)) == (at(3), at(0))
+
+
+@given(sayings=SAYINGS)
+def test_a_patch_sets_what_setting_in_place_does(sayings: list[tuple[str, str, str]]) -> None:
+    kept, patched = core.Pod(), core.Pod()
+    kept.status.conditions.add(type="Other", status="True")
+    patched.CopyFrom(kept)
+    for minute, (value, reason, message) in enumerate(sayings):
+        patch = condition_patch(patched.status, "Ready", value, reason=reason, message=message, now=at(minute))
+        changed = set_condition(kept.status, "Ready", value, reason=reason, message=message, now=at(minute))
+        assert (patch is not None) == changed
+        if patch is not None:
+            merged = strategic.apply(core.Pod, codec.to_dict(patched), patch)
+            patched = codec.from_json(core.Pod, merged).message
+        assert {found.type: found for found in patched.status.conditions} == {found.type: found for found in kept.status.conditions}

@@ -13,5 +13,7 @@ def test_percentages_round_as_asked() -> None:
     assert int_or_string.scaled_value(quarter, 3, round_up=False) == 0
     assert int_or_string.scaled_value(int_or_string.of(7), 3, round_up=True) == 7
     assert int_or_string.plain(quarter) == "25%"
+    assert int_or_string.is_text(quarter)
+    assert not int_or_string.is_text(int_or_string.of(7))
     with pytest.raises(ValueError, match="not a percentage"):
         int_or_string.scaled_value(int_or_string.of("http"), 3, round_up=True)

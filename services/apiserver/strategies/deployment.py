@@ -19,6 +19,8 @@ from knarr.machinery.validation import (
     required,
     shown,
 )
+from knarr.objects import int_or_string
+from knarr.objects.int_or_string import is_text
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
@@ -32,7 +34,6 @@ from services.apiserver.strategies.workloads import (
     validate_selector_unchanged,
 )
 
-STRING = 1  # IntOrString.type of a string
 QUARTER = "25%"
 
 
@@ -52,8 +53,7 @@ class DeploymentStrategy(Strategy):
             rolling = spec.strategy.rolling_update
             for field in ("max_unavailable", "max_surge"):
                 if not rolling.HasField(field):
-                    getattr(rolling, field).type = STRING
-                    getattr(rolling, field).str_val = QUARTER
+                    getattr(rolling, field).CopyFrom(int_or_string.of(QUARTER))
         if not spec.HasField("revision_history_limit"):
             spec.revision_history_limit = 10
         if not spec.HasField("progress_deadline_seconds"):
@@ -103,19 +103,19 @@ def _rolling(rolling: apps.RollingUpdateDeployment, path: Path) -> list[Cause]:
     causes = _count_or_percent(unavailable, here) + _count_or_percent(surge, path.child("maxSurge"))
     if not causes and _number(unavailable) == 0 and _number(surge) == 0:
         causes.append(invalid(here, _go(unavailable), "may not be 0 when `maxSurge` is 0"))
-    if not causes and unavailable.type == STRING and _number(unavailable) > 100:
+    if not causes and is_text(unavailable) and _number(unavailable) > 100:
         causes.append(invalid(here, _go(unavailable), "must not be greater than 100%"))
     return causes
 
 
 def _count_or_percent(value: meta.IntOrString, path: Path) -> list[Cause]:
-    if value.type == STRING:
+    if is_text(value):
         return check_format(path, value.str_val, percent)
     return check_not_negative(path, value.int_val)
 
 
 def _number(value: meta.IntOrString) -> int:
-    return int(value.str_val.removesuffix("%")) if value.type == STRING else value.int_val
+    return int(value.str_val.removesuffix("%")) if is_text(value) else value.int_val
 
 
 def _go(value: meta.IntOrString) -> GoSyntax:

@@ -19,6 +19,7 @@ from knarr.machinery.validation import (
     port_number,
     required,
 )
+from knarr.objects.int_or_string import is_text
 from services.apiserver.strategies.scale import selector_text
 from services.apiserver.strategies.selectors import validate_label_selector
 from services.apiserver.strategies.strategy import Strategy
@@ -27,7 +28,6 @@ from services.apiserver.strategies.table import NONE, age, columns
 SPEC = Path("spec")
 INGRESS, EGRESS = "Ingress", "Egress"
 PROTOCOLS = ("SCTP", "TCP", "UDP")
-NUMBER = 0  # IntOrString's type of a number
 
 
 class NetworkPolicyStrategy(Strategy):
@@ -77,7 +77,7 @@ def _port(port: networking.NetworkPolicyPort, path: Path) -> list[Cause]:
         if port.HasField("end_port"):
             causes.append(invalid(end, port.end_port, "may not be specified when `port` is not specified"))
         return causes
-    if port.port.type != NUMBER:
+    if is_text(port.port):
         if port.HasField("end_port"):
             causes.append(invalid(end, port.end_port, "may not be specified when `port` is non-numeric"))
         return causes + check_format(path.child("port"), port.port.str_val, port_name)

@@ -10,11 +10,10 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import get_condition
+from knarr.objects.int_or_string import is_text
 from knarr.objects.keys import Key, is_deleting
 from knarr.objects.labels import ZONE
 from knarr.objects.pods import addresses_of, is_finished, is_ready, lasting_containers
-
-_STRING = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ def _facts(pod: core.Pod | None) -> object:
 def _target(port: core.ServicePort, pod: core.Pod) -> int:
     """0 when the pod has no port of that name."""
     target = port.target_port
-    if target.type != _STRING:
+    if not is_text(target):
         return int(target.int_val or port.port)
     for container in lasting_containers(pod.spec):
         for candidate in container.ports:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.objects.int_or_string import is_text
 from knarr.objects.pods import init_and_main_containers, is_sidecar
 from knarr.service.tasks import cancel
 from services.kubelet.pod.context import PodContext
@@ -36,7 +37,7 @@ class UnknownPort(Exception):
 
 def port_number(port: meta.IntOrString, spec: core.Container) -> int:
     """The number of a port given by number or name; raises UnknownPort."""
-    if port.type == 0:
+    if not is_text(port):
         return int(port.int_val)
     for declared in spec.ports:
         if declared.name == port.str_val:

@@ -14,6 +14,7 @@ from knarr.client.clock import Clock
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.machinery.times import to_micro_time
 from knarr.objects.copies import copy_of
+from knarr.objects.owners import owner_reference
 from services.kubelet.node.retry import RETRY
 from services.kubelet.settings import KubeletSettings
 
@@ -61,5 +62,5 @@ def renewed(lease: coordination.Lease, settings: KubeletSettings, node: core.Nod
     result.spec.lease_duration_seconds = settings.lease_duration_seconds
     result.spec.renew_time.CopyFrom(to_micro_time(now))
     if node is not None and not result.metadata.owner_references:
-        result.metadata.owner_references.add(api_version="v1", kind="Node", name=node.metadata.name, uid=node.metadata.uid)
+        result.metadata.owner_references.append(owner_reference(node, controller=False, block_owner_deletion=False))
     return result

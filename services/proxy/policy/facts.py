@@ -12,6 +12,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.machinery.errors import StatusError
 from knarr.machinery.selectors import Selector, format_label_selector, label_selector
+from knarr.objects.int_or_string import is_text
 from knarr.objects.pods import is_finished, lasting_containers
 
 Key = tuple[str, str]
@@ -21,7 +22,6 @@ PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 HIGHEST_PORT = 65535
 # By which policies pick the cluster's DNS, as most of those that are published do.
 DNS_LABEL = "k8s-app"
-NUMBER = 0  # IntOrString's type of a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def _ports(port: networking.NetworkPolicyPort) -> Ports:
     protocol = PROTOCOLS.get(port.protocol or "TCP", "")
     if not port.HasField("port"):
         return Ports(protocol)
-    if port.port.type != NUMBER:
+    if is_text(port.port):
         return Ports(protocol, 0, 0, port.port.str_val)
     number = port.port.int_val
     return Ports(protocol, number, port.end_port if port.HasField("end_port") else number)

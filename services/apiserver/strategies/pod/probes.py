@@ -19,6 +19,7 @@ from knarr.machinery.validation import (
     port_number,
     required,
 )
+from knarr.objects.int_or_string import is_text
 
 PROBES = (("liveness_probe", "livenessProbe"), ("readiness_probe", "readinessProbe"), ("startup_probe", "startupProbe"))
 HOOKS = (("post_start", "postStart"), ("pre_stop", "preStop"))
@@ -104,6 +105,6 @@ def _http_get(action: core.HTTPGetAction, path: Path) -> list[Cause]:
 
 
 def validate_port_number_or_name(port: meta.IntOrString, path: Path) -> list[Cause]:
-    if port.type == 0:
+    if not is_text(port):
         return [invalid(path, port.int_val, sentence) for sentence in port_number(port.int_val)]
     return check_format(path, port.str_val, port_name)
