@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc.aio
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from knarr.service.certificates import CertificateAuthority
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.port import GrpcCheck, HttpCheck, TcpCheck
 
@@ -84,3 +87,22 @@ async def test_tcp(http_port: int, unused_tcp_port: int) -> None:
     assert (await check_network(TcpCheck(HOST, http_port), 5)).success
     refused = await check_network(TcpCheck(HOST, unused_tcp_port), 5)
     assert (refused.success, refused.output) == (False, f"dial tcp {HOST}:{unused_tcp_port}: connect: connection refused")
+
+
+async def test_https_judges_no_certificate(tmp_path: Path) -> None:
+    """Neither who signed it nor for whom, as Kubernetes."""
+    CertificateAuthority.create("nobody").issue("elsewhere.example").save(tmp_path, "server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, HOST, 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        for _ in range(2):
+            result = await check_network(HttpCheck(HOST, port, scheme="HTTPS"), 5)
+            assert (result.success, result.output) == (True, "well")
