@@ -74,7 +74,8 @@ def wait_for(what: str, condition: Callable[[], Any]) -> Any:
 
 def ask(url: str) -> str:
     """One request on a connection of its own; the pod's name."""
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    # A proxy that the environment names does not know the cluster.
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as answer:
         return str(answer.read().decode().split()[-1])
 
 

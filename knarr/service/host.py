@@ -15,6 +15,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from knarr.client.channel import server_options
 from knarr.service.authentication import TokenTable
 from knarr.service.component import Component
 from knarr.service.interceptor import ServerInterceptor
@@ -57,6 +58,7 @@ class Host:
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),
+            *server_options(),
         ]
         server = grpc.aio.server(interceptors=[ServerInterceptor(self._settings.tokens)], options=options)
         names = self.component.register(server)

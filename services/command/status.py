@@ -10,6 +10,7 @@ import grpc.aio
 import orjson
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from knarr.client.channel import open_secure_channel
 from services.standalone import process
 from services.standalone.files import Files
 from services.standalone.settings import ClusterSettings
@@ -56,7 +57,7 @@ async def _ask_all(files: Files, components: dict[str, str]) -> list[Health]:
 
 
 async def _ask(component: str, address: str, credentials: grpc.ChannelCredentials) -> Health:
-    async with grpc.aio.secure_channel(address, credentials) as channel:
+    async with open_secure_channel(address, credentials) as channel:
         try:
             stub = health_pb2_grpc.HealthStub(channel)
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_SECONDS)

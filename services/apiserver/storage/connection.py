@@ -13,21 +13,22 @@ from pathlib import Path
 
 import grpc
 
+from knarr.client.channel import Options, client_options, open_plain_channel, open_secure_channel
 from knarr.machinery.errors import StatusError, status_error
 
 MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
-OPTIONS: list[tuple[str, int | str]] = [
+# etcd permits a ping every five seconds (its option --grpc-keepalive-min-time).
+PERMITTED_PING_SECONDS = 5.0
+PING_SECONDS, PING_ANSWER_SECONDS = 6.0, 3.0
+OPTIONS: Options = [
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
-    # etcd tolerates a ping every five seconds.
-    ("grpc.keepalive_time_ms", 6_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
+    *client_options(PING_SECONDS, PING_ANSWER_SECONDS),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
 ]
 
 
@@ -67,14 +68,14 @@ def _is_address(host: str) -> bool:
 def connect(endpoint: str, tls: EtcdTls | None) -> grpc.aio.Channel:
     """Opens a channel; nothing is sent yet."""
     if tls is None:
-        return grpc.aio.insecure_channel(target(endpoint), options=OPTIONS)
+        return open_plain_channel(target(endpoint), OPTIONS)
     credentials = grpc.ssl_channel_credentials(
         tls.ca_file.read_bytes(),
         tls.key_file.read_bytes() if tls.key_file else None,
         tls.cert_file.read_bytes() if tls.cert_file else None,
     )
-    override: list[tuple[str, int | str]] = [("grpc.ssl_target_name_override", tls.server_name or host_of(endpoint))]
-    return grpc.aio.secure_channel(target(endpoint), credentials, options=[*OPTIONS, *override])
+    override: Options = [("grpc.ssl_target_name_override", tls.server_name or host_of(endpoint))]
+    return open_secure_channel(target(endpoint), credentials, [*OPTIONS, *override])
 
 
 def store_error(error: grpc.aio.AioRpcError, endpoints: Sequence[str]) -> StatusError:

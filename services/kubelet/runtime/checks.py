@@ -11,6 +11,8 @@ import aiohttp
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from knarr.client.channel import open_plain_channel
+from knarr.client.http import open_session
 from knarr.machinery.version import MAJOR, MINOR
 from services.kubelet.runtime.port import GrpcCheck, HttpCheck, ProbeResult, TcpCheck
 
@@ -33,7 +35,7 @@ async def _http(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
     timeout = aiohttp.ClientTimeout(total=timeout_seconds)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            open_session(timeout=timeout) as session,
             session.get(url, headers=headers, ssl=_unverified() if check.scheme == "HTTPS" else True) as response,
         ):
             body = (await response.content.read(MAX_BODY_BYTES)).decode(errors="replace")
@@ -71,7 +73,7 @@ async def _tcp(check: TcpCheck, timeout_seconds: float) -> ProbeResult:
 
 async def _grpc(check: GrpcCheck, timeout_seconds: float) -> ProbeResult:
     address = f"{check.host}:{check.port}"
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with open_plain_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(service=check.service), timeout=timeout_seconds)

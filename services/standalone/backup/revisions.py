@@ -10,9 +10,9 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-import grpc
 from aetcd import rpc
 
+from knarr.client.channel import open_plain_channel
 from knarr.service.tasks import cancel
 from services.standalone.backup.snapshot import Progress
 from services.standalone.etcd_process import DATA, EtcdProcess
@@ -30,7 +30,7 @@ async def advance(data: Path, revision: int, progress: Progress) -> None:
         running = asyncio.create_task(etcd.run(), name="etcd")
         try:
             await etcd.wait_accepting()
-            async with grpc.aio.insecure_channel(etcd.endpoint) as channel:
+            async with open_plain_channel(etcd.endpoint) as channel:
                 await _write_until(rpc.KVStub(channel), revision, progress)
         finally:
             await cancel([running])

@@ -21,6 +21,7 @@ from typing import IO
 import grpc
 from aetcd import rpc
 
+from knarr.client.channel import UNLIMITED, Options, open_plain_channel
 from knarr.service.errors import CommandError
 
 # The database is a whole number of pages; what etcd appends makes a file longer by the length of a SHA-256.
@@ -29,7 +30,7 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 READ_BYTES = 1 << 20
 # A stream that says nothing for so long is given up.
 SILENCE_SECONDS = 30.0
-OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0))
+OPTIONS: Options = [("grpc.max_receive_message_length", UNLIMITED)]
 # What is done, and what there is in all, in bytes.
 Progress = Callable[[int, int], None]
 
@@ -77,7 +78,7 @@ def _open_private(path: Path) -> IO[bytes]:
 
 async def _receive(endpoint: str, file: IO[bytes], progress: Progress) -> None:
     done = 0
-    async with grpc.aio.insecure_channel(endpoint, options=OPTIONS) as channel:
+    async with open_plain_channel(endpoint, OPTIONS) as channel:
         stream = rpc.MaintenanceStub(channel).Snapshot(rpc.SnapshotRequest())
         try:
             while True:

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.cloud.v1.provider_pb2_grpc import CloudProviderServiceStub
-from knarr.client.channel import open_channel
+from knarr.client.channel import FOREIGN_PING_SECONDS, open_channel
 from services.cloud.errors import ProviderError, Refused, Throttled, Unavailable, Unsupported
 from services.cloud.provider import CloudProvider, Environment, ProviderType
 from services.cloud.providers.external.settings import ExternalSettings
@@ -25,7 +25,7 @@ class ExternalProvider(CloudProvider):
         self._address = settings.address
         authority = settings.ca_file.read_bytes() if settings.ca_file is not None else None
         token = settings.token_file.read_text().strip() if settings.token_file is not None else ""
-        self._channel = open_channel(settings.address, authority, token)
+        self._channel = open_channel(settings.address, authority, token, ping_seconds=FOREIGN_PING_SECONDS)
         self._stub = CloudProviderServiceStub(self._channel)
 
     async def get_info(self, request: cloud.GetInfoRequest) -> cloud.GetInfoResponse:

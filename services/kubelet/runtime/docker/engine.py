@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 
+from knarr.client.http import open_session
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 
 API_VERSION = "v1.41"
@@ -143,7 +144,7 @@ class Engine:
                 if self._unix
                 else aiohttp.TCPConnector(limit=0, force_close=True)
             )
-            self._session = aiohttp.ClientSession(connector=connector)
+            self._session = open_session(connector=connector)
         content = io.BytesIO(data) if data is not None else None
         try:
             async with self._session.request(

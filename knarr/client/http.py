@@ -1,0 +1,12 @@
+"""HTTP within the cluster: a session that goes to its target alone, whatever proxy the environment names for what lies outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+
+
+def open_session(**options: Any) -> aiohttp.ClientSession:
+    """A session with aiohttp's ``options``; the caller closes it."""
+    return aiohttp.ClientSession(**{**options, "trust_env": False})

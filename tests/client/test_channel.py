@@ -1,0 +1,186 @@
+"""Connections within the cluster: silence does not end them, and no proxy of the environment gets them."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import grpc
+import grpc.aio
+import pytest
+from aiohttp import web
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from knarr.client.channel import (
+    FOREIGN_PING_SECONDS,
+    PERMITTED_PING_SECONDS,
+    PING_SECONDS,
+    Options,
+    client_options,
+    open_channel,
+    open_plain_channel,
+    server_options,
+)
+from knarr.client.http import open_session
+from services.apiserver.storage import connection as etcd
+from services.kubelet.runtime.checks import check_network
+from services.kubelet.runtime.port import GrpcCheck, HttpCheck
+
+ROOT = Path(__file__).parents[2]
+HOST = "127.0.0.1"
+# gRPC's own for a server that says nothing: the least that others' servers permit.
+DEFAULT_PERMITTED_SECONDS = 300.0
+# Small numbers in the same proportion: gRPC pings once in a second at most, and the third ping too many ends the connection.
+SCALE = PING_SECONDS
+SILENCE_SECONDS = 4.5
+PROXIES = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
+
+
+@asynccontextmanager
+async def health_server(options: Options) -> AsyncIterator[str]:
+    """A server with a stream that says one thing and is silent from then on."""
+    server = grpc.aio.server(options=options)
+    servicer = health.aio.HealthServicer()
+    await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port(f"{HOST}:0")
+    await server.start()
+    try:
+        yield f"{HOST}:{port}"
+    finally:
+        await server.stop(None)
+
+
+async def hear_silence(channel: grpc.aio.Channel) -> None:
+    """Ends with TimeoutError when the stream is silent, and otherwise as the stream ends."""
+    async with channel:
+        stream = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        await stream.read()
+        async with asyncio.timeout(SILENCE_SECONDS):
+            await stream.read()
+
+
+def test_no_server_permits_less_than_its_clients_ask() -> None:
+    assert PERMITTED_PING_SECONDS <= PING_SECONDS
+    assert etcd.PERMITTED_PING_SECONDS <= etcd.PING_SECONDS
+    assert DEFAULT_PERMITTED_SECONDS <= FOREIGN_PING_SECONDS
+    assert dict(server_options())["grpc.http2.min_ping_interval_without_data_ms"] <= dict(client_options())["grpc.keepalive_time_ms"]
+    assert dict(etcd.OPTIONS)["grpc.keepalive_time_ms"] == etcd.PING_SECONDS * 1000
+
+
+async def test_a_stream_that_says_nothing_stays_open_and_a_server_with_other_options_would_end_it() -> None:
+    ours = server_options(PERMITTED_PING_SECONDS / SCALE)
+    async with health_server(ours) as address, health_server([]) as other:
+        streams = [hear_silence(open_channel(place, ping_seconds=PING_SECONDS / SCALE)) for place in (address, other)]
+        kept, ended = await asyncio.gather(*streams, return_exceptions=True)
+    assert isinstance(kept, TimeoutError)
+    assert isinstance(ended, grpc.aio.AioRpcError)
+    assert ended.code() == grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.fixture
+def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.setenv(name, f"http://{HOST}:9")
+        monkeypatch.setenv(name.upper(), f"http://{HOST}:9")
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("dead_proxy")
+async def test_grpc_goes_past_a_proxy_of_the_environment() -> None:
+    async with health_server(server_options()) as address:
+        for channel in (open_channel(address), open_plain_channel(address), etcd.connect(address, None)):
+            async with channel:
+                answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        port = int(address.rpartition(":")[2])
+        assert (await check_network(GrpcCheck(HOST, port, ""), 5)).success
+
+
+@pytest.mark.usefixtures("dead_proxy")
+async def test_http_goes_past_a_proxy_of_the_environment() -> None:
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    application = web.Application()
+    application.router.add_get("/", hello)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, HOST, 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        async with open_session(timeout=aiohttp.ClientTimeout(total=5)) as session, session.get(f"http://{HOST}:{port}/") as answer:
+            assert await answer.text() == "hello"
+        assert (await check_network(HttpCheck(HOST, port, "/", "HTTP", ()), 5)).success
+    finally:
+        await runner.cleanup()
+
+
+# What opens a connection or a server by itself, and the only file that may: there all of them get their options.
+OPENERS = {
+    "insecure_channel": "knarr/client/channel.py",
+    "secure_channel": "knarr/client/channel.py",
+    "ClientSession": "knarr/client/http.py",
+    "server": "knarr/service/host.py",
+    "urlopen": "",
+    "urlretrieve": "",
+}
+GRPC_ONLY = {"insecure_channel", "secure_channel", "server"}
+# HTTP libraries that read the environment. `requests` and `httpx` ask for `trust_env` of each session.
+READ_THE_ENVIRONMENT = {"requests", "httpx", "urllib3"}
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, str, int]]:
+    """(what is called, on what, line) of each call in a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute):
+                yield node.func.attr, ast.unparse(node.func.value), node.lineno
+            elif isinstance(node.func, ast.Name):
+                yield node.func.id, "", node.lineno
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").partition(".")[0], node.lineno
+
+
+def faults_of(path: str, text: str) -> list[str]:
+    """Where a file opens what only one place may open."""
+    tree = ast.parse(text)
+    found = [f"{path}:{line} {name}" for name, line in imports(tree) if name in READ_THE_ENVIRONMENT]
+    for name, of, line in calls(tree):
+        if name in OPENERS and path != OPENERS[name] and (name not in GRPC_ONLY or of in ("grpc", "grpc.aio", "aio", "")):
+            found.append(f"{path}:{line} {of}.{name}")
+    return found
+
+
+def test_nothing_opens_a_connection_but_the_two_modules_for_it() -> None:
+    files = [path for folder in ("knarr", "services") for path in (ROOT / folder).rglob("*.py") if "knarr/api" not in path.as_posix()]
+    assert len(files) > 100
+    assert [fault for path in files for fault in faults_of(path.relative_to(ROOT).as_posix(), path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "grpc.aio.insecure_channel('a:1')",
+        "grpc.secure_channel('a:1', credentials)",
+        "server = grpc.aio.server()",
+        "async with aiohttp.ClientSession() as session: pass",
+        "from aiohttp import ClientSession\nClientSession()",
+        "urllib.request.urlopen('http://a')",
+        "import requests",
+    ],
+)
+def test_what_opens_one_elsewhere_is_found(text: str) -> None:
+    assert len(faults_of("services/anywhere.py", text)) == 1
