@@ -41,7 +41,6 @@ def main() -> int:
     )
     parser.add_argument(
         "--advertise-address",
-        default="",
         type=ipv4,
         metavar="IP",
         help="what is registered: by which pods reach it (default: that of --address)",
@@ -70,7 +69,7 @@ def main() -> int:
     arguments = parser.parse_args()
     settings = DnsSettings(
         address=arguments.address,
-        advertise_address=arguments.advertise_address,
+        advertise_address=arguments.advertise_address or "",
         port=arguments.port,
         domain=arguments.cluster_domain,
         cluster_ip=arguments.cluster_dns,
