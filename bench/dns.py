@@ -20,8 +20,8 @@ import uvloop
 
 from bench.result import Result
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.memory import MemoryApi, MemoryClient
 from knarr.service import collector
+from services.apiserver.in_memory import ApiInMemory
 from services.dns.component import Dns
 from services.dns.settings import DnsSettings
 
@@ -154,12 +154,11 @@ def _free_port() -> int:
 
 
 async def serve(port: int) -> None:
-    """The component on a fake API with all Services, until the process is ended."""
-    api = MemoryApi()
-    namespace = core.Namespace()
-    namespace.metadata.name = "default"
-    api.seed(namespace, *(_service(number) for number in range(SERVICES)))
-    component = Dns(MemoryClient(api), DnsSettings(LOOPBACK, port=port, upstreams=("192.0.2.1",)))
+    """The component on an API server in memory with all Services, until the process is ended."""
+    api = ApiInMemory()
+    api.start()
+    api.seed(*(_service(number) for number in range(SERVICES)))
+    component = Dns(api.client(), DnsSettings(LOOPBACK, port=port, upstreams=("192.0.2.1",)))
     # As `knarr.service.command` does with every component.
     collector.settle()
     await component.run()

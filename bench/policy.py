@@ -18,7 +18,8 @@ from bench.result import Result
 from bench.sandbox import command, inside, prepare
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.networking.v1 import networking_pb2 as networking
-from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.client.client import Client
+from services.apiserver.in_memory import ApiInMemory
 from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.policy.kernel import PolicyTable
 from services.proxy.policy.model import Changes
@@ -61,8 +62,9 @@ async def many_policies() -> list[Result]:
 
 async def _inside() -> dict[str, float]:
     await prepare()
-    api = MemoryApi()
-    client = MemoryClient(api)
+    api = ApiInMemory()
+    api.start()
+    client = api.client()
     api.seed(*map(_namespace, range(NAMESPACES)), *map(_pod, range(PODS)), *map(_policy, range(POLICIES)))
     started = time.perf_counter()
     async with _enforcement(api) as found:
@@ -73,10 +75,10 @@ async def _inside() -> dict[str, float]:
 
 
 @contextlib.asynccontextmanager
-async def _enforcement(api: MemoryApi) -> AsyncIterator[PolicyEnforcement]:
+async def _enforcement(api: ApiInMemory) -> AsyncIterator[PolicyEnforcement]:
     """All policies in force."""
     WatchedTable.applied, WatchedTable.loop = asyncio.Event(), asyncio.get_running_loop()
-    found = PolicyEnforcement(MemoryClient(api), ProxySettings(instance="bench", node_name=NODE, network_policies=True), WatchedTable)
+    found = PolicyEnforcement(api.client(), ProxySettings(instance="bench", node_name=NODE, network_policies=True), WatchedTable)
     task = asyncio.create_task(found.run())
     try:
         async with asyncio.timeout(WAIT_SECONDS):
@@ -88,7 +90,7 @@ async def _enforcement(api: MemoryApi) -> AsyncIterator[PolicyEnforcement]:
         await asyncio.wait([task])
 
 
-async def _change(api: MemoryApi, client: MemoryClient, number: int) -> float:
+async def _change(api: ApiInMemory, client: Client, number: int) -> float:
     """Milliseconds from writing a pod until it is in force: in turn one becomes another application's, and one comes anew."""
     WatchedTable.applied.clear()
     if number % 2:
@@ -140,7 +142,7 @@ def _pod(number: int) -> core.Pod:
     made.metadata.namespace, made.metadata.name = _namespace_name(number), f"pod-{number}"
     made.metadata.labels.update({"app": _app(_turn(number)), "release": str(number % 3), "pod-template-hash": str(number)})
     made.spec.node_name = NODE
-    made.spec.containers.add(name="main").ports.add(name="http", container_port=8080 + number % 2, protocol="TCP")
+    made.spec.containers.add(name="main", image="app:1").ports.add(name="http", container_port=8080 + number % 2, protocol="TCP")
     made.status.phase, made.status.pod_ip = "Running", str(ipaddress.ip_address(FIRST_ADDRESS + number))
     return made
 

@@ -20,7 +20,8 @@ from bench.result import Result
 from bench.sandbox import command, inside, prepare
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from knarr.client.memory import MemoryApi, MemoryClient
+from knarr.client.client import Client
+from services.apiserver.in_memory import ApiInMemory
 from services.proxy.component import Proxy
 from services.proxy.datapath.nftables.datapath import NftablesDatapath
 from services.proxy.routing.table import Change
@@ -73,8 +74,9 @@ async def _inside() -> dict[str, float]:
     for cidr in ENDPOINT_RANGES:
         await command("ip", "route", "add", "local", cidr, "dev", "lo")
     await command("ip", "addr", "add", f"{NODE_ADDRESS}/32", "dev", "lo")
-    api = MemoryApi()
-    client = MemoryClient(api)
+    api = ApiInMemory()
+    api.start()
+    client = api.client()
     with _listening():
         api.seed(*_objects(MEASURED))
         async with _proxy(api):
@@ -89,11 +91,11 @@ async def _inside() -> dict[str, float]:
 
 
 @contextlib.asynccontextmanager
-async def _proxy(api: MemoryApi) -> AsyncIterator[WatchedDatapath]:
+async def _proxy(api: ApiInMemory) -> AsyncIterator[WatchedDatapath]:
     """The datapath of a proxy whose first table is in force."""
     settings = ProxySettings(instance="bench")
     datapath = WatchedDatapath(settings)
-    task = asyncio.create_task(Proxy(MemoryClient(api), settings, datapath).run())
+    task = asyncio.create_task(Proxy(api.client(), settings, datapath).run())
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             applied = asyncio.create_task(datapath.applied.wait())
@@ -107,7 +109,7 @@ async def _proxy(api: MemoryApi) -> AsyncIterator[WatchedDatapath]:
         await asyncio.wait([task])
 
 
-async def _change(client: MemoryClient, datapath: WatchedDatapath, number: int) -> float:
+async def _change(client: Client, datapath: WatchedDatapath, number: int) -> float:
     """Milliseconds from writing another endpoint into a slice until it is in force."""
     found = await client.get(discovery.EndpointSlice, f"s{number * (SERVICES // CHANGES)}", NAMESPACE)
     found.endpoints[0].addresses[0] = f"10.245.255.{number + 1}"

@@ -1,8 +1,8 @@
 """The typed client: what every component uses to read and write objects.
 
 ``Client`` is a port. ``knarr.client.rpc`` speaks to ``ResourceService``; the apiserver offers an
-implementation without a network for a process that holds them all; ``knarr.client.memory`` is
-the shipped fake. Every one of them passes the same conformance suite.
+implementation without a network for a process that holds them all, and for tests on an API server
+in memory. Every one of them passes the same conformance suite.
 
 Objects are the generated messages. Their kind is found by their type in
 ``knarr.machinery.catalog``. Every method raises ``knarr.machinery.errors.StatusError``.

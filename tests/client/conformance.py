@@ -100,6 +100,13 @@ class ClientConformance:
         assert await names(label_selector="!app") == ["c"]
         assert await names(field_selector="metadata.name=b") == ["b"]
 
+    async def test_selectors_name_fields_that_can_be_selected(self, client: Client) -> None:
+        error = await refused("BadRequest", client.list(core.Pod, field_selector="spec.nope=1"))
+        assert str(error) == "field label not supported: spec.nope"
+
+    async def test_an_object_of_a_namespaced_kind_says_where_it_is(self, client: Client) -> None:
+        await refused("BadRequest", client.create(config_map("a", namespace="")))
+
     async def test_list_pages_show_one_revision(self, client: Client) -> None:
         for name in "abcde":
             await client.create(config_map(name))
