@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import grpc
-import grpc.aio
-
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc
-from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request, internal, not_found, status_error
 from knarr.objects.pods import init_and_main_containers
-from knarr.service.tasks import cancel
-from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure, Session
+from services.kubelet.conversation import converse, start_of
+from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure
 from services.kubelet.worker.manager import PodManager
 from services.kubelet.worker.worker import PodWorker
-
-STDOUT, STDERR = 1, 2
 
 
 class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
@@ -63,25 +56,25 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
             raise internal(str(error)) from error
 
     async def Exec(self, requests: AsyncIterator[pb.ExecRequest], context: Any) -> AsyncIterator[pb.ExecResponse]:
-        start = await _start_of(requests)
+        start = await start_of(requests)
         container = self._running(start.container)
         try:
             session = await self._runtime.exec(container.id, tuple(start.command), stdin=start.stdin, tty=start.tty)
         except RuntimeFailure as error:
             raise internal(f"error executing command in container: {error}") from error
         await context.send_initial_metadata(())
-        async for response in _converse(session, requests, pb.ExecResponse):
+        async for response in converse(session, requests, pb.ExecResponse):
             yield response
 
     async def Attach(self, requests: AsyncIterator[pb.AttachRequest], context: Any) -> AsyncIterator[pb.AttachResponse]:
-        start = await _start_of(requests)
+        start = await start_of(requests)
         container = self._running(start.container)
         try:
             session = await self._runtime.attach(container.id, stdin=start.stdin, tty=start.tty)
         except RuntimeFailure as error:
             raise internal(f"error attaching to container: {error}") from error
         await context.send_initial_metadata(())
-        async for response in _converse(session, requests, pb.AttachResponse):
+        async for response in converse(session, requests, pb.AttachResponse):
             yield response
 
     async def PortForward(self, requests: AsyncIterator[pb.PortForwardRequest], context: Any) -> AsyncIterator[pb.PortForwardResponse]:
@@ -154,51 +147,3 @@ def _since(request: pb.LogsRequest) -> datetime | None:
         return datetime.fromisoformat(request.since_time)
     except ValueError as error:
         raise bad_request(f"invalid sinceTime {request.since_time!r}") from error
-
-
-async def _start_of(requests: AsyncIterator[Any]) -> pb.ExecStart:
-    first = await anext(aiter(requests), None)
-    if first is None or first.WhichOneof("part") != "start":
-        raise bad_request("the first message must be `start`")
-    start: pb.ExecStart = first.start
-    return start
-
-
-async def _converse(session: Session, requests: AsyncIterator[Any], response: Any) -> AsyncIterator[Any]:
-    """Feeds the caller's input to the session and yields its output, then the exit status. Closes the session at the end."""
-    feeder = asyncio.create_task(_feed(session, requests), name="kubelet/exec/stdin")
-    try:
-        while (output := await session.read()) is not None:
-            stream, data = output
-            yield response(stderr=data) if stream == STDERR else response(stdout=data)
-        yield response(status=exit_status(await session.exit_code()))
-    except RuntimeFailure as error:
-        raise internal(str(error)) from error
-    finally:
-        await cancel([feeder])
-        await session.close()
-
-
-async def _feed(session: Session, requests: AsyncIterator[Any]) -> None:
-    try:
-        async for request in requests:
-            match request.WhichOneof("part"):
-                case "stdin":
-                    await session.write(request.stdin)
-                case "resize":
-                    await session.resize(request.resize.width, request.resize.height)
-                case "stdin_closed":
-                    await session.close_stdin()
-        await session.close_stdin()
-    except (RuntimeFailure, ConnectionError, grpc.RpcError):
-        return
-
-
-def exit_status(code: int) -> meta.Status:
-    """Success, or the Failure that carries a command's exit code."""
-    if code == 0:
-        return meta.Status(status="Success")
-    status = meta.Status(status="Failure", reason="NonZeroExitCode", code=500)
-    status.message = f"command terminated with non-zero exit code: exit status {code}"
-    status.details.causes.add(reason="ExitCode", message=str(code))
-    return status
