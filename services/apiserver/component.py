@@ -1,6 +1,6 @@
 """The API server as a component: store, cache, pipeline and the gRPC face, wired together.
 
-The REST face is made from ``api`` and ``streams`` by ``services.apiserver.rest``.
+The REST face is made from ``api`` by ``services.apiserver.rest``.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 from typing import ClassVar
 
 import grpc
@@ -22,12 +23,14 @@ from knarr.machinery.errors import StatusError
 from knarr.machinery.resources import Registry
 from knarr.service.authentication import User
 from knarr.service.component import Component
+from services.apiserver.admission.catalog import PLUGINS, Factory, chain
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.numbers import NumberRange
 from services.apiserver.allocators.repair import Repairer, repair
 from services.apiserver.allocators.services import ServiceAllocators
 from services.apiserver.announcement import Announcer
 from services.apiserver.api import Api
+from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
@@ -35,6 +38,7 @@ from services.apiserver.compaction import Compactor
 from services.apiserver.local import LocalClient
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
 from services.apiserver.pipeline.backend import Backend
+from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.servicer import ResourceServicer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdStore
@@ -52,8 +56,8 @@ class ApiServer(Component):
     """``api`` works as soon as ``run`` has loaded the cache; before that requests wait for it.
 
     Objects lie in etcd, in which case the server is made inside a running event loop, or in ``store`` when one is given.
-    ``clock`` stamps them, ``source`` makes their names and uids. ``registry`` is what is served, the
-    built-in resources unless given; it may change while the server runs.
+    ``clock`` stamps them, ``source`` makes their names and uids; ``plugins`` admit them, ``authorizer`` says who may ask for them.
+    ``registry`` is what is served, the built-in resources unless given; it may change while the server runs.
     """
 
     name: ClassVar[str] = "apiserver"
@@ -67,6 +71,8 @@ class ApiServer(Component):
         store: Store | None = None,
         clock: Clock = SYSTEM_CLOCK,
         source: random.Random | None = None,
+        plugins: Sequence[Factory] = PLUGINS,
+        authorizer: Authorizer = ALLOW_AUTHENTICATED,
     ) -> None:
         self._settings = settings
         self.registry = registry or catalog.registry()
@@ -78,14 +84,21 @@ class ApiServer(Component):
             cache,
             self.feed,
             waits=settings.waits,
-            strategies=Strategies({core.Event: EventStrategy(settings.event_ttl_seconds)}),
             shared=settings.shared_store,
             clock=lambda: clock.now().replace(microsecond=0),
             source=source,
         )
         self.allocators = ServiceAllocators(self._store, AddressRange(settings.service_cidr), NumberRange(*settings.node_ports))
-        self.api = Api(self.backend, self.allocators)
-        self.streams = GrpcNodeStreams(self.api, kubelet_channel)
+        self.api = Api(
+            Pipeline(
+                self.backend,
+                admission=chain(self.backend, plugins),
+                allocators=self.allocators,
+                authorizer=authorizer,
+                strategies=Strategies({core.Event: EventStrategy(settings.event_ttl_seconds)}),
+                node_streams=GrpcNodeStreams(kubelet_channel),
+            )
+        )
         self._recorder = EventRecorder(self.client(USER), self.name, clock=clock)
         announced = settings.advertise_address, settings.advertise_port
         self._announcer = Announcer(self.client(USER), *announced, shared=settings.shared_store, clock=clock)
@@ -113,7 +126,7 @@ class ApiServer(Component):
         return LocalClient(self.api, user, self.registry)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
-        face_grpc.add_ResourceServiceServicer_to_server(ResourceServicer(self.api, self.streams, self.registry), server)
+        face_grpc.add_ResourceServiceServicer_to_server(ResourceServicer(self.api, self.registry), server)
         return [face.DESCRIPTOR.services_by_name["ResourceService"].full_name]
 
     async def run(self) -> None:
@@ -141,7 +154,7 @@ class ApiServer(Component):
         while not self._bootstrapped.is_set():
             try:
                 await repair(self.backend, self.allocators, self._recorder)
-                await bootstrap(self.api, self.allocators.addresses.first_address)
+                await bootstrap(self.client(USER), self.allocators.addresses.first_address)
                 await self._announcer.announce()
                 self._bootstrapped.set()
             except StatusError as error:

@@ -6,6 +6,7 @@ they are read-only, as with every ``Client``.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
@@ -19,8 +20,10 @@ from knarr.machinery.resources import Registry, Resource, served
 from knarr.objects.copies import copy_of
 from knarr.service.authentication import User
 from services.apiserver.api import Api, Event, Ref, Written
+from services.apiserver.request import CREATE, DELETE, GET, LIST, PATCH, REQUEST_SECONDS, UPDATE, WATCH, Request
 
 M = TypeVar("M", bound=Message)
+NEWEST = meta.GetOptions()
 
 
 class LocalClient(Client):
@@ -32,13 +35,16 @@ class LocalClient(Client):
         self._registry = registry
 
     def _ref(self, message: type[Message], namespace: str = "", name: str = "", subresource: str = "") -> Ref:
-        return Ref(served(self._registry.of(message), message), namespace, name, subresource, self._user)
+        return Ref(served(self._registry.of(message), message), namespace, name, subresource)
 
     async def resources(self) -> Sequence[Resource]:
         return list(self._registry)
 
+    def _request(self, verb: str, ref: Ref, options: Any) -> Request:
+        return Request(self._user, verb, ref, options, asyncio.get_running_loop().time() + REQUEST_SECONDS)
+
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
-        answer: M = _answer(await self._api.get(self._ref(message, namespace, name)))
+        answer: M = _answer(await self._api.get(self._request(GET, self._ref(message, namespace, name), NEWEST)))
         return answer
 
     async def list(
@@ -59,7 +65,7 @@ class LocalClient(Client):
             continue_token=continue_token,
             resource_version=resource_version,
         )
-        page = await self._api.list(self._ref(message, namespace), options)
+        page = await self._api.list(self._request(LIST, self._ref(message, namespace), options))
         return ObjectList([entry.shared_message for entry in page.entries], str(page.revision), page.continue_token)
 
     async def watch(
@@ -71,7 +77,7 @@ class LocalClient(Client):
             resource_version=resource_version,
             allow_watch_bookmarks=True,
         )
-        batches = self._api.watch(self._ref(message, namespace), options)
+        batches = await self._api.watch(self._request(WATCH, self._ref(message, namespace), options))
         try:
             async for batch in batches:
                 yield [_event(message, event) for event in batch]
@@ -81,15 +87,15 @@ class LocalClient(Client):
     async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
         own: Any = copy_of(obj)
         version = self._registry.posted_to(subresource, type(obj)) if subresource else self._registry.of(type(obj))
-        ref = Ref(served(version, type(obj)), own.metadata.namespace, name, subresource, self._user)
-        written = await self._api.create(ref, own, meta.CreateOptions())
+        ref = Ref(served(version, type(obj)), own.metadata.namespace, name, subresource)
+        written = await self._api.create(self._request(CREATE, ref, meta.CreateOptions()), own)
         answer: M = obj if subresource else _answer(written)
         return answer
 
     async def update(self, obj: M, *, subresource: str = "") -> M:
         own: Any = copy_of(obj)
         ref = self._ref(type(obj), own.metadata.namespace, own.metadata.name, subresource)
-        answer: M = _answer(await self._api.update(ref, own, meta.UpdateOptions()))
+        answer: M = _answer(await self._api.update(self._request(UPDATE, ref, meta.UpdateOptions()), own))
         return answer
 
     async def patch(
@@ -103,7 +109,7 @@ class LocalClient(Client):
         subresource: str = "",
     ) -> M:
         ref = self._ref(message, namespace, name, subresource)
-        answer: M = _answer(await self._api.patch(ref, patch_type, orjson.dumps(patch), meta.PatchOptions()))
+        answer: M = _answer(await self._api.patch(self._request(PATCH, ref, meta.PatchOptions()), patch_type, orjson.dumps(patch)))
         return answer
 
     async def delete(
@@ -118,7 +124,7 @@ class LocalClient(Client):
         resource_version: str = "",
     ) -> None:
         options = delete_options(grace_period_seconds, propagation_policy, uid, resource_version)
-        await self._api.delete(self._ref(message, namespace, name), options)
+        await self._api.delete(self._request(DELETE, self._ref(message, namespace, name), options))
 
 
 def delete_options(grace_period_seconds: int | None, propagation_policy: str, uid: str, resource_version: str) -> meta.DeleteOptions:

@@ -1,7 +1,6 @@
 """Logs and exec: streams from the node that runs a pod, passed through by the API server.
 
-``NodeStreams`` is the port that both faces use; ``GrpcNodeStreams`` reaches the kubelet at the
-address that the pod's Node object names.
+``NodeStreams`` is the port of the pipeline, which decides who may open a stream; ``GrpcNodeStreams`` reaches the kubelet.
 """
 
 from __future__ import annotations
@@ -17,47 +16,56 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as kubelet
 from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc as kubelet_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.catalog import version_of
-from knarr.machinery.errors import StatusError, bad_request, error_of, status_error
-from services.apiserver.api import Api, Ref
+from knarr.machinery.errors import StatusError, error_of, status_error
 
 STATUS_METADATA = "knarr-status-bin"
-PODS, NODES = version_of(core.Pod), version_of(core.Node)
 
 # Given ``host:port`` of a kubelet, answers an open channel; the caller of it does not close it.
 ChannelFactory = Callable[[str], grpc.aio.Channel]
 
 
 class NodeStreams(Protocol):
-    """Both methods raise StatusError, before the first item or in the middle of a stream."""
+    """``pod`` runs on ``node``; the container is named. Both methods raise StatusError, before the first item or in the middle of a
+    stream. Leaving an iterator (``aclose``) ends its stream."""
 
-    def logs(self, request: face.LogRequest) -> AsyncIterator[bytes]:
-        """A container's output. Leaving the iterator (``aclose``) ends the stream."""
+    def logs(self, pod: core.Pod, node: core.Node, request: face.LogRequest) -> AsyncIterator[bytes]:
+        """A container's output."""
         ...
 
-    def exec(self, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> AsyncIterator[face.ExecResponse]:
+    def exec(
+        self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
+    ) -> AsyncIterator[face.ExecResponse]:
         """Runs a command. ``requests`` are those after the start; the last response carries the status."""
         ...
 
 
-class GrpcNodeStreams:
-    """Streams through ``KubeletService``."""
+class NoNodeStreams:
+    """Of an API server that has no way to the nodes."""
 
-    def __init__(self, api: Api, channel: ChannelFactory) -> None:
-        self._api = api
+    def logs(self, pod: core.Pod, node: core.Node, request: face.LogRequest) -> AsyncIterator[bytes]:
+        raise _no_way()
+
+    def exec(
+        self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
+    ) -> AsyncIterator[face.ExecResponse]:
+        raise _no_way()
+
+
+class GrpcNodeStreams:
+    """Streams through ``KubeletService`` at the address that the Node names."""
+
+    def __init__(self, channel: ChannelFactory) -> None:
         self._channel = channel
 
-    async def logs(self, request: face.LogRequest) -> AsyncIterator[bytes]:
-        pod = await self._pod(request.namespace, request.pod)
-        container = choose_container(pod, request.container)
+    async def logs(self, pod: core.Pod, node: core.Node, request: face.LogRequest) -> AsyncIterator[bytes]:
         wanted = kubelet.LogsRequest(
             follow=request.follow, previous=request.previous, timestamps=request.timestamps, since_time=request.since_time
         )
-        _name(wanted.container, pod, container)
+        _name(wanted.container, pod, request.container)
         for field in ("tail_lines", "since_seconds", "limit_bytes"):
             if request.HasField(field):
                 setattr(wanted, field, getattr(request, field))
-        call = (await self._stub(pod)).Logs(wanted)
+        call = self._stub(node).Logs(wanted)
         try:
             async for response in call:
                 yield response.data
@@ -66,11 +74,12 @@ class GrpcNodeStreams:
         finally:
             call.cancel()
 
-    async def exec(self, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> AsyncIterator[face.ExecResponse]:
-        pod = await self._pod(start.namespace, start.pod)
+    async def exec(
+        self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
+    ) -> AsyncIterator[face.ExecResponse]:
         wanted = kubelet.ExecStart(command=start.command, stdin=start.stdin, stdout=start.stdout, stderr=start.stderr, tty=start.tty)
-        _name(wanted.container, pod, choose_container(pod, start.container))
-        call = (await self._stub(pod)).Exec()
+        _name(wanted.container, pod, start.container)
+        call = self._stub(node).Exec()
         feeder = asyncio.create_task(_feed(call, wanted, requests), name="exec input to the node")
         try:
             async for response in call:
@@ -85,15 +94,12 @@ class GrpcNodeStreams:
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)
 
-    async def _pod(self, namespace: str, name: str) -> Any:
-        pod: Any = (await self._api.get(Ref(PODS, namespace, name))).message
-        if not pod.spec.node_name:
-            raise bad_request(f"pod {name} does not have a host assigned")
-        return pod
-
-    async def _stub(self, pod: Any) -> Any:
-        node: Any = (await self._api.get(Ref(NODES, name=pod.spec.node_name))).message
+    def _stub(self, node: core.Node) -> Any:
         return kubelet_grpc.KubeletServiceStub(self._channel(kubelet_address(node)))
+
+
+def _no_way() -> StatusError:
+    return status_error("ServiceUnavailable", "this server has no way to the nodes")
 
 
 async def _feed(call: Any, start: kubelet.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> None:
@@ -113,22 +119,6 @@ async def _feed(call: Any, start: kubelet.ExecStart, requests: AsyncIterator[fac
 
 def _name(target: Any, pod: Any, container: str) -> None:
     target.namespace, target.pod, target.container = pod.metadata.namespace, pod.metadata.name, container
-
-
-def choose_container(pod: Any, wanted: str) -> str:
-    """The container meant; raises BadRequest when it is not in the pod or not clear."""
-    names = [container.name for container in pod.spec.containers]
-    others = [container.name for container in (*pod.spec.init_containers, *pod.spec.ephemeral_containers)]
-    if wanted:
-        if wanted not in names and wanted not in others:
-            raise bad_request(f"container {wanted} is not valid for pod {pod.metadata.name}")
-        return wanted
-    if len(names) == 1:
-        return str(names[0])
-    text = f"a container name must be specified for pod {pod.metadata.name}, choose one of: [{' '.join(names)}]"
-    if pod.spec.init_containers:
-        text += f" or one of the init containers: [{' '.join(container.name for container in pod.spec.init_containers)}]"
-    raise bad_request(text)
 
 
 def kubelet_address(node: Any) -> str:

@@ -9,19 +9,17 @@ from typing import cast
 from google.protobuf.message import Message
 
 from knarr.machinery.resources import Resource, Version
-from knarr.service.authentication import User
 from services.apiserver.entry import Entry, Listing
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A collection (no ``name``) or one object, with an optional sub-resource. ``user`` asks, in terms of ``version``."""
+    """A collection (no ``name``) or one object, with an optional sub-resource, in terms of ``version``."""
 
     version: Version
     namespace: str = ""
     name: str = ""
     subresource: str = ""
-    user: User = User.ANONYMOUS
 
     @property
     def resource(self) -> Resource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -10,14 +11,17 @@ from google.protobuf.message import DecodeError, Message
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED
 from knarr.machinery import codec
-from knarr.machinery.errors import StatusError, bad_request, status_error
+from knarr.machinery.catalog import version_of
+from knarr.machinery.errors import Expired, bad_request, status_error
 from knarr.machinery.resources import Registry, Resource, Version
 from knarr.service.authentication import current_user
 from services.apiserver.api import Api, Event, Ref, Written
 from services.apiserver.entry import Entry
-from services.apiserver.node_streams import NodeStreams
+from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, REQUEST_SECONDS, UPDATE, WATCH, Request
 
 EVENT_TYPES = {
     ADDED: face.EVENT_TYPE_ADDED,
@@ -26,6 +30,8 @@ EVENT_TYPES = {
     BOOKMARK: face.EVENT_TYPE_BOOKMARK,
 }
 PATCH_TYPES = {face.PATCH_TYPE_JSON: "json", face.PATCH_TYPE_MERGE: "merge", face.PATCH_TYPE_STRATEGIC_MERGE: "strategic"}
+NEWEST = meta.GetOptions()
+PODS = version_of(core.Pod)
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -102,18 +108,28 @@ def pack_events(version: Version, batch: Sequence[Event]) -> face.WatchResponse:
     return face.WatchResponse(events=[pack_event(version, event) for event in batch])
 
 
+def deadline_of(context: Any) -> float:
+    """The event loop's time at which the caller of an RPC gives up; no later than any request's."""
+    left = context.time_remaining()
+    return asyncio.get_running_loop().time() + (REQUEST_SECONDS if left is None else min(left, REQUEST_SECONDS))
+
+
 class ResourceServicer(face_grpc.ResourceServiceServicer):
     """Errors are raised as StatusError; the server's interceptor converts them."""
 
-    def __init__(self, api: Api, streams: NodeStreams, registry: Registry) -> None:
-        self._api, self._streams, self._registry = api, streams, registry
+    def __init__(self, api: Api, registry: Registry) -> None:
+        self._api, self._registry = api, registry
+
+    def _request(self, verb: str, ref: face.ResourceRef, options: Any, context: Any) -> Request:
+        """The request of the caller of this RPC, who waits until the RPC's deadline."""
+        return Request(current_user(), verb, self._ref(ref), options, deadline_of(context))
 
     def _ref(self, ref: face.ResourceRef) -> Ref:
         version = self._version(ref)
         namespaced = version.resource.namespaced
         if namespaced and ref.name and not ref.namespace:
             raise bad_request(f"{ref.resource} are namespaced: a namespace is needed with a name")
-        return Ref(version, ref.namespace if namespaced else "", ref.name, ref.subresource, current_user())
+        return Ref(version, ref.namespace if namespaced else "", ref.name, ref.subresource)
 
     def _version(self, ref: face.ResourceRef) -> Version:
         found = (
@@ -129,10 +145,10 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
         return face.ListResourcesResponse(resources=[pack_resource(resource) for resource in self._registry])
 
     async def Get(self, request: face.GetRequest, context: Any) -> face.GetResponse:
-        return face.GetResponse(object=pack(await self._api.get(self._ref(request.ref))))
+        return face.GetResponse(object=pack(await self._api.get(self._request(GET, request.ref, NEWEST, context))))
 
     async def List(self, request: face.ListRequest, context: Any) -> face.ListResponse:
-        page = await self._api.list(self._ref(request.ref), request.options)
+        page = await self._api.list(self._request(LIST, request.ref, request.options, context))
         response = face.ListResponse(items=[pack_entry(entry) for entry in page.entries])
         response.metadata.resource_version, response.metadata.continue_token = str(page.revision), page.continue_token
         if page.remaining is not None:
@@ -140,56 +156,58 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
         return response
 
     async def Watch(self, request: face.WatchRequest, context: Any) -> AsyncIterator[face.WatchResponse]:
-        ref = self._ref(request.ref)
-        batches = self._api.watch(ref, request.options)
+        wanted = self._request(WATCH, request.ref, request.options, context)
+        batches = await self._api.watch(wanted)
         try:
             await context.send_initial_metadata(())
             async for batch in batches:
-                yield pack_events(ref.version, batch)
-        except StatusError as error:
-            if error.reason != "Expired":
-                raise
+                yield pack_events(wanted.ref.version, batch)
+        except Expired as error:
             body = AnyMessage(type_url=type_url(type(error.status)), value=error.status.SerializeToString())
             yield face.WatchResponse(events=[face.WatchEvent(type=face.EVENT_TYPE_ERROR, object=body)])
         finally:
             await batches.aclose()  # type: ignore[attr-defined]
 
     async def Create(self, request: face.CreateRequest, context: Any) -> face.CreateResponse:
-        ref = self._ref(request.ref)
-        body = unpack(body_type(ref), request.object)
-        written = await self._api.create(ref, body, request.options)
+        wanted = self._request(CREATE, request.ref, request.options, context)
+        written = await self._api.create(wanted, unpack(body_type(wanted.ref), request.object))
         return face.CreateResponse(object=pack(written), warnings=written.warnings)
 
     async def Update(self, request: face.UpdateRequest, context: Any) -> face.UpdateResponse:
-        ref = self._ref(request.ref)
-        body = unpack(body_type(ref), request.object)
-        written = await self._api.update(ref, body, request.options)
+        wanted = self._request(UPDATE, request.ref, request.options, context)
+        written = await self._api.update(wanted, unpack(body_type(wanted.ref), request.object))
         return face.UpdateResponse(object=pack(written), warnings=written.warnings)
 
     async def Patch(self, request: face.PatchRequest, context: Any) -> face.PatchResponse:
         if request.type not in PATCH_TYPES:
             raise bad_request("the type of the patch is missing")
-        written = await self._api.patch(self._ref(request.ref), PATCH_TYPES[request.type], request.patch, request.options)
+        wanted = self._request(PATCH, request.ref, request.options, context)
+        written = await self._api.patch(wanted, PATCH_TYPES[request.type], request.patch)
         return face.PatchResponse(object=pack(written), warnings=written.warnings)
 
     async def Apply(self, request: face.ApplyRequest, context: Any) -> face.ApplyResponse:
-        written = await self._api.patch(self._ref(request.ref), "apply", request.intent, request.options)
+        written = await self._api.patch(self._request(PATCH, request.ref, request.options, context), "apply", request.intent)
         return face.ApplyResponse(object=pack(written), warnings=written.warnings)
 
     async def Delete(self, request: face.DeleteRequest, context: Any) -> face.DeleteResponse:
-        return face.DeleteResponse(object=pack(await self._api.delete(self._ref(request.ref), request.options)))
+        return face.DeleteResponse(object=pack(await self._api.delete(self._request(DELETE, request.ref, request.options, context))))
 
     async def DeleteCollection(self, request: face.DeleteCollectionRequest, context: Any) -> face.DeleteCollectionResponse:
-        page = await self._api.delete_collection(self._ref(request.ref), request.options, request.list_options)
+        wanted = self._request(DELETE_COLLECTION, request.ref, request.options, context)
+        page = await self._api.delete_collection(wanted, request.list_options)
         return face.DeleteCollectionResponse(items=[pack_entry(entry) for entry in page.entries])
 
     async def Log(self, request: face.LogRequest, context: Any) -> AsyncIterator[face.LogResponse]:
-        async for data in self._streams.logs(request):
+        wanted = Request(current_user(), GET, Ref(PODS, request.namespace, request.pod, "log"), request, deadline_of(context))
+        async for data in await self._api.logs(wanted):
             yield face.LogResponse(data=data)
 
     async def Exec(self, requests: AsyncIterator[face.ExecRequest], context: Any) -> AsyncIterator[face.ExecResponse]:
         first = await anext(requests, None)
         if first is None or first.WhichOneof("part") != "start":
             raise bad_request("the first request of Exec carries `start`")
-        async for response in self._streams.exec(first.start, requests):
+        start = first.start
+        wanted = Request(current_user(), CREATE, Ref(PODS, start.namespace, start.pod, "exec"), start, deadline_of(context))
+        command = await self._api.exec(wanted)
+        async for response in command(requests):
             yield response

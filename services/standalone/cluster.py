@@ -123,7 +123,7 @@ class Cluster:
         pki = self._files.pki
         context = tls_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
         checks = {"etcd": lambda: apiserver.connected, "cache": lambda: apiserver.ready}
-        app = create_app(apiserver.api, credentials.tokens, apiserver.registry, node_streams=apiserver.streams, checks=checks)
+        app = create_app(apiserver.api, credentials.tokens, apiserver.registry, checks=checks)
         # Pods reach the API through the `kubernetes` Service, so it listens beyond the loopback.
         rest = RestServer(app, context, host="0.0.0.0", port=settings.ports.rest)
         await rest.start()

@@ -1,29 +1,38 @@
-"""What an admission plugin is given and may do."""
+"""What an admission plugin is: it handles some operations, and mutates, validates or does both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
-from services.apiserver.pipeline.backend import Backend
-from services.apiserver.results import Ref
-
-CREATE, UPDATE, DELETE = "CREATE", "UPDATE", "DELETE"
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A write on its way: ``obj`` may be changed by a plugin; None for a delete."""
-
-    operation: str
-    ref: Ref
-    obj: Any
-    backend: Backend
+from knarr.machinery.resources import Resource
+from services.apiserver.admission.attributes import Attributes
 
 
 class Plugin(Protocol):
-    """Refuses by raising StatusError; otherwise may change ``admission.obj``."""
+    """Refuses by raising a StatusError. A plugin that looks at other objects is given what it reads when it is made."""
 
-    operations: ClassVar[frozenset[str]]
+    # As Kubernetes names it.
+    name: ClassVar[str]
 
-    async def admit(self, admission: Admission) -> None: ...
+    def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
+        """Whether it wants to see such requests. The answer must always be the same: it is asked once."""
+        ...
+
+
+@runtime_checkable
+class Mutating(Plugin, Protocol):
+    """Comes before validation and before what the server itself fills in at the end (uid, creationTimestamp …)."""
+
+    async def mutate(self, attributes: Attributes) -> bool:
+        """Answers whether it changed ``attributes.obj``; the defaults of the kind are then filled in again. May be called anew for
+        the same request, with a fresh object, when another write came between."""
+        ...
+
+
+@runtime_checkable
+class Validating(Plugin, Protocol):
+    """Comes last before the object is stored, when all that is stored can be seen."""
+
+    async def validate(self, attributes: Attributes) -> None:
+        """Changes nothing."""
+        ...

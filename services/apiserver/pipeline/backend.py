@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from knarr.machinery import envelope
 from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
+from services.apiserver.deadline import within
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline.canonical import canonicalize
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import object_key
 from services.apiserver.storage.newest import Newest
 from services.apiserver.storage.store import Outcome, Put, Store, Transaction
-from services.apiserver.strategies import Strategies, strategy_for
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How long requests wait. ``sync_seconds``: for the first load, and for what is newest; ``own_write_seconds``: until the
-    cache has a write; ``revision_seconds``: until the cache reaches a revision that a reader names;
-    ``write_seconds``: a write in all, whoever it must wait for."""
+    """How long requests wait, unless their deadline comes first. ``sync_seconds``: for the first load, and for what is newest;
+    ``own_write_seconds``: until the cache has a write; ``revision_seconds``: until the cache reaches a revision that a reader names;
+    ``write_seconds``: from the allocation of what goes with a write until it is stored and seen, admission not included."""
 
     sync_seconds: float = 10.0
     own_write_seconds: float = 5.0
@@ -55,8 +58,10 @@ def now() -> datetime:
 
 
 class Backend:
-    """Shared by all verbs. ``clock`` stamps objects, ``source`` makes names and uids, ``strategies`` are the rules of the kinds.
-    In a ``shared`` store others write too."""
+    """Shared by all verbs. ``clock`` stamps objects, ``source`` makes names and uids. In a ``shared`` store others write too.
+
+    A ``deadline`` is the event loop's time at which a request's caller waits no longer: then Timeout is raised.
+    """
 
     def __init__(
         self,
@@ -66,7 +71,6 @@ class Backend:
         *,
         waits: Waits | None = None,
         shared: bool = False,
-        strategies: Strategies = strategy_for,
         clock: Callable[[], datetime] = now,
         source: random.Random | None = None,
     ) -> None:
@@ -74,55 +78,57 @@ class Backend:
         self.source = source or random.Random()
         self._newest = Newest(store.newest_revision)
         self.waits = waits or Waits()
-        self.strategies = strategies
 
-    async def synced(self) -> None:
+    async def synced(self, deadline: float = math.inf) -> None:
         """Waits until the cache holds everything that is served; raises ServiceUnavailable when it takes too long."""
-        if self.feed.synced.is_set() and self.cache.whole.is_set():
-            return
-        try:
-            async with asyncio.timeout(self.waits.sync_seconds):
-                await self.feed.synced.wait()
-                await self.cache.whole.wait()
-        except TimeoutError:
-            message = "the API server is still reading etcd; try again in a moment, and see that etcd runs"
-            raise status_error("ServiceUnavailable", message) from None
+        if not (self.feed.synced.is_set() and self.cache.whole.is_set()):
+            await self._bounded(self.waits.sync_seconds, _unread, deadline, self._whole(), "the first load from etcd")
 
-    async def latest(self) -> None:
+    async def _whole(self) -> None:
+        await self.feed.synced.wait()
+        await self.cache.whole.wait()
+
+    async def latest(self, deadline: float = math.inf) -> None:
         """Waits until the cache has all that was written before this call, by whomever.
 
         What this server wrote is there already; whether others did, only the store knows. Raises ServiceUnavailable or
         Timeout when it cannot be asked or the cache lags too far behind.
         """
         if self.shared:
-            await self.reach(await self._newest.revision(), self.waits.sync_seconds)
+            revision = await within(deadline, self._newest.revision(), "etcd")
+            await self.reach(revision, self.waits.sync_seconds, deadline)
 
-    async def current(self, ref: Ref) -> Entry | None:
+    async def current(self, ref: Ref, deadline: float = math.inf) -> Entry | None:
         """The object as the cache knows it; asks the store when the cache knows none."""
-        await self.synced()
-        return self.cache.get(ref.resource, ref.namespace, ref.name) or await self.fresh(ref)
+        await self.synced(deadline)
+        return self.cache.get(ref.resource, ref.namespace, ref.name) or await self.fresh(ref, deadline)
 
-    async def fresh(self, ref: Ref) -> Entry | None:
+    async def fresh(self, ref: Ref, deadline: float = math.inf) -> Entry | None:
         """The object as the store has it now."""
-        item = await self.store.get(object_key(ref.resource, ref.namespace, ref.name))
+        item = await within(deadline, self.store.get(object_key(ref.resource, ref.namespace, ref.name)), "etcd")
         return self.cache.entry(item) if item else None
 
-    async def newer(self, ref: Ref, entry: Entry) -> Entry | None:
+    async def newer(self, ref: Ref, entry: Entry, deadline: float = math.inf) -> Entry | None:
         """The object as the store has it now if that is another than ``entry``, as it may be in a shared store."""
         if not self.shared:
             return None
-        found = await self.fresh(ref)
+        found = await self.fresh(ref, deadline)
         return found if found is not None and found.revision != entry.revision else None
 
-    async def write(self, ref: Ref, raw: bytes, revision: int, extra: Extra = NO_EXTRA) -> tuple[Outcome, Entry]:
-        """Stores ``raw`` if the object still has ``revision`` (0: does not exist).
+    async def storing(self, deadline: float, writing: Coroutine[Any, Any, T]) -> T:
+        """What ``writing``, the storing of one object, answers; raises Timeout, in etcd's name, when it takes longer than
+        ``write_seconds``: behind a store that hangs, writers would wait for one another."""
+        return await self._bounded(self.waits.write_seconds, self._unwritten, deadline, writing, "etcd; the write may or may not be stored")
+
+    async def write(self, ref: Ref, raw: bytes, revision: int, extra: Extra = NO_EXTRA, ttl_seconds: int = 0) -> tuple[Outcome, Entry]:
+        """Stores ``raw`` if the object still has ``revision`` (0: does not exist); with ``ttl_seconds`` it vanishes that long after.
 
         Answers once the cache has the write. The entry is the object as written; meaningless when
         the outcome did not succeed.
         """
         stored, key = ref.resource.storage, object_key(ref.resource, ref.namespace, ref.name)
         value = envelope.wrap(stored.api_version, stored.kind, raw)
-        puts = [Put(key, value, self.strategies(stored).ttl_seconds), *extra.puts]
+        puts = [Put(key, value, ttl_seconds), *extra.puts]
         outcome = await self.store.commit(Transaction({key: revision, **extra.guards}, puts, extra.deletes))
         if outcome.succeeded:
             await self._seen(outcome.revision)
@@ -144,15 +150,43 @@ class Backend:
         item = outcome.current.get(object_key(ref.resource, ref.namespace, ref.name))
         return self.cache.entry(item) if item else None
 
-    async def reach(self, revision: int, seconds: float = 0.0) -> None:
+    async def reach(self, revision: int, seconds: float = 0.0, deadline: float = math.inf) -> None:
         """Waits until the cache has ``revision``, for so many seconds or as long as a named revision is waited for; raises
         Timeout when it is too large."""
-        if not await self.cache.wait_for(revision, seconds or self.waits.revision_seconds):
+        if self.cache.revision >= revision:
+            return
+        left = max(deadline - asyncio.get_running_loop().time(), 0.0)
+        if not await self.cache.wait_for(revision, min(seconds or self.waits.revision_seconds, left)):
             raise too_large(revision, self.cache.revision)
 
     async def _seen(self, revision: int) -> None:
         if not await self.cache.wait_for(revision, self.waits.own_write_seconds):
             log.warning("the watch cache is behind a write", extra={"revision": revision, "cache_revision": self.cache.revision})
+
+    async def _bounded(
+        self, seconds: float, late: Callable[[], StatusError], deadline: float, waiting: Coroutine[Any, Any, T], what: str
+    ) -> T:
+        """What ``waiting`` answers; raises ``late`` after so many seconds, Timeout at the deadline if that is earlier."""
+        end = asyncio.get_running_loop().time() + seconds
+        if deadline < end:
+            return await within(deadline, waiting, what)
+        timer = asyncio.timeout_at(end)
+        try:
+            async with timer:
+                return await waiting
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise late() from None
+
+    def _unwritten(self) -> StatusError:
+        seconds = self.waits.write_seconds
+        message = f"etcd did not finish this write within {seconds:g} s; see that it runs, then try again. It may or may not be stored"
+        return status_error("Timeout", message)
+
+
+def _unread() -> StatusError:
+    return status_error("ServiceUnavailable", "the API server is still reading etcd; try again in a moment, and see that etcd runs")
 
 
 def too_large(revision: int, current: int) -> StatusError:

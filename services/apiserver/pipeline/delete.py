@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import Cause, StatusError, invalid
-from services.apiserver.admission import admit
-from services.apiserver.admission.plugin import DELETE, Admission
-from services.apiserver.allocators.allocator import Allocators
+from knarr.machinery.errors import Cause, Conflict, NotFound, invalid
+from services.apiserver.admission.attributes import DELETE
+from services.apiserver.admission.chain import Phases
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import read
-from services.apiserver.pipeline.backend import Backend, serialize
-from services.apiserver.pipeline.metadata import FOREGROUND, ORPHAN, precondition_failed
-from services.apiserver.pipeline.rewrite import ATTEMPTS, modified
+from services.apiserver.pipeline.backend import serialize
+from services.apiserver.pipeline.metadata import FOREGROUND, ORPHAN
+from services.apiserver.pipeline.pipeline import Pipeline
+from services.apiserver.pipeline.refusals import missing, modified, precondition_failed
+from services.apiserver.pipeline.rewrite import ATTEMPTS
+from services.apiserver.request import Request
 from services.apiserver.results import Page, Ref, Written
 from services.apiserver.strategies.strategy import Strategy
 
@@ -98,31 +101,48 @@ def _mark(strategy: Strategy, obj: Any, grace: int, now: datetime, marked: bool)
 
 def success(ref: Ref, uid: str) -> meta.Status:
     """The answer when the object is gone."""
-    status = meta.Status(status="Success")
-    details = status.details
-    details.name, details.group, details.kind, details.uid = ref.name, ref.version.group, ref.resource.plural, uid
-    return status
+    details = meta.StatusDetails(name=ref.name, group=ref.version.group, kind=ref.resource.plural, uid=uid)
+    return meta.Status(status="Success", details=details)
 
 
-async def delete(backend: Backend, allocators: Allocators, ref: Ref, options: meta.DeleteOptions) -> Written:
+async def delete(pipeline: Pipeline, request: Request) -> Written:
     """Answers the object while it still exists, else a Status of success."""
+    return await remove(pipeline, request, request.ref, request.options, pipeline.admission.phases(DELETE, request.ref))
+
+
+async def delete_collection(pipeline: Pipeline, request: Request, selection: meta.ListOptions) -> Page:
+    """Deletes what the selectors choose; answers it as it was. Objects that vanish meanwhile are no error."""
+    version, admission = request.ref.version, pipeline.admission.phases(DELETE, request.ref)
+    page = await read.list_selected(pipeline, request, selection)
+    gone: list[Entry] = []
+    for entry in page.entries:
+        with suppress(NotFound):
+            await remove(pipeline, request, Ref(version, entry.namespace, entry.name), request.options, admission)
+        gone.append(entry)
+    return Page(gone, pipeline.backend.cache.revision)
+
+
+async def remove(pipeline: Pipeline, request: Request, ref: Ref, options: meta.DeleteOptions, admission: Phases) -> Written:
+    """Deletes the object ``ref`` on behalf of a request that may be about more than that; answers as ``delete`` does."""
+    backend, allocators = pipeline.backend, pipeline.allocators
     check_options(ref, options)
-    await backend.synced()
-    await admit(Admission(DELETE, ref, None, backend))
-    entry, fresh = await backend.current(ref), False
+    await backend.synced(request.deadline)
+    entry, fresh = await backend.current(ref, request.deadline), False
     for _ in range(ATTEMPTS):
         if entry is None:
-            raise read.missing(ref)
+            raise missing(ref)
         obj: Any = entry.message
         try:
             check_preconditions(ref, options, obj)
-        except StatusError:
+        except Conflict:
             if fresh:
                 raise
-            entry, fresh = await backend.fresh(ref), True
+            entry, fresh = await backend.fresh(ref, request.deadline), True
             continue
-        async with allocators.serialized(ref.resource):
-            written, entry = await _delete(backend, allocators, ref, entry, obj, options)
+        if admission:
+            await admission.mutate(request, ref.name, None, entry.shared_message)
+            await admission.validate(request, ref.name, None, entry.shared_message)
+        written, entry = await backend.storing(request.deadline, _remove(pipeline, ref, options, entry, obj))
         if written is not None:
             return written
         await allocators.stand_back(ref.resource)
@@ -130,34 +150,18 @@ async def delete(backend: Backend, allocators: Allocators, ref: Ref, options: me
     raise modified(ref)
 
 
-async def _delete(
-    backend: Backend, allocators: Allocators, ref: Ref, entry: Entry, obj: Any, options: meta.DeleteOptions
-) -> tuple[Written | None, Entry | None]:
-    decision = decide(backend.strategies(ref.version), obj, options, backend.clock())
+async def _remove(pipeline: Pipeline, ref: Ref, options: meta.DeleteOptions, entry: Entry, obj: Any) -> tuple[Written | None, Entry | None]:
+    """One attempt: the answer, or the object that came between."""
+    backend, allocators, strategy = pipeline.backend, pipeline.allocators, pipeline.strategies(ref.version)
+    decision = decide(strategy, obj, options, backend.clock())
     if options.dry_run:
         return Written(success(ref, obj.metadata.uid) if decision.remove else obj), None
-    if decision.remove:
-        outcome = await backend.remove(entry, await allocators.release(ref, obj))
-        return (Written(success(ref, obj.metadata.uid)), None) if outcome.succeeded else (None, backend.found(outcome, ref))
-    raw = serialize(obj)
-    if raw == entry.raw:
-        return Written(entry=entry), None
-    outcome, stored = await backend.write(ref, raw, entry.revision)
+    async with allocators.serialized(ref.resource):
+        if decision.remove:
+            outcome = await backend.remove(entry, await allocators.release(ref, obj))
+            return (Written(success(ref, obj.metadata.uid)), None) if outcome.succeeded else (None, backend.found(outcome, ref))
+        raw = serialize(obj)
+        if raw == entry.raw:
+            return Written(entry=entry), None
+        outcome, stored = await backend.write(ref, raw, entry.revision, ttl_seconds=strategy.ttl_seconds)
     return (Written(entry=stored), None) if outcome.succeeded else (None, backend.found(outcome, ref))
-
-
-async def delete_collection(
-    backend: Backend, allocators: Allocators, ref: Ref, options: meta.DeleteOptions, selection: meta.ListOptions
-) -> Page:
-    """Deletes what the selectors choose; answers it as it was. Objects that vanish meanwhile are no error."""
-    page = await read.list_page(backend, ref, selection)
-    gone: list[Entry] = []
-    for entry in page.entries:
-        target = Ref(ref.version, entry.namespace, entry.name, user=ref.user)
-        try:
-            await delete(backend, allocators, target, options)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
-        gone.append(entry)
-    return Page(gone, backend.cache.revision)

@@ -7,7 +7,8 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from knarr.machinery.errors import StatusError, bad_request, conflict
+from knarr.machinery.errors import bad_request
+from services.apiserver.pipeline.refusals import precondition_failed
 from services.apiserver.results import Ref
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
@@ -59,7 +60,3 @@ def prepare_for_update(new: Any, old: Any, ref: Ref) -> None:
         found.deletion_timestamp.CopyFrom(kept.deletion_timestamp)
     if kept.HasField("deletion_grace_period_seconds"):
         found.deletion_grace_period_seconds = kept.deletion_grace_period_seconds
-
-
-def precondition_failed(ref: Ref, detail: str) -> StatusError:
-    return conflict(ref.resource.plural, ref.name, ref.version.group, f"Precondition failed: {detail}")

@@ -1,4 +1,4 @@
-"""What is created under a pod: bindings (by the scheduler) and evictions."""
+"""What is posted to a sub-resource of a pod: bindings (by the scheduler) and evictions."""
 
 from __future__ import annotations
 
@@ -11,30 +11,37 @@ from knarr.machinery.errors import Cause, StatusError, bad_request, conflict, in
 from knarr.objects.conditions import set_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
-from services.apiserver.allocators.allocator import Allocators
+from services.apiserver.admission.attributes import CREATE
+from services.apiserver.admission.chain import NO_ADMISSION
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata
-from services.apiserver.pipeline.backend import Backend
-from services.apiserver.pipeline.delete import delete
+from services.apiserver.pipeline.delete import remove
+from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import check_subresource
-from services.apiserver.pipeline.rewrite import rewrite
+from services.apiserver.pipeline.refusals import precondition_failed
+from services.apiserver.pipeline.rewrite import Change, rewrite
+from services.apiserver.request import Request
 from services.apiserver.results import Ref, Written
 
 
-async def create_subresource(backend: Backend, allocators: Allocators, ref: Ref, obj: Message, options: meta.CreateOptions) -> Written:
-    """A binding or an eviction of the pod ``ref.name``; answers a Status."""
+async def create_subresource(pipeline: Pipeline, request: Request, obj: Message) -> Written:
+    """Does what is posted for the object ``request.name``; answers a Status. Admission sees the body, created."""
+    ref, admission = request.ref, pipeline.admission.phases(CREATE, request.ref)
     check_subresource(ref, "create")
+    act = POSTED.get(ref.subresource)
+    if act is None:
+        raise bad_request(f"{ref.resource.plural}/{ref.subresource} is a stream; it cannot be created")
+    await pipeline.backend.synced(request.deadline)
     metadata.check_request(ref, obj)
-    if ref.subresource == "binding":
-        return await bind(backend, allocators, ref, obj, options)
-    if ref.subresource == "eviction":
-        return await evict(backend, allocators, ref, obj, options)
-    raise bad_request(f"{ref.resource.plural}/{ref.subresource} is a stream; it cannot be created")
+    await admission.mutate(request, ref.name, obj)
+    await admission.validate(request, ref.name, obj)
+    await act(pipeline, request, obj)
+    return Written(meta.Status(status="Success", code=201), created=True)
 
 
-async def bind(backend: Backend, allocators: Allocators, ref: Ref, binding: Any, options: meta.CreateOptions) -> Written:
+async def bind(pipeline: Pipeline, request: Request, binding: Any) -> None:
     """Assigns the pod to a node, once; Conflict when it has one or is being deleted."""
-    target = binding.target
+    ref, target = request.ref, binding.target
     causes = check_target(target)
     if causes:
         raise invalid("Binding", ref.name, causes)
@@ -43,7 +50,7 @@ async def bind(backend: Backend, allocators: Allocators, ref: Ref, binding: Any,
         pod: Any = entry.message
         if binding.metadata.uid and binding.metadata.uid != pod.metadata.uid:
             detail = f"UID in precondition: {binding.metadata.uid}, UID in object meta: {pod.metadata.uid}"
-            raise metadata.precondition_failed(ref, detail)
+            raise precondition_failed(ref, detail)
         if is_deleting(pod):
             raise _refused(ref, f"pod {ref.name} is being deleted, cannot be assigned to a host")
         if pod.spec.node_name:
@@ -51,12 +58,11 @@ async def bind(backend: Backend, allocators: Allocators, ref: Ref, binding: Any,
         pod.spec.node_name = target.name
         for key, value in binding.metadata.annotations.items():
             pod.metadata.annotations[key] = value
-        set_condition(pod.status, "PodScheduled", True, now=backend.clock())
+        set_condition(pod.status, "PodScheduled", True, now=pipeline.backend.clock())
         pod.metadata.resource_version = ""
         return pod
 
-    await rewrite(backend, allocators, ref, propose, _unchecked, dry_run=bool(options.dry_run))
-    return Written(meta.Status(status="Success", code=201), created=True)
+    await rewrite(pipeline, request, propose, _as_proposed)
 
 
 def check_target(target: Any) -> list[Cause]:
@@ -70,16 +76,18 @@ def check_target(target: Any) -> list[Cause]:
     return causes
 
 
-async def evict(backend: Backend, allocators: Allocators, ref: Ref, eviction: Any, options: meta.CreateOptions) -> Written:
-    """Deletes the pod with the eviction's delete options."""
-    wanted = copy_of(eviction.delete_options)
-    wanted.dry_run.extend(name for name in options.dry_run if name not in wanted.dry_run)
-    await delete(backend, allocators, Ref(ref.version, ref.namespace, ref.name, user=ref.user), wanted)
-    return Written(meta.Status(status="Success", code=201), created=True)
+async def evict(pipeline: Pipeline, request: Request, eviction: Any) -> None:
+    """Deletes the pod with the eviction's delete options. As in Kubernetes, admission is not asked about that delete again."""
+    ref, options = request.ref, copy_of(eviction.delete_options)
+    options.dry_run.extend(name for name in request.options.dry_run if name not in options.dry_run)
+    await remove(pipeline, request, Ref(ref.version, ref.namespace, ref.name), options, NO_ADMISSION)
 
 
-async def _unchecked(new: Any, old: Any) -> tuple[str, ...]:
-    return ()
+POSTED = {"binding": bind, "eviction": evict}
+
+
+async def _as_proposed(entry: Entry, pod: Any) -> Change:
+    return Change(entry.message, pod)
 
 
 def _refused(ref: Ref, detail: str) -> StatusError:

@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError, bad_request, not_found, status_error
+from knarr.machinery.errors import StatusError, bad_request, expired, status_error
+from services.apiserver.deadline import within
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline.backend import Backend, parse_revision, too_large
+from services.apiserver.pipeline.parts import part_of
+from services.apiserver.pipeline.pipeline import Pipeline
+from services.apiserver.pipeline.refusals import missing
 from services.apiserver.pipeline.selection import Selection
+from services.apiserver.request import Request
 from services.apiserver.results import Page, Ref, Written
 from services.apiserver.storage.store import Compacted, FutureRevision
-from services.apiserver.strategies.scale import to_scale
 
 STORE_PAGE = 500
-
-
-def missing(ref: Ref) -> StatusError:
-    return not_found(ref.resource.plural, ref.name, ref.version.group)
 
 
 def check_subresource(ref: Ref, verb: str) -> None:
@@ -35,23 +35,31 @@ def check_subresource(ref: Ref, verb: str) -> None:
         raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
-async def get(backend: Backend, ref: Ref, resource_version: str) -> Written:
-    """One object, or its Scale."""
-    check_subresource(ref, "get")
-    await backend.synced()
-    await catch_up(backend, resource_version)
+async def get(pipeline: Pipeline, request: Request) -> Written:
+    """One object, or a sub-resource that is a part of it."""
+    check_subresource(request.ref, "get")
+    part = part_of(request.ref)
+    entry = await cached(pipeline, request, request.ref, request.options.resource_version)
+    return Written(part.body(entry.shared_message)) if part.projects else Written(entry=entry)
+
+
+async def cached(pipeline: Pipeline, request: Request, ref: Ref, resource_version: str = "") -> Entry:
+    """An object that a request reads, no older than ``resource_version`` or, when that is empty, than what is written; raises NotFound."""
+    backend = pipeline.backend
+    await backend.synced(request.deadline)
+    await catch_up(backend, resource_version, request.deadline)
     entry = backend.cache.get(ref.resource, ref.namespace, ref.name)
     if entry is None:
         raise missing(ref)
-    return Written(to_scale(entry.shared_message)) if ref.subresource == "scale" else Written(entry=entry)
+    return entry
 
 
-async def catch_up(backend: Backend, resource_version: str) -> None:
+async def catch_up(backend: Backend, resource_version: str, deadline: float) -> None:
     """Waits until the cache is new enough: for all that is written when none is named, for that revision else; 0 takes any."""
     if not resource_version:
-        await backend.latest()
+        await backend.latest(deadline)
     elif resource_version != "0":
-        await backend.reach(parse_revision(resource_version))
+        await backend.reach(parse_revision(resource_version), deadline=deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +86,28 @@ class Continue:
         return cls(revision, start)
 
 
-async def list_page(backend: Backend, ref: Ref, options: meta.ListOptions) -> Page:
+async def list_page(pipeline: Pipeline, request: Request) -> Page:
     """A collection or one page of it. A limit that is not positive is none."""
-    check_subresource(ref, "list")
-    limit = max(options.limit, 0)
-    selection = Selection.of(ref, options)
-    await backend.synced()
+    check_subresource(request.ref, "list")
+    return await list_selected(pipeline, request, request.options)
+
+
+async def list_selected(pipeline: Pipeline, request: Request, options: meta.ListOptions) -> Page:
+    """What ``options`` select of the request's collection."""
+    ref, backend, limit = request.ref, pipeline.backend, max(options.limit, 0)
+    selection = Selection.of(ref, options, pipeline.strategies(ref.version))
+    await backend.synced(request.deadline)
     _check_match(options)
     if options.continue_token:
         if options.resource_version and options.resource_version != "0":
             raise bad_request("specifying resource version is not allowed when using continue")
         place = Continue.decode(options.continue_token)
-        return await _stored_page(backend, selection, limit, place)
+        return await _stored_page(backend, selection, limit, place, request.deadline)
     wanted = parse_revision(options.resource_version)
     exact = options.resource_version_match == "Exact" or (wanted and limit and not options.resource_version_match)
-    await catch_up(backend, options.resource_version)
+    await catch_up(backend, options.resource_version, request.deadline)
     if exact and wanted != backend.cache.revision:
-        return await _stored_page(backend, selection, limit, Continue(wanted, ""))
+        return await _stored_page(backend, selection, limit, Continue(wanted, ""), request.deadline)
     return _cached_page(backend, selection, limit)
 
 
@@ -133,13 +146,14 @@ def _cut(selection: Selection, entries: Sequence[Entry], revision: int, remainin
     return Page(entries, revision, Continue(revision, start).encode(), remaining if selection.everything else None)
 
 
-async def _stored_page(backend: Backend, selection: Selection, limit: int, place: Continue) -> Page:
+async def _stored_page(backend: Backend, selection: Selection, limit: int, place: Continue, deadline: float) -> Page:
     """Reads a page from the store as of the place's revision."""
     revision = max(place.revision, 0)
     start, found = selection.prefix + place.start, list[Entry]()
     while True:
         try:
-            page = await backend.store.range(selection.prefix, start=start, revision=revision, limit=max(limit, STORE_PAGE))
+            reading = backend.store.range(selection.prefix, start=start, revision=revision, limit=max(limit, STORE_PAGE))
+            page = await within(deadline, reading, "etcd")
         except Compacted:
             raise _expired(backend, place) from None
         except FutureRevision as error:
@@ -159,13 +173,13 @@ async def _stored_page(backend: Backend, selection: Selection, limit: int, place
 
 def _expired(backend: Backend, place: Continue) -> StatusError:
     if not place.start:
-        return status_error("Expired", f"The resourceVersion for the provided list is too old: {place.revision}")
+        return expired(f"The resourceVersion for the provided list is too old: {place.revision}")
     message = (
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
         "continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with "
         "the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the "
         "first chunk was returned and now may show up in the list."
     )
-    error = status_error("Expired", message)
+    error = expired(message)
     error.status.metadata.continue_token = Continue(-1, place.start).encode()
     return error

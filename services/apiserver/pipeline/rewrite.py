@@ -1,86 +1,96 @@
-"""Every change of a stored object: propose → check → one transaction, again when somebody was faster."""
+"""Every change of a stored object: propose → complete → one transaction, again when somebody was faster."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-from knarr.machinery.errors import StatusError, conflict
-from services.apiserver.allocators.allocator import Allocators
+from knarr.machinery.errors import StatusError, Timeout
 from services.apiserver.entry import Entry
-from services.apiserver.pipeline.backend import Backend, serialize
+from services.apiserver.pipeline.backend import serialize
 from services.apiserver.pipeline.canonical import canonicalize
-from services.apiserver.pipeline.read import missing
+from services.apiserver.pipeline.pipeline import Pipeline
+from services.apiserver.pipeline.refusals import missing, modified
+from services.apiserver.request import Request
 from services.apiserver.results import Ref, Written
 
 ATTEMPTS = 16
 
-# Given the stored entry, answers the wanted object; its resourceVersion is the precondition.
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An object as it is and as it shall be, admitted and validated, with what its writer should hear."""
+
+    old: Any
+    new: Any
+    warnings: tuple[str, ...] = ()
+
+
+# Given the stored entry, answers what the request brings for it; its resourceVersion is the precondition.
 Propose = Callable[[Entry], Any]
-# Given the wanted and the stored object, prepares, admits and validates the former; answers warnings.
-Check = Callable[[Any, Any], Awaitable[tuple[str, ...]]]
+# Given the stored entry and the proposal for it, answers the change that it comes to.
+Complete = Callable[[Entry, Any], Awaitable[Change]]
 
 
-def modified(ref: Ref) -> StatusError:
-    return conflict(ref.resource.plural, ref.name, ref.version.group)
+async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, complete: Complete) -> Written:
+    """Replaces the object by what ``propose`` and ``complete`` make of it.
 
-
-async def rewrite(backend: Backend, allocators: Allocators, ref: Ref, propose: Propose, check: Check, *, dry_run: bool = False) -> Written:
-    """Replaces the object by what ``propose`` makes of it.
-
-    A resourceVersion in the proposal must be the stored one (else Conflict); without one the write
-    is tried again on the fresh object when another came between. An equal object is not written.
+    A resourceVersion in the proposal must be the stored one (else Conflict); without one the write is tried again, from the proposal
+    on, when another came between. An equal object is not written.
     """
-    entry, fresh = await backend.current(ref), False
+    ref, backend = request.ref, pipeline.backend
+    entry, fresh = await backend.current(ref, request.deadline), False
     for _ in range(ATTEMPTS):
         if entry is None:
             raise missing(ref)
         known = entry
         try:
-            new = propose(known)
-            canonicalize(new)
-            expected = new.metadata.resource_version
+            proposal = propose(known)
+            canonicalize(proposal)
+            expected = proposal.metadata.resource_version
             if expected and expected != str(known.revision):
                 if fresh:
                     raise modified(ref)
-                entry, fresh = await backend.fresh(ref), True
+                entry, fresh = await backend.fresh(ref, request.deadline), True
                 continue
-            old: Any = known.message
-            warnings = await check(new, old)
-            async with allocators.serialized(ref.resource):
-                written, seen = await _store(backend, allocators, ref, known, old, new, dry_run)
+            change = await complete(known, proposal)
+            written, seen = await backend.storing(request.deadline, _store(pipeline, request, ref, known, change))
+        except Timeout:
+            raise
         except StatusError:
             # Refused perhaps for what another server has changed already.
-            newer = None if fresh else await backend.newer(ref, known)
+            newer = None if fresh else await backend.newer(ref, known, request.deadline)
             if newer is None:
                 raise
             entry, fresh = newer, True
             continue
         unwritten = written is not None and written.entry is known
-        if unwritten and not fresh and (newer := await backend.newer(ref, known)) is not None:
+        if unwritten and not fresh and (newer := await backend.newer(ref, known, request.deadline)) is not None:
             # There was nothing to write only as long as this server knew of nothing else.
             entry, fresh = newer, True
         elif written is not None:
-            return Written(written.answer, written.entry, warnings=warnings)
+            return Written(written.answer, written.entry, warnings=change.warnings)
         else:
             entry, fresh = seen, True
     raise modified(ref)
 
 
-async def _store(
-    backend: Backend, allocators: Allocators, ref: Ref, entry: Entry, old: Any, new: Any, dry_run: bool
-) -> tuple[Written | None, Entry | None]:
+async def _store(pipeline: Pipeline, request: Request, ref: Ref, entry: Entry, change: Change) -> tuple[Written | None, Entry | None]:
     """One attempt: what was written, or the object that came between."""
-    extra = await allocators.allocate(ref, old, new)
-    raw = serialize(new)
-    if raw == entry.raw:
-        return Written(entry=entry), None
-    if dry_run:
-        new.metadata.resource_version = str(entry.revision)
-        return Written(new), None
-    if backend.strategies(ref.version).vanishes(new):
-        outcome = await backend.remove(entry, await allocators.release(ref, new))
-        last = Entry(ref.resource.storage, entry.key, outcome.revision, raw)
-        return (Written(entry=last), None) if outcome.succeeded else (None, backend.found(outcome, ref))
-    outcome, stored = await backend.write(ref, raw, entry.revision, extra)
+    backend, allocators, new = pipeline.backend, pipeline.allocators, change.new
+    strategy = pipeline.strategies(ref.version)
+    async with allocators.serialized(ref.resource):
+        extra = await allocators.allocate(ref, change.old, new)
+        raw = serialize(new)
+        if raw == entry.raw:
+            return Written(entry=entry), None
+        if request.dry_run:
+            new.metadata.resource_version = str(entry.revision)
+            return Written(new), None
+        if strategy.vanishes(new):
+            outcome = await backend.remove(entry, await allocators.release(ref, new))
+            stored = Entry(ref.resource.storage, entry.key, outcome.revision, raw)
+        else:
+            outcome, stored = await backend.write(ref, raw, entry.revision, extra, strategy.ttl_seconds)
     return (Written(entry=stored), None) if outcome.succeeded else (None, backend.found(outcome, ref))

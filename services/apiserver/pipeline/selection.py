@@ -10,7 +10,7 @@ from knarr.machinery.selectors import FieldSelector, Selector, parse_field_selec
 from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import collection_prefix
-from services.apiserver.strategies import Strategy, strategy_for
+from services.apiserver.strategies import Strategy
 
 NAME, NAMESPACE = "metadata.name", "metadata.namespace"
 
@@ -18,10 +18,9 @@ NAME, NAMESPACE = "metadata.name", "metadata.namespace"
 class Selection:
     """A parsed selection. Raises BadRequest for selectors that cannot be understood."""
 
-    def __init__(self, ref: Ref, label_selector: str = "", field_selector: str = "") -> None:
-        self.resource = ref.resource
+    def __init__(self, ref: Ref, strategy: Strategy, label_selector: str = "", field_selector: str = "") -> None:
+        self.resource, self.strategy = ref.resource, strategy
         self.prefix = collection_prefix(ref.resource, ref.namespace)
-        self.strategy: Strategy = strategy_for(ref.version)
         self._labels: Selector | None = None
         self._fields: FieldSelector | None = None
         self._names_only = False
@@ -31,8 +30,8 @@ class Selection:
             self._parse(label_selector, field_selector)
 
     @classmethod
-    def of(cls, ref: Ref, options: meta.ListOptions) -> Selection:
-        return cls(ref, options.label_selector, options.field_selector)
+    def of(cls, ref: Ref, options: meta.ListOptions, strategy: Strategy) -> Selection:
+        return cls(ref, strategy, options.label_selector, options.field_selector)
 
     @property
     def everything(self) -> bool:

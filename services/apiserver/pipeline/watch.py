@@ -14,9 +14,11 @@ from services.apiserver.cache.history import HistoryChange, Overrun
 from services.apiserver.entry import Entry
 from services.apiserver.metrics import WATCHERS
 from services.apiserver.pipeline.backend import Backend, parse_revision
+from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import catch_up
 from services.apiserver.pipeline.selection import Selection
-from services.apiserver.results import Event, Ref
+from services.apiserver.request import Request
+from services.apiserver.results import Event
 
 BATCH = 500
 BOOKMARK_SECONDS = 60.0
@@ -69,26 +71,28 @@ def check_options(options: meta.ListOptions) -> None:
         )
 
 
-def watch(backend: Backend, ref: Ref, options: meta.ListOptions) -> AsyncIterator[Sequence[Event]]:
+async def watch(pipeline: Pipeline, request: Request) -> AsyncIterator[Sequence[Event]]:
     """Batches until timeoutSeconds. Refuses bad options at once; the iterator raises Expired when
-    the watcher's place is no longer held."""
+    the watcher's place is no longer held. The request's deadline bounds how long it waits to begin, not how long it goes on."""
+    ref, options = request.ref, request.options
     check_options(options)
     parse_revision(options.resource_version)
-    return _run(backend, ref, options, Selection.of(ref, options))
+    return _run(pipeline.backend, request, Selection.of(ref, options, pipeline.strategies(ref.version)))
 
 
-async def _run(backend: Backend, ref: Ref, options: meta.ListOptions, selection: Selection) -> AsyncIterator[Sequence[Event]]:
-    await backend.synced()
+async def _run(backend: Backend, request: Request, selection: Selection) -> AsyncIterator[Sequence[Event]]:
+    ref, options = request.ref, request.options
+    await backend.synced(request.deadline)
     collection = backend.cache.collection(ref.resource)
-    start = await _start(backend, options)
+    start = await _start(backend, options, request.deadline)
     with WATCHERS.labels(ref.version.qualified).track_inprogress():
         async for batch in _follow(backend, collection, selection, start, options):
             yield batch
 
 
-async def _start(backend: Backend, options: meta.ListOptions) -> Start:
+async def _start(backend: Backend, options: meta.ListOptions, deadline: float) -> Start:
     revision = parse_revision(options.resource_version)
-    await catch_up(backend, options.resource_version)
+    await catch_up(backend, options.resource_version, deadline)
     if options.HasField("send_initial_events"):
         initial = options.send_initial_events
         return Start(backend.cache.revision if initial or not revision else revision, initial)

@@ -6,7 +6,6 @@ the work. Handlers return a ``Response`` or a ``Stream``; every error becomes a 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
@@ -14,11 +13,10 @@ from time import perf_counter
 import orjson
 
 from knarr.machinery import openapi
-from knarr.machinery.errors import StatusError, internal, status_error
+from knarr.machinery.errors import StatusError, internal
 from knarr.machinery.resources import Registry, Route
 from knarr.service.authentication import TokenTable
 from services.apiserver.api import Api
-from services.apiserver.node_streams import NodeStreams
 from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
@@ -57,7 +55,6 @@ class Application:
         tokens: TokenTable,
         registry: Registry,
         *,
-        node_streams: NodeStreams | None = None,
         strategies: Strategies = strategy_for,
         checks: Checks | None = None,
     ) -> None:
@@ -70,8 +67,8 @@ class Application:
         self._registry = registry
         self._derive()
         registry.subscribe(lambda old, new: self._derive())
-        self._logs = Logs(node_streams)
-        self._exec = Exec(api, node_streams, self.streams.ending)
+        self._logs = Logs(api)
+        self._exec = Exec(api, self.streams.ending)
         self._streaming: dict[str, Handler] = {"log": self._logs.read, "exec": self._exec.refuse}
         self._handlers: dict[str, Handler] = {
             "get": reads.get,
@@ -108,7 +105,7 @@ class Application:
             else:
                 request.user = self._authenticator.user(request)
                 verb, resource = verb_of(request, target), target.version.resource.plural
-                answer = await in_time(self._handler(verb, target), request, target)
+                answer = await self._handler(verb, target)(request, target)
         except Disconnected:
             return
         except StatusError as error:
@@ -187,19 +184,6 @@ async def refuse_websocket(error: StatusError, send: Send) -> None:
     await send({"type": "websocket.http.response.body", "body": answer.body})
 
 
-async def in_time(handler: Handler, request: Request, target: Target) -> Response | Stream:
-    """The answer, within the time that ``?timeout=`` leaves for it; raises Timeout. A stream goes on as long as it likes."""
-    seconds = request.query.seconds("timeout") if b"timeout=" in request.scope["query_string"] else None
-    if not seconds or seconds < 0:
-        return await handler(request, target)
-    try:
-        async with asyncio.timeout(seconds):
-            return await handler(request, target)
-    except TimeoutError:
-        message = "Timeout: request did not complete within requested timeout - context deadline exceeded; a write may or may not be done"
-        raise status_error("Timeout", message) from None
-
-
 def verb_of(request: Request, target: Target) -> str:
     """Kubernetes' verb for a request; raises MethodNotAllowed."""
     method = request.method
@@ -216,8 +200,6 @@ def verb_of(request: Request, target: Target) -> str:
     return verb
 
 
-def create_app(
-    api: Api, tokens: TokenTable, registry: Registry, *, node_streams: NodeStreams | None = None, checks: Checks | None = None
-) -> Application:
+def create_app(api: Api, tokens: TokenTable, registry: Registry, *, checks: Checks | None = None) -> Application:
     """The application for what ``registry`` serves. ``checks`` are what /readyz asks besides ``ping``."""
-    return Application(api, tokens, registry, node_streams=node_streams, checks=checks)
+    return Application(api, tokens, registry, checks=checks)

@@ -8,14 +8,15 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
-from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError, bad_request, internal, status_error
-from services.apiserver.api import Api, Ref
-from services.apiserver.node_streams import NodeStreams, choose_container
+from knarr.machinery.errors import StatusError, bad_request, internal
+from services.apiserver.api import Api
+from services.apiserver.pipeline.streams import Command
+from services.apiserver.request import CREATE
 from services.apiserver.rest import channels
 from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.query import Query
+from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.request import Receive, Request, Send
 from services.apiserver.rest.response import Response
 from services.apiserver.rest.routing import Target
@@ -28,40 +29,32 @@ INPUT_QUEUE = 16
 class Exec:
     """Runs commands through the node of the pod. ``ending`` is set when the server stops."""
 
-    def __init__(self, api: Api, node_streams: NodeStreams | None, ending: asyncio.Event) -> None:
+    def __init__(self, api: Api, ending: asyncio.Event) -> None:
         self._api = api
-        self._node_streams = node_streams
         self._ending = ending
 
     async def refuse(self, request: Request, target: Target) -> Response:
         """A request without a WebSocket. Clients come here after a refused WebSocket too, so they hear the true reason first."""
-        await self._start(request, target)
+        await self._command(request, target, exec_start(request.query, target))
         if request.headers.get(b"upgrade", b"").lower().startswith(b"spdy"):
             raise bad_request("exec is served over WebSocket (v5.channel.k8s.io, v4.channel.k8s.io); SPDY is not")
         raise bad_request("Upgrade request required")
 
     async def serve(self, request: Request, target: Target, receive: Receive, send: Send) -> None:
         """Runs one command to its end. Raises, before the WebSocket is accepted, what is wrong with the request."""
-        node_streams, start = await self._start(request, target)
+        start = exec_start(request.query, target)
+        command = await self._command(request, target, start)
         protocol = channels.choose_protocol(request.scope["subprotocols"])
         if protocol is None:
             raise bad_request(f"none of the offered WebSocket protocols is served: {', '.join(channels.PROTOCOLS)}")
         await receive()
         await send({"type": "websocket.accept", "subprotocol": protocol or None})
         with suppress(OSError), STREAMS.labels("exec").track_inprogress():
-            await Session(node_streams, start, protocol, receive, send).run(self._ending)
+            await Session(command, start, protocol, receive, send).run(self._ending)
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _start(self, request: Request, target: Target) -> tuple[NodeStreams, face.ExecStart]:
-        start = exec_start(request.query, target)
-        pod = (await self._api.get(Ref(target.version, target.namespace, target.name, user=request.user))).message
-        assert isinstance(pod, core.Pod)
-        start.container = choose_container(pod, start.container)
-        if not pod.spec.node_name:
-            raise bad_request(f"pod {target.name} does not have a host assigned")
-        if self._node_streams is None:
-            raise status_error("ServiceUnavailable", "this server has no way to the nodes")
-        return self._node_streams, start
+    async def _command(self, request: Request, target: Target, start: face.ExecStart) -> Command:
+        return await self._api.exec(request_of(request, target, CREATE, start))
 
 
 def exec_start(query: Query, target: Target) -> face.ExecStart:
@@ -93,8 +86,8 @@ class Requests:
 class Session:
     """One command: what the client sends goes in, what the command writes comes out."""
 
-    def __init__(self, node_streams: NodeStreams, start: face.ExecStart, protocol: str, receive: Receive, send: Send) -> None:
-        self._node_streams = node_streams
+    def __init__(self, command: Command, start: face.ExecStart, protocol: str, receive: Receive, send: Send) -> None:
+        self._command = command
         self._exec_start = start
         self._protocol = protocol
         self._receive = receive
@@ -136,7 +129,7 @@ class Session:
     async def _output(self) -> None:
         """Everything the command says, and at the end how it ended."""
         await self._write(self._first_channel(), b"")
-        responses = self._node_streams.exec(self._exec_start, Requests(self._input))
+        responses = self._command(Requests(self._input))
         status: meta.Status | None = None
         try:
             status = await self._relay(responses)

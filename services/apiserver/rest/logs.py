@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
-from knarr.machinery.errors import Cause, invalid, status_error
-from services.apiserver.node_streams import NodeStreams
+from knarr.machinery.errors import Cause, invalid
+from services.apiserver.api import Api
+from services.apiserver.request import GET
 from services.apiserver.rest.query import Query
+from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import TEXT, Stream
 from services.apiserver.rest.routing import Target
@@ -20,14 +22,12 @@ REFUSAL_SECONDS = 2.0
 class Logs:
     """Reads logs through the node of the pod."""
 
-    def __init__(self, node_streams: NodeStreams | None) -> None:
-        self._node_streams = node_streams
+    def __init__(self, api: Api) -> None:
+        self._api = api
 
     async def read(self, request: Request, target: Target) -> Stream:
         """Raises what the pod or its node says before the first byte; a later error breaks the connection off."""
-        if self._node_streams is None:
-            raise status_error("ServiceUnavailable", "this server has no way to the nodes")
-        output = self._node_streams.logs(log_request(request.query, target))
+        output = await self._api.logs(request_of(request, target, GET, log_request(request.query, target)))
         first = asyncio.ensure_future(_next(output))
         try:
             await asyncio.wait({first}, timeout=REFUSAL_SECONDS)

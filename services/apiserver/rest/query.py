@@ -60,6 +60,15 @@ class Query:
             raise bad_request(f"invalid {name} specified in the request URL - {error}") from None
 
 
+NEWEST = meta.GetOptions()
+
+
+def get_options(query: Query) -> meta.GetOptions:
+    """Options of a get; mostly there are none, and all share those."""
+    revision = query.text("resourceVersion")
+    return meta.GetOptions(resource_version=revision) if revision else NEWEST
+
+
 def list_options(query: Query) -> meta.ListOptions:
     """Options of a list, a watch or the choice of a deletecollection."""
     options = meta.ListOptions(

@@ -11,10 +11,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
 from knarr.machinery.errors import StatusError
 from services.apiserver.api import Api
+from services.apiserver.request import WATCH
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.objects import Representation
 from services.apiserver.rest.query import list_options
-from services.apiserver.rest.refs import ref_of
+from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.representations import Representations
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Stream
@@ -37,7 +38,7 @@ class Watches:
         if wanted.media_type == negotiation.YAML:
             raise negotiation.not_acceptable((negotiation.JSON, f"{negotiation.PROTOBUF};stream=watch"))
         representation = self._representations.choose(target.version, wanted, request.query)
-        events = self._api.watch(ref_of(target, request.user), list_options(request.query))
+        events = await self._api.watch(request_of(request, target, WATCH, list_options(request.query)))
         return Stream(_chunks(representation, events), representation.watch_content_type, kind="watch")
 
 

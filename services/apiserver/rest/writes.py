@@ -10,10 +10,11 @@ from google.protobuf.message import Message
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.codec import UnknownFields
 from services.apiserver.api import Api
+from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, PATCH, UPDATE
 from services.apiserver.rest import bodies, negotiation
 from services.apiserver.rest import query as queries
 from services.apiserver.rest.objects import Representation
-from services.apiserver.rest.refs import ref_of
+from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.representations import Representations, written
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Response, warning_headers
@@ -33,37 +34,35 @@ class Writes:
 
     async def create(self, request: Request, target: Target) -> Response:
         form = self._form(request, target)
-        options = queries.create_options(request.query)
-        obj, warnings = await self._object(request, target, options.field_validation)
-        result = await self._api.create(ref_of(target, request.user), obj, options)
+        wanted = request_of(request, target, CREATE, queries.create_options(request.query))
+        obj, warnings = await self._object(request, target, wanted.options.field_validation)
+        result = await self._api.create(wanted, obj)
         return _answer(form, result, warnings, 201)
 
     async def update(self, request: Request, target: Target) -> Response:
         form = self._form(request, target)
-        options = queries.update_options(request.query)
-        obj, warnings = await self._object(request, target, options.field_validation)
-        result = await self._api.update(ref_of(target, request.user), obj, options)
+        wanted = request_of(request, target, UPDATE, queries.update_options(request.query))
+        obj, warnings = await self._object(request, target, wanted.options.field_validation)
+        result = await self._api.update(wanted, obj)
         return _answer(form, result, warnings, 201 if result.created else 200)
 
     async def patch(self, request: Request, target: Target) -> Response:
         form = self._form(request, target)
-        options = queries.patch_options(request.query)
+        wanted = request_of(request, target, PATCH, queries.patch_options(request.query))
         patch_type = negotiation.patch_type(request.content_type)
         patch = bodies.patch_as_json(await request.body(), patch_type)
-        result = await self._api.patch(ref_of(target, request.user), patch_type, patch, options)
+        result = await self._api.patch(wanted, patch_type, patch)
         return _answer(form, result, [], 201 if result.created else 200)
 
     async def delete(self, request: Request, target: Target) -> Response:
         form = self._form(request, target)
-        options = await self._delete_options(request)
-        result = await self._api.delete(ref_of(target, request.user), options)
+        result = await self._api.delete(request_of(request, target, DELETE, await self._delete_options(request)))
         return _answer(form, result, [], 200)
 
     async def delete_collection(self, request: Request, target: Target) -> Response:
         representation = self._representations.choose(target.version, request.wanted, request.query)
-        options = await self._delete_options(request)
-        selection = queries.list_options(request.query)
-        page = await self._api.delete_collection(ref_of(target, request.user), options, selection)
+        wanted = request_of(request, target, DELETE_COLLECTION, await self._delete_options(request))
+        page = await self._api.delete_collection(wanted, queries.list_options(request.query))
         return Response(representation.page(page), content_type=representation.content_type)
 
     async def _object(self, request: Request, target: Target, field_validation: str) -> tuple[Message, list[str]]:

@@ -12,13 +12,14 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry, version_of
-from services.apiserver.api import Api, Ref
+from services.apiserver.api import Ref
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.pipeline.backend import Backend, Waits
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.keys import ROOT
 from services.apiserver.storage.store import Transaction
+from tests.support.caller import Caller
 from tests.support.etcd import EtcdServer, running_etcd
 
 
@@ -79,7 +80,7 @@ async def empty(endpoint: str) -> None:
         await store.close()
 
 
-async def create_namespace(api: Api, name: str) -> None:
+async def create_namespace(api: Caller, name: str) -> None:
     namespace = core.Namespace()
     namespace.metadata.name = name
     await api.create(Ref(version_of(core.Namespace)), namespace, meta.CreateOptions())
@@ -93,8 +94,8 @@ async def backend(etcd_server: EtcdServer) -> AsyncIterator[Backend]:
 
 
 @pytest.fixture
-async def api(backend: Backend) -> Api:
+async def api(backend: Backend) -> Caller:
     """An API with the namespace ``default``."""
-    found = Api(backend)
+    found = Caller.of(backend)
     await create_namespace(found, "default")
     return found

@@ -20,11 +20,12 @@ from knarr.machinery.errors import StatusError
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.numbers import NumberRange
 from services.apiserver.allocators.services import ServiceAllocators
-from services.apiserver.api import Api, Ref
+from services.apiserver.api import Ref
 from services.apiserver.compaction import Compactor
 from services.apiserver.pipeline.backend import Waits
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from tests.apiserver.core.conftest import create_namespace, running_backend
+from tests.support.caller import Caller
 from tests.support.etcd import EtcdServer
 
 pytestmark = pytest.mark.etcd
@@ -38,13 +39,13 @@ def config_map(name: str) -> core.ConfigMap:
     return obj
 
 
-async def create(api: Api, name: str) -> int:
+async def create(api: Caller, name: str) -> int:
     return (await api.create(REF, config_map(name), meta.CreateOptions())).entry.revision  # type: ignore[union-attr]
 
 
 async def test_etcd_killed_for_ten_seconds_and_back(own_etcd: EtcdServer) -> None:
     async with running_backend(own_etcd.endpoint) as backend:
-        api = Api(backend)
+        api = Caller.of(backend)
         await create_namespace(api, "default")
         before = await create(api, "before")
         seen: list[str] = []
@@ -76,7 +77,7 @@ async def test_etcd_killed_for_ten_seconds_and_back(own_etcd: EtcdServer) -> Non
 async def test_a_hanging_etcd_holds_nobody_longer_than_the_bound(own_etcd: EtcdServer) -> None:
     async with running_backend(own_etcd.endpoint, timeout_seconds=0.4, waits=Waits(write_seconds=0.8)) as backend:
         addresses, ports = AddressRange("10.96.0.0/24"), NumberRange(30000, 30010)
-        api = Api(backend, ServiceAllocators(backend.store, addresses, ports))
+        api = Caller.of(backend, ServiceAllocators(backend.store, addresses, ports))
         await create_namespace(api, "default")
         await create(api, "before")
         own_etcd.pause()
@@ -94,7 +95,7 @@ async def test_a_hanging_etcd_holds_nobody_longer_than_the_bound(own_etcd: EtcdS
             await create(api, "after")
 
 
-def writes(api: Api, number: int) -> list[Coroutine[Any, Any, Any]]:
+def writes(api: Caller, number: int) -> list[Coroutine[Any, Any, Any]]:
     """One write of every sort: those that wait for a lease or for an address wait in a row."""
     service = core.Service()
     service.metadata.name = f"s{number}"
@@ -112,7 +113,7 @@ def writes(api: Api, number: int) -> list[Coroutine[Any, Any, Any]]:
 
 async def test_pages_outlive_other_writes_but_not_compaction(own_etcd: EtcdServer) -> None:
     async with running_backend(own_etcd.endpoint) as backend:
-        api = Api(backend)
+        api = Caller.of(backend)
         await create_namespace(api, "default")
         for name in "abcd":
             await create(api, name)
@@ -136,7 +137,7 @@ async def test_pages_outlive_other_writes_but_not_compaction(own_etcd: EtcdServe
 async def test_a_feed_that_was_cut_off_across_a_compaction_catches_up(own_etcd: EtcdServer) -> None:
     """The server goes away while the feed is behind; history is compacted before it comes back."""
     async with running_backend(own_etcd.endpoint) as backend:
-        api = Api(backend)
+        api = Caller.of(backend)
         await create_namespace(api, "default")
         await create(api, "gone")
         seen: list[tuple[str, str]] = []
@@ -160,7 +161,7 @@ async def test_a_feed_that_was_cut_off_across_a_compaction_catches_up(own_etcd: 
         await asyncio.to_thread(own_etcd.start)
         other = EtcdStore(EtcdSettings((own_etcd.endpoint,)))
         async with running_backend(own_etcd.endpoint) as others_backend:
-            others = Api(others_backend)
+            others = Caller.of(others_backend)
             await others.delete(Ref(REF.version, "default", "gone"), meta.DeleteOptions())
             newest = await create(others, "new")
             await other.compact(newest)
@@ -189,7 +190,7 @@ async def test_compaction_keeps_one_period(own_etcd: EtcdServer) -> None:
 
 async def test_events_expire_by_lease(own_etcd: EtcdServer) -> None:
     async with running_backend(own_etcd.endpoint) as backend:
-        api = Api(backend)
+        api = Caller.of(backend)
         await create_namespace(api, "default")
         event = core.Event(type="Normal", reason="R", message="m")
         event.metadata.name = "e"
@@ -237,7 +238,7 @@ async def test_an_etcd_that_was_restored_under_a_running_server_is_not_taken_for
 ) -> None:
     """Although its revisions have come past those of before meanwhile."""
     async with running_backend(own_etcd.endpoint) as backend:
-        api = Api(backend)
+        api = Caller.of(backend)
         await create_namespace(api, "default")
         await create(api, "kept")
         snapshot = tmp_path / "snapshot.db"

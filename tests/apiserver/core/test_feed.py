@@ -12,13 +12,14 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry
 from knarr.machinery.errors import StatusError
-from services.apiserver.api import Api, Event, Ref
+from services.apiserver.api import Event, Ref
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.history import Limits
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.pipeline.backend import Backend, Waits
 from services.apiserver.storage.memory import MemoryStore
 from tests.apiserver.core.test_cache import CONFIG_MAPS, PREFIX, value
+from tests.support.caller import Caller
 from tests.support.faults import FaultyStore
 
 REF = Ref(CONFIG_MAPS.storage, "x")
@@ -30,13 +31,13 @@ def store() -> FaultyStore:
 
 
 @pytest.fixture
-async def api(store: FaultyStore) -> AsyncIterator[Api]:
+async def api(store: FaultyStore) -> AsyncIterator[Caller]:
     cache = WatchCache(registry(), Limits(count=50))
     feed = Feed(store, cache)
     task = asyncio.create_task(feed.run())
     async with asyncio.timeout(5):
         await feed.synced.wait()
-    yield Api(Backend(store, cache, feed, waits=Waits(0.05, 0.05, 0.05)))
+    yield Caller.of(Backend(store, cache, feed, waits=Waits(0.05, 0.05, 0.05)))
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -61,7 +62,7 @@ async def take(stream: AsyncIterator[object], count: int) -> list[tuple[str, str
     return found
 
 
-async def test_a_broken_watch_resumes_without_loss(api: Api, store: FaultyStore) -> None:
+async def test_a_broken_watch_resumes_without_loss(api: Caller, store: FaultyStore) -> None:
     stream = api.watch(REF, meta.ListOptions(resource_version="1"))
     store.put(f"{PREFIX}x/a", value("1"))
     assert await take(stream, 1) == [("ADDED", "a")]
@@ -74,7 +75,7 @@ async def test_a_broken_watch_resumes_without_loss(api: Api, store: FaultyStore)
     await stream.aclose()  # type: ignore[attr-defined]
 
 
-async def test_a_compacted_watch_becomes_the_differences(api: Api, store: FaultyStore) -> None:
+async def test_a_compacted_watch_becomes_the_differences(api: Caller, store: FaultyStore) -> None:
     store.put(f"{PREFIX}x/a", value("1"))
     store.put(f"{PREFIX}x/b", value("1"))
     stream = api.watch(REF, meta.ListOptions(resource_version="1"))
@@ -91,7 +92,7 @@ async def test_a_compacted_watch_becomes_the_differences(api: Api, store: Faulty
     await stream.aclose()  # type: ignore[attr-defined]
 
 
-async def test_an_emptied_store_expires_every_watch(api: Api, store: FaultyStore) -> None:
+async def test_an_emptied_store_expires_every_watch(api: Caller, store: FaultyStore) -> None:
     for number in range(5):
         store.put(f"{PREFIX}x/{number}", value("1"))
     stream = api.watch(REF, meta.ListOptions(resource_version="1"))
@@ -105,7 +106,7 @@ async def test_an_emptied_store_expires_every_watch(api: Api, store: FaultyStore
     await until(lambda: api.backend.cache.revision == 2)
 
 
-async def test_a_watcher_that_never_reads_costs_nothing_and_expires(api: Api, store: FaultyStore) -> None:
+async def test_a_watcher_that_never_reads_costs_nothing_and_expires(api: Caller, store: FaultyStore) -> None:
     stream = api.watch(REF, meta.ListOptions(resource_version="1"))
     store.put(f"{PREFIX}x/a", value("1"))
     assert await take(stream, 1) == [("ADDED", "a")]
@@ -118,7 +119,7 @@ async def test_a_watcher_that_never_reads_costs_nothing_and_expires(api: Api, st
         await take(stream, 1)
 
 
-async def test_an_old_revision_is_gone_and_a_future_one_is_too_large(api: Api, store: FaultyStore) -> None:
+async def test_an_old_revision_is_gone_and_a_future_one_is_too_large(api: Caller, store: FaultyStore) -> None:
     for number in range(200):
         store.put(f"{PREFIX}x/a", value(str(number)))
     await until(lambda: api.backend.cache.revision == store.inner.revision)
@@ -134,7 +135,7 @@ async def test_an_old_revision_is_gone_and_a_future_one_is_too_large(api: Api, s
         assert (caught.value.reason, caught.value.code) == ("Timeout", 504)
 
 
-async def test_a_store_that_is_away_is_said_plainly(api: Api, store: FaultyStore) -> None:
+async def test_a_store_that_is_away_is_said_plainly(api: Caller, store: FaultyStore) -> None:
     store.away = True
     store.break_watches()
     obj = core.ConfigMap()

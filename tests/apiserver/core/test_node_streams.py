@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from knarr.machinery.errors import StatusError, bad_request, not_found
 from services.apiserver.api import Api, Ref
 from services.apiserver.node_streams import GrpcNodeStreams
 from services.apiserver.servicer import ResourceServicer
+from tests.support.caller import Caller
 
 pytestmark = pytest.mark.etcd
 
@@ -60,7 +62,7 @@ class Kubelet(kubelet_grpc.KubeletServiceServicer):
 
 
 @pytest.fixture
-async def streams(api: Api) -> AsyncIterator[GrpcNodeStreams]:
+async def streams(api: Caller) -> AsyncIterator[Caller]:
     """A pod ``p`` on a node whose kubelet listens; a pod ``lost`` on one that does not."""
     server = grpc.aio.server()
     kubelet_grpc.add_KubeletServiceServicer_to_server(Kubelet(), server)
@@ -84,18 +86,31 @@ async def streams(api: Api) -> AsyncIterator[GrpcNodeStreams]:
     def channel(address: str) -> grpc.aio.Channel:
         return channels.setdefault(address, grpc.aio.insecure_channel(address))
 
-    yield GrpcNodeStreams(api, channel)
+    yield Caller(Api(dataclasses.replace(api.api.pipeline, node_streams=GrpcNodeStreams(channel))))
     for opened in channels.values():
         await opened.close()
     await server.stop(0)
 
 
-async def logs(streams: GrpcNodeStreams, **fields: Any) -> bytes:
+async def logs(streams: Caller, **fields: Any) -> bytes:
+    wanted = face.LogRequest(namespace="default", **fields)
     async with asyncio.timeout(10):
-        return b"".join([data async for data in streams.logs(face.LogRequest(namespace="default", **fields))])
+        return b"".join([data async for data in await streams.logs(Ref(version_of(core.Pod), "default", wanted.pod, "log"), wanted)])
 
 
-async def test_logs_stream_through(streams: GrpcNodeStreams) -> None:
+async def run(streams: Caller, *command: str, requests: AsyncIterator[face.ExecRequest]) -> AsyncIterator[face.ExecResponse]:
+    start = face.ExecStart(namespace="default", pod="p", command=command, stdin=True)
+    return (await streams.exec(Ref(version_of(core.Pod), "default", "p", "exec"), start))(requests)
+
+
+class Context:
+    """Of an RPC without a deadline."""
+
+    def time_remaining(self) -> None:
+        return None
+
+
+async def test_logs_stream_through(streams: Caller) -> None:
     assert await logs(streams, pod="p", tail_lines=5) == b"p/c tail=5"
 
 
@@ -109,22 +124,22 @@ async def test_logs_stream_through(streams: GrpcNodeStreams) -> None:
         ({"pod": "p", "previous": True}, 404, 'containers "c" not found'),
     ],
 )
-async def test_what_cannot_be_streamed_is_said_plainly(streams: GrpcNodeStreams, fields: dict[str, Any], code: int, words: str) -> None:
+async def test_what_cannot_be_streamed_is_said_plainly(streams: Caller, fields: dict[str, Any], code: int, words: str) -> None:
     with pytest.raises(StatusError, match=words) as caught:
         await logs(streams, **fields)
     assert caught.value.code == code
 
 
-async def test_exec_passes_both_ways_through_the_grpc_face(api: Api, streams: GrpcNodeStreams) -> None:
+async def test_exec_passes_both_ways_through_the_grpc_face(streams: Caller) -> None:
     async def requests() -> AsyncIterator[face.ExecRequest]:
         yield face.ExecRequest(start=face.ExecStart(namespace="default", pod="p", command=["echo", "hi"], stdin=True))
         yield face.ExecRequest(stdin=b"input")
         yield face.ExecRequest(resize=face.TerminalSize(width=80, height=24))
         yield face.ExecRequest(stdin_closed=True)
 
-    servicer = ResourceServicer(api, streams, registry())
+    servicer = ResourceServicer(streams.api, registry())
     async with asyncio.timeout(10):
-        found = [response async for response in servicer.Exec(requests(), None)]
+        found = [response async for response in servicer.Exec(requests(), Context())]
     assert [response.stdout or response.stderr for response in found[:3]] == [b"echo hi", b"input", b"80x24"]
     assert found[3].status.status == "Success"
 
@@ -136,25 +151,23 @@ async def flood() -> AsyncIterator[face.ExecRequest]:
         await asyncio.sleep(0)
 
 
-async def test_the_reason_of_a_refusal_outlives_a_flood_of_input(streams: GrpcNodeStreams) -> None:
+async def test_the_reason_of_a_refusal_outlives_a_flood_of_input(streams: Caller) -> None:
     for _ in range(20):
-        start = face.ExecStart(namespace="default", pod="p", command=["refused"], stdin=True)
         async with asyncio.timeout(10):
             with pytest.raises(StatusError, match="the container does not run"):
-                await anext(streams.exec(start, flood()))
+                await anext(await run(streams, "refused", requests=flood()))
 
 
-async def test_a_command_that_does_not_read_ends_with_its_status(streams: GrpcNodeStreams) -> None:
+async def test_a_command_that_does_not_read_ends_with_its_status(streams: Caller) -> None:
     for _ in range(20):
-        start = face.ExecStart(namespace="default", pod="p", command=["exit"], stdin=True)
         async with asyncio.timeout(10):
-            found = [response async for response in streams.exec(start, flood())]
+            found = [response async for response in await run(streams, "exit", requests=flood())]
         assert [response.status.status for response in found] == ["Success"]
 
 
-async def test_exec_must_begin_with_its_start(api: Api, streams: GrpcNodeStreams) -> None:
+async def test_exec_must_begin_with_its_start(streams: Caller) -> None:
     async def requests() -> AsyncIterator[face.ExecRequest]:
         yield face.ExecRequest(stdin=b"input")
 
     with pytest.raises(StatusError, match="first request of Exec"):
-        await anext(ResourceServicer(api, streams, registry()).Exec(requests(), None))
+        await anext(ResourceServicer(streams.api, registry()).Exec(requests(), Context()))

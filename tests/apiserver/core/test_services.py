@@ -12,18 +12,20 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.events import EventRecorder
-from knarr.machinery.catalog import version_of
+from knarr.machinery.catalog import registry, version_of
 from knarr.machinery.errors import StatusError
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.audit import audit_addresses, audit_ports
 from services.apiserver.allocators.numbers import NumberRange
 from services.apiserver.allocators.repair import Repairer, repair
 from services.apiserver.allocators.services import ServiceAllocators, held_address, held_ports
-from services.apiserver.api import Api, Ref
-from services.apiserver.bootstrap import bootstrap
+from services.apiserver.api import Ref
+from services.apiserver.bootstrap import USER, bootstrap
+from services.apiserver.local import LocalClient
 from services.apiserver.pipeline.backend import Backend
 from services.apiserver.storage.store import Transaction
 from tests.apiserver.core.conftest import running_backend
+from tests.support.caller import Caller
 from tests.support.etcd import EtcdServer
 
 pytestmark = pytest.mark.etcd
@@ -39,15 +41,15 @@ def service(name: str, type_: str = "ClusterIP", address: str = "", port: int = 
     return obj
 
 
-def make_api(backend: Backend, cidr: str = "10.96.0.0/28") -> Api:
-    return Api(backend, ServiceAllocators(backend.store, AddressRange(cidr), NumberRange(30000, 30004)))
+def make_api(backend: Backend, cidr: str = "10.96.0.0/28") -> Caller:
+    return Caller.of(backend, ServiceAllocators(backend.store, AddressRange(cidr), NumberRange(30000, 30004)))
 
 
 @pytest.fixture
-async def services(backend: Backend) -> AsyncIterator[Api]:
+async def services(backend: Backend) -> AsyncIterator[Caller]:
     """An API whose records equal what the Services hold at the end."""
     api = make_api(backend)
-    await bootstrap(api, "10.96.0.1")
+    await bootstrap(LocalClient(api.api, USER, registry()), "10.96.0.1")
     yield api
     allocators: Any = api.allocators
     found: list[Any] = [entry.message for entry in (await api.list(Ref(KIND), meta.ListOptions())).entries]
@@ -57,11 +59,11 @@ async def services(backend: Backend) -> AsyncIterator[Api]:
     assert ports == {port for one in found for port in held_ports(one)}
 
 
-async def create(api: Api, obj: core.Service) -> Any:
+async def create(api: Caller, obj: core.Service) -> Any:
     return (await api.create(REF, obj, meta.CreateOptions())).message
 
 
-async def test_everybody_gets_another_address_until_the_range_is_full(services: Api) -> None:
+async def test_everybody_gets_another_address_until_the_range_is_full(services: Caller) -> None:
     created = await asyncio.gather(*(create(services, service(f"s{number}")) for number in range(13)))
     addresses = {one.spec.cluster_ip for one in created}
     assert len(addresses) == 13 and "10.96.0.1" not in addresses
@@ -72,7 +74,7 @@ async def test_everybody_gets_another_address_until_the_range_is_full(services: 
     assert (await create(services, service("late"))).spec.cluster_ip == created[3].spec.cluster_ip
 
 
-async def test_two_servers_give_no_number_twice_and_refuse_nobody(services: Api, etcd_server: EtcdServer) -> None:
+async def test_two_servers_give_no_number_twice_and_refuse_nobody(services: Caller, etcd_server: EtcdServer) -> None:
     async with running_backend(etcd_server.endpoint) as backend:
         servers = (services, make_api(backend))
         created = await asyncio.gather(
@@ -105,13 +107,13 @@ async def test_two_servers_give_no_number_twice_and_refuse_nobody(services: Api,
         ),
     ],
 )
-async def test_requests_are_refused_in_kubernetes_words(services: Api, obj: core.Service, words: str) -> None:
+async def test_requests_are_refused_in_kubernetes_words(services: Caller, obj: core.Service, words: str) -> None:
     with pytest.raises(StatusError) as caught:
         await create(services, obj)
     assert (caught.value.reason, caught.value.status.message) == ("Invalid", words)
 
 
-async def test_requested_values_are_honoured_and_node_ports_come_and_go(services: Api) -> None:
+async def test_requested_values_are_honoured_and_node_ports_come_and_go(services: Caller) -> None:
     created = await create(services, service("a", "NodePort", "10.96.0.5", 30002))
     assert (created.spec.cluster_ip, created.spec.ports[0].node_port) == ("10.96.0.5", 30002)
     with pytest.raises(StatusError, match="30002: provided port is already allocated"):
@@ -123,11 +125,11 @@ async def test_requested_values_are_honoured_and_node_ports_come_and_go(services
     assert headless.spec.cluster_ip == "None"
 
 
-async def update(api: Api, obj: core.Service) -> Any:
+async def update(api: Caller, obj: core.Service) -> Any:
     return (await api.update(Ref(KIND, "default", obj.metadata.name), obj, meta.UpdateOptions())).message
 
 
-async def test_what_was_created_in_vain_takes_nothing(services: Api) -> None:
+async def test_what_was_created_in_vain_takes_nothing(services: Caller) -> None:
     await create(services, service("a", "NodePort"))
     for _ in range(3):
         with pytest.raises(StatusError, match="already exists"):
@@ -143,7 +145,7 @@ def with_ports(obj: core.Service, *ports: int, protocol: str = "TCP") -> core.Se
     return obj
 
 
-async def test_the_protocols_of_a_new_port_share_a_node_port(services: Api) -> None:
+async def test_the_protocols_of_a_new_port_share_a_node_port(services: Caller) -> None:
     both = with_ports(service("dns", "NodePort", port=30003), 80, protocol="UDP")
     assert [port.node_port for port in (await create(services, both)).spec.ports] == [30003, 30003]
     others = with_ports(service("other", "NodePort"), 80, protocol="UDP")
@@ -151,7 +153,7 @@ async def test_the_protocols_of_a_new_port_share_a_node_port(services: Api) -> N
     assert first == second != 30003
 
 
-async def test_a_health_check_port_comes_and_goes_with_the_local_policy(services: Api) -> None:
+async def test_a_health_check_port_comes_and_goes_with_the_local_policy(services: Caller) -> None:
     local = service("a", "LoadBalancer")
     local.spec.external_traffic_policy, local.spec.health_check_node_port = "Local", 30001
     created = await create(services, local)
@@ -171,7 +173,7 @@ async def test_a_health_check_port_comes_and_goes_with_the_local_policy(services
     assert (await update(services, created)).spec.health_check_node_port not in (0, 30001)
 
 
-async def test_a_balancer_may_do_without_node_ports(services: Api) -> None:
+async def test_a_balancer_may_do_without_node_ports(services: Caller) -> None:
     without = with_ports(service("a", "LoadBalancer", port=30002), 81)
     without.spec.allocate_load_balancer_node_ports = False
     assert [port.node_port for port in (await create(services, without)).spec.ports] == [30002, 0]
@@ -179,7 +181,7 @@ async def test_a_balancer_may_do_without_node_ports(services: Api) -> None:
         await create(services, service("b", "NodePort", port=30002))
 
 
-async def test_every_change_of_type_leaves_the_records_right(services: Api) -> None:
+async def test_every_change_of_type_leaves_the_records_right(services: Caller) -> None:
     external = core.Service()
     external.metadata.name, external.spec.type, external.spec.external_name = "a", "ExternalName", "a.example.com"
     obj = await create(services, external)
@@ -196,7 +198,7 @@ async def test_every_change_of_type_leaves_the_records_right(services: Api) -> N
         assert list(obj.spec.cluster_ips) == ([obj.spec.cluster_ip] if obj.spec.cluster_ip else [])
 
 
-async def test_a_balancer_that_is_being_deleted_holds_its_numbers_until_its_finalizer_goes(services: Api) -> None:
+async def test_a_balancer_that_is_being_deleted_holds_its_numbers_until_its_finalizer_goes(services: Caller) -> None:
     local = service("a", "LoadBalancer", port=30002)
     local.metadata.finalizers.append("service.kubernetes.io/load-balancer-cleanup")
     local.spec.external_traffic_policy, local.spec.health_check_node_port = "Local", 30003
@@ -209,12 +211,12 @@ async def test_a_balancer_that_is_being_deleted_holds_its_numbers_until_its_fina
     assert (await create(services, service("b", "NodePort", port=30002))).spec.cluster_ip
 
 
-async def test_a_dry_run_takes_nothing(services: Api) -> None:
+async def test_a_dry_run_takes_nothing(services: Caller) -> None:
     written: Any = (await services.create(REF, service("a", "NodePort"), meta.CreateOptions(dry_run=["All"]))).message
     assert written.spec.cluster_ip and written.spec.ports[0].node_port
 
 
-async def test_repair_records_what_is_held_and_frees_the_rest(services: Api, backend: Backend) -> None:
+async def test_repair_records_what_is_held_and_frees_the_rest(services: Caller, backend: Backend) -> None:
     await create(services, service("a", "NodePort"))
     allocators: Any = services.allocators
     for ledger, wrong in ((allocators.address_ledger, {allocators.addresses.number("10.96.0.9")}), (allocators.port_ledger, set())):
@@ -239,14 +241,14 @@ class Recorder(EventRecorder):
         self.seen.append((obj.metadata.name, reason, message))
 
 
-async def test_one_of_several_servers_repairs_in_a_period(services: Api, backend: Backend) -> None:
+async def test_one_of_several_servers_repairs_in_a_period(services: Caller, backend: Backend) -> None:
     allocators: Any = services.allocators
     repairers = [Repairer(backend, allocators, Recorder(), 0.0) for _ in range(3)]
     turns = [[await repairer.take_turn() for repairer in repairers] for _ in range(5)]
     assert all(sum(round_) <= 1 for round_ in turns) and all(sum(round_) == 1 for round_ in turns[1::2])
 
 
-async def test_damage_is_mended_while_it_runs(services: Api, backend: Backend) -> None:
+async def test_damage_is_mended_while_it_runs(services: Caller, backend: Backend) -> None:
     allocators: Any = services.allocators
     await create(services, service("a", "NodePort"))
     _, revision = await allocators.port_ledger.read()
@@ -262,7 +264,7 @@ async def test_damage_is_mended_while_it_runs(services: Api, backend: Backend) -
         await asyncio.wait([task])
 
 
-async def create_and_delete(api: Api) -> None:
+async def create_and_delete(api: Caller) -> None:
     """Others write while the repair is at work."""
     await create(api, service("other"))
     await api.delete(Ref(KIND, "default", "other"), meta.DeleteOptions())

@@ -26,10 +26,11 @@ from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.newest import Newest
 from services.apiserver.storage.store import Batch
 from tests.apiserver.core.conftest import empty
+from tests.support.caller import Caller
 from tests.support.etcd import EtcdServer
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(60)]
-REF = Ref(version_of(core.ConfigMap), "default", user=USER)
+REF = Ref(version_of(core.ConfigMap), "default")
 LAG_SECONDS = 0.1
 ADDRESSES = ("10.1.1.1", "10.1.1.2")
 
@@ -42,7 +43,11 @@ def config_map(name: str, **data: str) -> core.ConfigMap:
 
 
 def named(name: str) -> Ref:
-    return Ref(REF.version, "default", name, user=USER)
+    return Ref(REF.version, "default", name)
+
+
+def call(server: ApiServer) -> Caller:
+    return Caller(server.api, USER)
 
 
 @contextlib.asynccontextmanager
@@ -91,25 +96,25 @@ async def pair(endpoint: str) -> AsyncIterator[tuple[ApiServer, ApiServer]]:
 async def test_what_one_server_answered_the_other_reads(pair: tuple[ApiServer, ApiServer]) -> None:
     first, second = pair
     for number in range(5):
-        await first.api.create(REF, config_map(f"c-{number}"), meta.CreateOptions())
-        got, page = await asyncio.gather(second.api.get(named(f"c-{number}")), second.api.list(REF, meta.ListOptions()))
+        await call(first).create(REF, config_map(f"c-{number}"), meta.CreateOptions())
+        got, page = await asyncio.gather(call(second).get(named(f"c-{number}")), call(second).list(REF, meta.ListOptions()))
         assert got.entry is not None and len(page.entries) == number + 1
-    changed = await first.api.update(named("c-0"), config_map("c-0", a="1"), meta.UpdateOptions())
-    assert (await second.api.get(named("c-0"))).message.data == {"a": "1"}  # type: ignore[attr-defined]
-    await first.api.delete(named("c-1"), meta.DeleteOptions())
+    changed = await call(first).update(named("c-0"), config_map("c-0", a="1"), meta.UpdateOptions())
+    assert (await call(second).get(named("c-0"))).message.data == {"a": "1"}  # type: ignore[attr-defined]
+    await call(first).delete(named("c-1"), meta.DeleteOptions())
     with pytest.raises(StatusError, match="not found"):
-        await second.api.get(named("c-1"))
-    limited = await second.api.list(REF, meta.ListOptions(limit=2))
+        await call(second).get(named("c-1"))
+    limited = await call(second).list(REF, meta.ListOptions(limit=2))
     assert [entry.name for entry in limited.entries] == ["c-0", "c-2"] and limited.revision >= changed.entry.revision  # type: ignore[union-attr]
 
 
 async def test_a_reader_that_takes_any_state_does_not_wait(pair: tuple[ApiServer, ApiServer]) -> None:
     first, second = pair
-    await first.api.create(REF, config_map("c"), meta.CreateOptions())
-    page = await second.api.list(REF, meta.ListOptions(resource_version="0"))
+    await call(first).create(REF, config_map("c"), meta.CreateOptions())
+    page = await call(second).list(REF, meta.ListOptions(resource_version="0"))
     assert [entry.name for entry in page.entries] == []
     with pytest.raises(StatusError, match="not found"):
-        await second.api.get(named("c"), "0")
+        await call(second).get(named("c"), "0")
 
 
 async def test_a_server_that_is_alone_asks_nobody(endpoint: str) -> None:
@@ -122,27 +127,27 @@ async def test_a_server_that_is_alone_asks_nobody(endpoint: str) -> None:
             return 0
 
         alone.backend._newest = Newest(ask)
-        await alone.api.create(REF, config_map("c"), meta.CreateOptions())
-        await alone.api.get(named("c"))
-        await alone.api.list(REF, meta.ListOptions())
+        await call(alone).create(REF, config_map("c"), meta.CreateOptions())
+        await call(alone).get(named("c"))
+        await call(alone).list(REF, meta.ListOptions())
         assert asked == 0
 
 
 @pytest.mark.parametrize("match", ["NotOlderThan", "Exact"])
 async def test_a_revision_of_the_other_server_is_waited_for(pair: tuple[ApiServer, ApiServer], match: str) -> None:
     first, second = pair
-    written = await first.api.create(REF, config_map("c"), meta.CreateOptions())
+    written = await call(first).create(REF, config_map("c"), meta.CreateOptions())
     revision = str(written.entry.revision)  # type: ignore[union-attr]
-    page = await second.api.list(REF, meta.ListOptions(resource_version=revision, resource_version_match=match))
+    page = await call(second).list(REF, meta.ListOptions(resource_version=revision, resource_version_match=match))
     assert [entry.name for entry in page.entries] == ["c"]
-    assert (await second.api.get(named("c"), revision)).entry is not None
+    assert (await call(second).get(named("c"), revision)).entry is not None
 
 
 async def test_a_watch_goes_on_at_the_other_server(pair: tuple[ApiServer, ApiServer]) -> None:
     """From a revision that this one has not seen yet, without a gap and without a repetition."""
     first, second = pair
-    written = [(await first.api.create(REF, config_map(f"c-{n}"), meta.CreateOptions())).entry for n in range(4)]
-    stream = second.api.watch(REF, meta.ListOptions(resource_version=str(written[1].revision)))  # type: ignore[union-attr]
+    written = [(await call(first).create(REF, config_map(f"c-{n}"), meta.CreateOptions())).entry for n in range(4)]
+    stream = call(second).watch(REF, meta.ListOptions(resource_version=str(written[1].revision)))  # type: ignore[union-attr]
     seen: list[str] = []
     async with asyncio.timeout(5):
         async for batch in stream:
@@ -155,21 +160,21 @@ async def test_a_watch_goes_on_at_the_other_server(pair: tuple[ApiServer, ApiSer
 
 async def test_a_patch_that_changes_nothing_here_undoes_what_the_other_server_wrote(pair: tuple[ApiServer, ApiServer]) -> None:
     first, second = pair
-    await first.api.create(REF, config_map("c", key="before"), meta.CreateOptions())
-    await second.api.get(named("c"))
-    await first.api.patch(named("c"), "merge", b'{"data": {"key": "after"}}', meta.PatchOptions())
-    written = await second.api.patch(named("c"), "merge", b'{"data": {"key": "before"}}', meta.PatchOptions())
+    await call(first).create(REF, config_map("c", key="before"), meta.CreateOptions())
+    await call(second).get(named("c"))
+    await call(first).patch(named("c"), "merge", b'{"data": {"key": "after"}}', meta.PatchOptions())
+    written = await call(second).patch(named("c"), "merge", b'{"data": {"key": "before"}}', meta.PatchOptions())
     assert written.message.data == {"key": "before"}  # type: ignore[attr-defined]
-    assert (await first.api.get(named("c"))).message.data == {"key": "before"}  # type: ignore[attr-defined]
+    assert (await call(first).get(named("c"))).message.data == {"key": "before"}  # type: ignore[attr-defined]
 
 
 async def test_a_refusal_is_not_made_on_what_the_other_server_has_changed(pair: tuple[ApiServer, ApiServer]) -> None:
     first, second = pair
-    await first.api.create(REF, config_map("c", key="1"), meta.CreateOptions())
-    await second.api.get(named("c"))
-    await first.api.patch(named("c"), "merge", b'{"data": {"key": "2"}}', meta.PatchOptions())
+    await call(first).create(REF, config_map("c", key="1"), meta.CreateOptions())
+    await call(second).get(named("c"))
+    await call(first).patch(named("c"), "merge", b'{"data": {"key": "2"}}', meta.PatchOptions())
     tested = b'[{"op": "test", "path": "/data/key", "value": "2"}, {"op": "replace", "path": "/data/key", "value": "3"}]'
-    written = await second.api.patch(named("c"), "json", tested, meta.PatchOptions())
+    written = await call(second).patch(named("c"), "json", tested, meta.PatchOptions())
     assert written.message.data == {"key": "3"}  # type: ignore[attr-defined]
 
 
@@ -205,7 +210,7 @@ async def test_many_readers_share_a_question() -> None:
 async def test_no_number_is_given_twice(endpoint: str) -> None:
     """Both servers create and delete Services at the same time."""
     async with server(endpoint) as first, server(endpoint) as second:
-        ref = Ref(version_of(core.Service), "default", user=USER)
+        ref = Ref(version_of(core.Service), "default")
 
         async def create(api: Any, name: str) -> None:
             service = core.Service()
@@ -217,11 +222,11 @@ async def test_no_number_is_given_twice(endpoint: str) -> None:
             for number in range(12):
                 await create(api, f"{prefix}-{number}")
                 if number % 3 == 0:
-                    await api.delete(Ref(ref.version, "default", f"{prefix}-{number}", user=USER), meta.DeleteOptions())
+                    await api.delete(Ref(ref.version, "default", f"{prefix}-{number}"), meta.DeleteOptions())
 
-        workers = [churn(api, f"{name}{worker}") for worker in range(3) for name, api in (("a", first.api), ("b", second.api))]
+        workers = [churn(api, f"{name}{worker}") for worker in range(3) for name, api in (("a", call(first)), ("b", call(second)))]
         await asyncio.gather(*workers)
-        found = [entry.message for entry in (await first.api.list(ref, meta.ListOptions())).entries]
+        found = [entry.message for entry in (await call(first).list(ref, meta.ListOptions())).entries]
         services: list[Any] = [service for service in found if service.metadata.name != "kubernetes"]  # type: ignore[attr-defined]
         assert len(services) == 48
         assert len({service.spec.cluster_ip for service in services}) == 48
@@ -285,7 +290,7 @@ async def test_two_compactors_share_their_rounds(endpoint: str) -> None:
             await compactor.compact_once()
         rounds = []
         for number in range(6):
-            await first.api.create(REF, config_map(f"c-{number}"), meta.CreateOptions())
+            await call(first).create(REF, config_map(f"c-{number}"), meta.CreateOptions())
             rounds.append([await compactor.compact_once() for compactor in compactors])
         done = [revision for both in rounds for revision in both if revision]
         assert all(not (one and other) for one, other in rounds) and len(done) >= 3
@@ -297,6 +302,6 @@ async def test_the_cache_comes_to_revisions_that_are_not_about_objects(pair: tup
     outcome = await Compactor(first.backend.store, 300.0).compact_once()
     assert outcome == 0
     async with asyncio.timeout(2):
-        await second.api.list(REF, meta.ListOptions())
+        await call(second).list(REF, meta.ListOptions())
     newest = await first.backend.store.newest_revision()
     assert second.backend.cache.revision >= newest

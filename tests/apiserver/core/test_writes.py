@@ -15,7 +15,8 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
-from services.apiserver.api import Api, Ref, Written
+from services.apiserver.api import Ref, Written
+from tests.support.caller import Caller
 
 pytestmark = pytest.mark.etcd
 
@@ -46,15 +47,15 @@ def deployment(name: str = "d") -> apps.Deployment:
     return obj
 
 
-async def create(api: Api, obj: Any, **options: Any) -> Any:
+async def create(api: Caller, obj: Any, **options: Any) -> Any:
     return (await api.create(ref(type(obj)), obj, meta.CreateOptions(**options))).message
 
 
-async def get(api: Api, message: type[Message], name: str) -> Any:
+async def get(api: Caller, message: type[Message], name: str) -> Any:
     return (await api.get(ref(message, name))).message
 
 
-async def delete(api: Api, message: type[Message], name: str, **options: Any) -> Written:
+async def delete(api: Caller, message: type[Message], name: str, **options: Any) -> Written:
     return await api.delete(ref(message, name), meta.DeleteOptions(**options))
 
 
@@ -64,7 +65,7 @@ async def refused(call: Any) -> meta.Status:
     return caught.value.status
 
 
-async def test_namespaces_must_exist_and_live(api: Api) -> None:
+async def test_namespaces_must_exist_and_live(api: Caller) -> None:
     missing = ref(core.ConfigMap, namespace="nope")
     status = await refused(api.create(missing, config_map(), meta.CreateOptions()))
     assert (status.code, status.message, status.details.kind) == (404, 'namespaces "nope" not found', "namespaces")
@@ -82,7 +83,7 @@ async def test_namespaces_must_exist_and_live(api: Api) -> None:
     assert (await refused(delete(api, core.Namespace, "default"))).reason == "Forbidden"
 
 
-async def test_a_dry_run_leaves_nothing(api: Api) -> None:
+async def test_a_dry_run_leaves_nothing(api: Caller) -> None:
     tried = await create(api, config_map(k="v"), dry_run=["All"])
     assert tried.metadata.uid and not tried.metadata.resource_version
     assert (await refused(get(api, core.ConfigMap, "a"))).code == 404
@@ -93,14 +94,14 @@ async def test_a_dry_run_leaves_nothing(api: Api) -> None:
     assert (await refused(create(api, config_map(), dry_run=["All"]))).reason == "AlreadyExists"
 
 
-async def test_unconditional_writes_never_lose_to_one_another(api: Api) -> None:
+async def test_unconditional_writes_never_lose_to_one_another(api: Caller) -> None:
     await create(api, config_map())
     patches = (b'{"data":{"k%d":"v"}}' % number for number in range(5))
     await asyncio.gather(*(api.patch(ref(core.ConfigMap, "a"), "merge", patch, meta.PatchOptions()) for patch in patches))
     assert len((await get(api, core.ConfigMap, "a")).data) == 5
 
 
-async def test_a_stale_revision_conflicts_in_kubernetes_words(api: Api) -> None:
+async def test_a_stale_revision_conflicts_in_kubernetes_words(api: Caller) -> None:
     first = await create(api, config_map())
     await api.patch(ref(core.ConfigMap, "a"), "merge", b'{"data":{"k":"v"}}', meta.PatchOptions())
     words = (
@@ -113,7 +114,7 @@ async def test_a_stale_revision_conflicts_in_kubernetes_words(api: Api) -> None:
     assert (await refused(api.patch(ref(core.ConfigMap, "a"), "merge", stale, meta.PatchOptions()))).message == words
 
 
-async def test_identity_does_not_change(api: Api) -> None:
+async def test_identity_does_not_change(api: Caller) -> None:
     created = await create(api, config_map())
     other = config_map("other")
     status = await refused(api.update(ref(core.ConfigMap, "a"), other, meta.UpdateOptions()))
@@ -125,7 +126,7 @@ async def test_identity_does_not_change(api: Api) -> None:
     assert "resourceVersion should not be set" in (await refused(create(api, with_revision))).message
 
 
-async def test_an_equal_object_is_not_written(api: Api) -> None:
+async def test_an_equal_object_is_not_written(api: Caller) -> None:
     created = await create(api, deployment())
     same: Any = (await api.patch(ref(apps.Deployment, "d"), "strategic", b'{"spec":{"replicas":1}}', meta.PatchOptions())).message
     created.spec.template.spec.containers[0].resources.SetInParent()
@@ -133,7 +134,7 @@ async def test_an_equal_object_is_not_written(api: Api) -> None:
     assert same.metadata.resource_version == updated.metadata.resource_version and updated.metadata.generation == 1
 
 
-async def test_generation_follows_the_spec_and_status_stays_apart(api: Api) -> None:
+async def test_generation_follows_the_spec_and_status_stays_apart(api: Caller) -> None:
     await create(api, deployment())
     target, status_target = ref(apps.Deployment, "d"), ref(apps.Deployment, "d", "status")
     both = b'{"spec":{"replicas":9},"status":{"replicas":3}}'
@@ -143,7 +144,7 @@ async def test_generation_follows_the_spec_and_status_stays_apart(api: Api) -> N
     assert (by_main.spec.replicas, by_main.status.replicas, by_main.metadata.generation) == (2, 3, 2)
 
 
-async def test_scale_reads_and_writes(api: Api) -> None:
+async def test_scale_reads_and_writes(api: Caller) -> None:
     await create(api, deployment())
     target = ref(apps.Deployment, "d", "scale")
     scale: Any = (await api.get(target)).message
@@ -158,7 +159,7 @@ async def test_scale_reads_and_writes(api: Api) -> None:
     assert (await refused(api.get(ref(core.ConfigMap, "d", "scale")))).code == 404
 
 
-async def test_only_who_writes_the_template_hears_its_warnings(api: Api) -> None:
+async def test_only_who_writes_the_template_hears_its_warnings(api: Caller) -> None:
     obj = deployment()
     env = obj.spec.template.spec.containers[0].env
     env.add(name="A", value="1")
@@ -172,7 +173,7 @@ async def test_only_who_writes_the_template_hears_its_warnings(api: Api) -> None
     assert again.warnings == warned
 
 
-async def test_a_pod_ends_in_its_grace_period_which_only_shrinks(api: Api) -> None:
+async def test_a_pod_ends_in_its_grace_period_which_only_shrinks(api: Caller) -> None:
     await create(api, pod(node="n"))
     going: Any = (await delete(api, core.Pod, "p")).message
     assert going.metadata.deletion_grace_period_seconds == 30
@@ -185,7 +186,7 @@ async def test_a_pod_ends_in_its_grace_period_which_only_shrinks(api: Api) -> No
     assert gone.status == "Success" and gone.details.name == "p"
 
 
-async def test_eviction_and_binding(api: Api) -> None:
+async def test_eviction_and_binding(api: Caller) -> None:
     created = await create(api, pod())
     binding = core.Binding()
     binding.target.kind, binding.target.name = "Node", "n"
@@ -211,7 +212,7 @@ async def test_eviction_and_binding(api: Api) -> None:
 
 
 @pytest.mark.parametrize(("policy_name", "finalizer"), [("Foreground", "foregroundDeletion"), ("Orphan", "orphan")])
-async def test_propagation_leaves_work_for_the_garbage_collector(api: Api, policy_name: str, finalizer: str) -> None:
+async def test_propagation_leaves_work_for_the_garbage_collector(api: Caller, policy_name: str, finalizer: str) -> None:
     await create(api, deployment())
     going: Any = (await delete(api, apps.Deployment, "d", propagation_policy=policy_name)).message
     assert list(going.metadata.finalizers) == [finalizer] and going.metadata.generation == 2
@@ -223,7 +224,7 @@ async def test_propagation_leaves_work_for_the_garbage_collector(api: Api, polic
     assert (await refused(get(api, apps.Deployment, "d"))).code == 404
 
 
-async def test_delete_collection_takes_what_is_selected(api: Api) -> None:
+async def test_delete_collection_takes_what_is_selected(api: Caller) -> None:
     for name in "abc":
         obj = config_map(name)
         obj.metadata.labels["keep"] = str(name == "b").lower()
@@ -233,7 +234,7 @@ async def test_delete_collection_takes_what_is_selected(api: Api) -> None:
     assert [entry.name for entry in (await api.list(ref(core.ConfigMap), meta.ListOptions())).entries] == ["b"]
 
 
-async def test_bad_patches_are_refused_plainly(api: Api) -> None:
+async def test_bad_patches_are_refused_plainly(api: Caller) -> None:
     await create(api, config_map())
     target = ref(core.ConfigMap, "a")
     assert (await refused(api.patch(target, "apply", b"{}", meta.PatchOptions()))).code == 415

@@ -14,16 +14,18 @@ from knarr.machinery.errors import StatusError, not_found
 from knarr.machinery.resources import Version
 from services.apiserver.api import Api
 from services.apiserver.entry import Entry
+from services.apiserver.request import Request
 from services.apiserver.results import Event, Page, Ref, Written
 
 
 class FakeApi(Api):
-    """``calls`` are the methods with their references and arguments, in order."""
+    """``calls`` are the methods with their references, bodies and options, in order; ``requests`` are theirs."""
 
     def __init__(self) -> None:  # the real one's parts are not there
         self.entries: dict[tuple[Version, str, str], Entry] = {}
         self.revision = 10
         self.calls: list[tuple[Any, ...]] = []
+        self.requests: list[Request] = []
         self.batches: asyncio.Queue[Sequence[Event] | StatusError] = asyncio.Queue()
         self.taken_batches = 0
         self.open_watches = 0
@@ -40,22 +42,29 @@ class FakeApi(Api):
         self.entries[version, obj.metadata.namespace, obj.metadata.name] = entry
         return entry
 
-    async def get(self, ref: Ref, resource_version: str = "") -> Written:
-        self.calls.append(("get", ref, resource_version))
+    def _called(self, name: str, request: Request, *body: Any) -> Ref:
+        self.requests.append(request)
+        self.calls.append((name, request.ref, *body, request.options))
+        return request.ref
+
+    def _find(self, ref: Ref) -> Written:
         entry = self.entries.get((ref.version, ref.namespace, ref.name))
         if entry is None:
-            raise not_found(ref.version.resource.plural, ref.name, ref.version.group)
+            raise not_found(ref.resource.plural, ref.name, ref.version.group)
         return Written(entry=entry)
 
-    async def list(self, ref: Ref, options: meta.ListOptions) -> Page:
-        self.calls.append(("list", ref, options))
+    async def get(self, request: Request) -> Written:
+        return self._find(self._called("get", request))
+
+    async def list(self, request: Request) -> Page:
+        ref = self._called("list", request)
         found = [entry for (kind, namespace, _), entry in self.entries.items() if kind == ref.version and ref.namespace in ("", namespace)]
-        if options.limit and len(found) > options.limit:
-            return Page(found[: options.limit], self.revision, "more", len(found) - options.limit)
+        if request.options.limit and len(found) > request.options.limit:
+            return Page(found[: request.options.limit], self.revision, "more", len(found) - request.options.limit)
         return Page(found, self.revision)
 
-    def watch(self, ref: Ref, options: meta.ListOptions) -> AsyncIterator[Sequence[Event]]:
-        self.calls.append(("watch", ref, options))
+    async def watch(self, request: Request) -> AsyncIterator[Sequence[Event]]:
+        self._called("watch", request)
         if self.watch_refusal is not None:
             raise self.watch_refusal
         return self._watch()
@@ -72,23 +81,22 @@ class FakeApi(Api):
         finally:
             self.open_watches -= 1
 
-    async def create(self, ref: Ref, obj: Message, options: meta.CreateOptions) -> Written:
-        self.calls.append(("create", ref, obj, options))
+    async def create(self, request: Request, obj: Message) -> Written:
+        self._called("create", request, obj)
         return Written(entry=self.put(obj), created=True, warnings=self.warnings)
 
-    async def update(self, ref: Ref, obj: Message, options: meta.UpdateOptions) -> Written:
-        self.calls.append(("update", ref, obj, options))
+    async def update(self, request: Request, obj: Message) -> Written:
+        self._called("update", request, obj)
         return Written(entry=self.put(obj), warnings=self.warnings)
 
-    async def patch(self, ref: Ref, patch_type: str, patch: bytes, options: meta.PatchOptions) -> Written:
-        self.calls.append(("patch", ref, patch_type, patch, options))
-        return await self.get(ref)
+    async def patch(self, request: Request, patch_type: str, patch: bytes) -> Written:
+        return self._find(self._called("patch", request, patch_type, patch))
 
-    async def delete(self, ref: Ref, options: meta.DeleteOptions) -> Written:
-        self.calls.append(("delete", ref, options))
+    async def delete(self, request: Request) -> Written:
+        ref = self._called("delete", request)
         self.entries.pop((ref.version, ref.namespace, ref.name))
         return Written(meta.Status(status="Success", details=meta.StatusDetails(name=ref.name, kind=ref.version.resource.plural)))
 
-    async def delete_collection(self, ref: Ref, options: meta.DeleteOptions, selection: meta.ListOptions) -> Page:
-        self.calls.append(("delete_collection", ref, options, selection))
+    async def delete_collection(self, request: Request, selection: meta.ListOptions) -> Page:
+        self._called("delete_collection", request, selection)
         return Page([], self.revision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import uvloop
 import yaml
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
@@ -33,11 +35,11 @@ START_SECONDS, STOP_SECONDS = 20.0, 10.0
 class ScriptedNode:
     """A node whose containers echo: logs are the request, exec is a little shell."""
 
-    async def logs(self, request: face.LogRequest) -> Any:
+    async def logs(self, pod: core.Pod, node: core.Node, request: face.LogRequest) -> Any:
         for number in range(request.tail_lines if request.HasField("tail_lines") else 3):
-            yield f"{request.pod}/{request.container or 'c'} line {number}\n".encode()
+            yield f"{request.pod}/{request.container} line {number}\n".encode()
 
-    async def exec(self, start: face.ExecStart, requests: Any) -> Any:
+    async def exec(self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: Any) -> Any:
         command = list(start.command)
         if command[0] == "cat":
             async for request in requests:
@@ -128,7 +130,8 @@ class _Runner:
                 await component.wait_ready()
             tokens = TokenTable({hash_token(TOKEN): User("admin", "1", ("system:masters", "system:authenticated"))})
             checks = {"etcd": lambda: component.connected}
-            application = create_app(component.api, tokens, component.registry, node_streams=ScriptedNode(), checks=checks)
+            api = Api(dataclasses.replace(component.api.pipeline, node_streams=ScriptedNode()))
+            application = create_app(api, tokens, component.registry, checks=checks)
             context = tls_context(str(self._folder / "server.crt"), str(self._folder / "server.key"), str(self._folder / "ca.crt"))
             rest = RestServer(application, context)
             await rest.start()

@@ -330,6 +330,7 @@ class TestNodes:
 
     @pytest.fixture
     async def pod(self, kubectl: Kubectl) -> Any:
+        await kubectl.try_("create", "-f", "-", stdin="{apiVersion: v1, kind: Node, metadata: {name: node-1}}")  # perhaps there already
         await kubectl("create", "-f", "-", stdin=POD.replace("spec: {", "spec: {nodeName: node-1, "))
         await kubectl("patch", "pod", "p", "--subresource=status", "--type=merge", "-p", '{"status":{"phase":"Running"}}')
 

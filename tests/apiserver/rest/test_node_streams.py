@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,11 +17,14 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry
 from knarr.machinery.errors import StatusError, bad_request, status_error
+from services.apiserver.api import Api
+from services.apiserver.node_streams import NoNodeStreams
+from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.rest.application import Application, create_app
 from services.apiserver.rest.channels import V4, V5, choose_protocol
 from services.apiserver.rest.server import RestServer
+from tests.apiserver.pipeline.world import fill, running
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
-from tests.apiserver.rest.fake_api import FakeApi
 from tests.apiserver.rest.http_client import HttpClient
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -35,12 +39,14 @@ class FakeNode:
         self.output: asyncio.Queue[Any] = asyncio.Queue()
         self.open = 0
 
-    async def logs(self, request: face.LogRequest) -> AsyncIterator[bytes]:
+    async def logs(self, pod: core.Pod, node: core.Node, request: face.LogRequest) -> AsyncIterator[bytes]:
         self.asked.append(request)
         async for item in self._play():
             yield item
 
-    async def exec(self, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> AsyncIterator[face.ExecResponse]:
+    async def exec(
+        self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
+    ) -> AsyncIterator[face.ExecResponse]:
         self.asked.append(start)
         reader = asyncio.create_task(self._read(requests))
         try:
@@ -81,19 +87,25 @@ def node() -> FakeNode:
 
 
 @pytest.fixture
-def application(api: FakeApi, node: FakeNode) -> Application:
-    api.put(pod("one", "c"))
-    api.put(pod("two", "a", "b"))
-    unscheduled = pod("waiting", "c")
-    unscheduled.spec.node_name = ""
-    api.put(unscheduled)
-    return create_app(api, TOKENS, registry(), node_streams=node)
+async def pipeline() -> AsyncIterator[Pipeline]:
+    """With pods ``one`` and ``two`` on a node and ``waiting`` on none; it has no way to the nodes yet."""
+    async with running() as world:
+        waiting = pod("waiting", "c")
+        waiting.spec.node_name = ""
+        node = core.Node(metadata=meta.ObjectMeta(name="node-1"))
+        await fill(world, [node, pod("one", "c"), pod("two", "a", "b"), waiting])
+        yield dataclasses.replace(world.caller.api.pipeline, node_streams=NoNodeStreams())
+
+
+@pytest.fixture
+def application(pipeline: Pipeline, node: FakeNode) -> Application:
+    return create_app(Api(dataclasses.replace(pipeline, node_streams=node)), TOKENS, registry())
 
 
 def pod(name: str, *containers: str) -> core.Pod:
-    found = core.Pod(metadata=meta.ObjectMeta(name=name, namespace="default"), spec=core.PodSpec(node_name="node-1"))
+    found = core.Pod(metadata=meta.ObjectMeta(name=name), spec=core.PodSpec(node_name="node-1"))
     for container in containers:
-        found.spec.containers.add(name=container)
+        found.spec.containers.add(name=container, image="busybox")
     return found
 
 
@@ -140,8 +152,8 @@ class TestLogs:
         assert answer.status == status and words in answer.json["message"]
         assert not node.asked
 
-    async def test_without_a_way_to_the_nodes(self, api: FakeApi, certificates: Certificates) -> None:
-        server = RestServer(create_app(api, TOKENS, registry()), certificates.server)
+    async def test_without_a_way_to_the_nodes(self, pipeline: Pipeline, certificates: Certificates) -> None:
+        server = RestServer(create_app(Api(pipeline), TOKENS, registry()), certificates.server)
         await server.start()
         async with HttpClient(server.port, certificates.client, TOKEN) as client:
             assert (await client.get(f"{PODS}/one/log")).status == 503

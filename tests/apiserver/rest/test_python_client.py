@@ -82,6 +82,7 @@ def test_dynamic(connection: Any) -> None:
 def test_exec_and_logs(connection: Any) -> None:
     core = models.CoreV1Api(connection)
     spec = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
+    core.create_node({"metadata": {"name": "n"}})
     core.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": spec})
     assert core.read_namespaced_pod_log("p", "default", tail_lines=1) == "p/c line 0\n"
     options = {"stdout": True, "stderr": True, "stdin": False, "tty": False, "_preload_content": False}

@@ -7,8 +7,10 @@ from typing import ClassVar
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import forbidden, not_found
+from knarr.machinery.resources import Resource
 from knarr.objects.keys import is_deleting
-from services.apiserver.admission.plugin import CREATE, DELETE, Admission
+from services.apiserver.admission.attributes import CREATE, DELETE, Attributes
+from services.apiserver.pipeline.backend import Backend
 from services.apiserver.results import Ref
 
 IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
@@ -16,23 +18,34 @@ NAMESPACE = version_of(core.Namespace)
 
 
 class NamespaceLifecycle:
-    operations: ClassVar[frozenset[str]] = frozenset({CREATE, DELETE})
+    """Comes in the first phase, as in Kubernetes: whoever errs in the namespace hears that, and not what else is wrong."""
 
-    async def admit(self, admission: Admission) -> None:
-        ref = admission.ref
-        if admission.operation == DELETE:
-            if ref.version is NAMESPACE and ref.name in IMMORTAL:
-                raise forbidden("namespaces", ref.name, "this namespace may not be deleted")
-            return
-        if not ref.resource.namespaced:
-            return
-        namespace = await admission.backend.current(Ref(NAMESPACE, name=ref.namespace))
+    name: ClassVar[str] = "NamespaceLifecycle"
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
+        return (operation == CREATE and resource.namespaced) or (operation == DELETE and resource is NAMESPACE.resource)
+
+    async def mutate(self, attributes: Attributes) -> bool:
+        if attributes.operation == DELETE:
+            if attributes.name in IMMORTAL:
+                raise forbidden("namespaces", attributes.name, "this namespace may not be deleted")
+            return False
+        namespace = await self._backend.current(Ref(NAMESPACE, name=attributes.namespace))
         if namespace is None:
-            raise not_found("namespaces", ref.namespace)
+            raise not_found("namespaces", attributes.namespace)
         if is_deleting(namespace.shared_message):
-            detail = f"unable to create new content in namespace {ref.namespace} because it is being terminated"
-            error = forbidden(ref.resource.plural, admission.obj.metadata.name, detail, ref.version.group)
-            error.status.details.causes.add(
-                reason="NamespaceTerminating", message=f"namespace {ref.namespace} is being terminated", field="metadata.namespace"
-            )
-            raise error
+            raise _going(attributes)
+        return False
+
+
+def _going(attributes: Attributes) -> Exception:
+    namespace, ref = attributes.namespace, attributes.request.ref
+    detail = f"unable to create new content in namespace {namespace} because it is being terminated"
+    error = forbidden(ref.resource.plural, attributes.name, detail, ref.version.group)
+    error.status.details.causes.add(
+        reason="NamespaceTerminating", message=f"namespace {namespace} is being terminated", field="metadata.namespace"
+    )
+    return error

@@ -1,0 +1,56 @@
+"""What admission is told of a request: Kubernetes' ``admission.Attributes``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from knarr.machinery.resources import Resource
+from knarr.service.authentication import User
+from services.apiserver.request import Request
+
+# Patches and writes of sub-resources that exist are updates; bindings and evictions are created; exec connects.
+CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+
+
+@dataclass(slots=True)
+class Attributes:
+    """One object on its way through a request.
+
+    ``name`` is empty while the server has yet to generate one. ``obj`` is what the request brings: the object, or the body of a
+    sub-resource (a Scale, a Binding, an Eviction), the options of a CONNECT, None for a DELETE; only ``mutate`` may change it.
+    ``old`` is what is stored, in the same form, for an UPDATE and a DELETE; it is only read.
+    """
+
+    operation: str
+    request: Request
+    name: str
+    obj: Any = None
+    old: Any = None
+
+    @property
+    def resource(self) -> Resource:
+        return self.request.ref.resource
+
+    @property
+    def subresource(self) -> str:
+        return self.request.ref.subresource
+
+    @property
+    def namespace(self) -> str:
+        """Empty for what lies in no namespace."""
+        return self.request.ref.namespace
+
+    @property
+    def user(self) -> User:
+        return self.request.user
+
+    @property
+    def options(self) -> Any:
+        """The options message of the request's verb: an update may come from PatchOptions, as in Kubernetes."""
+        return self.request.options
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing will be stored: then a plugin leaves no trace elsewhere either."""
+        return self.request.dry_run

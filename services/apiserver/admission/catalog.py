@@ -1,0 +1,19 @@
+"""The admission plugins in their order, which matters and is data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from services.apiserver.admission.chain import Chain
+from services.apiserver.admission.namespace_lifecycle.plugin import NamespaceLifecycle
+from services.apiserver.admission.plugin import Plugin
+from services.apiserver.pipeline.backend import Backend
+
+# Makes a plugin that reads other objects from the backend.
+Factory = Callable[[Backend], Plugin]
+
+PLUGINS: Sequence[Factory] = (NamespaceLifecycle,)
+
+
+def chain(backend: Backend, plugins: Sequence[Factory] = PLUGINS) -> Chain:
+    return Chain([make(backend) for make in plugins])

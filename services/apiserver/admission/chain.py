@@ -1,0 +1,75 @@
+"""Runs the plugins that handle a request, phase by phase, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from knarr.machinery.resources import Resource
+from services.apiserver.admission.attributes import Attributes
+from services.apiserver.admission.plugin import Mutating, Plugin, Validating
+from services.apiserver.deadline import within
+from services.apiserver.request import Request
+from services.apiserver.results import Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """The plugins that handle one operation on one resource or sub-resource."""
+
+    operation: str
+    mutating: tuple[Mutating, ...] = ()
+    validating: tuple[Validating, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether any plugin handles it."""
+        return bool(self.mutating or self.validating)
+
+    async def mutate(self, request: Request, name: str, obj: Any, old: Any = None) -> bool:
+        """Lets each plugin change ``obj``; answers whether one did. Raises the first refusal; Timeout, by the plugin's name, at the
+        request's deadline."""
+        if not self.mutating:
+            return False
+        changed, attributes = False, Attributes(self.operation, request, name, obj, old)
+        for plugin in self.mutating:
+            changed |= await within(request.deadline, plugin.mutate(attributes), _shown(plugin))
+        return changed
+
+    async def validate(self, request: Request, name: str, obj: Any, old: Any = None) -> None:
+        """Asks each plugin. Raises as ``mutate`` does."""
+        if not self.validating:
+            return
+        attributes = Attributes(self.operation, request, name, obj, old)
+        for plugin in self.validating:
+            await within(request.deadline, plugin.validate(attributes), _shown(plugin))
+
+
+# For what admission is not asked about.
+NO_ADMISSION = Phases("")
+
+
+class Chain:
+    """The admission plugins of one API server, in order. Which of them handle what is found out once and kept."""
+
+    def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
+        self._plugins = tuple(plugins)
+        self._phases: dict[tuple[str, Resource, str], Phases] = {}
+
+    def phases(self, operation: str, ref: Ref) -> Phases:
+        """Those for an operation on the resource, or the sub-resource, of ``ref``."""
+        key = operation, ref.resource, ref.subresource
+        found = self._phases.get(key)
+        if found is None:
+            found = self._phases[key] = self._choose(*key)
+        return found
+
+    def _choose(self, operation: str, resource: Resource, subresource: str) -> Phases:
+        chosen = [plugin for plugin in self._plugins if plugin.handles(operation, resource, subresource)]
+        mutating = tuple(plugin for plugin in chosen if isinstance(plugin, Mutating))
+        validating = tuple(plugin for plugin in chosen if isinstance(plugin, Validating))
+        return Phases(operation, mutating, validating)
+
+
+def _shown(plugin: Plugin) -> str:
+    return f"the admission plugin {plugin.name}; nothing is stored"

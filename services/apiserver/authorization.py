@@ -1,0 +1,40 @@
+"""Whether a user may do what a request asks: the port, and who decides while there are no rules."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from knarr.machinery.errors import StatusError, status_error
+from services.apiserver.request import Request
+
+UNAUTHENTICATED = "system:unauthenticated"
+
+
+class Authorizer(Protocol):
+    """Asked once for each request, before anything is read for it; the objects of a deletecollection are one request."""
+
+    async def authorize(self, request: Request) -> None:
+        """Raises Forbidden."""
+        ...
+
+
+class AllowAuthenticated:
+    """Everybody whom the faces have made out may do everything."""
+
+    async def authorize(self, request: Request) -> None:
+        if UNAUTHENTICATED in request.user.groups:
+            raise refusal(request)
+
+
+ALLOW_AUTHENTICATED = AllowAuthenticated()
+
+
+def refusal(request: Request, reason: str = "") -> StatusError:
+    """Forbidden, in Kubernetes' words for who may not do what; ``reason`` follows them."""
+    ref, group = request.ref, request.ref.version.group
+    resource = f"{ref.resource.plural}/{ref.subresource}" if ref.subresource else ref.resource.plural
+    where = f'in the namespace "{ref.namespace}"' if ref.namespace else "at the cluster scope"
+    detail = f'User "{request.user.name}" cannot {request.verb} resource "{resource}" in API group "{group}" {where}'
+    subject = f'{ref.version.qualified} "{ref.name}"' if ref.name else ref.version.qualified
+    message = f"{subject} is forbidden: {detail}" + (f": {reason}" if reason else "")
+    return status_error("Forbidden", message, name=ref.name, group=group, kind=ref.resource.plural)

@@ -1,0 +1,131 @@
+"""What of a stored object a request reads and writes: the whole, or one of the sub-resources that are a part of it.
+
+Each says how its body is read from the object, and how a changed body becomes a changed object that is prepared and validated.
+All of it is pure. What is posted to a sub-resource (bindings, evictions) is in ``pods``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from knarr.machinery.errors import Cause, bad_request, invalid
+from services.apiserver.entry import Entry
+from services.apiserver.fields.judge import judge
+from services.apiserver.pipeline import metadata
+from services.apiserver.pipeline.refusals import missing
+from services.apiserver.results import Ref
+from services.apiserver.strategies.metadata import validate_object_meta_update
+from services.apiserver.strategies.scale import apply_scale, to_scale
+from services.apiserver.strategies.strategy import Strategy
+
+
+class Verdict(NamedTuple):
+    """Why a changed object is refused, and what its writer should hear if it is not."""
+
+    causes: Sequence[Cause]
+    warnings: Sequence[str] = ()
+
+
+class Whole:
+    """The object itself."""
+
+    # Whether the body is another message than the object's.
+    projects: ClassVar[bool] = False
+
+    def body(self, obj: Any) -> Any:
+        """What is shown of ``obj``, patched and given to admission."""
+        return obj
+
+    def prepare(self, ref: Ref, strategy: Strategy, body: Any, old: Any) -> None:
+        """Makes a proposed body complete before admission sees it; ``old`` is the stored object."""
+        metadata.prepare_for_update(body, old, ref)
+        self.default(strategy, body)
+
+    def default(self, strategy: Strategy, body: Any) -> None:
+        """Fills in defaults, also those of what admission has added."""
+        strategy.default(body)
+
+    def merge(self, ref: Ref, body: Any, entry: Entry) -> Any:
+        """The object that a body asks for, given the stored one."""
+        return body
+
+    def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
+        """Sets what a client may not choose, and judges what comes of it."""
+        strategy.prepare_for_update(new, old)
+        judged = judge(ref, new, old)
+        causes = [*validate_object_meta_update(new.metadata, old.metadata), *strategy.validate(new), *strategy.validate_update(new, old)]
+        return Verdict([*causes, *judged.causes], [*strategy.warnings(new), *judged.warnings])
+
+
+class Status(Whole):
+    """The status alone; what else a body brings is dropped."""
+
+    def default(self, strategy: Strategy, body: Any) -> None:
+        pass
+
+    def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
+        strategy.prepare_for_status_update(new, old)
+        return Verdict([*validate_object_meta_update(new.metadata, old.metadata), *strategy.validate_status_update(new, old)])
+
+
+class Scale(Whole):
+    """The count of replicas, as a Scale; the object is validated as a whole."""
+
+    projects = True
+
+    def body(self, obj: Any) -> Any:
+        return to_scale(obj)
+
+    def prepare(self, ref: Ref, strategy: Strategy, body: Any, old: Any) -> None:
+        if body.metadata.uid and body.metadata.uid != old.metadata.uid:
+            raise missing(Ref(ref.version, ref.namespace, ref.name))
+
+    def default(self, strategy: Strategy, body: Any) -> None:
+        pass
+
+    def merge(self, ref: Ref, body: Any, entry: Entry) -> Any:
+        if body.spec.replicas < 0:
+            message = f"Invalid value: {body.spec.replicas}: must be greater than or equal to 0"
+            raise invalid("Scale", ref.name, [Cause("FieldValueInvalid", message, "spec.replicas")], "autoscaling")
+        new: Any = entry.message
+        new.metadata.resource_version = ""
+        apply_scale(new, body)
+        return new
+
+    def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
+        """Without warnings: a Scale shows nothing of what they speak of."""
+        strategy.default(new)
+        return Verdict(super().validate(ref, strategy, new, old).causes)
+
+
+class Finalize(Whole):
+    """The finalizers in the spec of a namespace."""
+
+    def prepare(self, ref: Ref, strategy: Strategy, body: Any, old: Any) -> None:
+        if not body.metadata.name:
+            raise bad_request("name must be provided")
+
+    def default(self, strategy: Strategy, body: Any) -> None:
+        pass
+
+    def merge(self, ref: Ref, body: Any, entry: Entry) -> Any:
+        new: Any = entry.message
+        del new.spec.finalizers[:]
+        new.spec.finalizers.extend(body.spec.finalizers)
+        new.metadata.resource_version = body.metadata.resource_version
+        return new
+
+    def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
+        return Verdict(validate_object_meta_update(new.metadata, old.metadata))
+
+
+PARTS: dict[str, Whole] = {"": Whole(), "status": Status(), "scale": Scale(), "finalize": Finalize()}
+
+
+def part_of(ref: Ref) -> Whole:
+    """Raises BadRequest for a sub-resource that is a stream or can only be posted to."""
+    found = PARTS.get(ref.subresource)
+    if found is None:
+        raise bad_request(f"{ref.resource.plural}/{ref.subresource} is no part of an object: it cannot be read or changed in place")
+    return found

@@ -1,0 +1,74 @@
+"""Streams from the node that runs a pod: its containers' output, and commands in them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.catalog import version_of
+from knarr.machinery.errors import bad_request
+from knarr.objects.copies import copy_of
+from services.apiserver.admission.attributes import CONNECT
+from services.apiserver.pipeline.pipeline import Pipeline
+from services.apiserver.pipeline.read import cached, check_subresource
+from services.apiserver.request import Request
+from services.apiserver.results import Ref
+
+NODES = version_of(core.Node)
+
+# A command that may be run; given what follows its start, answers what it says.
+Command = Callable[[AsyncIterator[face.ExecRequest]], AsyncIterator[face.ExecResponse]]
+
+
+async def logs(pipeline: Pipeline, request: Request) -> AsyncIterator[bytes]:
+    """Refuses at once what the pod refuses; what its node refuses, the iterator raises. As in Kubernetes admission is not asked."""
+    check_subresource(request.ref, request.verb)
+    wanted: face.LogRequest = copy_of(request.options)
+    pod = await _pod(pipeline, request)
+    wanted.container = choose_container(pod, wanted.container)
+    return pipeline.node_streams.logs(pod, await _node(pipeline, request, pod), wanted)
+
+
+async def exec(pipeline: Pipeline, request: Request) -> Command:
+    """Refuses at once what admission or the pod refuse. Admission is given the command's start as the object of a CONNECT."""
+    check_subresource(request.ref, request.verb)
+    start: face.ExecStart = copy_of(request.options)
+    admission = pipeline.admission.phases(CONNECT, request.ref)
+    await pipeline.backend.synced(request.deadline)
+    await admission.mutate(request, request.name, start)
+    await admission.validate(request, request.name, start)
+    pod = await _pod(pipeline, request)
+    start.container = choose_container(pod, start.container)
+    node = await _node(pipeline, request, pod)
+    return lambda requests: pipeline.node_streams.exec(pod, node, start, requests)
+
+
+def choose_container(pod: core.Pod, wanted: str) -> str:
+    """The container meant; raises BadRequest when it is not in the pod or not clear."""
+    names = [container.name for container in pod.spec.containers]
+    others = [container.name for container in pod.spec.init_containers]
+    others += [container.ephemeral_container_common.name for container in pod.spec.ephemeral_containers]
+    if wanted:
+        if wanted not in names and wanted not in others:
+            raise bad_request(f"container {wanted} is not valid for pod {pod.metadata.name}")
+        return wanted
+    if len(names) == 1:
+        return names[0]
+    text = f"a container name must be specified for pod {pod.metadata.name}, choose one of: [{' '.join(names)}]"
+    if pod.spec.init_containers:
+        text += f" or one of the init containers: [{' '.join(container.name for container in pod.spec.init_containers)}]"
+    raise bad_request(text)
+
+
+async def _pod(pipeline: Pipeline, request: Request) -> core.Pod:
+    pod: core.Pod = (await cached(pipeline, request, request.ref)).shared_message
+    return pod
+
+
+async def _node(pipeline: Pipeline, request: Request, pod: core.Pod) -> core.Node:
+    """The node that the pod runs on."""
+    if not pod.spec.node_name:
+        raise bad_request(f"pod {pod.metadata.name} does not have a host assigned")
+    node: core.Node = (await cached(pipeline, request, Ref(NODES, name=pod.spec.node_name))).shared_message
+    return node

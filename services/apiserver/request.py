@@ -1,0 +1,60 @@
+"""One request, as every path through the API server knows it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from knarr.machinery.resources import Resource
+from knarr.service.authentication import User
+from services.apiserver.results import Ref
+
+# Kubernetes' words for what a request does, as RBAC rules name it.
+GET, LIST, WATCH = "get", "list", "watch"
+CREATE, UPDATE, PATCH, DELETE, DELETE_COLLECTION = "create", "update", "patch", "delete", "deletecollection"
+
+# How long a request may take whose caller does not say; also the longest that a caller can ask for, as in Kubernetes.
+REQUEST_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Request:
+    """Who wants what of which object or collection. One is made for each call of ``Api``, and nothing changes it.
+
+    ``verb`` is one of the words above; ``options`` the message of its options (GetOptions, ListOptions for a watch too,
+    CreateOptions …; PodLogOptions and PodExecOptions for streams, in the words of the gRPC face). ``deadline`` is the event loop's
+    time at which the caller waits no longer; a watch or a stream that has begun goes on behind it.
+    """
+
+    user: User
+    verb: str
+    ref: Ref
+    options: Any
+    deadline: float = math.inf
+
+    @property
+    def resource(self) -> Resource:
+        return self.ref.resource
+
+    @property
+    def subresource(self) -> str:
+        return self.ref.subresource
+
+    @property
+    def namespace(self) -> str:
+        return self.ref.namespace
+
+    @property
+    def name(self) -> str:
+        """Empty for a collection, and so for a create of an object."""
+        return self.ref.name
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is to be stored."""
+        return bool(getattr(self.options, "dry_run", ()))
+
+    @property
+    def field_manager(self) -> str:
+        return str(getattr(self.options, "field_manager", ""))

@@ -1,0 +1,82 @@
+"""Waiting no longer than a request's caller does, without a timer for what need not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from knarr.machinery.errors import Timeout
+from services.apiserver.deadline import within
+from tests.support.virtual_time import virtual_time
+
+
+async def answer(seconds: float | None, value: str = "answer") -> str:
+    if seconds is not None:
+        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)
+    return value
+
+
+def timers() -> int:
+    return len(asyncio.get_running_loop()._scheduled)  # type: ignore[attr-defined]
+
+
+@virtual_time
+async def test_the_answer_comes_whether_it_is_waited_for_or_not() -> None:
+    for seconds in (None, 0, 2):
+        assert await within(asyncio.get_running_loop().time() + 5, answer(seconds), "it") == "answer"
+    assert await within(math.inf, answer(1000), "it") == "answer"
+
+
+@virtual_time
+async def test_whoever_comes_too_late_is_named() -> None:
+    loop = asyncio.get_running_loop()
+    with pytest.raises(Timeout, match="it was waiting for the plugin Slow") as caught:
+        await within(loop.time() + 3, answer(2), "the plugin Slow")
+    assert (loop.time(), caught.value.code) == (3, 504)
+    with pytest.raises(Timeout):
+        await within(loop.time() - 1, answer(2), "what begins too late")
+
+
+@virtual_time
+async def test_no_timer_is_set_for_what_need_not_wait() -> None:
+    before = timers()
+
+    async def at_once() -> int:
+        return timers()
+
+    assert await within(asyncio.get_running_loop().time() + 3, at_once(), "it") == before
+
+
+@virtual_time
+async def test_errors_pass_whole() -> None:
+    async def fail(seconds: float | None, error: BaseException) -> None:
+        await answer(seconds)
+        raise error
+
+    for seconds in (None, 1):
+        for error in (KeyError("x"), TimeoutError("of its own")):
+            with pytest.raises(type(error)) as caught:
+                await within(asyncio.get_running_loop().time() + 5, fail(seconds, error), "it")
+            assert caught.value is error
+
+
+@virtual_time
+async def test_a_cancelled_wait_ends_as_one() -> None:
+    cleaned: list[str] = []
+
+    async def careful() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("cleaned")
+
+    task = asyncio.create_task(within(1000.0, careful(), "it"))
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cleaned == ["cleaned"] and asyncio.get_running_loop().time() == 1
