@@ -55,7 +55,10 @@ class _InformedCluster(Cluster):
         self.informers: dict[type[Message], Informer[Any]] = {kind: informers.get(kind) for kind in kinds}
 
     def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
-        return self.informers[kind].store.list(namespace or None)
+        informer = self.informers.get(kind)
+        if informer is None:
+            raise LookupError(f"no plugin declares that it reads anything of {kind.DESCRIPTOR.name}")
+        return informer.store.list(namespace or None)
 
 
 class Scheduler(ElectedComponent):

@@ -20,7 +20,7 @@ from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_NAME, Part, Subject
 from services.scheduler.plugin import Cluster, Plugin
 from services.scheduler.pod_facts import SOURCES, PodFacts, facts_of
-from services.scheduler.queue import State
+from services.scheduler.queue import Waiting
 from services.scheduler.row_cache import RowCache
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
@@ -116,7 +116,7 @@ def test_only_the_cache_that_depends_on_a_part_computes_again() -> None:
 
 
 def test_a_cache_refuses_a_table_that_does_not_compare_what_it_depends_on() -> None:
-    cache = RowCache([IMAGES], lambda question, found: 0, np.int64)
+    cache: RowCache[str, np.int64] = RowCache([IMAGES], lambda question, found: 0, np.int64)
     with pytest.raises(ValueError, match=r"does not compare status\.images of nodes"):
         cache.get(NodeTable(), "q", "q")
 
@@ -179,7 +179,7 @@ def test_the_facts_of_a_pod_come_from_where_is_said(one: core.Pod, other: core.P
         assert getattr(PodFacts.of(mixed), name) == getattr(PodFacts.of(other), name), name
 
 
-async def refused(state: SchedulerState, name: str, *by: str) -> Any:
+async def refused(state: SchedulerState, name: str, *by: str) -> Waiting:
     """A pod that waits after a filter refused it, as long as it takes to be past its pause."""
     state.pod_changed(None, pod(name))
     waiting = await state.queue.take()
@@ -203,14 +203,14 @@ async def test_what_a_plugin_declares_wakes_what_it_refused() -> None:
     state.node_changed(old, new)
     state.object_changed(team, annotated)
     state.pod_changed(None, pod("placed", node_name="n1"))
-    assert waiting.state is State.UNSCHEDULABLE
+    assert waiting.state.name == "UNSCHEDULABLE"
     state.object_changed(annotated, named)
-    assert waiting.state is State.ACTIVE
+    assert waiting.state.name == "ACTIVE"
     waiting = await refused(state, "b", "NeedsTeam")
     newer = copy.deepcopy(new)
     newer.status.node_info.kernel_version = "6.1"
     state.node_changed(new, newer)
-    assert waiting.state is State.ACTIVE
+    assert waiting.state.name == "ACTIVE"
 
 
 async def test_a_changed_spec_is_tried_and_a_changed_status_is_not() -> None:
@@ -220,9 +220,9 @@ async def test_a_changed_spec_is_tried_and_a_changed_status_is_not() -> None:
     same = pod("a")
     same.status.phase = "Pending"
     state.pod_changed(pod("a"), same)
-    assert waiting.state is State.UNSCHEDULABLE
+    assert waiting.state.name == "UNSCHEDULABLE"
     state.pod_changed(same, pod("a", cpu="1"))
-    assert waiting.state is State.ACTIVE and waiting.pod.requests == {"cpu": 1000}
+    assert waiting.state.name == "ACTIVE" and waiting.pod.requests == {"cpu": 1000}
 
 
 async def test_a_pod_is_tried_when_another_shrinks_in_place() -> None:
@@ -235,6 +235,6 @@ async def test_a_pod_is_tried_when_another_shrinks_in_place() -> None:
     state.queue.refuse(waiting, frozenset({"NodeResourcesFit"}))
     waiting.retry_at = 0.0
     state.pod_changed(large, pod("large", cpu="1500m", node_name="n1"))
-    assert waiting.state is State.UNSCHEDULABLE
+    assert waiting.state.name == "UNSCHEDULABLE"
     state.pod_changed(large, pod("large", cpu="1", node_name="n1"))
-    assert waiting.state is State.ACTIVE
+    assert waiting.state.name == "ACTIVE"

@@ -58,7 +58,7 @@ async def test_unschedulable_pods_wait_for_a_change_that_helps() -> None:
     assert queue.retry_in_seconds(waiting) == 300
     await asyncio.sleep(60)
     queue.changed(lambda waiting: "Taints" in waiting.refused_by)
-    assert waiting.state is State.UNSCHEDULABLE
+    assert waiting.state.name == "UNSCHEDULABLE"
     queue.changed(lambda waiting: "Resources" in waiting.refused_by)
     assert waiting.state is State.ACTIVE
     queue.validate()

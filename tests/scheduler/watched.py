@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 from google.protobuf.message import Message
@@ -43,14 +43,16 @@ class WatchedMessage:
 
     def __getattr__(self, name: str) -> Any:
         if name not in self._message.DESCRIPTOR.fields_by_name:
-            return self._has if name == "HasField" else self._refuse(self._path)
+            if name == "HasField":
+                return self._has
+            self._refuse(self._path)
         path = self._below(name)
         value = getattr(self._message, name)
         if self._is_declared(path):
             return value
         if isinstance(value, Message):
             return WatchedMessage(value, self._plugin, self._subject, path)
-        return self._refuse(path)
+        self._refuse(path)
 
     def __eq__(self, other: object) -> bool:
         self._refuse(self._path)
@@ -70,7 +72,7 @@ class WatchedMessage:
     def _is_declared(self, path: str) -> bool:
         return any(path == declared or path.startswith(f"{declared}.") for declared in self._paths)
 
-    def _refuse(self, path: str) -> Any:
+    def _refuse(self, path: str) -> NoReturn:
         raise UndeclaredRead(self._plugin.__name__, self._subject, path)
 
 
@@ -109,9 +111,8 @@ class WatchedNodes(View):
         super().__init__(table)
         self._plugin = plugin
         self._names = [found.metadata.name if found is not None else "" for found in table.nodes]
-        table.nodes[:] = cast(
-            "list[Any]", [None if found is None else WatchedMessage(found, plugin, Subject.NODE) for found in table.nodes]
-        )
+        watched: list[Any] = [None if found is None else WatchedMessage(found, plugin, Subject.NODE) for found in table.nodes]
+        table.nodes[:] = watched
 
     def __getattribute__(self, name: str) -> Any:
         if name in _COLUMNS and "_plugin" in vars(self):
