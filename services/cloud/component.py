@@ -6,6 +6,7 @@ again, so nothing acts on what it remembers from before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -15,7 +16,9 @@ from knarr.api.cloud.v1 import cloud_service_pb2, cloud_service_pb2_grpc, provid
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.service.elected import ElectedComponent
+from services.cloud.catalog import CONTROLLERS
 from services.cloud.configuration import read_section
+from services.cloud.controller import CloudController
 from services.cloud.provider import ProviderType
 from services.cloud.providers.catalog import provider_type
 from services.cloud.servicer import CloudServicer, ProviderServicer
@@ -37,12 +40,14 @@ class CloudControllerManager(ElectedComponent):
         *,
         clock: Clock = SYSTEM_CLOCK,
         kind: ProviderType | None = None,
+        controllers: Sequence[type[CloudController]] = CONTROLLERS,
     ) -> None:
         """``kind``: a provider that is in no catalog."""
         self._client = client
         self._settings = settings or CloudSettings()
         super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
+        self._types = controllers
         self._kind = kind or provider_type(self._settings.provider)
         if self._settings.provider_settings is None:
             defaults = read_section(self._kind.settings, None, self._settings.provider) if kind is None else kind.settings()
@@ -65,7 +70,7 @@ class CloudControllerManager(ElectedComponent):
         return self._work is not None and self._work.info is not None
 
     async def _lead(self) -> None:
-        self._work = Work(self._client, self._settings, self._kind, self._clock)
+        self._work = Work(self._client, self._settings, self._kind, self._clock, self._types)
         try:
             await self._work.run()
         finally:

@@ -13,7 +13,6 @@ from knarr.client.events import EventRecorder
 from knarr.client.informer import Informers
 from knarr.objects.keys import Key
 from knarr.service.tasks import run_together
-from services.cloud.catalog import CONTROLLERS
 from services.cloud.controller import CloudController, Context
 from services.cloud.controllers.node.controller import NodeController
 from services.cloud.controllers.service.controller import ServiceController
@@ -27,10 +26,13 @@ from services.cloud.settings import CloudSettings
 class Work:
     """``run`` it once."""
 
-    def __init__(self, client: Client, settings: CloudSettings, kind: ProviderType, clock: Clock) -> None:
+    def __init__(
+        self, client: Client, settings: CloudSettings, kind: ProviderType, clock: Clock, controllers: Sequence[type[CloudController]]
+    ) -> None:
         self._client = client
         self._settings = settings
         self._clock = clock
+        self._types = controllers
         self.informers = Informers(client)
         environment = Environment(settings.cluster, client, self.informers, self._recheck, clock)
         self.provider = Guard(kind.make(settings.provider_settings, environment), settings.call_timeout_seconds)
@@ -66,7 +68,7 @@ class Work:
         await self.informers.wait_synced()
         info = await supported(self.provider)
         context = Context(self._client, self.informers, recorder, self.provider, info, self._settings, self._clock)
-        controllers = [controller(context) for controller in CONTROLLERS if controller.wanted(info, self._settings)]
+        controllers = [controller(context) for controller in self._types if controller.wanted(info, self._settings)]
         await self.informers.wait_synced()
         self.info, self.controllers = info, controllers
         parts = {controller.name: controller.run() for controller in controllers}

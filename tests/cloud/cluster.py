@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +12,9 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.objects.keys import key_of
+from services.cloud.catalog import CONTROLLERS
 from services.cloud.component import CloudControllerManager
+from services.cloud.controller import CloudController
 from services.cloud.provider import CloudProvider, ProviderType
 from services.cloud.settings import CloudSettings
 from tests.support.api import FaultyApi
@@ -112,14 +114,24 @@ class Cluster:
     client: Client
     manager: CloudControllerManager
 
-    def service(self, name: str = "web") -> core.Service | None:
+    def service(self, name: str = "web") -> core.Service:
+        found = self.find_service(name)
+        assert found is not None, name
+        return found
+
+    def find_service(self, name: str = "web") -> core.Service | None:
         return next((found for found in self.api.all(core.Service) if found.metadata.name == name), None)
 
     def ingress(self, name: str = "web") -> list[str]:
-        found = self.service(name)
+        found = self.find_service(name)
         return [] if found is None else [entry.ip for entry in found.status.load_balancer.ingress]
 
-    def node(self, name: str) -> core.Node | None:
+    def node(self, name: str) -> core.Node:
+        found = self.find_node(name)
+        assert found is not None, name
+        return found
+
+    def find_node(self, name: str) -> core.Node | None:
         return next((found for found in self.api.all(core.Node) if found.metadata.name == name), None)
 
     def events(self, reason: str) -> list[str]:
@@ -145,13 +157,18 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(provider: CloudProvider | None = None, api: FaultyApi | None = None, **settings: Any) -> AsyncIterator[Cluster]:
+async def cluster(
+    provider: CloudProvider | None = None,
+    api: FaultyApi | None = None,
+    controllers: Sequence[type[CloudController]] = CONTROLLERS,
+    **settings: Any,
+) -> AsyncIterator[Cluster]:
     """Runs the manager with ``provider``, or with one of the catalog when it is None, on the virtual loop."""
     clock = VirtualClock()
     api = api or FaultyApi(clock)
     client = api.client()
     kind = None if provider is None else ProviderType(dict, lambda options, environment: provider)
-    manager = CloudControllerManager(client, replace(CloudSettings(), **settings), clock=clock, kind=kind)
+    manager = CloudControllerManager(client, replace(CloudSettings(), **settings), clock=clock, kind=kind, controllers=controllers)
     task = asyncio.create_task(manager.run())
     try:
         async with asyncio.timeout(5):

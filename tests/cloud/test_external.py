@@ -93,6 +93,7 @@ class _Failing(cloud_grpc.CloudProviderServiceServicer):
 
     async def GetInfo(self, request: cloud.GetInfoRequest, context: Any) -> cloud.GetInfoResponse:
         await context.abort(self.code, self.text, self.metadata)
+        raise AssertionError("aborted")
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ async def test_a_new_leader_keeps_every_address_and_a_freed_one_rests() -> None:
         await c.until(lambda: c.ingress("a") and c.ingress("b"))
         before = {name: c.ingress(name) for name in ("a", "b")}
         await c.client.delete(core.Service, "a", NAMESPACE)
-        await c.until(lambda: c.service("a") is None)
+        await c.until(lambda: c.find_service("a") is None)
         await c.client.create(service("c"))
         await c.until(lambda: c.ingress("c"))
         assert c.ingress("c") == ["10.97.0.3"], "the freed one rests"

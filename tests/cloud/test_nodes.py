@@ -7,7 +7,7 @@ import asyncio
 from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
-from knarr.objects.conditions import get_condition
+from knarr.objects.conditions import get_condition, is_true
 from knarr.objects.labels import REGION, ZONE
 from knarr.objects.tolerations import UNINITIALIZED
 from services.cloud.controllers.node.decide import INSTANCE_TYPE
@@ -85,17 +85,17 @@ async def test_a_node_goes_with_its_machine_but_only_when_it_is_not_ready() -> N
     async with cluster(provider) as c:
         c.api.seed(node("node-1", provider_id="fake://i-1"))
         await asyncio.sleep(600)
-        assert c.node("node-1") is not None, "a ready node lives, whatever the provider says"
+        assert c.find_node("node-1") is not None, "a ready node lives, whatever the provider says"
         provider.instances["node-1"] = machine()
         await c.set_ready("node-1", "Unknown")
         await asyncio.sleep(60)
-        assert c.node("node-1") is not None
+        assert c.find_node("node-1") is not None
         del provider.instances["node-1"]
         provider.instance_error = Unavailable("away")
         await asyncio.sleep(60)
-        assert c.node("node-1") is not None, "a provider that does not answer does not say that it is gone"
+        assert c.find_node("node-1") is not None, "a provider that does not answer does not say that it is gone"
         provider.instance_error = None
-        await c.until(lambda: c.node("node-1") is None, seconds=120)
+        await c.until(lambda: c.find_node("node-1") is None, seconds=120)
         await c.until(lambda: c.events("DeletingNode"))
 
 
@@ -137,7 +137,7 @@ async def test_a_route_that_cannot_be_made_keeps_no_other_and_is_told() -> None:
     async with cluster(provider) as c:
         c.api.seed(node("node-1", pod_cidr="10.244.0.0/24"), node("node-2", pod_cidr="10.244.1.0/24"))
         await c.until(lambda: _available(c.node("node-2")))
-        await c.until(lambda: get_condition(c.node("node-1").status, "NetworkUnavailable").status == "True")
+        await c.until(lambda: is_true(c.node("node-1").status, "NetworkUnavailable"))
         await c.until(lambda: any("table is full" in text for text in c.events("FailedToCreateRoute")))
         provider.route_error = lambda route: None
         await c.until(lambda: _available(c.node("node-1")))

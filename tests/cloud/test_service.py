@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import pytest
 
@@ -29,7 +30,7 @@ async def test_a_service_gets_a_load_balancer_and_gives_it_back() -> None:
         assert list(provider.balancers.values()) == [["node-1", "node-2"]]
         await c.until(lambda: c.events("EnsuredLoadBalancer"))
         await c.client.delete(core.Service, "web", NAMESPACE)
-        await c.until(lambda: c.service() is None)
+        await c.until(lambda: c.find_service() is None)
         assert not provider.balancers
         await c.until(lambda: c.events("DeletedLoadBalancer"))
         assert c.events("EnsuringLoadBalancer") == ["Ensuring load balancer"] and provider.count("ensure") == 1
@@ -148,7 +149,7 @@ async def test_one_that_went_over_to_another_class_gives_its_load_balancer_back(
         await c.until(lambda: not provider.balancers)
         await c.until(lambda: not c.service().metadata.finalizers)
         await c.client.delete(core.Service, "web", NAMESPACE)
-        await c.until(lambda: c.service() is None)
+        await c.until(lambda: c.find_service() is None)
 
 
 @virtual_time
@@ -288,7 +289,7 @@ async def test_a_late_answer_holds_nobody_else_up_and_two_calls_for_one_service_
         await c.until(lambda: c.ingress("web"), seconds=1)
         # Changes while the call hangs: FakeProvider fails when a second one comes meanwhile.
         for number in range(5):
-            await c.edit(core.Service, "slow", lambda found, port=8000 + number: setattr(found.spec.ports[0], "port", port))
+            await c.edit(core.Service, "slow", functools.partial(_set_port, 8000 + number))
             await asyncio.sleep(1)
         await c.until(lambda: c.ingress("slow"), seconds=120)
         assert cancelled == 2
@@ -335,9 +336,9 @@ def test_a_service_deleted_while_it_is_made_leaves_nothing_behind(finalizers_too
             await c.client.delete(core.Service, "web", NAMESPACE)
             if finalizers_too:
                 await c.edit(core.Service, "web", lambda found: found.metadata.ClearField("finalizers"))
-                assert c.service() is None
+                assert c.find_service() is None
             deleted.set()
-            await c.until(lambda: c.service() is None and provider.count("delete") and not provider.balancers)
+            await c.until(lambda: c.find_service() is None and provider.count("delete") and not provider.balancers)
 
     scenario()
 
@@ -373,7 +374,7 @@ async def test_a_failing_deletion_keeps_the_service_until_it_is_done() -> None:
         await c.client.create(service())
         await c.until(c.ingress)
         await c.client.delete(core.Service, "web", NAMESPACE)
-        await c.until(lambda: c.service() is None, seconds=30)
+        await c.until(lambda: c.find_service() is None, seconds=30)
         assert failures == 0 and "failed to delete load balancer: later" in c.events("SyncLoadBalancerFailed")[0]
 
 
@@ -418,8 +419,12 @@ async def interrupted(steps: int) -> tuple[Cluster, FakeProvider]:
     return c, provider
 
 
+def _set_port(port: int, found: core.Service) -> None:
+    found.spec.ports[0].port = port
+
+
 async def _create(c: Cluster) -> None:
-    if c.service() is None:
+    if c.find_service() is None:
         await c.client.create(service())
 
 
@@ -429,7 +434,7 @@ async def _change(c: Cluster) -> None:
 
 
 async def _delete(c: Cluster) -> None:
-    if c.service() is not None and not c.service().metadata.HasField("deletion_timestamp"):
+    if c.find_service() is not None and not c.service().metadata.HasField("deletion_timestamp"):
         await c.client.delete(core.Service, "web", NAMESPACE)
 
 

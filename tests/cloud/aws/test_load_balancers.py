@@ -402,7 +402,7 @@ def zones(account: Account) -> set[str]:
 def idle_timeout(account: Account) -> str:
     (listener,) = account.listeners()
     found = account.elb.describe_listener_attributes(ListenerArn=listener["ListenerArn"])["Attributes"]
-    return next(one["Value"] for one in found if one["Key"] == "tcp.idle_timeout.seconds")
+    return str(next(one["Value"] for one in found if one["Key"] == "tcp.idle_timeout.seconds"))
 
 
 def without(text: str, *words: str) -> list[str]:

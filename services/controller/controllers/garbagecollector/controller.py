@@ -1,8 +1,8 @@
 """Garbage collector: deletes what nobody owns any longer, in the order its owners ask for.
 
 Kinds that other controllers watch anyway are read from their informers; of all others only metadata
-is kept. Before it deletes it reads the object, and every
-owner that it believes absent, from the server, and deletes that very revision only.
+is kept. Before it deletes it reads the object, and every owner that it believes absent, from the
+server, and deletes that very revision only.
 """
 
 from __future__ import annotations
