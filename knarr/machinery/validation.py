@@ -104,6 +104,10 @@ def check_format(path: str, value: str, format_: Format) -> list[Cause]:
     return [invalid(path, value, sentence) for sentence in format_(value)]
 
 
+def check_port_number(path: str, value: int) -> list[Cause]:
+    return [] if 1 <= value <= 65535 else [invalid(path, value, range_error(1, 65535))]
+
+
 def check_not_negative(path: str, value: int) -> list[Cause]:
     return [invalid(path, value, NOT_NEGATIVE)] if value < 0 else []
 
@@ -227,10 +231,6 @@ def http_header_name(value: str) -> list[str]:
 def percent(value: str) -> list[str]:
     sentence = "a valid percent string must be a numeric string followed by an ending '%'"
     return _check(value, _PERCENT, regex_error(sentence, _PERCENT, "1%", "93%"))
-
-
-def port_number(value: int) -> list[str]:
-    return [] if 1 <= value <= 65535 else [range_error(1, 65535)]
 
 
 def port_name(value: str) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from contextlib import suppress
 from typing import Any
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
@@ -17,7 +18,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.objects.copies import copy_of
 from knarr.objects.labels import SERVICE_NAME
 
@@ -70,9 +71,7 @@ class Announcer:
     async def _renew(self) -> None:
         try:
             lease = await self._client.get(coordination.Lease, self.lease_name, LEASE_NAMESPACE)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
+        except NotFound:
             lease = coordination.Lease()
             lease.metadata.name, lease.metadata.namespace = self.lease_name, LEASE_NAMESPACE
             lease.metadata.labels[COMPONENT_LABEL] = COMPONENT
@@ -113,13 +112,10 @@ class Announcer:
             log.info("this server is not withdrawn; the others will drop it", extra={"error": str(error) or "timeout"})
 
     async def _remove(self, lease: coordination.Lease) -> None:
-        try:
+        with suppress(NotFound, Conflict):  # removed or renewed meanwhile
             await self._client.delete(
                 coordination.Lease, lease.metadata.name, LEASE_NAMESPACE, resource_version=lease.metadata.resource_version
             )
-        except StatusError as error:
-            if error.reason not in ("NotFound", "Conflict"):  # removed or renewed meanwhile
-                raise
 
     async def _write(self, addresses: list[str]) -> None:
         await self._put(_endpoints(addresses, self._port), "subsets")
@@ -129,9 +125,7 @@ class Announcer:
         """Stores an object whose ``content`` is not as wanted."""
         try:
             found: Any = await self._client.get(type(wanted), SERVICE, NAMESPACE)
-        except StatusError as error:
-            if error.reason != "NotFound":
-                raise
+        except NotFound:
             await self._client.create(wanted)
             return
         if any(getattr(found, field) != getattr(wanted, field) for field in content):

@@ -9,6 +9,7 @@ from typing import Any
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause, Conflict, NotFound, invalid
+from knarr.objects.keys import is_deleting
 from services.apiserver.admission.attributes import DELETE
 from services.apiserver.admission.chain import Phases
 from services.apiserver.entry import Entry
@@ -80,7 +81,7 @@ def decide(strategy: Strategy, obj: Any, options: meta.DeleteOptions, now: datet
     set_propagation(obj, options)
     found = obj.metadata
     requested = options.grace_period_seconds if options.HasField("grace_period_seconds") else None
-    marked = found.HasField("deletion_timestamp")
+    marked = is_deleting(obj)
     grace = 0 if requested == 0 else strategy.grace_period_seconds(obj, requested)
     if marked and requested is None:
         grace = found.deletion_grace_period_seconds

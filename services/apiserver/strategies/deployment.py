@@ -21,11 +21,11 @@ from knarr.machinery.validation import (
 )
 from knarr.objects import int_or_string
 from knarr.objects.int_or_string import is_text
+from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
 from services.apiserver.strategies.workloads import (
-    SPEC,
     default_replicas,
     default_template,
     validate_counts,

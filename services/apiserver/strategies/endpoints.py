@@ -10,10 +10,9 @@ from knarr.machinery.validation import (
     Path,
     check_choice,
     check_format,
+    check_port_number,
     dns1123_label,
     dns1123_subdomain,
-    invalid,
-    port_number,
     qualified_name,
     required,
 )
@@ -67,7 +66,7 @@ def _subset(subset: core.EndpointSubset, path: Path) -> list[Cause]:
             causes += check_format(here.child("name"), port.name, dns1123_label)
         elif len(subset.ports) > 1:
             causes.append(required(here.child("name")))
-        causes += [invalid(here.child("port"), port.port, sentence) for sentence in port_number(port.port)]
+        causes += check_port_number(here.child("port"), port.port)
         causes += check_choice(here.child("protocol"), port.protocol, PROTOCOLS)
         if port.HasField("app_protocol"):
             causes += check_format(here.child("appProtocol"), port.app_protocol, qualified_name)

@@ -14,12 +14,12 @@ from knarr.machinery.validation import (
     check_choice,
     check_format,
     check_immutable,
+    check_port_number,
     dns1123_label,
     dns1123_subdomain,
     duplicate,
     invalid,
     label_value,
-    port_number,
     qualified_name,
     required,
     too_many,
@@ -172,7 +172,7 @@ def _ports(slice_: discovery.EndpointSlice) -> list[Cause]:
             causes.append(duplicate(here.child("name"), port.name))
         names.add(port.name)
         if port.HasField("port"):
-            causes += [invalid(here.child("port"), port.port, sentence) for sentence in port_number(port.port)]
+            causes += check_port_number(here.child("port"), port.port)
         causes += check_choice(here.child("protocol"), port.protocol, PROTOCOLS)
         if port.HasField("app_protocol"):
             causes += check_format(here.child("appProtocol"), port.app_protocol, qualified_name)

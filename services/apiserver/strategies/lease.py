@@ -6,11 +6,10 @@ from datetime import datetime
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_not_negative, invalid
+from knarr.machinery.validation import check_not_negative, invalid
+from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
-
-SPEC = Path("spec")
 
 
 class LeaseStrategy(Strategy):

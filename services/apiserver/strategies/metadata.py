@@ -23,10 +23,10 @@ from knarr.machinery.validation import (
     shown,
     too_long,
 )
+from services.apiserver.strategies.paths import METADATA
 
 ANNOTATIONS_LIMIT_BYTES = 256 * 1024
 STANDARD_FINALIZERS = frozenset({"kubernetes", "foregroundDeletion", "orphan"})
-METADATA = Path("metadata")
 
 
 def validate_object_meta(

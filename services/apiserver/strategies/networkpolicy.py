@@ -11,21 +11,21 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     Path,
     check_format,
+    check_port_number,
     cidr,
     forbidden,
     invalid,
     not_supported,
     port_name,
-    port_number,
     required,
 )
 from knarr.objects.int_or_string import is_text
+from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.scale import selector_text
 from services.apiserver.strategies.selectors import validate_label_selector
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, age, columns
 
-SPEC = Path("spec")
 INGRESS, EGRESS = "Ingress", "Egress"
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 
@@ -82,11 +82,11 @@ def _port(port: networking.NetworkPolicyPort, path: Path) -> list[Cause]:
             causes.append(invalid(end, port.end_port, "may not be specified when `port` is non-numeric"))
         return causes + check_format(path.child("port"), port.port.str_val, port_name)
     number = port.port.int_val
-    causes += [invalid(path.child("port"), number, sentence) for sentence in port_number(number)]
+    causes += check_port_number(path.child("port"), number)
     if port.HasField("end_port"):
         if port.end_port < number:
             causes.append(invalid(end, number, "must be greater than or equal to `port`"))
-        causes += [invalid(end, port.end_port, sentence) for sentence in port_number(port.end_port)]
+        causes += check_port_number(end, port.end_port)
     return causes
 
 

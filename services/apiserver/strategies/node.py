@@ -22,11 +22,11 @@ from knarr.machinery.validation import (
 from knarr.objects.conditions import TRUE, condition_status
 from knarr.objects.tolerations import NO_SCHEDULE, NOT_READY
 from services.apiserver.strategies.amounts import check_amount
+from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.pod.scheduling import EFFECTS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, UNKNOWN, age, columns
 
-SPEC = Path("spec")
 ROLE_PREFIX = "node-role.kubernetes.io/"
 ROLE_LABEL = "kubernetes.io/role"
 
@@ -130,5 +130,5 @@ def _amounts(status: core.NodeStatus) -> list[Cause]:
     causes: list[Cause] = []
     for field, amounts in (("capacity", status.capacity), ("allocatable", status.allocatable)):
         for name in sorted(amounts):
-            causes += check_amount(amounts[name], Path("status").child(field).key(name))
+            causes += check_amount(amounts[name], STATUS.child(field).key(name))
     return causes

@@ -13,6 +13,7 @@ from typing import Any
 
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Format, dns1123_subdomain
+from knarr.objects.keys import is_deleting
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,7 @@ class Strategy:
 
     def vanishes(self, obj: Any) -> bool:
         """Whether an object is being deleted and has nothing left to wait for."""
-        found = obj.metadata
-        return found.HasField("deletion_timestamp") and not found.deletion_grace_period_seconds and not self.has_finalizers(obj)
+        return is_deleting(obj) and not obj.metadata.deletion_grace_period_seconds and not self.has_finalizers(obj)
 
     def cells(self, obj: Any, now: datetime) -> list[object]:
         """One table row, a value for each of ``columns``."""

@@ -6,12 +6,11 @@ from typing import Any
 
 from knarr.machinery.errors import Cause
 from knarr.machinery.selectors import label_selector
-from knarr.machinery.validation import Path, check_immutable, check_not_negative, forbidden, invalid, not_supported, required
+from knarr.machinery.validation import check_immutable, check_not_negative, forbidden, invalid, not_supported, required
+from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.pod.defaults import default_pod_spec
 from services.apiserver.strategies.pod.validation import validate_template
 from services.apiserver.strategies.selectors import go_selector, validate_label_selector
-
-SPEC = Path("spec")
 
 
 def default_replicas(spec: Any) -> None:
@@ -60,4 +59,4 @@ def validate_selector_unchanged(new: Any, old: Any) -> list[Cause]:
 def validate_counts(status: Any, *fields: str) -> list[Cause]:
     """Counts in a status are not negative."""
     names = status.DESCRIPTOR.fields_by_name
-    return [cause for field in fields for cause in check_not_negative(Path("status").child(names[field].json_name), getattr(status, field))]
+    return [cause for field in fields for cause in check_not_negative(STATUS.child(names[field].json_name), getattr(status, field))]

@@ -11,13 +11,13 @@ from knarr.machinery.validation import (
     Path,
     check_choice,
     check_format,
+    check_port_number,
     dns1123_label,
     duplicate,
     forbidden,
     invalid,
     not_supported,
     port_name,
-    port_number,
     required,
 )
 from knarr.objects.pods import is_sidecar
@@ -116,9 +116,9 @@ def _ports(ports: Sequence[core.ContainerPort], host_network: bool, path: Path) 
         if not port.container_port:
             causes.append(required(here.child("containerPort")))
         else:
-            causes += [invalid(here.child("containerPort"), port.container_port, text) for text in port_number(port.container_port)]
+            causes += check_port_number(here.child("containerPort"), port.container_port)
         if port.host_port:
-            causes += [invalid(here.child("hostPort"), port.host_port, text) for text in port_number(port.host_port)]
+            causes += check_port_number(here.child("hostPort"), port.host_port)
         if host_network and port.host_port not in (0, port.container_port):
             causes.append(invalid(here.child("containerPort"), port.container_port, "must match `hostPort` when `hostNetwork` is true"))
         causes += check_choice(here.child("protocol"), port.protocol, PROTOCOLS)

@@ -12,11 +12,11 @@ from knarr.machinery.validation import (
     check_choice,
     check_format,
     check_not_negative,
+    check_port_number,
     forbidden,
     http_header_name,
     invalid,
     port_name,
-    port_number,
     required,
 )
 from knarr.objects.int_or_string import is_text
@@ -86,7 +86,7 @@ def _action(kind: str, action: Any, grace_seconds: int, path: Path) -> list[Caus
     if kind == "tcp_socket":
         return validate_port_number_or_name(action.port, path.child("port"))
     if kind == "grpc":
-        causes = [invalid(path.child("port"), action.port, sentence) for sentence in port_number(action.port)]
+        causes = check_port_number(path.child("port"), action.port)
         return causes + check_choice(path.child("mode"), action.mode, ("Plaintext", "TLS"), optional=True)
     if 0 <= action.seconds <= grace_seconds:
         return []
@@ -106,5 +106,5 @@ def _http_get(action: core.HTTPGetAction, path: Path) -> list[Cause]:
 
 def validate_port_number_or_name(port: meta.IntOrString, path: Path) -> list[Cause]:
     if not is_text(port):
-        return [invalid(path, port.int_val, sentence) for sentence in port_number(port.int_val)]
+        return check_port_number(path, port.int_val)
     return check_format(path, port.str_val, port_name)

@@ -10,9 +10,10 @@ from knarr.machinery.errors import Cause
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_finished
 from knarr.objects.qos import qos_class
+from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.defaults import admit_pod, default_pod
 from services.apiserver.strategies.pod.table import COLUMNS, pod_cells
-from services.apiserver.strategies.pod.update import SPEC, validate_pod_status_update, validate_pod_update
+from services.apiserver.strategies.pod.update import validate_pod_status_update, validate_pod_update
 from services.apiserver.strategies.pod.validation import validate_pod_spec
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy

@@ -9,8 +9,8 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_immutable, forbidden, invalid
 from knarr.objects.copies import copy_of
 from knarr.objects.pods import init_and_main_containers
+from services.apiserver.strategies.paths import SPEC
 
-SPEC = Path("spec")
 FIXED = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"

@@ -12,7 +12,6 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     GoSyntax,
-    Path,
     check_choice,
     check_format,
     duplicate,
@@ -22,9 +21,9 @@ from knarr.machinery.validation import (
     required,
     shown,
 )
+from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.service.shape import is_headless, needs_cluster_ip
 
-SPEC = Path("spec")
 CONFIGURED = "IPv4"
 FAMILIES = ("IPv4", "IPv6")
 FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")

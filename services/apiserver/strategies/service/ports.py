@@ -9,18 +9,18 @@ from knarr.machinery.validation import (
     Path,
     check_choice,
     check_format,
+    check_port_number,
     dns1123_label,
     duplicate,
     forbidden,
-    invalid,
-    port_number,
     qualified_name,
     required,
     shown,
 )
+from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.probes import validate_port_number_or_name
 
-PORTS = Path("spec").child("ports")
+PORTS = SPEC.child("ports")
 # Protocols that an endpoint may speak.
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 # Protocols that the nodes' proxies carry. A Service with another one would be accepted and never answer.
@@ -67,7 +67,7 @@ def _port(port: core.ServicePort, name_required: bool, names: set[str], path: Pa
         names.add(port.name)
     elif name_required:
         causes.append(required(path.child("name")))
-    causes += [invalid(path.child("port"), port.port, sentence) for sentence in port_number(port.port)]
+    causes += check_port_number(path.child("port"), port.port)
     causes += check_choice(path.child("protocol"), port.protocol, CARRIED_PROTOCOLS)
     causes += validate_port_number_or_name(port.target_port, path.child("targetPort"))
     if port.HasField("app_protocol"):

@@ -14,8 +14,9 @@ from knarr.machinery.validation import (
     not_supported,
     required,
 )
+from services.apiserver.strategies.paths import STATUS
 
-INGRESS = Path("status").child("loadBalancer", "ingress")
+INGRESS = STATUS.child("loadBalancer", "ingress")
 IP_MODES = ("Proxy", "VIP")
 
 

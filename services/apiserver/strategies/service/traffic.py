@@ -5,20 +5,19 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    Path,
     check_choice,
     check_format,
+    check_port_number,
     cidr,
     forbidden,
     invalid,
     not_supported,
-    port_number,
     qualified_name,
     required,
 )
+from services.apiserver.strategies.paths import ANNOTATIONS, SPEC
 from services.apiserver.strategies.service.shape import is_externally_accessible, needs_health_check_port
 
-SPEC = Path("spec")
 POLICIES = ("Cluster", "Local")
 DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
 LONGEST_AFFINITY_SECONDS = 86_400
@@ -76,7 +75,7 @@ def _health_check_port(spec: core.ServiceSpec) -> list[Cause]:
     if not port:
         return []
     if needs_health_check_port(spec):
-        return [invalid(here, port, sentence) for sentence in port_number(port)]
+        return check_port_number(here, port)
     return [invalid(here, port, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'")]
 
 
@@ -87,7 +86,7 @@ def _source_ranges(service: core.Service) -> list[Cause]:
         path = SPEC.child("LoadBalancerSourceRanges")
         entries = [(path.index(index), text) for index, text in enumerate(spec.load_balancer_source_ranges)]
     elif SOURCE_RANGES_ANNOTATION in annotations:
-        path = Path("metadata").child("annotations").key(SOURCE_RANGES_ANNOTATION)
+        path = ANNOTATIONS.key(SOURCE_RANGES_ANNOTATION)
         text = annotations[SOURCE_RANGES_ANNOTATION].strip()
         entries = [(path, entry) for entry in text.split(",")] if text else []
     else:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_choice, check_format, dns1123_subdomain, forbidden, invalid, required
+from knarr.machinery.validation import check_choice, check_format, dns1123_subdomain, forbidden, invalid, required
 from services.apiserver.strategies.addresses import validate_endpoint_ip
 from services.apiserver.strategies.metadata import validate_labels
+from services.apiserver.strategies.paths import ANNOTATIONS, SPEC
 from services.apiserver.strategies.service.families import validate_cluster_ips, validate_cluster_ips_update
 from services.apiserver.strategies.service.ports import validate_ports, validate_ports_together
 from services.apiserver.strategies.service.shape import is_headless, needs_health_check_port, needs_node_ports
 from services.apiserver.strategies.service.traffic import validate_affinity, validate_balancer, validate_policies
 
-SPEC = Path("spec")
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 NOT_FOR_NAMES = "may not be set for ExternalName services"
 HINTS_ANNOTATION = "service.kubernetes.io/topology-aware-hints"
@@ -70,7 +70,7 @@ def _annotations(service: core.Service) -> list[Cause]:
     both = HINTS_ANNOTATION in annotations and MODE_ANNOTATION in annotations
     if not both or annotations[HINTS_ANNOTATION] == annotations[MODE_ANNOTATION]:
         return []
-    here = Path("metadata").child("annotations").key(MODE_ANNOTATION)
+    here = ANNOTATIONS.key(MODE_ANNOTATION)
     return [invalid(here, annotations[MODE_ANNOTATION], f"must match annotations[{HINTS_ANNOTATION}] when both are specified")]
 
 
