@@ -31,7 +31,7 @@ from knarr.service.tasks import cancel, run_together
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.decide import Decision, Verdict, decide, explain, summary
 from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
-from services.scheduler.plugin import Cluster, M
+from services.scheduler.plugin import Cluster, M, Plugin
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.queue import State, Waiting
 from services.scheduler.servicer import SchedulerServicer
@@ -49,8 +49,8 @@ METRICS_SECONDS = 5.0
 class _InformedCluster(Cluster):
     """What plugins declare to read besides nodes and pods, by informers."""
 
-    def __init__(self, informers: Informers) -> None:
-        subjects = [subject for subject, parts in parts_read_by(PLUGINS).items() if parts]
+    def __init__(self, informers: Informers, plugins: Sequence[type[Plugin]]) -> None:
+        subjects = [subject for subject, parts in parts_read_by(plugins).items() if parts]
         kinds = {subject.message for subject in subjects} - {core.Pod, core.Node}
         self.informers: dict[type[Message], Informer[Any]] = {kind: informers.get(kind) for kind in kinds}
 
@@ -66,11 +66,19 @@ class Scheduler(ElectedComponent):
 
     name: ClassVar[str] = "scheduler"
 
-    def __init__(self, client: Client, settings: SchedulerSettings | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: SchedulerSettings | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        plugins: Sequence[type[Plugin]] = PLUGINS,
+    ) -> None:
         self._client = client
         self._settings = settings or SchedulerSettings()
         super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
+        self._plugins = plugins
         self._random = random.Random(self._settings.seed)
         self._state: SchedulerState | None = None
         self._pods: Informer[core.Pod] | None = None
@@ -114,8 +122,8 @@ class Scheduler(ElectedComponent):
     async def _lead(self) -> None:
         informers = Informers(self._client)
         self._pods = informers.get(core.Pod)
-        cluster = _InformedCluster(informers)
-        self._state = SchedulerState(self._settings, cluster, asyncio.get_running_loop().time)
+        cluster = _InformedCluster(informers, self._plugins)
+        self._state = SchedulerState(self._settings, cluster, asyncio.get_running_loop().time, self._plugins)
         informers.get(core.Node).on_change(self._state.node_changed)
         self._pods.on_change(self._state.pod_changed)
         for informer in cluster.informers.values():

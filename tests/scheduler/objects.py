@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
+import numpy as np
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import key_of
-from services.scheduler.plugin import Cluster, M
+from services.scheduler.nodes import Mask, Nodes
+from services.scheduler.parts import Part, Subject
+from services.scheduler.plugin import Cluster, M, Plugin
+from services.scheduler.pod_facts import PodFacts
 
 
 class Objects(Cluster):
@@ -41,3 +46,15 @@ def pod(name: str, cpu: str = "", memory: str = "", namespace: str = "default", 
     if priority:
         obj.spec.priority = priority
     return obj
+
+
+class NeedsTeam(Plugin):
+    """Places pods of a namespace with a team only, on nodes whose kernel is known."""
+
+    name: ClassVar[str] = "NeedsTeam"
+    reads: ClassVar[frozenset[Part]] = frozenset({Part(Subject.NAMESPACE, "metadata.labels"), Part(Subject.NODE, "status.nodeInfo")})
+
+    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        named = any("team" in found.metadata.labels for found in self.cluster.list(core.Namespace))
+        known = [named and found is not None and bool(found.status.node_info.kernel_version) for found in nodes.nodes]
+        return np.array(known, np.bool_)

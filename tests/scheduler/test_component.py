@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,23 +13,25 @@ from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.client.leader import Election
 from knarr.machinery.errors import StatusError, status_error
 from knarr.objects.conditions import get_condition
+from services.scheduler.catalog import PLUGINS
 from services.scheduler.component import Scheduler
 from services.scheduler.nodes import Mask, Nodes
+from services.scheduler.plugin import Plugin
 from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
-from tests.scheduler.objects import node, pod
+from tests.scheduler.objects import NeedsTeam, node, pod
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
 
 class Fixture:
-    def __init__(self, *nodes: core.Node, settings: SchedulerSettings | None = None) -> None:
+    def __init__(self, *nodes: core.Node, settings: SchedulerSettings | None = None, plugins: Sequence[type[Plugin]] = PLUGINS) -> None:
         self.api = FaultyApi(VirtualClock())
         self.api.seed(*nodes)
         self.client = self.api.client()
-        self.scheduler = Scheduler(self.client, settings or SchedulerSettings(seed=1), clock=VirtualClock())
+        self.scheduler = Scheduler(self.client, settings or SchedulerSettings(seed=1), clock=VirtualClock(), plugins=plugins)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -128,6 +130,22 @@ async def help_with(fixture: Fixture, help_: str) -> None:
         cleared = await client.get(core.Node, "tainted")
         del cleared.spec.taints[:]
         await client.update(cleared)
+
+
+@virtual_time
+async def test_a_change_of_a_namespace_helps_where_a_plugin_declares_that_it_reads_it() -> None:
+    known = node("n1")
+    known.status.node_info.kernel_version = "6.1"
+    fixture = Fixture(known, plugins=[NeedsTeam])
+    async with fixture.running():
+        await fixture.client.create(pod("a"))
+        await asyncio.sleep(30)
+        assert (await fixture.pod("a")).spec.node_name == ""
+        namespace = await fixture.client.get(core.Namespace, "default")
+        namespace.metadata.labels["team"] = "blue"
+        await fixture.client.update(namespace)
+        await asyncio.sleep(1.5)
+        assert (await fixture.pod("a")).spec.node_name == "n1"
 
 
 @virtual_time

@@ -16,7 +16,6 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.decide import decide
 from services.scheduler.node_table import NodeTable
-from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_NAME, Part, Subject
 from services.scheduler.plugin import Cluster, Plugin
 from services.scheduler.pod_facts import SOURCES, PodFacts, facts_of
@@ -25,7 +24,7 @@ from services.scheduler.row_cache import RowCache
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
 from tests.scheduler.clusters import CLUSTERS, pods, table_of, web_service
-from tests.scheduler.objects import Objects, node, pod
+from tests.scheduler.objects import NeedsTeam, Objects, node, pod
 from tests.scheduler.watched import UndeclaredRead, ask_everything
 
 IMAGES = Part(Subject.NODE, "status.images")
@@ -50,18 +49,6 @@ class Secretive(ImageLocality):  # type: ignore[misc, valid-type]
 
     name: ClassVar[str] = "Secretive"
     reads: ClassVar[frozenset[Part]] = frozenset({NODE_NAME, CONTAINERS})
-
-
-class NeedsTeam(Plugin):
-    """Places pods of a namespace with a team only, on nodes whose kernel is known."""
-
-    name: ClassVar[str] = "NeedsTeam"
-    reads: ClassVar[frozenset[Part]] = frozenset({Part(Subject.NAMESPACE, "metadata.labels"), Part(Subject.NODE, "status.nodeInfo")})
-
-    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
-        named = any("team" in found.metadata.labels for found in self.cluster.list(core.Namespace))
-        known = [named and found is not None and bool(found.status.node_info.kernel_version) for found in nodes.nodes]
-        return np.array(known, np.bool_)
 
 
 def state_of(*plugins: type[Plugin], cluster: Cluster | None = None) -> SchedulerState:
