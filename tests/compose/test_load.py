@@ -1,18 +1,17 @@
-"""`knarr load` against a stand-in for the docker command that keeps its images in folders."""
+"""`knarr load` against a stand-in for the Docker engine that keeps its images in folders."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from knarr.service.errors import CommandError
 from services.compose.load import load
-
-STAND_IN = Path(__file__).with_name("docker_stand_in.py")
+from tests.compose.docker_stand_in import serving
 
 
 class Store:
@@ -43,16 +42,12 @@ class Store:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    program = tmp_path / "bin/docker"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {STAND_IN} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    monkeypatch.setenv("STORE", str(tmp_path / "store"))
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
     made = Store(tmp_path / "store")
     made.add("host", "web:1", "base", "web")
-    return made
+    with serving(tmp_path / "engine.sock", made.folder):
+        yield made
 
 
 def test_only_nodes_that_lack_it_get_an_image(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,3 +111,17 @@ def test_an_engine_that_cannot_save_is_blamed(store: Store, capsys: pytest.Captu
     with pytest.raises(CommandError, match="docker save: the engine stumbled"):
         load(["web:1"])
     assert "loaded" not in capsys.readouterr().out
+
+
+def test_an_archive_that_breaks_off_is_no_image(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    (store.folder / "save-breaks").touch()
+    with pytest.raises(CommandError, match=r"docker save: .*\n  - node-1: unexpected EOF"):
+        load(["web:1"])
+    assert "loaded" not in capsys.readouterr().out
+    assert not (store.folder / "c1/web:1.json").exists()
+
+
+def test_no_engine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(CommandError, match="no Docker engine answers; run `make install`, or start it"):
+        load(["web:1"])
