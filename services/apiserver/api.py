@@ -17,7 +17,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
 from services.apiserver.deadline import within
 from services.apiserver.metrics import request_counter, request_timer
-from services.apiserver.pipeline import create, delete, pods, read, streams, update, watch
+from services.apiserver.pipeline import create, delete, posted, read, streams, update, watch
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.streams import Command
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
@@ -49,7 +49,7 @@ class Api:
 
     async def create(self, request: Request, obj: Message) -> Written:
         """A new object, or what is posted to a sub-resource of one (binding, eviction); CreateOptions."""
-        return await self._measured(CREATE, request, pods.create_subresource if request.ref.subresource else create.create, obj)
+        return await self._measured(CREATE, request, posted.post if request.ref.subresource else create.create, obj)
 
     async def update(self, request: Request, obj: Message) -> Written:
         """UpdateOptions."""

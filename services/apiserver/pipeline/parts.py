@@ -1,7 +1,7 @@
 """What of a stored object a request reads and writes: the whole, or one of the sub-resources that are a part of it.
 
 Each says how its body is read from the object, and how a changed body becomes a changed object that is prepared and validated.
-All of it is pure. What is posted to a sub-resource (bindings, evictions) is in ``pods``.
+All of it is pure. What is posted to a sub-resource (bindings, evictions) is in ``posted``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import catalog
 from knarr.machinery.catalog import version_of
-from knarr.machinery.resources import Resource
+from knarr.machinery.resources import Registry, Resource
 from services.apiserver.admission import catalog as plugins
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.chain import Chain
@@ -131,10 +131,12 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def running(*others: Plugin, store: Store | None = None, waits: Waits | None = None, seconds: float = 60.0) -> AsyncIterator[World]:
+async def running(
+    *others: Plugin, store: Store | None = None, waits: Waits | None = None, seconds: float = 60.0, registry: Registry | None = None
+) -> AsyncIterator[World]:
     """A cluster with the namespace ``default``, admission being the server's own, a witness, and then ``others``."""
     found: Store = store or MemoryStore()
-    cache = WatchCache(catalog.registry())
+    cache = WatchCache(registry or catalog.registry())
     feed = Feed(found, cache)
     backend = Backend(found, cache, feed, waits=waits)
     witness, guard, node = Witness(), Guard(), Node()
