@@ -1,10 +1,10 @@
-"""Fixtures: a real etcd for the session, a fresh API core per test with its invariant checked at the end."""
+"""Fixtures: a fresh API core per test, on a store in memory and on etcd, with its invariant checked at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,8 @@ from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.pipeline.backend import Backend, Waits
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.keys import ROOT
-from services.apiserver.storage.store import Transaction
+from services.apiserver.storage.memory import MemoryStore
+from services.apiserver.storage.store import Store, Transaction
 from tests.support.caller import Caller
 from tests.support.etcd import EtcdServer, running_etcd
 
@@ -39,8 +40,14 @@ def own_etcd(tmp_path: Path) -> Iterator[EtcdServer]:
 
 @contextlib.asynccontextmanager
 async def running_backend(endpoint: str, *, timeout_seconds: float = 5.0, waits: Waits | None = None) -> AsyncIterator[Backend]:
-    """A backend with its feed running; at the end the cache must equal the store."""
-    store = EtcdStore(EtcdSettings((endpoint,), timeout_seconds=timeout_seconds))
+    """As ``running_on``, on the etcd at ``endpoint``."""
+    async with running_on(EtcdStore(EtcdSettings((endpoint,), timeout_seconds=timeout_seconds)), waits) as backend:
+        yield backend
+
+
+@contextlib.asynccontextmanager
+async def running_on(store: Store, waits: Waits | None = None) -> AsyncIterator[Backend]:
+    """A backend with its feed running; at the end the cache must equal the store, which is closed."""
     cache = WatchCache(registry())
     feed = Feed(store, cache)
     task = asyncio.create_task(feed.run())
@@ -57,7 +64,7 @@ async def running_backend(endpoint: str, *, timeout_seconds: float = 5.0, waits:
         await store.close()
 
 
-async def check_cache_equals_store(store: EtcdStore, cache: WatchCache) -> None:
+async def check_cache_equals_store(store: Store, cache: WatchCache) -> None:
     page = await store.range(ROOT)
     newest = max((item.revision for item in page.items), default=0)
     assert await cache.wait_for(newest, 10)
@@ -86,10 +93,23 @@ async def create_namespace(api: Caller, name: str) -> None:
     await api.create(Ref(version_of(core.Namespace)), namespace, meta.CreateOptions())
 
 
+# Opens the test's store once more, as another API server does.
+OpenStore = Callable[[], Store]
+
+
+@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
+async def open_store(request: pytest.FixtureRequest) -> OpenStore:
+    if request.param == "memory":
+        store = MemoryStore()
+        return lambda: store
+    server: EtcdServer = request.getfixturevalue("etcd_server")
+    await empty(server.endpoint)
+    return lambda: EtcdStore(EtcdSettings((server.endpoint,)))
+
+
 @pytest.fixture
-async def backend(etcd_server: EtcdServer) -> AsyncIterator[Backend]:
-    await empty(etcd_server.endpoint)
-    async with running_backend(etcd_server.endpoint) as found:
+async def backend(open_store: OpenStore) -> AsyncIterator[Backend]:
+    async with running_on(open_store()) as found:
         yield found
 
 

@@ -17,12 +17,11 @@ from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc as kubelet_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry, version_of
 from knarr.machinery.errors import StatusError, bad_request, not_found
+from knarr.service.authentication import set_current_user
 from services.apiserver.api import Api, Ref
 from services.apiserver.node_streams import GrpcNodeStreams
 from services.apiserver.servicer import ResourceServicer
 from tests.support.caller import Caller
-
-pytestmark = pytest.mark.etcd
 
 
 async def refuse(context: Any, code: grpc.StatusCode, error: StatusError) -> None:
@@ -137,9 +136,13 @@ async def test_exec_passes_both_ways_through_the_grpc_face(streams: Caller) -> N
         yield face.ExecRequest(resize=face.TerminalSize(width=80, height=24))
         yield face.ExecRequest(stdin_closed=True)
 
-    servicer = ResourceServicer(streams.api, registry())
+    async def answers() -> list[face.ExecResponse]:
+        set_current_user(streams.user)
+        servicer = ResourceServicer(streams.api, registry())
+        return [response async for response in servicer.Exec(requests(), Context())]
+
     async with asyncio.timeout(10):
-        found = [response async for response in servicer.Exec(requests(), Context())]
+        found = await asyncio.create_task(answers())
     assert [response.stdout or response.stderr for response in found[:3]] == [b"echo hi", b"input", b"80x24"]
     assert found[3].status.status == "Success"
 

@@ -24,11 +24,9 @@ from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.local import LocalClient
 from services.apiserver.pipeline.backend import Backend
 from services.apiserver.storage.store import Transaction
-from tests.apiserver.core.conftest import running_backend
+from tests.apiserver.core.conftest import OpenStore, running_on
 from tests.support.caller import Caller
-from tests.support.etcd import EtcdServer
 
-pytestmark = pytest.mark.etcd
 KIND = version_of(core.Service)
 REF = Ref(KIND, "default")
 
@@ -74,8 +72,8 @@ async def test_everybody_gets_another_address_until_the_range_is_full(services: 
     assert (await create(services, service("late"))).spec.cluster_ip == created[3].spec.cluster_ip
 
 
-async def test_two_servers_give_no_number_twice_and_refuse_nobody(services: Caller, etcd_server: EtcdServer) -> None:
-    async with running_backend(etcd_server.endpoint) as backend:
+async def test_two_servers_give_no_number_twice_and_refuse_nobody(services: Caller, open_store: OpenStore) -> None:
+    async with running_on(open_store()) as backend:
         servers = (services, make_api(backend))
         created = await asyncio.gather(
             *(create(api, service(f"s{number}-{index}")) for number in range(5) for index, api in enumerate(servers)),

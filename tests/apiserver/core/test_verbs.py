@@ -14,7 +14,6 @@ from knarr.machinery.errors import StatusError
 from services.apiserver.api import Ref
 from tests.support.caller import Caller
 
-pytestmark = pytest.mark.etcd
 CONFIG_MAPS = version_of(core.ConfigMap)
 
 

@@ -17,7 +17,6 @@ from services.apiserver.api import Event, Ref
 from services.apiserver.pipeline import watch as watching
 from tests.support.caller import Caller
 
-pytestmark = pytest.mark.etcd
 REF = Ref(version_of(core.ConfigMap), "default")
 
 

@@ -18,8 +18,6 @@ from knarr.machinery.errors import StatusError
 from services.apiserver.api import Ref, Written
 from tests.support.caller import Caller
 
-pytestmark = pytest.mark.etcd
-
 
 def ref(message: type[Message], name: str = "", subresource: str = "", namespace: str = "default") -> Ref:
     version = version_of(message)
