@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -63,9 +64,19 @@ class Part:
         return self._value(obj)
 
 
-def differing(parts: Iterable[Part], old: Message, new: Message) -> frozenset[Part]:
+def differing(parts: frozenset[Part], old: Message, new: Message) -> frozenset[Part]:
     """The parts in which two objects differ."""
+    # Most often nothing does, and that is told by one comparison.
+    values = _values(parts)
+    if values(old) == values(new):
+        return frozenset()
     return frozenset(part for part in parts if part.of(old) != part.of(new))
+
+
+@functools.cache
+def _values(parts: frozenset[Part]) -> Callable[[Any], Any]:
+    attributes = sorted(part.attribute for part in parts)
+    return operator.attrgetter(*attributes) if attributes else lambda _: None
 
 
 def _python_path(message: type[Message], path: str) -> str:

@@ -29,6 +29,7 @@ class SchedulerState:
         self, settings: SchedulerSettings, cluster: Cluster, now: Callable[[], float], plugins: Sequence[type[Plugin]] = PLUGINS
     ) -> None:
         self._parts = parts_read_by(plugins)
+        self._placed_parts = self._parts[Subject.PLACED]
         self.table = NodeTable(self._parts[Subject.NODE])
         self.plugins: list[Plugin] = [plugin(cluster) for plugin in plugins]
         self.queue = SchedulingQueue(settings, now)
@@ -51,7 +52,7 @@ class SchedulerState:
         if changed:
             # A new node brings whatever its pods leave free.
             came = old is None
-            parts = changed | self._parts[Subject.PLACED] if came else changed
+            parts = changed | self._placed_parts if came else changed
             self._wake(Change(parts, self.table.rows[new.metadata.name]))
 
     def object_changed(self, old: Message | None, new: Message | None) -> None:
@@ -108,12 +109,11 @@ class SchedulerState:
         uid = pod.metadata.uid
         self.assumed.discard(uid)
         known = self.table.pods_of(pod.spec.node_name).get(uid)
-        changed = self._parts[Subject.PLACED] if known is None else differing(self._parts[Subject.PLACED], known.pod, pod)
-        if changed:
+        if known is None:
             self.table.put_pod(PodFacts.of(pod), pod.spec.node_name)
-        row = self.table.rows.get(pod.spec.node_name)
-        if known is not None and changed and row is not None:
-            self._wake(Change(changed, row))
+        elif changed := differing(self._placed_parts, known.pod, pod):
+            self.table.put_pod(PodFacts.of(pod), pod.spec.node_name)
+            self._wake_by_pod(pod.spec.node_name, changed)
 
     def _pod_gone(self, pod: core.Pod) -> None:
         if self.queue.uid_of(key_of(pod)) in ("", pod.metadata.uid):
@@ -122,9 +122,13 @@ class SchedulerState:
         self._release(pod.metadata.uid)
 
     def _release(self, uid: str) -> None:
-        row = self.table.rows.get(self.table.remove_pod(uid))
+        self._wake_by_pod(self.table.remove_pod(uid), self._placed_parts)
+
+    def _wake_by_pod(self, node_name: str, parts: frozenset[Part]) -> None:
+        """A pod left a node, or changed on it."""
+        row = self.table.rows.get(node_name)
         if row is not None:
-            self._wake(Change(self._parts[Subject.PLACED], row))
+            self._wake(Change(parts, row))
 
     def _wake(self, change: Change) -> None:
         if change.parts:
