@@ -23,7 +23,7 @@ from services.apiserver.pipeline.streams import Command
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
 from services.apiserver.results import Event, Page, Ref, Written
 
-__all__ = ["Api", "Event", "Page", "Ref", "Request", "Written"]
+__all__ = ["Api", "Command", "Event", "Page", "Ref", "Request", "Written"]
 
 T = TypeVar("T")
 

@@ -31,13 +31,13 @@ from services.apiserver.allocators.services import ServiceAllocators
 from services.apiserver.announcement import Announcer
 from services.apiserver.api import Api
 from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
+from services.apiserver.backend import Backend
 from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.compaction import Compactor
 from services.apiserver.local import LocalClient
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
-from services.apiserver.pipeline.backend import Backend
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.servicer import ResourceServicer
 from services.apiserver.settings import ApiServerSettings

@@ -26,10 +26,10 @@ from knarr.machinery.resources import Version
 from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from knarr.service.authentication import User
+from services.apiserver.backend import serialize
 from services.apiserver.bootstrap import NAMESPACES
 from services.apiserver.component import ApiServer
 from services.apiserver.local import LocalClient
-from services.apiserver.pipeline.backend import serialize
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.keys import collection_prefix, object_key
 from services.apiserver.storage.memory import MemoryStore

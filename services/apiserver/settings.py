@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from services.apiserver.backend import Waits
 from services.apiserver.cache.history import Limits
-from services.apiserver.pipeline.backend import Waits
 from services.apiserver.storage.etcd import EtcdSettings
 
 

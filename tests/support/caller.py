@@ -16,7 +16,7 @@ from services.apiserver import request as verbs
 from services.apiserver.admission.catalog import chain
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.api import Api, Event, Page, Ref, Request, Written
-from services.apiserver.pipeline.backend import Backend
+from services.apiserver.backend import Backend
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.streams import Command
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from services.apiserver.admission.chain import Chain
 from services.apiserver.admission.namespace_lifecycle.plugin import NamespaceLifecycle
 from services.apiserver.admission.plugin import Plugin
-from services.apiserver.pipeline.backend import Backend
+from services.apiserver.backend import Backend
 
 # Makes a plugin that reads other objects from the backend.
 Factory = Callable[[Backend], Plugin]

@@ -8,7 +8,7 @@ from typing import Any
 
 from knarr.machinery.errors import StatusError, status_error
 from knarr.machinery.resources import Resource
-from services.apiserver.pipeline.backend import NO_EXTRA, Extra
+from services.apiserver.backend import NO_EXTRA, Extra
 from services.apiserver.results import Ref
 
 ATTEMPTS = 16

@@ -12,7 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import envelope
 from knarr.machinery.errors import internal
 from services.apiserver.allocators.numbers import NumberRange
-from services.apiserver.pipeline.backend import NO_EXTRA, Extra
+from services.apiserver.backend import NO_EXTRA, Extra
 from services.apiserver.storage.store import Put, Store
 
 

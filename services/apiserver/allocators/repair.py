@@ -15,7 +15,7 @@ from knarr.machinery.errors import StatusError
 from services.apiserver.allocators.audit import Audit, audit_addresses, audit_ports
 from services.apiserver.allocators.ledger import Ledger
 from services.apiserver.allocators.services import SERVICES, ServiceAllocators
-from services.apiserver.pipeline.backend import Backend
+from services.apiserver.backend import Backend
 from services.apiserver.storage.store import Put, Transaction
 
 log = logging.getLogger(__name__)

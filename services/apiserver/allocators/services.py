@@ -16,7 +16,7 @@ from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.allocator import NOT_SERIALIZED, Allocators
 from services.apiserver.allocators.ledger import Ledger
 from services.apiserver.allocators.numbers import NumberRange
-from services.apiserver.pipeline.backend import NO_EXTRA, Extra
+from services.apiserver.backend import NO_EXTRA, Extra
 from services.apiserver.results import Ref
 from services.apiserver.storage.store import Store
 from services.apiserver.strategies.service.shape import allocates_node_ports, needs_address, needs_health_check_port, needs_node_ports

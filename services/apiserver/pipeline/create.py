@@ -11,9 +11,9 @@ from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from services.apiserver.admission.attributes import CREATE
 from services.apiserver.admission.chain import Phases
+from services.apiserver.backend import serialize
 from services.apiserver.fields.judge import judge
 from services.apiserver.pipeline import metadata
-from services.apiserver.pipeline.backend import serialize
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import taken
 from services.apiserver.request import Request

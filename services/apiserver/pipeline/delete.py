@@ -12,9 +12,9 @@ from knarr.machinery.errors import Cause, Conflict, NotFound, invalid
 from knarr.objects.keys import is_deleting
 from services.apiserver.admission.attributes import DELETE
 from services.apiserver.admission.chain import Phases
+from services.apiserver.backend import serialize
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import read
-from services.apiserver.pipeline.backend import serialize
 from services.apiserver.pipeline.metadata import FOREGROUND, ORPHAN
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing, modified, precondition_failed

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from services.apiserver.admission.chain import Chain
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
+from services.apiserver.backend import Backend
 from services.apiserver.node_streams import NodeStreams, NoNodeStreams
-from services.apiserver.pipeline.backend import Backend
 from services.apiserver.strategies import Strategies, strategy_for
 
 

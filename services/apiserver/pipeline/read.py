@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, bad_request, expired, status_error
+from services.apiserver.backend import Backend, parse_revision, too_large
 from services.apiserver.deadline import within
 from services.apiserver.entry import Entry
-from services.apiserver.pipeline.backend import Backend, parse_revision, too_large
 from services.apiserver.pipeline.parts import part_of
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from knarr.machinery.errors import StatusError, Timeout
+from services.apiserver.backend import serialize
+from services.apiserver.canonical import canonicalize
 from services.apiserver.entry import Entry
-from services.apiserver.pipeline.backend import serialize
-from services.apiserver.pipeline.canonical import canonicalize
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing, modified
 from services.apiserver.request import Request

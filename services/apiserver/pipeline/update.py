@@ -10,9 +10,9 @@ from google.protobuf.message import Message
 from knarr.machinery.errors import Cause, invalid
 from knarr.objects.copies import copy_of
 from services.apiserver.admission.attributes import UPDATE
+from services.apiserver.canonical import canonicalize
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata, patching
-from services.apiserver.pipeline.canonical import canonicalize
 from services.apiserver.pipeline.parts import Whole, part_of
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import check_subresource

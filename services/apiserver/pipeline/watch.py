@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import ADDED, BOOKMARK, DELETED
 from knarr.machinery.errors import StatusError, bad_request, expired
+from services.apiserver.backend import Backend, parse_revision
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import HistoryChange, Overrun
 from services.apiserver.entry import Entry
 from services.apiserver.metrics import WATCHERS
-from services.apiserver.pipeline.backend import Backend, parse_revision
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import catch_up
 from services.apiserver.pipeline.selection import Selection

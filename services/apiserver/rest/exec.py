@@ -10,8 +10,7 @@ from contextlib import suppress
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, bad_request, internal
-from services.apiserver.api import Api
-from services.apiserver.pipeline.streams import Command
+from services.apiserver.api import Api, Command
 from services.apiserver.request import CREATE
 from services.apiserver.rest import channels
 from services.apiserver.rest.metrics import STREAMS

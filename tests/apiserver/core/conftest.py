@@ -13,9 +13,9 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry, version_of
 from services.apiserver.api import Ref
+from services.apiserver.backend import Backend, Waits
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
-from services.apiserver.pipeline.backend import Backend, Waits
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.keys import ROOT
 from services.apiserver.storage.memory import MemoryStore

@@ -21,8 +21,8 @@ from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.numbers import NumberRange
 from services.apiserver.allocators.services import ServiceAllocators
 from services.apiserver.api import Ref
+from services.apiserver.backend import Waits
 from services.apiserver.compaction import Compactor
-from services.apiserver.pipeline.backend import Waits
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from tests.apiserver.core.conftest import create_namespace, running_backend
 from tests.support.caller import Caller

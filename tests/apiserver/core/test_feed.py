@@ -13,10 +13,10 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry
 from knarr.machinery.errors import StatusError
 from services.apiserver.api import Event, Ref
+from services.apiserver.backend import Backend, Waits
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.history import Limits
 from services.apiserver.cache.watch_cache import WatchCache
-from services.apiserver.pipeline.backend import Backend, Waits
 from services.apiserver.storage.memory import MemoryStore
 from tests.apiserver.core.test_cache import CONFIG_MAPS, PREFIX, value
 from tests.support.caller import Caller

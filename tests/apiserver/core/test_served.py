@@ -14,10 +14,10 @@ from knarr.client.client import Client
 from knarr.machinery import envelope
 from knarr.machinery.errors import NotFound
 from knarr.machinery.resources import Registry, Resource, Version
+from services.apiserver.backend import Backend
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.in_memory import ApiInMemory
-from services.apiserver.pipeline.backend import Backend
 from services.apiserver.storage.memory import MemoryStore
 from services.apiserver.storage.store import Put, Transaction
 from tests.support.faces import RestClient, rpc_client

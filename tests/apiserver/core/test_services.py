@@ -20,9 +20,9 @@ from services.apiserver.allocators.numbers import NumberRange
 from services.apiserver.allocators.repair import Repairer, repair
 from services.apiserver.allocators.services import ServiceAllocators, held_address, held_ports
 from services.apiserver.api import Ref
+from services.apiserver.backend import Backend
 from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.local import LocalClient
-from services.apiserver.pipeline.backend import Backend
 from services.apiserver.storage.store import Transaction
 from tests.apiserver.core.conftest import OpenStore, running_on
 from tests.support.caller import Caller

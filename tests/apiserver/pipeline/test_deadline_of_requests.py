@@ -11,7 +11,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import ServiceUnavailable, StatusError
 from services.apiserver.admission.attributes import Attributes
-from services.apiserver.pipeline.backend import Waits
+from services.apiserver.backend import Waits
 from services.apiserver.storage.memory import MemoryStore
 from services.apiserver.storage.store import Batch, KeyValue, Outcome, Transaction
 from tests.apiserver.pipeline.world import config_map, fill, ref, running

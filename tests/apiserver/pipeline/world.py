@@ -22,9 +22,9 @@ from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.chain import Chain
 from services.apiserver.admission.plugin import Plugin
 from services.apiserver.api import Api, Ref, Request
+from services.apiserver.backend import Backend, Waits
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
-from services.apiserver.pipeline.backend import Backend, Waits
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.storage.memory import MemoryStore
 from services.apiserver.storage.store import Store

@@ -10,7 +10,7 @@ from knarr.machinery.errors import forbidden, not_found
 from knarr.machinery.resources import Resource
 from knarr.objects.keys import is_deleting
 from services.apiserver.admission.attributes import CREATE, DELETE, Attributes
-from services.apiserver.pipeline.backend import Backend
+from services.apiserver.backend import Backend
 from services.apiserver.results import Ref
 
 IMMORTAL = frozenset({"default", "kube-system", "kube-public"})

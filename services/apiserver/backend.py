@@ -15,9 +15,9 @@ from knarr.machinery import envelope
 from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
+from services.apiserver.canonical import canonicalize
 from services.apiserver.deadline import within
 from services.apiserver.entry import Entry
-from services.apiserver.pipeline.canonical import canonicalize
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import object_key
 from services.apiserver.storage.newest import Newest
