@@ -56,7 +56,8 @@ class ApiServer(Component):
     """``api`` works as soon as ``run`` has loaded the cache; before that requests wait for it.
 
     Objects lie in etcd, in which case the server is made inside a running event loop, or in ``store`` when one is given.
-    ``clock`` stamps them, ``source`` makes their names and uids; ``plugins`` admit them, ``authorizer`` says who may ask for them.
+    ``clock`` stamps them, ``source`` makes their names, uids, addresses and ports; ``plugins`` admit them, ``authorizer`` says who
+    may ask for them.
     ``registry`` is what is served, the built-in resources unless given; it may change while the server runs.
     """
 
@@ -75,6 +76,7 @@ class ApiServer(Component):
         authorizer: Authorizer = ALLOW_AUTHENTICATED,
     ) -> None:
         self._settings = settings
+        source = source or random.Random()
         self.registry = registry or catalog.registry()
         self._store = store or EtcdStore(settings.etcd)
         cache = WatchCache(self.registry, settings.history, _loop_seconds)
@@ -88,7 +90,8 @@ class ApiServer(Component):
             clock=lambda: clock.now().replace(microsecond=0),
             source=source,
         )
-        self.allocators = ServiceAllocators(self._store, AddressRange(settings.service_cidr), NumberRange(*settings.node_ports))
+        addresses, ports = AddressRange(settings.service_cidr), NumberRange(*settings.node_ports)
+        self.allocators = ServiceAllocators(self._store, addresses, ports, source)
         self.api = Api(
             Pipeline(
                 self.backend,

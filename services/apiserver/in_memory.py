@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery import envelope
 from knarr.machinery.catalog import version_of
@@ -29,7 +30,6 @@ from knarr.service.authentication import User
 from services.apiserver.backend import serialize
 from services.apiserver.bootstrap import NAMESPACES
 from services.apiserver.component import ApiServer
-from services.apiserver.local import LocalClient
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.keys import collection_prefix, object_key
 from services.apiserver.storage.memory import MemoryStore
@@ -45,7 +45,7 @@ SETTINGS = ApiServerSettings()
 
 
 class ApiInMemory:
-    """One cluster's objects and the API server before them. ``clock`` stamps objects; ``seed`` decides their names and uids.
+    """One cluster's objects and the API server before them. ``clock`` stamps objects; ``seed`` decides names, uids, addresses and ports.
 
     It may be made and seeded before there is an event loop. Requests wait until it is started.
     """
@@ -83,7 +83,7 @@ class ApiInMemory:
         await self.server.backend.synced()
         await self.server.backend.reach(self.store.revision)
 
-    def client(self, user: User = ADMIN) -> LocalClient:
+    def client(self, user: User = ADMIN) -> Client:
         """What a component of this process would use, as ``user``."""
         return self.server.client(user)
 

@@ -16,7 +16,7 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as rpc
 from knarr.api.apiserver.v1.resource_service_pb2_grpc import ResourceServiceServicer, add_ResourceServiceServicer_to_server
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.rpc import STATUS_METADATA_KEY, RpcClient, connect
-from knarr.machinery.errors import Cause, expired, invalid
+from knarr.machinery.errors import Cause, Expired, InternalError, Invalid, ServiceUnavailable, Timeout, expired, invalid
 from tests.client.conformance import refused
 from tests.client.objects import config_map
 
@@ -67,34 +67,34 @@ async def serving() -> AsyncIterator[tuple[grpc.aio.Server, RpcClient]]:
 
 async def test_a_status_comes_through_whole() -> None:
     async with serving() as (_, client):
-        error = await refused("Invalid", client.get(core.ConfigMap, "a", "default"))
+        error = await refused(Invalid, client.get(core.ConfigMap, "a", "default"))
         assert error.code == 422 and error.status.details.causes[0].field == "data.k"
 
 
 async def test_an_error_without_a_status_is_internal() -> None:
     async with serving() as (_, client):
-        error = await refused("InternalError", client.create(config_map("a")))
+        error = await refused(InternalError, client.create(config_map("a")))
         assert str(error) == "no Status here"
 
 
 async def test_a_call_that_takes_too_long_times_out() -> None:
     async with serving() as (_, client):
         client._timeout_seconds = 0.05
-        await refused("Timeout", client.list(core.ConfigMap))
+        await refused(Timeout, client.list(core.ConfigMap))
 
 
 async def test_an_error_event_ends_the_watch() -> None:
     async with serving() as (_, client), aclosing(client.watch(core.ConfigMap, resource_version="1")) as stream:  # type: ignore[type-var]
-        await refused("Expired", anext(stream))
+        await refused(Expired, anext(stream))
 
 
 async def test_a_server_that_goes_away_breaks_the_watch() -> None:
     async with serving() as (server, client), aclosing(client.watch(core.ConfigMap, resource_version="2")) as stream:  # type: ignore[type-var]
         assert [event.object.metadata.name for event in await anext(stream)] == ["a"]
         await server.stop(0)
-        await refused("ServiceUnavailable", anext(stream))
+        await refused(ServiceUnavailable, anext(stream))
 
 
 async def test_nobody_there_is_unavailable() -> None:
     async with asyncio.timeout(20), connect("127.0.0.1:1") as client:
-        await refused("ServiceUnavailable", client.get(core.ConfigMap, "a", "default"))
+        await refused(ServiceUnavailable, client.get(core.ConfigMap, "a", "default"))

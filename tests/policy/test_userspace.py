@@ -54,7 +54,7 @@ async def relay() -> AsyncIterator[Relay]:
     """The Service is up, the policies are followed, and only pod 1 is a client."""
     with Laboratory().opened() as made:
         datapath, api = UserspaceDatapath(SETTINGS), FaultyApi()
-        api.seed(*objects(worlds.World({"default": {}}, [], [])))
+        api.seed(*objects(worlds.World({"default": {}, "other": {}}, [], [])))
         api.seed(pod(0, {"app": "server"}), pod(1, {"app": "client"}), pod(2, {}))
         policies = PolicyEnforcement(api.client(), SETTINGS, RecordingTable)
         datapath.judge_by(policies.admits)

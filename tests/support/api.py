@@ -67,12 +67,8 @@ class FaultyApi(ApiInMemory):
         self._faults: list[Fault] = []
         self.breaker = Breaker()
 
-    def client(self, user: User = ADMIN) -> FaultyClient:  # type: ignore[override]
+    def client(self, user: User = ADMIN) -> FaultyClient:
         return FaultyClient(self, user)
-
-    def local_client(self, user: User) -> Client:
-        """A client that no fault strikes."""
-        return super().client(user)
 
     def fail_next(
         self,
@@ -117,11 +113,11 @@ class FaultyClient(Client):
 
     def __init__(self, api: FaultyApi, user: User = ADMIN) -> None:
         self.api, self._user = api, user
-        self._inner = api.local_client(user)
+        self._inner = ApiInMemory.client(api, user)
 
     def move_to(self, api: FaultyApi) -> None:
         """Speaks to another cluster from now on, as to a server whose data was exchanged. Open watches go on."""
-        self.api, self._inner = api, api.local_client(self._user)
+        self.api, self._inner = api, ApiInMemory.client(api, self._user)
 
     async def resources(self) -> Sequence[Resource]:
         return await self._inner.resources()

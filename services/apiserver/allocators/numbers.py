@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Set
 
 TRIES = 32
+SOURCE = random.Random()
 # What Kubernetes leaves to those who ask for a number of their own: a part of the range, within bounds.
 LEAST_RESERVED = 16
 PORTS_RESERVED = (32, 128)
@@ -28,11 +29,11 @@ class NumberRange:
     def __contains__(self, number: int) -> bool:
         return self.first <= number <= self.last
 
-    def choose(self, taken: Set[int]) -> int | None:
+    def choose(self, taken: Set[int], source: random.Random = SOURCE) -> int | None:
         """A random free number; None when there is none."""
         middle = self.first + self.reserved
-        found = _choose(middle, self.last, taken)
-        return _choose(self.first, middle - 1, taken) if found is None else found
+        found = _choose(middle, self.last, taken, source)
+        return _choose(self.first, middle - 1, taken, source) if found is None else found
 
     def encode(self, taken: Set[int]) -> bytes:
         """The bitmap: bit ``n`` stands for the number ``first + n``; the highest byte comes first."""
@@ -59,12 +60,12 @@ def reserved_of(size: int, part: int, most: int) -> int:
     return 0 if size <= LEAST_RESERVED else max(LEAST_RESERVED, min(size // part, most))
 
 
-def _choose(first: int, last: int, taken: Set[int]) -> int | None:
+def _choose(first: int, last: int, taken: Set[int], source: random.Random) -> int | None:
     if first > last:
         return None
     for _ in range(TRIES):
-        candidate = random.randint(first, last)
+        candidate = source.randint(first, last)
         if candidate not in taken:
             return candidate
     free = [number for number in range(first, last + 1) if number not in taken]
-    return random.choice(free) if free else None
+    return source.choice(free) if free else None

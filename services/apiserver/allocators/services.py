@@ -15,7 +15,7 @@ from knarr.machinery.resources import Resource
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.allocator import NOT_SERIALIZED, Allocators
 from services.apiserver.allocators.ledger import Ledger
-from services.apiserver.allocators.numbers import NumberRange
+from services.apiserver.allocators.numbers import SOURCE, NumberRange
 from services.apiserver.backend import NO_EXTRA, Extra
 from services.apiserver.results import Ref
 from services.apiserver.storage.store import Store
@@ -43,8 +43,8 @@ def held_ports(service: Any) -> set[int]:
 class ServiceAllocators(Allocators):
     """Raises Invalid for a requested address or port that cannot be had, InternalError when there is none left."""
 
-    def __init__(self, store: Store, addresses: AddressRange, ports: NumberRange) -> None:
-        self.addresses, self.ports = addresses, ports
+    def __init__(self, store: Store, addresses: AddressRange, ports: NumberRange, source: random.Random = SOURCE) -> None:
+        self.addresses, self.ports, self._source = addresses, ports, source
         self.address_ledger, self.port_ledger = Ledger(store, ADDRESSES_KEY, addresses), Ledger(store, PORTS_KEY, ports)
         self._lock = asyncio.Lock()
 
@@ -56,7 +56,7 @@ class ServiceAllocators(Allocators):
 
     async def stand_back(self, resource: Resource) -> None:
         if resource is SERVICES:
-            await asyncio.sleep(random.uniform(0, STAND_BACK_SECONDS))
+            await asyncio.sleep(self._source.uniform(0, STAND_BACK_SECONDS))
 
     async def allocate(self, ref: Ref, old: Any, new: Any) -> Extra:
         if ref.resource is not SERVICES:
@@ -76,7 +76,7 @@ class ServiceAllocators(Allocators):
         if wanted and wanted == held:
             return NO_EXTRA
         taken, revision = await self.address_ledger.read()
-        number = self._requested_address(ref, wanted, taken) if wanted else self.addresses.choose(taken | {self.addresses.first})
+        number = self._requested_address(ref, wanted, taken) if wanted else self._free_address(taken)
         if number is None:
             raise internal("failed to allocate a serviceIP: range is full")
         chosen = self.addresses.address(number)
@@ -85,6 +85,9 @@ class ServiceAllocators(Allocators):
         new.spec.cluster_ips.append(chosen)
         freed = {self.addresses.number(held)} if held else set()
         return self.address_ledger.change((taken - freed) | {number}, revision)
+
+    def _free_address(self, taken: Set[int]) -> int | None:
+        return self.addresses.choose(taken | {self.addresses.first}, self._source)
 
     def _requested_address(self, ref: Ref, address: str, taken: Set[int]) -> int:
         number = self.addresses.number(address)
@@ -141,7 +144,7 @@ class ServiceAllocators(Allocators):
         return "provided port is already allocated" if port in taken else ""
 
     def _free_port(self, taken: Set[int], what: str) -> int:
-        free = self.ports.choose(taken)
+        free = self.ports.choose(taken, self._source)
         if free is None:
             raise internal(f"{what}: range is full")
         return free

@@ -18,7 +18,6 @@ from knarr.service.authentication import TokenTable, hash_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.interceptor import ServerInterceptor
 from services.apiserver.in_memory import ADMIN, ApiInMemory
-from services.apiserver.local import LocalClient
 from tests.client.conformance import ClientConformance, take
 from tests.client.objects import config_map, pod
 from tests.support.virtual_time import START, VirtualClock, virtual_time
@@ -32,7 +31,7 @@ async def api() -> AsyncIterator[ApiInMemory]:
 
 class TestLocalClient(ClientConformance):
     @pytest.fixture
-    def client(self, api: ApiInMemory) -> LocalClient:
+    def client(self, api: ApiInMemory) -> Client:
         return api.client()
 
 
@@ -103,14 +102,19 @@ async def test_rules_of_the_cluster_hold() -> None:
 
 
 @virtual_time
-async def test_the_same_seed_makes_the_same_names() -> None:
+async def test_the_same_seed_makes_the_same_names_uids_addresses_and_ports() -> None:
     made = []
     for seed in (1, 1, 2):
-        template = config_map("")
-        template.metadata.generate_name = "some-"
+        template = core.Service()
+        template.metadata.generate_name, template.metadata.namespace = "some-", "default"
+        template.spec.type = "NodePort"
+        template.spec.ports.add(port=80)
         async with ApiInMemory(VirtualClock(), seed) as api:
-            made.append((await api.client().create(template)).metadata)
-    assert made[0] == made[1] and made[0].name != made[2].name and made[0].uid != made[2].uid
+            made.append(await api.client().create(template))
+    first, again, other = made
+    assert first == again
+    assert first.metadata.name != other.metadata.name and first.metadata.uid != other.metadata.uid
+    assert first.spec.cluster_ip != other.spec.cluster_ip and first.spec.ports[0].node_port != other.spec.ports[0].node_port
 
 
 @virtual_time
