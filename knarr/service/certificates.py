@@ -83,11 +83,12 @@ class CertificateAuthority:
 
     @classmethod
     def load_or_create(cls, folder: Path) -> CertificateAuthority:
-        """The authority kept in ``folder`` as ``ca.crt`` and ``ca.key``; made when both are missing.
+        """The authority kept in ``folder`` as ``ca.crt`` and ``ca.key``; made when neither they nor any other certificate are there.
 
         Raises CommandError when they are not a certificate and its key: a new authority would shut out all whom the old one let in.
         """
-        if not (folder / "ca.key").exists() and not (folder / "ca.crt").exists():
+        # The key is written last: a certificate alone is what a first start left that was cut off there.
+        if not (folder / "ca.key").exists() and not any(path.name != "ca.crt" for path in folder.glob("*.crt")):
             authority = cls.create()
             authority.pair.save(folder, "ca")
             return authority

@@ -36,7 +36,6 @@ def write_whole(path: Path, data: bytes, *, mode: int) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
 
 
 def _is(path: Path, data: bytes, mode: int) -> bool:
@@ -44,12 +43,3 @@ def _is(path: Path, data: bytes, mode: int) -> bool:
         return path.stat().st_mode & 0o7777 == mode and path.read_bytes() == data
     except FileNotFoundError:
         return False
-
-
-def _sync(folder: Path) -> None:
-    """Brings the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

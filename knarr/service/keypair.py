@@ -23,5 +23,5 @@ class KeyPair:
     def save(self, folder: Path, name: str) -> None:
         """Writes ``<name>.crt`` and ``<name>.key``; the key is readable by its owner only."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / f"{name}.key", self.key, mode=PRIVATE)
         write_whole(folder / f"{name}.crt", self.certificate, mode=PUBLIC)
+        write_whole(folder / f"{name}.key", self.key, mode=PRIVATE)

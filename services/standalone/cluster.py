@@ -61,10 +61,12 @@ class Cluster:
     async def run(self) -> None:
         settings = self._settings
         hosts = ["127.0.0.1", "localhost", settings.node, self._address, _first_address(settings.service_cidr), "kubernetes.default.svc"]
-        credentials = load_or_create(self._files, hosts)
         etcd = EtcdProcess(self._files.etcd)
         async with AsyncExitStack() as stack:
             self._background(stack, "etcd", etcd.run())
+            await self._unless_one_ends(etcd.wait_launched())
+            # Nobody is served yet, and etcd is at work meanwhile.
+            credentials = load_or_create(self._files, hosts)
             await self._unless_one_ends(etcd.wait_accepting())
             self._progress.step("etcd")
             apiserver = await self._start_apiserver(stack, etcd, credentials)

@@ -15,6 +15,7 @@ import shutil
 import signal
 from pathlib import Path
 
+from knarr.service.errors import CommandError
 from services.standalone.files import MAX_SOCKET_PATH
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class EtcdProcess:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
+        self._launched = asyncio.Event()
         self._accepting = asyncio.Event()
 
     @property
@@ -61,7 +63,7 @@ class EtcdProcess:
     async def run(self) -> None:
         """Starts etcd, starts it again whenever it dies, and stops it when cancelled."""
         if len(str(self.socket)) > MAX_SOCKET_PATH:
-            raise ValueError(f"the data directory's path is too long for a socket ({self.socket}); choose a shorter --data-dir")
+            raise CommandError(f"the data directory's path is too long for a socket ({self.socket}); choose a shorter --data-dir")
         try:
             while True:
                 await self._start()
@@ -73,18 +75,22 @@ class EtcdProcess:
         finally:
             await self._stop()
 
+    async def wait_launched(self) -> None:
+        """Returns once there is a process, which needs a while until it accepts."""
+        await self._launched.wait()
+
     async def wait_accepting(self) -> None:
-        """Returns once etcd accepts connections; TimeoutError names its log."""
+        """Returns once etcd accepts connections; CommandError names its log."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 await self._accepting.wait()
         except TimeoutError:
-            raise TimeoutError(f"etcd did not start within {READY_TIMEOUT_SECONDS:.0f} s; see {self._folder / 'etcd.log'}") from None
+            raise CommandError(f"etcd did not start within {READY_TIMEOUT_SECONDS:.0f} s; see {self._folder / 'etcd.log'}") from None
 
     async def _start(self) -> None:
         program = shutil.which("etcd")
         if program is None:
-            raise FileNotFoundError(INSTALL_HINT)
+            raise CommandError(INSTALL_HINT)
         self._folder.mkdir(parents=True, exist_ok=True)
         for name in (CLIENT_SOCKET, PEER_SOCKET):
             (self._folder / name).unlink(missing_ok=True)
@@ -100,6 +106,7 @@ class EtcdProcess:
                 stderr=output,
                 preexec_fn=_die_with_parent,
             )
+        self._launched.set()
         await self._probe()
 
     def _arguments(self) -> list[str]:

@@ -66,7 +66,7 @@ def test_a_kept_pair_that_is_no_good_is_made_anew(harm: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("name", "content"), [("ca.crt", b""), ("ca.key", b""), ("ca.key", None), ("ca.crt", None), ("ca.key", b"other")])
 def test_a_damaged_authority_is_not_replaced_but_named(name: str, content: bytes | None, tmp_path: Path) -> None:
-    CertificateAuthority.load_or_create(tmp_path)
+    CertificateAuthority.load_or_create(tmp_path).kept_pair(tmp_path, "server", "x")
     if content is None:
         (tmp_path / name).unlink()
     else:
@@ -74,3 +74,11 @@ def test_a_damaged_authority_is_not_replaced_but_named(name: str, content: bytes
     with pytest.raises(CommandError, match=r"ca\.crt and ca\.key are not a certificate and its key .*or remove") as caught:
         CertificateAuthority.load_or_create(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_an_authority_that_was_only_begun_is_made_anew(tmp_path: Path) -> None:
+    CertificateAuthority.load_or_create(tmp_path)
+    (tmp_path / "ca.key").unlink()
+    authority = CertificateAuthority.load_or_create(tmp_path)
+    assert authority.pair == KeyPair.load(tmp_path, "ca")
+    assert belong_together(authority.pair)
