@@ -41,9 +41,11 @@ class Breaker:
                     return
         finally:
             self._broken.discard(broken)
-            if step is not None and not step.done():
+            if broken.done():
+                broken.exception()  # of no use to one that left before
+            if step is not None:
                 step.cancel()
-                await asyncio.wait({step})
+                await asyncio.gather(step, return_exceptions=True)
             await stream.aclose()  # type: ignore[attr-defined]
 
 
