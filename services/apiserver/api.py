@@ -8,7 +8,7 @@ Order for a write: authenticate (the face) → authorize → decode (the face, o
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -76,17 +76,24 @@ class Api:
         who may only read must not run anything."""
         return await self._do(CREATE, request, streams.exec)
 
-    async def _do(self, verb: str, request: Request, path: Callable[..., Awaitable[T]], *body: Any) -> T:
-        """The one way from a face into the pipeline."""
+    def _enter(self, verb: str, request: Request) -> Coroutine[Any, Any, None] | None:
+        """The one way from a face into the pipeline; answers what is to be waited for, if anything."""
         if request.verb != verb:
             raise ValueError(f"a request to {request.verb} came as one to {verb}")
-        await within(request.deadline, self.pipeline.authorizer.authorize(request), "the authorizer")
-        return await path(self.pipeline, request, *body)
+        asking = self.pipeline.authorizer.authorize(request)
+        return None if asking is None else within(request.deadline, asking, "the authorizer")
+
+    async def _do(self, verb: str, request: Request, path: Callable[..., Awaitable[T]]) -> T:
+        if (asking := self._enter(verb, request)) is not None:
+            await asking
+        return await path(self.pipeline, request)
 
     async def _measured(self, verb: str, request: Request, path: Callable[..., Awaitable[T]], *body: Any) -> T:
         start, resource, code = time.perf_counter(), request.ref.resource.plural, "200"
         try:
-            return await self._do(verb, request, path, *body)
+            if (asking := self._enter(verb, request)) is not None:
+                await asking
+            return await path(self.pipeline, request, *body)
         except StatusError as error:
             code = str(error.code)
             raise

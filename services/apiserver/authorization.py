@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.request import Request
@@ -13,15 +14,15 @@ UNAUTHENTICATED = "system:unauthenticated"
 class Authorizer(Protocol):
     """Asked once for each request, before anything is read for it; the objects of a deletecollection are one request."""
 
-    async def authorize(self, request: Request) -> None:
-        """Raises Forbidden."""
+    def authorize(self, request: Request) -> Coroutine[Any, Any, None] | None:
+        """Raises Forbidden. Whoever must ask elsewhere answers a coroutine that raises it: most decide at once, on every request."""
         ...
 
 
 class AllowAuthenticated:
     """Everybody whom the faces have made out may do everything."""
 
-    async def authorize(self, request: Request) -> None:
+    def authorize(self, request: Request) -> None:
         if UNAUTHENTICATED in request.user.groups:
             raise refusal(request)
 

@@ -128,7 +128,7 @@ async def test_a_slow_authorizer_is_named() -> None:
         async def authorize(request: object) -> None:
             await asyncio.sleep(100)
 
-        world.guard.authorize = authorize  # type: ignore[method-assign]
+        world.guard.asking = authorize
         error, took = await told(world.caller.get(ref(core.ConfigMap, "c")))
         assert (error.code, took) == (504, 5) and "it was waiting for the authorizer" in str(error)
 

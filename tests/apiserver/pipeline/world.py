@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -85,16 +85,18 @@ def _kind(message: Any) -> str:
 
 
 class Guard:
-    """Keeps the requests that it is asked about; ``refuse`` is raised when there is one."""
+    """Keeps the requests that it is asked about; ``refuse`` is raised when there is one, ``asking`` is waited for."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
         self.refuse: Exception | None = None
+        self.asking: Callable[[Request], Coroutine[Any, Any, None]] | None = None
 
-    async def authorize(self, request: Request) -> None:
+    def authorize(self, request: Request) -> Coroutine[Any, Any, None] | None:
         self.asked.append(request)
         if self.refuse is not None:
             raise self.refuse
+        return self.asking(request) if self.asking is not None else None
 
 
 class Node:
