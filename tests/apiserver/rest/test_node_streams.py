@@ -16,14 +16,15 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry
-from knarr.machinery.errors import StatusError, bad_request, status_error
+from knarr.machinery.errors import StatusError, bad_request, forbidden, status_error
+from services.apiserver.admission.attributes import Attributes
 from services.apiserver.api import Api
 from services.apiserver.node_streams import NoNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.rest.application import Application, create_app
 from services.apiserver.rest.channels import V4, V5, choose_protocol
 from services.apiserver.rest.server import RestServer
-from tests.apiserver.pipeline.world import fill, running
+from tests.apiserver.pipeline.world import World, fill, running
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
 from tests.apiserver.rest.http_client import HttpClient
 
@@ -87,14 +88,20 @@ def node() -> FakeNode:
 
 
 @pytest.fixture
-async def pipeline() -> AsyncIterator[Pipeline]:
-    """With pods ``one`` and ``two`` on a node and ``waiting`` on none; it has no way to the nodes yet."""
+async def world() -> AsyncIterator[World]:
+    """With pods ``one`` and ``two`` on a node and ``waiting`` on none."""
     async with running() as world:
         waiting = pod("waiting", "c")
         waiting.spec.node_name = ""
         node = core.Node(metadata=meta.ObjectMeta(name="node-1"))
         await fill(world, [node, pod("one", "c"), pod("two", "a", "b"), waiting])
-        yield dataclasses.replace(world.caller.api.pipeline, node_streams=NoNodeStreams())
+        yield world
+
+
+@pytest.fixture
+def pipeline(world: World) -> Pipeline:
+    """It has no way to the nodes yet."""
+    return dataclasses.replace(world.caller.api.pipeline, node_streams=NoNodeStreams())
 
 
 @pytest.fixture
@@ -110,6 +117,13 @@ def pod(name: str, *containers: str) -> core.Pod:
 
 
 class TestLogs:
+    async def test_the_caller_is_known(self, client: HttpClient, node: FakeNode, world: World) -> None:
+        node.output.put_nowait(None)
+        assert (await client.get(f"{PODS}/one/log")).status == 200
+        assert [(request.user.name, request.verb, request.subresource) for request in world.guard.asked] == [("alice", "get", "log")]
+        world.guard.refuse = forbidden("pods", "one", "it is not yours")
+        assert (await client.get(f"{PODS}/one/log")).status == 403
+
     async def test_parameters_and_text(self, client: HttpClient, node: FakeNode) -> None:
         for item in (b"one\n", b"", b"two\n", None):
             node.output.put_nowait(item)
@@ -185,6 +199,25 @@ class TestExec:
             namespace="default", pod="one", container="c", command=["ls", "-l"], stdout=True, stderr=True
         )
         await node.left_alone()
+
+    async def test_the_caller_is_known_to_the_authorizer_and_to_admission(self, dial: Any, node: FakeNode, world: World) -> None:
+        async with dial("command=ls&stdout=true", CHANNEL_V5) as socket:
+            node.output.put_nowait(face.ExecResponse(status=meta.Status(status="Success")))
+            await received(socket)
+        assert [(request.user.name, request.verb, request.subresource) for request in world.guard.asked] == [("alice", "create", "exec")]
+        assert {(seen.operation, seen.user, seen.obj) for seen in world.witness.seen} == {("CONNECT", "alice", "ExecStart")}
+
+    async def test_what_admission_refuses_is_an_ordinary_status(self, dial: Any, node: FakeNode, world: World) -> None:
+        async def refuse(phase: str, attributes: Attributes) -> bool:
+            raise forbidden("pods", attributes.name, "no commands here")
+
+        world.witness.act = refuse
+        with pytest.raises(InvalidStatus) as caught:
+            async with dial("command=ls&stdout=true", CHANNEL_V5):
+                pass
+        assert caught.value.response.status_code == 403
+        assert json.loads(caught.value.response.body or b"{}")["message"] == 'pods "one" is forbidden: no commands here'
+        assert not node.asked
 
     async def test_input_resize_and_half_close(self, dial: Any, node: FakeNode) -> None:
         async with dial("command=cat&stdin=true&stdout=true&tty=true", CHANNEL_V5) as socket:
