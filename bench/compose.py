@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from docker import APIClient
 
 from bench.cluster import run
 from bench.result import Result
@@ -31,8 +31,6 @@ SETTLE_SECONDS = 10.0
 RUNS = 3
 # What belongs to a node, to no component, or is not Knarr's own.
 NOT_CONTROL_PLANE = ("node", "kubelet", "proxy", "etcd", "setup")
-UNITS = {"B": 1e-6, "KiB": 1024e-6, "MiB": 1.048576, "GiB": 1073.741824}
-_USAGE = re.compile(r"^([\d.]+)([KMG]?i?B)")
 
 
 class ComposeCluster:
@@ -61,19 +59,17 @@ class ComposeCluster:
 
     async def memory_megabytes(self) -> dict[str, float]:
         """Each container's by its service, as `docker stats` counts it: without the cache that can be dropped."""
-        label = f"label=com.docker.compose.project={PROJECT}"
-        names = '{{.ID}} {{.Label "com.docker.compose.service"}}'
-        services = dict(line.split() for line in (await run("docker", "ps", "--filter", label, "--format", names)).splitlines())
-        lines = (await run("docker", "stats", "--no-stream", "--format", "{{.ID}} {{.MemUsage}}", *services)).splitlines()
-        return {services[line.split()[0]]: _megabytes(line.split(maxsplit=1)[1]) for line in lines}
+        return await asyncio.to_thread(_memory_megabytes, PROJECT)
 
 
-def _megabytes(usage: str) -> float:
-    """``43.6MiB / 23.5GiB`` → 45.7"""
-    found = _USAGE.match(usage)
-    if found is None:
-        raise ValueError(f"docker stats says {usage!r}")
-    return float(found[1]) * UNITS[found[2]]
+def _memory_megabytes(project: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    with closing(APIClient()) as engine:
+        for container in engine.containers(filters={"label": f"com.docker.compose.project={project}"}):
+            memory = engine.stats(container["Id"], stream=False, one_shot=True)["memory_stats"]
+            droppable = memory["stats"].get("inactive_file", memory["stats"].get("total_inactive_file", 0))
+            found[container["Labels"]["com.docker.compose.service"]] = (memory["usage"] - droppable) / 1e6
+    return found
 
 
 @asynccontextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import closing
 from pathlib import Path
+
+from docker import APIClient
 
 from services.kubelet.runtime.docker.labels import CLUSTER
 
@@ -26,9 +29,10 @@ def ensure_image() -> None:
 
 def leftovers(cluster_id: str, data_dir: Path) -> list[str]:
     """What a cluster left behind: containers, networks, nftables tables, mounts, processes."""
-    label = f"{CLUSTER}={cluster_id}"
-    containers = docker("ps", "-aq", "--filter", f"label={label}").split()
-    networks = docker("network", "ls", "-q", "--filter", f"label={label}").split()
+    labelled = {"label": f"{CLUSTER}={cluster_id}"}
+    with closing(APIClient()) as engine:
+        containers = [entry["Id"] for entry in engine.containers(all=True, filters=labelled)]
+        networks = [entry["Name"] for entry in engine.networks(filters=labelled)]
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
     found = [f"container {name}" for name in containers] + [f"network {name}" for name in networks]
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout

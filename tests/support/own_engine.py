@@ -9,9 +9,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from docker import APIClient
 
 # No container is ever attached to it; a range for measurements (RFC 2544) meets no real one.
 BRIDGE_ADDRESS = "198.19.255.1/30"
@@ -118,9 +120,9 @@ class OwnEngine:
 
     def load(self, image: str) -> None:
         """Copies an image from the machine's engine."""
-        with tempfile.NamedTemporaryFile(dir=self._folder) as archive:
-            subprocess.run(["docker", "save", "-o", archive.name, image], check=True, timeout=CLIENT_SECONDS)
-            self.docker("load", "-i", archive.name)
+        with closing(APIClient()) as machine, closing(APIClient(base_url=self.url)) as own:
+            for progress in own.load_image(machine.get_image(image)):
+                assert "error" not in progress, progress
 
     def remove(self) -> None:
         """Ends everything it has started and takes its files away."""
