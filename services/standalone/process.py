@@ -19,6 +19,8 @@ from services.standalone.files import Files
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 40.0
+# Python looks for modules where it is started: from here it finds these, and not a folder `services` of a person's own.
+ROOT = Path(__file__).resolve().parents[2]
 LOG_LINES_SHOWN = 25
 LOG_LINES_READ = 200
 
@@ -63,7 +65,7 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
     with files.log.open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "services.standalone", *arguments, f"--progress-fd={writing}", f"--lock-fd={lock}"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing, lock), start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing, lock), start_new_session=True, cwd=ROOT,
         )  # fmt: skip
     os.close(writing)
     for message in _messages(reading, child, files.log):

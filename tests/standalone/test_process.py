@@ -46,6 +46,16 @@ def test_a_start_that_fails_shows_the_end_of_the_log_each_line_once(tmp_path: Pa
     assert "unrecognized arguments: --no-such-option" in text
 
 
+def test_a_folder_of_the_same_name_where_the_command_is_given_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services/__init__.py").write_text("raise SystemExit('the services of somebody else')")
+    monkeypatch.chdir(tmp_path)
+    with held(tmp_path) as lock, pytest.raises(CommandError, match="unrecognized arguments: --no-such-option"):
+        process.start(Files(tmp_path), ["--no-such-option"], lambda step, seconds: None, lock)
+
+
 def test_stopping_waits_for_the_end(tmp_path: Path) -> None:
     files = Files(tmp_path)
     # The grandchild is no child of this process, as a cluster's process is none of the CLI's.
