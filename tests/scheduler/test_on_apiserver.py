@@ -1,4 +1,4 @@
-"""The scheduler against a real API server on a real etcd, over gRPC with TLS."""
+"""The scheduler against an API server, over gRPC with TLS, in real time."""
 
 from __future__ import annotations
 
@@ -15,19 +15,11 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.api.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from knarr.client.client import Client
-from knarr.client.rpc import connect
 from knarr.objects.conditions import get_condition
-from knarr.service.authentication import TokenTable, User, hash_token
-from knarr.service.certificates import CertificateAuthority
-from knarr.service.interceptor import ServerInterceptor
-from services.apiserver.component import ApiServer
-from services.apiserver.settings import ApiServerSettings
-from services.apiserver.storage.etcd import EtcdSettings
+from services.apiserver.in_memory import ApiInMemory
 from services.scheduler.component import Scheduler
 from tests.scheduler.objects import node, pod
-from tests.support.etcd import running_etcd
-
-pytestmark = pytest.mark.etcd
+from tests.support.rpc import rpc_client
 
 PATIENCE_SECONDS = 20
 
@@ -35,22 +27,8 @@ PATIENCE_SECONDS = 20
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
     """A client of a fresh API server."""
-    authority = CertificateAuthority.create()
-    pair = authority.issue("apiserver", hosts=["127.0.0.1"])
-    (tmp_path / "ca.crt").write_bytes(authority.pair.certificate)
-    users = TokenTable({hash_token("secret"): User("admin", groups=("system:masters",))})
-    with running_etcd(tmp_path) as etcd:
-        apiserver = ApiServer(ApiServerSettings(etcd=EtcdSettings((etcd.endpoint,))), grpc.aio.insecure_channel)
-        server = grpc.aio.server(interceptors=[ServerInterceptor(users)])
-        apiserver.register(server)
-        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
-        await server.start()
-        async with running(apiserver.run()):
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await apiserver.wait_ready()
-            async with connect(f"127.0.0.1:{port}", tmp_path / "ca.crt", "secret") as found:
-                yield found
-            await server.stop(0)
+    async with ApiInMemory() as server, rpc_client(server.server, tmp_path) as found:
+        yield found
 
 
 @contextlib.asynccontextmanager

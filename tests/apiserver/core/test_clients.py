@@ -11,10 +11,7 @@ import grpc
 import pytest
 
 from knarr.client.client import Client
-from knarr.client.rpc import connect
-from knarr.service.authentication import TokenTable, User, hash_token
-from knarr.service.certificates import CertificateAuthority
-from knarr.service.interceptor import ServerInterceptor
+from knarr.service.authentication import User
 from services.apiserver.component import ApiServer
 from services.apiserver.local import LocalClient
 from services.apiserver.settings import ApiServerSettings
@@ -22,6 +19,7 @@ from services.apiserver.storage.etcd import EtcdSettings
 from tests.apiserver.core.conftest import check_cache_equals_store, empty
 from tests.client.conformance import ClientConformance
 from tests.support.etcd import EtcdServer
+from tests.support.rpc import rpc_client
 
 pytestmark = pytest.mark.etcd
 ADMIN = User("admin", groups=("system:masters",))
@@ -53,15 +51,5 @@ class TestLocalClient(ClientConformance):
 class TestRpcClient(ClientConformance):
     @pytest.fixture
     async def client(self, apiserver: ApiServer, tmp_path: Path) -> AsyncIterator[Client]:
-        authority = CertificateAuthority.create()
-        pair = authority.issue("apiserver", hosts=["127.0.0.1"])
-        (tmp_path / "ca.crt").write_bytes(authority.pair.certificate)
-        server = grpc.aio.server(interceptors=[ServerInterceptor(TokenTable({hash_token("secret"): ADMIN}))])
-        assert apiserver.register(server) == ["knarr.api.apiserver.v1.ResourceService"]
-        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
-        await server.start()
-        try:
-            async with connect(f"127.0.0.1:{port}", tmp_path / "ca.crt", "secret") as client:
-                yield client
-        finally:
-            await server.stop(0)
+        async with rpc_client(apiserver, tmp_path) as client:
+            yield client

@@ -6,20 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import ADDED, Client
-from knarr.client.rpc import connect
 from knarr.machinery.errors import Expired, Invalid, NotFound
-from knarr.service.authentication import TokenTable, hash_token
-from knarr.service.certificates import CertificateAuthority
-from knarr.service.interceptor import ServerInterceptor
-from services.apiserver.in_memory import ADMIN, ApiInMemory
+from services.apiserver.in_memory import ApiInMemory
 from tests.client.conformance import ClientConformance, take
 from tests.client.objects import config_map, pod
+from tests.support.rpc import rpc_client
 from tests.support.virtual_time import START, VirtualClock, virtual_time
 
 
@@ -38,18 +34,8 @@ class TestLocalClient(ClientConformance):
 class TestRpcClient(ClientConformance):
     @pytest.fixture
     async def client(self, api: ApiInMemory, tmp_path: Path) -> AsyncIterator[Client]:
-        authority = CertificateAuthority.create()
-        pair = authority.issue("apiserver", hosts=["127.0.0.1"])
-        (tmp_path / "ca.crt").write_bytes(authority.pair.certificate)
-        server = grpc.aio.server(interceptors=[ServerInterceptor(TokenTable({hash_token("secret"): ADMIN}))])
-        api.server.register(server)
-        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
-        await server.start()
-        try:
-            async with connect(f"127.0.0.1:{port}", tmp_path / "ca.crt", "secret") as client:
-                yield client
-        finally:
-            await server.stop(0)
+        async with rpc_client(api.server, tmp_path) as client:
+            yield client
 
 
 @virtual_time

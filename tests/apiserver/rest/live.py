@@ -1,4 +1,4 @@
-"""A whole API server for tests: etcd, cache, pipeline and the REST face over TLS, in a thread of its own."""
+"""A whole API server for tests: store, cache, pipeline and the REST face over TLS, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from services.apiserver.component import ApiServer
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import ApiServerSettings
-from services.apiserver.storage.etcd import EtcdSettings
+from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
+from services.apiserver.storage.memory import MemoryStore
 from tests.support.etcd import running_etcd
 
 T = TypeVar("T")
@@ -84,13 +85,14 @@ class LiveServer:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path) -> Iterator[LiveServer]:
-    """Everything started and its first objects made; ended and joined afterwards."""
+def running_server(folder: Path, *, in_memory: bool = False) -> Iterator[LiveServer]:
+    """Everything started and its first objects made, in etcd or ``in_memory``; ended and joined afterwards."""
     authority = CertificateAuthority.create()
     authority.pair.save(folder, "ca")
     authority.issue("apiserver", hosts=["127.0.0.1", "localhost"]).save(folder, "server")
-    with running_etcd(folder) as etcd:
-        runner = _Runner(folder, etcd.endpoint)
+    with contextlib.ExitStack() as stack:
+        endpoint = "" if in_memory else stack.enter_context(running_etcd(folder)).endpoint
+        runner = _Runner(folder, endpoint)
         thread = threading.Thread(target=runner.run, name="live server")
         thread.start()
         try:
@@ -106,6 +108,7 @@ def running_server(folder: Path) -> Iterator[LiveServer]:
 
 class _Runner:
     def __init__(self, folder: Path, endpoint: str) -> None:
+        """Without an ``endpoint`` of etcd objects lie in memory."""
         self._folder = folder
         self._endpoint = endpoint
         self._ending: asyncio.Event
@@ -123,7 +126,8 @@ class _Runner:
 
     async def _main(self) -> None:
         self._ending, self._loop = asyncio.Event(), asyncio.get_running_loop()
-        component = ApiServer(ApiServerSettings(etcd=EtcdSettings((self._endpoint,)), advertise_address="192.0.2.1"), no_kubelet)
+        store = EtcdStore(EtcdSettings((self._endpoint,))) if self._endpoint else MemoryStore()
+        component = ApiServer(ApiServerSettings(advertise_address="192.0.2.1"), no_kubelet, store=store)
         task = asyncio.create_task(component.run())
         try:
             async with asyncio.timeout(START_SECONDS):

@@ -33,8 +33,6 @@ LEFTOVER_EVENT = {
     "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p1"},
 }  # fmt: skip
 
-pytestmark = pytest.mark.etcd
-
 
 @dataclass
 class Answer:
@@ -43,10 +41,10 @@ class Answer:
     warning: str | None
 
 
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Answer]]:
+@pytest.fixture(scope="module", params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
+def answers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Answer]]:
     """All exchanges in their order, against one fresh server; compared one by one below."""
-    with running_server(tmp_path_factory.mktemp("recorded")) as server:
+    with running_server(tmp_path_factory.mktemp("recorded"), in_memory=request.param == "memory") as server:
         yield replay(server)
 
 
