@@ -8,11 +8,15 @@ from google.protobuf.message import Message
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
+from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling_v2
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.events.v1 import events_pb2 as events
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.machinery.conversions.autoscaling import AUTOSCALING_V1
+from knarr.machinery.conversions.events import EVENTS_V1
 from knarr.machinery.resources import STANDARD_VERBS, Registry, Resource, Route, Subresource, Version
 
 STATUS = Subresource("status")
@@ -65,7 +69,14 @@ BUILT_IN: tuple[Resource, ...] = (
     Resource("configmaps", (Version("", "v1", "ConfigMap", core.ConfigMap, core.ConfigMapList),), short_names=("cm",)),
     Resource("secrets", (Version("", "v1", "Secret", core.Secret, core.SecretList),)),
     Resource("serviceaccounts", (Version("", "v1", "ServiceAccount", core.ServiceAccount, core.ServiceAccountList),), short_names=("sa",)),
-    Resource("events", (Version("", "v1", "Event", core.Event, core.EventList),), short_names=("ev",)),
+    Resource(
+        "events",
+        (
+            Version("", "v1", "Event", core.Event, core.EventList),
+            Version("events.k8s.io", "v1", "Event", events.Event, events.EventList, EVENTS_V1),
+        ),
+        short_names=("ev",),
+    ),
     Resource(
         "deployments",
         (Version("apps", "v1", "Deployment", apps.Deployment, apps.DeploymentList),),
@@ -81,6 +92,29 @@ BUILT_IN: tuple[Resource, ...] = (
         subresources=(STATUS, SCALE),
     ),
     Resource("controllerrevisions", (Version("apps", "v1", "ControllerRevision", apps.ControllerRevision, apps.ControllerRevisionList),)),
+    Resource(
+        "horizontalpodautoscalers",
+        (
+            Version(
+                "autoscaling",
+                "v2",
+                "HorizontalPodAutoscaler",
+                autoscaling_v2.HorizontalPodAutoscaler,
+                autoscaling_v2.HorizontalPodAutoscalerList,
+            ),
+            Version(
+                "autoscaling",
+                "v1",
+                "HorizontalPodAutoscaler",
+                autoscaling.HorizontalPodAutoscaler,
+                autoscaling.HorizontalPodAutoscalerList,
+                AUTOSCALING_V1,
+            ),
+        ),
+        short_names=("hpa",),
+        categories=("all",),
+        subresources=(STATUS,),
+    ),
     Resource("leases", (Version("coordination.k8s.io", "v1", "Lease", coordination.Lease, coordination.LeaseList),)),
     Resource(
         "endpointslices",

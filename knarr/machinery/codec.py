@@ -79,17 +79,17 @@ def as_from_json(message: M) -> M:
     return from_json(type(message), to_dict(message)).message
 
 
-def to_dict(message: Message) -> dict[str, Any]:
-    """The JSON object of a message; with kind and apiVersion when its type is a kind."""
+def to_dict(message: Message, names: tuple[str, str] | None = None) -> dict[str, Any]:
+    """The JSON object of a message; with apiVersion and kind when it is served as such (``names``) or its type is a kind."""
     descriptor = descriptor_of(message)
     value: dict[str, Any] = encoder(descriptor)(message)
-    names = api_version_and_kind(descriptor)
+    names = names or api_version_and_kind(descriptor)
     return value if names is None else {"kind": names[1], "apiVersion": names[0], **value}
 
 
-def to_json(message: Message) -> bytes:
+def to_json(message: Message, names: tuple[str, str] | None = None) -> bytes:
     """``to_dict`` as JSON text."""
-    return orjson.dumps(to_dict(message))
+    return orjson.dumps(to_dict(message, names))
 
 
 def list_json(

@@ -84,17 +84,24 @@ class Version:
         object.__setattr__(self, "api_version", f"{self.group}/{self.version}" if self.group else self.version)
 
     @property
+    def names(self) -> tuple[str, str]:
+        """``apiVersion`` and ``kind``."""
+        return self.api_version, self.kind
+
+    @property
     def qualified(self) -> str:
         """The resource as error messages name it: ``pods``, ``deployments.apps``."""
         return f"{self.resource.plural}.{self.group}" if self.group else self.resource.plural
 
     def to_storage(self, message: Any) -> Any:
-        """The object as it is stored; the message itself where nothing is to be converted."""
-        return message if self.conversion is None else self.conversion.to_storage(message)
+        """An object of this version as it is stored. What is stored like this, or is no object (a Scale), is answered as it is."""
+        return self.conversion.to_storage(message) if self.conversion is not None and isinstance(message, self.message) else message
 
     def from_storage(self, message: Any) -> Any:
-        """A stored object in this version; the message itself where nothing is to be converted."""
-        return message if self.conversion is None else self.conversion.from_storage(message)
+        """A stored object in this version. What is stored like this, or is no object (a Scale, a Status), is answered as it is."""
+        if self.conversion is None or not isinstance(message, self.resource.storage.message):
+            return message
+        return self.conversion.from_storage(message)
 
     def body_of(self, subresource: Subresource | None) -> type[Message]:
         """The message that is written to an object or to a sub-resource of it."""

@@ -15,12 +15,12 @@ from knarr.machinery.resources import Version
 class Entry:
     """One object at one revision. Immutable; shared by the cache, lists and every watcher.
 
-    ``raw`` is the serialized message as it lies in etcd, without a resourceVersion. The JSON and
-    the shared message are made when first asked for, at most once per revision; the serialized message with its
-    resourceVersion is a copy of a microsecond and is not kept beside ``raw``.
+    ``raw`` is the serialized message as it lies in etcd, without a resourceVersion. The JSON, the shared message and the
+    object in each other version are made when first asked for, at most once per revision; the serialized message with its resourceVersion
+    is a copy of a microsecond and is not kept beside ``raw``.
     """
 
-    __slots__ = ("_json", "_shared", "key", "raw", "revision", "version")
+    __slots__ = ("_json", "_served", "_shared", "key", "raw", "revision", "version")
 
     def __init__(self, version: Version, key: str, revision: int, raw: bytes) -> None:
         self.version = version
@@ -29,12 +29,13 @@ class Entry:
         self.raw = raw
         self._json: bytes | None = None
         self._shared: Any = None
+        self._served: dict[Version, Entry] | None = None
 
     @property
     def json(self) -> bytes:
         """The object as Kubernetes JSON, with apiVersion, kind and resourceVersion."""
         if self._json is None:
-            self._json = codec.to_json(self._shared if self._shared is not None else self.message)
+            self._json = codec.to_json(self._shared if self._shared is not None else self.message, self.version.names)
         return self._json
 
     @property
@@ -54,9 +55,20 @@ class Entry:
             self._shared = self.message
         return self._shared
 
+    def served(self, version: Version) -> Entry:
+        """The object in a version of its resource: itself in the stored one, else made once for each."""
+        if version.conversion is None:
+            return self
+        found = self._served.get(version) if self._served is not None else None
+        if found is None:
+            message = version.from_storage(self.shared_message)
+            found = Entry(version, self.key, self.revision, message.SerializeToString())
+            self._served = {**(self._served or {}), version: found}
+        return found
+
     def forget_derived(self) -> None:
         """Drops what can be made again: for entries that few will ask for any more."""
-        self._json = self._shared = None
+        self._json = self._shared = self._served = None
 
     @property
     def name(self) -> str:
@@ -71,11 +83,12 @@ class Entry:
 class Listing:
     """The entries of a collection at one moment, in key order, with their joined bytes made once."""
 
-    __slots__ = ("_json", "entries")
+    __slots__ = ("_json", "_served", "entries")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         self._json: bytes | None = None
+        self._served: dict[Version, Listing] = {}
 
     @property
     def items_json(self) -> bytes:
@@ -83,3 +96,12 @@ class Listing:
         if self._json is None:
             self._json = b"[" + b",".join([entry.json for entry in self.entries]) + b"]"
         return self._json
+
+    def served(self, version: Version) -> Listing:
+        """The same in a version of the resource: itself in the stored one, else made once for each."""
+        if version.conversion is None:
+            return self
+        found = self._served.get(version)
+        if found is None:
+            found = self._served[version] = Listing([entry.served(version) for entry in self.entries])
+        return found

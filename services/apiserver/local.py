@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client, ObjectList, WatchEvent
-from knarr.machinery.resources import Registry, Resource, served
+from knarr.machinery.resources import Registry, Resource, Version, served
 from knarr.objects.copies import copy_of
 from knarr.service.authentication import User
 from services.apiserver.api import Api, Event, Ref, Written
@@ -44,7 +44,8 @@ class LocalClient(Client):
         return Request(self._user, verb, ref, options, asyncio.get_running_loop().time() + REQUEST_SECONDS)
 
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
-        answer: M = _answer(await self._api.get(self._request(GET, self._ref(message, namespace, name), NEWEST)))
+        ref = self._ref(message, namespace, name)
+        answer: M = _answer(await self._api.get(self._request(GET, ref, NEWEST)), ref)
         return answer
 
     async def list(
@@ -65,8 +66,9 @@ class LocalClient(Client):
             continue_token=continue_token,
             resource_version=resource_version,
         )
-        page = await self._api.list(self._request(LIST, self._ref(message, namespace), options))
-        return ObjectList([entry.shared_message for entry in page.entries], str(page.revision), page.continue_token)
+        ref = self._ref(message, namespace)
+        page = await self._api.list(self._request(LIST, ref, options))
+        return ObjectList([entry.served(ref.version).shared_message for entry in page.entries], str(page.revision), page.continue_token)
 
     async def watch(
         self, message: type[M], namespace: str = "", *, resource_version: str, label_selector: str = "", field_selector: str = ""
@@ -77,10 +79,11 @@ class LocalClient(Client):
             resource_version=resource_version,
             allow_watch_bookmarks=True,
         )
-        batches = await self._api.watch(self._request(WATCH, self._ref(message, namespace), options))
+        ref = self._ref(message, namespace)
+        batches = await self._api.watch(self._request(WATCH, ref, options))
         try:
             async for batch in batches:
-                yield [_event(message, event) for event in batch]
+                yield [_event(ref.version, event) for event in batch]
         finally:
             await batches.aclose()  # type: ignore[attr-defined]
 
@@ -88,14 +91,14 @@ class LocalClient(Client):
         own: Any = copy_of(obj)
         version = self._registry.posted_to(subresource, type(obj)) if subresource else self._registry.of(type(obj))
         ref = Ref(served(version, type(obj)), own.metadata.namespace, name, subresource)
-        written = await self._api.create(self._request(CREATE, ref, meta.CreateOptions()), own)
-        answer: M = obj if subresource else _answer(written)
+        written = await self._api.create(self._request(CREATE, ref, meta.CreateOptions()), ref.version.to_storage(own))
+        answer: M = obj if subresource else _answer(written, ref)
         return answer
 
     async def update(self, obj: M, *, subresource: str = "") -> M:
         own: Any = copy_of(obj)
         ref = self._ref(type(obj), own.metadata.namespace, own.metadata.name, subresource)
-        answer: M = _answer(await self._api.update(self._request(UPDATE, ref, meta.UpdateOptions()), own))
+        answer: M = _answer(await self._api.update(self._request(UPDATE, ref, meta.UpdateOptions()), ref.version.to_storage(own)), ref)
         return answer
 
     async def patch(
@@ -109,7 +112,7 @@ class LocalClient(Client):
         subresource: str = "",
     ) -> M:
         ref = self._ref(message, namespace, name, subresource)
-        answer: M = _answer(await self._api.patch(self._request(PATCH, ref, meta.PatchOptions()), patch_type, orjson.dumps(patch)))
+        answer: M = _answer(await self._api.patch(self._request(PATCH, ref, meta.PatchOptions()), patch_type, orjson.dumps(patch)), ref)
         return answer
 
     async def delete(
@@ -141,13 +144,13 @@ def delete_options(grace_period_seconds: int | None, propagation_policy: str, ui
     return options
 
 
-def _event(message: type[M], event: Event) -> WatchEvent[M]:
+def _event(version: Version, event: Event) -> WatchEvent[Any]:
     if event.entry is not None:
-        return WatchEvent(event.type, event.entry.shared_message)
-    bookmark: Any = message()
+        return WatchEvent(event.type, event.entry.served(version).shared_message)
+    bookmark: Any = version.message()
     bookmark.metadata.resource_version = str(event.revision)
     return WatchEvent(event.type, bookmark)
 
 
-def _answer(written: Written) -> Any:
-    return written.message
+def _answer(written: Written, ref: Ref) -> Any:
+    return written.message_in(ref.version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from google.protobuf.message import Message
@@ -40,6 +40,14 @@ class Page:
     remaining: int | None = None
     listing: Listing | None = None
 
+    def served(self, version: Version) -> Page:
+        """The page in a version of its resource."""
+        if version.conversion is None:
+            return self
+        listing = self.listing.served(version) if self.listing is not None else None
+        entries = listing.entries if listing is not None else [entry.served(version) for entry in self.entries]
+        return replace(self, entries=entries, listing=listing)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -70,3 +78,9 @@ class Written:
     def message(self) -> Message:
         """The answer as a message; decoded on each call when there is an ``entry``."""
         return self.answer if self.answer is not None else cast(Entry, self.entry).message
+
+    def message_in(self, version: Version) -> Message:
+        """The answer as a message, an object in a version of its resource."""
+        if self.entry is not None:
+            return self.entry.served(version).message
+        return cast(Message, version.from_storage(self.answer))

@@ -39,15 +39,20 @@ def type_url(message: type[Message]) -> str:
     return f"type.googleapis.com/{message.DESCRIPTOR.full_name}"
 
 
-def pack_entry(entry: Entry) -> AnyMessage:
-    """The stored object without decoding it."""
-    return AnyMessage(type_url=type_url(entry.version.message), value=entry.protobuf)
+def pack_entry(entry: Entry, version: Version) -> AnyMessage:
+    """An object in a version, without decoding it where that is the stored one."""
+    return AnyMessage(type_url=type_url(version.message), value=entry.served(version).protobuf)
 
 
-def pack(written: Written) -> AnyMessage:
+def pack(written: Written, version: Version) -> AnyMessage:
     if written.entry is not None:
-        return pack_entry(written.entry)
-    return AnyMessage(type_url=type_url(type(written.message)), value=written.message.SerializeToString())
+        return pack_entry(written.entry, version)
+    message = written.message_in(version)
+    return AnyMessage(type_url=type_url(type(message)), value=message.SerializeToString())
+
+
+def warnings(written: Written, version: Version) -> Sequence[str]:
+    return [version.deprecation_warning, *written.warnings] if version.deprecation_warning else written.warnings
 
 
 def unpack(message: type[Message], body: AnyMessage) -> Any:
@@ -60,9 +65,10 @@ def unpack(message: type[Message], body: AnyMessage) -> Any:
         raise bad_request(f"the object is no {message.DESCRIPTOR.full_name}: {error}") from error
 
 
-def body_type(ref: Ref) -> type[Message]:
-    """The message that is written to what ``ref`` names; a sub-resource that is not there is the pipeline's to refuse."""
-    return ref.version.body_of(ref.resource.subresource(ref.subresource) if ref.subresource else None)
+def body_of(ref: Ref, body: AnyMessage) -> Any:
+    """What is written to that which ``ref`` names, as it is stored. A sub-resource that is not there is the pipeline's to refuse."""
+    subresource = ref.resource.subresource(ref.subresource) if ref.subresource else None
+    return ref.version.to_storage(unpack(ref.version.body_of(subresource), body))
 
 
 def pack_resource(resource: Resource) -> face.ApiResource:
@@ -95,7 +101,7 @@ def pack_resource(resource: Resource) -> face.ApiResource:
 
 def pack_event(version: Version, event: Event) -> face.WatchEvent:
     if event.entry is not None:
-        return face.WatchEvent(type=EVENT_TYPES[event.type], object=pack_entry(event.entry))
+        return face.WatchEvent(type=EVENT_TYPES[event.type], object=pack_entry(event.entry, version))
     bookmark: Any = version.message()
     bookmark.metadata.resource_version = str(event.revision)
     if event.initial_events_end:
@@ -145,11 +151,13 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
         return face.ListResourcesResponse(resources=[pack_resource(resource) for resource in self._registry])
 
     async def Get(self, request: face.GetRequest, context: Any) -> face.GetResponse:
-        return face.GetResponse(object=pack(await self._api.get(self._request(GET, request.ref, NEWEST, context))))
+        wanted = self._request(GET, request.ref, NEWEST, context)
+        return face.GetResponse(object=pack(await self._api.get(wanted), wanted.ref.version))
 
     async def List(self, request: face.ListRequest, context: Any) -> face.ListResponse:
-        page = await self._api.list(self._request(LIST, request.ref, request.options, context))
-        response = face.ListResponse(items=[pack_entry(entry) for entry in page.entries])
+        wanted = self._request(LIST, request.ref, request.options, context)
+        page = await self._api.list(wanted)
+        response = face.ListResponse(items=[pack_entry(entry, wanted.ref.version) for entry in page.entries])
         response.metadata.resource_version, response.metadata.continue_token = str(page.revision), page.continue_token
         if page.remaining is not None:
             response.metadata.remaining_item_count = page.remaining
@@ -170,32 +178,34 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
 
     async def Create(self, request: face.CreateRequest, context: Any) -> face.CreateResponse:
         wanted = self._request(CREATE, request.ref, request.options, context)
-        written = await self._api.create(wanted, unpack(body_type(wanted.ref), request.object))
-        return face.CreateResponse(object=pack(written), warnings=written.warnings)
+        written = await self._api.create(wanted, body_of(wanted.ref, request.object))
+        return face.CreateResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Update(self, request: face.UpdateRequest, context: Any) -> face.UpdateResponse:
         wanted = self._request(UPDATE, request.ref, request.options, context)
-        written = await self._api.update(wanted, unpack(body_type(wanted.ref), request.object))
-        return face.UpdateResponse(object=pack(written), warnings=written.warnings)
+        written = await self._api.update(wanted, body_of(wanted.ref, request.object))
+        return face.UpdateResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Patch(self, request: face.PatchRequest, context: Any) -> face.PatchResponse:
         if request.type not in PATCH_TYPES:
             raise bad_request("the type of the patch is missing")
         wanted = self._request(PATCH, request.ref, request.options, context)
         written = await self._api.patch(wanted, PATCH_TYPES[request.type], request.patch)
-        return face.PatchResponse(object=pack(written), warnings=written.warnings)
+        return face.PatchResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Apply(self, request: face.ApplyRequest, context: Any) -> face.ApplyResponse:
-        written = await self._api.patch(self._request(PATCH, request.ref, request.options, context), "apply", request.intent)
-        return face.ApplyResponse(object=pack(written), warnings=written.warnings)
+        wanted = self._request(PATCH, request.ref, request.options, context)
+        written = await self._api.patch(wanted, "apply", request.intent)
+        return face.ApplyResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Delete(self, request: face.DeleteRequest, context: Any) -> face.DeleteResponse:
-        return face.DeleteResponse(object=pack(await self._api.delete(self._request(DELETE, request.ref, request.options, context))))
+        wanted = self._request(DELETE, request.ref, request.options, context)
+        return face.DeleteResponse(object=pack(await self._api.delete(wanted), wanted.ref.version))
 
     async def DeleteCollection(self, request: face.DeleteCollectionRequest, context: Any) -> face.DeleteCollectionResponse:
         wanted = self._request(DELETE_COLLECTION, request.ref, request.options, context)
         page = await self._api.delete_collection(wanted, request.list_options)
-        return face.DeleteCollectionResponse(items=[pack_entry(entry) for entry in page.entries])
+        return face.DeleteCollectionResponse(items=[pack_entry(entry, wanted.ref.version) for entry in page.entries])
 
     async def Log(self, request: face.LogRequest, context: Any) -> AsyncIterator[face.LogResponse]:
         wanted = Request(current_user(), GET, Ref(PODS, request.namespace, request.pod, "log"), request, deadline_of(context))

@@ -57,6 +57,7 @@ async def _create(pipeline: Pipeline, request: Request, new: Any, strategy: Stra
     causes = [
         *validate_object_meta(new.metadata, namespaced=ref.resource.namespaced, name_format=strategy.name_format),
         *strategy.validate(new),
+        *strategy.validate_create(new),
         *judged.causes,
     ]
     if causes:

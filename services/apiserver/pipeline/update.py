@@ -40,7 +40,9 @@ async def patch(pipeline: Pipeline, request: Request, patch_type: str, body: byt
 
     def propose(entry: Entry) -> Any:
         warnings.clear()
-        proposal = patching.apply(change, part.body(entry.message), field_validation, warnings)
+        # A patch is about the object as its author sees it.
+        shown = ref.version.from_storage(part.body(entry.message))
+        proposal = ref.version.to_storage(patching.apply(change, shown, field_validation, warnings))
         metadata.check_request(ref, proposal)
         return proposal
 

@@ -28,7 +28,7 @@ from services.apiserver.rest.openapi import OpenApi
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
 from services.apiserver.rest.request import Disconnected, Receive, Request, Scope, Send
-from services.apiserver.rest.response import Response, Stream, text
+from services.apiserver.rest.response import Response, Stream, text, warning_headers
 from services.apiserver.rest.routing import Router, Target
 from services.apiserver.rest.streams import Streams
 from services.apiserver.rest.version import version_response
@@ -106,6 +106,8 @@ class Application:
                 request.user = self._authenticator.user(request)
                 verb, resource = verb_of(request, target), target.version.resource.plural
                 answer = await self._handler(verb, target)(request, target)
+                if target.version.deprecation_warning:
+                    answer.headers = [*answer.headers, *warning_headers([target.version.deprecation_warning])]
         except Disconnected:
             return
         except StatusError as error:

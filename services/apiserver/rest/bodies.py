@@ -18,14 +18,20 @@ from services.apiserver.rest.versioned import version_and_kind
 M = TypeVar("M", bound=Message)
 
 
-def decode(message_type: type[M], body: bytes, content_type: bytes, unknown: UnknownFields) -> Decoded[M]:
-    """The message in a body. Raises BadRequest, UnsupportedMediaType."""
+def decode(
+    message_type: type[M], body: bytes, content_type: bytes, unknown: UnknownFields, names: tuple[str, str] | None = None
+) -> Decoded[M]:
+    """The message in a body, which goes by the apiVersion and kind ``names`` (those of its type unless given).
+
+    Raises BadRequest, UnsupportedMediaType.
+    """
+    names = names or version_and_kind(message_type)
     media_type = negotiation.body_type(content_type)
     if media_type == negotiation.PROTOBUF:
-        return Decoded(_from_protobuf(message_type, body))
+        return Decoded(_from_protobuf(message_type, body, names))
     if media_type == negotiation.YAML:
-        return _from_yaml(message_type, body, unknown)
-    return _from_json(message_type, body, unknown)
+        return _from_yaml(message_type, body, unknown, names)
+    return _from_json(message_type, body, unknown, names)
 
 
 def patch_as_json(body: bytes, patch_type: str) -> bytes:
@@ -35,20 +41,19 @@ def patch_as_json(body: bytes, patch_type: str) -> bytes:
     return body
 
 
-def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields) -> Decoded[M]:
+def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields, names: tuple[str, str]) -> Decoded[M]:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         parsed = None
     if isinstance(parsed, dict):
-        _check_type(parsed, *version_and_kind(message_type))
+        _check_type(parsed, *names)
     return codec.from_json(message_type, body, unknown, parsed)
 
 
-def _from_yaml(message_type: type[M], body: bytes, unknown: UnknownFields) -> Decoded[M]:
-    api_version, kind = version_and_kind(message_type)
+def _from_yaml(message_type: type[M], body: bytes, unknown: UnknownFields, names: tuple[str, str]) -> Decoded[M]:
     parsed = _load_yaml(body)
-    _check_type(parsed, api_version, kind)
+    _check_type(parsed, *names)
     return codec.from_json(message_type, parsed, unknown)
 
 
@@ -59,8 +64,8 @@ def _load_yaml(body: bytes) -> dict[str, Any]:
     return documents[0]
 
 
-def _from_protobuf(message_type: type[M], body: bytes) -> M:
-    api_version, kind = version_and_kind(message_type)
+def _from_protobuf(message_type: type[M], body: bytes, names: tuple[str, str]) -> M:
+    api_version, kind = names
     if not body:
         raise bad_request(f"the object provided is unrecognized (must be of type {kind}): the body is empty")
     if body[:4] != MAGIC:

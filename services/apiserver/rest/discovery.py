@@ -7,7 +7,7 @@ from itertools import groupby
 
 import orjson
 
-from knarr.machinery.resources import Registry, Subresource, Version
+from knarr.machinery.resources import Registry, Subresource, Version, version_priority
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.response import Response
 
@@ -20,7 +20,7 @@ class Discovery:
     """Answers for /api, /apis and the group versions below them; each is made once."""
 
     def __init__(self, registry: Registry) -> None:
-        self._served = sorted(registry.versions, key=lambda served: (served.group, served.version))
+        self._served = sorted(registry.versions, key=lambda served: (served.group, version_priority(served.version)))
         self._groups = {group: list(found) for group, found in groupby(self._served, key=lambda served: served.group)}
         self._make = lru_cache(maxsize=256)(self._response)
 
@@ -68,7 +68,7 @@ class Discovery:
 
     def _group(self, name: str) -> dict[str, object]:
         versions = [{"groupVersion": f"{name}/{version}", "version": version} for version, _ in self._versions(name)]
-        return {"name": name, "versions": versions, "preferredVersion": versions[-1]}
+        return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
     def _resources(self, group: str, version: str) -> Response | None:
         found = dict(self._versions(group)).get(version) if group in self._groups else None

@@ -25,7 +25,7 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 class Representation(abc.ABC):
-    """How one kind is written for one request."""
+    """How one resource is written in one version for one request. What is given to it is as it is stored."""
 
     content_type = negotiation.JSON
     watch_content_type = negotiation.JSON
@@ -79,12 +79,14 @@ class JsonObjects(Representation):
     """The objects themselves as JSON."""
 
     def entry(self, entry: Entry) -> bytes:
-        return entry.json
+        return entry.served(self.version).json
 
     def message(self, message: Message) -> bytes:
-        return codec.to_json(message)
+        found = self.version.from_storage(message)
+        return codec.to_json(found, self.version.names if isinstance(found, self.version.message) else None)
 
     def page(self, page: Page) -> bytes:
+        page = page.served(self.version)
         head = orjson.dumps({"kind": f"{self.version.kind}List", "apiVersion": self.version.api_version, "metadata": list_meta(page)})
         items = page.listing.items_json if page.listing is not None else b"[" + b",".join([entry.json for entry in page.entries]) + b"]"
         return b"".join((head[:-1], b',"items":', items, b"}"))
@@ -92,7 +94,7 @@ class JsonObjects(Representation):
     def event(self, event: Event) -> bytes:
         if event.entry is None:
             return self._bookmark(event)
-        return b"".join((b'{"type":"', event.type.encode(), b'","object":', event.entry.json, b"}\n"))
+        return b"".join((b'{"type":"', event.type.encode(), b'","object":', event.entry.served(self.version).json, b"}\n"))
 
     def _bookmark(self, event: Event) -> bytes:
         found = {"kind": self.version.kind, "apiVersion": self.version.api_version, "metadata": bookmark_metadata(event)}
@@ -129,14 +131,15 @@ class ProtobufObjects(Representation):
     watch_content_type = negotiation.PROTOBUF + ";stream=watch"
 
     def entry(self, entry: Entry) -> bytes:
-        return wrap(self.version.api_version, self.version.kind, entry.protobuf)
+        return wrap(self.version.api_version, self.version.kind, entry.served(self.version).protobuf)
 
     def message(self, message: Message) -> bytes:
-        api_version, kind = version_and_kind(type(message))
-        return wrap(api_version, kind, message.SerializeToString())
+        found = self.version.from_storage(message)
+        api_version, kind = self.version.names if isinstance(found, self.version.message) else version_and_kind(type(found))
+        return wrap(api_version, kind, found.SerializeToString())
 
     def page(self, page: Page) -> bytes:
-        raw = protobuf_list(page, (entry.protobuf for entry in page.entries))
+        raw = protobuf_list(page, (entry.protobuf for entry in page.served(self.version).entries))
         return wrap(self.version.api_version, f"{self.version.kind}List", raw)
 
     def event(self, event: Event) -> bytes:

@@ -9,6 +9,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.machinery.envelope import wrap
 from knarr.machinery.resources import Version
+from knarr.objects.keys import metadata_of
 from services.apiserver.entry import Entry
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.objects import (
@@ -23,9 +24,9 @@ from services.apiserver.rest.objects import (
 from services.apiserver.results import Event, Page
 
 
-def metadata_json(entry: Entry) -> dict[str, object]:
-    """The metadata out of the ready-made JSON: cheaper than decoding and encoding the object."""
-    found: dict[str, object] = orjson.loads(entry.json)["metadata"]
+def metadata_json(entry: Entry, version: Version) -> dict[str, object]:
+    """The metadata out of the ready-made JSON: cheaper than decoding and encoding the object. Versions may differ in annotations."""
+    found: dict[str, object] = orjson.loads(entry.served(version).json)["metadata"]
     return found
 
 
@@ -40,18 +41,18 @@ class JsonMetadata(Representation):
         return {"kind": "PartialObjectMetadata", "apiVersion": self._api_version, "metadata": metadata}
 
     def entry(self, entry: Entry) -> bytes:
-        return orjson.dumps(self.partial(metadata_json(entry)))
+        return orjson.dumps(self.partial(metadata_json(entry, self.version)))
 
     def message(self, message: Message) -> bytes:
-        return orjson.dumps(self.partial(codec.to_dict(message)["metadata"]))
+        return orjson.dumps(self.partial(codec.to_dict(self.version.from_storage(message))["metadata"]))
 
     def page(self, page: Page) -> bytes:
-        items = [self.partial(metadata_json(entry)) for entry in page.entries]
+        items = [self.partial(metadata_json(entry, self.version)) for entry in page.entries]
         head = {"kind": "PartialObjectMetadataList", "apiVersion": self._api_version, "metadata": list_meta(page)}
         return orjson.dumps({**head, "items": items})
 
     def event(self, event: Event) -> bytes:
-        metadata = bookmark_metadata(event) if event.entry is None else metadata_json(event.entry)
+        metadata = bookmark_metadata(event) if event.entry is None else metadata_json(event.entry, self.version)
         return orjson.dumps({"type": event.type, "object": self.partial(metadata)}) + b"\n"
 
     def error(self, status: meta.Status) -> bytes:
@@ -73,13 +74,14 @@ class ProtobufMetadata(Representation):
         return wrap(self._api_version, "PartialObjectMetadata", partial.SerializeToString())
 
     def entry(self, entry: Entry) -> bytes:
-        return self.message(entry.message)
+        return self._wrap(metadata_of(entry.served(self.version).message))
 
     def message(self, message: Message) -> bytes:
-        return self._wrap(message.metadata)  # type: ignore[attr-defined]
+        return self._wrap(metadata_of(self.version.from_storage(message)))
 
     def page(self, page: Page) -> bytes:
-        items = (meta.PartialObjectMetadata(metadata=entry.message.metadata).SerializeToString() for entry in page.entries)  # type: ignore[attr-defined]
+        found = (metadata_of(entry.message) for entry in page.served(self.version).entries)
+        items = (meta.PartialObjectMetadata(metadata=metadata).SerializeToString() for metadata in found)
         return wrap(self._api_version, "PartialObjectMetadataList", protobuf_list(page, items))
 
     def event(self, event: Event) -> bytes:

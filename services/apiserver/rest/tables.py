@@ -40,7 +40,7 @@ class Tables(Representation):
         return self._table({"resourceVersion": str(entry.revision)}, [self._row(entry)])
 
     def message(self, message: Message) -> bytes:
-        found = codec.to_dict(message)
+        found = codec.to_dict(self.version.from_storage(message), self.version.names)
         return self._table({}, [self._row_of(message, orjson.dumps(found), found.get("metadata", {}))])
 
     def page(self, page: Page) -> bytes:
@@ -70,7 +70,8 @@ class Tables(Representation):
         return b"".join((head[:-1], b',"rows":[', b",".join(rows), b"]}"))
 
     def _row(self, entry: Entry) -> bytes:
-        return self._row_of(entry.shared_message, entry.json, metadata_json(entry) if self._include == "Metadata" else {})
+        metadata = metadata_json(entry, self.version) if self._include == "Metadata" else {}
+        return self._row_of(entry.shared_message, entry.served(self.version).json, metadata)
 
     def _row_of(self, message: Message, whole: bytes, metadata: object) -> bytes:
         cells = orjson.dumps(self._strategy.cells(message, datetime.now(UTC)))

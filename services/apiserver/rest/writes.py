@@ -68,8 +68,9 @@ class Writes:
     async def _object(self, request: Request, target: Target, field_validation: str) -> tuple[Message, list[str]]:
         message_type = target.version.body_of(target.subresource)
         body = await request.body()
-        decoded = bodies.decode(message_type, body, request.content_type, UnknownFields(field_validation))
-        return decoded.message, decoded.warnings
+        names = target.version.names if message_type is target.version.message else None
+        decoded = bodies.decode(message_type, body, request.content_type, UnknownFields(field_validation), names)
+        return target.version.to_storage(decoded.message), decoded.warnings
 
     async def _delete_options(self, request: Request) -> meta.DeleteOptions:
         body = await request.body()

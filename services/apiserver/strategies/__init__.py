@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.events.v1 import events_pb2 as events
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.machinery.resources import Version
 from services.apiserver.strategies.configmap import ConfigMapStrategy
@@ -17,7 +19,8 @@ from services.apiserver.strategies.controllerrevision import ControllerRevisionS
 from services.apiserver.strategies.deployment import DeploymentStrategy
 from services.apiserver.strategies.endpoints import EndpointsStrategy
 from services.apiserver.strategies.endpointslice import EndpointSliceStrategy
-from services.apiserver.strategies.event import EventStrategy
+from services.apiserver.strategies.event import EventStrategy, NewEventStrategy
+from services.apiserver.strategies.horizontalpodautoscaler import HorizontalPodAutoscalerStrategy
 from services.apiserver.strategies.lease import LeaseStrategy
 from services.apiserver.strategies.namespace import NamespaceStrategy
 from services.apiserver.strategies.networkpolicy import NetworkPolicyStrategy
@@ -39,6 +42,8 @@ STRATEGIES: dict[type[Message], Strategy] = {
     core.Secret: SecretStrategy(),
     core.ServiceAccount: ServiceAccountStrategy(),
     core.Event: EventStrategy(),
+    events.Event: NewEventStrategy(),
+    autoscaling.HorizontalPodAutoscaler: HorizontalPodAutoscalerStrategy(),
     apps.Deployment: DeploymentStrategy(),
     apps.ReplicaSet: ReplicaSetStrategy(),
     apps.ControllerRevision: ControllerRevisionStrategy(),

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_format, invalid, qualified_name, required
+from knarr.machinery.validation import Path, check_format, check_immutable, invalid, qualified_name, required
 from services.apiserver.strategies.duration import since
 from services.apiserver.strategies.strategy import Column, Strategy
 
 CLUSTER_EVENTS = ("default", "kube-system", "")  # where events about objects without a namespace live
 LONGEST = 128
 LONGEST_MESSAGE = 1024
+EVENT_TYPES = ("Normal", "Warning")
+# The field selectors of events.k8s.io, by their names in core/v1.
+NEW_NAMES = {
+    **{
+        f"involvedObject.{part}": f"regarding.{part}"
+        for part in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+    },
+    "reason": "reason",
+    "reportingComponent": "reportingController",
+    "type": "type",
+}
+# What no update through events.k8s.io may change, by the names that errors give it.
+UNCHANGING = {
+    "involved_object": "involvedObject",
+    "reason": "reason",
+    "message": "message",
+    "source": "source",
+    "first_timestamp": "firstTimestamp",
+    "last_timestamp": "lastTimestamp",
+    "count": "count",
+    "type": "type",
+    "event_time": "eventTime",
+    "action": "action",
+    "related": "related",
+    "reporting_component": "reportingController",
+    "reporting_instance": "reportingInstance",
+}
 
 
 class EventStrategy(Strategy):
@@ -35,7 +62,7 @@ class EventStrategy(Strategy):
         Column("Name", format="name", priority=1),
     )
 
-    selectable_field_names = (
+    selectable_field_names: Sequence[str] = (
         "involvedObject.kind",
         "involvedObject.namespace",
         "involvedObject.name",
@@ -65,13 +92,16 @@ class EventStrategy(Strategy):
             "type": obj.type,
         }
 
+    # What the field that names the reporter is called.
+    reporter = "reportingComponent"
+
     def validate(self, obj: core.Event) -> list[Cause]:
         causes: list[Cause] = []
         about, home = obj.involved_object, obj.metadata.namespace
         allowed = (about.namespace,) if about.namespace else CLUSTER_EVENTS
-        if home not in allowed:
+        if home not in allowed and not (about.namespace and _has_time(obj)):
             causes.append(invalid(Path("involvedObject.namespace"), about.namespace, "does not match event.namespace"))
-        return causes + (_new_style(obj) if obj.HasField("event_time") and obj.event_time.seconds else [])
+        return causes + (_new_style(obj, self.reporter) if _has_time(obj) else [])
 
     def cells(self, obj: core.Event, now: datetime) -> list[object]:
         about = obj.involved_object
@@ -93,18 +123,65 @@ class EventStrategy(Strategy):
         ]
 
 
+class NewEventStrategy(EventStrategy):
+    """Events as ``events.k8s.io`` has them: stricter about what is created, and only the series changes afterwards."""
+
+    reporter = "reportingController"
+    selectable_field_names = tuple(NEW_NAMES.values())
+
+    def selectable_fields(self, obj: core.Event) -> Mapping[str, str]:
+        found = super().selectable_fields(obj)
+        return {new: found[name] for name, new in NEW_NAMES.items()}
+
+    def validate_create(self, obj: core.Event) -> list[Cause]:
+        causes = _series(obj)
+        if not _has_time(obj):
+            causes.append(required(Path("eventTime")))
+        if obj.type not in EVENT_TYPES:
+            causes.append(invalid(Path("type"), "", f"has invalid value: {obj.type}"))
+        for name, given in (
+            ("firstTimestamp", obj.first_timestamp.seconds),
+            ("lastTimestamp", obj.last_timestamp.seconds),
+            ("count", obj.count),
+            ("source", obj.source.component or obj.source.host),
+        ):
+            if given:
+                causes.append(invalid(Path(name), "", "needs to be unset"))
+        return causes
+
+    def validate_update(self, new: core.Event, old: core.Event) -> list[Cause]:
+        causes = _series(new) if new.series != old.series else []
+        for field, name in UNCHANGING.items():
+            causes += check_immutable(Path(name), getattr(new, field), getattr(old, field))
+        return causes
+
+
+def _has_time(event: core.Event) -> bool:
+    return event.HasField("event_time") and bool(event.event_time.seconds)
+
+
+def _series(event: core.Event) -> list[Cause]:
+    causes: list[Cause] = []
+    if event.HasField("series"):
+        if event.series.count < 2:
+            causes.append(invalid(Path("series.count"), "", "should be at least 2"))
+        if not event.series.last_observed_time.seconds:
+            causes.append(required(Path("series.lastObservedTime")))
+    return causes
+
+
 def _source_text(event: core.Event) -> str:
     parts = (event.source.component or event.reporting_component, event.source.host or event.reporting_instance)
     return ", ".join(part for part in parts if part)
 
 
-def _new_style(event: core.Event) -> list[Cause]:
+def _new_style(event: core.Event, reporter: str) -> list[Cause]:
     """Events that carry an eventTime say who reports which action and why."""
     causes: list[Cause] = []
     if event.reporting_component:
-        causes += check_format(Path("reportingComponent"), event.reporting_component, qualified_name)
+        causes += check_format(Path(reporter), event.reporting_component, qualified_name)
     for value, name in (
-        (event.reporting_component, "reportingComponent"),
+        (event.reporting_component, reporter),
         (event.reporting_instance, "reportingInstance"),
         (event.action, "action"),
         (event.reason, "reason"),

@@ -68,6 +68,10 @@ class Strategy:
         """Rules that hold for every object of the kind; metadata is checked by the pipeline."""
         return []
 
+    def validate_create(self, obj: Any) -> list[Cause]:
+        """Rules that only a new object must keep, besides those of ``validate``."""
+        return []
+
     def validate_update(self, new: Any, old: Any) -> list[Cause]:
         """Rules about the change itself: immutable fields."""
         return []

@@ -36,8 +36,8 @@ def fields_to_judge() -> dict[Place, Field]:
             if field.message is not None and not form_of(field.message) and not lost:
                 enter(field.message)
 
-    for version in registry().versions:
-        enter(descriptor_of(version.message))
+    for resource in registry():  # objects are judged as they are stored
+        enter(descriptor_of(resource.storage.message))
     return found
 
 

@@ -40,7 +40,7 @@ class Subject:
         group, _, version = manifest["apiVersion"].rpartition("/")
         found = registry().named(group, version, manifest["kind"])
         assert found is not None, manifest["kind"]
-        obj: Any = codec.from_json(found.message, manifest, codec.UnknownFields.REJECT).message
+        obj: Any = found.to_storage(codec.from_json(found.message, manifest, codec.UnknownFields.REJECT).message)
         if found.resource.namespaced and not obj.metadata.namespace:
             obj.metadata.namespace = "default"
         return cls(found, strategy_for(found), obj)
@@ -54,7 +54,7 @@ class Subject:
         metadata = validate_object_meta(
             self.obj.metadata, namespaced=self.version.resource.namespaced, name_format=self.strategy.name_format
         )
-        return metadata + self.strategy.validate(self.obj)
+        return metadata + self.strategy.validate(self.obj) + self.strategy.validate_create(self.obj)
 
     def updated_from(self, old: Subject) -> list[Cause]:
         """Prepares the object as an update of ``old`` and says what is wrong with it."""

@@ -61,7 +61,11 @@ def _scalar(field: Any, source: random.Random) -> Any:
 @pytest.mark.parametrize("version", registry().versions, ids=lambda version: version.kind)
 def test_nothing_is_raised(version: Version, seed: int) -> None:
     source = random.Random(seed)
-    strategy, old, new = strategy_for(version), filled(version.message(), source), filled(version.message(), source)
+    strategy, old, new = (
+        strategy_for(version),
+        filled(version.resource.storage.message(), source),
+        filled(version.resource.storage.message(), source),
+    )
     strategy.default(old)
     strategy.prepare_for_create(old)
     strategy.default(new)

@@ -27,7 +27,7 @@ KIND_WITH_RULES = pytest.mark.parametrize("version", WITH_RULES, ids=lambda vers
 
 
 def new(version: Version) -> Any:
-    obj: Any = version.message()
+    obj: Any = version.resource.storage.message()
     obj.metadata.name = "x"
     strategy_for(version).default(obj)
     strategy_for(version).prepare_for_create(obj)
@@ -48,7 +48,9 @@ def kubernetes_columns() -> dict[tuple[str, str], list[tuple[str, str, str, int]
 @KIND_WITH_RULES
 def test_columns_are_those_of_kubernetes(version: Version) -> None:
     columns = [(column.name, column.type, column.format, column.priority) for column in strategy_for(version).columns]
-    assert columns == kubernetes_columns()[version.api_version, version.resource.plural]
+    # The table was recorded when some of the versions were not there: all of a resource have the same columns.
+    recorded = [kubernetes_columns().get((other.api_version, version.resource.plural)) for other in version.resource.versions]
+    assert columns in recorded
 
 
 @EVERY_KIND

@@ -1,0 +1,1 @@
+"""Between the versions of a resource: pure functions from message to message, a module a resource."""
