@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from contextlib import suppress
 from typing import Any
@@ -25,6 +26,8 @@ KEEP_ALIVE_SECONDS = 120
 HANDSHAKE_SECONDS = 15.0
 GRACE_SECONDS = 3.0
 BACKLOG = 2048
+# The kernel asks a client of which nothing came for so long whether it is there, and gives it up after so many unanswered questions.
+PROBE_SECONDS, PROBE_PAUSE_SECONDS, PROBES = 30, 10, 3
 # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name.
 NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 
@@ -72,6 +75,9 @@ class RestServer:
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws_per_message_deflate=False,
+            # A client that does not read for a while (a pager, a stopped process) answers no ping either; whether it is there, the
+            # kernel knows.
+            ws_ping_interval=None,
         )
         config.load()
         state: dict[str, Any] = {}
@@ -84,6 +90,8 @@ class RestServer:
             ssl_handshake_timeout=HANDSHAKE_SECONDS if self._context is not None else None,
             backlog=BACKLOG,
         )
+        for listener in self._server.sockets:
+            keep_asking(listener)
         logger.info("the REST face listens", extra={"host": self._host, "port": self.port})
 
     async def stop(self) -> None:
@@ -128,3 +136,10 @@ def tls_context(certificate: str, key: str, client_ca: str = "") -> ssl.SSLConte
         context.verify_mode = ssl.CERT_OPTIONAL
         context.verify_flags |= NO_CHECK_TIME
     return context
+
+
+def keep_asking(listener: socket.socket) -> None:
+    """Lets the kernel find out which clients are gone, of all connections that a listening socket accepts from now on."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, PROBE_SECONDS), (socket.TCP_KEEPINTVL, PROBE_PAUSE_SECONDS), (socket.TCP_KEEPCNT, PROBES)):
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)

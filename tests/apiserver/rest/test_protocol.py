@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -145,3 +146,24 @@ async def test_a_head_has_a_largest_size(application: Application) -> None:
     async with connected(application) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\n" + b"x-a: %s\r\n" % (b"y" * 1000) * (HEAD_LIMIT_BYTES // 1000 + 1))
         assert (await ended(reader)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_client_that_reads_nothing_for_long_is_kept_as_long_as_its_machine_answers(application: Application) -> None:
+    """Not asked by WebSocket pings, which wait behind what it has not read, but by the kernel."""
+    server = RestServer(application, None)
+    await server.start()
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            while not server._state.connections:
+                await asyncio.sleep(0)
+        [connection] = server._state.connections
+        assert isinstance(connection, protocol.Protocol)
+        assert connection.config.ws_ping_interval is None
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == rest_server.PROBE_SECONDS
+    finally:
+        writer.close()
+        await server.stop()
