@@ -18,7 +18,7 @@ from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
 
-from services.proxy.datapath.route_socket import RouteSocket, refuse
+from services.proxy.datapath.route_socket import RouteSocket, in_words
 
 __all__ = ["NetlinkError", "NodeNetwork", "read_sysctl", "write_sysctl"]
 
@@ -59,19 +59,32 @@ class NodeNetwork:
         for cidr in self._ranges:
             self._try("add", "route", dst=str(cidr), type=ROUTE_UNREACHABLE, priority=LOWEST_PREFERENCE, proto=ROUTE_PROTOCOL)
 
-    def add_local_routes(self, addresses: Iterable[str]) -> None:
-        """Lets this node's own processes send to ClusterIPs; the datapath rewrites it before it goes anywhere."""
-        refuse(self.batches.change_routes(sorted(addresses), add=True, link=self.loopback, protocol=ROUTE_PROTOCOL), DONE_ALREADY)
+    def add_local_routes(self, addresses: Iterable[str]) -> dict[str, str]:
+        """Lets this node's own processes send to ClusterIPs; the datapath rewrites it before it goes anywhere.
 
-    def remove_local_routes(self, addresses: Iterable[str]) -> None:
-        refuse(self.batches.change_routes(sorted(addresses), add=False, link=self.loopback, protocol=ROUTE_PROTOCOL), DONE_ALREADY)
+        Returns why the kernel refused some of them, in words; the others are there. So do the three that follow.
+        """
+        return self._change_local_routes(addresses, add=True)
 
-    def add_addresses(self, addresses: Iterable[str]) -> None:
+    def remove_local_routes(self, addresses: Iterable[str]) -> dict[str, str]:
+        """Takes back what ``add_local_routes`` has made."""
+        return self._change_local_routes(addresses, add=False)
+
+    def add_addresses(self, addresses: Iterable[str]) -> dict[str, str]:
         """Makes ClusterIPs addresses of this node."""
-        refuse(self.batches.change_addresses(sorted(addresses), add=True, link=self.loopback, label=ADDRESS_LABEL), DONE_ALREADY)
+        return self._change_addresses(addresses, add=True)
 
-    def remove_addresses(self, addresses: Iterable[str]) -> None:
-        refuse(self.batches.change_addresses(sorted(addresses), add=False, link=self.loopback, label=ADDRESS_LABEL), DONE_ALREADY)
+    def remove_addresses(self, addresses: Iterable[str]) -> dict[str, str]:
+        """Takes back what ``add_addresses`` has made."""
+        return self._change_addresses(addresses, add=False)
+
+    def _change_local_routes(self, addresses: Iterable[str], *, add: bool) -> dict[str, str]:
+        errors = self.batches.change_routes(sorted(addresses), add=add, link=self.loopback, protocol=ROUTE_PROTOCOL)
+        return in_words(errors, DONE_ALREADY)
+
+    def _change_addresses(self, addresses: Iterable[str], *, add: bool) -> dict[str, str]:
+        errors = self.batches.change_addresses(sorted(addresses), add=add, link=self.loopback, label=ADDRESS_LABEL)
+        return in_words(errors, DONE_ALREADY)
 
     def addresses(self) -> set[str]:
         """The ClusterIPs that are addresses of this node."""

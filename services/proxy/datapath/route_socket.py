@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from services.proxy.datapath.netlink import ACK, ERROR, MAKE, REQUEST, attribute, message, messages
 
@@ -30,12 +30,12 @@ class RouteSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def change_routes(self, addresses: Iterable[str], *, add: bool, link: int, protocol: int, priority: int = 0) -> set[int]:
-        """Adds or deletes a /32 route through a link for each address; returns the error numbers that came, each once."""
+    def change_routes(self, addresses: Collection[str], *, add: bool, link: int, protocol: int, priority: int = 0) -> dict[str, int]:
+        """Adds or deletes a /32 route through a link for each address; returns the error numbers of those that were refused."""
         fixed = struct.pack("=BBBBBBBBI", IPV4, 32, 0, 0, MAIN_TABLE, protocol, SCOPE_LINK, UNICAST, 0)
         to = attribute(4, struct.pack("=I", link)) + (attribute(6, struct.pack("=I", priority)) if priority else b"")
         bodies = [fixed + attribute(1, socket.inet_aton(address)) + to for address in addresses]
-        return {*self._run(ROUTE_NEW if add else ROUTE_DELETE, COMMAND | MAKE if add else COMMAND, bodies)} - {0}
+        return _by_address(addresses, self._run(ROUTE_NEW if add else ROUTE_DELETE, COMMAND | MAKE if add else COMMAND, bodies))
 
     def without_route(self, addresses: Sequence[str]) -> set[str]:
         """Those to which the kernel knows no way."""
@@ -43,13 +43,13 @@ class RouteSocket:
         errors = self._run(ROUTE_GET, COMMAND, [fixed + attribute(1, socket.inet_aton(address)) for address in addresses])
         return {address for address, error in zip(addresses, errors, strict=True) if error}
 
-    def change_addresses(self, addresses: Iterable[str], *, add: bool, link: int, label: str) -> set[int]:
-        """Adds or deletes each as a /32 address of a link; returns the error numbers that came, each once."""
+    def change_addresses(self, addresses: Collection[str], *, add: bool, link: int, label: str) -> dict[str, int]:
+        """Adds or deletes each as a /32 address of a link; returns the error numbers of those that were refused."""
         fixed = struct.pack("=BBBBI", IPV4, 32, 0, SCOPE_GLOBAL, link)
         name = attribute(3, label.encode() + b"\0")
         found = ((socket.inet_aton(address), fixed) for address in addresses)
         bodies = [head + attribute(1, packed) + attribute(2, packed) + name for packed, head in found]
-        return {*self._run(ADDRESS_NEW if add else ADDRESS_DELETE, COMMAND | MAKE if add else COMMAND, bodies)} - {0}
+        return _by_address(addresses, self._run(ADDRESS_NEW if add else ADDRESS_DELETE, COMMAND | MAKE if add else COMMAND, bodies))
 
     def _run(self, kind: int, flags: int, bodies: Sequence[bytes]) -> list[int]:
         """The error number of each, 0 where it was done."""
@@ -67,7 +67,10 @@ class RouteSocket:
         return [errors[number] for number in sorted(errors)]
 
 
-def refuse(errors: Iterable[int], expected: Iterable[int]) -> None:
-    """Raises the first error number that is none of the expected ones; PermissionError where a privilege is missing."""
-    for number in sorted(set(errors) - set(expected)):
-        raise OSError(number, os.strerror(number))
+def _by_address(addresses: Iterable[str], errors: Iterable[int]) -> dict[str, int]:
+    return {address: error for address, error in zip(addresses, errors, strict=True) if error}
+
+
+def in_words(errors: Mapping[str, int], expected: Collection[int]) -> dict[str, str]:
+    """Why each address was refused, but for those with an error that was expected."""
+    return {address: os.strerror(error) for address, error in errors.items() if error not in expected}

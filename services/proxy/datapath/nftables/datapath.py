@@ -13,7 +13,7 @@ import contextlib
 import errno
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, TypeVar
 
@@ -62,6 +62,8 @@ class NftablesDatapath(Datapath):
         self._checks = 0
         self._programmed = False
         self._restoring: asyncio.Task[None] | None = None
+        # Why the node's own processes do not reach a ClusterIP, in words.
+        self._unreached: dict[str, str] = {}
 
     def _forget(self) -> None:
         self._ips = ClusterIPs()
@@ -71,6 +73,15 @@ class NftablesDatapath(Datapath):
     @property
     def limitations(self) -> tuple[str, ...]:
         return tuple(self._limitations)
+
+    def limits_of(self, route: Route) -> tuple[str, ...]:
+        ways = (f"this node's own processes do not reach {ip}: {self._unreached[ip]}" for ip in route.cluster_ips if ip in self._unreached)
+        return (*ways, *(words for ip in route.outer_ips if (words := self._outer.problems.get(ip, ""))))
+
+    @property
+    def limited(self) -> Collection[RouteKey]:
+        bad = self._unreached.keys() | self._outer.problems.keys()
+        return [key for key, route in self._routes.items() if not bad.isdisjoint(route.addresses)] if bad else ()
 
     @property
     def held(self) -> Mapping[str, str]:
@@ -162,7 +173,7 @@ class NftablesDatapath(Datapath):
         if not self._programmed:
             there, wanted = self._network.local_routes(), {*self._ips.used, *come} - gone
             come, gone = wanted - there, there - wanted
-        self._network.add_local_routes(come)
+        self._reach(come)
         if self._programmed:
             self._change(change)
         else:
@@ -171,6 +182,13 @@ class NftablesDatapath(Datapath):
         self._ips.apply(change)
         self._keep_addresses(change, gone)
 
+    def _reach(self, addresses: Set[str]) -> None:
+        """Gives the node's own processes a way to ClusterIPs. One that the kernel refuses holds up no other."""
+        refused = self._network.add_local_routes(addresses)
+        if new := {ip: words for ip, words in refused.items() if self._unreached.get(ip) != words}:
+            log.error("ClusterIPs are not reached by this node's own processes", extra={"refused": new})
+        self._unreached = {ip: words for ip, words in self._unreached.items() if ip not in addresses} | refused
+
     def _keep_addresses(self, change: Change, gone: set[str]) -> None:
         """After the table: nothing of the node answers at an address before its Service does. What fails here is left to ``check``."""
         uses = (self._outer_ips, self._held_ips)
@@ -178,7 +196,9 @@ class NftablesDatapath(Datapath):
         for used in uses:
             used.apply(change)
         try:
-            self._network.remove_local_routes(gone)
+            if refused := self._network.remove_local_routes(gone):
+                log.error("routes to ClusterIPs could not be removed", extra={"refused": refused})
+            self._unreached = {ip: words for ip, words in self._unreached.items() if ip not in gone}
             if any(changed) or not self._programmed:
                 self._outer.want(self._outer_ips.used, self._held_ips.used)
         except (OSError, NetlinkError) as error:
@@ -258,7 +278,7 @@ class NftablesDatapath(Datapath):
     def _look_after(self) -> None:
         self._network.block()
         # Much cheaper than reading what is there.
-        self._network.add_local_routes(self._ips.used)
+        self._reach(self._ips.used)
         self._outer.look_after()
         self._checks += 1
         if self._opened and self._checks % CHECKS_PER_LOOK_AT_DOCKER == 0:

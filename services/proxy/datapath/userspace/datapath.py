@@ -46,6 +46,8 @@ class UserspaceDatapath(Datapath):
         self._forget()
         # The ClusterIPs that are addresses of lo, as far as we know; only the worker changes it.
         self._there: set[str] = set()
+        # Why some are not, in words.
+        self._refused: dict[str, str] = {}
         # Whether what a predecessor left is gone.
         self._settled = False
         # Removed routes whose connections go on for a while; their addresses stay so long.
@@ -72,12 +74,18 @@ class UserspaceDatapath(Datapath):
         if route.external_policy == LOCAL and route.reached_from_outside:
             found.append("the client's address is not kept: this node's proxy relays in userspace")
         elsewhere = self._outer.elsewhere if self._outer is not None else frozenset(route.outer_ips)
+        problems = {**self._refused, **(self._outer.problems if self._outer is not None else {})}
+        found += [problems[ip] for ip in route.addresses if ip in problems]
         found += [f"{ip} is not served by this node: it is not one of its addresses" for ip in route.outer_ips if ip in elsewhere]
         return tuple(found)
 
     @property
     def limited(self) -> Collection[RouteKey]:
-        return {*self._problems, *(key for key, route in self._routes.items() if route.outer_ips)}
+        refused = self._refused
+        return {
+            *self._problems,
+            *(key for key, route in self._routes.items() if route.outer_ips or not refused.keys().isdisjoint(route.cluster_ips)),
+        }
 
     @property
     def held(self) -> Mapping[str, str]:
@@ -169,9 +177,13 @@ class UserspaceDatapath(Datapath):
         return [address for address in found if self._outer is None or address.ip not in self._outer.elsewhere]
 
     def _add_missing(self, ips: set[str]) -> None:
-        if self._network is not None:
-            self._network.add_addresses(ips)
-        self._there |= ips
+        """One that the kernel refuses holds up no other; ``check`` tries it again."""
+        refused = self._network.add_addresses(ips) if self._network is not None else {}
+        new = {ip: f"{ip} could not be made an address of this node: {words}" for ip, words in refused.items()}
+        if told := {ip: words for ip, words in new.items() if self._refused.get(ip) != words}:
+            log.error("ClusterIPs are not served", extra={"refused": told})
+        self._refused = {ip: words for ip, words in self._refused.items() if ip not in ips} | new
+        self._there |= ips - refused.keys()
 
     def _want(self, come: set[str], held: tuple[set[str], set[str]]) -> None:
         """All that are in use before or after a change, and still by what drains."""
@@ -190,8 +202,12 @@ class UserspaceDatapath(Datapath):
     def _remove_unused(self) -> None:
         gone = self._there - self._ips.used - {ip for route in self._draining.values() for ip in route.cluster_ips}
         if self._network is not None and gone:
-            self._network.remove_addresses(gone)
+            kept = self._network.remove_addresses(gone)
+            if kept:
+                log.error("addresses could not be removed", extra={"refused": kept})
+            gone -= kept.keys()
         self._there -= gone
+        self._refused = {ip: words for ip, words in self._refused.items() if ip in self._ips.used}
         self._want(set(), (set(), set()))
 
     async def check(self) -> None:
