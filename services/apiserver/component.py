@@ -15,7 +15,6 @@ import grpc
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
-from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
 from knarr.machinery import catalog
@@ -44,7 +43,7 @@ from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdStore
 from services.apiserver.storage.store import Store
 from services.apiserver.strategies import Strategies
-from services.apiserver.strategies.event import EventStrategy
+from services.apiserver.strategies.event import event_strategies
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ class ApiServer(Component):
                 admission=chain(self.backend, plugins),
                 allocators=self.allocators,
                 authorizer=authorizer,
-                strategies=Strategies({core.Event: EventStrategy(settings.event_ttl_seconds)}),
+                strategies=Strategies(event_strategies(settings.event_ttl_seconds)),
                 node_streams=GrpcNodeStreams(kubelet_channel),
             )
         )

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from google.protobuf.message import Message
+
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.events.v1 import events_pb2 as events
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_format, check_immutable, invalid, qualified_name, required
 from services.apiserver.strategies.duration import since
@@ -41,6 +44,11 @@ UNCHANGING = {
     "reporting_component": "reportingController",
     "reporting_instance": "reportingInstance",
 }
+
+
+def event_strategies(ttl_seconds: int) -> dict[type[Message], Strategy]:
+    """The strategies of Events in both their groups; they are kept so long after their last write, by whichever group it came."""
+    return {core.Event: EventStrategy(ttl_seconds), events.Event: NewEventStrategy(ttl_seconds)}
 
 
 class EventStrategy(Strategy):
