@@ -48,9 +48,15 @@ def _range_problems(settings: ClusterSettings) -> Iterator[str]:
     service, cluster, pod = (IPv4Network(text) for text in (settings.service_cidr, settings.cluster_cidr, settings.pod_cidr))
     if not pod.subnet_of(cluster):
         yield f"--pod-cidr {pod} lies outside --cluster-cidr {cluster}; choose a part of it"
-    kept = ClusterSettings.saved(settings.data_dir)
-    if settings.files.etcd.exists() and kept.service_cidr != settings.service_cidr:
-        yield f"this cluster's Services have addresses in {kept.service_cidr}; keep --service-cidr, or begin anew with another --data-dir"
+    # A restored state comes without settings.
+    if settings.files.etcd.exists() and settings.files.settings.exists():
+        kept = ClusterSettings.saved(settings.data_dir)
+        for option, before, now, whose in (
+            ("service-cidr", kept.service_cidr, settings.service_cidr, "this cluster's Services have"),
+            ("pod-cidr", kept.pod_cidr, settings.pod_cidr, "this node's pods have"),
+        ):
+            if before != now:
+                yield f"{whose} addresses in {before}; keep --{option} {before}, or begin anew with another --data-dir"
     ranges = {"service-cidr": service, "cluster-cidr": cluster, "load-balancer-pool": IPv4Network(settings.load_balancer_pool)}
     for (option, first), (other, second) in combinations(ranges.items(), 2):
         if first.overlaps(second):

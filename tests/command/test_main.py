@@ -48,13 +48,22 @@ def test_what_is_not_said_stays_as_it_was_chosen_before(tmp_path: Path) -> None:
     assert (settings.runtime, settings.service_cidr, settings.ports.rest, settings.ports.proxy) == ("hollow", "10.1.0.0/16", 1, 3)
 
 
-def test_a_cluster_keeps_the_range_of_its_services(tmp_path: Path) -> None:
-    kept = ClusterSettings(data_dir=tmp_path, runtime="hollow", ports=FREE_PORTS)
+@pytest.mark.parametrize(
+    ("option", "before", "now"), [("service_cidr", "10.96.0.0/16", "10.9.0.0/16"), ("pod_cidr", "10.244.0.0/24", "10.244.1.0/24")]
+)
+def test_a_cluster_keeps_the_ranges_of_its_addresses(option: str, before: str, now: str, tmp_path: Path) -> None:
+    kept = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=FREE_PORTS)
     kept.save()
     kept.files.etcd.mkdir()
-    changed = dataclasses.replace(kept, service_cidr="10.9.0.0/16")
-    assert any("have addresses in 10.96.0.0/16" in problem for problem in problems(changed))
+    changed = dataclasses.replace(kept, **{option: now})
+    assert any(f"have addresses in {before}; keep --{option.replace('_', '-')} {before}" in problem for problem in problems(changed))
     assert not list(problems(kept))
+
+
+def test_a_restored_state_may_have_any_range(tmp_path: Path) -> None:
+    settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=FREE_PORTS, service_cidr="10.9.0.0/16")
+    settings.files.etcd.mkdir()
+    assert not list(problems(settings))
 
 
 @pytest.mark.parametrize(
