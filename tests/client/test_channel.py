@@ -147,10 +147,11 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, str, int]]:
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """The libraries that a file imports; not where it only names errors that another library raises."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
+        elif isinstance(node, ast.ImportFrom) and not node.level and not (node.module or "").endswith(".exceptions"):
             yield (node.module or "").partition(".")[0], node.lineno
 
 
@@ -180,6 +181,7 @@ def test_nothing_opens_a_connection_but_the_two_modules_for_it() -> None:
         "from aiohttp import ClientSession\nClientSession()",
         "urllib.request.urlopen('http://a')",
         "import requests",
+        "from requests import get",
     ],
 )
 def test_what_opens_one_elsewhere_is_found(text: str) -> None:
