@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,11 @@ async def test_rollouts_are_watched_undone_listed_and_restarted(live: LiveCluste
     assert "NewReplicaSetAvailable" in described
 
 
+async def ready_endpoints(live: LiveCluster) -> list[dict[str, Any]]:
+    slices = json.loads(await live.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "json"))
+    return [endpoint for found in slices["items"] for endpoint in found["endpoints"] if endpoint["conditions"]["ready"]]
+
+
 async def test_a_paused_rollout_waits_for_resume(live: LiveCluster) -> None:
     await deploy(live)
     await live.kubectl("rollout", "pause", "deployment/web")
@@ -90,8 +96,10 @@ async def test_a_paused_rollout_waits_for_resume(live: LiveCluster) -> None:
     await live.kubectl("rollout", "resume", "deployment/web")
     await live.kubectl("rollout", "status", "deployment/web")
     assert await images(live) == {"app:2"}
-    slices = json.loads(await live.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "json"))
-    ready = [endpoint for found in slices["items"] for endpoint in found["endpoints"] if endpoint["conditions"]["ready"]]
+    # A rollout is over when its pods are ready; their endpoints are written right after.
+    async with asyncio.timeout(10):
+        while len(ready := await ready_endpoints(live)) < 5:
+            continue
     assert len(ready) == 5
     assert ready[0]["targetRef"]["kind"] == "Pod"
 
