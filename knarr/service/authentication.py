@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
+import re
 import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,6 +19,12 @@ from typing import ClassVar
 
 from knarr.machinery.errors import StatusError, status_error
 from knarr.service.files import PRIVATE, write_whole
+
+log = logging.getLogger(__name__)
+
+# A token that is kept in a file. One that is shorter was not written whole, and could be guessed.
+_WHOLE = re.compile(r"[\x21-\x7e]{32,1024}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +59,39 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+# What an empty token would be known by.
+_NOTHING = hash_token("")
+
+
 def kept_token(path: Path) -> str:
-    """The bearer token in a file of its owner's; made when the file is missing or empty."""
-    text = path.read_text().strip() if path.exists() else ""
-    if not text:
+    """The bearer token in a file of its owner's; made when the file is missing or holds no whole token."""
+    text = path.read_text(errors="replace").strip() if path.exists() else ""
+    if not _WHOLE.fullmatch(text):
+        if path.exists():
+            log.warning("a file held no whole token; a new one was made", extra={"path": str(path)})
         text = secrets.token_urlsafe(32)
         write_whole(path, f"{text}\n".encode(), mode=PRIVATE)
     return text
 
 
 class TokenTable:
-    """Bearer tokens of one cluster, read once."""
+    """Bearer tokens of one cluster, read once. Nothing is never a token, whatever the table says."""
 
     def __init__(self, users: dict[str, User]) -> None:
-        self._users = users
+        self._users = {token_hash: user for token_hash, user in users.items() if token_hash != _NOTHING}
 
     @classmethod
     def load(cls, path: Path) -> TokenTable:
         """Reads a token file; raises ValueError naming the line that is broken."""
         users: dict[str, User] = {}
         with path.open(newline="") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                if not row or row[0].startswith("#"):
-                    continue
-                if len(row) < 3:
-                    raise ValueError(f"{path}:{number}: expected sha256,name,uid[,groups], got {len(row)} columns")
-                groups = tuple(group for group in (row[3] if len(row) > 3 else "").split(",") if group)
-                users[row[0]] = User(row[1], row[2], (*groups, "system:authenticated"))
+            lines = csv.reader(file, strict=True)
+            try:
+                for row in lines:
+                    if row and not row[0].startswith("#"):
+                        users[row[0]] = _user(row)
+            except (ValueError, csv.Error) as error:
+                raise ValueError(f"{path}:{lines.line_num}: {error}") from None
         return cls(users)
 
     def save(self, path: Path) -> None:
@@ -92,10 +106,25 @@ class TokenTable:
     def authenticate(self, authorization: str) -> User:
         """The user of an ``Authorization`` header's value; raises Unauthorized."""
         scheme, _, token = authorization.partition(" ")
-        user = self._users.get(hash_token(token.strip())) if scheme.lower() == "bearer" else None
+        token = token.strip()
+        user = self._users.get(hash_token(token)) if token and scheme.lower() == "bearer" else None
         if user is None:
             raise unauthorized()
         return user
+
+
+def _user(row: list[str]) -> User:
+    """The user of a line. Raises ValueError when it was not written whole, or names no token or nobody."""
+    if len(row) < 3:
+        raise ValueError(f"expected sha256,name,uid[,groups], got {len(row)} columns")
+    token_hash, name, uid, *more = row
+    if not _SHA256.fullmatch(token_hash):
+        raise ValueError("the first column is no SHA-256 in hexadecimal")
+    if token_hash == _NOTHING:
+        raise ValueError("the token is empty")
+    if not name:
+        raise ValueError("the user has no name")
+    return User(name, uid, (*(group for group in (more[0] if more else "").split(",") if group), "system:authenticated"))
 
 
 def unauthorized() -> StatusError:

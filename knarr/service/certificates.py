@@ -7,6 +7,7 @@ user's name and its organizations are the user's groups, as in Kubernetes.
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,10 +21,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from knarr.service.errors import CommandError
 from knarr.service.keypair import KeyPair
 
+log = logging.getLogger(__name__)
+
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
 # Clocks of clients may be behind ours.
 CLOCK_SKEW = timedelta(hours=1)
+# What is good for less is made anew.
+LEAF_RESERVE = timedelta(days=30)
+# No leaf may outlive its authority.
+CA_RESERVE = LEAF_LIFETIME + LEAF_RESERVE
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -70,7 +77,10 @@ class CertificateAuthority:
 
     @classmethod
     def create(cls, name: str = "knarr-ca") -> CertificateAuthority:
-        key = ec.generate_private_key(ec.SECP256R1())
+        return cls._signed_by_itself(name, ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def _signed_by_itself(cls, name: str, key: ec.EllipticCurvePrivateKey) -> CertificateAuthority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (
             _builder(subject, subject, key.public_key(), CA_LIFETIME)
@@ -95,7 +105,7 @@ class CertificateAuthority:
         try:
             pair = KeyPair.load(folder, "ca")
             if belong_together(pair):
-                return cls(pair)
+                return cls(pair)._in_force(folder)
             reason = "the key is another certificate's"
         except FileNotFoundError as error:
             reason = f"{error.filename} is missing"
@@ -106,12 +116,25 @@ class CertificateAuthority:
             f"bring them back from a copy, or remove {folder}: then all certificates are made anew, and earlier kubeconfigs are void"
         )
 
+    def _in_force(self, folder: Path) -> CertificateAuthority:
+        """Itself; or, when its certificate is not good yet or not for long, the same key with a new one: what it signed stays good."""
+        if is_good_for(self._certificate, CA_RESERVE):
+            return self
+        (name,) = self._certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        log.warning(
+            "the authority's certificate was made anew, with its key; kubeconfigs that were copied need its new one",
+            extra={"path": str(folder / "ca.crt"), "good_from": self._certificate.not_valid_before_utc.isoformat()},
+        )
+        renewed = self._signed_by_itself(str(name.value), self._key)
+        renewed.pair.save(folder, "ca")
+        return renewed
+
     def kept_pair(
         self, folder: Path, name: str, common_name: str, *, organizations: Iterable[str] = (), hosts: Iterable[str] = ()
     ) -> KeyPair:
         """The pair kept in ``folder`` as ``<name>.crt`` and ``<name>.key``.
 
-        Made anew when it is missing or damaged, another authority's, about to expire, or does not name all ``hosts``.
+        Made anew when it is missing or damaged, another authority's, not good yet, about to expire, or does not name all ``hosts``.
         """
         hosts = list(hosts)
         try:
@@ -164,10 +187,16 @@ def belong_together(pair: KeyPair) -> bool:
     return certificate.public_key() == serialization.load_pem_private_key(pair.key, None).public_key()
 
 
-def covers(certificate: bytes, hosts: Iterable[str], *, at_least: timedelta = timedelta(days=30)) -> bool:
-    """Whether a PEM certificate names all ``hosts`` and is valid for ``at_least`` longer."""
+def is_good_for(certificate: x509.Certificate, reserve: timedelta) -> bool:
+    """Whether it is good now (a clock that was ahead makes certificates of the future), and for ``reserve`` longer."""
+    now = datetime.now(UTC)
+    return certificate.not_valid_before_utc <= now and now + reserve <= certificate.not_valid_after_utc
+
+
+def covers(certificate: bytes, hosts: Iterable[str], *, at_least: timedelta = LEAF_RESERVE) -> bool:
+    """Whether a PEM certificate names all ``hosts``, is good now and for ``at_least`` longer."""
     parsed = x509.load_pem_x509_certificate(certificate)
-    if parsed.not_valid_after_utc < datetime.now(UTC) + at_least:
+    if not is_good_for(parsed, at_least):
         return False
     try:
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

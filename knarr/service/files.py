@@ -12,6 +12,8 @@ from pathlib import Path
 
 PRIVATE = 0o600
 PUBLIC = 0o644
+# The ending of a file that is not in its place yet, in random bytes.
+MARK_BYTES = 4
 
 
 def write_whole(path: Path, data: bytes, *, mode: int) -> None:
@@ -21,7 +23,7 @@ def write_whole(path: Path, data: bytes, *, mode: int) -> None:
     """
     if _is(path, data, mode):
         return
-    aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    aside = path.with_name(f".{path.name}.{os.urandom(MARK_BYTES).hex()}")
     try:
         with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:  # noqa: PTH123
             os.fchmod(file.fileno(), mode)
@@ -36,6 +38,12 @@ def write_whole(path: Path, data: bytes, *, mode: int) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Removes what writes left in a folder whose process was killed meanwhile. Nobody else may be writing there."""
+    for aside in folder.glob(f".*.{'[0-9a-f]' * 2 * MARK_BYTES}"):
+        aside.unlink(missing_ok=True)
 
 
 def _is(path: Path, data: bytes, mode: int) -> bool:

@@ -24,6 +24,7 @@ def run(settings: ClusterSettings, progress_fd: int | None = None) -> int:
     logs.configure(settings.log_style, settings.log_level)
     progress = Progress(progress_fd)
     files = settings.files
+    files.sweep()
     settings.save()
     # A cluster that was killed has left its own there.
     files.state.unlink(missing_ok=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from knarr.service.files import PRIVATE, write_whole
+from knarr.service.files import PRIVATE, sweep, write_whole
 
 # The longest path a Unix socket may have on Linux is 107 bytes.
 MAX_SOCKET_PATH = 107
+_IDENTITY = re.compile(r"[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,15 @@ class Files:
         self.root.chmod(0o700)
         return fresh
 
+    def sweep(self) -> None:
+        """Removes what a process that was killed had not brought to its place. The caller holds the directory."""
+        for folder in (self.root, self.pki):
+            sweep(folder)
+
     def cluster_id(self) -> str:
         """A name for this cluster that stays: it labels all that is made for it outside."""
-        if not self.identity.exists():
-            write_whole(self.identity, os.urandom(4).hex().encode(), mode=PRIVATE)
-        return self.identity.read_text().strip()
+        text = self.identity.read_text(errors="replace").strip() if self.identity.exists() else ""
+        if not _IDENTITY.fullmatch(text):
+            text = os.urandom(4).hex()
+            write_whole(self.identity, text.encode(), mode=PRIVATE)
+        return text

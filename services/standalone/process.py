@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from knarr.service.errors import CommandError
+from knarr.service.files import PRIVATE, write_whole
 from services.standalone.files import Files
 
 START_TIMEOUT_SECONDS = 60.0
@@ -52,7 +53,7 @@ def start_time(pid: int) -> str:
 
 
 def write_pid(files: Files) -> None:
-    files.pid.write_text(f"{os.getpid()} {start_time(os.getpid())}\n")
+    write_whole(files.pid, f"{os.getpid()} {start_time(os.getpid())}\n".encode(), mode=PRIVATE)
 
 
 def start(files: Files, arguments: list[str], on_step: Callable[[str, float], None], lock: int) -> dict[str, Any]:

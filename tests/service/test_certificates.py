@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import stat
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
+from knarr.service import certificates
 from knarr.service.certificates import CertificateAuthority, belong_together, covers
 from knarr.service.errors import CommandError
 from knarr.service.keypair import KeyPair
@@ -82,3 +83,38 @@ def test_an_authority_that_was_only_begun_is_made_anew(tmp_path: Path) -> None:
     authority = CertificateAuthority.load_or_create(tmp_path)
     assert authority.pair == KeyPair.load(tmp_path, "ca")
     assert belong_together(authority.pair)
+
+
+class Clock(datetime):
+    """The time of ``certificates`` while a test sets it."""
+
+    ahead = timedelta()
+
+    @classmethod
+    def now(cls, tz: object = None) -> datetime:
+        return datetime.now(UTC) + cls.ahead
+
+
+@pytest.mark.parametrize("days", [400, -364 * 10 + 20])
+def test_what_a_wrong_clock_made_is_made_anew_and_the_authority_keeps_its_key(
+    days: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made while the clock was ahead, or long ago: an authority in force has signed it, by the key that it always had."""
+    monkeypatch.setattr(certificates, "datetime", Clock)
+    monkeypatch.setattr(Clock, "ahead", timedelta(days=days))
+    early = CertificateAuthority.load_or_create(tmp_path)
+    pair = early.kept_pair(tmp_path, "server", "x", hosts=["localhost"])
+    monkeypatch.setattr(Clock, "ahead", timedelta())
+    now = datetime.now(UTC)
+    authority = CertificateAuthority.load_or_create(tmp_path)
+    assert authority.pair.key == early.pair.key and authority.pair == KeyPair.load(tmp_path, "ca")
+    fresh = authority.kept_pair(tmp_path, "server", "x", hosts=["localhost"])
+    assert fresh != pair
+    issuer, leaf = (x509.load_pem_x509_certificate(found.certificate) for found in (authority.pair, fresh))
+    for certificate in (issuer, leaf):
+        assert certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+    assert leaf.not_valid_after_utc <= issuer.not_valid_after_utc
+    leaf.verify_directly_issued_by(issuer)
+    # Who was given one by it is known still.
+    x509.load_pem_x509_certificate(pair.certificate).verify_directly_issued_by(issuer)
+    assert CertificateAuthority.load_or_create(tmp_path).pair == authority.pair

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from knarr.service.files import PRIVATE, PUBLIC, write_whole
+from knarr.service.files import PRIVATE, PUBLIC, sweep, write_whole
 
 
 def mode(path: Path) -> int:
@@ -65,3 +65,16 @@ def test_what_is_there_already_is_not_written_again(tmp_path: Path) -> None:
     before = path.stat().st_ino
     write_whole(path, b"same", mode=PRIVATE)
     assert path.stat().st_ino == before
+
+
+def test_what_a_killed_write_left_is_swept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("token", ".hidden", ".profile.bak", ".0123abcd"):
+        write_whole(tmp_path / name, b"x", mode=PRIVATE)
+    with monkeypatch.context() as patch:
+        # As if it were killed before the rename: nothing is tidied up.
+        patch.setattr(Path, "replace", lambda *_: None)
+        write_whole(tmp_path / "token", b"y", mode=PRIVATE)
+    assert len(list(tmp_path.iterdir())) == 5
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"token", ".hidden", ".profile.bak", ".0123abcd"}
+    assert (tmp_path / "token").read_bytes() == b"x"
