@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
@@ -27,6 +28,8 @@ from knarr.machinery.resources import Version
 from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from knarr.service.authentication import User
+from services.apiserver.admission.catalog import PLUGINS, Factory
+from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.backend import serialize
 from services.apiserver.bootstrap import NAMESPACES
 from services.apiserver.component import ApiServer
@@ -47,14 +50,25 @@ SETTINGS = ApiServerSettings()
 class ApiInMemory:
     """One cluster's objects and the API server before them. ``clock`` stamps objects; ``seed`` decides names, uids, addresses and ports.
 
+    ``plugins`` admit what clients write, ``authorizer`` says who may ask; what is seeded passes neither.
     It may be made and seeded before there is an event loop. Requests wait until it is started.
     """
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK, seed: int = 0, settings: ApiServerSettings = SETTINGS) -> None:
+    def __init__(
+        self,
+        clock: Clock = SYSTEM_CLOCK,
+        seed: int = 0,
+        settings: ApiServerSettings = SETTINGS,
+        *,
+        plugins: Sequence[Factory] = PLUGINS,
+        authorizer: Authorizer = ALLOW_AUTHENTICATED,
+    ) -> None:
         self.clock = clock
         self.store = MemoryStore()
         self._source = random.Random(seed)
-        self.server = ApiServer(settings, _no_kubelet, store=self.store, clock=clock, source=self._source)
+        self.server = ApiServer(
+            settings, _no_kubelet, store=self.store, clock=clock, source=self._source, plugins=plugins, authorizer=authorizer
+        )
         self._feed: asyncio.Task[None] | None = None
         for name in NAMESPACES:
             self._ensure_namespace(name)

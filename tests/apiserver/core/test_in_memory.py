@@ -11,8 +11,14 @@ import pytest
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import ADDED, Client
-from knarr.machinery.errors import Expired, Invalid, NotFound
+from knarr.machinery.errors import Expired, Forbidden, Invalid, NotFound, forbidden
+from knarr.machinery.resources import Resource
+from services.apiserver.admission.attributes import CREATE, Attributes
+from services.apiserver.admission.catalog import PLUGINS
+from services.apiserver.authorization import refusal
+from services.apiserver.backend import Backend
 from services.apiserver.in_memory import ApiInMemory
+from services.apiserver.request import Request
 from tests.client.conformance import ClientConformance, take
 from tests.client.objects import config_map, pod
 from tests.support.rpc import rpc_client
@@ -36,6 +42,44 @@ class TestRpcClient(ClientConformance):
     async def client(self, api: ApiInMemory, tmp_path: Path) -> AsyncIterator[Client]:
         async with rpc_client(api.server, tmp_path) as client:
             yield client
+
+
+class Quota:
+    """Admits no third ConfigMap."""
+
+    name = "Quota"
+
+    def __init__(self, backend: Backend) -> None:
+        self._count = 0
+
+    def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
+        return operation == CREATE and resource.plural == "configmaps"
+
+    async def validate(self, attributes: Attributes) -> None:
+        self._count += 1
+        if self._count > 2:
+            raise forbidden("configmaps", attributes.name, "exceeded quota")
+
+
+class Readers:
+    """Everybody may read, nobody may write."""
+
+    def authorize(self, request: Request) -> None:
+        if request.verb not in ("get", "list", "watch"):
+            raise refusal(request)
+
+
+@virtual_time
+async def test_it_may_admit_and_authorize_otherwise() -> None:
+    async with ApiInMemory(VirtualClock(), plugins=[*PLUGINS, Quota]) as api:
+        for name in "ab":
+            await api.client().create(config_map(name))
+        with pytest.raises(Forbidden, match="exceeded quota"):
+            await api.client().create(config_map("c"))
+    async with ApiInMemory(VirtualClock(), authorizer=Readers()) as api:
+        assert not (await api.client().list(core.ConfigMap)).items
+        with pytest.raises(Forbidden, match='User "admin" cannot create resource "configmaps" in API group ""'):
+            await api.client().create(config_map("a"))
 
 
 @virtual_time

@@ -156,7 +156,7 @@ async def test_a_client_that_reads_nothing_for_long_is_kept_as_long_as_its_machi
     try:
         writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n")
         async with asyncio.timeout(10):
-            while not server._state.connections:
+            while not server._state.connections:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         [connection] = server._state.connections
         assert isinstance(connection, protocol.Protocol)
