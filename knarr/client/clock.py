@@ -1,4 +1,4 @@
-"""The clock port: what time it is, for stamps that others read.
+"""The clock port: what time it is, for stamps that others read, and how much of it has passed, for promises to others.
 
 Waiting is the event loop's business (``asyncio.sleep``, ``loop.time``), so that a test which runs
 on a loop with virtual time needs only a clock that follows it.
@@ -7,6 +7,7 @@ on a loop with virtual time needs only a clock that follows it.
 from __future__ import annotations
 
 import abc
+import time
 from datetime import UTC, datetime
 
 
@@ -17,10 +18,17 @@ class Clock(abc.ABC):
     def now(self) -> datetime:
         """The current time, timezone-aware, in UTC."""
 
+    @abc.abstractmethod
+    def elapsed(self) -> float:
+        """Seconds since some beginning that never changes. They pass, too, while this process is stopped and the machine sleeps."""
+
 
 class _SystemClock(Clock):
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def elapsed(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 SYSTEM_CLOCK: Clock = _SystemClock()

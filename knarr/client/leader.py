@@ -7,6 +7,10 @@ the lease expires; it asks at every retry period besides, for the case that the 
 A leader that cannot renew for ``renew_deadline_seconds`` stops acting, before anybody else may
 start. It then stands again.
 
+A process that was stopped, or whose machine slept, does not know it before it runs again, and by then another may act. So whoever acts
+writes through ``guarded``: each write is refused unless the lease was renewed in time, by a clock that goes on meanwhile. What is left is a
+write that is on its way to the server when the process is stopped.
+
 ``Leadership`` is what a component uses; ``LeaderElector`` is the mechanism.
 """
 
@@ -14,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -22,8 +27,9 @@ from dataclasses import dataclass
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.guarded import GuardedClient
 from knarr.client.informer import Informer
-from knarr.machinery.errors import NotFound, StatusError
+from knarr.machinery.errors import NotFound, StatusError, status_error
 from knarr.objects.copies import copy_of
 
 logger = logging.getLogger(__name__)
@@ -84,12 +90,23 @@ class LeaderElector:
         self._observed: coordination.Lease | None = None
         self._observed_at = 0.0
         self._changed = asyncio.Event()
+        # Until when it may write, by the clock's ``elapsed``.
+        self._leads_until = -math.inf
         self.is_leader = False
 
     @property
     def holder(self) -> str:
         """Who held the lease when it was last seen; empty when nobody did."""
         return str(self._observed.spec.holder_identity) if self._observed is not None else ""
+
+    def guarded(self, client: Client) -> Client:
+        """A client that writes only while this candidate leads."""
+        return GuardedClient(client, self.allow)
+
+    def allow(self) -> None:
+        """Asked in the moment of each write; ServiceUnavailable when this candidate does not lead, or may not any more."""
+        if self._clock.elapsed() >= self._leads_until:
+            raise status_error("ServiceUnavailable", f"not written: the lease {self._name} was not renewed in time, another one may lead")
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Runs ``lead()`` whenever this candidate leads, and cancels it when it no longer does.
@@ -104,11 +121,11 @@ class LeaderElector:
             logger.warning("lost the lease", extra={"lease": self._name, "holder": self.holder})
 
     async def _acquire(self) -> float:
-        """Takes the lease; answers the loop's time at which the successful attempt began."""
+        """Takes the lease; answers the clock's time at which the successful attempt began."""
         following = asyncio.create_task(self._follow(), name=f"lease {self._name}/watch")
         try:
             while True:
-                started = asyncio.get_running_loop().time()
+                started = self._clock.elapsed()
                 if await self._try(self._settings.renew_deadline_seconds):
                     return started
                 await self._pause()
@@ -143,8 +160,9 @@ class LeaderElector:
     async def _lead(self, lead: Callable[[], Awaitable[None]], since: float) -> bool:
         """True when the work ended by itself, False when the lease was lost."""
         self.is_leader = True
+        self._leads_until = since + self._settings.renew_deadline_seconds
         work = asyncio.ensure_future(lead())
-        renewal = asyncio.create_task(self._renew(since), name=f"lease {self._name}")
+        renewal = asyncio.create_task(self._renew(), name=f"lease {self._name}")
         try:
             await asyncio.wait({work, renewal}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
@@ -156,22 +174,25 @@ class LeaderElector:
             for task in (renewal, work):
                 task.cancel()
             await asyncio.wait({work, renewal}, timeout=self._settings.stop_seconds)
+            self._leads_until = -math.inf
             if held:
                 await self._release()
 
-    async def _renew(self, renewed: float) -> None:
-        """Ends when the lease is lost."""
-        loop = asyncio.get_running_loop()
+    async def _renew(self) -> None:
+        """Ends when the lease is lost, or may have been meanwhile."""
         while True:
-            left = renewed + self._settings.renew_deadline_seconds - loop.time()
+            left = self._leads_until - self._clock.elapsed()
             await asyncio.sleep(max(min(self._settings.retry_seconds, left), 0.0))
-            started = loop.time()
-            left = renewed + self._settings.renew_deadline_seconds - started
+            started = self._clock.elapsed()
+            left = self._leads_until - started
             if left <= 0:
                 return
             # One call that hangs must leave time for another.
-            if await self._try(min(left, self._settings.renew_deadline_seconds / 2)):
-                renewed = started
+            renewed = await self._try(min(left, self._settings.renew_deadline_seconds / 2))
+            if self._clock.elapsed() >= self._leads_until:
+                return
+            if renewed:
+                self._leads_until = started + self._settings.renew_deadline_seconds
             elif self.holder not in ("", self._identity):
                 return
 
@@ -248,6 +269,15 @@ class Leadership:
         if election.held:
             self._elector = LeaderElector(client, lease, election.identity, settings=election.lease, clock=clock)
         self._running = False
+
+    def guarded(self, client: Client) -> Client:
+        """The client for the work: one that writes only while it leads, where there is an election."""
+        return client if self._elector is None else self._elector.guarded(client)
+
+    def allow(self) -> None:
+        """As ``LeaderElector.allow``; always, where there is no election."""
+        if self._elector is not None:
+            self._elector.allow()
 
     @property
     def standing_by(self) -> bool:

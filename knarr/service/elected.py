@@ -16,6 +16,8 @@ class ElectedComponent(Component):
     def __init__(self, client: Client, lease: str, election: Election, clock: Clock) -> None:
         """``lease`` is a name in ``kube-system``."""
         self._leadership = Leadership(client, lease, election, clock=clock)
+        # For the work: it writes only while this one leads.
+        self._client = self._leadership.guarded(client)
 
     @property
     @abc.abstractmethod

@@ -43,7 +43,6 @@ class CloudControllerManager(ElectedComponent):
         controllers: Sequence[type[CloudController]] = CONTROLLERS,
     ) -> None:
         """``kind``: a provider that is in no catalog."""
-        self._client = client
         self._settings = settings or CloudSettings()
         super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
@@ -70,7 +69,7 @@ class CloudControllerManager(ElectedComponent):
         return self._work is not None and self._work.info is not None
 
     async def _lead(self) -> None:
-        self._work = Work(self._client, self._settings, self._kind, self._clock, self._types)
+        self._work = Work(self._client, self._settings, self._kind, self._clock, self._types, self._leadership.allow)
         try:
             await self._work.run()
         finally:

@@ -24,6 +24,9 @@ LONGEST_SILENCE_SECONDS = 300.0
 # Waits for a provider that does not answer at all yet.
 ASK_AGAIN = Backoff(first_seconds=0.2, limit_seconds=5.0)
 
+# All other calls change something.
+READS = frozenset({"GetInfo", "GetInstance", "ListRoutes"})
+
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Message)
@@ -36,9 +39,11 @@ class Guard(CloudProvider):
     A provider that said for how long to wait is not called before; whoever calls meanwhile is told the rest of that time.
     """
 
-    def __init__(self, provider: CloudProvider, timeout_seconds: float) -> None:
+    def __init__(self, provider: CloudProvider, timeout_seconds: float, allow: Callable[[], None] = lambda: None) -> None:
+        """``allow`` is asked before each call that changes something, and raises a StatusError to refuse it."""
         self._provider = provider
         self._timeout_seconds = timeout_seconds
+        self._allow = allow
         self._locks: dict[Hashable, _Lock] = {}
         self._silent_until = 0.0
         # Text of the last call's error; empty after a success.
@@ -96,6 +101,8 @@ class Guard(CloudProvider):
         started = time.perf_counter()
         outcome = "cancelled"
         try:
+            if name not in READS:
+                self._allow()
             async with asyncio.timeout(self._timeout_seconds):
                 answer = await method(request)
             outcome, self.last_error = "ok", ""

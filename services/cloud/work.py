@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from knarr.api.cloud.v1 import cloud_service_pb2
 from knarr.api.cloud.v1 import provider_pb2 as cloud
@@ -27,15 +27,22 @@ class Work:
     """``run`` it once."""
 
     def __init__(
-        self, client: Client, settings: CloudSettings, kind: ProviderType, clock: Clock, controllers: Sequence[type[CloudController]]
+        self,
+        client: Client,
+        settings: CloudSettings,
+        kind: ProviderType,
+        clock: Clock,
+        controllers: Sequence[type[CloudController]],
+        allow: Callable[[], None],
     ) -> None:
+        """``client`` and ``allow`` refuse to change anything while this manager does not lead."""
         self._client = client
         self._settings = settings
         self._clock = clock
         self._types = controllers
         self.informers = Informers(client)
         environment = Environment(settings.cluster, client, self.informers, self._recheck, clock)
-        self.provider = Guard(kind.make(settings.provider_settings, environment), settings.call_timeout_seconds)
+        self.provider = Guard(kind.make(settings.provider_settings, environment), settings.call_timeout_seconds, allow)
         # None until the provider has answered.
         self.info: cloud.GetInfoResponse | None = None
         self.controllers: Sequence[CloudController] = ()

@@ -25,6 +25,13 @@ SILENCE_SECONDS = 600
 FRAME = struct.Struct(">BxxxL")
 
 
+class DirectClient(docker.APIClient):
+    """Goes to the engine alone: a proxy that the environment names is for what the engine pulls."""
+
+    # The SDK's session sets it to True, and asks the engine something, before anybody else could change it.
+    trust_env = property(lambda self: False, lambda self, value: None)
+
+
 class Engine:
     """By ``DOCKER_HOST``. Raises CommandError, in the engine's words where it has some."""
 
@@ -32,7 +39,7 @@ class Engine:
         arguments = kwargs_from_env()
         try:
             _knock(arguments.get("base_url", DEFAULT_UNIX_SOCKET))
-            self._api = docker.APIClient(timeout=SILENCE_SECONDS, **arguments)
+            self._api = DirectClient(timeout=SILENCE_SECONDS, **arguments)
         except (DockerException, OSError) as error:
             raise CommandError(f"no Docker engine answers; run `make install`, or start it ({error})") from None
 

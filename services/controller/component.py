@@ -40,7 +40,6 @@ class ControllerManager(ElectedComponent):
         clock: Clock = SYSTEM_CLOCK,
         controllers: Sequence[type[Controller]] = CONTROLLERS,
     ) -> None:
-        self._client = client
         self._settings = settings or ControllerSettings()
         super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock

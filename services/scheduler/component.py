@@ -74,7 +74,6 @@ class Scheduler(ElectedComponent):
         clock: Clock = SYSTEM_CLOCK,
         plugins: Sequence[type[Plugin]] = PLUGINS,
     ) -> None:
-        self._client = client
         self._settings = settings or SchedulerSettings()
         super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
@@ -82,7 +81,7 @@ class Scheduler(ElectedComponent):
         self._random = random.Random(self._settings.seed)
         self._state: SchedulerState | None = None
         self._pods: Informer[core.Pod] | None = None
-        self._recorder = EventRecorder(client, self._settings.scheduler_name, clock=clock)
+        self._recorder = EventRecorder(self._client, self._settings.scheduler_name, clock=clock)
         self._writes: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(self._settings.concurrent_writes)
         self._working = False

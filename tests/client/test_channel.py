@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import aiohttp
@@ -27,6 +27,7 @@ from knarr.client.channel import (
 )
 from knarr.client.http import open_session
 from services.apiserver.storage import connection as etcd
+from services.compose.engine import DirectClient
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.port import GrpcCheck, HttpCheck
 
@@ -122,17 +123,30 @@ async def test_http_goes_past_a_proxy_of_the_environment() -> None:
         await runner.cleanup()
 
 
+@pytest.mark.usefixtures("dead_proxy")
+def test_the_engines_sdk_goes_past_a_proxy_of_the_environment() -> None:
+    client = DirectClient(base_url=f"tcp://{HOST}:1", version="1.41")
+    with closing(client):
+        settings = client.merge_environment_settings(client.base_url, {}, False, None, None)
+    assert settings["proxies"] == {}
+
+
 # What opens a connection or a server by itself, and the only file that may: there all of them get their options.
 OPENERS = {
     "insecure_channel": "knarr/client/channel.py",
     "secure_channel": "knarr/client/channel.py",
     "ClientSession": "knarr/client/http.py",
     "server": "knarr/service/host.py",
+    "DirectClient": "services/compose/engine.py",
+    "APIClient": "",
+    "DockerClient": "",
+    "from_env": "",
+    "PoolManager": "",
     "urlopen": "",
     "urlretrieve": "",
 }
 GRPC_ONLY = {"insecure_channel", "secure_channel", "server"}
-# HTTP libraries that read the environment. `requests` and `httpx` ask for `trust_env` of each session.
+# HTTP libraries that read the environment; a name of theirs, such as that of an exception, may be taken from their other modules.
 READ_THE_ENVIRONMENT = {"requests", "httpx", "urllib3"}
 
 
@@ -182,6 +196,8 @@ def test_nothing_opens_a_connection_but_the_two_modules_for_it() -> None:
         "urllib.request.urlopen('http://a')",
         "import requests",
         "from requests import get",
+        "docker.from_env()",
+        "docker.APIClient(base_url='tcp://a:1')",
     ],
 )
 def test_what_opens_one_elsewhere_is_found(text: str) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
-from knarr.client.leader import Election, LeaderElector, Leadership
-from knarr.machinery.errors import status_error
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.client.leader import Election, LeaderElector, Leadership, LeaseSettings
+from knarr.machinery.errors import ServiceUnavailable, status_error
 from tests.support.api import FaultyApi, FaultyClient
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -190,3 +192,88 @@ async def test_work_that_fails_ends_the_run_and_frees_the_lease() -> None:
         await LeaderElector(api.client(), "lock", "a", clock=VirtualClock()).run(fail)
     [lease] = api.all(coordination.Lease)
     assert lease.spec.holder_identity == ""
+
+
+def named(name: str) -> core.ConfigMap:
+    made = core.ConfigMap()
+    made.metadata.name, made.metadata.namespace = name, "default"
+    return made
+
+
+async def write_all(client: Client) -> list[str]:
+    """Tries each kind of write; answers which were refused."""
+    await asyncio.sleep(0)
+    patch = {"data": {"a": "b"}}
+    writes = {
+        "create": lambda: client.create(named("two")),
+        "update": lambda: client.update(named("one")),
+        "patch": lambda: client.patch(core.ConfigMap, "one", "default", patch=patch),
+        "delete": lambda: client.delete(core.ConfigMap, "one", "default"),
+    }
+    refused = []
+    for name, write in writes.items():
+        try:
+            await write()
+        except ServiceUnavailable:
+            refused.append(name)
+    return refused
+
+
+@virtual_time
+async def test_a_leader_whose_machine_slept_writes_nothing_until_it_leads_anew() -> None:
+    api, clock = FaultyApi(VirtualClock()), VirtualClock()
+    leadership = Leadership(api.client(), "lock", Election("a", held=True), clock=clock)
+    client = leadership.guarded(api.client())
+    terms: list[float] = []
+
+    async def work() -> None:
+        terms.append(asyncio.get_running_loop().time())
+        await asyncio.Event().wait()
+
+    assert await write_all(client) == ["create", "update", "patch", "delete"]
+    running = asyncio.create_task(leadership.run(work))
+    await asyncio.sleep(31)
+    await client.create(named("one"))
+    # The loop's own clock does not count it, as CLOCK_MONOTONIC does not.
+    clock.slept += LeaseSettings().renew_deadline_seconds
+    assert await write_all(client) == ["create", "update", "patch", "delete"]
+    assert (await client.get(core.ConfigMap, "one", "default")).metadata.name == "one"
+    assert [found.metadata.name for found in (await client.list(core.ConfigMap)).items] == ["one"]
+    await asyncio.sleep(5)
+    assert len(terms) == 2 and await write_all(client) == []
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert await write_all(client) == ["create", "update", "patch", "delete"]
+
+
+@virtual_time
+async def test_a_renewal_that_came_too_late_is_no_renewal() -> None:
+    """The machine sleeps while the renewal is under way: its answer is about a time that is over."""
+    api, clock = FaultyApi(VirtualClock()), VirtualClock()
+    api.latency_seconds = 1.0
+    leadership = Leadership(api.client(), "lock", Election("a", held=True), clock=clock)
+    terms: list[float] = []
+    began = asyncio.Event()
+
+    async def work() -> None:
+        terms.append(asyncio.get_running_loop().time())
+        began.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(leadership.run(work))
+    await began.wait()
+    await asyncio.sleep(LeaseSettings().retry_seconds + 0.5)
+    clock.slept += LeaseSettings().renew_deadline_seconds
+    await asyncio.sleep(10)
+    assert len(terms) == 2
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@virtual_time
+async def test_without_an_election_every_write_is_allowed() -> None:
+    api = FaultyApi(VirtualClock())
+    client = api.client()
+    leadership = Leadership(client, "lock", Election("a"))
+    assert leadership.guarded(client) is client
+    leadership.allow()

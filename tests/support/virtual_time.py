@@ -55,10 +55,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock(Clock):
-    """The time of day on the running virtual loop: ``START`` plus the loop's seconds."""
+    """The time of day on the running virtual loop: ``START`` plus the loop's seconds, plus those that this machine has ``slept``."""
+
+    def __init__(self) -> None:
+        self.slept = 0.0
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=asyncio.get_running_loop().time())
+        return START + timedelta(seconds=self.elapsed())
+
+    def elapsed(self) -> float:
+        return asyncio.get_running_loop().time() + self.slept
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:

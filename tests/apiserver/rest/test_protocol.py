@@ -152,12 +152,11 @@ async def test_a_client_that_reads_nothing_for_long_is_kept_as_long_as_its_machi
     """Not asked by WebSocket pings, which wait behind what it has not read, but by the kernel."""
     server = RestServer(application, None)
     await server.start()
-    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n")
         async with asyncio.timeout(10):
-            while not server._state.connections:  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            await reader.readline()
         [connection] = server._state.connections
         assert isinstance(connection, protocol.Protocol)
         assert connection.config.ws_ping_interval is None
