@@ -11,7 +11,9 @@ Objects are the generated messages. Their kind is found by their type in
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncIterator, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +24,10 @@ from knarr.machinery.resources import Resource
 M = TypeVar("M", bound=Message)
 
 JsonPatch = list[dict[str, Any]]
+
+# Answers how many seconds the call that is made now may take, besides what the client allows itself, or raises a StatusError to refuse it.
+# A client with a network asks when it hands the call over.
+ALLOWANCE: ContextVar[Callable[[], float]] = ContextVar("allowance", default=lambda: math.inf)
 
 ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
 

@@ -1,20 +1,34 @@
-"""A client whose every write is allowed anew, in the moment in which it is sent."""
+"""A client whose every write is allowed anew, in the moment in which it is sent.
+
+What is allowed is so for a time. A client with a network gives up a write that has not left by then: between our asking and the first byte
+a process may be stopped for long.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from knarr.client.client import Client, JsonPatch, M, ObjectList, WatchEvent
+from knarr.client.client import ALLOWANCE, Client, JsonPatch, M, ObjectList, WatchEvent
 from knarr.machinery.resources import Resource
 
 
 class GuardedClient(Client):
-    """Reads and watches pass; before each write ``allow`` is asked, which raises a StatusError to refuse it."""
+    """Reads and watches pass; before each write ``allow`` answers for how many seconds it may be done, or raises a StatusError."""
 
-    def __init__(self, client: Client, allow: Callable[[], None]) -> None:
+    def __init__(self, client: Client, allow: Callable[[], float]) -> None:
         self._client = client
         self._allow = allow
+
+    @contextmanager
+    def _allowed(self) -> Iterator[None]:
+        self._allow()
+        token = ALLOWANCE.set(self._allow)
+        try:
+            yield
+        finally:
+            ALLOWANCE.reset(token)
 
     async def resources(self) -> Sequence[Resource]:
         return await self._client.resources()
@@ -29,17 +43,17 @@ class GuardedClient(Client):
         return self._client.watch(message, namespace, **options)
 
     async def create(self, obj: M, **options: Any) -> M:
-        self._allow()
-        return await self._client.create(obj, **options)
+        with self._allowed():
+            return await self._client.create(obj, **options)
 
     async def update(self, obj: M, **options: Any) -> M:
-        self._allow()
-        return await self._client.update(obj, **options)
+        with self._allowed():
+            return await self._client.update(obj, **options)
 
     async def patch(self, message: type[M], name: str, namespace: str = "", *, patch: dict[str, Any] | JsonPatch, **options: Any) -> M:
-        self._allow()
-        return await self._client.patch(message, name, namespace, patch=patch, **options)
+        with self._allowed():
+            return await self._client.patch(message, name, namespace, patch=patch, **options)
 
     async def delete(self, message: type[M], name: str, namespace: str = "", **options: Any) -> None:
-        self._allow()
-        await self._client.delete(message, name, namespace, **options)
+        with self._allowed():
+            await self._client.delete(message, name, namespace, **options)

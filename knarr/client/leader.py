@@ -103,10 +103,12 @@ class LeaderElector:
         """A client that writes only while this candidate leads."""
         return GuardedClient(client, self.allow)
 
-    def allow(self) -> None:
-        """Asked in the moment of each write; ServiceUnavailable when this candidate does not lead, or may not any more."""
-        if self._clock.elapsed() >= self._leads_until:
+    def allow(self) -> float:
+        """Asked in the moment of each write: for how many seconds it may be done. ServiceUnavailable when this candidate does not lead."""
+        left = self._leads_until - self._clock.elapsed()
+        if left <= 0:
             raise status_error("ServiceUnavailable", f"not written: the lease {self._name} was not renewed in time, another one may lead")
+        return left
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Runs ``lead()`` whenever this candidate leads, and cancels it when it no longer does.
@@ -274,10 +276,9 @@ class Leadership:
         """The client for the work: one that writes only while it leads, where there is an election."""
         return client if self._elector is None else self._elector.guarded(client)
 
-    def allow(self) -> None:
-        """As ``LeaderElector.allow``; always, where there is no election."""
-        if self._elector is not None:
-            self._elector.allow()
+    def allow(self) -> float:
+        """As ``LeaderElector.allow``; for ever, where there is no election."""
+        return math.inf if self._elector is None else self._elector.allow()
 
     @property
     def standing_by(self) -> bool:

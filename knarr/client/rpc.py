@@ -23,7 +23,7 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as rpc
 from knarr.api.apiserver.v1.resource_service_pb2_grpc import ResourceServiceStub
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.channel import open_channel
-from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
+from knarr.client.client import ADDED, ALLOWANCE, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.served import ServedResources
 from knarr.machinery.errors import StatusError, error_of, status_error
 from knarr.machinery.resources import Resource, Version, served
@@ -203,7 +203,7 @@ class RpcClient(Client):
 
     async def _call(self, method: Any, request: Message) -> Any:
         try:
-            return await method(request, timeout=self._timeout_seconds)
+            return await method(request, timeout=min(self._timeout_seconds, ALLOWANCE.get()()))
         except grpc.aio.AioRpcError as error:
             raise status_of(error) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
@@ -39,8 +40,8 @@ class Guard(CloudProvider):
     A provider that said for how long to wait is not called before; whoever calls meanwhile is told the rest of that time.
     """
 
-    def __init__(self, provider: CloudProvider, timeout_seconds: float, allow: Callable[[], None] = lambda: None) -> None:
-        """``allow`` is asked before each call that changes something, and raises a StatusError to refuse it."""
+    def __init__(self, provider: CloudProvider, timeout_seconds: float, allow: Callable[[], float] = lambda: math.inf) -> None:
+        """``allow`` answers, before each call that changes something, how many seconds it may take, or raises a StatusError."""
         self._provider = provider
         self._timeout_seconds = timeout_seconds
         self._allow = allow
@@ -101,9 +102,8 @@ class Guard(CloudProvider):
         started = time.perf_counter()
         outcome = "cancelled"
         try:
-            if name not in READS:
-                self._allow()
-            async with asyncio.timeout(self._timeout_seconds):
+            left = self._allow() if name not in READS else math.inf
+            async with asyncio.timeout(min(self._timeout_seconds, left)):
                 answer = await method(request)
             outcome, self.last_error = "ok", ""
             return answer

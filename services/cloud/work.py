@@ -33,7 +33,7 @@ class Work:
         kind: ProviderType,
         clock: Clock,
         controllers: Sequence[type[CloudController]],
-        allow: Callable[[], None],
+        allow: Callable[[], float],
     ) -> None:
         """``client`` and ``allow`` refuse to change anything while this manager does not lead."""
         self._client = client

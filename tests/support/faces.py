@@ -26,8 +26,8 @@ __all__ = ["Answer", "RestClient", "rpc_client"]
 
 
 @asynccontextmanager
-async def rpc_client(api: ApiInMemory, folder: Path) -> AsyncIterator[RpcClient]:
-    """A client over TLS; ``folder`` takes the certificate."""
+async def rpc_server(api: ApiInMemory, folder: Path) -> AsyncIterator[str]:
+    """The gRPC face over TLS; yields its address. ``folder`` takes the certificate, ``TOKEN`` is good for it."""
     authority = CertificateAuthority.create()
     pair = authority.issue("apiserver", hosts=["127.0.0.1"])
     (folder / "ca.crt").write_bytes(authority.pair.certificate)
@@ -36,10 +36,16 @@ async def rpc_client(api: ApiInMemory, folder: Path) -> AsyncIterator[RpcClient]
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
     await server.start()
     try:
-        async with connect(f"127.0.0.1:{port}", folder / "ca.crt", TOKEN) as client:
-            yield client
+        yield f"127.0.0.1:{port}"
     finally:
         await server.stop(0)
+
+
+@asynccontextmanager
+async def rpc_client(api: ApiInMemory, folder: Path) -> AsyncIterator[RpcClient]:
+    """A client over TLS; ``folder`` takes the certificate."""
+    async with rpc_server(api, folder) as address, connect(address, folder / "ca.crt", TOKEN) as client:
+        yield client
 
 
 @dataclass
