@@ -105,8 +105,9 @@ class World:
 
     @property
     def reported(self) -> int:
-        """Available pods as far as the ReplicaSets have told."""
-        return sum(min(rs.status.available_replicas, len(self.pods[name])) for name, rs in self.sets.items())
+        """Available pods as far as the ReplicaSets have told since their size last changed."""
+        told = (rs for rs in self.sets.values() if rs.status.observed_generation == rs.metadata.generation)
+        return sum(min(rs.status.available_replicas, len(self.pods[rs.metadata.name])) for rs in told)
 
     def _old_pods_run(self) -> bool:
         wanted = self.target.spec.template.spec.containers[0].image

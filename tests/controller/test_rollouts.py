@@ -16,11 +16,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from knarr.objects.conditions import get_condition
-from tests.controller.objects import condition_of
+from services.controller.controllers.deployment.scaling import available, shrink_old
+from tests.controller.objects import condition_of, deployment, replica_set
 from tests.controller.rollout import World, check_step, random_amount
 from tests.support import golden
 
@@ -74,6 +75,7 @@ def test_scenario(path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32))
+@example(seed=13115)  # emptied and filled again before it reported
 def test_a_rollout_never_leaves_its_limits_and_ends(seed: int) -> None:
     rng = random.Random(seed)
     world = World()
@@ -98,6 +100,19 @@ def test_a_rollout_never_leaves_its_limits_and_ends(seed: int) -> None:
     assert world.total == world.available == world.target.spec.replicas
     wanted = world.target.spec.template.spec.containers[0].image
     assert len(world.pods[world.named(wanted).metadata.name]) == world.total
+
+
+def test_a_set_that_was_emptied_and_filled_again_counts_when_it_has_reported() -> None:
+    """Else the pods that it had before would be counted, and those of the other sets spared for them."""
+    target = deployment(replicas=4, surge=0, unavailable=1)
+    new, old = replica_set("new", 1), replica_set("old", 3)
+    new.status.available_replicas, old.status.available_replicas = 1, 3
+    new.metadata.generation, new.status.observed_generation = 3, 1
+    shrink_old(target, new, [old], available([new, old]))
+    assert old.spec.replicas == 3
+    new.status.observed_generation = 3
+    shrink_old(target, new, [old], available([new, old]))
+    assert old.spec.replicas == 2
 
 
 def _shake(world: World, rng: random.Random) -> None:

@@ -23,9 +23,15 @@ def total(sets: Sequence[apps.ReplicaSet]) -> int:
 def available(sets: Sequence[apps.ReplicaSet]) -> dict[str, int]:
     """Available pods by ReplicaSet, from the sets as they exist, before any step.
 
-    A status that lags behind a scale-down still counts pods that are going; ``spec`` caps it.
+    A status from before the last change of size counts nothing: the set may have been emptied and filled again since, and the
+    pods that it speaks of are gone.
     """
-    return {rs.metadata.name: min(rs.status.available_replicas, rs.spec.replicas) for rs in sets}
+    return {rs.metadata.name: rs.status.available_replicas if is_reported(rs) else 0 for rs in sets}
+
+
+def is_reported(replica_set: apps.ReplicaSet) -> bool:
+    """Whether the status is of the size that the set has now."""
+    return replica_set.status.observed_generation >= replica_set.metadata.generation
 
 
 def scale(deployment: apps.Deployment, draft: apps.ReplicaSet, replicas: int) -> None:
@@ -58,7 +64,7 @@ def shrink_old(deployment: apps.Deployment, new: apps.ReplicaSet, old: Sequence[
     if budget <= 0:
         return
     for draft in oldest_first(old):
-        unhealthy = draft.spec.replicas - available[draft.metadata.name]
+        unhealthy = draft.spec.replicas - available[draft.metadata.name] if is_reported(draft) else 0
         budget -= _shrink(deployment, draft, min(budget, unhealthy))
     budget = sum(available.values()) - minimum
     for draft in oldest_first(old):
