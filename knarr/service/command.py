@@ -28,7 +28,7 @@ from knarr.service.component import Component
 from knarr.service.errors import CommandError
 from knarr.service.exposition import exposed
 from knarr.service.host import Host, ServerSettings
-from knarr.service.keypair import KeyPair
+from knarr.service.keypair import KeptPair
 from knarr.service.options import address, readable_file
 from knarr.service.tasks import cancel
 
@@ -99,14 +99,14 @@ def client_parser(name: str, description: str, *, port: int) -> Parser:
 def server_settings(arguments: argparse.Namespace) -> ServerSettings:
     """How the component listens; CommandError when its files do not fit together."""
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(arguments.cert, arguments.key)
+        pair = KeptPair(arguments.cert, arguments.key)
     except (ssl.SSLError, OSError) as error:
         raise CommandError(f"--cert {arguments.cert} and --key {arguments.key} are not a certificate and its key: {error}") from error
     try:
         tokens = TokenTable.load(arguments.tokens)
     except ValueError as error:
         raise CommandError(f"--tokens is not a token file: {error}") from error
-    return ServerSettings(arguments.listen, KeyPair(arguments.cert.read_bytes(), arguments.key.read_bytes()), tokens)
+    return ServerSettings(arguments.listen, pair, tokens)
 
 
 def read_ca(path: Path) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -19,7 +20,7 @@ from knarr.client.channel import server_options
 from knarr.service.authentication import TokenTable
 from knarr.service.component import Component
 from knarr.service.interceptor import ServerInterceptor
-from knarr.service.keypair import KeyPair
+from knarr.service.keypair import KeptPair, KeyPair
 from knarr.service.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,29 @@ class ServerSettings:
 
     # Address to listen on, `host:port`; port 0 lets the system choose.
     listen: str
-    # Certificate and key of the server.
-    pair: KeyPair
+    # Certificate and key of the server; one that is kept in files is looked at for each new connection.
+    pair: KeyPair | KeptPair
     # Who may call.
     tokens: TokenTable
+
+
+def _credentials(pair: KeyPair | KeptPair) -> grpc.ServerCredentials:
+    """Shows a connection what the pair is when it begins. gRPC asks in threads of its own."""
+    shown = pair.latest()
+
+    def changed() -> Any:
+        nonlocal shown
+        latest = pair.latest()
+        if latest is shown:
+            return None
+        shown = latest
+        return _configuration(latest)
+
+    return grpc.dynamic_ssl_server_credentials(_configuration(shown), changed)
+
+
+def _configuration(pair: KeyPair) -> Any:
+    return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)])
 
 
 class Host:
@@ -64,8 +84,7 @@ class Host:
         names = self.component.register(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-        credentials = grpc.ssl_server_credentials([(self._settings.pair.key, self._settings.pair.certificate)])
-        self.port = server.add_secure_port(self._settings.listen, credentials)
+        self.port = server.add_secure_port(self._settings.listen, _credentials(self._settings.pair))
         if self.port == 0:
             raise OSError(f"{self.component.name}: cannot listen on {self._settings.listen}; another process holds it, choose another port")
         await server.start()

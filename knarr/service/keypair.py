@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from knarr.service.files import PRIVATE, PUBLIC, write_whole
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +19,10 @@ class KeyPair:
 
     certificate: bytes
     key: bytes
+
+    def latest(self) -> KeyPair:
+        """Itself: it comes from nowhere."""
+        return self
 
     @classmethod
     def load(cls, folder: Path, name: str) -> KeyPair:
@@ -25,3 +34,55 @@ class KeyPair:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / f"{name}.crt", self.certificate, mode=PUBLIC)
         write_whole(folder / f"{name}.key", self.key, mode=PRIVATE)
+
+
+class KeptPair:
+    """The pair in two files, which may be replaced by another at any time: a server shows each new connection what is there by then.
+
+    Files that are missing, damaged or not each other's (one of them is replaced before the other) change nothing. Any thread may ask.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        """Raises OSError or ssl.SSLError when they are no pair to begin with."""
+        self._certificate, self._key = certificate, key
+        self._seen = FileMarks((certificate, key))
+        self._pair = self._read()
+
+    def latest(self) -> KeyPair:
+        """The same object for as long as the files are the same."""
+        if self._seen.changed():
+            try:
+                self._pair = self._read()
+                log.info("a certificate was replaced", extra={"path": str(self._certificate)})
+            except (OSError, ssl.SSLError) as error:
+                log.warning(
+                    "files are no certificate and its key; the former are shown on", extra={"path": str(self._certificate), "error": error}
+                )
+        return self._pair
+
+    def _read(self) -> KeyPair:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate, self._key)
+        return KeyPair(self._certificate.read_bytes(), self._key.read_bytes())
+
+
+class FileMarks:
+    """Tells whether files have been replaced or written since it was last asked."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = tuple(paths)
+        self._marks = self._look()
+
+    def changed(self) -> bool:
+        before, self._marks = self._marks, self._look()
+        return self._marks != before
+
+    def _look(self) -> list[tuple[int, int, int] | None]:
+        return [_mark(path) for path in self._paths]
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

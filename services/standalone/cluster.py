@@ -26,13 +26,14 @@ from knarr.service.authentication import User
 from knarr.service.component import Component
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.host import Host, ServerSettings
+from knarr.service.keypair import KeptPair
 from knarr.service.tasks import cancel
 from services.apiserver.component import ApiServer
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
-from services.standalone.credentials import Credentials, load_or_create, write_kubeconfig
+from services.standalone.credentials import Credentials, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
 from services.standalone.machine import node_address
 from services.standalone.progress import Progress
@@ -67,6 +68,7 @@ class Cluster:
             await self._unless_one_ends(etcd.wait_launched())
             # Nobody is served yet, and etcd is at work meanwhile.
             credentials = load_or_create(self._files, hosts)
+            self._shown = KeptPair(self._files.pki / "server.crt", self._files.pki / "server.key")
             await self._unless_one_ends(etcd.wait_accepting())
             self._progress.step("etcd")
             apiserver = await self._start_apiserver(stack, etcd, credentials)
@@ -80,6 +82,7 @@ class Cluster:
             stack.push_async_callback(cancel, supervisors)
             await self._unless_one_ends(self._become_ready(apiserver, made))
             self._announce()
+            self._background(stack, "certificates", keep_renewed(self._files, hosts, self._server))
             await self._unless_one_ends(asyncio.Event().wait())
 
     def _background(self, stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -149,7 +152,7 @@ class Cluster:
             await asyncio.sleep(RESTART_SECONDS)
 
     def _host(self, component: Component, credentials: Credentials, address: str, port: int) -> Host:
-        host = Host(component, ServerSettings(f"{address}:{port}", credentials.server, credentials.tokens))
+        host = Host(component, ServerSettings(f"{address}:{port}", self._shown, credentials.tokens))
         self._hosts[component.name] = host
         return host
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,15 @@ import orjson
 
 from knarr.service.authentication import TokenTable, User, hash_token, kept_token
 from knarr.service.certificates import CertificateAuthority
+from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.keypair import KeyPair
 from services.standalone.files import Files
 
+log = logging.getLogger(__name__)
+
+# How often a running cluster looks at its certificates, which are made anew 30 days before they expire.
+RENEW_SECONDS = 6 * 3600.0
 ADMIN = User("knarr-admin", groups=("system:masters",))
 APISERVER = User("system:kube-apiserver", groups=("system:masters",))
 
@@ -43,6 +50,19 @@ def load_or_create(files: Files, hosts: list[str]) -> Credentials:
     tokens = TokenTable({hash_token(admin_token): ADMIN, hash_token(apiserver_token): APISERVER})
     tokens.save(files.tokens)
     return Credentials(authority.pair.certificate, server, admin, admin_token, apiserver_token, TokenTable.load(files.tokens))
+
+
+async def keep_renewed(files: Files, hosts: list[str], server: str) -> None:
+    """Makes certificates of a running cluster anew before they expire: servers show them to the next connection, the kubeconfig has them.
+
+    Works until cancelled. ``server`` is the URL of the REST API.
+    """
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        try:
+            write_kubeconfig(files.kubeconfig, await asyncio.to_thread(load_or_create, files, hosts), server)
+        except (CommandError, OSError) as error:
+            log.error("certificates could not be renewed; trying again", extra={"error": error, "seconds": RENEW_SECONDS})
 
 
 def kubeconfig(credentials: Credentials, server: str) -> dict[str, Any]:

@@ -11,12 +11,15 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from knarr.service.keypair import FileMarks, KeptPair
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.protocol import Protocol, WebSocketProtocol
 
@@ -38,7 +41,7 @@ class RestServer:
     def __init__(
         self,
         application: Application,
-        context: ssl.SSLContext | None,
+        context: ServerContext | None,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -82,8 +85,15 @@ class RestServer:
         config.load()
         state: dict[str, Any] = {}
         loop = asyncio.get_running_loop()
+
+        def protocol() -> Protocol:
+            # The loop asks for a protocol before it begins the handshake.
+            if self._context is not None:
+                self._context.follow()
+            return Protocol(config=config, server_state=self._state, app_state=state)
+
         self._server = await loop.create_server(
-            lambda: Protocol(config=config, server_state=self._state, app_state=state),
+            protocol,
             self._host,
             self._port,
             ssl=self._context,
@@ -121,18 +131,47 @@ class RestServer:
             await asyncio.wait(running, timeout=self._grace_seconds)
 
 
-def tls_context(certificate: str, key: str, client_ca: str = "") -> ssl.SSLContext:
+class ServerContext(ssl.SSLContext):
+    """A server's, which shows the certificate that lies in its files when a connection begins; see ``tls_context``."""
+
+    def __new__(cls, *_: str) -> ServerContext:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, certificate: str, key: str, client_ca: str = "") -> None:
+        self._client_ca = client_ca
+        self._pair = KeptPair(Path(certificate), Path(key))
+        self._shown = self._pair.latest()
+        self._authorities = FileMarks([Path(client_ca)] if client_ca else [])
+        self.load_cert_chain(certificate, key)
+        if client_ca:
+            self.load_verify_locations(cafile=client_ca)
+        self._files = certificate, key
+
+    def follow(self) -> None:
+        """Takes over files that were replaced; what is no pair changes nothing."""
+        if (latest := self._pair.latest()) is not self._shown:
+            self._shown = latest
+            self._try(lambda: self.load_cert_chain(*self._files))
+        if self._authorities.changed():
+            self._try(lambda: self.load_verify_locations(cafile=self._client_ca))
+
+    def _try(self, take: Callable[[], None]) -> None:
+        try:
+            take()
+        except (OSError, ssl.SSLError) as error:
+            logger.warning("cannot take over certificates that were replaced", extra={"path": self._files[0], "error": error})
+
+
+def tls_context(certificate: str, key: str, client_ca: str = "") -> ServerContext:
     """A server context; with ``client_ca`` a client may name itself by a certificate of that CA.
 
     Whether such a certificate has expired is left to who asks for its user: a refusal in the handshake
     reaches the client as a connection that breaks, without a reason.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(certificate, key, client_ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["http/1.1"])
     if client_ca:
-        context.load_verify_locations(cafile=client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
         context.verify_flags |= NO_CHECK_TIME
     return context
