@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 from knarr.service.errors import CommandError
 from services.standalone.lock import held
@@ -19,6 +20,7 @@ def main() -> None:
     add_settings(parser)
     parser.add_argument("--progress-fd", type=int, metavar="FD", help="file descriptor of a pipe that is told how the start goes")
     parser.add_argument("--lock-fd", type=int, metavar="FD", help="file descriptor by which whoever starts this holds the data directory")
+    parser.add_argument("--log-file", type=Path, metavar="FILE", help="where standard error leads; begun anew when it is too long")
     arguments = parser.parse_args()
     for descriptor in (arguments.progress_fd, arguments.lock_fd):
         if descriptor is not None:
@@ -39,7 +41,7 @@ def main() -> None:
             settings = settings_from(arguments.data_dir, vars(arguments))
         except CommandError as error:
             sys.exit(f"error: {error}")
-        raise SystemExit(run(settings, arguments.progress_fd))
+        raise SystemExit(run(settings, arguments.progress_fd, arguments.log_file))
 
 
 if __name__ == "__main__":

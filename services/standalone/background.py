@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from pathlib import Path
 
 import uvloop
 
@@ -19,9 +20,9 @@ from services.standalone.settings import ClusterSettings
 log = logging.getLogger(__name__)
 
 
-def run(settings: ClusterSettings, progress_fd: int | None = None) -> int:
+def run(settings: ClusterSettings, progress_fd: int | None = None, log_file: Path | None = None) -> int:
     """Runs a cluster until SIGTERM or SIGINT; 0 after an orderly stop. The caller holds the data directory."""
-    logs.configure(settings.log_style, settings.log_level)
+    logs.configure(settings.log_style, settings.log_level, log_file)
     progress = Progress(progress_fd)
     files = settings.files
     files.sweep()

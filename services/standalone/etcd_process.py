@@ -28,6 +28,7 @@ READY_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 10.0
 RESTART_SECONDS = 1.0
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
+LOG_LOOK_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
 INSTALL_HINT = "etcd is not installed; run `make install`, or `apt-get install etcd-server`"
 
@@ -35,6 +36,13 @@ INSTALL_HINT = "etcd is not installed; run `make install`, or `apt-get install e
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     os.setsid()
+
+
+def shorten(path: Path) -> None:
+    """Begins a log anew that is too long; what it held is gone, since it is read only when something has just gone wrong."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > LOG_LIMIT_BYTES:
+            os.truncate(path, 0)
 
 
 class EtcdProcess:
@@ -68,12 +76,21 @@ class EtcdProcess:
             while True:
                 await self._start()
                 assert self._process is not None
-                code = await self._process.wait()
+                code = await self._ended(self._process)
                 self._accepting.clear()
                 log.error("etcd ended; starting it again", extra={"code": code, "log": str(self._folder / "etcd.log")})
                 await asyncio.sleep(RESTART_SECONDS)
         finally:
             await self._stop()
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """Its exit code, once it has one; meanwhile its log is kept short. It appends, so what is cut off leaves no hole."""
+        while True:
+            try:
+                async with asyncio.timeout(LOG_LOOK_SECONDS):
+                    return await process.wait()
+            except TimeoutError:
+                shorten(self._folder / "etcd.log")
 
     async def wait_launched(self) -> None:
         """Returns once there is a process, which needs a while until it accepts."""
@@ -95,8 +112,8 @@ class EtcdProcess:
         for name in (CLIENT_SOCKET, PEER_SOCKET):
             (self._folder / name).unlink(missing_ok=True)
         log_path = self._folder / "etcd.log"
-        mode = "wb" if log_path.exists() and log_path.stat().st_size > LOG_LIMIT_BYTES else "ab"
-        with log_path.open(mode) as output:
+        shorten(log_path)
+        with log_path.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 program,
                 *self._arguments(),

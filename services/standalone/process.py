@@ -65,7 +65,10 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
     reading, writing = os.pipe()
     with files.log.open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "services.standalone", *arguments, f"--progress-fd={writing}", f"--lock-fd={lock}"],
+            [
+                *(sys.executable, "-m", "services.standalone", *arguments),
+                *(f"--progress-fd={writing}", f"--lock-fd={lock}", f"--log-file={files.log}"),
+            ],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing, lock), start_new_session=True, cwd=ROOT,
         )  # fmt: skip
     os.close(writing)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from knarr.service.errors import CommandError
-from services.standalone import process
+from services.standalone import etcd_process, process
 from services.standalone.files import Files
 from services.standalone.lock import held
 
@@ -65,3 +65,17 @@ def test_stopping_waits_for_the_end(tmp_path: Path) -> None:
     assert process.stop(files) is True
     assert process.start_time(pid) == ""
     assert not files.pid.exists()
+
+
+def test_a_long_log_of_etcd_is_begun_anew_under_whoever_appends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(etcd_process, "LOG_LIMIT_BYTES", 10)
+    path = tmp_path / "etcd.log"
+    with path.open("ab", buffering=0) as writer:
+        writer.write(b"short")
+        etcd_process.shorten(path)
+        assert path.read_bytes() == b"short"
+        writer.write(b"no more")
+        etcd_process.shorten(path)
+        writer.write(b"after")
+    assert path.read_bytes() == b"after"
+    etcd_process.shorten(tmp_path / "missing")
