@@ -138,6 +138,8 @@ class Resource:
         object.__setattr__(self, "singular", self.singular or storage.kind.lower())
         object.__setattr__(self, "key_prefix", f"/registry/{self.key or self.plural}/")
         for version in self.versions:
+            if getattr(version, "resource", self) is not self:
+                raise ValueError(f"{self.plural}: {version.api_version} belongs to another resource")
             object.__setattr__(version, "resource", self)
 
     def subresource(self, name: str) -> Subresource | None:

@@ -24,7 +24,7 @@ from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery import envelope
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import invalid
-from knarr.machinery.resources import Version
+from knarr.machinery.resources import Version, served
 from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from knarr.service.authentication import User
@@ -113,12 +113,13 @@ class ApiInMemory:
 
     def all(self, message: type[M], namespace: str = "") -> list[M]:
         """What is stored, in the order of namespaces and names; the caller's own."""
-        resource = version_of(message).resource
-        entries = map(self.server.backend.cache.entry, self.store.items(collection_prefix(resource, namespace)))
-        return [entry.message for entry in entries if entry is not None]  # type: ignore[misc]
+        version = served(self.server.registry.of(message), message)
+        entries = map(self.server.backend.cache.entry, self.store.items(collection_prefix(version.resource, namespace)))
+        return [entry.served(version).message for entry in entries if entry is not None]  # type: ignore[misc]
 
     def _seed(self, obj: Any, checked: bool) -> None:
-        version = version_of(type(obj))
+        given_as = served(self.server.registry.of(type(obj)), type(obj))
+        obj, version = given_as.to_storage(obj), given_as.resource.storage
         metadata = obj.metadata
         if not metadata.name and metadata.generate_name:
             metadata.name = generated(metadata.generate_name, self._source)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from google.protobuf.message import DecodeError
 
+from knarr.api.runtime.v1 import runtime_pb2 as runtime
 from knarr.machinery import envelope
 from knarr.machinery.errors import status_error
 from knarr.machinery.resources import Registry, Resource
@@ -112,7 +113,9 @@ class WatchCache:
         if resource is None:
             return None
         try:
-            return Entry(resource.storage, key, revision, envelope.unwrap(value).raw)
+            stored = envelope.unwrap(value)
+            raw = stored.raw if stored.type_meta.api_version == resource.storage.api_version else _converted(resource, stored)
+            return Entry(resource.storage, key, revision, raw)
         except (ValueError, DecodeError) as error:
             log.error("a stored value cannot be read and is left out: %s", error, extra={"key": key, "revision": revision})
             return None
@@ -212,6 +215,15 @@ class WatchCache:
         while self._reached and self._reached[0][0] <= self.revision:
             *_, future = heapq.heappop(self._reached)
             _resolve(future, True)
+
+
+def _converted(resource: Resource, stored: runtime.Unknown) -> bytes:
+    """The bytes of the storage version, of an object that was stored when another version was it. Raises ValueError for one not served."""
+    found = next((version for version in resource.versions if version.api_version == stored.type_meta.api_version), None)
+    if found is None:
+        raise ValueError(f"{resource.plural} of {stored.type_meta.api_version or 'no version'} are not served")
+    raw: bytes = found.to_storage(found.message.FromString(stored.raw)).SerializeToString()
+    return raw
 
 
 def _resolve(future: asyncio.Future[bool], result: bool) -> None:

@@ -23,6 +23,7 @@ from knarr.machinery.errors import BadRequest, Conflict, Invalid, NotFound
 from knarr.machinery.resources import Conversion, Resource, Version
 from services.apiserver.entry import Entry
 from services.apiserver.in_memory import ApiInMemory
+from services.apiserver.storage.store import Put, Transaction
 from tests.support.faces import RestClient, rpc_client
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -292,3 +293,33 @@ def test_the_stored_bytes_pass_unconverted() -> None:
     assert entry.served(other) is entry.served(other) and entry.served(other).version is other
     entry.forget_derived()
     assert events.Event.FromString(entry.served(other).protobuf).metadata.resource_version == "7"
+
+
+async def test_what_was_stored_in_another_version_is_read_too(api: ApiInMemory, rest: RestClient) -> None:
+    key, kept = "/registry/horizontalpodautoscalers/default/a", autoscaler(40)
+    kept.metadata.uid, kept.metadata.creation_timestamp.seconds = "u", 1_700_000_000
+    api.store.apply(Transaction({}, [Put(key, envelope.wrap("autoscaling/v1", "HorizontalPodAutoscaler", kept.SerializeToString()))]))
+    await api.settle()
+    metrics = (await rest.get(f"{V2}/a")).json["spec"]["metrics"]
+    assert metrics[0]["resource"]["target"] == {"type": "Utilization", "averageUtilization": 40}
+    assert (await rest.get(f"{V1}/a")).json["spec"]["targetCPUUtilizationPercentage"] == 40
+    changed = await rest.call("PATCH", f"{V1}/a", {"spec": {"maxReplicas": 7}}, content_type="application/merge-patch+json")
+    assert changed.status == 200, changed.json
+    (stored,) = api.store.items("/registry/horizontalpodautoscalers/")
+    assert envelope.unwrap(stored.value).type_meta.api_version == "autoscaling/v2"
+    api.store.apply(Transaction({}, [Put(key, envelope.wrap("autoscaling/v9", "HorizontalPodAutoscaler", b""))]))
+    await api.settle()
+    assert (await rest.get(f"{V2}/a")).status == 404, "a version that nobody can read is left out and logged"
+
+
+def test_a_version_belongs_to_one_resource() -> None:
+    version = catalog.version_of(core.Event)
+    with pytest.raises(ValueError, match="belongs to another resource"):
+        Resource("others", (version,))
+
+
+async def test_objects_of_any_version_are_seeded(api: ApiInMemory) -> None:
+    api.seed(autoscaler())
+    (found,) = api.all(autoscaling_v2.HorizontalPodAutoscaler)
+    assert found.spec.metrics[0].resource.target.average_utilization == 70
+    assert api.all(autoscaling_v1.HorizontalPodAutoscaler)[0].spec.target_cpu_utilization_percentage == 70
