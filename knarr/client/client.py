@@ -4,8 +4,8 @@
 implementation without a network for a process that holds them all, and for tests on an API server
 in memory. Every one of them passes the same conformance suite.
 
-Objects are the generated messages. Their kind is found by their type in
-``knarr.machinery.catalog``. Every method raises ``knarr.machinery.errors.StatusError``.
+Objects are the generated messages: a message type stands for one version of a resource, as the server's registry has it.
+Every method raises ``knarr.machinery.errors.StatusError``.
 """
 
 from __future__ import annotations

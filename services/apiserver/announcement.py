@@ -1,4 +1,4 @@
-"""Which API servers live: the endpoints of the `kubernetes` Service, by which pods reach one of them.
+"""Keeps the endpoints of the `kubernetes` Service, by which pods reach an API server, those of the servers that live.
 
 Each server that shares its etcd with others keeps a Lease and renews it; every one of them writes the same endpoints, those of all
 whose Lease was renewed lately *as it has seen it itself*. Who is silent for too long is dropped, its Lease with it; who stops takes

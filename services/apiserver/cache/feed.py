@@ -73,15 +73,15 @@ class Feed:
     async def _open(self) -> None:
         """Reads the objects of every resource that is served from now on."""
         while True:
-            resource = await self._cache.opened.get()
+            resource, failures = await self._cache.opened.get(), 0
             while self._cache.is_opening(resource):
                 try:
                     await self._fill(resource)
-                except Compacted:
-                    continue  # the cache has moved on meanwhile: read at its new revision
-                except StatusError as error:
-                    log.warning("the %s cannot be read, trying again: %s", resource.plural, error.status.message)
-                    await asyncio.sleep(RESUME.limit_seconds)
+                except (Compacted, StatusError) as error:
+                    failures += 1
+                    pause = RESUME.delay(failures)
+                    log.warning("the %s cannot be read, trying again: %s", resource.plural, error, extra={"after_seconds": pause})
+                    await asyncio.sleep(pause)
 
     async def _fill(self, resource: Resource) -> None:
         revision, items, start = self._cache.revision, list[KeyValue](), ""

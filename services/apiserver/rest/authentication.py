@@ -1,4 +1,4 @@
-"""Who asks: the name in a client certificate, or the owner of a bearer token."""
+"""Authentication: finds the user of a request by its bearer token or by the client certificate of its connection."""
 
 from __future__ import annotations
 

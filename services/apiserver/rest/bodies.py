@@ -11,9 +11,9 @@ from knarr.machinery import codec
 from knarr.machinery.codec import Decoded, UnknownFields
 from knarr.machinery.envelope import MAGIC, unwrap
 from knarr.machinery.errors import bad_request
+from knarr.machinery.type_names import names_of
 from knarr.machinery.yaml_text import yaml_documents
 from services.apiserver.rest import negotiation
-from services.apiserver.rest.versioned import version_and_kind
 
 M = TypeVar("M", bound=Message)
 
@@ -25,7 +25,7 @@ def decode(
 
     Raises BadRequest, UnsupportedMediaType.
     """
-    names = names or version_and_kind(message_type)
+    names = names or names_of(message_type)
     media_type = negotiation.body_type(content_type)
     if media_type == negotiation.PROTOBUF:
         return Decoded(_from_protobuf(message_type, body, names))

@@ -1,4 +1,4 @@
-"""Every error leaves as a ``Status``."""
+"""Errors as HTTP answers: a ``Status`` as the body, and the headers that go with it."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.machinery.envelope import wrap
 from knarr.machinery.resources import Version
+from knarr.machinery.type_names import names_of
 from services.apiserver.entry import Entry
 from services.apiserver.rest import negotiation
-from services.apiserver.rest.versioned import version_and_kind
 from services.apiserver.results import Event, Page
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
@@ -135,7 +135,7 @@ class ProtobufObjects(Representation):
 
     def message(self, message: Message) -> bytes:
         found = self.version.from_storage(message)
-        api_version, kind = self.version.names if isinstance(found, self.version.message) else version_and_kind(type(found))
+        api_version, kind = self.version.names if isinstance(found, self.version.message) else names_of(type(found))
         return wrap(api_version, kind, found.SerializeToString())
 
     def page(self, page: Page) -> bytes:

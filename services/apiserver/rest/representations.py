@@ -1,4 +1,4 @@
-"""Chooses the representation of a kind for one request."""
+"""Chooses the form in which a request is answered: the objects, their metadata or a Table, as JSON, YAML or protobuf."""
 
 from __future__ import annotations
 

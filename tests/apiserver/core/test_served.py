@@ -12,15 +12,16 @@ from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.machinery import envelope
-from knarr.machinery.errors import NotFound
+from knarr.machinery.errors import NotFound, status_error
 from knarr.machinery.resources import Registry, Resource, Version
 from services.apiserver.backend import Backend
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.storage.memory import MemoryStore
-from services.apiserver.storage.store import Put, Transaction
+from services.apiserver.storage.store import Compacted, Put, RangePage, Transaction
 from tests.support.faces import RestClient, rpc_client
+from tests.support.virtual_time import virtual_time
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 PATH = "/apis/batch/v1/namespaces/default/cronjobs"
@@ -133,7 +134,7 @@ async def test_clients_find_the_parent_of_a_body_in_the_registry(client: Client)
 
 
 async def test_a_resource_is_read_whatever_happens_meanwhile() -> None:
-    """Changes before, during and after the reading of a new resource's objects; a store that is away at first; a whole load."""
+    """Changes before, during and after the reading of a new resource's objects, and a whole load in its midst."""
     store, registry, resource = MemoryStore(), Registry(), cron_jobs()
     cache = WatchCache(registry)
     feed = Feed(store, cache)
@@ -171,6 +172,37 @@ async def test_a_resource_is_read_whatever_happens_meanwhile() -> None:
     await backend.synced()
     assert not cache.is_opening(resource) and len(cache.collection(resource)) == 0
     running.cancel()
+
+
+class Unwilling(MemoryStore):
+    """Refuses to read one prefix for as long as there are errors left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[Exception] = [status_error("ServiceUnavailable", "away"), Compacted(7)]
+
+    async def range(self, prefix: str, *, start: str = "", revision: int = 0, limit: int = 0) -> RangePage:
+        if self.errors and prefix == cron_jobs().key_prefix:
+            raise self.errors.pop(0)
+        return await super().range(prefix, start=start, revision=revision, limit=limit)
+
+
+@virtual_time
+async def test_a_resource_is_read_as_soon_as_the_store_allows() -> None:
+    store, registry, resource = Unwilling(), Registry(), cron_jobs()
+    cache = WatchCache(registry)
+    feed = Feed(store, cache)
+    backend = Backend(store, cache, feed)
+    store.apply(
+        Transaction({}, [Put(f"{resource.key_prefix}default/a", envelope.wrap("batch/v1", "CronJob", cron_job("a").SerializeToString()))])
+    )
+    running = asyncio.create_task(feed.run())
+    await backend.synced()
+    registry.add(resource)
+    await backend.synced()
+    assert store.errors == [] and len(cache.collection(resource)) == 1
+    running.cancel()
+    await asyncio.wait({running})
 
 
 def test_names_and_keys_are_held_by_one_resource() -> None:
