@@ -42,15 +42,15 @@ async def test_an_event_names_its_object_and_source() -> None:
         await asyncio.sleep(1)
     [event] = api.all(core.Event, "default")
     assert event.metadata.name.startswith("web.")
-    about = event.involved_object
-    assert (about.api_version, about.kind, about.namespace, about.name, about.uid) == (
+    named = event.involved_object
+    assert (named.api_version, named.kind, named.namespace, named.name, named.uid) == (
         "v1",
         "Pod",
         "default",
         "web",
         "u1",
     )
-    assert about.field_path == "spec.containers{main}"
+    assert named.field_path == "spec.containers{main}"
     assert (event.type, event.reason, event.message, event.count) == ("Warning", "FailedScheduling", "no nodes", 1)
     assert (event.source.component, event.source.host) == ("scheduler", "host-1")
     assert event.first_timestamp.seconds == event.last_timestamp.seconds == int(START.timestamp())

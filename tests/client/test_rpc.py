@@ -21,7 +21,7 @@ from tests.client.conformance import refused
 from tests.client.objects import config_map
 
 
-class Servicer(ResourceServiceServicer):  # type: ignore[misc]
+class Servicer(ResourceServiceServicer):
     """Refuses reads with a Status, breaks calls without one, and watches until it is told to stop."""
 
     def __init__(self) -> None:
@@ -30,9 +30,11 @@ class Servicer(ResourceServiceServicer):  # type: ignore[misc]
     async def Get(self, request: rpc.GetRequest, context: grpc.aio.ServicerContext[Any, Any]) -> rpc.GetResponse:
         error = invalid("ConfigMap", "a", [Cause("FieldValueRequired", "Required value", "data.k")])
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error), ((STATUS_METADATA_KEY, error.status.SerializeToString()),))
+        raise AssertionError
 
     async def Create(self, request: rpc.CreateRequest, context: grpc.aio.ServicerContext[Any, Any]) -> rpc.CreateResponse:
         await context.abort(grpc.StatusCode.UNKNOWN, "no Status here")
+        raise AssertionError
 
     async def List(self, request: rpc.ListRequest, context: grpc.aio.ServicerContext[Any, Any]) -> rpc.ListResponse:
         await asyncio.Event().wait()

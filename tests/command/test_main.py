@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,8 @@ def test_a_cluster_keeps_the_ranges_of_its_addresses(option: str, before: str, n
     kept = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=FREE_PORTS)
     kept.save()
     kept.files.etcd.mkdir()
-    changed = dataclasses.replace(kept, **{option: now})
+    choice: dict[str, Any] = {option: now}
+    changed = dataclasses.replace(kept, **choice)
     assert any(f"have addresses in {before}; keep --{option.replace('_', '-')} {before}" in problem for problem in problems(changed))
     assert not list(problems(kept))
 

@@ -80,13 +80,13 @@ async def test_a_pod_that_fits_nowhere_is_told_why_in_event_condition_and_explai
         assert (condition.status, condition.reason, condition.message) == ("False", "Unschedulable", message)
         assert condition.last_transition_time.seconds
         servicer = SchedulerServicer(fixture.scheduler)
-        answer = await servicer.Explain(api.ExplainRequest(namespace="default", pod="a"), None)  # type: ignore[arg-type]
+        answer = await servicer.Explain(api.ExplainRequest(namespace="default", pod="a"), None)
         assert answer.summary == message and answer.choice == ""
         assert [(verdict.node, verdict.refused_by) for verdict in answer.verdicts] == [
             ("n1", "NodeResourcesFit"),
             ("n2", "TaintToleration"),
         ]
-        queue = await servicer.GetQueue(api.GetQueueRequest(), None)  # type: ignore[arg-type]
+        queue = await servicer.GetQueue(api.GetQueueRequest(), None)
         assert [(entry.pod, entry.state, entry.attempts, list(entry.refused_by)) for entry in queue.pods] == [
             ("a", "unschedulable", 1, ["NodeResourcesFit", "TaintToleration"])
         ]

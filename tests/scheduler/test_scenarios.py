@@ -31,7 +31,7 @@ TYPES = {"Node": core.Node, "Pod": core.Pod, "Service": core.Service}
 def load(path: Path) -> list[Any]:
     found = []
     for document in yaml.safe_load_all(path.read_text()):
-        obj = codec.from_json(TYPES[document["kind"]], document, codec.UnknownFields.REJECT).message
+        obj: Any = codec.from_json(TYPES[document["kind"]], document, codec.UnknownFields.REJECT).message
         if not isinstance(obj, core.Node):
             obj.metadata.namespace = obj.metadata.namespace or "default"
         if isinstance(obj, core.Pod):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.storage.memory import MemoryStore
@@ -31,8 +31,9 @@ class Breaker:
         step: asyncio.Task[T] | None = None
         try:
             while True:
-                step = asyncio.ensure_future(anext(stream))  # type: ignore[arg-type]
-                await asyncio.wait({step, broken}, return_when=asyncio.FIRST_COMPLETED)
+                step = asyncio.ensure_future(anext(stream))
+                waited: set[asyncio.Future[Any]] = {step, broken}
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
                 if broken.done():
                     broken.result()
                 try:

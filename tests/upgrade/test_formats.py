@@ -45,7 +45,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnarrCluster]:
 def unpack(archive: Path, folder: Path) -> None:
     # The archives are the project's own. Earlier Pythons know no filters.
     with tarfile.open(archive) as opened:
-        opened.extractall(folder, **({"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}))
+        if hasattr(tarfile, "tar_filter"):
+            opened.extractall(folder, filter="tar")
+        else:
+            opened.extractall(folder)
 
 
 def objects(kept: Path) -> dict[str, Any]:

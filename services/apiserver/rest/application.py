@@ -63,7 +63,7 @@ class Application:
         reads = Reads(api, representations)
         self.streams = Streams()
         self._authenticator = Authenticator(tokens)
-        self.checks: Checks = {"ping": lambda: True, **(checks or {})}
+        self.checks = {"ping": lambda: True, **(checks or {})}
         self._registry = registry
         self._derive()
         registry.subscribe(lambda old, new: self._derive())

@@ -35,7 +35,7 @@ async def apiserver(etcd_server: EtcdServer) -> AsyncIterator[ApiServer]:
         async with asyncio.timeout(10):
             await server.wait_ready()
         yield server
-        await check_cache_equals_store(server.backend.store, server.backend.cache)  # type: ignore[arg-type]
+        await check_cache_equals_store(server.backend.store, server.backend.cache)
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

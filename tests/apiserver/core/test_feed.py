@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -53,11 +54,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def take(stream: AsyncIterator[object], count: int) -> list[tuple[str, str]]:
+async def take(stream: AsyncIterator[Any], count: int) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     async with asyncio.timeout(5):
         while len(found) < count:
-            batch: list[Event] = await anext(stream)  # type: ignore[assignment]
+            batch: list[Event] = await anext(stream)
             found += [(event.type, event.entry.name if event.entry else "") for event in batch]
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -47,7 +48,7 @@ class TestRpcClient(ClientConformance):
 class Quota:
     """Admits no third ConfigMap."""
 
-    name = "Quota"
+    name: ClassVar[str] = "Quota"
 
     def __init__(self, backend: Backend) -> None:
         self._count = 0

@@ -87,7 +87,7 @@ async def test_events_are_one_resource_in_two_groups(api: ApiInMemory, client: C
     assert (found.message, found.involved_object.name, found.reporting_component) == ("it runs", "p", "example.org/c")
     assert (await client.get(events.Event, "o", "default")).deprecated_count == 3
     for message in (core.Event, events.Event):
-        listed = await client.list(message, "default")
+        listed: Any = await client.list(message, "default")
         assert [item.metadata.name for item in listed.items] == ["e", "o"] and all(type(item) is message for item in listed.items)
     patched = await client.patch(core.Event, "e", "default", patch={"message": "it ran"})
     assert patched.message == "it ran" and (await client.get(events.Event, "e", "default")).note == "it ran"
@@ -109,7 +109,7 @@ async def test_events_are_one_resource_in_two_groups(api: ApiInMemory, client: C
 
 async def test_a_watch_sees_what_is_written_in_other_versions(client: Client) -> None:
     await client.create(old_event("before"))
-    watches = {message: client.watch(message, "default", resource_version="0") for message in (core.Event, events.Event)}
+    watches: dict[Any, Any] = {message: client.watch(message, "default", resource_version="0") for message in (core.Event, events.Event)}
     for message, stream in watches.items():
         assert [(event.type, type(event.object), event.object.metadata.name) for event in await anext(stream)] == [
             ("ADDED", message, "before")
@@ -123,7 +123,7 @@ async def test_a_watch_sees_what_is_written_in_other_versions(client: Client) ->
             while len(seen[message]) < 3:
                 seen[message] += await anext(stream)
         assert [event.type for event in seen[message]] == ["ADDED", "MODIFIED", "DELETED"]
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
     assert [event.object.count for event in seen[core.Event]] == [0, 4, 4]
     assert [event.object.deprecated_count for event in seen[events.Event]] == [0, 4, 4]
 
@@ -132,7 +132,7 @@ async def test_fields_are_selected_by_the_versions_own_names(client: Client) -> 
     await client.create(new_event("e", "p"))
     await client.create(old_event("o"))
     for message, prefix in ((core.Event, "involvedObject"), (events.Event, "regarding")):
-        found = await client.list(message, field_selector=f"{prefix}.name=p")
+        found: Any = await client.list(message, field_selector=f"{prefix}.name=p")
         assert [item.metadata.name for item in found.items] == ["e"]
     for message, label in ((core.Event, "regarding.name"), (events.Event, "involvedObject.name"), (events.Event, "source")):
         with pytest.raises(BadRequest, match=f"field label not supported: {label}"):
@@ -185,13 +185,13 @@ async def test_both_versions_on_rest(rest: RestClient) -> None:
     assert (await rest.get(V1 + "?fieldSelector=metadata.name%3Da")).json["items"] == listed["items"]
     for path, message in ((V1, autoscaling_v1), (V2, autoscaling_v2)):
         unknown = envelope.unwrap((await rest.get(f"{path}/a", accept=PROTOBUF)).body)
-        obj = message.HorizontalPodAutoscaler.FromString(unknown.raw)  # type: ignore[attr-defined]
+        obj = message.HorizontalPodAutoscaler.FromString(unknown.raw)
         assert unknown.type_meta.api_version == path.removeprefix("/apis/").partition("/namespaces")[0]
         assert (obj.metadata.name, obj.spec.max_replicas) == ("a", 3)
         sent = envelope.wrap(unknown.type_meta.api_version, unknown.type_meta.kind, unknown.raw)
         assert (await rest.call("PUT", f"{path}/a", sent, content_type=PROTOBUF)).status == 200
         items = envelope.unwrap((await rest.get(path, accept=PROTOBUF)).body).raw
-        assert message.HorizontalPodAutoscalerList.FromString(items).items[0] == obj  # type: ignore[attr-defined]
+        assert message.HorizontalPodAutoscalerList.FromString(items).items[0] == obj
     rows = {path: (await rest.get(path, accept=TABLE)).json for path in (V1, V2)}
     assert rows[V1]["rows"][0]["cells"] == rows[V2]["rows"][0]["cells"]
     assert rows[V1]["rows"][0]["cells"][1:3] == ["Deployment/w", "memory: <unknown>/1Gi"]

@@ -60,17 +60,22 @@ async def test_initial_events_end_with_a_bookmark(api: Caller) -> None:
         assert await take(stream, 1) == ["ADDED b"]
 
 
+async def changed(api: Caller, ref: Ref, obj: Any) -> Any:
+    return (await api.update(ref, obj, meta.UpdateOptions())).message
+
+
 async def test_only_a_selection_sees_objects_enter_and_leave(api: Caller) -> None:
     start = str(api.backend.cache.revision)
     async with aclosing(api.watch(REF, meta.ListOptions(resource_version=start, label_selector="in=yes"))) as stream:  # type: ignore[type-var]
         obj = await create(api, "a")
         await create(api, "other", **{"in": "no"})
         obj.metadata.labels["in"] = "yes"
-        obj = (await api.update(Ref(REF.version, "default", "a"), obj, meta.UpdateOptions())).message
+        one = Ref(REF.version, "default", "a")
+        obj = await changed(api, one, obj)
         obj.data["k"] = "v"
-        obj = (await api.update(Ref(REF.version, "default", "a"), obj, meta.UpdateOptions())).message
+        obj = await changed(api, one, obj)
         obj.metadata.labels["in"] = "no"
-        left: Any = (await api.update(Ref(REF.version, "default", "a"), obj, meta.UpdateOptions())).entry
+        left: Any = (await api.update(one, obj, meta.UpdateOptions())).entry
         events: list[Event] = []
         async with asyncio.timeout(5):
             while len(events) < 3:

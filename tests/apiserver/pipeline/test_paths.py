@@ -60,7 +60,8 @@ async def _log(world: World) -> None:
 
 async def _exec(world: World) -> None:
     async def nothing() -> AsyncIterator[face.ExecRequest]:
-        for never in ():
+        none: tuple[face.ExecRequest, ...] = ()
+        for never in none:
             yield never
 
     options = face.ExecStart(namespace="default", pod="p", command=["ls"], stdout=True)

@@ -14,7 +14,7 @@ from knarr.machinery.catalog import registry
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.rest.application import Application, create_app
-from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.rest.server import RestServer, ServerContext, tls_context
 from tests.apiserver.rest.fake_api import FakeApi
 from tests.apiserver.rest.http_client import HttpClient
 from tests.apiserver.rest.kubectl import Kubectl
@@ -29,7 +29,7 @@ class Certificates:
     """Files of one authority: its certificate, a server's and a client's pair."""
 
     ca: Path
-    server: ssl.SSLContext
+    server: ServerContext
     client: ssl.SSLContext
     bob: ssl.SSLContext
 

@@ -101,4 +101,4 @@ class HttpClient:
         return answer
 
     async def get(self, path: str, **headers: str) -> Answer:
-        return await self.request("GET", path, **headers)
+        return await self.request("GET", path, None, **headers)

@@ -314,7 +314,7 @@ class TestExec:
 
     async def test_other_upgrades_hear_why(self, client: HttpClient) -> None:
         spdy = {"connection": "Upgrade", "upgrade": "SPDY/3.1"}
-        answer = await client.request("POST", f"{PODS}/one/exec?command=x&stdout=true", **spdy)
+        answer = await client.request("POST", f"{PODS}/one/exec?command=x&stdout=true", None, **spdy)
         assert (answer.status, "SPDY is not" in answer.json["message"]) == (400, True)
         answer = await client.request("POST", f"{PODS}/none/exec?command=x&stdout=true")
         assert answer.status == 404

@@ -35,7 +35,7 @@ def config_map(name: str, **data: str) -> dict[str, Any]:
 
 
 def test_typed(connection: Any) -> None:
-    core = models.CoreV1Api(connection)
+    core: Any = models.CoreV1Api(connection)
     created = core.create_namespaced_config_map("default", config_map("typed", a="b"))
     assert core.read_namespaced_config_map("typed", "default").data == {"a": "b"}
     patched = core.patch_namespaced_config_map("typed", "default", {"data": {"c": "d"}})
@@ -49,7 +49,7 @@ def test_typed(connection: Any) -> None:
 
 
 def test_watch(connection: Any) -> None:
-    core = models.CoreV1Api(connection)
+    core: Any = models.CoreV1Api(connection)
     revision = core.list_namespaced_secret("default").metadata.resource_version
     core.create_namespaced_secret("default", {"metadata": {"name": "watched"}, "stringData": {"a": "b"}})
     core.delete_namespaced_secret("watched", "default")
@@ -58,7 +58,7 @@ def test_watch(connection: Any) -> None:
 
 
 def test_a_watch_from_the_future_is_refused(connection: Any) -> None:
-    core = models.CoreV1Api(connection)
+    core: Any = models.CoreV1Api(connection)
     with pytest.raises(models.ApiException) as caught:
         core.list_namespaced_secret("default", resource_version="99999999")
     assert caught.value.status == 504
@@ -80,7 +80,7 @@ def test_dynamic(connection: Any) -> None:
 
 
 def test_exec_and_logs(connection: Any) -> None:
-    core = models.CoreV1Api(connection)
+    core: Any = models.CoreV1Api(connection)
     spec = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
     core.create_node({"metadata": {"name": "n"}})
     core.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": spec})

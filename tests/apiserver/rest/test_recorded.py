@@ -51,7 +51,7 @@ def answers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def replay(server: LiveServer) -> dict[str, Answer]:
     found: dict[str, Answer] = {}
     with urllib3.PoolManager(ca_certs=str(server.ca), headers={"Authorization": f"Bearer {TOKEN}"}) as pool:
-        create = {"method": "POST", "query": {}, "content_type": "application/json", "accept": None}
+        create: dict[str, Any] = {"method": "POST", "query": {}, "content_type": "application/json", "accept": None}
         assert ask(pool, server, {**create, "path": "/api/v1/namespaces/default/events", "body": LEFTOVER_EVENT}).status == 201
         for exchange in EXCHANGES:
             if exchange["name"] not in LATER:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -51,7 +53,7 @@ def test_an_address_is_carried_by_the_nodes_unless_it_says_otherwise() -> None:
         ({"hostname": "192.0.2.1"}, 'ingress[0].hostname: Invalid value: "192.0.2.1": must be a DNS name, not an IP address'),
     ],
 )
-def test_nonsense_is_refused(ingress: dict[str, str], words: str) -> None:
+def test_nonsense_is_refused(ingress: dict[str, Any], words: str) -> None:
     _, wrong = told(core.LoadBalancerIngress(**ingress))
     assert wrong == [f"status.loadBalancer.{words}"]
 
