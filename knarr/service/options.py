@@ -14,6 +14,8 @@ from pathlib import Path
 
 MAX_PORT = 65535
 MAX_DOMAIN = 253
+# It is the value of a label, too.
+MAX_NODE_NAME = 63
 _LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 
 
@@ -74,6 +76,36 @@ def cidr(text: str) -> str:
         return str(IPv4Network(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 range: {error}; write it like 10.244.0.0/16") from None
+
+
+def cidr_for(what: str, prefix: int) -> Callable[[str], str]:
+    """An IPv4 range with room for what is meant: its prefix is ``prefix`` at most."""
+
+    def parse(text: str) -> str:
+        network = IPv4Network(cidr(text))
+        if network.prefixlen > prefix:
+            least = 2 ** (32 - prefix)
+            raise argparse.ArgumentTypeError(
+                f"{str(network)!r} has {network.num_addresses} address{'es' * (network.num_addresses > 1)}, too few for {what}; "
+                f"give a range of {least} or more: /{prefix} or a smaller number"
+            )
+        return str(network)
+
+    return parse
+
+
+def node_name(text: str) -> str:
+    """The name of a node, as Kubernetes takes it."""
+    if len(text) > MAX_NODE_NAME or not all(_LABEL.match(label) for label in text.split(".")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a node's name: at most {MAX_NODE_NAME} lower-case letters, digits, '-' and '.'; write it like node-1"
+        )
+    return text
+
+
+def optional_node_name(text: str) -> str:
+    """The name of a node, or nothing."""
+    return node_name(text) if text else ""
 
 
 def optional_cidr(text: str) -> str:

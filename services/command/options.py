@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,11 +34,25 @@ class Chosen(click.ParamType[Any]):
         return [CompletionItem(word) for word in self._choice.among if word.startswith(incomplete)]
 
 
+class Directory(click.Path):
+    """A directory that is there or can be made."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        for above in path.absolute().parents:
+            if above.exists() and not above.is_dir():
+                self.fail(f"{path} is below a file, {above}; choose another directory", param, ctx)
+        return path
+
+
 def data_dir(command: F) -> F:
     """Adds ``--data-dir``."""
     return click.option(
         "--data-dir",
-        type=click.Path(path_type=Path),
+        type=Directory(),
         default=DEFAULT_DATA_DIR,
         metavar="DIR",
         help=f"the cluster's files (default: {DEFAULT_DATA_DIR})",

@@ -35,6 +35,7 @@ from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.standalone.credentials import Credentials, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
+from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
 from services.standalone.machine import node_address
 from services.standalone.progress import Progress
 from services.standalone.settings import ClusterSettings
@@ -50,10 +51,10 @@ class Cluster:
     """One cluster. ``run`` works until cancelled; it raises when the start fails."""
 
     def __init__(self, settings: ClusterSettings, progress: Progress) -> None:
-        self._settings = settings
         self._progress = progress
         self._files = settings.files
         self._address = node_address()
+        self._settings = with_ports(settings, self._address)
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._hosts: dict[str, Host] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -61,7 +62,9 @@ class Cluster:
 
     async def run(self) -> None:
         settings = self._settings
-        hosts = ["127.0.0.1", "localhost", settings.node, self._address, _first_address(settings.service_cidr), "kubernetes.default.svc"]
+        reached = [host for host in rest_hosts(settings, self._address) if host != EVERYWHERE]
+        service = [_first_address(settings.service_cidr), "kubernetes.default.svc"]
+        hosts = list(dict.fromkeys([LOOPBACK, "localhost", settings.node, self._address, *reached, *service]))
         etcd = EtcdProcess(self._files.etcd)
         async with AsyncExitStack() as stack:
             self._background(stack, "etcd", etcd.run())
@@ -129,8 +132,7 @@ class Cluster:
         context = tls_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
         checks = {"etcd": lambda: apiserver.connected, "cache": lambda: apiserver.ready}
         app = create_app(apiserver.api, credentials.tokens, apiserver.registry, checks=checks)
-        # Pods reach the API through the `kubernetes` Service, so it listens beyond the loopback.
-        rest = RestServer(app, context, host="0.0.0.0", port=settings.ports.rest)
+        rest = RestServer(app, context, host=rest_hosts(settings, self._address), port=settings.ports.rest)
         await rest.start()
         stack.push_async_callback(rest.stop)
         self._server = f"https://127.0.0.1:{rest.port}"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from ipaddress import IPv4Network
 from itertools import combinations
 from typing import Any
 
+from knarr.service.options import node_name
 from services.kubelet.runtime.catalog import bridge_name, engine_url
+from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
 from services.standalone.settings import ClusterSettings
 
@@ -31,6 +33,7 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
             yield "pods need root (networks, mounts); run with sudo, or use --runtime hollow to simulate them"
     if settings.datapath == "nftables":
         yield from _nftables_problems()
+    yield from _name_problems(settings)
     yield from _range_problems(settings)
     if shutil.which("ip") is not None:
         yield from _route_problems(settings)
@@ -58,6 +61,9 @@ def _range_problems(settings: ClusterSettings) -> Iterator[str]:
             if before != now:
                 yield f"{whose} addresses in {before}; keep --{option} {before}, or begin anew with another --data-dir"
     ranges = {"service-cidr": service, "cluster-cidr": cluster, "load-balancer-pool": IPv4Network(settings.load_balancer_pool)}
+    for option, network in (*ranges.items(), ("pod-cidr", pod)):
+        if network.is_loopback or network.is_multicast or network.is_link_local or network.overlaps(IPv4Network("0.0.0.0/8")):
+            yield f"--{option} {network} has addresses that no machine routes; choose a private range, like 10.96.0.0/16"
     for (option, first), (other, second) in combinations(ranges.items(), 2):
         if first.overlaps(second):
             yield f"--{option} {first} overlaps --{other} {second}; choose ranges that do not meet"
@@ -96,15 +102,19 @@ def _docker_problems() -> Iterator[str]:
             yield f"no Docker engine answers at {path}; run `make install`, start it (`systemctl start docker`), or use --runtime hollow"
 
 
+def _name_problems(settings: ClusterSettings) -> Iterator[str]:
+    try:
+        node_name(settings.node)
+    except argparse.ArgumentTypeError as error:
+        yield f"this machine's name cannot be the node's: {error}; give --node-name"
+
+
 def _port_problems(settings: ClusterSettings) -> Iterator[str]:
-    for field in fields(settings.ports):
-        name, port = field.name, getattr(settings.ports, field.name)
-        address = node_address() if name == "nameserver" else settings.listen_address
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM) if name == "nameserver" else (socket.SOCK_STREAM,):
-            with socket.socket(type=kind) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == socket.SOCK_STREAM))
-                try:
-                    probe.bind((address, port))
-                except OSError as error:
-                    yield f"port {port} ({name}) on {address} cannot be used: {error.strerror}; choose another with --{name}-port"
-                    break
+    for name, sockets in endpoints(settings, node_address()):
+        port = getattr(settings.ports, name)
+        for address, kind in sockets:
+            try:
+                bound(address, port, kind).close()
+            except OSError as error:
+                yield f"port {port} ({name}) on {address} cannot be used: {error.strerror}; choose another with --{name}-port"
+                break

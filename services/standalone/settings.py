@@ -19,12 +19,12 @@ import orjson
 
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
-from knarr.service.options import MAX_PORT, cidr, domain, ipv4, one_of, port
+from knarr.service.options import MAX_PORT, cidr, cidr_for, domain, ipv4, one_of, optional_ipv4, optional_node_name, port
 from services.standalone.files import Files
 
 DEFAULT_DATA_DIR = Path(".knarr")
 # Fields that came after version 0.1: files from before lack them, and the default holds.
-LATER: frozenset[str] = frozenset()
+LATER = frozenset({"rest_address"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,15 @@ class ClusterSettings:
     datapath: str = _one("nftables", "userspace", text="how Services are load-balanced: by the kernel, or by a relay")
     # Where the API server and the components listen.
     listen_address: str = chosen("127.0.0.1", ipv4)
+    rest_address: str = chosen(
+        "", optional_ipv4, "one more address for the Kubernetes REST API, besides the loopback and the node's own; 0.0.0.0: all", "ADDRESS"
+    )
     ports: Ports = Ports()
-    node_name: str = chosen("", str, "the node's name (default: the machine's)", "NAME")
-    service_cidr: str = chosen("10.96.0.0/16", cidr, "addresses of Services", "CIDR")
-    cluster_cidr: str = chosen("10.244.0.0/16", cidr, "addresses of all pods", "CIDR")
-    pod_cidr: str = chosen("10.244.0.0/24", cidr, "the part of them that is this node's", "CIDR")
+    node_name: str = chosen("", optional_node_name, "the node's name (default: the machine's)", "NAME")
+    # The first is the API's, the tenth the nameserver's.
+    service_cidr: str = chosen("10.96.0.0/16", cidr_for("Services", 28), "addresses of Services", "CIDR")
+    cluster_cidr: str = chosen("10.244.0.0/16", cidr_for("pods", 29), "addresses of all pods", "CIDR")
+    pod_cidr: str = chosen("10.244.0.0/24", cidr_for("pods", 29), "the part of them that is this node's", "CIDR")
     load_balancer_pool: str = chosen("10.97.0.0/24", cidr, "addresses of Services of type LoadBalancer", "CIDR")
     cluster_domain: str = chosen("cluster.local", domain, "the ending of all names in the cluster", "DOMAIN")
     # The range of node ports, both ends included.

@@ -75,6 +75,15 @@ def test_a_restored_state_may_have_any_range(tmp_path: Path) -> None:
         (["up", "--rest-port", "http"], "'http' is not a port; give a number from 0 to 65535"),
         (["up", "--pod-cidr", "10.244.0.1/24"], "is not an IPv4 range"),
         (["up", "--cluster-domain", "a..b"], "'a..b' is not a domain name; write it like cluster.local"),
+        (["up", "--service-cidr", "10.0.0.0"], "'10.0.0.0/32' has 1 address, too few for Services; give a range of 16 or more: /28"),
+        (["up", "--service-cidr", "10.0.0.0/30"], "'10.0.0.0/30' has 4 addresses, too few for Services"),
+        (["up", "--pod-cidr", "10.0.0.0/30"], "'10.0.0.0/30' has 4 addresses, too few for pods"),
+        (["up", "--node-name", "Node_1"], "'Node_1' is not a node's name"),
+        (["up", "--node-name", "a" * 64], "is not a node's name: at most 63"),
+        (["up", "--rest-address", "everywhere"], "'everywhere' is not an IPv4 address"),
+        (["up", "--data-dir", __file__], "is a file"),
+        (["down", "--data-dir", __file__], "is a file"),
+        (["status", "--data-dir", f"{__file__}/k"], "is below a file"),
         (["start"], "invalid choice: 'start'"),
     ],
 )
@@ -222,3 +231,17 @@ def test_the_command_imports_nothing_heavy() -> None:
     code = "import sys, services.command.main; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not {"grpc", "google", "asyncio", "cryptography", "numpy", "rich", "aiohttp", "docker", "uvloop"} & set(done.stdout.split())
+
+
+def test_a_machine_whose_name_is_none_for_a_node_is_told_of_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "my_machine")
+    (problem,) = problems(ClusterSettings(runtime="hollow", datapath="userspace", ports=FREE_PORTS))
+    assert "'my_machine' is not a node's name" in problem and problem.endswith("give --node-name")
+
+
+@pytest.mark.parametrize("option", ["service_cidr", "cluster_cidr", "load_balancer_pool"])
+def test_ranges_that_nobody_routes_are_refused(option: str) -> None:
+    settings = ClusterSettings(runtime="hollow", datapath="userspace", ports=FREE_PORTS)
+    for network in ("127.4.0.0/16", "224.0.0.0/16", "169.254.0.0/16", "0.0.0.0/4"):
+        found = list(problems(dataclasses.replace(settings, **{option: network})))
+        assert any(f"--{option.replace('_', '-')} {network} has addresses that no machine routes" in problem for problem in found)

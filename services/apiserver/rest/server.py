@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,14 @@ NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 
 
 class RestServer:
-    """One listener. ``context`` None serves plain HTTP (only for tests of the shell itself)."""
+    """One port, at one or several addresses. ``context`` None serves plain HTTP (only for tests of the shell itself)."""
 
     def __init__(
         self,
         application: Application,
         context: ServerContext | None,
         *,
-        host: str = "127.0.0.1",
+        host: str | Sequence[str] = "127.0.0.1",
         port: int = 0,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
