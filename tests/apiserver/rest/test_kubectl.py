@@ -92,6 +92,34 @@ class TestReading:
         assert 'the server doesn\'t have a resource type "nopes"' in await kubectl.refused("get", "nopes")
         assert "No resources found" in (await kubectl("get", "pods")).err
 
+    async def test_a_resource_in_two_versions_and_in_two_groups(self, kubectl: Kubectl) -> None:
+        await kubectl("create", "-f", "-", stdin=DEPLOYMENT)
+        made = await kubectl("autoscale", "deployment", "web", "--min=2", "--max=5", "--cpu-percent=80")
+        assert made.out == "horizontalpodautoscaler.autoscaling/web autoscaled\n"
+        tables = [
+            (await kubectl("get", name, "web")).lines
+            for name in ("hpa", "horizontalpodautoscalers.v1.autoscaling", "horizontalpodautoscalers.v2.autoscaling")
+        ]
+        assert tables[0] == tables[1] == tables[2]
+        assert tables[0][1].split()[:3] == ["web", "Deployment/web", "cpu:"]
+        assert await field(kubectl, "horizontalpodautoscalers.v1.autoscaling web", ".spec.targetCPUUtilizationPercentage") == "80"
+        assert "Deployment/web" in (await kubectl("describe", "hpa", "web")).out
+        about = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": kubectl.namespace}
+        event = {
+            "regarding": about,
+            "type": "Normal",
+            "reason": "Tried",
+            "action": "Try",
+        }
+        event |= {"metadata": {"name": "tried"}, "note": "it was tried", "reportingController": "c", "reportingInstance": "c-1"}
+        event |= {"apiVersion": "events.k8s.io/v1", "kind": "Event", "eventTime": "2026-01-01T00:00:00.000000Z"}
+        await kubectl("create", "-f", "-", stdin=json.dumps(event))
+        for name in ("events", "events.events.k8s.io"):
+            assert "it was tried" in (await kubectl("get", name, "tried")).out
+        assert "it was tried" in (await kubectl("events", "--for", "deployment/web")).out
+        explained = (await kubectl("explain", "event.note", "--api-version=events.k8s.io/v1")).out
+        assert "VERSION:" in explained and "events.k8s.io" in explained
+
     async def test_watch(self, kubectl: Kubectl) -> None:
         process = await kubectl.start("get", "configmaps", "-w", "-o", "name")
         assert process.stdout is not None
