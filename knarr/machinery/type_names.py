@@ -81,12 +81,12 @@ def names_of(message: type[Message]) -> tuple[str, str]:
 @cache
 def message_named(full_name: str) -> type[Message] | None:
     """The message type called ``knarr.api.apps.v1.Deployment``; None for one that is not built in."""
-    prefix, _, rest = full_name.partition("knarr.api.")
-    area, version, *name = rest.split(".")
-    if prefix or area not in GROUPS or len(name) != 1:
+    parts = full_name.removeprefix("knarr.api.").split(".")
+    if not full_name.startswith("knarr.api.") or len(parts) != 3 or parts[0] not in GROUPS:
         return None
+    area, version, name = parts
     try:
-        found = getattr(import_module(f"knarr.api.{area}.{version}.{area}_pb2"), name[0], None)
+        found = getattr(import_module(f"knarr.api.{area}.{version}.{area}_pb2"), name, None)
     except ImportError:
         return None
     return found if isinstance(found, type) and issubclass(found, Message) else None
