@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from knarr.machinery import envelope
 from knarr.machinery.errors import StatusError, status_error
-from services.apiserver.cache.feed import Feed
+from services.apiserver.cache.feed import Feed, Place
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.canonical import canonicalize
 from services.apiserver.deadline import within
@@ -52,6 +52,12 @@ class Extra:
 NO_EXTRA = Extra({})
 
 
+RESTORED = (
+    "etcd is being read again, perhaps because it was restored from a backup meanwhile; it is not known whether the write was stored. "
+    "Read the object before you try again"
+)
+
+
 def now() -> datetime:
     """The present in UTC, in whole seconds as Kubernetes keeps it."""
     return datetime.now(UTC).replace(microsecond=0)
@@ -77,6 +83,8 @@ class Backend:
         self.store, self.cache, self.feed, self.shared, self.clock = store, cache, feed, shared, clock
         self.source = source or random.Random()
         self._newest = Newest(store.newest_revision)
+        # The last revision that this server wrote.
+        self._written = Place(0, 0)
         self.waits = waits or Waits()
 
     async def synced(self, deadline: float = math.inf) -> None:
@@ -91,12 +99,20 @@ class Backend:
     async def latest(self, deadline: float = math.inf) -> None:
         """Waits until the cache has all that was written before this call, by whomever.
 
-        What this server wrote is there already; whether others did, only the store knows. Raises ServiceUnavailable or
+        What this server wrote is awaited; whether others did, only the store knows. Raises ServiceUnavailable or
         Timeout when it cannot be asked or the cache lags too far behind.
         """
-        if self.shared:
+        if not self.shared:
+            if self.cache.revision < self._written.revision and self.feed.place.world == self._written.world:
+                await self.reach(self._written.revision, self.waits.sync_seconds, deadline)
+            return
+        while True:
+            place = self.feed.place
             revision = await within(deadline, self._newest.revision(), "etcd")
-            await self.reach(revision, self.waits.sync_seconds, deadline)
+            if self.feed.trusts(place, revision):
+                break
+            await self.synced(deadline)
+        await self.reach(revision, self.waits.sync_seconds, deadline)
 
     async def current(self, ref: Ref, deadline: float = math.inf) -> Entry | None:
         """The object as the cache knows it; asks the store when the cache knows none."""
@@ -104,9 +120,13 @@ class Backend:
         return self.cache.get(ref.resource, ref.namespace, ref.name) or await self.fresh(ref, deadline)
 
     async def fresh(self, ref: Ref, deadline: float = math.inf) -> Entry | None:
-        """The object as the store has it now."""
+        """The object as the store has it now; the cache has come to it, so that nobody who hears of it reads an older one."""
         item = await within(deadline, self.store.get(object_key(ref.resource, ref.namespace, ref.name)), "etcd")
-        return self.cache.entry(item) if item else None
+        if item is None:
+            return None
+        if item.revision > self.cache.revision:
+            await within(deadline, self._seen(item.revision), "the watch cache")
+        return self.cache.entry(item)
 
     async def newer(self, ref: Ref, entry: Entry, deadline: float = math.inf) -> Entry | None:
         """The object as the store has it now if that is another than ``entry``, as it may be in a shared store."""
@@ -129,9 +149,7 @@ class Backend:
         stored, key = ref.resource.storage, object_key(ref.resource, ref.namespace, ref.name)
         value = envelope.wrap(stored.api_version, stored.kind, raw)
         puts = [Put(key, value, ttl_seconds), *extra.puts]
-        outcome = await self.store.commit(Transaction({key: revision, **extra.guards}, puts, extra.deletes))
-        if outcome.succeeded:
-            await self._seen(outcome.revision)
+        outcome = await self._commit(Transaction({key: revision, **extra.guards}, puts, extra.deletes))
         cached = self.cache.get(ref.resource, ref.namespace, ref.name)
         if cached is not None and cached.revision == outcome.revision:
             return outcome, cached
@@ -139,10 +157,17 @@ class Backend:
 
     async def remove(self, entry: Entry, extra: Extra = NO_EXTRA) -> Outcome:
         """Deletes the object if it is still the one of ``entry``; answers once the cache has lost it."""
-        transaction = Transaction({entry.key: entry.revision, **extra.guards}, extra.puts, [entry.key, *extra.deletes])
+        return await self._commit(Transaction({entry.key: entry.revision, **extra.guards}, extra.puts, [entry.key, *extra.deletes]))
+
+    async def _commit(self, transaction: Transaction) -> Outcome:
+        """Answers once the cache has the write, or what refused it. Raises Timeout when the guards were not this store's."""
+        place = self.feed.place
         outcome = await self.store.commit(transaction)
-        if outcome.succeeded:
-            await self._seen(outcome.revision)
+        if not self.feed.trusts(place, outcome.revision):
+            raise status_error("Timeout", RESTORED)
+        if outcome.succeeded and outcome.revision > self.cache.revision:
+            self._written = Place(place.world, outcome.revision)
+        await self._seen(outcome.revision)
         return outcome
 
     def found(self, outcome: Outcome, ref: Ref) -> Entry | None:
@@ -181,7 +206,10 @@ class Backend:
 
     def _unwritten(self) -> StatusError:
         seconds = self.waits.write_seconds
-        message = f"etcd did not finish this write within {seconds:g} s; see that it runs, then try again. It may or may not be stored"
+        message = (
+            f"etcd did not finish this write within {seconds:g} s; it is not known whether the write was stored. "
+            "See that etcd runs, then read the object before you try again"
+        )
         return status_error("Timeout", message)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.storage.memory import MemoryStore
-from services.apiserver.storage.store import Batch, KeyValue, Outcome, Put, RangePage, Store, Transaction
+from services.apiserver.storage.store import Batch, Change, KeyValue, Outcome, Put, RangePage, Store, Transaction
 
 T = TypeVar("T")
 
@@ -58,6 +58,10 @@ class FaultyStore(Store):
         self.away = False
         self._breaker = Breaker()
 
+    @property
+    def world(self) -> int:
+        return self.inner.world
+
     def put(self, key: str, value: bytes | None) -> int:
         """A change from elsewhere; None deletes. Answers its revision."""
         change = Transaction({}, deletes=[key]) if value is None else Transaction({}, [Put(key, value)])
@@ -83,14 +87,18 @@ class FaultyStore(Store):
         self._check()
         return await self.inner.newest_revision()
 
-    async def watch(self, prefix: str, revision: int) -> AsyncIterator[Batch]:
+    async def watch(self, prefix: str, revision: int, after: Change | None = None) -> AsyncIterator[Batch]:
         self._check()
-        async for batch in self._breaker.through(self.inner.watch(prefix, revision)):
+        async for batch in self._breaker.through(self.inner.watch(prefix, revision, after)):
             yield batch
 
     async def compact(self, revision: int) -> None:
         self._check()
         await self.inner.compact(revision)
+
+    async def trouble(self) -> str:
+        self._check()
+        return await self.inner.trouble()
 
     async def close(self) -> None:
         await self.inner.close()

@@ -1,14 +1,15 @@
 """Keeps the watch cache in step with the store, for ever, through every kind of trouble.
 
-Load everything once, then follow one watch. A broken watch resumes after the last revision seen;
-when that is compacted the whole store is read again and the differences become changes; a store
-that went backwards or is another one starts the cache anew and ends all watches.
+Load everything once, then follow one watch. A broken watch resumes after the last revision seen. When that is compacted, what happened
+meanwhile cannot be told any more: the whole store is read again, and every watch ends. The same when the store is another one than
+before, and then nothing is read from the cache until it holds what that one has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 
 from knarr.client.backoff import Backoff
 from knarr.machinery.errors import StatusError
@@ -16,40 +17,81 @@ from knarr.machinery.resources import Resource
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.metrics import CACHE_REVISION, CACHED_BYTES, CACHED_OBJECTS, STORE_CONNECTED
 from services.apiserver.storage.keys import EVERYTHING, ROOT
-from services.apiserver.storage.store import Compacted, HistoryLost, KeyValue, Store
+from services.apiserver.storage.pages import read_all
+from services.apiserver.storage.store import Change, Compacted, HistoryLost, Store
 
 log = logging.getLogger(__name__)
 
-PAGE = 2000
 RESUME = Backoff(first_seconds=0.05, limit_seconds=1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far the cache had come, and in which world (they are counted), when something was asked of the store."""
+
+    world: int
+    revision: int
+
+
 class Feed:
-    """Runs until cancelled. ``synced`` is set once the first load is done."""
+    """Runs until cancelled. ``synced`` is set while the cache holds what the store has, or had a moment ago."""
 
     def __init__(self, store: Store, cache: WatchCache) -> None:
         self._store = store
         self._cache = cache
         self.synced = asyncio.Event()
         self.connected = False
+        # How many worlds the cache has left for another one, and the revision at which it was read in the present one.
+        self._worlds = self.floor = 0
+        # What the store said of its world when it was read, and the last change that the cache knows.
+        self._world = store.world
+        self._last: Change | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._doubt = ""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep(), name="feed/keep")
             tasks.create_task(self._open(), name="feed/open")
 
+    @property
+    def place(self) -> Place:
+        return Place(self._worlds, self._cache.revision)
+
+    def trusts(self, place: Place, revision: int) -> bool:
+        """Whether an answer of the store at ``revision``, asked for when the cache was at ``place``, is about what the cache holds.
+
+        If not, the cache is of another store, and ``synced`` is not set before it is read anew.
+        """
+        if place.world != self._worlds or not self.synced.is_set():
+            return False
+        if self._store.world != self._world:
+            self._begin_anew("etcd was restored or made anew")
+        elif revision < place.revision:
+            self._begin_anew(f"etcd is at revision {revision}, but {place.revision} was read from it before")
+        return self.synced.is_set()
+
+    def _begin_anew(self, doubt: str) -> None:
+        """Makes the cache be of no world, so that everybody waits until it is read again."""
+        self.synced.clear()
+        self._doubt = doubt
+        if self._following is not None:
+            self._following.cancel()
+
     async def _keep(self) -> None:
-        failures, load, anew = 1, True, True
+        failures, load = 1, True
         while True:
             before = self._cache.revision
             try:
                 if load:
-                    await self._load(anew)
-                    load = anew = False
-                await self._follow()
+                    await self._load()
+                    load = False
+                await self._follow_until_doubt()
             except (Compacted, HistoryLost) as reason:
                 log.warning("reading the whole store again", extra={"reason": str(reason)})
-                load, anew = True, anew or isinstance(reason, HistoryLost)
+                load = True
+                if isinstance(reason, HistoryLost):
+                    self._begin_anew(str(reason))
             except StatusError as error:
                 pause = RESUME.delay(failures)
                 log.warning("the watch on etcd broke, trying again: %s", error.status.message, extra={"after_seconds": pause})
@@ -58,15 +100,17 @@ class Feed:
             failures = 1 if self._cache.revision > before else failures + 1
             await asyncio.sleep(RESUME.delay(failures))
 
-    async def _load(self, anew: bool) -> None:
-        items: list[KeyValue] = []
-        page = await self._store.range(ROOT, limit=PAGE)
-        revision = page.revision
-        items += page.items
-        while page.more:
-            page = await self._store.range(ROOT, start=items[-1].key + "\0", revision=revision, limit=PAGE)
-            items += page.items
-        self._cache.load(items, revision, anew=anew)
+    async def _load(self) -> None:
+        world = self._store.world
+        items, revision = await read_all(self._store, ROOT)
+        if self._store.world != world:
+            raise HistoryLost("etcd was restored or made anew while it was read")
+        newest = max(items, key=lambda item: item.revision, default=None)
+        self._last = Change(newest.key, newest.value, newest.revision) if newest is not None else None
+        if self._doubt:
+            self._worlds, self.floor, self._doubt = self._worlds + 1, revision, ""
+        self._world = world
+        self._cache.load(items, revision)
         self.synced.set()
         log.info("the watch cache is loaded", extra={"objects": len(items), "revision": revision})
 
@@ -84,21 +128,35 @@ class Feed:
                     await asyncio.sleep(pause)
 
     async def _fill(self, resource: Resource) -> None:
-        revision, items, start = self._cache.revision, list[KeyValue](), ""
-        more = True
-        while more:
-            page = await self._store.range(resource.key_prefix, start=start, revision=revision, limit=PAGE)
-            items += page.items
-            more, start = page.more, page.items[-1].key + "\0" if page.items else ""
+        items, revision = await read_all(self._store, resource.key_prefix, self._cache.revision)
         if self._cache.fill(resource, items, revision):
             log.info("a resource is served", extra={"resource": resource.storage.qualified, "objects": len(items), "revision": revision})
 
+    async def _follow_until_doubt(self) -> None:
+        """Follows the watch until it breaks; raises HistoryLost when an answer showed that the store is another one."""
+        if self._doubt:
+            raise HistoryLost(self._doubt)
+        self._following = asyncio.create_task(self._follow(), name="feed/follow")
+        try:
+            await self._following
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._doubt or (task is not None and task.cancelling()):
+                raise
+            raise HistoryLost(self._doubt) from None
+        finally:
+            self._following = None
+
     async def _follow(self) -> None:
+        if self._store.world != self._world:
+            raise HistoryLost("etcd was restored or made anew")
         # What lies beside the objects counts too: the cache must come to every revision that the store may name.
-        async for batch in self._store.watch(EVERYTHING, self._cache.revision + 1):
+        async for batch in self._store.watch(EVERYTHING, self._cache.revision + 1, self._last):
             if not self.connected:
                 self.connected = True
                 STORE_CONNECTED.set(1)
+            if batch.changes:
+                self._last = batch.changes[-1]
             self._cache.apply(batch)
 
     def _disconnected(self) -> None:

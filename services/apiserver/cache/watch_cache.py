@@ -12,7 +12,7 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from google.protobuf.message import DecodeError
 
@@ -143,20 +143,23 @@ class WatchCache:
         else:
             collection.put(entry, now)
 
-    def load(self, items: Iterable[KeyValue], revision: int, *, anew: bool = False) -> None:
-        """Takes the whole store as of ``revision``; what differs from before is seen as changes.
+    def load(self, items: Iterable[KeyValue], revision: int) -> None:
+        """Takes the whole store as of ``revision``; every watch ends.
 
-        Raises nothing; ``anew``, and with a ``revision`` below the present one, every collection begins again and every watch ends.
+        What happened since the revision before is not known: not when an object that is missing was deleted, nor whether one that is there
+        was deleted and made again. So it is not told as changes.
         """
-        entries = [entry for item in items if (entry := self.entry(item)) is not None]
-        if anew or self.revision == 0 or revision < self.revision:
-            self._start_anew(entries, revision)
-        else:
-            for resource in self._opening:
-                self._collections[resource].replace([entry for entry in entries if entry.version.resource is resource], revision)
-            self._merge([entry for entry in entries if entry.version.resource not in self._opening], revision)
+        by_prefix: dict[str, list[Entry]] = {}
+        for item in items:
+            entry = self.entry(item)
+            if entry is not None:
+                by_prefix.setdefault(entry.version.resource.key_prefix, []).append(entry)
+        self.revision = revision
         self._opening.clear()
+        for resource in self._registry:
+            self.collection(resource).replace(by_prefix.get(resource.key_prefix, []), revision)
         self._see_whole()
+        self._advance(revision, ())
 
     async def wait_for(self, revision: int, timeout_seconds: float) -> bool:
         """Waits until the cache has reached ``revision``; False when it did not in time."""
@@ -186,27 +189,6 @@ class WatchCache:
                 _resolve(future, False)
         self._reached = [waiter for waiter in self._reached if not waiter[3].done()]
         heapq.heapify(self._reached)
-
-    def _start_anew(self, entries: Sequence[Entry], revision: int) -> None:
-        by_prefix: dict[str, list[Entry]] = {}
-        for entry in entries:
-            by_prefix.setdefault(entry.version.resource.key_prefix, []).append(entry)
-        self.revision = revision
-        for resource in self._registry:
-            self.collection(resource).replace(by_prefix.get(resource.key_prefix, []), revision)
-        self._advance(revision, ())
-
-    def _merge(self, entries: Sequence[Entry], revision: int) -> None:
-        """Synthesizes the changes between the cache and ``entries``, in the order of revisions."""
-        now = self._monotonic()
-        present = {entry.key for entry in entries}
-        changed = [entry for entry in entries if entry.revision > self.revision]
-        for entry in sorted(changed, key=lambda found: found.revision):
-            self.collection(entry.version.resource).put(entry, now)
-        for collection in [found for found in self if found.resource not in self._opening]:
-            for key in [key for key in collection if key not in present]:
-                collection.remove(key, revision, now)
-        self._advance(revision, tuple(self))
 
     def _advance(self, revision: int, touched: Iterable[Collection]) -> None:
         self.revision = max(self.revision, revision)

@@ -19,9 +19,8 @@ from services.apiserver.pipeline.refusals import missing
 from services.apiserver.pipeline.selection import Selection
 from services.apiserver.request import Request
 from services.apiserver.results import Page, Ref, Written
+from services.apiserver.storage.pages import PageSize, next_page
 from services.apiserver.storage.store import Compacted, FutureRevision
-
-STORE_PAGE = 500
 
 
 def check_subresource(ref: Ref, verb: str) -> None:
@@ -147,17 +146,23 @@ def _cut(selection: Selection, entries: Sequence[Entry], revision: int, remainin
 
 
 async def _stored_page(backend: Backend, selection: Selection, limit: int, place: Continue, deadline: float) -> Page:
-    """Reads a page from the store as of the place's revision."""
-    revision = max(place.revision, 0)
-    start, found = selection.prefix + place.start, list[Entry]()
+    """Reads a page from the store as of the place's revision. Raises Expired also for one of a store that was restored since."""
+    revision, known = max(place.revision, 0), backend.feed.place
+    if 0 < revision < backend.feed.floor:
+        raise _expired(backend, place)
+    start, found, size = selection.prefix + place.start, list[Entry](), PageSize()
     while True:
         try:
-            reading = backend.store.range(selection.prefix, start=start, revision=revision, limit=max(limit, STORE_PAGE))
+            # What does not match is read for nothing: with selectors the pages are not kept as short as what is asked for.
+            keys = max(limit - len(found), 0) if selection.everything else 0
+            reading = next_page(backend.store, selection.prefix, size, start=start, revision=revision, limit=keys)
             page = await within(deadline, reading, "etcd")
         except Compacted:
             raise _expired(backend, place) from None
         except FutureRevision as error:
             raise too_large(revision, backend.cache.revision) from error
+        if not backend.feed.trusts(known, page.revision):
+            raise _expired(backend, place)
         revision = revision or page.revision
         for position, item in enumerate(page.items, start=1):
             entry = backend.cache.entry(item)

@@ -16,7 +16,10 @@ import grpc
 from knarr.client.channel import Options, client_options, open_plain_channel, open_secure_channel
 from knarr.machinery.errors import StatusError, status_error
 
+# A page is asked for by its number of keys (see ``storage.pages``); one that comes to more than this is asked for anew in smaller pieces.
 MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
+# gRPC's words for it.
+RECEIVED_TOO_MUCH_DETAIL = "eceived message larger than max"
 # etcd permits a ping every five seconds (its option --grpc-keepalive-min-time).
 PERMITTED_PING_SECONDS = 5.0
 PING_SECONDS, PING_ANSWER_SECONDS = 6.0, 3.0
@@ -79,24 +82,45 @@ def connect(endpoint: str, tls: EtcdTls | None) -> grpc.aio.Channel:
 
 
 def store_error(error: grpc.aio.AioRpcError, endpoints: Sequence[str]) -> StatusError:
-    """What a client hears when etcd cannot answer.
+    """What a client hears when etcd does not answer a question, or refuses a write.
 
-    No delay is named after which to try again: clients would repeat by themselves, ten times over, a write
-    that may have been stored, and their user would wait that long for the reason.
+    No delay is named after which to try again: clients would repeat by themselves, ten times over, and their user would wait that long
+    for the reason.
     """
     where = ", ".join(endpoints)
     detail = error.details() or error.code().name
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-        message = f"etcd at {where} did not answer in time; see that it runs, then try again. A write may or may not have been stored"
-        return status_error("Timeout", message)
+        return status_error("Timeout", f"etcd at {where} did not answer in time; see that it runs, then try again")
     if error.code() == grpc.StatusCode.UNAVAILABLE:
-        message = (
-            f"etcd at {where} is away ({detail}); start it or mend the connection, then try again. A write may or may not have been stored"
-        )
+        message = f"etcd at {where} is away ({detail}); start it or mend the connection, then try again"
         return status_error("ServiceUnavailable", message)
     if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "space" in detail:
-        message = f"etcd at {where} has no space left ({detail}); compact and defragment it, then disarm its alarm"
-        return status_error("ServiceUnavailable", message)
+        return status_error("ServiceUnavailable", f"{out_of_space(endpoints)}. Nothing was written")
     if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED) and "too large" in detail:
         return status_error("RequestEntityTooLarge", f"etcd: {detail}")
     return status_error("InternalError", f"etcd at {where}: {detail}")
+
+
+def unknown_outcome(error: grpc.aio.AioRpcError, endpoints: Sequence[str]) -> StatusError:
+    """What a client hears of a write that has left and was not answered: it may have been carried out, or may be yet."""
+    silent = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    what = "did not answer in time" if silent else f"was lost before it answered ({error.details() or error.code().name})"
+    message = (
+        f"etcd at {', '.join(endpoints)} {what}; it is not known whether the write was stored. "
+        "See that etcd runs, then read the object before you try again"
+    )
+    return status_error("Timeout", message)
+
+
+def unreachable(endpoints: Sequence[str]) -> StatusError:
+    """What a client hears of a write that never left."""
+    message = f"etcd at {', '.join(endpoints)} cannot be reached; nothing was written. Start it or mend the connection, then try again"
+    return status_error("ServiceUnavailable", message)
+
+
+def out_of_space(endpoints: Sequence[str]) -> str:
+    """What is wrong while etcd's alarm of no space stands, and the way back."""
+    return (
+        f"etcd at {', '.join(endpoints)} is full: its data has reached its quota, and it takes deletions only. Delete what is not needed, "
+        "then compact and defragment etcd and disarm its alarm (docs/install.md)"
+    )

@@ -26,6 +26,7 @@ class Member:
         self.kv = rpc.KVStub(self._channel)
         self.watch = rpc.WatchStub(self._channel)
         self.lease = rpc.LeaseStub(self._channel)
+        self.maintenance = rpc.MaintenanceStub(self._channel)
         # Streams that end with the trust in this member.
         self.streams: set[grpc.aio.StreamStreamCall] = set()
 
@@ -55,6 +56,15 @@ class Members:
             return self._members[0]
         end = asyncio.get_running_loop().time() + timeout_seconds
         while not self._choose_connected() and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_SECONDS)
+        return self._members[self._chosen]
+
+    async def choose_connected(self, timeout_seconds: float) -> Member | None:
+        """A member that calls can be sent to now; None if none can be within the time."""
+        end = asyncio.get_running_loop().time() + timeout_seconds
+        while not self._choose_connected():
+            if asyncio.get_running_loop().time() >= end:
+                return None
             await asyncio.sleep(POLL_SECONDS)
         return self._members[self._chosen]
 

@@ -35,6 +35,8 @@ class MemoryStore:
     except for a put with ``ttl_seconds``, which the loop's time ends.
     """
 
+    world = 0
+
     def __init__(self) -> None:
         self.revision = FIRST_REVISION
         # The oldest revision that can be asked for.
@@ -102,10 +104,12 @@ class MemoryStore:
     async def newest_revision(self) -> int:
         return self.revision
 
-    async def watch(self, prefix: str, revision: int) -> AsyncIterator[Batch]:
-        if self.revision < revision - 1:
-            raise HistoryLost(f"the store is at revision {self.revision}, but {revision - 1} was read from it before")
+    async def watch(self, prefix: str, revision: int, after: Change | None = None) -> AsyncIterator[Batch]:
         seen = revision - 1
+        if self.revision < seen:
+            raise HistoryLost(f"the store is at revision {self.revision}, but {seen} was read from it before")
+        if after is not None and seen >= self.oldest and self._version(after.key, seen) != _left_by(after):
+            raise HistoryLost(f"the store does not know the change of revision {after.revision} that was read from it before")
         while True:
             if seen + 1 < self.oldest:
                 raise Compacted(self.oldest)
@@ -118,6 +122,9 @@ class MemoryStore:
 
     async def compact(self, revision: int) -> None:
         self.forget(revision)
+
+    async def trouble(self) -> str:
+        return ""
 
     async def close(self) -> None:
         """There is nothing to give back."""
@@ -154,3 +161,8 @@ class MemoryStore:
     def _wake(self) -> None:
         self._changed.set()
         self._changed.clear()
+
+
+def _left_by(change: Change) -> KeyValue | None:
+    """What a change leaves under its key."""
+    return None if change.value is None else KeyValue(change.key, change.value, change.revision)

@@ -90,30 +90,52 @@ class FutureRevision(Exception):
 
 
 class HistoryLost(Exception):
-    """The store is behind what was read from it: it was restored from a backup or emptied."""
+    """The store is another than the one that was read from before: it was restored from a backup or emptied."""
+
+
+class PageTooLarge(Exception):
+    """A range is larger than one answer can be; ask for fewer keys."""
 
 
 class Store(Protocol):
-    """Every method raises StatusError ServiceUnavailable or Timeout when the store is away."""
+    """Every method raises StatusError ServiceUnavailable or Timeout when the store is away.
+
+    ``world`` rises when an answer shows that the store is another one than before: restored from a backup, or emptied.
+    """
+
+    @property
+    def world(self) -> int: ...
 
     async def get(self, key: str) -> KeyValue | None: ...
 
     async def range(self, prefix: str, *, start: str = "", revision: int = 0, limit: int = 0) -> RangePage:
-        """Keys that begin with ``prefix``, from ``start`` on, as of ``revision`` (0: now). Raises Compacted, FutureRevision."""
+        """Keys that begin with ``prefix``, from ``start`` on, as of ``revision`` (0: now).
+
+        Raises Compacted, FutureRevision, PageTooLarge.
+        """
         ...
 
-    async def commit(self, transaction: Transaction) -> Outcome: ...
+    async def commit(self, transaction: Transaction) -> Outcome:
+        """Carries the transaction out once at most. ServiceUnavailable says that it was not; after Timeout that is not known."""
+        ...
 
     async def newest_revision(self) -> int:
         """The present revision: no write that was answered before this call is newer."""
         ...
 
-    def watch(self, prefix: str, revision: int) -> AsyncIterator[Batch]:
-        """Changes from ``revision`` on; ends when the stream breaks. Raises Compacted, HistoryLost."""
+    def watch(self, prefix: str, revision: int, after: Change | None = None) -> AsyncIterator[Batch]:
+        """Changes from ``revision`` on; ends when the stream breaks. ``after`` is the last change that is known before it.
+
+        Raises Compacted; HistoryLost when the store has not come to ``revision - 1``, or does not know ``after``.
+        """
         ...
 
     async def compact(self, revision: int) -> None:
         """Forgets everything that was overwritten before ``revision``. Raises Compacted when that was done before, FutureRevision."""
+        ...
+
+    async def trouble(self) -> str:
+        """What keeps the store from taking writes, and the way back; empty when nothing does."""
         ...
 
     async def close(self) -> None:

@@ -33,6 +33,9 @@ class Follower:
 
     def __init__(self, cache: WatchCache) -> None:
         self.collection = cache.collection(CONFIG_MAPS)
+        self.list(cache)
+
+    def list(self, cache: WatchCache) -> None:
         self.position = self.collection.history.end
         self.state = state_of(self.collection)
         self.revision = cache.revision
@@ -83,9 +86,12 @@ def test_whatever_happens_cache_and_followers_equal_the_store(program: list[tupl
         elif action == "deliver" and pending:
             cache.apply(Batch(pending, revision))
             pending = []
-        elif action == "relist":  # the watch was compacted: what is pending is never delivered
+        elif action == "relist":  # the watch was compacted: what is pending is never delivered, and the follower is told so
             cache.load([store[key] for key in sorted(store)], revision)
             pending = []
+            with pytest.raises(Overrun):
+                follower.follow()
+            follower.list(cache)
         elif action == "follow":
             follower.follow()
     expected = {key: (item.revision, envelope.unwrap(item.value).raw) for key, item in store.items()}

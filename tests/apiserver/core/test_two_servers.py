@@ -24,7 +24,7 @@ from services.apiserver.component import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.newest import Newest
-from services.apiserver.storage.store import Batch
+from services.apiserver.storage.store import Batch, Change
 from tests.apiserver.core.conftest import empty
 from tests.support.caller import Caller
 from tests.support.etcd import EtcdServer
@@ -71,8 +71,8 @@ async def server(endpoint: str, address: str = "", *, shared: bool = True, lag_s
 def _delay(made: ApiServer, seconds: float) -> None:
     watch = made.backend.store.watch
 
-    async def late(prefix: str, revision: int) -> AsyncIterator[Batch]:
-        async with contextlib.aclosing(watch(prefix, revision)) as stream:  # type: ignore[type-var]
+    async def late(prefix: str, revision: int, after: Change | None = None) -> AsyncIterator[Batch]:
+        async with contextlib.aclosing(watch(prefix, revision, after)) as stream:  # type: ignore[type-var]
             async for batch in stream:
                 await asyncio.sleep(seconds)
                 yield batch

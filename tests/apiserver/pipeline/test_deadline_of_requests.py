@@ -13,7 +13,7 @@ from knarr.machinery.errors import ServiceUnavailable, StatusError
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.backend import Waits
 from services.apiserver.storage.memory import MemoryStore
-from services.apiserver.storage.store import Batch, KeyValue, Outcome, Transaction
+from services.apiserver.storage.store import Batch, Change, KeyValue, Outcome, Transaction
 from tests.apiserver.pipeline.world import config_map, fill, ref, running
 from tests.support.virtual_time import virtual_time
 
@@ -37,8 +37,8 @@ class Hanging(MemoryStore):
         await self._hang()
         return await super().commit(transaction)
 
-    async def watch(self, prefix: str, revision: int) -> AsyncIterator[Batch]:
-        async for batch in super().watch(prefix, revision):
+    async def watch(self, prefix: str, revision: int, after: Change | None = None) -> AsyncIterator[Batch]:
+        async for batch in super().watch(prefix, revision, after):
             await self._hang()
             yield batch
 

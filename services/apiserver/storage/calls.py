@@ -1,0 +1,147 @@
+"""Calls to etcd, each bounded by ``timeout_seconds``, connecting included.
+
+What only reads, or may be done twice, is asked of one member after the other until one answers. A write is not: once it has left,
+and its answer is lost, it may have been carried out, or may be yet. So it is sent again only when etcd has said that it was not
+taken up; else its caller hears that the outcome is not known (see docs/decisions/high-availability.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from services.apiserver.metrics import store_timer
+from services.apiserver.storage import connection
+from services.apiserver.storage.identity import Identity
+from services.apiserver.storage.members import Member, Members
+
+# Between two attempts of one call.
+PAUSE_SECONDS = 0.05
+# A member that is cut off from the others says so at once, instead of waiting for them.
+HAS_LEADER = (("hasleader", "true"),)
+# What a member says of a write before it proposes it to the others, so that it was not and will not be carried out.
+NOT_PROPOSED = (
+    "raft proposal dropped",
+    "etcdserver: no leader",
+    "etcdserver: too many requests",
+    "etcdserver: not capable",
+)
+# What etcd answers to a write that it has judged, and refused.
+REFUSED = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdSettings:
+    """``endpoints`` are ``host:port``, one for each member. ``timeout_seconds`` bounds each call, connecting included;
+    ``attempt_seconds`` is what one member of several gets for its answer to a question."""
+
+    endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
+    tls: connection.EtcdTls | None = None
+    timeout_seconds: float = 5.0
+    attempt_seconds: float = 1.5
+
+
+# The method of a member that a call is about.
+Method = Callable[[Member], Any]
+
+
+class Calls:
+    """Raises StatusError, in etcd's name."""
+
+    def __init__(self, settings: EtcdSettings, members: Members) -> None:
+        self._settings, self._members = settings, members
+        self.metadata = HAS_LEADER if members.several else None
+        self.identity = Identity()
+
+    async def ask(self, operation: str, method: Method, request: Any) -> Any:
+        """The answer to what may be asked twice."""
+        settings, loop = self._settings, asyncio.get_running_loop()
+        started = time.perf_counter()
+        end = loop.time() + settings.timeout_seconds
+        try:
+            while True:
+                member = await self._members.choose(end - loop.time())
+                left = max(end - loop.time(), 0.0)
+                seconds = min(left, settings.attempt_seconds) if self._members.several else left
+                term = self.identity.term
+                try:
+                    answer = await method(member)(request, timeout=seconds, wait_for_ready=True, metadata=self.metadata)
+                except grpc.aio.AioRpcError as error:
+                    if not _passes(error):
+                        raise connection.store_error(error, settings.endpoints) from error
+                    self._members.failed(member)
+                    if end - loop.time() <= PAUSE_SECONDS:
+                        raise connection.store_error(error, settings.endpoints) from error
+                else:
+                    self.identity.heard(answer.header, term)
+                    return answer
+                await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            store_timer(operation).observe(time.perf_counter() - started)
+
+    async def write(self, request: Any) -> Any:
+        """The answer to a transaction, which is carried out once at most. Raises ServiceUnavailable when it never left or was
+        refused, Timeout when its outcome is not known."""
+        settings, loop = self._settings, asyncio.get_running_loop()
+        started = time.perf_counter()
+        end = loop.time() + settings.timeout_seconds
+        try:
+            while True:
+                member = await self._members.choose_connected(end - loop.time())
+                if member is None:
+                    raise connection.unreachable(settings.endpoints)
+                term = self.identity.term
+                try:
+                    answer = await self._send(member, request, max(end - loop.time(), 0.0))
+                except grpc.aio.AioRpcError as error:
+                    if error.code() in REFUSED and not _not_proposed(error):
+                        raise connection.store_error(error, settings.endpoints) from error
+                    self._members.failed(member)
+                    if not _not_proposed(error):
+                        raise connection.unknown_outcome(error, settings.endpoints) from error
+                    if end - loop.time() <= PAUSE_SECONDS:
+                        raise connection.store_error(error, settings.endpoints) from error
+                else:
+                    self.identity.heard(answer.header, term)
+                    return answer
+                await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            store_timer("txn").observe(time.perf_counter() - started)
+
+    async def _send(self, member: Member, request: Any, seconds: float) -> Any:
+        call = member.kv.Txn(request, timeout=seconds, wait_for_ready=True, metadata=self.metadata)
+        if not self._members.several:
+            return await call
+        # Its answer is waited for to the end; but who comes later need not try a member that is silent.
+        timer = asyncio.get_running_loop().call_later(self._settings.attempt_seconds, self._members.failed, member)
+        try:
+            return await call
+        finally:
+            timer.cancel()
+
+
+def _passes(error: grpc.aio.AioRpcError) -> bool:
+    """Whether another member, or the same a moment later, may answer what this one did not."""
+    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) or _not_proposed(error)
+
+
+def _not_proposed(error: grpc.aio.AioRpcError) -> bool:
+    details = error.details() or ""
+    return any(words in details for words in NOT_PROPOSED)
