@@ -20,6 +20,7 @@ from knarr.machinery.conversions.events import EVENTS_V1
 from knarr.machinery.resources import STANDARD_VERBS, Registry, Resource, Route, Subresource, Version
 
 STATUS = Subresource("status")
+ENDPOINTS_WARNING = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 SCALE = Subresource("scale", body=autoscaling.Scale)
 
 BUILT_IN: tuple[Resource, ...] = (
@@ -62,7 +63,7 @@ BUILT_IN: tuple[Resource, ...] = (
     ),
     Resource(
         "endpoints",
-        (Version("", "v1", "Endpoints", core.Endpoints, core.EndpointsList),),
+        (Version("", "v1", "Endpoints", core.Endpoints, core.EndpointsList, deprecation_warning=ENDPOINTS_WARNING),),
         short_names=("ep",),
         key="services/endpoints",
     ),

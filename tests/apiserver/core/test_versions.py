@@ -323,3 +323,9 @@ async def test_objects_of_any_version_are_seeded(api: ApiInMemory) -> None:
     (found,) = api.all(autoscaling_v2.HorizontalPodAutoscaler)
     assert found.spec.metrics[0].resource.target.average_utilization == 70
     assert api.all(autoscaling_v1.HorizontalPodAutoscaler)[0].spec.target_cpu_utilization_percentage == 70
+
+
+async def test_who_uses_a_deprecated_version_is_told(rest: RestClient) -> None:
+    warned = (await rest.get("/api/v1/namespaces/default/endpoints")).headers["warning"]
+    assert warned == ['299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"']
+    assert "warning" not in (await rest.get("/apis/discovery.k8s.io/v1/endpointslices")).headers
