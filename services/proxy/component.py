@@ -32,7 +32,8 @@ from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.programmer import Programmer
 from services.proxy.reporter import Reporter
 from services.proxy.routing.build import Router, service_of
-from services.proxy.routing.table import Change, RouteKey, RoutingTable
+from services.proxy.routing.host_ports import POD, owner_of, routes_of_pod
+from services.proxy.routing.table import Change, Name, RouteKey, RoutingTable
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 
@@ -66,15 +67,17 @@ class Proxy(Component):
         self._services = Informer(client, core.Service)
         self._slices = Informer(client, discovery.EndpointSlice)
         self._slices.add_index(BY_SERVICE)
+        # Pods of this node, for their host ports.
+        self._pods = Informer(client, core.Pod, field_selector=f"spec.nodeName={settings.node_name}") if settings.node_name else None
         self._router = Router(settings.node_name)
-        self._changed: set[tuple[str, str]] = set()
+        self._changed: set[Name] = set()
         backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
         self._programmer = Programmer(self._datapath, self._table, backoff, self._applied)
         self._health = HealthChecks(lambda: self._programmer.synced, settings.retry_limit_seconds)
         self._recorder = EventRecorder(client, "kube-proxy", settings.node_name)
-        self._reporter = Reporter(self._recorder, settings.node_name, self._services.store.get, self._missing)
+        self._reporter = Reporter(self._recorder, settings.node_name, self._stored, self._missing)
         # The routes of each Service that are in force.
-        self._in_force: dict[tuple[str, str], set[RouteKey]] = {}
+        self._in_force: dict[Name, set[RouteKey]] = {}
         self._pod_network = PodNetwork(client, settings) if settings.pod_network != OFF else None
         self._policies = PolicyEnforcement(client, settings, recorder=self._recorder) if settings.network_policies else None
         if self._policies is not None:
@@ -94,9 +97,24 @@ class Proxy(Component):
         changed, self._changed = self._changed, set()
         touched: set[RouteKey] = set()
         for namespace, name in changed:
+            if name.startswith(POD):
+                touched |= self._router.put_pod((namespace, name), self._pod(namespace, name))
+                continue
             slices = self._slices.store.index(BY_SERVICE, f"{namespace}/{name}")
             touched |= self._router.put(namespace, name, self._services.store.get(namespace, name), slices)
         return self._router.table, touched
+
+    def _pod(self, namespace: str, name: str) -> core.Pod | None:
+        return self._pods.store.get(namespace, name.removeprefix(POD)) if self._pods is not None else None
+
+    def _stored(self, namespace: str, name: str) -> core.Service | core.Pod | None:
+        return self._pod(namespace, name) if name.startswith(POD) else self._services.store.get(namespace, name)
+
+    def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
+        """Most changes of pods do not matter here."""
+        before, after = (routes_of_pod(pod) if pod is not None else [] for pod in (old, new))
+        if before != after:
+            self._touch(*(owner_of(pod) for pod in (old, new) if pod is not None))
 
     def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
         self._touch(*(key_of(service) for service in (old, new) if service is not None))
@@ -115,7 +133,7 @@ class Proxy(Component):
             self._in_force.setdefault((route.key.namespace, route.key.service), set()).add(route.key)
         self._reporter.look({(route.key.namespace, route.key.service) for route in (*change.before, *change.after)})
 
-    def _missing(self, service: tuple[str, str]) -> list[str]:
+    def _missing(self, service: Name) -> list[str]:
         """What of a Service's wishes is not in force, in words."""
         routes = [self._programmer.in_force[key] for key in sorted(self._in_force.get(service, ()))]
         found = [words for route in routes for words in (*route.limitations, *self._datapath.limits_of(route))]
@@ -126,7 +144,7 @@ class Proxy(Component):
         """Since when the API server does not answer; None while it does."""
         return min((since for informer in (self._services, self._slices) if (since := informer.away_since) is not None), default=None)
 
-    def _touch(self, *services: tuple[str, str]) -> None:
+    def _touch(self, *services: Name) -> None:
         self._changed.update(services)
         self._programmer.touch()
 
@@ -142,6 +160,8 @@ class Proxy(Component):
             "health-checks": self._health.run(),
             "events": self._recorder.run(),
         }
+        if self._pods is not None:
+            parts["pods"] = self._pods.run()
         if self._pod_network is not None:
             parts["pod-network"] = self._pod_network.run()
         if self._policies is not None:
@@ -159,6 +179,9 @@ class Proxy(Component):
         await self._slices.wait_synced()
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
+        if self._pods is not None:
+            await self._pods.wait_synced()
+            self._pods.on_change(self._pod_changed)
         self._programmer.touch()
         await self._programmer.run()
 

@@ -1,4 +1,7 @@
-"""Tells the owners of Services what of their wishes this node cannot do: an Event, once for each set of reasons."""
+"""Tells the owners of Services, and of pods with host ports, what of their wishes this node cannot do.
+
+By an Event, once for each set of reasons.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class Reporter:
         self,
         recorder: EventRecorder,
         node_name: str,
-        stored: Callable[[str, str], core.Service | None],
+        stored: Callable[[str, str], core.Service | core.Pod | None],
         missing: Callable[[Service], Iterable[str]],
     ) -> None:
         """``missing``: what cannot be done of a Service's wishes, in words."""

@@ -138,7 +138,7 @@ def _route_message(route: Route, counters: Counters, limits: Sequence[str]) -> m
         node_port=route.node_port,
         endpoints=[_endpoint_message(route, endpoint, counters) for endpoint in dict.fromkeys((*route.endpoints, *route.local_endpoints))],
         limitations=(*route.limitations, *limits),
-        external_ips=route.external_ips,
+        external_ips=(*route.external_ips, *route.host_ips),
         load_balancer_ips=route.load_balancer_ips,
         load_balancer_source_ranges=route.source_ranges,
         internal_traffic_policy=route.internal_policy,

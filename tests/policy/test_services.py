@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from knarr.api.core.v1 import core_pb2 as core
 from services.proxy.datapath.nftables.datapath import NftablesDatapath
 from services.proxy.datapath.node_network import write_sysctl
 from services.proxy.policy.engine import PolicyEngine
 from services.proxy.policy.facts import DnsFacts
 from services.proxy.policy.kernel import PolicyTable
+from services.proxy.routing.host_ports import routes_of_pod
 from services.proxy.routing.table import Endpoint, Route, RouteKey, diff
 from services.proxy.settings import ProxySettings
 from tests.policy import walk, worlds
@@ -26,7 +28,7 @@ from tests.proxy.laboratory import Laboratory, ip
 
 pytestmark = pytest.mark.net
 SETTINGS = ProxySettings()
-CLUSTER_IP, PORT, NODE_PORT, SERVED = "10.96.0.10", 80, 30080, 8080
+CLUSTER_IP, PORT, NODE_PORT, HOST_PORT, SERVED = "10.96.0.10", 80, 30080, 18080, 8080
 DNS_IP, DNS_PORT, DNS_SERVED = "10.96.0.53", 53, 10053
 DNS = DnsFacts("kube-system", {"k8s-app": "kube-dns"}, (DNS_IP,), {("dns", "udp"): 53, ("dns-tcp", "tcp"): 53})
 OUTSIDE, NODE = "192.168.50.2", Laboratory.NODE_ADDRESS
@@ -72,7 +74,7 @@ async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
             await datapath.start()
             web = Route(RouteKey("default", "web", "http"), "tcp", (CLUSTER_IP,), PORT, NODE_PORT, (Endpoint(SERVER, SERVED, "pod-0"),))
             dns = Route(RouteKey("kube-system", "kube-dns", "dns"), "udp", (DNS_IP,), DNS_PORT, 0, (Endpoint(OUTSIDE, DNS_SERVED, ""),))
-            await datapath.apply(diff({}, {route.key: route for route in (web, dns)}))
+            await datapath.apply(diff({}, {route.key: route for route in (web, dns, *routes_of_pod(with_host_port()))}))
         await asyncio.sleep(0)
         pods = [
             worlds.pod("default", f"pod-{number}", {"app": app}, "node-0", Laboratory.pod_address(number))
@@ -94,6 +96,13 @@ async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
             thread.submit(table.close).result(20)
             await datapath.close()
     gc.collect()
+
+
+def with_host_port() -> core.Pod:
+    made = core.Pod()
+    made.metadata.namespace, made.metadata.name, made.status.pod_ip = "default", "pod-0", SERVER
+    made.spec.containers.add(name="c").ports.add(container_port=SERVED, host_port=HOST_PORT, protocol="TCP")
+    return made
 
 
 def selecting(app: str, **spec: Any) -> dict[str, Any]:
@@ -130,6 +139,20 @@ async def test_from_outside_the_clients_own_address_counts(node: Node) -> None:
     node.reached([through])
     node.enforce(CLOSED, selecting("server", ingress=[{"from": [{"ipBlock": {"cidr": "192.168.50.0/24", "except": [f"{OUTSIDE}/32"]}}]}]))
     node.reached([(NODE, NODE, "TCP", NODE_PORT)], [through])
+
+
+async def test_through_a_host_port_the_clients_own_address_counts(node: Node) -> None:
+    places = (OUTSIDE, SERVER, CLIENT, STRANGER)
+    node.enforce()
+    node.reached([(place, NODE, "TCP", HOST_PORT) for place in (*places, NODE)])
+    node.enforce(CLOSED)
+    node.reached([(place, NODE, "TCP", HOST_PORT) for place in (NODE, SERVER)], [(CLIENT, NODE, "TCP", HOST_PORT)])
+    peers = [{"podSelector": {"matchLabels": {"app": "client"}}}, {"ipBlock": {"cidr": f"{OUTSIDE}/32"}}]
+    node.enforce(selecting("server", ingress=[{"from": peers, "ports": [{"port": SERVED}]}]))
+    allowed = [(place, NODE, "TCP", HOST_PORT) for place in (OUTSIDE, CLIENT)]
+    node.reached(allowed, [(STRANGER, NODE, "TCP", HOST_PORT), (UNKNOWN, NODE, "TCP", HOST_PORT)])
+    node.enforce(selecting("server", ingress=[{"from": peers, "ports": [{"port": HOST_PORT}]}]))
+    node.reached([(NODE, NODE, "TCP", HOST_PORT)], allowed)
 
 
 async def test_the_node_reaches_its_pods_and_pods_reach_the_node_and_themselves(node: Node) -> None:

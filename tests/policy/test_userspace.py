@@ -12,6 +12,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.policy.enforcement import PolicyEnforcement
+from services.proxy.routing.host_ports import routes_of_pod
 from services.proxy.routing.table import Endpoint, Route, RouteKey, diff
 from services.proxy.settings import ProxySettings
 from tests.policy import walk, worlds
@@ -21,7 +22,7 @@ from tests.support.api import FaultyApi
 
 pytestmark = pytest.mark.net
 SETTINGS = ProxySettings(network_policies=True)
-CLUSTER_IP, NODE_PORT = "10.96.0.10", 30080
+CLUSTER_IP, NODE_PORT, HOST_PORT = "10.96.0.10", 30080, 18080
 # Pod 0 is the server.
 CLIENT, STRANGER = 1, 2
 
@@ -62,7 +63,9 @@ async def relay() -> AsyncIterator[Relay]:
         await datapath.start()
         endpoints = (Endpoint(Laboratory.pod_address(0), 8080, "pod-0"),)
         route = Route(RouteKey("default", "web", "http"), "tcp", (CLUSTER_IP,), 80, NODE_PORT, endpoints)
-        await datapath.apply(diff({}, {route.key: route}))
+        server = pod(0, {"app": "server"})
+        server.spec.containers.add(name="c").ports.add(container_port=8080, host_port=HOST_PORT, protocol="TCP")
+        await datapath.apply(diff({}, {made_of.key: made_of for made_of in (route, *routes_of_pod(server))}))
         task = asyncio.create_task(policies.run())
         try:
             await until(lambda: policies.tried)
@@ -87,12 +90,13 @@ async def test_only_clients_that_a_policy_names_are_relayed(relay: Relay) -> Non
     assert await reached(relay, relay.lab.pods[STRANGER])
     relay.api.seed(walk.policy(ONLY_CLIENTS))
     await until(lambda: relay.policies.in_force_since)
-    for address, port in ((CLUSTER_IP, 80), (Laboratory.NODE_ADDRESS, NODE_PORT)):
+    for address, port in ((CLUSTER_IP, 80), (Laboratory.NODE_ADDRESS, NODE_PORT), (Laboratory.NODE_ADDRESS, HOST_PORT)):
         assert await reached(relay, relay.lab.pods[CLIENT], address, port)
         assert not await reached(relay, relay.lab.pods[STRANGER], address, port)
         assert await reached(relay, relay.lab.pods[0], address, port), "a pod may reach itself"
         assert await reached(relay, relay.lab.node, address, port), "the node may reach its pods"
-    assert not await reached(relay, relay.lab.outside, Laboratory.NODE_ADDRESS, NODE_PORT)
+    for port in (NODE_PORT, HOST_PORT):
+        assert not await reached(relay, relay.lab.outside, Laboratory.NODE_ADDRESS, port)
 
 
 async def test_a_pod_that_is_not_known_yet_is_not_relayed_once_there_are_policies(relay: Relay) -> None:

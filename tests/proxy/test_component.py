@@ -103,6 +103,41 @@ async def test_the_first_table_is_complete_and_later_ones_follow() -> None:
         assert WEB in datapath.table
 
 
+def pod_with_host_port(name: str, address: str, node: str = "node-a") -> core.Pod:
+    made = core.Pod()
+    made.metadata.name, made.metadata.namespace = name, "default"
+    made.spec.node_name = node
+    made.status.phase, made.status.pod_ip = "Running", address
+    made.spec.containers.add(name="c", image="x").ports.add(container_port=8080, host_port=18080, protocol="TCP")
+    return made
+
+
+async def test_host_ports_of_this_nodes_pods_are_in_the_first_table_and_go_with_their_pods() -> None:
+    api, datapath = FaultyApi(), RecordingDatapath()
+    api.seed(pod_with_host_port("srv", "10.244.0.2"), pod_with_host_port("elsewhere", "10.244.1.2", "node-b"))
+    async with running(api, datapath):
+        await datapath.until(lambda: bool(datapath.changes))
+        [route] = [route for key, route in datapath.table.items() if key.service.startswith("pod/")]
+        assert (str(route.key), route.node_port) == ("default/pod/srv:tcp-18080", 18080)
+        assert len(datapath.changes) == 1
+        await api.client().delete(core.Pod, "srv", "default", grace_period_seconds=0)
+        await datapath.until(lambda: route.key not in datapath.table)
+
+
+async def test_a_pod_whose_host_port_is_taken_is_told() -> None:
+    api, datapath = FaultyApi(), RecordingDatapath()
+    # Of two that are as old the first by name has it.
+    api.seed(service(node_port=18080), pod_with_host_port("xylophone", "10.244.0.2"))
+    async with running(api, datapath):
+        await datapath.until(lambda: bool(datapath.changes))
+        async with asyncio.timeout(10):
+            while not any(event.involved_object.kind == "Pod" for event in api.all(core.Event)):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        [event] = [event for event in api.all(core.Event) if event.involved_object.kind == "Pod"]
+    assert (event.reason, event.involved_object.name) == ("NotFullyServed", "xylophone")
+    assert "NodePort 18080 belongs to default/web" in event.message
+
+
 async def test_changes_that_come_during_one_are_taken_together() -> None:
     api, datapath = FaultyApi(), RecordingDatapath()
     client = api.client()

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.pods import init_and_main_containers
 from knarr.objects.sysctls import dotted
 from services.kubelet.pod.names import hostname_of
 from services.kubelet.pod.spec import ref_of
-from services.kubelet.runtime.plan import PortMapping, SandboxPlan
+from services.kubelet.runtime.plan import SandboxPlan
 
 
 def sandbox_plan(pod: core.Pod, attempt: int, domain: str) -> SandboxPlan:
-    """The sandbox of a pod in the cluster's ``domain``; published are the ports that name a hostPort. Raises NameTooLong."""
-    ports = tuple(
-        PortMapping(port.container_port, port.host_port, port.protocol or "TCP", port.host_ip)
-        for spec in init_and_main_containers(pod.spec)
-        for port in spec.ports
-        if port.host_port and not pod.spec.host_network
-    )
+    """The sandbox of a pod in the cluster's ``domain``. Its host ports are the proxy's business. Raises NameTooLong."""
     return SandboxPlan(
         pod=ref_of(pod),
         attempt=attempt,
@@ -25,6 +18,5 @@ def sandbox_plan(pod: core.Pod, attempt: int, domain: str) -> SandboxPlan:
         host_network=pod.spec.host_network,
         host_pid=pod.spec.host_pid,
         host_ipc=pod.spec.host_ipc,
-        ports=ports,
         sysctls={dotted(entry.name): entry.value for entry in pod.spec.security_context.sysctls},
     )

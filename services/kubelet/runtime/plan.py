@@ -20,16 +20,6 @@ class PodRef:
 
 
 @dataclass(frozen=True, slots=True)
-class PortMapping:
-    """A host port led to a pod's port. ``protocol`` is TCP, UDP or SCTP."""
-
-    container_port: int
-    host_port: int
-    protocol: str = "TCP"
-    host_ip: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class SandboxPlan:
     """A pod's sandbox: what its containers share. ``attempt`` counts the sandboxes of this pod from 0."""
 
@@ -39,7 +29,6 @@ class SandboxPlan:
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
-    ports: tuple[PortMapping, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 

@@ -15,14 +15,14 @@ from dataclasses import replace
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.objects.labels import SERVICE_NAME
-from services.proxy.routing.table import Route, RouteKey, RoutingTable
+from services.proxy.routing.host_ports import routes_of_pod
+from services.proxy.routing.table import Name, Route, RouteKey, RoutingTable
 from services.proxy.routing.wishes import routes_of
 
 Slices = Iterable[discovery.EndpointSlice]
 
-
-Name = tuple[str, str]
 Age = tuple[int, str, str]
 # An address (empty: all of the node's), a protocol and a port.
 Claim = tuple[str, str, int]
@@ -40,8 +40,18 @@ class Router:
 
     def put(self, namespace: str, name: str, service: core.Service | None, slices: Slices) -> set[RouteKey]:
         """Takes a Service as it is now (None: it is gone), with all its slices. Returns the keys that may have changed in the table."""
-        affected = {(namespace, name)}
-        before = self._wished.pop((namespace, name), [])
+        if service is None:
+            return self.put_routes((namespace, name), _age(None), [])
+        return self.put_routes((namespace, name), _age(service.metadata), routes_of(service, list(slices), self._node_name))
+
+    def put_pod(self, owner: Name, pod: core.Pod | None) -> set[RouteKey]:
+        """The same for a pod of this node and its host ports."""
+        return self.put_routes(owner, _age(pod.metadata if pod else None), routes_of_pod(pod) if pod else [])
+
+    def put_routes(self, owner: Name, age: Age, routes: list[Route]) -> set[RouteKey]:
+        """Takes all routes that somebody wants by now."""
+        affected = {owner}
+        before = self._wished.pop(owner, [])
         for route in before:
             for claim in _claims(route):
                 claimants = self._claimants.get(claim, {})
@@ -49,14 +59,13 @@ class Router:
                 affected.update((key.namespace, key.service) for key in claimants)
                 if not claimants:
                     self._claimants.pop(claim, None)
-        routes = routes_of(service, list(slices), self._node_name) if service is not None else []
-        if service is not None and routes:
-            self._wished[namespace, name] = routes
+        if routes:
+            self._wished[owner] = routes
             for position, route in enumerate(routes):
                 for claim in _claims(route):
                     claimants = self._claimants.setdefault(claim, {})
                     affected.update((key.namespace, key.service) for key in claimants)
-                    claimants[route.key] = (_age(service), position)
+                    claimants[route.key] = (age, position)
         touched = {route.key for route in before}
         for key in touched:
             self.table.pop(key, None)
@@ -80,6 +89,7 @@ class Router:
             cluster_ips=tuple(ip for ip in route.cluster_ips if ip not in taken),
             external_ips=tuple(ip for ip in route.external_ips if ip not in taken),
             load_balancer_ips=tuple(ip for ip in route.load_balancer_ips if ip not in taken),
+            host_ips=tuple(ip for ip in route.host_ips if ip not in taken),
             node_port=0 if "" in taken else route.node_port,
             limitations=tuple(limitations),
         )
@@ -106,10 +116,10 @@ def service_of(piece: discovery.EndpointSlice) -> Name:
     return (piece.metadata.namespace, piece.metadata.labels.get(SERVICE_NAME, ""))
 
 
-def _age(service: core.Service) -> Age:
-    return (service.metadata.creation_timestamp.seconds, service.metadata.namespace, service.metadata.name)
+def _age(metadata: meta.ObjectMeta | None) -> Age:
+    return (metadata.creation_timestamp.seconds, metadata.namespace, metadata.name) if metadata is not None else (0, "", "")
 
 
 def _claims(route: Route) -> set[Claim]:
-    claims: set[Claim] = {(ip, route.protocol, route.port) for ip in route.addresses}
+    claims: set[Claim] = {(ip, route.protocol, route.port) for ip in (*route.addresses, *route.host_ips)}
     return {*claims, ("", route.protocol, route.node_port)} if route.node_port else claims

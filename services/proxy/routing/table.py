@@ -9,9 +9,13 @@ from typing import NamedTuple
 
 CLUSTER, LOCAL = "Cluster", "Local"
 
+# Namespace and name of whoever has routes.
+Name = tuple[str, str]
+
 
 class RouteKey(NamedTuple):
-    """One port of one Service; the port's name is empty when the Service has a single, unnamed port."""
+    """One port of one Service; the port's name is empty when the Service has a single, unnamed port. Or one host port of a pod, which
+    stands as ``pod/<name>`` in the Service's place."""
 
     namespace: str
     service: str
@@ -32,7 +36,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One port of a Service: the addresses that lead to it and where they lead.
+    """One port of a Service, or of a pod on its node: the addresses that lead to it and where they lead.
 
     ``protocol`` is ``tcp``, ``udp`` or ``sctp`` (which is refused). Addresses are IPv4, those of each class lead to ``port``;
     ``node_port`` is 0 when there is none. ``endpoints`` are those of the whole cluster, ``local_endpoints`` those of this node,
@@ -48,6 +52,8 @@ class Route:
     limitations: tuple[str, ...] = ()
     external_ips: tuple[str, ...] = ()
     load_balancer_ips: tuple[str, ...] = ()
+    # Addresses of the node that lead to ``port``, where not all of them do.
+    host_ips: tuple[str, ...] = ()
     # Who may use the load balancer's addresses, CIDRs; empty: everyone.
     source_ranges: tuple[str, ...] = ()
     # Policies for the ClusterIPs, and for all other addresses.
@@ -79,7 +85,7 @@ class Route:
 
     @property
     def reached_from_outside(self) -> bool:
-        return bool(self.outer_ips or self.node_port)
+        return bool(self.outer_ips or self.node_port or self.host_ips)
 
     @property
     def needs_all(self) -> bool:

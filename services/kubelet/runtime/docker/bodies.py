@@ -23,10 +23,6 @@ def container_name(plan: ContainerPlan) -> str:
 
 def sandbox_body(plan: SandboxPlan, ip: str, image: str, settings: DockerSettings, own: Mapping[str, str]) -> dict[str, Any]:
     """The sandbox: nothing but a pause process that holds the pod's namespaces. ``own`` labels name cluster and node."""
-    bindings: dict[str, list[dict[str, str]]] = {}
-    for port in plan.ports:
-        key = f"{port.container_port}/{port.protocol.lower()}"
-        bindings.setdefault(key, []).append({"HostIp": port.host_ip, "HostPort": str(port.host_port)})
     host: dict[str, Any] = {
         "NetworkMode": "host" if plan.host_network else settings.network,
         "IpcMode": "host" if plan.host_ipc else "shareable",
@@ -36,13 +32,11 @@ def sandbox_body(plan: SandboxPlan, ip: str, image: str, settings: DockerSetting
         "ReadonlyRootfs": True,
         "SecurityOpt": ["no-new-privileges"],
         "CapDrop": ["ALL"],
-        "PortBindings": bindings,
         "Sysctls": dict(plan.sysctls),
     }
     body: dict[str, Any] = {
         "Image": image,
         "Labels": {**own, **plan.labels, **sandbox_labels(plan, ip)},
-        "ExposedPorts": {key: {} for key in bindings},
         "HostConfig": host,
         "StopSignal": "SIGKILL",
     }

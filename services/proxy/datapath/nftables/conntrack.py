@@ -70,14 +70,14 @@ def destinations(change: Change) -> Destinations:
 
 
 def _may_be_stale(old: Route | None, new: Route) -> bool:
-    if old is None or not old.endpoints or {*new.addresses, new.node_port} - {*old.addresses, old.node_port}:
+    if old is None or not old.endpoints or {*new.addresses, *new.host_ips, new.node_port} - {*old.addresses, *old.host_ips, old.node_port}:
         return True
     return bool({*old.endpoints, *old.local_endpoints} - {*new.endpoints, *new.local_endpoints})
 
 
 def _lead(found: Destinations, route: Route, places: frozenset[Place]) -> None:
     """A removed route's address may have come to another one, which is looked at after it."""
-    for ip in route.addresses:
+    for ip in (*route.addresses, *route.host_ips):
         found.addresses[ip, route.port] = places
     if route.node_port:
         found.node_ports[route.node_port] = places

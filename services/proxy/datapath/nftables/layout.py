@@ -72,6 +72,7 @@ def entries(route: Route) -> dict[Entry, Lead]:
     internal = Lead("goto", chain_name("local" if route.internal_policy == LOCAL else "service", route))
     found: dict[Entry, Lead] = {("cluster-ips", (ip, route.protocol, route.port)): internal for ip in route.cluster_ips}
     outer: list[Entry] = [("external-ips", (ip, route.protocol, route.port)) for ip in route.outer_ips]
+    outer += [("host-ports", (ip, route.protocol, route.port)) for ip in route.host_ips]
     if route.node_port:
         outer.append(("node-ports", (route.protocol, route.node_port)))
     if route.external_policy == LOCAL:

@@ -43,6 +43,8 @@ table ip {base.table} {{
 {note}  map cluster-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
   map node-ports {{ type inet_proto . inet_service : verdict; }}
   map external-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+  map host-ports {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+  map inside-host-ports {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
   map inside-node-ports {{ type inet_proto . inet_service : verdict; }}
   map inside-external-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
   map firewalls {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
@@ -63,11 +65,13 @@ table ip {base.table} {{
     ip saddr {base.pod_cidr} jump inside
     ip saddr != {base.pod_cidr} fib saddr type local jump inside
     ip daddr . meta l4proto . th dport vmap @external-ips
+    fib daddr type local ip daddr . meta l4proto . th dport vmap @host-ports
     fib daddr type local meta l4proto . th dport vmap @node-ports
     ip daddr @held-addresses meta l4proto {{ tcp, udp }} goto refuse
   }}
   chain inside {{
     ip daddr . meta l4proto . th dport vmap @inside-external-ips
+    fib daddr type local ip daddr . meta l4proto . th dport vmap @inside-host-ports
     fib daddr type local meta l4proto . th dport vmap @inside-node-ports
   }}
   chain prerouting {{

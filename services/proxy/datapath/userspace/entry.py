@@ -62,13 +62,14 @@ def doors(route: Route, pod_cidr: str) -> Doors:
 
 
 def addresses(route: Route, *, own_addresses: bool) -> list[Address]:
-    """Where a route is served; without ``own_addresses`` only at its NodePort."""
+    """Where a route is served; without ``own_addresses`` only at the node's own."""
     found: list[Address] = []
     if own_addresses:
         internal = route.local_endpoints if route.internal_policy == LOCAL else route.endpoints
         found += [Address(ip, route.port, INTERNAL) for ip in route.cluster_ips if internal]
         found += [Address(ip, route.port, EXTERNAL) for ip in route.external_ips if route.endpoints]
         found += [Address(ip, route.port, BALANCED) for ip in route.load_balancer_ips if route.endpoints]
+    found += [Address(ip, route.port, EXTERNAL) for ip in route.host_ips if route.endpoints]
     if route.node_port and route.endpoints:
         found.append(Address(ANY_ADDRESS, route.node_port, EXTERNAL))
     return found
