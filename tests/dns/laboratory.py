@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ class Objects:
     def zone(self, source: random.Random | None = None) -> Zone:
         """A zone that took the objects in their order, or in any."""
         zone = Zone(DOMAIN, TTL_SECONDS, CIDRS)
-        steps: list[Callable[[], Any]] = [lambda name=name: zone.put_namespace(name, exists=True) for name in self.namespaces]
-        steps += [lambda found=found: put(zone, found, self.of(found)) for found in self.services]
+        steps: list[Callable[[], Any]] = [partial(zone.put_namespace, name, exists=True) for name in self.namespaces]
+        steps += [partial(put, zone, found, self.of(found)) for found in self.services]
         if source is not None:
             source.shuffle(steps)
         for step in steps:

@@ -146,7 +146,7 @@ async def test_what_is_no_address_keeps_no_other_name_from_being_served() -> Non
         await found.until_answer("odd.default.svc.cluster.local", ["A 10.244.0.7"])
 
 
-async def test_changes_that_come_fast_are_taken_together() -> None:
+async def test_changes_that_come_fast_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(seeded()) as found:
         await found.ask(DB)
         taken = 0
@@ -157,7 +157,7 @@ async def test_changes_that_come_fast_are_taken_together() -> None:
             taken += 1
             return put(*arguments)
 
-        found.dns.instance.zone.put_service = counted  # type: ignore[method-assign]
+        monkeypatch.setattr(found.dns.instance.zone, "put_service", counted)
         for last in range(200):
             await found.client.update(slice_of("db", [f"10.244.1.{last}"]))
         await found.until_answer(DB, ["A 10.244.1.199"])
@@ -292,7 +292,7 @@ async def test_the_answer_of_others_is_ready_for_a_second() -> None:
 
 
 async def test_a_dead_upstream_does_not_touch_the_clusters_names() -> None:
-    quick = {"upstream_try_seconds": 0.5, "upstream_limit_seconds": 1.0}
+    quick: dict[str, Any] = {"upstream_try_seconds": 0.5, "upstream_limit_seconds": 1.0}
     async with fake_upstream(nothing) as dead, running(seeded(), upstreams=(dead.address,), **quick) as found:
         outside = [asyncio.create_task(found.ask(f"{number}.example.com")) for number in range(100)]
         await found.until(lambda: dead.asked)

@@ -206,7 +206,7 @@ def test_keys_are_names_as_in_packets(names: list[str]) -> None:
 
 def test_options_that_differ_each_time_are_not_kept() -> None:
     table = ReadyAnswers()
-    cookie = query(WEB, use_edns=0, options=[dns.edns.GenericOption(10, b"12345678")])
+    cookie = query(WEB, use_edns=0, options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, b"12345678")])
     table.keep(cookie, WEB, [bytes(100)])
     assert len(table) == 0
     table.keep(query(WEB, use_edns=0), WEB, [bytes(100)])

@@ -72,9 +72,14 @@ def test_an_answer_that_is_too_long_keeps_what_fits(kind: str, limit: int, monke
     records = tuple(Record("peers.shop.svc.cluster.local", kind, 5, DATA[kind](number)) for number in range(6000))
     extra = tuple(Record(f"{number}.peers.shop.svc.cluster.local", "A", 5, "10.7.0.1") for number in range(20))
     answer = Answer(answers=records, additional=extra)
-    encodings = []
+    encodings: list[int] = []
     encode = message_codec._with_answers
-    monkeypatch.setattr(message_codec, "_with_answers", lambda *given: encodings.append(1) or encode(*given))
+
+    def counted(*given: Any) -> Any:
+        encodings.append(1)
+        return encode(*given)
+
+    monkeypatch.setattr(message_codec, "_with_answers", counted)
     wire = query("peers.shop.svc.cluster.local", kind, use_edns=0, payload=4096)
     plain = read(wire)
     assert plain is not None

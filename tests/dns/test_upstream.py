@@ -27,9 +27,7 @@ SOA = "example. 30 SOA ns.example. root.example. 1 2 3 4 20"
 
 @contextlib.asynccontextmanager
 async def forwarding(*upstreams: FakeUpstream, **changes: Any) -> AsyncIterator[Forwarder]:
-    made = Forwarder(
-        DnsSettings(LOOPBACK, **{"upstream_try_seconds": TRY_SECONDS, "upstream_limit_seconds": LIMIT_SECONDS, **changes})  # type: ignore[arg-type]
-    )
+    made = Forwarder(DnsSettings(LOOPBACK, **{"upstream_try_seconds": TRY_SECONDS, "upstream_limit_seconds": LIMIT_SECONDS, **changes}))
     made.use(Choice(tuple(Server(LOOPBACK, upstream.port) for upstream in upstreams), ()))
     try:
         yield made

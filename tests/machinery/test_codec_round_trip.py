@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import random
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -58,7 +58,9 @@ def form_value(message: Descriptor, source: random.Random, depth: int) -> dict[s
         return {"raw": orjson.dumps(source.choice([{"a": [1, None, {"b": 0.5}]}, {}, [1], "text", 7]))}
     if form == Form.JSON_FORM_LIST:
         return {"items": [text(source) for _ in range(source.randrange(3))]}
-    schema = message_arguments(message.fields_by_name["schema"].message_type, source, depth + 1)
+    described = message.fields_by_name["schema"].message_type
+    assert described is not None
+    schema = message_arguments(described, source, depth + 1)
     if form == Form.JSON_FORM_SCHEMA_OR_ARRAY:
         return source.choice([{"schema": schema}, {"j_son_schemas": [schema]}])
     if form == Form.JSON_FORM_SCHEMA_OR_BOOL:
@@ -105,7 +107,7 @@ def message_arguments(message: Descriptor, source: random.Random, depth: int = 0
 @settings(max_examples=4, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32))
 def test_round_trip_is_the_identity(kind: type[Message], seed: int) -> None:
-    first = codec.to_json(kind(**message_arguments(kind.DESCRIPTOR, random.Random(seed))))
+    first = codec.to_json(kind(**message_arguments(cast(Descriptor, kind.DESCRIPTOR), random.Random(seed))))
     decoded = codec.from_json(kind, first, UnknownFields.REJECT).message
     stored = kind.FromString(decoded.SerializeToString())
     assert stored == decoded

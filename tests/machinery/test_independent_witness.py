@@ -14,7 +14,7 @@ import knarr.api
 from knarr.machinery.schema import SCALARS, Field, Form, form_of, json_fields
 from knarr.machinery.type_names import GROUPS, api_version_and_kind
 
-FORMS = {
+FORMS: dict[int, str] = {
     Form.JSON_FORM_QUANTITY: "str",
     Form.JSON_FORM_INT_OR_STRING: "object",
     Form.JSON_FORM_TIME: "datetime",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
+from google.protobuf.descriptor import Descriptor
 
 from knarr.machinery import openapi
 from knarr.machinery.catalog import registry
@@ -44,7 +45,7 @@ def test_a_patch_of_each_kind_can_be_validated_and_tried(version: Version) -> No
     assert patch["x-kubernetes-group-version-kind"] == {"group": version.group, "version": version.version, "kind": version.kind}
     assert {"fieldValidation", "dryRun", "fieldManager"} <= {parameter["name"] for parameter in patch["parameters"]}
     assert set(openapi.PATCH_TYPES) == set(patch["requestBody"]["content"])
-    schema = document["components"]["schemas"][openapi.schema_name(version.message.DESCRIPTOR)]
+    schema = document["components"]["schemas"][openapi.schema_name(cast(Descriptor, version.message.DESCRIPTOR))]
     assert schema["x-kubernetes-group-version-kind"] == [{"group": version.group, "version": version.version, "kind": version.kind}]
 
 

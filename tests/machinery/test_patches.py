@@ -21,7 +21,8 @@ OLDER = {"strategic: null removes"}
 
 def recorded_patches() -> list[Any]:
     """(name, object before, patch, object after), for every recorded patch of a Deployment."""
-    found, objects = [], {}
+    found: list[Any] = []
+    objects: dict[str, Any] = {}
     for exchange in json.loads(RECORDED.read_text()):
         request, answer = exchange["request"], exchange["response"]["body"]
         name: str = exchange["name"]

@@ -78,7 +78,7 @@ def _any_port(ports: list[Manifest] | None, server: Manifest | None, protocol: s
         if isinstance(wanted["port"], str):
             if server is not None and port in _numbers(server, wanted["port"], protocol):
                 return True
-        elif wanted["port"] <= port <= wanted.get("endPort", wanted["port"]):
+        elif wanted["port"] <= port <= (wanted["endPort"] if "endPort" in wanted else wanted["port"]):
             return True
     return False
 

@@ -23,6 +23,7 @@ from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.api.proxy.v1 import policies_pb2 as messages
 from knarr.machinery.errors import error_of
 from services.proxy.policy.enforcement import PolicyEnforcement
+from services.proxy.policy.engine import PolicyEngine
 from services.proxy.policy.kernel import PolicyTable
 from services.proxy.policy.model import ChainEntry, Changes, Drop, ElementEntry, Entry, Value, always_there, patch
 from services.proxy.routing.table import Endpoint, Route, RouteKey
@@ -124,7 +125,7 @@ def table(found: PolicyEnforcement) -> RecordingTable:
 
 
 def expected(world: World, node: str = "node-0") -> dict[Entry, Value]:
-    engine = walk.PolicyEngine(node)
+    engine = PolicyEngine(node)
     walk.fill(engine, world)
     engine.settle()
     return engine.entries

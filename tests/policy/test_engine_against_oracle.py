@@ -10,7 +10,7 @@ import pytest
 from services.proxy.policy.engine import PolicyEngine
 from services.proxy.policy.explain import Connection, allows
 from services.proxy.policy.facts import pod_facts
-from services.proxy.policy.model import ChainEntry, ElementEntry, SetEntry
+from services.proxy.policy.model import ChainEntry, ElementEntry, SetEntry, set_name
 from tests.policy import walk, worlds
 from tests.policy.oracle import Manifest, World, allowed
 
@@ -60,9 +60,7 @@ def assert_complete(engine: PolicyEngine) -> None:
     assert chains == {
         str(value) for entry, value in entries.items() if isinstance(entry, ElementEntry) and entry.set in ("ingress", "egress")
     }
-    named = {
-        walk.set_name(m.peers) for value in entries.values() if hasattr(value, "matches") for m in value.matches if m.peers is not None
-    }
+    named = {set_name(m.peers) for value in entries.values() if hasattr(value, "matches") for m in value.matches if m.peers is not None}
     assert {entry.name for entry in entries if isinstance(entry, SetEntry)} == named
     fixed = {"known", "selves", "dns", "ingress", "egress"}
     assert {entry.set for entry in entries if isinstance(entry, ElementEntry)} <= named | fixed

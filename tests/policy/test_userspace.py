@@ -16,6 +16,7 @@ from services.proxy.routing.host_ports import routes_of_pod
 from services.proxy.routing.table import Endpoint, Route, RouteKey, diff
 from services.proxy.settings import ProxySettings
 from tests.policy import walk, worlds
+from tests.policy.oracle import World
 from tests.policy.test_enforcement import RecordingTable, objects, until
 from tests.proxy.laboratory import Laboratory, Namespace
 from tests.support.api import FaultyApi
@@ -55,7 +56,7 @@ async def relay() -> AsyncIterator[Relay]:
     """The Service is up, the policies are followed, and only pod 1 is a client."""
     with Laboratory().opened() as made:
         datapath, api = UserspaceDatapath(SETTINGS), FaultyApi()
-        api.seed(*objects(worlds.World({"default": {}, "other": {}}, [], [])))
+        api.seed(*objects(World({"default": {}, "other": {}}, [], [])))
         api.seed(pod(0, {"app": "server"}), pod(1, {"app": "client"}), pod(2, {}))
         policies = PolicyEnforcement(api.client(), SETTINGS, RecordingTable)
         datapath.judge_by(policies.admits)

@@ -65,7 +65,7 @@ class Machines(Laboratory):
         return [node.member for node in self.nodes]
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Machines]:  # type: ignore[override]
+    def opened(self) -> Iterator[Machines]:
         try:
             self._wire()
             yield self

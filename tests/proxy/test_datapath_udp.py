@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
-from typing import cast
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, cast
 
 import pytest
 
@@ -69,9 +69,7 @@ class Client:
 
 
 @contextlib.contextmanager
-def client(
-    lab: Laboratory, address: str = CLUSTER_IP, port: int = 80, origin: Namespace | None = None
-) -> contextlib._GeneratorContextManager[Client]:  # type: ignore[misc]
+def client(lab: Laboratory, address: str = CLUSTER_IP, port: int = 80, origin: Namespace | None = None) -> Iterator[Client]:
     made = Client(origin or lab.node, address, port)
     try:
         yield made
@@ -87,7 +85,7 @@ async def answers(lab: Laboratory, count: int, address: str = CLUSTER_IP, port: 
     return found
 
 
-def udp(*pods: int, **more: object) -> Route:
+def udp(*pods: int, **more: Any) -> Route:
     return route(*pods, **{"protocol": "udp", **more})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 
@@ -22,10 +23,13 @@ from tests.proxy.laboratory import Laboratory, ip
 pytestmark = pytest.mark.net
 
 
+R = TypeVar("R")
+
+
 async def test_the_routes_of_another_cluster_are_left_alone(lab: Laboratory) -> None:
     other = ("10.98.0.0/16", "10.246.0.0/16")
 
-    def use(work: Callable[[NodeNetwork], object]) -> object:
+    def use(work: Callable[[NodeNetwork], R]) -> R:
         network = NodeNetwork(other)
         try:
             return work(network)

@@ -88,7 +88,8 @@ def refusing(monkeypatch: pytest.MonkeyPatch, network: NodeNetwork, name: str, *
 
     def change(addresses: Collection[str], **more: Any) -> dict[str, int]:
         good = [address for address in addresses if address not in left]
-        return real(good, **more) | {address: errno.ENOBUFS for address in addresses if address in left}
+        done: dict[str, int] = real(good, **more)
+        return done | {address: errno.ENOBUFS for address in addresses if address in left}
 
     monkeypatch.setattr(network.batches, name, change)
     return left

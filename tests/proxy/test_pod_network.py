@@ -20,7 +20,8 @@ from services.proxy.podnetwork.kernel import PodKernel, remove_pod_network
 from services.proxy.podnetwork.plan import AUTO, ROUTES, VXLAN, Member, Plan
 from services.proxy.routing.table import Change, Endpoint, Route, RouteKey
 from services.proxy.settings import ProxySettings
-from tests.proxy.machines import OUTSIDE, Machine, Machines, Namespace
+from tests.proxy.laboratory import Namespace
+from tests.proxy.machines import OUTSIDE, Machine, Machines
 
 pytestmark = pytest.mark.net
 

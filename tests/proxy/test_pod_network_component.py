@@ -53,6 +53,11 @@ class RecordingKernel(PodKernel):
         return without(plan, self.refused), ["a limitation"]
 
 
+def recorded(network: PodNetwork) -> RecordingKernel:
+    assert isinstance(network._kernel, RecordingKernel)
+    return network._kernel
+
+
 @contextlib.asynccontextmanager
 async def running(api: FaultyApi, kernel: Callable[[ProxySettings], PodKernel] = RecordingKernel) -> AsyncIterator[PodNetwork]:
     network = PodNetwork(api.client(), SETTINGS, kernel(SETTINGS))
@@ -102,13 +107,13 @@ async def test_heartbeats_cost_nothing_and_a_peer_that_stays_keeps_its_time() ->
     api.seed(node(OWN), node(OTHER, 2))
     async with running(api) as network:
         await until(lambda: network.in_force.peers_since)
-        since, calls = network.in_force.peers_since["node-1"], network._kernel.calls
+        since, calls = network.in_force.peers_since["node-1"], recorded(network).calls
         beat = await api.client().get(core.Node, "node-1")
         beat.status.conditions.add(type="Ready", status="True")
         await api.client().update(beat, subresource="status")
         for _ in range(100):
             await asyncio.sleep(0)
-        assert network._kernel.calls == calls
+        assert recorded(network).calls == calls
         api.seed(node(FAR, 3))
         await until(lambda: "node-2" in network.in_force.peers_since)
         assert network.in_force.peers_since["node-1"] == since
@@ -120,7 +125,7 @@ async def test_what_failed_is_tried_again_and_told_meanwhile() -> None:
     api = FaultyApi()
     api.seed(node(OWN), node(OTHER, 2))
     async with running(api) as network:
-        kernel = network._kernel
+        kernel = recorded(network)
         await until(lambda: network.in_force.peers_since)
         kernel.refused = {OTHER.pod_cidr: "no route"}
         api.seed(node(FAR, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Network
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,8 @@ HERE = Member("here", "10.244.0.0/24", "192.168.1.1")
 NEAR = Member("near", "10.244.1.0/24", "192.168.1.2")
 FAR = Member("far", "10.244.2.0/24", "172.16.0.2")
 DEVICE = Device("knarr-vx", 75, 8472, "192.168.1.1", "02:6b:c0:a8:01:01", "10.244.0.0", 1450)
+
+T = TypeVar("T")
 
 
 def plan(*found: Member, mode: str = AUTO, underlay: Underlay | None = LAN) -> Plan:
@@ -149,7 +152,7 @@ class FakeKernel:
             self.forwards ^= {what}
 
     @staticmethod
-    def _put(table: dict[str, object], key: str, verb: str, what: object) -> None:
+    def _put(table: dict[str, T], key: str, verb: str, what: T) -> None:
         if verb == "remove":
             assert table.pop(key) == what
         else:
