@@ -72,10 +72,12 @@ class Proxy(Component):
         self._router = Router(settings.node_name)
         self._changed: set[Name] = set()
         backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
-        self._programmer = Programmer(self._datapath, self._table, backoff, self._applied)
+        self._programmer = Programmer(self._datapath, self._table, backoff, self._applied, self._refused)
         self._health = HealthChecks(lambda: self._programmer.synced, settings.retry_limit_seconds)
         self._recorder = EventRecorder(client, "kube-proxy", settings.node_name)
         self._reporter = Reporter(self._recorder, settings.node_name, self._stored, self._missing)
+        # Those of which no routes could be made, and why, in words.
+        self._unread: dict[Name, str] = {}
         # The routes of each Service that are in force.
         self._in_force: dict[Name, set[RouteKey]] = {}
         self._pod_network = PodNetwork(client, settings) if settings.pod_network != OFF else None
@@ -97,12 +99,21 @@ class Proxy(Component):
         changed, self._changed = self._changed, set()
         touched: set[RouteKey] = set()
         for namespace, name in changed:
-            if name.startswith(POD):
-                touched |= self._router.put_pod((namespace, name), self._pod(namespace, name))
-                continue
-            slices = self._slices.store.index(BY_SERVICE, f"{namespace}/{name}")
-            touched |= self._router.put(namespace, name, self._services.store.get(namespace, name), slices)
+            try:
+                touched |= self._read(namespace, name)
+                self._unread.pop((namespace, name), None)
+            except Exception as error:
+                # One that cannot be read must not keep the others from their routes.
+                log.exception("routes could not be made", extra={"of": f"{namespace}/{name}"})
+                self._unread[namespace, name] = f"its routes could not be made: {error}"
+                self._reporter.look([(namespace, name)])
         return self._router.table, touched
+
+    def _read(self, namespace: str, name: str) -> set[RouteKey]:
+        if name.startswith(POD):
+            return self._router.put_pod((namespace, name), self._pod(namespace, name))
+        slices = self._slices.store.index(BY_SERVICE, f"{namespace}/{name}")
+        return self._router.put(namespace, name, self._services.store.get(namespace, name), slices)
 
     def _pod(self, namespace: str, name: str) -> core.Pod | None:
         return self._pods.store.get(namespace, name.removeprefix(POD)) if self._pods is not None else None
@@ -133,11 +144,17 @@ class Proxy(Component):
             self._in_force.setdefault((route.key.namespace, route.key.service), set()).add(route.key)
         self._reporter.look({(route.key.namespace, route.key.service) for route in (*change.before, *change.after)})
 
+    def _refused(self, key: RouteKey) -> None:
+        self._reporter.look([(key.namespace, key.service)])
+
     def _missing(self, service: Name) -> list[str]:
         """What of a Service's wishes is not in force, in words."""
         routes = [self._programmer.in_force[key] for key in sorted(self._in_force.get(service, ()))]
-        found = [words for route in routes for words in (*route.limitations, *self._datapath.limits_of(route))]
-        return [*found, *([self._health.problems[service]] if service in self._health.problems else [])]
+        routes = [self._programmer.in_force[key] for key in sorted(self._in_force.get(service, ()))]
+        found = [self._unread.get(service, ""), self._health.problems.get(service, "")]
+        found += [refused.reason for key, refused in self._programmer.refused.items() if (key.namespace, key.service) == service]
+        found += [words for route in routes for words in (*route.limitations, *self._datapath.limits_of(route))]
+        return [words for words in found if words]
 
     @property
     def _away_since(self) -> datetime | None:

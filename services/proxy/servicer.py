@@ -46,10 +46,20 @@ class ProxyServicer(stubs.ProxyServiceServicer):
             for key, route in sorted(self._programmer.in_force.items(), key=itemgetter(0))
             if request.namespace in ("", key.namespace) and request.service in ("", key.service)
         ]
-        counters = await self._datapath.counters([route.key for route in routes])
+        refused = self._programmer.refused
+        # One that never came into force is shown as it is wanted.
+        routes += [
+            found.wanted
+            for key, found in sorted(refused.items(), key=itemgetter(0))
+            if found.wanted is not None
+            and key not in self._programmer.in_force
+            and request.namespace in ("", key.namespace)
+            and request.service in ("", key.service)
+        ]
+        counters = await self._datapath.counters([route.key for route in routes if route.key in self._programmer.in_force])
         answer = messages.GetRoutesResponse(
             datapath=self._datapath.name,
-            routes=[_route_message(route, counters, self._datapath.limits_of(route)) for route in routes],
+            routes=[_route_message(route, counters, self._limits_of(route)) for route in routes],
             changes=self._programmer.changes,
             last_change_seconds=self._programmer.last_change_seconds,
             limitations=self._datapath.limitations,
@@ -62,6 +72,10 @@ class ProxyServicer(stubs.ProxyServiceServicer):
             answer.stale = True
             answer.stale_since.FromDatetime(away_since)
         return answer
+
+    def _limits_of(self, route: Route) -> tuple[str, ...]:
+        refused = self._programmer.refused.get(route.key)
+        return (*([refused.reason] if refused is not None else []), *self._datapath.limits_of(route))
 
     async def GetPodNetwork(self, request: messages.GetPodNetworkRequest, context: Any) -> messages.GetPodNetworkResponse:
         if self._pod_network is None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any
 
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.proxy.v1 import proxy_service_pb2 as messages
+from knarr.client.backoff import Backoff
 from knarr.machinery.errors import status_error
 from services.proxy.component import Proxy, make_datapath
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
 from services.proxy.programmer import REST_SECONDS
 from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, patch
+from services.proxy.routing.wishes import routes_of
 from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 from tests.proxy.objects import service, slice_of
@@ -37,6 +40,8 @@ class RecordingDatapath(Datapath):
         self.gate = asyncio.Event()
         self.gate.set()
         self.failures = 0
+        # Names of Services whose routes it does not take.
+        self.guilty: set[str] = set()
         self.entered = asyncio.Event()
         self.closed = False
         self.applied = asyncio.Condition()
@@ -50,6 +55,8 @@ class RecordingDatapath(Datapath):
         if self.failures:
             self.failures -= 1
             raise DatapathError("not now")
+        if any(route.key.service in self.guilty for route in change.after):
+            raise DatapathError("Invalid argument")
         async with self.applied:
             self.table = dict(self.table)
             patch(self.table, change)
@@ -192,6 +199,77 @@ async def test_a_change_that_failed_is_tried_again() -> None:
     async with running(api, datapath):
         await datapath.until(lambda: datapath.addresses() == ["10.244.0.2"])
         assert datapath.failures == 0
+
+
+async def messages_of_events(api: FaultyApi, name: str) -> list[str]:
+    """Of a Service, once there are any."""
+
+    def found() -> list[str]:
+        return [event.message for event in api.all(core.Event) if event.involved_object.name == name]
+
+    await eventually(lambda: bool(found()))
+    return found()
+
+
+async def test_a_route_that_is_refused_holds_up_no_other_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first table already, and when more Services come; it comes into force once it is taken."""
+    monkeypatch.setattr("services.proxy.programmer.ONCE_MORE", Backoff(first_seconds=0.01, limit_seconds=0.05))
+    api, datapath = FaultyApi(), RecordingDatapath()
+    datapath.guilty = {"s3", "s5"}
+    names = [f"s{number}" for number in range(8)]
+    api.seed(*(service(name, cluster_ip=f"10.96.1.{number}") for number, name in enumerate(names)))
+    async with running(api, datapath) as proxy:
+        await datapath.until(lambda: {key.service for key in datapath.table} == {*names} - datapath.guilty)
+        await api.client().create(service("late", cluster_ip="10.96.1.99"))
+        await datapath.until(lambda: "late" in {key.service for key in datapath.table})
+        assert proxy.ready
+        assert await messages_of_events(api, "s3") == ["Node node-a: recording refuses it: Invalid argument"]
+        assert not [event for event in api.all(core.Event) if event.involved_object.name == "s4"]
+        servicer = ProxyServicer(proxy._programmer, datapath)
+        datapath.counters = no_counters  # type: ignore[method-assign]
+        (route,) = (await servicer.GetRoutes(messages.GetRoutesRequest(service="s5"), None)).routes
+        assert list(route.limitations) == ["recording refuses it: Invalid argument"]
+        datapath.guilty = set()
+        await datapath.until(lambda: {key.service for key in datapath.table} == {*names, "late"})
+        assert not proxy._programmer.refused
+
+
+async def no_counters(keys: Collection[RouteKey]) -> Counters:
+    return {}
+
+
+async def test_a_route_that_is_refused_is_forgotten_with_its_service() -> None:
+    api, datapath = FaultyApi(), RecordingDatapath()
+    datapath.guilty = {"bad"}
+    api.seed(service(), service("bad", cluster_ip="10.96.1.1"))
+    async with running(api, datapath) as proxy:
+        await eventually(lambda: bool(proxy._programmer.refused))
+        assert WEB in datapath.table
+        await api.client().delete(core.Service, "bad", "default")
+        await eventually(lambda: not proxy._programmer.refused)
+
+
+async def test_a_service_that_cannot_be_read_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(found: core.Service, *rest: Any) -> list[Route]:
+        if found.metadata.name == "bad":
+            raise RuntimeError("a bug")
+        return routes_of(found, *rest)
+
+    monkeypatch.setattr("services.proxy.routing.build.routes_of", broken)
+    api, datapath = FaultyApi(), RecordingDatapath()
+    api.seed(service("bad", cluster_ip="10.96.1.1"), service(), slice_of("web", ["10.244.0.2"]))
+    async with running(api, datapath):
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.2"])
+        assert await messages_of_events(api, "bad") == ["Node node-a: its routes could not be made: a bug"]
+
+
+async def test_a_datapath_that_takes_nothing_blames_no_route() -> None:
+    api, datapath = FaultyApi(), RecordingDatapath()
+    datapath.failures = 5
+    api.seed(service(), service("other", cluster_ip="10.96.1.1"))
+    async with running(api, datapath) as proxy:
+        await datapath.until(lambda: len(datapath.table) == 2)
+        assert not proxy._programmer.refused and not api.all(core.Event)
 
 
 async def test_get_routes_answers_what_is_in_force() -> None:

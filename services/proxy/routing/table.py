@@ -112,6 +112,14 @@ class Change:
     def __bool__(self) -> bool:
         return bool(self.removed or self.updated or self.added)
 
+    def halves(self) -> tuple[Change, ...]:
+        """Two changes that come to the same, the first of which takes away before the second adds; none where there is one route only."""
+        steps: list[Change] = [Change(removed=(route,)) for route in self.removed]
+        steps += [Change(updated=(pair,)) for pair in self.updated]
+        steps += [Change(added=(route,)) for route in self.added]
+        middle = len(steps) // 2
+        return (_together(steps[:middle]), _together(steps[middle:])) if middle else ()
+
     @property
     def before(self) -> tuple[Route, ...]:
         """The routes that are replaced or removed."""
@@ -121,6 +129,15 @@ class Change:
     def after(self) -> tuple[Route, ...]:
         """The routes that are new or as they are now."""
         return (*(new for _, new in self.updated), *self.added)
+
+
+def _together(changes: Iterable[Change]) -> Change:
+    parts = list(changes)
+    return Change(
+        tuple(route for part in parts for route in part.removed),
+        tuple(pair for part in parts for pair in part.updated),
+        tuple(route for part in parts for route in part.added),
+    )
 
 
 def diff(old: RoutingTable, new: RoutingTable, keys: Iterable[RouteKey] | None = None) -> Change:

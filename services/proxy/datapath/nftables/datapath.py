@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -143,7 +144,8 @@ class NftablesDatapath(Datapath):
         async with self._lock, self._unheard():
             try:
                 await self._in_worker(lambda: self._put_in_force(change))
-            except (NftablesError, NetlinkError, OSError) as error:
+            except (NftablesError, NetlinkError, OSError, ValueError, struct.error) as error:
+                # The last two: what does not even fit a message to the kernel.
                 self._programmed = False
                 raise DatapathError(str(error)) from error
             self._programmed = True

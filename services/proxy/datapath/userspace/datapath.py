@@ -140,7 +140,7 @@ class UserspaceDatapath(Datapath):
             elif old.key in self._frontends:
                 self._frontends[old.key].free(self._addresses(new))
         for route in change.after:
-            await self._serve(route)
+            await self._serve_or_tell(route)
         patch(self._routes, change)
         for used in (self._ips, self._outer_ips, self._held_ips):
             used.apply(change)
@@ -154,6 +154,14 @@ class UserspaceDatapath(Datapath):
         if frontend is not None:
             frontend.withdraw()
             self._draining[frontend] = route
+
+    async def _serve_or_tell(self, route: Route) -> None:
+        """One route that cannot be served at all holds up no other; ``check`` tries it again."""
+        try:
+            await self._serve(route)
+        except (OSError, ValueError) as error:
+            log.error("a route cannot be served", extra={"route": str(route.key), "error": str(error)})
+            self._problems[route.key] = [f"cannot be served: {error}"]
 
     async def _serve(self, route: Route) -> None:
         if route.protocol not in PROTOCOLS:
@@ -215,7 +223,7 @@ class UserspaceDatapath(Datapath):
         elsewhere = self._outer.elsewhere if self._outer is not None else frozenset()
         for key, route in self._routes.items():
             if key in self._problems or any(ip in elsewhere for ip in route.outer_ips):
-                await self._serve(route)
+                await self._serve_or_tell(route)
         await self._remove_addresses()
 
     def _look_after(self) -> None:
