@@ -9,7 +9,10 @@ THRESHOLDS = (20_000, 50, 100)
 
 
 def settle() -> None:
-    """After the start: what exists now stays, so the collector need not look at it again, and looks seldom at the rest."""
+    """Tells the garbage collector, after the start, that what exists now stays.
+
+    It need not look at that again, and looks seldom at the rest.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage of a component is too long to help."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, then takes from the folder of ``--trust`` what was not given."""
+        """Parses as argparse does, then takes from the folder of ``--trust`` what was not given."""
         arguments = super().parse_args(args, namespace)
         missing = [name for name in TRUST_FILES if getattr(arguments, name) is None]
         if missing and arguments.trust is None:
@@ -83,7 +83,7 @@ def parser(name: str, description: str, *, port: int) -> Parser:
 
 
 def client_parser(name: str, description: str, *, port: int) -> Parser:
-    """As ``parser``, for a component that is a client of the API server."""
+    """A ``parser`` for a component that is a client of the API server."""
     made = parser(name, description, port=port)
     made.add_argument("--apiserver", required=True, type=address, metavar="HOST:PORT", help="gRPC address of the API server")
     made.add_argument(

@@ -21,7 +21,7 @@ class KeyPair:
     key: bytes
 
     def latest(self) -> KeyPair:
-        """Itself: it comes from nowhere."""
+        """This pair itself: it comes from no files."""
         return self
 
     @classmethod
@@ -49,7 +49,7 @@ class KeptPair:
         self._pair = self._read()
 
     def latest(self) -> KeyPair:
-        """The same object for as long as the files are the same."""
+        """The pair that lies in the files by now; the same object for as long as they are the same."""
         if self._seen.changed():
             try:
                 self._pair = self._read()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Counters:
-    """Since the start."""
+    """What an instance has counted since it started."""
 
     # Queries by transport.
     udp: int = 0

@@ -25,7 +25,7 @@ class Heartbeat:
         self.last_heard: datetime | None = None
 
     async def run(self) -> None:
-        """Asks until cancelled."""
+        """Asks the API server again and again, until cancelled."""
         while True:
             self.reachable = await self._answers()
             if self.reachable:

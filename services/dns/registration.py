@@ -70,7 +70,7 @@ class Registration:
 
     @property
     def name(self) -> str:
-        """Of the EndpointSlice and the Lease."""
+        """The name of the EndpointSlice and the Lease."""
         return f"{SERVICE}-{self._settings.name}"
 
     @property
@@ -87,7 +87,7 @@ class Registration:
                 yield piece
 
     async def run(self, port: int) -> None:
-        """Until cancelled; ``port`` is where DNS is served. Needs synced stores."""
+        """Keeps the instance registered until cancelled; ``port`` is where DNS is served. Needs synced stores."""
         self._port = port
         while True:
             pause = self._settings.renew_seconds

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class DnsSettings:
-    """One instance."""
+    """What one instance is told."""
 
     # IPv4 address that DNS is served on. Answers must come from it, so it cannot be a wildcard.
     address: str
@@ -59,5 +59,5 @@ class DnsSettings:
 
     @property
     def name(self) -> str:
-        """Of this instance."""
+        """The name of this instance."""
         return self.instance or f"{self.address.replace('.', '-').replace(':', '-')}-{self.port}"

@@ -101,7 +101,7 @@ class Programmer:
                 self.touch()
 
     async def _wait(self) -> None:
-        """Until there is a touch, or something that was set aside is due again."""
+        """Waits until there is a touch, or something that was set aside is due again."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._retry_at):
                 await self._touched.wait()

@@ -137,7 +137,7 @@ def _append(out: bytearray, places: dict[str, int], record: Record) -> bool:
 
 
 def _append_name(out: bytearray, places: dict[str, int], name: str) -> None:
-    """As short as it can be: the rest of a name that is there already is pointed to."""
+    """Appends a name, as short as it can be: the rest of one that is there already is pointed to."""
     while name:
         place = places.get(name)
         if place is not None:

@@ -24,7 +24,7 @@ _Parts = tuple[bytes, tuple[bytes, ...]]
 
 
 class ReadyAnswers:
-    """Of one transport: over UDP and TCP answers differ in length."""
+    """Answers that are ready to be sent, of one transport: over UDP and TCP answers differ in length."""
 
     def __init__(self) -> None:
         self._names: dict[bytes, dict[bytes, _Parts]] = {}

@@ -95,7 +95,7 @@ class Responder:
             return self._failed(wire)
 
     def _told(self, wire: bytes, question: Question, transport: str, rest: Answer, chain: tuple[Record, ...]) -> bytes:
-        """What others have answered, after the aliases that led to them."""
+        """The answer that others have given, after the aliases that led to them."""
         # A chain that was begun is worth more than nothing: a client may ask for its end itself.
         answer = Answer(rest.code, (*chain, *rest.answers), rest.authority, rest.additional)
         result = self._made(question, transport, answer, bool(chain))

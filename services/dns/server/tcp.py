@@ -87,7 +87,7 @@ class _Connection:
         self._waiting: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
-        """Until the client leaves, is idle for too long or does not read its answers."""
+        """Serves one client until it leaves, is idle for too long or does not read its answers."""
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
             while True:
                 async with asyncio.timeout(self._server.idle_seconds):

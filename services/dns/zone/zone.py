@@ -200,7 +200,7 @@ class Zone:
         return f"names of the cluster end with .svc.{self.domain}" + (f" or .pod.{self.domain}" if self._pod_names else "")
 
     def _why_no_service(self, labels: list[str]) -> str:
-        """``labels`` are those before ``svc``."""
+        """Why a name of a Service does not exist; ``labels`` are those before ``svc``."""
         namespace = labels[-1]
         if namespace not in self._namespaces:
             return f"there is no namespace {namespace}"

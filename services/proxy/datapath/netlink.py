@@ -34,7 +34,7 @@ class Message(NamedTuple):
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """To the kernel."""
+    """A netlink message to the kernel."""
     return HEADER.pack(HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 

@@ -164,7 +164,7 @@ class NodeNetwork:
                     self._netlink.brport("set", index=port["index"], mode=1)
 
     def _try(self, command: str, subject: str, **fields: Any) -> None:
-        """Does it, also where it is done already."""
+        """Makes a change; one that is made already is no error."""
         try:
             getattr(self._netlink, subject)(command, **fields)
         except NetlinkError as error:

@@ -132,7 +132,9 @@ class OuterAddresses:
         self.problems = problems
 
     def _on_loopback(self, connected: list[Connected], homes: Mapping[str, Connected]) -> dict[str, Connected]:
-        """Those that no neighbour can have, since they lie in no network of this node; the rest is served only if the node has it."""
+        """The addresses for lo: those that no neighbour can have, since they lie in no network of this node. The rest is served only if the
+        node has it.
+        """
         own = self._network.own_addresses(self._tag)
         rest = self._wanted - homes.keys() - own
         self.elsewhere = frozenset(address for address in rest if _home(connected, address) is not None)
@@ -161,7 +163,7 @@ class OuterAddresses:
         return {}
 
     def _put_down(self, address: str) -> dict[str, str]:
-        """What is refused stays known, and is tried again."""
+        """Takes an address from its interface; one that is refused stays known, and is tried again."""
         held = self._held[address]
         if refused := self._change_address(address, held, add=False):
             return {address: f"{address} could not be taken from {held.device}: {refused}"}
@@ -189,7 +191,7 @@ class OuterAddresses:
         }
 
     def _change_routes(self, addresses: Iterable[str], *, add: bool) -> dict[str, str]:
-        """Why some were refused, in words."""
+        """Adds or removes routes; returns why some were refused, in words."""
         errors = self._network.batches.change_routes(
             sorted(addresses), add=add, link=self._network.loopback, protocol=ROUTE_PROTOCOL, priority=self._metric
         )

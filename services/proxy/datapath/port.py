@@ -43,7 +43,7 @@ class Datapath(abc.ABC):
         """Connections sent so far to each endpoint of these routes."""
 
     def judge_by(self, gate: Gate) -> None:  # noqa: B027 - the packet filter judges, unless a datapath hides the clients
-        """Where this datapath hides the clients from the packet filter, ``gate`` is asked for each new connection."""
+        """Gives the datapath the ``gate`` to ask for each new connection, if it hides the clients from the packet filter."""
 
     def limits_of(self, route: Route) -> tuple[str, ...]:
         """What it cannot do of one route's wishes, in words."""

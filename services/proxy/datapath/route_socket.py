@@ -38,7 +38,7 @@ class RouteSocket:
         return _by_address(addresses, self._run(ROUTE_NEW if add else ROUTE_DELETE, COMMAND | MAKE if add else COMMAND, bodies))
 
     def without_route(self, addresses: Sequence[str]) -> set[str]:
-        """Those to which the kernel knows no way."""
+        """The addresses to which the kernel knows no way."""
         fixed = struct.pack("=BBBBBBBBI", IPV4, 32, 0, 0, 0, 0, 0, 0, 0)
         errors = self._run(ROUTE_GET, COMMAND, [fixed + attribute(1, socket.inet_aton(address)) for address in addresses])
         return {address for address, error in zip(addresses, errors, strict=True) if error}

@@ -122,7 +122,7 @@ def _led_to(what: Device | Route | Neighbour | Forward, peers: Sequence[Peer]) -
 
 
 def _name(what: Device | Route | Neighbour | Forward) -> str:
-    """For people."""
+    """The interface's name, for people."""
     if isinstance(what, Device):
         return f"the VXLAN device {what.name} (VNI {what.vni}, UDP port {what.port}) cannot be made"
     if isinstance(what, Route):

@@ -78,7 +78,7 @@ class PodLinks:
         return None
 
     def read(self) -> State:
-        """Everything of ours that is there."""
+        """Reads everything of ours that is there."""
         index = self._index()
         routes = frozenset(self._routes(index))
         if index is None:

@@ -59,7 +59,7 @@ class PodNetwork:
 
     @property
     def mode(self) -> str:
-        """As chosen: ``auto``, ``routes`` or ``vxlan``."""
+        """The mode as it was chosen: ``auto``, ``routes`` or ``vxlan``."""
         return self._settings.pod_network
 
     async def run(self) -> None:

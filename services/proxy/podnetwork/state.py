@@ -50,7 +50,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything of ours."""
+    """Everything of ours that the kernel holds."""
 
     device: Device | None = None
     routes: frozenset[Route] = frozenset()
@@ -66,7 +66,10 @@ class Step(NamedTuple):
 
 
 def steps(actual: State, wanted: State) -> Iterator[Step]:
-    """From what is there to what is wanted. What stays is not touched, so connections go on; a way that turns is replaced in one step."""
+    """The steps from what is there to what is wanted.
+
+    What stays is not touched, so connections go on; a way that turns is replaced in one step.
+    """
     actual, made = _without_lost_device(actual, wanted)
     if made is not None:
         yield made

@@ -16,7 +16,7 @@ class UnknownParty(LookupError):
 
 
 def policies_answer(request: messages.GetPoliciesRequest, found: PolicyEnforcement) -> messages.GetPoliciesResponse:
-    """Of the namespace and the pod that are asked for, or of all."""
+    """What GetPolicies answers: of the namespace and the pod that are asked for, or of all."""
     engine = found.engine
     pods = [
         pod for pod in engine.pods if engine.is_local(pod) and request.namespace in ("", pod.namespace) and request.pod in ("", pod.name)

@@ -23,7 +23,7 @@ MISSING = f"packets between this node's pods are not seen: the kernel module {MO
 
 
 class BridgeCalls:
-    """In the network namespace in which it was made; all of it in one thread without a running event loop."""
+    """Sees to one bridge, in the network namespace in which it was made; all of it in one thread without a running event loop."""
 
     def __init__(self, bridge: str) -> None:
         self._bridge = bridge

@@ -152,7 +152,7 @@ class PolicyEnforcement:
                     await self._touched.wait()
 
     async def _begin_to_follow(self) -> None:
-        """From the first policy on. What is put in force next knows all pods at once."""
+        """Follows pods, from the first policy on. What is put in force next knows all of them at once."""
         self._following = True
         self._wanted.set()
         for informer in (self._pods, self._namespaces, self._dns):
@@ -263,7 +263,7 @@ class PolicyEnforcement:
             asyncio.get_running_loop().add_reader(table.fileno(), self._heard)
 
     def _note(self, changed: set[Key]) -> None:
-        """Also of policies that change nothing here: nobody of this node is theirs."""
+        """Notes since when policies are in force, also those that change nothing here because nobody of this node is theirs."""
         now = datetime.now(UTC)
         self._changed -= changed
         for key in changed:

@@ -155,7 +155,7 @@ class PolicyEngine:
         return self._sets.wants(peer, namespace)
 
     def pod_at(self, address: str) -> PodFacts | None:
-        """Whose an address is; of several pods that say so, the one that came last."""
+        """The pod that has an address; of several that say so, the one that came last."""
         return self.pods.at(address)
 
     def _give(self, key: Key, address: str, rights: dict[str, Rights]) -> list[Rights]:
@@ -216,7 +216,7 @@ class PolicyEngine:
     # What a pod may.
 
     def _rights(self, pod: PodFacts) -> dict[str, Rights]:
-        """By direction; a direction in which nothing selects the pod is missing: there all is allowed."""
+        """A pod's rights by direction; a direction in which nothing selects the pod is missing: there all is allowed."""
         policies = self.selecting(pod)
         found: dict[str, Rights] = {}
         for direction in DIRECTIONS:
@@ -287,6 +287,6 @@ def _dns_match(dns: DnsFacts, port: Ports | None) -> Iterator[Match]:
 
 
 def _sorted(matches: Iterable[Match]) -> tuple[Match, ...]:
-    """In a fixed order; only the one that allows all, where there is one."""
+    """The matches in a fixed order; only the one that allows all, where there is one."""
     found = sorted(matches, key=lambda match: match.order)
     return (Match(),) if Match() in found else tuple(found)

@@ -27,7 +27,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Of one direction. ``policies``: those that allow it; else those that isolate the pod, none when it is not isolated."""
+    """What is judged of one direction. ``policies``: those that allow it; else those that isolate the pod, none when it is not isolated."""
 
     direction: str
     pod: PodFacts

@@ -137,7 +137,7 @@ def pod_facts(pod: core.Pod) -> PodFacts | None:
 
 
 def dns_facts(service: core.Service | None) -> DnsFacts | None:
-    """Of the Service that leads to the cluster's DNS."""
+    """What is known of the Service that leads to the cluster's DNS; None where there is none."""
     if service is None:
         return None
     addresses = tuple(sorted(filter(is_ipv4, service.spec.cluster_ips or [service.spec.cluster_ip])))
@@ -237,7 +237,7 @@ def _ports(port: networking.NetworkPolicyPort) -> Ports:
 
 
 def _text(selector: Selector) -> str:
-    """The same text for the same requirements, whatever their order."""
+    """A text that is the same for the same requirements, whatever their order."""
     return format_label_selector(
         Selector(tuple(sorted(selector.requirements, key=lambda each: (each.key, each.operator, sorted(each.values)))))
     )

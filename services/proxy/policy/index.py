@@ -82,7 +82,7 @@ class PodIndex:
             _take(self._by_label, (old.namespace, label), key)
 
     def at(self, address: str) -> PodFacts | None:
-        """Whose an address is; of several pods that say so, the one that changed last."""
+        """The pod that has an address; of several that say so, the one that changed last."""
         found = self._by_address.get(address)
         return found[next(reversed(found))] if found else None
 

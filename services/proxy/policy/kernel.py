@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class PolicyTable:
-    """All of it in one thread without a running event loop, in whose network namespace the table is."""
+    """One table in the kernel. All of it in one thread without a running event loop, in whose network namespace the table is."""
 
     def __init__(self, table: str, bridge: str) -> None:
         """PermissionError without NET_ADMIN; another OSError when libnftables is missing."""
@@ -83,7 +83,7 @@ class PolicyTable:
             log.info("no table for IPv6", extra={"table": self._name, "error": str(error)})
 
     def _run(self, commands: str) -> None:
-        """Also learns by which name the kernel tells of what libnftables does for us."""
+        """Runs commands, and learns by which name the kernel tells of what libnftables does for us."""
         self._watcher.learn_port()
         self._nft.run(commands)
         self._port = self._watcher.learn_port() or self._port

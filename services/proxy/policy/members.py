@@ -58,7 +58,7 @@ class MemberSets:
         self._set(SetEntry(name), None)
 
     def pod_changed(self, old: PodFacts | None, new: PodFacts | None) -> None:
-        """Of one pod: what it was and what it is."""
+        """Takes one pod as it was and as it is."""
         key = (new or old).key  # type: ignore[union-attr]
         wanted = dict.fromkeys(self._memberships(new), new.address) if new is not None else {}
         had = self._member_of.get(key, {})

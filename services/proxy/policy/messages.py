@@ -87,7 +87,7 @@ def _set(table: str, step: Step, set_id: int) -> list[Message]:
 
 
 def _bounds(block: BlockPeer) -> Iterator[bytes]:
-    """Where each range begins, and where what is behind it does."""
+    """The elements of ranges: where each begins, and where what is behind it does."""
     for low, high in block.ranges:
         yield nest(1, attribute(1, IPv4Address(low).packed))
         if high < HIGHEST_ADDRESS:
@@ -143,7 +143,7 @@ def _compare(operator: int, data: bytes) -> bytes:
 
 
 def _original(key: int) -> bytes:
-    """Of the connection as it began, whatever it was translated to."""
+    """Loads what is asked of the connection as it began, whatever it was translated to."""
     return expression("ct", number(2, key), number(1, REGISTER), attribute(3, struct.pack("B", ORIGINAL)))
 
 

@@ -23,7 +23,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class NamedPort:
-    """Those of the peers that are pods (None: of all pods) and call this number of a protocol by the name."""
+    """The peers that are pods (None: all pods) and call this number of a protocol by the name."""
 
     peer: Peer | None
     name: str
@@ -39,7 +39,7 @@ Members = PodPeer | NamedPort | BlockPeer
 
 @lru_cache(maxsize=65536)
 def set_name(members: Members) -> str:
-    """The same for the same members, on every node and after every start."""
+    """A set's name: the same for the same members, on every node and after every start."""
     kind = "blocks" if isinstance(members, BlockPeer) else "pods"
     return f"{kind}-{hashlib.sha256(str(members).encode()).hexdigest()[:12]}"
 

@@ -45,7 +45,7 @@ class Router:
         return self.put_routes((namespace, name), _age(service.metadata), routes_of(service, list(slices), self._node_name))
 
     def put_pod(self, owner: Name, pod: core.Pod | None) -> set[RouteKey]:
-        """The same for a pod of this node and its host ports."""
+        """Takes a pod of this node and its host ports in the same way."""
         return self.put_routes(owner, _age(pod.metadata if pod else None), routes_of_pod(pod) if pod else [])
 
     def put_routes(self, owner: Name, age: Age, routes: list[Route]) -> set[RouteKey]:

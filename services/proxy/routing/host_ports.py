@@ -18,7 +18,7 @@ POD = "pod/"
 
 
 def owner_of(pod: core.Pod) -> Name:
-    """Whose a pod's routes are, as a ``Router`` knows it."""
+    """The name under which a ``Router`` knows a pod."""
     return pod.metadata.namespace, POD + pod.metadata.name
 
 

@@ -173,7 +173,7 @@ class AddressUses:
 
     @property
     def used(self) -> Set[str]:
-        """A view; it changes with us."""
+        """The addresses in use: a view that changes with us."""
         return self._uses.keys()
 
     def difference(self, change: Change) -> tuple[set[str], set[str]]:

@@ -20,5 +20,5 @@ def number(kind: int, value: int) -> bytes:
 
 
 def expression(name: str, *parts: bytes) -> bytes:
-    """One step of a rule."""
+    """The attribute that stands for one step of a rule."""
     return nest(1, text(1, name), nest(2, *parts))

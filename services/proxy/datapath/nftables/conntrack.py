@@ -59,7 +59,7 @@ class Destinations:
 
 
 def destinations(change: Change) -> Destinations:
-    """For the routes of which flows may be stale after a change: an endpoint went, the first one came, or an address is new."""
+    """The destinations of routes of which flows may be stale: an endpoint went, the first one came, or an address is new."""
     found = Destinations()
     for old, new in (*((old, None) for old in change.removed), *change.updated, *((None, new) for new in change.added)):
         if (old is None or old.protocol == "udp") and new is not None and new.protocol == "udp" and _may_be_stale(old, new):

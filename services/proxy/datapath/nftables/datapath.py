@@ -192,7 +192,10 @@ class NftablesDatapath(Datapath):
         self._unreached = {ip: words for ip, words in self._unreached.items() if ip not in addresses} | refused
 
     def _keep_addresses(self, change: Change, gone: set[str]) -> None:
-        """After the table: nothing of the node answers at an address before its Service does. What fails here is left to ``check``."""
+        """Puts the node's addresses in order. After the table: nothing of the node answers at an address before its Service does.
+
+        What fails here is left to ``check``.
+        """
         uses = (self._outer_ips, self._held_ips)
         changed = [any(used.difference(change)) for used in uses]
         for used in uses:
@@ -215,7 +218,7 @@ class NftablesDatapath(Datapath):
         self._port = self._watcher.learn_port() or self._port
 
     def _built(self, routes: Sequence[Route]) -> Slots | None:
-        """Where there is no table of ours nothing has to be replaced in one go, which is four times as fast; None otherwise."""
+        """Builds the table where there is none of ours, which is four times as fast as to replace one; None where there is one."""
         if self._changes.has_table(self._settings.table):
             return None
         slots = Slots()
@@ -330,7 +333,7 @@ class NftablesDatapath(Datapath):
 
 
 def remove_table(nft: Nftables, table: str) -> None:
-    """Removes our table, where it is."""
+    """Removes our table, if it is there."""
     nft.run(f"table ip {table} {{}}\ndelete table ip {table}\n")
 
 

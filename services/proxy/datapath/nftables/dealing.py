@@ -45,7 +45,7 @@ NOTHING = Dealing()
 
 
 def dealing(pool: Pool, places: Sequence[tuple[str, int]], offset: int, name: str) -> Dealing:
-    """For destinations that stand at ``offset`` and after it in the map of that name."""
+    """How a chain deals out to destinations that stand at ``offset`` and after it in the map of that name."""
     if not places:
         return Dealing({pool.chain: (AddVerdict(pool.chain, "goto", pool.otherwise),)})
     turns = len(places)
@@ -65,7 +65,7 @@ def dealing(pool: Pool, places: Sequence[tuple[str, int]], offset: int, name: st
 
 
 def steps(before: Dealing, after: Dealing) -> list[Operation]:
-    """From one state to another: what leads somewhere goes before it and comes after it."""
+    """The operations from one state to another: what leads somewhere goes before it and comes after it."""
     found: list[Operation] = []
     found += [DeleteElement(*entry) for entry, lead in before.shares.items() if after.shares.get(entry) != lead]
     found += [AddStickySet(name, seconds) for name, seconds in after.sets.items() if name not in before.sets]

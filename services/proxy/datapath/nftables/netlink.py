@@ -53,7 +53,7 @@ class NetlinkConnection:
 
     @property
     def port(self) -> int:
-        """By which others' notifications name us."""
+        """The netlink port by which the kernel's notifications name us."""
         return int(self._socket.getsockname()[0])
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class NetlinkConnection:
         return 0
 
     def _replies(self) -> Iterator[Message]:
-        """As long as they are asked for; TimeoutError when none comes."""
+        """The answers, for as long as they are asked for; TimeoutError when none comes."""
         while True:
             yield from messages(self._socket.recv(RECEIVE_BYTES))
 

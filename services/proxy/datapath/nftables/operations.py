@@ -22,7 +22,7 @@ class AddStickySet:
 
 @dataclass(frozen=True, slots=True)
 class DeleteSet:
-    """Of a set that no rule asks."""
+    """Removes a set that no rule asks."""
 
     name: str
 
@@ -34,14 +34,14 @@ class AddChain:
 
 @dataclass(frozen=True, slots=True)
 class FlushChain:
-    """Takes all rules away."""
+    """Takes all rules of a chain away."""
 
     chain: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteChain:
-    """Of a chain without rules that nothing leads to."""
+    """Removes a chain without rules that nothing leads to."""
 
     chain: str
 

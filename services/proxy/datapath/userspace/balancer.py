@@ -131,7 +131,7 @@ class Balancer:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is left to drain."""
+        """Whether no connection is left to drain."""
         return not self._drains and not self._connecting
 
     def close(self) -> None:

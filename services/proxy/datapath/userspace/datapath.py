@@ -194,7 +194,7 @@ class UserspaceDatapath(Datapath):
         self._there |= ips - refused.keys()
 
     def _want(self, come: set[str], held: tuple[set[str], set[str]]) -> None:
-        """All that are in use before or after a change, and still by what drains."""
+        """Wants the outer addresses that are in use before or after a change, and still by what drains."""
         if self._outer is not None:
             draining = (ip for route in self._draining.values() for ip in route.outer_ips)
             self._outer.want({*self._outer_ips.used, *come, *draining}, {*self._held_ips.used, *held[0]} - held[1])

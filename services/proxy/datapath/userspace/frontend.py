@@ -65,7 +65,7 @@ class Frontend(abc.ABC, Generic[Listening]):
 
     @abc.abstractmethod
     def _endpoints_are(self, endpoints: set[Endpoint]) -> None:
-        """What leads to others is to end."""
+        """Begins to end what leads to other endpoints than these."""
 
     @property
     @abc.abstractmethod
@@ -91,7 +91,7 @@ class Frontend(abc.ABC, Generic[Listening]):
 
     @abc.abstractmethod
     async def close(self) -> None:
-        """Ends all of it now."""
+        """Ends all connections and flows now."""
 
 
 def bound(address: Address, kind: socket.SocketKind) -> socket.socket:

@@ -51,7 +51,7 @@ class Poller:
         self._epoll.modify(sock.fileno(), events)
 
     def hand_over(self, sock: SocketType, handler: Handler) -> None:
-        """What is news of a watched socket goes to another one."""
+        """Tells another listener of a watched socket's news from now on."""
         self._handlers[sock.fileno()] = handler
 
     def leave(self, sock: SocketType) -> None:

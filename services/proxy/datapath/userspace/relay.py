@@ -93,7 +93,7 @@ class Side:
                 return
 
     def _keep(self, data: memoryview) -> None:
-        """What could not be taken goes when there is room again."""
+        """Keeps what could not be taken, to send it when there is room again."""
         self._unsent = bytes(data)
         if not self._writable_told:
             self._writable_told = True

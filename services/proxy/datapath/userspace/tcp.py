@@ -49,7 +49,7 @@ class TcpFrontend(Frontend[socket.socket]):
         self._balancer.update(endpoints)
 
     def _knocked(self, address: Address, listening: socket.socket, events: int) -> None:
-        """Clients wait."""
+        """Accepts the clients that wait."""
         for _ in range(CLIENTS_AT_ONCE):
             try:
                 # What socket.accept does, at a third of its price.

@@ -28,7 +28,7 @@ class Turns:
             self._affinity = Affinity(affinity_seconds)
 
     def candidates(self, client: str) -> Iterator[Endpoint]:
-        """Where to try, one after the other: the client's own, then as many as there are now by their turns."""
+        """The endpoints to try, one after the other: the client's own, then as many as there are now by their turns."""
         if self._affinity is not None:
             own = self._affinity.recall(client, self.endpoints, time.monotonic())
             if own is not None:
@@ -41,6 +41,6 @@ class Turns:
             yield endpoint
 
     def took(self, client: str, endpoint: Endpoint) -> None:
-        """A client has got this one."""
+        """Notes that a client has got this endpoint."""
         if self._affinity is not None:
             self._affinity.remember(client, endpoint, time.monotonic())

@@ -72,7 +72,7 @@ class UdpFrontend(Frontend[socket.socket]):
             del self._counts[endpoint]
 
     def _asked(self, address: Address, listening: socket.socket) -> None:
-        """Datagrams from clients."""
+        """Takes datagrams from clients."""
         for _ in range(DATAGRAMS_AT_ONCE):
             try:
                 data, ancillary, _, client = listening.recvmsg(MAX_DATAGRAM, ANCILLARY_BYTES)
@@ -128,7 +128,7 @@ class UdpFrontend(Frontend[socket.socket]):
         return self._limits.take(self.route.key)
 
     def _answered(self, flow: _Flow) -> None:
-        """Datagrams from an endpoint."""
+        """Takes datagrams from an endpoint."""
         _, client, own = flow.key
         from_own = [(socket.IPPROTO_IP, IP_PKTINFO, PACKET_INFO.pack(0, socket.inet_aton(own), bytes(4)))]
         for _ in range(DATAGRAMS_AT_ONCE):
@@ -163,7 +163,7 @@ class UdpFrontend(Frontend[socket.socket]):
         return self._counts
 
     async def done(self) -> None:
-        """A flow has no end of its own."""
+        """Returns at once: a flow has no end of its own."""
 
     @property
     def idle(self) -> bool:
