@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from knarr.service.errors import CommandError
+from services.kubelet.node.mounts import mounts_below, unmount_all
 from services.kubelet.runtime.catalog import engine_url
 from services.kubelet.runtime.docker.network import remove_everything as remove_from_engine
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
@@ -16,33 +17,42 @@ from services.standalone.settings import ClusterSettings
 
 
 def remove_everything(settings: ClusterSettings) -> Iterator[str]:
-    """Removes containers, network, mounts, rules and routes of the cluster; says what it removed."""
+    """Removes containers, network, mounts, rules and routes of the cluster; says what it removed.
+
+    What cannot be removed holds up nothing else; CommandError tells it at the end.
+    """
     files = settings.files
     if not files.identity.exists():
         return
-    cluster_id = files.cluster_id()
-    yield from _remove_containers(cluster_id)
-    yield from _unmount(files.kubelet)
+    failures: list[str] = []
+    yield from _remove_containers(files.cluster_id(), failures)
+    yield from _unmount(files.kubelet, failures)
     remove_datapath(datapath_settings(settings))
     yield "removed the datapath's rules, routes and addresses"
     files.state.unlink(missing_ok=True)
+    if failures:
+        raise CommandError("; ".join(failures))
 
 
-def _remove_containers(cluster_id: str) -> Iterator[str]:
+def _remove_containers(cluster_id: str, failures: list[str]) -> Iterator[str]:
     try:
         count = asyncio.run(remove_from_engine(cluster_id, engine_url()))
     except RuntimeUnavailable as error:
         yield f"the Docker engine does not answer ({error}); if pods were running, start it and run this again"
-        return
     except RuntimeFailure as error:
-        yield f"the Docker engine could not remove everything ({error}); run this again"
-        return
-    yield f"removed {count} containers and the pods' network"
+        failures.append(f"the Docker engine could not remove everything ({error}); run this again")
+    else:
+        yield f"removed {count} containers and the pods' network"
 
 
-def _unmount(folder: Path) -> Iterator[str]:
-    """Unmounts the pods' memory volumes, which the kernel would keep for as long as nobody does."""
-    mounted = [Path(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for path in sorted((path for path in mounted if path.is_relative_to(folder)), reverse=True):
-        done = subprocess.run(["umount", str(path)], capture_output=True, text=True, check=False)
-        yield f"unmounted {path}" if done.returncode == 0 else f"{path} is still mounted: {done.stderr.strip()}"
+def _unmount(folder: Path, failures: list[str]) -> Iterator[str]:
+    """Unmounts the pods' volumes, which the kernel would keep for as long as nobody does."""
+    points = sorted(mounts_below(folder))
+    try:
+        unmount_all(folder)
+    except OSError as error:
+        failures.append(
+            f"{error.filename or folder} is still mounted ({error.strerror or error}): delete nothing below it, and run this again"
+        )
+    else:
+        yield from (f"unmounted {point}" for point in points)

@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
+from services.kubelet.pod.directory import PodDirectory
+from services.kubelet.pod.volumes import File, Files
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.port import RUNNING, Check, ExecCheck, LocalImage, ProbeResult
 from tests.kubelet.support import NODE, condition, make_pod, running
@@ -186,3 +188,13 @@ async def test_a_restart_runs_no_hook_again_whose_end_the_status_tells(tmp_path:
         await cluster.client.delete(core.Pod, "web", "default")
         await cluster.until(lambda: not cluster.kubelet.manager.workers)
     assert runtime.asked == [ExecCheck(("greet",))]
+
+
+async def test_what_pods_left_that_ended_while_no_kubelet_ran_is_removed(tmp_path: Path) -> None:
+    gone = PodDirectory(tmp_path, "gone")
+    gone.set_up({"v": Files((File("a", b"1"),))})
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        await cluster.client.create(make_pod())
+        uid = (await cluster.ready()).metadata.uid
+        await cluster.until(lambda: not gone.root.exists())
+        assert PodDirectory(tmp_path, uid).root.exists()

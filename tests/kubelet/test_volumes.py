@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.container.files import refuse_escapes
+from services.kubelet.container.files import bind_sub_paths, release_sub_paths
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.plan import container_plan
+from services.kubelet.node import beneath, mounts
+from services.kubelet.node.mounts import mounts_below
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.directory import PodDirectory, check_host_path
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volume_files import write_files
-from services.kubelet.pod.volumes import File, HostDirectory, VolumeError, contents
+from services.kubelet.pod.volumes import EmptyDirectory, File, Files, HostDirectory, VolumeError, contents
 from services.kubelet.runtime.plan import Mount, PodRef
 from services.kubelet.runtime.port import Image, Sandbox
 from tests.kubelet.support import make_pod
@@ -33,6 +40,62 @@ def test_an_update_swings_one_link(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"changed"
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("..")) == ["a"]
     assert not (tmp_path / first).exists()
+
+
+def test_no_link_in_a_volume_is_followed(tmp_path: Path) -> None:
+    """Whatever a container that could write there once has left: the node's files stay as they are."""
+    victim, volume = tmp_path / "victim", tmp_path / "volume"
+    victim.mkdir()
+    volume.mkdir()
+    (victim / "precious").write_text("kept")
+
+    def laid(data: bytes) -> None:
+        assert write_files(volume, [File("a", data), File("deep/b", data)])
+        assert (volume / "a").read_bytes() == (volume / "deep" / "b").read_bytes() == data
+        assert not (volume / "..data").resolve().is_relative_to(victim)
+        assert {path.name for path in victim.iterdir()} == {"precious"} and (victim / "precious").read_text() == "kept"
+
+    laid(b"0")
+    (volume / "..data").unlink()
+    (volume / "..data").symlink_to(victim)
+    laid(b"1")
+    (volume / "a").unlink()
+    (volume / "a").symlink_to(victim / "precious")
+    laid(b"2")
+    data = volume / (volume / "..data").readlink()
+    (data / "deep" / "b").unlink()
+    (data / "deep").rmdir()
+    (data / "deep").symlink_to(victim)
+    (data / "a").unlink()
+    (data / "a").symlink_to(victim / "precious")
+    laid(b"3")
+    (volume / "..data").unlink()
+    (volume / "..data").mkdir()
+    (volume / "..data_tmp").symlink_to(victim)
+    (volume / "..0123").symlink_to(victim)
+    laid(b"4")
+    (volume / (volume / "..data").readlink()).rename(volume / "mine")
+    (volume / (volume / "..data").readlink()).symlink_to(victim)
+    laid(b"5")
+
+
+def test_a_directory_that_is_exchanged_while_files_are_written_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim, volume = tmp_path / "victim", tmp_path / "volume"
+    victim.mkdir()
+    volume.mkdir()
+    write_at = beneath.write_at
+
+    def exchanging(directory: int, name: str, *rest: Any) -> None:
+        for found in volume.glob("..*"):
+            if found.is_dir() and not found.is_symlink():
+                found.rename(volume / f"moved{name}")
+                found.symlink_to(victim)
+        write_at(directory, name, *rest)
+
+    monkeypatch.setattr("services.kubelet.pod.volume_files.write_at", exchanging)
+    with contextlib.suppress(OSError):
+        write_files(volume, [File(f"k{number}", b"1") for number in range(3)])
+    assert not list(victim.iterdir())
 
 
 def volume(**source: object) -> core.Pod:
@@ -69,17 +132,148 @@ def test_host_path_types(tmp_path: Path) -> None:
         check_host_path(HostDirectory(str(tmp_path / "made"), "File"))
 
 
-def test_a_sub_path_leads_nowhere_but_into_its_volume(tmp_path: Path) -> None:
+@pytest.fixture(params=["openat2", "step by step"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With openat2(2), and as on a kernel before it."""
+
+    def unknown(*_: object) -> int:
+        raise OSError(errno.ENOSYS, "no such call")
+
+    if request.param != "openat2":
+        monkeypatch.setattr(beneath, "_openat2", unknown)
+    return str(request.param)
+
+
+def test_a_sub_path_leads_nowhere_but_into_its_volume(tmp_path: Path, kernel: str) -> None:
     volume = tmp_path / "volume"
     (volume / "inside").mkdir(parents=True)
+    (volume / "inside" / "file").touch()
     (volume / "alias").symlink_to("inside")
     (volume / "escape").symlink_to("/")
-    for innocent in ("inside", "alias", "not-there-yet"):
-        refuse_escapes([Mount(str(volume / innocent), "/data", root=str(volume))])
-    for evil in ("escape", "escape/etc"):
-        with pytest.raises(ConfigError, match="leads out of its volume"):
-            refuse_escapes([Mount(str(volume / evil), "/data", root=str(volume))])
-    refuse_escapes([Mount("/etc", "/host")])
+    (volume / "up").symlink_to("../volume/../..")
+    (volume / "round").symlink_to("round")
+    with beneath.opened(volume) as handle:
+        for innocent in ("inside", "alias", "alias/file", ""):
+            found = beneath.open_beneath(handle, innocent, os.O_PATH, links=True)
+            assert os.path.samestat(os.fstat(found), (volume / innocent).stat())
+            os.close(found)
+        for evil in ("escape", "escape/etc", "up", "round", "../volume", "inside/../../x", "/etc"):
+            with pytest.raises(OSError, match=r"cross-device|Too many levels|symbolic links"):
+                beneath.open_beneath(handle, evil, os.O_PATH, links=True)
+        with pytest.raises(OSError, match="symbolic links"):
+            beneath.open_beneath(handle, "alias", os.O_PATH)
+        beneath.make_directories_beneath(handle, "alias/not/there", 0o2777)
+        assert (volume / "inside" / "not" / "there").stat().st_mode & 0o7777 == 0o2777
+        with pytest.raises(OSError, match="cross-device"):
+            beneath.make_directories_beneath(handle, f"escape/{tmp_path}/made", 0o777)
+        assert not (tmp_path / "made").exists()
+
+
+def test_a_sub_path_that_leads_out_says_so(tmp_path: Path) -> None:
+    (tmp_path / "escape").symlink_to("/")
+    wanted = Mount(str(tmp_path / "place"), "/data", volume=str(tmp_path), sub_path="escape")
+    with pytest.raises(ConfigError, match="failed to prepare subPath 'escape' for /data: it leads out of the volume"):
+        bind_sub_paths([wanted])
+
+
+@pytest.mark.net
+def test_the_very_file_is_mounted_whatever_its_name_becomes(tmp_path: Path) -> None:
+    volume, outside, directory = tmp_path / "volume", tmp_path / "outside", PodDirectory(tmp_path / "data", "uid")
+    (volume / "sub").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "precious").touch()
+    (volume / "sub" / "mine").touch()
+    wanted = [
+        Mount(str(directory.sub_path("v", "app", 0)), "/a", volume=str(volume), sub_path="sub"),
+        Mount(str(directory.sub_path("v", "app", 1)), "/b", volume=str(volume), sub_path="sub/mine"),
+    ]
+    directory.make()
+    bind_sub_paths(wanted)
+    try:
+        (volume / "sub").rename(volume / "elsewhere")
+        (volume / "sub").symlink_to(outside)
+        assert [path.name for path in Path(wanted[0].source).iterdir()] == ["mine"]
+        assert Path(wanted[1].source).is_file()
+    finally:
+        # As the next kubelet does for one that was killed: the pod's end unmounts, and deletes nothing of what was mounted.
+        directory.remove()
+    assert not directory.root.exists() and (volume / "elsewhere" / "mine").exists() and (outside / "precious").exists()
+    directory.make()
+    (volume / "sub").unlink()
+    (volume / "sub").touch()
+    bind_sub_paths(wanted[:1])
+    assert Path(wanted[0].source).is_file()
+    release_sub_paths(wanted[:1])
+    assert not mounts_below(tmp_path)
+    directory.remove()
+
+
+@pytest.mark.net
+def test_a_directory_that_is_still_mounted_is_not_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = PodDirectory(tmp_path / "dåta dir", "uid")
+    outside = tmp_path / "outside"
+    (outside / "precious").mkdir(parents=True)
+    wanted = [Mount(str(directory.sub_path("v", "app", 0)), "/a", volume=str(outside), sub_path="precious")]
+    directory.make()
+    bind_sub_paths(wanted)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(mounts, "MNT_DETACH", 1 << 20)
+            with pytest.raises(OSError, match="Invalid argument"):
+                directory.remove()
+        assert directory.root.exists()
+        assert mounts_below(directory.root) == {wanted[0].source}
+    finally:
+        directory.remove()
+    assert not directory.root.exists() and (outside / "precious").exists()
+
+
+@pytest.fixture
+def closed_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("closed_umask")
+def test_modes_are_what_was_meant_whatever_the_umask(tmp_path: Path) -> None:
+    directory = PodDirectory(tmp_path / "data", "uid")
+    made = tmp_path / "made" / "deep"
+    directory.set_up(
+        {"c": Files((File("deep/a", b"1", 0o644),)), "e": EmptyDirectory(), "h": HostDirectory(str(made), "DirectoryOrCreate")},
+    )
+    directory.write(directory.hosts, "127.0.0.1 localhost")
+    check_host_path(HostDirectory(str(tmp_path / "file"), "FileOrCreate"))
+    volume = directory.volume_path("c")
+    found = {
+        path: path.stat().st_mode & 0o7777
+        for path in (directory.root.parent, directory.root, volume, volume / "..data" / "deep", volume / "deep" / "a", directory.hosts)
+    }
+    assert list(found.values()) == [0o750, 0o750, 0o755, 0o755, 0o644, 0o644]
+    others = (directory.volume_path("e"), made.parent, made, tmp_path / "file")
+    assert [path.stat().st_mode & 0o777 for path in others] == [0o777, 0o755, 0o755, 0o644]
+
+
+@pytest.mark.net
+def test_secrets_are_on_no_disk(tmp_path: Path) -> None:
+    directory = PodDirectory(tmp_path, "uid")
+    for _ in range(2):
+        directory.set_up({"s": Files((File("a", b"1", 0o644),), secret=True), "c": Files((File("a", b"1"),))})
+        assert mounts_below(tmp_path) == {str(directory.volume_path("s"))}
+    assert (directory.volume_path("s") / "a").read_bytes() == b"1"
+    directory.remove()
+    assert not directory.root.exists() and not mounts_below(tmp_path)
+
+
+def test_a_kubelet_that_may_not_mount_keeps_secrets_in_its_closed_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr("services.kubelet.pod.directory.mount_tmpfs", refused)
+    directory = PodDirectory(tmp_path, "uid")
+    directory.set_up({"s": Files((File("a", b"1", 0o644),), secret=True)})
+    assert (directory.volume_path("s") / "a").read_bytes() == b"1"
+    assert directory.root.stat().st_mode & 0o777 == 0o750
 
 
 @pytest.mark.parametrize("sub_path", ["../other", "a/../../b", "/etc", "$(WHERE)"])
@@ -99,7 +293,8 @@ def test_a_sub_path_is_relative_and_never_goes_up(tmp_path: Path, sub_path: str)
     with pytest.raises(ConfigError, match="must be relative"):
         mounted("/etc")
     if sub_path == "$(WHERE)":
-        assert mounted("in/here") == [Mount("/srv/in/here", "/data", root="/srv")]
+        place = str(PodDirectory(tmp_path, "uid").sub_path("data", "app", 0))
+        assert mounted("in/here") == [Mount(place, "/data", volume="/srv", sub_path="in/here")]
 
 
 def test_an_item_has_its_own_path_and_mode_or_the_volumes() -> None:

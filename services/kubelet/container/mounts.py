@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.environment import expand
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
-from services.kubelet.pod.directory import PodDirectory
-from services.kubelet.pod.volumes import Content, HostDirectory, contents
+from services.kubelet.pod.volumes import Content, Files, HostDirectory, contents
 from services.kubelet.runtime.plan import Mount
 
 TERMINATION_PATH = "/dev/termination-log"
@@ -20,7 +18,7 @@ def mounts(inputs: ContainerInputs, env: Mapping[str, str]) -> tuple[Mount, ...]
     """The volumes, then termination log, /etc/hosts and /etc/resolv.conf where no volume lies. Raises ConfigError and VolumeError."""
     spec, directory = inputs.spec, inputs.directory
     volumes = contents(inputs.pod, inputs.references, inputs.node, inputs.pod_ip)
-    found = [_mount(wanted, volumes, env, directory) for wanted in spec.volume_mounts]
+    found = [_mount(wanted, index, volumes, env, inputs) for index, wanted in enumerate(spec.volume_mounts)]
     targets = {mount.target for mount in found}
     own = (
         Mount(str(directory.termination_log(spec.name, inputs.attempt)), spec.termination_message_path or TERMINATION_PATH),
@@ -30,14 +28,20 @@ def mounts(inputs: ContainerInputs, env: Mapping[str, str]) -> tuple[Mount, ...]
     return (*found, *(mount for mount in own if mount.target not in targets))
 
 
-def _mount(wanted: core.VolumeMount, volumes: Mapping[str, Content], env: Mapping[str, str], directory: PodDirectory) -> Mount:
+def _mount(wanted: core.VolumeMount, index: int, volumes: Mapping[str, Content], env: Mapping[str, str], inputs: ContainerInputs) -> Mount:
     if wanted.name not in volumes:
         raise ConfigError(f'volume "{wanted.name}" of volumeMounts is not among the pod\'s volumes')
-    content = volumes[wanted.name]
-    source = PurePosixPath(content.path) if isinstance(content, HostDirectory) else PurePosixPath(directory.volume_path(wanted.name))
+    content, directory = volumes[wanted.name], inputs.directory
+    volume = content.path if isinstance(content, HostDirectory) else str(directory.volume_path(wanted.name))
     sub_path = expand(wanted.sub_path_expr, env) if wanted.sub_path_expr else wanted.sub_path
     if sub_path.startswith("/") or ".." in sub_path.split("/"):
         raise ConfigError(f"subPath {sub_path!r} of volume {wanted.name} must be relative and may not contain '..'")
-    target = wanted.mount_path if wanted.mount_path.startswith("/") else f"/{wanted.mount_path}"
-    propagation = PROPAGATIONS.get(wanted.mount_propagation, "")
-    return Mount(str(source / sub_path), target, wanted.read_only, propagation, str(source) if sub_path else "")
+    return Mount(
+        source=str(directory.sub_path(wanted.name, inputs.spec.name, index)) if sub_path else volume,
+        target=wanted.mount_path if wanted.mount_path.startswith("/") else f"/{wanted.mount_path}",
+        # What the kubelet writes into a volume, its containers never change.
+        read_only=wanted.read_only or isinstance(content, Files),
+        propagation=PROPAGATIONS.get(wanted.mount_propagation, ""),
+        volume=volume if sub_path else "",
+        sub_path=sub_path,
+    )

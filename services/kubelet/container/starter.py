@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
-from services.kubelet.container.files import prepare_termination_log, refuse_escapes
+from services.kubelet.container.files import bind_sub_paths, prepare_termination_log, release_sub_paths
 from services.kubelet.container.image_fetcher import ImageFetcher
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.oom import lowest_possible
@@ -80,24 +80,32 @@ class ContainerStarter:
     async def _create_and_start(self, inputs: ContainerInputs) -> None:
         plan = container_plan(inputs)
         await self._prepare_files(plan, inputs)
+        sub_paths = [mount for mount in plan.mounts if mount.sub_path] if self._shared.runtime.mounts_files else []
         async with self._shared.starts:
-            container = await self._create(plan)
-            self._event("Normal", "Created", f"Created container: {plan.name}", plan.name)
-            try:
-                await self._shared.runtime.start_container(container, plan.pod)
-            except RuntimeUnavailable:
-                raise
-            except RuntimeFailure as error:
-                # The runtime shows it as a container that ended.
-                self._event("Warning", "Failed", f"Error: {error}", plan.name)
-                return
-        self._event("Normal", "Started", f"Started container {plan.name}", plan.name)
+            if sub_paths:
+                await self._shared.files.call(bind_sub_paths, sub_paths)
+            started = await self._run(plan)
+            if sub_paths:
+                # Not after an answer that was lost: the engine may look there still. The next start or the pod's end clears it away.
+                await self._shared.files.call(release_sub_paths, sub_paths)
+        if started:
+            self._event("Normal", "Started", f"Started container {plan.name}", plan.name)
+
+    async def _run(self, plan: ContainerPlan) -> bool:
+        """Whether it was started; one that was not is observed as one that ended. Raises CreateFailure and RuntimeUnavailable."""
+        container = await self._create(plan)
+        self._event("Normal", "Created", f"Created container: {plan.name}", plan.name)
+        try:
+            await self._shared.runtime.start_container(container, plan.pod)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            self._event("Warning", "Failed", f"Error: {error}", plan.name)
+            return False
+        return True
 
     async def _prepare_files(self, plan: ContainerPlan, inputs: ContainerInputs) -> None:
-        if self._shared.files.elsewhere:
-            await self._shared.files.call(refuse_escapes, plan.mounts)
-        else:
-            refuse_escapes(plan.mounts)
+        self._directory.make()
         prepare_termination_log(self._directory.termination_log(plan.name, plan.attempt))
         if not self._directory.resolv_conf.exists():
             write_name_files(inputs.pod, inputs.sandbox, self._directory, self._shared.settings)

@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
-import codecs
 import ctypes
 import os
+import re
 from pathlib import Path
 
-MNT_DETACH = 2
-MS_NOSUID_NODEV = 2 | 4
-# Looked up now: a thread with other mounts could not import it.
-codecs.lookup("unicode_escape")
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+# More than one mount may lie on a point.
+ROUNDS = 8
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def mount_tmpfs(path: Path, size_bytes: int) -> None:
-    """Mounts a tmpfs, world-writable like an emptyDir; raises OSError."""
-    options = "mode=0777" + (f",size={size_bytes}" if size_bytes else "")
-    if _libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", MS_NOSUID_NODEV, options.encode()) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(path))
+def mount_tmpfs(path: Path, mode: int, size_bytes: int = 0, flags: int = MS_NOSUID | MS_NODEV) -> None:
+    """Mounts a tmpfs whose root has ``mode``; raises OSError. ``size_bytes`` 0: as much as the kernel's default, half of the memory."""
+    options = f"mode={mode:04o}" + (f",size={size_bytes}" if size_bytes else "")
+    _check(_libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", flags, options.encode()), str(path))
 
 
-def unmount(path: str) -> None:
-    """Detaches a mount; raises OSError."""
-    if _libc.umount2(os.fsencode(path), MNT_DETACH) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
+def bind(handle: int, target: Path) -> None:
+    """Mounts the very file or directory that ``handle`` is open on at ``target``, whatever its name leads to now; raises OSError."""
+    source = f"/proc/thread-self/fd/{handle}"
+    _check(_libc.mount(source.encode(), os.fsencode(target), None, MS_BIND, None), str(target))
+
+
+def unmount_all(root: Path) -> None:
+    """Unmounts everything at ``root`` and below it; raises OSError where something stays, so that nobody deletes what is mounted there.
+
+    Each is made private before: the end of a bind mount must not end, at the place that was bound, what is mounted below that.
+    """
+    for _ in range(ROUNDS):
+        points = sorted(mounts_below(root), key=len, reverse=True)
+        if not points:
+            return
+        for point in points:
+            _check(_libc.mount(None, os.fsencode(point), None, MS_PRIVATE, None), point)
+        for point in points:
+            _check(_libc.umount2(os.fsencode(point), MNT_DETACH | UMOUNT_NOFOLLOW), point)
+    raise OSError(f"{root} is still mounted")
 
 
 def mounts_below(root: Path) -> set[str]:
     """The mount points at ``root`` and below it."""
-    prefix = str(root)
-    lines = Path("/proc/thread-self/mounts").read_text().splitlines()
-    points = {line.split(" ")[1].encode().decode("unicode_escape") for line in lines}
-    return {point for point in points if point == prefix or point.startswith(prefix + "/")}
+    prefix = os.fsencode(root)
+    lines = Path("/proc/thread-self/mounts").read_bytes().splitlines()
+    points = {_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[1]) for line in lines}
+    return {os.fsdecode(point) for point in points if point == prefix or point.startswith(prefix + b"/")}
+
+
+def _check(result: int, path: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.kubelet.node.mounts import mount_tmpfs, mounts_below, unmount
-from services.kubelet.pod.volume_files import write_files
+from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, mount_tmpfs, mounts_below, unmount_all
+from services.kubelet.pod.volume_files import DATA_LINK, write_files
 from services.kubelet.pod.volumes import Content, EmptyDirectory, Files, HostDirectory, VolumeError
+
+log = logging.getLogger(__name__)
+
+# Nobody on the node but root looks into the pods' directories; what containers may do is said by the modes within volumes.
+PRIVATE_MODE = 0o750
+FILES_MODE, EMPTY_MODE, GROUP_MODE = 0o755, 0o777, 0o2777
+
+
+def pods_directory(data_dir: Path) -> Path:
+    """Where the directories of a node's pods are, each named by its uid."""
+    return data_dir / "pods"
+
+
+def left_behind(data_dir: Path) -> list[str]:
+    """The uids of the pods that have a directory."""
+    try:
+        return [path.name for path in pods_directory(data_dir).iterdir()]
+    except FileNotFoundError:
+        return []
 
 
 class PodDirectory:
     """The directory of one pod on the node: its volumes and the files the kubelet makes for it."""
 
     def __init__(self, data_dir: Path, uid: str) -> None:
-        self.root = data_dir / "pods" / uid
+        self.root = pods_directory(data_dir) / uid
 
     def volume_path(self, name: str) -> Path:
         return self.root / "volumes" / name
+
+    def sub_path(self, volume: str, container: str, index: int) -> Path:
+        """Where a container's subPath is mounted while the engine starts it; ``index`` is the volumeMount's."""
+        return self.root / "volume-subpaths" / volume / container / str(index)
 
     def termination_log(self, container: str, attempt: int) -> Path:
         return self.root / "containers" / container / f"{attempt}.log"
@@ -33,30 +58,48 @@ class PodDirectory:
     def resolv_conf(self) -> Path:
         return self.root / "resolv.conf"
 
+    def make(self) -> None:
+        """Makes the directory, closed to everybody but root whatever the umask. May be repeated; raises OSError."""
+        self.root.parent.parent.mkdir(parents=True, exist_ok=True)
+        for path in (self.root.parent, self.root, self.root / "volumes"):
+            path.mkdir(exist_ok=True)
+            path.chmod(PRIVATE_MODE)
+
     def set_up(self, volumes: Mapping[str, Content], group: int | None = None) -> None:
         """Makes what is not there yet and brings files up to date; may be repeated. Raises VolumeError."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.make()
         for name, content in volumes.items():
             if isinstance(content, HostDirectory):
                 check_host_path(content)
                 continue
             path = self.volume_path(name)
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(exist_ok=True)
             if isinstance(content, Files):
+                if content.secret:
+                    keep_in_memory(path)
+                path.chmod(FILES_MODE)
                 write_files(path, content.files, group)
-            elif content.memory:
-                mount_memory(path, content.size_bytes)
-            elif group is None:
-                path.chmod(0o777)
-            if group is not None and isinstance(content, EmptyDirectory):
-                os.chown(path, -1, group)
-                path.chmod(0o2777)
+            else:
+                _set_up_empty(path, content, group)
+
+    def write(self, path: Path, text: str) -> None:
+        """Writes one of the kubelet's own files, which any user of the pod's containers may read."""
+        self.make()
+        path.write_text(text)
+        path.chmod(0o644)
 
     def remove(self) -> None:
-        """Unmounts what the kubelet mounted and removes the directory."""
-        for mount in sorted(mounts_below(self.root), key=len, reverse=True):
-            unmount(mount)
+        """Unmounts what the kubelet mounted and removes the directory. Raises OSError, and removes nothing, where a mount stays."""
+        unmount_all(self.root)
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _set_up_empty(path: Path, content: EmptyDirectory, group: int | None) -> None:
+    if content.memory:
+        mount_memory(path, content.size_bytes)
+    if group is not None:
+        os.chown(path, -1, group)
+    path.chmod(EMPTY_MODE if group is None else GROUP_MODE)
 
 
 def check_host_path(content: HostDirectory) -> None:
@@ -64,9 +107,10 @@ def check_host_path(content: HostDirectory) -> None:
     path = Path(content.path)
     words = f"hostPath type check failed: {content.path} is not a"
     if content.kind == "DirectoryOrCreate":
-        path.mkdir(mode=0o755, parents=True, exist_ok=True)
-    elif content.kind == "FileOrCreate":
-        path.touch(mode=0o644, exist_ok=True)
+        _make_host_directory(path)
+    elif content.kind == "FileOrCreate" and not path.exists():
+        path.touch()
+        path.chmod(0o644)
     mode = path.stat().st_mode if path.exists() else 0
     tests = {
         "Directory": (stat.S_ISDIR, "directory"),
@@ -81,11 +125,31 @@ def check_host_path(content: HostDirectory) -> None:
         raise VolumeError(f"{words} {tests[content.kind][1]}")
 
 
+def _make_host_directory(path: Path) -> None:
+    missing = [path, *path.parents][: next(index for index, found in enumerate((path, *path.parents)) if found.exists())]
+    for directory in reversed(missing):
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o755)
+
+
 def mount_memory(path: Path, size_bytes: int) -> None:
     """Mounts a tmpfs for an emptyDir of medium Memory; raises VolumeError where that is not allowed."""
     if str(path) in mounts_below(path):
         return
     try:
-        mount_tmpfs(path, size_bytes)
+        mount_tmpfs(path, EMPTY_MODE, size_bytes)
     except OSError as error:
         raise VolumeError(f"cannot mount tmpfs: {error.strerror}") from error
+
+
+def keep_in_memory(path: Path) -> None:
+    """Mounts a tmpfs for files that belong on no disk. A kubelet that may not mount keeps them in its own closed directory instead."""
+    if str(path) in mounts_below(path) or os.path.lexists(path / DATA_LINK):
+        # Mounted, or written by a kubelet that did not: who shows it already would see no change any more.
+        return
+    try:
+        mount_tmpfs(path, FILES_MODE, flags=MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES):
+            raise
+        log.info("no leave to mount a tmpfs: secrets are kept on disk, readable for this user only", extra={"path": str(path)})

@@ -17,9 +17,9 @@ NODE_HOSTS = Path("/etc/hosts")
 def write_name_files(pod: core.Pod, sandbox: Sandbox, directory: PodDirectory, settings: KubeletSettings) -> list[str]:
     """/etc/hosts and /etc/resolv.conf of the pod; answers in words what had to be left out of the latter."""
     node_hosts = _text(NODE_HOSTS) if pod.spec.host_network else ""
-    directory.hosts.write_text(hosts_file(pod, sandbox.ip or settings.node_ip, settings.cluster_domain, node_hosts))
+    directory.write(directory.hosts, hosts_file(pod, sandbox.ip or settings.node_ip, settings.cluster_domain, node_hosts))
     resolver, left_out = resolver_of(pod, node_resolver(settings.resolv_conf), settings.cluster_dns, settings.cluster_domain)
-    directory.resolv_conf.write_text(str(resolver))
+    directory.write(directory.resolv_conf, str(resolver))
     return left_out
 
 

@@ -45,9 +45,10 @@ class EmptyDirectory:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Content that is written and kept current."""
+    """Content that is written and kept current; a container only reads it. ``secret``: it belongs on no disk."""
 
     files: tuple[File, ...] = field(default=())
+    secret: bool = False
 
 
 Content = HostDirectory | EmptyDirectory | Files
@@ -76,11 +77,12 @@ def _content(pod: core.Pod, source: core.VolumeSource, references: References, n
         return Files(_config_map(references, name, config.items, _mode(config), config.optional, pod.metadata.namespace))
     if source.HasField("secret"):
         secret = source.secret
-        return Files(_secret(references, secret.secret_name, secret.items, _mode(secret), secret.optional, pod.metadata.namespace))
+        return Files(_secret(references, secret.secret_name, secret.items, _mode(secret), secret.optional, pod.metadata.namespace), True)
     if source.HasField("downward_api"):
         return Files(_downward(pod, source.downward_api.items, _mode(source.downward_api), node, pod_ip))
     if source.HasField("projected"):
-        return Files(_projected(pod, source.projected, references, node, pod_ip))
+        secret_parts = any(part.HasField("secret") for part in source.projected.sources)
+        return Files(_projected(pod, source.projected, references, node, pod_ip), secret_parts)
     kinds = [descriptor.json_name for descriptor, _ in source.ListFields()]
     raise VolumeError(f"no volume plugin matched: this kubelet has none for {', '.join(kinds) or 'an empty source'}")
 

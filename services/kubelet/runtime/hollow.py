@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from services.kubelet.runtime.addresses import PodAddresses
@@ -56,6 +57,8 @@ class HollowSettings:
 
 class HollowRuntime(Runtime):
     """Keeps its containers in memory: they end with the process."""
+
+    mounts_files: ClassVar[bool] = False
 
     def __init__(self, pod_cidr: str, settings: HollowSettings | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._settings = settings or HollowSettings()

@@ -35,13 +35,17 @@ class SandboxPlan:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A path of the node seen inside a container. ``root``: the volume that a subPath may not lead out of."""
+    """A path of the node seen inside a container.
+
+    ``sub_path`` lies below the path ``volume``; whoever carries the plan out mounts it at ``source`` before the engine looks there.
+    """
 
     source: str
     target: str
     read_only: bool = False
     propagation: str = ""
-    root: str = ""
+    volume: str = ""
+    sub_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import abc
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from services.kubelet.runtime.plan import ContainerPlan, PodRef, SandboxPlan
 
@@ -193,6 +194,9 @@ Check = ExecCheck | HttpCheck | TcpCheck | GrpcCheck
 
 class Runtime(abc.ABC):
     """A container engine as one node's kubelet sees it."""
+
+    # Whether the containers see what their plans mount.
+    mounts_files: ClassVar[bool] = True
 
     @abc.abstractmethod
     def use_pod_cidr(self, pod_cidr: str) -> None:

@@ -14,6 +14,7 @@ from knarr.service.tasks import cancel
 from services.kubelet.metrics import ENGINE_WELL, PODS
 from services.kubelet.pod.admission import refusal
 from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.directory import PodDirectory, left_behind
 from services.kubelet.pod.references import config_map_names, secret_names
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.worker.worker import PodWorker
@@ -52,9 +53,20 @@ class PodManager:
             if uid not in self._workers:
                 self._start(_stub(observation.ref), gone=True)
         try:
+            await self._remove_orphans()
             await asyncio.Event().wait()
         finally:
             await cancel(self._tasks.values())
+
+    async def _remove_orphans(self) -> None:
+        """Removes the directories, mounts included, of pods that ended while no kubelet ran: neither the API nor the engine knows them."""
+        data_dir, files = self._context.settings.data_dir, self._context.files
+        for uid in await files.call(left_behind, data_dir):
+            if uid not in self._workers:
+                try:
+                    await files.call(PodDirectory(data_dir, uid).remove)
+                except OSError as error:
+                    log.warning("a pod's directory was not removed", extra={"uid": uid, "error": str(error)})
 
     def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid) and old.metadata.uid in self._workers:
