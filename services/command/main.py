@@ -5,6 +5,7 @@ Imports little at first: what a command does not need would only delay it, and s
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,9 +14,11 @@ import click
 
 from knarr.service.errors import CommandError
 from services.command.options import data_dir, settings_options
+from services.command.output import outlast_readers
 from services.command.working import Working
 from services.standalone.options import options_of, settings_from
 from services.standalone.settings import ClusterSettings
+from services.standalone.signals import interruptible, undisturbed
 
 COMPLETE = "_KNARR_COMPLETE"
 # How long `down` waits for a command that is still at work, after the cluster's process has ended.
@@ -104,11 +107,24 @@ def _start(settings: ClusterSettings, lock: int) -> int:
     from services.standalone import process
 
     files = settings.files
-    with Working("starting the cluster"):
-        facts = process.start(files, options_of(settings), lambda step, seconds: print(f"  {seconds:5.2f} s  {step}", flush=True), lock)
+    try:
+        with interruptible(), Working("starting the cluster"):
+            facts = process.start(files, options_of(settings), lambda step, seconds: print(f"  {seconds:5.2f} s  {step}", flush=True), lock)
+    except KeyboardInterrupt:
+        with undisturbed():
+            print("interrupted: stopping the cluster again", file=sys.stderr)
+            _remove(settings)
+        raise
     print(f"node {facts['node']} is ready after {facts['seconds']:.2f} s: {facts['server']}")
-    print(f"  export KUBECONFIG={_shown(files.kubeconfig)}")
+    print(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
     return 0
+
+
+def _remove(settings: ClusterSettings) -> None:
+    from services.standalone.cleanup import remove_everything
+
+    for line in remove_everything(settings):
+        print(f"  {line}")
 
 
 @knarr.command()
@@ -116,7 +132,6 @@ def _start(settings: ClusterSettings, lock: int) -> int:
 def down(data_dir: Path) -> int:
     """stop the cluster and remove its containers, networks and rules; its state is kept"""
     from services.standalone import process
-    from services.standalone.cleanup import remove_everything
     from services.standalone.lock import held
 
     settings, complaint = ClusterSettings.salvaged(data_dir)
@@ -126,8 +141,7 @@ def down(data_dir: Path) -> int:
         print("the cluster's process has stopped" if stopped else "no cluster process was running")
         if files.root.exists():
             with held(files.root, wait_seconds=WAIT_SECONDS):
-                for line in remove_everything(settings):
-                    print(f"  {line}")
+                _remove(settings)
     if complaint:
         print(f"warning: {complaint}; what was removed is what the default makes", file=sys.stderr)
     return 0
@@ -155,17 +169,26 @@ def kubeconfig(data_dir: Path, only_path: bool) -> int:
 
 
 @knarr.command()
+@data_dir
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--project", default="knarr", metavar="NAME", help="the compose project (default: knarr)")
-def load(images: tuple[str, ...], project: str) -> int:
+def load(data_dir: Path, images: tuple[str, ...], project: str) -> int:
     """copy images of this machine's engine into the nodes of the compose cluster
 
-    IMAGE is a name as `docker images` writes it.
+    IMAGE is a name as `docker images` writes it. The cluster of `knarr up` needs none: its pods run this machine's images as they are.
     """
+    from services.compose.load import NoNodes
     from services.compose.load import load as load_images
+    from services.standalone import process
 
-    with Working("copying", "MB", 1e6) as progress:
-        load_images(list(images), project, progress)
+    try:
+        with Working("copying", "MB", 1e6) as progress:
+            load_images(list(images), project, progress)
+    except NoNodes:
+        files = ClusterSettings(data_dir=data_dir).files
+        if process.find(files) is None:
+            raise
+        print(f"nothing to load: the cluster in {files.root} runs this machine's images as they are")
     return 0
 
 
@@ -226,6 +249,7 @@ def _shown(path: Path) -> str:
 
 def main() -> NoReturn:
     """Exits with 0, 1 when the command could not do what it should, 2 when it was not understood, 130 when it was interrupted."""
+    outlast_readers()
     try:
         code = knarr.main(prog_name="knarr", complete_var=COMPLETE, standalone_mode=False)
     except click.ClickException as error:
@@ -238,5 +262,10 @@ def main() -> NoReturn:
         raise SystemExit(1) from None
     except PermissionError as error:
         print(f"error: {error.filename or error}: permission denied; run with sudo, or choose another --data-dir", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"error: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
     raise SystemExit(code)

@@ -33,6 +33,10 @@ LOAD = ["docker", "load", "--quiet"]
 Progress = Callable[[int, int], None]
 
 
+class NoNodes(CommandError):
+    """No node of the compose cluster runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image of this machine's engine."""
@@ -72,11 +76,11 @@ def find_images(engine: Engine, names: Iterable[str]) -> dict[str, Image]:
 
 
 def find_nodes(engine: Engine, project: str) -> list[Node]:
-    """The nodes of a compose project, by name; CommandError when none runs."""
+    """The nodes of a compose project, by name; NoNodes when none runs."""
     containers = engine.containers(f"com.docker.compose.project={project}", NODE_LABEL)
     found = [Node(entry["Labels"]["com.docker.compose.service"], entry["Id"], entry["State"] == "running") for entry in containers]
     if not any(node.running for node in found):
-        raise CommandError(f"no node of the compose cluster {project!r} runs; start it with `docker compose up -d --wait`")
+        raise NoNodes(f"no node of the compose cluster {project!r} runs; start it with `docker compose up -d --wait`")
     return sorted(found, key=lambda node: node.name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 from pathlib import Path
 
 import uvloop
@@ -24,6 +25,8 @@ def run(settings: ClusterSettings, progress_fd: int | None = None, log_file: Pat
     """Runs a cluster until SIGTERM or SIGINT; 0 after an orderly stop. The caller holds the data directory."""
     logs.configure(settings.log_style, settings.log_level, log_file)
     progress = Progress(progress_fd)
+    # What pods may read does not depend on who started the cluster; what is secret is closed by name (knarr/service/files.py).
+    os.umask(0o022)
     files = settings.files
     files.sweep()
     settings.save()

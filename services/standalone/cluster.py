@@ -36,7 +36,7 @@ from services.apiserver.storage.etcd import EtcdSettings
 from services.standalone.credentials import Credentials, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
-from services.standalone.machine import node_address
+from services.standalone.machine import node_address, sudo_caller
 from services.standalone.progress import Progress
 from services.standalone.settings import ClusterSettings
 from services.standalone.workers import workers
@@ -184,6 +184,8 @@ class Cluster:
             "components": addresses,
         }
         write_whole(self._files.state, orjson.dumps(facts, option=orjson.OPT_INDENT_2), mode=PRIVATE)
+        if caller := sudo_caller():
+            self._files.hand_over(*caller)
         self._progress.ready(facts)
         collector.settle()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,19 @@ class Files:
         """Removes what a process that was killed had not brought to its place. The caller holds the directory."""
         for folder in (self.root, self.pki):
             sweep(folder)
+
+    def hand_over(self, user: int, group: int) -> None:
+        """Gives the directory, and what a client needs, to whom root started the cluster for. The keys and the store stay root's.
+
+        Somebody else's directory is left alone.
+        """
+        if self.root.stat().st_uid not in (os.geteuid(), user):
+            return
+        names = (self.kubeconfig, self.admin_token, self.pki / "ca.crt", self.state, self.settings, self.identity, self.pid, self.log)
+        for path in (self.root, self.pki, *names):
+            with suppress(FileNotFoundError):
+                # A link is handed over itself, never what it leads to.
+                os.chown(path, user, group, follow_symlinks=False)
 
     def cluster_id(self) -> str:
         """A name for this cluster that stays: it labels all that is made for it outside."""

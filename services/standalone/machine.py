@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 # A documentation address (RFC 5737): only routed towards, never sent to.
@@ -17,3 +18,11 @@ def node_address() -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
+
+
+def sudo_caller() -> tuple[int, int] | None:
+    """User and group of the person for whom root works; None when that is nobody, or root."""
+    user, group = (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID"))
+    if os.geteuid() != 0 or not (user.isdecimal() and group.isdecimal()) or int(user) == 0:
+        return None
+    return int(user), int(group)

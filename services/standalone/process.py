@@ -17,6 +17,7 @@ from typing import Any
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
 from services.standalone.files import Files
+from services.standalone.signals import deferred, undisturbed
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 40.0
@@ -60,19 +61,32 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
     """Starts ``python -m services.standalone`` detached and waits until it is ready.
 
     ``lock`` is the descriptor that holds the data directory: the process goes on holding it. Returns what the cluster says of itself.
-    Raises CommandError with the reason and the end of the log when it does not become ready.
+    Raises CommandError with the reason and the end of the log when it does not become ready; then, and when whoever waits is interrupted,
+    the process is stopped.
     """
     reading, writing = os.pipe()
-    with files.log.open("ab") as log:
-        child = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "services.standalone", *arguments),
-                *(f"--progress-fd={writing}", f"--lock-fd={lock}", f"--log-file={files.log}"),
-            ],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing, lock), start_new_session=True, cwd=ROOT,
-        )  # fmt: skip
-    os.close(writing)
-    for message in _messages(reading, child, files.log):
+    children = []
+    try:
+        with files.log.open("ab") as log, deferred():
+            child = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "services.standalone", *arguments),
+                    *(f"--progress-fd={writing}", f"--lock-fd={lock}", f"--log-file={files.log}"),
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing, lock), start_new_session=True, cwd=ROOT,
+            )  # fmt: skip
+            children.append(child)
+        os.close(writing)
+        return _await_ready(reading, child, files.log, on_step)
+    except BaseException:
+        with undisturbed():
+            for child in children:
+                _end(child)
+        raise
+
+
+def _await_ready(reading: int, child: subprocess.Popen[bytes], log: Path, on_step: Callable[[str, float], None]) -> dict[str, Any]:
+    for message in _messages(reading, log):
         if "step" in message:
             on_step(message["step"], message["seconds"])
         elif "ready" in message:
@@ -80,10 +94,19 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
         else:
             raise CommandError(message["error"])
     child.wait()
-    raise CommandError(f"the cluster's process ended before it was ready; {_tail(files.log)}")
+    raise CommandError(f"the cluster's process ended before it was ready; {_tail(log)}")
 
 
-def _messages(reading: int, child: subprocess.Popen[bytes], log: Path) -> Iterator[dict[str, Any]]:
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(STOP_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _messages(reading: int, log: Path) -> Iterator[dict[str, Any]]:
     """The messages of a starting cluster, until the pipe closes or the time is up."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     buffer = b""
@@ -97,7 +120,6 @@ def _messages(reading: int, child: subprocess.Popen[bytes], log: Path) -> Iterat
             *lines, buffer = (buffer + data).split(b"\n")
             for line in lines:
                 yield json.loads(line)
-    child.terminate()
     advice = "`knarr down` removes what it made so far"
     raise CommandError(f"the cluster was not ready within {START_TIMEOUT_SECONDS:.0f} s and was stopped ({advice}); {_tail(log)}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from services.command import main as cli
+from services.compose import load as compose_load
 from services.standalone import options, process
 from services.standalone.files import Files
 from services.standalone.lock import held
@@ -245,3 +247,53 @@ def test_ranges_that_nobody_routes_are_refused(option: str) -> None:
     for network in ("127.4.0.0/16", "224.0.0.0/16", "169.254.0.0/16", "0.0.0.0/4"):
         found = list(problems(dataclasses.replace(settings, **{option: network})))
         assert any(f"--{option.replace('_', '-')} {network} has addresses that no machine routes" in problem for problem in found)
+
+
+def test_a_path_with_spaces_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "start", lambda *_: {"node": "n", "seconds": 1.0, "server": "https://x"})
+    monkeypatch.setattr(cli, "_check", lambda _: None)
+    with pytest.raises(SystemExit) as caught:
+        run(["up", "--data-dir", str(tmp_path / "my cluster"), *HOLLOW], monkeypatch)
+    assert caught.value.code == 0
+    line = capsys.readouterr().out.splitlines()[-1].strip()
+    assert shlex.split(line) == ["export", f"KUBECONFIG={tmp_path}/my cluster/kubeconfig"]
+
+
+def test_a_full_disk_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "knarr.log"))
+
+    monkeypatch.setattr(process, "start", full)
+    monkeypatch.setattr(cli, "_check", lambda _: None)
+    with pytest.raises(SystemExit) as caught:
+        run(["up", "--data-dir", str(tmp_path), *HOLLOW], monkeypatch)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/knarr.log: No space left on device\n"
+
+
+def test_a_state_that_is_damaged_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    process.write_pid(Files(tmp_path))
+    Files(tmp_path).state.write_text("{")
+    with pytest.raises(SystemExit) as caught:
+        run(["status", "--data-dir", str(tmp_path)], monkeypatch)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/state.json is damaged; `knarr down` and `knarr up` make it anew\n"
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_nothing_needs_to_be_loaded_into_a_cluster_of_one_process(
+    runs: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_nodes(*_: object) -> None:
+        raise compose_load.NoNodes("no node of the compose cluster 'knarr' runs")
+
+    monkeypatch.setattr(compose_load, "load", no_nodes)
+    if runs:
+        process.write_pid(Files(tmp_path))
+    with pytest.raises(SystemExit) as caught:
+        run(["load", "--data-dir", str(tmp_path), "web:1"], monkeypatch)
+    told = capsys.readouterr()
+    if runs:
+        assert (caught.value.code, told.out) == (0, f"nothing to load: the cluster in {tmp_path} runs this machine's images as they are\n")
+    else:
+        assert (caught.value.code, told.err) == (1, "error: no node of the compose cluster 'knarr' runs\n")

@@ -67,16 +67,26 @@ async def test_an_engine_that_is_away_adds_nothing_to_the_back_off(tmp_path: Pat
     assert delays == [None, first, first]
 
 
+LATEST = "no such host; the image is on this machine: imagePullPolicy IfNotPresent runs it (the default of the tag latest is Always)"
+
+
 @pytest.mark.parametrize(
-    ("advice", "message"),
-    [("", "no such host"), ("`load {image}` copies it here", "no such host; `load web:1` copies it here")],
+    ("image", "here", "advice", "message"),
+    [
+        ("web:1", (), "", "no such host"),
+        ("web:1", (), "`load {image}` copies it here", "no such host; `load web:1` copies it here"),
+        ("web", ("web",), "", LATEST),
+        ("web:latest", ("web:latest",), "", LATEST),
+        ("web", (), "", "no such host"),
+    ],
 )
-async def test_what_to_do_without_an_image_is_said(tmp_path: Path, advice: str, message: str) -> None:
+async def test_what_to_do_without_an_image_is_said(tmp_path: Path, image: str, here: tuple[str, ...], advice: str, message: str) -> None:
     class Nothing:
         async def read(self, _: object) -> References:
             return References()
 
-        async def present(self, *_: object) -> None: ...
+        async def present(self, reference: str, policy: str) -> Image | None:
+            return Image("sha256:1", reference, "", "", "", 0) if policy != "Always" and reference in here else None
 
         async def pull(self, *_: object) -> Image:
             raise RuntimeFailure("no such host")
@@ -91,9 +101,9 @@ async def test_what_to_do_without_an_image_is_said(tmp_path: Path, advice: str, 
     facts = PodFacts(NOW)
     starter = starter_of(shared, facts, tmp_path, events)
     sandbox = Sandbox("s", PodRef("default", "web", "uid"), 0, True, "10.0.0.1", NOW)
-    await starter.start(core.Pod(), StartContainer(core.Container(name="web", image="web:1"), 0, None), sandbox)
+    await starter.start(core.Pod(), StartContainer(core.Container(name="web", image=image), 0, None), sandbox)
     assert facts.failures["web"].message == message
-    assert f'Failed to pull image "web:1": {message}' in events
+    assert f'Failed to pull image "{image}": {message}' in events
 
 
 class RefusingRuntime(HollowRuntime):

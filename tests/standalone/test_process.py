@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from knarr.service.errors import CommandError
 from services.standalone import etcd_process, process
 from services.standalone.files import Files
 from services.standalone.lock import held
+from services.standalone.signals import interruptible
 
 
 def test_a_living_process_is_found(tmp_path: Path) -> None:
@@ -79,3 +83,30 @@ def test_a_long_log_of_etcd_is_begun_anew_under_whoever_appends(tmp_path: Path, 
         writer.write(b"after")
     assert path.read_bytes() == b"after"
     etcd_process.shorten(tmp_path / "missing")
+
+
+def test_who_waits_for_a_start_and_is_interrupted_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Ctrl-C, by a terminal that closes, by whoever started the command; and once more while it tidies up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        children: list[subprocess.Popen[bytes]] = []
+
+        def interrupted(
+            reading: int, child: subprocess.Popen[bytes], *_: object, number: int = number, children: list[Any] = children
+        ) -> dict[str, Any]:
+            os.close(reading)
+            children.append(child)
+            os.kill(os.getpid(), number)
+            raise AssertionError("not interrupted")
+
+        monkeypatch.setattr(process, "_await_ready", interrupted)
+        end = process._end
+
+        def ended(child: subprocess.Popen[bytes], number: int = number, end: Callable[[subprocess.Popen[bytes]], None] = end) -> None:
+            os.kill(os.getpid(), number)
+            end(child)
+
+        monkeypatch.setattr(process, "_end", ended)
+        with held(tmp_path) as lock, pytest.raises(KeyboardInterrupt), interruptible():
+            process.start(Files(tmp_path), ["--no-such-option"], lambda step, seconds: None, lock)
+        monkeypatch.undo()
+        assert children[0].returncode is not None

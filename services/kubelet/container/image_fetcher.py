@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.node.images import ImageFailure
+from services.kubelet.node.images import ALWAYS, ImageFailure
 from services.kubelet.node.registry_logins import login
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure, next_backoff
@@ -44,8 +44,8 @@ class ImageFetcher:
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:
-            advice = self._shared.settings.pull_advice.replace("{image}", spec.image)
-            text = f"{error}; {advice}" if advice else str(error)
+            advice = (self._shared.settings.pull_advice.replace("{image}", spec.image), await self._advice(spec))
+            text = "; ".join(filter(None, (str(error), *advice)))
             self._event("Warning", "Failed", f'Failed to pull image "{spec.image}": {text}', spec.name)
             raise ImageFailure("ErrImagePull", text) from error
         finally:
@@ -56,6 +56,20 @@ class ImageFetcher:
         self._event("Normal", "Pulled", message, spec.name)
         self._facts.pulls.pop(spec.name, None)
         return image
+
+    async def _advice(self, spec: core.Container) -> str:
+        """A word about an image that was asked of a registry although it is here: most who meet that wrote no policy."""
+        if pull_policy(spec) != ALWAYS:
+            return ""
+        try:
+            here = await self._shared.images.present(spec.image, "IfNotPresent")
+        except RuntimeFailure:
+            return ""
+        return (
+            ""
+            if here is None
+            else "the image is on this machine: imagePullPolicy IfNotPresent runs it (the default of the tag latest is Always)"
+        )
 
     def fail(self, spec: core.Container, failure: ImageFailure) -> None:
         """Leaves the failure in the facts, with the back-off of one more failed pull."""
