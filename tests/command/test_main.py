@@ -20,6 +20,7 @@ from services.standalone import options, process
 from services.standalone.files import Files
 from services.standalone.lock import held
 from services.standalone.preflight import problems
+from services.standalone.process import ROOT
 from services.standalone.settings import ClusterSettings, Ports
 
 FREE_PORTS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
@@ -297,3 +298,10 @@ def test_nothing_needs_to_be_loaded_into_a_cluster_of_one_process(
         assert (caught.value.code, told.out) == (0, f"nothing to load: the cluster in {tmp_path} runs this machine's images as they are\n")
     else:
         assert (caught.value.code, told.err) == (1, "error: no node of the compose cluster 'knarr' runs\n")
+
+
+def test_units_run_nothing_that_lies_in_the_current_directory() -> None:
+    units = list((ROOT / "deploy/systemd").glob("*.service"))
+    assert len(units) == 7
+    for unit in units:
+        assert "ExecStart=/opt/knarr/bin/python -P -m services." in unit.read_text()
