@@ -51,6 +51,7 @@ class RecordingTable(PolicyTable):
         self.taken = False
         self.closed = False
         self.limitation = ""
+        self.refused: dict[Entry, str] = {}
         self.gate = threading.Event()
         self.gate.set()
         self.news, self.mine = socket.socketpair()

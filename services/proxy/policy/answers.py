@@ -48,7 +48,7 @@ def _policy_message(policy: PolicyFacts, found: PolicyEnforcement) -> messages.P
         ingress=policy.ingress is not None,
         egress=policy.egress is not None,
         pods=sum(engine.is_local(pod) for pod in engine.pods.matching((policy.namespace,), policy.pods)),
-        problems=policy.problems,
+        problems=found.problems_of(policy),
     )
     if policy.key in found.in_force_since:
         message.in_force_since.FromDatetime(found.in_force_since[policy.key])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
@@ -30,9 +30,9 @@ from knarr.service.tasks import cancel, run_together
 from services.proxy import metrics
 from services.proxy.policy.engine import PolicyEngine
 from services.proxy.policy.explain import Connection, allows
-from services.proxy.policy.facts import Key, dns_facts, is_ipv4, pod_facts, policy_facts
+from services.proxy.policy.facts import Key, PolicyFacts, dns_facts, is_ipv4, pod_facts, policy_facts
 from services.proxy.policy.kernel import NftablesError, PolicyTable
-from services.proxy.policy.model import Changes
+from services.proxy.policy.model import Changes, Entry
 from services.proxy.routing.table import Endpoint
 from services.proxy.settings import ProxySettings
 
@@ -82,6 +82,8 @@ class PolicyEnforcement:
         # Whether there is something to judge by, which is from the first policy on.
         self.knows_pods = False
         self.limitation = ""
+        # Policies of which the kernel refuses something, and why, in words: their pods are let nothing instead.
+        self.refused: dict[Key, str] = {}
         self.in_force_since: dict[Key, datetime] = {}
         self.changes = 0
         self.last_change_seconds = 0.0
@@ -205,14 +207,15 @@ class PolicyEnforcement:
         changes: Changes = dict(entries) if self._hand_over_all else {entry: entries.get(entry) for entry in touched}
         self._hand_over_all = False
         try:
-            written, limitation = await self._in_worker(lambda: self._apply(changes))
+            written, limitation, refused = await self._in_worker(lambda: self._apply(changes))
         except (OSError, NftablesError) as error:
             metrics.POLICY_CHANGES.labels("error").inc()
             self._tell(f"the NetworkPolicies could not be put in force: {error}", self.limitation)
             return False
         self._tell("", limitation)
         self._note(changed)
-        self._report(changed)
+        before, self.refused = self.refused, self._by_policy(refused)
+        self._report(changed | before.keys() | self.refused.keys())
         metrics.POLICIES.set(len(self.engine.policies))
         if written:
             self.changes += 1
@@ -221,11 +224,20 @@ class PolicyEnforcement:
             metrics.POLICY_CHANGE_SECONDS.observe(self.last_change_seconds)
         return True
 
-    def _apply(self, changes: Changes) -> tuple[bool, str]:
+    def _by_policy(self, refused: Mapping[Entry, str]) -> dict[Key, str]:
+        words = "the kernel refuses its rules, so its pods are shut off in that direction"
+        return {key: f"{words}: {reason}" for entry, reason in refused.items() for key in self.engine.policies_behind(entry)}
+
+    def problems_of(self, policy: PolicyFacts) -> tuple[str, ...]:
+        """What of a policy is not enforced as it says, in words."""
+        return (*policy.problems, *([self.refused[policy.key]] if policy.key in self.refused else []))
+
+    def _apply(self, changes: Changes) -> tuple[bool, str, dict[Entry, str]]:
         assert self._table is not None
         if self._table.notice():
             log.warning("someone changed our nftables table; restoring it", extra={"table": self._settings.policy_table})
-        return self._table.apply(changes), self._table.ensure_seen()
+        written, limitation = self._table.apply(changes), self._table.ensure_seen()
+        return written, limitation, dict(self._table.refused)
 
     async def _open(self) -> bool:
         """Makes the way to the kernel; False when there is none."""
@@ -287,7 +299,7 @@ class PolicyEnforcement:
         self._told_of_all = whole
         for key in list(self.engine.policies) if whole != before else changed:
             policy, stored = self.engine.policies.get(key), self._policies.store.get(*key)
-            words = "; ".join((*filter(None, (whole,)), *policy.problems)) if policy is not None else ""
+            words = "; ".join((*filter(None, (whole,)), *self.problems_of(policy))) if policy is not None else ""
             if words and words != self._told.get(key) and stored is not None and self._recorder is not None:
                 self._recorder.event(stored, WARNING, NOT_ENFORCED, f"{self._where}: {words}")
             self._told[key] = words

@@ -38,8 +38,10 @@ from services.proxy.policy.model import (
     Match,
     NamedPort,
     Rights,
+    SetEntry,
     Value,
     always_there,
+    set_name,
 )
 
 
@@ -149,6 +151,27 @@ class PolicyEngine:
         """The policies that select a pod, by name."""
         found = self._selecting.matching(pod.namespace, pod.labels, anywhere=False)
         return [self.policies[key] for key in sorted(found)]
+
+    def policies_behind(self, entry: Entry) -> set[Key]:
+        """The policies that an entry comes from: those that select a pod with such rights, or with rights that name such a set."""
+        if isinstance(entry, ChainEntry):
+            found = [rights for rights in self._users if rights.chain == entry.name]
+        elif isinstance(entry, SetEntry):
+            found = [
+                rights
+                for rights in self._users
+                if any(match.peers is not None and set_name(match.peers) == entry.name for match in rights.matches)
+            ]
+        else:
+            found = []
+        concerned = {(key, rights.direction) for rights in found for key in self._users[rights]}
+        return {
+            policy.key
+            for key, direction in concerned
+            if (pod := self.pods.get(key)) is not None
+            for policy in self.selecting(pod)
+            if policy.rules(direction) is not None
+        }
 
     def wants(self, peer: PodPeer, namespace: str) -> bool:
         """Whether a peer's pods may be in a namespace."""

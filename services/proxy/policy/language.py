@@ -112,6 +112,8 @@ def _set(table: str, step: Step) -> list[str]:
         return [f"delete {where}"]
     if not isinstance(step.value, BlockPeer):
         return [f"add {where} {{ type ipv4_addr; }}"]
+    if not step.value.ranges:
+        return [f"add {where} {{ type ipv4_addr; flags interval; }}"]
     ranges = ", ".join(_range(low, high) for low, high in step.value.ranges)
     return [f"add {where} {{ type ipv4_addr; flags interval; elements = {{ {ranges} }}; }}"]
 

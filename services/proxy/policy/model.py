@@ -115,6 +115,13 @@ class Step:
     value: Value
 
 
+def shut_off(value: Value) -> Value:
+    """What stands for rights or an address block that the kernel refuses: no rights, and nobody."""
+    if isinstance(value, Rights):
+        return Rights(value.direction, ())
+    return BlockPeer(()) if isinstance(value, BlockPeer) else value
+
+
 def always_there() -> dict[Entry, Value]:
     return {ChainEntry(UNKNOWN): Drop()}
 
