@@ -7,6 +7,8 @@
 # A member with data comes back as what it is. One without data joins the members that answer; it
 # starts a store of its own only if none does and it is the FIRST one.
 set -euo pipefail
+# An engine may give every container its proxies; members and their store are within the cluster.
+unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 
 data=/var/lib/etcd
 name=$(hostname)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc
 import grpc.aio
@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from knarr.api.controller.v1 import controller_service_pb2 as pb
 from knarr.api.controller.v1 import controller_service_pb2_grpc as pb_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.client.channel import server_options
 from knarr.machinery.errors import not_found
 from knarr.service.authentication import TokenTable, User, current_user, hash_token
 from knarr.service.certificates import CertificateAuthority
@@ -116,3 +117,16 @@ async def test_reflection_lists_the_services() -> None:
         async for answer in stub.ServerReflectionInfo(ask(), metadata=BEARER):
             names = {service.name for service in answer.list_services_response.service}
             assert {"knarr.api.controller.v1.ControllerService", "grpc.health.v1.Health"} <= names
+
+
+async def test_every_component_permits_the_pings_of_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[tuple[str, int | str]] = []
+    make = grpc.aio.server
+
+    def server(**given: Any) -> grpc.aio.Server:
+        options.extend(given["options"])
+        return make(**given)
+
+    monkeypatch.setattr("grpc.aio.server", server)
+    async with hosted():
+        assert set(server_options()) <= set(options)
