@@ -70,8 +70,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         return channels[address]
 
     apiserver = ApiServer(settings, kubelet)
-    checks = {"etcd": lambda: apiserver.connected, "cache": lambda: apiserver.ready}
-    app = create_app(apiserver.api, listen.tokens, apiserver.registry, checks=checks)
+    app = create_app(apiserver.api, listen.tokens, apiserver.registry, checks=apiserver.checks)
     rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(arguments.ca)), host=host, port=int(port))
     grpc_host = Host(apiserver, listen)
     await start(grpc_host, arguments.listen)

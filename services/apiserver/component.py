@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import grpc
@@ -105,6 +105,8 @@ class ApiServer(Component):
         announced = settings.advertise_address, settings.advertise_port
         self._announcer = Announcer(self.client(USER), *announced, shared=settings.shared_store, clock=clock)
         self._bootstrapped = asyncio.Event()
+        # What keeps etcd from taking writes although it answers, in words.
+        self._trouble = ""
 
     @property
     def ready(self) -> bool:
@@ -115,6 +117,11 @@ class ApiServer(Component):
     def connected(self) -> bool:
         """Whether the watch on etcd stands right now."""
         return self.feed.connected
+
+    @property
+    def checks(self) -> dict[str, Callable[[], bool]]:
+        """What readiness asks: that etcd is there and takes writes, and that requests are answered."""
+        return {"etcd": lambda: self.connected, "etcd-space": lambda: not self._trouble, "cache": lambda: self.ready}
 
     async def wait_ready(self) -> None:
         await self._bootstrapped.wait()
@@ -167,7 +174,20 @@ class ApiServer(Component):
     async def _measure(self) -> None:
         while True:
             self.feed.measure()
+            if self.feed.connected:
+                await self._look_for_trouble()
             await asyncio.sleep(MEASURE_SECONDS)
+
+    async def _look_for_trouble(self) -> None:
+        try:
+            trouble = await self._store.trouble()
+        except StatusError:
+            return  # it is away: the feed says so
+        if trouble and not self._trouble:
+            log.error("etcd takes no writes: %s", trouble)
+        if self._trouble and not trouble:
+            log.warning("etcd takes writes again")
+        self._trouble = trouble
 
 
 def _loop_seconds() -> float:

@@ -116,7 +116,7 @@ class Cluster:
 
         apiserver = ApiServer(
             ApiServerSettings(
-                etcd=EtcdSettings(endpoints=(etcd.endpoint,)),
+                etcd=EtcdSettings(endpoints=(etcd.endpoint,), data_folder=etcd.folder),
                 service_cidr=settings.service_cidr,
                 node_ports=settings.node_ports,
                 advertise_address=self._address,
@@ -130,8 +130,7 @@ class Cluster:
         await self._unless_one_ends(apiserver.wait_ready())
         pki = self._files.pki
         context = tls_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
-        checks = {"etcd": lambda: apiserver.connected, "cache": lambda: apiserver.ready}
-        app = create_app(apiserver.api, credentials.tokens, apiserver.registry, checks=checks)
+        app = create_app(apiserver.api, credentials.tokens, apiserver.registry, checks=apiserver.checks)
         rest = RestServer(app, context, host=rest_hosts(settings, self._address), port=settings.ports.rest)
         await rest.start()
         stack.push_async_callback(rest.stop)

@@ -55,6 +55,10 @@ class EtcdProcess:
         self._accepting = asyncio.Event()
 
     @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
     def socket(self) -> Path:
         return self._folder / CLIENT_SOCKET
 

@@ -20,7 +20,9 @@ START_SECONDS, STOP_SECONDS = 15.0, 5.0
 class EtcdServer:
     """One member. ``kill`` and ``start`` again keep the data, as after a crash."""
 
-    def __init__(self, folder: Path, name: str = "test") -> None:
+    def __init__(self, folder: Path, name: str = "test", quota_bytes: int = 0) -> None:
+        """``quota_bytes`` is what its data may come to, etcd's own 2 GiB if 0."""
+        self._quota_bytes = quota_bytes
         self._folder, self.name = folder, name
         self._client, self._peer = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -47,7 +49,7 @@ class EtcdServer:
             ETCD, "--data-dir", str(self._folder / "data"), "--name", self.name, "--logger", "zap", "--log-level", "error",
             "--listen-client-urls", client, "--advertise-client-urls", client,
             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", self.initial_cluster,
-            "--heartbeat-interval", "50", "--election-timeout", "500",
+            "--heartbeat-interval", "50", "--election-timeout", "500", "--quota-backend-bytes", str(self._quota_bytes),
         ]  # fmt: skip
         with (self._folder / "etcd.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -50,12 +51,14 @@ REFUSED = frozenset(
 @dataclass(frozen=True, slots=True)
 class EtcdSettings:
     """``endpoints`` are ``host:port``, one for each member. ``timeout_seconds`` bounds each call, connecting included;
-    ``attempt_seconds`` is what one member of several gets for its answer to a question."""
+    ``attempt_seconds`` is what one member of several gets for its answer to a question. ``data_folder`` is where etcd keeps its
+    data, if that is on this machine: a full disk is told then."""
 
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
     tls: connection.EtcdTls | None = None
     timeout_seconds: float = 5.0
     attempt_seconds: float = 1.5
+    data_folder: Path | None = None
 
 
 # The method of a member that a call is about.
@@ -69,6 +72,11 @@ class Calls:
         self._settings, self._members = settings, members
         self.metadata = HAS_LEADER if members.several else None
         self.identity = Identity()
+
+    @property
+    def where(self) -> str:
+        """Where etcd is, for those who read what went wrong."""
+        return connection.place(self._settings.endpoints, self._settings.data_folder)
 
     async def ask(self, operation: str, method: Method, request: Any) -> Any:
         """The answer to what may be asked twice."""
@@ -85,10 +93,10 @@ class Calls:
                     answer = await method(member)(request, timeout=seconds, wait_for_ready=True, metadata=self.metadata)
                 except grpc.aio.AioRpcError as error:
                     if not _passes(error):
-                        raise connection.store_error(error, settings.endpoints) from error
+                        raise connection.store_error(error, self.where) from error
                     self._members.failed(member)
                     if end - loop.time() <= PAUSE_SECONDS:
-                        raise connection.store_error(error, settings.endpoints) from error
+                        raise connection.store_error(error, self.where) from error
                 else:
                     self.identity.heard(answer.header, term)
                     return answer
@@ -106,18 +114,18 @@ class Calls:
             while True:
                 member = await self._members.choose_connected(end - loop.time())
                 if member is None:
-                    raise connection.unreachable(settings.endpoints)
+                    raise connection.unreachable(self.where)
                 term = self.identity.term
                 try:
                     answer = await self._send(member, request, max(end - loop.time(), 0.0))
                 except grpc.aio.AioRpcError as error:
                     if error.code() in REFUSED and not _not_proposed(error):
-                        raise connection.store_error(error, settings.endpoints) from error
+                        raise connection.store_error(error, self.where) from error
                     self._members.failed(member)
                     if not _not_proposed(error):
-                        raise connection.unknown_outcome(error, settings.endpoints) from error
+                        raise connection.unknown_outcome(error, self.where) from error
                     if end - loop.time() <= PAUSE_SECONDS:
-                        raise connection.store_error(error, settings.endpoints) from error
+                        raise connection.store_error(error, self.where) from error
                 else:
                     self.identity.heard(answer.header, term)
                     return answer

@@ -7,6 +7,7 @@ moments after etcd is back.
 from __future__ import annotations
 
 import ipaddress
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from knarr.machinery.errors import StatusError, status_error
 MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
 # gRPC's words for it.
 RECEIVED_TOO_MUCH_DETAIL = "eceived message larger than max"
+NO_SPACE_DETAIL = "database space exceeded"
 # etcd permits a ping every five seconds (its option --grpc-keepalive-min-time).
 PERMITTED_PING_SECONDS = 5.0
 PING_SECONDS, PING_ANSWER_SECONDS = 6.0, 3.0
@@ -33,6 +35,10 @@ OPTIONS: Options = [
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.use_local_subchannel_pool", 1),
 ]
+
+
+# With less than this on its disk, etcd cannot begin its next file.
+FULL_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,46 +87,65 @@ def connect(endpoint: str, tls: EtcdTls | None) -> grpc.aio.Channel:
     return open_secure_channel(target(endpoint), credentials, [*OPTIONS, *override])
 
 
-def store_error(error: grpc.aio.AioRpcError, endpoints: Sequence[str]) -> StatusError:
+def place(endpoints: Sequence[str], data_folder: Path | None) -> str:
+    """Where etcd is, in words, and that its disk is full when it is: then it dies or hangs, and cannot say why itself."""
+    where = ", ".join(endpoints)
+    if data_folder is None:
+        return where
+    try:
+        free = shutil.disk_usage(data_folder).free
+    except OSError:
+        return where
+    if free >= FULL_BYTES:
+        return where
+    return f"{where}, whose disk is full ({free >> 20} MiB are free in {data_folder}: delete something there),"
+
+
+def store_error(error: grpc.aio.AioRpcError, where: str) -> StatusError:
     """What a client hears when etcd does not answer a question, or refuses a write.
 
     No delay is named after which to try again: clients would repeat by themselves, ten times over, and their user would wait that long
     for the reason.
     """
-    where = ", ".join(endpoints)
     detail = error.details() or error.code().name
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
         return status_error("Timeout", f"etcd at {where} did not answer in time; see that it runs, then try again")
     if error.code() == grpc.StatusCode.UNAVAILABLE:
         message = f"etcd at {where} is away ({detail}); start it or mend the connection, then try again"
         return status_error("ServiceUnavailable", message)
-    if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "space" in detail:
-        return status_error("ServiceUnavailable", f"{out_of_space(endpoints)}. Nothing was written")
+    if NO_SPACE_DETAIL in detail:
+        return status_error("ServiceUnavailable", f"{out_of_space(where)}. Nothing was written")
     if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED) and "too large" in detail:
         return status_error("RequestEntityTooLarge", f"etcd: {detail}")
     return status_error("InternalError", f"etcd at {where}: {detail}")
 
 
-def unknown_outcome(error: grpc.aio.AioRpcError, endpoints: Sequence[str]) -> StatusError:
+def unknown_outcome(error: grpc.aio.AioRpcError, where: str) -> StatusError:
     """What a client hears of a write that has left and was not answered: it may have been carried out, or may be yet."""
     silent = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     what = "did not answer in time" if silent else f"was lost before it answered ({error.details() or error.code().name})"
     message = (
-        f"etcd at {', '.join(endpoints)} {what}; it is not known whether the write was stored. "
+        f"etcd at {where} {what}; it is not known whether the write was stored. "
         "See that etcd runs, then read the object before you try again"
     )
     return status_error("Timeout", message)
 
 
-def unreachable(endpoints: Sequence[str]) -> StatusError:
+def unknown_for_space(where: str) -> StatusError:
+    """What a client hears of the write that filled etcd, if it may be the one: that is stored, and answered as if it were not."""
+    message = f"{out_of_space(where)}. It is not known whether the write was stored; read the object before you try again"
+    return status_error("Timeout", message)
+
+
+def unreachable(where: str) -> StatusError:
     """What a client hears of a write that never left."""
-    message = f"etcd at {', '.join(endpoints)} cannot be reached; nothing was written. Start it or mend the connection, then try again"
+    message = f"etcd at {where} cannot be reached; nothing was written. Start it or mend the connection, then try again"
     return status_error("ServiceUnavailable", message)
 
 
-def out_of_space(endpoints: Sequence[str]) -> str:
+def out_of_space(where: str) -> str:
     """What is wrong while etcd's alarm of no space stands, and the way back."""
     return (
-        f"etcd at {', '.join(endpoints)} is full: its data has reached its quota, and it takes deletions only. Delete what is not needed, "
+        f"etcd at {where} is full: its data has reached its quota, and it takes deletions only. Delete what is not needed, "
         "then compact and defragment etcd and disarm its alarm (docs/install.md)"
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,7 +43,6 @@ LEASE_UNKNOWN_DETAIL = "requested lease not found"
 # No object has this key; as both ends of a range it means all keys.
 NO_KEY = b"\0"
 EQUAL, MOD = rpc.Compare.EQUAL, rpc.Compare.MOD
-NO_SPACE = rpc.NOSPACE
 
 
 def _key_value(kv: Any) -> KeyValue:
@@ -91,7 +90,9 @@ class EtcdStore:
         try:
             answer = await self._calls.write(request)
         except StatusError as error:
-            if LEASE_UNKNOWN_DETAIL not in error.status.message or not self._leases.any:
+            if _says(error, connection.NO_SPACE_DETAIL) and not await self._stand(transaction.guards):
+                raise connection.unknown_for_space(self._calls.where) from error
+            if not _says(error, LEASE_UNKNOWN_DETAIL) or not self._leases.any:
                 raise
             # The lease that a put names is gone, so nothing was stored: etcd was emptied or restored.
             self._leases.forget()
@@ -100,6 +101,11 @@ class EtcdStore:
             return Outcome(True, answer.header.revision)
         found = {kv.key.decode(): _key_value(kv) for response in answer.responses for kv in response.response_range.kvs}
         return Outcome(False, answer.header.revision, found)
+
+    async def _stand(self, guards: Mapping[str, int]) -> bool:
+        """Whether all keys are as their guards want them, so that a transaction which was answered was not carried out."""
+        found = [((await self.get(key)), revision) for key, revision in guards.items()]
+        return bool(found) and all((item.revision if item is not None else 0) == revision for item, revision in found)
 
     async def newest_revision(self) -> int:
         request = rpc.RangeRequest(key=NO_KEY, count_only=True)
@@ -111,9 +117,9 @@ class EtcdStore:
             await self._calls.ask("compact", lambda member: member.kv.Compact, rpc.CompactionRequest(revision=revision))
 
     async def trouble(self) -> str:
-        request = rpc.AlarmRequest(action=rpc.AlarmRequest.GET, alarm=NO_SPACE)
+        request = rpc.AlarmRequest(action=rpc.AlarmRequest.GET, alarm=rpc.NOSPACE)
         answer = await self._calls.ask("alarm", lambda member: member.maintenance.Alarm, request)
-        return connection.out_of_space(self._settings.endpoints) if answer.alarms else ""
+        return connection.out_of_space(self._calls.where) if answer.alarms else ""
 
     async def watch(self, prefix: str, revision: int, after: Change | None = None) -> AsyncIterator[Batch]:
         create = rpc.WatchCreateRequest(
@@ -139,10 +145,10 @@ class EtcdStore:
                 pending = []
         except grpc.aio.AioRpcError as error:
             self._members.failed(member)
-            raise connection.store_error(error, self._settings.endpoints) from error
+            raise connection.store_error(error, self._calls.where) from error
         except TimeoutError as error:
             self._members.failed(member)
-            raise status_error("Timeout", f"etcd at {', '.join(self._settings.endpoints)} took no watch in time") from error
+            raise status_error("Timeout", f"etcd at {self._calls.where} took no watch in time") from error
         except (asyncio.InvalidStateError, asyncio.CancelledError) as error:
             if _is_cancelled():
                 raise
@@ -184,6 +190,11 @@ def _revision_held(revision: int) -> Iterator[None]:
         if connection.RECEIVED_TOO_MUCH_DETAIL in error.status.message:
             raise PageTooLarge from error
         raise
+
+
+def _says(error: StatusError, words: str) -> bool:
+    """Whether that is what etcd itself said."""
+    return isinstance(error.__cause__, grpc.aio.AioRpcError) and words in (error.__cause__.details() or "")
 
 
 def _range(member: Member) -> Any:

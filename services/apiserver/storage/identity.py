@@ -20,7 +20,8 @@ class Identity:
     def heard(self, header: Any, term_before: int) -> None:
         """Takes an answer's header, and the term that was known when its question was sent."""
         term: int = header.raft_term
-        if header.cluster_id == self._cluster_id and term == self.term:
+        # An answer about alarms has an empty header.
+        if (header.cluster_id == self._cluster_id and term == self.term) or not header.cluster_id:
             return
         if self._cluster_id and (header.cluster_id != self._cluster_id or term < term_before):
             self.world += 1

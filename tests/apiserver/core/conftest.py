@@ -19,6 +19,7 @@ from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.keys import ROOT
 from services.apiserver.storage.memory import MemoryStore
+from services.apiserver.storage.pages import read_all
 from services.apiserver.storage.store import Store, Transaction
 from tests.support.caller import Caller
 from tests.support.etcd import EtcdServer, running_etcd
@@ -65,11 +66,11 @@ async def running_on(store: Store, waits: Waits | None = None) -> AsyncIterator[
 
 
 async def check_cache_equals_store(store: Store, cache: WatchCache) -> None:
-    page = await store.range(ROOT)
-    newest = max((item.revision for item in page.items), default=0)
+    items, _ = await read_all(store, ROOT)
+    newest = max((item.revision for item in items), default=0)
     assert await cache.wait_for(newest, 10)
     for _ in range(100):  # deletions leave no revision behind in the range: give the watch a moment
-        stored = {entry.key: (entry.revision, entry.raw) for item in page.items if (entry := cache.entry(item))}
+        stored = {entry.key: (entry.revision, entry.raw) for item in items if (entry := cache.entry(item))}
         cached = {key: (entry.revision, entry.raw) for found in cache for key in found if (entry := found.get(key))}
         if stored == cached:
             return

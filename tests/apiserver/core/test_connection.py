@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -39,6 +40,22 @@ async def test_an_etcd_that_is_not_there_is_named_in_bounded_time() -> None:
             with pytest.raises(StatusError, match=f"etcd at {endpoint} did not answer in time") as caught:
                 await store.get("/registry/a")
         assert caught.value.code == 504 and not caught.value.status.details.retry_after_seconds
+    finally:
+        await store.close()
+
+
+async def test_a_full_disk_is_told_as_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = f"127.0.0.1:{free_port()}"
+    store = EtcdStore(EtcdSettings((endpoint,), timeout_seconds=0.2, data_folder=tmp_path))
+    used = shutil.disk_usage(tmp_path)
+    try:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: used._replace(free=3 << 20))
+        for call in (store.get("/registry/a"), store.commit(Transaction({}, [Put("/registry/a", b"")]))):
+            with pytest.raises(StatusError, match=rf"whose disk is full \(3 MiB are free in {tmp_path}: delete something there\)"):
+                await call
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: used._replace(free=1 << 40))
+        with pytest.raises(StatusError, match=f"etcd at {endpoint} did not answer in time"):
+            await store.get("/registry/a")
     finally:
         await store.close()
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import grpc
 import pytest
+from aetcd import rpc
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
-from knarr.machinery.errors import StatusError
-from services.apiserver import announcement
+from knarr.machinery.errors import ServiceUnavailable, StatusError
+from services.apiserver import announcement, component
 from services.apiserver.api import Ref
 from services.apiserver.bootstrap import USER
 from services.apiserver.compaction import Compactor
@@ -280,6 +281,33 @@ async def test_the_last_server_leaves_the_endpoints_for_its_return(endpoint: str
         pass
     async with server(endpoint, shared=False) as later:
         assert await announced(later) == [ADDRESSES[0]]
+
+
+async def test_a_server_is_not_ready_while_etcd_is_out_of_space(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(component, "MEASURE_SECONDS", 0.02)
+    async with server(endpoint) as found:
+        store: Any = found.backend.store
+
+        async def alarm(action: Any, member: int = 0) -> Any:
+            request = rpc.AlarmRequest(action=action, alarm=rpc.NOSPACE, memberID=member)
+            return await store._calls.ask("alarm", lambda asked: asked.maintenance.Alarm, request)
+
+        async def until_space(ready: bool) -> None:
+            async with asyncio.timeout(10):
+                while found.checks["etcd-space"]() != ready:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+        await until_space(True)
+        raised = await alarm(rpc.AlarmRequest.ACTIVATE)
+        try:
+            await until_space(False)
+            assert found.checks["etcd"]() and found.checks["cache"]()
+            with pytest.raises(ServiceUnavailable, match=r"is full.*Nothing was written"):
+                await call(found).create(REF, config_map("c"), meta.CreateOptions())
+        finally:
+            await alarm(rpc.AlarmRequest.DEACTIVATE, raised.alarms[0].memberID)
+        await until_space(True)
+        await call(found).create(REF, config_map("c"), meta.CreateOptions())
 
 
 async def test_two_compactors_share_their_rounds(endpoint: str) -> None:
