@@ -5,7 +5,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 KNARR := $(SUDO) .venv/bin/knarr
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status images node ha registry install proto lint fix bench clean
+.PHONY: help demo test history up down status images node ha registry install proto lint fix bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ images: install ## build the images of `docker compose up -d --wait`
 
 test: ## all tests, those with etcd, Docker and whole clusters included
 	@scripts/test.sh $(ARGS)
+
+history: install ## look for what must not be under faults; `make history SECONDS=60 SEEDS=1-60`
+	@$(PYTHON) -m tests.history.run --seconds $(or $(SECONDS),60) $(if $(SEEDS),--seeds $(SEEDS))
 
 lint: install ## formatting, types, layers, contracts
 	@scripts/lint.sh

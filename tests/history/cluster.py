@@ -1,0 +1,184 @@
+"""Two API servers over one real etcd in this process, a proxy before each, and a recorder that asks etcd directly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+from aetcd import rpc
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import envelope
+from knarr.machinery.catalog import version_of
+from knarr.machinery.errors import StatusError
+from services.apiserver.api import Ref
+from services.apiserver.backend import Waits
+from services.apiserver.bootstrap import USER
+from services.apiserver.component import ApiServer
+from services.apiserver.settings import ApiServerSettings
+from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
+from services.apiserver.storage.pages import read_all
+from services.apiserver.storage.store import KeyValue
+from tests.history.records import Change, Epoch, History, State
+from tests.support.caller import Caller
+from tests.support.etcd import EtcdServer
+from tests.support.proxy import TcpProxy
+
+NAMESPACE = "history"
+REF = Ref(version_of(core.ConfigMap), NAMESPACE)
+SERVERS = 2
+# Shorter than the longest pauses: many writes are to end without an answer.
+ETCD_SECONDS, CALLER_SECONDS = 1.0, 4.0
+WAITS = Waits(sync_seconds=3.0, own_write_seconds=1.5, revision_seconds=1.0, write_seconds=3.0)
+
+
+def state_of(item: KeyValue) -> State:
+    found = core.ConfigMap.FromString(envelope.unwrap(item.value).raw)
+    return State(item.revision, found.metadata.uid, dict(found.data))
+
+
+def name_of(key: str) -> str:
+    return key.removeprefix(f"{REF.resource.key_prefix}{NAMESPACE}/")
+
+
+class Cluster:
+    """``callers`` ask the servers; ``epoch`` counts the restores."""
+
+    def __init__(self, folder: Path, history: History) -> None:
+        self.folder, self.history = folder, history
+        self.etcd = EtcdServer(folder)
+        self.proxies = [TcpProxy(self.etcd.endpoint) for _ in range(SERVERS)]
+        self.servers: list[ApiServer] = []
+        self.callers: list[Caller] = []
+        self.direct: EtcdStore
+        self._recording: asyncio.Task[None] | None = None
+        # Cleared while clients hold still, because etcd is restored.
+        self.open = asyncio.Event()
+        self.busy = 0
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history.epochs) - 1
+
+    async def record(self) -> None:
+        """Begins an epoch with what etcd has now, and writes down all that happens in it."""
+        items, revision = await read_all(self.direct, REF.resource.key_prefix)
+        mine = {name_of(item.key): state_of(item) for item in items if f"/{NAMESPACE}/" in item.key}
+        epoch = Epoch(revision, mine)
+        self.history.epochs.append(epoch)
+        self._recording = asyncio.create_task(self._record(epoch))
+
+    async def _record(self, epoch: Epoch) -> None:
+        while True:
+            with contextlib.suppress(StatusError):
+                async for batch in self.direct.watch("", epoch.reached + 1):
+                    for change in batch.changes:
+                        if change.key.startswith(f"{REF.resource.key_prefix}{NAMESPACE}/"):
+                            item = KeyValue(change.key, change.value or b"", change.revision)
+                            epoch.append(Change(change.revision, name_of(change.key), state_of(item) if change.value is not None else None))
+                    epoch.reached = batch.revision
+            await asyncio.sleep(0.02)
+
+    async def recorded(self) -> None:
+        """Waits until everything that etcd has is written down."""
+        newest = await self.direct.newest_revision()
+        async with asyncio.timeout(20):
+            while self.history.epochs[-1].reached < newest:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def stop_recording(self) -> None:
+        if self._recording is not None:
+            self._recording.cancel()
+            await asyncio.gather(self._recording, return_exceptions=True)
+
+    async def restart_etcd(self) -> None:
+        await asyncio.to_thread(self.etcd.start)
+
+    async def hold_still(self) -> None:
+        """Waits until no client is in a call; they go on when ``open`` is set. Watches stay open."""
+        self.open.clear()
+        async with asyncio.timeout(3 * CALLER_SECONDS):
+            while self.busy:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def snapshot(self) -> Path:
+        path = self.folder / "snapshot.db"
+        path.unlink(missing_ok=True)
+        await asyncio.to_thread(_etcdctl, "--endpoints", self.etcd.endpoint, "snapshot", "save", str(path))
+        return path
+
+    async def restore(self, snapshot: Path, token: str) -> None:
+        """Puts the snapshot in the place of what etcd has, under the running servers."""
+        await self.recorded()
+        await self.stop_recording()
+        await asyncio.to_thread(self.etcd.stop)
+        shutil.rmtree(self.folder / "data")
+        etcd = self.etcd
+        await asyncio.to_thread(
+            _etcdctl, "snapshot", "restore", str(snapshot), "--data-dir", str(self.folder / "data"), "--name", etcd.name,
+            "--initial-cluster", etcd.initial_cluster, "--initial-advertise-peer-urls", etcd.peer_url, "--initial-cluster-token", token,
+        )  # fmt: skip
+        await self.restart_etcd()
+        await self.record()
+
+    async def alarm(self, on: bool) -> None:
+        action = rpc.AlarmRequest.ACTIVATE if on else rpc.AlarmRequest.DEACTIVATE
+        request = rpc.AlarmRequest(action=action, alarm=rpc.NOSPACE)
+        if not on:
+            request.memberID = 0
+            listed = await self._maintenance(rpc.AlarmRequest(action=rpc.AlarmRequest.GET, alarm=rpc.NOSPACE))
+            for found in listed.alarms:
+                request.memberID = found.memberID
+                await self._maintenance(request)
+            return
+        await self._maintenance(request)
+
+    async def _maintenance(self, request: Any) -> Any:
+        return await self.direct._calls.ask("alarm", lambda member: member.maintenance.Alarm, request)
+
+
+@contextlib.asynccontextmanager
+async def running_cluster(folder: Path, history: History, source: random.Random) -> AsyncIterator[Cluster]:
+    cluster = Cluster(folder, history)
+    await asyncio.to_thread(cluster.etcd.start)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, cluster.etcd.stop)
+        cluster.direct = EtcdStore(EtcdSettings((cluster.etcd.endpoint,)))
+        stack.push_async_callback(cluster.direct.close)
+        for proxy in cluster.proxies:
+            await proxy.start()
+            stack.push_async_callback(proxy.close)
+            etcd = EtcdSettings((proxy.endpoint,), timeout_seconds=ETCD_SECONDS)
+            settings = ApiServerSettings(etcd, shared_store=True, compaction_seconds=0, repair_seconds=0, waits=WAITS)
+            server = ApiServer(settings, grpc.aio.insecure_channel, source=random.Random(source.random()))
+            cluster.servers.append(server)
+            cluster.callers.append(Caller(server.api, USER, CALLER_SECONDS))
+            task = asyncio.create_task(server.run())
+            stack.push_async_callback(_ended, task)
+            async with asyncio.timeout(20):
+                await server.wait_ready()
+        await cluster.callers[0].create(
+            Ref(version_of(core.Namespace)), core.Namespace(metadata=meta.ObjectMeta(name=NAMESPACE)), meta.CreateOptions()
+        )
+        await cluster.record()
+        stack.push_async_callback(cluster.stop_recording)
+        cluster.open.set()
+        yield cluster
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _etcdctl(*arguments: str) -> None:
+    subprocess.run(["etcdctl", *arguments], check=True, capture_output=True, env={**os.environ, "ETCDCTL_API": "3"})

@@ -1,0 +1,104 @@
+"""What befalls a cluster, one thing after the other, as a seed has it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from services.apiserver.storage.store import Compacted
+from tests.history.cluster import SERVERS, Cluster
+
+PAUSE_SECONDS = (0.1, 0.8)
+
+
+class Faults:
+    def __init__(self, cluster: Cluster, source: random.Random) -> None:
+        self._cluster, self._source = cluster, source
+        self._snapshot: Path | None = None
+
+    async def run(self, seconds: float, *, restore: bool) -> None:
+        """Faults until so many seconds are over, then everything is well; with ``restore`` one of them in the middle."""
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        kinds: list[Callable[[], Awaitable[None]]] = [
+            self.kill, self.pause, self.pause_and_kill, self.cut, self.mute, self.hold, self.compact_while_cut, self.fill,
+        ]  # fmt: skip
+        while loop.time() < begin + seconds:
+            await asyncio.sleep(self._source.uniform(*PAUSE_SECONDS))
+            if restore and self._snapshot is None and loop.time() > begin + seconds / 4:
+                self._snapshot = await self._cluster.snapshot()
+            if restore and loop.time() > begin + seconds / 2:
+                restore = False
+                await self._told(self.restore)
+                continue
+            await self._told(self._source.choice(kinds))
+
+    async def _told(self, fault: Callable[[], Awaitable[None]]) -> None:
+        told = self._cluster.history.faults
+        told.append(f"[{asyncio.get_running_loop().time():.3f}] {fault.__name__}")  # type: ignore[attr-defined]
+        await fault()
+
+    async def _last(self, low: float, high: float) -> None:
+        await asyncio.sleep(self._source.uniform(low, high))
+
+    async def kill(self) -> None:
+        self._cluster.etcd.kill()
+        await self._last(0, 1)
+        await self._cluster.restart_etcd()
+
+    async def pause(self) -> None:
+        self._cluster.etcd.pause()
+        await self._last(0.1, 2)
+        self._cluster.etcd.resume()
+
+    async def pause_and_kill(self) -> None:
+        self._cluster.etcd.pause()
+        await self._last(0.1, 0.7)
+        self._cluster.etcd.kill()
+        await self._cluster.restart_etcd()
+
+    def _proxy(self) -> int:
+        return self._source.randrange(SERVERS)
+
+    async def cut(self) -> None:
+        proxy = self._cluster.proxies[self._proxy()]
+        proxy.cut()
+        await self._last(0.05, 1.5)
+        proxy.mend()
+
+    async def mute(self) -> None:
+        proxy = self._cluster.proxies[self._proxy()]
+        proxy.mute()
+        await self._last(0.02, 0.6)
+        proxy.mend()
+
+    async def hold(self) -> None:
+        proxy = self._cluster.proxies[self._proxy()]
+        proxy.hold()
+        await self._last(0.05, 1.5)
+        proxy.mend()
+
+    async def compact_while_cut(self) -> None:
+        proxy = self._cluster.proxies[self._proxy()]
+        proxy.cut()
+        await self._last(0.1, 0.5)
+        await self._cluster.recorded()
+        with contextlib.suppress(Compacted):  # nothing was written since the last time
+            await self._cluster.direct.compact(self._cluster.history.epochs[-1].reached)
+        proxy.mend()
+
+    async def fill(self) -> None:
+        """Etcd's quota is reached: only deletions are taken."""
+        await self._cluster.alarm(True)
+        await self._last(0.1, 0.5)
+        await self._cluster.alarm(False)
+
+    async def restore(self) -> None:
+        """Clients hold still, watches and servers do not."""
+        assert self._snapshot is not None
+        await self._cluster.hold_still()
+        await self._cluster.restore(self._snapshot, self._source.choice(("etcd-cluster", "another")))
+        self._cluster.open.set()

@@ -1,0 +1,25 @@
+"""Two API servers over a real etcd under faults: what clients heard, read and watched is a history that may be.
+
+``make history SECONDS=60 SEEDS=1-60`` runs longer ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.history.run import run
+
+# With and without a restore.
+SEEDS = (2, 3)
+SECONDS = 10.0
+
+
+@pytest.mark.etcd
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_run_is_clean(seed: int, tmp_path: Path) -> None:
+    report = await run(seed, SECONDS, tmp_path)
+    assert not report.violations, str(report)
+    assert len(report.history.operations) > 300 and len(report.history.faults) > 3
