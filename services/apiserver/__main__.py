@@ -11,7 +11,7 @@ from knarr.client.channel import open_channel
 from knarr.service.command import parser, read_ca, read_token, run, server_settings, start
 from knarr.service.errors import CommandError
 from knarr.service.host import Host
-from knarr.service.options import address, cidr, ipv4, readable_file
+from knarr.service.options import address, cidr_for, ipv4, readable_file
 from services.apiserver.component import ApiServer
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
@@ -36,7 +36,7 @@ def arguments_parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--rest-listen", default="0.0.0.0:6443", type=address, metavar="HOST:PORT", help="where REST is served (default: %(default)s)"
     )
-    made.add_argument("--service-cidr", default=defaults.service_cidr, type=cidr, metavar="CIDR")
+    made.add_argument("--service-cidr", default=defaults.service_cidr, type=cidr_for("Services", 28), metavar="CIDR")
     made.add_argument("--advertise-address", type=ipv4, metavar="IP", help="by which pods reach the REST port (default: they do not)")
     return made
 

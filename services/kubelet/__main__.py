@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from knarr.service.command import client_parser, run_component
-from knarr.service.options import domain, ipv4, number, optional_cidr, optional_ipv4, own_directory
+from knarr.service.options import domain, ipv4, node_name, number, optional_cidr, optional_ipv4, own_directory
 from services.kubelet.component import Kubelet
 from services.kubelet.node.registry_logins import node_config
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
@@ -20,7 +20,7 @@ MAX_PROCESS_ID = 1 << 22
 def arguments_parser() -> argparse.ArgumentParser:
     made = client_parser("kubelet", "Run the pods of this node.", port=10250)
     made.add_argument("--runtime", choices=RUNTIMES, default="docker", help="(default: %(default)s)")
-    made.add_argument("--node-name", default=socket.gethostname().lower(), metavar="NAME", help="(default: the machine's)")
+    made.add_argument("--node-name", default=socket.gethostname().lower(), type=node_name, metavar="NAME", help="(default: the machine's)")
     made.add_argument("--node-ip", required=True, type=ipv4, metavar="IP", help="by which the API server reaches this node")
     made.add_argument("--data-dir", type=own_directory, default="/var/lib/knarr/kubelet", metavar="DIR", help="(default: %(default)s)")
     made.add_argument(

@@ -15,6 +15,7 @@ from typing import Any
 
 from knarr.service.options import node_name
 from services.kubelet.runtime.catalog import bridge_name, engine_url
+from services.standalone.etcd_process import DATA
 from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
 from services.standalone.settings import ClusterSettings
@@ -33,6 +34,7 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
             yield "pods need root (networks, mounts); run with sudo, or use --runtime hollow to simulate them"
     if settings.datapath == "nftables":
         yield from _nftables_problems()
+    yield from _restore_problems(settings)
     yield from _name_problems(settings)
     yield from _range_problems(settings)
     if shutil.which("ip") is not None:
@@ -100,6 +102,14 @@ def _docker_problems() -> Iterator[str]:
             yield f"the Docker engine's socket {path} is closed to you; run with sudo, or join the group docker"
         except OSError:
             yield f"no Docker engine answers at {path}; run `make install`, start it (`systemctl start docker`), or use --runtime hollow"
+
+
+def _restore_problems(settings: ClusterSettings) -> Iterator[str]:
+    """A restore that was cut off between its two renames has left no state, and a start would make an empty one."""
+    present = settings.files.etcd / DATA
+    kept = sorted(settings.files.etcd.glob(f"{DATA}.before-restore-*"))
+    if kept and not present.exists():
+        yield f"a restore was interrupted: give `knarr restore` again, or move {kept[-1]} back to {present}"
 
 
 def _name_problems(settings: ClusterSettings) -> Iterator[str]:

@@ -305,3 +305,13 @@ def test_units_run_nothing_that_lies_in_the_current_directory() -> None:
     assert len(units) == 7
     for unit in units:
         assert "ExecStart=/opt/knarr/bin/python -P -m services." in unit.read_text()
+
+
+def test_a_restore_that_was_cut_off_does_not_end_in_an_empty_cluster(tmp_path: Path) -> None:
+    settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=FREE_PORTS)
+    aside = settings.files.etcd / "data.before-restore-20261128T100000Z"
+    aside.mkdir(parents=True)
+    (problem,) = problems(settings)
+    assert problem == f"a restore was interrupted: give `knarr restore` again, or move {aside} back to {tmp_path}/etcd/data"
+    (settings.files.etcd / "data").mkdir()
+    assert not list(problems(settings))

@@ -17,6 +17,7 @@ from typing import Any
 
 FORMATS = Path(__file__).with_name("formats")
 OBJECTS = Path(__file__).with_name("objects.yaml")
+REFUSED = Path(__file__).with_name("refused.yaml")
 # Not 0: they are kept with the settings. Those who start a kept cluster choose others.
 PORTS = {
     name: 24100 + number
@@ -39,8 +40,6 @@ TRUST = (
     "--apiserver=192.0.2.10", "--scheduler=192.0.2.10", "--controller=192.0.2.30", "--cloud=192.0.2.10", "--dns=192.0.2.41",
     "--etcd=192.0.2.50", "--node=node-1=192.0.2.11", "--node=node-2=192.0.2.12", "--server=https://127.0.0.1:6443",
 )  # fmt: skip
-# Written by the components every few seconds, or about a moment.
-MOVING = ("leases/kube-node-lease/kept-node", "nodes//kept-node")
 
 
 def identity(resource: str, obj: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.cluster_client import BIN
-from tests.upgrade.kept import FORMATS, OBJECTS, PORTS, SETTINGS, TRUST, Api, content
+from tests.upgrade.kept import FORMATS, OBJECTS, PORTS, REFUSED, SETTINGS, TRUST, Api, content
 
 START_SECONDS = 60.0
 LASTING = """
@@ -33,6 +33,18 @@ certificates.CLOCK_SKEW = timedelta(days=3650)
 CLUSTER = LASTING + "from services.standalone.__main__ import main; main()"
 COMMAND = LASTING + "from services.standalone.cli import main; raise SystemExit(main())"
 COMPOSE_TRUST = LASTING + "from services.standalone.trust import main; main()"
+# By what a kubelet recognizes a container that runs already: another hash of the same spec starts it again.
+HASHES = """
+import json, sys
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import codec
+try:
+    from services.kubelet.pod.spec import container_hash
+except ImportError:
+    from services.kubelet.spec import container_hash
+pods = {name: codec.from_json(core.Pod, pod).message for name, pod in json.load(sys.stdin).items()}
+print(json.dumps({name: [container_hash(spec) for spec in pod.spec.containers] for name, pod in pods.items()}))
+"""
 # etcd's reserve of log files, all zeros, and what is about the process.
 LEFT_OUT = (".sock:0", ".tmp", "etcd.log", "knarr.log", "knarr.pid", "state.json")
 
@@ -41,6 +53,16 @@ def run(checkout: Path, code: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Code of the checkout; its output is this one's."""
     environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.Popen([sys.executable, "-P", "-c", code, *arguments], env=environment, cwd=checkout)
+
+
+def hashes(checkout: Path, found: dict[str, Any]) -> bytes:
+    """Of the containers of all pods."""
+    pods = {name: {key: value for key, value in obj.items() if key != "path"} for name, obj in found.items() if name.startswith("pods/")}
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-P", "-c", HASHES]
+    return subprocess.run(
+        command, input=json.dumps(pods).encode(), check=True, stdout=subprocess.PIPE, env=environment, cwd=checkout
+    ).stdout
 
 
 def wait_until(what: str, condition: Any) -> Any:
@@ -59,6 +81,7 @@ def kubectl(data_dir: Path, *arguments: str, check: bool = True) -> str:
 def fill(data_dir: Path) -> dict[str, Any]:
     """Makes the objects, waits until the controllers are done with them, and returns all there is."""
     kubectl(data_dir, "apply", "-f", str(OBJECTS))
+    kubectl(data_dir, "apply", "-f", str(REFUSED), check=False)
     # The finalizers keep both.
     kubectl(data_dir, "delete", "namespace", "leaving", "--wait=false")
     kubectl(data_dir, "delete", "pod", "alone", "-n", "kept", "--wait=false")
@@ -113,6 +136,7 @@ def main() -> None:
         (target / "data.tar.xz").write_bytes(packed(data_dir))
         (target / "backup.db.xz").write_bytes(lzma.compress(backup.read_bytes(), preset=9))
         (target / "trust.tar.xz").write_bytes(packed(trust))
+        (target / "containers.json").write_bytes(hashes(checkout, found))
         (target / "objects.json.xz").write_bytes(lzma.compress(json.dumps(found, ensure_ascii=False, indent=1).encode(), preset=9))
 
 

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import codec
 from services.compose import trust
+from services.kubelet.pod.spec import container_hash
+from services.kubelet.runtime.docker.labels import CLUSTER, NODE, container_from, is_sandbox, sandbox_from
 from services.standalone.settings import ClusterSettings
 from tests.support.cluster_client import run
 from tests.support.knarr_cluster import BIN, KnarrCluster
@@ -166,4 +170,31 @@ def test_the_objects_kept_are_of_every_kind(kept: Path) -> None:
     assert {"leases/kept/of-a-client", "secrets/kept/test-secret", identity("namespaces", {"metadata": {"name": "leaving"}})} <= old.keys()
     assert old["configmaps/kept/words"]["data"]["greeting"] == "Grüße, 世界 🚢"
     assert "deletionTimestamp" in old["namespaces//leaving"]["metadata"] and "deletionTimestamp" in old["pods/kept/alone"]["metadata"]
-    assert len({name.partition("/")[0] for name in old}) == 15
+    assert len({name.partition("/")[0] for name in old}) >= 15
+
+
+def test_a_container_that_runs_is_recognized(kept: Path) -> None:
+    """A kubelet of the next version adopts it: the hash of its spec is the same, and so are the names of its labels."""
+    hashes = json.loads((kept / "containers.json").read_bytes())
+    old = objects(kept)
+    assert hashes.keys() == {name for name in old if name.startswith("pods/")}
+    for name, known in hashes.items():
+        pod = codec.from_json(core.Pod, {key: value for key, value in old[name].items() if key != "path"}).message
+        assert [container_hash(spec) for spec in pod.spec.containers] == known
+
+
+def test_the_labels_of_an_earlier_engine_are_understood() -> None:
+    """Never renamed: each node of a compose cluster keeps its containers while its kubelet is replaced."""
+    of_pod = {"io.kubernetes.pod.name": "web", "io.kubernetes.pod.namespace": "kept", "io.kubernetes.pod.uid": "u"}
+    own = {"io.kubernetes.container.name": "c", "io.knarr.attempt": "2", "io.knarr.sandbox-attempt": "1", "io.knarr.spec-hash": "76a8"}
+    labels = {"io.knarr.cluster": "0123abcd", "io.knarr.node": "node-1", **of_pod}
+    container = {**labels, **own, "io.knarr.kind": "container", "io.knarr.image": "web:1", "io.knarr.tty": ""}
+    state = {"Status": "running", "StartedAt": "2026-11-28T10:00:00.5Z"}
+    found = container_from(
+        {"Id": "1", "Config": {"Labels": container}, "State": state, "Image": "sha256:1", "Created": "2026-11-28T10:00:00Z"}
+    )
+    assert (found.name, found.attempt, found.sandbox_attempt, found.spec_hash, found.image) == ("c", 2, 1, "76a8", "web:1")
+    assert not is_sandbox(container) and is_sandbox({**labels, "io.knarr.kind": "sandbox"})
+    sandbox = sandbox_from("2", {**labels, "io.knarr.attempt": "1", "io.knarr.ip": "10.62.3.2"}, ready=True, created_at=None)
+    assert (sandbox.pod.uid, sandbox.pod.name, sandbox.pod.namespace, sandbox.attempt, sandbox.ip) == ("u", "web", "kept", 1, "10.62.3.2")
+    assert (CLUSTER, NODE) == ("io.knarr.cluster", "io.knarr.node")
