@@ -32,7 +32,7 @@ async def import_busybox(engine: Engine, tag: str) -> None:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o777
             archive.addfile(entry)
         archive.add(BUSYBOX, "bin/busybox")
-        for name in ("sh", "sleep", "cat", "echo", "httpd", "nc", "ls", "hostname", "id", "stty", "true", "wc"):
+        for name in ("sh", "sleep", "cat", "echo", "httpd", "nc", "ls", "hostname", "id", "stty", "true", "wc", "head", "tr", "printf"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)

@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from knarr.service.certificates import CertificateAuthority
 from services.kubelet.runtime.checks import check_network
-from services.kubelet.runtime.port import GrpcCheck, HttpCheck, TcpCheck
+from services.kubelet.runtime.port import GrpcCheck, HttpCheck, ProbeResult, TcpCheck
 
 HOST = "127.0.0.1"
 
@@ -53,6 +53,65 @@ async def http_port() -> AsyncIterator[int]:
     server = await asyncio.start_server(serve, HOST, 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+
+
+@pytest.fixture
+async def redirecting_port(http_port: int) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Answers 302 to where the path's `to` says; and the heads it was sent."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        to = heads[-1].split(b" ")[1].partition(b"to=")[2]
+        writer.write(b"HTTP/1.1 302 Found\r\nContent-Length: 4\r\n" + (b"Location: " + to + b"\r\n" if to else b"") + b"\r\ngone")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, HOST, 0) as server:
+        yield server.sockets[0].getsockname()[1], heads
+
+
+@pytest.mark.parametrize("to", ["http://127.0.0.9:1/", "//127.0.0.9:1/x", "https://elsewhere.example/", ""])
+async def test_a_redirect_to_another_host_is_not_followed_and_is_a_success(redirecting_port: tuple[int, list[bytes]], to: str) -> None:
+    result = await check_network(HttpCheck(HOST, redirecting_port[0], f"/?to={to}"), 5)
+    assert result == ProbeResult(True, "Probe terminated redirects, Response body: gone", warning=True)
+
+
+async def test_a_redirect_on_the_host_is_followed_with_the_probes_headers(
+    http_port: int, redirecting_port: tuple[int, list[bytes]]
+) -> None:
+    for path, success in (("well", True), ("ill", False)):
+        check = HttpCheck(HOST, redirecting_port[0], f"/?to=http://{HOST}:{http_port}/{path}", headers=(("X-Probe", "yes"),))
+        result = await check_network(check, 5)
+        assert (result.success, result.warning) == (success, False)
+        assert not success or "X-Probe: yes" in result.output
+
+
+async def test_redirects_that_never_end_fail(redirecting_port: tuple[int, list[bytes]]) -> None:
+    port, heads = redirecting_port
+    result = await check_network(HttpCheck(HOST, port, "/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/"), 5)
+    assert not result.success and "stopped after 10 redirects" in result.output and len(heads) == 10
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        HttpCheck(HOST, 1, headers=(("X-Probe", "two\r\nlines"),)),
+        HttpCheck(HOST, 1, headers=(("X Probe", "\0"),)),
+        HttpCheck("a" * 64 + ".example", 1),
+        HttpCheck("two words", 1),
+        HttpCheck("[", 1),
+        HttpCheck(HOST, 70000),
+        TcpCheck("a" * 64 + ".example", 1),
+        TcpCheck("with\0zero", 1),
+        TcpCheck(HOST, 70000),
+        GrpcCheck("two words", 1),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_sent_is_a_failure_and_not_the_end_of_probing(check: HttpCheck | TcpCheck | GrpcCheck) -> None:
+    result = await check_network(check, 2)
+    assert not result.success and result.output
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.machinery.errors import StatusError
 from services.kubelet.runtime.docker.streams import FrameReader
+from services.kubelet.runtime.port import ExecCheck
 from services.kubelet.servicer import KubeletServicer
 from tests.kubelet.docker_support import docker
 from tests.kubelet.support import Cluster, make_pod, running
@@ -102,6 +103,41 @@ async def test_followed_logs_end_with_the_container_and_the_previous_ones_stay(c
     await running_cluster.until(lambda: running_cluster.pod().status.container_statuses[0].restart_count == 1)  # type: ignore[union-attr]
     assert (await logs(servicer, previous=True)).splitlines() == [b"mine", b"bye"]
     assert pod.status.container_statuses[0].restart_count == 0
+
+
+LONG = "printf '\\307\\321\\n'; head -c 50000 /dev/zero | tr '\\0' A; echo END; echo last; exec sleep 1000"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("tty", [False, True])
+async def test_bytes_come_out_as_they_are_and_a_long_line_is_one(cluster: tuple[Cluster, KubeletServicer, str], tty: bool) -> None:
+    running_cluster, servicer, image = cluster
+    await start(running_cluster, image, LONG, tty=tty)
+    end = b"\r\n" if tty else b"\n"
+    lines = [b"\307\321" + end, b"A" * 50_000 + b"END" + end, b"last" + end]
+    async with asyncio.timeout(10):
+        while (found := await logs(servicer)).count(b"\n") < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert found == b"".join(lines)
+    for count in (1, 2, 3, 4):
+        assert await logs(servicer, tail_lines=count) == b"".join(lines[-count:])
+    stamped = (await logs(servicer, timestamps=True, tail_lines=2)).splitlines(keepends=True)
+    assert [line.partition(b"Z ")[2] for line in stamped] == lines[1:]
+
+
+@pytest.mark.docker
+async def test_a_command_that_nobody_waits_for_any_more_ends(cluster: tuple[Cluster, KubeletServicer, str]) -> None:
+    running_cluster, servicer, image = cluster
+    pod = await start(running_cluster, image, "exec sleep 1000")
+    runtime = running_cluster.runtime
+    container = pod.status.container_statuses[0].container_id.partition("://")[2]
+    timed_out = await runtime.check(container, ExecCheck(("sh", "-c", "sleep 71 & sleep 72")), 0.5)
+    assert not timed_out.success and "timed out" in timed_out.output
+    session = await runtime.exec(container, ("sh", "-c", "echo begun; sleep 73"), stdin=False, tty=False)
+    assert await session.read() == (1, b"begun\n")
+    await session.close()
+    out, _, _ = await exec_(servicer, "sh", "-c", "for p in /proc/[0-9]*; do cat $p/cmdline; echo; done")
+    assert [line for line in out.split(b"\n") if b"sleep\x007" in line] == []
 
 
 @pytest.mark.docker

@@ -198,3 +198,52 @@ async def test_what_pods_left_that_ended_while_no_kubelet_ran_is_removed(tmp_pat
         uid = (await cluster.ready()).metadata.uid
         await cluster.until(lambda: not gone.root.exists())
         assert PodDirectory(tmp_path, uid).root.exists()
+
+
+class ImpossibleChecks(HollowRuntime):
+    """Whoever asks it raises what nobody thought of."""
+
+    asked = 0
+
+    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
+        self.asked += 1
+        raise LookupError("no such encoding")
+
+
+def probed(**probe: int) -> core.Pod:
+    pod = make_pod()
+    pod.spec.termination_grace_period_seconds = 300
+    pod.spec.containers[0].liveness_probe.MergeFrom(core.Probe(period_seconds=1, failure_threshold=2, **probe))
+    pod.spec.containers[0].liveness_probe.handler.exec.command.append("true")
+    return pod
+
+
+@virtual_time
+async def test_a_probe_that_raises_is_a_failure_and_the_probes_own_grace_counts() -> None:
+    clock = VirtualClock()
+    runtime = ImpossibleChecks(CIDR, HollowSettings(stop_seconds=1000), clock)
+    with TemporaryDirectory() as folder:
+        async with running(runtime, Path(folder), clock=clock) as cluster:
+            await cluster.client.create(probed(termination_grace_period_seconds=3))
+            await cluster.until(
+                lambda: (p := cluster.pod()) and p.status.container_statuses and p.status.container_statuses[0].restart_count
+            )
+            assert runtime.asked >= 2
+            assert cluster.events("Unhealthy")[0] == "Liveness probe failed: LookupError: no such encoding"
+            pod = cluster.pod()
+            assert pod is not None
+            ended = pod.status.container_statuses[0].last_state.terminated
+            assert ended.finished_at.seconds - ended.started_at.seconds < 30
+
+
+async def test_a_warning_of_a_probe_is_told_and_a_success(tmp_path: Path) -> None:
+    runtime = HollowRuntime(CIDR)
+    runtime.check_results["app"] = ProbeResult(True, "Probe terminated redirects, Response body: ", warning=True)
+    pod = make_pod()
+    pod.spec.containers[0].readiness_probe.handler.http_get.port.int_val = 80
+    async with running(runtime, tmp_path) as cluster:
+        await cluster.client.create(pod)
+        await cluster.ready()
+        await cluster.until(
+            lambda: cluster.events("ProbeWarning") == ["Readiness probe warning: Probe terminated redirects, Response body: "]
+        )

@@ -110,12 +110,14 @@ class Prober:
             successes, failures = (successes + 1, 0) if result.success else (0, failures + 1)
             if not result.success:
                 self._event("Warning", "Unhealthy", f"{kind} probe failed: {result.output}")
+            elif result.warning:
+                self._event("Warning", "ProbeWarning", f"{kind} probe warning: {result.output}")
             if successes == max(probe.success_threshold, 1):
-                self._tell(kind, container.id, spec, True)
+                self._tell(kind, container.id, spec, probe, True)
                 if kind == STARTUP:
                     return
             elif failures == max(probe.failure_threshold or 3, 1):
-                self._tell(kind, container.id, spec, False)
+                self._tell(kind, container.id, spec, probe, False)
             await asyncio.sleep(period)
 
     async def _ask(self, spec: core.Container, container: Container, probe: core.Probe, ip: str) -> ProbeResult:
@@ -124,8 +126,12 @@ class Prober:
             return await self._runtime.check(container.id, check_of(probe.handler, spec, ip), timeout)
         except (RuntimeFailure, UnknownPort) as error:
             return ProbeResult(False, str(error))
+        except Exception as error:
+            # A probe that ended here would leave its container unwatched.
+            log.exception("a probe failed in a way nobody thought of", extra={"container": spec.name})
+            return ProbeResult(False, f"{type(error).__name__}: {error}")
 
-    def _tell(self, kind: str, container_id: str, spec: core.Container, success: bool) -> None:
+    def _tell(self, kind: str, container_id: str, spec: core.Container, probe: core.Probe, success: bool) -> None:
         known = self._facts.of(container_id)
         before = (known.started, known.ready, known.unhealthy)
         if kind == READINESS:
@@ -136,6 +142,8 @@ class Prober:
                 known.has_started.set()
         else:
             known.unhealthy = f"Container {spec.name} failed {kind.lower()} probe, will be restarted"
+            if probe.HasField("termination_grace_period_seconds"):
+                known.grace_seconds = float(probe.termination_grace_period_seconds)
         if before != (known.started, known.ready, known.unhealthy):
             self._wake()
 

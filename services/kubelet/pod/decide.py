@@ -179,7 +179,8 @@ def _watch(view: PodView, spec: core.Container, container: Container, decision: 
     known = view.facts.containers.get(container.id) or ContainerFacts()
     grace = termination_grace_seconds(view.pod)
     if known.unhealthy:
-        decision.actions.append(KillContainer(spec, container, grace, known.unhealthy))
+        own = grace if known.grace_seconds is None else known.grace_seconds
+        decision.actions.append(KillContainer(spec, container, own, known.unhealthy))
     elif container.spec_hash != container_hash(spec):
         message = f"Container {spec.name} definition changed, will be restarted"
         decision.actions.append(KillContainer(spec, container, grace, message))

@@ -73,6 +73,8 @@ class ContainerFacts:
     ready: bool | None = None
     # Why it must be killed: the words of the Killing event.
     unhealthy: str = ""
+    # How long it may take to end then, seconds, where the probe that failed says so.
+    grace_seconds: float | None = None
     # Set with ``started``, for the probes that wait for it.
     has_started: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
     post_start_done: bool = False

@@ -10,6 +10,8 @@ import ssl
 import aiohttp
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from multidict import CIMultiDict
+from yarl import URL
 
 from knarr.client.channel import open_plain_channel
 from knarr.client.http import open_session
@@ -17,37 +19,62 @@ from knarr.machinery.version import MAJOR, MINOR
 from services.kubelet.runtime.port import GrpcCheck, HttpCheck, ProbeResult, TcpCheck
 
 MAX_BODY_BYTES = 10 * 1024
+# As Go's client, which Kubernetes probes with.
+MAX_REDIRECTS = 10
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 USER_AGENT = f"kube-probe/{MAJOR}.{MINOR}"
 
 
 async def check_network(check: HttpCheck | TcpCheck | GrpcCheck, timeout_seconds: float) -> ProbeResult:
-    """Asks once; never raises for what the other side does."""
-    if isinstance(check, HttpCheck):
-        return await _http(check, timeout_seconds)
-    if isinstance(check, TcpCheck):
-        return await _tcp(check, timeout_seconds)
-    return await _grpc(check, timeout_seconds)
+    """Asks once; never raises, neither for what the other side does nor for a host or header that nobody could send."""
+    try:
+        if isinstance(check, HttpCheck):
+            return await _http(check, timeout_seconds)
+        if isinstance(check, TcpCheck):
+            return await _tcp(check, timeout_seconds)
+        return await _grpc(check, timeout_seconds)
+    except (ValueError, OverflowError) as error:
+        return ProbeResult(False, f"the probe cannot be sent: {error}")
 
 
 async def _http(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
     url = f"{check.scheme.lower()}://{check.host}:{check.port}{check.path}"
-    headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close", **dict(check.headers)}
-    timeout = aiohttp.ClientTimeout(total=timeout_seconds)
     try:
-        async with (
-            open_session(timeout=timeout) as session,
-            session.get(url, headers=headers, ssl=_unverified() if check.scheme == "HTTPS" else True) as response,
-        ):
-            body = (await response.content.read(MAX_BODY_BYTES)).decode(errors="replace")
-            if 200 <= response.status < 400:
-                return ProbeResult(True, body)
-            return ProbeResult(False, f"HTTP probe failed with statuscode: {response.status}")
+        async with open_session(timeout=aiohttp.ClientTimeout(total=None)) as session, asyncio.timeout(timeout_seconds):
+            return await _follow(session, check, URL(url))
     except TimeoutError:
         return ProbeResult(False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)')
     except aiohttp.ClientConnectorError as error:
         return ProbeResult(False, f'Get "{url}": dial tcp {check.host}:{check.port}: connect: {_words(error.os_error)}')
     except aiohttp.ClientError as error:
         return ProbeResult(False, f'Get "{url}": {error or type(error).__name__}')
+
+
+async def _follow(session: aiohttp.ClientSession, check: HttpCheck, url: URL) -> ProbeResult:
+    """Follows redirects on the host that is probed only: a pod must not have its node ask others for it."""
+    headers = CIMultiDict(check.headers)
+    for name, value in (("User-Agent", USER_AGENT), ("Accept", "*/*"), ("Connection", "close")):
+        headers.setdefault(name, value)
+    for _ in range(MAX_REDIRECTS):
+        verify: bool | ssl.SSLContext = _unverified() if url.scheme == "https" else True
+        async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
+            target = url.join(URL(response.headers["Location"])) if _is_redirect(response) else None
+            if target is None or target.host != check.host or target.scheme not in ("http", "https"):
+                return _judged(response.status, (await response.content.read(MAX_BODY_BYTES)).decode(errors="replace"))
+        url = target
+    return ProbeResult(False, f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
+
+
+def _is_redirect(response: aiohttp.ClientResponse) -> bool:
+    return response.status in REDIRECTS and "Location" in response.headers
+
+
+def _judged(status: int, body: str) -> ProbeResult:
+    if 200 <= status < 300:
+        return ProbeResult(True, body)
+    if 300 <= status < 400:
+        return ProbeResult(True, f"Probe terminated redirects, Response body: {body}", warning=True)
+    return ProbeResult(False, f"HTTP probe failed with statuscode: {status}")
 
 
 @functools.cache

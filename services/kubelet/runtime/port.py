@@ -156,10 +156,11 @@ class Session(abc.ABC):
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """``output`` is what the Unhealthy event says after the colon."""
+    """``output`` is what the Unhealthy event says after the colon; with ``warning``, a success that the ProbeWarning event tells of."""
 
     success: bool
     output: str = ""
+    warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)

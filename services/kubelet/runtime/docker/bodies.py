@@ -71,11 +71,12 @@ def container_body(plan: ContainerPlan, image: str, settings: DockerSettings, ow
 
 
 def _host_config(plan: ContainerPlan, settings: DockerSettings) -> dict[str, Any]:
-    log_config = {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files)}
+    # The one driver that keeps bytes which are no UTF-8 as they are.
+    log_config = {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files), "compress": "false"}
     return {
         **_namespaces(plan.namespaces, f"container:{plan.sandbox_id}"),
         "Binds": [_bind(mount) for mount in plan.mounts],
-        "LogConfig": {"Type": "json-file", "Config": log_config},
+        "LogConfig": {"Type": "local", "Config": log_config},
         **_security(plan.security),
         **_limits(plan.limits),
     }

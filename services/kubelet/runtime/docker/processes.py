@@ -1,36 +1,28 @@
-"""What runs in the engine's containers: its output, commands beside it, and what exec probes ask of it."""
+"""What runs in the engine's containers: commands beside it, whoever attaches to it, and what exec probes ask of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+import logging
+from collections.abc import Mapping
 
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
+from services.kubelet.runtime.docker.exec_processes import end_processes
 from services.kubelet.runtime.docker.observer import EngineObserver
-from services.kubelet.runtime.docker.streams import HijackedSession, demultiplexed
-from services.kubelet.runtime.port import ExecCheck, LogOptions, NoSuchContainer, ProbeResult, Session
+from services.kubelet.runtime.docker.streams import HijackedSession
+from services.kubelet.runtime.port import ExecCheck, NoSuchContainer, ProbeResult, RuntimeFailure, Session
+
+log = logging.getLogger(__name__)
 
 MAX_PROBE_OUTPUT_BYTES = 10 * 1024
 
 
 class EngineProcesses:
-    """Streams output, runs commands and attaches. ``observer.ttys`` tells whose output is one raw stream instead of frames."""
+    """Runs commands and attaches. A command ends when whoever waits for it is gone. ``observer.ttys`` tells whose output has no frames."""
 
     def __init__(self, engine: Engine, observer: EngineObserver) -> None:
         self._engine = engine
         self._observer = observer
-
-    async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
-        """As ``Runtime.logs``."""
-        try:
-            async with self._engine.stream("GET", f"containers/{container_id}/logs", params=_log_params(options)) as chunks:
-                source = chunks if container_id in self._observer.ttys else demultiplexed(chunks)
-                async with aclosing(source) as stream:  # type: ignore[type-var]
-                    async for data in stream:
-                        yield data
-        except EngineNotFound as error:
-            raise NoSuchContainer(str(error)) from error
 
     async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
         """As ``Runtime.exec``."""
@@ -40,12 +32,29 @@ class EngineProcesses:
         except EngineNotFound as error:
             raise NoSuchContainer(str(error)) from error
         path = f"exec/{created['Id']}"
-        reader, writer = await self._engine.hijack(f"{path}/start", {"Detach": False, "Tty": tty})
 
         async def exit_code() -> int:
             return int((await self._engine.request("GET", f"{path}/json"))["ExitCode"] or 0)
 
-        return HijackedSession(self._engine, reader, writer, tty, f"{path}/resize", exit_code)
+        async def abandon() -> None:
+            await self._end(path, container_id)
+
+        try:
+            reader, writer = await self._engine.hijack(f"{path}/start", {"Detach": False, "Tty": tty})
+        except BaseException:
+            # Also where the wait for the answer was given up: the command may run already.
+            await abandon()
+            raise
+        return HijackedSession(self._engine, reader, writer, tty, f"{path}/resize", exit_code, abandon)
+
+    async def _end(self, path: str, container_id: str) -> None:
+        """Ends a command that still runs though nobody hears it any more."""
+        try:
+            inspected = await self._engine.request("GET", f"{path}/json")
+            if inspected["Running"] and inspected["Pid"]:
+                await asyncio.to_thread(end_processes, int(inspected["Pid"]), container_id)
+        except (RuntimeFailure, OSError) as error:
+            log.warning("a command was not ended", extra={"container": container_id, "error": str(error)})
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
         """As ``Runtime.attach``; whether there is a terminal is the container's."""
@@ -55,8 +64,11 @@ class EngineProcesses:
         async def exit_code() -> int:
             return 0
 
+        async def abandon() -> None:
+            """The main process goes on when nobody is attached."""
+
         is_tty = container_id in self._observer.ttys
-        return HijackedSession(self._engine, reader, writer, is_tty, f"containers/{container_id}/resize", exit_code)
+        return HijackedSession(self._engine, reader, writer, is_tty, f"containers/{container_id}/resize", exit_code, abandon)
 
     async def check(self, container_id: str, check: ExecCheck, timeout_seconds: float) -> ProbeResult:
         """Runs the command; it succeeds with exit code 0 in time."""
@@ -73,11 +85,3 @@ class EngineProcesses:
         except TimeoutError:
             return ProbeResult(False, f'command "{" ".join(check.command)}" timed out')
         return ProbeResult(code == 0, output.decode(errors="replace"))
-
-
-def _log_params(options: LogOptions) -> dict[str, str | int]:
-    params: dict[str, str | int] = {"stdout": 1, "stderr": 1, "follow": int(options.follow), "timestamps": int(options.timestamps)}
-    params["tail"] = "all" if options.tail_lines is None else options.tail_lines
-    if options.since is not None:
-        params["since"] = f"{options.since.timestamp():.9f}"
-    return params

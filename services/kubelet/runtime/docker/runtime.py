@@ -19,6 +19,7 @@ from services.kubelet.runtime.docker.containers import EngineContainers
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.docker.images import EngineImages
 from services.kubelet.runtime.docker.labels import CLUSTER, NODE
+from services.kubelet.runtime.docker.logs import EngineLogs
 from services.kubelet.runtime.docker.network import ensure_network, renew_network
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers
@@ -62,6 +63,7 @@ class DockerRuntime(Runtime):
         self._sandboxes = EngineSandboxes(self._engine, settings, self._own, owned, self._observer)
         self._containers = EngineContainers(self._engine, settings, self._own, owned, self._images, self._observer)
         self._processes = EngineProcesses(self._engine, self._observer)
+        self._logs = EngineLogs(self._engine, self._observer)
         self._version = "Unknown"
         self._started = asyncio.Event()
 
@@ -152,7 +154,7 @@ class DockerRuntime(Runtime):
         await self._containers.remove(container, pod)
 
     def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
-        return self._processes.logs(container_id, options)
+        return self._logs.read(container_id, options)
 
     async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
         return await self._processes.exec(container_id, command, stdin=stdin, tty=tty)

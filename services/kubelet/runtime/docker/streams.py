@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from services.kubelet.runtime.docker.engine import Engine, EngineError
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Session
@@ -40,15 +40,6 @@ class FrameReader:
         return frames
 
 
-async def demultiplexed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Both streams' payloads in their order."""
-    reader = FrameReader()
-    async for chunk in chunks:
-        frames = reader.feed(chunk)
-        if frames:
-            yield b"".join(data for _, data in frames)
-
-
 class HijackedSession(Session):
     """A process one is connected to through the engine."""
 
@@ -60,13 +51,17 @@ class HijackedSession(Session):
         tty: bool,
         resize_path: str,
         exit_code: Callable[[], Awaitable[int]],
+        abandon: Callable[[], Awaitable[None]],
     ) -> None:
+        """``abandon`` is called where the session is closed before the process has ended."""
         self._engine = engine
         self._reader = reader
         self._writer = writer
         self._tty = tty
         self._resize_path = resize_path
         self._exit_code = exit_code
+        self._abandon = abandon
+        self._ended = False
         self._frames = FrameReader()
         self._ready: list[tuple[int, bytes]] = []
 
@@ -77,6 +72,7 @@ class HijackedSession(Session):
             except OSError as error:
                 raise RuntimeUnavailable(str(error)) from error
             if not data:
+                self._ended = True
                 return None
             self._ready = [(STDOUT, data)] if self._tty else self._frames.feed(data)
         return self._ready.pop(0)
@@ -107,6 +103,8 @@ class HijackedSession(Session):
     async def close(self) -> None:
         self._writer.close()
         try:
+            if not self._ended:
+                await self._abandon()
             await self._writer.wait_closed()
         except OSError:
             return

@@ -1,0 +1,88 @@
+"""What the engine's containers wrote."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
+from services.kubelet.runtime.docker.log_pieces import FramedPieces, Lines, Piece, RawPieces, start_of_tail
+from services.kubelet.runtime.docker.observer import EngineObserver
+from services.kubelet.runtime.port import LogOptions, NoSuchContainer
+
+# How many more pieces than lines are looked at first, and how many times more where that was not enough.
+MORE_PIECES, GROWTH = 8, 8
+# A tail of more lines than this is counted in pieces: each of them is remembered until the first of the tail is found.
+MAX_TAIL_LINES = 100_000
+
+Params = dict[str, str | int]
+
+
+class EngineLogs:
+    """Streams output. ``observer.ttys`` tells whose output is one raw stream instead of frames."""
+
+    def __init__(self, engine: Engine, observer: EngineObserver) -> None:
+        self._engine = engine
+        self._observer = observer
+
+    async def read(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """As ``Runtime.logs``."""
+        params, skipped = _params(options), 0
+        if options.tail_lines is not None and 0 < options.tail_lines <= MAX_TAIL_LINES:
+            start, skipped = await self._tail(container_id, options, options.tail_lines)
+            params |= start
+        lines = Lines(stamps=options.timestamps)
+        async with aclosing(self._pieces(container_id, params)) as stream:  # type: ignore[type-var]
+            async for pieces in stream:
+                found, skipped = pieces[skipped:], max(skipped - len(pieces), 0)
+                if data := lines.join(found):
+                    yield data
+
+    async def _tail(self, container_id: str, options: LogOptions, lines: int) -> tuple[Params, int]:
+        """Where the last lines begin: what to ask for, and how many pieces of the answer come before them."""
+        asked = lines + MORE_PIECES
+        while True:
+            params = _params(replace(options, follow=False, tail_lines=asked))
+            pieces = [_mark(piece) async for group in self._pieces(container_id, params) for piece in group]
+            start = start_of_tail(pieces, lines, complete=len(pieces) < asked)
+            if start is None:
+                asked *= GROWTH
+                continue
+            if start >= len(pieces):
+                return {}, 0
+            stamp = pieces[start].stamp
+            first = next(index for index, piece in enumerate(pieces) if piece.stamp == stamp)
+            # More may be written meanwhile: the lines are found again by their time, not by their number.
+            return {"tail": "all", "since": _seconds(stamp)}, start - first
+
+    async def _pieces(self, container_id: str, params: Params) -> AsyncIterator[list[Piece]]:
+        cutter = RawPieces() if container_id in self._observer.ttys else FramedPieces()
+        try:
+            async with self._engine.stream("GET", f"containers/{container_id}/logs", params=params) as chunks:
+                async for chunk in chunks:
+                    yield cutter.feed(chunk)
+            yield cutter.finish()
+        except EngineNotFound as error:
+            raise NoSuchContainer(str(error)) from error
+
+
+def _params(options: LogOptions) -> Params:
+    # The stamps tell which pieces are of one line.
+    params: Params = {"stdout": 1, "stderr": 1, "follow": int(options.follow), "timestamps": 1}
+    params["tail"] = "all" if options.tail_lines is None else options.tail_lines
+    if options.since is not None:
+        params["since"] = f"{options.since.timestamp():.9f}"
+    return params
+
+
+def _mark(piece: Piece) -> Piece:
+    """A piece without its data, but for what tells whether it ends a line."""
+    return piece if not piece.whole else Piece(piece.stream, piece.stamp, b"\n")
+
+
+def _seconds(stamp: bytes) -> str:
+    """A stamp as the engine takes it back, to the nanosecond."""
+    text = stamp.decode()
+    return f"{int(datetime.fromisoformat(text[:19]).replace(tzinfo=UTC).timestamp())}.{text[20:29]}"
