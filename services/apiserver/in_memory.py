@@ -1,7 +1,8 @@
 """An API server without etcd, network and threads: the whole pipeline on a store in memory.
 
 For tests of what uses the API: defaults, validation, admission, conflicts and watches are those of a cluster. It makes no
-objects of its own but the namespaces that every cluster has, and it does none of a server's chores (compaction, repair).
+objects of its own but the namespaces that every cluster has, with their default accounts, and it does none of a server's chores
+(compaction, repair).
 
     async with ApiInMemory() as api:
         await api.client().create(obj)
@@ -19,6 +20,7 @@ from typing import Any, NoReturn, TypeVar
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery import envelope
@@ -150,12 +152,12 @@ class ApiInMemory:
         self.store.apply(Transaction({}, [Put(key, envelope.wrap(version.api_version, version.kind, serialize(obj)))]))
 
     def _ensure_namespace(self, name: str) -> None:
+        """With the account as which its pods run."""
         key = object_key(NAMESPACE.resource, "", name)
         if any(item.key == key for item in self.store.items(key)):
             return
-        namespace = core.Namespace()
-        namespace.metadata.name = name
-        self._seed(namespace, checked=True)
+        self._seed(core.Namespace(metadata=meta.ObjectMeta(name=name)), checked=True)
+        self._seed(core.ServiceAccount(metadata=meta.ObjectMeta(name="default", namespace=name)), checked=True)
 
 
 def _no_kubelet(address: str) -> NoReturn:

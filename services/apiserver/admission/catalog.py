@@ -1,4 +1,4 @@
-"""The admission plugins in their order, which matters and is data."""
+"""The admission plugins in their order, which is Kubernetes', matters and is data."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from services.apiserver.admission.chain import Chain
 from services.apiserver.admission.namespace_lifecycle.plugin import NamespaceLifecycle
 from services.apiserver.admission.plugin import Plugin
+from services.apiserver.admission.service_account.plugin import ServiceAccount
 from services.apiserver.backend import Backend
 
 # Makes a plugin that reads other objects from the backend.
 Factory = Callable[[Backend], Plugin]
 
-PLUGINS: Sequence[Factory] = (NamespaceLifecycle,)
+PLUGINS: Sequence[Factory] = (NamespaceLifecycle, ServiceAccount)
 
 
 def chain(backend: Backend, plugins: Sequence[Factory] = PLUGINS) -> Chain:

@@ -19,7 +19,7 @@ from knarr.client.client import Client
 from knarr.client.informer import Informer
 from knarr.machinery.errors import NotFound
 from knarr.objects.keys import Key, key_of
-from knarr.objects.pods import init_and_main_containers
+from knarr.objects.references import config_map_names, secret_names
 from knarr.service.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -34,30 +34,6 @@ class References:
     config_maps: dict[str, core.ConfigMap] = field(default_factory=dict)
     secrets: dict[str, core.Secret] = field(default_factory=dict)
     services: tuple[core.Service, ...] = ()
-
-
-def config_map_names(pod: core.Pod) -> set[str]:
-    """Every ConfigMap that a pod's environment or volumes name."""
-    names: set[str] = set()
-    for spec in init_and_main_containers(pod.spec):
-        names |= {env.value_from.config_map_key_ref.local_object_reference.name for env in spec.env}
-        names |= {source.config_map_ref.local_object_reference.name for source in spec.env_from}
-    for volume in pod.spec.volumes:
-        names.add(volume.volume_source.config_map.local_object_reference.name)
-        names |= {source.config_map.local_object_reference.name for source in volume.volume_source.projected.sources}
-    return names - {""}
-
-
-def secret_names(pod: core.Pod) -> set[str]:
-    """Every Secret that a pod's environment, volumes or image pulls name."""
-    names = {reference.name for reference in pod.spec.image_pull_secrets}
-    for spec in init_and_main_containers(pod.spec):
-        names |= {env.value_from.secret_key_ref.local_object_reference.name for env in spec.env}
-        names |= {source.secret_ref.local_object_reference.name for source in spec.env_from}
-    for volume in pod.spec.volumes:
-        names.add(volume.volume_source.secret.secret_name)
-        names |= {source.secret.local_object_reference.name for source in volume.volume_source.projected.sources}
-    return names - {""}
 
 
 class ReferenceReader:

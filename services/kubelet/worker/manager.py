@@ -10,12 +10,12 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informer
 from knarr.objects.keys import Key, is_deleting
 from knarr.objects.pods import is_finished
+from knarr.objects.references import config_map_names, secret_names
 from knarr.service.tasks import cancel
 from services.kubelet.metrics import ENGINE_WELL, PODS
 from services.kubelet.pod.admission import refusal
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.directory import PodDirectory, left_behind
-from services.kubelet.pod.references import config_map_names, secret_names
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.worker.worker import PodWorker
 

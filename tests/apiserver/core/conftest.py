@@ -89,9 +89,10 @@ async def empty(endpoint: str) -> None:
 
 
 async def create_namespace(api: Caller, name: str) -> None:
-    namespace = core.Namespace()
-    namespace.metadata.name = name
-    await api.create(Ref(version_of(core.Namespace)), namespace, meta.CreateOptions())
+    """With the account as which its pods run: no controller makes it here."""
+    await api.create(Ref(version_of(core.Namespace)), core.Namespace(metadata=meta.ObjectMeta(name=name)), meta.CreateOptions())
+    account = core.ServiceAccount(metadata=meta.ObjectMeta(name="default"))
+    await api.create(Ref(version_of(core.ServiceAccount), name), account, meta.CreateOptions())
 
 
 # Opens the test's store once more, as another API server does.

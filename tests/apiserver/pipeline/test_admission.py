@@ -16,7 +16,7 @@ from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import CREATE, DELETE, UPDATE, Attributes
 from services.apiserver.admission.chain import Chain
 from services.apiserver.admission.plugin import Mutating, Validating
-from tests.apiserver.pipeline.world import config_map, deployment, fill, namespace, node, pod, ref, running
+from tests.apiserver.pipeline.world import account, config_map, deployment, fill, namespace, node, pod, ref, running
 from tests.support.virtual_time import virtual_time
 
 CONFIG_MAPS = version_of(core.ConfigMap).resource
@@ -222,6 +222,7 @@ async def test_namespaces_must_exist_and_live_for_everything_that_is_created_in_
         with pytest.raises(NotFound, match='namespaces "nope" not found'):
             await world.caller.create(ref(core.ConfigMap, namespace="nope"), config_map(), meta.CreateOptions())
         await world.caller.create(ref(core.Namespace), namespace("going"), meta.CreateOptions())
+        await world.caller.create(ref(core.ServiceAccount, namespace="going"), account(), meta.CreateOptions())
         await world.caller.create(ref(core.Pod, namespace="going"), pod(), meta.CreateOptions())
         await world.caller.delete(ref(core.Namespace, "going"), meta.DeleteOptions())
         binding = core.Binding(target=core.ObjectReference(name="n"))

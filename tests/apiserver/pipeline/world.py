@@ -136,7 +136,7 @@ class World:
 async def running(
     *others: Plugin, store: Store | None = None, waits: Waits | None = None, seconds: float = 60.0, registry: Registry | None = None
 ) -> AsyncIterator[World]:
-    """A cluster with the namespace ``default``, admission being the server's own, a witness, and then ``others``."""
+    """A cluster with the namespace ``default`` and its account, admission being the server's own, a witness, and then ``others``."""
     found: Store = store or MemoryStore()
     cache = WatchCache(registry or catalog.registry())
     feed = Feed(found, cache)
@@ -149,6 +149,7 @@ async def running(
         caller = Caller(api, CALLER, seconds)
         await backend.synced()
         await caller.create(ref(core.Namespace), namespace("default"), meta.CreateOptions())
+        await caller.create(ref(core.ServiceAccount), account(), meta.CreateOptions())
         world = World(found, witness, guard, node, caller, feed)
         world.forget()
         yield world
@@ -167,6 +168,10 @@ async def fill(world: World, objects: Sequence[Message]) -> None:
 
 def namespace(name: str) -> core.Namespace:
     return core.Namespace(metadata=meta.ObjectMeta(name=name))
+
+
+def account(name: str = "default") -> core.ServiceAccount:
+    return core.ServiceAccount(metadata=meta.ObjectMeta(name=name))
 
 
 def config_map(name: str = "c", **data: str) -> core.ConfigMap:

@@ -85,4 +85,5 @@ async def kubectl(live: LiveServer, request: pytest.FixtureRequest) -> Kubectl:
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
     kubectl = Kubectl(live, name)
     await kubectl("create", "namespace", name)
+    await kubectl("create", "serviceaccount", "default")
     return kubectl

@@ -30,6 +30,7 @@ from tests.support.etcd import running_etcd
 
 T = TypeVar("T")
 TOKEN = "a-token-for-tests"
+ADMIN = User("admin", "1", ("system:masters", "system:authenticated"))
 START_SECONDS, STOP_SECONDS = 20.0, 10.0
 
 
@@ -132,7 +133,9 @@ class _Runner:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await component.wait_ready()
-            tokens = TokenTable({hash_token(TOKEN): User("admin", "1", ("system:masters", "system:authenticated"))})
+            # A controller would make it.
+            await component.client(ADMIN).create(core.ServiceAccount(metadata=meta.ObjectMeta(name="default", namespace="default")))
+            tokens = TokenTable({hash_token(TOKEN): ADMIN})
             checks = {"etcd": lambda: component.connected}
             api = Api(dataclasses.replace(component.api.pipeline, node_streams=ScriptedNode()))
             application = create_app(api, tokens, component.registry, checks=checks)
