@@ -95,10 +95,14 @@ class FieldSelector:
         return next((entry.value for entry in self.requirements if entry.field == field and entry.equal), None)
 
 
-def label_selector(selector: meta.LabelSelector) -> Selector:
-    """The selector of an object's ``selector`` field; an empty one matches everything. Raises StatusError BadRequest."""
-    found = [Requirement(key, EQUALS, frozenset((value,))) for key, value in sorted(selector.match_labels.items())]
-    for rule in selector.match_expressions:
+def label_selector(selector: meta.LabelSelector | Mapping[str, str]) -> Selector:
+    """The selector of an object's ``selector`` field, in older kinds a map of labels; an empty one matches everything.
+
+    Raises StatusError BadRequest.
+    """
+    labels, rules = (selector, ()) if isinstance(selector, Mapping) else (selector.match_labels, selector.match_expressions)
+    found = [Requirement(key, EQUALS, frozenset((value,))) for key, value in sorted(labels.items())]
+    for rule in rules:
         operator = _OBJECT_OPERATORS.get(rule.operator)
         if operator is None:
             raise bad_request(f'"{rule.operator}" is not a valid label selector operator')

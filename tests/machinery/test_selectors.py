@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
 from knarr.machinery.selectors import format_label_selector, label_selector, parse_field_selector, parse_label_selector
@@ -71,6 +72,8 @@ def test_selectors_of_objects() -> None:
     assert label_selector(selector).matches(LABELS)
     assert not label_selector(selector).matches({**LABELS, "old": ""})
     assert label_selector(meta.LabelSelector()).matches({})
+    older = core.ReplicationControllerSpec(selector={"app": "web", "tier": "front"})
+    assert format_label_selector(label_selector(older.selector)) == "app=web,tier=front"
 
 
 def test_field_selectors() -> None:

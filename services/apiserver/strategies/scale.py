@@ -10,7 +10,7 @@ from knarr.machinery.selectors import Selector, format_label_selector, label_sel
 
 
 def to_scale(obj: Any) -> autoscaling.Scale:
-    """The Scale of a Deployment or a ReplicaSet; its identity is that of the object."""
+    """The Scale of a workload; its identity is that of the object."""
     scale = autoscaling.Scale()
     for field in ("name", "namespace", "uid", "resource_version"):
         setattr(scale.metadata, field, getattr(obj.metadata, field))
@@ -30,7 +30,7 @@ def apply_scale(obj: Any, scale: autoscaling.Scale) -> None:
 
 
 def selector_text(selector: Any) -> str:
-    """A label selector as text, sorted by key: ``app=web,!old,tier in (a,b)``.
+    """A label selector, or a map of labels, as text, sorted by key: ``app=web,!old,tier in (a,b)``.
 
     Empty when it picks everything, ``<error>`` when it is malformed.
     """
