@@ -8,7 +8,6 @@ for what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -90,24 +89,6 @@ def to_dict(message: Message, names: tuple[str, str] | None = None) -> dict[str,
 def to_json(message: Message, names: tuple[str, str] | None = None) -> bytes:
     """``to_dict`` as JSON text."""
     return orjson.dumps(to_dict(message, names))
-
-
-def list_json(
-    api_version: str,
-    kind: str,
-    revision: int | str,
-    parts: Iterable[bytes],
-    continue_token: str = "",
-    remaining: int | None = None,
-) -> bytes:
-    """The JSON body of a list whose items are JSON texts already. ``kind`` is the list's own (``PodList``)."""
-    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
-    if continue_token:
-        metadata["continue"] = continue_token
-    if remaining is not None:
-        metadata["remainingItemCount"] = remaining
-    head = orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": metadata})
-    return b"".join((head[:-1], b',"items":[', b",".join(parts), b"]}"))
 
 
 def _parse(message_type: type[Message], text: bytes) -> dict[str, Any]:

@@ -30,12 +30,3 @@ def to_datetime(time: meta.Time | meta.MicroTime) -> datetime:
 def is_zero(time: meta.Time | meta.MicroTime) -> bool:
     """Whether the time is unset, which JSON shows as null."""
     return not (time.seconds or time.nanos)
-
-
-def set_now(time: meta.Time | meta.MicroTime, now: datetime | None = None) -> None:
-    """Sets a message field to a moment (the present one by default), in the field's own precision."""
-    moment = datetime.now(UTC) if now is None else now
-    if isinstance(time, meta.MicroTime):
-        time.CopyFrom(to_micro_time(moment))
-    else:
-        time.CopyFrom(to_time(moment))

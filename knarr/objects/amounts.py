@@ -43,12 +43,6 @@ def pod_requests(pod: core.Pod) -> Amounts:
     return _with_overhead(_peak(pod.spec, _requests), pod.spec)
 
 
-def pod_limits(pod: core.Pod) -> Amounts:
-    """The most that the pod may use at any time, of what its containers have limits for; counted as requests are."""
-    limits = _peak(pod.spec, _limits)
-    return _with_overhead(limits, pod.spec, only=limits.keys())
-
-
 def assumed_requests(pod: core.Pod) -> tuple[int, int]:
     """CPU and memory as requested, with an assumed need for containers that ask for none."""
     total = _with_overhead(_peak(pod.spec, _assumed), pod.spec)
@@ -78,17 +72,12 @@ def _requests(container: core.Container) -> Amounts:
     return amounts(container.resources.requests)
 
 
-def _limits(container: core.Container) -> Amounts:
-    return amounts(container.resources.limits)
-
-
 def _assumed(container: core.Container) -> Amounts:
     return {CPU: ASSUMED_CPU_MILLI, MEMORY: ASSUMED_MEMORY_BYTES, **_requests(container)}
 
 
-def _with_overhead(total: Amounts, spec: core.PodSpec, only: Iterable[str] | None = None) -> Amounts:
-    overhead = amounts(spec.overhead)
-    _add(total, overhead if only is None else {name: overhead[name] for name in only if name in overhead})
+def _with_overhead(total: Amounts, spec: core.PodSpec) -> Amounts:
+    _add(total, amounts(spec.overhead))
     return total
 
 

@@ -185,17 +185,6 @@ def test_registered_kinds_have_the_names_of_the_registry() -> None:
     }
 
 
-def test_a_list_is_put_together_from_ready_json() -> None:
-    body = codec.list_json("v1", "PodList", 7, [b'{"a":1}', b"{}"], continue_token="next", remaining=3)
-    assert orjson.loads(body) == {
-        "kind": "PodList",
-        "apiVersion": "v1",
-        "metadata": {"resourceVersion": "7", "continue": "next", "remainingItemCount": 3},
-        "items": [{"a": 1}, {}],
-    }
-    assert orjson.loads(codec.list_json("v1", "PodList", "9", []))["items"] == []
-
-
 def test_raw_json_that_is_none_does_not_spoil_the_object() -> None:
     revision = apps.ControllerRevision(revision=3)
     revision.data.raw = b"\x00not json"

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.objects.amounts import assumed_requests, exact, pod_limits, pod_requests, whole
+from knarr.objects.amounts import assumed_requests, exact, pod_requests, whole
 
 CPUS = st.integers(0, 4000)
 CONTAINERS = st.lists(st.tuples(st.sampled_from(["init", "sidecar", "main"]), CPUS), max_size=8)
 
 
-def pod_of(*containers: tuple[str, str], overhead: str = "", field: str = "requests") -> core.Pod:
+def pod_of(*containers: tuple[str, str], overhead: str = "") -> core.Pod:
     """Containers as (kind, cpu); no amount where it is empty."""
     pod = core.Pod()
     for kind, cpu in containers:
@@ -24,7 +24,7 @@ def pod_of(*containers: tuple[str, str], overhead: str = "", field: str = "reque
         if kind == "sidecar":
             container.restart_policy = "Always"
         if cpu:
-            getattr(container.resources, field)["cpu"].string = cpu
+            container.resources.requests["cpu"].string = cpu
     if overhead:
         pod.spec.overhead["cpu"].string = overhead
     return pod
@@ -46,12 +46,6 @@ def pod_of(*containers: tuple[str, str], overhead: str = "", field: str = "reque
 def test_the_most_at_any_time(containers: list[tuple[str, str]], milli: int) -> None:
     assert pod_requests(pod_of(*containers)) == {"cpu": milli}
     assert pod_requests(pod_of(*containers, overhead="100m")) == {"cpu": milli + 100}
-    assert pod_limits(pod_of(*containers, field="limits")) == {"cpu": milli}
-    assert pod_limits(pod_of(*containers, overhead="100m", field="limits")) == {"cpu": milli + 100}
-
-
-def test_overhead_is_no_limit() -> None:
-    assert pod_limits(pod_of(("main", "1"), overhead="100m")) == {}
 
 
 @given(CONTAINERS)

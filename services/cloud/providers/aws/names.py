@@ -9,8 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 
 CLUSTER_TAG = "kubernetes.io/cluster/"
 SERVICE_TAG = "kubernetes.io/service-name"
-# AWS takes no longer names for load balancers and target groups.
-NAME_LENGTH = 32
+# AWS takes at most 32 characters as the name of a load balancer or a target group.
 _HASH_LENGTH = 10
 _PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "TCP_UDP": "both"}
 _READABLE_LENGTH = 8
