@@ -246,7 +246,8 @@ def test_a_machine_whose_name_is_none_for_a_node_is_told_of_the_option(monkeypat
 def test_ranges_that_nobody_routes_are_refused(option: str) -> None:
     settings = ClusterSettings(runtime="hollow", datapath="userspace", ports=FREE_PORTS)
     for network in ("127.4.0.0/16", "224.0.0.0/16", "169.254.0.0/16", "0.0.0.0/4"):
-        found = list(problems(dataclasses.replace(settings, **{option: network})))
+        chosen: dict[str, Any] = {option: network}
+        found = list(problems(dataclasses.replace(settings, **chosen)))
         assert any(f"--{option.replace('_', '-')} {network} has addresses that no machine routes" in problem for problem in found)
 
 

@@ -38,7 +38,7 @@ class Faults:
 
     async def _told(self, fault: Callable[[], Awaitable[None]]) -> None:
         told = self._cluster.history.faults
-        told.append(f"[{asyncio.get_running_loop().time():.3f}] {fault.__name__}")  # type: ignore[attr-defined]
+        told.append(f"[{asyncio.get_running_loop().time():.3f}] {fault.__name__}")
         await fault()
 
     async def _last(self, low: float, high: float) -> None:

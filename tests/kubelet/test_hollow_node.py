@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
@@ -210,7 +211,7 @@ class ImpossibleChecks(HollowRuntime):
         raise LookupError("no such encoding")
 
 
-def probed(**probe: int) -> core.Pod:
+def probed(**probe: Any) -> core.Pod:
     pod = make_pod()
     pod.spec.termination_grace_period_seconds = 300
     pod.spec.containers[0].liveness_probe.MergeFrom(core.Probe(period_seconds=1, failure_threshold=2, **probe))

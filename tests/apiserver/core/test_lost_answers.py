@@ -77,7 +77,7 @@ async def lose_answer(proxy: TcpProxy, direct: Store, write: Awaitable[Any], mea
     if meanwhile is not None:
         await meanwhile()
     proxy.mend()
-    (outcome,) = await asyncio.gather(writing, return_exceptions=True)
+    outcome: Any = (await asyncio.gather(writing, return_exceptions=True))[0]
     return outcome
 
 
