@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import groupby
 
 import pytest
 from google.protobuf.descriptor import Descriptor
 
 from knarr.machinery.catalog import registry
 from knarr.machinery.schema import Field, descriptor_of, fields_of, form_of, is_object
-from services.apiserver.fields.table import HONOURED, STATES, Row, Values, rows
+from services.apiserver.fields.table import HONOURED, PACKAGE, STATES, Row, Values, rows
 from tools.fields import PAGE, page
 
 Place = tuple[str, str]
@@ -41,10 +43,18 @@ def fields_to_judge() -> dict[Place, Field]:
     return found
 
 
+def lines_of(places: Iterable[Place]) -> list[str]:
+    """A line for each message with its fields, as they stand in the file."""
+    return [
+        f"{message.removeprefix(PACKAGE)}: {' '.join(field for _, field in group)}"
+        for message, group in groupby(sorted(places), key=lambda place: place[0])
+    ]
+
+
 def test_every_field_of_every_kind_is_in_a_state_and_nothing_else_is_listed() -> None:
     wanted, found = set(fields_to_judge()), set(listed())
-    assert not wanted - found, "say in support.tsv what becomes of these fields"
-    assert not found - wanted, "these fields do not exist, or stand below one that is not honoured"
+    assert lines_of(wanted - found) == [], "give each of these fields a state in support.tsv, then run `make fix`"
+    assert lines_of(found - wanted) == [], "take these out of support.tsv: they do not exist, or stand below a field that is not honoured"
 
 
 def test_a_field_is_in_one_state_or_in_one_for_each_value() -> None:

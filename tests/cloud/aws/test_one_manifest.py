@@ -41,7 +41,7 @@ def provided(name: str, folder: Path, account: Account) -> Iterator[tuple[Any, c
         yield LocalSettings(), node("node-1")
     elif name == "aws":
         yield AwsSettings(region=REGION, endpoint_url=account.url, routes=False), account.node(0, "node-1")
-    else:
+    elif name == "external":
         example = ExampleProvider(folder)
         example.set_cloud(machines={"node-1": {}})
         example.start()
@@ -49,6 +49,8 @@ def provided(name: str, folder: Path, account: Account) -> Iterator[tuple[Any, c
             yield example.settings, node("node-1")
         finally:
             example.kill()
+    else:
+        pytest.fail(f"say here and in `is_as_wished` with which settings {name} is tried, and which address it gives")
 
 
 def is_as_wished(name: str, account: Account, found: list[str]) -> bool:

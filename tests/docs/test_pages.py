@@ -1,0 +1,70 @@
+"""What the pages name is there: files, links, commands, modules, kinds, ports."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from knarr.machinery.catalog import BUILT_IN
+from services.standalone.settings import Ports
+from tests.support.cluster_client import ROOT
+
+PAGES = sorted(path for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "tests/**/*.md") for path in ROOT.glob(pattern))
+EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+# Only what begins with one of these is taken for a path of the repository.
+FOLDERS = "knarr|services|tests|tools|proto|docs|deploy|scripts|examples|bench"
+PATH = re.compile(rf"(?<![\w./-])(?:{FOLDERS})/[\w./{{}}*<>,-]*[\w/}}>*]")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+MODULE = re.compile(r"python3? (?:-P )?-m ((?:knarr|services|tools|bench)(?:\.\w+)*)")
+TARGET = re.compile(r"(?:^|`)make ([a-z]+)(?=`| +#| [A-Z]+=|$)", re.MULTILINE)
+
+
+def paths_in(text: str) -> Iterator[str]:
+    """Paths that are meant as they stand; ``{a,b}`` is both, ``<name>`` and ``…`` stand for what a reader chooses."""
+    for found in PATH.findall(text):
+        if "<" in found or (found.startswith("knarr/") and re.match(r"knarr/(?:component|node|etcd|registry|dev)\b", found)):
+            continue
+        choice = re.search(r"\{([^}]*)\}", found)
+        for part in choice[1].split(",") if choice else [""]:
+            yield found.replace(choice[0], part) if choice else found
+
+
+@EVERY_PAGE
+def test_paths_and_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    lost = [path for path in paths_in(text) if not any(ROOT.glob(path.rstrip("/")))]
+    lost += [link for link in LINK.findall(text) if not (page.parent / link).exists()]
+    assert lost == []
+
+
+@EVERY_PAGE
+def test_modules_and_targets_are_there(page: Path) -> None:
+    text = page.read_text()
+    for module in MODULE.findall(text):
+        assert importlib.util.find_spec(module) is not None, module
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(TARGET.findall(text)) <= targets
+
+
+def test_the_readme_names_every_kind_that_is_served() -> None:
+    (row,) = (line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| kinds |"))
+    served = {version.kind for resource in BUILT_IN for version in resource.versions}
+    assert served <= set(re.findall(r"\w+", row.split("|")[2])), "name the new kind in the table of README.md"
+
+
+def test_the_readme_names_the_port_of_every_component() -> None:
+    text = (ROOT / "README.md").read_text()
+    ports = dict(re.findall(r"^\| (\w+) \| ([^|]*\d{4,5}[^|]*) \|", text, re.MULTILINE))
+    for component in ("apiserver", "scheduler", "controller", "kubelet", "proxy", "dns", "cloud"):
+        assert str(getattr(Ports(), component)) in ports[component], component
+
+
+@pytest.mark.parametrize("package", ["knarr", "services", "bench"])
+def test_every_folder_of_modules_is_a_package(package: str) -> None:
+    """A folder without one works in a checkout, and is missing where Knarr is installed."""
+    folders = {path.parent for path in (ROOT / package).rglob("*.py")}
+    assert [str(folder.relative_to(ROOT)) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
