@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import orjson
 from google.protobuf.message import Message
 
-from knarr.machinery import decoding, diagnosis
+from knarr.machinery import budget, decoding, diagnosis
 from knarr.machinery.encoding import encoder
 from knarr.machinery.errors import StatusError, bad_request
 from knarr.machinery.schema import descriptor_of
@@ -42,15 +42,23 @@ class Decoded(Generic[M]):
 
 
 def from_json(
-    message_type: type[M], data: bytes | dict[str, Any], unknown: UnknownFields = UnknownFields.DROP, parsed: dict[str, Any] | None = None
+    message_type: type[M],
+    data: bytes | dict[str, Any],
+    unknown: UnknownFields = UnknownFields.DROP,
+    parsed: dict[str, Any] | None = None,
+    *,
+    written: dict[str, Any] | None = None,
 ) -> Decoded[M]:
-    """Decodes JSON text or a parsed object. Raises StatusError BadRequest in Kubernetes' words.
+    """Decodes JSON text or a parsed object. Raises StatusError BadRequest in Kubernetes' words, RequestEntityTooLarge for a text
+    of too many values.
 
-    A parsed object cannot show duplicate keys: who has parsed the text already hands over both, the result as
-    ``parsed``. ``apiVersion`` and ``kind`` are not compared with the type.
+    A parsed object cannot show duplicate keys: who has parsed the text already hands over both, the result as ``parsed``; or, beside
+    the object, the same with its ``Duplicates`` as ``written``. ``apiVersion`` and ``kind`` are not compared with the type.
     """
     descriptor = descriptor_of(message_type)
     value = data if isinstance(data, dict) else parsed if isinstance(parsed, dict) else _parse(message_type, data)
+    if not isinstance(data, dict):
+        budget.check(value, data)
     strays: list[str] = []
     try:
         message = message_type(**decoding.decoder(descriptor)(value, strays))
@@ -62,9 +70,9 @@ def from_json(
     if unknown is UnknownFields.DROP:
         return Decoded(message)
     repeated = not isinstance(data, dict) and _may_repeat_keys(data, value)
-    if not strays and not repeated:
+    if not strays and not repeated and written is None:
         return Decoded(message)
-    found = diagnosis.find_strays(descriptor, diagnosis.parse_keeping_duplicates(data) if repeated else value)  # type: ignore[arg-type]
+    found = diagnosis.find_strays(descriptor, diagnosis.parse_keeping_duplicates(data) if repeated else written or value)  # type: ignore[arg-type]
     if found and unknown is UnknownFields.REJECT:
         raise _refused(message_type, "strict decoding error: " + ", ".join(found))
     return Decoded(message, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -12,11 +13,22 @@ from knarr.machinery import decoding, forms
 from knarr.machinery.schema import INTEGERS, SCALARS, Field, Form, form_of, go_element_type, go_type, json_fields, schema_of
 from knarr.machinery.type_names import api_version_and_kind
 
+# So many unknown and repeated fields are named, and so much of the way to one.
+MAX_STRAYS = 100
+MAX_PATH_LETTERS = 1024
+
 
 class Duplicates(dict[str, Any]):
     """A JSON object that remembers which of its keys came more than once."""
 
     repeated: tuple[str, ...] = ()
+
+
+def without_duplicates(value: Any) -> Any:
+    """The same of plain objects."""
+    if isinstance(value, dict):
+        return {name: without_duplicates(item) for name, item in value.items()}
+    return [without_duplicates(item) for item in value] if isinstance(value, list) else value
 
 
 def parse_keeping_duplicates(text: bytes) -> Any:
@@ -66,22 +78,23 @@ def _check_message(message: Descriptor, value: Any, names: str, path: str, field
         if item is None:
             continue
         if name in fields:
-            _check_field(message, fields[name][1], item, deeper, f"{path}.{name}" if path else name)
+            _check_field(message, fields[name][1], item, deeper, _below(path, f".{name}" if path else name))
         elif typed and name in ("apiVersion", "kind") and not isinstance(item, str):
             raise _wrong(item, message.name, deeper, "string")
 
 
 def _check_field(owner: Descriptor, field: Field, value: Any, names: str, path: str) -> None:
+    items: Iterator[tuple[str, Any]]
     if field.is_list:
         if not isinstance(value, list):
             raise _wrong(value, owner.name, names, go_type(field))
-        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+        items = ((_below(path, f"[{index}]"), item) for index, item in enumerate(value))
     elif field.is_map:
         if not isinstance(value, dict):
             raise _wrong(value, owner.name, names, go_type(field))
-        items = [(f"{path}[{key}]", item) for key, item in value.items()]
+        items = ((_below(path, f"[{key}]"), item) for key, item in value.items())
     else:
-        items = [(path, value)]
+        items = iter([(path, value)])
     for place, item in items:
         if item is None:
             continue
@@ -148,10 +161,18 @@ def find_strays(message: Descriptor, value: Any) -> list[str]:
     return found
 
 
+def _below(path: str, part: str) -> str:
+    """A path with a further part; the beginning of one that grows too long is left out."""
+    path = f"{path}{part}"
+    return path if len(path) <= MAX_PATH_LETTERS else f"…{path[-MAX_PATH_LETTERS:]}"
+
+
 def _stray(message: Descriptor, value: Any, path: str, found: list[str]) -> None:
+    if len(found) >= MAX_STRAYS:
+        return
     if isinstance(value, list):
         for index, item in enumerate(value):
-            _stray(message, item, f"{path}[{index}]", found)
+            _stray(message, item, _below(path, f"[{index}]"), found)
         return
     form = form_of(message)
     if form in (Form.JSON_FORM_SCHEMA_OR_ARRAY, Form.JSON_FORM_SCHEMA_OR_BOOL, Form.JSON_FORM_SCHEMA_OR_STRING_ARRAY):
@@ -163,7 +184,9 @@ def _stray(message: Descriptor, value: Any, path: str, found: list[str]) -> None
     typed = api_version_and_kind(message) is not None
     repeated = value.repeated if isinstance(value, Duplicates) else ()
     for name, item in value.items():
-        deeper = f"{path}.{name}" if path else name
+        if len(found) >= MAX_STRAYS:
+            return
+        deeper = _below(path, f".{name}" if path else name)
         if name not in fields and not (typed and name in ("apiVersion", "kind")):
             found.append(f'unknown field "{deeper}"')
             continue
@@ -176,9 +199,9 @@ def _stray(message: Descriptor, value: Any, path: str, found: list[str]) -> None
 def _stray_field(field: Field, value: Any, path: str, found: list[str]) -> None:
     if field.is_map and isinstance(value, dict):
         if isinstance(value, Duplicates):
-            found += [f'duplicate field "{path}.{key}"' for key in value.repeated]
+            found += [f'duplicate field "{_below(path, f".{key}")}"' for key in value.repeated[:MAX_STRAYS]]
         if field.message is not None:
             for key, item in value.items():
-                _stray(field.message, item, f"{path}.{key}", found)
+                _stray(field.message, item, _below(path, f".{key}"), found)
     elif field.message is not None:
         _stray(field.message, value, path, found)

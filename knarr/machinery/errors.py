@@ -35,6 +35,10 @@ REASONS: dict[str, tuple[int, str]] = {
 }
 
 
+# So many reasons are given for one refusal: an answer is not to be many times as large as what it answers.
+MAX_CAUSES = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """One reason why an object was refused: ``reason`` as in metav1.CauseType, ``field`` a path."""
@@ -185,8 +189,10 @@ def conflict(resource: str, name: str, group: str = "", detail: str = "") -> Sta
 
 
 def invalid(kind: str, name: str, causes: Iterable[Cause], group: str = "") -> StatusError:
-    """422 with every cause; the message lists them as Kubernetes does."""
+    """422 with every cause up to MAX_CAUSES; the message lists them as Kubernetes does."""
     found = list(causes)
+    if len(found) > MAX_CAUSES:
+        found[MAX_CAUSES:] = [Cause("FieldValueInvalid", f"{len(found) - MAX_CAUSES} more problems are not listed", "")]
     parts = [f"{cause.field}: {cause.message}" for cause in found]
     text = parts[0] if len(parts) == 1 else "[" + ", ".join(parts) + "]"
     return status_error(

@@ -23,6 +23,8 @@ _DURATION_PART = re.compile(r"(\d*)\.?(\d*)(ns|us|µs|μs|ms|h|m|s)", re.ASCII)
 _DURATION_UNITS = {
     "ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": NANOSECONDS, "m": 60 * NANOSECONDS, "h": 3600 * NANOSECONDS,
 }  # fmt: skip
+# Times and durations are shorter by far. Also bounds what the caches below may hold: what is refused is not remembered.
+MAX_LETTERS = 256
 # Go's zero time (year 1) in seconds since 1970.
 GO_ZERO_SECONDS = -62_135_596_800
 
@@ -39,6 +41,8 @@ class WrongType(ValueError):
 def read_quantity(value: Any) -> dict[str, Any]:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(quantity.FORMAT_MESSAGE)
+    if isinstance(value, str) and len(value) > MAX_LETTERS:
+        raise ValueError(quantity.LENGTH_MESSAGE)
     return {"string": quantity.canonical(value.strip() if isinstance(value, str) else repr(value))}
 
 
@@ -54,8 +58,9 @@ def read_int_or_string(value: Any) -> dict[str, Any]:
 
 def _instant(text: str, layout: str) -> tuple[int, int]:
     """Seconds since 1970 and nanoseconds."""
-    match = _RFC3339.fullmatch(text)
+    match = _RFC3339.fullmatch(text) if len(text) <= MAX_LETTERS else None
     if match is None:
+        text = text[:MAX_LETTERS]
         raise ValueError(f'parsing time "{text}" as "{layout}": cannot parse "{text}" as "2006"')
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     try:
@@ -120,8 +125,9 @@ def parse_duration(text: str) -> int:
     """Nanoseconds of a Go duration (``1h30m``, ``-1.5s``, ``0``). Raises ValueError in Go's words."""
     if text in ("0", "+0", "-0"):
         return 0
-    match = _DURATION.fullmatch(text)
+    match = _DURATION.fullmatch(text) if len(text) <= MAX_LETTERS else None
     if match is None:
+        text = text[:MAX_LETTERS]
         raise ValueError(f'time: {"missing unit in" if text.strip("+-").isdigit() else "invalid"} duration "{text}"')
     total = 0
     for whole, fraction, unit in _DURATION_PART.findall(match[2]):

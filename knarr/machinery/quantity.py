@@ -15,6 +15,9 @@ from functools import lru_cache
 
 FORMAT_MESSAGE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 SUFFIX_MESSAGE = "unable to parse quantity's suffix"
+# Also bounds what the caches below may hold: what is refused is not remembered.
+MAX_LETTERS = 256
+LENGTH_MESSAGE = f"quantities must have no more than {MAX_LETTERS} characters"
 
 _SHAPE = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?([A-Za-z]*(?:[+-]?[0-9]+)?)", re.ASCII)
 _EXPONENT = re.compile(r"[eE]([+-]?[0-9]+)", re.ASCII)
@@ -55,6 +58,8 @@ class Quantity:
 @lru_cache(maxsize=8192)
 def read(text: str) -> Quantity:
     """Parses a quantity. Raises ValueError in Kubernetes' words."""
+    if len(text) > MAX_LETTERS:
+        raise ValueError(LENGTH_MESSAGE)
     match = _SHAPE.fullmatch(text)
     if match is None or not (match[2] or match[3]):
         raise ValueError(FORMAT_MESSAGE)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, bad_request
@@ -23,8 +24,13 @@ _TOKEN = re.compile(r"\s*(!=|==|[=!(),<>]|[^\s=!(),<>]+|$)")
 _SYMBOLS = frozenset(("!=", "==", "=", "!", "(", ")", ",", "<", ">", ""))
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _TERM = re.compile(r"(?:[^\\,]|\\.|\\$)+", re.DOTALL)
-_FIELD_REQUIREMENT = re.compile(r"((?:[^=!]|!(?!=))*)(!=|==|=)(.*)", re.DOTALL)
 _ESCAPE = re.compile(r"\\([\\,=])")
+
+# A selector of more requirements is refused; a longer text is parsed anew each time, so that what is remembered stays small.
+MAX_REQUIREMENTS = 500
+REMEMBERED_LETTERS = 1024
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +133,23 @@ def _format(requirement: Requirement) -> str:
     return f"{key}{sign}{values[0]}"
 
 
-@lru_cache(maxsize=1024)
 def parse_label_selector(text: str) -> Selector:
     """Parses a ``labelSelector`` parameter. Raises StatusError BadRequest."""
+    return _known_labels(text) if len(text) <= REMEMBERED_LETTERS else _parse_labels(text)
+
+
+def _parse_labels(text: str) -> Selector:
     return Selector(tuple(_LabelParser(text).requirements()))
+
+
+_known_labels = lru_cache(maxsize=1024)(_parse_labels)
+
+
+def _bounded(requirements: list[R]) -> list[R]:
+    """Each object is held against each of them. Raises StatusError BadRequest."""
+    if len(requirements) > MAX_REQUIREMENTS:
+        raise bad_request(f"a selector may have {MAX_REQUIREMENTS} requirements at most, found {len(requirements)}")
+    return requirements
 
 
 class _LabelParser:
@@ -163,7 +182,7 @@ class _LabelParser:
                 raise _unparsable(f"found '{separator}', expected: ',' or 'end of string'")
             if self.peek() in _SYMBOLS - {"!"}:
                 raise _unparsable(f"found '{self.peek()}', expected: identifier after ','")
-        return found
+        return _bounded(found)
 
     def requirement(self) -> Requirement:
         key = self.take()
@@ -224,17 +243,25 @@ def _unparsable(detail: str) -> StatusError:
     return bad_request(f"unable to parse requirement: {detail}")
 
 
-@lru_cache(maxsize=1024)
 def parse_field_selector(text: str) -> FieldSelector:
     """Parses a ``fieldSelector`` parameter, in whose values a backslash escapes ``,`` ``=`` and itself. Raises StatusError BadRequest."""
-    return FieldSelector(tuple(_field_requirement(text, term) for term in _TERM.findall(text)))
+    return _known_fields(text) if len(text) <= REMEMBERED_LETTERS else _parse_fields(text)
+
+
+def _parse_fields(text: str) -> FieldSelector:
+    return FieldSelector(tuple(_bounded([_field_requirement(text, term) for term in _TERM.findall(text)])))
+
+
+_known_fields = lru_cache(maxsize=1024)(_parse_fields)
 
 
 def _field_requirement(text: str, term: str) -> FieldRequirement:
-    match = _FIELD_REQUIREMENT.fullmatch(term)
-    if match is None:
+    field, sign, value = term.partition("=")
+    if not sign:
         raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
-    return FieldRequirement(match[1], match[2] != "!=", _unescaped(match[3]))
+    if field.endswith("!"):
+        return FieldRequirement(field[:-1], False, _unescaped(value))
+    return FieldRequirement(field, True, _unescaped(value.removeprefix("=")))
 
 
 def _unescaped(value: str) -> str:

@@ -6,13 +6,13 @@ import copy
 import re
 from typing import Any
 
-import orjson
-
 from knarr.machinery.errors import StatusError, bad_request, status_error
 from knarr.machinery.patches.problems import unprocessable
 
 MAX_OPERATIONS = 10_000
-_INDEX = re.compile(r"0|[1-9][0-9]*", re.ASCII)
+# What all copies of one patch may add, in bytes of JSON; as Kubernetes bounds it.
+MAX_COPIED_BYTES = 3 * 1024 * 1024
+_INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _MISSING = object()
 
 
@@ -23,10 +23,43 @@ def apply(original: dict[str, Any], operations: list[Any]) -> Any:
     """
     if len(operations) > MAX_OPERATIONS:
         raise _too_long(len(operations))
-    document = copy.deepcopy(original)
-    for operation in operations:
-        document = _apply_one(document, operation)
+    copied_bytes = 0
+    try:
+        document: Any = copy.deepcopy(original)
+        for operation in operations:
+            if isinstance(operation, dict) and operation.get("op") == "copy":
+                copied_bytes += _copied_bytes(document, operation, MAX_COPIED_BYTES - copied_bytes)
+            document = _apply_one(document, operation)
+    except RecursionError:
+        raise unprocessable("the patch nests values too deeply") from None
     return document
+
+
+def _copied_bytes(document: Any, operation: dict[str, Any], left_bytes: int) -> int:
+    """What a copy will add; raises Invalid when that is more than is left."""
+    source = operation.get("from")
+    if not isinstance(source, str) or (value := _find(document, _pointer(source))) is _MISSING:
+        return 0
+    size = _size(value, left_bytes)
+    if size > left_bytes:
+        raise unprocessable(
+            f"Unable to complete the copy, the accumulated size increase of copy is more than the limit of {MAX_COPIED_BYTES} bytes"
+        )
+    return size
+
+
+def _size(value: Any, enough: int) -> int:
+    """About how many bytes of JSON a value has; counts no further than ``enough``."""
+    size, waiting = 0, [value]
+    while waiting and size <= enough:
+        item = waiting.pop()
+        size += 2 + len(item) if isinstance(item, str) else 2
+        if isinstance(item, dict):
+            size += sum(map(len, item)) + 3 * len(item)
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return size
 
 
 def _too_long(count: int) -> StatusError:
@@ -150,7 +183,17 @@ def _test(document: Any, steps: list[str], path: str, wanted: Any) -> Any:
 
 
 def _equal(left: Any, right: Any) -> bool:
-    """JSON equality: 1 is not true, key order does not matter."""
-    return orjson.dumps(left, option=orjson.OPT_SORT_KEYS) == orjson.dumps(right, option=orjson.OPT_SORT_KEYS) or (
-        type(left) is not bool and type(right) is not bool and isinstance(left, int | float) and left == right
-    )
+    """JSON equality: 1 is not true, key order does not matter; 1 is 1.0, though not within lists and objects."""
+    numbers = isinstance(left, int | float) and type(left) is not bool and type(right) is not bool
+    return bool(left == right) if numbers else _same(left, right)
+
+
+def _same(left: Any, right: Any) -> bool:
+    """It costs no more than ``right``, which the patch brings, is large."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        return len(left) == len(right) and all(key in left and _same(left[key], right[key]) for key in right)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return bool(left == right)

@@ -7,9 +7,11 @@ document. Nulls of the patch that meet nothing in the original are dropped, as K
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import orjson
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
@@ -105,10 +107,23 @@ def _retain(original: JsonObject, patch: JsonObject) -> JsonObject:
     """The original without the fields that ``$retainKeys`` does not name."""
     if RETAIN_KEYS not in patch:
         return dict(original)
-    kept = patch[RETAIN_KEYS]
-    if not isinstance(kept, list) or any(name not in kept for name in patch if not _is_directive(name)):
+    kept = _tokens(patch[RETAIN_KEYS]) if isinstance(patch[RETAIN_KEYS], list) else None
+    if kept is None or any(name not in kept for name in patch if not _is_directive(name)):
         raise bad_request("invalid patch format of retainKeys")
     return {name: value for name, value in original.items() if name in kept}
+
+
+def _token(value: Any) -> Any:
+    """What stands for a JSON value in a set: equal for equal values, whether they can be hashed or not."""
+    return value if type(value) is str else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _tokens(values: Iterable[Any]) -> dict[Any, int]:
+    """Where each value stands for the first time."""
+    found: dict[Any, int] = {}
+    for index, value in enumerate(values):
+        found.setdefault(_token(value), index)
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -124,7 +139,8 @@ def _delete_primitives(result: JsonObject, name: str, values: Any) -> None:
     if not isinstance(values, list) or any(isinstance(value, dict | list) for value in values):
         raise bad_request("invalid patch format of primitive list")
     if isinstance(result.get(name), list):
-        result[name] = [item for item in result[name] if item not in values]
+        gone = _tokens(values)
+        result[name] = [item for item in result[name] if _token(item) not in gone]
 
 
 def _order_list(result: JsonObject, patch: JsonObject, name: str, shape: _Shape) -> None:
@@ -152,16 +168,16 @@ def _order_list(result: JsonObject, patch: JsonObject, name: str, shape: _Shape)
 def _check_order(patch: list[Any], order: list[Any], merge_key: str) -> None:
     """The patched elements must come in the order asked for."""
     identity = _identity(merge_key)
-    wanted = [identity(item) for item in order]
+    wanted = _tokens(identity(item) for item in order)
     found = [identity(item) for item in patch if not (isinstance(item, dict) and DIRECTIVE in item)]
-    positions = [wanted.index(item) if item in wanted else -1 for item in found]
+    positions = [wanted.get(_token(item), -1) for item in found]
     if -1 in positions or positions != sorted(positions):
         raise bad_request(f"The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n")
 
 
 def _merge_list(original: list[Any], patch: list[Any], shape: _Shape, name: str) -> list[Any]:
     if not any(isinstance(item, dict) for item in (*original, *patch)):
-        merged = list(dict.fromkeys((*original, *patch)))
+        merged = list({_token(item): item for item in (*original, *patch)}.values())
         return _arrange(merged, patch, original, "")
     merge_key = shape.merge_key(name)
     if not merge_key:
@@ -170,10 +186,10 @@ def _merge_list(original: list[Any], patch: list[Any], shape: _Shape, name: str)
     if replace:
         return changes
     merged = list(kept)
+    places = {_token(item.get(merge_key)): index for index, item in reversed(list(enumerate(merged))) if isinstance(item, dict)}
     for change in changes:
-        key = _key_of(change, merge_key)
-        place = next((index for index, item in enumerate(merged) if isinstance(item, dict) and item.get(merge_key) == key), None)
-        if place is None:
+        place = places.setdefault(_token(_key_of(change, merge_key)), len(merged))
+        if place == len(merged):
             merged.append(_plain(change))
         else:
             merged[place] = _merge_object(merged[place], change, shape.inner(name))
@@ -182,20 +198,20 @@ def _merge_list(original: list[Any], patch: list[Any], shape: _Shape, name: str)
 
 def _directives(original: list[Any], patch: list[Any], merge_key: str) -> tuple[list[Any], list[Any], bool]:
     """Original elements that stay, patch elements without directives, and whether the list is replaced."""
-    kept, changes, replace = list(original), [], False
+    gone, changes, replace = set[Any](), list[Any](), False
     for item in patch:
         directive = item.get(DIRECTIVE) if isinstance(item, dict) else None
         if directive is None:
             changes.append(item)
         elif directive == "delete":
-            key = _key_of(item, merge_key)
-            kept = [element for element in kept if not (isinstance(element, dict) and element.get(merge_key) == key)]
+            gone.add(_token(_key_of(item, merge_key)))
         elif directive == "replace":
             replace = True
         elif directive == "merge":
             changes.append({name: value for name, value in item.items() if name != DIRECTIVE})
         else:
             raise bad_request(f"unknown patch type found: {directive}")
+    kept = [item for item in original if not (gone and isinstance(item, dict) and _token(item.get(merge_key)) in gone)]
     return kept, changes, replace
 
 
@@ -220,13 +236,13 @@ def _identity(merge_key: str) -> Callable[[Any], Any]:
 def _arrange(merged: list[Any], order: list[Any], original: list[Any], merge_key: str) -> list[Any]:
     """Elements named in ``order`` in that order, the others in the original's; where both are known, the original decides."""
     identity = _identity(merge_key)
-    wanted = [identity(item) for item in order]
-    before = [identity(item) for item in original]
-    named = sorted((item for item in merged if identity(item) in wanted), key=lambda item: wanted.index(identity(item)))
-    others = [item for item in merged if identity(item) not in wanted]
+    wanted, before = _tokens(map(identity, order)), _tokens(map(identity, original))
+    known = [(_token(identity(item)), item) for item in merged]
+    named = deque(sorted((pair for pair in known if pair[0] in wanted), key=lambda pair: wanted[pair[0]]))
+    others = deque(pair for pair in known if pair[0] not in wanted)
     result: list[Any] = []
     while named and others:
-        left, right = identity(others[0]), identity(named[0])
-        first = left in before and right in before and before.index(left) < before.index(right)
-        result.append((others if first else named).pop(0))
-    return result + named + others
+        left, right = before.get(others[0][0]), before.get(named[0][0])
+        first = left is not None and right is not None and left < right
+        result.append((others if first else named).popleft()[1])
+    return [*result, *(item for _, item in (*named, *others))]

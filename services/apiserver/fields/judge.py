@@ -109,11 +109,11 @@ def _compile(descriptor: Descriptor) -> Walk | None:
 
 def _walk_what_is_set(checks: Mapping[int, Walk]) -> Walk:
     def walk(message: Any) -> Sequence[Finding]:
-        found = NONE
+        found: list[Finding] = []
         for field, value in message.ListFields():
             check = checks.get(field.number)
             if check is not None and (more := check(value)):
-                found = (*found, *more)
+                found += more
         return found
 
     return walk
@@ -124,12 +124,12 @@ def _walk_what_matters(descriptor: Descriptor, checks: Mapping[int, Walk]) -> Wa
     named = [(field.name, field.has_presence, checks[field.number]) for field in fields]
 
     def walk(message: Any) -> Sequence[Finding]:
-        found = NONE
+        found: list[Finding] = []
         for name, has_presence, check in named:
             if message.HasField(name) if has_presence else getattr(message, name):
                 more = check(getattr(message, name))
                 if more:
-                    found = (*found, *more)
+                    found += more
         return found
 
     return walk
@@ -164,11 +164,11 @@ def _check_below(field: Field, walk: Walk) -> Walk:
     if field.is_list:
 
         def each(items: Any) -> Sequence[Finding]:
-            found = NONE
+            found: list[Finding] = []
             for index, item in enumerate(items):
                 more = walk(item)
                 if more:
-                    found = (*found, *(finding.under(index, name) for finding in more))
+                    found += [finding.under(index, name) for finding in more]
             return found
 
         return each

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from knarr.machinery import codec
+from knarr.machinery import budget, codec
 from knarr.machinery.errors import bad_request, status_error
 from knarr.machinery.patches import json_patch, merge, strategic
 
@@ -36,6 +36,7 @@ def parse(patch_type: str, body: bytes) -> ParsedPatch:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise bad_request(f"error decoding patch: {error}") from error
+    budget.check(parsed, body)
     if not isinstance(parsed, list if patch_type == "json" else dict):
         raise bad_request(f"error decoding patch: expected a JSON {'array' if patch_type == 'json' else 'object'}")
     return ParsedPatch(patch_type, parsed)
@@ -50,6 +51,7 @@ def apply(patch: ParsedPatch, obj: Any, field_validation: str, warnings: list[st
         changed = merge.apply(original, patch.body)
     else:
         changed = strategic.apply(type(obj), original, patch.body)
+    budget.check(changed)
     decoded = codec.from_json(type(obj), changed, codec.UnknownFields(field_validation or "Warn"))
     warnings.extend(decoded.warnings)
     return decoded.message

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 import orjson
 from google.protobuf.message import DecodeError, Message
 
-from knarr.machinery import codec
+from knarr.machinery import budget, codec
 from knarr.machinery.codec import Decoded, UnknownFields
+from knarr.machinery.diagnosis import without_duplicates
 from knarr.machinery.envelope import MAGIC, unwrap
 from knarr.machinery.errors import bad_request
 from knarr.machinery.type_names import names_of
@@ -54,11 +55,12 @@ def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields, names
 def _from_yaml(message_type: type[M], body: bytes, unknown: UnknownFields, names: tuple[str, str]) -> Decoded[M]:
     parsed = _load_yaml(body)
     _check_type(parsed, *names)
-    return codec.from_json(message_type, parsed, unknown)
+    return codec.from_json(message_type, without_duplicates(parsed), unknown, written=parsed)
 
 
 def _load_yaml(body: bytes) -> dict[str, Any]:
     documents = yaml_documents(body)
+    budget.check(documents)
     if len(documents) != 1:
         raise bad_request(f"error converting YAML to JSON: expected one document, got {len(documents)}")
     return documents[0]

@@ -9,6 +9,8 @@ from services.apiserver.rest import negotiation
 
 Headers = list[tuple[bytes, bytes]]
 
+# More warnings in one answer are cut, each to so many letters, and the last left out.
+MAX_WARNING_LETTERS, CUT_WARNING_LETTERS = 4096, 256
 TEXT = "text/plain; charset=utf-8"
 _NO_STORE = (b"cache-control", b"no-cache, private")
 _CONTENT_TYPES = {media_type: (b"content-type", media_type.encode()) for media_type in (*negotiation.MEDIA_TYPES, TEXT)}
@@ -57,8 +59,11 @@ def text(body: str, status: int = 200) -> Response:
 
 
 def warning_headers(warnings: Sequence[str]) -> Headers:
-    """One ``Warning: 299 - "…"`` header a warning; control characters cannot stand in a header."""
+    """One ``Warning: 299 - "…"`` header a warning; control characters cannot stand in a header. Many are cut short, as in Kubernetes."""
     headers: Headers = []
+    if sum(map(len, warnings)) > MAX_WARNING_LETTERS:
+        shown = MAX_WARNING_LETTERS // CUT_WARNING_LETTERS
+        warnings = [warning[:CUT_WARNING_LETTERS] for warning in warnings[:shown]]
     for warning in warnings:
         clean = "".join(character if character.isprintable() else " " for character in warning)
         quoted = clean.replace("\\", "\\\\").replace('"', '\\"')

@@ -143,10 +143,12 @@ def _hints(hinted: list[str], format_: Format, path: Path) -> list[Cause]:
     if len(hinted) > MAX_HINTS:
         return [too_many(path, len(hinted), MAX_HINTS)]
     causes: list[Cause] = []
+    names: set[str] = set()
     for index, name in enumerate(hinted):
         here = path.index(index).child("name")
-        if name in hinted[:index]:
+        if name in names:
             causes.append(duplicate(here, name))
+        names.add(name)
         causes += check_format(here, name, format_)
     return causes
 

@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import quantity
+from knarr.objects.amounts import exact
 from knarr.objects.pods import init_and_main_containers
 from knarr.objects.tolerations import NO_EXECUTE, NOT_READY, UNREACHABLE
 
+FINER_THAN_MILLI = ("n", "u", "e-9", "e-6")
 DEFAULT_MODE = 0o644
 TOLERATED_SECONDS = 300
 SYSTEM_PRIORITIES = {"": 0, "system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
@@ -75,6 +78,7 @@ def image_pull_policy(image: str) -> str:
 
 
 def _default_container(container: core.Container) -> None:
+    _round_amounts(container.resources)
     container.image_pull_policy = container.image_pull_policy or image_pull_policy(container.image)
     container.termination_message_path = container.termination_message_path or "/dev/termination-log"
     container.termination_message_policy = container.termination_message_policy or "File"
@@ -88,6 +92,14 @@ def _default_container(container: core.Container) -> None:
     for hook in ("post_start", "pre_stop"):
         if container.HasField("lifecycle") and container.lifecycle.HasField(hook):
             _default_http_get(getattr(container.lifecycle, hook))
+
+
+def _round_amounts(resources: core.ResourceRequirements) -> None:
+    """Amounts finer than a thousandth are rounded up. Canonical ones show it by their suffix."""
+    for amounts in (resources.limits, resources.requests):
+        for amount in amounts.values():
+            if amount.string.endswith(FINER_THAN_MILLI) and exact(amount) is not None:
+                amount.string = quantity.canonical(f"{quantity.milli(amount.string)}m")
 
 
 def _requests_from_limits(resources: core.ResourceRequirements) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
@@ -16,6 +19,7 @@ from knarr.machinery.validation import (
     qualified_name,
     range_error,
     required,
+    too_many,
 )
 from services.apiserver.strategies.metadata import validate_annotations, validate_labels
 from services.apiserver.strategies.pod.containers import PodFacts, validate_containers, validate_init_containers
@@ -24,11 +28,28 @@ from services.apiserver.strategies.pod.scheduling import validate_affinity, vali
 from services.apiserver.strategies.pod.security import validate_pod_security
 from services.apiserver.strategies.pod.volumes import validate_volumes
 
+# How many elements the lists of a pod and of each of its containers may have. Kubernetes leaves this to the size of the whole; but each
+# pod is read again by the scheduler, its kubelet and the controllers, in the loops that serve all others too.
+LIMITS = {
+    "containers": 256,
+    "init_containers": 256,
+    "ephemeral_containers": 256,
+    "volumes": 1024,
+    "tolerations": 1024,
+    "image_pull_secrets": 256,
+    "host_aliases": 1024,
+    "readiness_gates": 256,
+    "scheduling_gates": 256,
+    "topology_spread_constraints": 256,
+}
+CONTAINER_LIMITS = {"ports": 1024, "env": 8192, "env_from": 1024, "volume_mounts": 2048, "command": 16384, "args": 16384}
 RESTART_POLICIES = ("Always", "Never", "OnFailure")
 MAX_SECONDS = 2**31 - 1
 
 
 def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
+    if too_large := list(_too_large(spec, path)):
+        return too_large
     causes, volumes = validate_volumes(spec.volumes, path.child("volumes"))
     facts = PodFacts(volumes, spec.termination_grace_period_seconds, spec.host_network)
     causes += validate_containers(spec.containers, facts, path.child("containers"))
@@ -52,6 +73,21 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
     if spec.HasField("os"):
         causes += check_choice(path.child("os", "name"), spec.os.name, ("linux", "windows"))
     return causes
+
+
+def _too_large(spec: core.PodSpec, path: Path) -> Iterator[Cause]:
+    """What is more than any node could run, or any reader should have to go through."""
+    for counts, limits, here in ((spec, LIMITS, path), *_containers(spec, path)):
+        for field, limit in limits.items():
+            count = len(getattr(counts, field))
+            if count > limit:
+                yield too_many(here.child(counts.DESCRIPTOR.fields_by_name[field].json_name), count, limit)
+
+
+def _containers(spec: core.PodSpec, path: Path) -> Iterator[tuple[Any, Mapping[str, int], Path]]:
+    for field, name in (("init_containers", "initContainers"), ("containers", "containers")):
+        for index, container in enumerate(getattr(spec, field)[: LIMITS[field]]):
+            yield container, CONTAINER_LIMITS, path.child(name).index(index)
 
 
 def validate_template(template: core.PodTemplateSpec, path: Path) -> list[Cause]:

@@ -26,12 +26,14 @@ def pod_spec_warnings(spec: core.PodSpec, path: Path) -> list[str]:
 
 
 def _hidden_variables(container: core.Container, path: Path) -> list[str]:
-    names = [variable.name for variable in container.env]
-    return [
-        f"{path.index(index)}: hides previous definition of {shown(name)}, which may be dropped when using apply"
-        for index, name in enumerate(names)
-        if name in names[:index]
-    ]
+    found: list[str] = []
+    names: set[str] = set()
+    for index, variable in enumerate(container.env):
+        if variable.name in names:
+            sentence = f"hides previous definition of {shown(variable.name)}, which may be dropped when using apply"
+            found.append(f"{path.index(index)}: {sentence}")
+        names.add(variable.name)
+    return found
 
 
 def _repeated_ports(container: core.Container, path: Path) -> list[str]:

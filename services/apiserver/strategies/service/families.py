@@ -89,12 +89,14 @@ def _first_address(spec: core.ServiceSpec) -> list[Cause]:
 
 def _families(families: Sequence[str]) -> list[Cause]:
     causes: list[Cause] = []
+    known: set[str] = set()
     for index, family in enumerate(families):
         here = SPEC.child("ipFamilies").index(index)
         if family not in FAMILIES:
             causes.append(not_supported(here, family, FAMILIES))
-        if family in families[:index]:
+        if family in known:
             causes.append(duplicate(here, family))
+        known.add(family)
     return causes
 
 
