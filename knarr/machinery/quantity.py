@@ -26,7 +26,7 @@ _BINARY_SUFFIXES = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _SUFFIX_OF_EXPONENT = {exponent: suffix for suffix, exponent in _DECIMAL_SUFFIXES.items()}
 _SUFFIX_OF_POWER = {power: suffix for suffix, power in _BINARY_SUFFIXES.items()}
 _EXACT = Context(prec=1000, Emax=999_999, Emin=-999_999)
-_NANO = Decimal("1e-9")
+_NANO, _MILLI = Decimal("1e-9"), Decimal("1e-3")
 _LARGEST = Decimal(2**63 - 1)
 
 
@@ -93,6 +93,17 @@ def canonical(text: str) -> str:
 def milli(text: str) -> int:
     """The value in thousandths, rounded up."""
     return int((read(text).value * 1000).to_integral_value(ROUND_CEILING, _EXACT))
+
+
+@lru_cache(maxsize=8192)
+def in_thousandths(text: str) -> str:
+    """``text`` itself, or the canonical form of what is finer than a thousandth, rounded away from zero. Malformed text stays."""
+    try:
+        found = read(text)
+    except ValueError:
+        return text
+    rounded = found.value.quantize(_MILLI, ROUND_UP, _EXACT)
+    return text if rounded == found.value else str(Quantity(rounded, found.notation))
 
 
 @lru_cache(maxsize=8192)

@@ -1,8 +1,9 @@
-"""One spelling for equal objects: empty value structs are left out.
+"""One spelling for equal objects: empty value structs are left out, amounts of resources are in thousandths.
 
 Go writes a value struct (``resources: {}``) always, other clients only when it holds something.
-Both mean the same, so before objects are compared or stored the empty ones go. The walk is
-compiled once per message type and skips what cannot hold such a field.
+Both mean the same, so before objects are compared or stored the empty ones go. In every ResourceList
+Kubernetes rounds what is finer than a thousandth, away from zero. The walk is compiled once per
+message type and skips what cannot hold such a field.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
+from knarr.machinery.quantity import in_thousandths
 from knarr.machinery.schema import descriptor_of, fields_of
 
 Walk = Callable[[Any], None]
@@ -20,7 +22,7 @@ _walks: dict[str, Walk | None] = {}
 
 
 def canonicalize(message: Any) -> None:
-    """Clears every empty value struct in ``message``."""
+    """Clears every empty value struct in ``message`` and rounds its amounts; a malformed amount stays, for validation to name it."""
     walk = _walk_of(descriptor_of(message))
     if walk is not None:
         walk(message)
@@ -47,8 +49,12 @@ def _compile(descriptor: Descriptor) -> Walk | None:
     singles: list[tuple[str, Walk | None, bool]] = []
     lists: list[tuple[str, Walk]] = []
     maps: list[tuple[str, Walk]] = []
+    amounts: list[str] = []
     for field in fields_of(descriptor):
         if field.message is None:
+            continue
+        if field.type_name == "ResourceList":
+            amounts.append(field.name)
             continue
         walk = _walk_of(field.message)
         if field.is_list or field.is_map:
@@ -56,10 +62,12 @@ def _compile(descriptor: Descriptor) -> Walk | None:
                 (lists if field.is_list else maps).append((field.name, walk))
         elif walk is not None or field.is_struct:
             singles.append((field.descriptor.name, walk, field.is_struct))
-    return _walker(singles, lists, maps) if singles or lists or maps else None
+    return _walker(singles, lists, maps, amounts) if singles or lists or maps or amounts else None
 
 
-def _walker(singles: list[tuple[str, Walk | None, bool]], lists: list[tuple[str, Walk]], maps: list[tuple[str, Walk]]) -> Walk:
+def _walker(
+    singles: list[tuple[str, Walk | None, bool]], lists: list[tuple[str, Walk]], maps: list[tuple[str, Walk]], amounts: list[str]
+) -> Walk:
     def walk(message: Any) -> None:
         for name, inner, is_struct in singles:
             if message.HasField(name):
@@ -74,5 +82,10 @@ def _walker(singles: list[tuple[str, Walk | None, bool]], lists: list[tuple[str,
         for name, inner_of_map in maps:
             for value in getattr(message, name).values():
                 inner_of_map(value)
+        for name in amounts:
+            for amount in getattr(message, name).values():
+                rounded = in_thousandths(amount.string)
+                if rounded != amount.string:
+                    amount.string = rounded
 
     return walk

@@ -75,3 +75,20 @@ def test_canonical_form_is_stable_and_keeps_the_value(number: Decimal, suffix: s
     written = quantity.canonical(text)
     assert quantity.parse(written) == quantity.parse(text)
     assert quantity.canonical(written) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "rounded"),
+    [
+        ("1n", "1m"),
+        ("0.0001", "1m"),
+        ("-0.0001", "-1m"),
+        ("1.0000001", "1001m"),
+        ("1e-6", "1e-3"),
+        ("0.5", "0.5"),
+        ("1Gi", "1Gi"),
+        ("x", "x"),
+    ],
+)
+def test_what_is_finer_than_a_thousandth_is_rounded_away_from_zero(text: str, rounded: str) -> None:
+    assert quantity.in_thousandths(text) == rounded

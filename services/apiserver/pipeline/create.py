@@ -12,6 +12,7 @@ from knarr.objects.names import generated
 from services.apiserver.admission.attributes import CREATE
 from services.apiserver.admission.chain import Phases
 from services.apiserver.backend import serialize
+from services.apiserver.canonical import canonicalize
 from services.apiserver.fields.judge import judge
 from services.apiserver.pipeline import metadata
 from services.apiserver.pipeline.pipeline import Pipeline
@@ -32,6 +33,7 @@ async def create(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     metadata.check_request(ref, new)
     strategy, admission = pipeline.strategies(ref.version), pipeline.admission.phases(CREATE, ref)
     strategy.default(new)
+    canonicalize(new)
     if await admission.mutate(request, new.metadata.name, new):
         strategy.default(new)
     prefix = "" if new.metadata.name else new.metadata.generate_name

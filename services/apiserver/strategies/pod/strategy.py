@@ -7,6 +7,7 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
+from knarr.objects.conditions import FALSE
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_finished
 from knarr.objects.qos import qos_class
@@ -17,6 +18,8 @@ from services.apiserver.strategies.pod.update import validate_pod_status_update,
 from services.apiserver.strategies.pod.validation import validate_pod_spec
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
+
+GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
 class PodStrategy(Strategy):
@@ -43,6 +46,8 @@ class PodStrategy(Strategy):
         obj.ClearField("status")
         obj.status.phase = "Pending"
         obj.status.qos_class = qos_class(obj.spec)
+        if obj.spec.scheduling_gates:
+            obj.status.conditions.add(type="PodScheduled", status=FALSE, reason="SchedulingGated", message=GATED)
 
     def prepare_for_update(self, new: core.Pod, old: core.Pod) -> None:
         super().prepare_for_update(new, old)

@@ -18,7 +18,6 @@ from knarr.machinery.validation import (
     invalid,
     qualified_name,
     range_error,
-    required,
     too_many,
 )
 from services.apiserver.strategies.metadata import validate_annotations, validate_labels
@@ -112,7 +111,4 @@ def _names(spec: core.PodSpec, path: Path) -> list[Cause]:
     ):
         if value:
             causes += check_format(path.child(name), value, format_)
-    for index, secret in enumerate(spec.image_pull_secrets):
-        if not secret.name:
-            causes.append(required(path.child("imagePullSecrets").index(index).child("name")))
     return causes

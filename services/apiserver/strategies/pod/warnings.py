@@ -16,12 +16,24 @@ def pod_spec_warnings(spec: core.PodSpec, path: Path) -> list[str]:
         for old, new in RENAMED_LABELS.items()
         if old in spec.node_selector
     ]
+    found += _pull_secrets(spec, path.child("imagePullSecrets"))
     for name, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
         for index, container in enumerate(containers):
             here = path.child(name).index(index)
             found += _hidden_variables(container, here.child("env"))
             found += _repeated_ports(container, here.child("ports"))
             found += _fractional_bytes(container, here.child("resources"))
+    return found
+
+
+def _pull_secrets(spec: core.PodSpec, path: Path) -> list[str]:
+    """Charts write an empty name where none is given."""
+    found, seen = list[str](), set[str]()
+    for index, secret in enumerate(spec.image_pull_secrets):
+        if not secret.name or secret.name in seen:
+            problem = "duplicate name" if secret.name else "invalid empty name"
+            found.append(f"{path.index(index).child('name')}: {problem} {shown(secret.name)}")
+        seen.add(secret.name)
     return found
 
 
