@@ -8,14 +8,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
+
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
+from knarr.objects.copies import copy_of
+from services.kubelet.container import starter
+from services.kubelet.container.inputs import ContainerInputs
+from services.kubelet.container.plan import container_plan
+from services.kubelet.pod import admission
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.volumes import File, Files
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
+from services.kubelet.runtime.plan import ContainerPlan
 from services.kubelet.runtime.port import RUNNING, Check, ExecCheck, LocalImage, ProbeResult
+from services.kubelet.worker import volume_limits
 from tests.kubelet.support import NODE, condition, make_pod, running
+from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
 CIDR = "10.244.0.0/24"
@@ -161,7 +171,7 @@ async def test_a_container_that_always_ends_at_once_is_started_ever_more_rarely(
 
 
 def reason(pod: core.Pod | None) -> str:
-    return pod.status.container_statuses[0].state.waiting.reason if pod is not None else ""
+    return pod.status.container_statuses[0].state.waiting.reason if pod is not None and pod.status.container_statuses else ""
 
 
 class AskedRuntime(HollowRuntime):
@@ -248,3 +258,76 @@ async def test_a_warning_of_a_probe_is_told_and_a_success(tmp_path: Path) -> Non
         await cluster.until(
             lambda: cluster.events("ProbeWarning") == ["Readiness probe warning: Probe terminated redirects, Response body: "]
         )
+
+
+async def test_downward_volumes_follow_the_pods_metadata(tmp_path: Path) -> None:
+    pod = make_pod()
+    pod.metadata.labels["tier"] = "front"
+    own = pod.spec.volumes.add(name="own").volume_source.downward_api.items.add(path="labels")
+    own.field_ref.field_path = "metadata.labels"
+    part = pod.spec.volumes.add(name="projected").volume_source.projected.sources.add().downward_api.items.add(path="note")
+    part.field_ref.field_path = "metadata.annotations['note']"
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        await cluster.client.create(pod)
+        uid = (await cluster.ready()).metadata.uid
+        directory = PodDirectory(tmp_path, uid)
+        changed = cluster.pod()
+        assert changed is not None
+        assert (directory.volume_path("own") / "labels").read_text() == 'tier="front"'
+        changed.metadata.labels["tier"] = "back"
+        changed.metadata.annotations["note"] = "moved"
+        await cluster.client.update(changed)
+        await cluster.until(lambda: (directory.volume_path("own") / "labels").read_text() == 'tier="back"')
+        await cluster.until(lambda: (directory.volume_path("projected") / "note").read_text() == "moved")
+
+
+async def test_a_pod_that_fills_its_volume_is_evicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume_limits, "PERIOD_SECONDS", 0.02)
+    pod = make_pod()
+    pod.spec.volumes.add(name="small").volume_source.empty_dir.size_limit.string = "1Mi"
+    pod.spec.volumes.add(name="large").volume_source.empty_dir.size_limit.string = "1Gi"
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        await cluster.client.create(pod)
+        volumes = PodDirectory(tmp_path, (await cluster.ready()).metadata.uid)
+        for name in ("large", "small"):
+            (volumes.volume_path(name) / "file").write_bytes(b"x" * 2_000_000)
+        evicted = await cluster.phase("Failed")
+        message = 'Usage of EmptyDir volume "small" exceeds the limit "1Mi". '
+        assert (evicted.status.reason, evicted.status.message) == ("Evicted", message)
+        await cluster.until(lambda: cluster.events("Evicted") == [message])
+        await cluster.until(lambda: (seen := cluster.observed()) is None or not any(c.state == RUNNING for c in seen.containers))
+
+
+async def test_a_pod_of_too_many_containers_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that an earlier kubelet has begun with."""
+    monkeypatch.setattr(admission, "MAX_CONTAINERS", 100)
+    api = FaultyApi()
+    poison = make_pod("poison")
+    del poison.spec.containers[:]
+    for number in range(101):
+        poison.spec.containers.add(name=f"c{number}", image="x")
+    client = api.client()
+    begun = copy_of(await client.create(poison))
+    begun.status.phase = "Pending"
+    begun.status.start_time.seconds = 1_700_000_000
+    await client.update(begun, subresource="status")
+    async with running(HollowRuntime(CIDR), tmp_path, api) as cluster:
+        await client.create(make_pod())
+        await cluster.ready()
+        refused = await cluster.phase("Failed", "poison")
+        assert refused.status.reason == "TooManyContainers"
+        assert refused.status.message == "Pod was rejected: Pod has more than 100 containers, the most that this kubelet takes"
+
+
+async def test_a_pod_whose_containers_nobody_can_make_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(inputs: ContainerInputs) -> ContainerPlan:
+        if inputs.pod.metadata.name == "broken":
+            raise ArithmeticError("an amount that nobody can read")
+        return container_plan(inputs)
+
+    monkeypatch.setattr(starter, "container_plan", broken)
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        await cluster.client.create(make_pod("broken"))
+        await cluster.until(lambda: reason(cluster.pod("broken")) == "CreateContainerError")
+        await cluster.client.create(make_pod())
+        await cluster.ready()

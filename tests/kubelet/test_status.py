@@ -138,3 +138,26 @@ def test_a_container_that_never_started_began_when_it_ended() -> None:
     terminated = status_of(make_pod(restart_policy="Never"), seen(failed)).container_statuses[0].state.terminated
     assert terminated.reason == "StartError"
     assert terminated.started_at.seconds == terminated.finished_at.seconds > 0
+
+
+def test_a_successor_that_is_not_started_yet_is_no_state_of_its_own() -> None:
+    """Neither its restart count nor an unready beside it: what ended is shown until the next one runs."""
+    ended, made = container(state=EXITED, exit_code=1), container(state=CREATED, attempt=1)
+    assert status_of(make_pod(), seen(ended, made)) == status_of(make_pod(), seen(ended))
+    entry = status_of(make_pod(), seen(ended, container(attempt=1))).container_statuses[0]
+    assert (entry.restart_count, entry.ready) == (1, True)
+
+
+def test_while_init_containers_run_all_that_wait_are_initializing() -> None:
+    pod = make_pod()
+    pod.spec.init_containers.add(name="first", image="app:1")
+    status = status_of(pod, seen(container("first", state=CREATED)))
+    waiting = [entry.state.waiting.reason for entry in (*status.init_container_statuses, *status.container_statuses)]
+    assert waiting == ["PodInitializing", "PodInitializing"]
+
+
+def test_the_image_is_that_of_the_container_that_runs() -> None:
+    pod = make_pod()
+    pod.spec.containers[0].image = "app:2"
+    assert status_of(pod, seen(container())).container_statuses[0].image == "app:1"
+    assert status_of(pod, seen()).container_statuses[0].image == "app:2"

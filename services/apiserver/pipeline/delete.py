@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -24,6 +24,8 @@ from services.apiserver.results import Page, Ref, Written
 from services.apiserver.strategies.strategy import Strategy
 
 POLICIES = ("Background", "Foreground", "Orphan")
+# The last moment that a timestamp can tell; a grace period may be longer than that.
+LATEST_SECONDS = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,10 @@ def decide(strategy: Strategy, obj: Any, options: meta.DeleteOptions, now: datet
 
 def _mark(strategy: Strategy, obj: Any, grace: int, now: datetime, marked: bool) -> None:
     found = obj.metadata
-    started = found.deletion_timestamp.seconds - found.deletion_grace_period_seconds if marked else int(now.timestamp())
-    end = datetime.fromtimestamp(started, now.tzinfo) + timedelta(seconds=grace)
-    found.deletion_timestamp.seconds, found.deletion_timestamp.nanos = int(end.timestamp()), 0
+    started, before = int(now.timestamp()), found.deletion_timestamp.seconds
+    if marked and before < LATEST_SECONDS:
+        started = before - found.deletion_grace_period_seconds
+    found.deletion_timestamp.seconds, found.deletion_timestamp.nanos = min(started + grace, LATEST_SECONDS), 0
     strategy.mark_deleted(obj, grace)
     if not marked and found.generation:
         found.generation += 1

@@ -13,6 +13,7 @@ from knarr.objects.int_or_string import is_text
 from knarr.objects.pods import init_and_main_containers, is_sidecar
 from knarr.service.tasks import cancel
 from services.kubelet.pod.context import PodContext
+from services.kubelet.pod.stopping import MAXIMUM_GRACE_SECONDS
 from services.kubelet.runtime.port import (
     RUNNING,
     Check,
@@ -143,7 +144,7 @@ class Prober:
         else:
             known.unhealthy = f"Container {spec.name} failed {kind.lower()} probe, will be restarted"
             if probe.HasField("termination_grace_period_seconds"):
-                known.grace_seconds = float(probe.termination_grace_period_seconds)
+                known.grace_seconds = min(float(probe.termination_grace_period_seconds), MAXIMUM_GRACE_SECONDS)
         if before != (known.started, known.ready, known.unhealthy):
             self._wake()
 

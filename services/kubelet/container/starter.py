@@ -76,6 +76,10 @@ class ContainerStarter:
             else:
                 self._facts.crash[spec.name] = crashes
             self._fail(spec.name, "ContainerCreating", str(error), UNAVAILABLE_RETRY)
+        except Exception as error:
+            # A container that nobody can make is that pod's trouble only, and is told as such.
+            log.exception("a container cannot be made", extra={"pod": pod.metadata.name, "container": spec.name})
+            self._fail(spec.name, "CreateContainerError", f"{type(error).__name__}: {error}", CONFIG_RETRY)
 
     async def _create_and_start(self, inputs: ContainerInputs) -> None:
         plan = container_plan(inputs)

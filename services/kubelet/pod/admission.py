@@ -13,6 +13,9 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import PODS, Amounts, pod_requests, whole
 from knarr.objects.sysctls import dotted
 
+# Everything about a pod is looked at anew after each change of it. The API server takes fewer; one may have been stored before it did.
+MAX_CONTAINERS = 600
+
 # What a pod may set without harm to others on its node; Kubernetes' list.
 SAFE_SYSCTLS = frozenset(
     {
@@ -38,6 +41,15 @@ class Refusal:
 
     reason: str
     message: str
+
+
+def is_too_large(pod: core.Pod) -> bool:
+    """Whether the pod has more containers than a kubelet can keep an eye on without neglecting others."""
+    return len(pod.spec.containers) + len(pod.spec.init_containers) > MAX_CONTAINERS
+
+
+def too_large() -> Refusal:
+    return Refusal("TooManyContainers", f"Pod has more than {MAX_CONTAINERS} containers, the most that this kubelet takes")
 
 
 def refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str]) -> Refusal | None:

@@ -10,24 +10,24 @@ from services.kubelet.node.image_names import with_tag
 from services.kubelet.pod.actions import Waiting
 from services.kubelet.pod.readiness import is_ready, is_started
 from services.kubelet.pod.view import StatusView
-from services.kubelet.runtime.port import EXITED, RUNNING, Container, PodObservation
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation
 
 LOST_EXIT_CODE = 137
 
 
 def container_status(view: StatusView, spec: core.Container, *, init: bool) -> core.ContainerStatus:
     """As Kubernetes tells of it; ``init``: it is one of the init containers."""
-    container = view.observation.latest(spec.name)
+    container = _latest_started(view.observation, spec.name)
     previous = _previous_status(view.pod, spec.name)
     result = core.ContainerStatus(name=spec.name, image=with_tag(spec.image), started=False)
     if container is None:
         _never_seen(view, spec, previous, result)
         return result
+    # What it runs, not what a changed spec asks for.
+    result.image = with_tag(container.image or spec.image)
     result.restart_count = container.attempt
-    if container.state in (RUNNING, EXITED):
-        # Not sooner: a container that is made and not started yet would be a write of its own.
-        result.image_id = container.image_id
-        result.container_id = f"{view.scheme}://{container.id}"
+    result.image_id = container.image_id
+    result.container_id = f"{view.scheme}://{container.id}"
     earlier = _attempt(view.observation, spec.name, container.attempt - 1)
     if earlier is not None and earlier.state == EXITED:
         result.last_state.terminated.CopyFrom(_terminated(view, earlier))
@@ -35,11 +35,14 @@ def container_status(view: StatusView, spec: core.Container, *, init: bool) -> c
         _keep_last_state(previous, result)
     if container.state == RUNNING:
         _running(view, spec, container, result, init=init)
-    elif container.state == EXITED:
-        _exited(view, spec, container, result, init=init)
     else:
-        _wait(result, view.waiting.get(spec.name) or Waiting("ContainerCreating"))
+        _exited(view, spec, container, result, init=init)
     return result
+
+
+def _latest_started(observation: PodObservation, name: str) -> Container | None:
+    """One that is made and not started yet is no state of its own: that of its predecessor holds on."""
+    return max((c for c in observation.containers if c.name == name and c.state != CREATED), key=lambda c: c.attempt, default=None)
 
 
 def _running(view: StatusView, spec: core.Container, container: Container, result: core.ContainerStatus, *, init: bool) -> None:

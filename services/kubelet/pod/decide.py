@@ -62,8 +62,12 @@ def _run(view: PodView, decision: Decision) -> None:
     decision.activity = "running"
     sandbox = view.observation.sandbox
     if not view.facts.volumes_ready:
+        decision.activity = "preparing volumes"
         _prepare_volumes(view, decision)
-    elif sandbox is None or not sandbox.ready:
+        return
+    if view.facts.volumes_stale:
+        _prepare_volumes(view, decision)
+    if sandbox is None or not sandbox.ready:
         _renew_sandbox(view, decision)
     elif _run_init(view, sandbox, decision):
         for spec in view.pod.spec.containers:
@@ -74,7 +78,6 @@ def _run(view: PodView, decision: Decision) -> None:
 
 
 def _prepare_volumes(view: PodView, decision: Decision) -> None:
-    decision.activity = "preparing volumes"
     failure = view.facts.failures.get(VOLUMES)
     if failure is None or view.now >= failure.retry_at:
         decision.actions.append(PrepareVolumes())

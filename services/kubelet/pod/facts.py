@@ -90,6 +90,8 @@ class PodFacts:
     # Its API object is gone; only the engine has something of it.
     gone: bool = False
     volumes_ready: bool = False
+    # Something that volumes show has changed since they were written.
+    volumes_stale: bool = False
     # The pod's directory was removed: nothing of it is left on the node.
     cleaned: bool = False
     # The pod was refused or ended by the kubelet itself: reason and message of the Failed phase.

@@ -17,6 +17,8 @@ from services.kubelet.pod.volumes import VolumeError, contents
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 
 RETRY = timedelta(seconds=2)
+# Where a pod has its volumes and they cannot be brought up to date; a change of what they show is a new reason to try.
+REFRESH_RETRY = timedelta(seconds=60)
 log = logging.getLogger(__name__)
 
 
@@ -31,6 +33,8 @@ class SandboxMaker:
 
     async def prepare(self, pod: core.Pod) -> None:
         """Makes the directory and the volumes, or brings them up to date."""
+        # Before anything is read: what changes meanwhile is looked at again.
+        self._facts.volumes_stale = False
         try:
             references = await self._shared.references.read(pod)
             volumes = contents(pod, references, self._shared.node, pod.status.pod_ip)
@@ -42,10 +46,15 @@ class SandboxMaker:
                 self._directory.set_up(volumes, group)
             self._facts.volumes_ready = True
             self._facts.failures.pop(VOLUMES, None)
-        except (VolumeError, OSError, StatusError) as error:
+        except Exception as error:
+            if not isinstance(error, VolumeError | OSError | StatusError):
+                log.exception("volumes cannot be made", extra={"pod": pod.metadata.name})
             self._event("Warning", "FailedMount", str(error))
+            self._facts.volumes_stale = True
             now = self._shared.clock.now()
-            self._facts.failures[VOLUMES] = StartFailure("ContainerCreating", str(error), now, now + RETRY)
+            self._facts.failures[VOLUMES] = StartFailure(
+                "ContainerCreating", str(error), now, now + (REFRESH_RETRY if self._facts.volumes_ready else RETRY)
+            )
 
     async def create(self, pod: core.Pod, attempt: int) -> None:
         """Makes the sandbox and the pod's name files."""

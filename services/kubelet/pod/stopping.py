@@ -10,6 +10,8 @@ from services.kubelet.pod.view import PodView
 from services.kubelet.runtime.port import RUNNING
 
 MINIMUM_GRACE_SECONDS = 1.0
+# The API takes any number; beyond this, 68 years, engines count wrong.
+MAXIMUM_GRACE_SECONDS = float(2**31 - 1)
 # Of a pod that does not say how long its containers may take.
 DEFAULT_GRACE_SECONDS = 30.0
 
@@ -17,7 +19,9 @@ DEFAULT_GRACE_SECONDS = 30.0
 def termination_grace_seconds(pod: core.Pod) -> float:
     """How long a container may take to end while its pod goes on."""
     spec = pod.spec
-    return float(spec.termination_grace_period_seconds) if spec.HasField("termination_grace_period_seconds") else DEFAULT_GRACE_SECONDS
+    if not spec.HasField("termination_grace_period_seconds"):
+        return DEFAULT_GRACE_SECONDS
+    return min(float(spec.termination_grace_period_seconds), MAXIMUM_GRACE_SECONDS)
 
 
 def stop_grace_seconds(pod: core.Pod, facts: PodFacts) -> float:
@@ -27,7 +31,7 @@ def stop_grace_seconds(pod: core.Pod, facts: PodFacts) -> float:
     if facts.gone:
         return MINIMUM_GRACE_SECONDS
     if pod.metadata.HasField("deletion_grace_period_seconds"):
-        return max(float(pod.metadata.deletion_grace_period_seconds), MINIMUM_GRACE_SECONDS)
+        return min(max(float(pod.metadata.deletion_grace_period_seconds), MINIMUM_GRACE_SECONDS), MAXIMUM_GRACE_SECONDS)
     return termination_grace_seconds(pod)
 
 

@@ -65,6 +65,19 @@ def contents(pod: core.Pod, references: References, node: NodeView, pod_ip: str 
     return result
 
 
+def shows_metadata(pod: core.Pod) -> bool:
+    """Whether a volume of the pod shows its labels or annotations."""
+    sources = [volume.volume_source for volume in pod.spec.volumes]
+    return any(
+        source.HasField("downward_api") or any(part.HasField("downward_api") for part in source.projected.sources) for source in sources
+    )
+
+
+def shown_metadata(pod: core.Pod) -> tuple[dict[str, str], dict[str, str]]:
+    """What may change of a pod that its volumes show."""
+    return dict(pod.metadata.labels), dict(pod.metadata.annotations)
+
+
 def _content(pod: core.Pod, source: core.VolumeSource, references: References, node: NodeView, pod_ip: str) -> Content:
     if source.HasField("empty_dir"):
         limit = source.empty_dir.size_limit.string

@@ -7,19 +7,24 @@ import logging
 from collections.abc import Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.backoff import Backoff
 from knarr.client.informer import Informer
 from knarr.objects.keys import Key, is_deleting
 from knarr.objects.pods import is_finished
 from knarr.objects.references import config_map_names, secret_names
 from knarr.service.tasks import cancel
 from services.kubelet.metrics import ENGINE_WELL, PODS
-from services.kubelet.pod.admission import refusal
+from services.kubelet.pod.admission import is_too_large, refusal, too_large
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.directory import PodDirectory, left_behind
 from services.kubelet.runtime.plan import PodRef
+from services.kubelet.worker.volume_limits import VolumeLimits
 from services.kubelet.worker.worker import PodWorker
 
 log = logging.getLogger(__name__)
+
+# A pod that nobody can work on costs a try now and then, and a log line each.
+WORKER_RETRY = Backoff(first_seconds=1.0, limit_seconds=300.0)
 
 
 class PodManager:
@@ -30,6 +35,8 @@ class PodManager:
         self._pods = pods
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        # How often in a row the worker of a pod has failed.
+        self._failures: dict[str, int] = {}
 
     @property
     def workers(self) -> dict[str, PodWorker]:
@@ -54,7 +61,7 @@ class PodManager:
                 self._start(_stub(observation.ref), gone=True)
         try:
             await self._remove_orphans()
-            await asyncio.Event().wait()
+            await VolumeLimits(self._workers.values, self._context.files).run()
         finally:
             await cancel(self._tasks.values())
 
@@ -78,7 +85,11 @@ class PodManager:
             worker.update(new)
             return
         worker = self._start(new, gone=False)
-        refused = None if self._is_taken(new) else refusal(new, self._taken(new.metadata.uid), self._context.node.allocatable)
+        refused = None
+        if is_too_large(new) and not is_finished(new):
+            refused = too_large()
+        elif not self._is_taken(new):
+            refused = refusal(new, self._taken(new.metadata.uid), self._context.node.allocatable)
         if refused is not None:
             worker.refuse(refused.reason, refused.message)
 
@@ -92,7 +103,7 @@ class PodManager:
             uid = pod.metadata.uid
             worker = self._workers.get(uid)
             counted = self._is_taken(pod) if worker is None else not worker.facts.refused
-            if uid != newcomer and counted and not is_finished(pod):
+            if uid != newcomer and counted and not is_finished(pod) and not is_too_large(pod):
                 yield pod
 
     def _engine_changed(self, uid: str) -> None:
@@ -130,9 +141,13 @@ class PodManager:
         if task.cancelled() or worker is None:
             return
         error = task.exception()
-        if error is not None:
-            log.error("pod worker failed; starting it again", extra={"uid": uid}, exc_info=error)
-            asyncio.get_running_loop().call_later(1.0, self._restart, worker)
+        if error is None:
+            self._failures.pop(uid, None)
+            return
+        self._failures[uid] = self._failures.get(uid, 0) + 1
+        seconds = WORKER_RETRY.delay(self._failures[uid])
+        log.error("pod worker failed; starting it again", extra={"uid": uid, "seconds": seconds}, exc_info=error)
+        asyncio.get_running_loop().call_later(seconds, self._restart, worker)
 
     def _restart(self, worker: PodWorker) -> None:
         if worker.pod.metadata.uid not in self._workers:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Conflict, NotFound, StatusError
@@ -18,7 +19,7 @@ from knarr.objects.keys import is_deleting
 from knarr.objects.pods import init_and_main_containers, is_finished
 from services.kubelet.container.probes import Prober
 from services.kubelet.container.termination import termination_message
-from services.kubelet.pod.actions import VOLUMES, Decision, PrepareVolumes
+from services.kubelet.pod.actions import VOLUMES, Decision
 from services.kubelet.pod.context import NodeContext, PodContext
 from services.kubelet.pod.decide import deadline_of, decide
 from services.kubelet.pod.directory import PodDirectory
@@ -27,8 +28,9 @@ from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.spec import ref_of
 from services.kubelet.pod.status import pod_status
 from services.kubelet.pod.status_writer import StatusWriter
-from services.kubelet.pod.stopping import stop_grace_seconds
+from services.kubelet.pod.stopping import MINIMUM_GRACE_SECONDS, stop_grace_seconds
 from services.kubelet.pod.view import PodView, StatusView
+from services.kubelet.pod.volumes import shown_metadata, shows_metadata
 from services.kubelet.runtime.port import EXITED, PodObservation
 from services.kubelet.worker.actions import ActionRunner
 from services.kubelet.worker.waiting_events import WaitingEvents
@@ -69,6 +71,8 @@ class PodWorker:
         if pod is None:
             self.facts.gone = True
         else:
+            if shows_metadata(pod) and shown_metadata(pod) != shown_metadata(self._latest):
+                self.facts.volumes_stale = True
             self._latest = pod
             self._pod = _copy(pod, self._pod.status if self._pod.status.HasField("start_time") else None)
         self.wake()
@@ -80,16 +84,29 @@ class PodWorker:
         self._events.pod("Warning", reason, message)
         self.wake()
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the pod is to run on: nobody ends it, and it has not ended."""
+        return not (self.facts.gone or self.facts.verdict or is_deleting(self._pod) or is_finished(self._pod))
+
+    def volume_path(self, name: str) -> Path:
+        """Where a volume of the pod lies on the node."""
+        return self._directory.volume_path(name)
+
+    def evict(self, message: str) -> None:
+        """The node ends the pod at once, to protect itself."""
+        self.facts.verdict, self.facts.grace_seconds = ("Evicted", message), MINIMUM_GRACE_SECONDS
+        self._events.pod("Warning", "Evicted", message)
+        self.wake()
+
     def wake(self) -> None:
         """Makes the worker look at everything anew, now or after what it is doing."""
         self._wake.set()
 
     def refresh_volumes(self) -> None:
         """Something the volumes show has changed."""
-        if self.facts.volumes_ready:
-            self._actions.begin(PrepareVolumes())
-        else:
-            self.facts.failures.pop(VOLUMES, None)
+        self.facts.volumes_stale = True
+        self.facts.failures.pop(VOLUMES, None)
         for name, failure in list(self.facts.failures.items()):
             if failure.reason == "CreateContainerConfigError":
                 del self.facts.failures[name]

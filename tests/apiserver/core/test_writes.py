@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -182,6 +184,17 @@ async def test_a_pod_ends_in_its_grace_period_which_only_shrinks(api: Caller) ->
     assert again.metadata == shorter.metadata
     gone: Any = (await delete(api, core.Pod, "p", grace_period_seconds=0)).message
     assert gone.status == "Success" and gone.details.name == "p"
+
+
+async def test_a_grace_period_beyond_all_time_ends_at_its_end(api: Caller) -> None:
+    lasting = pod(node="n")
+    lasting.spec.termination_grace_period_seconds = 1 << 40
+    await create(api, lasting)
+    going: Any = (await delete(api, core.Pod, "p")).message
+    assert datetime.fromtimestamp(going.metadata.deletion_timestamp.seconds, UTC) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    before = int(time.time())
+    shorter: Any = (await delete(api, core.Pod, "p", grace_period_seconds=5)).message
+    assert before + 5 <= shorter.metadata.deletion_timestamp.seconds <= int(time.time()) + 5
 
 
 async def test_eviction_and_binding(api: Caller) -> None:

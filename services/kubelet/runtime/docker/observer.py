@@ -40,6 +40,8 @@ class EngineObserver:
         self.ttys: set[str] = set()
         self.trouble = "the container engine was not reached yet"
         self._oom: set[str] = set()
+        # Pods with a last address of which the last list showed nothing.
+        self._idle: set[str] = set()
 
     def use_pod_cidr(self, pod_cidr: str) -> None:
         """As ``Runtime.use_pod_cidr``."""
@@ -161,6 +163,17 @@ class EngineObserver:
             for found in everything:
                 if found.id not in present:
                     await self._look_for_missing(pod.ref, found)
+        self._prune()
+
+    def _prune(self) -> None:
+        """Forgets what is kept beside the observations. An address stays from one list to the next: a pod may be between two sandboxes."""
+        idle = self.last_ip.keys() - self.observations.pods.keys()
+        for uid in idle & self._idle:
+            del self.last_ip[uid]
+        self._idle = idle
+        known = {container.id for pod in self.observations.pods.values() for container in pod.containers}
+        self.ttys &= known
+        self._oom &= known
 
     async def _compare(self, entry: Mapping[str, Any]) -> None:
         labels, state = entry["Labels"], entry["State"]
