@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from knarr.machinery.errors import Unauthorized
 from knarr.service.authentication import TokenTable
 from knarr.service.certificates import belong_together, covers
+from knarr.service.errors import CommandError
 from knarr.service.keypair import KeyPair
+from services.compose import trust
 from services.standalone import process
 from services.standalone.credentials import load_or_create, write_kubeconfig
 from services.standalone.files import Files
@@ -92,3 +96,81 @@ def test_an_identity_that_was_not_written_whole_is_made_anew(content: str, tmp_p
     made = files.cluster_id()
     assert len(made) == 8 and made not in content
     assert files.cluster_id() == made
+
+
+HARMS: dict[str, Callable[[bytes], bytes | None]] = {
+    "gone": lambda data: None,
+    "empty": lambda data: b"",
+    "half": lambda data: data[: len(data) // 2],
+    "but its end": lambda data: data[:-2],
+    "zeros": lambda data: bytes(len(data)),
+    "noise": lambda data: bytes(range(256)),
+    "blank": lambda data: b" \n",
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_any_file_may_be_harmed_in_any_way(harm: str, tmp_path: Path) -> None:
+    """A start makes it anew or says in one line which it is; nobody gets in by it."""
+    files = Files(tmp_path)
+    start(files)
+    whole = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(whole) == 13
+    for name, data in whole.items():
+        found = HARMS[harm](data)
+        if found is None:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_bytes(found)
+        process.find(files)
+        settings, complaint = ClusterSettings.salvaged(tmp_path)
+        assert settings.files == files and "\n" not in complaint
+        try:
+            again(files)
+        except CommandError as error:
+            assert name.name in str(error) and "\n" not in str(error)
+        else:
+            check(files)
+            for nothing in ("Bearer", "Bearer ", "Bearer \n"):
+                with pytest.raises(Unauthorized):
+                    TokenTable.load(files.tokens).authenticate(nothing)
+        for path, before in whole.items():
+            (tmp_path / path).write_bytes(before)
+
+
+def again(files: Files) -> None:
+    """A start with the settings that were kept."""
+    ClusterSettings.saved(files.root)
+    start(files)
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_any_file_of_a_trust_folder_may_be_harmed_in_any_way(harm: str, tmp_path: Path) -> None:
+    found = [member for member in trust.members({}, {"node-1": "192.0.2.11"}) if member.folder in ("apiserver", "node-1/kubelet")]
+
+    def make() -> None:
+        trust.make(tmp_path, found, "https://127.0.0.1:6443")
+        trust.make_etcd(tmp_path, ["192.0.2.50"])
+
+    make()
+    whole = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name, data in whole.items():
+        content = HARMS[harm](data)
+        if content is None:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_bytes(content)
+        try:
+            make()
+        except CommandError as error:
+            assert name.parts[0] == "authority" and name.name in str(error) and "\n" not in str(error)
+        else:
+            table = TokenTable.load(tmp_path / "apiserver/tokens.csv")
+            for member in found:
+                token = (tmp_path / member.folder / "token").read_text().strip()
+                assert table.authenticate(f"Bearer {token}").name == member.user.name
+                assert belong_together(KeyPair.load(tmp_path / member.folder, "server"))
+            with pytest.raises(Unauthorized):
+                table.authenticate("Bearer")
+        for path, before in whole.items():
+            (tmp_path / path).write_bytes(before)
