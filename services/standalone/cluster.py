@@ -128,6 +128,7 @@ class Cluster:
         await host.start()
         self._background(stack, "apiserver", host.run())
         await self._unless_one_ends(apiserver.wait_ready())
+        etcd.settle()
         pki = self._files.pki
         context = tls_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
         app = create_app(apiserver.api, credentials.tokens, apiserver.registry, checks=apiserver.checks)

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # The folder of its data, its name, and the address of its peers, which never meet: only a name that a single member must have.
 DATA, NAME, PEER_URL = "data", "knarr", "http://localhost:1"
+# There while a new store has not been of use yet; and where one of which nothing came is left.
+UNFINISHED, ASIDE = f"{DATA}.new", f"{DATA}.unfinished"
 CLIENT_SOCKET = "client.sock:0"
 PEER_SOCKET = "peer.sock:0"
 READY_TIMEOUT_SECONDS = 30.0
@@ -45,8 +47,17 @@ def shorten(path: Path) -> None:
             os.truncate(path, 0)
 
 
+def has_state(folder: Path) -> bool:
+    """Whether a cluster was ever served from the store in this folder."""
+    return (folder / DATA).exists() and not (folder / UNFINISHED).exists()
+
+
 class EtcdProcess:
-    """One etcd server, kept alive while ``run`` runs."""
+    """One etcd server, kept alive while ``run`` runs.
+
+    A first start that is cut off in the wrong moment leaves a log without members, on which etcd waits for a leader for ever. So a new
+    store is marked until ``settle`` is called; what was marked when it is started again is set aside.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -76,6 +87,7 @@ class EtcdProcess:
         """Starts etcd, starts it again whenever it dies, and stops it when cancelled."""
         if len(str(self.socket)) > MAX_SOCKET_PATH:
             raise CommandError(f"the data directory's path is too long for a socket ({self.socket}); choose a shorter --data-dir")
+        self._set_unfinished_aside()
         try:
             while True:
                 await self._start()
@@ -86,6 +98,20 @@ class EtcdProcess:
                 await asyncio.sleep(RESTART_SECONDS)
         finally:
             await self._stop()
+
+    def settle(self) -> None:
+        """The store has been of use: from now on it is never set aside."""
+        (self._folder / UNFINISHED).unlink(missing_ok=True)
+
+    def _set_unfinished_aside(self) -> None:
+        data, mark, aside = (self._folder / name for name in (DATA, UNFINISHED, ASIDE))
+        if mark.exists() and data.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            data.rename(aside)
+            log.warning("the first start of this store was cut off before anybody was served; beginning anew", extra={"kept": str(aside)})
+        if not data.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            mark.touch()
 
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
         """Its exit code, once it has one; meanwhile its log is kept short. It appends, so what is cut off leaves no hole."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from knarr.service.options import node_name
 from services.kubelet.runtime.catalog import bridge_name, engine_url
-from services.standalone.etcd_process import DATA
+from services.standalone.etcd_process import DATA, has_state
 from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
 from services.standalone.settings import ClusterSettings
@@ -54,7 +54,7 @@ def _range_problems(settings: ClusterSettings) -> Iterator[str]:
     if not pod.subnet_of(cluster):
         yield f"--pod-cidr {pod} lies outside --cluster-cidr {cluster}; choose a part of it"
     # A restored state comes without settings.
-    if settings.files.etcd.exists() and settings.files.settings.exists():
+    if has_state(settings.files.etcd) and settings.files.settings.exists():
         kept = ClusterSettings.saved(settings.data_dir)
         for option, before, now, whose in (
             ("service-cidr", kept.service_cidr, settings.service_cidr, "this cluster's Services have"),

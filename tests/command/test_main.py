@@ -58,7 +58,7 @@ def test_what_is_not_said_stays_as_it_was_chosen_before(tmp_path: Path) -> None:
 def test_a_cluster_keeps_the_ranges_of_its_addresses(option: str, before: str, now: str, tmp_path: Path) -> None:
     kept = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=FREE_PORTS)
     kept.save()
-    kept.files.etcd.mkdir()
+    (kept.files.etcd / "data").mkdir(parents=True)
     choice: dict[str, Any] = {option: now}
     changed = dataclasses.replace(kept, **choice)
     assert any(f"have addresses in {before}; keep --{option.replace('_', '-')} {before}" in problem for problem in problems(changed))
@@ -67,7 +67,7 @@ def test_a_cluster_keeps_the_ranges_of_its_addresses(option: str, before: str, n
 
 def test_a_restored_state_may_have_any_range(tmp_path: Path) -> None:
     settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=FREE_PORTS, service_cidr="10.9.0.0/16")
-    settings.files.etcd.mkdir()
+    (settings.files.etcd / "data").mkdir(parents=True)
     assert not list(problems(settings))
 
 

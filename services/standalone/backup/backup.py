@@ -12,7 +12,7 @@ from knarr.service.errors import CommandError
 from services.standalone import process
 from services.standalone.backup import revisions, snapshot
 from services.standalone.backup.snapshot import Progress, silent
-from services.standalone.etcd_process import DATA, NAME, PEER_URL, EtcdProcess
+from services.standalone.etcd_process import DATA, NAME, PEER_URL, UNFINISHED, EtcdProcess, has_state
 from services.standalone.files import Files
 from services.standalone.lock import held
 
@@ -49,7 +49,7 @@ def restore(files: Files, path: Path, *, replace: bool, progress: Progress = sil
 def _put_in_place(files: Files, path: Path, facts: snapshot.Facts, replace: bool, progress: Progress) -> tuple[str, Path | None]:
     """What clients have to know, and where the state that was there has been moved; None when there was none."""
     present, fresh = files.etcd / DATA, files.etcd / f"{DATA}.restoring"
-    if (present / "member").exists() and not replace:
+    if has_state(files.etcd) and not replace:
         raise CommandError(
             f"{files.root} has a state already; `knarr restore --replace {path}` moves it aside, or choose another --data-dir"
         )
@@ -60,6 +60,7 @@ def _put_in_place(files: Files, path: Path, facts: snapshot.Facts, replace: bool
         told = _follow_on(fresh, present, facts, progress)
         aside = _set_aside(present)
         fresh.rename(present)
+        (files.etcd / UNFINISHED).unlink(missing_ok=True)
         return told, aside
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -1,0 +1,91 @@
+"""The child etcd: a store that never came to be is begun anew, one that was of use is never touched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from aetcd import rpc
+
+from knarr.client.channel import open_plain_channel
+from knarr.service.tasks import cancel
+from services.standalone.etcd_process import ASIDE, DATA, UNFINISHED, EtcdProcess, has_state
+
+pytestmark = [pytest.mark.etcd, pytest.mark.timeout(60)]
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("e")
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[tuple[EtcdProcess, rpc.KVStub]]:
+    etcd = EtcdProcess(folder)
+    work = asyncio.create_task(etcd.run(), name="etcd")
+    try:
+        await etcd.wait_accepting()
+        async with open_plain_channel(etcd.endpoint) as channel:
+            yield etcd, rpc.KVStub(channel)
+    finally:
+        await cancel([work])
+
+
+async def put(store: rpc.KVStub, key: bytes) -> None:
+    await store.Put(rpc.PutRequest(key=key), wait_for_ready=True, timeout=20)
+
+
+async def there(store: rpc.KVStub, key: bytes) -> bool:
+    return bool((await store.Range(rpc.RangeRequest(key=key), wait_for_ready=True, timeout=20)).kvs)
+
+
+def without_entries(folder: Path) -> None:
+    """Makes of a store what a kill between the first log file and its first entry leaves: it has a log, and no member."""
+    (wal,) = (folder / DATA / "member/wal").glob("*.wal")
+    shutil.rmtree(folder / DATA / "member/snap")
+    (folder / DATA / "member/snap").mkdir()
+    # The records that describe the file itself come first, a few hundred bytes; zeros are its free end.
+    head = wal.read_bytes()
+    wal.write_bytes(head[:128] + bytes(len(head) - 128))
+
+
+async def test_a_store_that_was_of_use_is_kept(folder: Path) -> None:
+    assert not has_state(folder)
+    async with running(folder) as (etcd, store):
+        await put(store, b"a")
+        assert (folder / UNFINISHED).exists() and not has_state(folder)
+        etcd.settle()
+        assert has_state(folder)
+    async with running(folder) as (_, store):
+        assert await there(store, b"a") and has_state(folder)
+    assert not (folder / ASIDE).exists()
+
+
+async def test_a_store_whose_first_start_was_cut_off_is_begun_anew(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(folder) as (_, store):
+        await put(store, b"a")
+    without_entries(folder)
+    with caplog.at_level(logging.WARNING):
+        async with running(folder) as (etcd, store):
+            assert not await there(store, b"a")
+            etcd.settle()
+    assert has_state(folder) and (folder / ASIDE / "member").exists()
+    assert "was cut off before anybody was served" in caplog.text
+
+
+async def test_the_mark_is_what_tells(folder: Path) -> None:
+    """The same store without it would be waited for in vain."""
+    async with running(folder) as (_, store):
+        await put(store, b"a")
+    without_entries(folder)
+    (folder / UNFINISHED).unlink()
+    async with running(folder) as (_, store):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await store.Put(rpc.PutRequest(key=b"a"), wait_for_ready=True, timeout=2)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
