@@ -1,4 +1,4 @@
-# One target a role: etcd, balancer, component (apiserver, scheduler, controller, kubelet), proxy, node.
+# One target a role: etcd, balancer, registry, node, component (all of them but the proxy), proxy.
 # Wheels and CA certificates in deploy/image/ are used where scripts/images.sh has put them there;
 # without them, pip asks its index and the base image's certificates are trusted.
 ARG BASE=debian:bookworm-slim

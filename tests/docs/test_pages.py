@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,10 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 FOLDERS = "knarr|services|tests|tools|proto|docs|deploy|scripts|examples|bench"
 PATH = re.compile(rf"(?<![\w./-])(?:{FOLDERS})/[\w./{{}}*<>,-]*[\w/}}>*]")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
-MODULE = re.compile(r"python3? (?:-P )?-m ((?:knarr|services|tools|bench)(?:\.\w+)*)")
+MODULE = re.compile(r"python3? (?:-P )?(?:-m pdb (?:-c continue )?)?-m ((?:knarr|services|tools|tests|bench)(?:\.\w+)*)")
+# In Python's words: a module, or what it has. Names in protobuf (``knarr.api``) and of files (``knarr.log``) are others.
+DOTTED = re.compile(r"`((?:knarr|services)\.(?!api\.|(?:io|log|env|service)\b)[\w.]+)`")
+CALL = re.compile(r"\b([A-Z]\w*Service)[/.]([A-Z]\w*)")
 TARGET = re.compile(r"(?:^|`)make ([a-z]+)(?=`| +#| [A-Z]+=|$)", re.MULTILINE)
 
 
@@ -46,14 +50,28 @@ def test_modules_and_targets_are_there(page: Path) -> None:
     text = page.read_text()
     for module in MODULE.findall(text):
         assert importlib.util.find_spec(module) is not None, module
+    for name in DOTTED.findall(text):
+        assert pkgutil.resolve_name(name) is not None
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(TARGET.findall(text)) <= targets
+
+
+@EVERY_PAGE
+def test_what_grpcurl_is_told_to_call_is_there(page: Path) -> None:
+    declared = {
+        (service[1], call)
+        for file in (ROOT / "proto").rglob("*.proto")
+        for service in re.finditer(r"^service (\w+) \{(.*?)^\}", file.read_text(), re.MULTILINE | re.DOTALL)
+        for call in re.findall(r"^  rpc (\w+)", service[2], re.MULTILINE)
+    }
+    assert set(CALL.findall(page.read_text())) <= declared
 
 
 def test_the_readme_names_every_kind_that_is_served() -> None:
     (row,) = (line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| kinds |"))
     served = {version.kind for resource in BUILT_IN for version in resource.versions}
-    assert served <= set(re.findall(r"\w+", row.split("|")[2])), "name the new kind in the table of README.md"
+    missing = served - set(re.findall(r"\w+", row.split("|")[2]))
+    assert not missing, f"README.md says which kinds work, and not {', '.join(sorted(missing))}"
 
 
 def test_the_readme_names_the_port_of_every_component() -> None:

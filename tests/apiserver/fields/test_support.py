@@ -53,8 +53,9 @@ def lines_of(places: Iterable[Place]) -> list[str]:
 
 def test_every_field_of_every_kind_is_in_a_state_and_nothing_else_is_listed() -> None:
     wanted, found = set(fields_to_judge()), set(listed())
-    assert lines_of(wanted - found) == [], "give each of these fields a state in support.tsv, then run `make fix`"
-    assert lines_of(found - wanted) == [], "take these out of support.tsv: they do not exist, or stand below a field that is not honoured"
+    missing, extra = lines_of(wanted - found), lines_of(found - wanted)
+    assert not missing, "give these fields a state in services/apiserver/fields/support.tsv, then run `make fix`:\n" + "\n".join(missing)
+    assert not extra, "take these fields out, which do not exist or stand below one that is not honoured:\n" + "\n".join(extra)
 
 
 def test_a_field_is_in_one_state_or_in_one_for_each_value() -> None:
