@@ -25,7 +25,11 @@ from knarr.service.tasks import cancel
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# What a caller may send in one message; etcd's objects are smaller. What is answered may be a list of many.
+MAX_RECEIVED_BYTES = 4 * 1024 * 1024
+MAX_SENT_BYTES = 64 * 1024 * 1024
+# A connection that does not finish its handshake, or on which nothing runs, is closed; clients connect anew when they need to.
+HANDSHAKE_SECONDS, IDLE_SECONDS = 15, 300
 CALL_GRACE_SECONDS = 1.0
 HEALTH_PERIOD_SECONDS = 0.1
 
@@ -75,8 +79,10 @@ class Host:
     async def start(self) -> None:
         """Binds the port and serves; the component's work is started by ``run``."""
         options = [
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
+            ("grpc.max_send_message_length", MAX_SENT_BYTES),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+            ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
             ("grpc.so_reuseport", 0),
             *server_options(),
         ]

@@ -15,8 +15,8 @@ import grpc
 import grpc.aio
 from prometheus_client import Counter, Histogram
 
-from knarr.machinery.errors import REASONS, StatusError, internal
-from knarr.service.authentication import TokenTable, set_current_user
+from knarr.machinery.errors import REASONS, StatusError, Unauthorized, internal
+from knarr.service.authentication import TokenTable, User, set_current_user
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,11 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or details.method.startswith(OPEN_SERVICES):
             return handler
         authorization = next((str(value) for key, value in details.invocation_metadata if key == "authorization"), "")
-        guard = _Guard(self._tokens, authorization, details.method)
+        try:
+            user = self._tokens.authenticate(authorization)
+        except Unauthorized as error:
+            return _refusal(error, details.method)
+        guard = _Guard(user, details.method)
         behaviour: Callable[..., Any]
         if handler.response_streaming:
             behaviour = guard.stream(handler.stream_stream if handler.request_streaming else handler.unary_stream)
@@ -57,19 +61,30 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
 
+def _refusal(error: StatusError, method: str) -> grpc.RpcMethodHandler:
+    """Ends a call by its headers alone: as the handler of a stream it is asked for no message, so none is received or decoded."""
+    code, text, metadata = rpc_status(error)
+
+    async def refuse(requests: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+        CALLS.labels(method, code.name).inc()
+        await context.abort(code, text, metadata)
+        yield b""
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
 class _Guard:
     """Wraps the behaviour of one call."""
 
-    def __init__(self, tokens: TokenTable, authorization: str, method: str) -> None:
-        self._tokens = tokens
-        self._authorization = authorization
+    def __init__(self, user: User, method: str) -> None:
+        self._user = user
         self._method = method
 
     def unary(self, behaviour: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
             started = time.perf_counter()
             try:
-                set_current_user(self._tokens.authenticate(self._authorization))
+                set_current_user(self._user)
                 answer = await behaviour(request, context)
             except Exception as error:
                 await self._fail(error, context, started)
@@ -82,7 +97,7 @@ class _Guard:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             started = time.perf_counter()
             try:
-                set_current_user(self._tokens.authenticate(self._authorization))
+                set_current_user(self._user)
                 async for answer in behaviour(request, context):
                     yield answer
             except Exception as error:

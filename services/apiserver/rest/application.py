@@ -28,7 +28,7 @@ from services.apiserver.rest.openapi import OpenApi
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
 from services.apiserver.rest.request import Disconnected, Receive, Request, Scope, Send
-from services.apiserver.rest.response import Response, Stream, text, warning_headers
+from services.apiserver.rest.response import CLOSE, Response, Stream, text, warning_headers
 from services.apiserver.rest.routing import Router, Target
 from services.apiserver.rest.streams import Streams
 from services.apiserver.rest.version import version_response
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[Request, Target], Awaitable[Response | Stream]]
 
 _PROBES = ("healthz", "livez", "readyz")
+_PROBE_PATHS = tuple(f"/{probe}" for probe in _PROBES)
 _OBJECT_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 _SUBRESOURCE_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
@@ -99,11 +100,12 @@ class Application:
         verb, resource = "", ""
         answer: Response | Stream
         try:
+            # Nothing is worked out, and nothing remembered, for a caller who is not known.
+            request.user = self._authenticator.user(request)
             target = self._router.target(request.path)
             if target is None:
                 answer = self._other(request)
             else:
-                request.user = self._authenticator.user(request)
                 verb, resource = verb_of(request, target), target.version.resource.plural
                 answer = await self._handler(verb, target)(request, target)
                 if target.version.deprecation_warning:
@@ -111,7 +113,7 @@ class Application:
         except Disconnected:
             return
         except StatusError as error:
-            answer = error_response(error)
+            answer = self._open(request) or error_response(error)
         except Exception as error:
             logger.exception("a request failed", extra={"method": request.method, "path": request.path})
             answer = error_response(internal(str(error) or type(error).__name__))
@@ -120,6 +122,8 @@ class Application:
             await self.streams.send(request, answer, send)
             return
         request_seconds(verb).observe(perf_counter() - started)
+        if answer.status >= 400 and request.leaves_much_unread:
+            answer.headers = [*answer.headers, CLOSE]
         request.cork()
         await send(answer.start())
         await send({"type": "http.response.body", "body": answer.body})
@@ -133,17 +137,20 @@ class Application:
             return self._streaming[subresource.name] if subresource.route is Route.STREAM else self._handlers[verb]
         raise method_not_allowed()
 
-    def _other(self, request: Request) -> Response:
-        """Everything that is no resource, with or without a slash at its end. Probes and the version are for everybody."""
-        path = request.path.rstrip("/") or "/"
-        if path.split("/", 2)[1] in _PROBES:
-            return self._probe(request)
-        if path == "/version":
+    def _open(self, request: Request) -> Response | None:
+        """What is for everybody: probes and the version."""
+        if request.path.rstrip("/") == "/version":
             return version_response()
-        request.user = self._authenticator.user(request)
+        return self._probe(request) if request.path.startswith(_PROBE_PATHS) and request.path.split("/", 2)[1] in _PROBES else None
+
+    def _other(self, request: Request) -> Response:
+        """Everything that is no resource, with or without a slash at its end."""
+        if (found := self._open(request)) is not None:
+            return found
+        path = request.path.rstrip("/") or "/"
         if path == "/metrics":
             return metrics_response()
-        found: Response | None = self._root if path == "/" else None
+        found = self._root if path == "/" else None
         if path.startswith("/openapi"):
             found = self._openapi.answer(request)
         found = found or self._discovery.answer(path, request.headers.get(b"accept", b""))
@@ -167,8 +174,8 @@ class Application:
 
     async def _websocket(self, request: Request, receive: Receive, send: Send) -> None:
         try:
-            target = self._router.target(request.path)
             request.user = self._authenticator.user(request)
+            target = self._router.target(request.path)
             if target is None:
                 raise no_such_resource()
             if target.subresource is None or target.subresource.name != "exec":

@@ -19,6 +19,8 @@ PERIOD = ("notBefore", "notAfter")
 # The key of the connection's state under which the protocol puts ``User`` of a verified certificate.
 CERTIFICATE_USER = "certificate_user"
 IMPERSONATE = b"impersonate-user"
+# A longer header holds no token of ours. Also bounds what is remembered of the good ones.
+AUTHORIZATION_BYTES = 4096
 
 
 class Authenticator:
@@ -31,6 +33,7 @@ class Authenticator:
     def user(self, request: Request) -> User:
         """Raises Unauthorized when nobody is named, Forbidden when somebody else is to be played."""
         user = self._named(request)
+        request.greet()
         if IMPERSONATE in request.headers:
             name = request.headers[IMPERSONATE].decode("latin-1")
             raise forbidden("users", name, "impersonation is not served, and acting as yourself instead could do harm")
@@ -39,6 +42,8 @@ class Authenticator:
     def _named(self, request: Request) -> User:
         authorization = request.headers.get(b"authorization")
         if authorization is not None:
+            if len(authorization) > AUTHORIZATION_BYTES:
+                raise unauthorized()
             return self._authenticate(authorization.decode("latin-1"))
         user: User | None = request.scope.get("state", {}).get(CERTIFICATE_USER)
         if user is None:

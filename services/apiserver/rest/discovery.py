@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import groupby
 
 import orjson
@@ -22,7 +21,7 @@ class Discovery:
     def __init__(self, registry: Registry) -> None:
         self._served = sorted(registry.versions, key=lambda served: (served.group, version_priority(served.version)))
         self._groups = {group: list(found) for group, found in groupby(self._served, key=lambda served: served.group)}
-        self._make = lru_cache(maxsize=256)(self._response)
+        self._made: dict[tuple[tuple[str, ...], str], Response] = {}
 
     @property
     def paths(self) -> list[str]:
@@ -36,6 +35,13 @@ class Discovery:
         if len(parts) == 1 and parts[0] in ("api", "apis"):
             return self._make(parts, aggregated_version(accept.decode("latin-1")))
         return self._make(parts, "")
+
+    def _make(self, parts: tuple[str, ...], aggregated: str) -> Response | None:
+        """Remembers what there is, and nothing of what else is asked for."""
+        found = self._made.get((parts, aggregated))
+        if found is None and (found := self._response(parts, aggregated)) is not None:
+            self._made[parts, aggregated] = found
+        return found
 
     def _response(self, parts: tuple[str, ...], aggregated: str) -> Response | None:
         match parts:

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from knarr.machinery.errors import StatusError, status_error
 
+# A longer Accept header is read anew each time.
+REMEMBERED_BYTES = 512
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -57,9 +59,12 @@ def _clause(text: str) -> Clause:
     return Clause(media_type.lower(), parameters, quality)
 
 
-@lru_cache(maxsize=256)
 def wanted(accept: bytes) -> Wanted:
     """The first acceptable form; raises NotAcceptable. No header means JSON."""
+    return _known(accept) if len(accept) <= REMEMBERED_BYTES else _wanted(accept)
+
+
+def _wanted(accept: bytes) -> Wanted:
     if not accept.strip():
         return Wanted()
     for clause in clauses(accept.decode("latin-1")):
@@ -67,6 +72,9 @@ def wanted(accept: bytes) -> Wanted:
         if form is not None:
             return form
     raise not_acceptable(MEDIA_TYPES)
+
+
+_known = lru_cache(maxsize=256)(_wanted)
 
 
 def _form(clause: Clause) -> Wanted | None:
@@ -88,7 +96,6 @@ def not_acceptable(media_types: tuple[str, ...]) -> StatusError:
     return status_error("NotAcceptable", f"only the following media types are accepted: {', '.join(media_types)}")
 
 
-@lru_cache(maxsize=64)
 def body_type(content_type: bytes) -> str:
     """The media type of a body; JSON when the header is missing; raises UnsupportedMediaType."""
     media_type = _media_type(content_type) or JSON

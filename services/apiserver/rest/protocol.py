@@ -9,8 +9,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
-from services.apiserver.rest.request import ABORT, CORK
+from services.apiserver.rest.crowd import Crowd
+from services.apiserver.rest.request import ABORT, BODY_SECONDS, CORK, GREET
 
+# The key of a server's state under which its ``Crowd`` is.
+CROWD = "crowd"
 # What a client may take for the head of a request, and how long for it to come; as Kubernetes bounds them.
 HEAD_LIMIT_BYTES = 1024 * 1024
 HEAD_SECONDS = 32.0
@@ -68,6 +71,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         corked = CorkedTransport(transport)
         super().connection_made(corked)  # type: ignore[arg-type]
+        self._entered = transport
         self.app_state: dict[str, Any] = {**self.app_state, ABORT: transport.abort, CORK: corked.cork}
         user = certificate_user(transport.get_extra_info("ssl_object"))
         if user is not None:
@@ -75,8 +79,42 @@ class Protocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        # As between two requests: who never asks anything is not kept for ever.
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._rest_timer: asyncio.TimerHandle | None = None
+        # Who never asks anything is not kept, and makes way for who does.
+        self.timeout_keep_alive_task = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
+        self._crowd: Crowd = self.app_state[CROWD]
+        self._stranger = True
+        self.app_state[GREET] = self._greet
+        self._crowd.enter(transport)
+
+    def _greet(self) -> None:
+        if self._stranger:
+            self._stranger = False
+            self._crowd.greet(self._entered)
+
+    def _await_request(self) -> None:
+        """Gives the connection the time that there may be between two requests."""
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _is_between_requests(self) -> bool:
+        return (self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)) and not self.transport.is_closing()
+
+    def on_response_complete(self) -> None:
+        """What still comes of a request that was answered already is thrown away, but not for ever."""
+        super().on_response_complete()
+        cycle = self.cycle
+        if cycle is not None and cycle.more_body and cycle.response_complete and not self.transport.is_closing():
+            self._rest_timer = self.loop.call_later(BODY_SECONDS, self.transport.abort)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+            # It is over with this request, though nothing else of it is asked for.
+            self.cycle.more_body = False
+            self._await_request()
 
     def on_message_begin(self) -> None:
         self._in_head = True
@@ -90,9 +128,15 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head or self._head_timer is not None:
             self._bound_head(len(data))
+        elif self.timeout_keep_alive_task is None and self._is_between_requests():
+            # Blank lines before a request are no request.
+            self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
+        self._crowd.leave(self._entered)
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
         super().connection_lost(exc)
 
     def _bound_head(self, received_bytes: int) -> None:

@@ -9,6 +9,8 @@ from knarr.machinery.errors import Cause, StatusError, bad_request, invalid
 from knarr.machinery.forms import parse_duration
 
 _INT64 = 2**63
+# Each argument of a command to exec is one.
+MAX_PARAMETERS = 4096
 
 
 class Query:
@@ -19,6 +21,8 @@ class Query:
     def __init__(self, query_string: bytes) -> None:
         self._values: dict[str, list[str]] = {}
         if query_string:
+            if query_string.count(b"&") >= MAX_PARAMETERS:
+                raise bad_request(f"a request may have {MAX_PARAMETERS} query parameters at most")
             for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
                 self._values.setdefault(name, []).append(value)
 
@@ -44,7 +48,7 @@ class Query:
         digits = text[1:] if text[0] in "+-" else text
         if not (digits.isascii() and digits.isdigit()):
             raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-        value = int(text)
+        value = int(text) if len(digits) < 20 else _INT64
         if not -_INT64 <= value < _INT64:
             raise bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
         return value

@@ -20,7 +20,11 @@ Send = Callable[[Message], Awaitable[None]]
 ABORT = "abort"
 # … and of one that holds the head of an answer back until its body is written.
 CORK = "cork"
+# … and of one that tells the server that the connection's caller is known.
+GREET = "greet"
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
+# Of a refused request so much is read and thrown away; if more is to come, the connection ends with the answer.
+UNREAD_BYTES = 64 * 1024
 # How long a body may take to come.
 BODY_SECONDS = 60.0
 
@@ -32,7 +36,7 @@ class Disconnected(Exception):
 class Request:
     """Method, path, headers and parameters are at hand; the body is read when asked for."""
 
-    __slots__ = ("_query", "_receive", "headers", "method", "path", "scope", "user")
+    __slots__ = ("_query", "_read", "_receive", "headers", "method", "path", "scope", "user")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -42,6 +46,7 @@ class Request:
         self.user = User.ANONYMOUS
         self._receive = receive
         self._query: Query | None = None
+        self._read = False
 
     @property
     def query(self) -> Query:
@@ -64,6 +69,7 @@ class Request:
         if length.isdigit() and int(length) > BODY_LIMIT_BYTES:
             raise too_large()
         # A connection that is dropped ends the reading with Disconnected; a timeout of its own for each body would cost thrice as much.
+        self._read = True
         timer = asyncio.get_running_loop().call_later(BODY_SECONDS, self.abort)
         try:
             return await self._read_body()
@@ -88,11 +94,26 @@ class Request:
             raise too_large()
         return body
 
+    @property
+    def leaves_much_unread(self) -> bool:
+        """Whether more of a body may come than is worth waiting for, to use the connection again."""
+        headers = self.headers
+        if self._read:
+            return False
+        length = headers.get(b"content-length", b"")
+        return b"transfer-encoding" in headers or b"expect" in headers or (length.isdigit() and int(length) > UNREAD_BYTES)
+
     def abort(self) -> None:
         """Drops the connection with whatever waits to be written to it."""
         abort = self.scope.get("state", {}).get(ABORT)
         if abort is not None:
             abort()
+
+    def greet(self) -> None:
+        """Tells the server that its caller is known."""
+        greet = self.scope.get("state", {}).get(GREET)
+        if greet is not None:
+            greet()
 
     def cork(self) -> None:
         """Lets the head of the answer leave together with its body, which must follow."""

@@ -12,6 +12,8 @@ Headers = list[tuple[bytes, bytes]]
 # More warnings in one answer are cut, each to so many letters, and the last left out.
 MAX_WARNING_LETTERS, CUT_WARNING_LETTERS = 4096, 256
 TEXT = "text/plain; charset=utf-8"
+# Says that the connection ends with this answer.
+CLOSE = (b"connection", b"close")
 _NO_STORE = (b"cache-control", b"no-cache, private")
 _CONTENT_TYPES = {media_type: (b"content-type", media_type.encode()) for media_type in (*negotiation.MEDIA_TYPES, TEXT)}
 

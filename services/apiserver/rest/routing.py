@@ -8,6 +8,9 @@ from urllib.parse import unquote
 
 from knarr.machinery.resources import Registry, Subresource, Version
 
+# So many paths are remembered, of no more letters than those of objects have.
+REMEMBERED, REMEMBERED_LETTERS = 8192, 512
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -32,7 +35,11 @@ class Router:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         # A path is parsed once while it is in use; watches and polls ask for the same ones again and again.
-        self.target = lru_cache(maxsize=8192)(self._target)
+        self._known = lru_cache(maxsize=REMEMBERED)(self._target)
+
+    def target(self, path: str) -> Target | None:
+        """What a path names; to be asked for a caller who is known, since it is remembered."""
+        return self._known(path) if len(path) <= REMEMBERED_LETTERS else self._target(path)
 
     def knows_group_version(self, path: str) -> bool:
         """Whether the path lies in a served group and version: else the answer is a bare 404."""

@@ -21,13 +21,16 @@ from uvicorn.server import ServerState
 
 from knarr.service.keypair import FileMarks, KeptPair
 from services.apiserver.rest.application import Application
-from services.apiserver.rest.protocol import Protocol, WebSocketProtocol
+from services.apiserver.rest.crowd import Crowd
+from services.apiserver.rest.protocol import CROWD, Protocol, WebSocketProtocol
 
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 120
 HANDSHAKE_SECONDS = 15.0
 GRACE_SECONDS = 3.0
+# Input of exec; clients send pieces of 32 KiB.
+WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 BACKLOG = 2048
 # The kernel asks a client of which nothing came for so long whether it is there, and gives it up after so many unanswered questions.
 PROBE_SECONDS, PROBE_PAUSE_SECONDS, PROBES = 30, 10, 3
@@ -78,12 +81,13 @@ class RestServer:
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws_per_message_deflate=False,
+            ws_max_size=WEBSOCKET_MESSAGE_BYTES,
             # A client that does not read for a while (a pager, a stopped process) answers no ping either; whether it is there, the
             # kernel knows.
             ws_ping_interval=None,
         )
         config.load()
-        state: dict[str, Any] = {}
+        state: dict[str, Any] = {CROWD: Crowd()}
         loop = asyncio.get_running_loop()
 
         def protocol() -> Protocol:
