@@ -52,7 +52,7 @@ class Api:
         return await self._measured(CREATE, request, posted.post if request.ref.subresource else create.create, obj)
 
     async def update(self, request: Request, obj: Message) -> Written:
-        """UpdateOptions."""
+        """Replaces an object or a sub-resource; UpdateOptions."""
         return await self._measured(UPDATE, request, update.update, obj)
 
     async def patch(self, request: Request, patch_type: str, patch: bytes) -> Written:

@@ -15,7 +15,7 @@ from knarr.api.core.v1 import core_pb2 as core
 
 
 class Subject(Enum):
-    """Whose part it is."""
+    """The kind of object that a part belongs to, in its role."""
 
     # The pod that is to be placed.
     POD = "pod"

@@ -32,7 +32,7 @@ class Record:
 
 @dataclass(slots=True)
 class Records:
-    """By the Service's key."""
+    """What is remembered of each Service, by its key."""
 
     backoff: Backoff
     found: dict[Key, Record] = field(default_factory=dict)

@@ -99,7 +99,7 @@ def decide_targets(wish: Wish, observed: Observed) -> list[Step]:
 
 
 def decide_delete(observed: Observed, rule_description: str) -> list[Step]:
-    """The steps to nothing."""
+    """The steps that remove all that was made for a Service."""
     steps: list[Step] = []
     for group, openings in sorted(observed.node_openings.items()):
         steps += _close(group, openings, rule_description)

@@ -11,7 +11,7 @@ from knarr.service.options import address
 
 @dataclass(frozen=True, slots=True)
 class ExternalSettings:
-    """ValueError for what cannot be."""
+    """How the provider's process is reached. Raises ValueError, which names the field, for what cannot be."""
 
     # Where the provider serves gRPC, `host:port`.
     address: str

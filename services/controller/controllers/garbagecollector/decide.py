@@ -43,7 +43,7 @@ class RemoveFinalizer:
 
 @dataclass(frozen=True, slots=True)
 class LookAt:
-    """Those dependents must go first."""
+    """Has the dependents with these uids looked at: they must go before the object does."""
 
     uids: Sequence[str]
 
