@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import PODS, Amounts, pod_requests, whole
+from knarr.objects.pods import init_and_main_containers
 from knarr.objects.sysctls import dotted
 
 # Everything about a pod is looked at anew after each change of it. The API server takes fewer; one may have been stored before it did.
@@ -52,11 +53,44 @@ def too_large() -> Refusal:
     return Refusal("TooManyContainers", f"Pod has more than {MAX_CONTAINERS} containers, the most that this kubelet takes")
 
 
+def _unprotected(pod: core.Pod) -> Refusal | None:
+    """Why a protection that the pod asks for would be missing; None: none would.
+
+    The API server refuses to set these fields. Here they stop a pod that was stored before it did, or by somebody else.
+    """
+    spec = pod.spec
+    if spec.os.name not in ("", "linux"):
+        return Refusal("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+    if spec.HasField("host_users") and not spec.host_users:
+        return Refusal("UserNamespacesNotSupported", "can't set spec.HostUsers: false, runtime does not support user namespaces")
+    if spec.runtime_class_name:
+        return Refusal("RuntimeClassNotFound", f'RuntimeClass "{spec.runtime_class_name}" not found')
+    if spec.security_context.supplemental_groups_policy == "Strict":
+        return Refusal("SupplementalGroupsPolicyNotSupported", "SupplementalGroupsPolicy=Strict is not supported in this node")
+    own = [container.security_context for container in init_and_main_containers(spec)]
+    contexts: list[core.PodSecurityContext | core.SecurityContext] = [spec.security_context, *own]
+    for context in contexts:
+        if context.seccomp_profile.type == "Localhost":
+            return Refusal(
+                "Seccomp", f'cannot load seccomp profile "{context.seccomp_profile.localhost_profile}": not supported in this node'
+            )
+        if context.app_armor_profile.type == "Localhost":
+            return Refusal("AppArmor", f'Cannot enforce AppArmor: profile "{context.app_armor_profile.localhost_profile}" is not loaded')
+    for container in init_and_main_containers(spec):
+        for mount in container.volume_mounts:
+            if mount.recursive_read_only == "Enabled":
+                words = f'volume "{mount.name}" requested recursive read-only mode, but it is not supported by the runtime'
+                return Refusal("RecursiveReadOnlyNotSupported", words)
+    return None
+
+
 def refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str]) -> Refusal | None:
     """Why the node does not take a pod beside those it has ``taken``; None: it does.
 
     Resources that ``allocatable`` does not name are not the kubelet's to count.
     """
+    if (missing := _unprotected(pod)) is not None:
+        return missing
     unsafe = next((entry.name for entry in pod.spec.security_context.sysctls if dotted(entry.name) not in SAFE_SYSCTLS), "")
     if unsafe:
         return Refusal("SysctlForbidden", f'forbidden sysctl: "{unsafe}" not allowlisted')
