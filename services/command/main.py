@@ -261,7 +261,8 @@ def main() -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except PermissionError as error:
-        print(f"error: {error.filename or error}: permission denied; run with sudo, or choose another --data-dir", file=sys.stderr)
+        what = error.filename or "the cluster's process"
+        print(f"error: {what}: permission denied; run with sudo, or choose another --data-dir", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
         if error.errno is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import shutil
@@ -126,5 +127,8 @@ def _port_problems(settings: ClusterSettings) -> Iterator[str]:
             try:
                 bound(address, port, kind).close()
             except OSError as error:
-                yield f"port {port} ({name}) on {address} cannot be used: {error.strerror}; choose another with --{name}-port"
+                if error.errno == errno.EADDRNOTAVAIL and address == settings.rest_address:
+                    yield f"--rest-address {address} is no address of this machine; `ip address` shows those it has"
+                else:
+                    yield f"port {port} ({name}) on {address} cannot be used: {error.strerror}; choose another with --{name}-port"
                 break

@@ -316,3 +316,18 @@ def test_a_restore_that_was_cut_off_does_not_end_in_an_empty_cluster(tmp_path: P
     assert problem == f"a restore was interrupted: give `knarr restore` again, or move {aside} back to {tmp_path}/etcd/data"
     (settings.files.etcd / "data").mkdir()
     assert not list(problems(settings))
+
+
+def test_a_process_of_root_is_not_stopped_by_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.write_pid(Files(tmp_path))
+
+    def refused(pid: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", refused)
+    with pytest.raises(SystemExit) as caught:
+        run(["down", "--data-dir", str(tmp_path)], monkeypatch)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: the cluster's process: permission denied; run with sudo, or choose another --data-dir\n"

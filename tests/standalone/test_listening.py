@@ -69,3 +69,9 @@ def test_the_address_that_will_be_bound_is_the_one_that_is_tried(
         settings = ClusterSettings(runtime="hollow", datapath="userspace", ports=dataclasses.replace(ZEROS, **{name: port}))
         (problem,) = preflight.problems(settings)
     assert problem == f"port {port} ({name}) on {address} cannot be used: Address already in use; choose another with --{name}-port"
+
+
+def test_an_address_of_another_machine_is_named_by_its_option() -> None:
+    settings = ClusterSettings(runtime="hollow", datapath="userspace", ports=ZEROS, rest_address="203.0.113.9")
+    (problem,) = preflight.problems(settings)
+    assert problem.startswith("--rest-address 203.0.113.9 is no address of this machine")
