@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
-from services.apiserver.deadline import within
+from services.apiserver.authorization import asked
 from services.apiserver.metrics import request_counter, request_timer
 from services.apiserver.pipeline import create, delete, posted, read, streams, update, watch
 from services.apiserver.pipeline.pipeline import Pipeline
@@ -52,7 +52,8 @@ class Api:
         return await self._measured(CREATE, request, posted.post if request.ref.subresource else create.create, obj)
 
     async def update(self, request: Request, obj: Message) -> Written:
-        """Replaces an object or a sub-resource; UpdateOptions."""
+        """Replaces an object or a sub-resource; of some kinds an object that is not there is created, for whoever may create it.
+        UpdateOptions."""
         return await self._measured(UPDATE, request, update.update, obj)
 
     async def patch(self, request: Request, patch_type: str, patch: bytes) -> Written:
@@ -60,7 +61,7 @@ class Api:
         return await self._measured(PATCH, request, update.patch, patch_type, patch)
 
     async def delete(self, request: Request) -> Written:
-        """Answers the object while it still exists, else a Status of success; DeleteOptions."""
+        """Answers the object while it still exists, and of some kinds when it is gone too, else a Status of success; DeleteOptions."""
         return await self._measured(DELETE, request, delete.delete)
 
     async def delete_collection(self, request: Request, selection: meta.ListOptions) -> Page:
@@ -80,8 +81,7 @@ class Api:
         """The one way from a face into the pipeline; answers what is to be waited for, if anything."""
         if request.verb != verb:
             raise ValueError(f"a request to {request.verb} came as one to {verb}")
-        asking = self.pipeline.authorizer.authorize(request)
-        return None if asking is None else within(request.deadline, asking, "the authorizer")
+        return asked(self.pipeline.authorizer, request)
 
     async def _do(self, verb: str, request: Request, path: Callable[..., Awaitable[T]]) -> T:
         if (asking := self._enter(verb, request)) is not None:

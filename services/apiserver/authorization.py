@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from knarr.machinery.errors import StatusError, status_error
+from services.apiserver.deadline import within
 from services.apiserver.request import Request
 
 UNAUTHENTICATED = "system:unauthenticated"
@@ -17,6 +18,12 @@ class Authorizer(Protocol):
     def authorize(self, request: Request) -> Coroutine[Any, Any, None] | None:
         """Raises Forbidden. Whoever must ask elsewhere answers a coroutine that raises it: most decide at once, on every request."""
         ...
+
+
+def asked(authorizer: Authorizer, request: Request) -> Coroutine[Any, Any, None] | None:
+    """Asks; answers what is to be waited for, if anything. Raises Forbidden; what is waited for raises Timeout too."""
+    asking = authorizer.authorize(request)
+    return None if asking is None else within(request.deadline, asking, "the authorizer")
 
 
 class AllowAuthenticated:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from google.protobuf.message import Message
+
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause, Conflict, NotFound, invalid
 from knarr.objects.keys import is_deleting
@@ -110,7 +112,7 @@ def success(ref: Ref, uid: str) -> meta.Status:
 
 
 async def delete(pipeline: Pipeline, request: Request) -> Written:
-    """Answers the object while it still exists, else a Status of success."""
+    """Answers the object while it still exists, and of some kinds when it is gone too, else a Status of success."""
     return await remove(pipeline, request, request.ref, request.options, pipeline.admission.phases(DELETE, request.ref))
 
 
@@ -159,13 +161,24 @@ async def _remove(pipeline: Pipeline, ref: Ref, options: meta.DeleteOptions, ent
     backend, allocators, strategy = pipeline.backend, pipeline.allocators, pipeline.strategies(ref.version)
     decision = decide(strategy, obj, options, backend.clock())
     if options.dry_run:
-        return Written(success(ref, obj.metadata.uid) if decision.remove else obj), None
+        return Written(_farewell(ref, strategy, entry, obj) if decision.remove else obj), None
     async with allocators.serialized(ref.resource):
         if decision.remove:
             outcome = await backend.remove(entry, await allocators.release(ref, obj))
-            return (Written(success(ref, obj.metadata.uid)), None) if outcome.succeeded else (None, backend.found(outcome, ref))
+            if not outcome.succeeded:
+                return None, backend.found(outcome, ref)
+            return Written(_farewell(ref, strategy, entry, obj, outcome.revision)), None
         raw = serialize(obj)
         if raw == entry.raw:
             return Written(entry=entry), None
         outcome, stored = await backend.write(ref, raw, entry.revision, ttl_seconds=strategy.ttl_seconds)
     return (Written(entry=stored), None) if outcome.succeeded else (None, backend.found(outcome, ref))
+
+
+def _farewell(ref: Ref, strategy: Strategy, entry: Entry, marked: Any, revision: int = 0) -> Message:
+    """The answer when the object is gone: ``entry`` is what was stored, ``marked`` the same as it is being deleted."""
+    if not strategy.returns_deleted:
+        return success(ref, marked.metadata.uid)
+    gone: Any = marked if strategy.graceful else entry.message
+    gone.metadata.resource_version = str(revision or entry.revision)
+    return gone  # type: ignore[no-any-return]

@@ -7,17 +7,21 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from knarr.machinery.errors import Cause, invalid
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import AlreadyExists, Cause, NotFound, invalid
 from knarr.objects.copies import copy_of
 from services.apiserver.admission.attributes import UPDATE
+from services.apiserver.authorization import asked
 from services.apiserver.canonical import canonicalize
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata, patching
+from services.apiserver.pipeline.create import create
 from services.apiserver.pipeline.parts import Whole, part_of
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import check_subresource
-from services.apiserver.pipeline.rewrite import Change, Propose, rewrite
-from services.apiserver.request import Request
+from services.apiserver.pipeline.refusals import modified, precondition_failed
+from services.apiserver.pipeline.rewrite import ATTEMPTS, Change, Propose, rewrite
+from services.apiserver.request import CREATE, Request
 from services.apiserver.results import Written
 
 UNCONDITIONAL = Cause("FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion")
@@ -27,7 +31,40 @@ async def update(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     """Replaces the object or sub-resource. ``obj`` belongs to the pipeline from here on."""
     check_subresource(request.ref, "update")
     metadata.check_request(request.ref, obj)
+    if not request.subresource and pipeline.strategies(request.ref.version).creates_on_update:
+        return await _put(pipeline, request, obj)
     return await _rewrite(pipeline, request, lambda entry: copy_of(obj))
+
+
+async def _put(pipeline: Pipeline, request: Request, obj: Message) -> Written:
+    """Replaces the object, or creates it when it is not there; tried again when another write comes between."""
+    backend, ref = pipeline.backend, request.ref
+    found = await backend.current(ref, request.deadline)
+    for _ in range(ATTEMPTS):
+        try:
+            if found is None:
+                return await _create(pipeline, request, copy_of(obj))
+            return await _rewrite(pipeline, request, lambda entry: copy_of(obj))
+        except (NotFound, AlreadyExists):
+            before, found = found, await backend.fresh(ref, request.deadline)
+            if (before is None) is (found is None):
+                raise
+    raise modified(ref)
+
+
+async def _create(pipeline: Pipeline, request: Request, obj: Any) -> Written:
+    """Creates what an update names, with all of create's checks. Raises Conflict when the update is meant for an object that was there."""
+    ref, given = request.ref, request.options
+    if obj.metadata.uid:
+        raise precondition_failed(ref, f"UID in precondition: {obj.metadata.uid}, UID in object meta: ")
+    if obj.metadata.resource_version not in ("", "0"):
+        raise modified(ref)
+    obj.metadata.name, obj.metadata.resource_version = ref.name, ""
+    options = meta.CreateOptions(dry_run=given.dry_run, field_manager=given.field_manager, field_validation=given.field_validation)
+    wanted = Request(request.user, CREATE, ref, options, request.deadline)
+    if (asking := asked(pipeline.authorizer, wanted)) is not None:
+        await asking
+    return await create(pipeline, wanted, obj)
 
 
 async def patch(pipeline: Pipeline, request: Request, patch_type: str, body: bytes) -> Written:

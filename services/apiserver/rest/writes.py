@@ -56,8 +56,11 @@ class Writes:
 
     async def delete(self, request: Request, target: Target) -> Response:
         form = self._form(request, target)
-        result = await self._api.delete(request_of(request, target, DELETE, await self._delete_options(request)))
-        return _answer(form, result, [], 200)
+        wanted = request_of(request, target, DELETE, await self._delete_options(request))
+        result = await self._api.delete(wanted)
+        # Kubernetes says so only to whom it said so before there were propagation policies.
+        cascades = wanted.options.HasField("orphan_dependents") and not wanted.options.orphan_dependents
+        return _answer(form, result, [], 202 if result.entry is not None and cascades else 200)
 
     async def delete_collection(self, request: Request, target: Target) -> Response:
         representation = self._representations.choose(target.version, request.wanted, request.query)

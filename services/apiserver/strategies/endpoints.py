@@ -27,6 +27,7 @@ SHOWN = 3  # addresses before a table says how many more there are
 class EndpointsStrategy(Strategy):
     """Ports are TCP unless they say otherwise."""
 
+    creates_on_update = True
     columns = columns("Name", "Endpoints", "Age")
 
     def default(self, obj: core.Endpoints) -> None:

@@ -57,6 +57,7 @@ class EventStrategy(Strategy):
     def __init__(self, ttl_seconds: int = 3600) -> None:
         self.ttl_seconds = ttl_seconds
 
+    creates_on_update = True
     columns = (
         Column("Last Seen"),
         Column("Type"),

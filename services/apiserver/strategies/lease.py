@@ -15,6 +15,7 @@ from services.apiserver.strategies.table import age, columns
 class LeaseStrategy(Strategy):
     """No defaults."""
 
+    creates_on_update = True
     allows_unconditional_update = False
     columns = columns("Name", "Holder", "Age")
 

@@ -17,6 +17,7 @@ FINALIZER = "kubernetes"
 class NamespaceStrategy(Strategy):
     """A namespace keeps the ``kubernetes`` finalizer in its spec until its contents are gone."""
 
+    returns_deleted = True
     columns = columns("Name", "Status", "Age")
 
     name_format = staticmethod(dns1123_label)

@@ -12,6 +12,7 @@ from services.apiserver.strategies.table import age, columns
 class ServiceAccountStrategy(Strategy):
     """No defaults."""
 
+    returns_deleted = True
     allows_unconditional_update = False
     columns = columns("Name", "Secrets", "Age")
 

@@ -39,6 +39,12 @@ class Strategy:
     ttl_seconds: int = 0
     # Whether an update without a resourceVersion is accepted.
     allows_unconditional_update: bool = True
+    # Whether an update of an object that is not there creates it: Kubernetes' AllowCreateOnUpdate.
+    creates_on_update: bool = False
+    # Whether a delete answers the object that it removed, instead of a Status: Kubernetes' ReturnDeletedObject.
+    returns_deleted: bool = False
+    # Whether its owner may take a grace period to end it; what is removed at once is marked as deleted all the same.
+    graceful: bool = False
 
     def default(self, obj: Any) -> None:
         """Fills in what Kubernetes fills in."""

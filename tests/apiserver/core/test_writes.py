@@ -183,7 +183,9 @@ async def test_a_pod_ends_in_its_grace_period_which_only_shrinks(api: Caller) ->
     again: Any = (await delete(api, core.Pod, "p", grace_period_seconds=60)).message
     assert again.metadata == shorter.metadata
     gone: Any = (await delete(api, core.Pod, "p", grace_period_seconds=0)).message
-    assert gone.status == "Success" and gone.details.name == "p"
+    assert (gone.metadata.uid, gone.metadata.deletion_grace_period_seconds) == (going.metadata.uid, 0)
+    assert int(gone.metadata.resource_version) > int(again.metadata.resource_version)
+    assert (await refused(get(api, core.Pod, "p"))).code == 404
 
 
 async def test_a_grace_period_beyond_all_time_ends_at_its_end(api: Caller) -> None:

@@ -25,6 +25,8 @@ GATED = "Scheduling is blocked due to non-empty scheduling gates"
 class PodStrategy(Strategy):
     """A new pod is Pending; once bound, its kubelet owns the status and the end of a deletion."""
 
+    returns_deleted = True
+    graceful = True
     columns = COLUMNS
 
     selectable_field_names = (

@@ -20,6 +20,8 @@ from services.apiserver.strategies.strategy import Strategy
 class ServiceStrategy(Strategy):
     """An update that leaves allocated values out keeps them; one that changes the type drops what the new type has not."""
 
+    returns_deleted = True
+    creates_on_update = True
     columns = COLUMNS
 
     name_format = staticmethod(dns1035_label)

@@ -1,0 +1,146 @@
+"""What DELETE answers, and what PUT of a name that is not there does, of every kind; as the official Python client takes it.
+
+The two lists are Kubernetes' own: which of its stores return what was deleted, and which of its strategies create on update.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kubernetes import client as models
+
+from knarr.machinery.catalog import registry
+from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
+
+RETURNED = {"Pod", "Service", "ServiceAccount", "Namespace"}
+CREATED_BY_UPDATE = {"Service", "Endpoints", "Event", "Lease"}
+
+CONTAINERS = [{"name": "c", "image": "busybox"}]
+TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": CONTAINERS}}
+WORKLOAD = {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}}
+# What a kind needs besides its name; by group and kind.
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("", "Pod"): {"spec": {"containers": CONTAINERS}},
+    ("", "Service"): {"spec": {"ports": [{"port": 80}]}},
+    ("", "Event"): {"involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}, "reason": "R"},
+    ("events.k8s.io", "Event"): {
+        "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "example.com/c", "reportingInstance": "i", "action": "A",
+        "reason": "R", "type": "Normal", "regarding": {"kind": "Pod", "namespace": "default", "name": "p"},
+    },
+    ("apps", "Deployment"): WORKLOAD,
+    ("apps", "ReplicaSet"): WORKLOAD,
+    ("apps", "ControllerRevision"): {"revision": 1, "data": {"a": "b"}},
+    ("autoscaling", "HorizontalPodAutoscaler"): {
+        "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}
+    },
+    ("discovery.k8s.io", "EndpointSlice"): {"addressType": "IPv4", "endpoints": []},
+    ("networking.k8s.io", "NetworkPolicy"): {"spec": {"podSelector": {}}},
+}  # fmt: skip
+VERSIONS = [version for resource in registry() for version in resource.versions]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with running_server(tmp_path_factory.mktemp("writes"), in_memory=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def connection(server: LiveServer) -> Iterator[Any]:
+    configuration = models.Configuration(host=server.url, api_key={"authorization": f"Bearer {TOKEN}"})
+    configuration.ssl_ca_cert = str(server.ca)
+    with models.ApiClient(configuration) as found:
+        yield found
+        found.rest_client.pool_manager.clear()
+    # The client leaves its sockets to the garbage collector.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+class Typed:
+    """The typed client's methods for one version of a kind."""
+
+    def __init__(self, connection: Any, version: Any) -> None:
+        group = "".join(part.title() for part in version.group.removesuffix(".k8s.io").split(".")) or "Core"
+        self._api = getattr(models, f"{group}{version.version.title()}Api")(connection)
+        self._namespaced = version.resource.namespaced
+        self._kind = re.sub(r"(?<!^)(?=[A-Z])", "_", version.kind).lower()
+
+    def __call__(self, verb: str, *arguments: Any, **options: Any) -> tuple[Any, int]:
+        """The answer as the client's model has it, and the HTTP status."""
+        scope, where = ("namespaced_", ("default",)) if self._namespaced else ("", ())
+        name, body = ((), arguments) if verb == "create" else (arguments[:1], arguments[1:])
+        method = getattr(self._api, f"{verb}_{scope}{self._kind}_with_http_info")
+        answer, status, _ = method(*name, *where, *body, **options)
+        return answer, status
+
+
+def field(answer: Any, *path: str) -> Any:
+    """Of some kinds the client answers what JSON has."""
+    for name in path:
+        answer = answer[name] if isinstance(answer, dict) else getattr(answer, re.sub(r"(?=[A-Z])", "_", name).lower())
+    return answer
+
+
+def body_of(version: Any, name: str) -> dict[str, Any]:
+    metadata = {"name": name, **({"namespace": "default"} if version.resource.namespaced else {})}
+    return {"apiVersion": version.api_version, "kind": version.kind, "metadata": metadata, **BODIES.get((version.group, version.kind), {})}
+
+
+every_version = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: f"{version.qualified}.{version.version}")
+
+
+@every_version
+def test_delete_answers_what_the_client_expects(connection: Any, version: Any) -> None:
+    typed, name = Typed(connection, version), f"deleted-{version.version}"
+    created, _ = typed("create", body_of(version, name))
+    answer, status = typed("delete", name)
+    assert status == 200
+    if version.kind not in RETURNED:
+        found = field(answer, "status"), field(answer, "details", "name"), field(answer, "details", "uid")
+        assert found == ("Success", name, created.metadata.uid)
+        return
+    assert field(answer, "metadata", "uid") == created.metadata.uid
+    assert int(field(answer, "metadata", "resourceVersion")) > int(created.metadata.resource_version)
+    if version.kind != "Namespace":  # the client takes it for a Status, whatever it is
+        assert type(answer) is type(created)
+        assert (answer.metadata.deletion_timestamp is not None) is (version.kind == "Pod")
+
+
+@every_version
+def test_delete_of_what_has_finalizers_answers_the_object(connection: Any, version: Any) -> None:
+    typed, name = Typed(connection, version), f"held-{version.version}"
+    body = body_of(version, name)
+    body["metadata"]["finalizers"] = ["example.com/hold"]
+    typed("create", body)
+    path = f"/api{'s/' + version.group if version.group else ''}/{version.version}"
+    path += f"{'/namespaces/default' if version.resource.namespaced else ''}/{version.resource.plural}/{name}"
+    for query, expected in (({}, 200), ({"orphanDependents": "false"}, 202)):
+        response = connection.rest_client.pool_manager.request(
+            "DELETE", connection.configuration.host + path, fields=query, headers={"Authorization": f"Bearer {TOKEN}"}
+        )
+        assert (response.status, response.json()["kind"], response.json()["metadata"]["name"]) == (expected, version.kind, name)
+    typed("patch", name, {"metadata": {"finalizers": None}})
+
+
+@every_version
+def test_update_of_a_name_that_is_not_there(connection: Any, version: Any) -> None:
+    typed, name = Typed(connection, version), f"put-{version.version}"
+    if version.kind not in CREATED_BY_UPDATE:
+        with pytest.raises(models.ApiException) as caught:
+            typed("replace", name, body_of(version, name))
+        assert (caught.value.status, f'{version.qualified} \\"{name}\\" not found' in str(caught.value.body)) == (404, True)
+        return
+    answer, status = typed("replace", name, body_of(version, name))
+    assert (status, answer.metadata.name, bool(answer.metadata.uid)) == (201, name, True)
+    assert typed("replace", name, answer)[1] == 200
+    typed("delete", name)
+    with pytest.raises(models.ApiException) as caught:
+        typed("replace", name, answer)
+    assert caught.value.status == 409
