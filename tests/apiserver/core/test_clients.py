@@ -10,6 +10,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client
 from knarr.service.authentication import User
 from services.apiserver.component import ApiServer
@@ -34,6 +36,8 @@ async def apiserver(etcd_server: EtcdServer) -> AsyncIterator[ApiServer]:
     try:
         async with asyncio.timeout(10):
             await server.wait_ready()
+        # As the controller manager makes it: pods run as an account that exists.
+        await server.client(ADMIN).create(core.ServiceAccount(metadata=meta.ObjectMeta(name="default", namespace="default")))
         yield server
         await check_cache_equals_store(server.backend.store, server.backend.cache)
     finally:
