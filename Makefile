@@ -5,13 +5,16 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 KNARR := $(SUDO) .venv/bin/knarr
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test history up down status images node ha registry install proto lint fix bench clean
+.PHONY: help demo test history up down status images node ha registry install venv proto lint fix bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## install what is missing (virtual environment, etcd, Docker engine, nftables)
 	@scripts/install.sh
+
+venv:
+	@scripts/install.sh --venv
 
 demo: install ## a cluster, an app on it, healing, scaling, round robin: see it work
 	@$(SUDO) $(PYTHON) examples/demo.py
@@ -44,13 +47,13 @@ test: ## all tests, those with etcd, Docker and whole clusters included
 history: install ## look for what must not be under faults; `make history SECONDS=60 SEEDS=1-60`
 	@$(PYTHON) -m tests.history.run --seconds $(or $(SECONDS),60) $(if $(SEEDS),--seeds $(SEEDS))
 
-lint: install ## formatting, types, layers, contracts
+lint: venv ## formatting, types, layers, contracts
 	@scripts/lint.sh
 
-fix: install ## repair what `make lint` finds and a machine can mend
+fix: venv ## repair what `make lint` finds and a machine can mend
 	@scripts/fix.sh
 
-proto: install ## derive the contracts and the generated modules
+proto: venv ## derive the contracts and the generated modules
 	@$(PYTHON) -m tools.generate
 
 bench: ## measure; `make bench ONLY=name` runs one

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Knarr needs and starts a Docker engine where none answers. Each step says what it
-# does and does nothing when there is nothing to do. Usage: scripts/install.sh [--without-docker | --bench]
+# does and does nothing when there is nothing to do. Usage: scripts/install.sh [--venv | --without-docker | --bench]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -83,6 +83,8 @@ start_docker() {
 
 install_venv
 compile_modules
+# The checks of `make lint` need no more.
+[ "${1:-}" = "--venv" ] && exit
 need etcd etcd-server
 need etcdctl etcd-client
 need nft nftables
