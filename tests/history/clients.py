@@ -14,7 +14,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Expired, NotFound, StatusError, Timeout
 from services.apiserver.api import Ref
 from services.apiserver.entry import Entry
-from tests.history.cluster import NAMESPACE, REF, SERVERS, Cluster
+from tests.history.cluster import NAMESPACE, REF, Cluster
 from tests.history.records import OK, REFUSED, TOKEN, UNKNOWN, Operation, Seen, Segment, State
 
 KEYS = ("a", "b", "c", "d", "e", "f")
@@ -118,7 +118,7 @@ class Client:
                 if not page.continue_token:
                     return
                 options = meta.ListOptions(limit=limit, continue_token=page.continue_token)
-                server = self._source.randrange(SERVERS)
+                server = self._server()
 
         await self._call(operation, call)
         return operation
@@ -173,8 +173,11 @@ class Client:
 
         await self._call(operation, call)
 
+    def _server(self) -> int:
+        return self._source.randrange(len(self._cluster.callers))
+
     def _begin(self, kind: str, key: str = "", token: str = "") -> Operation:
-        operation = Operation(self.name, self._source.randrange(SERVERS), self._cluster.epoch, kind, key, token)
+        operation = Operation(self.name, self._server(), self._cluster.epoch, kind, key, token)
         self._cluster.history.operations.append(operation)
         return operation
 
@@ -210,7 +213,7 @@ class Watcher:
             self.reached = listed.revision
             epoch = listed.epoch
             while epoch == self._cluster.epoch and self._cluster.open.is_set():
-                segment = Segment(self._name, self._source.randrange(SERVERS), epoch, self.reached, reached=self.reached)
+                segment = Segment(self._name, self._source.randrange(len(self._cluster.callers)), epoch, self.reached, reached=self.reached)
                 self._cluster.history.segments.append(segment)
                 try:
                     await self._follow(segment)

@@ -1,4 +1,4 @@
-"""Two API servers over one real etcd in this process, a proxy before each, and a recorder that asks etcd directly."""
+"""API servers over a real etcd in this process, a proxy between each server and each member, and a recorder that asks etcd directly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,24 @@ from services.apiserver.storage.pages import read_all
 from services.apiserver.storage.store import KeyValue
 from tests.history.records import Change, Epoch, History, State
 from tests.support.caller import Caller
-from tests.support.etcd import EtcdServer
+from tests.support.etcd import EtcdServer, running_members
 from tests.support.proxy import TcpProxy
 
 NAMESPACE = "history"
 REF = Ref(version_of(core.ConfigMap), NAMESPACE)
-SERVERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """``restore``: whether etcd may be restored under the running servers. It may not be where one server is alone: it asks etcd for
+    nothing when it reads, and `knarr restore` is refused while the cluster runs."""
+
+    servers: int = 2
+    members: int = 1
+    restore: bool = True
+
+
+SHAPES = {"pair": Shape(), "sole": Shape(servers=1, restore=False), "members": Shape(members=3, restore=False)}
 # Shorter than the longest pauses: many writes are to end without an answer.
 ETCD_SECONDS, CALLER_SECONDS = 1.0, 4.0
 WAITS = Waits(sync_seconds=3.0, own_write_seconds=1.5, revision_seconds=1.0, write_seconds=3.0)
@@ -53,10 +66,10 @@ def name_of(key: str) -> str:
 class Cluster:
     """``callers`` ask the servers; ``epoch`` counts the restores."""
 
-    def __init__(self, folder: Path, history: History) -> None:
-        self.folder, self.history = folder, history
-        self.etcd = EtcdServer(folder)
-        self.proxies = [TcpProxy(self.etcd.endpoint) for _ in range(SERVERS)]
+    def __init__(self, folder: Path, history: History, etcds: Sequence[EtcdServer]) -> None:
+        self.folder, self.history, self.etcds = folder, history, etcds
+        # Of each server those to all members.
+        self.proxies: list[list[TcpProxy]] = []
         self.servers: list[ApiServer] = []
         self.callers: list[Caller] = []
         self.direct: EtcdStore
@@ -100,8 +113,11 @@ class Cluster:
             self._recording.cancel()
             await asyncio.gather(self._recording, return_exceptions=True)
 
-    async def restart_etcd(self) -> None:
-        await asyncio.to_thread(self.etcd.start)
+    @property
+    def etcd(self) -> EtcdServer:
+        """The only member."""
+        (found,) = self.etcds
+        return found
 
     async def hold_still(self) -> None:
         """Waits until no client is in a call; they go on when ``open`` is set. Watches stay open."""
@@ -121,13 +137,13 @@ class Cluster:
         await self.recorded()
         await self.stop_recording()
         await asyncio.to_thread(self.etcd.stop)
-        shutil.rmtree(self.folder / "data")
+        shutil.rmtree(self.etcd.folder / "data")
         etcd = self.etcd
         await asyncio.to_thread(
-            _etcdctl, "snapshot", "restore", str(snapshot), "--data-dir", str(self.folder / "data"), "--name", etcd.name,
+            _etcdctl, "snapshot", "restore", str(snapshot), "--data-dir", str(self.etcd.folder / "data"), "--name", etcd.name,
             "--initial-cluster", etcd.initial_cluster, "--initial-advertise-peer-urls", etcd.peer_url, "--initial-cluster-token", token,
         )  # fmt: skip
-        await self.restart_etcd()
+        await asyncio.to_thread(etcd.start)
         await self.record()
 
     async def alarm(self, on: bool) -> None:
@@ -147,18 +163,23 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def running_cluster(folder: Path, history: History, source: random.Random) -> AsyncIterator[Cluster]:
-    cluster = Cluster(folder, history)
-    await asyncio.to_thread(cluster.etcd.start)
+async def running_cluster(folder: Path, history: History, source: random.Random, shape: Shape) -> AsyncIterator[Cluster]:
+    members = running_members(folder, shape.members)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(asyncio.to_thread, cluster.etcd.stop)
-        cluster.direct = EtcdStore(EtcdSettings((cluster.etcd.endpoint,)))
+        etcds = await asyncio.to_thread(members.__enter__)
+        stack.push_async_callback(asyncio.to_thread, members.__exit__, None, None, None)
+        cluster = Cluster(folder, history, etcds)
+        endpoints = tuple(etcd.endpoint for etcd in cluster.etcds)
+        cluster.direct = EtcdStore(EtcdSettings(endpoints))
         stack.push_async_callback(cluster.direct.close)
-        for proxy in cluster.proxies:
-            await proxy.start()
-            stack.push_async_callback(proxy.close)
-            etcd = EtcdSettings((proxy.endpoint,), timeout_seconds=ETCD_SECONDS)
-            settings = ApiServerSettings(etcd, shared_store=True, compaction_seconds=0, repair_seconds=0, waits=WAITS)
+        for _ in range(shape.servers):
+            proxies = [TcpProxy(endpoint) for endpoint in endpoints]
+            cluster.proxies.append(proxies)
+            for proxy in proxies:
+                await proxy.start()
+                stack.push_async_callback(proxy.close)
+            etcd = EtcdSettings(tuple(proxy.endpoint for proxy in proxies), timeout_seconds=ETCD_SECONDS, attempt_seconds=ETCD_SECONDS / 2)
+            settings = ApiServerSettings(etcd, shared_store=shape.servers > 1, compaction_seconds=0, repair_seconds=0, waits=WAITS)
             server = ApiServer(settings, grpc.aio.insecure_channel, source=random.Random(source.random()))
             cluster.servers.append(server)
             cluster.callers.append(Caller(server.api, USER, CALLER_SECONDS))

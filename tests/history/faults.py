@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from services.apiserver.storage.store import Compacted
-from tests.history.cluster import SERVERS, Cluster
+from tests.history.cluster import Cluster
+from tests.support.etcd import EtcdServer
+from tests.support.proxy import TcpProxy
 
 PAUSE_SECONDS = (0.1, 0.8)
 
@@ -44,51 +46,60 @@ class Faults:
     async def _last(self, low: float, high: float) -> None:
         await asyncio.sleep(self._source.uniform(low, high))
 
+    def _etcd(self) -> EtcdServer:
+        return self._source.choice(self._cluster.etcds)
+
+    def _proxies(self) -> list[TcpProxy]:
+        """Of one server: to all members, or to one."""
+        proxies = self._source.choice(self._cluster.proxies)
+        return self._source.choice((proxies, [self._source.choice(proxies)]))
+
     async def kill(self) -> None:
-        self._cluster.etcd.kill()
+        etcd = self._etcd()
+        etcd.kill()
         await self._last(0, 1)
-        await self._cluster.restart_etcd()
+        await asyncio.to_thread(etcd.start)
 
     async def pause(self) -> None:
-        self._cluster.etcd.pause()
+        etcd = self._etcd()
+        etcd.pause()
         await self._last(0.1, 2)
-        self._cluster.etcd.resume()
+        etcd.resume()
 
     async def pause_and_kill(self) -> None:
-        self._cluster.etcd.pause()
+        etcd = self._etcd()
+        etcd.pause()
         await self._last(0.1, 0.7)
-        self._cluster.etcd.kill()
-        await self._cluster.restart_etcd()
-
-    def _proxy(self) -> int:
-        return self._source.randrange(SERVERS)
+        etcd.kill()
+        await asyncio.to_thread(etcd.start)
 
     async def cut(self) -> None:
-        proxy = self._cluster.proxies[self._proxy()]
-        proxy.cut()
-        await self._last(0.05, 1.5)
-        proxy.mend()
+        await self._between(TcpProxy.cut, 0.05, 1.5)
 
     async def mute(self) -> None:
-        proxy = self._cluster.proxies[self._proxy()]
-        proxy.mute()
-        await self._last(0.02, 0.6)
-        proxy.mend()
+        await self._between(TcpProxy.mute, 0.02, 0.6)
 
     async def hold(self) -> None:
-        proxy = self._cluster.proxies[self._proxy()]
-        proxy.hold()
-        await self._last(0.05, 1.5)
-        proxy.mend()
+        await self._between(TcpProxy.hold, 0.05, 1.5)
+
+    async def _between(self, how: Callable[[TcpProxy], None], low: float, high: float) -> None:
+        proxies = self._proxies()
+        for proxy in proxies:
+            how(proxy)
+        await self._last(low, high)
+        for proxy in proxies:
+            proxy.mend()
 
     async def compact_while_cut(self) -> None:
-        proxy = self._cluster.proxies[self._proxy()]
-        proxy.cut()
+        proxies = self._source.choice(self._cluster.proxies)
+        for proxy in proxies:
+            proxy.cut()
         await self._last(0.1, 0.5)
         await self._cluster.recorded()
         with contextlib.suppress(Compacted):  # nothing was written since the last time
             await self._cluster.direct.compact(self._cluster.history.epochs[-1].reached)
-        proxy.mend()
+        for proxy in proxies:
+            proxy.mend()
 
     async def fill(self) -> None:
         """Etcd's quota is reached: only deletions are taken."""

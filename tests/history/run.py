@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.history.checks import violations
 from tests.history.clients import COUNTER, Client, Watcher
-from tests.history.cluster import Cluster, running_cluster
+from tests.history.cluster import SHAPES, Cluster, running_cluster
 from tests.history.faults import Faults
 from tests.history.records import OK, History
 
@@ -26,7 +26,7 @@ CONVERGE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    seed: int
+    seed: str
     history: History
     violations: list[str]
 
@@ -42,16 +42,16 @@ class Report:
         return "\n  ".join([*lines, *self.history.faults] if self.violations else lines)
 
 
-async def run(seed: int, seconds: float, folder: Path) -> Report:
+async def run(seed: int, seconds: float, folder: Path, shape: str = "pair") -> Report:
     """Lets clients work and faults happen for so long, heals everything, and judges what was."""
     source, history = random.Random(seed), History()
-    async with running_cluster(folder, history, source) as cluster:
+    async with running_cluster(folder, history, source, SHAPES[shape]) as cluster:
         clients = [Client(f"c{number}", cluster, random.Random(source.random())) for number in range(CLIENTS)]
         watchers = [Watcher(f"w{number}", cluster, random.Random(source.random())) for number in range(WATCHERS)]
         working = [asyncio.create_task(client.run()) for client in clients]
         watching = [asyncio.create_task(watcher.run()) for watcher in watchers]
         try:
-            await Faults(cluster, random.Random(source.random())).run(seconds, restore=source.random() < 0.5)
+            await Faults(cluster, random.Random(source.random())).run(seconds, restore=source.random() < 0.5 and SHAPES[shape].restore)
             await cluster.hold_still()
             cluster.open.set()
             for task in working:
@@ -63,7 +63,7 @@ async def run(seed: int, seconds: float, folder: Path) -> Report:
             ended = await asyncio.gather(*working, *watching, return_exceptions=True)
         broken = [f"a client ended: {error!r}" for error in ended if isinstance(error, Exception)]
         await cluster.recorded()
-    return Report(seed, history, [*found, *broken, *violations(history)])
+    return Report(f"{seed} ({shape})", history, [*found, *broken, *violations(history)])
 
 
 async def _converged(cluster: Cluster, watchers: list[Watcher]) -> list[str]:
@@ -98,13 +98,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long clients and faults go on in each run")
     parser.add_argument("--seeds", type=_seeds, default=None, help="as in 7, 1-60 or 3,5,9; a random one if absent")
+    parser.add_argument(
+        "--shape", choices=SHAPES, default="", help="two servers, one alone, or two over three members; all in turn if absent"
+    )
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     seeds = arguments.seeds or [time.time_ns() % 1_000_000]
     failed = []
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
-            report = asyncio.run(run(seed, arguments.seconds, Path(folder)))
+            shape = arguments.shape or list(SHAPES)[seed % len(SHAPES)]
+            report = asyncio.run(run(seed, arguments.seconds, Path(folder), shape))
             print(report, flush=True)
             if report.violations:
                 failed.append(seed)

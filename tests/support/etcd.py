@@ -23,7 +23,7 @@ class EtcdServer:
     def __init__(self, folder: Path, name: str = "test", quota_bytes: int = 0) -> None:
         """``quota_bytes`` is what its data may come to, etcd's own 2 GiB if 0."""
         self._quota_bytes = quota_bytes
-        self._folder, self.name = folder, name
+        self.folder, self.name = folder, name
         self._client, self._peer = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         # As etcd writes it: NAME=PEER_URL for each member.
@@ -46,12 +46,12 @@ class EtcdServer:
         """Starts the member."""
         client, peer = f"http://127.0.0.1:{self._client}", self.peer_url
         command = [
-            ETCD, "--data-dir", str(self._folder / "data"), "--name", self.name, "--logger", "zap", "--log-level", "error",
+            ETCD, "--data-dir", str(self.folder / "data"), "--name", self.name, "--logger", "zap", "--log-level", "error",
             "--listen-client-urls", client, "--advertise-client-urls", client,
             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", self.initial_cluster,
             "--heartbeat-interval", "50", "--election-timeout", "500", "--quota-backend-bytes", str(self._quota_bytes),
         ]  # fmt: skip
-        with (self._folder / "etcd.log").open("ab") as log:
+        with (self.folder / "etcd.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def kill(self) -> None:
@@ -87,11 +87,11 @@ class EtcdServer:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
-                raise RuntimeError("etcd ended at once: " + (self._folder / "etcd.log").read_text()[-2000:])
+                raise RuntimeError("etcd ended at once: " + (self.folder / "etcd.log").read_text()[-2000:])
             if self._healthy():
                 return
             time.sleep(0.02)
-        raise RuntimeError("etcd did not answer in time: " + (self._folder / "etcd.log").read_text()[-2000:])
+        raise RuntimeError("etcd did not answer in time: " + (self.folder / "etcd.log").read_text()[-2000:])
 
     def _healthy(self) -> bool:
         try:
