@@ -83,6 +83,21 @@ async def test_a_create_whose_reply_is_lost_is_not_made_twice() -> None:
 
 
 @virtual_time
+async def test_a_create_whose_outcome_is_not_known_is_looked_up_before_another_pod_is_made() -> None:
+    """The watch that would tell of it is broken for a while."""
+    async with cluster() as c:
+        c.api.seed(node())
+        lost = status_error("Timeout", "it is not known whether the write was stored")
+        c.api.fail_next(lost, verb="create", message_type=core.Pod, after=True)
+        c.api.fail_next(status_error("ServiceUnavailable", "away"), verb="watch", message_type=core.Pod, times=3)
+        c.api.break_watches()
+        await c.client.create(replica_set())
+        await c.until(lambda: len(c.ready_pods()) == 3)
+        made = [write for write in c.api.writes if write.verb == "create" and write.message_type is core.Pod and not write.subresource]
+        assert len(made) == 3
+
+
+@virtual_time
 async def test_availability_waits_for_min_ready_seconds() -> None:
     async with cluster() as c:
         c.api.seed(node())
