@@ -46,9 +46,10 @@ def server_options(permitted_seconds: float = PERMITTED_PING_SECONDS) -> Options
 
 
 def open_channel(
-    endpoint: str, ca_certificate: bytes | None = None, token: str = "", *, ping_seconds: float = PING_SECONDS
+    endpoint: str, ca_certificate: bytes | None = None, token: str = "", *, ping_seconds: float = PING_SECONDS, server_name: str = ""
 ) -> grpc.aio.Channel:
-    """A channel to ``host:port``; the caller closes it. ``ping_seconds``: longer for a server that is not ours.
+    """A channel to ``host:port``; the caller closes it. ``ping_seconds``: longer for a server that is not ours. ``server_name``: whom the
+    server's certificate must name, if that is not the endpoint's host.
 
     Without a CA (PEM) the channel is plain text and the token is not sent; for tests only.
     """
@@ -60,6 +61,8 @@ def open_channel(
     ]
     if ca_certificate is None:
         return open_plain_channel(endpoint, options)
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
     tls = grpc.ssl_channel_credentials(ca_certificate)
     credentials = grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials(token)) if token else tls
     return open_secure_channel(endpoint, credentials, options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import hmac
 import io
 import logging
 import re
@@ -57,6 +58,11 @@ def set_current_user(user: User) -> None:
 def hash_token(token: str) -> str:
     """The form in which a token file keeps a token."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def bound_token(token: str, node: str) -> str:
+    """What the owner of ``token`` shows to the kubelet of a node: it is good there alone, and does not tell the token."""
+    return hmac.new(token.encode(), f"kubelet of {node}".encode(), hashlib.sha256).hexdigest()
 
 
 # What an empty token would be known by.

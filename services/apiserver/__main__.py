@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-import grpc.aio
-
-from knarr.client.channel import open_channel
 from knarr.service.command import parser, read_ca, read_token, run, server_settings, start
 from knarr.service.errors import CommandError
 from knarr.service.host import Host
 from knarr.service.options import address, cidr_for, ipv4, readable_file
 from services.apiserver.component import ApiServer
+from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import ApiServerSettings
@@ -62,14 +60,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     )
     ca, token = read_ca(arguments.ca), read_token(arguments.token)
     listen = server_settings(arguments)
-    channels: dict[str, grpc.aio.Channel] = {}
-
-    def kubelet(address: str) -> grpc.aio.Channel:
-        if address not in channels:
-            channels[address] = open_channel(address, ca, token)
-        return channels[address]
-
-    apiserver = ApiServer(settings, kubelet)
+    kubelets = KubeletChannels(ca, token)
+    apiserver = ApiServer(settings, kubelets)
     app = create_app(apiserver.api, listen.tokens, apiserver.registry, checks=apiserver.checks)
     rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(arguments.ca)), host=host, port=int(port))
     grpc_host = Host(apiserver, listen)
@@ -85,8 +77,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         await rest.stop()
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
-        for channel in channels.values():
-            await channel.close(0)
+        await kubelets.close()
 
 
 async def _listen(rest: RestServer, listen: str) -> None:

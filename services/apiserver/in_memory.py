@@ -160,5 +160,5 @@ class ApiInMemory:
         self._seed(core.ServiceAccount(metadata=meta.ObjectMeta(name="default", namespace=name)), checked=True)
 
 
-def _no_kubelet(address: str) -> NoReturn:
-    raise RuntimeError(f"there is no kubelet at {address}: this API server is all there is")
+def _no_kubelet(node: str, address: str) -> NoReturn:
+    raise RuntimeError(f"there is no kubelet of {node} at {address}: this API server is all there is")

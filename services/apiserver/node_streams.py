@@ -20,8 +20,8 @@ from knarr.machinery.errors import StatusError, error_of, status_error
 
 STATUS_METADATA = "knarr-status-bin"
 
-# Given ``host:port`` of a kubelet, answers an open channel; the caller of it does not close it.
-ChannelFactory = Callable[[str], grpc.aio.Channel]
+# Given a node's name and ``host:port`` of its kubelet, answers an open channel; the caller of it does not close it.
+ChannelFactory = Callable[[str, str], grpc.aio.Channel]
 
 
 class NodeStreams(Protocol):
@@ -95,7 +95,7 @@ class GrpcNodeStreams:
             await asyncio.gather(feeder, return_exceptions=True)
 
     def _stub(self, node: core.Node) -> Any:
-        return kubelet_grpc.KubeletServiceStub(self._channel(kubelet_address(node)))
+        return kubelet_grpc.KubeletServiceStub(self._channel(node.metadata.name, kubelet_address(node)))
 
 
 def _no_way() -> StatusError:

@@ -25,7 +25,7 @@ from knarr.service.authentication import TokenTable, User, hash_token, kept_toke
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, PUBLIC, write_whole
-from services.standalone.credentials import ADMIN, APISERVER, Credentials, write_kubeconfig
+from services.standalone.credentials import ADMIN, APISERVER, Credentials, kubelet_tokens, write_kubeconfig
 
 LOCAL = ("127.0.0.1", "localhost")
 NODES = "system:nodes"
@@ -38,6 +38,8 @@ class Member:
     folder: str
     user: User
     hosts: tuple[str, ...]
+    # Of a kubelet, its node.
+    node: str = ""
 
 
 # The components of the control plane by their folders.
@@ -56,7 +58,9 @@ def members(hosts: Mapping[str, list[str]], nodes: Mapping[str, str]) -> list[Me
     ``hosts`` are names and addresses besides this machine's own, by the control plane's folders; ``nodes`` are addresses by node name.
     """
     control = [Member(name, user, (*LOCAL, *hosts.get(name, []))) for name, user in CONTROL_PLANE.items()]
-    kubelets = [Member(f"{name}/kubelet", User(f"system:node:{name}", groups=(NODES,)), (*LOCAL, name, ip)) for name, ip in nodes.items()]
+    kubelets = [
+        Member(f"{name}/kubelet", User(f"system:node:{name}", groups=(NODES,)), (*LOCAL, name, ip), name) for name, ip in nodes.items()
+    ]
     proxies = [Member(f"{name}/proxy", User("system:kube-proxy", uid=name), (*LOCAL, name, ip)) for name, ip in nodes.items()]
     return [*control, *kubelets, *proxies]
 
@@ -76,7 +80,10 @@ def make(root: Path, found: list[Member], server: str) -> None:
         authority.kept_pair(folder, "server", member.user.name, organizations=member.user.groups, hosts=member.hosts)
         write_whole(folder / "ca.crt", authority.pair.certificate, mode=PUBLIC)
         write_whole(folder / "token", f"{tokens[member.folder]}\n".encode(), mode=PRIVATE)
-        TokenTable(everyone if member.folder == "apiserver" else callers).save(folder / "tokens.csv")
+        table = TokenTable(everyone if member.folder == "apiserver" else callers)
+        if member.node:
+            table = kubelet_tokens(admin_token, tokens["apiserver"], member.node)
+        table.save(folder / "tokens.csv")
     admin = authority.kept_pair(kept, "admin", ADMIN.name, organizations=ADMIN.groups)
     folder = root / "admin"
     folder.mkdir(exist_ok=True)

@@ -14,11 +14,9 @@ from contextlib import AsyncExitStack
 from ipaddress import IPv4Network
 from typing import Any
 
-import grpc.aio
 import orjson
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.channel import open_channel
 from knarr.machinery.errors import StatusError
 from knarr.objects.conditions import is_true
 from knarr.service import collector
@@ -29,6 +27,7 @@ from knarr.service.host import Host, ServerSettings
 from knarr.service.keypair import KeptPair
 from knarr.service.tasks import cancel
 from services.apiserver.component import ApiServer
+from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import ApiServerSettings
@@ -55,7 +54,6 @@ class Cluster:
         self._files = settings.files
         self._address = node_address()
         self._settings = with_ports(settings, self._address)
-        self._channels: dict[str, grpc.aio.Channel] = {}
         self._hosts: dict[str, Host] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
@@ -76,7 +74,6 @@ class Cluster:
             self._progress.step("etcd")
             apiserver = await self._start_apiserver(stack, etcd, credentials)
             self._progress.step("apiserver")
-            stack.push_async_callback(self._close_channels)
             made = workers(settings, self._address, apiserver.client)
             supervisors = [
                 self._background(stack, f"supervise/{name}", self._supervise(name, make, credentials)) for name, make in made.items()
@@ -109,11 +106,8 @@ class Cluster:
     async def _start_apiserver(self, stack: AsyncExitStack, etcd: EtcdProcess, credentials: Credentials) -> ApiServer:
         settings = self._settings
 
-        def channel(address: str) -> grpc.aio.Channel:
-            if address not in self._channels:
-                self._channels[address] = open_channel(address, credentials.ca_certificate, credentials.apiserver_token)
-            return self._channels[address]
-
+        kubelets = KubeletChannels(credentials.ca_certificate, credentials.apiserver_token)
+        stack.push_async_callback(kubelets.close)
         apiserver = ApiServer(
             ApiServerSettings(
                 etcd=EtcdSettings(endpoints=(etcd.endpoint,), data_folder=etcd.folder),
@@ -122,7 +116,7 @@ class Cluster:
                 advertise_address=self._address,
                 advertise_port=settings.ports.rest,
             ),
-            channel,
+            kubelets,
         )
         host = self._host(apiserver, credentials, settings.listen_address, settings.ports.apiserver)
         await host.start()
@@ -154,7 +148,8 @@ class Cluster:
             await asyncio.sleep(RESTART_SECONDS)
 
     def _host(self, component: Component, credentials: Credentials, address: str, port: int) -> Host:
-        host = Host(component, ServerSettings(f"{address}:{port}", self._shown, credentials.tokens))
+        tokens = credentials.kubelet_tokens(self._settings.node) if component.name == "kubelet" else credentials.tokens
+        host = Host(component, ServerSettings(f"{address}:{port}", self._shown, tokens))
         self._hosts[component.name] = host
         return host
 
@@ -188,10 +183,6 @@ class Cluster:
             self._files.hand_over(*caller)
         self._progress.ready(facts)
         collector.settle()
-
-    async def _close_channels(self) -> None:
-        for channel in self._channels.values():
-            await channel.close(0)
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:

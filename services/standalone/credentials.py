@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from knarr.service.authentication import TokenTable, User, hash_token, kept_token
+from knarr.service.authentication import TokenTable, User, bound_token, hash_token, kept_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
@@ -38,6 +38,15 @@ class Credentials:
     # By which the apiserver calls kubelets.
     apiserver_token: str
     tokens: TokenTable
+
+    def kubelet_tokens(self, node: str) -> TokenTable:
+        """Who may call the kubelet of a node."""
+        return kubelet_tokens(self.admin_token, self.apiserver_token, node)
+
+
+def kubelet_tokens(admin_token: str, apiserver_token: str, node: str) -> TokenTable:
+    """The admin, and the API server by what it shows to that kubelet alone."""
+    return TokenTable({hash_token(admin_token): ADMIN, hash_token(bound_token(apiserver_token, node)): APISERVER})
 
 
 def load_or_create(files: Files, hosts: list[str]) -> Credentials:

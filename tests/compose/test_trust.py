@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from knarr.service.authentication import TokenTable
+from knarr.service.authentication import TokenTable, bound_token
 from knarr.service.certificates import covers
 from knarr.service.command import TRUST_FILES
 from services.compose.trust import main
@@ -57,7 +57,14 @@ def test_the_api_server_knows_everyone_and_a_node_only_its_callers(tmp_path: Pat
         return TokenTable.load(tmp_path / component / "tokens.csv").authenticate(f"Bearer {token}").name
 
     assert name_at("apiserver", "node-2/kubelet") == "system:node:node-2"
-    assert name_at("node-1/kubelet", "apiserver") == "system:kube-apiserver"
+    kept = (tmp_path / "apiserver" / "token").read_text().strip()
+    for node in ("node-1", "node-2"):
+        table = TokenTable.load(tmp_path / node / "kubelet" / "tokens.csv")
+        assert table.authenticate(f"Bearer {bound_token(kept, node)}").name == "system:kube-apiserver"
+    with pytest.raises(Exception, match="Unauthorized"):
+        table.authenticate(f"Bearer {bound_token(kept, 'node-1')}")
+    with pytest.raises(Exception, match="Unauthorized"):
+        name_at("node-1/kubelet", "apiserver")
     assert name_at("node-1/proxy", "admin") == "knarr-admin"
     with pytest.raises(Exception, match="Unauthorized"):
         name_at("node-1/kubelet", "node-2/kubelet")

@@ -104,7 +104,7 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
         assert not late, late
 
 
-def _no_channel(address: str) -> Any:
+def _no_channel(node: str, address: str) -> Any:
     raise AssertionError("these tests have no kubelet to stream from")
 
 

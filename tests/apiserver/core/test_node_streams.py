@@ -82,7 +82,7 @@ async def streams(api: Caller) -> AsyncIterator[Caller]:
         await api.create(Ref(version_of(core.Pod), "default"), pod, meta.CreateOptions())
     channels: dict[str, grpc.aio.Channel] = {}
 
-    def channel(address: str) -> grpc.aio.Channel:
+    def channel(node: str, address: str) -> grpc.aio.Channel:
         return channels.setdefault(address, grpc.aio.insecure_channel(address))
 
     yield Caller(Api(dataclasses.replace(api.api.pipeline, node_streams=GrpcNodeStreams(channel))))

@@ -153,7 +153,7 @@ class _Runner:
                 await task
 
 
-def no_kubelet(address: str) -> Any:
+def no_kubelet(node: str, address: str) -> Any:
     raise AssertionError(f"no kubelet is asked in these tests, not even {address}")
 
 

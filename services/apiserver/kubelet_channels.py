@@ -1,0 +1,56 @@
+"""Channels to the kubelets, each to the one node that it is for.
+
+The address is what the Node object says, and whoever runs a node may say anything there. So the certificate must be of the node's own
+name, and the token is good for that kubelet alone: shown to another, or shown on by this one, it opens nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+import grpc.aio
+
+from knarr.client.channel import open_channel
+from knarr.service.authentication import bound_token
+
+# So many are kept open; of more nodes those that were not asked for the longest time are connected to anew.
+KEPT = 1024
+GRACE_SECONDS = 600.0
+
+
+class KubeletChannels:
+    """``ca`` is the cluster's certificate, ``token`` the API server's own, which is shown to nobody."""
+
+    def __init__(self, ca: bytes, token: str) -> None:
+        self._ca = ca
+        self._token = token
+        self._channels: OrderedDict[str, tuple[str, grpc.aio.Channel]] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __call__(self, node: str, address: str) -> grpc.aio.Channel:
+        """An open channel to the kubelet of ``node`` at ``host:port``."""
+        known = self._channels.pop(node, None)
+        if known is not None and known[0] != address:
+            self._let_go(known[1])
+            known = None
+        if known is None:
+            known = address, open_channel(address, self._ca, bound_token(self._token, node), server_name=node)
+        self._channels[node] = known
+        if len(self._channels) > KEPT:
+            self._let_go(self._channels.popitem(last=False)[1][1])
+        return known[1]
+
+    def _let_go(self, channel: grpc.aio.Channel) -> None:
+        """Closes it once its streams have ended, or had time to."""
+        closing = asyncio.ensure_future(channel.close(GRACE_SECONDS))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        channels, self._channels = [channel for _, channel in self._channels.values()], OrderedDict()
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        for channel in channels:
+            await channel.close(0)
