@@ -63,8 +63,9 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
         except RuntimeFailure as error:
             raise internal(f"error executing command in container: {error}") from error
         await context.send_initial_metadata(())
-        async for response in converse(session, requests, pb.ExecResponse):
-            yield response
+        async with aclosing(converse(session, requests, pb.ExecResponse)) as responses:  # type: ignore[type-var]
+            async for response in responses:
+                yield response
 
     async def Attach(self, requests: AsyncIterator[pb.AttachRequest], context: Any) -> AsyncIterator[pb.AttachResponse]:
         start = await start_of(requests)
@@ -74,8 +75,9 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
         except RuntimeFailure as error:
             raise internal(f"error attaching to container: {error}") from error
         await context.send_initial_metadata(())
-        async for response in converse(session, requests, pb.AttachResponse):
-            yield response
+        async with aclosing(converse(session, requests, pb.AttachResponse)) as responses:  # type: ignore[type-var]
+            async for response in responses:
+                yield response
 
     async def PortForward(self, requests: AsyncIterator[pb.PortForwardRequest], context: Any) -> AsyncIterator[pb.PortForwardResponse]:
         raise status_error("MethodNotAllowed", "port-forward is not implemented by this kubelet yet", code=501)

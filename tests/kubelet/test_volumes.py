@@ -255,11 +255,15 @@ def test_modes_are_what_was_meant_whatever_the_umask(tmp_path: Path) -> None:
 
 
 @pytest.mark.net
-def test_secrets_are_on_no_disk(tmp_path: Path) -> None:
-    directory = PodDirectory(tmp_path, "uid")
+@pytest.mark.parametrize("data_dir", ["real", "link"])
+def test_secrets_are_on_no_disk(tmp_path: Path, data_dir: str) -> None:
+    """Also where the kubelet is told its directory by a link: the kernel tells mounts without."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    directory = PodDirectory(tmp_path / data_dir, "uid")
     for _ in range(2):
         directory.set_up({"s": Files((File("a", b"1", 0o644),), secret=True), "c": Files((File("a", b"1"),))})
-        assert mounts_below(tmp_path) == {str(directory.volume_path("s"))}
+        assert mounts_below(tmp_path) == {str(directory.volume_path("s").resolve())}
     assert (directory.volume_path("s") / "a").read_bytes() == b"1"
     directory.remove()
     assert not directory.root.exists() and not mounts_below(tmp_path)

@@ -44,9 +44,14 @@ def unmount_all(root: Path) -> None:
     raise OSError(f"{root} is still mounted")
 
 
+def is_mounted(path: Path) -> bool:
+    """Whether something is mounted on the very path."""
+    return os.path.realpath(path) in mounts_below(path)
+
+
 def mounts_below(root: Path) -> set[str]:
-    """The mount points at ``root`` and below it."""
-    prefix = os.fsencode(root)
+    """The mount points at ``root`` and below it, by the paths that the kernel tells: without links."""
+    prefix = os.fsencode(os.path.realpath(root))
     lines = Path("/proc/thread-self/mounts").read_bytes().splitlines()
     points = {_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[1]) for line in lines}
     return {os.fsdecode(point) for point in points if point == prefix or point.startswith(prefix + b"/")}
