@@ -127,4 +127,5 @@ async def test_a_container_that_cannot_be_made_says_so_and_waits(tmp_path: Path)
             return next(((state.reason, state.message) for state in states if state.message), None)
 
         assert await cluster.until(shown) == ("CreateContainerError", "no space left on device")
-        assert runtime.tries == 1 and cluster.events("Failed") == ["Error: no space left on device"]
+        await cluster.until(lambda: cluster.events("Failed") == ["Error: no space left on device"])
+        assert runtime.tries == 1
