@@ -41,6 +41,8 @@ class Directory(click.Path):
         super().__init__(file_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("it is empty; give a directory, or leave the option out", param, ctx)
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         for above in path.absolute().parents:
             if above.exists() and not above.is_dir():

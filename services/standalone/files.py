@@ -8,11 +8,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, sweep, write_whole
 
 # The longest path a Unix socket may have on Linux is 107 bytes.
 MAX_SOCKET_PATH = 107
+# By one of these a directory is known to be a cluster's; the last are those of the engine that `make install` starts.
+OWN = frozenset(
+    {"pki", "etcd", "token", "settings.json", "cluster-id", "knarr.log", "knarr.pid", "state.json", "dockerd.log", "dockerd.pid"}
+)
 _IDENTITY = re.compile(r"[0-9a-f]{8}")
+
+
+def _is_own(name: str) -> bool:
+    """A file of a cluster, or what a write left whose process was killed."""
+    return name in OWN or any(name.startswith(f".{own}.") for own in OWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +79,14 @@ class Files:
         return self.root / "cluster-id"
 
     def prepare(self) -> bool:
-        """Makes the directory, closed to others: it holds keys and the cluster's state. False when it was there."""
+        """Makes the directory, closed to others: it holds keys and the cluster's state. False when it was there.
+
+        Raises CommandError for a directory of something else, which would be closed, too.
+        """
         fresh = not self.root.exists()
+        names = [] if fresh else [path.name for path in self.root.iterdir()]
+        if names and not any(_is_own(name) for name in names):
+            raise CommandError(f"{self.root} holds files that are no cluster's; choose an empty --data-dir, or a new one")
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)
         return fresh

@@ -86,6 +86,7 @@ def test_a_restored_state_may_have_any_range(tmp_path: Path) -> None:
         (["up", "--rest-address", "everywhere"], "'everywhere' is not an IPv4 address"),
         (["up", "--data-dir", __file__], "is a file"),
         (["down", "--data-dir", __file__], "is a file"),
+        (["up", "--data-dir", ""], "it is empty"),
         (["status", "--data-dir", f"{__file__}/k"], "is below a file"),
         (["start"], "invalid choice: 'start'"),
     ],
@@ -331,3 +332,18 @@ def test_a_process_of_root_is_not_stopped_by_others(
         run(["down", "--data-dir", str(tmp_path)], monkeypatch)
     assert caught.value.code == 1
     assert capsys.readouterr().err == "error: the cluster's process: permission denied; run with sudo, or choose another --data-dir\n"
+
+
+@pytest.mark.parametrize("command", ["up", "restore"])
+def test_a_directory_of_something_else_is_neither_closed_nor_used(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root, one slip would close /tmp to everybody."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "thesis.tex").touch()
+    monkeypatch.setattr("services.standalone.backup.snapshot.check", lambda path: None)
+    with pytest.raises(SystemExit) as caught:
+        run([command, "--data-dir", str(tmp_path), *(HOLLOW if command == "up" else [str(tmp_path / "file.db")])], monkeypatch)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"error: {tmp_path} holds files that are no cluster's; choose an empty --data-dir, or a new one\n"
+    assert tmp_path.stat().st_mode & 0o777 == 0o755 and [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
