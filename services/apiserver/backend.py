@@ -138,7 +138,8 @@ class Backend:
     async def storing(self, deadline: float, writing: Coroutine[Any, Any, T]) -> T:
         """What ``writing``, the storing of one object, answers; raises Timeout, in etcd's name, when it takes longer than
         ``write_seconds``: behind a store that hangs, writers would wait for one another."""
-        return await self._bounded(self.waits.write_seconds, self._unwritten, deadline, writing, "etcd; the write may or may not be stored")
+        what = "etcd; it is not known whether the write was stored"
+        return await self._bounded(self.waits.write_seconds, self._unwritten, deadline, writing, what)
 
     async def write(self, ref: Ref, raw: bytes, revision: int, extra: Extra = NO_EXTRA, ttl_seconds: int = 0) -> tuple[Outcome, Entry]:
         """Stores ``raw`` if the object still has ``revision`` (0: does not exist); with ``ttl_seconds`` it vanishes that long after.

@@ -60,7 +60,7 @@ async def test_a_hanging_etcd_is_named_after_its_own_time_or_at_an_earlier_deadl
         store.hangs = True
         for seconds, waited, words in (
             (60, 8, "etcd did not finish this write within 8 s"),
-            (3, 3, "it was waiting for etcd; the write may"),
+            (3, 3, "it was waiting for etcd; it is not known whether the write was stored"),
         ):
             patient = type(world.caller)(world.caller.api, seconds=seconds)
             for call in (
