@@ -294,6 +294,8 @@ async def test_a_pod_that_fills_its_volume_is_evicted(tmp_path: Path, monkeypatc
         evicted = await cluster.phase("Failed")
         message = 'Usage of EmptyDir volume "small" exceeds the limit "1Mi". '
         assert (evicted.status.reason, evicted.status.message) == ("Evicted", message)
+        disrupted = [(c.status, c.reason, c.message) for c in evicted.status.conditions if c.type == "DisruptionTarget"]
+        assert disrupted == [("True", "TerminationByKubelet", message)]
         await cluster.until(lambda: cluster.events("Evicted") == [message])
         await cluster.until(lambda: (seen := cluster.observed()) is None or not any(c.state == RUNNING for c in seen.containers))
 

@@ -44,11 +44,6 @@ def unmount_all(root: Path) -> None:
     raise OSError(f"{root} is still mounted")
 
 
-def is_mounted(path: Path) -> bool:
-    """Whether something is mounted on the very path."""
-    return os.path.realpath(path) in mounts_below(path)
-
-
 def mounts_below(root: Path) -> set[str]:
     """The mount points at ``root`` and below it, by the paths that the kernel tells: without links."""
     prefix = os.fsencode(os.path.realpath(root))

@@ -12,6 +12,14 @@ from services.kubelet.pod.view import StatusView
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
+DISRUPTED, BY_KUBELET = "DisruptionTarget", "TerminationByKubelet"
+
+
+def is_own(condition: core.PodCondition) -> bool:
+    """Whether the kubelet owns a condition. That a pod was disrupted others tell, too, for reasons of theirs."""
+    return condition.type in OWN_CONDITIONS or (condition.type, condition.reason) == (DISRUPTED, BY_KUBELET)
+
+
 def set_conditions(view: StatusView, status: core.PodStatus) -> None:
     """Those of others as they stand in the pod, then the kubelet's own. ``status`` has phase and containers already."""
     status.conditions.extend(kept for kept in view.pod.status.conditions if kept.type not in OWN_CONDITIONS)
@@ -23,6 +31,8 @@ def set_conditions(view: StatusView, status: core.PodStatus) -> None:
     _set(view, status, "Ready", *((False, "ReadinessGatesNotReady", _gate_words(gates)) if gates else ready))
     _set(view, status, "ContainersReady", *ready)
     _set(view, status, "PodScheduled", True)
+    if view.facts.verdict is not None and view.facts.verdict[0] == "Evicted":
+        _set(view, status, DISRUPTED, True, BY_KUBELET, view.facts.verdict[1])
 
 
 def _set_initialized(view: StatusView, status: core.PodStatus) -> None:

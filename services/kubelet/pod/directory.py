@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, is_mounted, mount_tmpfs, unmount_all
+from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, mount_tmpfs, unmount_all
 from services.kubelet.pod.volume_files import DATA_LINK, write_files
 from services.kubelet.pod.volumes import Content, EmptyDirectory, Files, HostDirectory, VolumeError
 
@@ -134,7 +134,7 @@ def _make_host_directory(path: Path) -> None:
 
 def mount_memory(path: Path, size_bytes: int) -> None:
     """Mounts a tmpfs for an emptyDir of medium Memory; raises VolumeError where that is not allowed."""
-    if is_mounted(path):
+    if path.is_mount():
         return
     try:
         mount_tmpfs(path, EMPTY_MODE, size_bytes)
@@ -144,7 +144,7 @@ def mount_memory(path: Path, size_bytes: int) -> None:
 
 def keep_in_memory(path: Path) -> None:
     """Mounts a tmpfs for files that belong on no disk. A kubelet that may not mount keeps them in its own closed directory instead."""
-    if is_mounted(path) or os.path.lexists(path / DATA_LINK):
+    if path.is_mount() or os.path.lexists(path / DATA_LINK):
         # Mounted, or written by a kubelet that did not: who shows it already would see no change any more.
         return
     try:

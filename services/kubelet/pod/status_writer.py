@@ -12,7 +12,7 @@ from knarr.client.client import Client
 from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.service.tasks import cancel
 from services.kubelet.metrics import STATUS_WRITES
-from services.kubelet.pod.conditions import OWN_CONDITIONS
+from services.kubelet.pod.conditions import OWN_CONDITIONS, is_own
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +102,10 @@ def _merged(base: core.Pod, wanted: core.PodStatus) -> core.Pod:
     pod.spec.CopyFrom(base.spec)
     pod.status.CopyFrom(wanted)
     del pod.status.conditions[:]
-    pod.status.conditions.extend(found for found in base.status.conditions if found.type not in OWN_CONDITIONS)
-    pod.status.conditions.extend(found for found in wanted.conditions if found.type in OWN_CONDITIONS)
+    own = [found for found in wanted.conditions if is_own(found)]
+    types = {*OWN_CONDITIONS, *(found.type for found in own)}
+    pod.status.conditions.extend(found for found in base.status.conditions if found.type not in types)
+    pod.status.conditions.extend(own)
     return pod
 
 
