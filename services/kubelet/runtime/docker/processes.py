@@ -15,6 +15,8 @@ from services.kubelet.runtime.port import ExecCheck, NoSuchContainer, ProbeResul
 log = logging.getLogger(__name__)
 
 MAX_PROBE_OUTPUT_BYTES = 10 * 1024
+# How often, and how far apart, the engine is asked for the process of a command that is to end.
+PID_TRIES, PID_RETRY_SECONDS = 50, 0.02
 
 
 class EngineProcesses:
@@ -50,9 +52,15 @@ class EngineProcesses:
     async def _end(self, path: str, container_id: str) -> None:
         """Ends a command that still runs though nobody hears it any more."""
         try:
-            inspected = await self._engine.request("GET", f"{path}/json")
-            if inspected["Running"] and inspected["Pid"]:
-                await asyncio.to_thread(end_processes, int(inspected["Pid"]), container_id)
+            # The engine learns a process' number a moment after the process begins, and its exit code when it has ended.
+            for _ in range(PID_TRIES):
+                inspected = await self._engine.request("GET", f"{path}/json")
+                if inspected["ExitCode"] is not None:
+                    return
+                if inspected["Pid"]:
+                    await asyncio.to_thread(end_processes, int(inspected["Pid"]), container_id)
+                    return
+                await asyncio.sleep(PID_RETRY_SECONDS)
         except (RuntimeFailure, OSError) as error:
             log.warning("a command was not ended", extra={"container": container_id, "error": str(error)})
 
