@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.kubelet.runtime.docker.log_pieces import PIECE_BYTES, FramedPieces, Lines, Piece, RawPieces, start_of_tail
@@ -44,6 +44,7 @@ SIZES = st.sampled_from([0, 1, 5, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1,
 LINES = st.lists(st.tuples(SIZES, st.sampled_from(b"AB\xc7\xff")), max_size=6)
 
 
+@settings(deadline=None, max_examples=50)
 @given(content=LINES, cut=st.sampled_from([499, 4096, 20_011]), keeps_ends=st.booleans(), terminal=st.booleans())
 def test_bytes_come_out_as_they_went_in_with_one_stamp_a_line(
     content: list[tuple[int, int]], cut: int, keeps_ends: bool, terminal: bool
