@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any
+
+from google.protobuf.message import Message
 
 from knarr.machinery import codec
 from knarr.machinery.times import to_time
@@ -13,7 +16,10 @@ TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
 def get_condition(status: Any, condition_type: str) -> Any | None:
     """The condition of that type, or None. ``status`` is any message with ``conditions``."""
-    return next((condition for condition in status.conditions if condition.type == condition_type), None)
+    for condition in status.conditions:
+        if condition.type == condition_type:
+            return condition
+    return None
 
 
 def condition_status(status: Any, condition_type: str) -> str:
@@ -44,7 +50,7 @@ def set_condition(
     One with the same status, reason and message stays as it is. ``lastTransitionTime`` moves only
     with the status; ``lastUpdateTime``, where the type has it, with any change.
 
-    ``before``: the status in which the condition stood so far, when ``status`` is made from nothing.
+    ``before``: the status in which the condition stood so far, when ``status`` is made from nothing and has none of the type yet.
     ``message_counts``: False: another message alone is no change, for those that name one pod of many.
     ``renew``: ``lastUpdateTime`` moves even when nothing else does.
     """
@@ -55,14 +61,20 @@ def set_condition(
         return False
     stands = old is not None and old.status == text and old.HasField("last_transition_time")
     since = old.last_transition_time if old is not None and stands else to_time(now)
-    condition = get_condition(status, condition_type)
-    if condition is None:
-        condition = status.conditions.add(type=condition_type)
-    condition.status, condition.reason, condition.message = text, reason, message
+    if old is None or before is not None:
+        condition = status.conditions.add(type=condition_type, status=text, reason=reason, message=message)
+    else:
+        condition = old
+        condition.status, condition.reason, condition.message = text, reason, message
     condition.last_transition_time.CopyFrom(since)
-    if "last_update_time" in condition.DESCRIPTOR.fields_by_name:
+    if _tells_updates(type(condition)):
         condition.last_update_time.CopyFrom(to_time(now))
     return not same
+
+
+@cache
+def _tells_updates(condition: type[Message]) -> bool:
+    return "last_update_time" in condition.DESCRIPTOR.fields_by_name
 
 
 def condition_patch(
