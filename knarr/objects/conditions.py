@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from google.protobuf.message import Message
+from google.protobuf.descriptor import Descriptor
 
 from knarr.machinery import codec
 from knarr.machinery.times import to_time
@@ -67,14 +67,14 @@ def set_condition(
         condition = old
         condition.status, condition.reason, condition.message = text, reason, message
     condition.last_transition_time.CopyFrom(since)
-    if _tells_updates(type(condition)):
+    if _tells_updates(condition.DESCRIPTOR):
         condition.last_update_time.CopyFrom(to_time(now))
     return not same
 
 
 @cache
-def _tells_updates(condition: type[Message]) -> bool:
-    return "last_update_time" in condition.DESCRIPTOR.fields_by_name
+def _tells_updates(condition: Descriptor) -> bool:
+    return "last_update_time" in condition.fields_by_name
 
 
 def condition_patch(

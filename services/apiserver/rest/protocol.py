@@ -19,6 +19,8 @@ HEAD_LIMIT_BYTES = 1024 * 1024
 HEAD_SECONDS = 32.0
 # A larger body is not copied to be joined with its head.
 COPY_BYTES = 16 * 1024
+# What waits for a client that does not read, before whoever writes to it waits too; a TLS transport's own is thirty times as much.
+UNREAD_BYTES = 16 * 1024
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -69,6 +71,7 @@ class Protocol(HttpToolsProtocol):
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        transport.set_write_buffer_limits(high=UNREAD_BYTES)
         corked = CorkedTransport(transport)
         super().connection_made(corked)  # type: ignore[arg-type]
         self._entered = transport
@@ -137,6 +140,8 @@ class Protocol(HttpToolsProtocol):
         self._crowd.leave(self._entered)
         if self._rest_timer is not None:
             self._rest_timer.cancel()
+        # uvicorn leaves the timer, and all that hangs on it, when the connection broke.
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def _bound_head(self, received_bytes: int) -> None:

@@ -22,7 +22,7 @@ from services.apiserver.rest.response import Stream
 from services.apiserver.rest.routing import Target
 from services.apiserver.results import Event
 
-CHUNK_BYTES = 128 * 1024
+CHUNK_BYTES = 16 * 1024
 
 
 class Watches:

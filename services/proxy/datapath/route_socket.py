@@ -1,18 +1,25 @@
-"""Many routes or addresses in one netlink message each and few system calls: what a thousand Services need at the start."""
+"""Many routes, addresses or bridge ports in one netlink message each and few system calls: what a thousand Services need at the start,
+and what is asked again at every change without an object for each attribute of each interface.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from services.proxy.datapath.netlink import ACK, ERROR, MAKE, REQUEST, attribute, message, messages
+from services.proxy.datapath.netlink import ACK, DONE, DUMP, ERROR, MAKE, NESTED, REQUEST, attribute, message, messages, only
 
 NETLINK_ROUTE = 0
 ADDRESS_NEW, ADDRESS_DELETE, ROUTE_NEW, ROUTE_DELETE, ROUTE_GET = 20, 21, 24, 25, 26
+LINK_GET, LINK_SET = 18, 19
 COMMAND = REQUEST | ACK
 IPV4, MAIN_TABLE, SCOPE_LINK, SCOPE_GLOBAL, UNICAST = 2, 254, 253, 0, 1
+# struct ifinfomsg: family, index; of bridges, what a link belongs to, what the bridge keeps of it, and in that its hairpin mode.
+LINK = struct.Struct("=BxxxiII")
+BRIDGE, MASTER, PORT, HAIRPIN = 7, 10, 12, 4
 # Acknowledgements repeat what they are about; so many fit a socket's buffer.
 BATCH = 100
 TIMEOUT_SECONDS = 10
@@ -50,6 +57,35 @@ class RouteSocket:
         found = ((socket.inet_aton(address), fixed) for address in addresses)
         bodies = [head + attribute(1, packed) + attribute(2, packed) + name for packed, head in found]
         return _by_address(addresses, self._run(ADDRESS_NEW if add else ADDRESS_DELETE, COMMAND | MAKE if add else COMMAND, bodies))
+
+    def allow_hairpin(self, bridge: int) -> None:
+        """Lets a bridge send a frame back through each port it may have come from. Raises OSError; a port that is gone is no error."""
+        mode = attribute(PORT | NESTED, attribute(HAIRPIN, b"\x01"))
+        ports = [LINK.pack(BRIDGE, port, 0, 0) + mode for port, allowed in self._ports(bridge) if not allowed]
+        for error in self._run(LINK_SET, COMMAND, ports):
+            if error not in (0, errno.ENODEV):
+                raise OSError(error, os.strerror(error))
+
+    def _ports(self, bridge: int) -> Iterator[tuple[int, bool]]:
+        """Each port's index, and whether its hairpin mode is on."""
+        for body in self._dump(LINK_GET, LINK.pack(BRIDGE, 0, 0, 0)):
+            attributes = body[LINK.size :]
+            if only(attributes, MASTER) == struct.pack("=I", bridge):
+                yield LINK.unpack_from(body)[1], only(only(attributes, PORT), HAIRPIN) == b"\x01"
+
+    def _dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """The bodies of all that there is; to be taken to the end."""
+        self._sequence += 1
+        self._socket.send(message(kind, REQUEST | DUMP, self._sequence, body))
+        while True:
+            for answer in messages(self._socket.recv(1 << 18)):
+                if answer.sequence != self._sequence:
+                    continue
+                if answer.kind == ERROR:
+                    raise OSError(answer.error, os.strerror(answer.error))
+                if answer.kind == DONE:
+                    return
+                yield answer.body
 
     def _run(self, kind: int, flags: int, bodies: Sequence[bytes]) -> list[int]:
         """The error number of each, 0 where it was done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from services.apiserver.rest import protocol, request
 from services.apiserver.rest import server as rest_server
 from services.apiserver.rest.application import Application
-from services.apiserver.rest.protocol import COPY_BYTES, HEAD_LIMIT_BYTES, CorkedTransport
+from services.apiserver.rest.protocol import COPY_BYTES, HEAD_LIMIT_BYTES, UNREAD_BYTES, CorkedTransport
 from services.apiserver.rest.server import RestServer
 from tests.apiserver.rest.conftest import TOKEN
 
@@ -169,3 +170,38 @@ async def test_a_client_that_reads_nothing_for_long_is_kept_as_long_as_its_machi
     finally:
         writer.close()
         await server.stop()
+
+
+@asynccontextmanager
+async def accepted(application: Application) -> AsyncIterator[tuple[protocol.Protocol, asyncio.StreamWriter]]:
+    """The server's side of a connection that was asked something, and the client's."""
+    server = RestServer(application, None)
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        async with asyncio.timeout(10):
+            writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            [connection] = server._state.connections
+            assert isinstance(connection, protocol.Protocol)
+            yield connection, writer
+    finally:
+        writer.close()
+        await server.stop()
+
+
+async def test_a_connection_that_broke_leaves_nothing(application: Application) -> None:
+    """A timer that went on for two minutes kept all of it."""
+    async with accepted(application) as (connection, writer):
+        timer = connection.timeout_keep_alive_task
+        assert timer is not None and not timer.cancelled()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        while connection in connection.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert timer.cancelled()
+
+
+async def test_little_waits_for_a_client_that_does_not_read(application: Application) -> None:
+    async with accepted(application) as (connection, _):
+        assert connection.transport.get_write_buffer_limits()[1] == UNREAD_BYTES

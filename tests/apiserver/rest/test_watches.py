@@ -184,8 +184,8 @@ async def test_a_client_that_never_reads_does_not_grow_memory(watcher: HttpClien
 
 def test_large_batches_are_cut_into_chunks() -> None:
     api = FakeApi()
-    batch = [added(api, f"c{number}", 50_000) for number in range(10)]
+    batch = [added(api, f"c{number}", 6_000) for number in range(10)]
     chunks = list(frames(JsonObjects(batch[0].entry.version), batch))  # type: ignore[union-attr]
     assert len(chunks) == 4
-    assert all(len(chunk) < CHUNK_BYTES + 60_000 for chunk in chunks)
+    assert all(len(chunk) < CHUNK_BYTES + 7_000 for chunk in chunks)
     assert b"".join(chunks).count(b"\n") == 10
