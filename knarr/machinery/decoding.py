@@ -10,6 +10,7 @@ from __future__ import annotations
 from binascii import Error as BinasciiError
 from binascii import a2b_base64
 from collections.abc import Callable
+from threading import RLock
 from typing import Any
 
 import orjson
@@ -26,18 +27,29 @@ MALFORMED = (TypeError, ValueError, AttributeError, OverflowError)
 
 def decoder(message: Descriptor) -> Decoder:
     """The function from a JSON value to constructor arguments. It raises one of MALFORMED for a value of a wrong shape."""
-    found = _DECODERS.get(message)
-    if found is None:
-        _DECODERS[message] = lambda value, unknown: decoder(message)(value, unknown)
+    return _DECODERS.get(message) or _make(message)
+
+
+def _make(message: Descriptor) -> Decoder:
+    with _LOCK:
+        if message in _DECODERS:
+            return _DECODERS[message]
+        if message in _MAKING:
+            # A type that holds itself.
+            return lambda value, unknown: decoder(message)(value, unknown)
+        _MAKING.add(message)
         try:
-            found = _DECODERS[message] = _FORMS[form_of(message)](message)
-        except BaseException:
-            del _DECODERS[message]
-            raise
-    return found
+            found = _FORMS[form_of(message)](message)
+        finally:
+            _MAKING.discard(message)
+        _DECODERS[message] = found
+        return found
 
 
 _DECODERS: dict[Descriptor, Decoder] = {}
+# Large bodies are decoded in a thread of their own: what is half made is nobody else's.
+_MAKING: set[Descriptor] = set()
+_LOCK = RLock()
 
 
 def _object(message: Descriptor) -> Decoder:

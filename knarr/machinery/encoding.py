@@ -10,6 +10,7 @@ from binascii import b2a_base64
 from collections.abc import Callable
 from functools import cache
 from keyword import iskeyword
+from threading import RLock
 from typing import Any
 
 import orjson
@@ -25,18 +26,29 @@ SMALL = 10
 
 def encoder(message: Descriptor) -> Encoder:
     """The function from a message to its JSON value."""
-    found = _ENCODERS.get(message)
-    if found is None:
-        _ENCODERS[message] = lambda value: encoder(message)(value)
+    return _ENCODERS.get(message) or _make(message)
+
+
+def _make(message: Descriptor) -> Encoder:
+    with _LOCK:
+        if message in _ENCODERS:
+            return _ENCODERS[message]
+        if message in _MAKING:
+            # A type that holds itself.
+            return lambda value: encoder(message)(value)
+        _MAKING.add(message)
         try:
-            found = _ENCODERS[message] = _FORMS[form_of(message)](message)
-        except BaseException:
-            del _ENCODERS[message]
-            raise
-    return found
+            found = _FORMS[form_of(message)](message)
+        finally:
+            _MAKING.discard(message)
+        _ENCODERS[message] = found
+        return found
 
 
 _ENCODERS: dict[Descriptor, Encoder] = {}
+# Large objects are encoded in a thread of their own: what is half made is nobody else's.
+_MAKING: set[Descriptor] = set()
+_LOCK = RLock()
 
 
 @cache

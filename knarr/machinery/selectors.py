@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, bad_request
@@ -29,8 +28,6 @@ _ESCAPE = re.compile(r"\\([\\,=])")
 # A selector of more requirements is refused; a longer text is parsed anew each time, so that what is remembered stays small.
 MAX_REQUIREMENTS = 500
 REMEMBERED_LETTERS = 1024
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +142,10 @@ def _parse_labels(text: str) -> Selector:
 _known_labels = lru_cache(maxsize=1024)(_parse_labels)
 
 
-def _bounded(requirements: list[R]) -> list[R]:
-    """Each object is held against each of them. Raises StatusError BadRequest."""
-    if len(requirements) > MAX_REQUIREMENTS:
-        raise bad_request(f"a selector may have {MAX_REQUIREMENTS} requirements at most, found {len(requirements)}")
-    return requirements
+def _check_count(count: int) -> None:
+    """Each object is held against each requirement. Raises StatusError BadRequest."""
+    if count > MAX_REQUIREMENTS:
+        raise bad_request(f"a selector may have {MAX_REQUIREMENTS} requirements at most")
 
 
 class _LabelParser:
@@ -175,6 +171,7 @@ class _LabelParser:
             if self.peek() in _SYMBOLS - {"!"}:
                 raise _unparsable(f"found '{self.peek()}', expected: !, identifier, or 'end of string'")
             found.append(self.requirement())
+            _check_count(len(found))
             separator = self.take()
             if not separator:
                 break
@@ -182,7 +179,7 @@ class _LabelParser:
                 raise _unparsable(f"found '{separator}', expected: ',' or 'end of string'")
             if self.peek() in _SYMBOLS - {"!"}:
                 raise _unparsable(f"found '{self.peek()}', expected: identifier after ','")
-        return _bounded(found)
+        return found
 
     def requirement(self) -> Requirement:
         key = self.take()
@@ -249,7 +246,9 @@ def parse_field_selector(text: str) -> FieldSelector:
 
 
 def _parse_fields(text: str) -> FieldSelector:
-    return FieldSelector(tuple(_bounded([_field_requirement(text, term) for term in _TERM.findall(text)])))
+    terms = _TERM.findall(text)
+    _check_count(len(terms))
+    return FieldSelector(tuple(_field_requirement(text, term) for term in terms))
 
 
 _known_fields = lru_cache(maxsize=1024)(_parse_fields)

@@ -6,6 +6,7 @@ else, reflection included, needs ``authorization: Bearer <token>``.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -84,7 +85,7 @@ class _Guard:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
             started = time.perf_counter()
             try:
-                set_current_user(self._user)
+                self._begin()
                 answer = await behaviour(request, context)
             except Exception as error:
                 await self._fail(error, context, started)
@@ -97,7 +98,7 @@ class _Guard:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             started = time.perf_counter()
             try:
-                set_current_user(self._user)
+                self._begin()
                 async for answer in behaviour(request, context):
                     yield answer
             except Exception as error:
@@ -105,6 +106,13 @@ class _Guard:
             self._count("OK", started)
 
         return call
+
+    def _begin(self) -> None:
+        set_current_user(self._user)
+        task = asyncio.current_task()
+        if task is not None:
+            # Lets who holds up the loop be known by its call.
+            task.set_name(self._method)
 
     async def _fail(self, error: Exception, context: grpc.aio.ServicerContext, started: float) -> None:
         """Ends the call with the error's code; raises, never returns normally."""

@@ -9,6 +9,7 @@ message type and skips what cannot hold such a field.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import RLock
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -19,6 +20,9 @@ from knarr.machinery.schema import descriptor_of, fields_of
 Walk = Callable[[Any], None]
 
 _walks: dict[str, Walk | None] = {}
+# Large bodies are worked on in a thread of their own: what is half made is nobody else's.
+_making: set[str] = set()
+_lock = RLock()
 
 
 def canonicalize(message: Any) -> None:
@@ -31,8 +35,14 @@ def canonicalize(message: Any) -> None:
 def _walk_of(descriptor: Descriptor) -> Walk | None:
     name = descriptor.full_name
     if name not in _walks:
-        _walks[name] = _late(name)  # a type that holds itself finds this entry
-        _walks[name] = _compile(descriptor)
+        with _lock:
+            if name in _making:
+                return _late(name)  # a type that holds itself
+            _making.add(name)
+            try:
+                _walks[name] = _compile(descriptor)
+            finally:
+                _making.discard(name)
     return _walks[name]
 
 

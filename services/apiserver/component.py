@@ -22,6 +22,7 @@ from knarr.machinery.errors import StatusError
 from knarr.machinery.resources import Registry
 from knarr.service.authentication import User
 from knarr.service.component import Component
+from knarr.service.loop_lag import LoopLag
 from services.apiserver.admission.catalog import PLUGINS, Factory, chain
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.numbers import NumberRange
@@ -144,6 +145,7 @@ class ApiServer(Component):
                 tasks.create_task(self.feed.run(), name="apiserver/feed")
                 tasks.create_task(self._bootstrap(), name="apiserver/bootstrap")
                 tasks.create_task(self._measure(), name="apiserver/measure")
+                tasks.create_task(LoopLag().run(), name="apiserver/loop lag")
                 tasks.create_task(self._recorder.run(), name="apiserver/events")
                 if self._settings.repair_seconds:
                     repairer = Repairer(self.backend, self.allocators, self._recorder, self._settings.repair_seconds)

@@ -14,12 +14,13 @@ from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED
-from knarr.machinery import codec
+from knarr.machinery import budget, codec
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Expired, bad_request, status_error
 from knarr.machinery.resources import Registry, Resource, Version
 from knarr.service.authentication import current_user
 from services.apiserver.api import Api, Event, Ref, Written
+from services.apiserver.aside import LARGE_BYTES, aside
 from services.apiserver.entry import Entry
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, REQUEST_SECONDS, UPDATE, WATCH, Request
 
@@ -60,7 +61,10 @@ def unpack(message: type[Message], body: AnyMessage) -> Any:
     if body.type_url and body.type_url.rpartition("/")[2] != message.DESCRIPTOR.full_name:
         raise bad_request(f"the object is a {body.type_url.rpartition('/')[2]}; {message.DESCRIPTOR.full_name} is expected here")
     try:
-        return codec.as_from_json(message.FromString(body.value))
+        found = message.FromString(body.value)
+        if len(body.value) > LARGE_BYTES:
+            budget.check(codec.to_dict(found))
+        return codec.as_from_json(found)
     except DecodeError as error:
         raise bad_request(f"the object is no {message.DESCRIPTOR.full_name}: {error}") from error
 
@@ -178,12 +182,12 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
 
     async def Create(self, request: face.CreateRequest, context: Any) -> face.CreateResponse:
         wanted = self._request(CREATE, request.ref, request.options, context)
-        written = await self._api.create(wanted, body_of(wanted.ref, request.object))
+        written = await self._api.create(wanted, await aside(len(request.object.value), body_of, wanted.ref, request.object))
         return face.CreateResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Update(self, request: face.UpdateRequest, context: Any) -> face.UpdateResponse:
         wanted = self._request(UPDATE, request.ref, request.options, context)
-        written = await self._api.update(wanted, body_of(wanted.ref, request.object))
+        written = await self._api.update(wanted, await aside(len(request.object.value), body_of, wanted.ref, request.object))
         return face.UpdateResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Patch(self, request: face.PatchRequest, context: Any) -> face.PatchResponse:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import Descriptor
@@ -60,6 +61,9 @@ FEW = 8
 Walk = Callable[[Any], Sequence[Finding]]
 
 _walks: dict[str, Walk | None] = {}
+# Large bodies are worked on in a thread of their own: what is half made is nobody else's.
+_making: set[str] = set()
+_lock = RLock()
 
 
 def judge(ref: Ref, new: Any, old: Any | None = None) -> Judgement:
@@ -93,8 +97,14 @@ def _added(new: Iterable[Finding], old: Iterable[Finding]) -> list[Finding]:
 def _walk_of(descriptor: Descriptor) -> Walk | None:
     name = descriptor.full_name
     if name not in _walks:
-        _walks[name] = None  # a type that holds itself: what stands deeper in it is the same type's affair
-        _walks[name] = _compile(descriptor)
+        with _lock:
+            if name in _making:
+                return None  # a type that holds itself: what stands deeper in it is the same type's affair
+            _making.add(name)
+            try:
+                _walks[name] = _compile(descriptor)
+            finally:
+                _making.discard(name)
     return _walks[name]
 
 

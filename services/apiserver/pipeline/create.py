@@ -11,6 +11,7 @@ from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from services.apiserver.admission.attributes import CREATE
 from services.apiserver.admission.chain import Phases
+from services.apiserver.aside import aside
 from services.apiserver.backend import serialize
 from services.apiserver.canonical import canonicalize
 from services.apiserver.fields.judge import judge
@@ -32,10 +33,10 @@ async def create(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     await backend.synced(request.deadline)
     metadata.check_request(ref, new)
     strategy, admission = pipeline.strategies(ref.version), pipeline.admission.phases(CREATE, ref)
-    strategy.default(new)
-    canonicalize(new)
+    size_bytes = new.ByteSize()
+    await aside(size_bytes, _default, strategy, new)
     if await admission.mutate(request, new.metadata.name, new):
-        strategy.default(new)
+        await aside(size_bytes, strategy.default, new)
     prefix = "" if new.metadata.name else new.metadata.generate_name
     if not prefix:
         return await _create(pipeline, request, new, strategy, admission)
@@ -50,10 +51,22 @@ async def create(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     raise AssertionError("unreachable")
 
 
+def _default(strategy: Strategy, new: Any) -> None:
+    strategy.default(new)
+    canonicalize(new)
+
+
 async def _create(pipeline: Pipeline, request: Request, new: Any, strategy: Strategy, admission: Phases) -> Written:
     backend = pipeline.backend
     ref = Ref(request.ref.version, request.ref.namespace, new.metadata.name)
     metadata.prepare_for_create(new, backend.clock(), backend.source)
+    warnings = await aside(new.ByteSize(), _judged, ref, strategy, new)
+    await admission.validate(request, ref.name, new)
+    return await backend.storing(request.deadline, _store(pipeline, request, ref, new, strategy.ttl_seconds, warnings))
+
+
+def _judged(ref: Ref, strategy: Strategy, new: Any) -> tuple[str, ...]:
+    """What the writer of a new object should hear; raises Invalid."""
     strategy.prepare_for_create(new)
     judged = judge(ref, new)
     causes = [
@@ -64,9 +77,7 @@ async def _create(pipeline: Pipeline, request: Request, new: Any, strategy: Stra
     ]
     if causes:
         raise invalid(ref.version.kind, ref.name, causes, ref.version.group)
-    warnings = (*strategy.warnings(new), *judged.warnings)
-    await admission.validate(request, ref.name, new)
-    return await backend.storing(request.deadline, _store(pipeline, request, ref, new, strategy.ttl_seconds, warnings))
+    return (*strategy.warnings(new), *judged.warnings)
 
 
 async def _store(pipeline: Pipeline, request: Request, ref: Ref, new: Any, ttl_seconds: int, warnings: tuple[str, ...]) -> Written:
@@ -79,7 +90,8 @@ async def _store(pipeline: Pipeline, request: Request, ref: Ref, new: Any, ttl_s
                 if await backend.current(ref, request.deadline) is not None:
                     raise taken(ref)
                 return Written(candidate, created=True, warnings=warnings)
-            outcome, entry = await backend.write(ref, serialize(candidate), 0, extra, ttl_seconds)
+            raw = await aside(candidate.ByteSize(), serialize, candidate)
+            outcome, entry = await backend.write(ref, raw, 0, extra, ttl_seconds)
             if outcome.succeeded:
                 return Written(entry=entry, created=True, warnings=warnings)
             if backend.found(outcome, ref) is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knarr.machinery.errors import StatusError, Timeout
+from services.apiserver.aside import aside
 from services.apiserver.backend import serialize
 from services.apiserver.canonical import canonicalize
 from services.apiserver.entry import Entry
@@ -33,11 +34,11 @@ Propose = Callable[[Entry], Any]
 Complete = Callable[[Entry, Any], Awaitable[Change]]
 
 
-async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, complete: Complete) -> Written:
+async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, complete: Complete, size_bytes: int = 0) -> Written:
     """Replaces the object by what ``propose`` and ``complete`` make of it.
 
     A resourceVersion in the proposal must be the stored one (else Conflict); without one the write is tried again, from the proposal
-    on, when another came between. An equal object is not written.
+    on, when another came between. An equal object is not written. ``size_bytes``: of what the request brings.
     """
     ref, backend = request.ref, pipeline.backend
     entry, fresh = await backend.current(ref, request.deadline), False
@@ -46,8 +47,7 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
             raise missing(ref)
         known = entry
         try:
-            proposal = propose(known)
-            canonicalize(proposal)
+            proposal = await aside(max(size_bytes, len(known.raw)), _proposed, propose, known)
             expected = proposal.metadata.resource_version
             if expected and expected != str(known.revision):
                 if fresh:
@@ -76,13 +76,19 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
     raise modified(ref)
 
 
+def _proposed(propose: Propose, entry: Entry) -> Any:
+    proposal = propose(entry)
+    canonicalize(proposal)
+    return proposal
+
+
 async def _store(pipeline: Pipeline, request: Request, ref: Ref, entry: Entry, change: Change) -> tuple[Written | None, Entry | None]:
     """One attempt: what was written, or the object that came between."""
     backend, allocators, new = pipeline.backend, pipeline.allocators, change.new
     strategy = pipeline.strategies(ref.version)
     async with allocators.serialized(ref.resource):
         extra = await allocators.allocate(ref, change.old, new)
-        raw = serialize(new)
+        raw = await aside(new.ByteSize(), serialize, new)
         if raw == entry.raw:
             return Written(entry=entry), None
         if request.dry_run:

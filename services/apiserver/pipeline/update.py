@@ -11,6 +11,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import AlreadyExists, Cause, NotFound, invalid
 from knarr.objects.copies import copy_of
 from services.apiserver.admission.attributes import UPDATE
+from services.apiserver.aside import aside
 from services.apiserver.authorization import asked
 from services.apiserver.canonical import canonicalize
 from services.apiserver.entry import Entry
@@ -33,7 +34,7 @@ async def update(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     metadata.check_request(request.ref, obj)
     if not request.subresource and pipeline.strategies(request.ref.version).creates_on_update:
         return await _put(pipeline, request, obj)
-    return await _rewrite(pipeline, request, lambda entry: copy_of(obj))
+    return await _rewrite(pipeline, request, lambda entry: copy_of(obj), obj.ByteSize())
 
 
 async def _put(pipeline: Pipeline, request: Request, obj: Message) -> Written:
@@ -44,7 +45,7 @@ async def _put(pipeline: Pipeline, request: Request, obj: Message) -> Written:
         try:
             if found is None:
                 return await _create(pipeline, request, copy_of(obj))
-            return await _rewrite(pipeline, request, lambda entry: copy_of(obj))
+            return await _rewrite(pipeline, request, lambda entry: copy_of(obj), obj.ByteSize())
         except (NotFound, AlreadyExists):
             before, found = found, await backend.fresh(ref, request.deadline)
             if (before is None) is (found is None):
@@ -72,7 +73,7 @@ async def patch(pipeline: Pipeline, request: Request, patch_type: str, body: byt
     ref, field_validation = request.ref, request.options.field_validation
     check_subresource(ref, "patch")
     part = part_of(ref)
-    change = patching.parse(patch_type, body)
+    change = await aside(len(body), patching.parse, patch_type, body)
     warnings: list[str] = []
 
     def propose(entry: Entry) -> Any:
@@ -83,13 +84,13 @@ async def patch(pipeline: Pipeline, request: Request, patch_type: str, body: byt
         metadata.check_request(ref, proposal)
         return proposal
 
-    written = await _rewrite(pipeline, request, propose)
+    written = await _rewrite(pipeline, request, propose, len(body))
     return Written(written.answer, written.entry, warnings=(*warnings, *written.warnings))
 
 
-async def _rewrite(pipeline: Pipeline, request: Request, propose: Propose) -> Written:
+async def _rewrite(pipeline: Pipeline, request: Request, propose: Propose, size_bytes: int) -> Written:
     part = part_of(request.ref)
-    written = await rewrite(pipeline, request, propose, functools.partial(_complete, pipeline, request, part))
+    written = await rewrite(pipeline, request, propose, functools.partial(_complete, pipeline, request, part), size_bytes)
     return Written(part.body(written.message), warnings=written.warnings) if part.projects else written
 
 
@@ -100,12 +101,13 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, entry: En
     old: Any = entry.message
     shown = part.body(old)
     unconditional = not body.metadata.resource_version
-    part.prepare(ref, strategy, body, old)
+    size_bytes = max(body.ByteSize(), len(entry.raw))
+    await aside(size_bytes, part.prepare, ref, strategy, body, old)
     if await admission.mutate(request, ref.name, body, shown):
         part.default(strategy, body)
         canonicalize(body)
     new = part.merge(ref, body, entry)
-    causes, warnings = part.validate(ref, strategy, new, old)
+    causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, old)
     if unconditional and not strategy.allows_unconditional_update and not causes:
         causes = [UNCONDITIONAL]
     if causes:

@@ -6,6 +6,7 @@ the work. Handlers return a ``Response`` or a ``Stream``; every error becomes a 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
@@ -97,6 +98,7 @@ class Application:
             return
         started = perf_counter()
         request = Request(scope, receive)
+        name_task(request.method, request.path)
         verb, resource = "", ""
         answer: Response | Stream
         try:
@@ -183,6 +185,13 @@ class Application:
             await self._exec.serve(request, target, receive, send)
         except StatusError as error:
             await refuse_websocket(error, send)
+
+
+def name_task(method: str, path: str) -> None:
+    """Lets who holds up the loop be known by its request."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.set_name(f"{method} {path}")
 
 
 async def refuse_websocket(error: StatusError, send: Send) -> None:

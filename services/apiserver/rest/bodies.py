@@ -81,6 +81,8 @@ def _from_protobuf(message_type: type[M], body: bytes, names: tuple[str, str]) -
         message = message_type.FromString(unknown.raw)
     except DecodeError as error:
         raise bad_request(f'{kind} in version "{_version(api_version)}" cannot be handled as a {kind}: {error}') from None
+    if len(body) > budget.MAX_VALUES:
+        budget.check(codec.to_dict(message))
     # Go writes value structs also when they are empty; without them equal objects compare equal.
     return codec.as_from_json(message)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.apiserver.api import Api
+from services.apiserver.aside import LARGE_BYTES, MANY_OBJECTS, aside
 from services.apiserver.request import GET, LIST
 from services.apiserver.rest.query import get_options, list_options
 from services.apiserver.rest.refs import request_of
@@ -10,6 +11,7 @@ from services.apiserver.rest.representations import Representations, written
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Response
 from services.apiserver.rest.routing import Target
+from services.apiserver.results import Page
 
 
 class Reads:
@@ -23,11 +25,18 @@ class Reads:
         wanted, query = request.wanted, request.query
         representation = self._representations.choose(target.version, wanted, query)
         result = await self._api.get(request_of(request, target, GET, get_options(query)))
-        body, content_type = written(representation, result, wanted.media_type)
+        size = len(result.entry.raw) if result.entry is not None else 0
+        body, content_type = await aside(size, written, representation, result, wanted.media_type)
         return Response(body, content_type=content_type)
 
     async def list(self, request: Request, target: Target) -> Response:
         query = request.query
         representation = self._representations.choose(target.version, request.wanted, query)
         page = await self._api.list(request_of(request, target, LIST, list_options(query)))
-        return Response(representation.page(page), content_type=representation.content_type)
+        return Response(await aside(weight(page), representation.page, page), content_type=representation.content_type)
+
+
+def weight(page: Page) -> int:
+    """About how much there is to write: more than is done at once when the objects are many, or one is large."""
+    entries = page.entries
+    return LARGE_BYTES + 1 if len(entries) > MANY_OBJECTS else max((len(entry.raw) for entry in entries), default=0)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
 from knarr.machinery.errors import StatusError
 from services.apiserver.api import Api
+from services.apiserver.aside import LARGE_BYTES, aside
 from services.apiserver.request import WATCH
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.objects import Representation
@@ -45,6 +46,10 @@ class Watches:
 async def _chunks(representation: Representation, events: AsyncIterator[Sequence[Event]]) -> AsyncGenerator[bytes, None]:
     try:
         async for batch in events:
+            for entry in (event.entry for event in batch):
+                if entry is not None and len(entry.raw) > LARGE_BYTES:
+                    # Made once, for all watchers; what is written below finds it.
+                    await aside(len(entry.raw), lambda: entry.served(representation.version).json)  # noqa: B023
             for chunk in frames(representation, batch):
                 yield chunk
     except StatusError as error:

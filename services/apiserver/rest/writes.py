@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.codec import UnknownFields
 from services.apiserver.api import Api
+from services.apiserver.aside import aside
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, PATCH, UPDATE
 from services.apiserver.rest import bodies, negotiation
 from services.apiserver.rest import query as queries
@@ -37,22 +38,23 @@ class Writes:
         wanted = request_of(request, target, CREATE, queries.create_options(request.query))
         obj, warnings = await self._object(request, target, wanted.options.field_validation)
         result = await self._api.create(wanted, obj)
-        return _answer(form, result, warnings, 201)
+        return await _answer(form, result, warnings, 201)
 
     async def update(self, request: Request, target: Target) -> Response:
         form = self._form(request, target)
         wanted = request_of(request, target, UPDATE, queries.update_options(request.query))
         obj, warnings = await self._object(request, target, wanted.options.field_validation)
         result = await self._api.update(wanted, obj)
-        return _answer(form, result, warnings, 201 if result.created else 200)
+        return await _answer(form, result, warnings, 201 if result.created else 200)
 
     async def patch(self, request: Request, target: Target) -> Response:
         form = self._form(request, target)
         wanted = request_of(request, target, PATCH, queries.patch_options(request.query))
         patch_type = negotiation.patch_type(request.content_type)
-        patch = bodies.patch_as_json(await request.body(), patch_type)
+        body = await request.body()
+        patch = await aside(len(body), bodies.patch_as_json, body, patch_type)
         result = await self._api.patch(wanted, patch_type, patch)
-        return _answer(form, result, [], 201 if result.created else 200)
+        return await _answer(form, result, [], 201 if result.created else 200)
 
     async def delete(self, request: Request, target: Target) -> Response:
         form = self._form(request, target)
@@ -60,7 +62,7 @@ class Writes:
         result = await self._api.delete(wanted)
         # Kubernetes says so only to whom it said so before there were propagation policies.
         cascades = wanted.options.HasField("orphan_dependents") and not wanted.options.orphan_dependents
-        return _answer(form, result, [], 202 if result.entry is not None and cascades else 200)
+        return await _answer(form, result, [], 202 if result.entry is not None and cascades else 200)
 
     async def delete_collection(self, request: Request, target: Target) -> Response:
         representation = self._representations.choose(target.version, request.wanted, request.query)
@@ -72,14 +74,14 @@ class Writes:
         message_type = target.version.body_of(target.subresource)
         body = await request.body()
         names = target.version.names if message_type is target.version.message else None
-        decoded = bodies.decode(message_type, body, request.content_type, UnknownFields(field_validation), names)
+        decoded = await aside(len(body), bodies.decode, message_type, body, request.content_type, UnknownFields(field_validation), names)
         return target.version.to_storage(decoded.message), decoded.warnings
 
     async def _delete_options(self, request: Request) -> meta.DeleteOptions:
         body = await request.body()
         if not body:
             return queries.delete_options(request.query, None)
-        decoded = bodies.decode(meta.DeleteOptions, body, request.content_type, UnknownFields.DROP)
+        decoded = await aside(len(body), bodies.decode, meta.DeleteOptions, body, request.content_type, UnknownFields.DROP)
         return queries.delete_options(request.query, decoded.message)
 
     def _form(self, request: Request, target: Target) -> Form:
@@ -88,6 +90,7 @@ class Writes:
         return self._representations.choose(target.version, wanted, request.query), wanted.media_type
 
 
-def _answer(form: Form, result: Written, warnings: list[str], status: int) -> Response:
-    body, content_type = written(form[0], result, form[1])
+async def _answer(form: Form, result: Written, warnings: list[str], status: int) -> Response:
+    size = len(result.entry.raw) if result.entry is not None else 0
+    body, content_type = await aside(size, written, form[0], result, form[1])
     return Response(body, status, content_type, warning_headers([*warnings, *result.warnings]))
