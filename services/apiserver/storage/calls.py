@@ -1,8 +1,9 @@
 """Calls to etcd, each bounded by ``timeout_seconds``, connecting included.
 
 What only reads, or may be done twice, is asked of one member after the other until one answers. A write is not: once it has left,
-and its answer is lost, it may have been carried out, or may be yet. So it is sent again only when etcd has said that it was not
-taken up; else its caller hears that the outcome is not known (see docs/decisions/high-availability.md).
+and its answer is lost, it may have been carried out, or may be yet. To a single member it is sent again only when etcd has said that
+it was not taken up; else its caller hears that the outcome is not known. With several members it carries a mark by which its attempts
+shut one another out, so that another member can be asked to the same effect (see docs/decisions/high-availability.md).
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
+from aetcd import rpc
 
 from services.apiserver.metrics import store_timer
-from services.apiserver.storage import connection
+from services.apiserver.storage import connection, marks
 from services.apiserver.storage.identity import Identity
+from services.apiserver.storage.marks import Mark, Marks
 from services.apiserver.storage.members import Member, Members
 
 # Between two attempts of one call.
@@ -61,6 +64,14 @@ class EtcdSettings:
     data_folder: Path | None = None
 
 
+class Written(NamedTuple):
+    """How a transaction ended, and at which revision; ``answer`` tells what a refused one found."""
+
+    succeeded: bool
+    revision: int
+    answer: Any
+
+
 # The method of a member that a call is about.
 Method = Callable[[Member], Any]
 
@@ -72,6 +83,7 @@ class Calls:
         self._settings, self._members = settings, members
         self.metadata = HAS_LEADER if members.several else None
         self.identity = Identity()
+        self._marks = Marks()
 
     @property
     def where(self) -> str:
@@ -104,45 +116,81 @@ class Calls:
         finally:
             store_timer(operation).observe(time.perf_counter() - started)
 
-    async def write(self, request: Any) -> Any:
-        """The answer to a transaction, which is carried out once at most. Raises ServiceUnavailable when it never left or was
-        refused, Timeout when its outcome is not known."""
-        settings, loop = self._settings, asyncio.get_running_loop()
+    async def write(self, request: Any, lease: int = 0) -> Written:
+        """The end of a transaction, which is carried out once at most. Raises ServiceUnavailable when it never left or was
+        refused, Timeout when its outcome is not known. ``lease`` ends the mark of one that goes to several members."""
         started = time.perf_counter()
-        end = loop.time() + settings.timeout_seconds
+        end = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         try:
-            while True:
-                member = await self._members.choose_connected(end - loop.time())
-                if member is None:
-                    raise connection.unreachable(self.where)
-                term = self.identity.term
-                try:
-                    answer = await self._send(member, request, max(end - loop.time(), 0.0))
-                except grpc.aio.AioRpcError as error:
-                    if error.code() in REFUSED and not _not_proposed(error):
-                        raise connection.store_error(error, self.where) from error
-                    self._members.failed(member)
-                    if not _not_proposed(error):
-                        raise connection.unknown_outcome(error, self.where) from error
-                    if end - loop.time() <= PAUSE_SECONDS:
-                        raise connection.store_error(error, self.where) from error
-                else:
-                    self.identity.heard(answer.header, term)
-                    return answer
-                await asyncio.sleep(PAUSE_SECONDS)
+            if self._members.several:
+                return await self._write_marked(request, lease, end)
+            answer = await self._send(request, end, [])
+            return Written(answer.succeeded, answer.header.revision, answer)
         finally:
             store_timer("txn").observe(time.perf_counter() - started)
 
-    async def _send(self, member: Member, request: Any, seconds: float) -> Any:
-        call = member.kv.Txn(request, timeout=seconds, wait_for_ready=True, metadata=self.metadata)
-        if not self._members.several:
-            return await call
-        # Its answer is waited for to the end; but who comes later need not try a member that is silent.
-        timer = asyncio.get_running_loop().call_later(self._settings.attempt_seconds, self._members.failed, member)
-        try:
-            return await call
-        finally:
-            timer.cancel()
+    async def _send(self, request: Any, end: float, lost: list[grpc.aio.AioRpcError], *, again: bool = False) -> Any:
+        """The answer to a transaction; ``lost`` takes the errors of attempts that may have been carried out. With ``again`` it is
+        sent to the next member after them."""
+        loop = asyncio.get_running_loop()
+        while True:
+            member = await self._members.choose_connected(end - loop.time())
+            if member is None:
+                raise connection.unknown_outcome(lost[-1], self.where) if lost else connection.unreachable(self.where)
+            left = max(end - loop.time(), 0.0)
+            term = self.identity.term
+            try:
+                seconds = min(left, self._settings.attempt_seconds) if again else left
+                answer = await member.kv.Txn(request, timeout=seconds, wait_for_ready=True, metadata=self.metadata)
+            except grpc.aio.AioRpcError as error:
+                if not _not_proposed(error):
+                    if error.code() in REFUSED and not lost:
+                        raise connection.store_error(error, self.where) from error
+                    lost.append(error)
+                self._members.failed(member)
+                over = end - loop.time() <= PAUSE_SECONDS
+                if lost and (over or not again or error.code() in REFUSED):
+                    raise connection.unknown_outcome(lost[-1], self.where) from error
+                if over:
+                    raise connection.store_error(error, self.where) from error
+            else:
+                self.identity.heard(answer.header, term)
+                return answer
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _write_marked(self, request: Any, lease: int, end: float) -> Written:
+        mark, value, lost = self._marks.take(), self._marks.value(), list[grpc.aio.AioRpcError]()
+        marked = rpc.TxnRequest()
+        marked.CopyFrom(request)
+        _add_mark(marked, mark, value, lease)
+        answer = await self._send(marked, end, lost, again=True)
+        if answer.succeeded:
+            self._marks.give_back(mark, answer.header.revision)
+            return Written(True, answer.header.revision, answer)
+        refused, (there, revision) = answer, marks.found(answer, mark)
+        if lost and there != value:
+            # One that is under way yet must not be carried out after it was said to be refused.
+            fence, shut = self._marks.value(), rpc.TxnRequest()
+            _add_mark(shut, mark, fence, lease)
+            answer = await self._send(shut, end, lost, again=True)
+            there, revision = (fence, answer.header.revision) if answer.succeeded else marks.found(answer, mark)
+            if there not in (value, fence):
+                raise connection.unknown_outcome(lost[-1], self.where)
+        if there == value:
+            self._marks.give_back(mark, revision)
+            return Written(True, revision, answer)
+        if not lost and revision != mark.revision:
+            # The mark was lost with the store that held it; a new one tells.
+            return await self._write_marked(request, lease, end)
+        self._marks.give_back(mark, revision)
+        return Written(False, refused.header.revision, refused)
+
+
+def _add_mark(request: Any, mark: Mark, value: bytes, lease: int) -> None:
+    request.compare.add(result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=mark.key, mod_revision=mark.revision)
+    operation = request.success.add().request_put
+    operation.key, operation.value, operation.lease = mark.key, value, lease
+    request.failure.add().request_range.key = mark.key
 
 
 def _passes(error: grpc.aio.AioRpcError) -> bool:

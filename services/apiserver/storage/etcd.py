@@ -15,7 +15,7 @@ import grpc
 from aetcd import rpc
 
 from knarr.machinery.errors import StatusError, status_error
-from services.apiserver.storage import connection
+from services.apiserver.storage import connection, marks
 from services.apiserver.storage.calls import Calls, EtcdSettings
 from services.apiserver.storage.keys import range_end
 from services.apiserver.storage.leases import Leases
@@ -42,6 +42,7 @@ FUTURE_DETAIL = "required revision is a future revision"
 LEASE_UNKNOWN_DETAIL = "requested lease not found"
 # No object has this key; as both ends of a range it means all keys.
 NO_KEY = b"\0"
+MARKS = marks.PREFIX.encode()
 EQUAL, MOD = rpc.Compare.EQUAL, rpc.Compare.MOD
 
 
@@ -88,7 +89,8 @@ class EtcdStore:
         for key in transaction.deletes:
             request.success.add().request_delete_range.key = key.encode()
         try:
-            answer = await self._calls.write(request)
+            marking = await self._leases.of(marks.TTL_SECONDS) if self._members.several else 0
+            written = await self._calls.write(request, marking)
         except StatusError as error:
             if _says(error, connection.NO_SPACE_DETAIL) and not await self._stand(transaction.guards):
                 raise connection.unknown_for_space(self._calls.where) from error
@@ -97,10 +99,10 @@ class EtcdStore:
             # The lease that a put names is gone, so nothing was stored: etcd was emptied or restored.
             self._leases.forget()
             return await self.commit(transaction)
-        if answer.succeeded:
-            return Outcome(True, answer.header.revision)
-        found = {kv.key.decode(): _key_value(kv) for response in answer.responses for kv in response.response_range.kvs}
-        return Outcome(False, answer.header.revision, found)
+        if written.succeeded:
+            return Outcome(True, written.revision)
+        found = [_key_value(kv) for response in written.answer.responses for kv in response.response_range.kvs]
+        return Outcome(False, written.revision, {item.key: item for item in found if item.key in transaction.guards})
 
     async def _stand(self, guards: Mapping[str, int]) -> bool:
         """Whether all keys are as their guards want them, so that a transaction which was answered was not carried out."""
@@ -141,7 +143,7 @@ class EtcdStore:
                 pending += _changes(answer.events)
                 if answer.fragment or answer.created:
                     continue
-                yield Batch(pending, pending[-1].revision if pending else answer.header.revision)
+                yield Batch(pending, answer.events[-1].kv.mod_revision if answer.events else answer.header.revision)
                 pending = []
         except grpc.aio.AioRpcError as error:
             self._members.failed(member)
@@ -208,8 +210,13 @@ def _is_cancelled() -> bool:
 
 
 def _changes(events: Sequence[Any]) -> list[Change]:
+    """Without those of marks, which are nobody else's."""
     deleted = rpc.Event.DELETE
-    return [Change(e.kv.key.decode(), None if e.type == deleted else e.kv.value, e.kv.mod_revision) for e in events]
+    return [
+        Change(e.kv.key.decode(), None if e.type == deleted else e.kv.value, e.kv.mod_revision)
+        for e in events
+        if not e.kv.key.startswith(MARKS)
+    ]
 
 
 def _refuse_broken(answer: Any) -> None:

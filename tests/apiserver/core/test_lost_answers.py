@@ -194,3 +194,75 @@ async def test_an_etcd_that_is_not_there_says_that_nothing_was_written() -> None
             await store.commit(Transaction({KEY: 0}, [Put(KEY, b"x")]))
     finally:
         await store.close()
+
+
+@pytest.fixture
+async def ways(own_etcd: EtcdServer) -> AsyncIterator[tuple[TcpProxy, TcpProxy]]:
+    """Two ways to one etcd, as to two of its members."""
+    async with proxy_to(own_etcd.endpoint) as first, proxy_to(own_etcd.endpoint) as second:
+        yield first, second
+
+
+@pytest.fixture
+async def several(ways: tuple[TcpProxy, TcpProxy]) -> AsyncIterator[EtcdStore]:
+    settings = EtcdSettings(tuple(proxy.endpoint for proxy in ways), timeout_seconds=8, attempt_seconds=0.5)
+    store = EtcdStore(settings)
+    await store.commit(Transaction({}, [Put("/before", b"")]))
+    yield store
+    await store.close()
+
+
+CHANGES = {
+    "create": (Transaction({KEY: 0}, [Put(KEY, b"mine")]), Transaction({}, deletes=[KEY])),
+    "update": (Transaction({KEY: 1}, [Put(KEY, b"mine")]), Transaction({}, [Put(KEY, b"theirs")])),
+    "delete": (Transaction({KEY: 1}, deletes=[KEY]), Transaction({}, [Put(KEY, b"theirs")])),
+    "without a guard": (Transaction({}, [Put(KEY, b"mine")]), Transaction({}, [Put(KEY, b"theirs")])),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_another_member_knows_what_became_of_a_write(
+    several: EtcdStore, ways: tuple[TcpProxy, TcpProxy], direct: Store, change: str
+) -> None:
+    """Also when it was overwritten before it is asked; it is carried out once, and answered with its own revision."""
+    mine, theirs = CHANGES[change]
+    if 1 in mine.guards.values():
+        mine = Transaction({KEY: (await direct.commit(Transaction({}, [Put(KEY, b"old")]))).revision}, mine.puts, mine.deletes)
+    before = await direct.newest_revision()
+    outcome = await lose_answer(ways[0], direct, several.commit(mine), lambda: direct.commit(theirs))
+    assert (outcome.succeeded, outcome.revision) == (True, before + 1)
+    item = await direct.get(KEY)
+    assert (item.value if item else None) == (theirs.puts[0].value if theirs.puts else None)
+
+
+async def test_a_write_that_was_refused_is_not_carried_out_later(
+    several: EtcdStore, ways: tuple[TcpProxy, TcpProxy], direct: Store
+) -> None:
+    """Its first attempt is still on the way when the second one is refused; what refused it goes; the first one arrives."""
+    ways[0].hold()
+    await direct.commit(Transaction({}, [Put(KEY, b"theirs")]))
+    refused = await several.commit(Transaction({KEY: 0}, [Put(KEY, b"mine")]))
+    assert not refused.succeeded and [item.value for item in refused.current.values()] == [b"theirs"]
+    await direct.commit(Transaction({}, deletes=[KEY]))
+    ways[0].mend()
+    late = EtcdStore(EtcdSettings((ways[0].endpoint,)))
+    await late.newest_revision()
+    await late.close()
+    assert await direct.get(KEY) is None
+
+
+async def test_marks_are_used_again_and_never_one_that_is_in_doubt(
+    several: EtcdStore, ways: tuple[TcpProxy, TcpProxy], direct: Store
+) -> None:
+    for number in range(20):
+        assert (await several.commit(Transaction({}, [Put("/a", str(number).encode())]))).succeeded
+        assert not (await several.commit(Transaction({"/a": 0}, [Put("/a", b"")]))).succeeded
+    assert len((await direct.range("knarr/marks/")).items) == 1
+    for way in ways:
+        way.mute()
+    with pytest.raises(Timeout, match="not known whether the write was stored"):
+        await several.commit(Transaction({}, [Put("/a", b"last")]))
+    for way in ways:
+        way.mend()
+    assert (await several.commit(Transaction({}, [Put("/a", b"after")]))).succeeded
+    assert len((await direct.range("knarr/marks/")).items) == 2

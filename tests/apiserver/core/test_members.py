@@ -1,4 +1,4 @@
-"""Several members of a real etcd: one that is missing, dies, hangs or lags costs the writes under way on it their answer, and no more."""
+"""Several members of a real etcd: one that is missing, dies, hangs or lags makes no call fail and none slow for long."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from aetcd import rpc
 from aetcd.rpc import rpc_pb2_grpc
 
-from knarr.machinery.errors import StatusError, Timeout
+from knarr.machinery.errors import StatusError
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
-from services.apiserver.storage.store import HistoryLost, Put, Store, Transaction
+from services.apiserver.storage.store import HistoryLost, Put, Transaction
 from tests.support.etcd import EtcdServer, running_members
 from tests.support.ports import free_port
 
@@ -38,32 +38,17 @@ async def store(members: list[EtcdServer]) -> AsyncIterator[EtcdStore]:
         await found.close()
 
 
-async def step(store: Store, revision: int, value: bytes) -> int:
-    """Replaces the counter's value at ``revision``, once; answers its new revision."""
-    while True:
-        try:
-            outcome = await store.commit(Transaction({KEY: revision}, [Put(KEY, value)]))
-        except Timeout:
-            item = await store.get(KEY)
-            if item is not None and item.value == value:
-                return item.revision
-            assert (item.revision if item else 0) == revision
-        else:
-            # Also what is refused may have been stored: by the attempt whose answer was lost, a moment later.
-            item = await store.get(KEY)
-            assert item is not None and item.value == value
-            return outcome.revision if outcome.succeeded else item.revision
-
-
 async def count_up(store: EtcdStore, steps: int, step_seconds: float = 0.0) -> list[float]:
-    """Raises a counter by guarded writes; how long each took, in seconds. One whose outcome is not known is looked up first."""
+    """Raises a counter by guarded writes, each answered with success; how long each took, in seconds."""
     item = await store.get(KEY)
     revision, value, took = (item.revision, int(item.value), []) if item else (0, 0, [])
     for _ in range(steps):
         value += 1
         started = time.monotonic()
-        revision = await step(store, revision, str(value).encode())
+        outcome = await store.commit(Transaction({KEY: revision}, [Put(KEY, str(value).encode())]))
         took.append(time.monotonic() - started)
+        assert outcome.succeeded
+        revision = outcome.revision
         await asyncio.sleep(step_seconds)
     item = await store.get(KEY)
     assert item is not None and (item.value, item.revision) == (str(value).encode(), revision)
@@ -99,7 +84,7 @@ async def test_writes_and_the_watch_outlive_every_member_in_turn(members: list[E
         counting = asyncio.create_task(count_up(store, 40, 0.01))
         await asyncio.sleep(0.1)
         getattr(member, how)()
-        assert max(await counting) < 7  # one that hangs holds who asked it for a whole timeout
+        assert max(await counting) < 5
         await asyncio.to_thread(member.start if how == "kill" else member.resume)
         await asyncio.to_thread(member.wait_for_answer)
     async with asyncio.timeout(10):
