@@ -2,7 +2,7 @@
 
 Each server that shares its etcd with others keeps a Lease and renews it; every one of them writes the same endpoints, those of all
 whose Lease was renewed lately *as it has seen it itself*. Who is silent for too long is dropped, its Lease with it; who stops takes
-itself out. A server without others writes its address once.
+itself out. ``upkeep`` announces again and again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WITHDRAW_SECONDS = 2.0
 
 
 class Announcer:
-    """Announces one server. ``announce`` once, then ``run`` if others may come; both raise StatusError."""
+    """Announces one server; in time for its Lease, each ``RENEW_SECONDS``, if others may come."""
 
     def __init__(self, client: Client, address: str, port: int, *, shared: bool, clock: Clock = SYSTEM_CLOCK) -> None:
         """An empty ``address`` announces nothing; neither does a loopback address, which no pod could reach."""
@@ -48,7 +48,7 @@ class Announcer:
         return f"apiserver-{self._address.replace('.', '-').replace(':', '-')}"
 
     async def announce(self) -> None:
-        """Renews this server's Lease and brings the endpoints in step with those who live."""
+        """Renews this server's Lease and brings the endpoints in step with those who live. Raises StatusError."""
         if not self._address or self._withdrawn:
             return
         living = [self._address]
@@ -56,17 +56,6 @@ class Announcer:
             await self._renew()
             living = await self._living()
         await self._write(living)
-
-    async def run(self) -> None:
-        """Announces until cancelled; returns at once when there is nobody to announce it to."""
-        if not self._address or not self._shared:
-            return
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            try:
-                await self.announce()
-            except StatusError as error:
-                log.warning("this server could not be announced, trying again: %s", error.status.message)
 
     async def _renew(self) -> None:
         try:

@@ -45,6 +45,7 @@ from services.apiserver.storage.etcd import EtcdStore
 from services.apiserver.storage.store import Store
 from services.apiserver.strategies import Strategies
 from services.apiserver.strategies.event import event_strategies
+from services.apiserver.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ class ApiServer(Component):
             except StatusError as error:
                 log.warning("the first objects are not there yet, trying again: %s", error.status.message)
                 await asyncio.sleep(RETRY_SECONDS)
-        await self._announcer.run()
+        await Upkeep(self.client(USER), self.allocators.addresses.first_address, self._announcer).run()
 
     async def _measure(self) -> None:
         while True:

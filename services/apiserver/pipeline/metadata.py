@@ -34,11 +34,10 @@ def check_request(ref: Ref, obj: Any) -> None:
 def prepare_for_create(obj: Any, now: datetime, source: random.Random) -> None:
     """Sets what the server decides; raises BadRequest when a resourceVersion is given."""
     found = obj.metadata
-    if found.resource_version:
+    if found.resource_version not in ("", "0"):  # Kubernetes takes 0 for none
         raise bad_request("resourceVersion should not be set on objects to be created")
-    found.ClearField("deletion_timestamp")
-    found.ClearField("deletion_grace_period_seconds")
-    found.ClearField("managed_fields")
+    for name in ("deletion_timestamp", "deletion_grace_period_seconds", "managed_fields", "resource_version"):
+        found.ClearField(name)
     found.self_link, found.generation = "", 0
     found.uid = str(uuid.UUID(int=source.getrandbits(128), version=4))
     found.creation_timestamp.seconds, found.creation_timestamp.nanos = int(now.timestamp()), 0

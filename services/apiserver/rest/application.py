@@ -205,7 +205,9 @@ async def refuse_websocket(error: StatusError, send: Send) -> None:
 def verb_of(request: Request, target: Target) -> str:
     """Kubernetes' verb for a request; raises MethodNotAllowed."""
     method = request.method
-    if target.subresource is not None:
+    if target.watched:
+        verb = "watch" if method == "GET" else None
+    elif target.subresource is not None:
         verb = _SUBRESOURCE_VERBS.get(method)
     elif target.name:
         verb = _OBJECT_VERBS.get(method)

@@ -32,9 +32,12 @@ class Discovery:
     def answer(self, path: str, accept: bytes) -> Response | None:
         """None for a path that is none of discovery's. Raises NotAcceptable."""
         parts = tuple(path.strip("/").split("/"))
-        if len(parts) == 1 and parts[0] in ("api", "apis"):
-            return self._make(parts, aggregated_version(accept.decode("latin-1")))
-        return self._make(parts, "")
+        if len(parts) == 1 and parts[0] in ("api", "apis") and (aggregated := aggregated_version(accept.decode("latin-1"))):
+            return self._make(parts, aggregated)
+        found = self._make(parts, "")
+        if found is not None:
+            negotiation.wanted(accept)
+        return found
 
     def _make(self, parts: tuple[str, ...], aggregated: str) -> Response | None:
         """Remembers what there is, and nothing of what else is asked for."""

@@ -8,7 +8,7 @@ from services.apiserver.rest.response import Response
 
 
 def error_response(error: StatusError) -> Response:
-    """The answer to a refused request, with Retry-After where the Status names a delay."""
+    """The answer to a refused request, on a line of its own, with Retry-After where the Status names a delay."""
     headers = []
     delay = error.status.details.retry_after_seconds
     if delay:
@@ -17,7 +17,7 @@ def error_response(error: StatusError) -> Response:
         headers.append((b"www-authenticate", b'Bearer realm="knarr"'))
     if error.code == 413:
         headers.append((b"connection", b"close"))
-    return Response(codec.to_json(error.status), error.code or 500, headers=headers)
+    return Response(codec.to_json(error.status) + b"\n", error.code or 500, headers=headers)
 
 
 def no_such_resource() -> StatusError:

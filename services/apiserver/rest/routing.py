@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -16,13 +16,15 @@ REMEMBERED, REMEMBERED_LETTERS = 8192, 512
 class Target:
     """A collection (no ``name``), an object, or a sub-resource of one.
 
-    ``scoped`` is False for a namespaced collection that is asked for over all namespaces.
+    ``scoped`` is False for a namespaced collection that is asked for over all namespaces. ``watched``: the path says ``watch`` before
+    the resource, as watches were once asked for; it is about one object, then, where it has a name.
     """
 
     version: Version
     namespace: str = ""
     name: str = ""
     subresource: Subresource | None = None
+    watched: bool = False
 
     @property
     def scoped(self) -> bool:
@@ -62,6 +64,12 @@ class Router:
         rest = [unquote(part) for part in rest]
         if not all(rest):
             return None
+        if rest[0] == "watch" and self._registry.served(group, version, "watch") is None:
+            found = self._named(group, version, rest[1:])
+            return None if found is None or found.subresource is not None else replace(found, watched=True)
+        return self._named(group, version, rest)
+
+    def _named(self, group: str, version: str, rest: list[str]) -> Target | None:
         if len(rest) >= 3 and rest[0] == "namespaces":
             found = self._resource(group, version, rest[2:], rest[1])
             if found is not None:

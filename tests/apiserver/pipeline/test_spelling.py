@@ -8,8 +8,8 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import Invalid
-from tests.apiserver.pipeline.world import deployment, node, pod, ref, running
+from knarr.machinery.errors import BadRequest, Invalid
+from tests.apiserver.pipeline.world import config_map, deployment, node, pod, ref, running
 from tests.support.virtual_time import virtual_time
 
 
@@ -49,3 +49,34 @@ async def test_a_malformed_amount_is_still_named() -> None:
         made.spec.containers[0].resources.requests["cpu"].string = "much"
         with pytest.raises(Invalid, match=r"requests\[cpu\]: Invalid value: \"much\": quantities must match"):
             await world.caller.create(ref(core.Pod), made, meta.CreateOptions())
+
+
+@virtual_time
+async def test_a_new_object_names_no_revision() -> None:
+    """As in Kubernetes: 0 says that there is none."""
+    async with running() as world:
+        for number, given in enumerate(("", "0", "7", "new")):
+            made = config_map(f"c{number}")
+            made.metadata.resource_version = given
+            if given in ("", "0"):
+                assert (await world.caller.create(ref(core.ConfigMap), made, meta.CreateOptions())).created
+                continue
+            with pytest.raises(BadRequest, match="resourceVersion should not be set on objects to be created"):
+                await world.caller.create(ref(core.ConfigMap), made, meta.CreateOptions())
+
+
+@virtual_time
+async def test_the_fields_by_which_pods_are_selected() -> None:
+    async with running() as world:
+        made = pod(on="n")
+        await world.caller.create(ref(core.Pod), made, meta.CreateOptions())
+        body = b'{"status":{"podIP":"10.0.0.7","podIPs":[{"ip":"10.0.0.7"}]}}'
+        await world.caller.patch(ref(core.Pod, "p", "status"), "merge", body, meta.PatchOptions())
+        for selector, found in {
+            "spec.host=n": 1,
+            "status.podIPs=10.0.0.7": 1,
+            "status.podIPs=10.0.0.8": 0,
+            "status.podIP=10.0.0.7": 1,
+        }.items():
+            page = await world.caller.list(ref(core.Pod), meta.ListOptions(field_selector=selector))
+            assert len(page.entries) == found, selector

@@ -48,6 +48,28 @@ def test_other_paths(path: str) -> None:
     assert ROUTER.target(path) is None
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/api/v1/watch/pods", ("Pod", "", "")),
+        ("/api/v1/watch/namespaces/default/pods", ("Pod", "default", "")),
+        ("/api/v1/watch/namespaces/default/pods/p1", ("Pod", "default", "p1")),
+        ("/api/v1/watch/namespaces", ("Namespace", "", "")),
+        ("/api/v1/watch/namespaces/default", ("Namespace", "", "default")),
+        ("/apis/apps/v1/watch/namespaces/a/deployments", ("Deployment", "a", "")),
+    ],
+)
+def test_paths_of_watches_as_they_once_were(path: str, expected: tuple[str, str, str]) -> None:
+    target = ROUTER.target(path)
+    assert target is not None and target.watched
+    assert (target.version.kind, target.namespace, target.name) == expected
+
+
+@pytest.mark.parametrize("path", ["/api/v1/watch", "/api/v1/watch/nopes", "/api/v1/watch/namespaces/a/pods/p/log", "/api/v1/watch/pods/p"])
+def test_other_paths_of_watches(path: str) -> None:
+    assert ROUTER.target(path) is None
+
+
 def test_a_collection_over_all_namespaces_is_not_scoped() -> None:
     every, one, cluster = (ROUTER.target(path) for path in ("/api/v1/pods", "/api/v1/namespaces/a/pods", "/api/v1/nodes"))
     assert every is not None and one is not None and cluster is not None

@@ -169,6 +169,18 @@ class TestForms:
         answer = await client.get(CONFIG_MAPS, accept="text/html")
         assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable")
 
+    async def test_an_error_is_a_line(self, client: HttpClient) -> None:
+        for path in (f"{CONFIG_MAPS}/none", "/api/v1/nopes"):
+            answer = await client.get(path)
+            assert answer.status == 404 and answer.body.endswith(b"}\n")
+
+    @pytest.mark.parametrize("path", [CONFIG_MAPS, "/api", "/apis", "/apis/apps", "/apis/apps/v1", "/api/v1"])
+    @pytest.mark.parametrize("accept", ["text/plain", "application/json;as=Table;v=v9;g=meta.k8s.io", "application/json;q=0"])
+    async def test_what_nothing_satisfies_is_not_acceptable(self, client: HttpClient, path: str, accept: str) -> None:
+        answer = await client.get(path, accept=accept)
+        assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable")
+        assert (await client.get(path, accept=f"{accept}, */*;q=0.1")).status == 200
+
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
     async def test_what_cannot_be_answered_is_not_done(self, client: HttpClient, api: FakeApi, method: str) -> None:
         path = CONFIG_MAPS if method == "POST" else f"{CONFIG_MAPS}/c1"

@@ -189,3 +189,19 @@ def test_large_batches_are_cut_into_chunks() -> None:
     assert len(chunks) == 4
     assert all(len(chunk) < CHUNK_BYTES + 7_000 for chunk in chunks)
     assert b"".join(chunks).count(b"\n") == 10
+
+
+@pytest.mark.parametrize("name", ["", "c1"])
+async def test_a_watch_by_its_old_path(watcher: HttpClient, api: FakeApi, name: str) -> None:
+    path = "/api/v1/watch/namespaces/default/configmaps"
+    await watcher.send("GET", f"{path}/{name}" if name else path)
+    assert (await watcher.head()).status == 200
+    api.batches.put_nowait([added(api, "c1")])
+    assert orjson.loads(await watcher.chunk())["object"]["metadata"]["name"] == "c1"
+    method, ref, _ = api.calls[0]
+    assert (method, ref.namespace, ref.name) == ("watch", "default", name)
+
+
+async def test_an_old_path_of_a_watch_is_for_nothing_else(watcher: HttpClient) -> None:
+    answer = await watcher.request("POST", "/api/v1/watch/namespaces/default/configmaps", {"metadata": {"name": "c"}})
+    assert (answer.status, answer.json["reason"]) == (405, "MethodNotAllowed")

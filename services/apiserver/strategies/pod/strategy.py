@@ -31,12 +31,14 @@ class PodStrategy(Strategy):
 
     selectable_field_names = (
         "spec.nodeName",
+        "spec.host",  # what clients once called spec.nodeName
         "spec.restartPolicy",
         "spec.schedulerName",
         "spec.serviceAccountName",
         "spec.hostNetwork",
         "status.phase",
         "status.podIP",
+        "status.podIPs",
         "status.nominatedNodeName",
     )
 
@@ -85,12 +87,15 @@ class PodStrategy(Strategy):
         spec, status = obj.spec, obj.status
         return {
             "spec.nodeName": spec.node_name,
+            "spec.host": spec.node_name,
             "spec.restartPolicy": spec.restart_policy,
             "spec.schedulerName": spec.scheduler_name,
             "spec.serviceAccountName": spec.service_account_name,
             "spec.hostNetwork": "true" if spec.host_network else "false",
             "status.phase": status.phase,
             "status.podIP": status.pod_ip,
+            # Kubernetes takes the name and compares with nothing: its value there is always empty.
+            "status.podIPs": ",".join(address.ip for address in status.pod_ips),
             "status.nominatedNodeName": status.nominated_node_name,
         }
 
