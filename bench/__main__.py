@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "bench.workloads:deploy_heal_memory": ["deploy-20", "heal-pod", "memory"],
     "bench.api:api_rates": ["api-get", "api-list", "api-create"],
     "bench.api:watch_fanout": ["watch-fanout"],
+    "bench.loop_lag:loop_lag": ["loop-lag"],
     "bench.scheduler:decisions": ["scheduler-decisions-1000", "scheduler-decisions"],
     "bench.proxy:proxy_nftables": [f"proxy-nftables{suffix}" for suffix in DATAPATH_SUFFIXES],
     "bench.proxy:proxy_userspace": [f"proxy-userspace{suffix}" for suffix in DATAPATH_SUFFIXES],

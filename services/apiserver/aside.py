@@ -31,10 +31,15 @@ async def aside(size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: 
     """What ``work`` answers, which takes about as long as ``size_bytes`` is large. Raises TooManyRequests."""
     if size_bytes <= LARGE_BYTES:
         return work(*args, **kwargs)
-    global _waiting
     if _waiting >= MAX_WAITING:
         message = f"{MAX_WAITING} requests with more than {LARGE_BYTES} bytes are waiting already; try again later"
         raise status_error("TooManyRequests", message, retry_after_seconds=RETRY_SECONDS)
+    return await in_turn(work, *args, **kwargs)
+
+
+async def in_turn(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same for what is under way already, and is not to be refused."""
+    global _waiting
     _waiting += 1
     running = asyncio.get_running_loop().run_in_executor(_thread, lambda: work(*args, **kwargs))
     running.add_done_callback(_done)

@@ -91,6 +91,11 @@ class Listing:
         self._served: dict[Version, Listing] = {}
 
     @property
+    def is_written(self) -> bool:
+        """Whether the JSON is made already."""
+        return self._json is not None
+
+    @property
     def items_json(self) -> bytes:
         """``[{…},{…}]``."""
         if self._json is None:

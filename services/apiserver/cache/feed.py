@@ -164,7 +164,8 @@ class Feed:
         STORE_CONNECTED.set(0)
 
     def measure(self) -> None:
-        """Writes the cache's size into the metrics."""
+        """Writes the cache's size into the metrics, and lets go of history that has grown old."""
+        self._cache.trim()
         CACHE_REVISION.set(self._cache.revision)
         for collection in self._cache:
             CACHED_OBJECTS.labels(collection.resource.storage.qualified).set(len(collection))

@@ -15,11 +15,13 @@ from services.apiserver.results import Event
 
 # The newest changes keep their JSON and decoded message; older ones make them again when asked.
 WARM = 256
+# What a change takes beside its object's bytes: those of small objects are mostly this.
+CHANGE_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """At most ``count`` changes and ``max_bytes`` serialized bytes; older than ``age_seconds`` go too."""
+    """At most ``count`` changes and ``max_bytes``, CHANGE_BYTES for each and its serialized bytes; older than ``age_seconds`` go too."""
 
     count: int = 10_000
     max_bytes: int = 8 * 1024 * 1024
@@ -72,7 +74,7 @@ class History:
             for entry in (cooled.event.entry, cooled.previous):
                 if entry is not None:
                     entry.forget_derived()
-        self._trim(change.at_seconds)
+        self.trim(change.at_seconds)
 
     def forget(self, revision: int) -> None:
         """Drops everything: no position that was given before is valid any more."""
@@ -92,7 +94,8 @@ class History:
             raise Overrun(self._floor)
         return self._changes[start : start + limit]
 
-    def _trim(self, now: float) -> None:
+    def trim(self, now: float) -> None:
+        """Lets go of what is beyond the limits. Asked for now and then, also the changes of a collection that rests grow old."""
         limits, changes = self._limits, self._changes
         while self._dropped < len(changes) and (
             len(changes) - self._dropped > limits.count
@@ -114,4 +117,4 @@ _DROPPED = HistoryChange(Event("", 0), None, 0.0)
 
 
 def _size(change: HistoryChange) -> int:
-    return len(change.event.entry.raw) if change.event.entry else 0
+    return CHANGE_BYTES + (len(change.event.entry.raw) if change.event.entry else 0)

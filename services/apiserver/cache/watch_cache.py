@@ -98,6 +98,12 @@ class WatchCache:
         else:
             self.whole.set()
 
+    def trim(self) -> None:
+        """Lets go of the history of collections that rest."""
+        now = self._monotonic()
+        for collection in self._collections.values():
+            collection.history.trim(now)
+
     def __iter__(self) -> Iterator[Collection]:
         return iter(self._collections.values())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.apiserver.api import Api
 from services.apiserver.aside import LARGE_BYTES, MANY_OBJECTS, aside
 from services.apiserver.request import GET, LIST
+from services.apiserver.rest.objects import JsonObjects, Representation
 from services.apiserver.rest.query import get_options, list_options
 from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.representations import Representations, written
@@ -33,10 +34,12 @@ class Reads:
         query = request.query
         representation = self._representations.choose(target.version, request.wanted, query)
         page = await self._api.list(request_of(request, target, LIST, list_options(query)))
-        return Response(await aside(weight(page), representation.page, page), content_type=representation.content_type)
+        return Response(await aside(weight(representation, page), representation.page, page), content_type=representation.content_type)
 
 
-def weight(page: Page) -> int:
-    """About how much there is to write: more than is done at once when the objects are many, or one is large."""
+def weight(representation: Representation, page: Page) -> int:
+    """About how much there is to write: more than is done at once when the objects are many, or one is large, and it is not written yet."""
     entries = page.entries
+    if page.listing is not None and page.listing.is_written and isinstance(representation, JsonObjects):
+        return 0
     return LARGE_BYTES + 1 if len(entries) > MANY_OBJECTS else max((len(entry.raw) for entry in entries), default=0)

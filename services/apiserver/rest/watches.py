@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
 from knarr.machinery.errors import StatusError
 from services.apiserver.api import Api
-from services.apiserver.aside import LARGE_BYTES, aside
+from services.apiserver.aside import LARGE_BYTES, in_turn
 from services.apiserver.request import WATCH
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.objects import Representation
@@ -49,7 +49,7 @@ async def _chunks(representation: Representation, events: AsyncIterator[Sequence
             for entry in (event.entry for event in batch):
                 if entry is not None and len(entry.raw) > LARGE_BYTES:
                     # Made once, for all watchers; what is written below finds it.
-                    await aside(len(entry.raw), lambda: entry.served(representation.version).json)  # noqa: B023
+                    await in_turn(lambda: entry.served(representation.version).json)  # noqa: B023
             for chunk in frames(representation, batch):
                 yield chunk
     except StatusError as error:

@@ -12,7 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import envelope
 from knarr.machinery.catalog import registry, version_of
 from services.apiserver.cache.collection import Collection
-from services.apiserver.cache.history import Limits, Overrun
+from services.apiserver.cache.history import CHANGE_BYTES, Limits, Overrun
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.storage.store import Batch, Change, KeyValue
 
@@ -110,7 +110,7 @@ def filled(limits: Limits, count: int, now: list[float]) -> Collection:
     return cache.collection(CONFIG_MAPS)
 
 
-@pytest.mark.parametrize("limits", [Limits(count=10), Limits(max_bytes=10 * len(envelope.unwrap(value("0000")).raw))])
+@pytest.mark.parametrize("limits", [Limits(count=10), Limits(max_bytes=10 * (CHANGE_BYTES + len(envelope.unwrap(value("0000")).raw)))])
 def test_history_is_bounded_and_says_where_it_begins(limits: Limits) -> None:
     history = filled(limits, 3000, [0.0]).history
     assert history.floor == 3001 - 10
@@ -168,3 +168,18 @@ def test_a_value_that_cannot_be_read_is_left_out() -> None:
     cache.load([KeyValue(f"{PREFIX}x/a", b"junk", 2), KeyValue(f"{PREFIX}x/b", value("1"), 3)], 3)
     cache.apply(Batch([Change(f"{PREFIX}x/b", b"k8s\0\xff\xff", 4), Change(f"{PREFIX}x/c", value("1"), 5)], 5))
     assert [*cache.collection(CONFIG_MAPS)] == [f"{PREFIX}x/c"] and cache.revision == 5
+
+
+def test_the_history_of_a_collection_that_rests_ages_too() -> None:
+    times = [0.0]
+    collection = filled(Limits(age_seconds=60.0), 20, times)
+    assert len(collection.history.since(collection.history.position_after(collection.history.floor), 100)) == 20
+    collection.history.trim(61.0)
+    assert collection.history.since(collection.history.end, 100) == []
+    with pytest.raises(Overrun):
+        collection.history.position_after(collection.history.floor - 1)
+
+
+def test_changes_of_small_objects_are_bounded_by_bytes() -> None:
+    history = filled(Limits(count=1_000_000, max_bytes=100 * CHANGE_BYTES), 3000, [0.0]).history
+    assert len(history.since(history.position_after(history.floor), 1_000_000)) <= 100
