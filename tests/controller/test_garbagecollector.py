@@ -226,3 +226,18 @@ async def test_a_resource_that_is_served_later_is_collected_too_and_empties_with
         await c.client.create(owned(config("dependent"), second))
         await c.client.delete(core.ConfigMap, "second", NAMESPACE)
         await c.until(lambda: not [obj for obj in c.api.all(core.ConfigMap, NAMESPACE) if obj.metadata.name == "dependent"])
+
+
+@virtual_time
+async def test_an_owner_in_another_namespace_is_none_and_is_told() -> None:
+    async with cluster(kubelet=False) as c:
+        elsewhere = config("owner")
+        elsewhere.metadata.namespace = "elsewhere"
+        c.api.seed(namespace("elsewhere"))
+        owner = await c.client.create(elsewhere)
+        await asyncio.sleep(1)
+        await c.client.create(owned(config("child"), owner))
+        await c.until(lambda: [found.metadata.name for found in c.api.all(core.ConfigMap)] == ["owner"])
+        reference = f"[v1/ConfigMap, namespace: {NAMESPACE}, name: owner, uid: {owner.metadata.uid}]"
+        told = [f'ownerRef {reference} does not exist in namespace "{NAMESPACE}"']
+        await c.until(lambda: c.events("OwnerRefInvalidNamespace") == told)

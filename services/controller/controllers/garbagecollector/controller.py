@@ -15,6 +15,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from knarr.client.events import WARNING
 from knarr.client.informer import Informer
 from knarr.client.reconciler import Again, Terminal
 from knarr.machinery import catalog
@@ -131,11 +132,21 @@ class GarbageCollector(Controller):
         if item.virtual:
             return None
         live = item_of(obj)
+        self._tell_foreign(obj, live)
         states = {owner.uid: await self._state(live, owner) for owner in live.owners}
         action = decide(live, self.graph.dependents(live.uid), states)
         if action is not None:
             await self._act(obj, action)
         return None
+
+    def _tell_foreign(self, obj: Any, item: Item) -> None:
+        """Says, in Kubernetes' words, which owners are known to lie in another namespace: such references count as dangling."""
+        for owner in item.owners:
+            known = self.graph.get(owner.uid)
+            if known is not None and not known.virtual and known.namespace not in ("", item.namespace):
+                shown = f"[{owner.api_version}/{owner.kind}, namespace: {item.namespace}, name: {owner.name}, uid: {owner.uid}]"
+                message = f'ownerRef {shown} does not exist in namespace "{item.namespace}"'
+                self.context.recorder.event(obj, WARNING, "OwnerRefInvalidNamespace", message)
 
     def _kept_alive(self, item: Item) -> bool:
         """The common case, told without asking the server: not deleted, and all owners are there."""
