@@ -19,6 +19,8 @@ DATAPATH_SUFFIXES = ("", "-connections", "-throughput", "-latency", "-memory")
 MEASUREMENTS = {
     "bench.workloads:up_ready": ["up-ready"],
     "bench.workloads:deploy_heal_memory": ["deploy-20", "heal-pod", "memory"],
+    "bench.memory:memory_pods": ["memory-pods"],
+    "bench.memory:memory_after": ["memory-after"],
     "bench.api:api_rates": ["api-get", "api-list", "api-create"],
     "bench.api:watch_fanout": ["watch-fanout"],
     "bench.loop_lag:loop_lag": ["loop-lag"],

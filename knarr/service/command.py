@@ -168,7 +168,9 @@ async def until_signalled(work: Callable[[], Awaitable[None]]) -> None:
         loop.add_signal_handler(number, stop.set)
     working = asyncio.ensure_future(work())
     stopping = asyncio.create_task(stop.wait(), name="stop-signal")
+    giving_back = asyncio.create_task(collector.give_back(), name="give-back")
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    await cancel([giving_back])
     if working.done():
         stopping.cancel()
         working.result()

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from services.apiserver.entry import Entry
 from services.apiserver.results import Event
 
-# The newest changes keep their JSON and decoded message; older ones make them again when asked.
-WARM = 256
+# The newest changes keep their JSON and decoded message while all watchers come to read them; older ones make them again when asked.
+WARM, WARM_SECONDS = 256, 30.0
 # What a change takes beside its object's bytes: those of small objects are mostly this.
 CHANGE_BYTES = 512
 
@@ -53,6 +53,8 @@ class History:
         self._changes: list[HistoryChange] = []
         self._first = 0
         self._dropped = 0
+        # The position of the first change that may be warm.
+        self._warm = 0
         self._bytes = 0
         self._floor = floor
 
@@ -69,17 +71,12 @@ class History:
     def append(self, change: HistoryChange) -> None:
         self._changes.append(change)
         self._bytes += _size(change)
-        if len(self._changes) - self._dropped > WARM:
-            cooled = self._changes[-WARM - 1]
-            for entry in (cooled.event.entry, cooled.previous):
-                if entry is not None:
-                    entry.forget_derived()
         self.trim(change.at_seconds)
 
     def forget(self, revision: int) -> None:
         """Drops everything: no position that was given before is valid any more."""
         self._first = self.end + 1
-        self._changes, self._dropped, self._bytes, self._floor = [], 0, 0, revision
+        self._changes, self._dropped, self._bytes, self._floor, self._warm = [], 0, 0, revision, self._first
 
     def position_after(self, revision: int) -> int:
         """The position of the first change after ``revision``; raises Overrun."""
@@ -96,6 +93,7 @@ class History:
 
     def trim(self, now: float) -> None:
         """Lets go of what is beyond the limits. Asked for now and then, also the changes of a collection that rests grow old."""
+        self._cool(now)
         limits, changes = self._limits, self._changes
         while self._dropped < len(changes) and (
             len(changes) - self._dropped > limits.count
@@ -111,6 +109,18 @@ class History:
             del changes[: self._dropped]
             self._first += self._dropped
             self._dropped = 0
+
+    def _cool(self, now: float) -> None:
+        """Drops what can be made again, of each change once: a present object may be asked for often."""
+        self._warm = max(self._warm, self._first + self._dropped)
+        while self._warm < self.end:
+            change = self._changes[self._warm - self._first]
+            if self.end - self._warm <= WARM and change.at_seconds >= now - WARM_SECONDS:
+                return
+            for entry in (change.event.entry, change.previous):
+                if entry is not None:
+                    entry.forget_derived()
+            self._warm += 1
 
 
 _DROPPED = HistoryChange(Event("", 0), None, 0.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import envelope
 from knarr.machinery.catalog import registry, version_of
 from services.apiserver.cache.collection import Collection
-from services.apiserver.cache.history import CHANGE_BYTES, Limits, Overrun
+from services.apiserver.cache.history import CHANGE_BYTES, WARM_SECONDS, HistoryChange, Limits, Overrun
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.storage.store import Batch, Change, KeyValue
 
@@ -127,6 +129,25 @@ def test_history_ages() -> None:
     now[0] = 61.0
     collection.remove(f"{PREFIX}x/a", 100, now[0])
     assert collection.history.floor == 6 and len(collection.history.since(collection.history.position_after(6), 9)) == 1
+
+
+def test_what_can_be_made_again_is_kept_while_it_is_new() -> None:
+    now = [0.0]
+    collection = filled(Limits(), 5, now)
+    changes = collection.history.since(collection.history.position_after(1), 5)
+    made = _decoded(changes)
+    collection.history.trim(now[0] + WARM_SECONDS / 2)
+    assert all(one is other for one, other in zip(_decoded(changes), made, strict=True))
+    collection.history.trim(now[0] + WARM_SECONDS + 1.0)
+    again = _decoded(changes)
+    assert again == made and not any(one is other for one, other in zip(again, made, strict=True))
+    # Made again for a present object: it is not dropped at every turn.
+    collection.history.trim(now[0] + WARM_SECONDS + 2.0)
+    assert all(one is other for one, other in zip(_decoded(changes), again, strict=True))
+
+
+def _decoded(changes: Sequence[HistoryChange]) -> list[Any]:
+    return [change.event.entry.shared_message for change in changes if change.event.entry is not None]
 
 
 def test_a_store_that_went_backwards_ends_every_watch() -> None:

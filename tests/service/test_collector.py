@@ -1,0 +1,36 @@
+"""What was freed goes back to the system, for as long as the process lives."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from types import SimpleNamespace
+
+import pytest
+
+from knarr.service import collector
+from knarr.service.tasks import cancel
+
+
+async def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    thrice = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def trim(kept_bytes: int) -> None:
+        asked.append(kept_bytes)
+        if len(asked) == 3:
+            loop.call_soon_threadsafe(thrice.set)
+
+    monkeypatch.setattr(collector, "GIVE_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(malloc_trim=trim))
+    giving_back = asyncio.create_task(collector.give_back())
+    async with asyncio.timeout(10):
+        await thrice.wait()
+    await cancel([giving_back])
+    assert set(asked) == {0}
+
+
+async def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    await collector.give_back()
