@@ -10,7 +10,6 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import Any
 
 from knarr.machinery.errors import Cause
@@ -28,7 +27,8 @@ class Path(str):
     __slots__ = ()
 
     def child(self, *names: str) -> Path:
-        return Path(".".join([self, *names] if self else names))
+        more = names[0] if len(names) == 1 else ".".join(names)
+        return Path(f"{self}.{more}" if self else more)
 
     def index(self, position: int) -> Path:  # type: ignore[override]
         return Path(f"{self}[{position}]")
@@ -132,105 +132,105 @@ def length_error(limit: int) -> str:
     return f"must be no more than {limit} characters"
 
 
-@cache
 def regex_error(sentence: str, pattern: str, *examples: str) -> str:
     shown_examples = " or ".join(f"'{example}', " for example in examples)
     return f"{sentence} (e.g. {shown_examples}regex used for validation is '{pattern}')"
 
 
+def _form(sentence: str, pattern: str, *examples: str, limit: int | None = None) -> Format:
+    """The check that a value matches a pattern and has at most so many characters. Pattern and words are made once."""
+    matches, message = re.compile(pattern, re.ASCII).fullmatch, regex_error(sentence, pattern, *examples)
+
+    def check(value: str) -> list[str]:
+        found = [length_error(limit)] if limit is not None and len(value) > limit else []
+        return found if matches(value) else [*found, message]
+
+    return check
+
+
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
-_LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _NAME_PART = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _NAME_SENTENCE = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
-_ENV_NAME = "[-._a-zA-Z][-._a-zA-Z0-9]*"
-_CONFIG_KEY = "[-._a-zA-Z0-9]+"
-_HEADER = "[-A-Za-z0-9]+"
-_PERCENT = "[0-9]+%"
+_NAME_ERROR = regex_error(_NAME_SENTENCE, _NAME_PART, "MyName", "my.name", "123-abc")
 
-
-def _check(value: str, pattern: str, message: str, limit: int | None = None) -> list[str]:
-    found = [length_error(limit)] if limit is not None and len(value) > limit else []
-    return found if re.fullmatch(pattern, value, re.ASCII) else [*found, message]
-
-
-def dns1123_label(value: str) -> list[str]:
-    sentence = (
-        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
-        "and must start and end with an alphanumeric character"
-    )
-    return _check(value, _LABEL, regex_error(sentence, _LABEL, "my-name", "123-abc"), 63)
-
-
-def dns1123_subdomain(value: str) -> list[str]:
-    sentence = (
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
-        "and must start and end with an alphanumeric character"
-    )
-    return _check(value, _SUBDOMAIN, regex_error(sentence, _SUBDOMAIN, "example.com"), 253)
-
-
-def dns1035_label(value: str) -> list[str]:
-    sentence = (
-        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', "
-        "start with an alphabetic character, and end with an alphanumeric character"
-    )
-    return _check(value, _LABEL_1035, regex_error(sentence, _LABEL_1035, "my-name", "abc-123"), 63)
+dns1123_label = _form(
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
+    "and must start and end with an alphanumeric character",
+    _LABEL,
+    "my-name",
+    "123-abc",
+    limit=63,
+)
+dns1123_subdomain = _form(
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
+    "and must start and end with an alphanumeric character",
+    rf"{_LABEL}(\.{_LABEL})*",
+    "example.com",
+    limit=253,
+)
+dns1035_label = _form(
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', "
+    "start with an alphabetic character, and end with an alphanumeric character",
+    "[a-z]([-a-z0-9]*[a-z0-9])?",
+    "my-name",
+    "abc-123",
+    limit=63,
+)
+label_value = _form(
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+    "and must start and end with an alphanumeric character",
+    f"({_NAME_PART})?",
+    "MyValue",
+    "my_value",
+    "12345",
+    limit=63,
+)
+http_header_name = _form("a valid HTTP header must consist of alphanumeric characters or '-'", "[-A-Za-z0-9]+", "X-Header-Name")
+percent = _form("a valid percent string must be a numeric string followed by an ending '%'", "[0-9]+%", "1%", "93%")
+_name_part = _form(_NAME_SENTENCE, _NAME_PART, "MyName", "my.name", "123-abc", limit=63)
+_env_name = _form(
+    "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit",
+    "[-._a-zA-Z][-._a-zA-Z0-9]*",
+    "my.env-name",
+    "MY_ENV.NAME",
+    "MyEnvName1",
+)
+_config_key = _form(
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+    "[-._a-zA-Z0-9]+",
+    "key.name",
+    "KEY_NAME",
+    "key-name",
+    limit=253,
+)
 
 
 def qualified_name(value: str) -> list[str]:
     """A label or annotation key: a name with an optional DNS prefix, ``example.com/name``."""
     prefix, slash, name = value.rpartition("/")
-    sentence = regex_error(_NAME_SENTENCE, _NAME_PART, "MyName", "my.name", "123-abc")
     if "/" in prefix:
-        return [f"a qualified name {sentence} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
+        return [f"a qualified name {_NAME_ERROR} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
     found = []
     if slash:
         found = [f"prefix part {text}" for text in (dns1123_subdomain(prefix) if prefix else [EMPTY])]
     if not name:
-        return [*found, f"name part {EMPTY}", f"name part {sentence}"]
-    return found + [f"name part {text}" for text in _check(name, _NAME_PART, sentence, 63)]
-
-
-def label_value(value: str) -> list[str]:
-    pattern = f"({_NAME_PART})?"
-    sentence = (
-        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
-        "and must start and end with an alphanumeric character"
-    )
-    return _check(value, pattern, regex_error(sentence, pattern, "MyValue", "my_value", "12345"), 63)
+        return [*found, f"name part {EMPTY}", f"name part {_NAME_ERROR}"]
+    return found + [f"name part {text}" for text in _name_part(name)]
 
 
 def env_var_name(value: str) -> list[str]:
-    sentence = (
-        "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit"
-    )
-    found = _check(value, _ENV_NAME, regex_error(sentence, _ENV_NAME, "my.env-name", "MY_ENV.NAME", "MyEnvName1"))
-    return found + _dots(value)
+    return _env_name(value) + _dots(value)
 
 
 def config_key(value: str) -> list[str]:
     """A key of a ConfigMap or a Secret: it may become a file name."""
-    sentence = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
-    found = _check(value, _CONFIG_KEY, regex_error(sentence, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name"), 253)
-    return found + _dots(value)
+    return _config_key(value) + _dots(value)
 
 
 def _dots(value: str) -> list[str]:
     if value in (".", ".."):
         return [f"must not be '{value}'"]
     return ["must not start with '..'"] if value.startswith("..") else []
-
-
-def http_header_name(value: str) -> list[str]:
-    return _check(
-        value, _HEADER, regex_error("a valid HTTP header must consist of alphanumeric characters or '-'", _HEADER, "X-Header-Name")
-    )
-
-
-def percent(value: str) -> list[str]:
-    sentence = "a valid percent string must be a numeric string followed by an ending '%'"
-    return _check(value, _PERCENT, regex_error(sentence, _PERCENT, "1%", "93%"))
 
 
 def port_name(value: str) -> list[str]:
