@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -76,17 +76,17 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
 
 def _too_large(spec: core.PodSpec, path: Path) -> Iterator[Cause]:
     """What is more than any node could run, or any reader should have to go through."""
-    for counts, limits, here in ((spec, LIMITS, path), *_containers(spec, path)):
-        for field, limit in limits.items():
-            count = len(getattr(counts, field))
-            if count > limit:
-                yield too_many(here.child(counts.DESCRIPTOR.fields_by_name[field].json_name), count, limit)
-
-
-def _containers(spec: core.PodSpec, path: Path) -> Iterator[tuple[Any, Mapping[str, int], Path]]:
+    yield from _too_many(spec, LIMITS, lambda: path)
     for field, name in (("init_containers", "initContainers"), ("containers", "containers")):
         for index, container in enumerate(getattr(spec, field)[: LIMITS[field]]):
-            yield container, CONTAINER_LIMITS, path.child(name).index(index)
+            yield from _too_many(container, CONTAINER_LIMITS, lambda: path.child(name).index(index))  # noqa: B023
+
+
+def _too_many(message: Any, limits: Mapping[str, int], path: Callable[[], Path]) -> Iterator[Cause]:
+    for field, limit in limits.items():
+        count = len(getattr(message, field))
+        if count > limit:
+            yield too_many(path().child(message.DESCRIPTOR.fields_by_name[field].json_name), count, limit)
 
 
 def validate_template(template: core.PodTemplateSpec, path: Path) -> list[Cause]:
