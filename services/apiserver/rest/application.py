@@ -69,9 +69,10 @@ class Application:
         self._registry = registry
         self._derive()
         registry.subscribe(lambda old, new: self._derive())
-        self._logs = Logs(api)
+        self._logs = Logs(api, self.streams.ending)
         self._exec = Exec(api, self.streams.ending)
         self._streaming: dict[str, Handler] = {"log": self._logs.read, "exec": self._exec.refuse}
+        self._sockets = {"log": self._logs.serve, "exec": self._exec.serve}
         self._handlers: dict[str, Handler] = {
             "get": reads.get,
             "list": reads.list,
@@ -180,9 +181,9 @@ class Application:
             target = self._router.target(request.path)
             if target is None:
                 raise no_such_resource()
-            if target.subresource is None or target.subresource.name != "exec":
+            if target.subresource is None or target.subresource.name not in self._sockets:
                 raise method_not_allowed()
-            await self._exec.serve(request, target, receive, send)
+            await self._sockets[target.subresource.name](request, target, receive, send)
         except StatusError as error:
             await refuse_websocket(error, send)
 

@@ -1,29 +1,36 @@
-"""GET …/pods/<name>/log: a container's output as plain text, chunk by chunk."""
+"""GET …/pods/<name>/log: a container's output as plain text, chunk by chunk; over a WebSocket a message for each."""
 
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
-from knarr.machinery.errors import Cause, invalid
+from knarr.machinery.errors import Cause, StatusError, bad_request, invalid
 from services.apiserver.api import Api
 from services.apiserver.request import GET
+from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.query import Query
 from services.apiserver.rest.refs import request_of
-from services.apiserver.rest.request import Request
+from services.apiserver.rest.request import Receive, Request, Send
 from services.apiserver.rest.response import TEXT, Stream
 from services.apiserver.rest.routing import Target
 
 # How long the node may take to refuse with an HTTP status; the answer begins then, output or not.
 REFUSAL_SECONDS = 2.0
+# Of WebSockets; who offers none gets bytes.
+REASON_LETTERS = 30  # a reason has 123 bytes, a letter at most four
+BINARY, BASE64 = PROTOCOLS = ("binary.k8s.io", "base64.binary.k8s.io")
 
 
 class Logs:
-    """Reads logs through the node of the pod."""
+    """Reads logs through the node of the pod. ``ending`` is set when the server stops."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, ending: asyncio.Event) -> None:
         self._api = api
+        self._ending = ending
 
     async def read(self, request: Request, target: Target) -> Stream:
         """Raises what the pod or its node says before the first byte; a later error breaks the connection off."""
@@ -37,6 +44,53 @@ class Logs:
         if first.done():
             first.result()
         return Stream(_chunks(first, output), TEXT, kind="log", abandon=first.cancel)
+
+    async def serve(self, request: Request, target: Target, receive: Receive, send: Send) -> None:
+        """Raises, before the WebSocket is accepted, what ``read`` raises; a later error is the reason for which the connection ends."""
+        offered = request.scope["subprotocols"]
+        protocol = next((name for name in PROTOCOLS if name in offered), None)
+        if offered and protocol is None:
+            raise bad_request(f"none of the offered WebSocket protocols is served: {', '.join(PROTOCOLS)}")
+        stream = await self.read(request, target)
+        try:
+            await receive()
+            await send({"type": "websocket.accept", "subprotocol": protocol})
+            with suppress(OSError), STREAMS.labels("log").track_inprogress():
+                try:
+                    await self._pump(stream, protocol == BASE64, receive, send)
+                    await send({"type": "websocket.close", "code": 1000})
+                except StatusError as error:
+                    await send({"type": "websocket.close", "code": 1011, "reason": error.status.message[:REASON_LETTERS]})
+        finally:
+            stream.abandon()
+            await stream.chunks.aclose()
+
+    async def _pump(self, stream: Stream, base64: bool, receive: Receive, send: Send) -> None:
+        """Until the output ends, the client goes or the server stops."""
+        tasks = [
+            asyncio.create_task(_write(stream, base64, send), name="log output"),
+            asyncio.create_task(_gone(receive), name="log client"),
+            asyncio.create_task(self._ending.wait(), name="log end"),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(results[0], Exception):
+            raise results[0]
+
+
+async def _write(stream: Stream, base64: bool, send: Send) -> None:
+    async for chunk in stream.chunks:
+        await send({"type": "websocket.send", **({"text": b64encode(chunk).decode()} if base64 else {"bytes": chunk})})
+
+
+async def _gone(receive: Receive) -> None:
+    """What the client sends says nothing."""
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def _next(output: AsyncIterator[bytes]) -> bytes | None:

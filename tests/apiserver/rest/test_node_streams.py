@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
@@ -172,6 +172,55 @@ class TestLogs:
         async with HttpClient(server.port, certificates.client, TOKEN) as client:
             assert (await client.get(f"{PODS}/one/log")).status == 503
         await server.stop()
+
+
+class TestLogsOverWebSocket:
+    @pytest.fixture
+    def dial(self, server: RestServer, certificates: Certificates) -> Any:
+        def dial(query: str, *protocols: Any, pod: str = "one") -> connect:
+            return connect(
+                f"wss://127.0.0.1:{server.port}{PODS}/{pod}/log?{query}", ssl=certificates.client, subprotocols=protocols or None,
+                additional_headers={"Authorization": f"Bearer {TOKEN}"}, open_timeout=5, close_timeout=5,
+            )  # fmt: skip
+
+        return dial
+
+    @pytest.mark.parametrize(
+        ("protocols", "frames"),
+        [
+            ((), [b"one\n", b"two\xff"]),
+            (("x", "binary.k8s.io"), [b"one\n", b"two\xff"]),
+            (("base64.binary.k8s.io",), [b"b25lCg==", b"dHdv/w=="]),
+        ],
+    )
+    async def test_a_message_for_each_chunk(self, dial: Any, node: FakeNode, protocols: tuple[str, ...], frames: list[Any]) -> None:
+        for item in (b"one\n", b"two\xff", None):
+            node.output.put_nowait(item)
+        async with dial("follow=true&tailLines=5", *protocols) as socket:
+            assert socket.subprotocol == (protocols[-1] if protocols else None)
+            assert await received(socket) == frames
+        assert socket.close_code == 1000 and node.asked[0].tail_lines == 5
+        await node.left_alone()
+
+    async def test_a_client_that_goes_away_ends_it(self, dial: Any, node: FakeNode) -> None:
+        node.output.put_nowait(b"one")
+        async with dial("follow=true") as socket:
+            assert await socket.recv() == b"one"
+        await node.left_alone()
+
+    async def test_refusals_and_later_errors(self, dial: Any, node: FakeNode) -> None:
+        for query, protocols, pod, status in (("tailLines=-1", (), "one", 422), ("", ("x",), "one", 400), ("", (), "nope", 404)):
+            with pytest.raises(InvalidStatus) as caught:
+                async with dial(query, *protocols, pod=pod):
+                    pass
+            assert caught.value.response.status_code == status
+        node.output.put_nowait(b"one")
+        async with dial("follow=true") as socket:
+            assert await socket.recv() == b"one"
+            node.output.put_nowait(bad_request("the node is gone"))
+            with pytest.raises(ConnectionClosedError):
+                await received(socket)
+        assert (socket.close_code, socket.close_reason) == (1011, "the node is gone")
 
 
 class TestExec:
