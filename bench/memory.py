@@ -13,7 +13,8 @@ from bench.workloads import deploy
 
 PODS = 110
 OBJECTS = 20_000
-AT_ONCE = 200
+# Requests at once, each on a connection that the client keeps; connections at once.
+AT_ONCE, CROWD = 16, 200
 WATCHES = 1_000
 CONNECTIONS = 10_000
 # What each watch would be sent while nobody reads: more than a kernel's buffers take.
@@ -45,8 +46,8 @@ async def memory_after() -> list[Result]:
         async with _connections(bench, range(WATCHES), f"{PATH}?watch=true"):
             for number in range(UNREAD_OBJECTS):
                 await _make_and_delete(bench, f"unread-{number}", UNREAD_BYTES)
-        for first in range(0, CONNECTIONS, AT_ONCE):
-            async with _connections(bench, range(first, first + AT_ONCE), "/version"):
+        for first in range(0, CONNECTIONS, CROWD):
+            async with _connections(bench, range(first, first + CROWD), "/version"):
                 pass
         await asyncio.sleep(SETTLE_SECONDS)
         after = resident_megabytes(bench.pid)

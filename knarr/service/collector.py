@@ -29,5 +29,7 @@ async def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     while trim is not None:
         await asyncio.sleep(GIVE_BACK_SECONDS)
+        # What is young: a connection that is gone is in a cycle, and where little happens nobody looks.
+        gc.collect(1)
         # Milliseconds, during which this thread's lock is free.
         await asyncio.to_thread(trim, 0)
