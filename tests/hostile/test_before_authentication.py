@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import tracemalloc
 from typing import Any
@@ -222,3 +223,26 @@ async def test_rpcs_are_refused_by_their_headers_alone(method: str, caplog: pyte
         await server.stop(None)
         await asyncio.sleep(0)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_nothing_is_left_of_a_connection_that_is_gone() -> None:
+    server = RestServer(create_app(FakeApi(), TOKENS, registry()), None)
+    await server.start()
+
+    async def wave() -> None:
+        for number in range(50):
+            async with HttpClient(server.port, None) as client:
+                assert (await client.get(f"/api/v1/namespaces/{number}%F0%9F%98%80{'a' * 60_000}")).status == 401
+        await asyncio.sleep(0.05)
+
+    gc.disable()
+    try:
+        await wave()
+        tracemalloc.start()
+        await wave()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+        await server.stop()
+    assert kept < 3_000_000

@@ -143,6 +143,9 @@ class Protocol(HttpToolsProtocol):
         # uvicorn leaves the timer, and all that hangs on it, when the connection broke.
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        # What refers to itself would lie about until the collector comes, with the last request's head.
+        self.app_state, self.headers = {}, []
+        self.cycle = self.scope = None  # type: ignore[assignment]
 
     def _bound_head(self, received_bytes: int) -> None:
         """Follows a head that comes in pieces; most come in one and cost nothing here."""
