@@ -10,8 +10,6 @@ from knarr.objects.pods import is_sidecar
 from services.kubelet.pod.view import StatusView
 
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
-
-
 DISRUPTED, BY_KUBELET = "DisruptionTarget", "TerminationByKubelet"
 
 
@@ -22,7 +20,9 @@ def is_own(condition: core.PodCondition) -> bool:
 
 def set_conditions(view: StatusView, status: core.PodStatus) -> None:
     """Those of others as they stand in the pod, then the kubelet's own. ``status`` has phase and containers already."""
-    status.conditions.extend(kept for kept in view.pod.status.conditions if kept.type not in OWN_CONDITIONS)
+    evicted = view.facts.verdict is not None and view.facts.verdict[0] == "Evicted"
+    own = (*OWN_CONDITIONS, DISRUPTED) if evicted else OWN_CONDITIONS
+    status.conditions.extend(kept for kept in view.pod.status.conditions if kept.type not in own)
     sandbox = view.observation.sandbox
     _set(view, status, "PodReadyToStartContainers", sandbox is not None and sandbox.ready)
     _set_initialized(view, status)
@@ -31,7 +31,7 @@ def set_conditions(view: StatusView, status: core.PodStatus) -> None:
     _set(view, status, "Ready", *((False, "ReadinessGatesNotReady", _gate_words(gates)) if gates else ready))
     _set(view, status, "ContainersReady", *ready)
     _set(view, status, "PodScheduled", True)
-    if view.facts.verdict is not None and view.facts.verdict[0] == "Evicted":
+    if evicted and view.facts.verdict is not None:
         _set(view, status, DISRUPTED, True, BY_KUBELET, view.facts.verdict[1])
 
 
