@@ -42,7 +42,12 @@ def addresses(cluster: ClusterClient) -> Iterator[tuple[str, str]]:
     }
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     pods = [pod(name, node) for name, node in PLACES.items()]
-    cluster.apply({"apiVersion": "v1", "kind": "List", "items": [namespace, service, *pods]})
+    cluster.apply(namespace)
+    # The controllers may have lost their leader in the tests before, and take their time.
+    cluster.wait_for(
+        "the account", lambda: cluster.kubectl("get", "serviceaccount", "default", "-n", NAMESPACE, check=False).returncode == 0
+    )
+    cluster.apply({"apiVersion": "v1", "kind": "List", "items": [service, *pods]})
     cluster.kubectl("wait", "--for=condition=Ready", "pod", "--all", "-n", NAMESPACE, "--timeout=60s")
     yield (
         cluster.get("pod", "web", "-n", NAMESPACE)["status"]["podIP"],

@@ -52,6 +52,7 @@ class Hosts(Components):
 
     def __init__(self, folder: Path, lab: Machines) -> None:
         self.lab = lab
+        self.node_names = tuple(node.name for node in lab.nodes)
         self.hosts = tuple(address for node in lab.nodes for address in (node.gateway, node.address))
         # Of machines with an engine of their own, by number.
         self.engines: dict[int, OwnEngine] = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -51,3 +53,20 @@ def node_state() -> str:
     """The node's rules, routes and addresses of lo."""
     commands = (["nft", "list", "ruleset"], ["ip", "-N", "route"], ["ip", "address"])
     return "".join(subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout for command in commands)
+
+
+@contextlib.asynccontextmanager
+async def started(datapath: Datapath) -> AsyncIterator[Datapath]:
+    await datapath.start()
+    try:
+        yield datapath
+    finally:
+        await datapath.close()
+
+
+async def abandon(datapath: NftablesDatapath) -> None:
+    """Leaves all of it as a killed process does."""
+    asyncio.get_running_loop().remove_reader(datapath._watcher.fileno())
+    for part in (datapath._watcher, datapath._nft, datapath._changes, datapath._network):
+        await datapath._in_worker(part.close)
+    datapath._worker.shutdown()

@@ -10,7 +10,6 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,19 @@ from services.proxy.datapath.port import Datapath
 from services.proxy.datapath.userspace.datapath import UserspaceDatapath
 from services.proxy.routing.table import diff
 from services.proxy.settings import ProxySettings
-from tests.proxy.conformance import CLUSTER_IP, NODE_PORT, PORT, SETTINGS, answers, assert_refused, change, node_state, route
+from tests.proxy.conformance import (
+    CLUSTER_IP,
+    NODE_PORT,
+    PORT,
+    SETTINGS,
+    abandon,
+    answers,
+    assert_refused,
+    change,
+    node_state,
+    route,
+    started,
+)
 from tests.proxy.laboratory import Laboratory, Namespace, ip
 
 pytestmark = pytest.mark.net
@@ -42,15 +53,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@contextlib.asynccontextmanager
-async def started(datapath: Datapath) -> AsyncIterator[Datapath]:
-    await datapath.start()
-    try:
-        yield datapath
-    finally:
-        await datapath.close()
 
 
 async def test_connections_go_on_while_the_proxy_is_killed(lab: Laboratory) -> None:
@@ -271,19 +273,11 @@ async def test_a_held_address_is_removed_after_a_crash(lab: Laboratory) -> None:
     await abandoned.start()
     await abandoned.apply(change(None, route(load_balancer_ips=(near, "10.97.0.9"), held=True)))
     assert f"{near}/32" in await asyncio.to_thread(node_state)
-    await _abandon(abandoned)
+    await abandon(abandoned)
     ip("addr add 192.168.50.201/32 dev uplink")
     await asyncio.to_thread(remove_everything, SETTINGS)
     left = await asyncio.to_thread(node_state)
     assert near not in left and "10.97.0.9" not in left and "192.168.50.201/32" in left
-
-
-async def _abandon(datapath: NftablesDatapath) -> None:
-    """Leaves all of it as a killed process does."""
-    asyncio.get_running_loop().remove_reader(datapath._watcher.fileno())
-    for part in (datapath._watcher, datapath._nft, datapath._changes, datapath._network):
-        await datapath._in_worker(part.close)
-    datapath._worker.shutdown()
 
 
 async def test_an_heir_gives_up_what_it_does_not_hold(lab: Laboratory) -> None:
@@ -291,7 +285,7 @@ async def test_an_heir_gives_up_what_it_does_not_hold(lab: Laboratory) -> None:
     first = NftablesDatapath(SETTINGS)
     await first.start()
     await first.apply(change(None, route(0, load_balancer_ips=(near, kept), held=True)))
-    await _abandon(first)
+    await abandon(first)
     async with started(NftablesDatapath(SETTINGS)) as heir:
         await heir.apply(change(None, route(0, load_balancer_ips=(kept,), held=True)))
         assert dict(heir.held) == {kept: "uplink"}

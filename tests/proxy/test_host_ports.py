@@ -8,11 +8,12 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.host_ports import ANY_ADDRESS
+from services.proxy.datapath.nftables.datapath import NftablesDatapath
 from services.proxy.datapath.port import Datapath
 from services.proxy.routing.build import Router
 from services.proxy.routing.host_ports import owner_of, routes_of_pod
 from services.proxy.routing.table import LOCAL, Change, Endpoint, Route, RouteKey
-from tests.proxy.conformance import answers, assert_refused, change
+from tests.proxy.conformance import DATAPATHS, SETTINGS, abandon, answers, assert_refused, change, started
 from tests.proxy.laboratory import Laboratory, ip
 
 HOST_PORT = 18080
@@ -124,6 +125,8 @@ async def test_a_host_ip_answers_alone(lab: Laboratory, datapath: Datapath) -> N
 async def test_a_host_ip_that_is_not_the_nodes_takes_nobodys_packets(lab: Laboratory, datapath: Datapath) -> None:
     """Whoever may make a pod must not get what is for others."""
     other = await lab.serve_in(lab.outside, "192.168.50.2", HOST_PORT, "outside")
+    with lab.outside.entered():
+        ip(f"route add 10.244.0.0/24 via {lab.NODE_ADDRESS}")
     await datapath.apply(change(None, of_pod(host_ip="192.168.50.2")))
     for origin in (lab.node, lab.pods[2]):
         assert await answers(lab, 1, "192.168.50.2", HOST_PORT, origin=origin) == {"outside": 1}
@@ -131,17 +134,17 @@ async def test_a_host_ip_that_is_not_the_nodes_takes_nobodys_packets(lab: Labora
 
 
 @pytest.mark.net
-async def test_what_a_killed_process_left_goes_with_the_pod(lab: Laboratory, datapath: Datapath) -> None:
-    """The heir finds the rule again, and leaves it where the pod is still there."""
-    await datapath.apply(change(None, of_pod()))
-    heir = type(datapath)(datapath._settings)  # type: ignore[attr-defined, call-arg]
-    if datapath.name == "userspace":
-        await datapath.close()
-    await heir.start()
-    await heir.apply(change(None, of_pod()))
-    assert await answers(lab, 1, lab.NODE_ADDRESS, HOST_PORT, origin=lab.outside) == {"pod0": 1}
-    await heir.apply(change(of_pod(), None))
-    await assert_refused(lab, lab.NODE_ADDRESS, HOST_PORT, origin=lab.outside)
-    await heir.close()
-    if datapath.name == "userspace":
-        await datapath.start()
+@pytest.mark.parametrize("name", sorted(DATAPATHS))
+async def test_what_a_killed_process_left_goes_with_the_pod(lab: Laboratory, name: str) -> None:
+    """The heir finds the rule again, and leaves it where the pod is still there. A relay ends with its process."""
+    await lab.serve(0)
+    first = DATAPATHS[name](SETTINGS)
+    await first.start()
+    await first.apply(change(None, of_pod()))
+    await (abandon(first) if isinstance(first, NftablesDatapath) else first.close())
+    async with started(DATAPATHS[name](SETTINGS)) as heir:
+        await heir.apply(change(None, of_pod()))
+        assert await answers(lab, 1, lab.NODE_ADDRESS, HOST_PORT, origin=lab.outside) == {"pod0": 1}
+        await heir.apply(change(of_pod(), None))
+        await assert_refused(lab, lab.NODE_ADDRESS, HOST_PORT, origin=lab.outside)
+    await lab.close_servers()

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from knarr.service.authentication import TokenTable, User, hash_token
+from knarr.service.authentication import TokenTable, User, bound_token, hash_token
 from knarr.service.certificates import CertificateAuthority
 from services.standalone.credentials import Credentials, write_kubeconfig
 from tests.support.cluster_client import BIN, ROOT, ClusterClient
@@ -41,6 +41,8 @@ class Components(ClusterClient):
 
     # Where else than on loopback the components are reached.
     hosts: tuple[str, ...] = ()
+    # The nodes whose kubelets may be started.
+    node_names: tuple[str, ...] = (NODE,)
     # Further options by component.
     more: Mapping[str, tuple[str, ...]] = {}
 
@@ -63,8 +65,11 @@ class Components(ClusterClient):
         authority.pair.save(self.data_dir, "ca")
         for name in USERS:
             (self.data_dir / f"{name}.token").write_text(f"secret-of-{name}\n")
-            authority.issue(name, hosts=[LOOPBACK, *self.hosts]).save(self.data_dir, name)
-        tokens = TokenTable({hash_token(f"secret-of-{name}"): user for name, user in USERS.items()})
+            names = self.node_names if name == "kubelet" else ()
+            authority.issue(name, hosts=[LOOPBACK, *self.hosts, *names]).save(self.data_dir, name)
+        shown = {bound_token("secret-of-apiserver", node): USERS["apiserver"] for node in self.node_names}
+        known = {**{f"secret-of-{name}": user for name, user in USERS.items()}, **shown}
+        tokens = TokenTable({hash_token(token): user for token, user in known.items()})
         tokens.save(self.data_dir / "tokens.csv")
         admin = authority.issue("admin", organizations=["system:masters"])
         credentials = Credentials(authority.pair.certificate, admin, admin, "secret-of-admin", "secret-of-apiserver", tokens)
