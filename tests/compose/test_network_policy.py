@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.cluster_client import ClusterClient
+from tests.support.compose import ComposeCluster
+from tests.support.engine import IMAGE
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(300)]
 NAMESPACE = "guarded"
@@ -19,7 +21,7 @@ DNS_ADDRESS = "10.96.0.10"
 
 
 def pod(name: str, node: str) -> dict[str, Any]:
-    container = {"name": "main", "image": "hello:1"}
+    container = {"name": "main", "image": IMAGE}
     metadata = {"name": name, "namespace": NAMESPACE, "labels": {"app": name}}
     spec = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 1}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
@@ -32,7 +34,7 @@ def policy(name: str, app: str, **spec: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def addresses(cluster: ClusterClient) -> Iterator[tuple[str, str]]:
+def addresses(cluster: ComposeCluster) -> Iterator[tuple[str, str]]:
     """Of the pod ``web``, and of its Service; all pods are ready."""
     service = {
         "apiVersion": "v1",
@@ -42,6 +44,7 @@ def addresses(cluster: ClusterClient) -> Iterator[tuple[str, str]]:
     }
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     pods = [pod(name, node) for name, node in PLACES.items()]
+    cluster.knarr_load(IMAGE)
     cluster.apply(namespace)
     # The controllers may have lost their leader in the tests before, and take their time.
     cluster.wait_for(
