@@ -101,7 +101,10 @@ class Protocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _is_between_requests(self) -> bool:
-        return (self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)) and not self.transport.is_closing()
+        # A connection that was upgraded is the WebSocket's, and may be silent for as long as it likes.
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return False
+        return self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)
 
     def on_response_complete(self) -> None:
         """What still comes of a request that was answered already is thrown away, but not for ever."""
