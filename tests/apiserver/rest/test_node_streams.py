@@ -23,6 +23,7 @@ from services.apiserver.node_streams import NoNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.rest.application import Application, create_app
 from services.apiserver.rest.channels import V4, V5, choose_protocol
+from services.apiserver.rest.protocol import Protocol
 from services.apiserver.rest.server import RestServer
 from tests.apiserver.pipeline.world import World, fill, running
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
@@ -317,6 +318,21 @@ class TestExec:
             await node.heard(1)
             socket.transport.abort()
         await node.left_alone()
+
+    async def test_a_silent_stream_outlives_the_time_between_two_requests(
+        self, dial: Any, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = Protocol.connection_made
+
+        def impatient(self: Protocol, transport: Any) -> None:
+            self.timeout_keep_alive = 0
+            made(self, transport)
+
+        monkeypatch.setattr(Protocol, "connection_made", impatient)
+        async with dial("command=sleep&stdout=true", CHANNEL_V5) as socket, asyncio.timeout(5):
+            await node.heard(1)
+            await asyncio.sleep(0.1)
+            await (await socket.ping())
 
     async def test_pings_are_answered(self, dial: Any) -> None:
         async with dial("command=sleep&stdout=true", CHANNEL_V5) as socket, asyncio.timeout(5):
