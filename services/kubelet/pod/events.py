@@ -9,7 +9,6 @@ from knarr.client.events import EventRecorder
 from services.kubelet.pod.facts import PodFacts
 
 # Type (Normal or Warning), reason, message; for a container its name too.
-PodEvent = Callable[[str, str, str], None]
 ContainerEvent = Callable[[str, str, str, str], None]
 
 

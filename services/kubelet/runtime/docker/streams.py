@@ -12,7 +12,6 @@ from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Se
 HEADER = struct.Struct(">BxxxL")
 STDOUT = 1
 READ_BYTES = 1 << 15
-WRITE_SECONDS = 30.0
 
 
 class FrameReader:
