@@ -122,6 +122,10 @@ class Schema:
 
     messages: dict[str, dict[str, list[dict[str, str]]]]
     named_types: dict[tuple[str, str], str]
+    # The values of the named types that have no others.
+    closed_types: dict[tuple[str, str], list[str]]
+    # By package, message and field; no field means the message itself.
+    map_types: dict[tuple[str, str, str], str]
     descriptions: dict[tuple[str, str, str], str]
 
     @classmethod
@@ -133,9 +137,12 @@ class Schema:
                 messages[package].setdefault(row["message"], []).append(row)
         for package in SPECIAL:
             messages.setdefault(package, {})
-        named = {(row["package"], row["type"]): row["underlying"] for row in read_table("kubernetes-enums.tsv")}
+        enums = read_table("kubernetes-enums.tsv")
+        named = {(row["package"], row["type"]): row["underlying"] for row in enums}
+        closed = {(row["package"], row["type"]): row["values"].split(",") for row in enums if row["closed"] and row["values"]}
+        map_types = {(row["package"], row["message"], row["field"]): row["map_type"] for row in read_table("kubernetes-map-types.tsv")}
         descriptions = {(row["package"], row["message"], row["field"]): row["description"] for row in read_table("descriptions.tsv")}
-        return cls(dict(messages), named, descriptions)
+        return cls(dict(messages), named, closed, map_types, descriptions)
 
     def is_message(self, package: str, name: str) -> bool:
         return name in self.messages.get(package, {}) or name in SPECIAL.get(package, {})
@@ -150,6 +157,7 @@ class FieldType:
     is_map: bool = False
     message: bool = False
     type_name: str = ""
+    enum_values: list[str] = field(default_factory=list)
     imports: set[str] = field(default_factory=set)
 
 
@@ -179,6 +187,7 @@ def resolve_name(schema: Schema, package: str, go_type: str) -> FieldType:
         return FieldType(f"knarr.api.{home.replace('/', '.')}.{name}", message=True, imports={home})
     resolved = resolve(schema, home, schema.named_types[home, name])
     resolved.type_name = name
+    resolved.enum_values = schema.closed_types.get((home, name), resolved.enum_values)
     if home != package:
         resolved.spelling = re.sub(r"(?<=, )([A-Z]\w*)(?=>)", rf"knarr.api.{home.replace('/', '.')}.\1", resolved.spelling)
     return resolved
@@ -201,6 +210,11 @@ def field_options(schema: Schema, package: str, row: dict[str, str], kind: Field
         parts.append('default_json: "' + default.replace('"', '\\"') + '"')
     if kind.type_name:
         parts.append(f'type_name: "{kind.type_name}"')
+    map_type = schema.map_types.get((package, row["message"], row["json_name"]))
+    if map_type:
+        parts.append(f'map_type: "{map_type}"')
+    if kind.enum_values:
+        parts.append("enum_values: [" + ", ".join(f'"{value}"' for value in kind.enum_values) + "]")
     description = schema.descriptions.get((package, row["message"], row["json_name"]))
     if description:
         parts.append('description: "' + description.replace('"', '\\"') + '"')
@@ -249,6 +263,9 @@ def message_option(schema: Schema, package: str, name: str, json_form: str | Non
     parts = []
     if json_form:
         parts.append(f"json_form: JSON_FORM_{json_form}")
+    map_type = schema.map_types.get((package, name, ""))
+    if map_type:
+        parts.append(f'map_type: "{map_type}"')
     description = schema.descriptions.get((package, name, ""))
     if description:
         parts.append('description: "' + description.replace('"', '\\"') + '"')

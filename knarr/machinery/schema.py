@@ -50,8 +50,11 @@ class Field:
     patch_merge_key: str
     list_type: str
     list_map_keys: tuple[str, ...]
+    map_type: str
     default_json: str
     type_name: str
+    # All values that a string may have; empty where others are good too.
+    enum_values: tuple[str, ...]
     description: str
 
     @cached_property
@@ -95,6 +98,12 @@ def form_of(message: Descriptor) -> int:
 @cache
 def description_of(message: Descriptor) -> str:
     return str(message.GetOptions().Extensions[_MESSAGE].description)
+
+
+@cache
+def map_type_of(message: Descriptor) -> str:
+    """``atomic`` for a message that one manager owns as a whole; empty for one whose fields have owners of their own."""
+    return str(message.GetOptions().Extensions[_MESSAGE].map_type)
 
 
 @cache
@@ -163,7 +172,9 @@ def _field(descriptor: FieldDescriptor) -> Field:
         patch_merge_key=schema.patch_merge_key,
         list_type=schema.list_type,
         list_map_keys=tuple(schema.list_map_keys),
+        map_type=schema.map_type,
         default_json=schema.default_json,
         type_name=schema.type_name,
+        enum_values=tuple(schema.enum_values),
         description=schema.description,
     )

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.schema import descriptor_of, json_fields, map_type_of
+
 ROOT = Path(__file__).resolve().parents[2]
 BUF = Path(sys.executable).parent / "buf"
 
@@ -34,3 +37,11 @@ def test_generated_code_is_fresh() -> None:
 def test_buf_finds_nothing(arguments: tuple[str, ...]) -> None:
     done = run(BUF, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_contracts_say_what_a_string_may_be_and_who_owns_a_map() -> None:
+    spec, port = json_fields(descriptor_of(core.PodSpec)), json_fields(descriptor_of(core.ContainerPort))
+    assert port["protocol"][1].enum_values == ("TCP", "UDP", "SCTP")
+    assert spec["schedulerName"][1].enum_values == ()
+    assert (spec["nodeSelector"][1].map_type, map_type_of(descriptor_of(core.PodSpec))) == ("atomic", "")
+    assert map_type_of(descriptor_of(core.SecretKeySelector)) == "atomic"

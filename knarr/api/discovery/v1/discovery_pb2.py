@@ -27,7 +27,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&knarr/api/discovery/v1/discovery.proto\x12\x16knarr.api.discovery.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xe3\x03\n\rEndpointSlice\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12O\n\x0c\x61\x64\x64ress_type\x18\x04 \x01(\tB9\xa2\xbb\x18\x35R\x0b\x41\x64\x64ressTypeZ&IPv4, IPv6 or FQDN; cannot be changed.\x12\x64\n\tendpoints\x18\x02 \x03(\x0b\x32 .knarr.api.discovery.v1.EndpointB/\xa2\xbb\x18+ \x01:\x06\x61tomicZ\x1fThe addresses with their state.\x12m\n\x05ports\x18\x03 \x03(\x0b\x32$.knarr.api.discovery.v1.EndpointPortB8\xa2\xbb\x18\x34 \x01:\x06\x61tomicZ(The ports that all these endpoints have.:-\xa2\xbb\x18)\x12\'Some of the addresses behind a Service.\"\x91\x06\n\x08\x45ndpoint\x12H\n\taddresses\x18\x01 \x03(\tB5\xa2\xbb\x18\x31:\x03setZ*Its addresses; all mean the same endpoint.\x12u\n\nconditions\x18\x02 \x01(\x0b\x32*.knarr.api.discovery.v1.EndpointConditionsB5\xa2\xbb\x18\x31\x10\x01Z-Whether it is ready, serving and terminating.\x12\x38\n\x08hostname\x18\x03 \x01(\tB!\xa2\xbb\x18\x1d\x08\x01\x10\x01 \x01Z\x15Its host name in DNS.H\x00\x88\x01\x01\x12V\n\ntarget_ref\x18\x04 \x01(\x0b\x32\".knarr.api.core.v1.ObjectReferenceB\x1e\xa2\xbb\x18\x1a\x08\x01\x10\x01 \x01Z\x12The pod behind it.\x12_\n\x13\x64\x65precated_topology\x18\x05 \x03(\x0b\x32\x38.knarr.api.discovery.v1.Endpoint.DeprecatedTopologyEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x36\n\tnode_name\x18\x06 \x01(\tB\x1e\xa2\xbb\x18\x1a\x08\x01\x10\x01 \x01Z\x12The node it is on.H\x01\x88\x01\x01\x12\x31\n\x04zone\x18\x07 \x01(\tB\x1e\xa2\xbb\x18\x1a\x08\x01\x10\x01 \x01Z\x12The zone it is in.H\x02\x88\x01\x01\x12\\\n\x05hints\x18\x08 \x01(\x0b\x32%.knarr.api.discovery.v1.EndpointHintsB&\xa2\xbb\x18\"\x08\x01\x10\x01 \x01Z\x1aWhich zones should use it.\x1a\x39\n\x17\x44\x65precatedTopologyEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:)\xa2\xbb\x18%\x12#Where one pod of a Service answers.B\x0b\n\t_hostnameB\x0c\n\n_node_nameB\x07\n\x05_zone\"\xb4\x02\n\x12\x45ndpointConditions\x12\x43\n\x05ready\x18\x01 \x01(\x08\x42/\xa2\xbb\x18+\x08\x01\x10\x01 \x01Z#Whether it may get new connections.H\x00\x88\x01\x01\x12O\n\x07serving\x18\x02 \x01(\x08\x42\x39\xa2\xbb\x18\x35\x08\x01\x10\x01 \x01Z-Whether it answers, even while it terminates.H\x01\x88\x01\x01\x12\x41\n\x0bterminating\x18\x03 \x01(\x08\x42\'\xa2\xbb\x18#\x08\x01\x10\x01 \x01Z\x1bWhether it is about to end.H\x02\x88\x01\x01:\x1f\xa2\xbb\x18\x1b\x12\x19The state of an endpoint.B\x08\n\x06_readyB\n\n\x08_servingB\x0e\n\x0c_terminating\"\xc9\x01\n\rEndpointHints\x12\x42\n\tfor_zones\x18\x01 \x03(\x0b\x32\x1f.knarr.api.discovery.v1.ForZoneB\x0e\xa2\xbb\x18\n\x10\x01:\x06\x61tomic\x12t\n\tfor_nodes\x18\x02 \x03(\x0b\x32\x1f.knarr.api.discovery.v1.ForNodeB@\xa2\xbb\x18<\x10\x01:\x06\x61tomicZ0The nodes whose clients should use the endpoint.\"\x17\n\x07\x46orZone\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x07\x46orNode\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xca\x01\n\x0c\x45ndpointPort\x12\x1b\n\x04name\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x08\x01\x10\x01H\x00\x88\x01\x01\x12)\n\x08protocol\x18\x02 \x01(\tB\x12\xa2\xbb\x18\x0e\x08\x01\x10\x01R\x08ProtocolH\x01\x88\x01\x01\x12\x1b\n\x04port\x18\x03 \x01(\x05\x42\x08\xa2\xbb\x18\x04\x08\x01\x10\x01H\x02\x88\x01\x01\x12%\n\x0c\x61pp_protocol\x18\x04 \x01(\tB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x03\x88\x01\x01\x42\x07\n\x05_nameB\x0b\n\t_protocolB\x07\n\x05_portB\x0f\n\r_app_protocol\"\x82\x01\n\x11\x45ndpointSliceList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x34\n\x05items\x18\x02 \x03(\x0b\x32%.knarr.api.discovery.v1.EndpointSliceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&knarr/api/discovery/v1/discovery.proto\x12\x16knarr.api.discovery.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xf5\x03\n\rEndpointSlice\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12\x61\n\x0c\x61\x64\x64ress_type\x18\x04 \x01(\tBK\xa2\xbb\x18GR\x0b\x41\x64\x64ressTypeZ&IPv4, IPv6 or FQDN; cannot be changed.j\x04IPv4j\x04IPv6j\x04\x46QDN\x12\x64\n\tendpoints\x18\x02 \x03(\x0b\x32 .knarr.api.discovery.v1.EndpointB/\xa2\xbb\x18+ \x01:\x06\x61tomicZ\x1fThe addresses with their state.\x12m\n\x05ports\x18\x03 \x03(\x0b\x32$.knarr.api.discovery.v1.EndpointPortB8\xa2\xbb\x18\x34 \x01:\x06\x61tomicZ(The ports that all these endpoints have.:-\xa2\xbb\x18)\x12\'Some of the addresses behind a Service.\"\x91\x06\n\x08\x45ndpoint\x12H\n\taddresses\x18\x01 \x03(\tB5\xa2\xbb\x18\x31:\x03setZ*Its addresses; all mean the same endpoint.\x12u\n\nconditions\x18\x02 \x01(\x0b\x32*.knarr.api.discovery.v1.EndpointConditionsB5\xa2\xbb\x18\x31\x10\x01Z-Whether it is ready, serving and terminating.\x12\x38\n\x08hostname\x18\x03 \x01(\tB!\xa2\xbb\x18\x1d\x08\x01\x10\x01 \x01Z\x15Its host name in DNS.H\x00\x88\x01\x01\x12V\n\ntarget_ref\x18\x04 \x01(\x0b\x32\".knarr.api.core.v1.ObjectReferenceB\x1e\xa2\xbb\x18\x1a\x08\x01\x10\x01 \x01Z\x12The pod behind it.\x12_\n\x13\x64\x65precated_topology\x18\x05 \x03(\x0b\x32\x38.knarr.api.discovery.v1.Endpoint.DeprecatedTopologyEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x36\n\tnode_name\x18\x06 \x01(\tB\x1e\xa2\xbb\x18\x1a\x08\x01\x10\x01 \x01Z\x12The node it is on.H\x01\x88\x01\x01\x12\x31\n\x04zone\x18\x07 \x01(\tB\x1e\xa2\xbb\x18\x1a\x08\x01\x10\x01 \x01Z\x12The zone it is in.H\x02\x88\x01\x01\x12\\\n\x05hints\x18\x08 \x01(\x0b\x32%.knarr.api.discovery.v1.EndpointHintsB&\xa2\xbb\x18\"\x08\x01\x10\x01 \x01Z\x1aWhich zones should use it.\x1a\x39\n\x17\x44\x65precatedTopologyEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:)\xa2\xbb\x18%\x12#Where one pod of a Service answers.B\x0b\n\t_hostnameB\x0c\n\n_node_nameB\x07\n\x05_zone\"\xb4\x02\n\x12\x45ndpointConditions\x12\x43\n\x05ready\x18\x01 \x01(\x08\x42/\xa2\xbb\x18+\x08\x01\x10\x01 \x01Z#Whether it may get new connections.H\x00\x88\x01\x01\x12O\n\x07serving\x18\x02 \x01(\x08\x42\x39\xa2\xbb\x18\x35\x08\x01\x10\x01 \x01Z-Whether it answers, even while it terminates.H\x01\x88\x01\x01\x12\x41\n\x0bterminating\x18\x03 \x01(\x08\x42\'\xa2\xbb\x18#\x08\x01\x10\x01 \x01Z\x1bWhether it is about to end.H\x02\x88\x01\x01:\x1f\xa2\xbb\x18\x1b\x12\x19The state of an endpoint.B\x08\n\x06_readyB\n\n\x08_servingB\x0e\n\x0c_terminating\"\xc9\x01\n\rEndpointHints\x12\x42\n\tfor_zones\x18\x01 \x03(\x0b\x32\x1f.knarr.api.discovery.v1.ForZoneB\x0e\xa2\xbb\x18\n\x10\x01:\x06\x61tomic\x12t\n\tfor_nodes\x18\x02 \x03(\x0b\x32\x1f.knarr.api.discovery.v1.ForNodeB@\xa2\xbb\x18<\x10\x01:\x06\x61tomicZ0The nodes whose clients should use the endpoint.\"\x17\n\x07\x46orZone\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x07\x46orNode\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xe8\x01\n\x0c\x45ndpointPort\x12\x1b\n\x04name\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x08\x01\x10\x01H\x00\x88\x01\x01\x12\x39\n\x08protocol\x18\x02 \x01(\tB\"\xa2\xbb\x18\x1e\x08\x01\x10\x01R\x08Protocolj\x03TCPj\x03UDPj\x04SCTPH\x01\x88\x01\x01\x12\x1b\n\x04port\x18\x03 \x01(\x05\x42\x08\xa2\xbb\x18\x04\x08\x01\x10\x01H\x02\x88\x01\x01\x12%\n\x0c\x61pp_protocol\x18\x04 \x01(\tB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x03\x88\x01\x01:\x0c\xa2\xbb\x18\x08\x1a\x06\x61tomicB\x07\n\x05_nameB\x0b\n\t_protocolB\x07\n\x05_portB\x0f\n\r_app_protocol\"\x82\x01\n\x11\x45ndpointSliceList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x34\n\x05items\x18\x02 \x03(\x0b\x32%.knarr.api.discovery.v1.EndpointSliceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENDPOINTSLICE'].fields_by_name['metadata']._loaded_options = None
   _globals['_ENDPOINTSLICE'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_ENDPOINTSLICE'].fields_by_name['address_type']._loaded_options = None
-  _globals['_ENDPOINTSLICE'].fields_by_name['address_type']._serialized_options = b'\242\273\0305R\013AddressTypeZ&IPv4, IPv6 or FQDN; cannot be changed.'
+  _globals['_ENDPOINTSLICE'].fields_by_name['address_type']._serialized_options = b'\242\273\030GR\013AddressTypeZ&IPv4, IPv6 or FQDN; cannot be changed.j\004IPv4j\004IPv6j\004FQDN'
   _globals['_ENDPOINTSLICE'].fields_by_name['endpoints']._loaded_options = None
   _globals['_ENDPOINTSLICE'].fields_by_name['endpoints']._serialized_options = b'\242\273\030+ \001:\006atomicZ\037The addresses with their state.'
   _globals['_ENDPOINTSLICE'].fields_by_name['ports']._loaded_options = None
@@ -79,29 +79,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENDPOINTPORT'].fields_by_name['name']._loaded_options = None
   _globals['_ENDPOINTPORT'].fields_by_name['name']._serialized_options = b'\242\273\030\004\010\001\020\001'
   _globals['_ENDPOINTPORT'].fields_by_name['protocol']._loaded_options = None
-  _globals['_ENDPOINTPORT'].fields_by_name['protocol']._serialized_options = b'\242\273\030\016\010\001\020\001R\010Protocol'
+  _globals['_ENDPOINTPORT'].fields_by_name['protocol']._serialized_options = b'\242\273\030\036\010\001\020\001R\010Protocolj\003TCPj\003UDPj\004SCTP'
   _globals['_ENDPOINTPORT'].fields_by_name['port']._loaded_options = None
   _globals['_ENDPOINTPORT'].fields_by_name['port']._serialized_options = b'\242\273\030\004\010\001\020\001'
   _globals['_ENDPOINTPORT'].fields_by_name['app_protocol']._loaded_options = None
   _globals['_ENDPOINTPORT'].fields_by_name['app_protocol']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_ENDPOINTPORT']._loaded_options = None
+  _globals['_ENDPOINTPORT']._serialized_options = b'\242\273\030\010\032\006atomic'
   _globals['_ENDPOINTSLICELIST'].fields_by_name['metadata']._loaded_options = None
   _globals['_ENDPOINTSLICELIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_ENDPOINTSLICE']._serialized_start=163
-  _globals['_ENDPOINTSLICE']._serialized_end=646
-  _globals['_ENDPOINT']._serialized_start=649
-  _globals['_ENDPOINT']._serialized_end=1434
-  _globals['_ENDPOINT_DEPRECATEDTOPOLOGYENTRY']._serialized_start=1298
-  _globals['_ENDPOINT_DEPRECATEDTOPOLOGYENTRY']._serialized_end=1355
-  _globals['_ENDPOINTCONDITIONS']._serialized_start=1437
-  _globals['_ENDPOINTCONDITIONS']._serialized_end=1745
-  _globals['_ENDPOINTHINTS']._serialized_start=1748
-  _globals['_ENDPOINTHINTS']._serialized_end=1949
-  _globals['_FORZONE']._serialized_start=1951
-  _globals['_FORZONE']._serialized_end=1974
-  _globals['_FORNODE']._serialized_start=1976
-  _globals['_FORNODE']._serialized_end=1999
-  _globals['_ENDPOINTPORT']._serialized_start=2002
-  _globals['_ENDPOINTPORT']._serialized_end=2204
-  _globals['_ENDPOINTSLICELIST']._serialized_start=2207
-  _globals['_ENDPOINTSLICELIST']._serialized_end=2337
+  _globals['_ENDPOINTSLICE']._serialized_end=664
+  _globals['_ENDPOINT']._serialized_start=667
+  _globals['_ENDPOINT']._serialized_end=1452
+  _globals['_ENDPOINT_DEPRECATEDTOPOLOGYENTRY']._serialized_start=1316
+  _globals['_ENDPOINT_DEPRECATEDTOPOLOGYENTRY']._serialized_end=1373
+  _globals['_ENDPOINTCONDITIONS']._serialized_start=1455
+  _globals['_ENDPOINTCONDITIONS']._serialized_end=1763
+  _globals['_ENDPOINTHINTS']._serialized_start=1766
+  _globals['_ENDPOINTHINTS']._serialized_end=1967
+  _globals['_FORZONE']._serialized_start=1969
+  _globals['_FORZONE']._serialized_end=1992
+  _globals['_FORNODE']._serialized_start=1994
+  _globals['_FORNODE']._serialized_end=2017
+  _globals['_ENDPOINTPORT']._serialized_start=2020
+  _globals['_ENDPOINTPORT']._serialized_end=2252
+  _globals['_ENDPOINTSLICELIST']._serialized_start=2255
+  _globals['_ENDPOINTSLICELIST']._serialized_end=2385
 # @@protoc_insertion_point(module_scope)

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"knarr/api/options/v1/options.proto\x12\x14knarr.api.options.v1\x1a google/protobuf/descriptor.proto\"\xec\x01\n\x0b\x46ieldSchema\x12\x0f\n\x07pointer\x18\x01 \x01(\x08\x12\x11\n\tomitempty\x18\x02 \x01(\x08\x12\x0e\n\x06inline\x18\x03 \x01(\x08\x12\x10\n\x08optional\x18\x04 \x01(\x08\x12\x16\n\x0epatch_strategy\x18\x05 \x01(\t\x12\x17\n\x0fpatch_merge_key\x18\x06 \x01(\t\x12\x11\n\tlist_type\x18\x07 \x01(\t\x12\x15\n\rlist_map_keys\x18\x08 \x03(\t\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\t \x01(\t\x12\x11\n\ttype_name\x18\n \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t\"W\n\rMessageSchema\x12\x31\n\tjson_form\x18\x01 \x01(\x0e\x32\x1e.knarr.api.options.v1.JsonForm\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t*\xaa\x02\n\x08JsonForm\x12\x19\n\x15JSON_FORM_UNSPECIFIED\x10\x00\x12\x16\n\x12JSON_FORM_QUANTITY\x10\x01\x12\x1b\n\x17JSON_FORM_INT_OR_STRING\x10\x02\x12\x12\n\x0eJSON_FORM_TIME\x10\x03\x12\x18\n\x14JSON_FORM_MICRO_TIME\x10\x04\x12\x16\n\x12JSON_FORM_DURATION\x10\x05\x12\x11\n\rJSON_FORM_RAW\x10\x06\x12\x12\n\x0eJSON_FORM_LIST\x10\x07\x12\x1d\n\x19JSON_FORM_SCHEMA_OR_ARRAY\x10\x08\x12\x1c\n\x18JSON_FORM_SCHEMA_OR_BOOL\x10\t\x12$\n JSON_FORM_SCHEMA_OR_STRING_ARRAY\x10\n:Q\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\xb4\x87\x03 \x01(\x0b\x32!.knarr.api.options.v1.FieldSchema:W\n\x07message\x12\x1f.google.protobuf.MessageOptions\x18\xb4\x87\x03 \x01(\x0b\x32#.knarr.api.options.v1.MessageSchemab\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"knarr/api/options/v1/options.proto\x12\x14knarr.api.options.v1\x1a google/protobuf/descriptor.proto\"\x93\x02\n\x0b\x46ieldSchema\x12\x0f\n\x07pointer\x18\x01 \x01(\x08\x12\x11\n\tomitempty\x18\x02 \x01(\x08\x12\x0e\n\x06inline\x18\x03 \x01(\x08\x12\x10\n\x08optional\x18\x04 \x01(\x08\x12\x16\n\x0epatch_strategy\x18\x05 \x01(\t\x12\x17\n\x0fpatch_merge_key\x18\x06 \x01(\t\x12\x11\n\tlist_type\x18\x07 \x01(\t\x12\x15\n\rlist_map_keys\x18\x08 \x03(\t\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\t \x01(\t\x12\x11\n\ttype_name\x18\n \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t\x12\x10\n\x08map_type\x18\x0c \x01(\t\x12\x13\n\x0b\x65num_values\x18\r \x03(\t\"i\n\rMessageSchema\x12\x31\n\tjson_form\x18\x01 \x01(\x0e\x32\x1e.knarr.api.options.v1.JsonForm\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x10\n\x08map_type\x18\x03 \x01(\t*\xaa\x02\n\x08JsonForm\x12\x19\n\x15JSON_FORM_UNSPECIFIED\x10\x00\x12\x16\n\x12JSON_FORM_QUANTITY\x10\x01\x12\x1b\n\x17JSON_FORM_INT_OR_STRING\x10\x02\x12\x12\n\x0eJSON_FORM_TIME\x10\x03\x12\x18\n\x14JSON_FORM_MICRO_TIME\x10\x04\x12\x16\n\x12JSON_FORM_DURATION\x10\x05\x12\x11\n\rJSON_FORM_RAW\x10\x06\x12\x12\n\x0eJSON_FORM_LIST\x10\x07\x12\x1d\n\x19JSON_FORM_SCHEMA_OR_ARRAY\x10\x08\x12\x1c\n\x18JSON_FORM_SCHEMA_OR_BOOL\x10\t\x12$\n JSON_FORM_SCHEMA_OR_STRING_ARRAY\x10\n:Q\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\xb4\x87\x03 \x01(\x0b\x32!.knarr.api.options.v1.FieldSchema:W\n\x07message\x12\x1f.google.protobuf.MessageOptions\x18\xb4\x87\x03 \x01(\x0b\x32#.knarr.api.options.v1.MessageSchemab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.options.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JSONFORM']._serialized_start=423
-  _globals['_JSONFORM']._serialized_end=721
+  _globals['_JSONFORM']._serialized_start=480
+  _globals['_JSONFORM']._serialized_end=778
   _globals['_FIELDSCHEMA']._serialized_start=95
-  _globals['_FIELDSCHEMA']._serialized_end=331
-  _globals['_MESSAGESCHEMA']._serialized_start=333
-  _globals['_MESSAGESCHEMA']._serialized_end=420
+  _globals['_FIELDSCHEMA']._serialized_end=370
+  _globals['_MESSAGESCHEMA']._serialized_start=372
+  _globals['_MESSAGESCHEMA']._serialized_end=477
 # @@protoc_insertion_point(module_scope)

@@ -38,7 +38,7 @@ MESSAGE_FIELD_NUMBER: _ClassVar[int]
 message: _descriptor.FieldDescriptor
 
 class FieldSchema(_message.Message):
-    __slots__ = ("pointer", "omitempty", "inline", "optional", "patch_strategy", "patch_merge_key", "list_type", "list_map_keys", "default_json", "type_name", "description")
+    __slots__ = ("pointer", "omitempty", "inline", "optional", "patch_strategy", "patch_merge_key", "list_type", "list_map_keys", "default_json", "type_name", "description", "map_type", "enum_values")
     POINTER_FIELD_NUMBER: _ClassVar[int]
     OMITEMPTY_FIELD_NUMBER: _ClassVar[int]
     INLINE_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,8 @@ class FieldSchema(_message.Message):
     DEFAULT_JSON_FIELD_NUMBER: _ClassVar[int]
     TYPE_NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    MAP_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ENUM_VALUES_FIELD_NUMBER: _ClassVar[int]
     pointer: bool
     omitempty: bool
     inline: bool
@@ -61,12 +63,16 @@ class FieldSchema(_message.Message):
     default_json: str
     type_name: str
     description: str
-    def __init__(self, pointer: _Optional[bool] = ..., omitempty: _Optional[bool] = ..., inline: _Optional[bool] = ..., optional: _Optional[bool] = ..., patch_strategy: _Optional[str] = ..., patch_merge_key: _Optional[str] = ..., list_type: _Optional[str] = ..., list_map_keys: _Optional[_Iterable[str]] = ..., default_json: _Optional[str] = ..., type_name: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+    map_type: str
+    enum_values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pointer: _Optional[bool] = ..., omitempty: _Optional[bool] = ..., inline: _Optional[bool] = ..., optional: _Optional[bool] = ..., patch_strategy: _Optional[str] = ..., patch_merge_key: _Optional[str] = ..., list_type: _Optional[str] = ..., list_map_keys: _Optional[_Iterable[str]] = ..., default_json: _Optional[str] = ..., type_name: _Optional[str] = ..., description: _Optional[str] = ..., map_type: _Optional[str] = ..., enum_values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class MessageSchema(_message.Message):
-    __slots__ = ("json_form", "description")
+    __slots__ = ("json_form", "description", "map_type")
     JSON_FORM_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    MAP_TYPE_FIELD_NUMBER: _ClassVar[int]
     json_form: JsonForm
     description: str
-    def __init__(self, json_form: _Optional[_Union[JsonForm, str]] = ..., description: _Optional[str] = ...) -> None: ...
+    map_type: str
+    def __init__(self, json_form: _Optional[_Union[JsonForm, str]] = ..., description: _Optional[str] = ..., map_type: _Optional[str] = ...) -> None: ...

@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n knarr/api/policy/v1/policy.proto\x12\x13knarr.api.policy.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xe4\x02\n\x17PodDisruptionBudgetSpec\x12\x41\n\rmin_available\x18\x01 \x01(\x0b\x32\x1e.knarr.api.meta.v1.IntOrStringB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12G\n\x08selector\x18\x02 \x01(\x0b\x32 .knarr.api.meta.v1.LabelSelectorB\x13\xa2\xbb\x18\x0f\x08\x01\x10\x01 \x01*\x07replace\x12\x43\n\x0fmax_unavailable\x18\x03 \x01(\x0b\x32\x1e.knarr.api.meta.v1.IntOrStringB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12V\n\x1dunhealthy_pod_eviction_policy\x18\x04 \x01(\tB*\xa2\xbb\x18&\x08\x01\x10\x01 \x01R\x1eUnhealthyPodEvictionPolicyTypeH\x00\x88\x01\x01\x42 \n\x1e_unhealthy_pod_eviction_policy\"\xd0\x03\n\x19PodDisruptionBudgetStatus\x12%\n\x13observed_generation\x18\x01 \x01(\x03\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x63\n\x0e\x64isrupted_pods\x18\x02 \x03(\x0b\x32\x41.knarr.api.policy.v1.PodDisruptionBudgetStatus.DisruptedPodsEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12#\n\x13\x64isruptions_allowed\x18\x03 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1f\n\x0f\x63urrent_healthy\x18\x04 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1f\n\x0f\x64\x65sired_healthy\x18\x05 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1d\n\rexpected_pods\x18\x06 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12R\n\nconditions\x18\x07 \x03(\x0b\x32\x1c.knarr.api.meta.v1.ConditionB \xa2\xbb\x18\x1c\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04type\x1aM\n\x12\x44isruptedPodsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.knarr.api.meta.v1.Time:\x02\x38\x01\"\xe0\x01\n\x13PodDisruptionBudget\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x44\n\x04spec\x18\x02 \x01(\x0b\x32,.knarr.api.policy.v1.PodDisruptionBudgetSpecB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12H\n\x06status\x18\x03 \x01(\x0b\x32..knarr.api.policy.v1.PodDisruptionBudgetStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x8b\x01\n\x17PodDisruptionBudgetList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x37\n\x05items\x18\x02 \x03(\x0b\x32(.knarr.api.policy.v1.PodDisruptionBudget\"\x8b\x01\n\x08\x45viction\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x44\n\x0e\x64\x65lete_options\x18\x02 \x01(\x0b\x32 .knarr.api.meta.v1.DeleteOptionsB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n knarr/api/policy/v1/policy.proto\x12\x13knarr.api.policy.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x82\x03\n\x17PodDisruptionBudgetSpec\x12\x41\n\rmin_available\x18\x01 \x01(\x0b\x32\x1e.knarr.api.meta.v1.IntOrStringB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12G\n\x08selector\x18\x02 \x01(\x0b\x32 .knarr.api.meta.v1.LabelSelectorB\x13\xa2\xbb\x18\x0f\x08\x01\x10\x01 \x01*\x07replace\x12\x43\n\x0fmax_unavailable\x18\x03 \x01(\x0b\x32\x1e.knarr.api.meta.v1.IntOrStringB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12t\n\x1dunhealthy_pod_eviction_policy\x18\x04 \x01(\tBH\xa2\xbb\x18\x44\x08\x01\x10\x01 \x01R\x1eUnhealthyPodEvictionPolicyTypej\x0fIfHealthyBudgetj\x0b\x41lwaysAllowH\x00\x88\x01\x01\x42 \n\x1e_unhealthy_pod_eviction_policy\"\xd0\x03\n\x19PodDisruptionBudgetStatus\x12%\n\x13observed_generation\x18\x01 \x01(\x03\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x63\n\x0e\x64isrupted_pods\x18\x02 \x03(\x0b\x32\x41.knarr.api.policy.v1.PodDisruptionBudgetStatus.DisruptedPodsEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12#\n\x13\x64isruptions_allowed\x18\x03 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1f\n\x0f\x63urrent_healthy\x18\x04 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1f\n\x0f\x64\x65sired_healthy\x18\x05 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1d\n\rexpected_pods\x18\x06 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12R\n\nconditions\x18\x07 \x03(\x0b\x32\x1c.knarr.api.meta.v1.ConditionB \xa2\xbb\x18\x1c\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04type\x1aM\n\x12\x44isruptedPodsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.knarr.api.meta.v1.Time:\x02\x38\x01\"\xe0\x01\n\x13PodDisruptionBudget\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x44\n\x04spec\x18\x02 \x01(\x0b\x32,.knarr.api.policy.v1.PodDisruptionBudgetSpecB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12H\n\x06status\x18\x03 \x01(\x0b\x32..knarr.api.policy.v1.PodDisruptionBudgetStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x8b\x01\n\x17PodDisruptionBudgetList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x37\n\x05items\x18\x02 \x03(\x0b\x32(.knarr.api.policy.v1.PodDisruptionBudget\"\x8b\x01\n\x08\x45viction\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x44\n\x0e\x64\x65lete_options\x18\x02 \x01(\x0b\x32 .knarr.api.meta.v1.DeleteOptionsB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['max_unavailable']._loaded_options = None
   _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['max_unavailable']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['unhealthy_pod_eviction_policy']._loaded_options = None
-  _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['unhealthy_pod_eviction_policy']._serialized_options = b'\242\273\030&\010\001\020\001 \001R\036UnhealthyPodEvictionPolicyType'
+  _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['unhealthy_pod_eviction_policy']._serialized_options = b'\242\273\030D\010\001\020\001 \001R\036UnhealthyPodEvictionPolicyTypej\017IfHealthyBudgetj\013AlwaysAllow'
   _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._loaded_options = None
   _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_options = b'8\001'
   _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['observed_generation']._loaded_options = None
@@ -70,15 +70,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVICTION'].fields_by_name['delete_options']._loaded_options = None
   _globals['_EVICTION'].fields_by_name['delete_options']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_PODDISRUPTIONBUDGETSPEC']._serialized_start=124
-  _globals['_PODDISRUPTIONBUDGETSPEC']._serialized_end=480
-  _globals['_PODDISRUPTIONBUDGETSTATUS']._serialized_start=483
-  _globals['_PODDISRUPTIONBUDGETSTATUS']._serialized_end=947
-  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_start=870
-  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_end=947
-  _globals['_PODDISRUPTIONBUDGET']._serialized_start=950
-  _globals['_PODDISRUPTIONBUDGET']._serialized_end=1174
-  _globals['_PODDISRUPTIONBUDGETLIST']._serialized_start=1177
-  _globals['_PODDISRUPTIONBUDGETLIST']._serialized_end=1316
-  _globals['_EVICTION']._serialized_start=1319
-  _globals['_EVICTION']._serialized_end=1458
+  _globals['_PODDISRUPTIONBUDGETSPEC']._serialized_end=510
+  _globals['_PODDISRUPTIONBUDGETSTATUS']._serialized_start=513
+  _globals['_PODDISRUPTIONBUDGETSTATUS']._serialized_end=977
+  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_start=900
+  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_end=977
+  _globals['_PODDISRUPTIONBUDGET']._serialized_start=980
+  _globals['_PODDISRUPTIONBUDGET']._serialized_end=1204
+  _globals['_PODDISRUPTIONBUDGETLIST']._serialized_start=1207
+  _globals['_PODDISRUPTIONBUDGETLIST']._serialized_end=1346
+  _globals['_EVICTION']._serialized_start=1349
+  _globals['_EVICTION']._serialized_end=1488
 # @@protoc_insertion_point(module_scope)

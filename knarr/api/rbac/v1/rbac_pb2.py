@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cknarr/api/rbac/v1/rbac.proto\x12\x11knarr.api.rbac.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xdc\x01\n\nPolicyRule\x12\x1b\n\x05verbs\x18\x01 \x03(\tB\x0c\xa2\xbb\x18\x08:\x06\x61tomic\x12$\n\napi_groups\x18\x02 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12#\n\tresources\x18\x03 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12(\n\x0eresource_names\x18\x04 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12<\n\x11non_resource_urls\x18\x05 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomicR\x0fnonResourceURLs\"_\n\x07Subject\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x1b\n\tapi_group\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x1b\n\tnamespace\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"@\n\x07RoleRef\x12\x19\n\tapi_group\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x7f\n\x04Role\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12<\n\x05rules\x18\x02 \x03(\x0b\x32\x1d.knarr.api.rbac.v1.PolicyRuleB\x0e\xa2\xbb\x18\n \x01:\x06\x61tomic\"\xb6\x01\n\x0bRoleBinding\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12>\n\x08subjects\x18\x02 \x03(\x0b\x32\x1a.knarr.api.rbac.v1.SubjectB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12,\n\x08role_ref\x18\x03 \x01(\x0b\x32\x1a.knarr.api.rbac.v1.RoleRef\"y\n\x0fRoleBindingList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12-\n\x05items\x18\x02 \x03(\x0b\x32\x1e.knarr.api.rbac.v1.RoleBinding\"k\n\x08RoleList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12&\n\x05items\x18\x02 \x03(\x0b\x32\x17.knarr.api.rbac.v1.Role\"\xd0\x01\n\x0b\x43lusterRole\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12<\n\x05rules\x18\x02 \x03(\x0b\x32\x1d.knarr.api.rbac.v1.PolicyRuleB\x0e\xa2\xbb\x18\n \x01:\x06\x61tomic\x12H\n\x10\x61ggregation_rule\x18\x03 \x01(\x0b\x32\".knarr.api.rbac.v1.AggregationRuleB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\"e\n\x0f\x41ggregationRule\x12R\n\x16\x63luster_role_selectors\x18\x01 \x03(\x0b\x32 .knarr.api.meta.v1.LabelSelectorB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\"\xbd\x01\n\x12\x43lusterRoleBinding\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12>\n\x08subjects\x18\x02 \x03(\x0b\x32\x1a.knarr.api.rbac.v1.SubjectB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12,\n\x08role_ref\x18\x03 \x01(\x0b\x32\x1a.knarr.api.rbac.v1.RoleRef\"\x87\x01\n\x16\x43lusterRoleBindingList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x34\n\x05items\x18\x02 \x03(\x0b\x32%.knarr.api.rbac.v1.ClusterRoleBinding\"y\n\x0f\x43lusterRoleList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12-\n\x05items\x18\x02 \x03(\x0b\x32\x1e.knarr.api.rbac.v1.ClusterRoleb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cknarr/api/rbac/v1/rbac.proto\x12\x11knarr.api.rbac.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xdc\x01\n\nPolicyRule\x12\x1b\n\x05verbs\x18\x01 \x03(\tB\x0c\xa2\xbb\x18\x08:\x06\x61tomic\x12$\n\napi_groups\x18\x02 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12#\n\tresources\x18\x03 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12(\n\x0eresource_names\x18\x04 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12<\n\x11non_resource_urls\x18\x05 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomicR\x0fnonResourceURLs\"m\n\x07Subject\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x1b\n\tapi_group\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x1b\n\tnamespace\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01:\x0c\xa2\xbb\x18\x08\x1a\x06\x61tomic\"N\n\x07RoleRef\x12\x19\n\tapi_group\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t:\x0c\xa2\xbb\x18\x08\x1a\x06\x61tomic\"\x7f\n\x04Role\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12<\n\x05rules\x18\x02 \x03(\x0b\x32\x1d.knarr.api.rbac.v1.PolicyRuleB\x0e\xa2\xbb\x18\n \x01:\x06\x61tomic\"\xb6\x01\n\x0bRoleBinding\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12>\n\x08subjects\x18\x02 \x03(\x0b\x32\x1a.knarr.api.rbac.v1.SubjectB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12,\n\x08role_ref\x18\x03 \x01(\x0b\x32\x1a.knarr.api.rbac.v1.RoleRef\"y\n\x0fRoleBindingList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12-\n\x05items\x18\x02 \x03(\x0b\x32\x1e.knarr.api.rbac.v1.RoleBinding\"k\n\x08RoleList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12&\n\x05items\x18\x02 \x03(\x0b\x32\x17.knarr.api.rbac.v1.Role\"\xd0\x01\n\x0b\x43lusterRole\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12<\n\x05rules\x18\x02 \x03(\x0b\x32\x1d.knarr.api.rbac.v1.PolicyRuleB\x0e\xa2\xbb\x18\n \x01:\x06\x61tomic\x12H\n\x10\x61ggregation_rule\x18\x03 \x01(\x0b\x32\".knarr.api.rbac.v1.AggregationRuleB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\"e\n\x0f\x41ggregationRule\x12R\n\x16\x63luster_role_selectors\x18\x01 \x03(\x0b\x32 .knarr.api.meta.v1.LabelSelectorB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\"\xbd\x01\n\x12\x43lusterRoleBinding\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12>\n\x08subjects\x18\x02 \x03(\x0b\x32\x1a.knarr.api.rbac.v1.SubjectB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12,\n\x08role_ref\x18\x03 \x01(\x0b\x32\x1a.knarr.api.rbac.v1.RoleRef\"\x87\x01\n\x16\x43lusterRoleBindingList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x34\n\x05items\x18\x02 \x03(\x0b\x32%.knarr.api.rbac.v1.ClusterRoleBinding\"y\n\x0f\x43lusterRoleList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12-\n\x05items\x18\x02 \x03(\x0b\x32\x1e.knarr.api.rbac.v1.ClusterRoleb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,8 +47,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBJECT'].fields_by_name['api_group']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_SUBJECT'].fields_by_name['namespace']._loaded_options = None
   _globals['_SUBJECT'].fields_by_name['namespace']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_SUBJECT']._loaded_options = None
+  _globals['_SUBJECT']._serialized_options = b'\242\273\030\010\032\006atomic'
   _globals['_ROLEREF'].fields_by_name['api_group']._loaded_options = None
   _globals['_ROLEREF'].fields_by_name['api_group']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_ROLEREF']._loaded_options = None
+  _globals['_ROLEREF']._serialized_options = b'\242\273\030\010\032\006atomic'
   _globals['_ROLE'].fields_by_name['metadata']._loaded_options = None
   _globals['_ROLE'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_ROLE'].fields_by_name['rules']._loaded_options = None
@@ -80,25 +84,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYRULE']._serialized_start=118
   _globals['_POLICYRULE']._serialized_end=338
   _globals['_SUBJECT']._serialized_start=340
-  _globals['_SUBJECT']._serialized_end=435
-  _globals['_ROLEREF']._serialized_start=437
-  _globals['_ROLEREF']._serialized_end=501
-  _globals['_ROLE']._serialized_start=503
-  _globals['_ROLE']._serialized_end=630
-  _globals['_ROLEBINDING']._serialized_start=633
-  _globals['_ROLEBINDING']._serialized_end=815
-  _globals['_ROLEBINDINGLIST']._serialized_start=817
-  _globals['_ROLEBINDINGLIST']._serialized_end=938
-  _globals['_ROLELIST']._serialized_start=940
-  _globals['_ROLELIST']._serialized_end=1047
-  _globals['_CLUSTERROLE']._serialized_start=1050
-  _globals['_CLUSTERROLE']._serialized_end=1258
-  _globals['_AGGREGATIONRULE']._serialized_start=1260
-  _globals['_AGGREGATIONRULE']._serialized_end=1361
-  _globals['_CLUSTERROLEBINDING']._serialized_start=1364
-  _globals['_CLUSTERROLEBINDING']._serialized_end=1553
-  _globals['_CLUSTERROLEBINDINGLIST']._serialized_start=1556
-  _globals['_CLUSTERROLEBINDINGLIST']._serialized_end=1691
-  _globals['_CLUSTERROLELIST']._serialized_start=1693
-  _globals['_CLUSTERROLELIST']._serialized_end=1814
+  _globals['_SUBJECT']._serialized_end=449
+  _globals['_ROLEREF']._serialized_start=451
+  _globals['_ROLEREF']._serialized_end=529
+  _globals['_ROLE']._serialized_start=531
+  _globals['_ROLE']._serialized_end=658
+  _globals['_ROLEBINDING']._serialized_start=661
+  _globals['_ROLEBINDING']._serialized_end=843
+  _globals['_ROLEBINDINGLIST']._serialized_start=845
+  _globals['_ROLEBINDINGLIST']._serialized_end=966
+  _globals['_ROLELIST']._serialized_start=968
+  _globals['_ROLELIST']._serialized_end=1075
+  _globals['_CLUSTERROLE']._serialized_start=1078
+  _globals['_CLUSTERROLE']._serialized_end=1286
+  _globals['_AGGREGATIONRULE']._serialized_start=1288
+  _globals['_AGGREGATIONRULE']._serialized_end=1389
+  _globals['_CLUSTERROLEBINDING']._serialized_start=1392
+  _globals['_CLUSTERROLEBINDING']._serialized_end=1581
+  _globals['_CLUSTERROLEBINDINGLIST']._serialized_start=1584
+  _globals['_CLUSTERROLEBINDINGLIST']._serialized_end=1719
+  _globals['_CLUSTERROLELIST']._serialized_start=1721
+  _globals['_CLUSTERROLELIST']._serialized_end=1842
 # @@protoc_insertion_point(module_scope)

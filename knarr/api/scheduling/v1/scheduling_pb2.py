@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(knarr/api/scheduling/v1/scheduling.proto\x12\x17knarr.api.scheduling.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xf6\x01\n\rPriorityClass\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x15\n\x05value\x18\x02 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12 \n\x0eglobal_default\x18\x03 \x01(\x08\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12<\n\x11preemption_policy\x18\x05 \x01(\tB\x1c\xa2\xbb\x18\x18\x08\x01\x10\x01 \x01R\x10PreemptionPolicyH\x00\x88\x01\x01\x42\x14\n\x12_preemption_policy\"\x83\x01\n\x11PriorityClassList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x35\n\x05items\x18\x02 \x03(\x0b\x32&.knarr.api.scheduling.v1.PriorityClassb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(knarr/api/scheduling/v1/scheduling.proto\x12\x17knarr.api.scheduling.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x93\x02\n\rPriorityClass\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x15\n\x05value\x18\x02 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12 \n\x0eglobal_default\x18\x03 \x01(\x08\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12Y\n\x11preemption_policy\x18\x05 \x01(\tB9\xa2\xbb\x18\x35\x08\x01\x10\x01 \x01R\x10PreemptionPolicyj\x14PreemptLowerPriorityj\x05NeverH\x00\x88\x01\x01\x42\x14\n\x12_preemption_policy\"\x83\x01\n\x11PriorityClassList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x35\n\x05items\x18\x02 \x03(\x0b\x32&.knarr.api.scheduling.v1.PriorityClassb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,11 +42,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRIORITYCLASS'].fields_by_name['description']._loaded_options = None
   _globals['_PRIORITYCLASS'].fields_by_name['description']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_PRIORITYCLASS'].fields_by_name['preemption_policy']._loaded_options = None
-  _globals['_PRIORITYCLASS'].fields_by_name['preemption_policy']._serialized_options = b'\242\273\030\030\010\001\020\001 \001R\020PreemptionPolicy'
+  _globals['_PRIORITYCLASS'].fields_by_name['preemption_policy']._serialized_options = b'\242\273\0305\010\001\020\001 \001R\020PreemptionPolicyj\024PreemptLowerPriorityj\005Never'
   _globals['_PRIORITYCLASSLIST'].fields_by_name['metadata']._loaded_options = None
   _globals['_PRIORITYCLASSLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_PRIORITYCLASS']._serialized_start=136
-  _globals['_PRIORITYCLASS']._serialized_end=382
-  _globals['_PRIORITYCLASSLIST']._serialized_start=385
-  _globals['_PRIORITYCLASSLIST']._serialized_end=516
+  _globals['_PRIORITYCLASS']._serialized_end=411
+  _globals['_PRIORITYCLASSLIST']._serialized_start=414
+  _globals['_PRIORITYCLASSLIST']._serialized_end=545
 # @@protoc_insertion_point(module_scope)
