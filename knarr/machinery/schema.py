@@ -32,6 +32,8 @@ SCALARS = {
     FieldDescriptor.TYPE_DOUBLE: "float64",
     FieldDescriptor.TYPE_FLOAT: "float32",
 }
+# Kinds whose names end like those of the templates inside objects.
+TEMPLATE_KINDS = ("PodTemplate", "ResourceClaimTemplate")
 METADATA_TYPES = ("knarr.api.meta.v1.ObjectMeta", "knarr.api.meta.v1.ListMeta")
 
 
@@ -138,7 +140,7 @@ def is_object(message: Descriptor) -> bool:
     metadata = message.fields_by_name.get("metadata")
     if metadata is None or metadata.message_type is None or metadata.message_type.full_name not in METADATA_TYPES:
         return False
-    return message.name == "PodTemplate" or not message.name.endswith(("Template", "TemplateSpec"))
+    return message.name in TEMPLATE_KINDS or not message.name.endswith(("Template", "TemplateSpec"))
 
 
 def go_type(field: Field) -> str:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knarr.api.apps.v1 import apps_pb2 as apps
-from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.metrics.v1beta1 import metrics_pb2 as metrics
 from knarr.machinery.errors import StatusError
 from knarr.machinery.resources import Resource, Version
 from services.controller.controllers.garbagecollector.controller import DISCOVERY_SECONDS
@@ -202,25 +202,25 @@ def test_nothing_with_a_living_owner_is_deleted_and_nothing_dangling_stays(seed:
 async def test_a_resource_that_is_served_later_is_collected_too_and_empties_with_its_namespace() -> None:
     async with cluster() as c:
         await c.client.create(namespace("other"))
-        jobs = Resource("cronjobs", (Version("batch", "v1", "CronJob", batch.CronJob, batch.CronJobList),))
-        c.api.server.registry.add(jobs)
+        added = Resource("podmetrics", (Version("metrics.k8s.io", "v1beta1", "PodMetrics", metrics.PodMetrics, metrics.PodMetricsList),))
+        c.api.server.registry.add(added)
         owner = await c.client.create(config("owner"))
-        owned_job, other = batch.CronJob(), batch.CronJob()
-        owned_job.metadata.name, owned_job.metadata.namespace = "owned", NAMESPACE
+        dependent, other = metrics.PodMetrics(), metrics.PodMetrics()
+        dependent.metadata.name, dependent.metadata.namespace = "owned", NAMESPACE
         other.metadata.name, other.metadata.namespace = "other", "other"
-        await c.client.create(owned(owned_job, owner))
+        await c.client.create(owned(dependent, owner))
         await c.client.create(other)
         await asyncio.sleep(DISCOVERY_SECONDS + 1)
         await c.client.delete(core.ConfigMap, "owner", NAMESPACE)
         await c.client.delete(core.Namespace, "other")
 
         async def names() -> list[str]:
-            return [job.metadata.name for job in (await c.client.list(batch.CronJob)).items]
+            return [found.metadata.name for found in (await c.client.list(metrics.PodMetrics)).items]
 
         await asyncio.sleep(5)
         assert await names() == []
         # It goes again: nobody watches it any more, and all else goes on.
-        c.api.server.registry.remove(jobs)
+        c.api.server.registry.remove(added)
         await asyncio.sleep(DISCOVERY_SECONDS + 1)
         second = await c.client.create(config("second"))
         await c.client.create(owned(config("dependent"), second))

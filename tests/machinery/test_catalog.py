@@ -10,8 +10,14 @@ from knarr.machinery.catalog import BUILT_IN
 from knarr.machinery.resources import Version
 from tests.support.cluster_client import ROOT
 
-# The table was recorded from 1.20. Of versions that came later, that of another version of the group is compared.
-LATER = {"apis/autoscaling/v2": "apis/autoscaling/v1", "apis/discovery.k8s.io/v1": "apis/discovery.k8s.io/v1beta1"}
+# The table was recorded from 1.20; kinds that came later stand at its end. Of versions that came later, that of another version of the
+# group is compared.
+LATER = {
+    "apis/autoscaling/v2": "apis/autoscaling/v1",
+    "apis/discovery.k8s.io/v1": "apis/discovery.k8s.io/v1beta1",
+    "apis/policy/v1": "apis/policy/v1beta1",
+    "apis/flowcontrol.apiserver.k8s.io/v1": "apis/flowcontrol.apiserver.k8s.io/v1beta1",
+}
 LATER_VERBS = {"services": {"deletecollection"}}
 
 

@@ -18,7 +18,7 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.errors import forbidden as rejection
 from knarr.machinery.schema import Field, descriptor_of, fields_of, is_object
 from knarr.machinery.validation import Path, forbidden
-from services.apiserver.fields.table import HONOURED, REFUSED, REJECTED, WARNED, Row, rows
+from services.apiserver.fields.table import HONOURED, REFUSED, REJECTED, WARNED, WHOLE, Row, rows
 from services.apiserver.results import Ref
 
 
@@ -79,8 +79,14 @@ def judge(ref: Ref, new: Any, old: Any | None = None) -> Judgement:
             raise rejection(ref.resource.plural, ref.name, finding.row.words.format(value=finding.value), ref.version.group)
     return Judgement(
         causes=[forbidden(finding.path, finding.row.words) for finding in found if finding.row.state == REFUSED],
-        warnings=[f"{finding.path}: {finding.row.words}" for finding in found if finding.row.state == WARNED],
+        warnings=[_warning(ref, finding) for finding in found if finding.row.state == WARNED],
     )
+
+
+def _warning(ref: Ref, finding: Finding) -> str:
+    if finding.row.field == WHOLE:
+        return f"{ref.version.kind} is kept, but nothing acts by it yet: {finding.row.words}"
+    return f"{finding.path}: {finding.row.words}"
 
 
 def _added(new: Iterable[Finding], old: Iterable[Finding]) -> list[Finding]:
@@ -109,12 +115,21 @@ def _walk_of(descriptor: Descriptor) -> Walk | None:
 
 
 def _compile(descriptor: Descriptor) -> Walk | None:
-    """The status is the system's to write: it is not looked at."""
+    """The status is the system's to write: it is not looked at. Of a kind that is in a state as a whole only metadata is."""
     fields = [field for field in fields_of(descriptor) if not (field.name == "status" and is_object(descriptor))]
+    whole = next((row for row in rows() if (row.message, row.field) == (descriptor.full_name, WHOLE)), None)
+    if whole is not None:
+        fields = [field for field in fields if field.name == "metadata"]
     checks = {field.descriptor.number: check for field in fields if (check := _check_of(field, descriptor)) is not None}
-    if not checks:
-        return None
-    return _walk_what_is_set(checks) if len(checks) > FEW else _walk_what_matters(descriptor, checks)
+    walk = None
+    if checks:
+        walk = _walk_what_is_set(checks) if len(checks) > FEW else _walk_what_matters(descriptor, checks)
+    return walk if whole is None else _walk_the_whole(whole, walk)
+
+
+def _walk_the_whole(row: Row, walk: Walk | None) -> Walk:
+    found = Finding((), row, "")
+    return lambda message: [found, *(walk(message) if walk is not None else NONE)]
 
 
 def _walk_what_is_set(checks: Mapping[int, Walk]) -> Walk:

@@ -8,8 +8,9 @@
 | rejected | as refused, in the words of Kubernetes' admission: 403 |
 
 A row speaks of one or more fields of a message, by their JSON names, and may hold for some values only (``when``); other values
-are honoured then. What stands below a field that is not honoured is not listed: nobody looks there. ``docs/fields.md`` is written
-from it (``python -m tools.fields``).
+are honoured then. ``*`` are all fields of a kind but its metadata: those of a kind that is kept before anything acts by it. What
+stands below a field that is not honoured is not listed: nobody looks there. ``docs/fields.md`` is written from it
+(``python -m tools.fields``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 HONOURED, WARNED, REFUSED, REJECTED = STATES = ("honoured", "warned", "refused", "rejected")
+WHOLE = "*"
 PACKAGE = "knarr.api."
 FILE = Path(__file__).with_name("support.tsv")
 

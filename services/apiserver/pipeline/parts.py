@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from knarr.machinery.errors import Cause, bad_request, invalid
+from knarr.objects.copies import copy_of
 from services.apiserver.entry import Entry
 from services.apiserver.fields.judge import judge
 from services.apiserver.pipeline import metadata
@@ -69,6 +70,17 @@ class Status(Whole):
         return Verdict([*validate_object_meta_update(new.metadata, old.metadata), *strategy.validate_status_update(new, old)])
 
 
+class Approval(Status):
+    """The conditions in the status of a CertificateSigningRequest; what else a body brings is dropped."""
+
+    def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
+        given = copy_of(new.status)
+        new.status.CopyFrom(old.status)
+        del new.status.conditions[:]
+        new.status.conditions.extend(given.conditions)
+        return super().validate(ref, strategy, new, old)
+
+
 class Scale(Whole):
     """The count of replicas, as a Scale; the object is validated as a whole."""
 
@@ -120,7 +132,7 @@ class Finalize(Whole):
         return Verdict(validate_object_meta_update(new.metadata, old.metadata))
 
 
-PARTS: dict[str, Whole] = {"": Whole(), "status": Status(), "scale": Scale(), "finalize": Finalize()}
+PARTS: dict[str, Whole] = {"": Whole(), "status": Status(), "approval": Approval(), "scale": Scale(), "finalize": Finalize()}
 
 
 def part_of(ref: Ref) -> Whole:

@@ -13,6 +13,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.events.v1 import events_pb2 as events
 from knarr.api.networking.v1 import networking_pb2 as networking
+from knarr.api.node.v1 import node_pb2 as nodes
+from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.api.resource.v1 import resource_pb2 as devices
+from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.resources import Version
 from services.apiserver.strategies.configmap import ConfigMapStrategy
 from services.apiserver.strategies.controllerrevision import ControllerRevisionStrategy
@@ -25,6 +29,7 @@ from services.apiserver.strategies.lease import LeaseStrategy
 from services.apiserver.strategies.namespace import NamespaceStrategy
 from services.apiserver.strategies.networkpolicy import NetworkPolicyStrategy
 from services.apiserver.strategies.node import NodeStrategy
+from services.apiserver.strategies.plain import PutStrategy, ReturnedStrategy
 from services.apiserver.strategies.pod.strategy import PodStrategy
 from services.apiserver.strategies.replicaset import ReplicaSetStrategy
 from services.apiserver.strategies.secret import SecretStrategy
@@ -50,6 +55,27 @@ STRATEGIES: dict[type[Message], Strategy] = {
     coordination.Lease: LeaseStrategy(),
     discovery.EndpointSlice: EndpointSliceStrategy(),
     networking.NetworkPolicy: NetworkPolicyStrategy(),
+    **dict.fromkeys(
+        (
+            core.PodTemplate,
+            core.ResourceQuota,
+            core.PersistentVolume,
+            core.PersistentVolumeClaim,
+            storage.StorageClass,
+            storage.VolumeAttachment,
+            storage.CSIDriver,
+            storage.CSINode,
+            storage.VolumeAttributesClass,
+            devices.DeviceClass,
+            devices.ResourceClaim,
+            devices.ResourceClaimTemplate,
+            devices.ResourceSlice,
+        ),
+        ReturnedStrategy(),
+    ),
+    **dict.fromkeys(
+        (core.LimitRange, nodes.RuntimeClass, rbac.Role, rbac.RoleBinding, rbac.ClusterRole, rbac.ClusterRoleBinding), PutStrategy()
+    ),
 }
 
 _PLAIN = Strategy()

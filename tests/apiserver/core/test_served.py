@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.metrics.v1beta1 import metrics_pb2 as metrics
 from knarr.client.client import Client
 from knarr.machinery import envelope
 from knarr.machinery.errors import NotFound, status_error
@@ -24,15 +24,17 @@ from tests.support.faces import RestClient, rpc_client
 from tests.support.virtual_time import virtual_time
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-PATH = "/apis/batch/v1/namespaces/default/cronjobs"
+PATH = "/apis/metrics.k8s.io/v1beta1/namespaces/default/podmetrics"
 
 
-def cron_jobs() -> Resource:
-    return Resource("cronjobs", (Version("batch", "v1", "CronJob", batch.CronJob, batch.CronJobList),), short_names=("cj",))
+def pod_metrics() -> Resource:
+    return Resource(
+        "podmetrics", (Version("metrics.k8s.io", "v1beta1", "PodMetrics", metrics.PodMetrics, metrics.PodMetricsList),), short_names=("pm",)
+    )
 
 
-def cron_job(name: str) -> batch.CronJob:
-    obj = batch.CronJob()
+def pod_metric(name: str) -> metrics.PodMetrics:
+    obj = metrics.PodMetrics()
     obj.metadata.name, obj.metadata.namespace = name, "default"
     return obj
 
@@ -58,18 +60,23 @@ async def client(request: pytest.FixtureRequest, api: ApiInMemory, tmp_path: Pat
 
 
 async def test_rest_routes_and_documents_follow(api: ApiInMemory, rest: RestClient) -> None:
-    before = {path: await rest.get(path) for path in ("/", "/apis", "/apis/batch/v1", "/openapi/v3", "/openapi/v3/apis/batch/v1", PATH)}
+    before = {
+        path: await rest.get(path)
+        for path in ("/", "/apis", "/apis/metrics.k8s.io/v1beta1", "/openapi/v3", "/openapi/v3/apis/metrics.k8s.io/v1beta1", PATH)
+    }
     assert [answer.status for answer in before.values()] == [200, 200, 404, 200, 404, 404]
-    added = cron_jobs()
+    added = pod_metrics()
     api.server.registry.add(added)
     assert (await rest.call("POST", PATH, {"metadata": {"name": "a"}})).status == 201
-    assert (await rest.get(f"{PATH}/a")).json["kind"] == "CronJob"
-    assert [entry["name"] for entry in (await rest.get("/apis/batch/v1")).json["resources"]] == ["cronjobs"]
-    assert b"/apis/batch/v1" in (await rest.get("/")).body
+    assert (await rest.get(f"{PATH}/a")).json["kind"] == "PodMetrics"
+    assert [entry["name"] for entry in (await rest.get("/apis/metrics.k8s.io/v1beta1")).json["resources"]] == ["podmetrics"]
+    assert b"/apis/metrics.k8s.io/v1beta1" in (await rest.get("/")).body
     groups = (await rest.get("/apis", accept=AGGREGATED)).json["items"]
-    assert "batch" in [group["metadata"]["name"] for group in groups]
-    assert "apis/batch/v1" in (await rest.get("/openapi/v3")).json["paths"]
-    assert "io.k8s.api.batch.v1.CronJob" in (await rest.get("/openapi/v3/apis/batch/v1")).json["components"]["schemas"]
+    assert "metrics.k8s.io" in [group["metadata"]["name"] for group in groups]
+    assert "apis/metrics.k8s.io/v1beta1" in (await rest.get("/openapi/v3")).json["paths"]
+    assert (
+        "io.k8s.api.metrics.v1beta1.PodMetrics" in (await rest.get("/openapi/v3/apis/metrics.k8s.io/v1beta1")).json["components"]["schemas"]
+    )
     api.server.registry.remove(added)
     for path, answer in before.items():
         again = await rest.get(path)
@@ -78,19 +85,23 @@ async def test_rest_routes_and_documents_follow(api: ApiInMemory, rest: RestClie
 
 async def test_what_was_stored_before_is_there_when_a_resource_is_served(api: ApiInMemory, rest: RestClient) -> None:
     for number in range(5000):  # more than one page
-        key = f"/registry/cronjobs/default/c{number:04}"
-        api.store.apply(Transaction({}, [Put(key, envelope.wrap("batch/v1", "CronJob", cron_job(f"c{number:04}").SerializeToString()))]))
-    api.server.registry.add(cron_jobs())
-    api.store.apply(Transaction({}, deletes=["/registry/cronjobs/default/c0001"]))
+        key = f"/registry/podmetrics/default/c{number:04}"
+        api.store.apply(
+            Transaction(
+                {}, [Put(key, envelope.wrap("metrics.k8s.io/v1beta1", "PodMetrics", pod_metric(f"c{number:04}").SerializeToString()))]
+            )
+        )
+    api.server.registry.add(pod_metrics())
+    api.store.apply(Transaction({}, deletes=["/registry/podmetrics/default/c0001"]))
     names = [item["metadata"]["name"] for item in (await rest.get(PATH)).json["items"]]
     assert len(names) == 4999 and "c0001" not in names
 
 
 async def test_a_watch_ends_when_its_resource_is_served_no_more(api: ApiInMemory, client: Client, rest: RestClient) -> None:
-    added = cron_jobs()
+    added = pod_metrics()
     api.server.registry.add(added)
-    await client.create(cron_job("a"))
-    watch = client.watch(batch.CronJob, resource_version="0")
+    await client.create(pod_metric("a"))
+    watch = client.watch(metrics.PodMetrics, resource_version="0")
     other = client.watch(core.Namespace, resource_version="0")
     assert [event.type for event in await anext(watch)] == ["ADDED"]
     await anext(other)
@@ -102,24 +113,28 @@ async def test_a_watch_ends_when_its_resource_is_served_no_more(api: ApiInMemory
     assert not staying.done()
     staying.cancel()
     # What was stored is stored still, and seen again when the resource is.
-    api.server.registry.add(cron_jobs())
+    api.server.registry.add(pod_metrics())
     assert (await rest.get(f"{PATH}/a")).status == 200
 
 
 async def test_typed_clients_follow(api: ApiInMemory, client: Client) -> None:
     with pytest.raises(NotFound):
-        await client.create(cron_job("a"))
-    assert "cronjobs" not in [resource.plural for resource in await client.resources()]
-    added = cron_jobs()
+        await client.create(pod_metric("a"))
+    assert "podmetrics" not in [resource.plural for resource in await client.resources()]
+    added = pod_metrics()
     api.server.registry.add(added)
-    await client.create(cron_job("a"))
-    assert [item.metadata.name for item in (await client.list(batch.CronJob, "default")).items] == ["a"]
-    (known,) = [resource for resource in await client.resources() if resource.plural == "cronjobs"]
-    (again,) = [resource for resource in await client.resources() if resource.plural == "cronjobs"]
-    assert known is again and known.namespaced and (known.storage.api_version, known.storage.message) == ("batch/v1", batch.CronJob)
+    await client.create(pod_metric("a"))
+    assert [item.metadata.name for item in (await client.list(metrics.PodMetrics, "default")).items] == ["a"]
+    (known,) = [resource for resource in await client.resources() if resource.plural == "podmetrics"]
+    (again,) = [resource for resource in await client.resources() if resource.plural == "podmetrics"]
+    assert (
+        known is again
+        and known.namespaced
+        and (known.storage.api_version, known.storage.message) == ("metrics.k8s.io/v1beta1", metrics.PodMetrics)
+    )
     api.server.registry.remove(added)
     with pytest.raises(NotFound):
-        await client.get(batch.CronJob, "a", "default")
+        await client.get(metrics.PodMetrics, "a", "default")
 
 
 async def test_clients_find_the_parent_of_a_body_in_the_registry(client: Client) -> None:
@@ -135,16 +150,24 @@ async def test_clients_find_the_parent_of_a_body_in_the_registry(client: Client)
 
 async def test_a_resource_is_read_whatever_happens_meanwhile() -> None:
     """Changes before, during and after the reading of a new resource's objects, and a whole load in its midst."""
-    store, registry, resource = MemoryStore(), Registry(), cron_jobs()
+    store, registry, resource = MemoryStore(), Registry(), pod_metrics()
     cache = WatchCache(registry)
     feed = Feed(store, cache)
     backend = Backend(store, cache, feed)
 
-    def put(name: str, schedule: str) -> None:
-        obj = cron_job(name)
-        obj.spec.schedule = schedule
+    def put(name: str, state: str) -> None:
+        obj = pod_metric(name)
+        obj.metadata.labels["state"] = state
         store.apply(
-            Transaction({}, [Put(f"{resource.key_prefix}default/{name}", envelope.wrap("batch/v1", "CronJob", obj.SerializeToString()))])
+            Transaction(
+                {},
+                [
+                    Put(
+                        f"{resource.key_prefix}default/{name}",
+                        envelope.wrap("metrics.k8s.io/v1beta1", "PodMetrics", obj.SerializeToString()),
+                    )
+                ],
+            )
         )
 
     put("kept", "1")
@@ -160,7 +183,10 @@ async def test_a_resource_is_read_whatever_happens_meanwhile() -> None:
     put("new", "1")
     await backend.synced()
     await backend.reach(store.revision)
-    found = {entry.name: entry.shared_message.spec.schedule for entry in cache.collection(resource).listing(resource.key_prefix).entries}
+    found = {
+        entry.name: entry.shared_message.metadata.labels["state"]
+        for entry in cache.collection(resource).listing(resource.key_prefix).entries
+    }
     assert found == {"kept": "1", "changed": "2", "new": "1"}
     registry.remove(resource)
     put("unseen", "1")
@@ -182,19 +208,27 @@ class Unwilling(MemoryStore):
         self.errors: list[Exception] = [status_error("ServiceUnavailable", "away"), Compacted(7)]
 
     async def range(self, prefix: str, *, start: str = "", revision: int = 0, limit: int = 0) -> RangePage:
-        if self.errors and prefix == cron_jobs().key_prefix:
+        if self.errors and prefix == pod_metrics().key_prefix:
             raise self.errors.pop(0)
         return await super().range(prefix, start=start, revision=revision, limit=limit)
 
 
 @virtual_time
 async def test_a_resource_is_read_as_soon_as_the_store_allows() -> None:
-    store, registry, resource = Unwilling(), Registry(), cron_jobs()
+    store, registry, resource = Unwilling(), Registry(), pod_metrics()
     cache = WatchCache(registry)
     feed = Feed(store, cache)
     backend = Backend(store, cache, feed)
     store.apply(
-        Transaction({}, [Put(f"{resource.key_prefix}default/a", envelope.wrap("batch/v1", "CronJob", cron_job("a").SerializeToString()))])
+        Transaction(
+            {},
+            [
+                Put(
+                    f"{resource.key_prefix}default/a",
+                    envelope.wrap("metrics.k8s.io/v1beta1", "PodMetrics", pod_metric("a").SerializeToString()),
+                )
+            ],
+        )
     )
     running = asyncio.create_task(feed.run())
     await backend.synced()
@@ -206,24 +240,34 @@ async def test_a_resource_is_read_as_soon_as_the_store_allows() -> None:
 
 
 def test_names_and_keys_are_held_by_one_resource() -> None:
-    registry, added = Registry((cron_jobs(),)), []
+    registry, added = Registry((pod_metrics(),)), []
     registry.subscribe(lambda old, new: added.append((old, new)))
-    with pytest.raises(ValueError, match="belong to cronjobs"):
-        registry.add(Resource("others", (Version("batch", "v1", "Other", batch.Job, batch.JobList),), key="cronjobs"))
+    with pytest.raises(ValueError, match="belong to podmetrics"):
+        registry.add(
+            Resource(
+                "others", (Version("metrics.k8s.io", "v1beta1", "Other", metrics.NodeMetrics, metrics.NodeMetricsList),), key="podmetrics"
+            )
+        )
     with pytest.raises(ValueError, match="is registered already"):
-        registry.add(Resource("cronjobs", (Version("batch", "v1", "Other", batch.Job, batch.JobList),), key="others"))
+        registry.add(
+            Resource(
+                "podmetrics", (Version("metrics.k8s.io", "v1beta1", "Other", metrics.NodeMetrics, metrics.NodeMetricsList),), key="others"
+            )
+        )
     with pytest.raises(ValueError, match="is registered already"):
-        registry.add(Resource("others", (Version("batch", "v1", "CronJob", batch.Job, batch.JobList),)))
+        registry.add(
+            Resource("others", (Version("metrics.k8s.io", "v1beta1", "PodMetrics", metrics.NodeMetrics, metrics.NodeMetricsList),))
+        )
     with pytest.raises(KeyError):
-        registry.remove(cron_jobs())
+        registry.remove(pod_metrics())
     assert added == []
     (first,) = registry
-    second = cron_jobs()
+    second = pod_metrics()
     registry.replace(first, second)
     assert added == [(first, second)] and second in registry and first not in registry
     assert (
-        registry.served("batch", "v1", "cronjobs")
-        is registry.named("batch", "v1", "CronJob")
-        is registry.of(batch.CronJob)
+        registry.served("metrics.k8s.io", "v1beta1", "podmetrics")
+        is registry.named("metrics.k8s.io", "v1beta1", "PodMetrics")
+        is registry.of(metrics.PodMetrics)
         is second.storage
     )

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor
 
 from knarr.machinery.catalog import registry
 from knarr.machinery.schema import Field, descriptor_of, fields_of, form_of, is_object
-from services.apiserver.fields.table import HONOURED, PACKAGE, STATES, Row, Values, rows
+from services.apiserver.fields.table import HONOURED, PACKAGE, STATES, WHOLE, Row, Values, rows
 from tools.fields import PAGE, page
 
 Place = tuple[str, str]
@@ -29,9 +29,13 @@ def fields_to_judge() -> dict[Place, Field]:
     rows_of, found = listed(), dict[Place, Field]()
 
     def enter(message: Descriptor) -> None:
+        whole = (message.full_name, WHOLE) in rows_of
         for field in fields_of(message):
             place = message.full_name, field.json_name
             if place in found or (field.name == "status" and is_object(message)):
+                continue
+            if whole and field.name != "metadata":
+                found[message.full_name, WHOLE] = field
                 continue
             found[place] = field
             lost = any(row.state != HONOURED and row.when.any for row in rows_of.get(place, ()))

@@ -13,6 +13,7 @@ import pytest
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
+from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.policy.v1 import policy_pb2 as policy
@@ -83,6 +84,16 @@ def _with_status() -> apps.Deployment:
     return changed
 
 
+def _request() -> certificates.CertificateSigningRequest:
+    return certificates.CertificateSigningRequest(metadata=meta.ObjectMeta(name="r"))
+
+
+def _approved() -> certificates.CertificateSigningRequest:
+    request = _request()
+    request.status.conditions.add(type="Approved", status="True")
+    return request
+
+
 # By sub-resource and verb.
 PATHS: dict[tuple[str, str], Path] = {
     ("", "get"): Path(lambda w: w.caller.get(ref(core.ConfigMap, "c")), "get"),
@@ -114,6 +125,18 @@ PATHS: dict[tuple[str, str], Path] = {
     ("status", "patch"): Path(
         lambda w: w.caller.patch(ref(apps.Deployment, "d", "status"), "merge", b'{"status":{"replicas":4}}', meta.PatchOptions()),
         "patch", "UPDATE", "d", "Deployment", "Deployment",
+    ),
+    ("approval", "get"): Path(lambda w: w.caller.get(ref(certificates.CertificateSigningRequest, "r", "approval")), "get"),
+    ("approval", "update"): Path(
+        lambda w: w.caller.update(ref(certificates.CertificateSigningRequest, "r", "approval"), _approved(), meta.UpdateOptions()),
+        "update", "UPDATE", "r", "CertificateSigningRequest", "CertificateSigningRequest",
+    ),
+    ("approval", "patch"): Path(
+        lambda w: w.caller.patch(
+            ref(certificates.CertificateSigningRequest, "r", "approval"), "merge",
+            b'{"status":{"conditions":[{"type":"Approved","status":"True"}]}}', meta.PatchOptions(),
+        ),
+        "patch", "UPDATE", "r", "CertificateSigningRequest", "CertificateSigningRequest",
     ),
     ("scale", "get"): Path(lambda w: w.caller.get(ref(apps.Deployment, "d", "scale")), "get"),
     ("scale", "update"): Path(
@@ -147,7 +170,7 @@ EVERY_WRITE = pytest.mark.parametrize("key", WRITING, ids=lambda key: ":".join(k
 
 async def begin(world: World) -> None:
     await world.caller.create(ref(core.Namespace), namespace("going"), meta.CreateOptions())
-    await fill(world, [config_map(), deployment(), node(), pod(on="n"), pod("free")])
+    await fill(world, [config_map(), deployment(), node(), pod(on="n"), pod("free"), _request()])
 
 
 def stored(world: World) -> list[tuple[str, bytes]]:

@@ -162,13 +162,13 @@ def test_options_tell_dry_runs_and_managers() -> None:
     assert (create.dry_run, create.field_manager, delete.dry_run, delete.field_manager) == (True, "me", False, "")
 
 
-LIMIT_RANGES = Resource("limitranges", (Version("", "v1", "LimitRange", core.LimitRange, core.LimitRangeList),))
+LIMITS = Resource("limits", (Version("plain.example", "v1", "Limit", core.LimitRange, core.LimitRangeList),))
 
 
 @virtual_time
 async def test_a_kind_without_a_strategy_works() -> None:
-    async with running(registry=Registry((*catalog.BUILT_IN, LIMIT_RANGES))) as world:
-        await _live(world, Ref(LIMIT_RANGES.storage, "default"))
+    async with running(registry=Registry((*catalog.BUILT_IN, LIMITS))) as world:
+        await _live(world, Ref(LIMITS.storage, "default"))
 
 
 async def _live(world: World, collection: Ref) -> None:

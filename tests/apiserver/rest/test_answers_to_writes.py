@@ -17,12 +17,23 @@ from kubernetes import client as models
 from knarr.machinery.catalog import registry
 from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
 
-RETURNED = {"Pod", "Service", "ServiceAccount", "Namespace"}
-CREATED_BY_UPDATE = {"Service", "Endpoints", "Event", "Lease"}
+RETURNED = {
+    "Pod", "Service", "ServiceAccount", "Namespace", "PodTemplate", "ResourceQuota", "PersistentVolume", "PersistentVolumeClaim",
+    "StorageClass", "VolumeAttachment", "CSIDriver", "CSINode", "VolumeAttributesClass",
+    "DeviceClass", "ResourceClaim", "ResourceClaimTemplate", "ResourceSlice",
+}  # fmt: skip
+CREATED_BY_UPDATE = {
+    "Service", "Endpoints", "Event", "Lease", "LimitRange", "RuntimeClass", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding",
+}  # fmt: skip
 
 CONTAINERS = [{"name": "c", "image": "busybox"}]
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": CONTAINERS}}
 WORKLOAD = {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}}
+JOB = {"spec": {"template": {"spec": {"containers": CONTAINERS, "restartPolicy": "Never"}}}}
+CLAIM = {"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}}}
+ROLE_REF = {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}
+MATCH = {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]}
+SIGNING_REQUEST = "eA=="
 # What a kind needs besides its name; by group and kind.
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("", "Pod"): {"spec": {"containers": CONTAINERS}},
@@ -40,6 +51,68 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("discovery.k8s.io", "EndpointSlice"): {"addressType": "IPv4", "endpoints": []},
     ("networking.k8s.io", "NetworkPolicy"): {"spec": {"podSelector": {}}},
+    ("", "ReplicationController"): {"spec": {"selector": {"a": "b"}, "template": TEMPLATE}},
+    ("", "PodTemplate"): {"template": TEMPLATE},
+    ("", "LimitRange"): {"spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}}]}},
+    ("", "ResourceQuota"): {"spec": {"hard": {"pods": "3"}}},
+    ("", "PersistentVolume"): {
+        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/tmp/a"}}
+    },
+    ("", "PersistentVolumeClaim"): {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}},
+    ("apps", "StatefulSet"): {"spec": {**WORKLOAD["spec"], "serviceName": "s"}},
+    ("apps", "DaemonSet"): WORKLOAD,
+    ("batch", "Job"): JOB,
+    ("batch", "CronJob"): {"spec": {"schedule": "@hourly", "jobTemplate": JOB}},
+    ("policy", "PodDisruptionBudget"): {"spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}},
+    ("scheduling.k8s.io", "PriorityClass"): {"value": 1},
+    ("node.k8s.io", "RuntimeClass"): {"handler": "runc"},
+    ("networking.k8s.io", "Ingress"): {"spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}},
+    ("networking.k8s.io", "IngressClass"): {"spec": {"controller": "example.com/c"}},
+    ("networking.k8s.io", "IPAddress"): {"spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "s"}}},
+    ("networking.k8s.io", "ServiceCIDR"): {"spec": {"cidrs": ["10.9.0.0/16"]}},
+    ("storage.k8s.io", "StorageClass"): {"provisioner": "example.com/p"},
+    ("storage.k8s.io", "VolumeAttachment"): {
+        "spec": {"attacher": "example.com", "nodeName": "n", "source": {"persistentVolumeName": "v"}}
+    },
+    ("storage.k8s.io", "CSIDriver"): {"spec": {}},
+    ("storage.k8s.io", "CSINode"): {"spec": {"drivers": [{"name": "example.com", "nodeID": "n"}]}},
+    ("storage.k8s.io", "CSIStorageCapacity"): {"storageClassName": "c"},
+    ("storage.k8s.io", "VolumeAttributesClass"): {"driverName": "example.com", "parameters": {"a": "b"}},
+    ("resource.k8s.io", "DeviceClass"): {"spec": {}},
+    ("resource.k8s.io", "DeviceTaintRule"): {"spec": {"taint": {"key": "a", "effect": "NoSchedule"}}},
+    ("resource.k8s.io", "ResourceClaim"): CLAIM,
+    ("resource.k8s.io", "ResourceClaimTemplate"): {"spec": CLAIM},
+    ("resource.k8s.io", "ResourceSlice"): {
+        "spec": {"driver": "example.com", "nodeName": "n", "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}, "devices": []}
+    },
+    ("storagemigration.k8s.io", "StorageVersionMigration"): {"spec": {"resource": {"group": "apps", "resource": "deployments"}}},
+    ("rbac.authorization.k8s.io", "RoleBinding"): ROLE_REF,
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): ROLE_REF,
+    ("certificates.k8s.io", "CertificateSigningRequest"): {
+        "spec": {"request": SIGNING_REQUEST, "signerName": "example.com/s", "usages": ["client auth"]}
+    },
+    ("certificates.k8s.io", "ClusterTrustBundle"): {"spec": {"trustBundle": "x"}},
+    ("certificates.k8s.io", "PodCertificateRequest"): {
+        "spec": {
+            "signerName": "example.com/s", "podName": "p", "podUID": "u", "serviceAccountName": "a", "serviceAccountUID": "u",
+            "nodeName": "n", "nodeUID": "u", "stubPKCS10Request": "eA==",
+        }
+    },
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): {
+        "spec": {"matchConstraints": MATCH, "validations": [{"expression": "true"}]}
+    },
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): {"spec": {"policyName": "p", "validationActions": ["Deny"]}},
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): {
+        "spec": {
+            "matchConstraints": MATCH, "reinvocationPolicy": "Never",
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}],
+        }
+    },
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"): {"spec": {"policyName": "p"}},
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): {"spec": {"priorityLevelConfiguration": {"name": "global-default"}}},
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): {
+        "spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}
+    },
 }  # fmt: skip
 VERSIONS = [version for resource in registry() for version in resource.versions]
 
@@ -70,7 +143,7 @@ class Typed:
         group = "".join(part.title() for part in version.group.removesuffix(".k8s.io").split(".")) or "Core"
         self._api = getattr(models, f"{group}{version.version.title()}Api")(connection)
         self._namespaced = version.resource.namespaced
-        self._kind = re.sub(r"(?<!^)(?=[A-Z])", "_", version.kind).lower()
+        self._kind = re.sub(r"(?<!^)(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", version.kind).lower()
 
     def __call__(self, verb: str, *arguments: Any, **options: Any) -> tuple[Any, int]:
         """The answer as the client's model has it, and the HTTP status."""

@@ -1,0 +1,37 @@
+"""The built-in resources: data only, a file for each few groups.
+
+Adding one is one entry there plus, where it has rules of its own, a strategy in the API server.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from google.protobuf.message import Message
+
+from knarr.machinery.catalog import access, core, network, storage, workloads
+from knarr.machinery.catalog.parts import SCALE, STATUS
+from knarr.machinery.resources import Registry, Resource, Version
+
+__all__ = ["BUILT_IN", "SCALE", "STATUS", "registry", "version_of"]
+
+BUILT_IN: tuple[Resource, ...] = (
+    *core.RESOURCES,
+    *workloads.RESOURCES,
+    *network.RESOURCES,
+    *storage.RESOURCES,
+    *access.RESOURCES,
+)
+
+# Never changed: what a cluster serves in the end is its registry's affair.
+_VERSIONS = MappingProxyType({version.message: version for resource in BUILT_IN for version in resource.versions})
+
+
+def registry() -> Registry:
+    """A registry of the built-in resources, the caller's own to change."""
+    return Registry(BUILT_IN)
+
+
+def version_of(message: type[Message]) -> Version:
+    """The built-in version that has this message; raises KeyError when there is none."""
+    return _VERSIONS[message]

@@ -1,0 +1,30 @@
+"""Endpoints, policies, ways in and addresses: discovery.k8s.io and networking.k8s.io."""
+
+from __future__ import annotations
+
+from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.networking.v1 import networking_pb2 as networking
+from knarr.machinery.catalog.parts import STATUS, v1
+from knarr.machinery.resources import Resource
+
+GROUP = "networking.k8s.io"
+
+RESOURCES: tuple[Resource, ...] = (
+    Resource("endpointslices", (v1("discovery.k8s.io", discovery.EndpointSlice, discovery.EndpointSliceList),)),
+    Resource("networkpolicies", (v1(GROUP, networking.NetworkPolicy, networking.NetworkPolicyList),), short_names=("netpol",)),
+    Resource(
+        "ingresses",
+        (v1(GROUP, networking.Ingress, networking.IngressList),),
+        short_names=("ing",),
+        key="ingress",
+        subresources=(STATUS,),
+    ),
+    Resource("ingressclasses", (v1(GROUP, networking.IngressClass, networking.IngressClassList),), namespaced=False),
+    Resource("ipaddresses", (v1(GROUP, networking.IPAddress, networking.IPAddressList),), namespaced=False, short_names=("ip",)),
+    Resource(
+        "servicecidrs",
+        (v1(GROUP, networking.ServiceCIDR, networking.ServiceCIDRList),),
+        namespaced=False,
+        subresources=(STATUS,),
+    ),
+)
