@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ssl
+from pathlib import Path
 
 from knarr.service.command import parser, read_ca, read_token, run, server_settings, start
 from knarr.service.errors import CommandError
 from knarr.service.host import Host
+from knarr.service.keypair import KeptPair
 from knarr.service.options import address, cidr_for, ipv4, readable_file
 from services.apiserver.component import ApiServer
 from services.apiserver.kubelet_channels import KubeletChannels
@@ -29,6 +32,14 @@ def arguments_parser() -> argparse.ArgumentParser:
     ):
         made.add_argument(f"--etcd-{name}", type=readable_file, metavar="FILE", help=f"{what}, PEM")
     made.add_argument(
+        "--etcd-data",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="where a member of etcd keeps its data, if this machine can look there: a full disk is told as one then; repeat for each",
+    )
+    made.add_argument(
         "--sole", action="store_true", help="no other API server uses this etcd: then reads need not ask it what the newest state is"
     )
     made.add_argument(
@@ -44,6 +55,11 @@ def etcd_tls(arguments: argparse.Namespace) -> EtcdTls | None:
     ca, cert, key = arguments.etcd_ca, arguments.etcd_cert, arguments.etcd_key
     if (cert is None) != (key is None) or (cert and not ca):
         raise CommandError("--etcd-cert and --etcd-key belong together, and to --etcd-ca")
+    if cert:
+        try:
+            KeptPair(cert, key)
+        except (ssl.SSLError, OSError) as error:
+            raise CommandError(f"--etcd-cert {cert} and --etcd-key {key} are not a certificate and its key: {error}") from error
     return EtcdTls(ca, cert, key) if ca else None
 
 
@@ -52,7 +68,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     defaults = ApiServerSettings()
     host, _, port = arguments.rest_listen.rpartition(":")
     settings = ApiServerSettings(
-        etcd=EtcdSettings(tuple(arguments.etcd), etcd_tls(arguments)),
+        etcd=EtcdSettings(tuple(arguments.etcd), etcd_tls(arguments), data_folders=tuple(arguments.etcd_data)),
         shared_store=not arguments.sole,
         service_cidr=arguments.service_cidr,
         advertise_address=arguments.advertise_address or defaults.advertise_address,

@@ -107,7 +107,7 @@ class ApiServer(Component):
         announced = settings.advertise_address, settings.advertise_port
         self._announcer = Announcer(self.client(USER), *announced, shared=settings.shared_store, clock=clock)
         self._bootstrapped = asyncio.Event()
-        # What keeps etcd from taking writes although it answers, in words.
+        # What keeps etcd from taking writes, in words: its data has no room.
         self._trouble = ""
 
     @property
@@ -177,8 +177,7 @@ class ApiServer(Component):
     async def _measure(self) -> None:
         while True:
             self.feed.measure()
-            if self.feed.connected:
-                await self._look_for_trouble()
+            await self._look_for_trouble()
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def _look_for_trouble(self) -> None:

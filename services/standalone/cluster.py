@@ -110,7 +110,7 @@ class Cluster:
         stack.push_async_callback(kubelets.close)
         apiserver = ApiServer(
             ApiServerSettings(
-                etcd=EtcdSettings(endpoints=(etcd.endpoint,), data_folder=etcd.folder),
+                etcd=EtcdSettings(endpoints=(etcd.endpoint,), data_folders=(etcd.folder,)),
                 service_cidr=settings.service_cidr,
                 node_ports=settings.node_ports,
                 advertise_address=self._address,

@@ -13,24 +13,27 @@ import threading
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.compose.keeper import EngineError, engine, failed_starts, look
+from services.compose.keeper import RENEW_AFTER, EngineError, due, engine, look
 
+NOW = datetime(2026, 1, 1, 0, 0, 30, tzinfo=UTC)
 CANNOT_JOIN = "cannot join network of a non running container: m"
 
 
 @dataclass
 class Engine:
-    """Containers by id, as (state, network mode, error); what was started."""
+    """Containers by id, as (state, network mode, error); what was started. They ended at ``ended``; one is the service ``setup``."""
 
     containers: dict[str, tuple[str, str, str]]
     started: list[str] = field(default_factory=list)
     refuses: str = ""
     policy: str = "unless-stopped"
+    ended: str = "2026-01-01T00:00:00.123456789Z"
 
     def __call__(self, method: str, target: str) -> Any:
         path, _, query = target.partition("?")
@@ -39,6 +42,7 @@ class Engine:
             assert filters == {"label": ["com.docker.compose.project=knarr"], "status": ["exited"]}
             return [{"Id": name} for name, (state, *_) in self.containers.items() if state == "exited"]
         _, _, name, verb = path.split("/")
+        name = name.removeprefix("knarr-")
         if name not in self.containers:
             raise EngineError(f"No such container: {name}")
         if (method, verb) == ("POST", "start"):
@@ -48,7 +52,9 @@ class Engine:
             return None
         state, mode, error = self.containers[name]
         host = {"NetworkMode": mode, "RestartPolicy": {"Name": self.policy}}
-        return {"Id": name, "Name": f"/knarr-{name}", "HostConfig": host, "State": {"Running": state == "running", "Error": error}}
+        labels = {"com.docker.compose.service": name, "com.docker.compose.oneoff": "False"}
+        now = {"Running": state == "running", "Error": error, "FinishedAt": self.ended}
+        return {"Id": name, "Name": f"/knarr-{name}", "Config": {"Labels": labels}, "HostConfig": host, "State": now}
 
 
 @pytest.mark.parametrize(
@@ -68,23 +74,45 @@ class Engine:
 )
 def test_what_failed_to_start_and_can_now_is_started(machine: str, kubelet: tuple[str, str, str], started: list[str]) -> None:
     fake = Engine({"m": (machine, "cluster", ""), "k": kubelet})
-    look(fake, "knarr")
+    look(fake, "knarr", NOW)
     assert fake.started == started
 
 
 def test_what_is_not_to_be_restarted_is_left_alone() -> None:
     fake = Engine({"k": ("exited", "none", "no such file")}, policy="no")
-    look(fake, "knarr")
+    look(fake, "knarr", NOW)
     assert fake.started == []
 
 
 def test_a_refused_start_is_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
     fake = Engine({"m": ("running", "cluster", ""), "k": ("exited", "container:m", CANNOT_JOIN)}, refuses="no space left")
-    look(fake, "knarr")
+    look(fake, "knarr", NOW)
     assert "cannot start knarr-k: no space left" in caplog.text
     fake.refuses = ""
-    look(fake, "knarr")
+    look(fake, "knarr", NOW)
     assert fake.started == ["k"]
+
+
+@pytest.mark.parametrize(
+    ("later", "started"),
+    [
+        (RENEW_AFTER - timedelta(seconds=31), []),
+        (RENEW_AFTER, ["setup"]),
+        (300 * RENEW_AFTER, ["setup"]),
+        # The clock was ahead when it ended.
+        (-2 * RENEW_AFTER, ["setup"]),
+    ],
+)
+def test_certificates_are_renewed_a_day_after_the_last_time(later: timedelta, started: list[str]) -> None:
+    fake = Engine({"setup": ("exited", "none", ""), "k": ("exited", "cluster", "")}, policy="no")
+    look(fake, "knarr", NOW + later)
+    assert fake.started == started
+
+
+def test_what_renews_certificates_is_left_alone_while_it_runs() -> None:
+    fake = Engine({"setup": ("running", "none", "")}, policy="no")
+    look(fake, "knarr", NOW + RENEW_AFTER)
+    assert fake.started == []
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -128,8 +156,8 @@ def listening(tmp_path: Path) -> Iterator[tuple[Path, Engine]]:
 def test_the_engine_is_asked_over_its_socket(listening: tuple[Path, Engine]) -> None:
     path, fake = listening
     call = engine(path)
-    assert failed_starts(call, "knarr") == {"knarr-k": "k"}
-    look(call, "knarr")
+    assert due(call, "knarr", NOW) == {"knarr-k": "whose start had failed"}
+    look(call, "knarr", NOW)
     assert fake.started == ["k"]
     with pytest.raises(EngineError, match="No such container: x"):
         call("GET", "/containers/x/json")

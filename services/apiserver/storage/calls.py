@@ -54,14 +54,14 @@ REFUSED = frozenset(
 @dataclass(frozen=True, slots=True)
 class EtcdSettings:
     """``endpoints`` are ``host:port``, one for each member. ``timeout_seconds`` bounds each call, connecting included;
-    ``attempt_seconds`` is what one member of several gets for its answer to a question. ``data_folder`` is where etcd keeps its
-    data, if that is on this machine: a full disk is told then."""
+    ``attempt_seconds`` is what one member of several gets for its answer to a question. ``data_folders`` are where etcd keeps
+    its data, as far as this machine can look: a full disk is told then."""
 
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
     tls: connection.EtcdTls | None = None
     timeout_seconds: float = 5.0
     attempt_seconds: float = 1.5
-    data_folder: Path | None = None
+    data_folders: tuple[Path, ...] = ()
 
 
 class Written(NamedTuple):
@@ -88,7 +88,7 @@ class Calls:
     @property
     def where(self) -> str:
         """Where etcd is, for those who read what went wrong."""
-        return connection.place(self._settings.endpoints, self._settings.data_folder)
+        return connection.place(self._settings.endpoints, self._settings.data_folders)
 
     async def ask(self, operation: str, method: Method, request: Any) -> Any:
         """The answer to what may be asked twice."""

@@ -87,18 +87,23 @@ def connect(endpoint: str, tls: EtcdTls | None) -> grpc.aio.Channel:
     return open_secure_channel(target(endpoint), credentials, [*OPTIONS, *override])
 
 
-def place(endpoints: Sequence[str], data_folder: Path | None) -> str:
+def place(endpoints: Sequence[str], data_folders: Sequence[Path]) -> str:
     """Where etcd is, in words, and that its disk is full when it is: then it dies or hangs, and cannot say why itself."""
-    where = ", ".join(endpoints)
-    if data_folder is None:
-        return where
+    where, full = ", ".join(endpoints), full_disks(data_folders)
+    return f"{where}, whose disk is full ({full}: delete something there)," if full else where
+
+
+def full_disks(data_folders: Sequence[Path]) -> str:
+    """Which of these folders have too little room left for etcd to go on, in words; empty when all have enough, or cannot be looked at."""
+    found = [(free, folder) for folder in data_folders if (free := _free_bytes(folder)) < FULL_BYTES]
+    return ", ".join(f"{free >> 20} MiB are free in {folder}" for free, folder in found)
+
+
+def _free_bytes(folder: Path) -> int:
     try:
-        free = shutil.disk_usage(data_folder).free
+        return shutil.disk_usage(folder).free
     except OSError:
-        return where
-    if free >= FULL_BYTES:
-        return where
-    return f"{where}, whose disk is full ({free >> 20} MiB are free in {data_folder}: delete something there),"
+        return FULL_BYTES
 
 
 def store_error(error: grpc.aio.AioRpcError, where: str) -> StatusError:
@@ -141,6 +146,12 @@ def unreachable(where: str) -> StatusError:
     """What a client hears of a write that never left."""
     message = f"etcd at {where} cannot be reached; nothing was written. Start it or mend the connection, then try again"
     return status_error("ServiceUnavailable", message)
+
+
+def out_of_disk(endpoints: Sequence[str], full: str) -> str:
+    """What is wrong with an etcd that does not answer while its disk is full (``full_disks``), and the way back."""
+    where = ", ".join(endpoints)
+    return f"etcd at {where} does not answer, and its disk is full ({full}). Make room there: it comes back by itself (docs/install.md)"
 
 
 def out_of_space(where: str) -> str:

@@ -120,7 +120,12 @@ class EtcdStore:
 
     async def trouble(self) -> str:
         request = rpc.AlarmRequest(action=rpc.AlarmRequest.GET, alarm=rpc.NOSPACE)
-        answer = await self._calls.ask("alarm", lambda member: member.maintenance.Alarm, request)
+        try:
+            answer = await self._calls.ask("alarm", lambda member: member.maintenance.Alarm, request)
+        except StatusError:
+            if full := connection.full_disks(self._settings.data_folders):
+                return connection.out_of_disk(self._settings.endpoints, full)
+            raise
         return connection.out_of_space(self._calls.where) if answer.alarms else ""
 
     async def watch(self, prefix: str, revision: int, after: Change | None = None) -> AsyncIterator[Batch]:
@@ -140,8 +145,10 @@ class EtcdStore:
                 _refuse_broken(answer)
                 if answer.created:
                     await self._refuse_lost(world, revision - 1, after)
+                    yield Batch([], revision - 1)
+                    continue
                 pending += _changes(answer.events)
-                if answer.fragment or answer.created:
+                if answer.fragment:
                     continue
                 yield Batch(pending, answer.events[-1].kv.mod_revision if answer.events else answer.header.revision)
                 pending = []

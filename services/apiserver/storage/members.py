@@ -2,20 +2,27 @@
 
 All answer alike (reads are linearizable), so one is as good as another. A member that is away, was
 never there or hangs costs the calls under way on it one more attempt; all others go to the next member that
-is connected. Watches on a member that failed are broken, so that they begin anew on another one.
+is connected. Watches on a member that failed are broken, so that they begin anew on another one. When the certificates by which they
+are spoken to are replaced, all get new channels: gRPC reads them once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 import grpc
 from aetcd import rpc
 
+from knarr.service.keypair import FileMarks, KeptPair
 from services.apiserver.storage import connection
 
+log = logging.getLogger(__name__)
+
 POLL_SECONDS = 0.01
+# How often certificates are looked at, which are renewed weeks before they expire; what calls under way get when they are replaced.
+LOOK_SECONDS, GRACE_SECONDS = 60.0, 30.0
 
 
 class Member:
@@ -35,16 +42,33 @@ class Member:
         """Whether calls can be sent now; if not, a connection is attempted."""
         return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
 
-    async def close(self) -> None:
-        await self._channel.close()
+    async def close(self, grace_seconds: float = 0.0) -> None:
+        for stream in list(self.streams):
+            stream.cancel()
+        await self._channel.close(grace_seconds)
+
+
+class _Files:
+    """What a member is spoken to by, as it was when it was last asked about. Raises OSError or ssl.SSLError when it cannot be used."""
+
+    def __init__(self, tls: connection.EtcdTls) -> None:
+        self._authority = FileMarks([tls.ca_file])
+        self._pair = KeptPair(tls.cert_file, tls.key_file) if tls.cert_file and tls.key_file else None
+        self._shown = self._pair.latest() if self._pair else None
+
+    def replaced(self) -> bool:
+        former, self._shown = self._shown, self._pair.latest() if self._pair else None
+        return self._authority.changed() or self._shown is not former
 
 
 class Members:
     """Made inside a running event loop."""
 
     def __init__(self, endpoints: Sequence[str], tls: connection.EtcdTls | None) -> None:
+        self._endpoints = endpoints
         self._members = [Member(endpoint, tls) for endpoint in endpoints]
         self._chosen = 0
+        self._following = asyncio.create_task(self._follow(_Files(tls), tls), name="etcd/certificates") if tls is not None else None
 
     @property
     def several(self) -> bool:
@@ -85,5 +109,22 @@ class Members:
                 return True
         return False
 
+    async def _follow(self, files: _Files, tls: connection.EtcdTls) -> None:
+        """Opens new channels whenever certificates were replaced by others that can be used."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not files.replaced():
+                continue
+            try:
+                fresh = [Member(endpoint, tls) for endpoint in self._endpoints]
+            except OSError as error:
+                log.warning("certificates for etcd were replaced and cannot be read; the former are shown on", extra={"error": error})
+                continue
+            former, self._members = self._members, fresh
+            log.info("the certificates for etcd were replaced; connecting anew")
+            await asyncio.gather(*(member.close(GRACE_SECONDS) for member in former))
+
     async def close(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
         await asyncio.gather(*(member.close() for member in self._members))

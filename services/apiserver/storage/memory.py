@@ -110,6 +110,9 @@ class MemoryStore:
             raise HistoryLost(f"the store is at revision {self.revision}, but {seen} was read from it before")
         if after is not None and seen >= self.oldest and self._version(after.key, seen) != _left_by(after):
             raise HistoryLost(f"the store does not know the change of revision {after.revision} that was read from it before")
+        if seen + 1 < self.oldest:
+            raise Compacted(self.oldest)
+        yield Batch([], seen)
         while True:
             if seen + 1 < self.oldest:
                 raise Compacted(self.oldest)

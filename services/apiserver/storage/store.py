@@ -126,7 +126,8 @@ class Store(Protocol):
     def watch(self, prefix: str, revision: int, after: Change | None = None) -> AsyncIterator[Batch]:
         """Changes from ``revision`` on; ends when the stream breaks. ``after`` is the last change that is known before it.
 
-        Raises Compacted; HistoryLost when the store has not come to ``revision - 1``, or does not know ``after``.
+        The first batch is empty and comes as soon as the store has taken up the watch. Raises Compacted; HistoryLost when the store
+        has not come to ``revision - 1``, or does not know ``after``.
         """
         ...
 

@@ -147,13 +147,18 @@ class StoreConformance:
                     reached = (await anext(stream)).revision
             assert reached == revision
 
+    async def test_a_watch_says_that_it_stands_before_anything_changes(self, store: Store) -> None:
+        newest = await put(store, "a")
+        async with aclosing(store.watch("", newest + 1)) as stream, asyncio.timeout(PATIENCE_SECONDS):  # type: ignore[type-var]
+            assert await anext(stream) == Batch([], newest)
+
     async def test_a_watch_from_a_compacted_revision_is_refused(self, store: Store) -> None:
         first = await put(store, "a", b"1")
         compacted = await put(store, "a", b"2")
         last = await put(store, "a", b"3")
         await store.compact(compacted)
         with pytest.raises(Compacted):
-            await anext(store.watch(PREFIX, first))
+            await changes(store.watch(PREFIX, first), 1)
         async with aclosing(store.watch(PREFIX, compacted)) as stream:  # type: ignore[type-var]
             assert await changes(stream, 2) == [Change(key("a"), b"2", compacted), Change(key("a"), b"3", last)]
 

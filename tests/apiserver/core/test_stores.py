@@ -9,7 +9,7 @@ import pytest
 
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.memory import MemoryStore
-from services.apiserver.storage.store import Change, Put, Transaction
+from services.apiserver.storage.store import Batch, Change, Put, Transaction
 from tests.apiserver.core.store_conformance import PREFIX, StoreConformance, key, put
 from tests.support.etcd import EtcdServer
 from tests.support.virtual_time import virtual_time
@@ -41,6 +41,7 @@ async def test_a_value_with_a_time_to_live_ends_as_a_change() -> None:
     store = MemoryStore()
     await store.commit(lasting("a", 60))
     stream = store.watch(PREFIX, store.revision + 1)
+    assert await anext(stream) == Batch([], store.revision)
     ended = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(59)
     assert await store.get(key("a")) is not None
