@@ -51,8 +51,7 @@ def test_a_foreground_delete_waits_for_blocking_dependents_only() -> None:
 
 
 def test_an_orphaning_delete_lets_its_dependents_stay() -> None:
-    dependents = [item("b", "a")]
-    assert decide(item("a", deleting=True, orphan=True), dependents, {}) == RemoveFinalizer("orphan", dependents)
+    assert decide(item("a", deleting=True, orphan=True), [item("b", "a")], {}) == RemoveFinalizer("orphan")
 
 
 def test_an_owner_never_seen_is_virtual_until_it_is_seen_or_named_no_longer() -> None:

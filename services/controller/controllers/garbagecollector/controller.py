@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -21,6 +22,7 @@ from knarr.client.reconciler import Again, Terminal
 from knarr.machinery import catalog
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.machinery.resources import Registry, Resource, Version
+from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, metadata_of
 from services.controller.controller import Context, Controller
 from services.controller.controllers.garbagecollector.decide import (
@@ -32,12 +34,13 @@ from services.controller.controllers.garbagecollector.decide import (
     RemoveFinalizer,
     decide,
 )
-from services.controller.controllers.garbagecollector.graph import Graph, Item, Owner, item_of
+from services.controller.controllers.garbagecollector.graph import ORPHAN, Graph, Item, Owner, item_of
 from services.controller.metadata_informer import MetadataInformer
 
 log = logging.getLogger(__name__)
 
 REMEMBERED_ABSENT = 10_000
+PAGE_SIZE = 500
 # They come and go by the thousand, and expire by themselves.
 IGNORED = frozenset({"events"})
 # How often to ask what is served, as Kubernetes does; and how soon again when that failed.
@@ -199,8 +202,9 @@ class GarbageCollector(Controller):
                 await self._delete(obj, policy)
             case DropOwners(uids):
                 await self._drop_owners(obj, uids)
-            case RemoveFinalizer(finalizer, orphans):
-                await asyncio.gather(*(self._orphan(orphan, obj.metadata.uid) for orphan in orphans))
+            case RemoveFinalizer(finalizer):
+                if finalizer == ORPHAN:
+                    await self._orphan_dependents(obj)
                 obj.metadata.finalizers.remove(finalizer)
                 await self._update(obj)
             case LookAt(uids):
@@ -218,10 +222,23 @@ class GarbageCollector(Controller):
                 resource_version=metadata.resource_version,
             )
 
-    async def _orphan(self, item: Item, owner_uid: str) -> None:
-        obj = await self._read(item.api_version, item.kind, item.namespace, item.name)
-        if obj is not None and metadata_of(obj).uid == item.uid:
-            await self._drop_owners(obj, frozenset({owner_uid}))
+    async def _orphan_dependents(self, owner: Any) -> None:
+        """By the server's word: the watch of another kind may be behind, and what is not known to depend now would be deleted later."""
+        uid = owner.metadata.uid
+        for resource in self._served:
+            if collected(resource) and (resource.namespaced or not owner.metadata.namespace):
+                async for page in self._pages(resource.storage.message, owner.metadata.namespace):
+                    dependents = (obj for obj in page if any(ref.uid == uid for ref in obj.metadata.owner_references))
+                    await asyncio.gather(*(self._drop_owners(copy_of(obj), frozenset({uid})) for obj in dependents))
+
+    async def _pages(self, message: type[Message], namespace: str) -> AsyncIterator[Sequence[Any]]:
+        token = ""
+        while True:
+            page = await self.client.list(message, namespace, limit=PAGE_SIZE, continue_token=token)
+            yield page.items
+            token = page.continue_token
+            if not token:
+                return
 
     async def _drop_owners(self, obj: Any, uids: frozenset[str]) -> None:
         kept = [ref for ref in obj.metadata.owner_references if ref.uid not in uids]

@@ -35,10 +35,9 @@ class DropOwners:
 
 @dataclass(frozen=True, slots=True)
 class RemoveFinalizer:
-    """Lets the object go, after ``orphan`` dependents have lost their reference to it."""
+    """Lets the object go; with ORPHAN, after all dependents have lost their reference to it."""
 
     finalizer: str
-    orphan: Sequence[Item] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def decide(item: Item, dependents: Sequence[Item], owners: Mapping[str, OwnerSta
 
 def _decide_deleting(item: Item, dependents: Sequence[Item]) -> Action | None:
     if item.orphan:
-        return RemoveFinalizer(ORPHAN, orphan=dependents)
+        return RemoveFinalizer(ORPHAN)
     if not item.foreground:
         return None
     blocking = [dependent for dependent in dependents if any(owner.uid == item.uid and owner.blocks for owner in dependent.owners)]
