@@ -13,6 +13,8 @@ from collections import defaultdict
 
 from google.protobuf.message import Message
 
+from knarr.client.client import Client
+from knarr.machinery.errors import TRANSIENT, StatusError
 from knarr.objects.keys import Key, metadata_of
 
 LAPSE_SECONDS = 300.0
@@ -63,3 +65,18 @@ def created(name: str) -> str:
 
 def deleted(uid: str) -> str:
     return f"-{uid}"
+
+
+async def is_made(client: Client, obj: Message, error: BaseException) -> bool:
+    """Whether an object is stored although its creation ended with ``error``; its name is nobody else's.
+
+    It is still expected: whoever counts before the watch shows it would make another.
+    """
+    if not isinstance(error, TRANSIENT):
+        return False
+    metadata = metadata_of(obj)
+    try:
+        await client.get(type(obj), metadata.name, metadata.namespace)
+    except StatusError:
+        return False
+    return True

@@ -13,7 +13,7 @@ from knarr.client.index import Index
 from knarr.machinery.errors import NotFound
 from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
-from services.controller.expectations import Expectations, created, deleted
+from services.controller.expectations import Expectations, created, deleted, is_made
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,10 @@ class SliceWriter:
         self._expectations.expect(key, created(new.metadata.name))
         try:
             await self._client.create(new)
-        except BaseException:
-            self._expectations.met(key, created(new.metadata.name))
-            raise
+        except BaseException as error:
+            if not await is_made(self._client, new, error):
+                self._expectations.met(key, created(new.metadata.name))
+                raise
 
     async def _update(self, new: discovery.EndpointSlice) -> None:
         self._written[key_of(new)] = new

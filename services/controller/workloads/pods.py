@@ -12,11 +12,11 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.events import NORMAL, WARNING, EventRecorder
-from knarr.machinery.errors import TRANSIENT, AlreadyExists, Conflict, NotFound, StatusError
+from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
 from knarr.objects.keys import key_of, metadata_of
 from knarr.objects.names import generated
 from knarr.objects.owners import owner_reference
-from services.controller.expectations import Expectations, created, deleted
+from services.controller.expectations import Expectations, created, deleted, is_made
 
 T = TypeVar("T")
 
@@ -56,8 +56,7 @@ class PodWriter:
         try:
             await self._client.create(pod)
         except BaseException as error:
-            # One that is there all the same is still expected: whoever counts before the watch shows it would make another.
-            if not isinstance(error, TRANSIENT) or not await self._exists(pod):
+            if not await is_made(self._client, pod, error):
                 self._expectations.met(key, token)
                 if not isinstance(error, StatusError):
                     raise
@@ -66,14 +65,6 @@ class PodWriter:
                 return error
         self._recorder.event(owner, NORMAL, "SuccessfulCreate", f"Created pod: {pod.metadata.name}")
         return None
-
-    async def _exists(self, pod: core.Pod) -> bool:
-        """Whether a pod was stored although its creation was not answered so; its name is nobody else's."""
-        try:
-            await self._client.get(core.Pod, pod.metadata.name, pod.metadata.namespace)
-        except StatusError:
-            return False
-        return True
 
     async def _delete(self, owner: Message, pod: core.Pod) -> StatusError | None:
         key, token = key_of(owner), deleted(pod.metadata.uid)
