@@ -1,0 +1,250 @@
+"""What happens to each controller when it is tried with mishaps: one small scenario for each of the catalog."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.objects.conditions import set_condition
+from services.controller.component import ControllerManager
+from services.controller.controller import Controller
+from services.controller.controllers.deployment.controller import DeploymentController
+from services.controller.controllers.endpoints.controller import EndpointsController
+from services.controller.controllers.endpointslice.controller import EndpointSliceController
+from services.controller.controllers.endpointslicemirroring.controller import EndpointSliceMirroringController
+from services.controller.controllers.garbagecollector.controller import GarbageCollector
+from services.controller.controllers.namespace.controller import NamespaceController
+from services.controller.controllers.nodeipam.controller import NodeIpamController
+from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
+from services.controller.controllers.podgc.controller import PodGarbageCollector
+from services.controller.controllers.replicaset.controller import ReplicaSetController
+from services.controller.controllers.serviceaccount.controller import ServiceAccountController
+from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIME
+from services.controller.settings import ControllerSettings
+from tests.controller.cluster import FakeKubelet
+from tests.controller.objects import deployment, namespace, node, owned, pod, replica_set, service
+from tests.support.mishaps import Scenario, World
+
+# Longer than whatever a component waits for, a relist after a lost event included.
+STEP_SECONDS = 30.0
+
+
+def alone(
+    controller: type[Controller], act: Callable[[World], Awaitable[None]], *others: type[Controller], kubelet: bool = False, **options: Any
+) -> Scenario:
+    """The controller in a manager of its own; ``others`` and a kubelet have no mishaps."""
+    settings = ControllerSettings(**options.pop("settings", {}))
+
+    def manager(*controllers: type[Controller], world: World, client: Client) -> ControllerManager:
+        return ControllerManager(client, settings, clock=world.clock, controllers=controllers)
+
+    def beside(world: World) -> list[Callable[[], Awaitable[None]]]:
+        parts = [manager(*others, world=world, client=world.api.client()).run] if others else []
+        return [*parts, *([FakeKubelet(world.api.client(), clock=world.clock).run] if kubelet else [])]
+
+    return Scenario(lambda world, client: manager(controller, world=world, client=client), act, beside, **options)
+
+
+async def step(seconds: float = STEP_SECONDS) -> None:
+    await asyncio.sleep(seconds)
+
+
+async def deployments(w: World) -> None:
+    """Made, rolled to another image, and scaled."""
+    w.api.seed(node())
+    await w.client.create(deployment("web", 2))
+    await step()
+    await w.edit(apps.Deployment, "web", lambda found: setattr(found.spec.template.spec.containers[0], "image", "app:2"))
+    await step()
+    await w.edit(apps.Deployment, "web", lambda found: setattr(found.spec, "replicas", 3))
+    await step()
+
+
+async def replica_sets(w: World) -> None:
+    """Adopts an orphan, loses a pod, releases one, is scaled down."""
+    w.api.seed(node())
+    orphan = core.Pod(spec=replica_set().spec.template.spec)
+    orphan.metadata.name, orphan.metadata.namespace, orphan.metadata.labels["app"] = "orphan", "default", "web"
+    await w.client.create(orphan)
+    await w.client.create(replica_set("web", 3))
+    await step()
+    await w.edit(core.Pod, "orphan", lambda found: found.metadata.labels.update(app="other"))
+    await step()
+    lost = next(found for found in w.api.all(core.Pod) if found.metadata.name != "orphan")
+    await w.client.delete(core.Pod, lost.metadata.name, "default")
+    await step()
+    await w.edit(apps.ReplicaSet, "web", lambda found: setattr(found.spec, "replicas", 1))
+    await step()
+
+
+def running(name: str, address: str) -> core.Pod:
+    return pod(name, node="node-1", phase="Running", ready=True, ip=address)
+
+
+def not_ready(w: World) -> Callable[[core.Pod], object]:
+    return lambda found: set_condition(found.status, "Ready", "False", now=w.clock.now())
+
+
+async def services(w: World) -> None:
+    """A Service over two pods of which one stops being ready and one goes; another port; a second Service that goes."""
+    w.api.seed(node(), running("one", "10.244.0.1"), running("two", "10.244.0.2"))
+    await w.client.create(service())
+    second = service("second")
+    second.spec.cluster_ip = ""
+    await w.client.create(second)
+    await step()
+    await w.edit(core.Pod, "one", not_ready(w), subresource="status")
+    await step()
+    w.api.seed(running("three", "10.244.0.3"))
+    await w.client.delete(core.Pod, "two", "default", grace_period_seconds=0)
+    await step()
+    await w.edit(
+        core.Service, "web", lambda found: found.spec.ports[0].target_port.CopyFrom(service(target=9090).spec.ports[0].target_port)
+    )
+    await w.client.delete(core.Service, "second", "default")
+    await step()
+
+
+def trigger_time(kind: str) -> frozenset[str]:
+    """A new leader does not know for which change it writes."""
+    return frozenset({f"{kind}.metadata.annotations.{TRIGGER_TIME}"})
+
+
+async def mirrored(w: World) -> None:
+    """Endpoints kept by hand for a Service without a selector; changed, and deleted."""
+    plain = service()
+    plain.spec.selector.clear()
+    await w.client.create(plain)
+    kept = core.Endpoints()
+    kept.metadata.name, kept.metadata.namespace = "web", "default"
+    kept.subsets.add(addresses=[core.EndpointAddress(ip="192.0.2.1")], ports=[core.EndpointPort(name="http", port=80)])
+    await w.client.create(kept)
+    await step()
+    await w.edit(core.Endpoints, "web", lambda found: found.subsets[0].addresses.add(ip="192.0.2.2"))
+    await step()
+    await w.edit(
+        core.Endpoints,
+        "web",
+        lambda found: found.subsets.add(
+            addresses=[core.EndpointAddress(ip="2001:db8::1")], ports=[core.EndpointPort(name="http", port=80)]
+        ),
+    )
+    await step()
+    await w.client.delete(core.Endpoints, "web", "default")
+    await step()
+
+
+async def node_ranges(w: World) -> None:
+    """Three nodes; one goes, and another comes."""
+    for name in ("node-1", "node-2", "node-3"):
+        await w.client.create(node(name))
+    await step()
+    await w.client.delete(core.Node, "node-2")
+    await w.client.create(node("node-4"))
+    await step()
+
+
+def ranges_are_apart(w: World) -> None:
+    given = [found.spec.pod_cidr for found in w.api.all(core.Node)]
+    assert len(set(given)) == 3 and all(given), given
+
+
+async def silent_nodes(w: World) -> None:
+    """A node is silent, its pods go as they tolerate it, and it comes back."""
+    hasty, patient = running("hasty", "10.244.0.1"), running("patient", "10.244.0.2")
+    hasty.spec.tolerations.add(key="node.kubernetes.io/unreachable", operator="Exists", effect="NoExecute", toleration_seconds=20)
+    patient.spec.tolerations.add(operator="Exists")
+    w.api.seed(node(), hasty, patient)
+    await step(120)
+
+    def beat(found: core.Node) -> None:
+        set_condition(found.status, "Ready", "True", now=w.clock.now())
+        found.status.conditions[0].last_heartbeat_time.seconds = int(w.clock.now().timestamp())
+
+    for _ in range(5):
+        await w.edit(core.Node, "node-1", beat, "", "status")
+        await step(10)
+
+
+async def garbage_pods(w: World) -> None:
+    """Pods of a node that goes, and too many that have ended."""
+    w.api.seed(node("node-1"), node("node-2"), running("left", "10.244.0.1"))
+    await step()
+    await w.client.delete(core.Node, "node-1")
+    await step(120)
+    for name in ("ended-1", "ended-2", "ended-3"):
+        w.api.seed(pod(name, node="node-2", phase="Succeeded"))
+    await step()
+
+
+def config(name: str, namespace: str = "default") -> core.ConfigMap:
+    made = core.ConfigMap()
+    made.metadata.name, made.metadata.namespace = name, namespace
+    return made
+
+
+async def namespaces(w: World) -> None:
+    """A namespace with things in it goes; one of them is held for a while."""
+    held, app = config("held", "team"), running("app", "10.244.0.1")
+    held.metadata.finalizers.append("example.com/hold")
+    app.metadata.namespace, app.spec.node_name = "team", ""
+    w.api.seed(held, app, config("first", "team"), config("second", "team"))
+    await w.client.delete(core.Namespace, "team")
+    await step()
+    await w.edit(core.ConfigMap, "held", lambda found: found.metadata.finalizers.remove("example.com/hold"), "team")
+    await step()
+
+
+async def accounts(w: World) -> None:
+    """A new namespace, and an account that somebody deletes."""
+    await w.client.create(namespace("team"))
+    await step()
+    await w.client.delete(core.ServiceAccount, "default", "team")
+    await step()
+
+
+def secret(name: str) -> core.Secret:
+    made = core.Secret()
+    made.metadata.name, made.metadata.namespace = name, "default"
+    return made
+
+
+async def collected(w: World) -> None:
+    """Owners are deleted in each of the three ways; what they own has things of its own."""
+    for name, policy in (("back", "Background"), ("front", "Foreground"), ("orphaning", "Orphan")):
+        owner = await w.client.create(config(name))
+        for child in ("a", "b"):
+            dependent = await w.client.create(owned(config(f"{name}-{child}"), owner))
+            await w.client.create(owned(config(f"{name}-{child}-below"), dependent))
+        await step(5)
+        await w.client.delete(core.ConfigMap, name, "default", propagation_policy=policy)
+        await step()
+    hurried = await w.client.create(config("hurried"))
+    await w.client.create(owned(secret("of-hurried"), hurried))
+    await w.client.delete(core.ConfigMap, "hurried", "default", propagation_policy="Orphan")
+    await step()
+    first, second = await w.client.create(config("first")), await w.client.create(config("second"))
+    await w.client.create(owned(owned(config("of-two"), first, controller=False), second))
+    await w.client.delete(core.ConfigMap, "first", "default")
+    await step()
+
+
+SCENARIOS: dict[type[Controller], Scenario] = {
+    DeploymentController: alone(DeploymentController, deployments, ReplicaSetController, kubelet=True),
+    ReplicaSetController: alone(ReplicaSetController, replica_sets, kubelet=True),
+    EndpointSliceController: alone(EndpointSliceController, services, free=trigger_time("EndpointSlice")),
+    EndpointsController: alone(EndpointsController, services, free=trigger_time("Endpoints")),
+    EndpointSliceMirroringController: alone(EndpointSliceMirroringController, mirrored),
+    NodeIpamController: alone(
+        NodeIpamController, node_ranges, check=ranges_are_apart, free=frozenset({"Node.spec.podCIDR", "Node.spec.podCIDRs"})
+    ),
+    NodeLifecycleController: alone(NodeLifecycleController, silent_nodes, rest_seconds=5.0),
+    PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
+    NamespaceController: alone(NamespaceController, namespaces),
+    ServiceAccountController: alone(ServiceAccountController, accounts),
+    GarbageCollector: alone(GarbageCollector, collected),
+}
