@@ -39,13 +39,15 @@ class Route(Enum):
 class Subresource:
     """A part of every object of a resource, under a path of its own.
 
-    ``body`` is the message that is read and written there; None means the resource's own.
+    ``body`` is the message that is read and written there; None means the resource's own. ``options`` is the message whose fields the
+    query of a stream spells; None means the body.
     """
 
     name: str
     verbs: tuple[str, ...] = ("get", "patch", "update")
     body: type[Message] | None = None
     route: Route = Route.OBJECT
+    options: type[Message] | None = None
 
     @property
     def body_names(self) -> tuple[str, str] | None:
@@ -67,6 +69,8 @@ class Version:
 
     ``group`` is empty for the core group. ``conversion`` is None where the message is the stored one. ``deprecation_warning`` is told to
     everybody who uses the version; empty for one that is not deprecated. ``resource`` is set by the resource that the version belongs to.
+    ``openapi`` is for a version whose objects have no message: it answers their OpenAPI v3 schema, without apiVersion, kind and metadata,
+    and is asked each time that documents are made.
     """
 
     group: str
@@ -76,6 +80,7 @@ class Version:
     list_message: type[Message]
     conversion: Conversion | None = None
     deprecation_warning: str = ""
+    openapi: Callable[[], dict[str, Any]] | None = None
     resource: Resource = field(init=False, repr=False)
     # ``v1`` or ``apps/v1``.
     api_version: str = field(init=False)

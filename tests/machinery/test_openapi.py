@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any, cast
 
 import orjson
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from knarr.machinery import openapi
+from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.machinery.catalog import registry
-from knarr.machinery.resources import Version
+from knarr.machinery.openapi import gnostic, names, paths, v2, v3
+from knarr.machinery.openapi.schemas import REFERENCE
+from knarr.machinery.resources import Registry, Resource, Subresource, Version
 
 REGISTRY = registry()
-DOCUMENTS = {path: openapi.document(REGISTRY, *pair) for path, pair in openapi.index(REGISTRY).items()}
+DOCUMENTS = {path: v3.document(REGISTRY, *pair) for path, pair in v3.index(REGISTRY).items()}
 
 
 def references(value: Any) -> set[str]:
@@ -25,7 +28,7 @@ def references(value: Any) -> set[str]:
 @pytest.mark.parametrize("path", DOCUMENTS)
 def test_every_reference_leads_somewhere(path: str) -> None:
     document = DOCUMENTS[path]
-    known = {openapi.REFERENCE + name for name in document["components"]["schemas"]}
+    known = {REFERENCE + name for name in document["components"]["schemas"]}
     assert references(document) <= known
     assert orjson.loads(orjson.dumps(document)) == document
     identifiers = [operation["operationId"] for entry in document["paths"].values() for operation in entry.values() if "tags" in operation]
@@ -44,8 +47,8 @@ def test_a_patch_of_each_kind_can_be_validated_and_tried(version: Version) -> No
     patch = document["paths"][place]["patch"]
     assert patch["x-kubernetes-group-version-kind"] == {"group": version.group, "version": version.version, "kind": version.kind}
     assert {"fieldValidation", "dryRun", "fieldManager"} <= {parameter["name"] for parameter in patch["parameters"]}
-    assert set(openapi.PATCH_TYPES) == set(patch["requestBody"]["content"])
-    schema = document["components"]["schemas"][openapi.schema_name(cast(Descriptor, version.message.DESCRIPTOR))]
+    assert set(paths.PATCHES) == set(patch["requestBody"]["content"])
+    schema = document["components"]["schemas"][names.message_name(cast(Descriptor, version.message.DESCRIPTOR))]
     assert schema["x-kubernetes-group-version-kind"] == [{"group": version.group, "version": version.version, "kind": version.kind}]
 
 
@@ -61,3 +64,172 @@ def test_schemas_carry_merge_keys_and_types() -> None:
     assert schemas["io.k8s.apimachinery.pkg.apis.meta.v1.Time"]["format"] == "date-time"
     data = schemas["io.k8s.api.core.v1.Secret"]["properties"]["data"]
     assert data["additionalProperties"] == {"type": "string", "format": "byte"}
+
+
+def test_values_that_are_all_there_are_and_maps_of_one_owner() -> None:
+    schemas = DOCUMENTS["api/v1"]["components"]["schemas"]
+    port = schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"]
+    assert (port["enum"], port["default"]) == (["TCP", "UDP", "SCTP"], "TCP")
+    assert schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["nodeSelector"]["x-kubernetes-map-type"] == "atomic"
+    assert schemas["io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"]["x-kubernetes-map-type"] == "atomic"
+    assert schemas["io.k8s.apimachinery.pkg.apis.meta.v1.APIResource"]["properties"]["verbs"]["items"] == {"type": "string"}
+
+
+def test_operations_are_called_as_kubernetes_calls_them() -> None:
+    found = {
+        operation["operationId"]: operation["x-kubernetes-action"]
+        for document in DOCUMENTS.values()
+        for path in document["paths"].values()
+        for operation in path.values()
+        if "x-kubernetes-action" in operation
+    }
+    expected = {
+        "listCoreV1NamespacedPod": "list", "listCoreV1PodForAllNamespaces": "list", "createCoreV1NamespacedPod": "post",
+        "deleteCoreV1CollectionNamespacedPod": "deletecollection", "readCoreV1NamespacedPod": "get",
+        "replaceAppsV1NamespacedDeployment": "put",
+        "patchAppsV1NamespacedDeploymentScale": "patch", "deleteCoreV1Namespace": "delete", "replaceCoreV1NamespaceFinalize": "put",
+        "createCoreV1NamespacedPodEviction": "post", "connectCoreV1GetNamespacedPodExec": "connect", "readCoreV1NamespacedPodLog": "get",
+        "watchCoreV1NamespacedPod": "watch", "watchCoreV1NamespacedPodList": "watchlist", "watchCoreV1PodListForAllNamespaces": "watchlist",
+        "listNetworkingV1NamespacedNetworkPolicy": "list",
+    }  # fmt: skip
+    assert expected.items() <= found.items()
+
+
+def custom() -> Resource:
+    """A resource whose objects have no message."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {
+                "type": "object",
+                "required": ["port", "maybe"],
+                "properties": {
+                    "port": {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+                    "maybe": {"type": "string", "nullable": True},
+                    "size": {"type": "string", "enum": ["S", "L"], "default": "S"},
+                    "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                    "inner": {"type": "object", "x-kubernetes-embedded-resource": True},
+                },
+            }
+        },
+    }
+    version = Version("stable.example.com", "v1", "CronTab", cast(Any, object), cast(Any, object), openapi=lambda: schema)
+    return Resource("crontabs", (version,), subresources=(Subresource("status"), Subresource("scale", body=autoscaling.Scale)))
+
+
+@pytest.fixture
+def with_custom() -> Registry:
+    found = registry()
+    found.add(custom())
+    return found
+
+
+def test_a_version_without_a_message_says_what_its_objects_are(with_custom: Registry) -> None:
+    document = v3.document(with_custom, "stable.example.com", "v1")
+    schema = document["components"]["schemas"]["com.example.stable.v1.CronTab"]
+    assert schema["x-kubernetes-group-version-kind"] == [{"group": "stable.example.com", "version": "v1", "kind": "CronTab"}]
+    assert list(schema["properties"]) == ["spec", "apiVersion", "kind", "metadata"]
+    assert "metadata" in schema["properties"]["spec"]["properties"]["inner"]["properties"]
+    item = document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}"]
+    assert item["patch"]["operationId"] == "patchStableExampleComV1NamespacedCronTab"
+    assert paths.STRATEGIC not in item["patch"]["requestBody"]["content"]
+    scale = document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}/scale"]["patch"]
+    assert paths.STRATEGIC in scale["requestBody"]["content"]
+    listed = document["components"]["schemas"]["com.example.stable.v1.CronTabList"]
+    assert listed["properties"]["items"]["items"] == {"allOf": [{"$ref": f"{REFERENCE}com.example.stable.v1.CronTab"}]}
+    assert references(document) <= {REFERENCE + name for name in document["components"]["schemas"]}
+
+
+def test_v2_says_of_it_what_it_can(with_custom: Registry) -> None:
+    document = orjson.loads(b"".join(v2.as_json(with_custom)))
+    spec = document["definitions"]["com.example.stable.v1.CronTab"]["properties"]["spec"]
+    assert spec["required"] == ["port"]
+    assert spec["properties"]["port"] == {"x-kubernetes-int-or-string": True, "type": "string", "format": "int-or-string"}
+    assert spec["properties"]["maybe"] == {}
+    assert spec["properties"]["free"] == {"x-kubernetes-preserve-unknown-fields": True}
+    assert spec["properties"]["size"] == {"type": "string", "enum": ["S", "L"], "default": "S"}
+    metadata = document["definitions"]["com.example.stable.v1.CronTab"]["properties"]["metadata"]
+    assert metadata == {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
+
+
+def test_v2_has_all_of_v3_in_one_document() -> None:
+    document = orjson.loads(b"".join(v2.as_json(REGISTRY)))
+    known = {v2.V2_REFERENCE + name for name in document["definitions"]}
+    assert references(document) <= known
+    for v3_document in DOCUMENTS.values():
+        assert v3_document["paths"].keys() <= document["paths"].keys()
+        assert v3_document["components"]["schemas"].keys() <= document["definitions"].keys()
+    patch = document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]
+    assert {"fieldValidation", "dryRun", "force"} <= {parameter["name"] for parameter in patch["parameters"]}
+    definitions = document["definitions"]
+    assert definitions["io.k8s.api.core.v1.PodSpec"]["properties"]["volumes"]["x-kubernetes-patch-strategy"] == "merge,retainKeys"
+    assert definitions["io.k8s.apimachinery.pkg.api.resource.Quantity"]["type"] == "string"
+    assert definitions["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"].keys() == {"type", "description"}
+    identifiers = [one["operationId"] for path in document["paths"].values() for one in path.values() if "operationId" in one]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_each_piece_of_v2_is_small() -> None:
+    """The loop comes to its turn between two of them."""
+    for pieces in (v2.as_json(REGISTRY), v2.as_protobuf(REGISTRY)):
+        assert max(map(len, pieces)) < 64 * 1024
+
+
+def test_the_protobuf_form_holds_the_same() -> None:
+    read = wire(b"".join(v2.as_protobuf(REGISTRY)))
+    document = orjson.loads(b"".join(v2.as_json(REGISTRY)))
+    found = {wire(entry)[1][0].decode(): wire(entry)[2][0] for part in read[8] for entry in wire(part)[2]}
+    assert found.keys() == document["paths"].keys()
+    definitions = {wire(entry)[1][0].decode(): wire(entry)[2][0] for part in read[9] for entry in wire(part)[1]}
+    assert definitions.keys() == document["definitions"].keys()
+    item = wire(found["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"])
+    patch = wire(item[8][0])
+    assert patch[5] == [b"patchAppsV1NamespacedDeployment"]
+    assert paths.STRATEGIC.encode() in patch[7]
+    extensions = {wire(entry)[1][0]: wire(wire(entry)[2][0])[2][0] for entry in patch[13]}
+    assert orjson.loads(extensions[b"x-kubernetes-group-version-kind"]) == {"group": "apps", "version": "v1", "kind": "Deployment"}
+    spec = wire(definitions["io.k8s.api.core.v1.PodSpec"])
+    properties = {wire(entry)[1][0]: wire(wire(entry)[2][0]) for entry in wire(spec[25][0])[1]}
+    assert wire(wire(properties[b"containers"][23][0])[1][0])[1] == [b"#/definitions/io.k8s.api.core.v1.Container"]
+    assert wire(properties[b"containers"][22][0])[1] == [b"array"]
+    assert {wire(entry)[1][0]: wire(wire(entry)[2][0])[2][0] for entry in properties[b"containers"][31]} == {
+        b"x-kubernetes-patch-strategy": b'"merge"\n', b"x-kubernetes-patch-merge-key": b'"name"\n',
+        b"x-kubernetes-list-type": b'"map"\n', b"x-kubernetes-list-map-keys": b'["name"]\n',
+    }  # fmt: skip
+
+
+def test_numbers_and_truths_have_wires_of_their_own() -> None:
+    written = {"minimum": 1, "maxLength": 5, "exclusiveMinimum": True, "uniqueItems": False, "enum": [1, "a"]}
+    found = gnostic.document({"definitions": {"A": {**written, "additionalProperties": True, "default": []}}})
+    schema = wire(wire(wire(wire(found)[9][0])[1][0])[2][0])
+    assert schema == {
+        5: [b"\x12\x03[]\n"], 9: [struct.pack("<d", 1)], 10: [1], 11: [5], 20: [b"\x12\x021\n", b'\x12\x04"a"\n'], 21: [b"\x10\x01"],
+    }  # fmt: skip
+
+
+def wire(data: bytes) -> dict[int, list[Any]]:
+    """The fields of a message by their numbers."""
+    found: dict[int, list[Any]] = {}
+    place = 0
+
+    def varint() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = data[place]
+            place += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while place < len(data):
+        number, form = divmod(varint(), 8)
+        size = {0: 0, 1: 8}.get(form)
+        value: Any = varint() if form == 0 else None
+        if form != 0:
+            size = varint() if form == 2 else size
+            assert size is not None
+            value, place = data[place : place + size], place + size
+        found.setdefault(number, []).append(value)
+    return found

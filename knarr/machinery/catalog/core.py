@@ -37,7 +37,7 @@ RESOURCES: tuple[Resource, ...] = (
             STATUS,
             Subresource("binding", verbs=("create",), body=core.Binding, route=Route.CREATE),
             Subresource("eviction", verbs=("create",), body=policy.Eviction, route=Route.CREATE),
-            Subresource("log", verbs=("get",), route=Route.STREAM),
+            Subresource("log", verbs=("get",), route=Route.STREAM, options=core.PodLogOptions),
             Subresource("exec", verbs=("create", "get"), body=core.PodExecOptions, route=Route.STREAM),
         ),
     ),

@@ -13,7 +13,6 @@ from time import perf_counter
 
 import orjson
 
-from knarr.machinery import openapi
 from knarr.machinery.errors import StatusError, internal
 from knarr.machinery.resources import Registry, Route
 from knarr.service.authentication import TokenTable
@@ -67,6 +66,7 @@ class Application:
         self._authenticator = Authenticator(tokens)
         self.checks = {"ping": lambda: True, **(checks or {})}
         self._registry = registry
+        self._openapi = OpenApi(registry)
         self._derive()
         registry.subscribe(lambda old, new: self._derive())
         self._logs = Logs(api, self.streams.ending)
@@ -89,7 +89,6 @@ class Application:
         registry = self._registry
         self._router = Router(registry)
         self._discovery = Discovery(registry)
-        self._openapi = OpenApi(registry, openapi.builder(registry))
         paths = sorted({*self._discovery.paths, *self._openapi.paths, "/metrics", "/version", *(f"/{probe}" for probe in _PROBES)})
         self._root = Response(orjson.dumps({"paths": paths}))
 
@@ -107,7 +106,7 @@ class Application:
             request.user = self._authenticator.user(request)
             target = self._router.target(request.path)
             if target is None:
-                answer = self._other(request)
+                answer = await self._other(request)
             else:
                 verb, resource = verb_of(request, target), target.version.resource.plural
                 answer = await self._handler(verb, target)(request, target)
@@ -146,7 +145,7 @@ class Application:
             return version_response()
         return self._probe(request) if request.path.startswith(_PROBE_PATHS) and request.path.split("/", 2)[1] in _PROBES else None
 
-    def _other(self, request: Request) -> Response:
+    async def _other(self, request: Request) -> Response:
         """Everything that is no resource, with or without a slash at its end."""
         if (found := self._open(request)) is not None:
             return found
@@ -155,7 +154,7 @@ class Application:
             return metrics_response()
         found = self._root if path == "/" else None
         if path.startswith("/openapi"):
-            found = self._openapi.answer(request)
+            found = await self._openapi.answer(request)
         found = found or self._discovery.answer(path, request.headers.get(b"accept", b""))
         if found is None:
             if self._router.knows_group_version(path):

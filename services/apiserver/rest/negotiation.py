@@ -92,6 +92,31 @@ def _form(clause: Clause) -> Wanted | None:
     return Wanted(media_type, transform.removesuffix("List"), version)
 
 
+def first_of(media_types: tuple[str, ...], accept: bytes) -> str:
+    """The most wanted of some media types, the first of them when anything will do; raises NotAcceptable."""
+    if not accept.strip():
+        return media_types[0]
+    for clause in clauses(accept.decode("latin-1")):
+        if clause.media_type in ("*/*", "application/*"):
+            return media_types[0]
+        if clause.media_type in media_types:
+            return clause.media_type
+    raise not_acceptable(media_types)
+
+
+def accepts_gzip(accept_encoding: bytes) -> bool:
+    """Whether a client takes a gzipped body, by its Accept-Encoding header."""
+    if b"gzip" not in accept_encoding:
+        return False
+    return any(clause.media_type == "gzip" for clause in clauses(accept_encoding.decode("latin-1")))
+
+
+def knows(etag: str, if_none_match: bytes) -> bool:
+    """Whether a client has what an ETag names, by its If-None-Match header."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.decode("latin-1").split(",")]
+    return etag in tags or "*" in tags
+
+
 def not_acceptable(media_types: tuple[str, ...]) -> StatusError:
     return status_error("NotAcceptable", f"only the following media types are accepted: {', '.join(media_types)}")
 

@@ -1,101 +1,154 @@
-"""OpenAPI. /openapi/v3: an index of the group versions, and a document for each.
+"""OpenAPI: /openapi/v3, an index of the group versions and a document for each; /openapi/v2, one document as JSON and as protobuf.
 
-A document is made when it is first asked for; its hash is its ETag and stands in the index, so that
-clients keep it.
-
-/openapi/v2 defines nothing: clients then use the types that they were built with, and kubectl, which
-turns to it for a List and for a kind that is not served, leaves the judgement to the server. Without
-it kubectl would refuse both before it asks.
+A document is made when it is first asked for, piece by piece on the thread beside the loop, and kept compressed until what it describes
+changes; the index of v3 names the hashes of its documents, so that clients keep them.
 """
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import hashlib
-from collections.abc import Callable
-from functools import cached_property
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple
 
 import orjson
 
-from knarr.machinery.resources import Registry
-from knarr.machinery.version import GIT_VERSION
-from services.apiserver.rest.objects import varint
+from knarr.machinery.openapi import names, v2, v3
+from knarr.machinery.resources import Registry, Resource
+from services.apiserver.aside import in_turn
+from services.apiserver.rest import negotiation
 from services.apiserver.rest.request import Request
-from services.apiserver.rest.response import Response
+from services.apiserver.rest.response import Headers, Response
 
-Build = Callable[[str, str], dict[str, object]]
 INDEX_PATH = "/openapi/v3"
 V2_PATH = "/openapi/v2"
-# What clients accept, and its name in an answer: the @ of the former may stand in no content type.
-V2_ACCEPTED = b"application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-CACHEABLE = (b"cache-control", b"public")
+# What older clients ask for; its @ may stand in no content type.
+V2_PROTOBUF_BEFORE = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V2_TYPES = (negotiation.JSON, V2_PROTOBUF, V2_PROTOBUF_BEFORE)
+VARY = (b"vary", b"Accept-Encoding, Accept")
+FOR_EVER = (b"cache-control", b"public, immutable, max-age=31536000")
+REVALIDATED = (b"cache-control", b"no-cache, private, must-revalidate")
+COMPRESSION_LEVEL = 6
+# The keys of what is kept besides the documents of v3.
+V2_JSON, V2_MESSAGE, INDEX = "v2", "v2 protobuf", "v3"
 
 
-_TITLE = "Kubernetes"
-_V2_AS_JSON = orjson.dumps({"swagger": "2.0", "info": {"title": _TITLE, "version": GIT_VERSION}, "paths": {}})
+class Made(NamedTuple):
+    """A document as it is kept; ``hash`` is that of what it holds."""
 
-
-def _protobuf_text(field: int, text: bytes) -> bytes:
-    return b"".join((varint(field << 3 | 2), varint(len(text)), text))
-
-
-# The same as gnostic's Document: swagger is field 1, info 2 (title 1, version 2), paths 8.
-_V2_AS_PROTOBUF = b"".join(
-    (
-        _protobuf_text(1, b"2.0"),
-        _protobuf_text(2, _protobuf_text(1, _TITLE.encode()) + _protobuf_text(2, GIT_VERSION.encode())),
-        _protobuf_text(8, b""),
-    )
-)
-
-
-class Document:
-    """One OpenAPI document as bytes."""
-
-    def __init__(self, build: Build, group: str, version: str) -> None:
-        self._build = build
-        self._group_version = (group, version)
-        self.path = f"apis/{group}/{version}" if group else f"api/{version}"
-
-    @cached_property
-    def body(self) -> bytes:
-        return orjson.dumps(self._build(*self._group_version))
-
-    @cached_property
-    def hash(self) -> str:
-        return hashlib.sha256(self.body).hexdigest().upper()
+    compressed: bytes
+    hash: str
 
 
 class OpenApi:
-    """``build`` makes the document of a group and version."""
+    """Documents of what ``registry`` serves, also when that changes."""
 
-    def __init__(self, registry: Registry, build: Build) -> None:
-        pairs = sorted({(version.group, version.version) for version in registry.versions})
-        self._documents = {document.path: document for document in (Document(build, *pair) for pair in pairs)}
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._made: dict[str, Made] = {}
+        self._changes = 0
+        self._making = asyncio.Lock()
+        registry.subscribe(self._forget)
 
     @property
     def paths(self) -> list[str]:
         """Every path that is answered."""
-        return [V2_PATH, INDEX_PATH, *(f"{INDEX_PATH}/{path}" for path in self._documents)]
+        return [V2_PATH, INDEX_PATH, *(f"{INDEX_PATH}/{name}" for name in self._names())]
 
-    def answer(self, request: Request) -> Response | None:
-        """None for what is not there."""
+    def _names(self) -> list[str]:
+        return [*v3.index(self._registry), *v3.others(self._registry)]
+
+    async def answer(self, request: Request) -> Response | None:
+        """None for what is not there. Raises NotAcceptable."""
         path = request.path.rstrip("/")
         if path == V2_PATH:
-            protobuf = V2_ACCEPTED in request.headers.get(b"accept", b"").lower()
-            return Response(_V2_AS_PROTOBUF, content_type=V2_PROTOBUF) if protobuf else Response(_V2_AS_JSON)
-        if path == INDEX_PATH:
-            return Response(self._index)
-        document = self._documents.get(path.removeprefix(INDEX_PATH + "/"))
-        if document is None:
+            media_type = negotiation.first_of(V2_TYPES, request.headers.get(b"accept", b""))
+            key = V2_JSON if media_type == negotiation.JSON else V2_MESSAGE
+            return await self._respond(request, key, negotiation.JSON if key == V2_JSON else V2_PROTOBUF)
+        name = path.removeprefix(INDEX_PATH).removeprefix("/")
+        if not path.startswith(INDEX_PATH) or (name and name not in self._names()):
             return None
-        etag = f'"{document.hash}"'.encode()
-        headers = [(b"etag", etag), CACHEABLE]
-        if etag in request.headers.get(b"if-none-match", b""):
-            return Response(b"", 304, headers=headers)
-        return Response(document.body, headers=headers)
+        negotiation.first_of((negotiation.JSON,), request.headers.get(b"accept", b""))
+        return await self._respond(request, name or INDEX, negotiation.JSON)
 
-    @cached_property
-    def _index(self) -> bytes:
-        paths = {path: {"serverRelativeURL": f"{INDEX_PATH}/{path}?hash={document.hash}"} for path, document in self._documents.items()}
-        return orjson.dumps({"paths": paths})
+    async def _respond(self, request: Request, key: str, media_type: str) -> Response:
+        made = await self.document(key)
+        etag = f'"{made.hash}"'
+        headers: Headers = [(b"etag", etag.encode()), VARY]
+        asked = request.query.text("hash")
+        if asked and asked != made.hash:
+            # What was named is no more: the client may keep what it finds at the present name.
+            return Response(b"", 301, headers=[(b"location", _url(key, made).encode())])
+        caching = FOR_EVER if asked else REVALIDATED
+        if negotiation.knows(etag, request.headers.get(b"if-none-match", b"")):
+            return Response(b"", 304, media_type, headers, caching)
+        if negotiation.accepts_gzip(request.headers.get(b"accept-encoding", b"")):
+            return Response(made.compressed, 200, media_type, [*headers, (b"content-encoding", b"gzip")], caching)
+        return Response(await in_turn(gzip.decompress, made.compressed), 200, media_type, headers, caching)
+
+    async def document(self, key: str) -> Made:
+        """The document as it is now; made once for all who ask at the same time."""
+        found = self._made.get(key)
+        if found is not None:
+            return found
+        if key == INDEX:
+            return await self._index()
+        async with self._making:
+            if key in self._made:
+                return self._made[key]
+            changes = self._changes
+            made = await in_turn(_make, self._pieces(key))
+            if changes == self._changes:
+                self._made[key] = made
+            return made
+
+    async def _index(self) -> Made:
+        changes, paths = self._changes, {}
+        for name in self._names():
+            paths[name] = {"serverRelativeURL": _url(name, await self.document(name))}
+        made = _make([orjson.dumps({"paths": paths})])
+        if changes == self._changes:
+            self._made[INDEX] = made
+        return made
+
+    def _pieces(self, key: str) -> Iterable[bytes]:
+        registry = self._registry
+        if key == V2_JSON:
+            return v2.as_json(registry)
+        if key == V2_MESSAGE:
+            return v2.as_protobuf(registry)
+        pair = v3.index(registry).get(key)
+        return _later(partial(v3.other_document, registry, key) if pair is None else partial(v3.document, registry, *pair))
+
+    def _forget(self, old: Resource | None, new: Resource | None) -> None:
+        """Drops what a change of the registry makes untrue."""
+        self._changes += 1
+        versions = {version for resource in (old, new) if resource is not None for version in resource.versions}
+        touched = {names.root_of(version.group, version.version).strip("/") for version in versions}
+        about_versions = v3.index(self._registry).keys() - touched
+        self._made = {key: made for key, made in self._made.items() if key in about_versions}
+
+
+def _later(build: Callable[[], object]) -> Iterator[bytes]:
+    yield orjson.dumps(build())
+
+
+def _make(pieces: Iterable[bytes]) -> Made:
+    """Compresses and counts a document as its pieces are made, so that it is never there as a whole."""
+    squeeze, digest = zlib.compressobj(COMPRESSION_LEVEL, wbits=31), hashlib.sha512()
+    parts = []
+    for piece in pieces:
+        digest.update(piece)
+        parts.append(squeeze.compress(piece))
+    parts.append(squeeze.flush())
+    return Made(b"".join(parts), digest.hexdigest().upper())
+
+
+def _url(name: str, made: Made) -> str:
+    if name in (V2_JSON, V2_MESSAGE):
+        return V2_PATH
+    return INDEX_PATH if name == INDEX else f"{INDEX_PATH}/{name}?hash={made.hash}"

@@ -14,7 +14,7 @@ MAX_WARNING_LETTERS, CUT_WARNING_LETTERS = 4096, 256
 TEXT = "text/plain; charset=utf-8"
 # Says that the connection ends with this answer.
 CLOSE = (b"connection", b"close")
-_NO_STORE = (b"cache-control", b"no-cache, private")
+NO_STORE = (b"cache-control", b"no-cache, private")
 _CONTENT_TYPES = {media_type: (b"content-type", media_type.encode()) for media_type in (*negotiation.MEDIA_TYPES, TEXT)}
 
 
@@ -26,10 +26,12 @@ class Response:
     status: int = 200
     content_type: str = negotiation.JSON
     headers: Sequence[tuple[bytes, bytes]] = ()
+    # The header that says who may keep the answer.
+    caching: tuple[bytes, bytes] = NO_STORE
 
     def start(self) -> dict[str, object]:
         """The ASGI message that opens the answer."""
-        headers: Headers = [_content_type(self.content_type), (b"content-length", b"%d" % len(self.body)), _NO_STORE, *self.headers]
+        headers: Headers = [_content_type(self.content_type), (b"content-length", b"%d" % len(self.body)), self.caching, *self.headers]
         return {"type": "http.response.start", "status": self.status, "headers": headers}
 
 
@@ -48,7 +50,7 @@ class Stream:
     abandon: Callable[[], object] = bool
 
     def start(self) -> dict[str, object]:
-        headers: Headers = [_content_type(self.content_type), _NO_STORE, *self.headers]
+        headers: Headers = [_content_type(self.content_type), NO_STORE, *self.headers]
         return {"type": "http.response.start", "status": self.status, "headers": headers}
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+
+import orjson
+import pytest
+
+from knarr.machinery.catalog import registry
+from knarr.machinery.openapi import v2
 from knarr.machinery.version import GIT_VERSION
+from services.apiserver.rest import openapi
 from tests.apiserver.rest.http_client import HttpClient
 
 
@@ -30,13 +38,47 @@ async def test_kubectl_finds_that_patches_validate_fields(client: HttpClient) ->
     assert {"fieldValidation", "dryRun"} <= {parameter["name"] for parameter in patch["parameters"]}
 
 
-async def test_v2_defines_nothing(client: HttpClient) -> None:
-    accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+@pytest.mark.parametrize("accept", ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf", openapi.V2_PROTOBUF])
+async def test_v2_as_protobuf_by_both_its_names(client: HttpClient, accept: str) -> None:
     answer = await client.get("/openapi/v2?timeout=32s", accept=accept)
-    assert (answer.status, answer.headers["content-type"]) == (200, accept.replace("@", "."))
-    version = GIT_VERSION.encode()
-    info = b"\x0a\x0aKubernetes" + b"\x12" + bytes([len(version)]) + version
-    assert answer.body == b"\x0a\x032.0" + b"\x12" + bytes([len(info)]) + info + b"\x42\x00"
-    plain = (await client.get("/openapi/v2")).json
-    assert (plain["swagger"], plain["info"]["version"], plain["paths"]) == ("2.0", version.decode(), {})
+    assert (answer.status, answer.headers["content-type"]) == (200, openapi.V2_PROTOBUF)
+    assert answer.body == b"".join(v2.as_protobuf(registry()))
+
+
+async def test_v2_as_json_compressed_and_not_sent_again(client: HttpClient) -> None:
+    whole = await client.get("/openapi/v2")
+    assert (whole.json["swagger"], whole.json["info"]["version"], whole.headers["content-type"]) == ("2.0", GIT_VERSION, "application/json")
+    small = await client.get("/openapi/v2", accept_encoding="gzip")
+    assert (small.headers["content-encoding"], small.headers["vary"]) == ("gzip", "Accept-Encoding, Accept")
+    assert gzip.decompress(small.body) == whole.body and len(small.body) * 5 < len(whole.body)
+    assert small.headers["etag"] == whole.headers["etag"]
+    assert (await client.get("/openapi/v2", if_none_match=whole.headers["etag"])).status == 304
+
+
+@pytest.mark.parametrize(("path", "accept"), [("/openapi/v2", "text/html"), ("/openapi/v3", "application/xml"), ("/openapi/v3/api", "a/b")])
+async def test_other_forms_are_not_acceptable(client: HttpClient, path: str, accept: str) -> None:
+    assert (await client.get(path, accept=accept)).status == 406
+
+
+async def test_a_named_document_is_kept_for_ever_and_a_former_one_leads_to_the_present(client: HttpClient) -> None:
+    url = (await client.get("/openapi/v3")).json["paths"]["apis/apps/v1"]["serverRelativeURL"]
+    assert "immutable" in (await client.get(url)).headers["cache-control"]
+    former = await client.get("/openapi/v3/apis/apps/v1?hash=FORMER")
+    assert (former.status, former.headers["location"]) == (301, url)
     assert (await client.get("/openapi/v3/apis/nope/v1")).status == 404
+
+
+async def test_what_is_added_while_it_runs_is_described_and_nothing_else_made_anew() -> None:
+    served = registry()
+    leases = next(one for one in served if one.plural == "leases")
+    served.remove(leases)
+    documents = openapi.OpenApi(served)
+    before = await documents.document(openapi.INDEX)
+    apps = await documents.document("apis/apps/v1")
+    assert "apis/coordination.k8s.io/v1" not in documents._names()
+    served.add(leases)
+    assert await documents.document("apis/apps/v1") is apps
+    index = await documents.document(openapi.INDEX)
+    assert index.hash != before.hash
+    assert "apis/coordination.k8s.io/v1" in orjson.loads(gzip.decompress(index.compressed))["paths"]
+    assert b"/leases" in gzip.decompress((await documents.document(openapi.V2_JSON)).compressed)
