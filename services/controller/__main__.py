@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import IPv4Network
 
-from knarr.service.command import client_parser, run_component
+from knarr.service.command import client_parser, read_ca, run_component
 from knarr.service.election import add_leader_election, election
 from knarr.service.options import number, optional_cidr
 from services.controller.component import LEASE, ControllerManager
@@ -32,12 +33,13 @@ def main() -> int:
             ClusterRange(IPv4Network(arguments.cluster_cidr), arguments.node_cidr_mask_size)
         except ValueError as error:
             parser.error(f"--node-cidr-mask-size: {error}")
-    settings = ControllerSettings(
+    settings = partial(
+        ControllerSettings,
         election=election(parser, arguments),
         cluster_cidr=arguments.cluster_cidr,
         node_mask_size=arguments.node_cidr_mask_size,
     )
-    return run_component(arguments, lambda client: ControllerManager(client, settings))
+    return run_component(arguments, lambda client: ControllerManager(client, settings(root_certificate=read_ca(arguments.ca).decode())))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from services.controller.controllers.nodeipam.controller import NodeIpamControll
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
 from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.replicaset.controller import ReplicaSetController
+from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
 
 CONTROLLERS: tuple[type[Controller], ...] = (
@@ -26,5 +27,6 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     PodGarbageCollector,
     NamespaceController,
     ServiceAccountController,
+    RootCertificateController,
     GarbageCollector,
 )

@@ -20,6 +20,7 @@ class ControllerSettings:
     ``pod_gc_seconds``: how often pods are looked over for garbage.
     ``cluster_cidr``: range of all pods, from which each node gets a part; empty leaves that to others.
     ``node_mask_size``: prefix length of a node's part, bits.
+    ``root_certificate``: PEM of the CA that the API server's certificate is from, for the pods of each namespace; empty keeps none.
     ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
     """
 
@@ -33,3 +34,4 @@ class ControllerSettings:
     namespace_retry_seconds: float = 0.5
     cluster_cidr: str = "10.244.0.0/16"
     node_mask_size: int = 24
+    root_certificate: str = ""

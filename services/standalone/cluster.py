@@ -74,7 +74,7 @@ class Cluster:
             self._progress.step("etcd")
             apiserver = await self._start_apiserver(stack, etcd, credentials)
             self._progress.step("apiserver")
-            made = workers(settings, self._address, apiserver.client)
+            made = workers(settings, self._address, credentials.ca_certificate.decode(), apiserver.client)
             supervisors = [
                 self._background(stack, f"supervise/{name}", self._supervise(name, make, credentials)) for name, make in made.items()
             ]

@@ -29,8 +29,8 @@ from services.standalone.settings import ClusterSettings
 Workers = dict[str, Callable[[], Component]]
 
 
-def workers(settings: ClusterSettings, address: str, client_of: Callable[[User], Client]) -> Workers:
-    """``address`` is the node's; ``client_of`` gives the API as a user sees it."""
+def workers(settings: ClusterSettings, address: str, root_certificate: str, client_of: Callable[[User], Client]) -> Workers:
+    """``address`` is the node's; ``root_certificate`` the CA's, PEM; ``client_of`` gives the API as a user sees it."""
 
     def client(name: str, *groups: str) -> Client:
         return client_of(User(name, groups=(*groups, "system:authenticated")))
@@ -39,7 +39,9 @@ def workers(settings: ClusterSettings, address: str, client_of: Callable[[User],
     named = "" if IPv4Address(address).is_loopback else settings.nameserver_address
     dns, cloud = _dns(settings, address, named), _cloud(settings)
     kubelet, proxy = _kubelet(settings, address, named), datapath_settings(settings)
-    controller = ControllerSettings(cluster_cidr=settings.cluster_cidr, node_mask_size=IPv4Network(settings.pod_cidr).prefixlen)
+    controller = ControllerSettings(
+        cluster_cidr=settings.cluster_cidr, node_mask_size=IPv4Network(settings.pod_cidr).prefixlen, root_certificate=root_certificate
+    )
     return {
         "scheduler": lambda: Scheduler(client("system:kube-scheduler"), SchedulerSettings()),
         "controller": lambda: ControllerManager(client("system:kube-controller-manager"), controller),

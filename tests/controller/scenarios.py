@@ -22,6 +22,7 @@ from services.controller.controllers.nodeipam.controller import NodeIpamControll
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
 from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.replicaset.controller import ReplicaSetController
+from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
 from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIME
 from services.controller.settings import ControllerSettings
@@ -207,6 +208,16 @@ async def accounts(w: World) -> None:
     await step()
 
 
+async def certificates(w: World) -> None:
+    """A new namespace, a ConfigMap that somebody changes and one that somebody deletes."""
+    await w.client.create(namespace("team"))
+    await step()
+    await w.edit(core.ConfigMap, "kube-root-ca.crt", lambda found: found.data.update(more="x"), "team")
+    await step()
+    await w.client.delete(core.ConfigMap, "kube-root-ca.crt", "team")
+    await step()
+
+
 def secret(name: str) -> core.Secret:
     made = core.Secret()
     made.metadata.name, made.metadata.namespace = name, "default"
@@ -246,5 +257,6 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
     ServiceAccountController: alone(ServiceAccountController, accounts),
+    RootCertificateController: alone(RootCertificateController, certificates, settings={"root_certificate": "certificate"}),
     GarbageCollector: alone(GarbageCollector, collected),
 }
