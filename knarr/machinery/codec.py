@@ -69,7 +69,7 @@ def from_json(
         raise _refused(message_type, problem) from None
     if unknown is UnknownFields.DROP:
         return Decoded(message)
-    repeated = not isinstance(data, dict) and _may_repeat_keys(data, value)
+    repeated = not isinstance(data, dict) and may_repeat_keys(data, value)
     if not strays and not repeated and written is None:
         return Decoded(message)
     found = diagnosis.find_strays(descriptor, diagnosis.parse_keeping_duplicates(data) if repeated else written or value)  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def _parse(message_type: type[Message], text: bytes) -> dict[str, Any]:
     return value
 
 
-def _may_repeat_keys(text: bytes, value: Any) -> bool:
+def may_repeat_keys(text: bytes, value: Any) -> bool:
     """Whether the text may hold more keys than the parsed value; may say yes wrongly, but never no."""
     return b"\\u00" in text or text.count(b'"') != orjson.dumps(value).count(b'"')
 

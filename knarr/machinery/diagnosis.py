@@ -161,6 +161,26 @@ def find_strays(message: Descriptor, value: Any) -> list[str]:
     return found
 
 
+def find_repeated(value: Any) -> list[str]:
+    """``duplicate field "spec.bar"`` for a JSON value that keeps its ``Duplicates``, whatever its fields are."""
+    found: list[str] = []
+    _repeated(value, "", found)
+    return found
+
+
+def _repeated(value: Any, path: str, found: list[str]) -> None:
+    if len(found) >= MAX_STRAYS:
+        return
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _repeated(item, _below(path, f"[{index}]"), found)
+    elif isinstance(value, dict):
+        if isinstance(value, Duplicates):
+            found += [f'duplicate field "{_below(path, f".{key}" if path else key)}"' for key in value.repeated[:MAX_STRAYS]]
+        for key, item in value.items():
+            _repeated(item, _below(path, f".{key}" if path else key), found)
+
+
 def _below(path: str, part: str) -> str:
     """A path with a further part; the beginning of one that grows too long is left out."""
     path = f"{path}{part}"

@@ -16,6 +16,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.machinery.errors import status_error
+from knarr.machinery.object_forms import MessageForm, ObjectForm
 from knarr.machinery.schema import descriptor_of
 from knarr.machinery.type_names import api_version_and_kind
 
@@ -71,6 +72,7 @@ class Version:
     everybody who uses the version; empty for one that is not deprecated. ``resource`` is set by the resource that the version belongs to.
     ``openapi`` is for a version whose objects have no message: it answers their OpenAPI v3 schema, without apiVersion, kind and metadata,
     and is asked each time that documents are made.
+    ``message`` is the class of its objects, ``form`` says how they are kept, read and written: that of a message unless given.
     """
 
     group: str
@@ -81,12 +83,20 @@ class Version:
     conversion: Conversion | None = None
     deprecation_warning: str = ""
     openapi: Callable[[], dict[str, Any]] | None = None
+    form: ObjectForm = None  # type: ignore[assignment]
+    # Whether it may be asked for; what is stored in a version that is not can still be read in the others.
+    served: bool = True
+    # ``PodList`` for Pod, unless given.
+    list_kind: str = ""
     resource: Resource = field(init=False, repr=False)
     # ``v1`` or ``apps/v1``.
     api_version: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "api_version", f"{self.group}/{self.version}" if self.group else self.version)
+        object.__setattr__(self, "list_kind", self.list_kind or f"{self.kind}List")
+        if self.form is None:
+            object.__setattr__(self, "form", MessageForm(self.message, self.names))
 
     @property
     def names(self) -> tuple[str, str]:
@@ -108,9 +118,21 @@ class Version:
             return message
         return self.conversion.from_storage(message)
 
+    def form_of(self, obj: Any) -> ObjectForm:
+        """The form of an object of this version, or of something else that is written in its place (a Scale, a Status)."""
+        if isinstance(obj, self.message):
+            return self.form
+        message: type[Message] = type(obj)
+        return message_form(message)
+
     def body_of(self, subresource: Subresource | None) -> type[Message]:
         """The message that is written to an object or to a sub-resource of it."""
         return subresource.body if subresource is not None and subresource.body is not None else self.message
+
+
+def message_form(message: type[Message]) -> ObjectForm:
+    """The form of a message that goes by the names of its type."""
+    return MessageForm(message, api_version_and_kind(descriptor_of(message)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,7 +256,7 @@ class Registry:
 
     @property
     def versions(self) -> list[Version]:
-        """All versions of all resources."""
+        """All versions of all resources that are served."""
         return list(self._by_plural.values())
 
     def __contains__(self, resource: Resource) -> bool:
@@ -256,15 +278,17 @@ class Registry:
     def _enter(self, resource: Resource) -> None:
         self._resources[resource.key_prefix] = resource
         for version in resource.versions:
-            self._by_plural[version.group, version.version, resource.plural] = version
-            self._by_kind[version.group, version.version, version.kind] = version
             self._by_message.setdefault(version.message, version)
+            if version.served:
+                self._by_plural[version.group, version.version, resource.plural] = version
+                self._by_kind[version.group, version.version, version.kind] = version
 
     def _leave(self, resource: Resource) -> None:
         del self._resources[resource.key_prefix]
         for version in resource.versions:
-            del self._by_plural[version.group, version.version, resource.plural]
-            del self._by_kind[version.group, version.version, version.kind]
+            if version.served:
+                del self._by_plural[version.group, version.version, resource.plural]
+                del self._by_kind[version.group, version.version, version.kind]
             if self._by_message.get(version.message) is version:
                 del self._by_message[version.message]
 

@@ -72,7 +72,8 @@ def api_version_and_kind(message: Descriptor) -> tuple[str, str] | None:
 
 def names_of(message: type[Message]) -> tuple[str, str]:
     """``("apps/v1", "Deployment")`` of a message type; raises TypeError for one that is no kind."""
-    names = api_version_and_kind(message.DESCRIPTOR)
+    # The classes of custom objects have no descriptor, and say it themselves.
+    names = getattr(message, "names", None) or api_version_and_kind(message.DESCRIPTOR)
     if names is None:
         raise TypeError(f"{message.DESCRIPTOR.full_name} is no kind")
     return names

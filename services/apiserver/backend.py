@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from knarr.machinery import envelope
 from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.cache.feed import Feed, Place
 from services.apiserver.cache.watch_cache import WatchCache
@@ -148,8 +147,7 @@ class Backend:
         the outcome did not succeed.
         """
         stored, key = ref.resource.storage, object_key(ref.resource, ref.namespace, ref.name)
-        value = envelope.wrap(stored.api_version, stored.kind, raw)
-        puts = [Put(key, value, ttl_seconds), *extra.puts]
+        puts = [Put(key, stored.form.wrap(raw), ttl_seconds), *extra.puts]
         outcome = await self._commit(Transaction({key: revision, **extra.guards}, puts, extra.deletes))
         cached = self.cache.get(ref.resource, ref.namespace, ref.name)
         if cached is not None and cached.revision == outcome.revision:

@@ -14,6 +14,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
+from knarr.machinery.custom.objects import CustomObject
 from knarr.machinery.quantity import in_thousandths
 from knarr.machinery.schema import descriptor_of, fields_of
 
@@ -27,6 +28,8 @@ _lock = RLock()
 
 def canonicalize(message: Any) -> None:
     """Clears every empty value struct in ``message`` and rounds its amounts; a malformed amount stays, for validation to name it."""
+    if isinstance(message, CustomObject):
+        return  # JSON has no empty structs of its own
     walk = _walk_of(descriptor_of(message))
     if walk is not None:
         walk(message)

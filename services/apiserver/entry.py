@@ -7,15 +7,13 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from knarr.machinery import codec
-from knarr.machinery.envelope import with_resource_version
 from knarr.machinery.resources import Version
 
 
 class Entry:
     """One object at one revision. Immutable; shared by the cache, lists and every watcher.
 
-    ``raw`` is the serialized message as it lies in etcd, without a resourceVersion. The JSON, the shared message and the
+    ``raw`` is the serialized message, or the JSON, as it lies in etcd, without a resourceVersion. The JSON, the shared message and the
     object in each other version are made when first asked for, at most once per revision; the serialized message with its resourceVersion
     is a copy of a microsecond and is not kept beside ``raw``.
     """
@@ -35,18 +33,19 @@ class Entry:
     def json(self) -> bytes:
         """The object as Kubernetes JSON, with apiVersion, kind and resourceVersion."""
         if self._json is None:
-            self._json = codec.to_json(self._shared if self._shared is not None else self.message, self.version.names)
+            self._json = self.version.form.json(self.raw, self.revision, self._shared)
         return self._json
 
     @property
-    def protobuf(self) -> bytes:
-        """The serialized message with its resourceVersion."""
-        return with_resource_version(self.raw, self.revision)
+    def with_revision(self) -> bytes:
+        """The bytes with their resourceVersion: a serialized message, or JSON."""
+        return self.version.form.with_revision(self.raw, self.revision)
 
     @property
     def message(self) -> Message:
         """A freshly decoded message with its resourceVersion: the caller's own, free to change."""
-        return self.version.message.FromString(with_resource_version(self.raw, self.revision))
+        found: Message = self.version.form.decode(self.raw, self.revision)
+        return found
 
     @property
     def shared_message(self) -> Any:

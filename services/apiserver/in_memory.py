@@ -23,7 +23,6 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from knarr.machinery import envelope
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import invalid
 from knarr.machinery.resources import Version, served
@@ -149,7 +148,7 @@ class ApiInMemory:
 
     def _put(self, version: Version, obj: Any) -> None:
         key = object_key(version.resource, obj.metadata.namespace, obj.metadata.name)
-        self.store.apply(Transaction({}, [Put(key, envelope.wrap(version.api_version, version.kind, serialize(obj)))]))
+        self.store.apply(Transaction({}, [Put(key, version.form.wrap(serialize(obj)))]))
 
     def _ensure_namespace(self, name: str) -> None:
         """With the account as which its pods run."""

@@ -42,7 +42,7 @@ def type_url(message: type[Message]) -> str:
 
 def pack_entry(entry: Entry, version: Version) -> AnyMessage:
     """An object in a version, without decoding it where that is the stored one."""
-    return AnyMessage(type_url=type_url(version.message), value=entry.served(version).protobuf)
+    return AnyMessage(type_url=type_url(version.message), value=entry.served(version).with_revision)
 
 
 def pack(written: Written, version: Version) -> AnyMessage:

@@ -26,6 +26,7 @@ from knarr.machinery.codec import UnknownFields
 from knarr.machinery.envelope import wrap
 from knarr.machinery.errors import StatusError
 from knarr.machinery.forms import parse_duration
+from knarr.machinery.resources import message_form
 from knarr.machinery.selectors import parse_field_selector, parse_label_selector
 from services.apiserver.pipeline import patching
 from services.apiserver.pipeline.read import Continue
@@ -43,7 +44,7 @@ POD.metadata.name, POD.metadata.labels["a"] = "p", "b"
 
 
 def patched(patch_type: str) -> Callable[[bytes], object]:
-    return lambda data: patching.apply(patching.parse(patch_type, data), POD, "Strict", [])
+    return lambda data: patching.apply(patching.parse(patch_type, data), POD, message_form(core.Pod), "Strict", [])
 
 
 def body(kind: type[Message], content_type: bytes, unknown: UnknownFields) -> Callable[[bytes], object]:

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 from google.protobuf.message import DecodeError
 
-from knarr.api.runtime.v1 import runtime_pb2 as runtime
-from knarr.machinery import envelope
 from knarr.machinery.errors import status_error
 from knarr.machinery.resources import Registry, Resource
 from services.apiserver.cache.collection import Collection
@@ -119,9 +117,11 @@ class WatchCache:
         if resource is None:
             return None
         try:
-            stored = envelope.unwrap(value)
-            raw = stored.raw if stored.type_meta.api_version == resource.storage.api_version else _converted(resource, stored)
-            return Entry(resource.storage, key, revision, raw)
+            storage = resource.storage
+            api_version, raw = storage.form.unwrap(value)
+            if api_version != storage.api_version:
+                raw = _converted(resource, api_version, value)
+            return Entry(storage, key, revision, raw)
         except (ValueError, DecodeError) as error:
             log.error("a stored value cannot be read and is left out: %s", error, extra={"key": key, "revision": revision})
             return None
@@ -205,12 +205,12 @@ class WatchCache:
             _resolve(future, True)
 
 
-def _converted(resource: Resource, stored: runtime.Unknown) -> bytes:
+def _converted(resource: Resource, api_version: str, value: bytes) -> bytes:
     """The bytes of the storage version, of an object that was stored when another version was it. Raises ValueError for one not served."""
-    found = next((version for version in resource.versions if version.api_version == stored.type_meta.api_version), None)
+    found = next((version for version in resource.versions if version.api_version == api_version), None)
     if found is None:
-        raise ValueError(f"{resource.plural} of {stored.type_meta.api_version or 'no version'} are not served")
-    raw: bytes = found.to_storage(found.message.FromString(stored.raw)).SerializeToString()
+        raise ValueError(f"{resource.plural} of {api_version or 'no version'} are not served")
+    raw: bytes = found.to_storage(found.message.FromString(found.form.unwrap(value)[1])).SerializeToString()
     return raw
 
 

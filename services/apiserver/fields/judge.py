@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import Descriptor
 
+from knarr.machinery.custom.objects import CustomObject
 from knarr.machinery.errors import Cause
 from knarr.machinery.errors import forbidden as rejection
 from knarr.machinery.schema import Field, descriptor_of, fields_of, is_object
@@ -68,6 +69,8 @@ _lock = RLock()
 
 def judge(ref: Ref, new: Any, old: Any | None = None) -> Judgement:
     """What is to be said of the fields that ``new`` sets and ``old``, if there is one, does not. Raises Forbidden."""
+    if isinstance(new, CustomObject):
+        return NOTHING  # what its fields mean is its owner's affair
     walk = _walk_of(descriptor_of(new))
     found = walk(new) if walk is not None else NONE
     if not found:

@@ -9,8 +9,10 @@ import orjson
 
 from knarr.machinery import budget, codec
 from knarr.machinery.errors import bad_request, status_error
+from knarr.machinery.object_forms import ObjectForm
 from knarr.machinery.patches import json_patch, merge, strategic
 
+ACCEPTED_FOR_JSON = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
 ACCEPTED = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
 
 
@@ -42,16 +44,19 @@ def parse(patch_type: str, body: bytes) -> ParsedPatch:
     return ParsedPatch(patch_type, parsed)
 
 
-def apply(patch: ParsedPatch, obj: Any, field_validation: str, warnings: list[str]) -> Any:
+def apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str, warnings: list[str]) -> Any:
     """The patched object; unknown fields are refused, warned of or dropped as ``field_validation`` says."""
-    original = codec.to_dict(obj)
+    original = form.to_dict(obj)
     if patch.type == "json":
         changed = json_patch.apply(original, patch.body)
     elif patch.type == "merge":
         changed = merge.apply(original, patch.body)
+    elif not form.has_message:
+        message = f"the body of the request was in an unknown format - accepted media types include: {ACCEPTED_FOR_JSON}"
+        raise status_error("UnsupportedMediaType", message)
     else:
         changed = strategic.apply(type(obj), original, patch.body)
     budget.check(changed)
-    decoded = codec.from_json(type(obj), changed, codec.UnknownFields(field_validation or "Warn"))
+    decoded = form.from_json(changed, codec.UnknownFields(field_validation or "Warn"))
     warnings.extend(decoded.warnings)
     return decoded.message

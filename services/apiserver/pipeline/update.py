@@ -80,7 +80,7 @@ async def patch(pipeline: Pipeline, request: Request, patch_type: str, body: byt
         warnings.clear()
         # A patch is about the object as its author sees it.
         shown = ref.version.from_storage(part.body(entry.message))
-        proposal = ref.version.to_storage(patching.apply(change, shown, field_validation, warnings))
+        proposal = ref.version.to_storage(patching.apply(change, shown, ref.version.form_of(shown), field_validation, warnings))
         metadata.check_request(ref, proposal)
         return proposal
 

@@ -12,6 +12,7 @@ from knarr.machinery.codec import Decoded, UnknownFields
 from knarr.machinery.diagnosis import without_duplicates
 from knarr.machinery.envelope import MAGIC, unwrap
 from knarr.machinery.errors import bad_request
+from knarr.machinery.resources import Version
 from knarr.machinery.type_names import names_of
 from knarr.machinery.yaml_text import yaml_documents
 from services.apiserver.rest import negotiation
@@ -33,6 +34,24 @@ def decode(
     if media_type == negotiation.YAML:
         return _from_yaml(message_type, body, unknown, names)
     return _from_json(message_type, body, unknown, names)
+
+
+def decode_custom(version: Version, body: bytes, content_type: bytes, unknown: UnknownFields) -> Decoded[Any]:
+    """The same for an object of a version that has no message. Raises BadRequest, UnsupportedMediaType."""
+    media_type = negotiation.body_type(content_type)
+    if media_type == negotiation.PROTOBUF:
+        raise negotiation.unsupported_media_type((negotiation.JSON, negotiation.YAML))
+    if media_type == negotiation.YAML:
+        written = _load_yaml(body)
+        _check_type(written, *version.names)
+        return version.form.from_json(without_duplicates(written), unknown, written=written)
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        parsed = None
+    if isinstance(parsed, dict):
+        _check_type(parsed, *version.names)
+    return version.form.from_json(body, unknown, parsed)
 
 
 def patch_as_json(body: bytes, patch_type: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from knarr.machinery.errors import StatusError, status_error
@@ -36,11 +36,15 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The form of an answer. ``transform`` is empty, ``Table`` or ``PartialObjectMetadata``."""
+    """The form of an answer. ``transform`` is empty, ``Table`` or ``PartialObjectMetadata``.
+
+    ``text_type`` is what is acceptable of objects that have no protobuf form; empty for nothing.
+    """
 
     media_type: str = JSON
     transform: str = ""
     meta_version: str = "v1"
+    text_type: str = field(default=JSON, compare=False)
 
 
 def clauses(header: str) -> list[Clause]:
@@ -67,11 +71,11 @@ def wanted(accept: bytes) -> Wanted:
 def _wanted(accept: bytes) -> Wanted:
     if not accept.strip():
         return Wanted()
-    for clause in clauses(accept.decode("latin-1")):
-        form = _form(clause)
-        if form is not None:
-            return form
-    raise not_acceptable(MEDIA_TYPES)
+    forms = [form for clause in clauses(accept.decode("latin-1")) if (form := _form(clause)) is not None]
+    if not forms:
+        raise not_acceptable(MEDIA_TYPES)
+    text_type = next((form.media_type for form in forms if form.media_type != PROTOBUF and not form.transform), "")
+    return replace(forms[0], text_type=text_type)
 
 
 _known = lru_cache(maxsize=256)(_wanted)
@@ -129,8 +133,8 @@ def body_type(content_type: bytes) -> str:
     return media_type
 
 
-def unsupported_media_type() -> StatusError:
-    accepted = ", ".join(MEDIA_TYPES)
+def unsupported_media_type(media_types: tuple[str, ...] = MEDIA_TYPES) -> StatusError:
+    accepted = ", ".join(media_types)
     message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
     return status_error("UnsupportedMediaType", message)
 

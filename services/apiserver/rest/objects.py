@@ -83,11 +83,11 @@ class JsonObjects(Representation):
 
     def message(self, message: Message) -> bytes:
         found = self.version.from_storage(message)
-        return codec.to_json(found, self.version.names if isinstance(found, self.version.message) else None)
+        return self.version.form_of(found).to_json(found)
 
     def page(self, page: Page) -> bytes:
         page = page.served(self.version)
-        head = orjson.dumps({"kind": f"{self.version.kind}List", "apiVersion": self.version.api_version, "metadata": list_meta(page)})
+        head = orjson.dumps({"kind": self.version.list_kind, "apiVersion": self.version.api_version, "metadata": list_meta(page)})
         items = page.listing.items_json if page.listing is not None else b"[" + b",".join([entry.json for entry in page.entries]) + b"]"
         return b"".join((head[:-1], b',"items":', items, b"}"))
 
@@ -131,7 +131,7 @@ class ProtobufObjects(Representation):
     watch_content_type = negotiation.PROTOBUF + ";stream=watch"
 
     def entry(self, entry: Entry) -> bytes:
-        return wrap(self.version.api_version, self.version.kind, entry.served(self.version).protobuf)
+        return wrap(self.version.api_version, self.version.kind, entry.served(self.version).with_revision)
 
     def message(self, message: Message) -> bytes:
         found = self.version.from_storage(message)
@@ -139,8 +139,8 @@ class ProtobufObjects(Representation):
         return wrap(api_version, kind, found.SerializeToString())
 
     def page(self, page: Page) -> bytes:
-        raw = protobuf_list(page, (entry.protobuf for entry in page.served(self.version).entries))
-        return wrap(self.version.api_version, f"{self.version.kind}List", raw)
+        raw = protobuf_list(page, (entry.with_revision for entry in page.served(self.version).entries))
+        return wrap(self.version.api_version, self.version.list_kind, raw)
 
     def event(self, event: Event) -> bytes:
         if event.entry is None:

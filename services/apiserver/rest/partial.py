@@ -6,7 +6,6 @@ import orjson
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery import codec
 from knarr.machinery.envelope import wrap
 from knarr.machinery.resources import Version
 from knarr.objects.keys import metadata_of
@@ -44,7 +43,12 @@ class JsonMetadata(Representation):
         return orjson.dumps(self.partial(metadata_json(entry, self.version)))
 
     def message(self, message: Message) -> bytes:
-        return orjson.dumps(self.partial(codec.to_dict(self.version.from_storage(message))["metadata"]))
+        return orjson.dumps(self.partial(self._metadata_of(message)))
+
+    def _metadata_of(self, message: Message) -> dict[str, object]:
+        found = self.version.from_storage(message)
+        metadata: dict[str, object] = self.version.form_of(found).to_dict(found)["metadata"]
+        return metadata
 
     def page(self, page: Page) -> bytes:
         items = [self.partial(metadata_json(entry, self.version)) for entry in page.entries]

@@ -27,6 +27,10 @@ class Representations:
     def choose(self, version: Version, wanted: Wanted, query: Query) -> Representation:
         """Raises BadRequest for an unknown ``includeObject``."""
         if not wanted.transform:
+            if wanted.media_type == negotiation.PROTOBUF and not version.form.has_message:
+                if not wanted.text_type:
+                    raise negotiation.not_acceptable((negotiation.JSON, negotiation.YAML))
+                return plain(version, wanted.text_type)
             return plain(version, wanted.media_type)
         if wanted.transform == "Table":
             return Tables(version, self._strategies(version), wanted.meta_version, query.text("includeObject"))
@@ -48,5 +52,5 @@ def written(representation: Representation, result: Written, media_type: str) ->
         return representation.entry(result.entry), representation.content_type
     version = representation.version
     if not isinstance(result.message, version.resource.storage.message):
-        representation = plain(version, media_type)
+        representation = plain(version, media_type)  # a Status, a Scale: a message also where its object has none
     return representation.message(result.message), representation.content_type

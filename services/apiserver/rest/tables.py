@@ -9,7 +9,6 @@ import orjson
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery import codec
 from knarr.machinery.errors import bad_request
 from knarr.machinery.resources import Version
 from services.apiserver.entry import Entry
@@ -40,7 +39,8 @@ class Tables(Representation):
         return self._table({"resourceVersion": str(entry.revision)}, [self._row(entry)])
 
     def message(self, message: Message) -> bytes:
-        found = codec.to_dict(self.version.from_storage(message), self.version.names)
+        shown = self.version.from_storage(message)
+        found = self.version.form_of(shown).to_dict(shown)
         return self._table({}, [self._row_of(message, orjson.dumps(found), found.get("metadata", {}))])
 
     def page(self, page: Page) -> bytes:

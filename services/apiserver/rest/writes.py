@@ -71,10 +71,15 @@ class Writes:
         return Response(representation.page(page), content_type=representation.content_type)
 
     async def _object(self, request: Request, target: Target, field_validation: str) -> tuple[Message, list[str]]:
-        message_type = target.version.body_of(target.subresource)
+        version = target.version
+        message_type = version.body_of(target.subresource)
         body = await request.body()
-        names = target.version.names if message_type is target.version.message else None
-        decoded = await aside(len(body), bodies.decode, message_type, body, request.content_type, UnknownFields(field_validation), names)
+        unknown, own = UnknownFields(field_validation), message_type is version.message
+        if own and not version.form.has_message:
+            decoded = await aside(len(body), bodies.decode_custom, version, body, request.content_type, unknown)
+        else:
+            names = version.names if own else None
+            decoded = await aside(len(body), bodies.decode, message_type, body, request.content_type, unknown, names)
         return target.version.to_storage(decoded.message), decoded.warnings
 
     async def _delete_options(self, request: Request) -> meta.DeleteOptions:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from google.protobuf.message import Message
 
@@ -36,6 +38,9 @@ from services.apiserver.strategies.secret import SecretStrategy
 from services.apiserver.strategies.service.strategy import ServiceStrategy
 from services.apiserver.strategies.serviceaccount import ServiceAccountStrategy
 from services.apiserver.strategies.strategy import Column, Strategy
+
+if TYPE_CHECKING:
+    from knarr.machinery.custom.form import CustomForm
 
 STRATEGIES: dict[type[Message], Strategy] = {
     core.Namespace: NamespaceStrategy(),
@@ -86,10 +91,24 @@ class Strategies:
 
     def __init__(self, entries: Mapping[type[Message], Strategy] | None = None) -> None:
         self._entries = {**STRATEGIES, **(entries or {})}
+        # Those of custom resources are made when they are first asked for, and go with their versions.
+        self._custom: WeakKeyDictionary[CustomForm, Strategy] = WeakKeyDictionary()
 
     def __call__(self, version: Version) -> Strategy:
         """The strategy of a version: its own where it has one, else that of the version that is stored."""
+        if not version.form.has_message:
+            return self._custom_strategy(version)
         return self._entries.get(version.message) or self._entries.get(version.resource.storage.message, _PLAIN)
+
+    def _custom_strategy(self, version: Version) -> Strategy:
+        form: CustomForm = version.form  # type: ignore[assignment]
+        found = self._custom.get(form)
+        if found is None:
+            # What it stands on is only loaded by those who have custom resources.
+            from services.apiserver.strategies.customresource.strategy import CustomStrategy
+
+            found = self._custom[form] = CustomStrategy(form)
+        return found
 
 
 strategy_for = Strategies()

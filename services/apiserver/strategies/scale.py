@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
-from knarr.machinery.errors import StatusError
+from knarr.machinery.custom.objects import CustomObject
+from knarr.machinery.custom.scale import ScalePaths
+from knarr.machinery.errors import StatusError, status_error
 from knarr.machinery.selectors import Selector, format_label_selector, label_selector
 
 
 def to_scale(obj: Any) -> autoscaling.Scale:
     """The Scale of a workload; its identity is that of the object."""
+    if isinstance(obj, CustomObject):
+        return _paths(obj).read(obj)
     scale = autoscaling.Scale()
     for field in ("name", "namespace", "uid", "resource_version"):
         setattr(scale.metadata, field, getattr(obj.metadata, field))
@@ -24,9 +28,19 @@ def to_scale(obj: Any) -> autoscaling.Scale:
 
 def apply_scale(obj: Any, scale: autoscaling.Scale) -> None:
     """Writes the wanted count into ``obj``; a resourceVersion in the Scale becomes the object's precondition."""
+    if isinstance(obj, CustomObject):
+        _paths(obj).write(obj, scale)
+        return
     obj.spec.replicas = scale.spec.replicas
     if scale.metadata.resource_version:
         obj.metadata.resource_version = scale.metadata.resource_version
+
+
+def _paths(obj: CustomObject) -> ScalePaths:
+    """Raises NotFound where the stored version, unlike that of the request, has no scale."""
+    if obj.scale is None:
+        raise status_error("NotFound", "the server could not find the requested resource")
+    return obj.scale
 
 
 def selector_text(selector: Any) -> str:

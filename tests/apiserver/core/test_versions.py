@@ -292,7 +292,7 @@ def test_the_stored_bytes_pass_unconverted() -> None:
     other = catalog.version_of(events.Event)
     assert entry.served(other) is entry.served(other) and entry.served(other).version is other
     entry.forget_derived()
-    assert events.Event.FromString(entry.served(other).protobuf).metadata.resource_version == "7"
+    assert events.Event.FromString(entry.served(other).with_revision).metadata.resource_version == "7"
 
 
 async def test_what_was_stored_in_another_version_is_read_too(api: ApiInMemory, rest: RestClient) -> None:

@@ -1,0 +1,1 @@
+"""The rules of custom resources: those that each definition makes."""
