@@ -176,6 +176,7 @@ def _remove(engine: OwnEngine, namespace: Namespace) -> None:
 
 
 def install_control_plane(site: Site) -> None:
+    site.control.sh(page_line("KNARR_TRUST_OPTIONS="))
     site.control.sh(page_line("services.compose.trust"))
     site.control.sh(page_line("for part in apiserver"))
     write_environment(site.control.etc / "knarr.env", site.environment_of(CONTROL))
@@ -189,7 +190,7 @@ def install_node(site: Site, number: int) -> None:
     # Two nodes share this machine's files.
     own["KNARR_KUBELET_OPTIONS"] = f"--data-dir={site.data_dir / name / 'kubelet'}"
     variables = site.environment_of("node-1")
-    assert variables.keys() - own.keys() == {"KNARR_APISERVER"}
+    assert variables.keys() - own.keys() == {"KNARR_APISERVER", "KNARR_TRUST"}
     write_environment(host.etc / "knarr.env", {**variables, **own})
     host.start(*enabled(page_line("systemctl enable --now knarr-proxy")))
 
@@ -279,7 +280,8 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
     anonymous = ["--kubeconfig=/dev/null", f"--server=https://{site.lab.nodes[0].gateway}:6443", f"--token={token}"]
     anonymous += [f"--certificate-authority={leaver.etc / 'kubelet/ca.crt'}", "get", "nodes"]
     assert site.kubectl(*anonymous).stdout
-    site.control.sh(page_line("services.compose.trust").replace(" --node=node-2=192.0.2.22", ""))
+    site.control.sh("sed -i 's/ --node=node-2=[^ \"]*//' /etc/knarr/trust.env")
+    site.control.sh(page_line("services.compose.trust"))
     shutil.copy(site.trust / "apiserver/tokens.csv", site.control.etc / "apiserver/tokens.csv")
     site.control.stop("knarr-apiserver")
     site.control.start("knarr-apiserver")
@@ -290,11 +292,14 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
 
 def test_every_unit_is_on_the_page_and_starts_its_component() -> None:
     names = {path.stem for path in UNITS.glob("*.service")}
-    assert names == {f"knarr-{part}" for part in ("apiserver", "scheduler", "controller", "cloud", "dns", "kubelet", "proxy")}
+    components = {f"knarr-{part}" for part in ("apiserver", "scheduler", "controller", "cloud", "dns", "kubelet", "proxy")}
+    timed = {path.stem for path in UNITS.glob("*.timer")}
+    assert names == components | timed and timed == {"knarr-trust", "knarr-renewal"}
     started = {unit for line in shell_lines(PAGE) for unit in enabled(line) if "systemctl enable" in line}
-    assert names - {"knarr-cloud"} == started
+    assert started == components - {"knarr-cloud"} | {f"{name}.timer" for name in timed}
     for name in names:
-        assert f"-m services.{name.removeprefix('knarr-')} " in Unit.read(name).exec_start
+        module = name.removeprefix("knarr-")
+        assert f"-m services.{'compose.' * (name in timed)}{module} " in Unit.read(name).exec_start
         assert name.removeprefix("knarr-") in PAGE.read_text()
 
 

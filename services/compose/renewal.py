@@ -1,0 +1,95 @@
+"""``python -m services.compose.renewal FROM``: brings this machine the certificates and tokens that were made anew.
+
+On machines of one's own a timer gives it. The folders of this machine's components are compared with those that ``services.compose.trust``
+keeps in FROM, a folder or HOST:FOLDER, which scp reads. What differs is replaced, each file whole, and the units that were given
+other files are restarted: the service manager hands them over when a unit starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from knarr.service.errors import CommandError
+from knarr.service.files import write_whole
+from services.compose.trust import CONTROL_PLANE
+
+FOLDER = Path("/etc/knarr")
+PARTS = (*CONTROL_PLANE, "kubelet", "proxy")
+COPY_SECONDS, RESTART_SECONDS = 60.0, 120.0
+# What scp is told: to ask nothing, and to give up in time.
+SCP = ("scp", "-q", "-r", "-B", "-o", "ConnectTimeout=10")
+
+
+def renew(source: str, folder: Path) -> list[str]:
+    """Makes the folders of components in ``folder`` as they are in ``source``; the names of those where something was replaced.
+
+    Raises CommandError when one of them cannot be had; then none has changed.
+    """
+    parts = [part for part in PARTS if (folder / part).is_dir()]
+    with tempfile.TemporaryDirectory(prefix="knarr-renewal-") as scratch:
+        for part in parts:
+            _fetch(f"{source.rstrip('/')}/{part}", Path(scratch) / part)
+        return [part for part in parts if _take_over(Path(scratch) / part, folder / part)]
+
+
+def _fetch(source: str, target: Path) -> None:
+    if ":" not in source:
+        if not Path(source).is_dir():
+            raise CommandError(f"{source} is not there; `services.compose.trust` makes it, with this machine among its options")
+        shutil.copytree(source, target)
+        return
+    try:
+        done = subprocess.run([*SCP, source, str(target)], capture_output=True, text=True, timeout=COPY_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"scp did not bring {source} within {COPY_SECONDS:.0f} s") from None
+    if done.returncode:
+        reason = done.stderr.strip().rpartition("\n")[2]
+        raise CommandError(f"scp cannot bring {source} ({reason}); root here must be let in there with a key, without being asked")
+
+
+def _take_over(fresh: Path, folder: Path) -> bool:
+    """Whether a file of ``folder`` was replaced by another one, or came to it."""
+    changed = False
+    for file in sorted(fresh.iterdir()):
+        data, own = file.read_bytes(), folder / file.name
+        if not own.exists() or own.read_bytes() != data:
+            write_whole(own, data, mode=file.stat().st_mode & 0o777)
+            changed = True
+    return changed
+
+
+def restart(parts: list[str]) -> None:
+    """Restarts the units of components, of which some may be disabled. Raises CommandError with the service manager's words."""
+    done = subprocess.run(
+        ["systemctl", "try-restart", *(f"knarr-{part}.service" for part in parts)],
+        capture_output=True,
+        text=True,
+        timeout=RESTART_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise CommandError(f"systemctl cannot restart knarr-{', knarr-'.join(parts)}: {done.stderr.strip()}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m services.compose.renewal", description="Bring certificates and tokens up to date.")
+    parser.add_argument("source", metavar="FROM", help="where this machine's folders are kept: a folder, or HOST:FOLDER")
+    parser.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR", help="where its components' own are (default: %(default)s)")
+    arguments = parser.parse_args()
+    try:
+        changed = renew(arguments.source, arguments.folder)
+        if changed:
+            restart(changed)
+    except (CommandError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"renewed and restarted: {', '.join(changed)}" if changed else "all is as it should be")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
