@@ -44,6 +44,7 @@ def set_condition(
     before: Any = None,
     message_counts: bool = True,
     renew: bool = False,
+    generation: int = 0,
 ) -> bool:
     """Sets a condition in place, where it stands, and says whether it changed.
 
@@ -53,10 +54,12 @@ def set_condition(
     ``before``: the status in which the condition stood so far, when ``status`` is made from nothing and has none of the type yet.
     ``message_counts``: False: another message alone is no change, for those that name one pod of many.
     ``renew``: ``lastUpdateTime`` moves even when nothing else does.
+    ``generation``: of the object that the condition speaks of, if its type has an ``observedGeneration``; it is part of what is said.
     """
     text = value if isinstance(value, str) else TRUE if value else FALSE
     old = get_condition(status if before is None else before, condition_type)
     same = old is not None and (old.status, old.reason) == (text, reason) and (not message_counts or old.message == message)
+    same = same and (old is None or not generation or old.observed_generation == generation)
     if same and before is None and not renew:
         return False
     stands = old is not None and old.status == text and old.HasField("last_transition_time")
@@ -67,6 +70,8 @@ def set_condition(
         condition = old
         condition.status, condition.reason, condition.message = text, reason, message
     condition.last_transition_time.CopyFrom(since)
+    if generation:
+        condition.observed_generation = generation
     if _tells_updates(condition.DESCRIPTOR):
         condition.last_update_time.CopyFrom(to_time(now))
     return not same
@@ -78,11 +83,11 @@ def _tells_updates(condition: Descriptor) -> bool:
 
 
 def condition_patch(
-    status: Any, condition_type: str, value: str | bool, *, reason: str = "", message: str = "", now: datetime
+    status: Any, condition_type: str, value: str | bool, *, reason: str = "", message: str = "", now: datetime, generation: int = 0
 ) -> dict[str, Any] | None:
     """The strategic merge patch that sets a condition of an object's ``status``; None when it stands like that already."""
     said = type(status)(conditions=status.conditions)
-    if not set_condition(said, condition_type, value, reason=reason, message=message, now=now):
+    if not set_condition(said, condition_type, value, reason=reason, message=message, now=now, generation=generation):
         return None
     condition: Any = get_condition(said, condition_type)
     # Empty words are said too: a patch that leaves them out keeps what was there.

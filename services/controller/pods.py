@@ -21,8 +21,9 @@ async def tell_disruption(client: Client, pod: core.Pod, reason: str, message: s
     live = await client.get(core.Pod, pod.metadata.name, pod.metadata.namespace)
     if live.metadata.uid != pod.metadata.uid or is_finished(live):
         return
-    changed = set_condition(live.status, "DisruptionTarget", "True", reason=reason, message=message, now=now)
+    generation = live.metadata.generation
+    changed = set_condition(live.status, "DisruptionTarget", "True", reason=reason, message=message, now=now, generation=generation)
     if fail:
-        live.status.phase = FAILED
+        live.status.phase, live.status.observed_generation = FAILED, generation
     if changed or fail:
         await client.update(live, subresource="status")

@@ -22,6 +22,7 @@ async def bind(client: Client, pod: PodFacts, node: str) -> None:
 
 async def report_unschedulable(client: Client, pod: PodFacts, message: str, clock: Clock) -> None:
     """Sets PodScheduled=False with the reason Unschedulable, unless the pod says so already."""
-    patch = condition_patch(pod.pod.status, POD_SCHEDULED, False, reason=UNSCHEDULABLE, message=message, now=clock.now())
+    given, generation = pod.pod.status, pod.pod.metadata.generation
+    patch = condition_patch(given, POD_SCHEDULED, False, reason=UNSCHEDULABLE, message=message, now=clock.now(), generation=generation)
     if patch is not None:
         await client.patch(core.Pod, pod.key.name, pod.key.namespace, patch=patch, patch_type="strategic", subresource="status")

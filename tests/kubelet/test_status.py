@@ -66,6 +66,19 @@ def test_conditions_and_addresses_of_a_running_pod() -> None:
     assert (status.pod_ip, status.pod_ips[0].ip, status.host_ip) == ("10.244.0.2", "10.244.0.2", "192.0.2.1")
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_status_says_of_which_spec_it_speaks(refused: bool) -> None:
+    pod = make_pod()
+    pod.status.CopyFrom(status_of(pod, seen(container())))
+    before = {entry.type: entry.last_transition_time for entry in pod.status.conditions}
+    pod.metadata.generation = 3
+    status = status_of(pod, seen(container()), facts(refused=True, verdict=("NodeAffinity", "no")) if refused else None)
+    assert status.observed_generation == 3
+    if not refused:
+        assert {entry.observed_generation for entry in status.conditions} == {3}
+        assert {entry.type: entry.last_transition_time for entry in status.conditions} == before
+
+
 def test_the_state_before_is_kept_and_counted() -> None:
     entry = status_of(make_pod(), seen(container(state=EXITED, exit_code=137, oom_killed=True), container(attempt=1))).container_statuses[0]
     assert (entry.restart_count, entry.last_state.terminated.reason, entry.last_state.terminated.exit_code) == (1, "OOMKilled", 137)

@@ -77,6 +77,17 @@ def test_a_condition_without_a_transition_time_gets_one() -> None:
     assert to_datetime(status.conditions[0].last_transition_time) == at(3)
 
 
+def test_the_generation_is_part_of_what_is_said() -> None:
+    status = core.PodStatus()
+    assert set_condition(status, "Ready", True, now=START, generation=1)
+    assert not set_condition(status, "Ready", True, now=at(1), generation=1)
+    assert set_condition(status, "Ready", True, now=at(1), generation=2)
+    (condition,) = status.conditions
+    assert (condition.observed_generation, condition.last_transition_time.seconds) == (2, int(START.timestamp()))
+    patch = condition_patch(status, "Ready", False, now=START, generation=3)
+    assert patch is not None and patch["status"]["conditions"][0]["observedGeneration"] == 3
+
+
 def test_another_message_alone_may_be_no_change() -> None:
     status = apps.DeploymentStatus()
     assert set_condition(status, "Available", True, reason="Enough", message="of a", now=at(0), message_counts=False)

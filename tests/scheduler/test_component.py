@@ -78,7 +78,7 @@ async def test_a_pod_that_fits_nowhere_is_told_why_in_event_condition_and_explai
         condition = get_condition((await fixture.pod("a")).status, "PodScheduled")
         assert condition is not None
         assert (condition.status, condition.reason, condition.message) == ("False", "Unschedulable", message)
-        assert condition.last_transition_time.seconds
+        assert condition.last_transition_time.seconds and condition.observed_generation == 1
         servicer = SchedulerServicer(fixture.scheduler)
         answer = await servicer.Explain(api.ExplainRequest(namespace="default", pod="a"), None)
         assert answer.summary == message and answer.choice == ""

@@ -80,4 +80,6 @@ def _gate_words(gates: Iterable[str]) -> str:
 
 
 def _set(view: StatusView, status: core.PodStatus, kind: str, value: bool, reason: str = "", message: str = "") -> None:
-    set_condition(status, kind, value, reason=reason, message=message, now=view.now, before=view.pod.status)
+    set_condition(
+        status, kind, value, reason=reason, message=message, now=view.now, before=view.pod.status, generation=view.pod.metadata.generation
+    )

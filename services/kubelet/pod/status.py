@@ -23,7 +23,10 @@ def pod_status(view: StatusView) -> core.PodStatus:
     if view.facts.refused or _was_refused(view):
         return _refused(view)
     status = core.PodStatus(
-        nominated_node_name=old.nominated_node_name, qos_class=old.qos_class or qos_class(pod.spec), host_ip=view.host_ip
+        observed_generation=pod.metadata.generation,
+        nominated_node_name=old.nominated_node_name,
+        qos_class=old.qos_class or qos_class(pod.spec),
+        host_ip=view.host_ip,
     )
     status.host_ips.add(ip=view.host_ip)
     status.start_time.CopyFrom(old.start_time if old.HasField("start_time") else to_time(view.facts.seen_at))
@@ -45,6 +48,7 @@ def _refused(view: StatusView) -> core.PodStatus:
     old = view.pod.status
     reason, message = view.facts.verdict or (old.reason, old.message)
     status = core.PodStatus(phase="Failed", reason=reason, message=message, qos_class=old.qos_class or qos_class(view.pod.spec))
+    status.observed_generation = view.pod.metadata.generation
     status.start_time.CopyFrom(old.start_time if old.HasField("start_time") else to_time(view.facts.seen_at))
     status.conditions.extend(old.conditions)
     return status

@@ -25,6 +25,7 @@ GATED = "Scheduling is blocked due to non-empty scheduling gates"
 class PodStrategy(Strategy):
     """A new pod is Pending; once bound, its kubelet owns the status and the end of a deletion."""
 
+    has_generation = True
     returns_deleted = True
     graceful = True
     columns = COLUMNS
@@ -46,20 +47,20 @@ class PodStrategy(Strategy):
         default_pod(obj)
 
     def prepare_for_create(self, obj: core.Pod) -> None:
+        super().prepare_for_create(obj)
         admit_pod(obj)
-        obj.ClearField("status")
         obj.status.phase = "Pending"
         obj.status.qos_class = qos_class(obj.spec)
         if obj.spec.scheduling_gates:
             obj.status.conditions.add(type="PodScheduled", status=FALSE, reason="SchedulingGated", message=GATED)
 
     def prepare_for_update(self, new: core.Pod, old: core.Pod) -> None:
-        super().prepare_for_update(new, old)
         # A manifest that is sent again does not know what admission once added.
         for field in ("priority", "preemption_policy"):
             if not new.spec.HasField(field) and old.spec.HasField(field):
                 setattr(new.spec, field, getattr(old.spec, field))
         admit_pod(new)
+        super().prepare_for_update(new, old)
 
     def prepare_for_status_update(self, new: core.Pod, old: core.Pod) -> None:
         super().prepare_for_status_update(new, old)

@@ -129,7 +129,8 @@ class NodeLifecycleController(Controller):
         changed = copy_of(pod)
         ready = get_condition(changed.status, "Ready")
         assert ready is not None
-        set_condition(changed.status, "Ready", "False", reason=ready.reason, message=ready.message, now=self.context.clock.now())
+        now, generation = self.context.clock.now(), pod.metadata.generation
+        set_condition(changed.status, "Ready", "False", reason=ready.reason, message=ready.message, now=now, generation=generation)
         await self.client.update(changed, subresource="status")
         self.context.recorder.event(pod, WARNING, "NodeNotReady", "Node is not ready")
 
