@@ -77,6 +77,10 @@ class Api:
         who may only read must not run anything."""
         return await self._do(CREATE, request, streams.exec)
 
+    async def attach(self, request: Request) -> Command:
+        """A container that may be attached to, once; the options are an ExecStart without a command."""
+        return await self._do(CREATE, request, streams.attach)
+
     def _enter(self, verb: str, request: Request) -> Coroutine[Any, Any, None] | None:
         """The one way from a face into the pipeline; answers what is to be waited for, if anything."""
         if request.verb != verb:

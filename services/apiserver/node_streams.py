@@ -1,4 +1,4 @@
-"""Logs and exec: streams from the node that runs a pod, passed through by the API server.
+"""Logs, exec and attach: streams from the node that runs a pod, passed through by the API server.
 
 ``NodeStreams`` is the port of the pipeline, which decides who may open a stream; ``GrpcNodeStreams`` reaches the kubelet.
 """
@@ -25,7 +25,7 @@ ChannelFactory = Callable[[str, str], grpc.aio.Channel]
 
 
 class NodeStreams(Protocol):
-    """``pod`` runs on ``node``; the container is named. Both methods raise StatusError, before the first item or in the middle of a
+    """``pod`` runs on ``node``; the container is named. All methods raise StatusError, before the first item or in the middle of a
     stream. Leaving an iterator (``aclose``) ends its stream."""
 
     def logs(self, pod: core.Pod, node: core.Node, request: face.LogRequest) -> AsyncIterator[bytes]:
@@ -38,6 +38,12 @@ class NodeStreams(Protocol):
         """Runs a command. ``requests`` are those after the start; the last response carries the status."""
         ...
 
+    def attach(
+        self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
+    ) -> AsyncIterator[face.ExecResponse]:
+        """Connects to the container's main process, as ``exec`` does to a new one."""
+        ...
+
 
 class NoNodeStreams:
     """Of an API server that has no way to the nodes."""
@@ -46,6 +52,11 @@ class NoNodeStreams:
         raise _no_way()
 
     def exec(
+        self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
+    ) -> AsyncIterator[face.ExecResponse]:
+        raise _no_way()
+
+    def attach(
         self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
     ) -> AsyncIterator[face.ExecResponse]:
         raise _no_way()
@@ -74,25 +85,15 @@ class GrpcNodeStreams:
         finally:
             call.cancel()
 
-    async def exec(
+    def exec(
         self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
     ) -> AsyncIterator[face.ExecResponse]:
-        wanted = kubelet.ExecStart(command=start.command, stdin=start.stdin, stdout=start.stdout, stderr=start.stderr, tty=start.tty)
-        _name(wanted.container, pod, start.container)
-        call = self._stub(node).Exec()
-        feeder = asyncio.create_task(_feed(call, wanted, requests), name="exec input to the node")
-        try:
-            async for response in call:
-                # Both contracts give the parts of a stream the same numbers, so the bytes fit.
-                yield face.ExecResponse.FromString(response.SerializeToString())
-                if response.HasField("status"):
-                    return
-        except grpc.aio.AioRpcError as error:
-            raise node_error(error, pod) from error
-        finally:
-            call.cancel()
-            feeder.cancel()
-            await asyncio.gather(feeder, return_exceptions=True)
+        return _converse(self._stub(node).Exec, kubelet.ExecRequest, pod, start, requests)
+
+    def attach(
+        self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
+    ) -> AsyncIterator[face.ExecResponse]:
+        return _converse(self._stub(node).Attach, kubelet.AttachRequest, pod, start, requests)
 
     def _stub(self, node: core.Node) -> Any:
         return kubelet_grpc.KubeletServiceStub(self._channel(node.metadata.name, kubelet_address(node)))
@@ -102,16 +103,37 @@ def _no_way() -> StatusError:
     return status_error("ServiceUnavailable", "this server has no way to the nodes")
 
 
-async def _feed(call: Any, start: kubelet.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> None:
+async def _converse(
+    method: Any, message: Any, pod: core.Pod, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
+) -> AsyncIterator[face.ExecResponse]:
+    """Both contracts give the parts of a stream the same numbers, so the bytes fit."""
+    wanted = kubelet.ExecStart(command=start.command, stdin=start.stdin, stdout=start.stdout, stderr=start.stderr, tty=start.tty)
+    _name(wanted.container, pod, start.container)
+    call = method()
+    feeder = asyncio.create_task(_feed(call, message, wanted, requests), name="exec input to the node")
+    try:
+        async for response in call:
+            yield face.ExecResponse.FromString(response.SerializeToString())
+            if response.HasField("status"):
+                return
+    except grpc.aio.AioRpcError as error:
+        raise node_error(error, pod) from error
+    finally:
+        call.cancel()
+        feeder.cancel()
+        await asyncio.gather(feeder, return_exceptions=True)
+
+
+async def _feed(call: Any, message: Any, start: kubelet.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> None:
     """Sends the start, and the input once the node has said that the command runs.
 
     Where it refuses, the call ends with the reason; a write that met the end would put its own error in that place.
     """
     try:
-        await call.write(kubelet.ExecRequest(start=start))
+        await call.write(message(start=start))
         await call.initial_metadata()
         async for request in requests:
-            await call.write(kubelet.ExecRequest.FromString(request.SerializeToString()))
+            await call.write(message.FromString(request.SerializeToString()))
         await call.done_writing()
     except (grpc.RpcError, asyncio.InvalidStateError):
         return  # the call has ended; its reader hears why

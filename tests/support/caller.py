@@ -83,3 +83,6 @@ class Caller:
 
     async def exec(self, ref: Ref, options: Any) -> Command:
         return await self.api.exec(self.request(verbs.CREATE, ref, options))
+
+    async def attach(self, ref: Ref, options: Any) -> Command:
+        return await self.api.attach(self.request(verbs.CREATE, ref, options))

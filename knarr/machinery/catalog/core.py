@@ -39,6 +39,7 @@ RESOURCES: tuple[Resource, ...] = (
             Subresource("eviction", verbs=("create",), body=policy.Eviction, route=Route.CREATE),
             Subresource("log", verbs=("get",), route=Route.STREAM, options=core.PodLogOptions),
             Subresource("exec", verbs=("create", "get"), body=core.PodExecOptions, route=Route.STREAM),
+            Subresource("attach", verbs=("create", "get"), body=core.PodAttachOptions, route=Route.STREAM),
         ),
     ),
     Resource(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
@@ -32,16 +33,32 @@ async def logs(pipeline: Pipeline, request: Request) -> AsyncIterator[bytes]:
 
 async def exec(pipeline: Pipeline, request: Request) -> Command:
     """Refuses at once what admission or the pod refuse. Admission is given the command's start as the object of a CONNECT."""
-    check_subresource(request.ref, request.verb)
-    start: face.ExecStart = copy_of(request.options)
-    admission = pipeline.admission.phases(CONNECT, request.ref)
-    await pipeline.backend.synced(request.deadline)
-    await admission.mutate(request, request.name, start)
-    await admission.validate(request, request.name, start)
+    pod, node, start = await _start(pipeline, request)
+    return lambda requests: pipeline.node_streams.exec(pod, node, start, requests)
+
+
+async def attach(pipeline: Pipeline, request: Request) -> Command:
+    """Refuses at once what admission or the pod refuse; admission is asked as for a command."""
+    pod, node, start = await _start(pipeline, request)
+    return lambda requests: pipeline.node_streams.attach(pod, node, start, requests)
+
+
+async def _start(pipeline: Pipeline, request: Request) -> tuple[core.Pod, core.Node, face.ExecStart]:
+    start: face.ExecStart = await _connect(pipeline, request)
     pod = await _pod(pipeline, request)
     start.container = choose_container(pod, start.container)
-    node = await _node(pipeline, request, pod)
-    return lambda requests: pipeline.node_streams.exec(pod, node, start, requests)
+    return pod, await _node(pipeline, request, pod), start
+
+
+async def _connect(pipeline: Pipeline, request: Request) -> Any:
+    """The options as admission leaves them."""
+    check_subresource(request.ref, request.verb)
+    options = copy_of(request.options)
+    admission = pipeline.admission.phases(CONNECT, request.ref)
+    await pipeline.backend.synced(request.deadline)
+    await admission.mutate(request, request.name, options)
+    await admission.validate(request, request.name, options)
+    return options
 
 
 def choose_container(pod: core.Pod, wanted: str) -> str:

@@ -20,7 +20,7 @@ from services.apiserver.api import Api
 from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
-from services.apiserver.rest.exec import Exec
+from services.apiserver.rest.exec import attachments, exec_commands
 from services.apiserver.rest.health import Checks, health
 from services.apiserver.rest.logs import Logs
 from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
@@ -28,7 +28,7 @@ from services.apiserver.rest.openapi import OpenApi
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
 from services.apiserver.rest.request import Disconnected, Receive, Request, Scope, Send
-from services.apiserver.rest.response import CLOSE, Response, Stream, text, warning_headers
+from services.apiserver.rest.response import CLOSE, Response, Stream, Upgrade, text, warning_headers
 from services.apiserver.rest.routing import Router, Target
 from services.apiserver.rest.streams import Streams
 from services.apiserver.rest.version import version_response
@@ -38,7 +38,8 @@ from services.apiserver.strategies import strategy_for
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Request, Target], Awaitable[Response | Stream]]
+Handler = Callable[[Request, Target], Awaitable[Response | Stream | Upgrade]]
+SocketHandler = Callable[[Request, Target, Receive, Send], Awaitable[None]]
 
 _PROBES = ("healthz", "livez", "readyz")
 _PROBE_PATHS = tuple(f"/{probe}" for probe in _PROBES)
@@ -69,10 +70,10 @@ class Application:
         self._openapi = OpenApi(registry)
         self._derive()
         registry.subscribe(lambda old, new: self._derive())
-        self._logs = Logs(api, self.streams.ending)
-        self._exec = Exec(api, self.streams.ending)
-        self._streaming: dict[str, Handler] = {"log": self._logs.read, "exec": self._exec.refuse}
-        self._sockets = {"log": self._logs.serve, "exec": self._exec.serve}
+        ending = self.streams.ending
+        logs, commands, attached = Logs(api, ending), exec_commands(api, ending), attachments(api, ending)
+        self._streaming: dict[str, Handler] = {"log": logs.read, "exec": commands.upgrade, "attach": attached.upgrade}
+        self._sockets: dict[str, SocketHandler] = {"log": logs.serve, "exec": commands.serve, "attach": attached.serve}
         self._handlers: dict[str, Handler] = {
             "get": reads.get,
             "list": reads.list,
@@ -100,7 +101,7 @@ class Application:
         request = Request(scope, receive)
         name_task(request.method, request.path)
         verb, resource = "", ""
-        answer: Response | Stream
+        answer: Response | Stream | Upgrade
         try:
             # Nothing is worked out, and nothing remembered, for a caller who is not known.
             request.user = self._authenticator.user(request)
@@ -110,7 +111,7 @@ class Application:
             else:
                 verb, resource = verb_of(request, target), target.version.resource.plural
                 answer = await self._handler(verb, target)(request, target)
-                if target.version.deprecation_warning:
+                if target.version.deprecation_warning and not isinstance(answer, Upgrade):
                     answer.headers = [*answer.headers, *warning_headers([target.version.deprecation_warning])]
         except Disconnected:
             return
@@ -120,6 +121,12 @@ class Application:
             logger.exception("a request failed", extra={"method": request.method, "path": request.path})
             answer = error_response(internal(str(error) or type(error).__name__))
         request_counter(verb, resource, answer.status).inc()
+        if isinstance(answer, Upgrade):
+            try:
+                await self.streams.serve(request, answer)
+                return
+            except StatusError as error:
+                answer = error_response(error)
         if isinstance(answer, Stream):
             await self.streams.send(request, answer, send)
             return

@@ -1,4 +1,4 @@
-"""The channel protocol of exec: one byte names the channel of each WebSocket message.
+"""The channel protocol of exec and attach: one byte names the channel of each WebSocket message.
 
 Sub-protocols: ``v5.channel.k8s.io`` (with CLOSE, the half-close of stdin), ``v4.channel.k8s.io`` (channel 3
 ends with a Status) and the base ``channel.k8s.io`` (channel 3 ends with the message of a failure); the
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import orjson
 
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
+from services.apiserver.rest.request import Receive, Send
 
 V5, V4, BASE = "v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"
 PROTOCOLS = (V5, V4, BASE)
@@ -53,13 +55,14 @@ def decode(message: bytes, protocol: str) -> Input | InputClosed | Resize | None
     if channel == STDIN:
         return Input(data)
     if channel == RESIZE:
-        return _resize(data)
+        return resize(data)
     if channel == CLOSE and protocol == V5 and data[:1] == bytes((STDIN,)):
         return InputClosed()
     return None
 
 
-def _resize(data: bytes) -> Resize | None:
+def resize(data: bytes) -> Resize | None:
+    """What a message about the terminal says; None when it says nothing."""
     try:
         size = orjson.loads(data)
         width, height = int(size["Width"]), int(size["Height"])
@@ -72,8 +75,37 @@ def encode(channel: int, data: bytes) -> bytes:
     return bytes((channel,)) + data
 
 
-def encode_status(status: meta.Status, protocol: str) -> bytes:
-    """The last message: how the command ended."""
+def last_words(status: meta.Status, protocol: str) -> bytes:
+    """How the command ended, as the error channel says it."""
     if protocol in (V5, V4):
-        return encode(ERROR, codec.to_json(status))
-    return encode(ERROR, b"" if status.status == "Success" else status.message.encode())
+        return codec.to_json(status)
+    return b"" if status.status == "Success" else status.message.encode()
+
+
+class SocketPeer:
+    """A client behind a WebSocket that was accepted."""
+
+    def __init__(self, protocol: str, receive: Receive, send: Send) -> None:
+        self._protocol, self._receive, self._send = protocol, receive, send
+
+    async def greet(self, start: face.ExecStart) -> None:
+        """An empty message on the lowest channel tells the client that the connection stands."""
+        await self.write(STDOUT if start.stdout else STDERR if start.stderr else ERROR, b"")
+
+    async def read(self) -> face.ExecRequest | None:
+        while (message := await self._receive())["type"] != "websocket.disconnect":
+            data = message.get("bytes") or (message.get("text") or "").encode()
+            match decode(data, self._protocol):
+                case Input(data) if data:
+                    return face.ExecRequest(stdin=data)
+                case InputClosed():
+                    return face.ExecRequest(stdin_closed=True)
+                case Resize(width, height):
+                    return face.ExecRequest(resize=face.TerminalSize(width=width, height=height))
+        return None
+
+    async def write(self, channel: int, data: bytes) -> None:
+        await self._send({"type": "websocket.send", "bytes": encode(channel, data)})
+
+    async def end(self, status: meta.Status) -> None:
+        await self.write(ERROR, last_words(status, self._protocol))

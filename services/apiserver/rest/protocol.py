@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -10,7 +11,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
 from services.apiserver.rest.crowd import Crowd
-from services.apiserver.rest.request import ABORT, BODY_SECONDS, CORK, GREET
+from services.apiserver.rest.pipe import UpgradedConnection
+from services.apiserver.rest.request import ABORT, BODY_SECONDS, CORK, GREET, UPGRADE
 
 # The key of a server's state under which its ``Crowd`` is.
 CROWD = "crowd"
@@ -21,6 +23,8 @@ HEAD_SECONDS = 32.0
 COPY_BYTES = 16 * 1024
 # What waits for a client that does not read, before whoever writes to it waits too; a TLS transport's own is thirty times as much.
 UNREAD_BYTES = 16 * 1024
+# What a client may say behind a request to upgrade before that is answered.
+EARLY_BYTES = 64 * 1024
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -28,10 +32,10 @@ class CorkedTransport:
     """A transport that can hold one write back and send it with the next: head and body of a small answer
     then cost one TLS record and one system call."""
 
-    __slots__ = ("_held", "_hold", "_transport", "_write")
+    __slots__ = ("_held", "_hold", "_write", "entered")
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+        self.entered = transport
         self._write = transport.write
         self._hold = False
         self._held = b""
@@ -57,17 +61,17 @@ class CorkedTransport:
     def close(self) -> None:
         if self._held:
             self.write(b"")
-        self._transport.close()
+        self.entered.close()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+        return getattr(self.entered, name)
 
 
 class Protocol(HttpToolsProtocol):
     """ASGI's scope has no peer certificate, so the connection's state carries the user it names, a way to drop
     the connection, and one to write an answer in one piece.
 
-    A WebSocket takes the state of the connection over when it is upgraded.
+    A WebSocket takes the state of the connection over when it is upgraded; for every other protocol the application gets the connection.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -87,6 +91,10 @@ class Protocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
         self._crowd: Crowd = self.app_state[CROWD]
         self._stranger = True
+        # What came behind a request to upgrade that is not answered yet; None while there is no such request.
+        self._early: bytearray | None = None
+        self._early_begins = 0
+        self.app_state[UPGRADE] = self._upgrade
         self.app_state[GREET] = self._greet
         self._crowd.enter(transport)
 
@@ -109,6 +117,8 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """What still comes of a request that was answered already is thrown away, but not for ever."""
         super().on_response_complete()
+        if self._early is not None:
+            self._refuse_upgrade()
         cycle = self.cycle
         if cycle is not None and cycle.more_body and cycle.response_complete and not self.transport.is_closing():
             self._rest_timer = self.loop.call_later(BODY_SECONDS, self.transport.abort)
@@ -131,7 +141,12 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
+        if self._early is not None:
+            self._keep_early(self._early, data)
+            return
         super().data_received(data)
+        if self._early is not None:
+            self._keep_early(self._early, data[self._early_begins :])
         if self._in_head or self._head_timer is not None:
             self._bound_head(len(data))
         elif self.timeout_keep_alive_task is None and self._is_between_requests():
@@ -169,8 +184,54 @@ class Protocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _should_upgrade(self) -> bool:
+        """What is passed on is passed on as it is, WebSockets too."""
+        return super()._should_upgrade() and not is_proxied(self.url)
+
     def _unsupported_upgrade_warning(self) -> None:
-        """Other upgrades (SPDY, HTTP/2) are answered as plain requests."""
+        """Other upgrades are the application's, which answers them like plain requests or takes the connection."""
+        found = sys.exception()
+        if self.transport.is_closing() or found is None or self.cycle.response_complete:
+            return
+        self._early, self._early_begins = bytearray(), found.args[0]
+
+    def _keep_early(self, early: bytearray, data: bytes) -> None:
+        early += data
+        if len(early) > EARLY_BYTES:
+            self.flow.pause_reading()
+
+    def _upgrade(self, head: bytes) -> UpgradedConnection | None:
+        """Gives the connection over to whoever calls; None where none was asked for."""
+        if self._early is None or self.cycle.response_started or self.transport.is_closing():
+            return None
+        early, self._early = bytes(self._early), None
+        self.cycle.response_started = self.cycle.response_complete = True
+        self.flow.resume_reading()
+        self._forget_head()
+        upgraded = UpgradedConnection(self._entered, early, self._upgraded_lost)
+        self.connections.discard(self)
+        self.connections.add(upgraded)  # type: ignore[arg-type]
+        self._upgraded = upgraded
+        self._entered.write(head)
+        self._entered.set_protocol(upgraded)
+        return upgraded
+
+    def _upgraded_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self._upgraded)
+        self.connection_lost(exc)
+
+    def _refuse_upgrade(self) -> None:
+        """The answer was a plain one: what follows is the next request."""
+        early, self._early = self._early, None
+        self.flow.resume_reading()
+        if early:
+            self.loop.call_soon(self.data_received, bytes(early))
+
+
+def is_proxied(url: bytes) -> bool:
+    """Whether a request's target names a sub-resource ``proxy`` of an object."""
+    parts = url.partition(b"?")[0].split(b"/", 8)
+    return parts[1:2] == [b"api"] and b"proxy" in (parts[5:6] if parts[3:4] != [b"namespaces"] else parts[7:8])
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -180,3 +241,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             self.handshake_complete = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.app_state[CROWD].leave(self.transport.entered)  # type: ignore[attr-defined]
+        super().connection_lost(exc)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.errors import StatusError, bad_request, status_error
 from knarr.service.authentication import User
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.query import Query
+
+if TYPE_CHECKING:
+    from services.apiserver.rest.pipe import Pipe
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,6 +25,8 @@ ABORT = "abort"
 CORK = "cork"
 # … and of one that tells the server that the connection's caller is known.
 GREET = "greet"
+# … and of one that gives the connection over, once it was asked to be upgraded.
+UPGRADE = "upgrade"
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
 # Of a refused request so much is read and thrown away; if more is to come, the connection ends with the answer.
 UNREAD_BYTES = 64 * 1024
@@ -120,6 +125,21 @@ class Request:
         cork = self.scope.get("state", {}).get(CORK)
         if cork is not None and self.method != "HEAD":
             cork()
+
+    @property
+    def upgrade_to(self) -> str:
+        """The protocol that the connection is asked to speak from now on, in lower-case letters; empty for a plain request."""
+        if b"upgrade" not in self.headers or b"upgrade" not in self.headers.get(b"connection", b"").lower():
+            return ""
+        return self.headers[b"upgrade"].decode("latin-1").lower()
+
+    def upgrade(self, head: bytes) -> Pipe:
+        """Answers with ``head``, a whole one of status 101, and gives the connection over. Raises BadRequest where it was not asked for."""
+        upgrade = self.scope.get("state", {}).get(UPGRADE)
+        pipe: Pipe | None = None if upgrade is None else upgrade(head)
+        if pipe is None:
+            raise bad_request("Upgrade request required")
+        return pipe
 
     async def disconnected(self) -> None:
         """Returns when the client is gone."""

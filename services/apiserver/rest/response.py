@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from services.apiserver.rest import negotiation
+from services.apiserver.rest.pipe import Pipe
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -52,6 +54,25 @@ class Stream:
     def start(self) -> dict[str, object]:
         headers: Headers = [_content_type(self.content_type), NO_STORE, *self.headers]
         return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+
+@dataclass(slots=True)
+class Upgrade:
+    """An answer that ends HTTP: ``head`` is written as it is, then ``serve`` speaks to the client.
+
+    ``kind`` names it in the metrics.
+    """
+
+    head: bytes
+    serve: Callable[[Pipe], Awaitable[None]]
+    kind: str
+    status: ClassVar[int] = 101
+
+
+def switching(protocol: str, headers: Headers) -> bytes:
+    """The head of an answer after which the connection speaks ``protocol``."""
+    lines = [b"HTTP/1.1 101 Switching Protocols", b"Connection: Upgrade", b"Upgrade: " + protocol.encode()]
+    return b"\r\n".join([*lines, *(name + b": " + value for name, value in headers), b"", b""])
 
 
 def _content_type(media_type: str) -> tuple[bytes, bytes]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.request import Request, Send
-from services.apiserver.rest.response import Stream
+from services.apiserver.rest.response import Stream, Upgrade
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,17 @@ class Streams:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL_SECONDS):
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def serve(self, request: Request, upgrade: Upgrade) -> None:
+        """Gives the connection over; whoever takes it ends with ``ending``. Raises what ``Request.upgrade`` raises."""
+        pipe = request.upgrade(upgrade.head)
+        try:
+            with suppress(OSError), STREAMS.labels(upgrade.kind).track_inprogress():
+                await upgrade.serve(pipe)
+        except Exception:
+            logger.exception("an upgraded connection broke", extra={"path": request.path})
+        finally:
+            pipe.close()
 
     async def _pump(self, request: Request, stream: Stream, send: Send) -> None:
         await send(stream.start())

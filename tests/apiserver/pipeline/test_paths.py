@@ -59,15 +59,22 @@ async def _log(world: World) -> None:
     assert [data async for data in await world.caller.logs(ref(core.Pod, "p", "log"), options)] == [b"line"]
 
 
-async def _exec(world: World) -> None:
-    async def nothing() -> AsyncIterator[face.ExecRequest]:
-        none: tuple[face.ExecRequest, ...] = ()
-        for never in none:
-            yield never
+async def _nothing() -> AsyncIterator[face.ExecRequest]:
+    none: tuple[face.ExecRequest, ...] = ()
+    for never in none:
+        yield never
 
+
+async def _exec(world: World) -> None:
     options = face.ExecStart(namespace="default", pod="p", command=["ls"], stdout=True)
     command = await world.caller.exec(ref(core.Pod, "p", "exec"), options)
-    assert [response.status.status async for response in command(nothing())] == ["Success"]
+    assert [response.status.status async for response in command(_nothing())] == ["Success"]
+
+
+async def _attach(world: World) -> None:
+    options = face.ExecStart(namespace="default", pod="p", stdout=True)
+    command = await world.caller.attach(ref(core.Pod, "p", "attach"), options)
+    assert [response.status.status async for response in command(_nothing())] == ["Success"]
 
 
 def _binding() -> core.Binding:
@@ -162,6 +169,8 @@ PATHS: dict[tuple[str, str], Path] = {
     # A WebSocket begins with a GET; whoever may only read must not run anything all the same.
     ("exec", "get"): Path(_exec, "create", "CONNECT", "p", "ExecStart"),
     ("exec", "create"): Path(_exec, "create", "CONNECT", "p", "ExecStart"),
+    ("attach", "get"): Path(_attach, "create", "CONNECT", "p", "ExecStart"),
+    ("attach", "create"): Path(_attach, "create", "CONNECT", "p", "ExecStart"),
 }  # fmt: skip
 WRITING = {key: path for key, path in PATHS.items() if path.operation}
 EVERY_PATH = pytest.mark.parametrize("key", PATHS, ids=lambda key: ":".join(key))

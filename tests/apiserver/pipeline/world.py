@@ -115,6 +115,8 @@ class Node:
         self.asked.append((pod.metadata.name, node.metadata.name, start.container))
         yield face.ExecResponse(status=meta.Status(status="Success"))
 
+    attach = exec
+
 
 @dataclass
 class World:

@@ -35,6 +35,12 @@ class HttpClient:
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter | None = None
 
+    @property
+    def streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The connection, for what is no HTTP any more."""
+        assert self._writer is not None
+        return self._reader, self._writer
+
     async def __aenter__(self) -> Self:
         await self.connect()
         return self

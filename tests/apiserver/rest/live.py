@@ -59,6 +59,12 @@ class ScriptedNode:
             yield face.ExecResponse(stdout=(" ".join(command) + "\n").encode())
         yield face.ExecResponse(status=meta.Status(status="Success"))
 
+    async def attach(self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: Any) -> Any:
+        """The main process is a ``cat``."""
+        yield face.ExecResponse(stdout=b"attached\n")
+        async for response in self.exec(pod, node, face.ExecStart(command=["cat"]), requests):
+            yield response
+
 
 @dataclass
 class LiveServer:

@@ -364,20 +364,28 @@ class TestNodes:
     @pytest.fixture
     async def pod(self, kubectl: Kubectl) -> Any:
         await kubectl.try_("create", "-f", "-", stdin="{apiVersion: v1, kind: Node, metadata: {name: node-1}}")  # perhaps there already
-        await kubectl("create", "-f", "-", stdin=POD.replace("spec: {", "spec: {nodeName: node-1, "))
+        await kubectl(
+            "create", "-f", "-", stdin=POD.replace("spec: {", "spec: {nodeName: node-1, ").replace("name: c,", "name: c, stdin: true,")
+        )
         await kubectl("patch", "pod", "p", "--subresource=status", "--type=merge", "-p", '{"status":{"phase":"Running"}}')
 
     async def test_logs(self, kubectl: Kubectl, pod: None) -> None:
         assert (await kubectl("logs", "p", "--tail=2")).out == "p/c line 0\np/c line 1\n"
         assert "container nope is not valid for pod p" in await kubectl.refused("logs", "p", "-c", "nope")
 
-    async def test_exec(self, kubectl: Kubectl, pod: None) -> None:
-        assert (await kubectl("exec", "p", "--", "echo", "hello")).out == "echo hello\n"
-        assert (await kubectl("exec", "-i", "p", "--", "cat", stdin="from stdin")).out == "from stdin"
-
-    async def test_an_exit_code(self, kubectl: Kubectl, pod: None) -> None:
-        found = await kubectl.try_("exec", "p", "--", "exit", "3")
+    @pytest.mark.parametrize("websockets", ["true", "false"])
+    async def test_exec(self, kubectl: Kubectl, pod: None, websockets: str) -> None:
+        over = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets}
+        assert (await kubectl("exec", "p", "--", "echo", "hello", **over)).out == "echo hello\n"
+        assert (await kubectl("exec", "-i", "p", "--", "cat", stdin="from stdin", **over)).out == "from stdin"
+        found = await kubectl.try_("exec", "p", "--", "exit", "3", **over)
         assert (found.code, found.err.splitlines()[0]) == (3, "failing")
+
+    @pytest.mark.parametrize("websockets", ["true", "false"])
+    async def test_attach(self, kubectl: Kubectl, pod: None, websockets: str) -> None:
+        over = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets}
+        found = await kubectl("attach", "-i", "p", stdin="from stdin", **over)
+        assert found.out == "attached\nfrom stdin"
 
     async def test_exec_refused(self, kubectl: Kubectl, pod: None) -> None:
         assert "container nope is not valid for pod p" in await kubectl.refused("exec", "p", "-c", "nope", "--", "ls")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,108 +11,22 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
-from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry
-from knarr.machinery.errors import StatusError, bad_request, forbidden, status_error
+from knarr.machinery.errors import bad_request, forbidden, status_error
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.api import Api
-from services.apiserver.node_streams import NoNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline
-from services.apiserver.rest.application import Application, create_app
+from services.apiserver.rest.application import create_app
 from services.apiserver.rest.channels import V4, V5, choose_protocol
 from services.apiserver.rest.protocol import Protocol
 from services.apiserver.rest.server import RestServer
-from tests.apiserver.pipeline.world import World, fill, running
+from tests.apiserver.pipeline.world import World
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
 from tests.apiserver.rest.http_client import HttpClient
+from tests.apiserver.rest.streams.fake_node import PODS, FakeNode
 
-PODS = "/api/v1/namespaces/default/pods"
 CHANNEL_V5, CHANNEL_V4, CHANNEL_BASE = "v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"
-
-
-class FakeNode:
-    """Plays what a test puts into ``output``; keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[Any] = []
-        self.output: asyncio.Queue[Any] = asyncio.Queue()
-        self.open = 0
-
-    async def logs(self, pod: core.Pod, node: core.Node, request: face.LogRequest) -> AsyncIterator[bytes]:
-        self.asked.append(request)
-        async for item in self._play():
-            yield item
-
-    async def exec(
-        self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
-    ) -> AsyncIterator[face.ExecResponse]:
-        self.asked.append(start)
-        reader = asyncio.create_task(self._read(requests))
-        try:
-            async for item in self._play():
-                yield item
-        finally:
-            reader.cancel()
-
-    async def _read(self, requests: AsyncIterator[face.ExecRequest]) -> None:
-        async for request in requests:
-            self.asked.append(request)
-
-    async def _play(self) -> AsyncIterator[Any]:
-        self.open += 1
-        try:
-            while (item := await self.output.get()) is not None:
-                if isinstance(item, StatusError):
-                    raise item
-                yield item
-        finally:
-            self.open -= 1
-
-    async def heard(self, count: int) -> list[Any]:
-        async with asyncio.timeout(5):
-            while len(self.asked) < count:  # noqa: ASYNC110  the list has no event
-                await asyncio.sleep(0.005)
-        return self.asked
-
-    async def left_alone(self) -> None:
-        async with asyncio.timeout(5):
-            while self.open:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
-
-
-@pytest.fixture
-def node() -> FakeNode:
-    return FakeNode()
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """With pods ``one`` and ``two`` on a node and ``waiting`` on none."""
-    async with running() as world:
-        waiting = pod("waiting", "c")
-        waiting.spec.node_name = ""
-        node = core.Node(metadata=meta.ObjectMeta(name="node-1"))
-        await fill(world, [node, pod("one", "c"), pod("two", "a", "b"), waiting])
-        yield world
-
-
-@pytest.fixture
-def pipeline(world: World) -> Pipeline:
-    """It has no way to the nodes yet."""
-    return dataclasses.replace(world.caller.api.pipeline, node_streams=NoNodeStreams())
-
-
-@pytest.fixture
-def application(pipeline: Pipeline, node: FakeNode) -> Application:
-    return create_app(Api(dataclasses.replace(pipeline, node_streams=node)), TOKENS, registry())
-
-
-def pod(name: str, *containers: str) -> core.Pod:
-    found = core.Pod(metadata=meta.ObjectMeta(name=name), spec=core.PodSpec(node_name="node-1"))
-    for container in containers:
-        found.spec.containers.add(name=container, image="busybox")
-    return found
 
 
 class TestLogs:
@@ -378,9 +290,9 @@ class TestExec:
         assert caught.value.response.status_code == 401
 
     async def test_other_upgrades_hear_why(self, client: HttpClient) -> None:
-        spdy = {"connection": "Upgrade", "upgrade": "SPDY/3.1"}
-        answer = await client.request("POST", f"{PODS}/one/exec?command=x&stdout=true", None, **spdy)
-        assert (answer.status, "SPDY is not" in answer.json["message"]) == (400, True)
+        other = {"connection": "Upgrade", "upgrade": "h2c"}
+        answer = await client.request("POST", f"{PODS}/one/exec?command=x&stdout=true", None, **other)
+        assert (answer.status, answer.json["message"]) == (400, "Upgrade request required")
         answer = await client.request("POST", f"{PODS}/none/exec?command=x&stdout=true")
         assert answer.status == 404
         answer = await client.get(f"{PODS}/one/exec?command=x&stdout=true")
