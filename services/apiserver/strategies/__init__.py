@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling
+from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
@@ -22,21 +23,27 @@ from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.resources import Version
 from services.apiserver.strategies.configmap import ConfigMapStrategy
 from services.apiserver.strategies.controllerrevision import ControllerRevisionStrategy
+from services.apiserver.strategies.cronjob import CronJobStrategy
+from services.apiserver.strategies.daemonset import DaemonSetStrategy
 from services.apiserver.strategies.deployment import DeploymentStrategy
 from services.apiserver.strategies.endpoints import EndpointsStrategy
 from services.apiserver.strategies.endpointslice import EndpointSliceStrategy
 from services.apiserver.strategies.event import EventStrategy, NewEventStrategy
 from services.apiserver.strategies.horizontalpodautoscaler import HorizontalPodAutoscalerStrategy
+from services.apiserver.strategies.job import JobStrategy
 from services.apiserver.strategies.lease import LeaseStrategy
 from services.apiserver.strategies.namespace import NamespaceStrategy
 from services.apiserver.strategies.networkpolicy import NetworkPolicyStrategy
 from services.apiserver.strategies.node import NodeStrategy
+from services.apiserver.strategies.persistentvolumeclaim import PersistentVolumeClaimStrategy
 from services.apiserver.strategies.plain import PutStrategy, ReturnedStrategy
 from services.apiserver.strategies.pod.strategy import PodStrategy
 from services.apiserver.strategies.replicaset import ReplicaSetStrategy
+from services.apiserver.strategies.replicationcontroller import PodTemplateStrategy, ReplicationControllerStrategy
 from services.apiserver.strategies.secret import SecretStrategy
 from services.apiserver.strategies.service.strategy import ServiceStrategy
 from services.apiserver.strategies.serviceaccount import ServiceAccountStrategy
+from services.apiserver.strategies.statefulset import StatefulSetStrategy
 from services.apiserver.strategies.strategy import Column, Strategy
 
 if TYPE_CHECKING:
@@ -56,16 +63,21 @@ STRATEGIES: dict[type[Message], Strategy] = {
     autoscaling.HorizontalPodAutoscaler: HorizontalPodAutoscalerStrategy(),
     apps.Deployment: DeploymentStrategy(),
     apps.ReplicaSet: ReplicaSetStrategy(),
+    apps.StatefulSet: StatefulSetStrategy(),
+    apps.DaemonSet: DaemonSetStrategy(),
+    batch.Job: JobStrategy(),
+    batch.CronJob: CronJobStrategy(),
+    core.ReplicationController: ReplicationControllerStrategy(),
+    core.PodTemplate: PodTemplateStrategy(),
+    core.PersistentVolumeClaim: PersistentVolumeClaimStrategy(),
     apps.ControllerRevision: ControllerRevisionStrategy(),
     coordination.Lease: LeaseStrategy(),
     discovery.EndpointSlice: EndpointSliceStrategy(),
     networking.NetworkPolicy: NetworkPolicyStrategy(),
     **dict.fromkeys(
         (
-            core.PodTemplate,
             core.ResourceQuota,
             core.PersistentVolume,
-            core.PersistentVolumeClaim,
             storage.StorageClass,
             storage.VolumeAttachment,
             storage.CSIDriver,

@@ -20,3 +20,11 @@ def check_amount(value: meta.Quantity, path: Path) -> list[Cause]:
     if found is None:
         return [invalid(path, value.string, quantity.FORMAT_MESSAGE)]
     return [invalid(path, value.string, NOT_NEGATIVE)] if found < 0 else []
+
+
+def check_positive(value: meta.Quantity, path: Path) -> list[Cause]:
+    """Well formed and more than nothing."""
+    found = exact(value)
+    if found is None:
+        return [invalid(path, value.string, quantity.FORMAT_MESSAGE)]
+    return [] if found > 0 else [invalid(path, value.string, "must be greater than zero")]

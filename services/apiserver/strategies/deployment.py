@@ -5,22 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
-from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import (
-    GoSyntax,
-    Path,
-    check_choice,
-    check_format,
-    check_not_negative,
-    forbidden,
-    invalid,
-    percent,
-    required,
-    shown,
-)
+from knarr.machinery.validation import Path, check_choice, check_not_negative, forbidden, invalid, required
 from knarr.objects import int_or_string
-from knarr.objects.int_or_string import is_text
+from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, go_int_or_string, number_of
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
@@ -100,23 +88,9 @@ def _strategy(strategy: apps.DeploymentStrategy, path: Path) -> list[Cause]:
 def _rolling(rolling: apps.RollingUpdateDeployment, path: Path) -> list[Cause]:
     unavailable, surge = rolling.max_unavailable, rolling.max_surge
     here = path.child("maxUnavailable")
-    causes = _count_or_percent(unavailable, here) + _count_or_percent(surge, path.child("maxSurge"))
-    if not causes and _number(unavailable) == 0 and _number(surge) == 0:
-        causes.append(invalid(here, _go(unavailable), "may not be 0 when `maxSurge` is 0"))
-    if not causes and is_text(unavailable) and _number(unavailable) > 100:
-        causes.append(invalid(here, _go(unavailable), "must not be greater than 100%"))
-    return causes
-
-
-def _count_or_percent(value: meta.IntOrString, path: Path) -> list[Cause]:
-    if is_text(value):
-        return check_format(path, value.str_val, percent)
-    return check_not_negative(path, value.int_val)
-
-
-def _number(value: meta.IntOrString) -> int:
-    return int(value.str_val.removesuffix("%")) if is_text(value) else value.int_val
-
-
-def _go(value: meta.IntOrString) -> GoSyntax:
-    return GoSyntax(f"intstr.IntOrString{{Type:{value.type}, IntVal:{value.int_val}, StrVal:{shown(value.str_val)}}}")
+    causes = check_count_or_percent(unavailable, here) + check_count_or_percent(surge, path.child("maxSurge"))
+    if causes:
+        return causes
+    if number_of(unavailable) == 0 and number_of(surge) == 0:
+        causes.append(invalid(here, go_int_or_string(unavailable), "may not be 0 when `maxSurge` is 0"))
+    return causes + check_part(unavailable, here)

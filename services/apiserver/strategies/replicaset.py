@@ -7,12 +7,13 @@ from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import check_not_negative, invalid
-from services.apiserver.strategies.paths import SPEC, STATUS
+from knarr.machinery.validation import check_not_negative
+from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
 from services.apiserver.strategies.workloads import (
+    check_not_above,
     default_replicas,
     default_template,
     validate_counts,
@@ -55,11 +56,8 @@ class ReplicaSetStrategy(Strategy):
         causes = validate_counts(
             status, "replicas", "fully_labeled_replicas", "ready_replicas", "available_replicas", "observed_generation"
         )
-        for field, name in (("fully_labeled_replicas", "fullyLabeledReplicas"), ("ready_replicas", "readyReplicas")):
-            if getattr(status, field) > status.replicas:
-                causes.append(invalid(STATUS.child(name), getattr(status, field), "cannot be greater than status.replicas"))
-        if status.available_replicas > status.ready_replicas:
-            causes.append(invalid(STATUS.child("availableReplicas"), status.available_replicas, "cannot be greater than readyReplicas"))
+        causes += check_not_above(status, "fully_labeled_replicas", "replicas") + check_not_above(status, "ready_replicas", "replicas")
+        causes += check_not_above(status, "available_replicas", "ready_replicas", "cannot be greater than readyReplicas")
         return causes
 
     def selectable_fields(self, obj: apps.ReplicaSet) -> Mapping[str, str]:

@@ -12,14 +12,16 @@ from services.apiserver.strategies.strategy import Column
 
 NONE = "<none>"
 UNKNOWN = "<unknown>"
+UNSET = "<unset>"
+SHORT_ACCESS_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 
 
-def columns(*names: str, wide: Iterable[str] = (), integers: Iterable[str] = ()) -> tuple[Column, ...]:
+def columns(*names: str, wide: Iterable[str] = (), integers: Iterable[str] = (), booleans: Iterable[str] = ()) -> tuple[Column, ...]:
     """Columns by name; ``wide`` ones are appended and shown only with ``-o wide``."""
-    counted = set(integers)
+    types = {**dict.fromkeys(integers, "integer"), **dict.fromkeys(booleans, "boolean")}
 
     def column(name: str, priority: int) -> Column:
-        return Column(name, "integer" if name in counted else "string", "name" if name == "Name" else "", priority)
+        return Column(name, types.get(name, "string"), "name" if name == "Name" else "", priority)
 
     return (*(column(name, 0) for name in names), *(column(name, 1) for name in wide))
 
@@ -38,3 +40,9 @@ def template_cells(spec: Any) -> list[str]:
     containers = spec.template.spec.containers
     names, images = ",".join(item.name for item in containers), ",".join(item.image for item in containers)
     return [names, images, selector_text(spec.selector) or NONE]
+
+
+def access_modes_text(modes: Iterable[str]) -> str:
+    """``RWO,ROX``, always in this order."""
+    given = set(modes)
+    return ",".join(short for mode, short in SHORT_ACCESS_MODES.items() if mode in given)

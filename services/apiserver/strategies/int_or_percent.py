@@ -1,0 +1,33 @@
+"""Rules about numbers that may be percentages instead."""
+
+from __future__ import annotations
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import GoSyntax, Path, check_format, check_not_negative, invalid, percent, shown
+from knarr.objects.int_or_string import is_text
+
+
+def check_count_or_percent(value: meta.IntOrString, path: Path) -> list[Cause]:
+    """A number that is not negative, or a percentage."""
+    if is_text(value):
+        return check_format(path, value.str_val, percent)
+    return check_not_negative(path, value.int_val)
+
+
+def check_part(value: meta.IntOrString, path: Path) -> list[Cause]:
+    """No percentage above the whole; to be asked of what ``check_count_or_percent`` finds nothing wrong with."""
+    return [invalid(path, go_int_or_string(value), "must not be greater than 100%")] if is_text(value) and number_of(value) > 100 else []
+
+
+def number_of(value: meta.IntOrString) -> int:
+    """The number, or that before the percent sign; 0 for another string."""
+    if not is_text(value):
+        return int(value.int_val)
+    digits = value.str_val.removesuffix("%")
+    return int(digits) if not percent(value.str_val) else 0
+
+
+def go_int_or_string(value: meta.IntOrString) -> GoSyntax:
+    """The value as Kubernetes' error messages write it."""
+    return GoSyntax(f"intstr.IntOrString{{Type:{value.type}, IntVal:{value.int_val}, StrVal:{shown(value.str_val)}}}")

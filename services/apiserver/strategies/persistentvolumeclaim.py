@@ -1,0 +1,133 @@
+"""The strategy of PersistentVolumeClaims, and the rules about their specs that claims inside other objects share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import Path, check_choice, check_format, dns1123_subdomain, forbidden, invalid, not_supported, required
+from knarr.objects.amounts import exact
+from knarr.objects.copies import copy_of
+from knarr.objects.keys import is_deleting
+from services.apiserver.strategies.amounts import check_positive
+from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.selectors import validate_label_selector
+from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.table import UNSET, access_modes_text, age, columns
+from services.apiserver.strategies.volumes import ACCESS_MODES, VOLUME_MODES, validate_access_modes
+
+STORAGE = "storage"
+# The annotation that named the class before there was a field.
+CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+IMMUTABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+
+
+class PersistentVolumeClaimStrategy(Strategy):
+    columns = columns(
+        "Name",
+        "Status",
+        "Volume",
+        "Capacity",
+        "Access Modes",
+        "StorageClass",
+        "VolumeAttributesClass",
+        "Age",
+        wide=("VolumeMode",),
+    )
+    returns_deleted = True
+
+    def default(self, obj: core.PersistentVolumeClaim) -> None:
+        default_claim(obj)
+
+    def prepare_for_create(self, obj: core.PersistentVolumeClaim) -> None:
+        super().prepare_for_create(obj)
+        obj.status.phase = "Pending"
+
+    def validate(self, obj: core.PersistentVolumeClaim) -> list[Cause]:
+        return validate_claim_spec(obj.spec, SPEC)
+
+    def validate_update(self, new: core.PersistentVolumeClaim, old: core.PersistentVolumeClaim) -> list[Cause]:
+        """A volume is named once; a claim that is bound may grow, and change its attributes class."""
+        kept, was = copy_of(new.spec), copy_of(old.spec)
+        if not was.volume_name:
+            was.volume_name = kept.volume_name
+        if old.status.phase == "Bound":
+            for spec in (kept, was):
+                spec.resources.requests.pop(STORAGE, None)
+                spec.ClearField("volume_attributes_class_name")
+        path = SPEC.child("resources", "requests", STORAGE)
+        causes = [] if kept == was else [forbidden(SPEC, IMMUTABLE)]
+        if _amount(new.spec) < _amount(old.spec):
+            causes.append(forbidden(path, "field can not be less than status.capacity"))
+        return causes
+
+    def cells(self, obj: core.PersistentVolumeClaim, now: datetime) -> list[object]:
+        spec, status = obj.spec, obj.status
+        bound = bool(spec.volume_name)
+        capacity = status.capacity[STORAGE].string if bound and STORAGE in status.capacity else ""
+        modes = access_modes_text(status.access_modes) if bound else ""
+        name = obj.metadata.annotations.get(CLASS_ANNOTATION) or spec.storage_class_name
+        attributes = spec.volume_attributes_class_name if spec.HasField("volume_attributes_class_name") else UNSET
+        phase = "Terminating" if is_deleting(obj) else status.phase
+        mode = spec.volume_mode if spec.HasField("volume_mode") else UNSET
+        return [obj.metadata.name, phase, spec.volume_name, capacity, modes, name, attributes, age(obj, now), mode]
+
+
+def _amount(spec: core.PersistentVolumeClaimSpec) -> Decimal:
+    """What is asked for; nothing where that is malformed, which is said elsewhere."""
+    return (exact(spec.resources.requests[STORAGE]) if STORAGE in spec.resources.requests else None) or Decimal(0)
+
+
+def default_claim(claim: core.PersistentVolumeClaim) -> None:
+    """Also of a claim inside a StatefulSet, which shows a phase there too."""
+    claim.status.phase = claim.status.phase or "Pending"
+    default_claim_spec(claim.spec)
+
+
+def default_claim_spec(spec: core.PersistentVolumeClaimSpec) -> None:
+    """Both ways to name a source say the same, where the older one can."""
+    if not spec.HasField("volume_mode"):
+        spec.volume_mode = "Filesystem"
+    if spec.HasField("data_source") and not spec.HasField("data_source_ref"):
+        source = spec.data_source
+        spec.data_source_ref.kind, spec.data_source_ref.name = source.kind, source.name
+        if source.HasField("api_group"):
+            spec.data_source_ref.api_group = source.api_group
+    elif spec.HasField("data_source_ref") and not spec.HasField("data_source") and not spec.data_source_ref.namespace:
+        reference = spec.data_source_ref
+        if reference.api_group or reference.kind == "PersistentVolumeClaim":
+            spec.data_source.kind, spec.data_source.name = reference.kind, reference.name
+            if reference.HasField("api_group"):
+                spec.data_source.api_group = reference.api_group
+
+
+def validate_claim_spec(spec: core.PersistentVolumeClaimSpec, path: Path) -> list[Cause]:
+    here = path.child("accessModes")
+    causes = [] if spec.access_modes else [required(here, "at least 1 access mode is required")]
+    if spec.HasField("selector"):
+        causes += validate_label_selector(spec.selector, path.child("selector"))
+    causes += [not_supported(here, mode, ACCESS_MODES) for mode in spec.access_modes if mode not in ACCESS_MODES]
+    causes += validate_access_modes(spec.access_modes, here)
+    storage = path.child("resources").key(STORAGE)
+    if STORAGE not in spec.resources.requests:
+        causes.append(required(storage))
+    else:
+        causes += check_positive(spec.resources.requests[STORAGE], storage)
+    if spec.storage_class_name:
+        causes += check_format(path.child("storageClassName"), spec.storage_class_name, dns1123_subdomain)
+    causes += check_choice(path.child("volumeMode"), spec.volume_mode, VOLUME_MODES, optional=True)
+    for field, name in (("data_source", "dataSource"), ("data_source_ref", "dataSourceRef")):
+        if spec.HasField(field):
+            causes += _source(getattr(spec, field), path.child(name))
+    if spec.volume_attributes_class_name:
+        causes += check_format(path.child("volumeAttributesClassName"), spec.volume_attributes_class_name, dns1123_subdomain)
+    return causes
+
+
+def _source(source: core.TypedObjectReference, path: Path) -> list[Cause]:
+    causes = [required(path.child(name)) for name in ("name", "kind") if not getattr(source, name)]
+    if not source.api_group and source.kind != "PersistentVolumeClaim":
+        causes.append(invalid(path, source.kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"))
+    return causes

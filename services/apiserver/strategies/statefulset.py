@@ -1,0 +1,155 @@
+"""The strategy of StatefulSets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import GoSyntax, Path, check_not_negative, forbidden, invalid, not_supported, required
+from knarr.objects.copies import copy_of
+from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, go_int_or_string, number_of
+from services.apiserver.strategies.metadata import validate_annotations, validate_labels
+from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.persistentvolumeclaim import default_claim
+from services.apiserver.strategies.pod.warnings import pod_spec_warnings
+from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.table import age, columns, template_cells
+from services.apiserver.strategies.workloads import (
+    check_not_above,
+    default_replicas,
+    default_template,
+    not_selected,
+    selects,
+    validate_collisions,
+    validate_counts,
+    validate_kept_running,
+    validate_selector,
+)
+
+ROLLING_UPDATE, ON_DELETE = "RollingUpdate", "OnDelete"
+POLICIES = ("OrderedReady", "Parallel")
+RETENTIONS = ("Delete", "Retain")
+# What may change of a spec; Kubernetes' sentence names them.
+MUTABLE = (
+    "replicas",
+    "ordinals",
+    "template",
+    "update_strategy",
+    "revision_history_limit",
+    "persistent_volume_claim_retention_policy",
+    "min_ready_seconds",
+)
+IMMUTABLE_SPEC = (
+    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', "
+    "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+)
+
+
+class StatefulSetStrategy(Strategy):
+    """A spec change makes a new generation; status writes do not."""
+
+    columns = columns("Name", "Ready", "Age", wide=("Containers", "Images"))
+
+    has_generation = True
+
+    def default(self, obj: apps.StatefulSet) -> None:
+        spec = obj.spec
+        spec.pod_management_policy = spec.pod_management_policy or "OrderedReady"
+        if not spec.update_strategy.type:
+            spec.update_strategy.type = ROLLING_UPDATE
+            spec.update_strategy.rolling_update.SetInParent()
+        if spec.update_strategy.type == ROLLING_UPDATE and spec.update_strategy.HasField("rolling_update"):
+            rolling = spec.update_strategy.rolling_update
+            if not rolling.HasField("partition"):
+                rolling.partition = 0
+        retention = spec.persistent_volume_claim_retention_policy
+        retention.when_deleted = retention.when_deleted or "Retain"
+        retention.when_scaled = retention.when_scaled or "Retain"
+        default_replicas(spec)
+        if not spec.HasField("revision_history_limit"):
+            spec.revision_history_limit = 10
+        default_template(spec)
+        for claim in spec.volume_claim_templates:
+            default_claim(claim)
+
+    def validate(self, obj: apps.StatefulSet) -> list[Cause]:
+        spec = obj.spec
+        causes = _management(spec) + _update_strategy(spec.update_strategy, SPEC.child("updateStrategy"))
+        causes += _retention(spec)
+        causes += check_not_negative(SPEC.child("replicas"), spec.replicas)
+        causes += check_not_negative(SPEC.child("minReadySeconds"), spec.min_ready_seconds)
+        causes += check_not_negative(SPEC.child("ordinals", "start"), spec.ordinals.start)
+        causes += validate_selector(spec, "statefulset")
+        return causes + _template(spec) + validate_kept_running(spec, "StatefulSet")
+
+    def validate_update(self, new: apps.StatefulSet, old: apps.StatefulSet) -> list[Cause]:
+        kept, was = copy_of(new.spec), copy_of(old.spec)
+        for field in MUTABLE:
+            kept.ClearField(field)
+            was.ClearField(field)
+        return [] if kept == was else [forbidden(SPEC, IMMUTABLE_SPEC)]
+
+    def validate_status_update(self, new: apps.StatefulSet, old: apps.StatefulSet) -> list[Cause]:
+        status = new.status
+        counts = ("ready_replicas", "current_replicas", "updated_replicas", "available_replicas")
+        causes = validate_counts(status, "replicas", *counts, "observed_generation", "collision_count")
+        for field in counts:
+            causes += check_not_above(status, field, "replicas")
+        causes += check_not_above(status, "available_replicas", "ready_replicas")
+        return causes + validate_collisions(status, old.status)
+
+    def warnings(self, obj: apps.StatefulSet) -> list[str]:
+        found = pod_spec_warnings(obj.spec.template.spec, SPEC.child("template", "spec"))
+        if obj.spec.HasField("revision_history_limit") and obj.spec.revision_history_limit < 0:
+            found.append(
+                f"{SPEC.child('revisionHistoryLimit')}: a negative value retains all historical revisions; a value >= 0 is recommended"
+            )
+        return found
+
+    def cells(self, obj: apps.StatefulSet, now: datetime) -> list[object]:
+        return [obj.metadata.name, f"{obj.status.ready_replicas}/{obj.spec.replicas}", age(obj, now), *template_cells(obj.spec)[:2]]
+
+
+def _management(spec: apps.StatefulSetSpec) -> list[Cause]:
+    path = SPEC.child("podManagementPolicy")
+    if not spec.pod_management_policy:
+        return [required(path)]
+    if spec.pod_management_policy in POLICIES:
+        return []
+    return [invalid(path, spec.pod_management_policy, "must be 'OrderedReady' or 'Parallel'")]
+
+
+def _update_strategy(strategy: apps.StatefulSetUpdateStrategy, path: Path) -> list[Cause]:
+    if not strategy.type:
+        return [required(path)]
+    if strategy.type not in (ROLLING_UPDATE, ON_DELETE):
+        shown = GoSyntax(f'apps.StatefulSetUpdateStrategy{{Type:"{strategy.type}"}}')
+        return [invalid(path, shown, f"must be '{ROLLING_UPDATE}' or '{ON_DELETE}'")]
+    if not strategy.HasField("rolling_update"):
+        return []
+    if strategy.type == ON_DELETE:
+        shown = GoSyntax("apps.RollingUpdateStatefulSetStrategy{…}")
+        return [invalid(path.child("rollingUpdate"), shown, f"only allowed for updateStrategy '{ROLLING_UPDATE}'")]
+    rolling, here = strategy.rolling_update, path.child("rollingUpdate", "maxUnavailable")
+    causes = check_not_negative(path.child("rollingUpdate", "partition"), rolling.partition)
+    if rolling.HasField("max_unavailable"):
+        wrong = check_count_or_percent(rolling.max_unavailable, here)
+        if not wrong and number_of(rolling.max_unavailable) == 0:
+            wrong = [invalid(here, go_int_or_string(rolling.max_unavailable), "cannot be 0")]
+        causes += wrong or check_part(rolling.max_unavailable, here)
+    return causes
+
+
+def _retention(spec: apps.StatefulSetSpec) -> list[Cause]:
+    path, policy = SPEC.child("persistentVolumeClaimRetentionPolicy"), spec.persistent_volume_claim_retention_policy
+    found = (("whenDeleted", policy.when_deleted), ("whenScaled", policy.when_scaled))
+    return [not_supported(path.child(name), value, RETENTIONS) for name, value in found if value not in RETENTIONS]
+
+
+def _template(spec: apps.StatefulSetSpec) -> list[Cause]:
+    """As in Kubernetes the pod itself is judged when it is made: its volumes come from the claims too."""
+    path = SPEC.child("template")
+    causes = [not_selected(spec)] if spec.HasField("selector") and selects(spec) is False else []
+    causes += validate_labels(spec.template.metadata.labels, path.child("labels"))
+    return causes + validate_annotations(spec.template.metadata.annotations, path.child("annotations"))
