@@ -5,6 +5,7 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.clock import Clock
+from knarr.machinery.errors import TRANSIENT, StatusError
 from knarr.objects.conditions import condition_patch
 from services.scheduler.pod_facts import PodFacts
 
@@ -17,7 +18,21 @@ async def bind(client: Client, pod: PodFacts, node: str) -> None:
     binding = core.Binding()
     binding.metadata.namespace, binding.metadata.name, binding.metadata.uid = pod.key.namespace, pod.key.name, pod.uid
     binding.target.kind, binding.target.name = "Node", node
-    await client.create(binding, subresource="binding", name=pod.key.name)
+    try:
+        await client.create(binding, subresource="binding", name=pod.key.name)
+    except TRANSIENT:
+        # Only the answer may be lost. Whoever took the pod for waiting before the watch shows its node would give the room to another.
+        if not await _is_bound(client, pod, node):
+            raise
+
+
+async def _is_bound(client: Client, pod: PodFacts, node: str) -> bool:
+    """Whether the server says that the pod has this node."""
+    try:
+        live = await client.get(core.Pod, pod.key.name, pod.key.namespace)
+    except StatusError:
+        return False
+    return live.metadata.uid == pod.uid and live.spec.node_name == node
 
 
 async def report_unschedulable(client: Client, pod: PodFacts, message: str, clock: Clock) -> None:
