@@ -17,7 +17,7 @@ def test_every_controller_has_a_scenario() -> None:
 @pytest.mark.parametrize("controller", CONTROLLERS, ids=lambda found: found.name)
 def test_a_scenario_gives_its_controller_something_to_do(controller: type[Controller]) -> None:
     clean = play(SCENARIOS[controller])
-    assert clean.writes and clean.events
+    assert clean.writes and clean.events and clean.made and clean.final
     assert clean.differences(play(SCENARIOS[controller])) == []
 
 

@@ -29,7 +29,8 @@ from knarr.machinery.errors import Conflict, status_error
 from knarr.machinery.resources import Resource
 from knarr.objects.keys import metadata_of
 from knarr.service.component import Component
-from services.apiserver.storage.store import KeyValue
+from services.apiserver.storage.memory import FIRST_REVISION
+from services.apiserver.storage.store import Change, KeyValue
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, run
 
@@ -180,12 +181,14 @@ class FatedClient(Client):
 
 @dataclass
 class World:
-    """What a scenario's users and others see. ``client`` has no mishaps; ``fate`` is for what a component changes elsewhere."""
+    """What a scenario's users and others see. ``client`` has no mishaps. ``outside`` is what the scenario has outside of the cluster, for
+    whose changes by the component ``fate`` is asked, too."""
 
     api: FaultyApi
     client: Client
     clock: VirtualClock
     fate: Fate
+    outside: Any
 
     async def edit(
         self, message: type[M], name: str, change: Callable[[M], object], namespace: str = "default", subresource: str = ""
@@ -205,13 +208,15 @@ class Scenario:
     """``start`` makes the component; ``beside`` runs while it does; ``act`` does what users do.
 
     ``act`` lets time pass between its steps and at its end, so that a component that has died or has missed something comes to terms.
-    ``elsewhere`` tells what there is outside of the API server, and ``check`` what else must hold at the end.
+    ``outside`` is made for each run, and ``told`` says what is there at the end; ``check`` is what else must hold then.
     """
 
     start: Callable[[World, Client], Component]
     act: Callable[[World], Awaitable[None]]
     beside: Callable[[World], Sequence[Callable[[], Awaitable[None]]]] = lambda world: ()
     check: Callable[[World], None] = lambda world: None
+    outside: Callable[[], Any] = lambda: None
+    told: Callable[[Any], Sequence[str]] = lambda outside: ()
     rest_seconds: float = 60.0
     # Fields that may differ, as in "Node.spec.podCIDR".
     free: frozenset[str] = field(default_factory=frozenset)
@@ -272,7 +277,7 @@ def play(scenario: Scenario, mishap: Mishap = Mishap()) -> Outcome:
 async def _play(scenario: Scenario, mishap: Mishap) -> Outcome:
     clock = VirtualClock()
     api = FaultyApi(clock)
-    world = World(api, api.client(), clock, Fate(mishap))
+    world = World(api, api.client(), clock, Fate(mishap), scenario.outside())
     tasks = [asyncio.ensure_future(work()) for work in scenario.beside(world)]
     tasks += [asyncio.ensure_future(_live(scenario, world)), asyncio.ensure_future(_relist(world))]
     try:
@@ -285,7 +290,7 @@ async def _play(scenario: Scenario, mishap: Mishap) -> Outcome:
             task.cancel()
         await asyncio.wait(tasks, timeout=10)
     scenario.check(world)
-    return await _outcome(world, scenario.free)
+    return await _outcome(world, scenario)
 
 
 async def _live(scenario: Scenario, world: World) -> None:
@@ -320,13 +325,12 @@ _OWN = frozenset({"uid", "resourceVersion", "generation", "managedFields"})
 _LEFT_OUT = ("/registry/events/", "/registry/leases/", "/registry/ranges/", "/registry/masterleases/")
 
 
-async def _outcome(world: World, free: frozenset[str]) -> Outcome:
+async def _outcome(world: World, scenario: Scenario) -> Outcome:
     names: dict[str, str] = {}
     there: dict[str, Message] = {}
     made: Counter[str] = Counter()
     gone: Counter[str] = Counter()
-    batch = await anext(aiter(world.api.store.watch("/registry/", 2)))
-    for change in batch.changes:
+    for change in await _changes(world):
         if change.key.startswith(_LEFT_OUT):
             continue
         if change.value is None:
@@ -340,9 +344,21 @@ async def _outcome(world: World, free: frozenset[str]) -> Outcome:
         if change.key not in there:
             made[_named(obj, names)] += 1
         there[change.key] = obj
-    final = Counter(json.dumps(_plain(to_dict(obj), type(obj).DESCRIPTOR.name, names, free)) for obj in there.values())
+    final = Counter(json.dumps(_plain(to_dict(obj), obj.DESCRIPTOR.name, names, scenario.free)) for obj in there.values())
+    final.update(scenario.told(world.outside))
     fate = world.fate
     return Outcome(final, made, gone, fate.writes, fate.events, frozenset(fate.watched))
+
+
+async def _changes(world: World) -> list[Change]:
+    """All that was ever stored."""
+    found: list[Change] = []
+    async with aclosing(world.api.store.watch("/registry/", FIRST_REVISION + 1)) as stream:  # type: ignore[type-var]
+        async for batch in stream:
+            found += batch.changes
+            if found and batch.revision >= world.api.store.revision:
+                break
+    return found
 
 
 def _named(obj: Message, names: dict[str, str]) -> str:

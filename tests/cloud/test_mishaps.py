@@ -1,0 +1,28 @@
+"""Each of the cloud's controllers comes to the same end, whatever befalls it: a crash at each write to the API or to the provider, each
+event lost, a server that is behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.cloud.catalog import CONTROLLERS
+from services.cloud.controller import CloudController
+from tests.cloud.scenarios import SCENARIOS
+from tests.support.mishaps import Kind, play, wrongs
+
+
+def test_every_controller_has_a_scenario() -> None:
+    assert set(SCENARIOS) == set(CONTROLLERS)
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS, ids=lambda found: found.name)
+def test_a_scenario_gives_its_controller_something_to_do(controller: type[CloudController]) -> None:
+    clean = play(SCENARIOS[controller])
+    assert clean.writes and clean.events and clean.made and clean.final
+    assert clean.differences(play(SCENARIOS[controller])) == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.NONE])
+@pytest.mark.parametrize("controller", CONTROLLERS, ids=lambda found: found.name)
+def test_it_comes_to_the_same_end(controller: type[CloudController], kind: Kind) -> None:
+    assert wrongs(SCENARIOS[controller], kind) == []
