@@ -321,7 +321,7 @@ async def _relist(world: World) -> None:
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 _POD_ADDRESS = re.compile(r"10\.244\.0\.\d+")
 # Made anew with every object or write.
-_OWN = frozenset({"uid", "resourceVersion", "generation", "managedFields"})
+_OWN = frozenset({"uid", "resourceVersion", "generation", "observedGeneration", "managedFields"})
 _LEFT_OUT = ("/registry/events/", "/registry/leases/", "/registry/ranges/", "/registry/masterleases/")
 
 
@@ -344,7 +344,7 @@ async def _outcome(world: World, scenario: Scenario) -> Outcome:
         if change.key not in there:
             made[_named(obj, names)] += 1
         there[change.key] = obj
-    final = Counter(json.dumps(_plain(to_dict(obj), obj.DESCRIPTOR.name, names, scenario.free)) for obj in there.values())
+    final = Counter(_words(obj, names, scenario.free) for obj in there.values())
     final.update(scenario.told(world.outside))
     fate = world.fate
     return Outcome(final, made, gone, fate.writes, fate.events, frozenset(fate.watched))
@@ -366,12 +366,17 @@ def _named(obj: Message, names: dict[str, str]) -> str:
     return f"{obj.DESCRIPTOR.name} {names.get(name, name)}"
 
 
+def _words(obj: Any, names: dict[str, str], free: frozenset[str]) -> str:
+    found = to_dict(obj)
+    plain = _plain(found, obj.DESCRIPTOR.name, names, free)
+    if "observedGeneration" in found.get("status", {}):
+        plain["observed"] = found["status"]["observedGeneration"] == found["metadata"]["generation"]
+    return json.dumps(plain)
+
+
 def _plain(value: Any, path: str, names: dict[str, str], free: frozenset[str]) -> Any:
     """JSON without what differs from run to run; lists are sorted."""
     if isinstance(value, dict):
-        if "observedGeneration" in value.get("status", {}):
-            current = value["status"]["observedGeneration"] == value["metadata"]["generation"]
-            value["status"]["observedGeneration"] = "current" if current else "behind"
         plain = {
             name: _plain(found, f"{path}.{name}", names, free)
             for name, found in sorted(value.items())
