@@ -1,0 +1,92 @@
+"""Kubernetes' API server and ours side by side: the same request to both."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import urllib3
+
+from tests.apiserver.rest.live import TOKEN, running_server
+from tests.peer.kube_apiserver import running_kube_apiserver
+from tests.support.etcd import running_etcd
+
+TIMEOUT_SECONDS = 20.0
+
+
+class Server(Protocol):
+    @property
+    def url(self) -> str: ...
+    @property
+    def ca(self) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request: the body is an object, sent as JSON, or text that is sent as it is."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    content_type: str = "application/json"
+    accept: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: Any
+
+
+class Peer:
+    """One of the two servers, as a client sees it."""
+
+    def __init__(self, server: Server) -> None:
+        self._url = server.url
+        self._pool = urllib3.PoolManager(ca_certs=str(server.ca))
+
+    def ask(self, ask: Ask) -> Answer:
+        query = f"?{urlencode(ask.query)}" if ask.query else ""
+        headers = {"Authorization": f"Bearer {TOKEN}", "Accept": ask.accept, "Content-Type": ask.content_type}
+        body = ask.body if ask.body is None or isinstance(ask.body, str | bytes) else json.dumps(ask.body)
+        answer = self._pool.request(
+            ask.method, f"{self._url}{ask.path}{query}", body=body, headers=headers, timeout=TIMEOUT_SECONDS, retries=False
+        )
+        text = answer.data.decode()
+        return Answer(answer.status, json.loads(text) if text.startswith("{") else text)
+
+    def close(self) -> None:
+        self._pool.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    theirs: Peer
+    ours: Peer
+
+    def ask(self, ask: Ask) -> tuple[Answer, Answer]:
+        """Kubernetes' answer and ours."""
+        return self.theirs.ask(ask), self.ours.ask(ask)
+
+
+@contextlib.contextmanager
+def running_peers(folder: Path) -> Iterator[Peers]:
+    """Both servers, each over an etcd of its own or, ours, in memory."""
+    for name in ("etcd", "theirs", "ours"):
+        (folder / name).mkdir()
+    with (
+        running_etcd(folder / "etcd") as etcd,
+        running_kube_apiserver(folder / "theirs", etcd.endpoint) as theirs,
+        running_server(folder / "ours", in_memory=True) as ours,
+        contextlib.closing(Peer(theirs)) as their_peer,
+        contextlib.closing(Peer(ours)) as our_peer,
+    ):
+        account = Ask("POST", "/api/v1/namespaces/default/serviceaccounts", body={"metadata": {"name": "default"}})
+        assert their_peer.ask(account).status == 201
+        yield Peers(their_peer, our_peer)
