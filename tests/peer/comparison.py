@@ -1,8 +1,8 @@
 """Compares two answers to one request: Kubernetes 1.20's and ours.
 
-What a newer Kubernetes does otherwise is no difference of ours. Fields that 1.20 does not know are found in its own schema; all else stands
 What a newer Kubernetes does otherwise is no difference of ours. Fields that 1.20 does not know are found in its own schema; all else
-stands in ``explained.yaml``, each with its reason: ``words`` puts messages of old into those of today, ``differences`` names lines that may differ.
+stands in ``explained.yaml`` with its reason: ``words`` puts messages of old into those of today, ``differences`` names lines that may differ.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class Explained:
         return message
 
     def explains(self, line: str, kind: str) -> bool:
+        """Whether a line of difference about a kind is one that the file names."""
         for entry in self._differences:
             if entry.line.fullmatch(line) and (entry.kind is None or entry.kind.fullmatch(kind)):
                 self.used[entry.line.pattern] += 1
@@ -62,6 +63,7 @@ class Explained:
         return False
 
     def unused(self) -> list[str]:
+        """The entries that explained nothing so far."""
         everything = [pattern.pattern for pattern, _ in self._words] + [entry.line.pattern for entry in self._differences]
         return [pattern for pattern in everything if not self.used[pattern]]
 

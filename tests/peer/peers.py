@@ -40,6 +40,8 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """The body is text where it is no JSON document, as a watch's is."""
+
     status: int
     body: Any
 
@@ -59,7 +61,9 @@ class Peer:
             ask.method, f"{self._url}{ask.path}{query}", body=body, headers=headers, timeout=TIMEOUT_SECONDS, retries=False
         )
         text = answer.data.decode()
-        return Answer(answer.status, json.loads(text) if text.startswith("{") else text)
+        with contextlib.suppress(ValueError):
+            return Answer(answer.status, json.loads(text))
+        return Answer(answer.status, text)
 
     def close(self) -> None:
         self._pool.clear()

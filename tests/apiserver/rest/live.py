@@ -92,14 +92,16 @@ class LiveServer:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, *, in_memory: bool = False) -> Iterator[LiveServer]:
-    """Everything started and its first objects made, in etcd or ``in_memory``; ended and joined afterwards."""
+def running_server(folder: Path, *, in_memory: bool = False, endpoint: str = "") -> Iterator[LiveServer]:
+    """Everything started and its first objects made, in memory, in the etcd at ``endpoint``, which is others' too, or in one of its own."""
     authority = CertificateAuthority.create()
     authority.pair.save(folder, "ca")
     authority.issue("apiserver", hosts=["127.0.0.1", "localhost"]).save(folder, "server")
     with contextlib.ExitStack() as stack:
-        endpoint = "" if in_memory else stack.enter_context(running_etcd(folder)).endpoint
-        runner = _Runner(folder, endpoint)
+        shared = bool(endpoint)
+        if not in_memory and not endpoint:
+            endpoint = stack.enter_context(running_etcd(folder)).endpoint
+        runner = _Runner(folder, endpoint, shared=shared)
         thread = threading.Thread(target=runner.run, name="live server")
         thread.start()
         try:
@@ -114,9 +116,10 @@ def running_server(folder: Path, *, in_memory: bool = False) -> Iterator[LiveSer
 
 
 class _Runner:
-    def __init__(self, folder: Path, endpoint: str) -> None:
+    def __init__(self, folder: Path, endpoint: str, *, shared: bool) -> None:
         """Without an ``endpoint`` of etcd objects lie in memory."""
         self._folder = folder
+        self._shared = shared
         self._endpoint = endpoint
         self._ending: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
@@ -134,7 +137,7 @@ class _Runner:
     async def _main(self) -> None:
         self._ending, self._loop = asyncio.Event(), asyncio.get_running_loop()
         store = EtcdStore(EtcdSettings((self._endpoint,))) if self._endpoint else MemoryStore()
-        component = ApiServer(ApiServerSettings(advertise_address="192.0.2.1"), no_kubelet, store=store)
+        component = ApiServer(ApiServerSettings(advertise_address="192.0.2.1", shared_store=self._shared), no_kubelet, store=store)
         task = asyncio.create_task(component.run())
         try:
             async with asyncio.timeout(START_SECONDS):
