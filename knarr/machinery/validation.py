@@ -205,6 +205,13 @@ _config_key = _form(
 )
 
 
+def path_segment(value: str) -> list[str]:
+    """What may stand between two slashes of a path: the names of kinds that ask for no more."""
+    if value in (".", ".."):
+        return [f"may not be '{value}'"]
+    return [f"may not contain '{part}'" for part in ("/", "%") if part in value]
+
+
 def qualified_name(value: str) -> list[str]:
     """A label or annotation key: a name with an optional DNS prefix, ``example.com/name``."""
     prefix, slash, name = value.rpartition("/")

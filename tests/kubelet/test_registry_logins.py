@@ -48,6 +48,12 @@ def test_the_first_secret_that_knows_the_registry_is_taken() -> None:
     assert from_secrets("r.example/app", known, ["missing", "broken", "other", "right"]) == IS_ALICE
 
 
+@pytest.mark.hostile
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"auths":' * 900 + b"1" + b"}" * 900, b"\xff", b"null"])
+def test_what_is_nested_deeply_or_is_no_json_is_no_login(text: bytes) -> None:
+    assert from_secrets("r.example/app", {"s": core.Secret(data={".dockerconfigjson": text})}, ["s"]) is None
+
+
 @pytest.fixture
 def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     """A credential helper ``docker-credential-test`` that knows one registry; answers what it has been asked."""

@@ -1,7 +1,7 @@
 """Compares two answers to one request: Kubernetes 1.20's and ours.
 
 What a newer Kubernetes does otherwise is no difference of ours. Fields that 1.20 does not know are found in its own schema; all else
-stands in ``explained.yaml`` with its reason: ``words`` puts messages of old into those of today, ``differences`` names lines that may differ.
+stands in ``explained.yaml`` with its reason: ``words`` puts messages of old into those of today, ``differences`` has lines that may differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.peer.peers import Answer
 VOLATILE = ("uid", "creationTimestamp", "resourceVersion", "managedFields", "selfLink", "deletionTimestamp", "generateName")
 QUOTED_LIST = re.compile(r'(supported values: )((?:"[^"]*"(?:, )?)+)')
 # How Go prints a value that is no scalar.
-GO_VALUE = re.compile(r"^((?:Invalid|Duplicate|Unsupported) value: )[&*]?[\w.\[\]*]+\{.*\}(?=$|: )", re.DOTALL)
+GO_VALUE = re.compile(r"^((?:Invalid|Duplicate|Unsupported) value: )[&*]?[\w.\[\]*]+(?:\{.*\}|\(nil\))(?=$|: )", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _statuses(theirs: dict[str, Any], ours: dict[str, Any], explained: Explained
 
 def _causes(status: dict[str, Any], today: Any) -> set[str]:
     found = (status.get("details") or {}).get("causes") or []
-    return {f"{cause.get('field', '')}: {cause.get('reason', '')}: {today(_plain(cause.get('message', '')))}" for cause in found}
+    return {today(f"{cause.get('field', '')}: {cause.get('reason', '')}: {_plain(cause.get('message', ''))}") for cause in found}
 
 
 def _plain(message: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,14 @@ class Peers:
         return self.theirs.ask(ask), self.ours.ask(ask)
 
 
+def _wait_for_namespace(peer: Peer) -> None:
+    """Kubernetes makes the namespace `default` some moments after it says that it is ready."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while peer.ask(Ask("GET", "/api/v1/namespaces/default")).status != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def running_peers(folder: Path) -> Iterator[Peers]:
     """Both servers, each over an etcd of its own or, ours, in memory."""
@@ -91,6 +100,7 @@ def running_peers(folder: Path) -> Iterator[Peers]:
         contextlib.closing(Peer(theirs)) as their_peer,
         contextlib.closing(Peer(ours)) as our_peer,
     ):
+        _wait_for_namespace(their_peer)
         account = Ask("POST", "/api/v1/namespaces/default/serviceaccounts", body={"metadata": {"name": "default"}})
         assert their_peer.ask(account).status == 201
         yield Peers(their_peer, our_peer)

@@ -134,7 +134,8 @@ class ServiceAllocators(Allocators):
             number = new.spec.health_check_node_port
             refusal = self._refusal(number, held, taken | {port.node_port for port in new.spec.ports})
             if refusal:
-                raise internal(f"failed to allocate requested HealthCheck NodePort {number}: {refusal}")
+                # Kubernetes calls this an internal error; it is the caller's.
+                raise _refused(ref, "spec.healthCheckNodePort", str(number), refusal)
 
     def _refusal(self, port: int, held: Set[int], taken: Set[int]) -> str:
         if not port or port in held:

@@ -76,7 +76,8 @@ def _judged(ref: Ref, strategy: Strategy, new: Any) -> tuple[str, ...]:
         *judged.causes,
     ]
     if causes:
-        raise invalid(ref.version.kind, ref.name, causes, ref.version.group)
+        stored = ref.version.resource.storage
+        raise invalid(stored.kind, ref.name, causes, stored.group)
     return (*strategy.warnings(new), *judged.warnings)
 
 

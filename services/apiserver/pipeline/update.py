@@ -111,6 +111,7 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, entry: En
     if unconditional and not strategy.allows_unconditional_update and not causes:
         causes = [UNCONDITIONAL]
     if causes:
-        raise invalid(ref.version.kind, ref.name, causes, ref.version.group)
+        stored = ref.version.resource.storage
+        raise invalid(stored.kind, ref.name, causes, stored.group)
     await admission.validate(request, ref.name, part.body(new), shown)
     return Change(old, new, tuple(warnings))

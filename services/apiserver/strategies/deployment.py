@@ -76,7 +76,7 @@ class DeploymentStrategy(Strategy):
 
 
 def _strategy(strategy: apps.DeploymentStrategy, path: Path) -> list[Cause]:
-    causes = check_choice(path.child("type"), strategy.type, ("Recreate", "RollingUpdate"))
+    causes = check_choice(path, strategy.type, ("Recreate", "RollingUpdate"))
     rolling = path.child("rollingUpdate")
     if strategy.type == "Recreate" and strategy.HasField("rolling_update"):
         causes.append(forbidden(rolling, "may not be specified when strategy `type` is 'Recreate'"))
@@ -89,8 +89,6 @@ def _rolling(rolling: apps.RollingUpdateDeployment, path: Path) -> list[Cause]:
     unavailable, surge = rolling.max_unavailable, rolling.max_surge
     here = path.child("maxUnavailable")
     causes = check_count_or_percent(unavailable, here) + check_count_or_percent(surge, path.child("maxSurge"))
-    if causes:
-        return causes
     if number_of(unavailable) == 0 and number_of(surge) == 0:
         causes.append(invalid(here, go_int_or_string(unavailable), "may not be 0 when `maxSurge` is 0"))
     return causes + check_part(unavailable, here)

@@ -10,7 +10,17 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.events.v1 import events_pb2 as events
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_format, check_immutable, invalid, qualified_name, required
+from knarr.machinery.validation import (
+    Format,
+    Path,
+    check_format,
+    check_immutable,
+    dns1123_subdomain,
+    invalid,
+    path_segment,
+    qualified_name,
+    required,
+)
 from services.apiserver.strategies.duration import since
 from services.apiserver.strategies.strategy import Column, Strategy
 
@@ -58,6 +68,7 @@ class EventStrategy(Strategy):
         self.ttl_seconds = ttl_seconds
 
     creates_on_update = True
+    name_format: Format = staticmethod(path_segment)
     columns = (
         Column("Last Seen"),
         Column("Type"),
@@ -136,6 +147,7 @@ class NewEventStrategy(EventStrategy):
     """Events as ``events.k8s.io`` has them: stricter about what is created, and only the series changes afterwards."""
 
     reporter = "reportingController"
+    name_format = staticmethod(dns1123_subdomain)
     selectable_field_names = tuple(NEW_NAMES.values())
 
     def selectable_fields(self, obj: core.Event) -> Mapping[str, str]:
@@ -187,10 +199,10 @@ def _source_text(event: core.Event) -> str:
 def _new_style(event: core.Event, reporter: str) -> list[Cause]:
     """Events that carry an eventTime say who reports which action and why."""
     causes: list[Cause] = []
-    if event.reporting_component:
-        causes += check_format(Path(reporter), event.reporting_component, qualified_name)
+    if not event.reporting_component:
+        causes.append(required(Path(reporter)))
+    causes += check_format(Path(reporter), event.reporting_component, qualified_name)
     for value, name in (
-        (event.reporting_component, reporter),
         (event.reporting_instance, "reportingInstance"),
         (event.action, "action"),
         (event.reason, "reason"),

@@ -9,7 +9,7 @@ from typing import Any
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling
 from knarr.machinery import quantity
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_not_negative, forbidden, invalid, not_supported, required
+from knarr.machinery.validation import Path, check_not_negative, forbidden, invalid, not_supported, path_segment, required
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, UNKNOWN, age, columns
 
@@ -96,15 +96,8 @@ def _reference(reference: autoscaling.CrossVersionObjectReference, path: Path) -
     causes: list[Cause] = []
     for name in ("kind", "name"):
         value, where = getattr(reference, name), path.child(name)
-        causes += [invalid(where, value, problem) for problem in _path_segment(value)] if value else [required(where)]
+        causes += [invalid(where, value, problem) for problem in path_segment(value)] if value else [required(where)]
     return causes
-
-
-def _path_segment(value: str) -> list[str]:
-    """What may not stand in a path, as Kubernetes words it."""
-    if value in (".", ".."):
-        return [f"may not be '{value}'"]
-    return [f"may not contain '{part}'" for part in ("/", "%") if part in value]
 
 
 def _metric(metric: autoscaling.MetricSpec, path: Path) -> list[Cause]:
@@ -183,7 +176,7 @@ def _identifier(metric: autoscaling.MetricIdentifier, path: Path) -> list[Cause]
     where = path.child("metric", "name")
     if not metric.name:
         return [required(where, "must specify a metric name")]
-    return [invalid(where, metric.name, problem) for problem in _path_segment(metric.name)]
+    return [invalid(where, metric.name, problem) for problem in path_segment(metric.name)]
 
 
 def _target(source: Any, path: Path) -> list[Cause]:

@@ -125,12 +125,18 @@ def _owners(owners: Sequence[meta.OwnerReference], path: Path) -> list[Cause]:
     return causes
 
 
+def check_finalizer_name(finalizer: str, path: Path) -> list[Cause]:
+    """Names without a prefix are Kubernetes' own."""
+    if "/" in finalizer or finalizer in STANDARD_FINALIZERS:
+        return []
+    return [invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")]
+
+
 def _finalizers(finalizers: Sequence[str], path: Path) -> list[Cause]:
     causes: list[Cause] = []
     for index, finalizer in enumerate(finalizers):
         causes += check_format(path, finalizer, qualified_name)
-        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
-            causes.append(invalid(path.index(index), finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
+        causes += check_finalizer_name(finalizer, path.index(index))
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
         causes.append(invalid(path, list(finalizers), "finalizer orphan and foregroundDeletion cannot be both set"))
     return causes

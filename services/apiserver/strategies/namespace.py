@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.validation import dns1123_label
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import check_format, dns1123_label, qualified_name
+from services.apiserver.strategies.metadata import check_finalizer_name
+from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
@@ -35,6 +38,14 @@ class NamespaceStrategy(Strategy):
         obj.status.phase = "Active"
         if FINALIZER not in obj.spec.finalizers:
             obj.spec.finalizers.append(FINALIZER)
+
+    def validate_create(self, obj: core.Namespace) -> list[Cause]:
+        here = SPEC.child("finalizers")
+        return [
+            cause
+            for finalizer in obj.spec.finalizers
+            for cause in (*check_format(here, finalizer, qualified_name), *check_finalizer_name(finalizer, here))
+        ]
 
     def prepare_for_update(self, new: core.Namespace, old: core.Namespace) -> None:
         super().prepare_for_update(new, old)

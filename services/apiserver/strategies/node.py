@@ -17,12 +17,11 @@ from knarr.machinery.validation import (
     invalid,
     label_value,
     qualified_name,
-    required,
 )
 from knarr.objects.conditions import TRUE, condition_status
 from knarr.objects.tolerations import NO_SCHEDULE, NOT_READY
 from services.apiserver.strategies.amounts import check_amount
-from services.apiserver.strategies.paths import SPEC, STATUS
+from services.apiserver.strategies.paths import METADATA, SPEC, STATUS
 from services.apiserver.strategies.pod.scheduling import EFFECTS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, UNKNOWN, age, columns
@@ -66,7 +65,8 @@ class NodeStrategy(Strategy):
         causes: list[Cause] = []
         for index, text in enumerate(obj.spec.pod_cidrs):
             causes += check_format(SPEC.child("podCIDRs").index(index), text, cidr)
-        return causes + _taints(obj.spec.taints, SPEC.child("taints")) + _amounts(obj.status)
+        # Kubernetes says `metadata` of what is in the spec.
+        return causes + _taints(obj.spec.taints, METADATA.child("taints")) + _amounts(obj.status)
 
     def validate_update(self, new: core.Node, old: core.Node) -> list[Cause]:
         causes: list[Cause] = []
@@ -116,7 +116,7 @@ def _taints(taints: Iterable[core.Taint], path: Path) -> list[Cause]:
     seen: set[tuple[str, str]] = set()
     for index, taint in enumerate(taints):
         here = path.index(index)
-        causes += check_format(here.child("key"), taint.key, qualified_name) if taint.key else [required(here.child("key"))]
+        causes += check_format(here.child("key"), taint.key, qualified_name)
         if sentences := label_value(taint.value):
             causes.append(invalid(here.child("value"), taint.value, ";".join(sentences)))
         causes += check_choice(here.child("effect"), taint.effect, EFFECTS)
@@ -130,5 +130,5 @@ def _amounts(status: core.NodeStatus) -> list[Cause]:
     causes: list[Cause] = []
     for field, amounts in (("capacity", status.capacity), ("allocatable", status.allocatable)):
         for name in sorted(amounts):
-            causes += check_amount(amounts[name], STATUS.child(field).key(name))
+            causes += check_amount(amounts[name], STATUS.child(field, name))
     return causes

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
+
+import orjson
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
@@ -62,9 +63,16 @@ def _required_keys(secret: core.Secret) -> list[Cause]:
         return [required(DATA.key("username")), required(DATA.key("password"))]
     causes = [required(DATA.key(key)) for key in REQUIRED_KEYS.get(secret.type, ()) if key not in secret.data]
     json_key = JSON_KEYS.get(secret.type)
-    if json_key and json_key in secret.data:
-        try:
-            json.loads(secret.data[json_key])
-        except ValueError as error:
-            causes.append(invalid(DATA.key(json_key), "<secret contents redacted>", str(error)))
+    if json_key and json_key in secret.data and (problem := _not_an_object(secret.data[json_key])):
+        causes.append(invalid(DATA.key(json_key), "<secret contents redacted>", problem))
     return causes
+
+
+def _not_an_object(text: bytes) -> str:
+    """Why some bytes are no JSON object; empty when they are one."""
+    try:
+        # Not the library's own reader, which fails in its own way on what is nested deeply.
+        found = orjson.loads(text)
+    except ValueError as error:
+        return str(error)
+    return "" if found is None or isinstance(found, dict) else "must be a JSON object"

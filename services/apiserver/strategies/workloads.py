@@ -42,14 +42,12 @@ def selects(spec: Any) -> bool | None:
 
 
 def validate_replicated_template(spec: Any) -> list[Cause]:
-    """The template of pods that are kept running: picked by the selector, always restarted."""
+    """The template of pods that are kept running: picked by the selector, always restarted. Without a good selector it is not read."""
     path = SPEC.child("template")
     found = selects(spec)
-    causes: list[Cause] = []
     if found is None:
-        causes.append(invalid(SPEC.child("selector"), go_selector(spec.selector), "invalid label selector"))
-    elif not found:
-        causes += [not_selected(spec)]
+        return [invalid(SPEC.child("selector"), go_selector(spec.selector), "invalid label selector")]
+    causes = [] if found else [not_selected(spec)]
     return causes + validate_template(spec.template, path) + validate_kept_running(spec, "ReplicaSet")
 
 

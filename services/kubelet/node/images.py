@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from services.kubelet.node.image_names import valid_image, with_tag
+from knarr.objects.images import valid_image, with_tag
 from services.kubelet.runtime.port import Image, NoSuchImage, Runtime
 
 NEVER, ALWAYS = "Never", "Always"

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import logging
 import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import orjson
+
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.node.image_names import registry_of
+from knarr.objects.images import registry_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def from_secrets(reference: str, secrets: Mapping[str, core.Secret], names: list
         if found is None or ".dockerconfigjson" not in found.data:
             continue
         try:
-            entries = json.loads(found.data[".dockerconfigjson"])["auths"]
+            entries = orjson.loads(found.data[".dockerconfigjson"])["auths"]
             logins = [_login(entry) for server, entry in entries.items() if _is_registry(server, registry)]
         except (ValueError, TypeError, KeyError, AttributeError):
             continue

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
+from knarr.objects.images import with_tag
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_finished, is_sidecar
-from services.kubelet.node.image_names import with_tag
 from services.kubelet.pod.actions import Waiting
 from services.kubelet.pod.readiness import is_ready, is_started
 from services.kubelet.pod.view import StatusView

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.node.image_names import with_tag
+from knarr.objects.images import with_tag
 from services.kubelet.runtime.plan import PodRef
 
 

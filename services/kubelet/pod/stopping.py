@@ -21,6 +21,8 @@ def termination_grace_seconds(pod: core.Pod) -> float:
     spec = pod.spec
     if not spec.HasField("termination_grace_period_seconds"):
         return DEFAULT_GRACE_SECONDS
+    if spec.termination_grace_period_seconds < 0:
+        return MINIMUM_GRACE_SECONDS
     return min(float(spec.termination_grace_period_seconds), MAXIMUM_GRACE_SECONDS)
 
 

@@ -166,7 +166,7 @@ async def test_a_health_check_port_comes_and_goes_with_the_local_policy(services
     with pytest.raises(StatusError) as caught:
         await create(services, other)
     assert caught.value.status.message == (
-        "Internal error occurred: failed to allocate requested HealthCheck NodePort 30001: provided port is already allocated"
+        'Service "b" is invalid: spec.healthCheckNodePort: Invalid value: 30001: provided port is already allocated'
     )
     created.spec.external_traffic_policy = "Cluster"
     created = await update(services, created)

@@ -155,7 +155,7 @@ def test_status_writes_leave_the_spec_and_spec_writes_the_status() -> None:
         ("n", "Running", None, 30),
         ("n", "Running", 5, 5),
         ("n", "Running", 0, 0),
-        ("n", "Running", -1, 0),
+        ("n", "Running", -1, 1),
         ("", "Pending", None, 0),
         ("", "Pending", 60, 0),
         ("n", "Succeeded", None, 0),

@@ -88,9 +88,7 @@ def _common(container: core.Container, facts: PodFacts, path: Path) -> list[Caus
 
 
 def _name(name: str, taken: set[str], path: Path) -> list[Cause]:
-    if not name:
-        return [required(path)]
-    causes = check_format(path, name, dns1123_label)
+    causes = check_format(path, name, dns1123_label) if name else [required(path)]
     if name in taken:
         causes.append(duplicate(path, name))
     taken.add(name)
@@ -109,9 +107,10 @@ def _ports(ports: Sequence[core.ContainerPort], host_network: bool, path: Path) 
     for index, port in enumerate(ports):
         here = path.index(index)
         if port.name:
-            causes += check_format(here.child("name"), port.name, port_name)
-            if port.name in names:
-                causes.append(duplicate(here.child("name"), port.name))
+            problems = check_format(here.child("name"), port.name, port_name)
+            if not problems and port.name in names:
+                problems = [duplicate(here.child("name"), port.name)]
+            causes += problems
             names.add(port.name)
         if not port.container_port:
             causes.append(required(here.child("containerPort")))

@@ -8,6 +8,7 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
 from knarr.objects.amounts import exact
+from knarr.objects.images import valid_image
 from knarr.objects.pods import init_and_main_containers
 from knarr.objects.tolerations import NO_EXECUTE, NOT_READY, UNREACHABLE
 
@@ -71,7 +72,9 @@ def default_pod_spec(spec: core.PodSpec) -> None:
 
 
 def image_pull_policy(image: str) -> str:
-    """Always for ``latest`` and for no tag at all, else IfNotPresent."""
+    """Always for ``latest`` and for no tag at all, else IfNotPresent, also of what is no reference."""
+    if not valid_image(image):
+        return "IfNotPresent"
     name, _, digest = image.partition("@")
     tag = name.rpartition("/")[2].partition(":")[2]
     return "Always" if tag == "latest" or (not tag and not digest) else "IfNotPresent"

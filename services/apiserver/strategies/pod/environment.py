@@ -123,7 +123,7 @@ def validate_env_from(sources: Iterable[core.EnvFromSource], path: Path) -> list
             at = here.child(name, "name")
             causes += check_format(at, target, dns1123_subdomain) if target else [required(at)]
         if not given:
-            causes.append(invalid(here, "", "must specify one of: `configMapRef` or `secretRef`"))
+            causes.append(invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
         elif len(given) > 1:
-            causes.append(invalid(here, "", MORE_THAN_ONE))
+            causes.append(invalid(path, "", MORE_THAN_ONE))
     return causes

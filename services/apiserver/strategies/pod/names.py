@@ -60,6 +60,6 @@ def validate_host_aliases(aliases: Iterable[core.HostAlias], path: Path) -> list
     causes: list[Cause] = []
     for index, alias in enumerate(aliases):
         causes += check_format(path.index(index).child("ip"), alias.ip, ip_address)
-        for hostname in alias.hostnames:
-            causes += check_format(path.index(index).child("hostnames"), hostname, dns1123_subdomain)
+        for position, hostname in enumerate(alias.hostnames):
+            causes += check_format(path.index(index).child("hostnames").index(position), hostname, dns1123_subdomain)
     return causes

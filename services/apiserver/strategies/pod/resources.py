@@ -28,14 +28,19 @@ def validate_resources(resources: core.ResourceRequirements, path: Path) -> list
     return causes
 
 
+def _native(name: str) -> bool:
+    """Kubernetes' own resources; all others are extended ones, which are counted in whole numbers."""
+    return "/" not in name or "kubernetes.io/" in name
+
+
 def _overcommits(name: str) -> bool:
-    """Only the compute resources may be promised twice."""
-    return name in STANDARD
+    """What may be promised twice."""
+    return _native(name) and not name.startswith(HUGE_PAGES)
 
 
 def _amount(name: str, amounts: Mapping[str, meta.Quantity], path: Path) -> list[Cause]:
     causes = validate_resource_name(name, path) + check_amount(amounts[name], path)
-    if not _overcommits(name) and not is_whole(amounts[name]):
+    if not _native(name) and not is_whole(amounts[name]):
         causes.append(invalid(path, amounts[name].string, "must be an integer"))
     return causes
 

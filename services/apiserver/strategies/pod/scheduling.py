@@ -142,24 +142,26 @@ def _pod_affinity_term(term: core.PodAffinityTerm, path: Path) -> list[Cause]:
 
 
 def _topology_key(key: str, path: Path) -> list[Cause]:
-    return check_format(path, key, qualified_name) if key else [required(path, "can not be empty")]
+    return ([] if key else [required(path, "can not be empty")]) + check_format(path, key, qualified_name)
+
+
+def _spread_key(key: str, path: Path) -> list[Cause]:
+    return [] if key else [required(path, "can not be empty")]
 
 
 def validate_topology_spread(constraints: Iterable[core.TopologySpreadConstraint], path: Path) -> list[Cause]:
     causes: list[Cause] = []
-    seen: set[tuple[str, str]] = set()
+    pairs = [(constraint.topology_key, constraint.when_unsatisfiable) for constraint in constraints]
     for index, constraint in enumerate(constraints):
         here = path.index(index)
         if constraint.max_skew <= 0:
             causes.append(invalid(here.child("maxSkew"), constraint.max_skew, "must be greater than zero"))
-        causes += _topology_key(constraint.topology_key, here.child("topologyKey"))
+        causes += _spread_key(constraint.topology_key, here.child("topologyKey"))
         choices = ("DoNotSchedule", "ScheduleAnyway")
         if constraint.when_unsatisfiable not in choices:
             causes.append(not_supported(here.child("whenUnsatisfiable"), constraint.when_unsatisfiable, choices))
-        pair = (constraint.topology_key, constraint.when_unsatisfiable)
-        if pair in seen:
-            causes.append(duplicate(here.child("{topologyKey, whenUnsatisfiable}"), "{" + ", ".join(pair) + "}"))
-        seen.add(pair)
+        if pairs[index] in pairs[index + 1 :]:
+            causes.append(duplicate(here.child("{topologyKey, whenUnsatisfiable}"), "{" + ", ".join(pairs[index]) + "}"))
         causes += _min_domains(constraint, here.child("minDomains"))
         for field, name in (("node_affinity_policy", "nodeAffinityPolicy"), ("node_taints_policy", "nodeTaintsPolicy")):
             causes += check_choice(here.child(name), getattr(constraint, field), ("Honor", "Ignore"), optional=True)

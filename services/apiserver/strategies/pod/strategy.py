@@ -103,9 +103,8 @@ class PodStrategy(Strategy):
     def grace_period_seconds(self, obj: core.Pod, requested: int | None) -> int:
         if not obj.spec.node_name or is_finished(obj):
             return 0
-        if requested is not None:
-            return max(requested, 0)
-        return int(obj.spec.termination_grace_period_seconds)
+        wanted = int(obj.spec.termination_grace_period_seconds) if requested is None else requested
+        return wanted if wanted >= 0 else 1
 
     def cells(self, obj: core.Pod, now: datetime) -> list[object]:
         return pod_cells(obj, now)

@@ -11,7 +11,6 @@ from knarr.machinery.validation import (
     Path,
     check_choice,
     check_format,
-    check_not_negative,
     dns1123_label,
     dns1123_subdomain,
     forbidden,
@@ -67,7 +66,6 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
         causes += check_format(path.child("readinessGates").index(index).child("conditionType"), gate.condition_type, qualified_name)
     if spec.HasField("active_deadline_seconds") and not 1 <= spec.active_deadline_seconds <= MAX_SECONDS:
         causes.append(invalid(path.child("activeDeadlineSeconds"), spec.active_deadline_seconds, range_error(1, MAX_SECONDS)))
-    causes += check_not_negative(path.child("terminationGracePeriodSeconds"), spec.termination_grace_period_seconds)
     causes += check_choice(path.child("preemptionPolicy"), spec.preemption_policy, ("Never", "PreemptLowerPriority"), optional=True)
     if spec.HasField("os"):
         causes += check_choice(path.child("os", "name"), spec.os.name, ("linux", "windows"))
@@ -91,8 +89,8 @@ def _too_many(message: Any, limits: Mapping[str, int], path: Callable[[], Path])
 
 def validate_template(template: core.PodTemplateSpec, path: Path) -> list[Cause]:
     """The template of a workload; the selector that must match it is the workload's affair."""
-    causes = validate_labels(template.metadata.labels, path.child("metadata", "labels"))
-    causes += validate_annotations(template.metadata.annotations, path.child("metadata", "annotations"))
+    causes = validate_labels(template.metadata.labels, path.child("labels"))
+    causes += validate_annotations(template.metadata.annotations, path.child("annotations"))
     causes += validate_pod_spec(template.spec, path.child("spec"))
     if template.spec.ephemeral_containers:
         causes.append(forbidden(path.child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))

@@ -35,19 +35,19 @@ def validate_volumes(volumes: Iterable[core.Volume], path: Path) -> tuple[list[C
     names: set[str] = set()
     for index, volume in enumerate(volumes):
         here = path.index(index)
-        if not volume.name:
-            causes.append(required(here.child("name")))
-        elif format_causes := check_format(here.child("name"), volume.name, dns1123_label):
-            causes += format_causes
-        elif volume.name in names:
-            causes.append(duplicate(here.child("name"), volume.name))
-        names.add(volume.name)
-        causes += _source(volume.volume_source, here)
+        found = _source(volume.volume_source, here)
+        found += check_format(here.child("name"), volume.name, dns1123_label) if volume.name else [required(here.child("name"))]
+        if volume.name in names:
+            found.append(duplicate(here.child("name"), volume.name))
+        causes += found
+        if not found:
+            names.add(volume.name)
     return causes, names
 
 
 def _source(source: core.VolumeSource, path: Path) -> list[Cause]:
-    given = [(field.name, field.json_name) for field, _ in source.ListFields()]
+    # In the order of their numbers, emptyDir first: what comes later is one too many.
+    given = sorted(((field.name, field.json_name) for field, _ in source.ListFields()), key=lambda names: names[0] != "empty_dir")
     if not given:
         return [required(path, "must specify a volume type")]
     (first, name), *others = given
@@ -176,21 +176,22 @@ def validate_mounts(container: core.Container, names: Collection[str], path: Pat
         here = path.index(index)
         if not mount.name:
             causes.append(required(here.child("name")))
-        elif mount.name not in names:
+        if mount.name not in names:
             causes.append(not_found(here.child("name"), mount.name))
         if not mount.mount_path:
             causes.append(required(here.child("mountPath")))
-        elif mount.mount_path in seen:
+        if mount.mount_path in seen:
             causes.append(invalid(here.child("mountPath"), mount.mount_path, "must be unique"))
         seen.add(mount.mount_path)
-        causes += _sub_paths(mount, here)
+        causes += _sub_paths(mount, here, path)
         causes += _propagation(mount, container, here.child("mountPropagation"))
         causes += _recursive(mount, here.child("recursiveReadOnly"))
     return causes
 
 
-def _sub_paths(mount: core.VolumeMount, path: Path) -> list[Cause]:
-    causes = _relative(mount.sub_path, path.child("subPath")) + _relative(mount.sub_path_expr, path.child("subPathExpr"))
+def _sub_paths(mount: core.VolumeMount, path: Path, mounts: Path) -> list[Cause]:
+    # Kubernetes leaves the index out of these two.
+    causes = _relative(mount.sub_path, mounts.child("subPath")) + _relative(mount.sub_path_expr, mounts.child("subPathExpr"))
     if mount.sub_path and mount.sub_path_expr:
         causes.append(invalid(path.child("subPathExpr"), mount.sub_path_expr, "subPathExpr and subPath are mutually exclusive"))
     return causes

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 
 _REFERENCE = re.compile(
-    r"^(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]+)?)/)?"
-    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+    r"^(?P<name>(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]+)?)/)?"
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
     r"(?::[\w][\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,})?$"
 )
+
+# Letters of a repository with its registry; tag and digest come on top of it.
+LONGEST_NAME = 255
 
 
 def valid_image(reference: str) -> bool:
     """Whether a reference can be parsed at all."""
-    return bool(_REFERENCE.match(reference))
+    found = _REFERENCE.match(reference)
+    return found is not None and len(found["name"]) <= LONGEST_NAME
 
 
 def with_tag(reference: str) -> str:
