@@ -140,7 +140,8 @@ class Resource:
     """What is stored under one key prefix; compared by identity.
 
     ``versions`` has the storage version first. ``key`` is the part of the etcd key after ``/registry/``, the plural name unless given;
-    it follows Kubernetes' layout.
+    it follows Kubernetes' layout. ``formerly`` are the ``apiVersion`` s, served no more, under which older Kubernetes stored the very same
+    message.
     """
 
     plural: str
@@ -150,6 +151,7 @@ class Resource:
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     key: str = ""
+    formerly: tuple[str, ...] = ()
     verbs: tuple[str, ...] = STANDARD_VERBS
     subresources: tuple[Subresource, ...] = ()
     # The version that is stored.

@@ -15,7 +15,11 @@ ADMISSION, FLOWCONTROL = "admissionregistration.k8s.io", "flowcontrol.apiserver.
 EXTENSIONS = ("api-extensions",)
 
 RESOURCES: tuple[Resource, ...] = (
-    Resource("leases", (v1("coordination.k8s.io", coordination.Lease, coordination.LeaseList),)),
+    Resource(
+        "leases",
+        (v1("coordination.k8s.io", coordination.Lease, coordination.LeaseList),),
+        formerly=("coordination.k8s.io/v1beta1",),
+    ),
     Resource("roles", (v1(RBAC, rbac.Role, rbac.RoleList),)),
     Resource("rolebindings", (v1(RBAC, rbac.RoleBinding, rbac.RoleBindingList),)),
     Resource("clusterroles", (v1(RBAC, rbac.ClusterRole, rbac.ClusterRoleList),), namespaced=False),

@@ -10,7 +10,11 @@ from knarr.machinery.resources import Resource
 GROUP = "networking.k8s.io"
 
 RESOURCES: tuple[Resource, ...] = (
-    Resource("endpointslices", (v1("discovery.k8s.io", discovery.EndpointSlice, discovery.EndpointSliceList),)),
+    Resource(
+        "endpointslices",
+        (v1("discovery.k8s.io", discovery.EndpointSlice, discovery.EndpointSliceList),),
+        formerly=("discovery.k8s.io/v1beta1",),
+    ),
     Resource("networkpolicies", (v1(GROUP, networking.NetworkPolicy, networking.NetworkPolicyList),), short_names=("netpol",)),
     Resource(
         "ingresses",

@@ -47,6 +47,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         "cronjobs",
         (v1("batch", batch.CronJob, batch.CronJobList),),
+        formerly=("batch/v1beta1",),
         short_names=("cj",),
         categories=("all",),
         subresources=(STATUS,),
@@ -77,6 +78,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         "poddisruptionbudgets",
         (v1("policy", policy.PodDisruptionBudget, policy.PodDisruptionBudgetList),),
+        formerly=("policy/v1beta1",),
         short_names=("pdb",),
         subresources=(STATUS,),
     ),
@@ -86,5 +88,10 @@ RESOURCES: tuple[Resource, ...] = (
         namespaced=False,
         short_names=("pc",),
     ),
-    Resource("runtimeclasses", (v1("node.k8s.io", node.RuntimeClass, node.RuntimeClassList),), namespaced=False),
+    Resource(
+        "runtimeclasses",
+        (v1("node.k8s.io", node.RuntimeClass, node.RuntimeClassList),),
+        namespaced=False,
+        formerly=("node.k8s.io/v1beta1",),
+    ),
 )

@@ -207,6 +207,8 @@ class WatchCache:
 
 def _converted(resource: Resource, api_version: str, value: bytes) -> bytes:
     """The bytes of the storage version, of an object that was stored when another version was it. Raises ValueError for one not served."""
+    if api_version in resource.formerly:
+        return resource.storage.form.unwrap(value)[1]
     found = next((version for version in resource.versions if version.api_version == api_version), None)
     if found is None:
         raise ValueError(f"{resource.plural} of {api_version or 'no version'} are not served")

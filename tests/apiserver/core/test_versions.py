@@ -13,8 +13,10 @@ from google.protobuf.message import Message
 
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling_v1
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling_v2
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.events.v1 import events_pb2 as events
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.runtime.v1 import runtime_pb2 as runtime
 from knarr.client.client import Client
 from knarr.machinery import catalog, envelope
@@ -310,6 +312,20 @@ async def test_what_was_stored_in_another_version_is_read_too(api: ApiInMemory, 
     api.store.apply(Transaction({}, [Put(key, envelope.wrap("autoscaling/v9", "HorizontalPodAutoscaler", b""))]))
     await api.settle()
     assert (await rest.get(f"{V2}/a")).status == 404, "a version that nobody can read is left out and logged"
+
+
+async def test_what_an_older_kubernetes_stored_is_read_too(api: ApiInMemory, client: Client) -> None:
+    lease = coordination.Lease(metadata=meta.ObjectMeta(name="a", namespace="default", uid="u"), spec={"holder_identity": "me"})
+    lease.metadata.creation_timestamp.seconds = 1_700_000_000
+    wrapped = envelope.wrap("coordination.k8s.io/v1beta1", "Lease", lease.SerializeToString())
+    api.store.apply(Transaction({}, [Put("/registry/leases/default/a", wrapped)]))
+    await api.settle()
+    found = await client.get(coordination.Lease, "a", "default")
+    assert found.spec.holder_identity == "me"
+    found.spec.holder_identity = "you"
+    await client.update(found)
+    (stored,) = api.store.items("/registry/leases/")
+    assert envelope.unwrap(stored.value).type_meta.api_version == "coordination.k8s.io/v1"
 
 
 def test_a_version_belongs_to_one_resource() -> None:
