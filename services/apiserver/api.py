@@ -19,11 +19,11 @@ from services.apiserver.authorization import asked
 from services.apiserver.metrics import request_counter, request_timer
 from services.apiserver.pipeline import create, delete, posted, read, streams, update, watch
 from services.apiserver.pipeline.pipeline import Pipeline
-from services.apiserver.pipeline.streams import Command
+from services.apiserver.pipeline.streams import Command, Forward
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
 from services.apiserver.results import Event, Page, Ref, Written
 
-__all__ = ["Api", "Command", "Event", "Page", "Ref", "Request", "Written"]
+__all__ = ["Api", "Command", "Event", "Forward", "Page", "Ref", "Request", "Written"]
 
 T = TypeVar("T")
 
@@ -80,6 +80,10 @@ class Api:
     async def attach(self, request: Request) -> Command:
         """A container that may be attached to, once; the options are an ExecStart without a command."""
         return await self._do(CREATE, request, streams.attach)
+
+    async def port_forward(self, request: Request) -> Forward:
+        """A way to the ports of a pod; the options are PodPortForwardOptions. Each connection is one call of it."""
+        return await self._do(CREATE, request, streams.port_forward)
 
     def _enter(self, verb: str, request: Request) -> Coroutine[Any, Any, None] | None:
         """The one way from a face into the pipeline; answers what is to be waited for, if anything."""

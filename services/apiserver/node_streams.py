@@ -1,4 +1,4 @@
-"""Logs, exec and attach: streams from the node that runs a pod, passed through by the API server.
+"""Logs, exec, attach and connections to ports: streams from the node that runs a pod, passed through by the API server.
 
 ``NodeStreams`` is the port of the pipeline, which decides who may open a stream; ``GrpcNodeStreams`` reaches the kubelet.
 """
@@ -44,6 +44,13 @@ class NodeStreams(Protocol):
         """Connects to the container's main process, as ``exec`` does to a new one."""
         ...
 
+    def forward(
+        self, pod: core.Pod, node: core.Node, port: int, data: AsyncIterator[bytes], *, by_address: bool = False
+    ) -> AsyncIterator[bytes]:
+        """One TCP connection to a port on the pod's loopback, or on its address: ``data`` goes in, and its end is the half-close; what
+        the pod says comes out. Raises, where it cannot be made, what the node says."""
+        ...
+
 
 class NoNodeStreams:
     """Of an API server that has no way to the nodes."""
@@ -59,6 +66,11 @@ class NoNodeStreams:
     def attach(
         self, pod: core.Pod, node: core.Node, start: face.ExecStart, requests: AsyncIterator[face.ExecRequest]
     ) -> AsyncIterator[face.ExecResponse]:
+        raise _no_way()
+
+    def forward(
+        self, pod: core.Pod, node: core.Node, port: int, data: AsyncIterator[bytes], *, by_address: bool = False
+    ) -> AsyncIterator[bytes]:
         raise _no_way()
 
 
@@ -95,6 +107,23 @@ class GrpcNodeStreams:
     ) -> AsyncIterator[face.ExecResponse]:
         return _converse(self._stub(node).Attach, kubelet.AttachRequest, pod, start, requests)
 
+    async def forward(
+        self, pod: core.Pod, node: core.Node, port: int, data: AsyncIterator[bytes], *, by_address: bool = False
+    ) -> AsyncIterator[bytes]:
+        wanted = kubelet.PortForwardStart(namespace=pod.metadata.namespace, pod=pod.metadata.name, port=port, by_address=by_address)
+        call = self._stub(node).PortForward()
+        pieces = (kubelet.PortForwardRequest(data=piece) async for piece in data)
+        feeder = asyncio.create_task(_feed(call, kubelet.PortForwardRequest(start=wanted), pieces), name="forwarded to the node")
+        try:
+            async for response in call:
+                yield response.data
+        except grpc.aio.AioRpcError as error:
+            raise node_error(error, pod) from error
+        finally:
+            call.cancel()
+            feeder.cancel()
+            await asyncio.gather(feeder, return_exceptions=True)
+
     def _stub(self, node: core.Node) -> Any:
         return kubelet_grpc.KubeletServiceStub(self._channel(node.metadata.name, kubelet_address(node)))
 
@@ -110,7 +139,8 @@ async def _converse(
     wanted = kubelet.ExecStart(command=start.command, stdin=start.stdin, stdout=start.stdout, stderr=start.stderr, tty=start.tty)
     _name(wanted.container, pod, start.container)
     call = method()
-    feeder = asyncio.create_task(_feed(call, message, wanted, requests), name="exec input to the node")
+    passed = (message.FromString(request.SerializeToString()) async for request in requests)
+    feeder = asyncio.create_task(_feed(call, message(start=wanted), passed), name="exec input to the node")
     try:
         async for response in call:
             yield face.ExecResponse.FromString(response.SerializeToString())
@@ -124,16 +154,16 @@ async def _converse(
         await asyncio.gather(feeder, return_exceptions=True)
 
 
-async def _feed(call: Any, message: Any, start: kubelet.ExecStart, requests: AsyncIterator[face.ExecRequest]) -> None:
-    """Sends the start, and the input once the node has said that the command runs.
+async def _feed(call: Any, start: Any, requests: AsyncIterator[Any]) -> None:
+    """Sends the start, and the input once the node has said that it goes on.
 
     Where it refuses, the call ends with the reason; a write that met the end would put its own error in that place.
     """
     try:
-        await call.write(message(start=start))
+        await call.write(start)
         await call.initial_metadata()
         async for request in requests:
-            await call.write(message.FromString(request.SerializeToString()))
+            await call.write(request)
         await call.done_writing()
     except (grpc.RpcError, asyncio.InvalidStateError):
         return  # the call has ended; its reader hears why

@@ -67,7 +67,8 @@ class Kubelet(Component):
         self.manager = PodManager(self.context, self._pods)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
-        kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(KubeletServicer(self.manager, self._runtime), server)
+        servicer = KubeletServicer(self.manager, self._runtime, self._settings.node_ip)
+        kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(servicer, server)
         return [kubelet_service_pb2.DESCRIPTOR.services_by_name["KubeletService"].full_name]
 
     async def run(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -13,17 +14,20 @@ from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc
 from knarr.machinery.errors import bad_request, internal, not_found, status_error
 from knarr.objects.pods import init_and_main_containers
 from services.kubelet.conversation import converse, start_of
+from services.kubelet.forwarding import dial_address, forward_start, relay
 from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure
 from services.kubelet.worker.manager import PodManager
-from services.kubelet.worker.worker import PodWorker
 
 
 class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
-    """Lists the node's pods, streams logs, exec and attach of their containers, and tells what these use. Errors are StatusErrors."""
+    """Lists the node's pods, streams logs, exec and attach of their containers, connects to their ports, and tells what they use. Errors
+    are StatusErrors."""
 
-    def __init__(self, manager: PodManager, runtime: Runtime) -> None:
+    def __init__(self, manager: PodManager, runtime: Runtime, node_ip: str = "") -> None:
+        """``node_ip`` is the address of pods in the node's own network."""
         self._manager = manager
         self._runtime = runtime
+        self._node_ip = node_ip
 
     async def ListPods(self, request: pb.ListPodsRequest, context: Any) -> pb.ListPodsResponse:
         response = pb.ListPodsResponse()
@@ -80,8 +84,24 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
                 yield response
 
     async def PortForward(self, requests: AsyncIterator[pb.PortForwardRequest], context: Any) -> AsyncIterator[pb.PortForwardResponse]:
-        raise status_error("MethodNotAllowed", "port-forward is not implemented by this kubelet yet", code=501)
-        yield pb.PortForwardResponse()
+        start = await forward_start(requests)
+        connection = await self._dial(start)
+        await context.send_initial_metadata(())
+        async with aclosing(relay(connection, requests)) as pieces:  # type: ignore[type-var]
+            async for data in pieces:
+                yield pb.PortForwardResponse(data=data)
+
+    async def _dial(self, start: pb.PortForwardStart) -> socket.socket:
+        observation = self._runtime.observe(self._pod(start.namespace, start.pod).metadata.uid)
+        sandbox = observation.sandbox if observation else None
+        if sandbox is None or not sandbox.ready:
+            raise status_error("ServiceUnavailable", f"pod {start.pod} is not running")
+        if start.by_address:
+            return await dial_address(sandbox.ip or self._node_ip, start.port)
+        try:
+            return await self._runtime.dial(sandbox, start.port)
+        except RuntimeFailure as error:
+            raise status_error("ServiceUnavailable", f"failed to connect to localhost:{start.port} inside the pod: {error}") from error
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:
         response = pb.GetStatsResponse()
@@ -94,14 +114,14 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
             response.containers.add(container=ref, cpu_nanoseconds=usage.cpu_nanoseconds, memory_bytes=usage.memory_bytes)
         return response
 
-    def _worker(self, ref: pb.ContainerRef) -> PodWorker:
-        worker = self._manager.find(ref.namespace, ref.pod)
+    def _pod(self, namespace: str, name: str) -> core.Pod:
+        worker = self._manager.find(namespace, name)
         if worker is None:
-            raise not_found("pods", ref.pod)
-        return worker
+            raise not_found("pods", name)
+        return worker.pod
 
     def _container(self, ref: pb.ContainerRef, *, previous: bool = False) -> Container:
-        pod = self._worker(ref).pod
+        pod = self._pod(ref.namespace, ref.pod)
         name = ref.container or (pod.spec.containers[0].name if len(pod.spec.containers) == 1 else "")
         if name not in {spec.name for spec in init_and_main_containers(pod.spec)}:
             raise bad_request(f"container {ref.container} is not valid for pod {ref.pod}")

@@ -190,3 +190,31 @@ def test_frames_are_cut_wherever_the_bytes_break() -> None:
             for stream, piece in reader.feed(data[begin : begin + size]):
                 found[stream] += piece
         assert found == {1: b"abc", 2: b"de"}, size
+
+
+async def forward(servicer: KubeletServicer, port: int, *, by_address: bool = False) -> bytes:
+    """What an HTTP server says to a client that has said everything."""
+
+    async def requests() -> AsyncIterator[pb.PortForwardRequest]:
+        yield pb.PortForwardRequest(start=pb.PortForwardStart(namespace="default", pod="web", port=port, by_address=by_address))
+        yield pb.PortForwardRequest(data=b"GET /word HTTP/1.0\r\n\r\n")
+
+    async with asyncio.timeout(20):
+        return b"".join([piece.data async for piece in servicer.PortForward(requests(), Call())])
+
+
+@pytest.mark.docker
+async def test_ports_are_reached_on_the_pods_loopback_and_on_its_address(cluster: tuple[Cluster, KubeletServicer, str]) -> None:
+    running_cluster, servicer, image = cluster
+    await start(running_cluster, image, "exec sleep 1000")
+    serve = "busybox mkdir /w; echo hello > /w/word; busybox httpd -h /w -p 127.0.0.1:80; busybox httpd -h /w -p 0.0.0.0:81"
+    # In the foreground each of them listens when it has come back.
+    assert (await exec_(servicer, "sh", "-c", serve))[2].status == "Success"
+    for port, by_address in ((80, False), (81, False), (81, True)):
+        assert (await forward(servicer, port, by_address=by_address)).endswith(b"hello\n")
+    with pytest.raises(StatusError, match=r"dial tcp .*:80: connect: connection refused"):
+        await forward(servicer, 80, by_address=True)
+    with pytest.raises(StatusError, match="failed to connect to localhost:82 inside the pod: connection refused"):
+        await forward(servicer, 82)
+    with pytest.raises(StatusError, match="port 0 is not between 1 and 65535"):
+        await forward(servicer, 0)

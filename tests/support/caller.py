@@ -18,7 +18,7 @@ from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.api import Api, Event, Page, Ref, Request, Written
 from services.apiserver.backend import Backend
 from services.apiserver.pipeline.pipeline import Pipeline
-from services.apiserver.pipeline.streams import Command
+from services.apiserver.pipeline.streams import Command, Forward
 
 CALLER = User("caller", groups=("system:masters", "system:authenticated"))
 
@@ -86,3 +86,6 @@ class Caller:
 
     async def attach(self, ref: Ref, options: Any) -> Command:
         return await self.api.attach(self.request(verbs.CREATE, ref, options))
+
+    async def port_forward(self, ref: Ref, options: Any) -> Forward:
+        return await self.api.port_forward(self.request(verbs.CREATE, ref, options))

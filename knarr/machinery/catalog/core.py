@@ -40,6 +40,7 @@ RESOURCES: tuple[Resource, ...] = (
             Subresource("log", verbs=("get",), route=Route.STREAM, options=core.PodLogOptions),
             Subresource("exec", verbs=("create", "get"), body=core.PodExecOptions, route=Route.STREAM),
             Subresource("attach", verbs=("create", "get"), body=core.PodAttachOptions, route=Route.STREAM),
+            Subresource("portforward", verbs=("create", "get"), body=core.PodPortForwardOptions, route=Route.STREAM),
         ),
     ),
     Resource(

@@ -1,4 +1,4 @@
-"""Streams from the node that runs a pod: its containers' output, and commands in them."""
+"""Streams from the node that runs a pod: its containers' output, commands in them, and connections to its ports."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ NODES = version_of(core.Node)
 # A command that may be run; given what follows its start, answers what it says.
 Command = Callable[[AsyncIterator[face.ExecRequest]], AsyncIterator[face.ExecResponse]]
 
+# A way to the ports of a pod; given a port and what is to be said to it, answers what that says.
+Forward = Callable[[int, AsyncIterator[bytes]], AsyncIterator[bytes]]
+
 
 async def logs(pipeline: Pipeline, request: Request) -> AsyncIterator[bytes]:
     """Refuses at once what the pod refuses; what its node refuses, the iterator raises. As in Kubernetes admission is not asked."""
@@ -41,6 +44,14 @@ async def attach(pipeline: Pipeline, request: Request) -> Command:
     """Refuses at once what admission or the pod refuse; admission is asked as for a command."""
     pod, node, start = await _start(pipeline, request)
     return lambda requests: pipeline.node_streams.attach(pod, node, start, requests)
+
+
+async def port_forward(pipeline: Pipeline, request: Request) -> Forward:
+    """Refuses at once what admission or the pod refuse. Admission is given the options as the object of a CONNECT."""
+    await _connect(pipeline, request)
+    pod = await _pod(pipeline, request)
+    node = await _node(pipeline, request, pod)
+    return lambda port, data: pipeline.node_streams.forward(pod, node, port, data)
 
 
 async def _start(pipeline: Pipeline, request: Request) -> tuple[core.Pod, core.Node, face.ExecStart]:

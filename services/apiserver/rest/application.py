@@ -20,11 +20,12 @@ from services.apiserver.api import Api
 from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
-from services.apiserver.rest.exec import attachments, exec_commands
+from services.apiserver.rest.exec import Commands, attachments, exec_commands
 from services.apiserver.rest.health import Checks, health
 from services.apiserver.rest.logs import Logs
 from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
 from services.apiserver.rest.openapi import OpenApi
+from services.apiserver.rest.port_forward import PortForwards
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
 from services.apiserver.rest.request import Disconnected, Receive, Request, Scope, Send
@@ -71,9 +72,11 @@ class Application:
         self._derive()
         registry.subscribe(lambda old, new: self._derive())
         ending = self.streams.ending
-        logs, commands, attached = Logs(api, ending), exec_commands(api, ending), attachments(api, ending)
-        self._streaming: dict[str, Handler] = {"log": logs.read, "exec": commands.upgrade, "attach": attached.upgrade}
-        self._sockets: dict[str, SocketHandler] = {"log": logs.serve, "exec": commands.serve, "attach": attached.serve}
+        logs = Logs(api, ending)
+        streams: dict[str, Commands | PortForwards]
+        streams = {"exec": exec_commands(api, ending), "attach": attachments(api, ending), "portforward": PortForwards(api, ending)}
+        self._streaming: dict[str, Handler] = {"log": logs.read, **{name: stream.upgrade for name, stream in streams.items()}}
+        self._sockets: dict[str, SocketHandler] = {"log": logs.serve, **{name: stream.serve for name, stream in streams.items()}}
         self._handlers: dict[str, Handler] = {
             "get": reads.get,
             "list": reads.list,

@@ -8,6 +8,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidState
 
 from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
 from services.apiserver.rest.crowd import Crowd
@@ -237,11 +239,27 @@ def is_proxied(url: bytes) -> bool:
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """An upgrade that was answered with an ordinary response is over; uvicorn takes it for one that was forgotten."""
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        # The application chooses; the library would refuse names that are no tokens, and ``SPDY/3.1+portforward.k8s.io`` is none.
+        self.conn.process_subprotocol = _no_subprotocol  # type: ignore[method-assign]
+
     async def send(self, message: Any) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             self.handshake_complete = True
 
+    def shutdown(self) -> None:
+        """One that is closing already is not told again."""
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.app_state[CROWD].leave(self.transport.entered)  # type: ignore[attr-defined]
         super().connection_lost(exc)
+
+
+def _no_subprotocol(headers: Headers) -> None:
+    return None

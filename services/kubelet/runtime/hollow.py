@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -219,6 +220,9 @@ class HollowRuntime(Runtime):
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
         self._plan(container_id)
         raise RuntimeFailure("a hollow container has no process to attach to")
+
+    async def dial(self, sandbox: Sandbox, port: int) -> socket.socket:
+        raise RuntimeFailure("a hollow pod listens on no port")
 
     async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
         plan = self._plan(container_id)

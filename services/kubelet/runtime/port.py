@@ -9,6 +9,7 @@ Every method that acts raises ``RuntimeFailure`` with the engine's own words, or
 from __future__ import annotations
 
 import abc
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -284,6 +285,10 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
         """Connects to the main process."""
+
+    @abc.abstractmethod
+    async def dial(self, sandbox: Sandbox, port: int) -> socket.socket:
+        """A TCP connection to the port on the pod's own loopback, as a socket that does not block. Raises RuntimeFailure."""
 
     @abc.abstractmethod
     async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:

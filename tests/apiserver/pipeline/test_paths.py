@@ -77,6 +77,14 @@ async def _attach(world: World) -> None:
     assert [response.status.status async for response in command(_nothing())] == ["Success"]
 
 
+async def _port_forward(world: World) -> None:
+    async def said() -> AsyncIterator[bytes]:
+        yield b"hello"
+
+    forward = await world.caller.port_forward(ref(core.Pod, "p", "portforward"), core.PodPortForwardOptions(ports=[80]))
+    assert [data async for data in forward(80, said())] == [b"hello"]
+
+
 def _binding() -> core.Binding:
     return core.Binding(target=core.ObjectReference(kind="Node", name="n"))
 
@@ -171,6 +179,8 @@ PATHS: dict[tuple[str, str], Path] = {
     ("exec", "create"): Path(_exec, "create", "CONNECT", "p", "ExecStart"),
     ("attach", "get"): Path(_attach, "create", "CONNECT", "p", "ExecStart"),
     ("attach", "create"): Path(_attach, "create", "CONNECT", "p", "ExecStart"),
+    ("portforward", "get"): Path(_port_forward, "create", "CONNECT", "p", "PodPortForwardOptions"),
+    ("portforward", "create"): Path(_port_forward, "create", "CONNECT", "p", "PodPortForwardOptions"),
 }  # fmt: skip
 WRITING = {key: path for key, path in PATHS.items() if path.operation}
 EVERY_PATH = pytest.mark.parametrize("key", PATHS, ids=lambda key: ":".join(key))

@@ -117,6 +117,13 @@ class Node:
 
     attach = exec
 
+    async def forward(
+        self, pod: core.Pod, node: core.Node, port: int, data: AsyncIterator[bytes], *, by_address: bool = False
+    ) -> AsyncIterator[bytes]:
+        self.asked.append((pod.metadata.name, node.metadata.name, f"{port} {by_address}"))
+        async for piece in data:
+            yield piece
+
 
 @dataclass
 class World:

@@ -387,6 +387,32 @@ class TestNodes:
         found = await kubectl("attach", "-i", "p", stdin="from stdin", **over)
         assert found.out == "attached\nfrom stdin"
 
+    @pytest.mark.parametrize("websockets", ["true", "false"])
+    async def test_port_forward(self, kubectl: Kubectl, pod: None, websockets: str) -> None:
+        process = await kubectl.start("port-forward", "p", ":80", ":81", KUBECTL_PORT_FORWARD_WEBSOCKETS=websockets)
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            async with asyncio.timeout(20):
+                ports: dict[str, int] = {}
+                while len(ports) < 2:
+                    line = (await process.stdout.readline()).decode()
+                    if "127.0.0.1:" in line:
+                        local, _, remote = line.rpartition("127.0.0.1:")[2].strip().partition(" -> ")
+                        ports[remote] = int(local)
+                for said in (b"one", b"two"):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", ports["80"])
+                    writer.write(said)
+                    assert await reader.readexactly(8) == b"echo " + said
+                    writer.close()
+                    await writer.wait_closed()
+                _, writer = await asyncio.open_connection("127.0.0.1", ports["81"])
+                assert b"failed to connect to localhost:81 inside the pod: connection refused" in await process.stderr.readline()
+                writer.close()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
     async def test_exec_refused(self, kubectl: Kubectl, pod: None) -> None:
         assert "container nope is not valid for pod p" in await kubectl.refused("exec", "p", "-c", "nope", "--", "ls")
         assert 'pods "none" not found' in await kubectl.refused("exec", "none", "--", "ls")

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from kubernetes import client as models
 from kubernetes import dynamic, watch
-from kubernetes.stream import stream
+from kubernetes.stream import portforward, stream
 
+from knarr.api.core.v1 import core_pb2 as core_api
+from knarr.api.meta.v1 import meta_pb2 as meta
 from tests.apiserver.rest.live import TOKEN, LiveServer
 
 pytestmark = pytest.mark.etcd
@@ -79,17 +81,50 @@ def test_dynamic(connection: Any) -> None:
     deployments.delete(name="d", namespace="default")
 
 
-def test_exec_and_logs(connection: Any) -> None:
+@pytest.fixture(scope="module")
+def pod(live: LiveServer) -> str:
+    """A pod on a scripted node."""
+    live.call(live.client.create(core_api.Node(metadata=meta.ObjectMeta(name="n"))))
+    spec = core_api.PodSpec(node_name="n", containers=[core_api.Container(name="c", image="i", stdin=True)])
+    live.call(live.client.create(core_api.Pod(metadata=meta.ObjectMeta(name="p", namespace="default"), spec=spec)))
+    return "p"
+
+
+def test_exec_and_logs(connection: Any, pod: str) -> None:
     core: Any = models.CoreV1Api(connection)
-    spec = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
-    core.create_node({"metadata": {"name": "n"}})
-    core.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": spec})
-    assert core.read_namespaced_pod_log("p", "default", tail_lines=1) == "p/c line 0\n"
+    assert core.read_namespaced_pod_log(pod, "default", tail_lines=1) == "p/c line 0\n"
     options = {"stdout": True, "stderr": True, "stdin": False, "tty": False, "_preload_content": False}
-    channel = stream(core.connect_get_namespaced_pod_exec, "p", "default", command=["exit", "3"], **options)
+    channel = stream(core.connect_get_namespaced_pod_exec, pod, "default", command=["exit", "3"], **options)
     try:
         channel.run_forever(timeout=10)
         assert (channel.read_stderr(), channel.returncode) == ("failing\n", 3)
     finally:
         channel.close()
         del channel
+
+
+def test_attach(connection: Any, pod: str) -> None:
+    core: Any = models.CoreV1Api(connection)
+    options = {"stdout": True, "stderr": True, "stdin": True, "tty": False, "_preload_content": False}
+    channel = stream(core.connect_get_namespaced_pod_attach, pod, "default", **options)
+    try:
+        assert channel.readline_stdout(timeout=10) == "attached"
+        channel.write_stdin("hello\n")
+        assert channel.readline_stdout(timeout=10) == "hello"
+    finally:
+        channel.close()
+        del channel
+
+
+def test_port_forward(connection: Any, pod: str) -> None:
+    core: Any = models.CoreV1Api(connection)
+    forwarded = portforward(core.connect_get_namespaced_pod_portforward, pod, "default", ports="80,81")
+    connection = forwarded.socket(80)
+    connection.settimeout(10)
+    connection.sendall(b"hello")
+    assert connection.recv(100) == b"echo hello"
+    connection.close()
+    refused = forwarded.socket(81)
+    assert refused.recv(100) == b""
+    assert "failed to connect to localhost:81 inside the pod: connection refused" in forwarded.error(81)
+    refused.close()

@@ -133,14 +133,16 @@ class AttachResponse(_message.Message):
     def __init__(self, stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., status: _Optional[_Union[_meta_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class PortForwardStart(_message.Message):
-    __slots__ = ("namespace", "pod", "port")
+    __slots__ = ("namespace", "pod", "port", "by_address")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
+    BY_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     pod: str
     port: int
-    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+    by_address: bool
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., port: _Optional[int] = ..., by_address: _Optional[bool] = ...) -> None: ...
 
 class PortForwardRequest(_message.Message):
     __slots__ = ("start", "data")

@@ -102,7 +102,9 @@ class KubeletServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PortForward(self, request_iterator, context):
-        """PortForward relays one TCP connection into a pod's network namespace.
+        """PortForward relays one TCP connection to a pod. The first request carries
+        `start`; the headers of the answer say that the connection stands. The end of
+        the requests is the client's half-close.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

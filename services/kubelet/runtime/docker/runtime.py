@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from knarr.service.tasks import run_together
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.docker.bridge import BridgeKeeper
 from services.kubelet.runtime.docker.containers import EngineContainers
+from services.kubelet.runtime.docker.dialing import dial
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.docker.images import EngineImages
 from services.kubelet.runtime.docker.labels import CLUSTER, NODE
@@ -161,6 +163,9 @@ class DockerRuntime(Runtime):
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
         return await self._processes.attach(container_id, stdin=stdin, tty=tty)
+
+    async def dial(self, sandbox: Sandbox, port: int) -> socket.socket:
+        return await dial(self._engine, sandbox, port)
 
     async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
         if isinstance(check, ExecCheck):

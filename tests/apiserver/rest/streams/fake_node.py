@@ -9,7 +9,7 @@ from typing import Any
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import StatusError, status_error
 
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -46,6 +46,24 @@ class FakeNode:
             reader.cancel()
 
     attach = exec
+
+    async def forward(
+        self, pod: core.Pod, node: core.Node, port: int, data: AsyncIterator[bytes], *, by_address: bool = False
+    ) -> AsyncIterator[bytes]:
+        """Port 81 refuses; 83 says a word and ends; every other one echoes, and says goodbye at the half-close."""
+        self.asked.append((pod.metadata.name, port, by_address))
+        self.open += 1
+        try:
+            if port == 81:
+                raise status_error("ServiceUnavailable", "dial tcp 10.0.0.1:81: connect: connection refused")
+            if port == 83:
+                yield b"word"
+                return
+            async for piece in data:
+                yield piece
+            yield b"goodbye"
+        finally:
+            self.open -= 1
 
     async def _read(self, requests: AsyncIterator[face.ExecRequest]) -> None:
         async for request in requests:

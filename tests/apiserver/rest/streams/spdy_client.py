@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from services.apiserver.rest.pipe import Pipe
 from services.apiserver.rest.spdy.session import Session, Stream
 from tests.apiserver.rest.http_client import Answer, HttpClient
 
@@ -39,7 +40,7 @@ class SpdyClient:
 
     session: Session
     answer: Answer
-    wire: Wire
+    wire: Pipe
     running: asyncio.Task[None]
 
     async def open(self, kind: str, **headers: str) -> Stream:
