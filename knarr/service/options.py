@@ -19,10 +19,14 @@ MAX_NODE_NAME = 63
 _LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
 def address(text: str) -> str:
     """``host:port``, as given."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > MAX_PORT:
+    if not host or not _is_number(port) or int(port) > MAX_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is not host:port, like 127.0.0.1:6444")
     return text
 
@@ -115,7 +119,7 @@ def optional_cidr(text: str) -> str:
 
 def port(text: str) -> int:
     """A TCP or UDP port; 0 lets the system choose."""
-    if not text.isdecimal() or int(text) > MAX_PORT:
+    if not _is_number(text) or int(text) > MAX_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to {MAX_PORT}")
     return int(text)
 
@@ -135,7 +139,7 @@ def number(lowest: int, highest: int) -> Callable[[str], int]:
     """A whole number within bounds, both included."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not lowest <= int(text) <= highest:
+        if not _is_number(text) or not lowest <= int(text) <= highest:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number from {lowest} to {highest}")
         return int(text)
 

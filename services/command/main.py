@@ -138,10 +138,19 @@ def down(data_dir: Path) -> int:
     files = settings.files
     with Working("stopping the cluster"):
         stopped = process.stop(files)
-        print("the cluster's process has stopped" if stopped else "no cluster process was running")
-        if files.root.exists():
-            with held(files.root, wait_seconds=WAIT_SECONDS):
-                _remove(settings)
+
+        def stop_what_comes() -> None:
+            """A start that is under way may bring one yet."""
+            nonlocal stopped
+            stopped = process.stop(files) or stopped
+
+        if not files.root.exists():
+            print("no cluster process was running")
+            return 0
+        with held(files.root, wait_seconds=WAIT_SECONDS, meanwhile=stop_what_comes):
+            process.forget(files)
+            print("the cluster's process has stopped" if stopped else "no cluster process was running")
+            _remove(settings)
     if complaint:
         print(f"warning: {complaint}; what was removed is what the default makes", file=sys.stderr)
     return 0

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import uvloop
@@ -48,4 +49,5 @@ def run(settings: ClusterSettings, progress_fd: int | None = None, log_file: Pat
         progress.error(f"{type(error).__name__}: {error}; the log is {files.log}")
         return 1
     finally:
-        files.pid.unlink(missing_ok=True)
+        with suppress(OSError):
+            files.pid.unlink(missing_ok=True)

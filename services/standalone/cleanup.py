@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from knarr.service.errors import CommandError
@@ -31,7 +32,9 @@ def remove_everything(settings: ClusterSettings) -> Iterator[str]:
     yield from _unmount(files.kubelet, failures)
     remove_datapath(datapath_settings(settings))
     yield "removed the datapath's rules, routes and addresses"
-    files.state.unlink(missing_ok=True)
+    # On a disk that takes no writes any more it stays, and the next start removes it.
+    with suppress(OSError):
+        files.state.unlink(missing_ok=True)
     if failures:
         raise CommandError("; ".join(failures))
 

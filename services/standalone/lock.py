@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,8 +26,8 @@ class Busy(CommandError):
 
 
 @contextmanager
-def held(root: Path, *, wait_seconds: float = 0.0) -> Iterator[int]:
-    """Holds a directory, which must exist; Busy when it cannot be had in time.
+def held(root: Path, *, wait_seconds: float = 0.0, meanwhile: Callable[[], object] = lambda: None) -> Iterator[int]:
+    """Holds a directory, which must exist; Busy when it cannot be had in time. ``meanwhile`` is called again and again while it waits.
 
     Yields the descriptor by which it is held: a process that inherits it goes on holding the directory.
     """
@@ -37,6 +37,7 @@ def held(root: Path, *, wait_seconds: float = 0.0) -> Iterator[int]:
         while not _take(descriptor):
             if time.monotonic() >= deadline:
                 raise Busy(root)
+            meanwhile()
             time.sleep(POLL_SECONDS)
         yield descriptor
     finally:

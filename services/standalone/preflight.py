@@ -21,6 +21,8 @@ from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
 from services.standalone.settings import ClusterSettings
 
+# What etcd takes from the disk at the first start: its log is made at its full length. And without what nothing can be written at all.
+NEW_STORE_BYTES, LEAST_BYTES = 64 * 1024 * 1024, 1024 * 1024
 # The mark of the routes that a proxy made, as `ip route` writes it.
 OWN_PROTOCOL = "75"
 
@@ -35,12 +37,21 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
             yield "pods need root (networks, mounts); run with sudo, or use --runtime hollow to simulate them"
     if settings.datapath == "nftables":
         yield from _nftables_problems()
+    yield from _disk_problems(settings)
     yield from _restore_problems(settings)
     yield from _name_problems(settings)
     yield from _range_problems(settings)
     if shutil.which("ip") is not None:
         yield from _route_problems(settings)
     yield from _port_problems(settings)
+
+
+def _disk_problems(settings: ClusterSettings) -> Iterator[str]:
+    root, fresh = settings.files.root, not has_state(settings.files.etcd)
+    free = shutil.disk_usage(root).free if root.exists() else NEW_STORE_BYTES
+    if free < (NEW_STORE_BYTES if fresh else LEAST_BYTES):
+        needed = f"and a new cluster needs {NEW_STORE_BYTES >> 20}" if fresh else "and nothing can be written"
+        yield f"the disk of {root} is full: {free >> 20} MiB are free, {needed}; make room there, or choose another --data-dir"
 
 
 def _nftables_problems() -> Iterator[str]:
@@ -121,8 +132,12 @@ def _name_problems(settings: ClusterSettings) -> Iterator[str]:
 
 
 def _port_problems(settings: ClusterSettings) -> Iterator[str]:
+    taken: dict[int, str] = {0: ""}
     for name, sockets in endpoints(settings, node_address()):
         port = getattr(settings.ports, name)
+        if (other := taken.setdefault(port, name)) not in ("", name):
+            yield f"--{other}-port and --{name}-port are both {port}; choose different ones"
+            continue
         for address, kind in sockets:
             try:
                 bound(address, port, kind).close()

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
@@ -67,7 +68,7 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
     reading, writing = os.pipe()
     children = []
     try:
-        with files.log.open("ab") as log, deferred():
+        with _opened(files.log) as log, deferred():
             child = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "services.standalone", *arguments),
@@ -83,6 +84,13 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
             for child in children:
                 _end(child)
         raise
+
+
+def _opened(log: Path) -> BinaryIO:
+    """The log to append to, its owner's alone whatever the umask."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+    os.fchmod(descriptor, PRIVATE)
+    return os.fdopen(descriptor, "ab")
 
 
 def _await_ready(reading: int, child: subprocess.Popen[bytes], log: Path, on_step: Callable[[str, float], None]) -> dict[str, Any]:
@@ -125,10 +133,9 @@ def _messages(reading: int, log: Path) -> Iterator[dict[str, Any]]:
 
 
 def stop(files: Files) -> bool:
-    """Stops the process and waits for its end; False when none lived."""
+    """Stops the process and waits for its end; False when none lived. Its pid file may stay: see ``forget``."""
     running = find(files)
     if running is None:
-        files.pid.unlink(missing_ok=True)
         return False
     started = start_time(running.pid)
     os.kill(running.pid, signal.SIGTERM)
@@ -138,8 +145,16 @@ def stop(files: Files) -> bool:
             os.kill(running.pid, signal.SIGKILL)
             deadline = float("inf")
         time.sleep(0.02)
-    files.pid.unlink(missing_ok=True)
     return True
+
+
+def forget(files: Files) -> None:
+    """Removes the pid file of a process that is gone. The caller holds the data directory: else it may be that of one that just came.
+
+    Such a file counts for nothing, so that it stays where the disk takes no writes any more.
+    """
+    with suppress(OSError):
+        files.pid.unlink(missing_ok=True)
 
 
 def _tail(path: Path) -> str:

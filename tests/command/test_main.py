@@ -6,17 +6,20 @@ import argparse
 import dataclasses
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from services.command import main as cli
 from services.compose import load as compose_load
-from services.standalone import options, process
+from services.standalone import options, preflight, process
 from services.standalone.files import Files
 from services.standalone.lock import held
 from services.standalone.preflight import problems
@@ -24,6 +27,12 @@ from services.standalone.process import ROOT
 from services.standalone.settings import ClusterSettings, Ports
 
 FREE_PORTS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
+
+
+@pytest.fixture(autouse=True)
+def no_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another cluster on this machine has the same ranges; tests/standalone/test_preflight.py is about them."""
+    monkeypatch.setattr(preflight, "_route_problems", lambda settings: ())
 
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +122,45 @@ def test_a_taken_port_is_named_with_its_option() -> None:
         free = dataclasses.replace(FREE_PORTS, rest=port)
         found = list(problems(ClusterSettings(runtime="hollow", ports=free)))
     assert any(f"port {port} (rest)" in problem and "--rest-port" in problem for problem in found)
+
+
+@pytest.mark.parametrize("other", ["apiserver", "nameserver"])
+def test_a_port_is_given_once(other: str) -> None:
+    ports = dataclasses.replace(FREE_PORTS, rest=45871, **{other: 45871})
+    names = sorted(["rest", other], key=[field.name for field in dataclasses.fields(ports)].index)
+    (problem,) = problems(ClusterSettings(runtime="hollow", datapath="userspace", ports=ports))
+    assert problem == f"--{names[0]}-port and --{names[1]}-port are both 45871; choose different ones"
+
+
+@pytest.mark.parametrize(("kept", "free", "told"), [(False, 63, True), (False, 65, False), (True, 63, False), (True, 0, True)])
+def test_a_full_disk_is_told_before_anything_is_written(
+    kept: bool, free: int, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=FREE_PORTS)
+    if kept:
+        (settings.files.etcd / "data").mkdir(parents=True)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free << 20))
+    found = list(problems(settings))
+    assert len(found) == told and all(problem.startswith(f"the disk of {tmp_path} is full: {free} MiB are free, and ") for problem in found)
+
+
+def test_down_waits_for_what_a_start_brings(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start holds the directory before its process can be found."""
+    files, lock = Files(tmp_path), ExitStack()
+    files.prepare()
+    lock.enter_context(held(tmp_path))
+    found = iter([False, False, True])
+
+    def stop(_: Files) -> bool:
+        ended = next(found, False)
+        if ended:
+            lock.close()
+        return ended
+
+    monkeypatch.setattr(process, "stop", stop)
+    with pytest.raises(SystemExit) as caught:
+        run(["down", "--data-dir", str(tmp_path)], monkeypatch)
+    assert (caught.value.code, capsys.readouterr().out) == (0, "the cluster's process has stopped\n")
 
 
 def test_ranges_that_do_not_fit_are_refused() -> None:

@@ -68,6 +68,7 @@ def test_stopping_waits_for_the_end(tmp_path: Path) -> None:
     files.pid.write_text(f"{pid} {process.start_time(pid)}\n")
     assert process.stop(files) is True
     assert process.start_time(pid) == ""
+    process.forget(files)
     assert not files.pid.exists()
 
 
@@ -110,3 +111,29 @@ def test_who_waits_for_a_start_and_is_interrupted_leaves_no_process(tmp_path: Pa
             process.start(Files(tmp_path), ["--no-such-option"], lambda step, seconds: None, lock)
         monkeypatch.undo()
         assert children[0].returncode is not None
+
+
+def test_the_log_is_its_owners_alone(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    files.log.touch(0o644)
+    before = os.umask(0o777)
+    try:
+        for _ in range(2):
+            with process._opened(files.log) as log:
+                log.write(b"a line\n")
+            assert files.log.stat().st_mode & 0o777 == 0o600
+            files.log.rename(tmp_path / "former")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "former").read_bytes() == b"a line\n"
+
+
+def test_a_disk_that_takes_no_writes_keeps_nobody_from_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    files = Files(tmp_path)
+    files.pid.write_text("1 1\n")
+    monkeypatch.setattr(Path, "unlink", refused)
+    process.forget(files)
+    assert process.find(files) is None
