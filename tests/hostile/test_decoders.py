@@ -31,7 +31,7 @@ from knarr.machinery.selectors import parse_field_selector, parse_label_selector
 from services.apiserver.pipeline import patching
 from services.apiserver.pipeline.read import Continue
 from services.apiserver.rest import bodies, channels, negotiation
-from services.apiserver.rest.discovery import aggregated_version
+from services.apiserver.rest.discovery import aggregated_form
 from services.apiserver.rest.query import Query, create_options, delete_options, list_options, patch_options
 from services.apiserver.servicer import unpack
 
@@ -102,7 +102,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "duration": text(parse_duration),
     "continue": text(Continue.decode),
     "accept": negotiation.wanted,
-    "accept of discovery": text(aggregated_version),
+    "accept of discovery": text(aggregated_form),
     "content type": negotiation.body_type,
     "patch type": negotiation.patch_type,
     "query": options,

@@ -38,7 +38,7 @@ def version_name(version: Version, *, listed: bool = False) -> str:
     if version.openapi is None:
         return message_name(descriptor_of(version.list_message if listed else version.message))
     domain = ".".join(reversed(version.group.split(".")))
-    return f"{domain}.{version.version}.{version.kind}{'List' if listed else ''}"
+    return f"{domain}.{version.version}.{version.list_kind if listed else version.kind}"
 
 
 def capitalized(name: str) -> str:

@@ -175,7 +175,7 @@ class Schemas:
             "description": f"A list of objects of kind {version.kind}.",
             "required": ["items"],
             "properties": {**TYPE_META, "items": items, "metadata": metadata},
-            KINDS: [kind_of(version.group, version.version, f"{version.kind}List")],
+            KINDS: [kind_of(version.group, version.version, version.list_kind)],
         }
 
     def _with_embedded(self, schema: Any) -> Any:

@@ -21,6 +21,7 @@ from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
 from services.apiserver.rest.exec import Commands, attachments, exec_commands
+from services.apiserver.rest.finish import finished
 from services.apiserver.rest.health import Checks, health
 from services.apiserver.rest.logs import Logs
 from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
@@ -93,8 +94,6 @@ class Application:
         registry = self._registry
         self._router = Router(registry)
         self._discovery = Discovery(registry)
-        paths = sorted({*self._discovery.paths, *self._openapi.paths, "/metrics", "/version", *(f"/{probe}" for probe in _PROBES)})
-        self._root = Response(orjson.dumps({"paths": paths}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -119,10 +118,10 @@ class Application:
         except Disconnected:
             return
         except StatusError as error:
-            answer = self._open(request) or error_response(error)
+            answer = self._open(request) or error_response(error, request.headers.get(b"accept", b""))
         except Exception as error:
             logger.exception("a request failed", extra={"method": request.method, "path": request.path})
-            answer = error_response(internal(str(error) or type(error).__name__))
+            answer = error_response(internal(str(error) or type(error).__name__), request.headers.get(b"accept", b""))
         request_counter(verb, resource, answer.status).inc()
         if isinstance(answer, Upgrade):
             try:
@@ -133,6 +132,7 @@ class Application:
         if isinstance(answer, Stream):
             await self.streams.send(request, answer, send)
             return
+        answer = await finished(request, answer)
         request_seconds(verb).observe(perf_counter() - started)
         if answer.status >= 400 and request.leaves_much_unread:
             answer.headers = [*answer.headers, CLOSE]
@@ -162,10 +162,11 @@ class Application:
         path = request.path.rstrip("/") or "/"
         if path == "/metrics":
             return metrics_response()
-        found = self._root if path == "/" else None
+        found = self._paths() if path == "/" else None
         if path.startswith("/openapi"):
             found = await self._openapi.answer(request)
-        found = found or self._discovery.answer(path, request.headers.get(b"accept", b""))
+        if found is None:
+            found = self._discovery.answer(path, request.headers.get(b"accept", b""), request.headers.get(b"if-none-match", b""))
         if found is None:
             if self._router.knows_group_version(path):
                 raise no_such_resource()
@@ -174,10 +175,18 @@ class Application:
             raise method_not_allowed()
         return found
 
-    def _probe(self, request: Request) -> Response:
+    def _paths(self) -> Response:
+        """Every path that is no resource's."""
+        probes = (f"/{probe}{name}" for probe in _PROBES for name in ("", *(f"/{check}" for check in self._checks_of(probe))))
+        return Response(orjson.dumps({"paths": sorted({*self._discovery.paths, *self._openapi.paths, *probes, "/metrics", "/version"})}))
+
+    def _checks_of(self, probe: str) -> Checks:
         """``/readyz`` asks every check; ``/livez`` and ``/healthz`` only whether requests are answered."""
+        return self.checks if probe == "readyz" else {"ping": self.checks["ping"]}
+
+    def _probe(self, request: Request) -> Response:
         probe, _, single = request.path.strip("/").partition("/")
-        checks = self.checks if probe == "readyz" else {"ping": self.checks["ping"]}
+        checks = self._checks_of(probe)
         if single:
             if single not in checks:
                 return text("404 page not found\n", 404)

@@ -2,26 +2,62 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Callable
 from itertools import groupby
+from typing import Any, NamedTuple
 
 import orjson
+from google.protobuf.message import Message
 
+from knarr.api.apidiscovery.v2 import apidiscovery_pb2 as apidiscovery
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import codec
+from knarr.machinery.envelope import wrap
 from knarr.machinery.resources import Registry, Subresource, Version, version_priority
 from services.apiserver.rest import negotiation
-from services.apiserver.rest.response import Response
+from services.apiserver.rest.objects import to_yaml
+from services.apiserver.rest.response import REVALIDATED, Headers, Response
 
 GROUP = "apidiscovery.k8s.io"
 AGGREGATED_VERSIONS = ("v2", "v2beta1")
 LIST_KIND = "APIGroupDiscoveryList"
+# The messages of the documents; v2beta1 is written like v2.
+MESSAGES: dict[str, type[Message]] = {
+    "APIVersions": meta.APIVersions,
+    "APIGroupList": meta.APIGroupList,
+    "APIGroup": meta.APIGroup,
+    "APIResourceList": meta.APIResourceList,
+    LIST_KIND: apidiscovery.APIGroupDiscoveryList,
+}
+
+
+class Form(NamedTuple):
+    """How discovery is asked for: the media type, and the version of the aggregated form or nothing."""
+
+    media_type: str
+    aggregated: str = ""
+
+    @property
+    def content_type(self) -> str:
+        return f"{self.media_type};g={GROUP};v={self.aggregated};as={LIST_KIND}" if self.aggregated else self.media_type
 
 
 class Discovery:
-    """Answers for /api, /apis and the group versions below them; each is made once."""
+    """Answers for /api, /apis and the group versions below them; each is made once in each form."""
 
     def __init__(self, registry: Registry) -> None:
-        self._served = sorted(registry.versions, key=lambda served: (served.group, version_priority(served.version)))
+        versions = registry.versions
+        built_in = {version.group for version in versions if version.form.has_message}
+
+        def order(served: Version) -> tuple[object, ...]:
+            # Clients take the first group that has a name: nobody's own kind hides a built-in one.
+            return served.group not in built_in, served.group, version_priority(served.version)
+
+        self._served = sorted(versions, key=order)
         self._groups = {group: list(found) for group, found in groupby(self._served, key=lambda served: served.group)}
-        self._made: dict[tuple[tuple[str, ...], str], Response] = {}
+        self._made: dict[tuple[tuple[str, ...], Form], tuple[bytes, str]] = {}
 
     @property
     def paths(self) -> list[str]:
@@ -29,42 +65,50 @@ class Discovery:
         groups = [f"/apis/{group}" for group in self._groups if group]
         return ["/api", "/apis", *groups, *{_path(served) for served in self._served}]
 
-    def answer(self, path: str, accept: bytes) -> Response | None:
+    def answer(self, path: str, accept: bytes, if_none_match: bytes = b"") -> Response | None:
         """None for a path that is none of discovery's. Raises NotAcceptable."""
         parts = tuple(path.strip("/").split("/"))
-        if len(parts) == 1 and parts[0] in ("api", "apis") and (aggregated := aggregated_version(accept.decode("latin-1"))):
-            return self._make(parts, aggregated)
-        found = self._make(parts, "")
-        if found is not None:
-            negotiation.wanted(accept)
+        form = aggregated_form(accept.decode("latin-1")) if len(parts) == 1 else None
+        build = self._builder(parts, form.aggregated if form is not None else "")
+        if build is None:
+            return None
+        form = form or Form(negotiation.wanted(accept).media_type)
+        body, etag = self._make(parts, form, build)
+        if not form.aggregated:
+            return Response(body, content_type=form.content_type)
+        headers: Headers = [(b"etag", etag.encode()), (b"vary", b"Accept")]
+        if negotiation.knows(etag, if_none_match):
+            return Response(b"", 304, form.content_type, headers, REVALIDATED)
+        return Response(body, 200, form.content_type, headers, REVALIDATED)
+
+    def _make(self, parts: tuple[str, ...], form: Form, build: Callable[[], dict[str, Any]]) -> tuple[bytes, str]:
+        """A document and its ETag; remembers what there is, and nothing of what else is asked for."""
+        found = self._made.get((parts, form))
+        if found is None:
+            body = _written(build(), form.media_type)
+            etag = f'"{hashlib.sha512(body).hexdigest().upper()}"' if form.aggregated else ""
+            found = self._made[parts, form] = (body, etag)
         return found
 
-    def _make(self, parts: tuple[str, ...], aggregated: str) -> Response | None:
-        """Remembers what there is, and nothing of what else is asked for."""
-        found = self._made.get((parts, aggregated))
-        if found is None and (found := self._response(parts, aggregated)) is not None:
-            self._made[parts, aggregated] = found
-        return found
-
-    def _response(self, parts: tuple[str, ...], aggregated: str) -> Response | None:
+    def _builder(self, parts: tuple[str, ...], aggregated: str) -> Callable[[], dict[str, Any]] | None:
+        """What makes a document; None where there is none."""
         match parts:
             case ("api",) | ("apis",) if aggregated:
-                content_type = f"{negotiation.JSON};g={GROUP};v={aggregated};as={LIST_KIND}"
-                return Response(orjson.dumps(self._aggregated(parts[0], aggregated)), content_type=content_type)
+                return lambda: self._aggregated(parts[0], aggregated)
             case ("api",):
-                return Response(orjson.dumps(_API_VERSIONS))
+                return lambda: _API_VERSIONS
             case ("apis",):
-                groups = [self._group(name) for name in self._groups if name]
-                return Response(orjson.dumps({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
-            case ("apis", group) if group in self._groups:
-                return Response(orjson.dumps({"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}))
+                groups = [name for name in self._groups if name]
+                return lambda: {"kind": "APIGroupList", "apiVersion": "v1", "groups": [self._group(name) for name in groups]}
+            case ("apis", group) if group and group in self._groups:
+                return lambda: {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}
             case ("api", version):
                 return self._resources("", version)
-            case ("apis", group, version):
+            case ("apis", group, version) if group:
                 return self._resources(group, version)
         return None
 
-    def _aggregated(self, root: str, version: str) -> dict[str, object]:
+    def _aggregated(self, root: str, version: str) -> dict[str, Any]:
         names = [name for name in self._groups if (root == "api") == (name == "")]
         items = [
             {"metadata": {"name": name, "creationTimestamp": None}, "versions": [_version(*found) for found in self._versions(name)]}
@@ -75,39 +119,46 @@ class Discovery:
     def _versions(self, group: str) -> list[tuple[str, list[Version]]]:
         return [(version, list(found)) for version, found in groupby(self._groups[group], key=lambda served: served.version)]
 
-    def _group(self, name: str) -> dict[str, object]:
+    def _group(self, name: str) -> dict[str, Any]:
         versions = [{"groupVersion": f"{name}/{version}", "version": version} for version, _ in self._versions(name)]
         return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
-    def _resources(self, group: str, version: str) -> Response | None:
+    def _resources(self, group: str, version: str) -> Callable[[], dict[str, Any]] | None:
         found = dict(self._versions(group)).get(version) if group in self._groups else None
         if found is None:
             return None
-        resources = [entry for served in sorted(found, key=_plural) for entry in _legacy(served)]
         group_version = f"{group}/{version}" if group else version
-        return Response(
-            orjson.dumps({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})
-        )
+        resources = [entry for served in sorted(found, key=_plural) for entry in _legacy(served)]
+        return lambda: {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}
 
 
-_API_VERSIONS = {
+_API_VERSIONS: dict[str, Any] = {
     "kind": "APIVersions",
     "versions": ["v1"],
     "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}],
 }
 
 
-def aggregated_version(accept: str) -> str:
-    """``v2`` or ``v2beta1`` when the client asks for aggregated discovery first, else empty."""
+def _written(document: dict[str, Any], media_type: str) -> bytes:
+    if media_type == negotiation.PROTOBUF:
+        kind = document["kind"]
+        return wrap(document.get("apiVersion", "v1"), kind, codec.from_json(MESSAGES[kind], document).message.SerializeToString())
+    text = orjson.dumps(document)
+    return to_yaml(text) if media_type == negotiation.YAML else text
+
+
+def aggregated_form(accept: str) -> Form | None:
+    """The form in which the client asks for aggregated discovery, where it asks for that first."""
     for clause in negotiation.clauses(accept):
-        if clause.media_type not in (negotiation.JSON, "*/*", "application/*"):
+        media_type = negotiation.JSON if clause.media_type in ("*/*", "application/*") else clause.media_type
+        if media_type not in (negotiation.JSON, negotiation.PROTOBUF):
             continue
         parameters = clause.parameters
         if not parameters.get("as"):
-            return ""
+            return None
         if parameters["as"] == LIST_KIND and parameters.get("g") == GROUP and parameters.get("v") in AGGREGATED_VERSIONS:
-            return parameters["v"]
-    return ""
+            return Form(media_type, parameters["v"])
+    return None
 
 
 def _plural(served: Version) -> str:
@@ -118,14 +169,14 @@ def _path(served: Version) -> str:
     return f"/apis/{served.api_version}" if served.group else f"/api/{served.version}"
 
 
-def _version(version: str, found: list[Version]) -> dict[str, object]:
+def _version(version: str, found: list[Version]) -> dict[str, Any]:
     resources = [_aggregated_resource(served) for served in sorted(found, key=_plural)]
     return {"version": version, "resources": resources, "freshness": "Current"}
 
 
-def _aggregated_resource(served: Version) -> dict[str, object]:
+def _aggregated_resource(served: Version) -> dict[str, Any]:
     resource = served.resource
-    found: dict[str, object] = {
+    found: dict[str, Any] = {
         "resource": resource.plural,
         "responseKind": {"group": served.group, "version": served.version, "kind": served.kind},
         "scope": "Namespaced" if resource.namespaced else "Cluster",
@@ -150,10 +201,17 @@ def _response_kind(served: Version, sub: Subresource) -> dict[str, str]:
     return {"group": group, "version": version, "kind": kind}
 
 
-def _legacy(served: Version) -> list[dict[str, object]]:
+def storage_version_hash(version: Version) -> str:
+    """What tells clients that a resource is stored in another version than before: Kubernetes' hash of the stored one."""
+    stored = version.resource.storage
+    digest = hashlib.sha256(f"{stored.group}/{stored.version}/{stored.kind}".encode()).digest()
+    return base64.b64encode(digest[:8]).decode()
+
+
+def _legacy(served: Version) -> list[dict[str, Any]]:
     """The resource and its sub-resources as an APIResourceList has them."""
     resource = served.resource
-    main: dict[str, object] = {
+    main: dict[str, Any] = {
         "name": resource.plural,
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
@@ -164,9 +222,12 @@ def _legacy(served: Version) -> list[dict[str, object]]:
         main["shortNames"] = list(resource.short_names)
     if resource.categories:
         main["categories"] = list(resource.categories)
+    if "watch" in resource.verbs:
+        # What cannot be watched is not stored.
+        main["storageVersionHash"] = storage_version_hash(served)
     found = [main]
     for sub in sorted(resource.subresources, key=lambda sub: sub.name):
-        entry: dict[str, object] = {"name": f"{resource.plural}/{sub.name}", "singularName": "", "namespaced": resource.namespaced}
+        entry: dict[str, Any] = {"name": f"{resource.plural}/{sub.name}", "singularName": "", "namespaced": resource.namespaced}
         names = _response_kind(served, sub)
         if (names["group"], names["version"]) != (served.group, served.version):
             entry |= {"group": names["group"], "version": names["version"]}

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from knarr.machinery import codec
+from knarr.machinery.envelope import wrap
 from knarr.machinery.errors import StatusError, status_error
+from services.apiserver.rest import negotiation
+from services.apiserver.rest.objects import to_yaml
 from services.apiserver.rest.response import Response
 
 
-def error_response(error: StatusError) -> Response:
-    """The answer to a refused request, on a line of its own, with Retry-After where the Status names a delay."""
+def error_response(error: StatusError, accept: bytes = b"") -> Response:
+    """The answer to a refused request in the form that the client wants, with Retry-After where the Status names a delay.
+
+    JSON stands on a line of its own.
+    """
     headers = []
     delay = error.status.details.retry_after_seconds
     if delay:
@@ -17,7 +23,15 @@ def error_response(error: StatusError) -> Response:
         headers.append((b"www-authenticate", b'Bearer realm="knarr"'))
     if error.code == 413:
         headers.append((b"connection", b"close"))
-    return Response(codec.to_json(error.status) + b"\n", error.code or 500, headers=headers)
+    media_type = negotiation.error_type(accept)
+    return Response(_written(error, media_type), error.code or 500, media_type, headers)
+
+
+def _written(error: StatusError, media_type: str) -> bytes:
+    if media_type == negotiation.PROTOBUF:
+        return wrap("v1", "Status", error.status.SerializeToString())
+    text = codec.to_json(error.status)
+    return to_yaml(text) if media_type == negotiation.YAML else text + b"\n"
 
 
 def no_such_resource() -> StatusError:

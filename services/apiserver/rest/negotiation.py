@@ -36,7 +36,7 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The form of an answer. ``transform`` is empty, ``Table`` or ``PartialObjectMetadata``.
+    """The form of an answer. ``transform`` is empty, ``Table``, ``PartialObjectMetadata`` or ``PartialObjectMetadataList``.
 
     ``text_type`` is what is acceptable of objects that have no protobuf form; empty for nothing.
     """
@@ -93,7 +93,15 @@ def _form(clause: Clause) -> Wanted | None:
         return None
     if transform == "Table" and media_type == PROTOBUF:
         return None
-    return Wanted(media_type, transform.removesuffix("List"), version)
+    return Wanted(media_type, transform, version)
+
+
+def error_type(accept: bytes) -> str:
+    """The media type of an error: the wanted one, JSON for who wants none that there is."""
+    try:
+        return wanted(accept).media_type
+    except StatusError:
+        return JSON
 
 
 def first_of(media_types: tuple[str, ...], accept: bytes) -> str:
@@ -123,6 +131,12 @@ def knows(etag: str, if_none_match: bytes) -> bool:
 
 def not_acceptable(media_types: tuple[str, ...]) -> StatusError:
     return status_error("NotAcceptable", f"only the following media types are accepted: {', '.join(media_types)}")
+
+
+def wrong_transform(transform: str, kind: str) -> StatusError:
+    """For a list's metadata where there is one object, or the other way round; ``kind`` is what there is."""
+    is_not = "is not a list" if transform.endswith("List") else "is a list"
+    return status_error("NotAcceptable", f"you requested {transform}, but the requested object {is_not} ({kind})")
 
 
 def body_type(content_type: bytes) -> str:

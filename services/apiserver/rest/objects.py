@@ -22,6 +22,8 @@ from services.apiserver.rest import negotiation
 from services.apiserver.results import Event, Page
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+# More than this would take seconds to be written as YAML, on the one thread that all large answers share.
+YAML_BYTES = 1024 * 1024
 
 
 class Representation(abc.ABC):
@@ -104,23 +106,36 @@ class JsonObjects(Representation):
         return json_error_frame(status)
 
 
-class YamlObjects(JsonObjects):
-    """YAML of the JSON; a watch has no YAML form."""
+class Yaml(Representation):
+    """YAML of a form that is JSON; a watch has no YAML form."""
 
     content_type = negotiation.YAML
 
+    def __init__(self, form: Representation) -> None:
+        super().__init__(form.version)
+        self._form = form
+
     def entry(self, entry: Entry) -> bytes:
-        return to_yaml(super().entry(entry))
+        return to_yaml(self._form.entry(entry))
 
     def message(self, message: Message) -> bytes:
-        return to_yaml(super().message(message))
+        return to_yaml(self._form.message(message))
 
     def page(self, page: Page) -> bytes:
-        return to_yaml(super().page(page))
+        return to_yaml(self._form.page(page))
+
+    def event(self, event: Event) -> bytes:
+        return self._form.event(event)
+
+    def error(self, status: meta.Status) -> bytes:
+        return self._form.error(status)
 
 
 def to_yaml(data: bytes) -> bytes:
-    dumped: bytes = yaml.safe_dump(orjson.loads(data), default_flow_style=False, encoding="utf-8", allow_unicode=True)
+    """JSON as a person writes YAML; much of it stays JSON, which is YAML too."""
+    if len(data) > YAML_BYTES:
+        return data
+    dumped: bytes = yaml.dump(orjson.loads(data), Dumper=yaml.CSafeDumper, default_flow_style=False, encoding="utf-8", allow_unicode=True)
     return dumped
 
 

@@ -21,7 +21,7 @@ from knarr.machinery.resources import Registry, Resource
 from services.apiserver.aside import in_turn
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.request import Request
-from services.apiserver.rest.response import Headers, Response
+from services.apiserver.rest.response import REVALIDATED, Headers, Response
 
 INDEX_PATH = "/openapi/v3"
 V2_PATH = "/openapi/v2"
@@ -31,7 +31,6 @@ V2_PROTOBUF_BEFORE = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf
 V2_TYPES = (negotiation.JSON, V2_PROTOBUF, V2_PROTOBUF_BEFORE)
 VARY = (b"vary", b"Accept-Encoding, Accept")
 FOR_EVER = (b"cache-control", b"public, immutable, max-age=31536000")
-REVALIDATED = (b"cache-control", b"no-cache, private, must-revalidate")
 COMPRESSION_LEVEL = 6
 # The keys of what is kept besides the documents of v3.
 V2_JSON, V2_MESSAGE, INDEX = "v2", "v2 protobuf", "v3"

@@ -32,7 +32,7 @@ class Reads:
 
     async def list(self, request: Request, target: Target) -> Response:
         query = request.query
-        representation = self._representations.choose(target.version, request.wanted, query)
+        representation = self._representations.choose(target.version, request.wanted, query, listed=True)
         page = await self._api.list(request_of(request, target, LIST, list_options(query)))
         return Response(await aside(weight(representation, page), representation.page, page), content_type=representation.content_type)
 

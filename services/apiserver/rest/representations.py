@@ -8,7 +8,7 @@ from functools import lru_cache
 from knarr.machinery.resources import Version
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.negotiation import Wanted
-from services.apiserver.rest.objects import JsonObjects, ProtobufObjects, Representation, YamlObjects
+from services.apiserver.rest.objects import JsonObjects, ProtobufObjects, Representation, Yaml
 from services.apiserver.rest.partial import JsonMetadata, ProtobufMetadata
 from services.apiserver.rest.query import Query
 from services.apiserver.rest.tables import Tables
@@ -24,8 +24,9 @@ class Representations:
     def __init__(self, strategies: Strategies) -> None:
         self._strategies = strategies
 
-    def choose(self, version: Version, wanted: Wanted, query: Query) -> Representation:
-        """Raises BadRequest for an unknown ``includeObject``."""
+    def choose(self, version: Version, wanted: Wanted, query: Query, *, listed: bool | None = False) -> Representation:
+        """How one object is written, a list if ``listed``, either if that is None. Raises BadRequest for an unknown ``includeObject``,
+        NotAcceptable for the metadata of a list where there is none, or the other way round."""
         if not wanted.transform:
             if wanted.media_type == negotiation.PROTOBUF and not version.form.has_message:
                 if not wanted.text_type:
@@ -33,17 +34,21 @@ class Representations:
                 return plain(version, wanted.text_type)
             return plain(version, wanted.media_type)
         if wanted.transform == "Table":
-            return Tables(version, self._strategies(version), wanted.meta_version, query.text("includeObject"))
+            table = Tables(version, self._strategies(version), wanted.meta_version, query.text("includeObject"))
+            return Yaml(table) if wanted.media_type == negotiation.YAML else table
+        if listed is not None and wanted.transform.endswith("List") is not listed:
+            raise negotiation.wrong_transform(wanted.transform, version.list_kind if listed else version.kind)
         if wanted.media_type == negotiation.PROTOBUF:
             return ProtobufMetadata(version, wanted.meta_version)
-        return JsonMetadata(version, wanted.meta_version)
+        metadata = JsonMetadata(version, wanted.meta_version)
+        return Yaml(metadata) if wanted.media_type == negotiation.YAML else metadata
 
 
 @lru_cache(maxsize=512)
 def plain(version: Version, media_type: str) -> Representation:
     if media_type == negotiation.PROTOBUF:
         return ProtobufObjects(version)
-    return YamlObjects(version) if media_type == negotiation.YAML else JsonObjects(version)
+    return Yaml(JsonObjects(version)) if media_type == negotiation.YAML else JsonObjects(version)
 
 
 def written(representation: Representation, result: Written, media_type: str) -> tuple[bytes, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from knarr.machinery.errors import StatusError, bad_request, status_error
 from knarr.service.authentication import User
+from services.apiserver.aside import aside
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.query import Query
 
@@ -32,6 +34,10 @@ BODY_LIMIT_BYTES = 3 * 1024 * 1024
 UNREAD_BYTES = 64 * 1024
 # How long a body may take to come.
 BODY_SECONDS = 60.0
+# What zlib calls the largest window with a header of gzip.
+GZIP_WINDOW = 31
+# A gzipped body is unpacked aside where so many times its size would be large.
+UNPACKED_AT_ONCE = 8
 
 
 class Disconnected(Exception):
@@ -69,7 +75,15 @@ class Request:
         return self.headers.get(b"content-type", b"")
 
     async def body(self) -> bytes:
-        """The whole body; raises RequestEntityTooLarge beyond 3 MiB, without reading on. Drops a client that does not send it in time."""
+        """The whole body, unpacked where it comes compressed; raises RequestEntityTooLarge beyond 3 MiB, without reading on,
+        UnsupportedMediaType for other encodings than gzip. Drops a client that does not send it in time."""
+        encoding = self.headers.get(b"content-encoding", b"identity").lower()
+        if encoding not in (b"identity", b"gzip", b""):
+            raise status_error("UnsupportedMediaType", "the body of the request has an unknown encoding: send it gzipped, or as it is")
+        body = await self._sent()
+        return await aside(UNPACKED_AT_ONCE * len(body), unpacked, body) if encoding == b"gzip" else body
+
+    async def _sent(self) -> bytes:
         length = self.headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > BODY_LIMIT_BYTES:
             raise too_large()
@@ -145,6 +159,20 @@ class Request:
         """Returns when the client is gone."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+def unpacked(body: bytes) -> bytes:
+    """What a gzipped body holds; raises BadRequest, RequestEntityTooLarge without unpacking more than a body may have."""
+    unpacking = zlib.decompressobj(GZIP_WINDOW)
+    try:
+        found = unpacking.decompress(body, BODY_LIMIT_BYTES + 1)
+    except zlib.error as error:
+        raise bad_request(f"the body is not gzipped as its header says: {error}") from None
+    if len(found) > BODY_LIMIT_BYTES:
+        raise too_large()
+    if not unpacking.eof or unpacking.unused_data:
+        raise bad_request("the gzipped body is cut short" if not unpacking.eof else "more follows the gzipped body")
+    return found
 
 
 def too_large() -> StatusError:

@@ -17,6 +17,8 @@ TEXT = "text/plain; charset=utf-8"
 # Says that the connection ends with this answer.
 CLOSE = (b"connection", b"close")
 NO_STORE = (b"cache-control", b"no-cache, private")
+# Says that an answer may be kept, and asked for again by its ETag.
+REVALIDATED = (b"cache-control", b"no-cache, private, must-revalidate")
 _CONTENT_TYPES = {media_type: (b"content-type", media_type.encode()) for media_type in (*negotiation.MEDIA_TYPES, TEXT)}
 
 

@@ -18,6 +18,7 @@ from services.apiserver.results import Event, Page
 from services.apiserver.strategies import Column, Strategy
 
 INCLUDE_OBJECT = ("", "Metadata", "Object", "None")
+EMPTY_CELLS: dict[str, object] = {"integer": 0, "number": 0, "boolean": False}
 
 
 class Tables(Representation):
@@ -29,7 +30,8 @@ class Tables(Representation):
     def __init__(self, version: Version, strategy: Strategy, meta_version: str, include_object: str) -> None:
         super().__init__(version)
         if include_object not in INCLUDE_OBJECT:
-            raise bad_request(f'unrecognized includeObject value: "{include_object}"')
+            problem = f"includeObject: Invalid value: \"{include_object}\": must be 'Metadata', 'Object', 'None', or empty"
+            raise bad_request(f"Unable to convert to Table as requested: {problem}")
         self._strategy = strategy
         self._api_version = f"meta.k8s.io/{meta_version}"
         self._include = include_object or "Metadata"
@@ -48,7 +50,7 @@ class Tables(Representation):
 
     def event(self, event: Event) -> bytes:
         if event.entry is None:
-            table = self._table(bookmark_metadata(event), [], with_columns=not self._named_columns)
+            table = self._table({"resourceVersion": str(event.revision)}, [self._bookmark(event)], with_columns=not self._named_columns)
         else:
             metadata: dict[str, object] = {"resourceVersion": str(event.revision)}
             table = self._table(metadata, [self._row(event.entry)], with_columns=not self._named_columns)
@@ -68,6 +70,11 @@ class Tables(Representation):
             }
         )
         return b"".join((head[:-1], b',"rows":[', b",".join(rows), b"]}"))
+
+    def _bookmark(self, event: Event) -> bytes:
+        """A row of nothing but the metadata that a bookmark tells."""
+        partial = {"kind": "PartialObjectMetadata", "apiVersion": self._api_version, "metadata": bookmark_metadata(event)}
+        return orjson.dumps({"cells": [EMPTY_CELLS.get(column.type, "") for column in self._strategy.columns], "object": partial})
 
     def _row(self, entry: Entry) -> bytes:
         metadata = metadata_json(entry, self.version) if self._include == "Metadata" else {}

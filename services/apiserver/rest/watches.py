@@ -24,6 +24,7 @@ from services.apiserver.rest.routing import Target
 from services.apiserver.results import Event
 
 CHUNK_BYTES = 16 * 1024
+STREAMED = (f"{negotiation.JSON};stream=watch", f"{negotiation.PROTOBUF};stream=watch")
 
 
 class Watches:
@@ -37,8 +38,8 @@ class Watches:
         """What is wrong with the options is raised here; what goes wrong later is said in the stream."""
         wanted = request.wanted
         if wanted.media_type == negotiation.YAML:
-            raise negotiation.not_acceptable((negotiation.JSON, f"{negotiation.PROTOBUF};stream=watch"))
-        representation = self._representations.choose(target.version, wanted, request.query)
+            raise negotiation.not_acceptable(STREAMED)
+        representation = self._representations.choose(target.version, wanted, request.query, listed=None)
         events = await self._api.watch(request_of(request, target, WATCH, list_options(request.query)))
         return Stream(_chunks(representation, events), representation.watch_content_type, kind="watch")
 

@@ -65,7 +65,7 @@ class Writes:
         return await _answer(form, result, [], 202 if result.entry is not None and cascades else 200)
 
     async def delete_collection(self, request: Request, target: Target) -> Response:
-        representation = self._representations.choose(target.version, request.wanted, request.query)
+        representation = self._representations.choose(target.version, request.wanted, request.query, listed=True)
         wanted = request_of(request, target, DELETE_COLLECTION, await self._delete_options(request))
         page = await self._api.delete_collection(wanted, queries.list_options(request.query))
         return Response(representation.page(page), content_type=representation.content_type)

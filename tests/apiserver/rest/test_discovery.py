@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import orjson
 import pytest
+import yaml
 
+from knarr.machinery import codec
 from knarr.machinery.catalog import registry
+from knarr.machinery.custom.form import CustomForm
+from knarr.machinery.custom.objects import custom_class
+from knarr.machinery.envelope import unwrap
+from knarr.machinery.resources import Resource, Version
 from knarr.machinery.version import GIT_VERSION
 from services.apiserver.rest.application import Application
-from services.apiserver.rest.discovery import Discovery, aggregated_version
+from services.apiserver.rest.discovery import LIST_KIND, MESSAGES, Discovery, aggregated_form
 from tests.apiserver.rest.http_client import HttpClient
 
 AGGREGATED = (
@@ -30,7 +38,8 @@ AGGREGATED = (
     ],
 )
 def test_which_form_is_asked_for(accept: str, expected: str) -> None:
-    assert aggregated_version(accept) == expected
+    form = aggregated_form(accept)
+    assert (form.aggregated if form is not None else "") == expected
 
 
 async def test_aggregated(client: HttpClient) -> None:
@@ -125,3 +134,58 @@ async def test_metrics(client: HttpClient) -> None:
     answer = await client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     assert b'knarr_apiserver_rest_requests_total{code="200",resource="pods",verb="list"}' in answer.body
+
+
+async def test_aggregated_discovery_is_not_sent_again(client: HttpClient) -> None:
+    first = await client.get("/apis", accept=AGGREGATED)
+    assert (first.headers["vary"], first.headers["cache-control"]) == ("Accept", "no-cache, private, must-revalidate")
+    again = await client.get("/apis", accept=AGGREGATED, if_none_match=first.headers["etag"])
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert (await client.get("/api", accept=AGGREGATED)).headers["etag"] != first.headers["etag"]
+
+
+async def test_as_yaml_and_protobuf(client: HttpClient) -> None:
+    for path in ("/api", "/apis", "/apis/apps", "/apis/apps/v1", "/api/v1"):
+        found = (await client.get(path)).json
+        as_yaml = await client.get(path, accept="application/yaml")
+        assert (as_yaml.headers["content-type"], yaml.safe_load(as_yaml.body)) == ("application/yaml", found)
+        as_protobuf = await client.get(path, accept="application/vnd.kubernetes.protobuf,application/json")
+        held = unwrap(as_protobuf.body)
+        assert (as_protobuf.headers["content-type"], held.type_meta.kind) == ("application/vnd.kubernetes.protobuf", found["kind"])
+        message = MESSAGES[found["kind"]].FromString(held.raw)
+        assert codec.to_json(message) == codec.to_json(codec.from_json(MESSAGES[found["kind"]], found).message)
+    accept = "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    aggregated = await client.get("/apis", accept=accept)
+    assert aggregated.headers["content-type"] == accept
+    groups: Any = MESSAGES[LIST_KIND].FromString(unwrap(aggregated.body).raw)
+    assert "apps" in [item.metadata.name for item in groups.items]
+    assert (await client.get("/apis/apps", accept="text/html")).status == 406
+
+
+async def test_what_is_stored_in_which_version(client: HttpClient) -> None:
+    """The hashes are Kubernetes' own."""
+    resources = {entry["name"]: entry for entry in (await client.get("/api/v1")).json["resources"]}
+    assert resources["pods"]["storageVersionHash"] == "xPOwRZ+Yhw8="
+    assert "storageVersionHash" not in resources["pods/status"]
+    events = (await client.get("/apis/events.k8s.io/v1")).json["resources"][0]
+    assert events["storageVersionHash"] == resources["events"]["storageVersionHash"] == "r2yiGXH7wu8="
+
+
+def test_a_group_of_ones_own_comes_after_the_built_in_ones() -> None:
+    found = registry()
+    message = custom_class("a.example.com/v1", "Deployment")
+    version = Version("a.example.com", "v1", "Deployment", message, message, form=CustomForm(message, None))
+    found.add(Resource("deployments", (version,), key="a.example.com/deployments"))
+    answer = Discovery(found).answer("/apis", b"")
+    assert answer is not None
+    assert orjson.loads(answer.body)["groups"][-1]["name"] == "a.example.com"
+
+
+async def test_probes_say_what_was_left_out(client: HttpClient, application: Application) -> None:
+    application.checks["etcd"] = lambda: False
+    answer = await client.get("/readyz?verbose&exclude=etcd&exclude=nope")
+    assert answer.body == (
+        b'[+]ping ok\n[+]etcd excluded: ok\nwarn: some health checks cannot be excluded: no matches for "nope"\nreadyz check passed\n'
+    )
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert {"/readyz/etcd", "/readyz/ping", "/livez/ping"} <= set((await client.get("/")).json["paths"])

@@ -28,7 +28,10 @@ KUBECTL_GET = b"application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as
         (b"application/json;as=Table;v=v9;g=meta.k8s.io,application/json", Wanted(JSON)),
         (b"application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json", Wanted(JSON)),
         (b"application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", Wanted(JSON, "PartialObjectMetadata")),
-        (b"application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", Wanted(PROTOBUF, "PartialObjectMetadata")),
+        (
+            b"application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+            Wanted(PROTOBUF, "PartialObjectMetadataList"),
+        ),
     ],
 )
 def test_accept(accept: bytes, expected: Wanted) -> None:

@@ -1,0 +1,57 @@
+"""What is done to a whole answer before it leaves: indented for people, compressed for who asks for it."""
+
+from __future__ import annotations
+
+import zlib
+
+import orjson
+
+from knarr.machinery.errors import StatusError
+from services.apiserver.aside import LARGE_BYTES, in_turn
+from services.apiserver.rest import negotiation
+from services.apiserver.rest.request import GZIP_WINDOW, Request
+from services.apiserver.rest.response import NO_STORE, Response
+
+# As in Kubernetes: what is smaller is sent sooner than compressed, and more compression costs more than it saves.
+GZIP_BYTES = 128 * 1024
+GZIP_LEVEL = 1
+# What is larger is not read by a person, and would hold the interpreter for long.
+PRETTY_BYTES = 1024 * 1024
+# Programs by which a person reads answers.
+READERS = (b"curl", b"Wget", b"Mozilla/5.0")
+# How Go writes a truth.
+TRUE = ("1", "t", "T", "true", "TRUE", "True")
+
+
+async def finished(request: Request, answer: Response) -> Response:
+    """The answer as it leaves. One that clients may keep is as its ETag names it."""
+    if answer.caching is not NO_STORE:
+        return answer
+    headers = request.headers
+    if answer.content_type == negotiation.JSON and len(answer.body) <= PRETTY_BYTES and _is_read(request):
+        answer.body = indented(answer.body) if len(answer.body) <= LARGE_BYTES else await in_turn(indented, answer.body)
+    if len(answer.body) > GZIP_BYTES and negotiation.accepts_gzip(headers.get(b"accept-encoding", b"")):
+        answer.body = await in_turn(compressed, answer.body)
+        answer.headers = [*answer.headers, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+    return answer
+
+
+def _is_read(request: Request) -> bool:
+    """Whether a person will read the answer: ``pretty`` says so, or the program that asks."""
+    if b"pretty" in request.scope["query_string"]:
+        try:
+            pretty = request.query.text("pretty")
+        except StatusError:  # it is refused for its query already
+            return False
+        if pretty:
+            return pretty in TRUE
+    return request.headers.get(b"user-agent", b"").startswith(READERS)
+
+
+def indented(body: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def compressed(body: bytes) -> bytes:
+    squeeze = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW)
+    return squeeze.compress(body) + squeeze.flush()

@@ -1,0 +1,45 @@
+"""Every route of the API, asked with what its own OpenAPI allows and a little more: the server may refuse, but never fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.apiserver.fuzz.routes import Fuzzer
+from tests.apiserver.rest.live import LiveServer, running_server
+
+# A part of the operations, another for each seed; all of them, with more examples, by the marker.
+SEED, EXAMPLES, PART = 1, 2, 0.4
+LONG_SEEDS, LONG_EXAMPLES = range(2, 6), 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with running_server(tmp_path_factory.mktemp("fuzzed"), in_memory=True) as server:
+        yield server
+
+
+@pytest.fixture
+def fuzzer(server: LiveServer) -> Iterator[Fuzzer]:
+    fuzzer = Fuzzer(server)
+    yield fuzzer
+    fuzzer.close()
+
+
+def test_a_part_of_the_routes(fuzzer: Fuzzer) -> None:
+    sent = sum(fuzzer.try_each(document, SEED, EXAMPLES, PART) for document in fuzzer.documents())
+    assert not fuzzer.failures, "\n".join(fuzzer.failures)
+    # Requests come through: some are granted, some found wrong in what they carry, some in how they ask.
+    assert sent > 200 and {200, 201, 400, 404, 406, 422} <= fuzzer.codes.keys(), fuzzer.codes
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", LONG_SEEDS)
+def test_every_route(fuzzer: Fuzzer, seed: int, request: pytest.FixtureRequest) -> None:
+    if "fuzz" not in request.config.getoption("markexpr"):
+        pytest.skip("takes minutes: pytest -m fuzz")
+    for document in fuzzer.documents():
+        fuzzer.try_each(document, seed, LONG_EXAMPLES)
+    assert not fuzzer.failures, "\n".join(fuzzer.failures)
