@@ -158,6 +158,8 @@ class Resource:
     storage: Version = field(init=False)
     # ``/registry/pods/``: every key of this resource starts so.
     key_prefix: str = field(init=False)
+    # Set when what defines the resource is being deleted: nothing is created any more.
+    closing: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         storage = self.versions[0]
@@ -170,6 +172,10 @@ class Resource:
             if getattr(version, "resource", self) is not self:
                 raise ValueError(f"{self.plural}: {version.api_version} belongs to another resource")
             object.__setattr__(version, "resource", self)
+
+    def close(self) -> None:
+        """Lets no more objects be created; those that are there can be read, watched and deleted."""
+        object.__setattr__(self, "closing", True)
 
     def subresource(self, name: str) -> Subresource | None:
         return next((entry for entry in self.subresources if entry.name == name), None)

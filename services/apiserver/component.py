@@ -36,6 +36,7 @@ from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.compaction import Compactor
+from services.apiserver.definitions.keeper import Definitions
 from services.apiserver.local import LocalClient
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline
@@ -103,6 +104,10 @@ class ApiServer(Component):
                 node_streams=GrpcNodeStreams(kubelet_channel),
             )
         )
+        admission = self.api.pipeline.admission
+        self.registry.subscribe(lambda old, new: admission.forget(old) if old is not None else None)
+        self.definitions = Definitions(self.api, self.registry, self.backend.clock)
+        self.feed.on_loaded = self.definitions.load
         self._recorder = EventRecorder(self.client(USER), self.name, clock=clock)
         announced = settings.advertise_address, settings.advertise_port
         self._announcer = Announcer(self.client(USER), *announced, shared=settings.shared_store, clock=clock)
@@ -145,6 +150,7 @@ class ApiServer(Component):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.feed.run(), name="apiserver/feed")
                 tasks.create_task(self._bootstrap(), name="apiserver/bootstrap")
+                tasks.create_task(self.definitions.run(), name="apiserver/definitions")
                 tasks.create_task(self._measure(), name="apiserver/measure")
                 tasks.create_task(LoopLag().run(), name="apiserver/loop lag")
                 tasks.create_task(self._recorder.run(), name="apiserver/events")

@@ -70,20 +70,24 @@ class ApiInMemory:
         self.server = ApiServer(
             settings, _no_kubelet, store=self.store, clock=clock, source=self._source, plugins=plugins, authorizer=authorizer
         )
-        self._feed: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         for name in NAMESPACES:
             self._ensure_namespace(name)
 
     def start(self) -> None:
         """Lets the server follow its store, until ``stop`` or the end of the running loop."""
-        if self._feed is None:
-            self._feed = asyncio.get_running_loop().create_task(self.server.feed.run(), name="api in memory/feed")
+        if not self._tasks:
+            loop, server = asyncio.get_running_loop(), self.server
+            self._tasks = [
+                loop.create_task(work.run(), name=f"api in memory/{type(work).__name__}") for work in (server.feed, server.definitions)
+            ]
 
     async def stop(self) -> None:
-        if self._feed is not None:
-            self._feed.cancel()
-            await asyncio.wait({self._feed})
-            self._feed = None
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks = []
 
     async def __aenter__(self) -> ApiInMemory:
         self.start()

@@ -21,7 +21,7 @@ DOCUMENTS = {path: v3.document(REGISTRY, *pair) for path, pair in v3.index(REGIS
 
 def references(value: Any) -> set[str]:
     if isinstance(value, dict):
-        return {value["$ref"]} if "$ref" in value else set().union(*map(references, value.values()))
+        return {value["$ref"]} if isinstance(value.get("$ref"), str) else set().union(*map(references, value.values()))
     return set().union(*map(references, value)) if isinstance(value, list) else set()
 
 

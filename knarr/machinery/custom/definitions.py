@@ -8,7 +8,7 @@ from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.machinery import codec
 from knarr.machinery.custom.form import CustomForm
-from knarr.machinery.custom.objects import CustomObject, custom_class
+from knarr.machinery.custom.objects import TYPE_FIELDS, CustomObject, custom_class
 from knarr.machinery.custom.scale import ScalePaths
 from knarr.machinery.custom.schema import Schema
 from knarr.machinery.resources import Conversion, Resource, Subresource, Version
@@ -23,6 +23,14 @@ ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 def schema_of(version: DefinedVersion) -> dict[str, Any]:
     """The OpenAPI schema of a version as JSON."""
     return codec.to_dict(version.schema.open_apiv3_schema) if version.schema.HasField("open_apiv3_schema") else ANYTHING
+
+
+def openapi_of(version: DefinedVersion) -> dict[str, Any]:
+    """The same as it is published: without what every object has."""
+    found = schema_of(version)
+    if "properties" in found:
+        found = {**found, "properties": {name: inner for name, inner in found["properties"].items() if name not in TYPE_FIELDS}}
+    return found
 
 
 def resource_of(definition: Definition) -> Resource | None:
@@ -68,6 +76,7 @@ def _version(definition: Definition, described: DefinedVersion, storage: Version
         message,
         conversion=_renamed(message, storage.message) if storage is not None else None,
         deprecation_warning=warning,
+        openapi=lambda: openapi_of(described),
         form=CustomForm(message, Schema(schema_of(described), root=True), described),
         served=described.served,
         list_kind=definition.status.accepted_names.list_kind,

@@ -64,6 +64,10 @@ class Chain:
             found = self._phases[key] = self._choose(*key)
         return found
 
+    def forget(self, resource: Resource) -> None:
+        """Lets go of what was found out about a resource that is served no more."""
+        self._phases = {key: found for key, found in self._phases.items() if key[1] is not resource}
+
     def _choose(self, operation: str, resource: Resource, subresource: str) -> Phases:
         chosen = [plugin for plugin in self._plugins if plugin.handles(operation, resource, subresource)]
         mutating = tuple(plugin for plugin in chosen if isinstance(plugin, Mutating))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from knarr.client.backoff import Backoff
@@ -23,6 +24,10 @@ from services.apiserver.storage.store import Change, Compacted, HistoryLost, Sto
 log = logging.getLogger(__name__)
 
 RESUME = Backoff(first_seconds=0.05, limit_seconds=1.0)
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class Feed:
         self._store = store
         self._cache = cache
         self.synced = asyncio.Event()
+        # Called each time that the cache was loaded, before it is told.
+        self.on_loaded: Callable[[], None] = _nothing
         self.connected = False
         # How many worlds the cache has left for another one, and the revision at which it was read in the present one.
         self._worlds = self.floor = 0
@@ -111,6 +118,7 @@ class Feed:
             self._worlds, self.floor, self._doubt = self._worlds + 1, revision, ""
         self._world = world
         self._cache.load(items, revision)
+        self.on_loaded()
         self.synced.set()
         log.info("the watch cache is loaded", extra={"objects": len(items), "revision": revision})
 

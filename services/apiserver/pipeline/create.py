@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from knarr.machinery.errors import AlreadyExists, invalid
+from knarr.machinery.errors import AlreadyExists, invalid, status_error
 from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from services.apiserver.admission.attributes import CREATE
@@ -29,6 +29,8 @@ NAME_ATTEMPTS = 8
 async def create(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     """Stores a new object. ``obj`` belongs to the pipeline from here on."""
     ref, backend = request.ref, pipeline.backend
+    if ref.resource.closing:
+        raise status_error("MethodNotAllowed", "create not allowed while custom resource definition is terminating")
     new: Any = obj
     await backend.synced(request.deadline)
     metadata.check_request(ref, new)
@@ -70,7 +72,9 @@ def _judged(ref: Ref, strategy: Strategy, new: Any) -> tuple[str, ...]:
     strategy.prepare_for_create(new)
     judged = judge(ref, new)
     causes = [
-        *validate_object_meta(new.metadata, namespaced=ref.resource.namespaced, name_format=strategy.name_format),
+        *validate_object_meta(
+            new.metadata, namespaced=ref.resource.namespaced, name_format=strategy.name_format, full_finalizers=strategy.full_finalizers
+        ),
         *strategy.validate(new),
         *strategy.validate_create(new),
         *judged.causes,

@@ -55,7 +55,7 @@ class Whole:
         """Sets what a client may not choose, and judges what comes of it."""
         strategy.prepare_for_update(new, old)
         judged = judge(ref, new, old)
-        causes = [*validate_object_meta_update(new.metadata, old.metadata), *strategy.validate(new), *strategy.validate_update(new, old)]
+        causes = [*_metadata_causes(strategy, new, old), *strategy.validate(new), *strategy.validate_update(new, old)]
         return Verdict([*causes, *judged.causes], [*strategy.warnings(new), *judged.warnings])
 
 
@@ -67,7 +67,7 @@ class Status(Whole):
 
     def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
         strategy.prepare_for_status_update(new, old)
-        return Verdict([*validate_object_meta_update(new.metadata, old.metadata), *strategy.validate_status_update(new, old)])
+        return Verdict([*_metadata_causes(strategy, new, old), *strategy.validate_status_update(new, old)])
 
 
 class Approval(Status):
@@ -129,7 +129,11 @@ class Finalize(Whole):
         return new
 
     def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
-        return Verdict(validate_object_meta_update(new.metadata, old.metadata))
+        return Verdict(_metadata_causes(strategy, new, old))
+
+
+def _metadata_causes(strategy: Strategy, new: Any, old: Any) -> list[Cause]:
+    return validate_object_meta_update(new.metadata, old.metadata, full_finalizers=strategy.full_finalizers)
 
 
 PARTS: dict[str, Whole] = {"": Whole(), "status": Status(), "approval": Approval(), "scale": Scale(), "finalize": Finalize()}

@@ -13,10 +13,11 @@ from time import perf_counter
 
 import orjson
 
-from knarr.machinery.errors import StatusError, internal
+from knarr.machinery.errors import StatusError, internal, status_error
 from knarr.machinery.resources import Registry, Route
 from knarr.service.authentication import TokenTable
 from services.apiserver.api import Api
+from services.apiserver.rest import representations
 from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
@@ -43,6 +44,8 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[Request, Target], Awaitable[Response | Stream | Upgrade]]
 SocketHandler = Callable[[Request, Target, Receive, Send], Awaitable[None]]
 
+# The check that says whether all that is stored is known.
+LOADED = "cache"
 _PROBES = ("healthz", "livez", "readyz")
 _PROBE_PATHS = tuple(f"/{probe}" for probe in _PROBES)
 _OBJECT_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -62,9 +65,9 @@ class Application:
         strategies: Strategies = strategy_for,
         checks: Checks | None = None,
     ) -> None:
-        representations = Representations(strategies)
-        writes = Writes(api, representations)
-        reads = Reads(api, representations)
+        forms = Representations(strategies)
+        writes = Writes(api, forms)
+        reads = Reads(api, forms)
         self.streams = Streams()
         self._authenticator = Authenticator(tokens)
         self.checks = {"ping": lambda: True, **(checks or {})}
@@ -81,7 +84,7 @@ class Application:
         self._handlers: dict[str, Handler] = {
             "get": reads.get,
             "list": reads.list,
-            "watch": Watches(api, representations).watch,
+            "watch": Watches(api, forms).watch,
             "create": writes.create,
             "update": writes.update,
             "patch": writes.patch,
@@ -92,6 +95,7 @@ class Application:
     def _derive(self) -> None:
         """Makes anew what follows from the registry; each part works out its answers when they are first asked for."""
         registry = self._registry
+        representations.forget()
         self._router = Router(registry)
         self._discovery = Discovery(registry)
 
@@ -168,6 +172,10 @@ class Application:
         if found is None:
             found = self._discovery.answer(path, request.headers.get(b"accept", b""), request.headers.get(b"if-none-match", b""))
         if found is None:
+            if not self.checks.get(LOADED, lambda: True)():
+                # It may be a custom resource, and those are not known yet.
+                message = "the API server is still reading etcd; try again in a moment"
+                raise status_error("ServiceUnavailable", message, retry_after_seconds=1)
             if self._router.knows_group_version(path):
                 raise no_such_resource()
             return text("404 page not found\n", 404)

@@ -44,6 +44,11 @@ class Representations:
         return Yaml(metadata) if wanted.media_type == negotiation.YAML else metadata
 
 
+def forget() -> None:
+    """Lets go of versions that may be served no more."""
+    plain.cache_clear()
+
+
 @lru_cache(maxsize=512)
 def plain(version: Version, media_type: str) -> Representation:
     if media_type == negotiation.PROTOBUF:

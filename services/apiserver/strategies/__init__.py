@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from google.protobuf.message import Message
 
+from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling
 from knarr.api.batch.v1 import batch_pb2 as batch
@@ -24,6 +25,7 @@ from knarr.machinery.resources import Version
 from services.apiserver.strategies.configmap import ConfigMapStrategy
 from services.apiserver.strategies.controllerrevision import ControllerRevisionStrategy
 from services.apiserver.strategies.cronjob import CronJobStrategy
+from services.apiserver.strategies.customresourcedefinition.strategy import CustomResourceDefinitionStrategy
 from services.apiserver.strategies.daemonset import DaemonSetStrategy
 from services.apiserver.strategies.deployment import DeploymentStrategy
 from services.apiserver.strategies.endpoints import EndpointsStrategy
@@ -74,6 +76,7 @@ STRATEGIES: dict[type[Message], Strategy] = {
     coordination.Lease: LeaseStrategy(),
     discovery.EndpointSlice: EndpointSliceStrategy(),
     networking.NetworkPolicy: NetworkPolicyStrategy(),
+    apiextensions.CustomResourceDefinition: CustomResourceDefinitionStrategy(),
     **dict.fromkeys(
         (
             core.ResourceQuota,

@@ -30,9 +30,17 @@ STANDARD_FINALIZERS = frozenset({"kubernetes", "foregroundDeletion", "orphan"})
 
 
 def validate_object_meta(
-    metadata: meta.ObjectMeta, *, namespaced: bool, name_format: Format = dns1123_subdomain, path: Path = METADATA
+    metadata: meta.ObjectMeta,
+    *,
+    namespaced: bool,
+    name_format: Format = dns1123_subdomain,
+    path: Path = METADATA,
+    full_finalizers: bool = True,
 ) -> list[Cause]:
-    """Names, labels, annotations, owners and finalizers of an object as it is to be stored."""
+    """Names, labels, annotations, owners and finalizers of an object as it is to be stored.
+
+    ``full_finalizers``: one that is none of Kubernetes' own must have a domain and a slash.
+    """
     causes: list[Cause] = []
     if metadata.generate_name:
         causes += check_format(path.child("generateName"), metadata.generate_name, _as_prefix(name_format))
@@ -42,10 +50,12 @@ def validate_object_meta(
         causes += check_format(path.child("name"), metadata.name, name_format)
     causes += _namespace(metadata.namespace, namespaced, path.child("namespace"))
     causes += check_not_negative(path.child("generation"), metadata.generation)
-    return causes + _rest(metadata, path)
+    return causes + _rest(metadata, path, full_finalizers=full_finalizers)
 
 
-def validate_object_meta_update(new: meta.ObjectMeta, old: meta.ObjectMeta, *, path: Path = METADATA) -> list[Cause]:
+def validate_object_meta_update(
+    new: meta.ObjectMeta, old: meta.ObjectMeta, *, path: Path = METADATA, full_finalizers: bool = True
+) -> list[Cause]:
     """Identity does not change; a deletion under way is not taken back and gets no new finalizers."""
     causes = _new_finalizers(new, old, path.child("finalizers"))
     if new.generation < old.generation:
@@ -59,7 +69,7 @@ def validate_object_meta_update(new: meta.ObjectMeta, old: meta.ObjectMeta, *, p
     if (new.HasField(grace), getattr(new, grace)) != (old.HasField(grace), getattr(old, grace)):
         value = getattr(new, grace) if new.HasField(grace) else None
         causes.append(invalid(path.child("deletionGracePeriodSeconds"), value, "field is immutable"))
-    return causes + _rest(new, path)
+    return causes + _rest(new, path, full_finalizers=full_finalizers)
 
 
 def validate_labels(labels: Mapping[str, str], path: Path) -> list[Cause]:
@@ -79,7 +89,7 @@ def validate_annotations(annotations: Mapping[str, str], path: Path) -> list[Cau
     return causes
 
 
-def _rest(metadata: meta.ObjectMeta, path: Path) -> list[Cause]:
+def _rest(metadata: meta.ObjectMeta, path: Path, *, full_finalizers: bool) -> list[Cause]:
     """Looks only at what is there: most objects have none of it."""
     causes: list[Cause] = []
     if metadata.labels:
@@ -89,7 +99,7 @@ def _rest(metadata: meta.ObjectMeta, path: Path) -> list[Cause]:
     if metadata.owner_references:
         causes += _owners(metadata.owner_references, path.child("ownerReferences"))
     if metadata.finalizers:
-        causes += _finalizers(metadata.finalizers, path.child("finalizers"))
+        causes += _finalizers(metadata.finalizers, path.child("finalizers"), full=full_finalizers)
     return causes
 
 
@@ -132,11 +142,12 @@ def check_finalizer_name(finalizer: str, path: Path) -> list[Cause]:
     return [invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")]
 
 
-def _finalizers(finalizers: Sequence[str], path: Path) -> list[Cause]:
+def _finalizers(finalizers: Sequence[str], path: Path, *, full: bool) -> list[Cause]:
     causes: list[Cause] = []
     for index, finalizer in enumerate(finalizers):
         causes += check_format(path, finalizer, qualified_name)
-        causes += check_finalizer_name(finalizer, path.index(index))
+        if full:
+            causes += check_finalizer_name(finalizer, path.index(index))
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
         causes.append(invalid(path, list(finalizers), "finalizer orphan and foregroundDeletion cannot be both set"))
     return causes

@@ -33,6 +33,8 @@ class Strategy:
     columns: Sequence[Column] = (Column("Name", format="name"), Column("Created At", type="date"))
     # What a name of the kind must look like; ``validate_object_meta`` in metadata.py asks it.
     name_format: Format = staticmethod(dns1123_subdomain)
+    # Whether finalizers besides Kubernetes' own need a domain and a slash; where not, people are warned.
+    full_finalizers: bool = True
     # Whether a main-resource write bumps metadata.generation when anything but metadata and status changes.
     has_generation: bool = False
     # Seconds after its last write at which an object vanishes; 0: it stays.

@@ -114,7 +114,9 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}
     },
 }  # fmt: skip
-VERSIONS = [version for resource in registry() for version in resource.versions]
+# A definition is named by what it says, and goes after its objects: tests/apiserver/definitions.
+LATER_GONE = "customresourcedefinitions"
+VERSIONS = [version for resource in registry() if resource.plural != LATER_GONE for version in resource.versions]
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ class CustomStrategy(Strategy):
 
     has_generation = True
     allows_unconditional_update = False
+    full_finalizers = False
 
     def __init__(self, form: CustomForm) -> None:
         schema, described = form.schema, form.described
