@@ -14,6 +14,14 @@ def wrap(api_version: str, kind: str, raw: bytes) -> bytes:
     return MAGIC + unknown.SerializeToString()
 
 
+def wrapping(api_version: str, kind: str, size: int) -> bytes:
+    """What stands before a serialized message of ``size`` bytes in its envelope, for who does not want to copy it: in
+    ``runtime.Unknown`` it is the last field."""
+    names = runtime.Unknown()
+    names.type_meta.api_version, names.type_meta.kind = api_version, kind
+    return b"".join((MAGIC, names.SerializeToString(), b"\x12", varint(size)))
+
+
 def unwrap(data: bytes) -> runtime.Unknown:
     """Opens an envelope; raises ValueError when it is not one."""
     if data[:4] != MAGIC:
@@ -22,10 +30,25 @@ def unwrap(data: bytes) -> runtime.Unknown:
 
 
 def with_resource_version(raw: bytes, revision: int) -> bytes:
-    """Sets metadata.resourceVersion without decoding.
+    """Sets metadata.resourceVersion without decoding."""
+    return raw + resource_version(revision)
 
-    A message field that occurs twice on the wire is merged, so appending a second ``metadata``
-    (field 1 of every kind) that holds only a resourceVersion (field 6) sets just that.
+
+def resource_version(revision: int) -> bytes:
+    """What appended to a serialized message sets metadata.resourceVersion.
+
+    A message field that occurs twice on the wire is merged, so a second ``metadata`` (field 1 of every kind) that holds only a
+    resourceVersion (field 6) sets just that.
     """
     text = str(revision).encode()
-    return b"".join((raw, b"\x0a", bytes((len(text) + 2,)), b"\x32", bytes((len(text),)), text))
+    return b"".join((b"\x0a", bytes((len(text) + 2,)), b"\x32", bytes((len(text),)), text))
+
+
+def varint(value: int) -> bytes:
+    """A length as protobuf writes it."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -49,5 +49,10 @@ class Crowd:
         self._strangers.pop(connection, None)
         self._known.discard(connection)
 
+    def disperse(self) -> None:
+        """Ends all connections."""
+        for connection in (*self._strangers, *self._known):
+            connection.abort()
+
     def __len__(self) -> int:
         return len(self._strangers) + len(self._known)

@@ -6,7 +6,7 @@ The plain forms join bytes that the cache holds ready made; nothing is decoded f
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import orjson
 import yaml
@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
-from knarr.machinery.envelope import wrap
+from knarr.machinery.envelope import resource_version, varint, wrap, wrapping
 from knarr.machinery.resources import Version
 from knarr.machinery.type_names import names_of
 from services.apiserver.entry import Entry
@@ -48,8 +48,8 @@ class Representation(abc.ABC):
         """The body of a list."""
 
     @abc.abstractmethod
-    def event(self, event: Event) -> bytes:
-        """One frame of a watch."""
+    def event(self, event: Event) -> Sequence[bytes]:
+        """One frame of a watch, in parts to be written after one another: what is large and ready is among them and not copied."""
 
     @abc.abstractmethod
     def error(self, status: meta.Status) -> bytes:
@@ -64,6 +64,10 @@ def list_meta(page: Page) -> dict[str, object]:
         if page.remaining is not None:
             found["remainingItemCount"] = page.remaining
     return found
+
+
+def json_frame(event_type: str, body: bytes) -> Sequence[bytes]:
+    return b'{"type":"' + event_type.encode() + b'","object":', body, b"}\n"
 
 
 def json_error_frame(status: meta.Status) -> bytes:
@@ -93,10 +97,10 @@ class JsonObjects(Representation):
         items = page.listing.items_json if page.listing is not None else b"[" + b",".join([entry.json for entry in page.entries]) + b"]"
         return b"".join((head[:-1], b',"items":', items, b"}"))
 
-    def event(self, event: Event) -> bytes:
+    def event(self, event: Event) -> Sequence[bytes]:
         if event.entry is None:
-            return self._bookmark(event)
-        return b"".join((b'{"type":"', event.type.encode(), b'","object":', event.entry.served(self.version).json, b"}\n"))
+            return (self._bookmark(event),)
+        return json_frame(event.type, event.entry.served(self.version).json)
 
     def _bookmark(self, event: Event) -> bytes:
         found = {"kind": self.version.kind, "apiVersion": self.version.api_version, "metadata": bookmark_metadata(event)}
@@ -124,7 +128,7 @@ class Yaml(Representation):
     def page(self, page: Page) -> bytes:
         return to_yaml(self._form.page(page))
 
-    def event(self, event: Event) -> bytes:
+    def event(self, event: Event) -> Sequence[bytes]:
         return self._form.event(event)
 
     def error(self, status: meta.Status) -> bytes:
@@ -157,13 +161,16 @@ class ProtobufObjects(Representation):
         raw = protobuf_list(page, (entry.with_revision for entry in page.served(self.version).entries))
         return wrap(self.version.api_version, self.version.list_kind, raw)
 
-    def event(self, event: Event) -> bytes:
+    def event(self, event: Event) -> Sequence[bytes]:
         if event.entry is None:
             return protobuf_frame(event.type, self.message(self.version.message(metadata=protobuf_bookmark(event))))
-        return protobuf_frame(event.type, self.entry(event.entry))
+        entry = event.entry.served(self.version)
+        version = resource_version(entry.revision)
+        head = wrapping(self.version.api_version, self.version.kind, len(entry.raw) + len(version))
+        return protobuf_frame(event.type, head, entry.raw, version)
 
     def error(self, status: meta.Status) -> bytes:
-        return protobuf_frame("ERROR", wrap("v1", "Status", status.SerializeToString()))
+        return b"".join(protobuf_frame("ERROR", wrap("v1", "Status", status.SerializeToString())))
 
 
 def protobuf_bookmark(event: Event) -> meta.ObjectMeta:
@@ -185,18 +192,10 @@ def protobuf_list(page: Page, items: Iterable[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def protobuf_frame(event_type: str, wrapped: bytes) -> bytes:
-    """A length and a WatchEvent: field 1 is its type, field 2 a RawExtension whose field 1 is the object."""
-    raw = b"".join((b"\x0a", varint(len(wrapped)), wrapped))
+def protobuf_frame(event_type: str, *wrapped: bytes) -> Sequence[bytes]:
+    """A length and a WatchEvent: field 1 is its type, field 2 a RawExtension whose field 1 is the object, given in parts."""
+    size = sum(map(len, wrapped))
+    raw = b"\x0a" + varint(size)
     text = event_type.encode()
-    event = b"".join((b"\x0a", varint(len(text)), text, b"\x12", varint(len(raw)), raw))
-    return len(event).to_bytes(4, "big") + event
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    head = b"".join((b"\x0a", varint(len(text)), text, b"\x12", varint(len(raw) + size), raw))
+    return (len(head) + size).to_bytes(4, "big") + head, *wrapped

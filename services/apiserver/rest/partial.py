@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 from google.protobuf.message import Message
 
@@ -15,6 +17,7 @@ from services.apiserver.rest.objects import (
     Representation,
     bookmark_metadata,
     json_error_frame,
+    json_frame,
     list_meta,
     protobuf_bookmark,
     protobuf_frame,
@@ -55,9 +58,9 @@ class JsonMetadata(Representation):
         head = {"kind": "PartialObjectMetadataList", "apiVersion": self._api_version, "metadata": list_meta(page)}
         return orjson.dumps({**head, "items": items})
 
-    def event(self, event: Event) -> bytes:
+    def event(self, event: Event) -> Sequence[bytes]:
         metadata = bookmark_metadata(event) if event.entry is None else metadata_json(event.entry, self.version)
-        return orjson.dumps({"type": event.type, "object": self.partial(metadata)}) + b"\n"
+        return json_frame(event.type, orjson.dumps(self.partial(metadata)))
 
     def error(self, status: meta.Status) -> bytes:
         return json_error_frame(status)
@@ -88,9 +91,9 @@ class ProtobufMetadata(Representation):
         items = (meta.PartialObjectMetadata(metadata=metadata).SerializeToString() for metadata in found)
         return wrap(self._api_version, "PartialObjectMetadataList", protobuf_list(page, items))
 
-    def event(self, event: Event) -> bytes:
+    def event(self, event: Event) -> Sequence[bytes]:
         wrapped = self._wrap(protobuf_bookmark(event)) if event.entry is None else self.entry(event.entry)
         return protobuf_frame(event.type, wrapped)
 
     def error(self, status: meta.Status) -> bytes:
-        return protobuf_frame("ERROR", wrap("v1", "Status", status.SerializeToString()))
+        return b"".join(protobuf_frame("ERROR", wrap("v1", "Status", status.SerializeToString())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,7 +15,7 @@ from websockets.exceptions import InvalidState
 from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.pipe import UpgradedConnection
-from services.apiserver.rest.request import ABORT, BODY_SECONDS, CORK, GREET, UPGRADE
+from services.apiserver.rest.request import ABORT, BODY_SECONDS, CORK, DRAINED, GREET, UPGRADE
 
 # The key of a server's state under which its ``Crowd`` is.
 CROWD = "crowd"
@@ -23,7 +24,7 @@ HEAD_LIMIT_BYTES = 1024 * 1024
 HEAD_SECONDS = 32.0
 # A larger body is not copied to be joined with its head.
 COPY_BYTES = 16 * 1024
-# What waits for a client that does not read, before whoever writes to it waits too; a TLS transport's own is thirty times as much.
+# What waits for a client that does not read, before whoever writes to it waits too, where ``entrance`` does not say so before.
 UNREAD_BYTES = 16 * 1024
 # What a client may say behind a request to upgrade before that is answered.
 EARLY_BYTES = 64 * 1024
@@ -76,12 +77,15 @@ class Protocol(HttpToolsProtocol):
     A WebSocket takes the state of the connection over when it is upgraded; for every other protocol the application gets the connection.
     """
 
+    # What the crowd knows this connection by: the one below TLS, which has entered before its handshake.
+    entered: asyncio.Transport | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.set_write_buffer_limits(high=UNREAD_BYTES)
         corked = CorkedTransport(transport)
         super().connection_made(corked)  # type: ignore[arg-type]
-        self._entered = transport
-        self.app_state: dict[str, Any] = {**self.app_state, ABORT: transport.abort, CORK: corked.cork}
+        self._uncorked = transport
+        self.app_state: dict[str, Any] = {**self.app_state, ABORT: transport.abort, CORK: corked.cork, DRAINED: self._drained}
         user = certificate_user(transport.get_extra_info("ssl_object"))
         if user is not None:
             self.app_state[CERTIFICATE_USER] = user
@@ -98,12 +102,17 @@ class Protocol(HttpToolsProtocol):
         self._early_begins = 0
         self.app_state[UPGRADE] = self._upgrade
         self.app_state[GREET] = self._greet
-        self._crowd.enter(transport)
+        if self.entered is None:
+            self.entered = transport
+            self._crowd.enter(transport)
 
     def _greet(self) -> None:
-        if self._stranger:
+        if self._stranger and self.entered is not None:
             self._stranger = False
-            self._crowd.greet(self._entered)
+            self._crowd.greet(self.entered)
+
+    def _drained(self) -> Awaitable[None] | None:
+        return self.flow.drain() if self.flow.write_paused else None
 
     def _await_request(self) -> None:
         """Gives the connection the time that there may be between two requests."""
@@ -157,7 +166,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
-        self._crowd.leave(self._entered)
+        if self.entered is not None:
+            self._crowd.leave(self.entered)
         if self._rest_timer is not None:
             self._rest_timer.cancel()
         # uvicorn leaves the timer, and all that hangs on it, when the connection broke.
@@ -210,12 +220,12 @@ class Protocol(HttpToolsProtocol):
         self.cycle.response_started = self.cycle.response_complete = True
         self.flow.resume_reading()
         self._forget_head()
-        upgraded = UpgradedConnection(self._entered, early, self._upgraded_lost)
+        upgraded = UpgradedConnection(self._uncorked, early, self._upgraded_lost)
         self.connections.discard(self)
         self.connections.add(upgraded)  # type: ignore[arg-type]
         self._upgraded = upgraded
-        self._entered.write(head)
-        self._entered.set_protocol(upgraded)
+        self._uncorked.write(head)
+        self._uncorked.set_protocol(upgraded)
         return upgraded
 
     def _upgraded_lost(self, exc: Exception | None) -> None:

@@ -29,6 +29,8 @@ CORK = "cork"
 GREET = "greet"
 # … and of one that gives the connection over, once it was asked to be upgraded.
 UPGRADE = "upgrade"
+# … and of one that answers None while the connection takes what is written, else what to wait for.
+DRAINED = "drained"
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
 # Of a refused request so much is read and thrown away; if more is to come, the connection ends with the answer.
 UNREAD_BYTES = 64 * 1024
@@ -133,6 +135,11 @@ class Request:
         greet = self.scope.get("state", {}).get(GREET)
         if greet is not None:
             greet()
+
+    def drained(self) -> Awaitable[None] | None:
+        """None while the connection takes what is written, else what to wait for before more of it is made."""
+        drained = self.scope.get("state", {}).get(DRAINED)
+        return drained() if drained is not None else None
 
     def cork(self) -> None:
         """Lets the head of the answer leave together with its body, which must follow."""

@@ -22,12 +22,12 @@ from uvicorn.server import ServerState
 from knarr.service.keypair import FileMarks, KeptPair
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.crowd import Crowd
+from services.apiserver.rest.entrance import entrance
 from services.apiserver.rest.protocol import CROWD, Protocol, WebSocketProtocol
 
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 120
-HANDSHAKE_SECONDS = 15.0
 GRACE_SECONDS = 3.0
 # Input of exec; clients send pieces of 32 KiB.
 WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
@@ -57,6 +57,7 @@ class RestServer:
         self._grace_seconds = grace_seconds
         self._state = ServerState()
         self._server: asyncio.Server | None = None
+        self._crowd: Crowd | None = None
 
     @property
     def port(self) -> int:
@@ -87,23 +88,17 @@ class RestServer:
             ws_ping_interval=None,
         )
         config.load()
-        state: dict[str, Any] = {CROWD: Crowd()}
-        loop = asyncio.get_running_loop()
+        crowd = self._crowd = Crowd()
+        state: dict[str, Any] = {CROWD: crowd}
 
-        def protocol() -> Protocol:
-            # The loop asks for a protocol before it begins the handshake.
-            if self._context is not None:
-                self._context.follow()
-            return Protocol(config=config, server_state=self._state, app_state=state)
+        def accept() -> asyncio.BaseProtocol:
+            protocol = Protocol(config, self._state, state)
+            if self._context is None:
+                return protocol
+            self._context.follow()
+            return entrance(crowd, self._context, protocol)
 
-        self._server = await loop.create_server(
-            protocol,
-            self._host,
-            self._port,
-            ssl=self._context,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS if self._context is not None else None,
-            backlog=BACKLOG,
-        )
+        self._server = await asyncio.get_running_loop().create_server(accept, self._host, self._port, backlog=BACKLOG)
         for listener in self._server.sockets:
             keep_asking(listener)
         logger.info("the REST face listens", extra={"host": self._host, "port": self.port})
@@ -119,8 +114,8 @@ class RestServer:
         for connection in list(self._state.connections):
             connection.shutdown()
         await self._finish_tasks()
-        for connection in list(self._state.connections):
-            connection.transport.abort()
+        if self._crowd is not None:
+            self._crowd.disperse()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace_seconds):
                 await server.wait_closed()

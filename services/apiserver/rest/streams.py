@@ -66,9 +66,14 @@ class Streams:
     async def _pump(self, request: Request, stream: Stream, send: Send) -> None:
         await send(stream.start())
         async for chunk in stream.chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            # The next one is not made before this one has left, which is the connection's now.
+            del chunk
+            if (drained := request.drained()) is None:
+                continue
             try:
                 async with asyncio.timeout(self.stall_seconds):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    await drained
             except TimeoutError:
                 logger.warning("a client does not read; its stream is given up", extra={"path": request.path})
                 request.abort()

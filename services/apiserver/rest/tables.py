@@ -12,7 +12,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request
 from knarr.machinery.resources import Version
 from services.apiserver.entry import Entry
-from services.apiserver.rest.objects import Representation, bookmark_metadata, json_error_frame, list_meta
+from services.apiserver.rest.objects import Representation, bookmark_metadata, json_error_frame, json_frame, list_meta
 from services.apiserver.rest.partial import metadata_json
 from services.apiserver.results import Event, Page
 from services.apiserver.strategies import Column, Strategy
@@ -48,14 +48,14 @@ class Tables(Representation):
     def page(self, page: Page) -> bytes:
         return self._table(list_meta(page), [self._row(entry) for entry in page.entries])
 
-    def event(self, event: Event) -> bytes:
+    def event(self, event: Event) -> Sequence[bytes]:
         if event.entry is None:
             table = self._table({"resourceVersion": str(event.revision)}, [self._bookmark(event)], with_columns=not self._named_columns)
         else:
             metadata: dict[str, object] = {"resourceVersion": str(event.revision)}
             table = self._table(metadata, [self._row(event.entry)], with_columns=not self._named_columns)
         self._named_columns = True
-        return b"".join((b'{"type":"', event.type.encode(), b'","object":', table, b"}\n"))
+        return json_frame(event.type, table)
 
     def error(self, status: meta.Status) -> bytes:
         return json_error_frame(status)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+import tracemalloc
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
+import uvloop
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.envelope import unwrap
+from knarr.machinery.catalog import registry
+from knarr.machinery.envelope import unwrap, varint
 from knarr.machinery.errors import bad_request, expired
-from services.apiserver.rest.application import Application
-from services.apiserver.rest.objects import JsonObjects, varint
+from services.apiserver.rest.application import Application, create_app
+from services.apiserver.rest.objects import JsonObjects, ProtobufObjects, Representation
+from services.apiserver.rest.protocol import Protocol
 from services.apiserver.rest.server import RestServer
 from services.apiserver.rest.watches import CHUNK_BYTES, frames
 from services.apiserver.results import Event
-from tests.apiserver.rest.conftest import TOKEN, Certificates
+from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
 from tests.apiserver.rest.fake_api import FakeApi
 from tests.apiserver.rest.http_client import HttpClient
 
@@ -183,13 +189,58 @@ async def test_a_client_that_never_reads_does_not_grow_memory(watcher: HttpClien
     assert 0 < api.taken_batches < 100
 
 
-def test_large_batches_are_cut_into_chunks() -> None:
+@pytest.mark.parametrize("kind", [JsonObjects, ProtobufObjects])
+def test_batches_are_cut_into_pieces(kind: type[Representation]) -> None:
     api = FakeApi()
-    batch = [added(api, f"c{number}", 6_000) for number in range(10)]
-    chunks = list(frames(JsonObjects(batch[0].entry.version), batch))  # type: ignore[union-attr]
-    assert len(chunks) == 4
-    assert all(len(chunk) < CHUNK_BYTES + 7_000 for chunk in chunks)
-    assert b"".join(chunks).count(b"\n") == 10
+    batch = [added(api, f"c{number}", size) for number, size in enumerate((1, 6_000, 6_000, 100_000, CHUNK_BYTES, 10, 3))]
+    representation = kind(batch[0].entry.version)  # type: ignore[union-attr]
+    pieces = list(frames(representation, batch))
+    assert [len(piece) for piece in pieces[:-1]] == [CHUNK_BYTES] * (len(pieces) - 1)
+    assert 0 < len(pieces[-1]) <= CHUNK_BYTES
+    assert b"".join(pieces) == b"".join(b"".join(representation.event(event)) for event in batch)
+
+
+def test_the_bytes_of_an_object_are_those_of_the_cache() -> None:
+    event = added(FakeApi(), "c1", 100_000)
+    assert event.entry is not None
+    assert any(part is event.entry.json for part in JsonObjects(event.entry.version).event(event))
+    assert any(part is event.entry.raw for part in ProtobufObjects(event.entry.version).event(event))
+
+
+def mute_watcher(port: int, context: ssl.SSLContext) -> socket.socket:
+    """A client that reads the head of its watch, and no more: nothing lies in this process but what the server keeps for it."""
+    client = context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="127.0.0.1")
+    client.sendall(f"GET {WATCH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode())
+    assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+    return client
+
+
+def test_who_does_not_read_holds_little_of_large_objects(certificates: Certificates) -> None:
+    """On the loop that Knarr runs on: its TLS takes all that is written, and lets 64 KiB of it lie below."""
+    watches = 10
+
+    async def held() -> float:
+        api = FakeApi()
+        server = RestServer(create_app(api, TOKENS, registry()), certificates.server)
+        await server.start()
+        clients = [await asyncio.to_thread(mute_watcher, server.port, certificates.client) for _ in range(watches)]
+        events = [added(api, f"c{number}", 1_000_000) for number in range(8)]
+        assert all(event.entry is not None and event.entry.json for event in events)
+        tracemalloc.start()
+        try:
+            for _ in range(watches):
+                api.batches.put_nowait(events)
+            connections = [cast(Protocol, connection) for connection in server._state.connections]
+            await until(lambda: all(connection.flow.write_paused for connection in connections))
+            return tracemalloc.get_traced_memory()[0] / watches
+        finally:
+            tracemalloc.stop()
+            for client in clients:
+                client.close()
+            await server.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(held()) < 3 * CHUNK_BYTES
 
 
 @pytest.mark.parametrize("name", ["", "c1"])
