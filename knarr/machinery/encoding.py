@@ -19,6 +19,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from knarr.machinery import forms
 from knarr.machinery.schema import INTEGERS, Field, Form, fields_of, form_of, schema_of
+from knarr.machinery.type_names import api_version_and_kind
 
 Encoder = Callable[[Any], Any]
 SMALL = 10
@@ -93,8 +94,18 @@ def _converter(field: Field) -> Encoder | None:
     if field.is_list:
         if one is None:
             return _plain_list
+        if names := _names_within(field):
+            kind = {"kind": names[1], "apiVersion": names[0]}
+            return lambda value: [kind | one(item) for item in value[:]]
         return lambda value: [one(item) for item in value[:]]
     return one
+
+
+def _names_within(field: Field) -> tuple[str, str] | None:
+    """``apiVersion`` and ``kind`` of the objects in a field: a list's are of its own kind, others are told (a StatefulSet's claims)."""
+    holder = field.element.containing_type
+    inside_list = holder is not None and holder.name.endswith("List")
+    return api_version_and_kind(field.message) if field.message is not None and not inside_list else None
 
 
 def _string_map(value: Any) -> dict[str, Any]:

@@ -75,7 +75,8 @@ class DaemonSetStrategy(Strategy):
 
     def validate(self, obj: apps.DaemonSet) -> list[Cause]:
         spec = obj.spec
-        causes = validate_selector(spec, "daemonset")
+        # Without a selector Kubernetes only says that it picks nothing.
+        causes = validate_selector(spec, "daemonset") if spec.HasField("selector") else []
         if selects(spec) is False:
             causes.append(not_selected(spec))
         causes += validate_template(spec.template, SPEC.child("template")) + validate_kept_running(spec, "DaemonSet")
@@ -135,9 +136,7 @@ def _rolling(rolling: apps.RollingUpdateDaemonSet, path: Path) -> list[Cause]:
     unavailable, surge = rolling.max_unavailable, rolling.max_surge
     here, there = path.child("maxUnavailable"), path.child("maxSurge")
     causes = check_count_or_percent(unavailable, here) + check_count_or_percent(surge, there)
-    if causes:
-        return causes
-    causes = check_part(unavailable, here) + check_part(surge, there)
+    causes += check_part(unavailable, here) + check_part(surge, there)
     if number_of(unavailable) and number_of(surge):
         causes.append(invalid(there, go_int_or_string(surge), "may not be set when maxUnavailable is non-zero"))
     elif not number_of(unavailable) and not number_of(surge):

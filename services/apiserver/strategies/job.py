@@ -79,8 +79,7 @@ class JobStrategy(Strategy):
         causes = _generated(obj) + validate_job_spec(spec, SPEC)
         path = SPEC.child("selector")
         if not spec.HasField("selector"):
-            causes.append(required(path))
-            return causes
+            return [*causes, required(path), not_selected(spec)]
         wrong = validate_label_selector(spec.selector, path)
         if not wrong and not label_selector(spec.selector).matches(spec.template.metadata.labels):
             causes.append(not_selected(spec))

@@ -150,6 +150,6 @@ def _retention(spec: apps.StatefulSetSpec) -> list[Cause]:
 def _template(spec: apps.StatefulSetSpec) -> list[Cause]:
     """As in Kubernetes the pod itself is judged when it is made: its volumes come from the claims too."""
     path = SPEC.child("template")
-    causes = [not_selected(spec)] if spec.HasField("selector") and selects(spec) is False else []
+    causes = [not_selected(spec)] if selects(spec) is False else []
     causes += validate_labels(spec.template.metadata.labels, path.child("labels"))
     return causes + validate_annotations(spec.template.metadata.annotations, path.child("annotations"))
