@@ -29,9 +29,10 @@ class Result:
 class Kubectl:
     """Runs kubectl in one namespace of a live server. Its caches live beside the kubeconfig."""
 
-    def __init__(self, server: LiveServer, namespace: str) -> None:
+    def __init__(self, server: LiveServer, namespace: str, binary: str = KUBECTL) -> None:
         self.server = server
         self.namespace = namespace
+        self._binary = binary
         self._environment = {
             "KUBECONFIG": str(server.kubeconfig), "HOME": str(server.folder), "PATH": os.environ["PATH"],
             "KUBECACHEDIR": str(server.folder / "kubectl-cache"),
@@ -40,7 +41,7 @@ class Kubectl:
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
         found = {**self._environment, **environment}
-        command = (KUBECTL, "--namespace", self.namespace, *arguments)
+        command = (self._binary, "--namespace", self.namespace, *arguments)
         return await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=found)
 
     async def try_(self, *arguments: str, stdin: str = "", **environment: str) -> Result:

@@ -31,7 +31,7 @@ def placed(live: LiveServer) -> None:
     live.call(live.client.update(pod, subresource="status"))
 
 
-async def test_exec_and_port_forward(live: LiveServer, placed: None) -> None:
+async def test_exec_port_forward_and_objects(live: LiveServer, placed: None) -> None:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "ignore", str(SCRIPT), str(live.kubeconfig), stdout=pipe, stderr=pipe
@@ -42,4 +42,11 @@ async def test_exec_and_port_forward(live: LiveServer, placed: None) -> None:
         "echo": ["echo hello\n", "", 0],
         "exit": ["", "failing\n", 3],
         "forwarded": ["echo one", "echo two"],
+        "version": "1",
+        "data": {"a": "b", "c": "d"},
+        "selected": ["kr8s"],
+        "changes": [["ADDED", "kr8s"], ["DELETED", "kr8s"]],
+        "exists": False,
+        "replicas": 2,
+        "everywhere": ["kr8s"],
     }

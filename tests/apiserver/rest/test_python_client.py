@@ -128,3 +128,64 @@ def test_port_forward(connection: Any, pod: str) -> None:
     assert refused.recv(100) == b""
     assert "failed to connect to localhost:81 inside the pod: connection refused" in forwarded.error(81)
     refused.close()
+
+
+def test_pages_selectors_and_dry_runs(connection: Any) -> None:
+    core: Any = models.CoreV1Api(connection)
+    for name in ("p1", "p2", "p3"):
+        core.create_namespaced_config_map("default", {"metadata": {"name": name, "labels": {"paged": "yes"}}})
+    page = core.list_namespaced_config_map("default", label_selector="paged=yes", limit=2)
+    rest = core.list_namespaced_config_map("default", label_selector="paged=yes", limit=2, _continue=page.metadata._continue)
+    assert [one.metadata.name for one in (*page.items, *rest.items)] == ["p1", "p2", "p3"]
+    assert page.metadata.remaining_item_count is None and page.metadata.resource_version == rest.metadata.resource_version
+    core.create_namespaced_config_map("default", config_map("dry"), dry_run="All")
+    core.patch_namespaced_config_map("p1", "default", {"data": {"a": "b"}}, dry_run="All")
+    core.delete_namespaced_config_map("p2", "default", dry_run="All")
+    core.delete_collection_namespaced_config_map("default", label_selector="paged=yes", dry_run="All")
+    found = core.list_namespaced_config_map("default", label_selector="paged=yes").items
+    assert [(one.metadata.name, one.data) for one in found] == [("p1", None), ("p2", None), ("p3", None)]
+    with pytest.raises(models.ApiException) as missing:
+        core.read_namespaced_config_map("dry", "default")
+    assert missing.value.status == 404
+    core.delete_collection_namespaced_config_map("default", label_selector="paged=yes")
+    assert core.list_namespaced_config_map("default", label_selector="paged=yes").items == []
+
+
+def test_sub_resources_and_patches_of_each_type(connection: Any) -> None:
+    apps: Any = models.AppsV1Api(connection)
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    apps.create_namespaced_deployment("default", {"metadata": {"name": "parts"}, "spec": spec})
+    assert apps.patch_namespaced_deployment_scale("parts", "default", {"spec": {"replicas": 4}}).spec.replicas == 4
+    scale = apps.read_namespaced_deployment_scale("parts", "default")
+    scale.spec.replicas = 2
+    assert apps.replace_namespaced_deployment_scale("parts", "default", scale).spec.replicas == 2
+    containers = [{"name": "d", "image": "j"}]
+    strategic = apps.patch_namespaced_deployment("parts", "default", {"spec": {"template": {"spec": {"containers": containers}}}})
+    assert [one.name for one in strategic.spec.template.spec.containers] == ["d", "c"]
+    json_patch = [{"op": "remove", "path": "/spec/template/spec/containers/1"}]
+    assert len(apps.patch_namespaced_deployment("parts", "default", json_patch).spec.template.spec.containers) == 1
+    status = apps.patch_namespaced_deployment_status("parts", "default", {"status": {"observedGeneration": 3}})
+    assert (status.status.observed_generation, status.spec.replicas) == (3, 2)
+    apps.delete_namespaced_deployment("parts", "default", propagation_policy="Background")
+
+
+def test_what_is_served(connection: Any) -> None:
+    assert models.VersionApi(connection).get_code().major == "1"
+    assert "apps" in [group.name for group in models.ApisApi(connection).get_api_versions().groups]
+    resources = {one.name: one for one in models.CoreV1Api(connection).get_api_resources().resources}
+    assert resources["pods"].storage_version_hash == "xPOwRZ+Yhw8=" and "pods/exec" in resources
+    assert models.CoreApi(connection).get_api_versions().versions == ["v1"]
+    core: Any = models.CoreV1Api(connection)
+    namespace = core.read_namespace("default")
+    assert core.read_namespaced_service("kubernetes", namespace.metadata.name).spec.cluster_ip
+
+
+def test_dynamic_watch(connection: Any) -> None:
+    found = dynamic.DynamicClient(connection)
+    maps = found.resources.get(api_version="v1", kind="ConfigMap")
+    revision = maps.get(namespace="default").metadata.resourceVersion
+    maps.create(body=config_map("seen"), namespace="default")
+    maps.delete(name="seen", namespace="default")
+    changes = maps.watch(namespace="default", resource_version=revision, timeout=1)
+    assert [(change["type"], change["object"].metadata.name) for change in changes] == [("ADDED", "seen"), ("DELETED", "seen")]
