@@ -8,6 +8,7 @@ from typing import Any
 
 from knarr.machinery.resources import Resource
 from knarr.service.authentication import User
+from services.apiserver.apply.names import manager_name
 from services.apiserver.results import Ref
 
 # Kubernetes' words for what a request does, as RBAC rules name it.
@@ -32,6 +33,8 @@ class Request:
     ref: Ref
     options: Any
     deadline: float = math.inf
+    # What the client calls itself (its User-Agent); None where clients have no such word.
+    agent: str | None = None
 
     @property
     def resource(self) -> Resource:
@@ -58,3 +61,8 @@ class Request:
     @property
     def field_manager(self) -> str:
         return str(getattr(self.options, "field_manager", ""))
+
+    @property
+    def manager(self) -> str:
+        """Whom what is written belongs to, whether the request names its manager or not."""
+        return manager_name(self.field_manager, self.agent, self.user.name)

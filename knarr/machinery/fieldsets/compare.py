@@ -33,9 +33,10 @@ class Comparison:
 
     def excluding(self, fields: Fields) -> Comparison:
         """Without what is in ``fields``, and below."""
-        if not fields or self.is_same:
+        parts = (self.removed, self.modified, self.added)
+        if not any(element in part for part in parts for element in fields):
             return self
-        return Comparison(*(sets.excluding(part, fields) for part in (self.removed, self.modified, self.added)))
+        return Comparison(*(sets.excluding(part, fields) for part in parts))
 
 
 SAME = Comparison(EMPTY, EMPTY, EMPTY)
@@ -129,7 +130,7 @@ class _Differences:
 
 def _is_leaf(shape: Shape, old: Any, new: Any) -> bool:
     """Whether two different values are compared as wholes: by their shape, or because neither has anything in it."""
-    if shape.atomic or shape.sort == "scalar":
+    if shape.is_leaf:
         return True
     sort = list if shape.sort == "list" else dict
     return not (isinstance(old, sort | None) and isinstance(new, sort | None) and (old or new))

@@ -8,6 +8,7 @@ of a set, ``i:…`` one by its place. Trees are shared between sets: no function
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -16,6 +17,9 @@ from knarr.machinery import budget
 from knarr.machinery.errors import StatusError
 
 Fields = dict[str, Any]
+
+# A longer text is read anew each time.
+REMEMBERED_BYTES = 1024
 
 SELF = "."
 EMPTY: Fields = {}
@@ -182,6 +186,10 @@ def encode(fields: Fields) -> bytes:
 
 def decode(raw: bytes) -> Fields:
     """Reads FieldsV1; raises ValueError for what is none. Path elements of a sort that is not known are left out, as in Kubernetes."""
+    return _remembered(raw) if len(raw) <= REMEMBERED_BYTES else _decode(raw)
+
+
+def _decode(raw: bytes) -> Fields:
     if not raw:
         return EMPTY
     try:
@@ -193,6 +201,10 @@ def decode(raw: bytes) -> Fields:
         raise ValueError("no object")
     found.pop(SELF, None)
     return _checked(found)
+
+
+# What is small is written again and again by the same managers: leases, conditions.
+_remembered = lru_cache(maxsize=128)(_decode)
 
 
 def _checked(node: Fields) -> Fields:

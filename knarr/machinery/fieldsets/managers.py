@@ -82,11 +82,16 @@ class Owned:
         """Whether any of a set may be in this one: mostly the text shows that there is nothing to look for."""
         return not self._raw or any(element.encode() in self._raw for element in fields)
 
+    def since(self, seconds: int) -> Owned:
+        """The same, written at another time."""
+        return Owned(self.api_version, seconds, fields=self._fields, raw=self._raw)
+
     def without(self, *gone: Fields) -> Owned:
         """The same with less; itself when it has nothing of that."""
         fields = self.fields
         for part in gone:
-            fields = sets.difference(fields, part)
+            if part:
+                fields = sets.difference(fields, part)
         return self if fields == self.fields else Owned(self.api_version, self.seconds, fields=fields)
 
 
@@ -118,35 +123,42 @@ class Conflicts(Exception):
         return _union(self.fields.values())
 
 
-def updated(managed: Managed, compared: Callable[[str], Comparison | None], manager: Manager, version: str, now: int) -> Managed:
-    """The managers after ``manager`` has written an object. ``compared`` tells what that changed, in terms of a version; None for one that
-    is not served: its managers are forgotten."""
+# What a write changed, in terms of a version that is served.
+Compared = Callable[[str], Comparison]
+
+
+def updated(versions: Versions, managed: Managed, compared: Compared, manager: Manager, version: str, now: int) -> Managed:
+    """The managers after ``manager`` has written an object in a version. Managers of versions that are not served are forgotten."""
     comparison = compared(version)
-    assert comparison is not None
-    result = _taken_from(managed, compared, None)
+    if comparison.is_same:
+        return managed
+    result = _taken_from(versions, managed, compared, None)
     own = sets.difference(comparison.written, _NOBODYS)
     if own:
-        before = result.get(manager)
-        result[manager] = Owned(version, now, fields=sets.union(before.fields, own) if before is not None else own)
+        # What it owned of that before is as it was.
+        before = managed.get(manager)
+        if before is not None and not comparison.removed and before.api_version == version and not sets.difference(own, before.fields):
+            result[manager] = before.since(now)
+        else:
+            rest = result.get(manager)
+            result[manager] = Owned(version, now, fields=sets.union(rest.fields, own) if rest is not None else own)
     return capped(result)
 
 
-def _taken_from(managed: Managed, compared: Callable[[str], Comparison | None], keeper: Manager | None) -> Managed:
+def _taken_from(versions: Versions, managed: Managed, compared: Compared, keeper: Manager | None) -> Managed:
     """What is left to each but ``keeper`` of what changed; who has nothing left is left out."""
     result: Managed = {}
     for manager, owned in managed.items():
         if manager == keeper:
             result[manager] = owned
-            continue
-        comparison = compared(owned.api_version)
-        if comparison is None:
-            continue
-        changed = (comparison.modified, comparison.added, comparison.removed)
-        if any(part and owned.may_have(part) for part in changed):
-            owned = owned.without(*changed)
-            if not owned.fields:
-                continue
-        result[manager] = owned
+        elif (shape := versions.shape(owned.api_version)) is not None:
+            comparison = compared(owned.api_version)
+            changed = (comparison.modified, comparison.added, comparison.removed)
+            if any(part and owned.may_have(part) for part in changed):
+                owned = _reconciled(shape, owned).without(*changed)
+                if not owned.fields:
+                    continue
+            result[manager] = owned
     return result
 
 
@@ -197,14 +209,14 @@ def applied(
     value = _pruned(versions, merge(shape, live, config), version, wanted, last, own)
     comparisons: dict[str, Comparison] = {}
 
-    def compared(api_version: str) -> Comparison | None:
+    def compared(api_version: str) -> Comparison:
         if api_version not in comparisons:
             comparisons[api_version] = _compared(versions, live, value, version, api_version)
         return comparisons[api_version]
 
     if not force:
         _refuse_conflicts(managed, compared, manager)
-    result = _taken_from(wanted, compared, manager)
+    result = _taken_from(versions, wanted, compared, manager)
     changed = live != value
     own = sets.difference(own, _NOBODYS)
     if own:
@@ -220,9 +232,13 @@ def _as_served(versions: Versions, managed: Managed) -> Managed:
     for manager, owned in managed.items():
         shape = versions.shape(owned.api_version)
         if shape is not None:
-            fields = reconciled(shape, owned.fields)
-            result[manager] = owned if fields is owned.fields else Owned(owned.api_version, owned.seconds, fields=fields)
+            result[manager] = _reconciled(shape, owned)
     return result
+
+
+def _reconciled(shape: Shape, owned: Owned) -> Owned:
+    fields = reconciled(shape, owned.fields)
+    return owned if fields is owned.fields else Owned(owned.api_version, owned.seconds, fields=fields)
 
 
 def _compared(versions: Versions, live: Any, value: Any, version: str, target: str) -> Comparison:
@@ -232,11 +248,10 @@ def _compared(versions: Versions, live: Any, value: Any, version: str, target: s
     return compare(shape, old, new).excluding(versions.ignored(target))
 
 
-def _refuse_conflicts(managed: Managed, compared: Callable[[str], Comparison | None], manager: Manager) -> None:
+def _refuse_conflicts(managed: Managed, compared: Compared, manager: Manager) -> None:
     conflicts: dict[Manager, Fields] = {}
     for other, owned in managed.items():
-        comparison = compared(owned.api_version) if other != manager else None
-        if comparison is not None and (common := sets.intersection(owned.fields, comparison.written)):
+        if other != manager and (common := sets.intersection(owned.fields, compared(owned.api_version).written)):
             conflicts[other] = common
     if conflicts:
         raise Conflicts(conflicts)

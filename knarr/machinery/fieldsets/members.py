@@ -14,20 +14,18 @@ _MEMBER: Fields = {}
 def everything(shape: Shape, value: Any) -> Fields:
     """The node of a value that is new as a whole: each of its fields, lists and maps included."""
     shape = shape.of(value)
-    if not value or shape.atomic or shape.sort == "scalar":
+    if not value or shape.is_leaf:
         return _MEMBER
     node: Fields = {SELF: _MEMBER}
-    if shape.sort == "map":
-        if not isinstance(value, dict):
-            return _MEMBER
-        fields, element = shape.fields, shape.element
+    element = shape.element
+    if isinstance(value, dict):
+        fields = shape.fields
         for name, item in value.items():
             below = fields.get(name) or element
-            node["f:" + name] = everything(below, item) if below is not None else _MEMBER
-    elif isinstance(value, list):
-        assert shape.element is not None
+            node["f:" + name] = _MEMBER if not item or below is None or below.is_leaf else everything(below, item)
+    elif isinstance(value, list) and element is not None:
         for path_element, items in indexed(shape, value).items():
-            node[path_element] = everything(shape.element, items[0]) if len(items) == 1 else _MEMBER
+            node[path_element] = everything(element, items[0]) if len(items) == 1 else _MEMBER
     return node
 
 
@@ -39,7 +37,7 @@ def mentioned(shape: Shape, value: Any) -> Fields:
 def _parts(shape: Shape, value: Any) -> tuple[bool, Fields]:
     """Whether a value is a leaf, and what is below it."""
     shape = shape.of(value)
-    if shape.atomic or shape.sort == "scalar":
+    if shape.is_leaf:
         return True, _MEMBER
     children: Fields = {}
     if shape.sort == "map":

@@ -16,7 +16,7 @@ def merge(shape: Shape, live: Any, config: Any) -> Any:
     A list goes by the order of ``config`` where that says one, with the other elements where they were.
     """
     shape = shape.of(config if config is not None else live)
-    if shape.atomic or shape.sort == "scalar":
+    if shape.is_leaf:
         return config
     # Null or empty says nothing of a list or map that has something.
     if not config or not live:

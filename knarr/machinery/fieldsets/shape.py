@@ -20,7 +20,7 @@ class Shape:
     does not exist, unless there is an ``element`` too.
     """
 
-    __slots__ = ("_fields", "_fields_of", "atomic", "element", "key_defaults", "keys", "scalar", "sort")
+    __slots__ = ("_fields", "_fields_of", "atomic", "element", "is_leaf", "key_defaults", "keys", "scalar", "sort")
 
     def __init__(
         self,
@@ -40,6 +40,8 @@ class Shape:
         self.keys = tuple(sorted(keys))
         self.key_defaults = key_defaults or {}
         self.element = element
+        # Whether any value of it is owned as a whole.
+        self.is_leaf = atomic or sort == "scalar"
         self._fields_of = fields
         self._fields: Mapping[str, Shape] | None = None
 

@@ -11,6 +11,8 @@ from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from services.apiserver.admission.attributes import CREATE
 from services.apiserver.admission.chain import Phases
+from services.apiserver.apply.names import check_options
+from services.apiserver.apply.tracking import track_create
 from services.apiserver.aside import aside
 from services.apiserver.backend import serialize
 from services.apiserver.canonical import canonicalize
@@ -32,11 +34,13 @@ async def create(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     if ref.resource.closing:
         raise status_error("MethodNotAllowed", "create not allowed while custom resource definition is terminating")
     new: Any = obj
+    check_options(request.options)
     await backend.synced(request.deadline)
     metadata.check_request(ref, new)
     strategy, admission = pipeline.strategies(ref.version), pipeline.admission.phases(CREATE, ref)
     size_bytes = new.ByteSize()
     await aside(size_bytes, _default, strategy, new)
+    await aside(size_bytes, track_create, ref, new, strategy.unreached(ref.version.message, ""), request.manager, backend.clock())
     if await admission.mutate(request, new.metadata.name, new):
         await aside(size_bytes, strategy.default, new)
     prefix = "" if new.metadata.name else new.metadata.generate_name

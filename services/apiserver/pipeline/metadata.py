@@ -36,7 +36,7 @@ def prepare_for_create(obj: Any, now: datetime, source: random.Random) -> None:
     found = obj.metadata
     if found.resource_version not in ("", "0"):  # Kubernetes takes 0 for none
         raise bad_request("resourceVersion should not be set on objects to be created")
-    for name in ("deletion_timestamp", "deletion_grace_period_seconds", "managed_fields", "resource_version"):
+    for name in ("deletion_timestamp", "deletion_grace_period_seconds", "resource_version"):
         found.ClearField(name)
     found.self_link, found.generation = "", 0
     found.uid = str(uuid.UUID(int=source.getrandbits(128), version=4))
@@ -52,7 +52,6 @@ def prepare_for_update(new: Any, old: Any, ref: Ref) -> None:
     found.uid, found.generation, found.self_link = kept.uid, kept.generation, ""
     found.generate_name = found.generate_name or kept.generate_name
     found.creation_timestamp.CopyFrom(kept.creation_timestamp)
-    found.ClearField("managed_fields")
     for name in ("deletion_timestamp", "deletion_grace_period_seconds"):
         found.ClearField(name)
     if kept.HasField("deletion_timestamp"):

@@ -33,6 +33,8 @@ class Whole:
 
     # Whether the body is another message than the object's.
     projects: ClassVar[bool] = False
+    # Whether the object comes of a body as it is; else it is the stored one with what the body says in it.
+    replaces: ClassVar[bool] = True
 
     def body(self, obj: Any) -> Any:
         """What is shown of ``obj``, patched and given to admission."""
@@ -85,6 +87,7 @@ class Scale(Whole):
     """The count of replicas, as a Scale; the object is validated as a whole."""
 
     projects = True
+    replaces = False
 
     def body(self, obj: Any) -> Any:
         return to_scale(obj)
@@ -113,6 +116,8 @@ class Scale(Whole):
 
 class Finalize(Whole):
     """The finalizers in the spec of a namespace."""
+
+    replaces = False
 
     def prepare(self, ref: Ref, strategy: Strategy, body: Any, old: Any) -> None:
         if not body.metadata.name:

@@ -11,6 +11,7 @@ from knarr.machinery import budget, codec
 from knarr.machinery.errors import bad_request, status_error
 from knarr.machinery.object_forms import ObjectForm
 from knarr.machinery.patches import json_patch, merge, strategic
+from services.apiserver.apply.entries import mark_reset
 
 ACCEPTED_FOR_JSON = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
 ACCEPTED = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
@@ -57,6 +58,8 @@ def apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str,
     else:
         changed = strategic.apply(type(obj), original, patch.body)
     budget.check(changed)
+    if isinstance(changed, dict):
+        mark_reset(changed)
     decoded = form.from_json(changed, codec.UnknownFields(field_validation or "Warn"))
     warnings.extend(decoded.warnings)
     return decoded.message

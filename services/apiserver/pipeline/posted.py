@@ -12,6 +12,7 @@ from knarr.machinery.errors import bad_request, conflict, invalid
 from knarr.objects.copies import copy_of
 from services.apiserver.admission.attributes import CREATE
 from services.apiserver.admission.chain import NO_ADMISSION
+from services.apiserver.apply.names import check_options
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata
 from services.apiserver.pipeline.delete import remove
@@ -28,6 +29,7 @@ async def post(pipeline: Pipeline, request: Request, body: Message) -> Written:
     """Does what is posted for the object ``request.name``; answers a Status. Admission sees the body, created."""
     ref, admission = request.ref, pipeline.admission.phases(CREATE, request.ref)
     check_subresource(ref, "create")
+    check_options(request.options)
     act = POSTED.get(ref.subresource)
     if act is None:
         raise bad_request(f"{ref.resource.plural}/{ref.subresource} is a stream; it cannot be created")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from knarr.machinery.errors import StatusError, Timeout
+from knarr.objects.copies import copy_field, copy_of
+from services.apiserver.apply.entries import only_times_differ
 from services.apiserver.aside import aside
 from services.apiserver.backend import serialize
 from services.apiserver.canonical import canonicalize
@@ -76,6 +78,18 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
     raise modified(ref)
 
 
+def _without_new_times(new: Any, old: Any, raw: bytes, entry: Entry) -> bytes:
+    """``raw`` as it is with the times of its managers as they were, if nothing else is new: that is no reason to write."""
+    if any(getattr(new, field.name) != getattr(old, field.name) for field in new.DESCRIPTOR.fields if field.name != "metadata"):
+        return raw
+    timed = copy_of(new.metadata)
+    copy_field("managed_fields", new.metadata, old.metadata)
+    if serialize(new) == entry.raw:
+        return entry.raw
+    copy_field("managed_fields", new.metadata, timed)
+    return raw
+
+
 def _proposed(propose: Propose, entry: Entry) -> Any:
     proposal = propose(entry)
     canonicalize(proposal)
@@ -89,6 +103,8 @@ async def _store(pipeline: Pipeline, request: Request, ref: Ref, entry: Entry, c
     async with allocators.serialized(ref.resource):
         extra = await allocators.allocate(ref, change.old, new)
         raw = await aside(new.ByteSize(), serialize, new)
+        if raw != entry.raw and only_times_differ(new, change.old):
+            raw = await aside(new.ByteSize(), _without_new_times, new, change.old, raw, entry)
         if raw == entry.raw:
             return Written(entry=entry), None
         if request.dry_run:

@@ -11,6 +11,8 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import AlreadyExists, Cause, NotFound, invalid
 from knarr.objects.copies import copy_of
 from services.apiserver.admission.attributes import UPDATE
+from services.apiserver.apply.names import check_options
+from services.apiserver.apply.tracking import track_update
 from services.apiserver.aside import aside
 from services.apiserver.authorization import asked
 from services.apiserver.canonical import canonicalize
@@ -24,6 +26,7 @@ from services.apiserver.pipeline.refusals import modified, precondition_failed
 from services.apiserver.pipeline.rewrite import ATTEMPTS, Change, Propose, rewrite
 from services.apiserver.request import CREATE, Request
 from services.apiserver.results import Written
+from services.apiserver.strategies.strategy import Strategy
 
 UNCONDITIONAL = Cause("FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion")
 
@@ -31,6 +34,7 @@ UNCONDITIONAL = Cause("FieldValueInvalid", "Invalid value: 0x0: must be specifie
 async def update(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     """Replaces the object or sub-resource. ``obj`` belongs to the pipeline from here on."""
     check_subresource(request.ref, "update")
+    check_options(request.options)
     metadata.check_request(request.ref, obj)
     if not request.subresource and pipeline.strategies(request.ref.version).creates_on_update:
         return await _put(pipeline, request, obj)
@@ -62,7 +66,7 @@ async def _create(pipeline: Pipeline, request: Request, obj: Any) -> Written:
         raise modified(ref)
     obj.metadata.name, obj.metadata.resource_version = ref.name, ""
     options = meta.CreateOptions(dry_run=given.dry_run, field_manager=given.field_manager, field_validation=given.field_validation)
-    wanted = Request(request.user, CREATE, ref, options, request.deadline)
+    wanted = Request(request.user, CREATE, ref, options, request.deadline, request.agent)
     if (asking := asked(pipeline.authorizer, wanted)) is not None:
         await asking
     return await create(pipeline, wanted, obj)
@@ -72,6 +76,7 @@ async def patch(pipeline: Pipeline, request: Request, patch_type: str, body: byt
     """Patches the object or sub-resource; tried again when another write comes between."""
     ref, field_validation = request.ref, request.options.field_validation
     check_subresource(ref, "patch")
+    check_options(request.options, patches=True)
     part = part_of(ref)
     change = await aside(len(body), patching.parse, patch_type, body)
     warnings: list[str] = []
@@ -94,6 +99,12 @@ async def _rewrite(pipeline: Pipeline, request: Request, propose: Propose, size_
     return Written(part.body(written.message), warnings=written.warnings) if part.projects else written
 
 
+def _track(pipeline: Pipeline, request: Request, strategy: Strategy, new: Any, old: Any) -> None:
+    """Notes in ``new`` who has changed what of ``old``."""
+    ref = request.ref
+    track_update(ref, new, old, strategy.unreached(ref.version.message, ref.subresource), request.manager, pipeline.backend.clock())
+
+
 async def _complete(pipeline: Pipeline, request: Request, part: Whole, entry: Entry, body: Any) -> Change:
     """Admits, prepares and validates a proposed body; raises Invalid."""
     ref = request.ref
@@ -103,10 +114,14 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, entry: En
     unconditional = not body.metadata.resource_version
     size_bytes = max(body.ByteSize(), len(entry.raw))
     await aside(size_bytes, part.prepare, ref, strategy, body, old)
+    if part.replaces:
+        await aside(size_bytes, _track, pipeline, request, strategy, body, old)
     if await admission.mutate(request, ref.name, body, shown):
         part.default(strategy, body)
         canonicalize(body)
     new = part.merge(ref, body, entry)
+    if not part.replaces:
+        await aside(size_bytes, _track, pipeline, request, strategy, new, old)
     causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, old)
     if unconditional and not strategy.allows_unconditional_update and not causes:
         causes = [UNCONDITIONAL]

@@ -15,6 +15,7 @@ from knarr.machinery.errors import bad_request
 from knarr.machinery.resources import Version
 from knarr.machinery.type_names import names_of
 from knarr.machinery.yaml_text import yaml_documents
+from services.apiserver.apply.entries import mark_reset
 from services.apiserver.rest import negotiation
 
 M = TypeVar("M", bound=Message)
@@ -43,14 +44,14 @@ def decode_custom(version: Version, body: bytes, content_type: bytes, unknown: U
         raise negotiation.unsupported_media_type((negotiation.JSON, negotiation.YAML))
     if media_type == negotiation.YAML:
         written = _load_yaml(body)
-        _check_type(written, *version.names)
+        _understand(written, *version.names)
         return version.form.from_json(without_duplicates(written), unknown, written=written)
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         parsed = None
     if isinstance(parsed, dict):
-        _check_type(parsed, *version.names)
+        _understand(parsed, *version.names)
     return version.form.from_json(body, unknown, parsed)
 
 
@@ -67,13 +68,13 @@ def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields, names
     except orjson.JSONDecodeError:
         parsed = None
     if isinstance(parsed, dict):
-        _check_type(parsed, *names)
+        _understand(parsed, *names)
     return codec.from_json(message_type, body, unknown, parsed)
 
 
 def _from_yaml(message_type: type[M], body: bytes, unknown: UnknownFields, names: tuple[str, str]) -> Decoded[M]:
     parsed = _load_yaml(body)
-    _check_type(parsed, *names)
+    _understand(parsed, *names)
     return codec.from_json(message_type, without_duplicates(parsed), unknown, written=parsed)
 
 
@@ -104,6 +105,12 @@ def _from_protobuf(message_type: type[M], body: bytes, names: tuple[str, str]) -
         budget.check(codec.to_dict(message))
     # Go writes value structs also when they are empty; without them equal objects compare equal.
     return codec.as_from_json(message)
+
+
+def _understand(parsed: dict[str, Any], api_version: str, kind: str) -> None:
+    """What holds for every object that comes as JSON or YAML."""
+    _check_type(parsed, api_version, kind)
+    mark_reset(parsed)
 
 
 def _check_type(parsed: dict[str, Any], api_version: str, kind: str) -> None:

@@ -76,6 +76,11 @@ class Request:
     def content_type(self) -> bytes:
         return self.headers.get(b"content-type", b"")
 
+    @property
+    def agent(self) -> str:
+        """What the client calls itself."""
+        return self.headers.get(b"user-agent", b"").decode("latin-1")
+
     async def body(self) -> bytes:
         """The whole body, unpacked where it comes compressed; raises RequestEntityTooLarge beyond 3 MiB, without reading on,
         UnsupportedMediaType for other encodings than gzip. Drops a client that does not send it in time."""

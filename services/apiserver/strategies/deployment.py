@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import ClassVar
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.errors import Cause
+from knarr.machinery.fieldsets.fields import Fields
 from knarr.machinery.validation import Path, check_choice, check_not_negative, forbidden, invalid, required
 from knarr.objects import int_or_string
 from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, go_int_or_string, number_of
@@ -31,6 +33,7 @@ class DeploymentStrategy(Strategy):
     columns = columns("Name", "Ready", "Up-to-date", "Available", "Age", wide=("Containers", "Images", "Selector"))
 
     has_generation = True
+    kept_by_status: ClassVar[Fields] = {"f:metadata": {"f:labels": {}}}
 
     def default(self, obj: apps.Deployment) -> None:
         spec = obj.spec

@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
 
 from knarr.machinery.errors import Cause
+from knarr.machinery.fieldsets.fields import EMPTY, Fields, union
+from knarr.machinery.schema import descriptor_of
 from knarr.machinery.validation import Format, dns1123_subdomain
+from knarr.objects.copies import copy_field
 from knarr.objects.keys import is_deleting
+
+STATUS: Fields = {"f:status": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,8 @@ class Strategy:
     has_generation: bool = False
     # Seconds after its last write at which an object vanishes; 0: it stays.
     ttl_seconds: int = 0
+    # What of the metadata a write to the status does not reach.
+    kept_by_status: ClassVar[Fields] = EMPTY
     # Whether an update without a resourceVersion is accepted.
     allows_unconditional_update: bool = True
     # Whether an update of an object that is not there creates it: Kubernetes' AllowCreateOnUpdate.
@@ -61,7 +72,7 @@ class Strategy:
     def prepare_for_update(self, new: Any, old: Any) -> None:
         """As above for a write to the main resource: the old status is kept."""
         if "status" in new.DESCRIPTOR.fields_by_name:
-            _take_over("status", new, old)
+            copy_field("status", new, old)
         if self.has_generation:
             new.metadata.generation = old.metadata.generation + _content_differs(new, old)
 
@@ -69,8 +80,15 @@ class Strategy:
         """As above for a write to ``/status``: everything but the status is kept."""
         for descriptor in new.DESCRIPTOR.fields:
             if descriptor.name not in ("metadata", "status"):
-                _take_over(descriptor.name, new, old)
+                copy_field(descriptor.name, new, old)
         new.metadata.generation = old.metadata.generation
+
+    def unreached(self, message: type[Message], subresource: str) -> Fields:
+        """The fields that a write to the object, or to a sub-resource of it, does not reach: nobody comes to own them by it."""
+        if subresource != "status":
+            return STATUS
+        others = _all_but_status(descriptor_of(message))
+        return union(others, self.kept_by_status) if self.kept_by_status else others
 
     def validate(self, obj: Any) -> list[Cause]:
         """Rules that hold for every object of the kind; metadata is checked by the pipeline."""
@@ -120,21 +138,13 @@ class Strategy:
         return [obj.metadata.name, datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")]
 
 
+@cache
+def _all_but_status(message: Descriptor) -> Fields:
+    names = (descriptor.json_name for descriptor in message.fields)
+    return {f"f:{name}": {} for name in names if name not in ("metadata", "status")}
+
+
 def _content_differs(new: Any, old: Any) -> bool:
     """Whether anything but metadata and status differs; most kinds have nothing else but a spec."""
     names = (descriptor.name for descriptor in new.DESCRIPTOR.fields)
     return any(getattr(new, name) != getattr(old, name) for name in names if name not in ("metadata", "status"))
-
-
-def _take_over(field: str, new: Any, old: Any) -> None:
-    """Makes a field of ``new`` what it is in ``old``; map and repeated fields included."""
-    new.ClearField(field)
-    descriptor = new.DESCRIPTOR.fields_by_name[field]
-    if descriptor.is_repeated:
-        getattr(new, field).MergeFrom(getattr(old, field))
-    elif descriptor.has_presence and not old.HasField(field):
-        return
-    elif descriptor.message_type is not None:
-        getattr(new, field).CopyFrom(getattr(old, field))
-    else:
-        setattr(new, field, getattr(old, field))

@@ -152,7 +152,7 @@ async def test_a_request_is_taken_for_its_own_verb_only() -> None:
 def test_every_sub_resource_has_its_way() -> None:
     """What is read and written is a part of the object; what is posted is done; the rest are streams."""
     found = {entry.name for resource in catalog.registry() for entry in resource.subresources}
-    assert found == (set(PARTS) - {""}) | set(POSTED) | {"log", "exec"}
+    assert found == (set(PARTS) - {""}) | set(POSTED) | {"log", "exec", "attach", "portforward"}
 
 
 def test_options_tell_dry_runs_and_managers() -> None:

@@ -22,6 +22,7 @@ from knarr.machinery.fieldsets.managers import (
     updated,
 )
 from knarr.machinery.fieldsets.members import mentioned
+from knarr.machinery.fieldsets.shape import STRING, Shape
 from tests.machinery.fieldsets.toys import TOY, Sole, has_anything_at, objects, owner, owners, owning
 
 SOLE = Sole()
@@ -42,7 +43,7 @@ class World:
     def update(self, name: str, new: Any, now: int = 5) -> None:
         old, self.live = self.live, new
         comparison = compare(TOY, old, new)
-        self.managed = updated(self.managed, lambda version: comparison, owner(name, "Update"), "v1", now)
+        self.managed = updated(SOLE, self.managed, lambda version: comparison, owner(name, "Update"), "v1", now)
 
     @property
     def facts(self) -> Any:
@@ -195,7 +196,7 @@ def test_managers_of_versions_that_are_gone_are_forgotten() -> None:
     world.apply("one", spec(size=2))
     assert owners(world.managed) == {"one": {"f:spec": {"f:size": {}}}}
     comparison = compare(TOY, {}, spec(size=1))
-    left = updated(old, lambda version: comparison if version == "v1" else None, owner("u", "Update"), "v1", 1)
+    left = updated(SOLE, old, lambda version: comparison, owner("u", "Update"), "v1", 1)
     assert owners(left) == {"u": {"f:spec": {".": {}, "f:size": {}}}}
 
 
@@ -204,11 +205,19 @@ def test_what_cannot_be_read_is_owned_by_nobody() -> None:
 
 
 def test_what_names_an_object_belongs_to_nobody() -> None:
-    world = World()
-    world.apply("one", {"spec": {"size": 1}})
-    comparison = compare(TOY, {}, {"spec": {"size": 1}})
-    own = updated({}, lambda version: comparison, owner("u", "Update"), "v1", 1)
-    assert owners(own) == {"u": {"f:spec": {".": {}, "f:size": {}}}}
+    versions = Sole(Shape("map", fields=lambda: {"kind": STRING, "metadata": Shape("map", element=STRING), "data": STRING}))
+    named = {"kind": "Toy", "metadata": {"name": "n", "uid": "u", "other": "o"}}
+    found = applied(versions, {}, named, "v1", {}, owner("one"), 1)
+    assert (found.value, owners(found.managed)) == (named, {"one": {"f:metadata": {"f:other": {}}}})
+    again = applied(versions, named, {"kind": "Toy"}, "v1", found.managed, owner("one"), 1)
+    assert owners(again.managed) == {}
+
+
+def test_what_has_become_atomic_is_taken_as_a_whole() -> None:
+    managed = {owner("one"): owning({"f:spec": {"f:whole": {"f:k": {}}, "f:size": {}}})}
+    world = World(spec(whole={"k": "v"}, size=1), managed)
+    world.update("other", spec(whole={"k": "w"}, size=1))
+    assert owners(world.managed) == {"one": {"f:spec": {"f:size": {}}}, "other": {"f:spec": {"f:whole": {}}}}
 
 
 def many(count: int, version: str = "v1") -> Managed:

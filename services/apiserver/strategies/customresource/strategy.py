@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from google.protobuf.message import Message
+
 from knarr.machinery.custom.form import CustomForm
 from knarr.machinery.custom.jsonpath import JsonPath, text_of
 from knarr.machinery.custom.lists import check_lists, has_unique_lists
@@ -12,11 +14,14 @@ from knarr.machinery.custom.objects import CustomObject
 from knarr.machinery.custom.schema import ABSENT
 from knarr.machinery.custom.values import compile_values, same
 from knarr.machinery.errors import Cause
+from knarr.machinery.fieldsets.fields import EMPTY, Fields
 from knarr.machinery.validation import qualified_name
 from services.apiserver.strategies.customresource.columns import CustomColumn, columns_of
 from services.apiserver.strategies.metadata import STANDARD_FINALIZERS
-from services.apiserver.strategies.strategy import Column, Strategy
+from services.apiserver.strategies.strategy import STATUS, Column, Strategy
 
+# What of the metadata people write: a write to the status does not reach it.
+METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
 # After one of these there is no telling whether a rule would hold.
 BLOCKING = ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
 
@@ -68,6 +73,12 @@ class CustomStrategy(Strategy):
         new.content.pop("status", None)
         if status is not ABSENT:
             new.content["status"] = status
+
+    def unreached(self, message: type[Message], subresource: str) -> Fields:
+        if subresource == "status":
+            others = {f"f:{name}": EMPTY for name in self._schema.properties if name != "status"}
+            return {**others, "f:metadata": {f"f:{name}": EMPTY for name in METADATA}}
+        return STATUS if self._has_status else EMPTY
 
     def validate_create(self, obj: CustomObject) -> list[Cause]:
         return self._judge(obj, None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import ClassVar
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
+from knarr.machinery.fieldsets.fields import Fields
 from knarr.objects.conditions import FALSE
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_finished
@@ -28,6 +30,7 @@ class PodStrategy(Strategy):
     has_generation = True
     returns_deleted = True
     graceful = True
+    kept_by_status: ClassVar[Fields] = {"f:metadata": {"f:deletionTimestamp": {}, "f:ownerReferences": {}}}
     columns = COLUMNS
 
     selectable_field_names = (
