@@ -103,12 +103,12 @@ class EtcdServer:
 
 
 @contextlib.contextmanager
-def running_members(folder: Path, count: int = 3) -> Iterator[list[EtcdServer]]:
+def running_members(folder: Path, count: int = 3, quota_bytes: int = 0) -> Iterator[list[EtcdServer]]:
     """The members of one etcd, all started."""
     servers = []
     for number in range(1, count + 1):
         (folder / f"member-{number}").mkdir()
-        servers.append(EtcdServer(folder / f"member-{number}", f"member-{number}"))
+        servers.append(EtcdServer(folder / f"member-{number}", f"member-{number}", quota_bytes))
     everyone = ",".join(server.initial_cluster for server in servers)
     try:
         for server in servers:

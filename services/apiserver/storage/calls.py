@@ -118,11 +118,12 @@ class Calls:
 
     async def write(self, request: Any, lease: int = 0) -> Written:
         """The end of a transaction, which is carried out once at most. Raises ServiceUnavailable when it never left or was
-        refused, Timeout when its outcome is not known. ``lease`` ends the mark of one that goes to several members."""
+        refused, Timeout when its outcome is not known. ``lease`` ends the mark of one that may be sent to one member
+        after the other; without a mark it is sent to one, once."""
         started = time.perf_counter()
         end = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         try:
-            if self._members.several:
+            if lease:
                 return await self._write_marked(request, lease, end)
             answer = await self._send(request, end, [])
             return Written(answer.succeeded, answer.header.revision, answer)

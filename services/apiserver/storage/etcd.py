@@ -16,7 +16,7 @@ from aetcd import rpc
 
 from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.storage import connection, marks
-from services.apiserver.storage.calls import Calls, EtcdSettings
+from services.apiserver.storage.calls import Calls, EtcdSettings, Written
 from services.apiserver.storage.keys import range_end
 from services.apiserver.storage.leases import Leases
 from services.apiserver.storage.members import Member, Members
@@ -43,6 +43,8 @@ LEASE_UNKNOWN_DETAIL = "requested lease not found"
 # No object has this key; as both ends of a range it means all keys.
 NO_KEY = b"\0"
 MARKS = marks.PREFIX.encode()
+# So far back a refused creation is looked for, which may have been carried out and undone; beyond that its outcome is not known.
+LOOK_BACK_REVISIONS = 32
 EQUAL, MOD = rpc.Compare.EQUAL, rpc.Compare.MOD
 
 
@@ -88,26 +90,54 @@ class EtcdStore:
             operation.key, operation.value, operation.lease = put.key.encode(), put.value, lease
         for key in transaction.deletes:
             request.success.add().request_delete_range.key = key.encode()
+        before = self._calls.identity.revision
         try:
             marking = await self._leases.of(marks.TTL_SECONDS) if self._members.several else 0
-            written = await self._calls.write(request, marking)
+            return _outcome(transaction, await self._calls.write(request, marking))
         except StatusError as error:
-            if _says(error, connection.NO_SPACE_DETAIL) and not await self._stand(transaction.guards):
-                raise connection.unknown_for_space(self._calls.where) from error
+            if _says(error, connection.NO_SPACE_DETAIL):
+                return await self._after_refusal_for_space(transaction, request, error, before)
             if not _says(error, LEASE_UNKNOWN_DETAIL) or not self._leases.any:
                 raise
             # The lease that a put names is gone, so nothing was stored: etcd was emptied or restored.
             self._leases.forget()
             return await self.commit(transaction)
-        if written.succeeded:
-            return Outcome(True, written.revision)
-        found = [_key_value(kv) for response in written.answer.responses for kv in response.response_range.kvs]
-        return Outcome(False, written.revision, {item.key: item for item in found if item.key in transaction.guards})
 
-    async def _stand(self, guards: Mapping[str, int]) -> bool:
-        """Whether all keys are as their guards want them, so that a transaction which was answered was not carried out."""
-        found = [((await self.get(key)), revision) for key, revision in guards.items()]
-        return bool(found) and all((item.revision if item is not None else 0) == revision for item, revision in found)
+    async def _after_refusal_for_space(self, transaction: Transaction, request: Any, refusal: StatusError, before: int) -> Outcome:
+        """``before`` is a revision of before it was sent. The transaction that fills etcd is carried out, and refused all the same."""
+        if not await self._have_stood(transaction.guards, before):
+            raise connection.unknown_for_space(self._calls.where) from refusal
+        if transaction.puts or not self._members.several:
+            raise refusal
+        # A full etcd takes deletions, but not the mark that several members need to be asked again: it is sent once.
+        return _outcome(transaction, await self._calls.write(request))
+
+    async def _have_stood(self, guards: Mapping[str, int], before: int) -> bool:
+        """Whether all keys have been as their guards want them, so that a transaction which was answered was not carried out.
+
+        A revision does not come back. A key that is absent may have been there meanwhile, so all of that time is looked at.
+        """
+        for key, revision in guards.items():
+            item = await self.get(key)
+            if (item.revision if item is not None else 0) != revision:
+                return False
+        absent = [key for key, revision in guards.items() if not revision]
+        now = self._calls.identity.revision
+        if absent and not 0 < before <= now <= before + LOOK_BACK_REVISIONS:
+            return False
+        try:
+            for revision in range(before + 1, now + 1) if absent else ():
+                for key in absent:
+                    if await self._was_there(key, revision):
+                        return False
+        except Compacted:
+            return False
+        return bool(guards)
+
+    async def _was_there(self, key: str, revision: int) -> bool:
+        request = rpc.RangeRequest(key=key.encode(), revision=revision, count_only=True)
+        with _revision_held(revision):
+            return bool((await self._calls.ask("get", _range, request)).count)
 
     async def newest_revision(self) -> int:
         request = rpc.RangeRequest(key=NO_KEY, count_only=True)
@@ -199,6 +229,13 @@ def _revision_held(revision: int) -> Iterator[None]:
         if connection.RECEIVED_TOO_MUCH_DETAIL in error.status.message:
             raise PageTooLarge from error
         raise
+
+
+def _outcome(transaction: Transaction, written: Written) -> Outcome:
+    if written.succeeded:
+        return Outcome(True, written.revision)
+    found = [_key_value(kv) for response in written.answer.responses for kv in response.response_range.kvs]
+    return Outcome(False, written.revision, {item.key: item for item in found if item.key in transaction.guards})
 
 
 def _says(error: StatusError, words: str) -> bool:

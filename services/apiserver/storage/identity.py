@@ -15,16 +15,22 @@ class Identity:
     def __init__(self) -> None:
         self.world = 0
         self.term = 0
+        # The newest that this store has named; 0 before its first answer.
+        self.revision = 0
         self._cluster_id = 0
 
     def heard(self, header: Any, term_before: int) -> None:
         """Takes an answer's header, and the term that was known when its question was sent."""
         term: int = header.raft_term
         # An answer about alarms has an empty header.
-        if (header.cluster_id == self._cluster_id and term == self.term) or not header.cluster_id:
+        if not header.cluster_id:
+            return
+        if header.cluster_id == self._cluster_id and term == self.term:
+            self.revision = max(self.revision, header.revision)
             return
         if self._cluster_id and (header.cluster_id != self._cluster_id or term < term_before):
             self.world += 1
-            self.term = term
+            self.term, self.revision = term, 0
         self._cluster_id = header.cluster_id
         self.term = max(self.term, term)
+        self.revision = max(self.revision, header.revision)

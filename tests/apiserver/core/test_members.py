@@ -164,3 +164,23 @@ async def test_a_watch_that_is_given_up_before_it_is_sent_ends() -> None:
     finally:
         following.cancel()
         await store.close()
+
+
+async def test_members_that_are_full_take_deletions(tmp_path: Path) -> None:
+    """From a process that has written before, and from one that has not."""
+    with running_members(tmp_path, quota_bytes=20 << 20) as members:
+        endpoints = EtcdSettings(tuple(member.endpoint for member in members))
+        stores = [EtcdStore(endpoints), EtcdStore(endpoints)]
+        try:
+            revisions: list[int] = []
+            with pytest.raises(StatusError, match="is full"):
+                for number in range(40):
+                    outcome = await stores[0].commit(Transaction({f"{KEY}-{number}": 0}, [Put(f"{KEY}-{number}", bytes(1_000_000))]))
+                    revisions.append(outcome.revision)
+            for number, store in enumerate(stores):
+                deletion = Transaction({f"{KEY}-{number}": revisions[number]}, deletes=[f"{KEY}-{number}"])
+                assert (await store.commit(deletion)).succeeded
+                assert await store.get(f"{KEY}-{number}") is None
+        finally:
+            for store in stores:
+                await store.close()

@@ -7,7 +7,9 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import ServiceUnavailable, StatusError, Timeout
 from services.apiserver.api import Ref
 from services.apiserver.storage import connection, pages
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
@@ -180,3 +182,35 @@ async def test_a_full_etcd_is_said_to_be_full_and_the_way_back_leads_back(tmp_pa
             await api.create(REF, obj, meta.CreateOptions())
     finally:
         await asyncio.to_thread(etcd.stop)
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize("undone", [False, True])
+async def test_the_creation_that_fills_etcd_is_not_said_to_have_been_refused(own_etcd: EtcdServer, undone: bool) -> None:
+    """It is carried out, and answered as if it were not; by then somebody else may have deleted what it made."""
+    store, other = (EtcdStore(EtcdSettings((own_etcd.endpoint,))) for _ in range(2))
+    write, carried_out = store._calls.write, True
+
+    async def filling(request: Any, lease: int = 0) -> Any:
+        if carried_out:
+            await write(request, lease)
+        if carried_out and undone:
+            await other.commit(Transaction({}, deletes=["/made"]))
+        refusal = rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, f"etcdserver: mvcc: {connection.NO_SPACE_DETAIL}")
+        raise connection.store_error(refusal, own_etcd.endpoint) from refusal
+
+    try:
+        assert await store.get("/made") is None
+        store._calls.write = filling  # type: ignore[method-assign]
+        with pytest.raises(Timeout, match="not known whether the write was stored"):
+            await store.commit(Transaction({"/made": 0}, [Put("/made", b"x")]))
+        carried_out = False
+        with pytest.raises(ServiceUnavailable, match="Nothing was written"):
+            await store.commit(Transaction({"/another": 0}, [Put("/another", b"x")]))
+    finally:
+        await store.close()
+        await other.close()
+
+
+def rpc_error(code: grpc.StatusCode, detail: str) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), detail)
