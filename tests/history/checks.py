@@ -43,6 +43,7 @@ class EpochCheck:
         yield from self._answers_are_true()
         yield from self._order_is_that_of_time()
         yield from self._watches_are_exact()
+        yield from self._only_the_leader_writes()
 
     def _changes_have_one_cause(self) -> Iterator[str]:
         """Every change is what one operation makes of what was there, which was not told that it did not happen; none is made twice."""
@@ -130,6 +131,8 @@ class EpochCheck:
 
     def _watches_are_exact(self) -> Iterator[str]:
         for segment in self._segments:
+            if segment.went_back:
+                yield f"went back to {segment.went_back}: {segment}"
             wanted = self._epoch.after(segment.begin, segment.reached)
             for position, seen in enumerate(segment.events):
                 if position >= len(wanted):
@@ -146,6 +149,15 @@ class EpochCheck:
             else:
                 if len(wanted) > len(segment.events):
                     yield f"missed {wanted[len(segment.events)]}: {segment}"
+
+    def _only_the_leader_writes(self) -> Iterator[str]:
+        """Who wrote had the lease then; nothing is known of it before it was renewed once."""
+        holder: str | None = None
+        for lead in self._epoch.leads:
+            if lead.writer is None:
+                holder = lead.holder
+            elif holder is not None and lead.writer != holder:
+                yield f"{lead.writer} wrote at {lead.revision} while {holder or 'nobody'} led"
 
 
 def _not_made(operation: Operation, before: State | None, after: State) -> str | None:

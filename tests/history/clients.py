@@ -232,6 +232,8 @@ class Watcher:
         async with contextlib.aclosing(watch) as batches:  # type: ignore[type-var]
             async for batch in batches:
                 for event in batch:
+                    if event.revision < segment.reached:
+                        segment.went_back.append(event.revision)
                     segment.reached = self.reached = event.revision
                     if event.entry is not None:
                         segment.events.append(Seen(event.type, event.revision, event.entry.name, state(event.entry)))

@@ -11,11 +11,10 @@ import subprocess
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
-from aetcd import rpc
 
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import envelope
@@ -27,15 +26,27 @@ from services.apiserver.bootstrap import USER
 from services.apiserver.component import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
+from services.apiserver.storage.keys import object_key
 from services.apiserver.storage.pages import read_all
-from services.apiserver.storage.store import KeyValue
-from tests.history.records import Change, Epoch, History, State
+from services.apiserver.storage.store import Compacted, FutureRevision, KeyValue, Put, Transaction
+from tests.history import candidate
+from tests.history.leaders import Leaders
+from tests.history.records import Change, Epoch, History, Lead, State
 from tests.support.caller import Caller
 from tests.support.etcd import EtcdServer, running_members
+from tests.support.faces import serving
 from tests.support.proxy import TcpProxy
 
 NAMESPACE = "history"
 REF = Ref(version_of(core.ConfigMap), NAMESPACE)
+
+
+# Where candidates say who leads, and where the one that leads writes.
+LEASE_KEY = object_key(version_of(coordination.Lease).resource, candidate.LEASE_NAMESPACE, candidate.LEASE)
+LED_KEY = object_key(REF.resource, candidate.NAMESPACE, candidate.NAME)
+# What etcd's data may come to: much more than a run writes, and little enough to be filled in a moment.
+QUOTA_BYTES, FILLING, FILLING_BYTES = 32 << 20, "/filling/", 1 << 20
+CANDIDATES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,10 @@ def state_of(item: KeyValue) -> State:
     return State(item.revision, found.metadata.uid, dict(found.data))
 
 
+def holder_of(item: KeyValue) -> str:
+    return coordination.Lease.FromString(envelope.unwrap(item.value).raw).spec.holder_identity
+
+
 def name_of(key: str) -> str:
     return key.removeprefix(f"{REF.resource.key_prefix}{NAMESPACE}/")
 
@@ -73,6 +88,7 @@ class Cluster:
         self.servers: list[ApiServer] = []
         self.callers: list[Caller] = []
         self.direct: EtcdStore
+        self.leaders: Leaders
         self._recording: asyncio.Task[None] | None = None
         # Cleared while clients hold still, because etcd is restored.
         self.open = asyncio.Event()
@@ -95,9 +111,13 @@ class Cluster:
             with contextlib.suppress(StatusError):
                 async for batch in self.direct.watch("", epoch.reached + 1):
                     for change in batch.changes:
+                        item = KeyValue(change.key, change.value or b"", change.revision)
                         if change.key.startswith(f"{REF.resource.key_prefix}{NAMESPACE}/"):
-                            item = KeyValue(change.key, change.value or b"", change.revision)
                             epoch.append(Change(change.revision, name_of(change.key), state_of(item) if change.value is not None else None))
+                        elif change.key == LEASE_KEY:
+                            epoch.leads.append(Lead(item.revision, holder=holder_of(item)))
+                        elif change.key == LED_KEY:
+                            epoch.leads.append(Lead(item.revision, writer=state_of(item).data["leader"]))
                     epoch.reached = batch.revision
             await asyncio.sleep(0.02)
 
@@ -146,25 +166,34 @@ class Cluster:
         await asyncio.to_thread(etcd.start)
         await self.record()
 
-    async def alarm(self, on: bool) -> None:
-        action = rpc.AlarmRequest.ACTIVATE if on else rpc.AlarmRequest.DEACTIVATE
-        request = rpc.AlarmRequest(action=action, alarm=rpc.NOSPACE)
-        if not on:
-            request.memberID = 0
-            listed = await self._maintenance(rpc.AlarmRequest(action=rpc.AlarmRequest.GET, alarm=rpc.NOSPACE))
-            for found in listed.alarms:
-                request.memberID = found.memberID
-                await self._maintenance(request)
-            return
-        await self._maintenance(request)
+    async def compact(self) -> None:
+        """Lets etcd forget what is written down."""
+        await self.recorded()
+        with contextlib.suppress(Compacted, FutureRevision):  # nothing was written since the last time; a member that is behind
+            await self.direct.compact(self.history.epochs[-1].reached)
 
-    async def _maintenance(self, request: Any) -> Any:
-        return await self.direct._calls.ask("alarm", lambda member: member.maintenance.Alarm, request)
+    async def fill(self) -> None:
+        """Others write until etcd refuses more."""
+        number = 0
+        while not await self.direct.trouble():
+            with contextlib.suppress(StatusError):
+                await self.direct.commit(Transaction({}, [Put(f"{FILLING}{number}", bytes(FILLING_BYTES))]))
+            number += 1
+
+    async def make_room(self) -> None:
+        """The way back that docs/install.md tells."""
+        items, _ = await read_all(self.direct, FILLING)
+        for item in items:
+            await self.direct.commit(Transaction({item.key: item.revision}, deletes=[item.key]))
+        await self.compact()
+        for etcd in self.etcds:
+            await asyncio.to_thread(_etcdctl, "--endpoints", etcd.endpoint, "defrag")
+        await asyncio.to_thread(_etcdctl, "--endpoints", self.etcds[0].endpoint, "alarm", "disarm")
 
 
 @contextlib.asynccontextmanager
 async def running_cluster(folder: Path, history: History, source: random.Random, shape: Shape) -> AsyncIterator[Cluster]:
-    members = running_members(folder, shape.members)
+    members = running_members(folder, shape.members, QUOTA_BYTES)
     async with contextlib.AsyncExitStack() as stack:
         etcds = await asyncio.to_thread(members.__enter__)
         stack.push_async_callback(asyncio.to_thread, members.__exit__, None, None, None)
@@ -192,6 +221,14 @@ async def running_cluster(folder: Path, history: History, source: random.Random,
         )
         await cluster.record()
         stack.push_async_callback(cluster.stop_recording)
+        faces = []
+        for number in range(CANDIDATES):
+            face = folder / f"face-{number}"
+            face.mkdir()
+            faces.append((await stack.enter_async_context(serving(cluster.servers[number % shape.servers], face)), face))
+        cluster.leaders = Leaders(faces, history, random.Random(source.random()))
+        stack.push_async_callback(cluster.leaders.stop)
+        await cluster.leaders.start()
         cluster.open.set()
         yield cluster
 

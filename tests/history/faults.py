@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from services.apiserver.storage.store import Compacted, FutureRevision
 from tests.history.cluster import Cluster
 from tests.support.etcd import EtcdServer
 from tests.support.proxy import TcpProxy
@@ -95,21 +93,21 @@ class Faults:
         for proxy in proxies:
             proxy.cut()
         await self._last(0.1, 0.5)
-        await self._cluster.recorded()
-        with contextlib.suppress(Compacted, FutureRevision):  # nothing was written since the last time; a member that is behind
-            await self._cluster.direct.compact(self._cluster.history.epochs[-1].reached)
+        await self._cluster.compact()
         for proxy in proxies:
             proxy.mend()
 
     async def fill(self) -> None:
-        """Etcd's quota is reached: only deletions are taken."""
-        await self._cluster.alarm(True)
+        """Etcd's quota is reached: only deletions are taken, until there is room again and the alarm is disarmed."""
+        await self._cluster.fill()
         await self._last(0.1, 0.5)
-        await self._cluster.alarm(False)
+        await self._cluster.make_room()
 
     async def restore(self) -> None:
-        """Clients hold still, watches and servers do not."""
+        """Clients and leaders hold still, watches and servers do not."""
         assert self._snapshot is not None
+        await self._cluster.leaders.stop()
         await self._cluster.hold_still()
         await self._cluster.restore(self._snapshot, self._source.choice(("etcd-cluster", "another")))
         self._cluster.open.set()
+        await self._cluster.leaders.start()

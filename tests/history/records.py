@@ -83,10 +83,21 @@ class Segment:
     begin: int
     events: list[Seen] = field(default_factory=list)
     reached: int = 0
+    # Revisions that it named although it had named a later one.
+    went_back: list[int] = field(default_factory=list)
     ended: str = ""
 
     def __str__(self) -> str:
         return f"{self.client}@{self.server} epoch {self.epoch}: watch after {self.begin} to {self.reached}, ended: {self.ended or 'no'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """At ``revision`` the lease changed and ``holder`` has it, nobody if it is empty; or ``writer`` wrote because it leads."""
+
+    revision: int
+    holder: str | None = None
+    writer: str | None = None
 
 
 class Epoch:
@@ -95,6 +106,7 @@ class Epoch:
     def __init__(self, revision: int, states: dict[str, State]) -> None:
         self.begin = self.reached = revision
         self.changes: list[Change] = []
+        self.leads: list[Lead] = []
         self._timelines: dict[str, list[Change]] = defaultdict(list)
         for key, state in states.items():
             self._timelines[key].append(Change(state.revision, key, state))

@@ -34,8 +34,10 @@ class Report:
         outcomes = Counter(operation.outcome for operation in self.history.operations)
         counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
         changes = sum(len(epoch.changes) for epoch in self.history.epochs)
+        writers = [lead.writer for epoch in self.history.epochs for lead in epoch.leads if lead.writer]
+        verdict = "clean" if not self.violations else f"{len(self.violations)} violations"
         lines = [
-            f"seed {self.seed}: {'clean' if not self.violations else f'{len(self.violations)} violations'}; {counted}; {changes} changes, "
+            f"seed {self.seed}: {verdict}; {counted}; {changes} changes, {len(writers)} writes of {len(set(writers))} leaders, "
             f"{len(self.history.segments)} watches, {len(self.history.faults)} faults, {len(self.history.epochs)} epochs"
         ]
         lines += self.violations[:20]
@@ -52,6 +54,7 @@ async def run(seed: int, seconds: float, folder: Path, shape: str = "pair") -> R
         watching = [asyncio.create_task(watcher.run()) for watcher in watchers]
         try:
             await Faults(cluster, random.Random(source.random())).run(seconds, restore=source.random() < 0.5 and SHAPES[shape].restore)
+            await cluster.leaders.leave_alone()
             await cluster.hold_still()
             cluster.open.set()
             for task in working:
@@ -67,7 +70,7 @@ async def run(seed: int, seconds: float, folder: Path, shape: str = "pair") -> R
 
 
 async def _converged(cluster: Cluster, watchers: list[Watcher]) -> list[str]:
-    """A last write comes to every server and every watch."""
+    """A last write comes to every server and every watch, and somebody leads after it."""
     last = Client("last", cluster, random.Random(0))
     try:
         async with asyncio.timeout(CONVERGE_SECONDS):
@@ -77,10 +80,13 @@ async def _converged(cluster: Cluster, watchers: list[Watcher]) -> list[str]:
                 await last.list()
             while any(watcher.reached < operation.revision for watcher in watchers):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+            while not any(lead.writer and lead.revision > operation.revision for lead in cluster.history.epochs[-1].leads):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
     except TimeoutError:
         reached = [watcher.reached for watcher in watchers]
         caches = [server.backend.cache.revision for server in cluster.servers]
-        where = f"watches at {reached}, servers at {caches}, etcd at {await cluster.direct.newest_revision()}"
+        led = cluster.history.epochs[-1].leads[-1:]
+        where = f"watches at {reached}, servers at {caches}, etcd at {await cluster.direct.newest_revision()}, last lead {led}"
         return [f"did not converge within {CONVERGE_SECONDS:.0f} s of the last fault: {where}"]
     return []
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.history.checks import violations
-from tests.history.records import OK, REFUSED, UNKNOWN, Change, Epoch, History, Operation, Seen, Segment, State
+from tests.history.records import OK, REFUSED, UNKNOWN, Change, Epoch, History, Lead, Operation, Seen, Segment, State
 
 
 def state(revision: int, token: str, uid: str = "u", **data: str) -> State:
@@ -29,6 +29,7 @@ def history() -> History:
     for revision, found in ((11, created), (12, updated), (13, patched), (14, None), (15, anew)):
         epoch.append(Change(revision, "a", found))
     epoch.reached = 15
+    epoch.leads += [Lead(11, writer="x"), Lead(11, holder="x"), Lead(12, writer="x"), Lead(13, holder="y"), Lead(14, writer="y")]
     operations = [
         operation("create", 1, token="1", revision=11, data={"v": "1"}),
         operation("get", 2, revision=11, items={"a": created}),
@@ -77,6 +78,14 @@ def _deletions_at_one_revision(found: History) -> None:
     found.segments[0].events[1:] = [replace(found.segments[0].events[3], revision=15)]
 
 
+def _bookmark_of_before(found: History) -> None:
+    found.segments[0].went_back.append(12)
+
+
+def _leads(*leads: Lead) -> Callable[[History], None]:
+    return lambda found: found.epochs[0].leads.extend(leads)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -98,6 +107,9 @@ def _deletions_at_one_revision(found: History) -> None:
         (_without(slice(1, 2)), "saw"),
         (_without(slice(4, 5)), "missed"),
         (_deletions_at_one_revision, "saw"),
+        (_bookmark_of_before, "went back to [12]"),
+        (_leads(Lead(15, writer="x")), "x wrote at 15 while y led"),
+        (_leads(Lead(15, holder=""), Lead(16, writer="y")), "y wrote at 16 while nobody led"),
     ],
 )
 def test_what_is_wrong_is_found(spoil: Callable[[History], None], words: str) -> None:

@@ -15,6 +15,7 @@ import orjson
 from knarr.client.rpc import RpcClient, connect
 from knarr.service.authentication import TokenTable, hash_token
 from knarr.service.certificates import CertificateAuthority
+from knarr.service.component import Component
 from knarr.service.interceptor import ServerInterceptor
 from services.apiserver.in_memory import ADMIN, ApiInMemory
 from services.apiserver.rest.application import Application, create_app
@@ -26,19 +27,26 @@ __all__ = ["Answer", "RestClient", "rpc_client"]
 
 
 @asynccontextmanager
-async def rpc_server(api: ApiInMemory, folder: Path) -> AsyncIterator[str]:
-    """The gRPC face over TLS; yields its address. ``folder`` takes the certificate, ``TOKEN`` is good for it."""
+async def serving(component: Component, folder: Path) -> AsyncIterator[str]:
+    """A component's gRPC services over TLS; yields their address. ``folder`` takes the certificate, ``TOKEN`` is good for it."""
     authority = CertificateAuthority.create()
     pair = authority.issue("apiserver", hosts=["127.0.0.1"])
     (folder / "ca.crt").write_bytes(authority.pair.certificate)
     server = grpc.aio.server(interceptors=[ServerInterceptor(TOKENS)])
-    api.server.register(server)
+    component.register(server)
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
     await server.start()
     try:
         yield f"127.0.0.1:{port}"
     finally:
         await server.stop(0)
+
+
+@asynccontextmanager
+async def rpc_server(api: ApiInMemory, folder: Path) -> AsyncIterator[str]:
+    """The gRPC face of an API server in memory, as ``serving`` has it."""
+    async with serving(api.server, folder) as address:
+        yield address
 
 
 @asynccontextmanager
