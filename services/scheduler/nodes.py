@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import PODS, Amounts, amounts
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, differing
-from services.scheduler.pod_facts import Labels, PodFacts
+from services.scheduler.pod_facts import Labels, PodFacts, bounded
 
 Amount = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -99,7 +99,7 @@ class Nodes(abc.ABC):
         changed = self.parts if known is None else differing(self.parts, self.node(row), node)
         self._writable("nodes")[row] = node
         if NODE_ALLOCATABLE in changed:
-            self._set_allocatable(row, amounts(node.status.allocatable))
+            self._set_allocatable(row, bounded(amounts(node.status.allocatable)))
         self._writable("unschedulable")[row] = node.spec.unschedulable
         if known is None:
             self._writable("alive")[row] = True

@@ -13,6 +13,13 @@ from knarr.objects.owners import controller_of
 from services.scheduler.parts import Part, Subject
 
 Labels = frozenset[tuple[str, str]]
+# No machine has more of anything, and what all pods of a node ask for together still fits into 64 bits.
+LARGEST_AMOUNT = 2**52
+
+
+def bounded(amounts: Amounts) -> Amounts:
+    """Amounts that can be added up in arrays: one that is beyond all machines stays so."""
+    return {name: min(amount, LARGEST_AMOUNT) for name, amount in amounts.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class PodFacts:
     @classmethod
     def of(cls, pod: core.Pod) -> PodFacts:
         spec = pod.spec
+        cpu, memory = assumed_requests(pod)
         return cls(
             pod=pod,
             key=key_of(pod),
@@ -45,8 +53,8 @@ class PodFacts:
             priority=spec.priority,
             labels=frozenset(pod.metadata.labels.items()),
             controlled=controller_of(pod) is not None,
-            requests=pod_requests(pod),
-            assumed=assumed_requests(pod),
+            requests=bounded(pod_requests(pod)),
+            assumed=(min(cpu, LARGEST_AMOUNT), min(memory, LARGEST_AMOUNT)),
             host_ports=host_ports(spec),
             affinity_key=_affinity_key(spec),
             toleration_key=b"\0".join(toleration.SerializeToString(deterministic=True) for toleration in spec.tolerations),

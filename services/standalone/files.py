@@ -111,8 +111,13 @@ class Files:
 
     def cluster_id(self) -> str:
         """A name for this cluster that stays: it labels all that is made for it outside."""
-        text = self.identity.read_text(errors="replace").strip() if self.identity.exists() else ""
-        if not _IDENTITY.fullmatch(text):
+        text = self.known_id()
+        if not text:
             text = os.urandom(4).hex()
             write_whole(self.identity, text.encode(), mode=PRIVATE)
         return text
+
+    def known_id(self) -> str:
+        """The same where it was given already; empty when there is none, or what is there is none."""
+        text = self.identity.read_text(errors="replace").strip() if self.identity.exists() else ""
+        return text if _IDENTITY.fullmatch(text) else ""

@@ -84,8 +84,8 @@ def _range_problems(settings: ClusterSettings) -> Iterator[str]:
 
 
 def _route_problems(settings: ClusterSettings) -> Iterator[str]:
-    identity = settings.files.identity
-    own = bridge_name(identity.read_text().strip()) if identity.exists() else ""
+    identity = settings.files.known_id()
+    own = bridge_name(identity) if identity else ""
     listed = subprocess.run(["ip", "-json", "-4", "route"], capture_output=True, check=False)
     if listed.returncode == 0:
         yield from route_problems(settings, json.loads(listed.stdout or b"[]"), own)

@@ -66,6 +66,28 @@ async def test_a_pod_is_bound_and_told() -> None:
 
 
 @virtual_time
+@pytest.mark.parametrize("amount", ["1e400", "9223372036854775807", "1E"])
+@pytest.mark.parametrize("resource", ["cpu", "memory"])
+async def test_no_amount_is_too_large_to_be_refused(resource: str, amount: str) -> None:
+    huge = node("n2")
+    huge.status.allocatable[resource].string = amount
+    huge.spec.unschedulable = True
+    fixture = Fixture(node("n1"), huge)
+    async with fixture.running():
+        await fixture.client.create(pod("small", cpu="1m"))
+        await asyncio.sleep(0.5)
+        assert (await fixture.pod("small")).spec.node_name == "n1"
+        for name in ("a", "b"):
+            greedy = pod(name, cpu="1m")
+            greedy.spec.containers[0].resources.requests[resource].string = amount
+            await fixture.client.create(greedy)
+        await asyncio.sleep(0.5)
+        assert not (await fixture.pod("a")).spec.node_name
+        told = fixture.events("FailedScheduling")
+        assert len(told) == 2 and all(f"1 Insufficient {resource}" in message for message in told)
+
+
+@virtual_time
 async def test_a_pod_that_fits_nowhere_is_told_why_in_event_condition_and_explain() -> None:
     tainted = node("n2")
     tainted.spec.taints.add(key="role", value="control", effect="NoSchedule")

@@ -44,3 +44,12 @@ def test_without_root_a_hollow_cluster_needs_the_userspace_datapath(
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath=datapath, ports=FREE_PORTS)
     assert any("run with sudo, or use --datapath userspace" in problem for problem in problems(settings)) is refused
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xaa\xbb\xcc\xdd", b"../../x", b"0123456"])
+def test_an_identity_that_is_none_is_none(junk: bytes, tmp_path: Path) -> None:
+    settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=FREE_PORTS)
+    settings.files.identity.write_bytes(junk)
+    assert settings.files.known_id() == ""
+    assert not [problem for problem in problems(settings) if "in use" not in problem]
+    assert settings.files.cluster_id() == settings.files.known_id() != ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -126,7 +126,20 @@ def _projected(source: core.ProjectedVolumeSource, path: Path) -> list[Cause]:
                 causes.append(forbidden(here.child(name), "may not specify more than 1 volume type"))
             else:
                 causes += _projection(field, getattr(projection, field), here.child(name))
-    return causes
+    return causes + [invalid(path, value, "conflicting duplicate paths") for value in _paths_given_twice(source)]
+
+
+def _paths_given_twice(source: core.ProjectedVolumeSource) -> Iterator[str]:
+    """Of each path that another projection has already: what Kubernetes shows of it, which is the object's name where there is one."""
+    known: set[str] = set()
+    for projection in source.sources:
+        for kind, given in projection.ListFields():
+            named = kind.name in ("secret", "config_map")
+            paths = [given.path] if kind.name == "service_account_token" else [item.path for item in getattr(given, "items", ())]
+            for path in filter(None, paths):
+                if path in known:
+                    yield str(given.local_object_reference.name) if named else path
+                known.add(path)
 
 
 def _projection(kind: str, source: Any, path: Path) -> list[Cause]:
