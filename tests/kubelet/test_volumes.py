@@ -125,6 +125,37 @@ def test_what_cannot_be_mounted_says_why(source: dict[str, object], words: str) 
     assert words in str(refused.value)
 
 
+def keyed(*paths: str) -> core.Pod:
+    """A pod with a volume of one key at these paths."""
+    items = [{"key": "a", "path": path} for path in paths]
+    return volume(config_map=core.ConfigMapVolumeSource(local_object_reference={"name": "c"}, items=items))
+
+
+@pytest.mark.parametrize("path", [".", "./", "a\0b", "x" * 256, "deep/" + "x" * 256, "/a", "..a"])
+def test_a_path_that_is_no_files_says_so(path: str) -> None:
+    with pytest.raises(VolumeError, match=r'MountVolume.SetUp failed for volume "v" : invalid path'):
+        contents(keyed(path), References({"c": core.ConfigMap(data={"a": "b"})}), NODE)
+
+
+def test_a_path_may_be_written_in_several_ways(tmp_path: Path) -> None:
+    made = contents(keyed("a//b", "./c/./d", "e/", "x" * 255), References({"c": core.ConfigMap(data={"a": "b"})}), NODE)
+    PodDirectory(tmp_path, "u").set_up(made)
+    root = PodDirectory(tmp_path, "u").volume_path("v")
+    assert [(root / path).read_text() for path in ("a/b", "c/d", "e", "x" * 255)] == ["b"] * 4
+
+
+def test_files_that_are_in_each_others_way_name_their_volume(tmp_path: Path) -> None:
+    made = contents(keyed("a", "a/b"), References({"c": core.ConfigMap(data={"a": "b"})}), NODE)
+    with pytest.raises(VolumeError, match=r'MountVolume.SetUp failed for volume "v" : .*Not a directory'):
+        PodDirectory(tmp_path, "u").set_up(made)
+
+
+@pytest.mark.parametrize("path", ["relative", "", "/a\0b"])
+def test_a_path_of_the_node_is_absolute(path: str) -> None:
+    with pytest.raises(VolumeError, match="is not an absolute path"):
+        check_host_path(HostDirectory(path))
+
+
 def test_host_path_types(tmp_path: Path) -> None:
     check_host_path(HostDirectory(str(tmp_path / "made"), "DirectoryOrCreate"))
     assert (tmp_path / "made").is_dir()
@@ -280,7 +311,7 @@ def test_a_kubelet_that_may_not_mount_keeps_secrets_in_its_closed_directory(tmp_
     assert directory.root.stat().st_mode & 0o777 == 0o750
 
 
-@pytest.mark.parametrize("sub_path", ["../other", "a/../../b", "/etc", "$(WHERE)"])
+@pytest.mark.parametrize("sub_path", ["../other", "a/../../b", "/etc", "$(WHERE)", "a\0b"])
 def test_a_sub_path_is_relative_and_never_goes_up(tmp_path: Path, sub_path: str) -> None:
     pod = make_pod()
     pod.spec.volumes.add(name="data").volume_source.host_path.path = "/srv"

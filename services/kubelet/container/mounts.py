@@ -34,7 +34,7 @@ def _mount(wanted: core.VolumeMount, index: int, volumes: Mapping[str, Content],
     content, directory = volumes[wanted.name], inputs.directory
     volume = content.path if isinstance(content, HostDirectory) else str(directory.volume_path(wanted.name))
     sub_path = expand(wanted.sub_path_expr, env) if wanted.sub_path_expr else wanted.sub_path
-    if sub_path.startswith("/") or ".." in sub_path.split("/"):
+    if sub_path.startswith("/") or ".." in sub_path.split("/") or "\0" in sub_path:
         raise ConfigError(f"subPath {sub_path!r} of volume {wanted.name} must be relative and may not contain '..'")
     return Mount(
         source=str(directory.sub_path(wanted.name, inputs.spec.name, index)) if sub_path else volume,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, mount_tmpfs, unmount_all
 from services.kubelet.pod.volume_files import DATA_LINK, write_files
-from services.kubelet.pod.volumes import Content, EmptyDirectory, Files, HostDirectory, VolumeError
+from services.kubelet.pod.volumes import Content, EmptyDirectory, Files, HostDirectory, VolumeError, failed
 
 log = logging.getLogger(__name__)
 
@@ -69,18 +69,24 @@ class PodDirectory:
         """Makes what is not there yet and brings files up to date; may be repeated. Raises VolumeError."""
         self.make()
         for name, content in volumes.items():
-            if isinstance(content, HostDirectory):
-                check_host_path(content)
-                continue
-            path = self.volume_path(name)
-            path.mkdir(exist_ok=True)
-            if isinstance(content, Files):
-                if content.secret:
-                    keep_in_memory(path)
-                path.chmod(FILES_MODE)
-                write_files(path, content.files, group)
-            else:
-                _set_up_empty(path, content, group)
+            try:
+                self._set_up(name, content, group)
+            except (VolumeError, OSError) as error:
+                raise failed(name, error) from error
+
+    def _set_up(self, name: str, content: Content, group: int | None) -> None:
+        if isinstance(content, HostDirectory):
+            check_host_path(content)
+            return
+        path = self.volume_path(name)
+        path.mkdir(exist_ok=True)
+        if isinstance(content, Files):
+            if content.secret:
+                keep_in_memory(path)
+            path.chmod(FILES_MODE)
+            write_files(path, content.files, group)
+        else:
+            _set_up_empty(path, content, group)
 
     def write(self, path: Path, text: str) -> None:
         """Writes one of the kubelet's own files, which any user of the pod's containers may read."""
@@ -105,6 +111,9 @@ def _set_up_empty(path: Path, content: EmptyDirectory, group: int | None) -> Non
 def check_host_path(content: HostDirectory) -> None:
     """Enforces the hostPath type; makes directories and files where it says so. Raises VolumeError."""
     path = Path(content.path)
+    if not path.is_absolute() or "\0" in content.path:
+        # The engine would take it for the name of a volume of its own.
+        raise VolumeError(f"hostPath {content.path!r} is not an absolute path")
     words = f"hostPath type check failed: {content.path} is not a"
     if content.kind == "DirectoryOrCreate":
         _make_host_directory(path)

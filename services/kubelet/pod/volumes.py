@@ -12,6 +12,8 @@ from services.kubelet.pod.downward import UnknownField, field_value, resource_va
 from services.kubelet.pod.references import References
 
 DEFAULT_MODE = 0o644
+# The longest name of a file that Linux takes.
+MAX_NAME_BYTES = 255
 
 
 class VolumeError(Exception):
@@ -61,8 +63,13 @@ def contents(pod: core.Pod, references: References, node: NodeView, pod_ip: str 
         try:
             result[volume.name] = _content(pod, volume.volume_source, references, node, pod_ip)
         except (VolumeError, UnknownField) as error:
-            raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
+            raise failed(volume.name, error) from error
     return result
+
+
+def failed(volume: str, error: Exception) -> VolumeError:
+    """What went wrong with a volume, in Kubernetes' words."""
+    return VolumeError(f'MountVolume.SetUp failed for volume "{volume}" : {error}')
 
 
 def shows_metadata(pod: core.Pod) -> bool:
@@ -170,7 +177,10 @@ def _downward(pod: core.Pod, items: Iterable[core.DownwardAPIVolumeFile], mode: 
 
 
 def _safe(path: str) -> str:
-    parts = path.split("/")
-    if not path or path.startswith("/") or ".." in parts or parts[0].startswith(".."):
+    """The path without empty parts and those that lead nowhere. Raises VolumeError for one that is no file's."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or path.startswith("/") or ".." in parts or parts[0].startswith(".."):
         raise VolumeError(f"invalid path {path!r}: it must be relative and may not contain '..'")
-    return path
+    if "\0" in path or any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        raise VolumeError(f"invalid path {path!r}: no name may be longer than {MAX_NAME_BYTES} bytes, nor have a zero byte")
+    return "/".join(parts)

@@ -75,7 +75,8 @@ def _host_config(plan: ContainerPlan, settings: DockerSettings) -> dict[str, Any
     log_config = {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files), "compress": "false"}
     return {
         **_namespaces(plan.namespaces, f"container:{plan.sandbox_id}"),
-        "Binds": [_bind(mount) for mount in plan.mounts],
+        "Binds": [_bind(mount) for mount in plan.mounts if not _has_colon(mount)],
+        "Mounts": [_mount(mount) for mount in plan.mounts if _has_colon(mount)],
         "LogConfig": {"Type": "local", "Config": log_config},
         **_security(plan.security),
         **_limits(plan.limits),
@@ -125,6 +126,16 @@ def network_body(settings: DockerSettings, gateway: str, own: Mapping[str, str])
         "Options": options,
         "Labels": dict(own),
     }
+
+
+def _has_colon(mount: Mount) -> bool:
+    """Whether a bind cannot be written in one word. There the engine makes a source that is missing, as Kubernetes wants it."""
+    return ":" in mount.source + mount.target
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    options = {"BindOptions": {"Propagation": mount.propagation}} if mount.propagation else {}
+    return {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only, **options}
 
 
 def _bind(mount: Mount) -> str:
