@@ -176,6 +176,13 @@ dns1035_label = _form(
     "abc-123",
     limit=63,
 )
+_wildcard = _form(
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric "
+    "characters, '-' or '.' and end with an alphanumeric character",
+    rf"\*\.{_LABEL}(\.{_LABEL})*",
+    "*.example.com",
+    limit=253,
+)
 label_value = _form(
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
     "and must start and end with an alphanumeric character",
@@ -238,6 +245,18 @@ def _dots(value: str) -> list[str]:
     if value in (".", ".."):
         return [f"must not be '{value}'"]
     return ["must not start with '..'"] if value.startswith("..") else []
+
+
+def path_segment(value: str) -> list[str]:
+    """A name that may hold anything that fits between two slashes of a path."""
+    if value in (".", ".."):
+        return [f"may not be '{value}'"]
+    return [f"may not contain '{character}'" for character in "/%" if character in value]
+
+
+def wildcard_subdomain(value: str) -> list[str]:
+    """A DNS name whose first label is a star: ``*.example.com``."""
+    return _wildcard(value)
 
 
 def port_name(value: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What every cluster has from its first moment: its namespaces and the Service of the API server."""
+"""What every cluster has from its first moment: its namespaces, the Service of the API server, the priorities of the system."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client
 from knarr.machinery.errors import AlreadyExists, NotFound
 from knarr.service.authentication import User
+from services.apiserver.strategies.priorityclass import system_classes
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 USER = User("system:apiserver", groups=("system:masters",))
@@ -21,6 +22,8 @@ async def bootstrap(client: Client, service_address: str) -> None:
     for name in NAMESPACES:
         await _ensure(client, core.Namespace(metadata=meta.ObjectMeta(name=name)))
     await _ensure(client, _service(service_address))
+    for priority in system_classes():
+        await _ensure(client, priority)
 
 
 async def _ensure(client: Client, obj: Any) -> None:

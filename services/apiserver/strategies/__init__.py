@@ -18,13 +18,16 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.events.v1 import events_pb2 as events
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.api.node.v1 import node_pb2 as nodes
-from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.api.rbac.v1 import rbac_pb2 as roles
 from knarr.api.resource.v1 import resource_pb2 as devices
+from knarr.api.scheduling.v1 import scheduling_pb2 as scheduling
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.resources import Version
 from services.apiserver.strategies.configmap import ConfigMapStrategy
 from services.apiserver.strategies.controllerrevision import ControllerRevisionStrategy
 from services.apiserver.strategies.cronjob import CronJobStrategy
+from services.apiserver.strategies.csi import CSIDriverStrategy, CSINodeStrategy, CSIStorageCapacityStrategy, VolumeAttachmentStrategy
 from services.apiserver.strategies.customresourcedefinition.strategy import CustomResourceDefinitionStrategy
 from services.apiserver.strategies.daemonset import DaemonSetStrategy
 from services.apiserver.strategies.deployment import DeploymentStrategy
@@ -32,20 +35,28 @@ from services.apiserver.strategies.endpoints import EndpointsStrategy
 from services.apiserver.strategies.endpointslice import EndpointSliceStrategy
 from services.apiserver.strategies.event import EventStrategy, NewEventStrategy
 from services.apiserver.strategies.horizontalpodautoscaler import HorizontalPodAutoscalerStrategy
+from services.apiserver.strategies.ingress import IngressClassStrategy, IngressStrategy
 from services.apiserver.strategies.job import JobStrategy
 from services.apiserver.strategies.lease import LeaseStrategy
 from services.apiserver.strategies.namespace import NamespaceStrategy
 from services.apiserver.strategies.networkpolicy import NetworkPolicyStrategy
 from services.apiserver.strategies.node import NodeStrategy
+from services.apiserver.strategies.persistentvolume import PersistentVolumeStrategy
 from services.apiserver.strategies.persistentvolumeclaim import PersistentVolumeClaimStrategy
-from services.apiserver.strategies.plain import PutStrategy, ReturnedStrategy
+from services.apiserver.strategies.plain import ReturnedStrategy
 from services.apiserver.strategies.pod.strategy import PodStrategy
+from services.apiserver.strategies.poddisruptionbudget import PodDisruptionBudgetStrategy
+from services.apiserver.strategies.priorityclass import PriorityClassStrategy
+from services.apiserver.strategies.quota import LimitRangeStrategy, ResourceQuotaStrategy
+from services.apiserver.strategies.rbac import ClusterRoleBindingStrategy, ClusterRoleStrategy, RoleBindingStrategy, RoleStrategy
 from services.apiserver.strategies.replicaset import ReplicaSetStrategy
 from services.apiserver.strategies.replicationcontroller import PodTemplateStrategy, ReplicationControllerStrategy
+from services.apiserver.strategies.runtimeclass import RuntimeClassStrategy
 from services.apiserver.strategies.secret import SecretStrategy
 from services.apiserver.strategies.service.strategy import ServiceStrategy
 from services.apiserver.strategies.serviceaccount import ServiceAccountStrategy
 from services.apiserver.strategies.statefulset import StatefulSetStrategy
+from services.apiserver.strategies.storageclass import StorageClassStrategy, VolumeAttributesClassStrategy
 from services.apiserver.strategies.strategy import Column, Strategy
 
 if TYPE_CHECKING:
@@ -77,25 +88,25 @@ STRATEGIES: dict[type[Message], Strategy] = {
     discovery.EndpointSlice: EndpointSliceStrategy(),
     networking.NetworkPolicy: NetworkPolicyStrategy(),
     apiextensions.CustomResourceDefinition: CustomResourceDefinitionStrategy(),
-    **dict.fromkeys(
-        (
-            core.ResourceQuota,
-            core.PersistentVolume,
-            storage.StorageClass,
-            storage.VolumeAttachment,
-            storage.CSIDriver,
-            storage.CSINode,
-            storage.VolumeAttributesClass,
-            devices.DeviceClass,
-            devices.ResourceClaim,
-            devices.ResourceClaimTemplate,
-            devices.ResourceSlice,
-        ),
-        ReturnedStrategy(),
-    ),
-    **dict.fromkeys(
-        (core.LimitRange, nodes.RuntimeClass, rbac.Role, rbac.RoleBinding, rbac.ClusterRole, rbac.ClusterRoleBinding), PutStrategy()
-    ),
+    core.PersistentVolume: PersistentVolumeStrategy(),
+    core.ResourceQuota: ResourceQuotaStrategy(),
+    core.LimitRange: LimitRangeStrategy(),
+    policy.PodDisruptionBudget: PodDisruptionBudgetStrategy(),
+    scheduling.PriorityClass: PriorityClassStrategy(),
+    nodes.RuntimeClass: RuntimeClassStrategy(),
+    networking.Ingress: IngressStrategy(),
+    networking.IngressClass: IngressClassStrategy(),
+    roles.Role: RoleStrategy(),
+    roles.ClusterRole: ClusterRoleStrategy(),
+    roles.RoleBinding: RoleBindingStrategy(),
+    roles.ClusterRoleBinding: ClusterRoleBindingStrategy(),
+    storage.StorageClass: StorageClassStrategy(),
+    storage.VolumeAttributesClass: VolumeAttributesClassStrategy(),
+    storage.VolumeAttachment: VolumeAttachmentStrategy(),
+    storage.CSIDriver: CSIDriverStrategy(),
+    storage.CSINode: CSINodeStrategy(),
+    storage.CSIStorageCapacity: CSIStorageCapacityStrategy(),
+    **dict.fromkeys((devices.DeviceClass, devices.ResourceClaim, devices.ResourceClaimTemplate, devices.ResourceSlice), ReturnedStrategy()),
 }
 
 _PLAIN = Strategy()

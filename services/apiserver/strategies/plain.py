@@ -9,9 +9,3 @@ class ReturnedStrategy(Strategy):
     """A delete answers what was there."""
 
     returns_deleted = True
-
-
-class PutStrategy(Strategy):
-    """An update of a name that is not there creates it."""
-
-    creates_on_update = True

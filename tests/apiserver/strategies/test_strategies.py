@@ -17,16 +17,14 @@ from knarr.machinery.resources import Version
 from services.apiserver.strategies import STRATEGIES, Strategies, Strategy, strategy_for
 from services.apiserver.strategies.duration import human_duration
 from services.apiserver.strategies.event import EventStrategy
-from services.apiserver.strategies.plain import PutStrategy, ReturnedStrategy
+from services.apiserver.strategies.plain import ReturnedStrategy
 from services.apiserver.strategies.scale import apply_scale, selector_text, to_scale
 
 COLUMNS = Path(__file__).parents[3] / "tools" / "schema" / "kubernetes-columns.tsv"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVERY_KIND = pytest.mark.parametrize("version", registry().versions, ids=lambda version: version.kind)
 # A kind without rules of its own has the columns of any kind.
-WITH_RULES = [
-    version for version in registry().versions if not isinstance(STRATEGIES.get(version.message), (NoneType, PutStrategy, ReturnedStrategy))
-]
+WITH_RULES = [version for version in registry().versions if not isinstance(STRATEGIES.get(version.message), (NoneType, ReturnedStrategy))]
 KIND_WITH_RULES = pytest.mark.parametrize("version", WITH_RULES, ids=lambda version: version.kind)
 
 
@@ -42,8 +40,9 @@ def kubernetes_columns() -> dict[tuple[str, str], list[tuple[str, str, str, int]
     found: dict[tuple[str, str], list[tuple[str, str, str, int]]] = {}
     with COLUMNS.open() as file:
         for row in csv.DictReader(file, delimiter="\t"):
-            # EndpointSlices were v1beta1 when the table was recorded; their columns are the same.
-            version = row["group_version"].partition("/")[2].replace("discovery.k8s.io/v1beta1", "discovery.k8s.io/v1")
+            # Some groups were beta when the table was recorded; their columns are the same.
+            version = row["group_version"].partition("/")[2]
+            version = version.removesuffix("beta1") if version.startswith(("discovery.k8s.io/", "policy/", "flowcontrol.")) else version
             columns = found.setdefault((version, row["resource"]), [])
             columns.append((row["column"], row["type"], row["format"] or "", int(row["priority"])))
     return found

@@ -73,11 +73,11 @@ def _node_affinity(affinity: core.NodeAffinity, path: Path) -> list[Cause]:
         if not terms:
             causes.append(required(here, "must have at least one node selector term"))
         for index, term in enumerate(terms):
-            causes += _node_selector_term(term, here.index(index))
+            causes += validate_node_selector_term(term, here.index(index))
     for index, preference in enumerate(affinity.preferred_during_scheduling_ignored_during_execution):
         here = path.child(PREFERRED).index(index)
         causes += _weight(preference.weight, here.child("weight"))
-        causes += _node_selector_term(preference.preference, here.child("preference"))
+        causes += validate_node_selector_term(preference.preference, here.child("preference"))
     return causes
 
 
@@ -85,7 +85,7 @@ def _weight(weight: int, path: Path) -> list[Cause]:
     return [] if 1 <= weight <= 100 else [invalid(path, weight, "must be in the range 1-100")]
 
 
-def _node_selector_term(term: core.NodeSelectorTerm, path: Path) -> list[Cause]:
+def validate_node_selector_term(term: core.NodeSelectorTerm, path: Path) -> list[Cause]:
     causes: list[Cause] = []
     for index, rule in enumerate(term.match_expressions):
         causes += _node_requirement(rule, path.child("matchExpressions").index(index))

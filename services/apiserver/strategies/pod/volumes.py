@@ -56,7 +56,7 @@ def _source(source: core.VolumeSource, path: Path) -> list[Cause]:
     return causes + [forbidden(path.child(other), "may not specify more than 1 volume type") for _, other in others]
 
 
-def _host_path(source: core.HostPathVolumeSource, path: Path) -> list[Cause]:
+def validate_host_path(source: core.HostPathVolumeSource, path: Path) -> list[Cause]:
     if not source.path:
         return [required(path.child("path"))]
     causes = [invalid(path.child("path"), source.path, "must not contain '..'")] if ".." in source.path.split("/") else []
@@ -107,7 +107,7 @@ def _claim(source: core.PersistentVolumeClaimVolumeSource, path: Path) -> list[C
     )
 
 
-def _nfs(source: core.NFSVolumeSource, path: Path) -> list[Cause]:
+def validate_nfs(source: core.NFSVolumeSource, path: Path) -> list[Cause]:
     causes = [] if source.server else [required(path.child("server"))]
     if not source.path:
         causes.append(required(path.child("path")))
@@ -229,12 +229,12 @@ def _propagation(mount: core.VolumeMount, container: core.Container, path: Path)
 
 
 _RULES: dict[str, Callable[[Any, Path], list[Cause]]] = {
-    "host_path": _host_path,
+    "host_path": validate_host_path,
     "empty_dir": _empty_dir,
     "secret": _secret,
     "config_map": _config_map,
     "downward_api": _downward_api,
     "persistent_volume_claim": _claim,
-    "nfs": _nfs,
+    "nfs": validate_nfs,
     "projected": _projected,
 }

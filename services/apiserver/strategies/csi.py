@@ -1,0 +1,248 @@
+"""The strategies of what volume drivers say: CSIDriver, CSINode, CSIStorageCapacity, VolumeAttachment."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from knarr.api.storage.v1 import storage_pb2 as storage
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    GoSyntax,
+    Path,
+    check_choice,
+    check_format,
+    check_immutable,
+    check_not_negative,
+    dns1123_subdomain,
+    duplicate,
+    forbidden,
+    invalid,
+    not_supported,
+    qualified_name,
+    required,
+)
+from knarr.objects.copies import copy_of
+from services.apiserver.strategies.amounts import check_amount
+from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.persistentvolume import validate_volume_spec
+from services.apiserver.strategies.selectors import validate_label_selector
+from services.apiserver.strategies.strategy import Column, Strategy
+from services.apiserver.strategies.table import UNSET, age, columns
+
+LIFECYCLES = ("Ephemeral", "Persistent")
+FS_GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
+MAX_NODE_ID = 192
+# What may change of a driver.
+MUTABLE_DRIVER = ("token_requests", "requires_republish", "se_linux_mount", "storage_capacity", "pod_info_on_mount")
+
+
+class CSIDriverStrategy(Strategy):
+    """A spec change makes a new generation."""
+
+    columns = columns(
+        "Name",
+        "AttachRequired",
+        "PodInfoOnMount",
+        "StorageCapacity",
+        "TokenRequests",
+        "RequiresRepublish",
+        "Modes",
+        "Age",
+        booleans=("AttachRequired", "PodInfoOnMount", "StorageCapacity", "RequiresRepublish"),
+    )
+    has_generation = True
+    returns_deleted = True
+    allows_unconditional_update = False
+
+    def default(self, obj: storage.CSIDriver) -> None:
+        spec = obj.spec
+        for field, value in (
+            ("attach_required", True),
+            ("pod_info_on_mount", False),
+            ("storage_capacity", False),
+            ("requires_republish", False),
+            ("se_linux_mount", False),
+        ):
+            if not spec.HasField(field):
+                setattr(spec, field, value)
+        if not spec.HasField("fs_group_policy"):
+            spec.fs_group_policy = "ReadWriteOnceWithFSType"
+        if not spec.volume_lifecycle_modes:
+            spec.volume_lifecycle_modes.append("Persistent")
+
+    def validate(self, obj: storage.CSIDriver) -> list[Cause]:
+        spec = obj.spec
+        modes = SPEC.child("volumeLifecycleModes")
+        causes = [not_supported(modes, mode, LIFECYCLES) for mode in spec.volume_lifecycle_modes if mode not in LIFECYCLES]
+        causes += check_choice(SPEC.child("fsGroupPolicy"), spec.fs_group_policy, FS_GROUP_POLICIES, optional=True)
+        audiences: set[str] = set()
+        for index, token in enumerate(spec.token_requests):
+            here = SPEC.child("tokenRequests").index(index)
+            if token.audience in audiences:
+                causes.append(duplicate(here.child("audience"), token.audience))
+            audiences.add(token.audience)
+            if token.HasField("expiration_seconds"):
+                causes += _expiration(token.expiration_seconds, here.child("expirationSeconds"))
+        return causes
+
+    def validate_update(self, new: storage.CSIDriver, old: storage.CSIDriver) -> list[Cause]:
+        kept, was = copy_of(new.spec), copy_of(old.spec)
+        for field in MUTABLE_DRIVER:
+            kept.ClearField(field)
+            was.ClearField(field)
+        return check_immutable(SPEC, kept, was, GoSyntax("storage.CSIDriverSpec{…}"))
+
+    def cells(self, obj: storage.CSIDriver, now: datetime) -> list[object]:
+        spec = obj.spec
+        tokens = ",".join(token.audience or '""' for token in spec.token_requests) or UNSET
+        modes = ",".join(spec.volume_lifecycle_modes) or UNSET
+        flags = (spec.attach_required or not spec.HasField("attach_required"), spec.pod_info_on_mount, spec.storage_capacity)
+        return [obj.metadata.name, *flags, tokens, spec.requires_republish, modes, age(obj, now)]
+
+
+def _expiration(seconds: int, path: Path) -> list[Cause]:
+    if seconds < 10 * 60:
+        return [invalid(path, seconds, "may not specify a duration less than 10 minutes")]
+    return [invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")] if seconds > 2**32 else []
+
+
+class CSINodeStrategy(Strategy):
+    columns = columns("Name", "Drivers", "Age", integers=("Drivers",))
+    returns_deleted = True
+    allows_unconditional_update = False
+
+    def validate(self, obj: storage.CSINode) -> list[Cause]:
+        causes: list[Cause] = []
+        names: set[str] = set()
+        for index, driver in enumerate(obj.spec.drivers):
+            here = SPEC.child("drivers").index(index)
+            causes += _driver(driver, here)
+            if driver.name in names:
+                causes.append(duplicate(here.child("name"), driver.name))
+            names.add(driver.name)
+        return causes
+
+    def validate_update(self, new: storage.CSINode, old: storage.CSINode) -> list[Cause]:
+        """Drivers come and go; one that is there stays as it is, but for how many volumes it can take."""
+        known = {driver.name: _without_limits(driver) for driver in old.spec.drivers}
+        changed = [driver for driver in new.spec.drivers if known.get(driver.name, _without_limits(driver)) != _without_limits(driver)]
+        return [invalid(Path("CSINodeDriver"), GoSyntax("storage.CSINodeDriver{…}"), "field is immutable") for _ in changed]
+
+    def cells(self, obj: storage.CSINode, now: datetime) -> list[object]:
+        return [obj.metadata.name, len(obj.spec.drivers), age(obj, now)]
+
+
+def _without_limits(driver: storage.CSINodeDriver) -> storage.CSINodeDriver:
+    found = copy_of(driver)
+    found.ClearField("allocatable")
+    return found
+
+
+def _driver(driver: storage.CSINodeDriver, path: Path) -> list[Cause]:
+    causes = check_driver_name(driver.name, path.child("name"))
+    here = path.child("nodeID")
+    if not driver.node_id:
+        causes.append(required(here))
+    elif len(driver.node_id) > MAX_NODE_ID:
+        causes.append(invalid(here, driver.node_id, f"must be {MAX_NODE_ID} characters or less"))
+    causes += check_not_negative(path.child("allocatable", "count"), driver.allocatable.count)
+    seen: set[str] = set()
+    for key in driver.topology_keys:
+        if not key:
+            causes.append(required(path))
+        elif key in seen:
+            causes.append(duplicate(path, key))
+        seen.add(key)
+        causes += [invalid(path, key, sentence) for sentence in qualified_name(key)]
+    return causes
+
+
+def check_driver_name(name: str, path: Path) -> list[Cause]:
+    return [invalid(path, name, sentence) for sentence in dns1123_subdomain(name.lower())] if name else [required(path)]
+
+
+class CSIStorageCapacityStrategy(Strategy):
+    columns = columns("Name", "StorageClassName", "Capacity", wide=("MaximumVolumeSize",))
+    allows_unconditional_update = False
+
+    def validate(self, obj: storage.CSIStorageCapacity) -> list[Cause]:
+        causes = check_format(Path("storageClassName"), obj.storage_class_name, dns1123_subdomain)
+        if obj.HasField("node_topology"):
+            causes += validate_label_selector(obj.node_topology, Path("nodeTopology"))
+        for field, name in (("capacity", "capacity"), ("maximum_volume_size", "maximumVolumeSize")):
+            if obj.HasField(field):
+                causes += check_amount(getattr(obj, field), Path(name))
+        return causes
+
+    def validate_update(self, new: storage.CSIStorageCapacity, old: storage.CSIStorageCapacity) -> list[Cause]:
+        value = GoSyntax("v1.LabelSelector{…}")
+        causes = check_immutable(Path("nodeTopology"), new.node_topology, old.node_topology, value)
+        return causes + check_immutable(Path("storageClassName"), new.storage_class_name, old.storage_class_name)
+
+    def cells(self, obj: storage.CSIStorageCapacity, now: datetime) -> list[object]:
+        sizes = [getattr(obj, field).string if obj.HasField(field) else UNSET for field in ("capacity", "maximum_volume_size")]
+        return [obj.metadata.name, obj.storage_class_name, *sizes]
+
+
+class VolumeAttachmentStrategy(Strategy):
+    """A spec change makes a new generation; but a spec does not change."""
+
+    columns = (
+        Column("Name", format="name"),
+        Column("Attacher", format="name"),
+        *columns("PV", "Node", "Attached", "Age", booleans=("Attached",)),
+    )
+    returns_deleted = True
+    allows_unconditional_update = False
+
+    def validate(self, obj: storage.VolumeAttachment) -> list[Cause]:
+        causes = check_driver_name(obj.spec.attacher, SPEC.child("attacher")) + _source(obj.spec.source, SPEC.child("source"))
+        return causes + check_format(SPEC.child("nodeName"), obj.spec.node_name, dns1123_subdomain)
+
+    def validate_update(self, new: storage.VolumeAttachment, old: storage.VolumeAttachment) -> list[Cause]:
+        return check_immutable(SPEC, new.spec, old.spec, GoSyntax("storage.VolumeAttachmentSpec{…}"))
+
+    def cells(self, obj: storage.VolumeAttachment, now: datetime) -> list[object]:
+        spec = obj.spec
+        return [
+            obj.metadata.name,
+            spec.attacher,
+            spec.source.persistent_volume_name,
+            spec.node_name,
+            obj.status.attached,
+            age(obj, now),
+        ]
+
+
+def _source(source: storage.VolumeAttachmentSource, path: Path) -> list[Cause]:
+    """What is attached: a volume by its name, or one that is written out."""
+    words = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+    inline, named = source.HasField("inline_volume_spec"), source.HasField("persistent_volume_name")
+    if not inline and not named:
+        return [required(path, words)]
+    if inline and named:
+        return [forbidden(path, words)]
+    if inline:
+        return _inline(source, path.child("inlineVolumeSpec"))
+    here = path.child("persistentVolumeName")
+    if not source.persistent_volume_name:
+        return [required(here, "must specify non empty persistentVolumeName")]
+    return check_format(here, source.persistent_volume_name, dns1123_subdomain)
+
+
+def _inline(source: storage.VolumeAttachmentSource, path: Path) -> list[Cause]:
+    """What a volume says of its size and its claim makes no sense here."""
+    spec = source.inline_volume_spec
+    context = "in the context of inline volumes"
+    causes = [
+        forbidden(path.child(name), f"may not be specified {context}")
+        for name, given in (
+            ("claimRef", spec.HasField("claim_ref")),
+            ("capacity", bool(spec.capacity)),
+            ("nodeAffinity", spec.HasField("node_affinity")),
+        )
+        if given
+    ]
+    if not spec.persistent_volume_source.HasField("csi"):
+        causes.append(required(path.child("csi"), f"has to be specified {context}"))
+    return causes + [cause for cause in validate_volume_spec(spec, path) if not str(cause.field).startswith(path.child("capacity"))]
