@@ -53,8 +53,9 @@ def resource_of(described: rpc.ApiResource) -> Resource | None:
 
 
 def _version(described: rpc.ApiVersion) -> Version | None:
-    message, listed = message_named(described.message), message_named(described.list_message)
-    if message is None or listed is None:
+    message = message_named(described.message)
+    listed = message_named(described.list_message) if described.list_message else None
+    if message is None or (described.list_message and listed is None):
         return None
     names = described.group, described.version, described.kind
     return Version(*names, message, listed, deprecation_warning=described.deprecation_warning)

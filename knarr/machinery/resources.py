@@ -72,6 +72,7 @@ class Version:
     everybody who uses the version; empty for one that is not deprecated. ``resource`` is set by the resource that the version belongs to.
     ``openapi`` is for a version whose objects have no message: it answers their OpenAPI v3 schema, without apiVersion, kind and metadata,
     and is asked each time that documents are made.
+    ``list_message`` is None where nothing lists them.
     ``message`` is the class of its objects, ``form`` says how they are kept, read and written: that of a message unless given.
     """
 
@@ -79,7 +80,7 @@ class Version:
     version: str
     kind: str
     message: type[Message]
-    list_message: type[Message]
+    list_message: type[Message] | None
     conversion: Conversion | None = None
     deprecation_warning: str = ""
     openapi: Callable[[], dict[str, Any]] | None = None
@@ -125,6 +126,13 @@ class Version:
         message: type[Message] = type(obj)
         return message_form(message)
 
+    @property
+    def listed(self) -> type[Message]:
+        """The message of a list; raises ValueError where nothing lists the version."""
+        if self.list_message is None:
+            raise ValueError(f"{self.qualified} is not listed")
+        return self.list_message
+
     def body_of(self, subresource: Subresource | None) -> type[Message]:
         """The message that is written to an object or to a sub-resource of it."""
         return subresource.body if subresource is not None and subresource.body is not None else self.message
@@ -141,7 +149,7 @@ class Resource:
 
     ``versions`` has the storage version first. ``key`` is the part of the etcd key after ``/registry/``, the plural name unless given;
     it follows Kubernetes' layout. ``formerly`` are the ``apiVersion`` s, served no more, under which older Kubernetes stored the very same
-    message.
+    message. ``stored`` is False where there are no objects, only questions and answers.
     """
 
     plural: str
@@ -154,6 +162,7 @@ class Resource:
     formerly: tuple[str, ...] = ()
     verbs: tuple[str, ...] = STANDARD_VERBS
     subresources: tuple[Subresource, ...] = ()
+    stored: bool = True
     # The version that is stored.
     storage: Version = field(init=False)
     # ``/registry/pods/``: every key of this resource starts so.

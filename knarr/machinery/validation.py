@@ -247,13 +247,6 @@ def _dots(value: str) -> list[str]:
     return ["must not start with '..'"] if value.startswith("..") else []
 
 
-def path_segment(value: str) -> list[str]:
-    """A name that may hold anything that fits between two slashes of a path."""
-    if value in (".", ".."):
-        return [f"may not be '{value}'"]
-    return [f"may not contain '{character}'" for character in "/%" if character in value]
-
-
 def wildcard_subdomain(value: str) -> list[str]:
     """A DNS name whose first label is a star: ``*.example.com``."""
     return _wildcard(value)

@@ -77,7 +77,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     ca, token = read_ca(arguments.ca), read_token(arguments.token)
     listen = server_settings(arguments)
     kubelets = KubeletChannels(ca, token)
-    apiserver = ApiServer(settings, kubelets)
+    apiserver = ApiServer(settings, kubelets, authenticate=listen.tokens.authenticate)
     app = create_app(apiserver.api, listen.tokens, apiserver.registry, checks=apiserver.checks)
     rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(arguments.ca)), host=host, port=int(port))
     grpc_host = Host(apiserver, listen)

@@ -17,7 +17,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
 from services.apiserver.authorization import asked
 from services.apiserver.metrics import request_counter, request_timer
-from services.apiserver.pipeline import create, delete, posted, read, streams, update, watch
+from services.apiserver.pipeline import create, delete, posted, questions, read, streams, update, watch
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.streams import Command, Forward
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
@@ -28,6 +28,13 @@ __all__ = ["Api", "Command", "Event", "Forward", "Page", "Ref", "Request", "Writ
 T = TypeVar("T")
 
 
+def _way_of(request: Request) -> Callable[[Pipeline, Request, Message], Awaitable[Written]]:
+    """What becomes of that which is created."""
+    if not request.resource.stored:
+        return questions.ask
+    return posted.post if request.ref.subresource else create.create
+
+
 class Api:
     """Reads, writes, watches and streams for both faces. Each method takes requests of its own verb."""
 
@@ -36,11 +43,11 @@ class Api:
 
     async def get(self, request: Request) -> Written:
         """One object or sub-resource; GetOptions."""
-        return await self._measured(GET, request, read.get)
+        return await self._measured(GET, request, read.get if request.resource.stored else questions.get)
 
     async def list(self, request: Request) -> Page:
         """A collection, by selectors, in pages when ``limit`` is set; ListOptions."""
-        return await self._measured(LIST, request, read.list_page)
+        return await self._measured(LIST, request, read.list_page if request.resource.stored else questions.list_page)
 
     async def watch(self, request: Request) -> AsyncIterator[Sequence[Event]]:
         """Batches of changes; ListOptions. Bad options are refused at once; the iterator raises Expired when the revision is no longer
@@ -49,7 +56,7 @@ class Api:
 
     async def create(self, request: Request, obj: Message) -> Written:
         """A new object, or what is posted to a sub-resource of one (binding, eviction); CreateOptions."""
-        return await self._measured(CREATE, request, posted.post if request.ref.subresource else create.create, obj)
+        return await self._measured(CREATE, request, _way_of(request), obj)
 
     async def update(self, request: Request, obj: Message) -> Written:
         """Replaces an object or a sub-resource; of some kinds an object that is not there is created, for whoever may create it.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.machinery.errors import StatusError, status_error
+from knarr.service.authentication import User
 from services.apiserver.deadline import within
 from services.apiserver.request import Request
 
@@ -26,8 +28,29 @@ def asked(authorizer: Authorizer, request: Request) -> Coroutine[Any, Any, None]
     return None if asking is None else within(request.deadline, asking, "the authorizer")
 
 
+@runtime_checkable
+class ListsRules(Protocol):
+    """An authorizer that can say beforehand what somebody may do."""
+
+    def rules(self, user: User, namespace: str) -> authorization.SubjectRulesReviewStatus:
+        """What a user may do in a namespace."""
+        ...
+
+
+def rules_of(authorizer: Authorizer, user: User, namespace: str) -> authorization.SubjectRulesReviewStatus | None:
+    """What a user may do in a namespace; None where the authorizer cannot say."""
+    return authorizer.rules(user, namespace) if isinstance(authorizer, ListsRules) else None
+
+
 class AllowAuthenticated:
     """Everybody whom the faces have made out may do everything."""
+
+    def rules(self, user: User, namespace: str) -> authorization.SubjectRulesReviewStatus:
+        found = authorization.SubjectRulesReviewStatus()
+        if UNAUTHENTICATED not in user.groups:
+            found.resource_rules.add(verbs=["*"], api_groups=["*"], resources=["*"])
+            found.non_resource_rules.add(verbs=["*"], non_resource_urls=["*"])
+        return found
 
     def authorize(self, request: Request) -> None:
         if UNAUTHENTICATED in request.user.groups:

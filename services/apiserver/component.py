@@ -39,7 +39,7 @@ from services.apiserver.compaction import Compactor
 from services.apiserver.definitions.keeper import Definitions
 from services.apiserver.local import LocalClient
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
-from services.apiserver.pipeline.pipeline import Pipeline
+from services.apiserver.pipeline.pipeline import Pipeline, nobody
 from services.apiserver.servicer import ResourceServicer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdStore
@@ -59,7 +59,7 @@ class ApiServer(Component):
 
     Objects lie in etcd, in which case the server is made inside a running event loop, or in ``store`` when one is given.
     ``clock`` stamps them, ``source`` makes their names, uids, addresses and ports; ``plugins`` admit them, ``authorizer`` says who
-    may ask for them.
+    may ask for them, ``authenticate`` whose a token is that somebody asks about.
     ``registry`` is what is served, the built-in resources unless given; it may change while the server runs.
     """
 
@@ -76,6 +76,7 @@ class ApiServer(Component):
         source: random.Random | None = None,
         plugins: Sequence[Factory] = PLUGINS,
         authorizer: Authorizer = ALLOW_AUTHENTICATED,
+        authenticate: Callable[[str], User] = nobody,
     ) -> None:
         self._settings = settings
         source = source or random.Random()
@@ -100,6 +101,7 @@ class ApiServer(Component):
                 admission=chain(self.backend, plugins),
                 allocators=self.allocators,
                 authorizer=authorizer,
+                authenticate=authenticate,
                 strategies=Strategies(event_strategies(settings.event_ttl_seconds)),
                 node_streams=GrpcNodeStreams(kubelet_channel),
             )

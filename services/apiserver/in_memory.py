@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
@@ -34,6 +34,7 @@ from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.backend import serialize
 from services.apiserver.bootstrap import NAMESPACES
 from services.apiserver.component import ApiServer
+from services.apiserver.pipeline.pipeline import nobody
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.keys import collection_prefix, object_key
 from services.apiserver.storage.memory import MemoryStore
@@ -63,12 +64,20 @@ class ApiInMemory:
         *,
         plugins: Sequence[Factory] = PLUGINS,
         authorizer: Authorizer = ALLOW_AUTHENTICATED,
+        authenticate: Callable[[str], User] = nobody,
     ) -> None:
         self.clock = clock
         self.store = MemoryStore()
         self._source = random.Random(seed)
         self.server = ApiServer(
-            settings, _no_kubelet, store=self.store, clock=clock, source=self._source, plugins=plugins, authorizer=authorizer
+            settings,
+            _no_kubelet,
+            store=self.store,
+            clock=clock,
+            source=self._source,
+            plugins=plugins,
+            authorizer=authorizer,
+            authenticate=authenticate,
         )
         self._tasks: list[asyncio.Task[None]] = []
         for name in NAMESPACES:

@@ -89,7 +89,7 @@ def pack_resource(resource: Resource) -> face.ApiResource:
                 version=version.version,
                 kind=version.kind,
                 message=version.message.DESCRIPTOR.full_name,
-                list_message=version.list_message.DESCRIPTOR.full_name,
+                list_message=version.list_message.DESCRIPTOR.full_name if version.list_message is not None else "",
                 deprecation_warning=version.deprecation_warning,
             )
             for version in resource.versions

@@ -117,6 +117,7 @@ class Cluster:
                 advertise_port=settings.ports.rest,
             ),
             kubelets,
+            authenticate=credentials.tokens.authenticate,
         )
         host = self._host(apiserver, credentials, settings.listen_address, settings.ports.apiserver)
         await host.start()

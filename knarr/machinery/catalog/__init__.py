@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from google.protobuf.message import Message
 
-from knarr.machinery.catalog import access, core, extensions, network, storage, workloads
+from knarr.machinery.catalog import access, core, extensions, network, questions, storage, workloads
 from knarr.machinery.catalog.parts import SCALE, STATUS
 from knarr.machinery.resources import Registry, Resource, Version
 
@@ -22,6 +22,7 @@ BUILT_IN: tuple[Resource, ...] = (
     *storage.RESOURCES,
     *access.RESOURCES,
     *extensions.RESOURCES,
+    *questions.RESOURCES,
 )
 
 # Never changed: what a cluster serves in the end is its registry's affair.

@@ -11,6 +11,6 @@ STATUS = Subresource("status")
 SCALE = Subresource("scale", body=autoscaling.Scale)
 
 
-def v1(group: str, message: type[Message], list_message: type[Message], *, deprecation_warning: str = "") -> Version:
+def v1(group: str, message: type[Message], list_message: type[Message] | None = None, *, deprecation_warning: str = "") -> Version:
     """The one version that a kind is stored and served in; the kind is called as its message."""
     return Version(group, "v1", message.DESCRIPTOR.name, message, list_message, deprecation_warning=deprecation_warning)

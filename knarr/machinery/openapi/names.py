@@ -36,7 +36,7 @@ def message_name(message: Descriptor) -> str:
 def version_name(version: Version, *, listed: bool = False) -> str:
     """The schema of a version's objects or of their list: its message's name, or ``com.example.stable.v1.CronTab`` where it has none."""
     if version.openapi is None:
-        return message_name(descriptor_of(version.list_message if listed else version.message))
+        return message_name(descriptor_of(version.listed if listed else version.message))
     domain = ".".join(reversed(version.group.split(".")))
     return f"{domain}.{version.version}.{version.list_kind if listed else version.kind}"
 

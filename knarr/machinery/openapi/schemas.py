@@ -76,7 +76,7 @@ class Schemas:
     def version(self, version: Version, *, listed: bool = False) -> Json:
         """A reference to the schema of a version's objects, or of a list of them."""
         if version.openapi is None:
-            return self.message(descriptor_of(version.list_message if listed else version.message))
+            return self.message(descriptor_of(version.listed if listed else version.message))
         name = names.version_name(version, listed=listed)
         if name not in self.found:
             self.custom.add(name)

@@ -42,7 +42,7 @@ class WatchCache:
         self.whole.set()
         self._limits = limits or Limits()
         self._monotonic = monotonic
-        self._registry = registry
+        self.registry = registry
         self._collections = {resource: Collection(resource, 0, self._limits) for resource in registry}
         registry.subscribe(self._changed)
         self._reached: list[tuple[int, int, float, asyncio.Future[bool]]] = []
@@ -162,7 +162,7 @@ class WatchCache:
                 by_prefix.setdefault(entry.version.resource.key_prefix, []).append(entry)
         self.revision = revision
         self._opening.clear()
-        for resource in self._registry:
+        for resource in self.registry:
             self.collection(resource).replace(by_prefix.get(resource.key_prefix, []), revision)
         self._see_whole()
         self._advance(revision, ())

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from knarr.service.authentication import User, unauthorized
 from services.apiserver.admission.chain import Chain
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.backend import Backend
 from services.apiserver.node_streams import NodeStreams, NoNodeStreams
 from services.apiserver.strategies import Strategies, strategy_for
+
+
+def nobody(authorization: str) -> User:
+    """Of a server that knows no tokens."""
+    raise unauthorized()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,4 +28,6 @@ class Pipeline:
     allocators: Allocators = field(default_factory=Allocators)
     authorizer: Authorizer = ALLOW_AUTHENTICATED
     strategies: Strategies = strategy_for
+    # Whose an ``Authorization`` header is; raises Unauthorized.
+    authenticate: Callable[[str], User] = nobody
     node_streams: NodeStreams = field(default_factory=NoNodeStreams)

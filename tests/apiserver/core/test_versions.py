@@ -17,6 +17,7 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.events.v1 import events_pb2 as events
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.metrics.v1beta1 import metrics_pb2 as metrics
 from knarr.api.runtime.v1 import runtime_pb2 as runtime
 from knarr.client.client import Client
 from knarr.machinery import catalog, envelope
@@ -255,19 +256,25 @@ async def test_another_version_is_made_once_a_revision(api: ApiInMemory, rest: R
 
     def back(message: Any) -> Any:
         made.append(message)
-        other = core.LimitRange(metadata=message.metadata)
+        other = metrics.NodeMetrics(metadata=message.metadata)
         other.metadata.annotations["shown"] = "yes"
         return other
 
     def forth(message: Any) -> Any:
-        other = core.PodTemplate(metadata=message.metadata)
+        other = metrics.PodMetrics(metadata=message.metadata)
         del other.metadata.annotations["shown"]
         return other
 
     # Also names that no message type has: bodies and answers go by the registry's.
-    stored = Version("example.org", "v1", "Widget", core.PodTemplate, core.PodTemplateList)
+    stored = Version("example.org", "v1", "Widget", metrics.PodMetrics, metrics.PodMetricsList)
     shown = Version(
-        "example.org", "v1beta1", "Gadget", core.LimitRange, core.LimitRangeList, Conversion(forth, back), "example.org/v1beta1 is old"
+        "example.org",
+        "v1beta1",
+        "Gadget",
+        metrics.NodeMetrics,
+        metrics.NodeMetricsList,
+        Conversion(forth, back),
+        "example.org/v1beta1 is old",
     )
     api.server.registry.add(Resource("widgets", (stored, shown)))
     paths = [f"/apis/example.org/{version}/namespaces/default/widgets" for version in ("v1", "v1beta1")]

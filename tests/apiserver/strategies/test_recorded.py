@@ -29,6 +29,7 @@ ELSEWHERE = frozenset(
         "refused: unknown field is dropped",
         "refused: node port out of range",
         "create in a terminating namespace",
+        "access review",  # it is answered, and has no name
         "job",  # the pipeline makes the uid, by which it picks its pods
     }
 )

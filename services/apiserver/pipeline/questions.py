@@ -1,0 +1,161 @@
+"""What is asked and answered at once: who somebody is, what somebody may do, how the server's store is; and bindings by their own path.
+
+Nothing of it is stored. As in Kubernetes the answer to a review is the review itself with its status. Admission is not asked: nothing
+comes into being.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from google.protobuf.message import Message
+
+from knarr.api.authentication.v1 import authentication_pb2 as authentication
+from knarr.api.authorization.v1 import authorization_pb2 as authorization
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import version_of
+from knarr.machinery.errors import Forbidden, Unauthorized, bad_request, invalid, status_error
+from knarr.machinery.resources import Resource, Version
+from knarr.service.authentication import User
+from services.apiserver.authorization import asked, rules_of
+from services.apiserver.backend import serialize
+from services.apiserver.entry import Entry
+from services.apiserver.fields.judge import judge
+from services.apiserver.pipeline import metadata, posted
+from services.apiserver.pipeline.pipeline import Pipeline
+from services.apiserver.pipeline.refusals import missing
+from services.apiserver.request import CREATE, Request
+from services.apiserver.results import Page, Ref, Written
+from services.apiserver.storage.keys import object_key
+from services.apiserver.strategies.reviews import validate_review
+
+PODS = version_of(core.Pod)
+STORE = "etcd-0"
+
+
+async def ask(pipeline: Pipeline, request: Request, obj: Any) -> Written:
+    """Answers what is created of a kind that is not stored. Raises Invalid for a question that makes no sense."""
+    metadata.check_request(request.ref, obj)
+    answer = ANSWERS.get(type(obj))
+    if answer is None:
+        raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
+    judged = judge(request.ref, obj)
+    causes = [*validate_review(obj), *judged.causes]
+    if causes:
+        raise invalid(request.ref.version.kind, obj.metadata.name, causes, request.ref.version.group)
+    return replace(await answer(pipeline, request, obj), warnings=judged.warnings)
+
+
+async def get(pipeline: Pipeline, request: Request) -> Written:
+    found = next((entry for entry in _components(pipeline, request.ref) if entry.name == request.name), None)
+    if found is None:
+        raise missing(request.ref)
+    return Written(entry=found)
+
+
+async def list_page(pipeline: Pipeline, request: Request) -> Page:
+    return Page(_components(pipeline, request.ref), pipeline.backend.cache.revision)
+
+
+def _components(pipeline: Pipeline, ref: Ref) -> list[Entry]:
+    """The one component that this server knows by itself: all others write what they do, and are seen by their Leases and Nodes."""
+    connected = pipeline.backend.feed.connected
+    found = core.ComponentStatus(metadata=meta.ObjectMeta(name=STORE))
+    status = ("True", "ok", "") if connected else ("False", "", "the watch on etcd does not stand")
+    found.conditions.add(type="Healthy", status=status[0], message=status[1], error=status[2])
+    return [Entry(ref.version, object_key(ref.resource, "", STORE), 0, serialize(found))]
+
+
+async def _bind(pipeline: Pipeline, request: Request, binding: Any) -> Written:
+    """A binding of the pod of its name."""
+    if not binding.metadata.name:
+        raise bad_request("metadata.name must be the name of a pod")
+    pod = Ref(PODS, request.namespace, binding.metadata.name, "binding")
+    return await posted.post(pipeline, Request(request.user, CREATE, pod, request.options, request.deadline), binding)
+
+
+async def _who_am_i(pipeline: Pipeline, request: Request, review: Any) -> Written:
+    _describe(request.user, review.status.user_info)
+    return _answered(review)
+
+
+async def _whose_token(pipeline: Pipeline, request: Request, review: Any) -> Written:
+    review.ClearField("status")
+    try:
+        user = pipeline.authenticate(f"Bearer {review.spec.token}")
+    except Unauthorized:
+        review.status.error = "the token is not known"
+    else:
+        review.status.authenticated = True
+        _describe(user, review.status.user)
+    return _answered(review)
+
+
+def _describe(user: User, found: authentication.UserInfo) -> None:
+    found.username, found.uid = user.name, user.uid
+    found.groups.extend(user.groups)
+
+
+async def _may_i(pipeline: Pipeline, request: Request, review: Any) -> Written:
+    return await _decide(pipeline, request, review, request.user)
+
+
+async def _may_they(pipeline: Pipeline, request: Request, review: Any) -> Written:
+    spec = review.spec
+    return await _decide(pipeline, request, review, User(spec.user, spec.uid, tuple(spec.groups)))
+
+
+async def _decide(pipeline: Pipeline, request: Request, review: Any, user: User) -> Written:
+    review.ClearField("status")
+    try:
+        if (asking := asked(pipeline.authorizer, _asked_about(pipeline, request, review.spec, user))) is not None:
+            await asking
+    except Forbidden as error:
+        review.status.reason = error.status.message
+    else:
+        review.status.allowed = True
+    return _answered(review)
+
+
+def _asked_about(pipeline: Pipeline, request: Request, spec: Any, user: User) -> Request:
+    """The request that the review speaks of. What is not served, and other paths of the server, have a resource of that name."""
+    about = spec.resource_attributes
+    if spec.HasField("non_resource_attributes"):
+        path = spec.non_resource_attributes
+        return Request(user, path.verb, Ref(_imagined("", path.path)), None, request.deadline)
+    registry = pipeline.backend.cache.registry
+    version = registry.preferred(about.group, about.resource) or _imagined(about.group, about.resource)
+    return Request(user, about.verb, Ref(version, about.namespace, about.name, about.subresource), None, request.deadline)
+
+
+def _imagined(group: str, plural: str) -> Version:
+    return Resource(plural, (Version(group, "", "", meta.PartialObjectMetadata, None),), stored=False).storage
+
+
+async def _what_may_i(pipeline: Pipeline, request: Request, review: Any) -> Written:
+    review.ClearField("status")
+    rules = rules_of(pipeline.authorizer, request.user, review.spec.namespace)
+    if rules is None:
+        review.status.incomplete = True
+        review.status.evaluation_error = "the authorizer decides on each request, and lists no rules"
+    else:
+        review.status.CopyFrom(rules)
+    return _answered(review)
+
+
+def _answered(review: Any) -> Written:
+    return Written(review, created=True)
+
+
+ANSWERS: dict[type[Message], Callable[[Pipeline, Request, Any], Awaitable[Written]]] = {
+    core.Binding: _bind,
+    authentication.TokenReview: _whose_token,
+    authentication.SelfSubjectReview: _who_am_i,
+    authorization.SelfSubjectAccessReview: _may_i,
+    authorization.SubjectAccessReview: _may_they,
+    authorization.LocalSubjectAccessReview: _may_they,
+    authorization.SelfSubjectRulesReview: _what_may_i,
+}

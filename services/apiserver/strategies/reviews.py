@@ -1,0 +1,54 @@
+"""What a review must say to be answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from knarr.api.authentication.v1 import authentication_pb2 as authentication
+from knarr.api.authorization.v1 import authorization_pb2 as authorization
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import GoSyntax, invalid, required
+from services.apiserver.strategies.paths import METADATA, SPEC
+
+ACCESS = (authorization.SelfSubjectAccessReview, authorization.SubjectAccessReview, authorization.LocalSubjectAccessReview)
+
+
+def validate_review(review: Any) -> list[Cause]:
+    if isinstance(review, authentication.TokenReview):
+        return [] if review.spec.token else [required(SPEC.child("token"))]
+    if isinstance(review, authorization.SelfSubjectRulesReview):
+        return [] if review.spec.namespace else [required(SPEC.child("namespace"))]
+    return _access(review) if isinstance(review, ACCESS) else []
+
+
+def _access(review: Any) -> list[Cause]:
+    spec = review.spec
+    resource, path = spec.HasField("resource_attributes"), spec.HasField("non_resource_attributes")
+    causes: list[Cause] = []
+    if resource and path:
+        value = GoSyntax("authorization.NonResourceAttributes{…}")
+        causes.append(invalid(SPEC.child("nonResourceAttributes"), value, "cannot be specified in combination with resourceAttributes"))
+    if not resource and not path:
+        words = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        causes.append(invalid(SPEC.child("resourceAttributes"), None, words))
+    if not isinstance(review, authorization.SelfSubjectAccessReview) and not spec.user and not spec.groups:
+        causes.append(invalid(SPEC.child("user"), spec.user, "at least one of user or group must be specified"))
+    if isinstance(review, authorization.LocalSubjectAccessReview):
+        return causes + _local(review)
+    return [*causes, invalid(METADATA, GoSyntax("v1.ObjectMeta{…}"), "must be empty")] if _named(review) else causes
+
+
+def _named(review: Any) -> bool:
+    """Whether its metadata say anything; who manages which fields is the server's own."""
+    return any(field.name != "managed_fields" for field, _ in review.metadata.ListFields())
+
+
+def _local(review: authorization.LocalSubjectAccessReview) -> list[Cause]:
+    spec, causes = review.spec, list[Cause]()
+    if spec.HasField("resource_attributes") and spec.resource_attributes.namespace != review.metadata.namespace:
+        path = SPEC.child("resourceAttributes", "namespace")
+        causes.append(invalid(path, spec.resource_attributes.namespace, "must match metadata.namespace"))
+    if spec.HasField("non_resource_attributes"):
+        value = GoSyntax("authorization.NonResourceAttributes{…}")
+        causes.append(invalid(SPEC.child("nonResourceAttributes"), value, "disallowed on this kind of request"))
+    return causes

@@ -1,0 +1,149 @@
+"""What is asked and answered, and not stored: reviews, the state of components; and bindings by their own path."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from knarr.api.authorization.v1 import authorization_pb2 as authorization
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError
+from knarr.service.authentication import TokenTable, User, hash_token
+from services.apiserver.authorization import refusal
+from services.apiserver.in_memory import ADMIN, ApiInMemory
+from services.apiserver.request import Request
+from tests.support.faces import RestClient
+
+AUTHENTICATION, AUTHORIZATION = "/apis/authentication.k8s.io/v1", "/apis/authorization.k8s.io/v1"
+BOB = User("bob", uid="7", groups=("builders", "system:authenticated"))
+TOKENS = TokenTable({hash_token("t" * 32): BOB})
+PODS = {"verb": "get", "resource": "pods", "namespace": "default"}
+
+
+class OnlyReaders:
+    """Whoever is not an administrator may read pods of one namespace."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str, str]] = []
+
+    def authorize(self, request: Request) -> None:
+        ref = request.ref
+        self.asked.append((request.verb, ref.version.group, ref.resource.plural, ref.namespace))
+        if request.user != ADMIN and (request.verb, ref.resource.plural, ref.namespace) != ("get", "pods", "default"):
+            raise refusal(request, "not today")
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiInMemory]:
+    async with ApiInMemory(authorizer=OnlyReaders(), authenticate=TOKENS.authenticate) as found:
+        yield found
+
+
+@pytest.fixture
+def rest(api: ApiInMemory) -> RestClient:
+    return RestClient(api)
+
+
+async def ask(rest: RestClient, path: str, spec: dict[str, Any], metadata: dict[str, Any] | None = None) -> Any:
+    answer = await rest.call("POST", path, {"metadata": metadata or {}, "spec": spec})
+    return answer.json["status"] if answer.status == 201 else answer.json
+
+
+async def test_who_i_am(rest: RestClient) -> None:
+    answer = await rest.call("POST", f"{AUTHENTICATION}/selfsubjectreviews", {})
+    assert answer.status == 201 and answer.json["status"]["userInfo"]["username"] == ADMIN.name
+    assert answer.json["status"]["userInfo"]["groups"] == list(ADMIN.groups)
+
+
+async def test_whose_a_token_is(rest: RestClient) -> None:
+    path = f"{AUTHENTICATION}/tokenreviews"
+    known = await ask(rest, path, {"token": "t" * 32})
+    assert known == {"authenticated": True, "user": {"username": "bob", "uid": "7", "groups": list(BOB.groups)}}
+    assert await ask(rest, path, {"token": "other"}) == {"user": {}, "error": "the token is not known"}
+    missing = await ask(rest, path, {})
+    assert (missing["reason"], missing["details"]["causes"][0]["field"]) == ("Invalid", "spec.token")
+
+
+async def test_what_i_may(rest: RestClient, api: ApiInMemory) -> None:
+    path = f"{AUTHORIZATION}/selfsubjectaccessreviews"
+    assert await ask(rest, path, {"resourceAttributes": PODS}) == {"allowed": True}
+    assert await ask(rest, path, {"nonResourceAttributes": {"verb": "get", "path": "/healthz"}}) == {"allowed": True}
+    assert (await ask(rest, f"{AUTHORIZATION}/selfsubjectrulesreviews", {"namespace": "default"}))["incomplete"] is True
+
+
+async def test_what_others_may_is_what_the_authorizer_says(rest: RestClient) -> None:
+    path = f"{AUTHORIZATION}/subjectaccessreviews"
+    assert await ask(rest, path, {"user": "bob", "resourceAttributes": PODS}) == {"allowed": True}
+    refused = await ask(rest, path, {"user": "bob", "resourceAttributes": {**PODS, "verb": "delete"}})
+    assert refused["allowed"] is False and 'User "bob" cannot delete resource "pods"' in refused["reason"]
+    foreign = {"verb": "get", "group": "example.com", "resource": "widgets", "namespace": "default"}
+    refused = await ask(rest, path, {"user": "bob", "resourceAttributes": foreign})
+    assert 'cannot get resource "widgets" in API group "example.com" in the namespace "default"' in refused["reason"]
+
+
+async def test_what_others_may_in_one_namespace(rest: RestClient) -> None:
+    path = f"{AUTHORIZATION}/namespaces/default/localsubjectaccessreviews"
+    assert await ask(rest, path, {"user": "bob", "resourceAttributes": PODS}) == {"allowed": True}
+    wrong = await ask(rest, path, {"user": "bob", "resourceAttributes": {**PODS, "namespace": "other"}})
+    assert [cause["field"] for cause in wrong["details"]["causes"]] == ["spec.resourceAttributes.namespace"]
+    wrong = await ask(rest, path, {"user": "bob", "nonResourceAttributes": {"verb": "get", "path": "/"}})
+    assert [cause["field"] for cause in wrong["details"]["causes"]] == ["spec.nonResourceAttributes"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "metadata", "fields"),
+    [
+        ({}, {}, ["spec.resourceAttributes", "spec.user"]),
+        ({"user": "u", "resourceAttributes": PODS, "nonResourceAttributes": {"path": "/"}}, {}, ["spec.nonResourceAttributes"]),
+        ({"groups": ["g"], "resourceAttributes": PODS}, {"name": "n"}, ["metadata"]),
+    ],
+)
+async def test_a_question_that_makes_no_sense(rest: RestClient, spec: Any, metadata: Any, fields: list[str]) -> None:
+    answer = await ask(rest, f"{AUTHORIZATION}/subjectaccessreviews", spec, metadata)
+    assert (answer["code"], [cause["field"] for cause in answer["details"]["causes"]]) == (422, fields)
+
+
+async def test_the_rules_of_everybody() -> None:
+    async with ApiInMemory() as api:
+        status = await ask(RestClient(api), f"{AUTHORIZATION}/selfsubjectrulesreviews", {"namespace": "default"})
+    assert status["resourceRules"] == [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
+    assert (status["nonResourceRules"], status["incomplete"]) == ([{"verbs": ["*"], "nonResourceURLs": ["*"]}], False)
+
+
+async def test_the_state_of_components(rest: RestClient) -> None:
+    found = (await rest.get("/api/v1/componentstatuses")).json
+    assert [(item["metadata"]["name"], item["conditions"][0]["status"]) for item in found["items"]] == [("etcd-0", "True")]
+    one = await rest.get("/api/v1/componentstatuses/etcd-0")
+    assert (one.status, one.json["conditions"][0]["message"]) == (200, "ok")
+    assert (await rest.get("/api/v1/componentstatuses/scheduler")).status == 404
+    assert (await rest.call("POST", "/api/v1/componentstatuses", {"metadata": {"name": "x"}})).status == 405
+
+
+async def test_a_binding_by_its_own_path(rest: RestClient, api: ApiInMemory) -> None:
+    pod = core.Pod(metadata=meta.ObjectMeta(name="p", namespace="default"))
+    pod.spec.containers.add(name="c", image="i")
+    await api.client().create(pod)
+    path, target = "/api/v1/namespaces/default/bindings", {"target": {"kind": "Node", "name": "n"}}
+    assert (await rest.call("POST", path, {"metadata": {"name": "p"}, **target})).status == 201
+    assert (await api.client().get(core.Pod, "p", "default")).spec.node_name == "n"
+    assert (await rest.call("POST", path, {"metadata": {"name": "p"}, **target})).status == 409
+    assert (await rest.call("POST", path, {"metadata": {"name": "other"}, **target})).status == 404
+    assert (await rest.call("POST", path, target)).status == 400
+
+
+async def test_nothing_of_it_is_stored_or_read(rest: RestClient, api: ApiInMemory) -> None:
+    before = api.store.revision
+    await ask(rest, f"{AUTHORIZATION}/selfsubjectaccessreviews", {"resourceAttributes": PODS})
+    assert api.store.revision == before
+    assert (await rest.get(f"{AUTHORIZATION}/selfsubjectaccessreviews")).status == 405
+
+
+async def test_the_typed_client_asks_too(api: ApiInMemory) -> None:
+    review = authorization.SelfSubjectAccessReview()
+    review.spec.resource_attributes.verb, review.spec.resource_attributes.resource = "get", "pods"
+    assert (await api.client().create(review)).status.allowed
+    with pytest.raises(StatusError):
+        await api.client().create(authorization.SelfSubjectAccessReview())
