@@ -139,6 +139,11 @@ def wrong_transform(transform: str, kind: str) -> StatusError:
     return status_error("NotAcceptable", f"you requested {transform}, but the requested object {is_not} ({kind})")
 
 
+def no_table(qualified: str) -> StatusError:
+    """For what is answered once and never listed."""
+    return status_error("NotAcceptable", f"the resource {qualified} does not support being converted to a Table")
+
+
 def body_type(content_type: bytes) -> str:
     """The media type of a body; JSON when the header is missing; raises UnsupportedMediaType."""
     media_type = _media_type(content_type) or JSON

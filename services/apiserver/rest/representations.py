@@ -26,7 +26,7 @@ class Representations:
 
     def choose(self, version: Version, wanted: Wanted, query: Query, *, listed: bool | None = False) -> Representation:
         """How one object is written, a list if ``listed``, either if that is None. Raises BadRequest for an unknown ``includeObject``,
-        NotAcceptable for the metadata of a list where there is none, or the other way round."""
+        NotAcceptable for the metadata of a list where there is none, or the other way round, and for a Table of what is never listed."""
         if not wanted.transform:
             if wanted.media_type == negotiation.PROTOBUF and not version.form.has_message:
                 if not wanted.text_type:
@@ -34,6 +34,8 @@ class Representations:
                 return plain(version, wanted.text_type)
             return plain(version, wanted.media_type)
         if wanted.transform == "Table":
+            if version.list_message is None:
+                raise negotiation.no_table(version.qualified)
             table = Tables(version, self._strategies(version), wanted.meta_version, query.text("includeObject"))
             return Yaml(table) if wanted.media_type == negotiation.YAML else table
         if listed is not None and wanted.transform.endswith("List") is not listed:

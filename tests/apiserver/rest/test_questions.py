@@ -141,6 +141,14 @@ async def test_nothing_of_it_is_stored_or_read(rest: RestClient, api: ApiInMemor
     assert (await rest.get(f"{AUTHORIZATION}/selfsubjectaccessreviews")).status == 405
 
 
+async def test_there_is_no_table_of_it(rest: RestClient) -> None:
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    answer = await rest.call("POST", f"{AUTHORIZATION}/selfsubjectaccessreviews", {"spec": {"resourceAttributes": PODS}}, accept=accept)
+    words = "the resource selfsubjectaccessreviews.authorization.k8s.io does not support being converted to a Table"
+    assert (answer.status, answer.json["reason"], answer.json["message"]) == (406, "NotAcceptable", words)
+    assert (await rest.get("/api/v1/componentstatuses", accept=accept)).json["kind"] == "Table"
+
+
 async def test_the_typed_client_asks_too(api: ApiInMemory) -> None:
     review = authorization.SelfSubjectAccessReview()
     review.spec.resource_attributes.verb, review.spec.resource_attributes.resource = "get", "pods"
