@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 
 from knarr.machinery import budget, codec
-from knarr.machinery.errors import bad_request, status_error
+from knarr.machinery.errors import BadRequest, bad_request, status_error
 from knarr.machinery.object_forms import ObjectForm
 from knarr.machinery.patches import json_patch, merge, strategic
 from services.apiserver.apply.entries import mark_reset
+from services.apiserver.pipeline.strictness import problem_of, refused, strays_of
 
 ACCEPTED_FOR_JSON = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
 ACCEPTED = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
@@ -19,10 +20,11 @@ ACCEPTED = "application/json-patch+json, application/merge-patch+json, applicati
 
 @dataclass(frozen=True, slots=True)
 class ParsedPatch:
-    """``type`` is ``json`` (a list of operations), ``merge`` or ``strategic`` (an object)."""
+    """``type`` is ``json`` (a list of operations), ``merge`` or ``strategic`` (an object); ``strays`` say what its text repeats."""
 
     type: str
     body: Any
+    strays: tuple[str, ...] = ()
 
 
 def parse(patch_type: str, body: bytes) -> ParsedPatch:
@@ -42,11 +44,11 @@ def parse(patch_type: str, body: bytes) -> ParsedPatch:
     budget.check(parsed, body)
     if not isinstance(parsed, list if patch_type == "json" else dict):
         raise bad_request(f"error decoding patch: expected a JSON {'array' if patch_type == 'json' else 'object'}")
-    return ParsedPatch(patch_type, parsed)
+    return ParsedPatch(patch_type, parsed, strays_of(patch_type, body, parsed))
 
 
 def apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str, warnings: list[str]) -> Any:
-    """The patched object; unknown fields are refused, warned of or dropped as ``field_validation`` says."""
+    """The patched object; unknown and repeated fields are refused, warned of or dropped as ``field_validation`` says. Raises Invalid."""
     original = form.to_dict(obj)
     if patch.type == "json":
         changed = json_patch.apply(original, patch.body)
@@ -60,6 +62,13 @@ def apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str,
     budget.check(changed)
     if isinstance(changed, dict):
         mark_reset(changed)
-    decoded = form.from_json(changed, codec.UnknownFields(field_validation or "Warn"))
-    warnings.extend(decoded.warnings)
+    unknown = codec.UnknownFields(field_validation or "Warn")
+    try:
+        decoded = form.from_json(changed, codec.UnknownFields.DROP if unknown is codec.UnknownFields.DROP else codec.UnknownFields.WARN)
+    except BadRequest as error:
+        raise refused(patch.type, patch.body, changed, problem_of(error)) from None
+    strays = [] if unknown is codec.UnknownFields.DROP else [*patch.strays, *decoded.warnings]
+    if strays and unknown is codec.UnknownFields.REJECT:
+        raise refused(patch.type, patch.body, changed, "strict decoding error: " + ", ".join(strays))
+    warnings.extend(strays)
     return decoded.message

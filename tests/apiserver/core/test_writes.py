@@ -247,6 +247,36 @@ async def test_delete_collection_takes_what_is_selected(api: Caller) -> None:
     assert [entry.name for entry in (await api.list(ref(core.ConfigMap), meta.ListOptions())).entries] == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("patch_type", "patch", "strays"),
+    [
+        ("merge", b'{"data":{"a":"b","a":"c"}}', ['duplicate field "data.a"']),
+        ("merge", b'{"metadata":{"labels":{"x":"y"}},"metadata":{},"nope":1}', ['duplicate field "metadata"', 'unknown field "nope"']),
+        ("strategic", b'{"data":{"a":"b","a":"c"},"nope":[1]}', ['duplicate field "data.a"', 'unknown field "nope"']),
+        (
+            "json", b'[{"op":"add","path":"/data","value":{},"x":1,"op":"add"}]',
+            ['json patch duplicate field "[0].op"', 'json patch unknown field "[0].x"'],
+        ),
+    ],
+)  # fmt: skip
+async def test_what_a_patch_repeats_is_told_or_refused(api: Caller, patch_type: str, patch: bytes, strays: list[str]) -> None:
+    await create(api, config_map())
+    target = ref(core.ConfigMap, "a")
+    error = await refused(api.patch(target, patch_type, patch, meta.PatchOptions(field_validation="Strict")))
+    assert error.code == 422 and error.message.endswith("strict decoding error: " + ", ".join(strays))
+    assert list((await api.patch(target, patch_type, patch, meta.PatchOptions(field_validation="Warn"))).warnings) == strays
+    assert not (await api.patch(target, patch_type, patch, meta.PatchOptions(field_validation="Ignore"))).warnings
+
+
+async def test_a_patch_after_which_there_is_no_object(api: Caller) -> None:
+    await create(api, config_map())
+    for patch_type, patch, shown in (("merge", b'{"data":5}', '\\"data\\":5'), ("strategic", b'{"immutable":"x"}', '"map[immutable:x]"')):
+        error = await refused(api.patch(ref(core.ConfigMap, "a"), patch_type, patch, meta.PatchOptions()))
+        assert (error.code, error.details.causes[0].reason) == (422, "FieldValueInvalid")
+        assert shown in error.message and "json: cannot unmarshal" in error.message
+        assert error.message.startswith(' "" is invalid: patch: Invalid value: ')
+
+
 async def test_bad_patches_are_refused_plainly(api: Caller) -> None:
     await create(api, config_map())
     target = ref(core.ConfigMap, "a")
@@ -254,7 +284,9 @@ async def test_bad_patches_are_refused_plainly(api: Caller) -> None:
     assert (await refused(api.patch(target, "merge", b"{", meta.PatchOptions()))).code == 400
     assert (await refused(api.patch(target, "json", b"{}", meta.PatchOptions()))).code == 400
     strict = meta.PatchOptions(field_validation="Strict")
-    assert (await refused(api.patch(target, "merge", b'{"nope":1}', strict))).code in (400, 422)
+    unknown = await refused(api.patch(target, "merge", b'{"nope":1}', strict))
+    assert (unknown.code, unknown.details.causes[0].field) == (422, "patch")
+    assert unknown.message.endswith('strict decoding error: unknown field "nope"')
     lax = await api.patch(target, "merge", b'{"nope":1}', meta.PatchOptions(field_validation="Warn"))
     assert lax.warnings == ('unknown field "nope"',)
     assert (await refused(api.patch(ref(core.ConfigMap, "none"), "merge", b"{}", meta.PatchOptions()))).code == 404

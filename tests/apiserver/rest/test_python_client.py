@@ -170,6 +170,18 @@ def test_sub_resources_and_patches_of_each_type(connection: Any) -> None:
     apps.delete_namespaced_deployment("parts", "default", propagation_policy="Background")
 
 
+def test_field_validation(connection: Any) -> None:
+    core: Any = models.CoreV1Api(connection)
+    core.create_namespaced_config_map("default", config_map("strict"))
+    given: Any = ("strict", "default", {"dat": {}})
+    _, _, headers = core.patch_namespaced_config_map_with_http_info(*given, field_validation="Warn")
+    assert headers["warning"] == r'299 - "unknown field \"dat\""'
+    with pytest.raises(models.ApiException) as refused:
+        core.patch_namespaced_config_map(*given, field_validation="Strict")
+    assert refused.value.status == 422
+    core.delete_namespaced_config_map("strict", "default")
+
+
 def test_what_is_served(connection: Any) -> None:
     assert models.VersionApi(connection).get_code().major == "1"
     assert "apps" in [group.name for group in models.ApisApi(connection).get_api_versions().groups]
