@@ -17,13 +17,14 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
 from services.apiserver.authorization import asked
 from services.apiserver.metrics import request_counter, request_timer
-from services.apiserver.pipeline import create, delete, posted, questions, read, streams, update, watch
+from services.apiserver.pipeline import create, delete, posted, proxy, questions, read, streams, update, watch
 from services.apiserver.pipeline.pipeline import Pipeline
+from services.apiserver.pipeline.proxy import Destination
 from services.apiserver.pipeline.streams import Command, Forward
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
 from services.apiserver.results import Event, Page, Ref, Written
 
-__all__ = ["Api", "Command", "Event", "Forward", "Page", "Ref", "Request", "Written"]
+__all__ = ["Api", "Command", "Destination", "Event", "Forward", "Page", "Ref", "Request", "Written"]
 
 T = TypeVar("T")
 
@@ -91,6 +92,11 @@ class Api:
     async def port_forward(self, request: Request) -> Forward:
         """A way to the ports of a pod; the options are PodPortForwardOptions. Each connection is one call of it."""
         return await self._do(CREATE, request, streams.port_forward)
+
+    async def proxy(self, request: Request) -> Destination:
+        """Where a request to the ``proxy`` of an object is passed on to; the options are its ProxyOptions, and the verb is that of the
+        request's method."""
+        return await self._do(request.verb, request, proxy.destination)
 
     def _enter(self, verb: str, request: Request) -> Coroutine[Any, Any, None] | None:
         """The one way from a face into the pipeline; answers what is to be waited for, if anything."""

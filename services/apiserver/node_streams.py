@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import grpc
@@ -18,6 +20,8 @@ from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc as kubelet_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, error_of, status_error
 
+DIAL_SECONDS = 30.0
+READ_BYTES = 64 * 1024
 STATUS_METADATA = "knarr-status-bin"
 
 # Given a node's name and ``host:port`` of its kubelet, answers an open channel; the caller of it does not close it.
@@ -51,6 +55,10 @@ class NodeStreams(Protocol):
         the pod says comes out. Raises, where it cannot be made, what the node says."""
         ...
 
+    def connect(self, address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """One TCP connection to a node itself, from here; otherwise like ``forward``."""
+        ...
+
 
 class NoNodeStreams:
     """Of an API server that has no way to the nodes."""
@@ -71,6 +79,9 @@ class NoNodeStreams:
     def forward(
         self, pod: core.Pod, node: core.Node, port: int, data: AsyncIterator[bytes], *, by_address: bool = False
     ) -> AsyncIterator[bytes]:
+        raise _no_way()
+
+    def connect(self, address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise _no_way()
 
 
@@ -124,6 +135,9 @@ class GrpcNodeStreams:
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)
 
+    def connect(self, address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        return _tcp(address, port, data)
+
     def _stub(self, node: core.Node) -> Any:
         return kubelet_grpc.KubeletServiceStub(self._channel(node.metadata.name, kubelet_address(node)))
 
@@ -169,14 +183,49 @@ async def _feed(call: Any, start: Any, requests: AsyncIterator[Any]) -> None:
         return  # the call has ended; its reader hears why
 
 
+async def _tcp(address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    where = f"dial tcp {address}:{port}"
+    try:
+        async with asyncio.timeout(DIAL_SECONDS):
+            reader, writer = await asyncio.open_connection(address, port)
+    except TimeoutError as error:
+        raise status_error("ServiceUnavailable", f"{where}: i/o timeout") from error
+    except OSError as error:
+        words = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise status_error("ServiceUnavailable", f"{where}: connect: {words}") from error
+    feeder = asyncio.create_task(_write(writer, data), name="said to a node")
+    try:
+        while piece := await reader.read(READ_BYTES):
+            yield piece
+    finally:
+        feeder.cancel()
+        await asyncio.gather(feeder, return_exceptions=True)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _write(writer: asyncio.StreamWriter, data: AsyncIterator[bytes]) -> None:
+    with suppress(OSError):
+        async for piece in data:
+            writer.write(piece)
+            await writer.drain()
+        writer.write_eof()
+
+
 def _name(target: Any, pod: Any, container: str) -> None:
     target.namespace, target.pod, target.container = pod.metadata.namespace, pod.metadata.name, container
 
 
+def node_address(node: Any) -> str:
+    """Where a node is reached from here; empty while it does not say."""
+    addresses = {address.type: address.address for address in reversed(node.status.addresses)}
+    return addresses.get("InternalIP") or addresses.get("Hostname") or ""
+
+
 def kubelet_address(node: Any) -> str:
     """``host:port`` of a node's KubeletService; raises ServiceUnavailable while the node does not say."""
-    addresses = {address.type: address.address for address in reversed(node.status.addresses)}
-    host = addresses.get("InternalIP") or addresses.get("Hostname")
+    host = node_address(node)
     port = node.status.daemon_endpoints.kubelet_endpoint.port
     if not host or not port:
         raise status_error("ServiceUnavailable", f"node {node.metadata.name} has not said yet where its kubelet listens")

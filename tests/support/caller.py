@@ -18,6 +18,7 @@ from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.api import Api, Event, Page, Ref, Request, Written
 from services.apiserver.backend import Backend
 from services.apiserver.pipeline.pipeline import Pipeline
+from services.apiserver.pipeline.proxy import Destination
 from services.apiserver.pipeline.streams import Command, Forward
 
 CALLER = User("caller", groups=("system:masters", "system:authenticated"))
@@ -89,3 +90,6 @@ class Caller:
 
     async def port_forward(self, ref: Ref, options: Any) -> Forward:
         return await self.api.port_forward(self.request(verbs.CREATE, ref, options))
+
+    async def proxy(self, verb: str, ref: Ref, options: Any) -> Destination:
+        return await self.api.proxy(self.request(verb, ref, options))

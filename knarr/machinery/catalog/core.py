@@ -5,7 +5,7 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.events.v1 import events_pb2 as events
 from knarr.api.policy.v1 import policy_pb2 as policy
-from knarr.machinery.catalog.parts import SCALE, STATUS, v1
+from knarr.machinery.catalog.parts import SCALE, STATUS, proxy, v1
 from knarr.machinery.conversions.events import EVENTS_V1
 from knarr.machinery.resources import STANDARD_VERBS, Resource, Route, Subresource, Version
 
@@ -26,7 +26,7 @@ RESOURCES: tuple[Resource, ...] = (
         namespaced=False,
         short_names=("no",),
         key="minions",
-        subresources=(STATUS,),
+        subresources=(STATUS, proxy(core.NodeProxyOptions)),
     ),
     Resource(
         "pods",
@@ -41,6 +41,7 @@ RESOURCES: tuple[Resource, ...] = (
             Subresource("exec", verbs=("create", "get"), body=core.PodExecOptions, route=Route.STREAM),
             Subresource("attach", verbs=("create", "get"), body=core.PodAttachOptions, route=Route.STREAM),
             Subresource("portforward", verbs=("create", "get"), body=core.PodPortForwardOptions, route=Route.STREAM),
+            proxy(core.PodProxyOptions),
         ),
     ),
     Resource(
@@ -49,7 +50,7 @@ RESOURCES: tuple[Resource, ...] = (
         short_names=("svc",),
         categories=("all",),
         key="services/specs",
-        subresources=(STATUS,),
+        subresources=(STATUS, proxy(core.ServiceProxyOptions)),
     ),
     Resource(
         "endpoints",

@@ -21,6 +21,8 @@ NODES = version_of(core.Node)
 # A command that may be run; given what follows its start, answers what it says.
 Command = Callable[[AsyncIterator[face.ExecRequest]], AsyncIterator[face.ExecResponse]]
 
+# A connection: given what is to be said, answers what is said back.
+Connect = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 # A way to the ports of a pod; given a port and what is to be said to it, answers what that says.
 Forward = Callable[[int, AsyncIterator[bytes]], AsyncIterator[bytes]]
 
@@ -31,7 +33,7 @@ async def logs(pipeline: Pipeline, request: Request) -> AsyncIterator[bytes]:
     wanted: face.LogRequest = copy_of(request.options)
     pod = await _pod(pipeline, request)
     wanted.container = choose_container(pod, wanted.container)
-    return pipeline.node_streams.logs(pod, await _node(pipeline, request, pod), wanted)
+    return pipeline.node_streams.logs(pod, await node_of(pipeline, request, pod), wanted)
 
 
 async def exec(pipeline: Pipeline, request: Request) -> Command:
@@ -48,20 +50,20 @@ async def attach(pipeline: Pipeline, request: Request) -> Command:
 
 async def port_forward(pipeline: Pipeline, request: Request) -> Forward:
     """Refuses at once what admission or the pod refuse. Admission is given the options as the object of a CONNECT."""
-    await _connect(pipeline, request)
+    await connect(pipeline, request)
     pod = await _pod(pipeline, request)
-    node = await _node(pipeline, request, pod)
+    node = await node_of(pipeline, request, pod)
     return lambda port, data: pipeline.node_streams.forward(pod, node, port, data)
 
 
 async def _start(pipeline: Pipeline, request: Request) -> tuple[core.Pod, core.Node, face.ExecStart]:
-    start: face.ExecStart = await _connect(pipeline, request)
+    start: face.ExecStart = await connect(pipeline, request)
     pod = await _pod(pipeline, request)
     start.container = choose_container(pod, start.container)
-    return pod, await _node(pipeline, request, pod), start
+    return pod, await node_of(pipeline, request, pod), start
 
 
-async def _connect(pipeline: Pipeline, request: Request) -> Any:
+async def connect(pipeline: Pipeline, request: Request) -> Any:
     """The options as admission leaves them."""
     check_subresource(request.ref, request.verb)
     options = copy_of(request.options)
@@ -94,7 +96,7 @@ async def _pod(pipeline: Pipeline, request: Request) -> core.Pod:
     return pod
 
 
-async def _node(pipeline: Pipeline, request: Request, pod: core.Pod) -> core.Node:
+async def node_of(pipeline: Pipeline, request: Request, pod: core.Pod) -> core.Node:
     """The node that the pod runs on."""
     if not pod.spec.node_name:
         raise bad_request(f"pod {pod.metadata.name} does not have a host assigned")

@@ -28,10 +28,11 @@ from services.apiserver.rest.logs import Logs
 from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
 from services.apiserver.rest.openapi import OpenApi
 from services.apiserver.rest.port_forward import PortForwards
+from services.apiserver.rest.proxying.handler import Proxy
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
 from services.apiserver.rest.request import Disconnected, Receive, Request, Scope, Send
-from services.apiserver.rest.response import CLOSE, Response, Stream, Upgrade, text, warning_headers
+from services.apiserver.rest.response import CLOSE, Relay, Response, Stream, Upgrade, text, warning_headers
 from services.apiserver.rest.routing import Router, Target
 from services.apiserver.rest.streams import Streams
 from services.apiserver.rest.version import version_response
@@ -41,7 +42,7 @@ from services.apiserver.strategies import strategy_for
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Request, Target], Awaitable[Response | Stream | Upgrade]]
+Handler = Callable[[Request, Target], Awaitable[Response | Stream | Upgrade | Relay]]
 SocketHandler = Callable[[Request, Target, Receive, Send], Awaitable[None]]
 
 # The check that says whether all that is stored is known.
@@ -51,6 +52,8 @@ _PROBE_PATHS = tuple(f"/{probe}" for probe in _PROBES)
 _OBJECT_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 _SUBRESOURCE_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
+# Of requests that are passed on, by whatever method; whoever may get may ask for the head, and for what is possible.
+_PASSED_VERBS = {**_SUBRESOURCE_VERBS, "HEAD": "get", "OPTIONS": "get"}
 
 
 class Application:
@@ -81,6 +84,7 @@ class Application:
         streams = {"exec": exec_commands(api, ending), "attach": attachments(api, ending), "portforward": PortForwards(api, ending)}
         self._streaming: dict[str, Handler] = {"log": logs.read, **{name: stream.upgrade for name, stream in streams.items()}}
         self._sockets: dict[str, SocketHandler] = {"log": logs.serve, **{name: stream.serve for name, stream in streams.items()}}
+        self._proxy = Proxy(api, ending)
         self._handlers: dict[str, Handler] = {
             "get": reads.get,
             "list": reads.list,
@@ -107,7 +111,7 @@ class Application:
         request = Request(scope, receive)
         name_task(request.method, request.path)
         verb, resource = "", ""
-        answer: Response | Stream | Upgrade
+        answer: Response | Stream | Upgrade | Relay
         try:
             # Nothing is worked out, and nothing remembered, for a caller who is not known.
             request.user = self._authenticator.user(request)
@@ -117,7 +121,7 @@ class Application:
             else:
                 verb, resource = verb_of(request, target), target.version.resource.plural
                 answer = await self._handler(verb, target)(request, target)
-                if target.version.deprecation_warning and not isinstance(answer, Upgrade):
+                if target.version.deprecation_warning and isinstance(answer, Response | Stream):
                     answer.headers = [*answer.headers, *warning_headers([target.version.deprecation_warning])]
         except Disconnected:
             return
@@ -133,6 +137,9 @@ class Application:
                 return
             except StatusError as error:
                 answer = error_response(error)
+        if isinstance(answer, Relay):
+            await answer.run(send)
+            return
         if isinstance(answer, Stream):
             await self.streams.send(request, answer, send)
             return
@@ -150,6 +157,8 @@ class Application:
             if verb in target.version.resource.verbs and (target.scoped or verb in ("list", "watch")):
                 return self._handlers[verb]
         elif verb in subresource.verbs:
+            if subresource.route is Route.PROXY:
+                return self._proxy.answer
             return self._streaming[subresource.name] if subresource.route is Route.STREAM else self._handlers[verb]
         raise method_not_allowed()
 
@@ -235,7 +244,7 @@ def verb_of(request: Request, target: Target) -> str:
     if target.watched:
         verb = "watch" if method == "GET" else None
     elif target.subresource is not None:
-        verb = _SUBRESOURCE_VERBS.get(method)
+        verb = (_PASSED_VERBS if target.subresource.route is Route.PROXY else _SUBRESOURCE_VERBS).get(method)
     elif target.name:
         verb = _OBJECT_VERBS.get(method)
     else:

@@ -16,6 +16,7 @@ from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.pipe import UpgradedConnection
 from services.apiserver.rest.request import ABORT, BODY_SECONDS, CORK, DRAINED, GREET, UPGRADE
+from services.apiserver.rest.routing import proxy_end
 
 # The key of a server's state under which its ``Crowd`` is.
 CROWD = "crowd"
@@ -198,7 +199,7 @@ class Protocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """What is passed on is passed on as it is, WebSockets too."""
-        return super()._should_upgrade() and not is_proxied(self.url)
+        return super()._should_upgrade() and not proxy_end(self.url.partition(b"?")[0].decode("latin-1"))
 
     def _unsupported_upgrade_warning(self) -> None:
         """Other upgrades are the application's, which answers them like plain requests or takes the connection."""
@@ -238,12 +239,6 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if early:
             self.loop.call_soon(self.data_received, bytes(early))
-
-
-def is_proxied(url: bytes) -> bool:
-    """Whether a request's target names a sub-resource ``proxy`` of an object."""
-    parts = url.partition(b"?")[0].split(b"/", 8)
-    return parts[1:2] == [b"api"] and b"proxy" in (parts[5:6] if parts[3:4] != [b"namespaces"] else parts[7:8])
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from knarr.machinery.errors import StatusError, bad_request, status_error
@@ -119,6 +119,16 @@ class Request:
         if len(body) > BODY_LIMIT_BYTES:
             raise too_large()
         return body
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes, however large; raises Disconnected. What is not read holds the client back."""
+        self._read, more = True, True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            yield message.get("body", b"")
+            more = message.get("more_body", False)
 
     @property
     def leaves_much_unread(self) -> bool:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.pipe import Pipe
+from services.apiserver.rest.request import Send
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -62,19 +63,32 @@ class Stream:
 class Upgrade:
     """An answer that ends HTTP: ``head`` is written as it is, then ``serve`` speaks to the client.
 
-    ``kind`` names it in the metrics.
+    ``kind`` names it in the metrics; ``abandon`` is called instead of ``serve`` where the connection cannot be given over.
     """
 
     head: bytes
     serve: Callable[[Pipe], Awaitable[None]]
     kind: str
+    abandon: Callable[[], Awaitable[None]] | None = None
     status: ClassVar[int] = 101
+
+
+@dataclass(slots=True)
+class Relay:
+    """An answer of somebody else's; ``run`` passes it on, head and body."""
+
+    status: int
+    run: Callable[[Send], Awaitable[None]]
+
+
+def switched(headers: Headers) -> bytes:
+    """The head of an answer of status 101 that has these headers."""
+    return b"\r\n".join([b"HTTP/1.1 101 Switching Protocols", *(name + b": " + value for name, value in headers), b"", b""])
 
 
 def switching(protocol: str, headers: Headers) -> bytes:
     """The head of an answer after which the connection speaks ``protocol``."""
-    lines = [b"HTTP/1.1 101 Switching Protocols", b"Connection: Upgrade", b"Upgrade: " + protocol.encode()]
-    return b"\r\n".join([*lines, *(name + b": " + value for name, value in headers), b"", b""])
+    return switched([(b"Connection", b"Upgrade"), (b"Upgrade", protocol.encode()), *headers])
 
 
 def _content_type(media_type: str) -> tuple[bytes, bytes]:

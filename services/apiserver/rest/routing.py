@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import unquote
 
-from knarr.machinery.resources import Registry, Subresource, Version
+from knarr.machinery.resources import Registry, Route, Subresource, Version
 
 # So many paths are remembered, of no more letters than those of objects have.
 REMEMBERED, REMEMBERED_LETTERS = 8192, 512
@@ -17,7 +17,8 @@ class Target:
     """A collection (no ``name``), an object, or a sub-resource of one.
 
     ``scoped`` is False for a namespaced collection that is asked for over all namespaces. ``watched``: the path says ``watch`` before
-    the resource, as watches were once asked for; it is about one object, then, where it has a name.
+    the resource, as watches were once asked for; it is about one object, then, where it has a name. ``path`` is what comes behind a
+    sub-resource whose requests are passed on, as it was sent: empty, or with the slash that it begins with.
     """
 
     version: Version
@@ -25,6 +26,7 @@ class Target:
     name: str = ""
     subresource: Subresource | None = None
     watched: bool = False
+    path: str = ""
 
     @property
     def scoped(self) -> bool:
@@ -41,6 +43,10 @@ class Router:
 
     def target(self, path: str) -> Target | None:
         """What a path names; to be asked for a caller who is known, since it is remembered."""
+        if "/proxy" in path and (end := proxy_end(path)):
+            found = self._known(path[:end]) if end <= REMEMBERED_LETTERS else self._target(path[:end])
+            if found is not None and found.subresource is not None and found.subresource.route is Route.PROXY:
+                return replace(found, path=path[end:]) if path[end:] else found
         return self._known(path) if len(path) <= REMEMBERED_LETTERS else self._target(path)
 
     def knows_group_version(self, path: str) -> bool:
@@ -89,3 +95,12 @@ class Router:
         if len(rest) == 3 and subresource is None:
             return None
         return Target(served, namespace, name, subresource)
+
+
+def proxy_end(path: str) -> int:
+    """Where, in a path, the sub-resource ``proxy`` of an object of the core group ends; 0 where it names none."""
+    parts = path.split("/", 8)
+    place = 7 if parts[3:4] == ["namespaces"] else 5
+    if parts[1:2] != ["api"] or parts[place : place + 1] != ["proxy"]:
+        return 0
+    return len("/".join(parts[: place + 1]))

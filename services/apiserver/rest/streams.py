@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from knarr.machinery.errors import StatusError
 from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.request import Request, Send
 from services.apiserver.rest.response import Stream, Upgrade
@@ -54,7 +55,12 @@ class Streams:
 
     async def serve(self, request: Request, upgrade: Upgrade) -> None:
         """Gives the connection over; whoever takes it ends with ``ending``. Raises what ``Request.upgrade`` raises."""
-        pipe = request.upgrade(upgrade.head)
+        try:
+            pipe = request.upgrade(upgrade.head)
+        except StatusError:
+            if upgrade.abandon is not None:
+                await upgrade.abandon()
+            raise
         try:
             with suppress(OSError), STREAMS.labels(upgrade.kind).track_inprogress():
                 await upgrade.serve(pipe)

@@ -85,6 +85,14 @@ async def _port_forward(world: World) -> None:
     assert [data async for data in forward(80, said())] == [b"hello"]
 
 
+def _proxy(verb: str) -> Callable[[World], Awaitable[Any]]:
+    async def call(world: World) -> None:
+        found = await world.caller.proxy(verb, ref(core.Node, "n:8080", "proxy"), core.NodeProxyOptions(path="/x"))
+        assert (found.scheme, found.host) == ("http", "10.0.0.9:8080")
+
+    return call
+
+
 def _binding() -> core.Binding:
     return core.Binding(target=core.ObjectReference(kind="Node", name="n"))
 
@@ -181,6 +189,10 @@ PATHS: dict[tuple[str, str], Path] = {
     ("attach", "create"): Path(_attach, "create", "CONNECT", "p", "ExecStart"),
     ("portforward", "get"): Path(_port_forward, "create", "CONNECT", "p", "PodPortForwardOptions"),
     ("portforward", "create"): Path(_port_forward, "create", "CONNECT", "p", "PodPortForwardOptions"),
+    **{
+        ("proxy", verb): Path(_proxy(verb), verb, "CONNECT", "n:8080", "NodeProxyOptions")
+        for verb in ("create", "delete", "get", "patch", "update")
+    },
 }  # fmt: skip
 WRITING = {key: path for key, path in PATHS.items() if path.operation}
 EVERY_PATH = pytest.mark.parametrize("key", PATHS, ids=lambda key: ":".join(key))
@@ -189,7 +201,9 @@ EVERY_WRITE = pytest.mark.parametrize("key", WRITING, ids=lambda key: ":".join(k
 
 async def begin(world: World) -> None:
     await world.caller.create(ref(core.Namespace), namespace("going"), meta.CreateOptions())
-    await fill(world, [config_map(), deployment(), node(), pod(on="n"), pod("free"), _request()])
+    reached = node()
+    reached.status.addresses.add(type="InternalIP", address="10.0.0.9")
+    await fill(world, [config_map(), deployment(), reached, pod(on="n"), pod("free"), _request()])
 
 
 def stored(world: World) -> list[tuple[str, bytes]]:

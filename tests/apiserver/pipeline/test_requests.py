@@ -14,13 +14,14 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import catalog
 from knarr.machinery.errors import Forbidden
-from knarr.machinery.resources import Registry, Resource, Version
+from knarr.machinery.resources import Registry, Resource, Route, Version
 from knarr.service.authentication import User, set_current_user
 from services.apiserver.api import Ref, Request
 from services.apiserver.authorization import AllowAuthenticated, refusal
 from services.apiserver.local import LocalClient
 from services.apiserver.pipeline.parts import PARTS
 from services.apiserver.pipeline.posted import POSTED
+from services.apiserver.pipeline.proxy import FINDERS
 from services.apiserver.servicer import ResourceServicer, type_url
 from tests.apiserver.pipeline.world import World, config_map, deployment, fill, node, pod, ref, running
 from tests.support.virtual_time import virtual_time
@@ -150,9 +151,14 @@ async def test_a_request_is_taken_for_its_own_verb_only() -> None:
 
 
 def test_every_sub_resource_has_its_way() -> None:
-    """What is read and written is a part of the object; what is posted is done; the rest are streams."""
+    """What is read and written is a part of the object; what is posted is done; the rest are streams, or are passed on."""
     found = {entry.name for resource in catalog.registry() for entry in resource.subresources}
-    assert found == (set(PARTS) - {""}) | set(POSTED) | {"log", "exec", "attach", "portforward"}
+    assert found == (set(PARTS) - {""}) | set(POSTED) | {"log", "exec", "attach", "portforward", "proxy"}
+
+
+def test_every_proxy_has_its_way() -> None:
+    options = {entry.body for resource in catalog.registry() for entry in resource.subresources if entry.route is Route.PROXY}
+    assert options == FINDERS.keys()
 
 
 def test_options_tell_dry_runs_and_managers() -> None:

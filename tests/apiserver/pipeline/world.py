@@ -124,6 +124,11 @@ class Node:
         async for piece in data:
             yield piece
 
+    async def connect(self, address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        self.asked.append((address, str(port), ""))
+        async for piece in data:
+            yield piece
+
 
 @dataclass
 class World:

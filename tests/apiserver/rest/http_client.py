@@ -101,7 +101,7 @@ class HttpClient:
         if answer.headers.get("transfer-encoding") == "chunked":
             while chunk := await self.chunk():
                 answer.body += chunk
-        elif answer.status != 304:
+        elif answer.status not in (204, 304):
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 answer.body = await self._reader.readexactly(int(answer.headers["content-length"]))
         return answer

@@ -74,6 +74,10 @@ class ScriptedNode:
         async for piece in data:
             yield b"echo " + piece
 
+    async def connect(self, address: str, port: int, data: Any) -> Any:
+        async for piece in data:
+            yield piece
+
 
 @dataclass
 class LiveServer:

@@ -65,6 +65,11 @@ class FakeNode:
         finally:
             self.open -= 1
 
+    async def connect(self, address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        self.asked.append((address, port))
+        async for piece in data:
+            yield piece
+
     async def _read(self, requests: AsyncIterator[face.ExecRequest]) -> None:
         async for request in requests:
             self.asked.append(request)

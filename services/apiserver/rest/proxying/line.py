@@ -1,0 +1,116 @@
+"""A connection to where a request is passed on to: bytes both ways, plain or in TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+# What is written and not taken yet: pieces of up to 64 KiB.
+QUEUE = 4
+READ_BYTES = 64 * 1024
+
+# Given what is said, answers what is said to it; raises StatusError where it cannot be reached.
+Connect = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+
+
+class Line(Protocol):
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end. Raises StatusError, OSError."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Waits while the other side does not read."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+async def open_line(connect: Connect, scheme: str) -> Line:
+    """Raises StatusError where the other side cannot be reached, OSError where it speaks no TLS."""
+    line = PlainLine(connect)
+    if scheme != "https":
+        return line
+    secured = TlsLine(line)
+    try:
+        await secured.handshake()
+    except BaseException:
+        await line.close()
+        raise
+    return secured
+
+
+class PlainLine:
+    def __init__(self, connect: Connect) -> None:
+        self._said: asyncio.Queue[bytes] = asyncio.Queue(QUEUE)
+        self._answers = connect(self._pieces())
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
+        while True:
+            yield await self._said.get()
+
+    async def read(self) -> bytes:
+        return await anext(self._answers, b"")
+
+    async def write(self, data: bytes) -> None:
+        await self._said.put(data)
+
+    async def close(self) -> None:
+        if isinstance(self._answers, AsyncGenerator):
+            # One that is being read just now is closed by whoever reads it, who was cancelled.
+            with suppress(RuntimeError):
+                await self._answers.aclose()
+
+
+class TlsLine:
+    """TLS over another line. As in Kubernetes nobody asks whose certificate it is: the address is all that is known of a pod."""
+
+    def __init__(self, line: PlainLine) -> None:
+        self._line = line
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = _unverified().wrap_bio(self._received, self._to_send)
+
+    async def handshake(self) -> None:
+        await self._do(self._tls.do_handshake)
+
+    async def read(self) -> bytes:
+        try:
+            return await self._do(functools.partial(self._tls.read, READ_BYTES))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+    async def write(self, data: bytes) -> None:
+        await self._do(functools.partial(self._tls.write, data))
+
+    async def _do(self, step: Callable[[], T]) -> T:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                await self._send()
+                if data := await self._line.read():
+                    self._received.write(data)
+                else:
+                    self._received.write_eof()
+            else:
+                await self._send()
+                return result
+
+    async def _send(self) -> None:
+        if self._to_send.pending:
+            await self._line.write(self._to_send.read())
+
+    async def close(self) -> None:
+        await self._line.close()
+
+
+@functools.cache
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
