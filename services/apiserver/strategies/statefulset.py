@@ -13,6 +13,7 @@ from services.apiserver.strategies.metadata import validate_annotations, validat
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.persistentvolumeclaim import default_claim
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
+from services.apiserver.strategies.selectors import go_selector
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
 from services.apiserver.strategies.workloads import (
@@ -150,6 +151,9 @@ def _retention(spec: apps.StatefulSetSpec) -> list[Cause]:
 def _template(spec: apps.StatefulSetSpec) -> list[Cause]:
     """As in Kubernetes the pod itself is judged when it is made: its volumes come from the claims too."""
     path = SPEC.child("template")
-    causes = [not_selected(spec)] if selects(spec) is False else []
+    found = selects(spec)
+    if found is None:
+        return [invalid(SPEC.child("selector"), go_selector(spec.selector), "")]
+    causes = [] if found else [not_selected(spec)]
     causes += validate_labels(spec.template.metadata.labels, path.child("labels"))
     return causes + validate_annotations(spec.template.metadata.annotations, path.child("annotations"))
