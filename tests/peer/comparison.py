@@ -19,6 +19,7 @@ from tests.peer.peers import Answer
 
 # Differ from run to run, or say who wrote.
 VOLATILE = ("uid", "creationTimestamp", "resourceVersion", "managedFields", "selfLink", "deletionTimestamp", "generateName")
+FILLED_IN = {"Job": ("labels",), "PersistentVolumeClaim": ("status",)}
 QUOTED_LIST = re.compile(r'(supported values: )((?:"[^"]*"(?:, )?)+)')
 # How Go prints a value that is no scalar.
 GO_VALUE = re.compile(r"^((?:Invalid|Duplicate|Unsupported) value: )[&*]?[\w.\[\]*]+(?:\{.*\}|\(nil\))(?=$|: )", re.DOTALL)
@@ -174,3 +175,19 @@ class Schema:
         elif isinstance(value, list):
             for index, below in enumerate(value):
                 yield from self.items().newer_fields(below, f"{path}[{index}]")
+
+
+def as_stored(obj: dict[str, Any]) -> dict[str, Any]:
+    """An object without what differs by who reads it: its managers, and what 1.20 fills in whenever it reads."""
+    left_out = {*VOLATILE, *FILLED_IN.get(obj["kind"], ())} - {"uid", "resourceVersion"}
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in left_out}
+    return {**{key: value for key, value in obj.items() if key not in left_out}, "metadata": metadata}
+
+
+def without_newer(value: Any, schema: Schema) -> Any:
+    """What the peer knows of a value."""
+    if isinstance(value, dict):
+        return {key: without_newer(below, schema.field(key)) for key, below in value.items() if schema.knows(key)}
+    if isinstance(value, list):
+        return [without_newer(below, schema.items()) for below in value]
+    return value

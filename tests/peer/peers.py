@@ -80,7 +80,7 @@ class Peers:
         return self.theirs.ask(ask), self.ours.ask(ask)
 
 
-def _wait_for_namespace(peer: Peer) -> None:
+def wait_for_namespace(peer: Peer) -> None:
     """Kubernetes makes the namespace `default` some moments after it says that it is ready."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while peer.ask(Ask("GET", "/api/v1/namespaces/default")).status != 200:
@@ -100,7 +100,7 @@ def running_peers(folder: Path) -> Iterator[Peers]:
         contextlib.closing(Peer(theirs)) as their_peer,
         contextlib.closing(Peer(ours)) as our_peer,
     ):
-        _wait_for_namespace(their_peer)
+        wait_for_namespace(their_peer)
         account = Ask("POST", "/api/v1/namespaces/default/serviceaccounts", body={"metadata": {"name": "default"}})
         assert their_peer.ask(account).status == 201
         yield Peers(their_peer, our_peer)

@@ -12,6 +12,7 @@ from knarr.machinery.resources import Resource, Subresource
 
 RBAC, CERTIFICATES = "rbac.authorization.k8s.io", "certificates.k8s.io"
 ADMISSION, FLOWCONTROL = "admissionregistration.k8s.io", "flowcontrol.apiserver.k8s.io"
+FORMER_FLOWCONTROL = tuple(f"{FLOWCONTROL}/{version}" for version in ("v1beta3", "v1beta2", "v1beta1"))
 EXTENSIONS = ("api-extensions",)
 
 RESOURCES: tuple[Resource, ...] = (
@@ -79,12 +80,14 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         "flowschemas",
         (v1(FLOWCONTROL, flowcontrol.FlowSchema, flowcontrol.FlowSchemaList),),
+        formerly=FORMER_FLOWCONTROL,
         namespaced=False,
         subresources=(STATUS,),
     ),
     Resource(
         "prioritylevelconfigurations",
         (v1(FLOWCONTROL, flowcontrol.PriorityLevelConfiguration, flowcontrol.PriorityLevelConfigurationList),),
+        formerly=FORMER_FLOWCONTROL,
         namespaced=False,
         subresources=(STATUS,),
     ),
