@@ -67,6 +67,8 @@ def _kind(base: Any) -> Any:
         def connection_lost(self, error: Exception | None) -> None:
             self.crowd.leave(self.accepted)
             super().connection_lost(error)
+            # They refer to one another, and would lie about until the collector comes.
+            del self.within
 
         def pause_writing(self) -> None:
             super().pause_writing()
