@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from knarr.client.channel import server_options
 from knarr.service.authentication import TokenTable
 from knarr.service.component import Component
+from knarr.service.descriptors import raise_limit
 from knarr.service.interceptor import ServerInterceptor
 from knarr.service.keypair import KeptPair, KeyPair
 from knarr.service.tasks import cancel
@@ -30,6 +31,11 @@ MAX_RECEIVED_BYTES = 4 * 1024 * 1024
 MAX_SENT_BYTES = 64 * 1024 * 1024
 # A connection that does not finish its handshake, or on which nothing runs, is closed; clients connect anew when they need to.
 HANDSHAKE_SECONDS, IDLE_SECONDS = 15, 300
+# Connections of one server: so many, and a thirty-second of the descriptors at most, since ``knarr up`` has a server for each component
+# beside REST. Who comes when they are taken is turned away before the handshake.
+MAX_CONNECTIONS, SHARE = 4096, 32
+# Calls at once on one connection; further ones wait on the client's side. As many as Kubernetes permits.
+MAX_CALLS = 1000
 CALL_GRACE_SECONDS = 1.0
 HEALTH_PERIOD_SECONDS = 0.1
 
@@ -83,6 +89,8 @@ class Host:
             ("grpc.max_send_message_length", MAX_SENT_BYTES),
             ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
             ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+            ("grpc.max_allowed_incoming_connections", min(MAX_CONNECTIONS, raise_limit() // SHARE)),
+            ("grpc.max_concurrent_streams", MAX_CALLS),
             ("grpc.so_reuseport", 0),
             *server_options(),
         ]

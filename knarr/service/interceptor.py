@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 STATUS_METADATA_KEY = "knarr-status-bin"
 OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+# Streams of the open services that one server has at once: each costs a task, and anybody may ask for them.
+MAX_OPEN_STREAMS = 256
 
 CALLS = Counter("knarr_grpc_calls_total", "RPCs served, by method and gRPC status code.", ["method", "code"])
 CALL_SECONDS = Histogram("knarr_grpc_call_seconds", "Time an RPC took; streams count until they end.", ["method"])
@@ -39,13 +41,14 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, tokens: TokenTable) -> None:
         self._tokens = tokens
+        self._open_streams = 0
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]], details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler:
         handler = await continuation(details)
         if handler is None or details.method.startswith(OPEN_SERVICES):
-            return handler
+            return self._numbered(handler) if handler is not None and handler.response_streaming else handler
         authorization = next((str(value) for key, value in details.invocation_metadata if key == "authorization"), "")
         try:
             user = self._tokens.authenticate(authorization)
@@ -60,6 +63,22 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             behaviour = guard.unary(handler.stream_unary if handler.request_streaming else handler.unary_unary)
             make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+    def _numbered(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        """A stream that needs no token, while there are not too many."""
+
+        async def stream(request: Any, context: grpc.aio.ServicerContext) -> None:
+            if self._open_streams >= MAX_OPEN_STREAMS:
+                text = f"{MAX_OPEN_STREAMS} streams without a token are open; try again later"
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+            self._open_streams += 1
+            try:
+                # The health service's own writes its answers itself.
+                await handler.unary_stream(request, context)
+            finally:
+                self._open_streams -= 1
+
+        return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
 
 
 def _refusal(error: StatusError, method: str) -> grpc.RpcMethodHandler:

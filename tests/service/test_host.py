@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar
 
 import grpc
@@ -75,6 +77,77 @@ async def test_health_needs_no_token_and_follows_readiness() -> None:
         async for answer in stub.Watch(health_pb2.HealthCheckRequest()):
             if answer.status == health_pb2.HealthCheckResponse.SERVING:
                 break
+
+
+@pytest.mark.hostile
+async def test_streams_that_need_no_token_have_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("knarr.service.interceptor.MAX_OPEN_STREAMS", 2)
+    async with hosted() as channel, asyncio.timeout(10):
+        stub = health_pb2_grpc.HealthStub(channel)
+        calls = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
+        for call in calls:
+            await call.read()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Watch(health_pb2.HealthCheckRequest()).read()
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status
+        calls[0].cancel()
+        refused = True
+        while refused:
+            with suppress(grpc.aio.AioRpcError):
+                await stub.Watch(health_pb2.HealthCheckRequest()).read()
+                refused = False
+
+
+@pytest.mark.hostile
+async def test_connections_have_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that never begin with TLS, or speak something else."""
+    monkeypatch.setattr("knarr.service.host.MAX_CONNECTIONS", 3)
+    authority = CertificateAuthority.create()
+    host = Host(Echo(), ServerSettings("127.0.0.1:0", authority.issue("echo", hosts=["127.0.0.1"]), TOKENS))
+    await host.start()
+    running = asyncio.create_task(host.run())
+    credentials = grpc.ssl_channel_credentials(authority.pair.certificate)
+    try:
+        async with asyncio.timeout(20):
+            silent = [await asyncio.open_connection("127.0.0.1", host.port) for _ in range(3)]
+            reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+            assert await reader.read() == b""
+            writer.close()
+            for reader, writer in silent:
+                writer.write(b"GET / HTTP/1.1\r\n\r\n" * 20)
+                await reader.read()
+                writer.close()
+            async with grpc.aio.secure_channel(f"127.0.0.1:{host.port}", credentials) as channel:
+                answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+                assert answer.status
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.hostile
+def test_grpc_writes_no_lines_that_anybody_can_cause() -> None:
+    """It reads the variable when it is imported, so it is imported after Knarr."""
+    script = """
+import knarr, asyncio, grpc, grpc.aio
+from knarr.service.certificates import CertificateAuthority
+
+async def main():
+    pair = CertificateAuthority.create().issue("x", hosts=["127.0.0.1"])
+    server = grpc.aio.server()
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1" + bytes(100))
+    await reader.read()
+    writer.close()
+    await server.stop(None)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 async def test_a_token_names_the_caller() -> None:
