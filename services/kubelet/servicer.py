@@ -18,6 +18,9 @@ from services.kubelet.forwarding import dial_address, forward_start, relay
 from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure
 from services.kubelet.worker.manager import PodManager
 
+# Longer ago than any log: what calendars and engines take has an end.
+LONGEST_SINCE_SECONDS = 50 * 365 * 86_400
+
 
 class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
     """Lists the node's pods, streams logs, exec and attach of their containers, connects to their ports, and tells what they use. Errors
@@ -162,10 +165,13 @@ def _waiting_words(pod: core.Pod, name: str) -> str:
 
 def _since(request: pb.LogsRequest) -> datetime | None:
     if request.HasField("since_seconds"):
-        return datetime.now(UTC) - timedelta(seconds=request.since_seconds)
+        return datetime.now(UTC) - timedelta(seconds=min(request.since_seconds, LONGEST_SINCE_SECONDS))
     if not request.since_time:
         return None
     try:
-        return datetime.fromisoformat(request.since_time)
-    except ValueError as error:
-        raise bad_request(f"invalid sinceTime {request.since_time!r}") from error
+        found = datetime.fromisoformat(request.since_time)
+    except ValueError:
+        found = datetime.min
+    if found.tzinfo is None:
+        raise bad_request(f"invalid sinceTime {request.since_time!r}: it must be written like 2026-01-01T00:00:00Z")
+    return found

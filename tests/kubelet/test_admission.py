@@ -48,6 +48,27 @@ def test_the_message_counts_in_whole_units() -> None:
     assert found.message == "Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"
 
 
+def exposing(name: str, port: int, protocol: str = "TCP", address: str = "") -> core.Pod:
+    pod = make_pod(name)
+    pod.spec.containers[0].ports.add(container_port=80, host_port=port, protocol=protocol, host_ip=address)
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("port", "protocol", "address", "refused"),
+    [
+        (8080, "TCP", "", True),
+        (8080, "TCP", "127.0.0.1", True),
+        (8080, "UDP", "", False),
+        (8081, "TCP", "", False),
+    ],
+)
+def test_a_host_port_is_had_once(port: int, protocol: str, address: str, refused: bool) -> None:
+    found = refusal(exposing("web", port, protocol, address), [exposing("other", 8080)], {})
+    words = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    assert ((found.reason, found.message) if found else None) == (("NodePorts", words) if refused else None)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

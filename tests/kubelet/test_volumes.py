@@ -332,6 +332,25 @@ def test_a_sub_path_is_relative_and_never_goes_up(tmp_path: Path, sub_path: str)
         assert mounted("in/here") == [Mount(place, "/data", volume="/srv", sub_path="in/here")]
 
 
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [("$(NOPE)", "missing value for NOPE"), ("a/$(EMPTY)/$(NOPE)", "missing value for EMPTY, NOPE"), ("a/$$(NOPE)/$$", "")],
+)
+def test_a_sub_path_of_what_is_not_there_is_not_the_whole_volume(tmp_path: Path, expression: str, words: str) -> None:
+    pod = make_pod()
+    pod.spec.volumes.add(name="data").volume_source.host_path.path = "/srv"
+    spec = pod.spec.containers[0]
+    spec.volume_mounts.add(name="data", mount_path="/data", sub_path_expr=expression)
+    spec.env.add(name="EMPTY", value="")
+    sandbox = Sandbox("s", PodRef("default", "web", "uid"), 0, True)
+    inputs = ContainerInputs(pod, spec, 0, sandbox, Image("i", "app:1"), References(), NODE, PodDirectory(tmp_path, "uid"))
+    if words:
+        with pytest.raises(ConfigError, match=words):
+            container_plan(inputs)
+    else:
+        assert "a/$(NOPE)/$" in [mount.sub_path for mount in container_plan(inputs).mounts]
+
+
 def test_an_item_has_its_own_path_and_mode_or_the_volumes() -> None:
     pod = make_pod()
     source = pod.spec.volumes.add(name="config").volume_source.config_map

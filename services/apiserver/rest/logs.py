@@ -132,6 +132,8 @@ def log_request(query: Query, target: Target) -> face.LogRequest:
             causes.append(Cause("FieldValueInvalid", f"Invalid value: {value}: {problem}", parameter))
     if wanted.since_time and wanted.HasField("since_seconds"):
         causes.append(Cause("FieldValueForbidden", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified", ""))
+    if "stream" in query:
+        causes.append(Cause("FieldValueForbidden", "Forbidden: may not be specified", "stream"))
     if causes:
         raise invalid("PodLogOptions", target.name, causes)
     return wanted

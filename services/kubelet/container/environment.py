@@ -11,7 +11,6 @@ from services.kubelet.pod.downward import UnknownField, field_value, resource_va
 from services.kubelet.pod.references import References
 
 _EXPANSION = re.compile(r"\$(\$|\(([^()$]+)\))")
-_NAME = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
@@ -25,17 +24,26 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _EXPANSION.sub(replacement, text)
 
 
+def missing(text: str, values: Mapping[str, str]) -> list[str]:
+    """The names that ``expand`` would look for in vain, or find empty."""
+    names = [match[2] for match in _EXPANSION.finditer(text) if match[1] != "$"]
+    return sorted({name for name in names if not values.get(name)})
+
+
 def environment(inputs: ContainerInputs) -> dict[str, str]:
     """The variables of a container; raises ConfigError."""
     result = _service_variables(inputs.pod, inputs.references.services)
     for source in inputs.spec.env_from:
         result.update(_from_source(source, inputs.references))
     for variable in inputs.spec.env:
-        result[variable.name] = _value(variable, inputs, result)
+        value = _value(variable, inputs, result)
+        if value is not None:
+            result[variable.name] = value
     return result
 
 
-def _value(variable: core.EnvVar, inputs: ContainerInputs, known: Mapping[str, str]) -> str:
+def _value(variable: core.EnvVar, inputs: ContainerInputs, known: Mapping[str, str]) -> str | None:
+    """None: it is optional and not there, and so is the variable."""
     if not variable.HasField("value_from"):
         return expand(variable.value, known)
     pod, source = inputs.pod, variable.value_from
@@ -51,28 +59,36 @@ def _value(variable: core.EnvVar, inputs: ContainerInputs, known: Mapping[str, s
     return _secret_key(pod, source.secret_key_ref, inputs.references)
 
 
-def _config_map_key(pod: core.Pod, selector: core.ConfigMapKeySelector, references: References) -> str:
+def _config_map_key(pod: core.Pod, selector: core.ConfigMapKeySelector, references: References) -> str | None:
     name = selector.local_object_reference.name
     found = references.config_maps.get(name)
     if found is not None and selector.key in found.data:
         return str(found.data[selector.key])
     if selector.optional:
-        return ""
+        return None
     if found is None:
         raise ConfigError(f'configmap "{name}" not found')
     raise ConfigError(f"couldn't find key {selector.key} in ConfigMap {pod.metadata.namespace}/{name}")
 
 
-def _secret_key(pod: core.Pod, selector: core.SecretKeySelector, references: References) -> str:
+def _secret_key(pod: core.Pod, selector: core.SecretKeySelector, references: References) -> str | None:
     name = selector.local_object_reference.name
     found = references.secrets.get(name)
     if found is not None and selector.key in found.data:
-        return bytes(found.data[selector.key]).decode(errors="surrogateescape")
+        return _text(found.data[selector.key], selector.key, f"{pod.metadata.namespace}/{name}")
     if selector.optional:
-        return ""
+        return None
     if found is None:
         raise ConfigError(f'secret "{name}" not found')
     raise ConfigError(f"couldn't find key {selector.key} in Secret {pod.metadata.namespace}/{name}")
+
+
+def _text(data: bytes, key: str, secret: str) -> str:
+    """What of a Secret becomes a variable. Raises ConfigError where the engine could only be given something else."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"key {key} in Secret {secret} is not UTF-8 and cannot be a variable; mount it as a volume") from None
 
 
 def _from_source(source: core.EnvFromSource, references: References) -> dict[str, str]:
@@ -88,8 +104,8 @@ def _from_source(source: core.EnvFromSource, references: References) -> dict[str
         if secret is None and not optional:
             raise ConfigError(f'secret "{name}" not found')
         data = secret.data if secret is not None else {}
-        values = {key: bytes(data[key]).decode(errors="surrogateescape") for key in data}
-    return {source.prefix + key: values[key] for key in sorted(values) if _NAME.match(source.prefix + key)}
+        values = {key: _text(data[key], key, name) for key in data}
+    return {source.prefix + key: values[key] for key in sorted(values)}
 
 
 def _service_variables(pod: core.Pod, services: Iterable[core.Service]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.container.environment import expand
+from services.kubelet.container.environment import expand, missing
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.pod.volumes import Content, Files, HostDirectory, contents
 from services.kubelet.runtime.plan import Mount
@@ -33,6 +33,8 @@ def _mount(wanted: core.VolumeMount, index: int, volumes: Mapping[str, Content],
         raise ConfigError(f'volume "{wanted.name}" of volumeMounts is not among the pod\'s volumes')
     content, directory = volumes[wanted.name], inputs.directory
     volume = content.path if isinstance(content, HostDirectory) else str(directory.volume_path(wanted.name))
+    if unknown := missing(wanted.sub_path_expr, env):
+        raise ConfigError(f"failed to prepare subPathExpr of volume {wanted.name}: missing value for {', '.join(unknown)}")
     sub_path = expand(wanted.sub_path_expr, env) if wanted.sub_path_expr else wanted.sub_path
     if sub_path.startswith("/") or ".." in sub_path.split("/") or "\0" in sub_path:
         raise ConfigError(f"subPath {sub_path!r} of volume {wanted.name} must be relative and may not contain '..'")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import PODS, Amounts, pod_requests, whole
+from knarr.objects.host_ports import host_ports
 from knarr.objects.pods import init_and_main_containers
 from knarr.objects.sysctls import dotted
 
@@ -94,6 +95,7 @@ def refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, 
     unsafe = next((entry.name for entry in pod.spec.security_context.sysctls if dotted(entry.name) not in SAFE_SYSCTLS), "")
     if unsafe:
         return Refusal("SysctlForbidden", f'forbidden sysctl: "{unsafe}" not allowlisted')
+    taken = list(taken)
     offered = {name: whole(name, text) for name, text in allocatable.items()}
     wanted = {name: amount for name, amount in _needs(pod).items() if amount > 0 and name in offered}
     used: Amounts = {}
@@ -104,6 +106,9 @@ def refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, 
         if used.get(name, 0) + amount > offered[name]:
             numbers = f"requested: {amount}, used: {used.get(name, 0)}, capacity: {offered[name]}"
             return Refusal(f"OutOf{name}", f"Node didn't have enough resource: {name}, {numbers}")
+    ports = host_ports(pod.spec)
+    if ports and any(port.clashes(other) for held in taken for other in host_ports(held.spec) for port in ports):
+        return Refusal("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
     return None
 
 

@@ -71,6 +71,7 @@ class TestLogs:
             ("limitBytes=0", 422, "limitBytes: Invalid value: 0: must be greater than 0"),
             ("sinceSeconds=0", 422, "sinceSeconds: Invalid value: 0: must be greater than 0"),
             ("sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z", 422, "at most one of `sinceTime` or `sinceSeconds` may be specified"),
+            ("stream=Stderr", 422, "stream: Forbidden: may not be specified"),
             ("tailLines=x", 400, 'strconv.ParseInt: parsing "x": invalid syntax'),
         ],
     )
