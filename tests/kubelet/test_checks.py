@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from knarr.service.certificates import CertificateAuthority
+from services.kubelet.runtime import checks
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.port import GrpcCheck, HttpCheck, ProbeResult, TcpCheck
 
@@ -91,6 +93,45 @@ async def test_redirects_that_never_end_fail(redirecting_port: tuple[int, list[b
     port, heads = redirecting_port
     result = await check_network(HttpCheck(HOST, port, "/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/?to=/"), 5)
     assert not result.success and "stopped after 10 redirects" in result.output and len(heads) == 10
+
+
+@pytest.fixture
+async def answering(request: pytest.FixtureRequest) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Sends the bytes of the parameter, and goes on with nothing; and the heads it was sent."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(request.param)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, HOST, 0) as server:
+        yield server.sockets[0].getsockname()[1], heads
+
+
+SLOW = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun"
+PACKED = gzip.compress(bytes(9_000_000))
+BOMB = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(PACKED) + PACKED
+
+
+@pytest.mark.parametrize("answering", [SLOW], indirect=True)
+async def test_an_answer_that_does_not_come_to_its_end_in_time_is_none(answering: tuple[int, list[bytes]]) -> None:
+    result = await check_network(HttpCheck(HOST, answering[0]), 0.2)
+    assert not result.success and "deadline exceeded" in result.output
+
+
+@pytest.mark.parametrize("answering", [BOMB], indirect=True)
+async def test_an_answer_is_taken_as_it_is(answering: tuple[int, list[bytes]]) -> None:
+    port, heads = answering
+    result = await check_network(HttpCheck(HOST, port), 5)
+    assert result.success and result.output == PACKED[: checks.MAX_BODY_BYTES].decode(errors="replace")
+    assert b"accept-encoding" not in heads[0].lower()
+
+
+@pytest.mark.parametrize("answering", [b"HTTP/1.1 302 Found\r\nLocation:\r\nContent-Length: 4\r\n\r\ngone"], indirect=True)
+async def test_a_redirect_to_nowhere_is_a_success(answering: tuple[int, list[bytes]]) -> None:
+    assert (await check_network(HttpCheck(HOST, answering[0]), 5)).warning
 
 
 @pytest.mark.parametrize(

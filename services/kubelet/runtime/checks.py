@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import ssl
+from typing import Any
 
 import aiohttp
 import grpc.aio
@@ -22,6 +23,12 @@ MAX_BODY_BYTES = 10 * 1024
 # As Go's client, which Kubernetes probes with.
 MAX_REDIRECTS = 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Nothing is decompressed: ten kibibytes may become ten mebibytes, and a probe asks for none of it.
+SESSION: dict[str, Any] = {
+    "timeout": aiohttp.ClientTimeout(total=None),
+    "auto_decompress": False,
+    "skip_auto_headers": ["Accept-Encoding"],
+}
 USER_AGENT = f"kube-probe/{MAJOR}.{MINOR}"
 
 
@@ -40,7 +47,7 @@ async def check_network(check: HttpCheck | TcpCheck | GrpcCheck, timeout_seconds
 async def _http(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
     url = f"{check.scheme.lower()}://{check.host}:{check.port}{check.path}"
     try:
-        async with open_session(timeout=aiohttp.ClientTimeout(total=None)) as session, asyncio.timeout(timeout_seconds):
+        async with open_session(**SESSION) as session, asyncio.timeout(timeout_seconds):
             return await _follow(session, check, URL(url))
     except TimeoutError:
         return ProbeResult(False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)')
@@ -60,13 +67,21 @@ async def _follow(session: aiohttp.ClientSession, check: HttpCheck, url: URL) ->
         async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
             target = url.join(URL(response.headers["Location"])) if _is_redirect(response) else None
             if target is None or target.host != check.host or target.scheme not in ("http", "https"):
-                return _judged(response.status, (await response.content.read(MAX_BODY_BYTES)).decode(errors="replace"))
+                return _judged(response.status, (await _beginning(response)).decode(errors="replace"))
         url = target
     return ProbeResult(False, f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
 
 
 def _is_redirect(response: aiohttp.ClientResponse) -> bool:
-    return response.status in REDIRECTS and "Location" in response.headers
+    return response.status in REDIRECTS and bool(response.headers.get("Location"))
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The body, or its first MAX_BODY_BYTES. An answer that does not come that far in time is none."""
+    found = bytearray()
+    while len(found) < MAX_BODY_BYTES and (piece := await response.content.read(MAX_BODY_BYTES - len(found))):
+        found += piece
+    return bytes(found)
 
 
 def _judged(status: int, body: str) -> ProbeResult:
