@@ -36,6 +36,7 @@ from services.apiserver.rest.response import CLOSE, Relay, Response, Stream, Upg
 from services.apiserver.rest.routing import Router, Target
 from services.apiserver.rest.streams import Streams
 from services.apiserver.rest.version import version_response
+from services.apiserver.rest.watch_sockets import WatchSockets
 from services.apiserver.rest.watches import Watches
 from services.apiserver.rest.writes import Writes
 from services.apiserver.strategies import strategy_for
@@ -85,10 +86,12 @@ class Application:
         self._streaming: dict[str, Handler] = {"log": logs.read, **{name: stream.upgrade for name, stream in streams.items()}}
         self._sockets: dict[str, SocketHandler] = {"log": logs.serve, **{name: stream.serve for name, stream in streams.items()}}
         self._proxy = Proxy(api, ending)
+        watches = Watches(api, forms)
+        self._watch_sockets = WatchSockets(watches, ending)
         self._handlers: dict[str, Handler] = {
             "get": reads.get,
             "list": reads.list,
-            "watch": Watches(api, forms).watch,
+            "watch": watches.watch,
             "create": writes.create,
             "update": writes.update,
             "patch": writes.patch,
@@ -216,11 +219,19 @@ class Application:
             target = self._router.target(request.path)
             if target is None:
                 raise no_such_resource()
-            if target.subresource is None or target.subresource.name not in self._sockets:
-                raise method_not_allowed()
-            await self._sockets[target.subresource.name](request, target, receive, send)
+            await self._socket(request, target)(request, target, receive, send)
         except StatusError as error:
             await refuse_websocket(error, send)
+
+    def _socket(self, request: Request, target: Target) -> SocketHandler:
+        """What may be asked for over a WebSocket: the streams among the sub-resources, and watches."""
+        if target.subresource is not None:
+            if target.subresource.name in self._sockets:
+                return self._sockets[target.subresource.name]
+        elif verb_of(request, target) == "watch":
+            self._handler("watch", target)
+            return self._watch_sockets.serve
+        raise method_not_allowed()
 
 
 def name_task(method: str, path: str) -> None:

@@ -17,11 +17,11 @@ from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.request import Receive, Request, Send
 from services.apiserver.rest.response import TEXT, Stream
 from services.apiserver.rest.routing import Target
+from services.apiserver.rest.sockets import REASON_LETTERS, until_first
 
 # How long the node may take to refuse with an HTTP status; the answer begins then, output or not.
 REFUSAL_SECONDS = 2.0
 # Of WebSockets; who offers none gets bytes.
-REASON_LETTERS = 30  # a reason has 123 bytes, a letter at most four
 BINARY, BASE64 = PROTOCOLS = ("binary.k8s.io", "base64.binary.k8s.io")
 
 
@@ -57,7 +57,7 @@ class Logs:
             await send({"type": "websocket.accept", "subprotocol": protocol})
             with suppress(OSError), STREAMS.labels("log").track_inprogress():
                 try:
-                    await self._pump(stream, protocol == BASE64, receive, send)
+                    await until_first(_write(stream, protocol == BASE64, send), receive, self._ending)
                     await send({"type": "websocket.close", "code": 1000})
                 except StatusError as error:
                     await send({"type": "websocket.close", "code": 1011, "reason": error.status.message[:REASON_LETTERS]})
@@ -65,32 +65,10 @@ class Logs:
             stream.abandon()
             await stream.chunks.aclose()
 
-    async def _pump(self, stream: Stream, base64: bool, receive: Receive, send: Send) -> None:
-        """Until the output ends, the client goes or the server stops."""
-        tasks = [
-            asyncio.create_task(_write(stream, base64, send), name="log output"),
-            asyncio.create_task(_gone(receive), name="log client"),
-            asyncio.create_task(self._ending.wait(), name="log end"),
-        ]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        if isinstance(results[0], Exception):
-            raise results[0]
-
 
 async def _write(stream: Stream, base64: bool, send: Send) -> None:
     async for chunk in stream.chunks:
         await send({"type": "websocket.send", **({"text": b64encode(chunk).decode()} if base64 else {"bytes": chunk})})
-
-
-async def _gone(receive: Receive) -> None:
-    """What the client sends says nothing."""
-    while (await receive())["type"] != "websocket.disconnect":
-        pass
 
 
 async def _next(output: AsyncIterator[bytes]) -> bytes | None:
