@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from services.apiserver.admission.certificate_requester.plugin import CertificateRequester
 from services.apiserver.admission.chain import Chain
 from services.apiserver.admission.namespace_lifecycle.plugin import NamespaceLifecycle
 from services.apiserver.admission.plugin import Plugin
@@ -13,7 +14,7 @@ from services.apiserver.backend import Backend
 # Makes a plugin that reads other objects from the backend.
 Factory = Callable[[Backend], Plugin]
 
-PLUGINS: Sequence[Factory] = (NamespaceLifecycle, ServiceAccount)
+PLUGINS: Sequence[Factory] = (NamespaceLifecycle, ServiceAccount, CertificateRequester)
 
 
 def chain(backend: Backend, plugins: Sequence[Factory] = PLUGINS) -> Chain:

@@ -10,6 +10,7 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.fieldsets.fields import Fields
 from knarr.machinery.validation import Path, check_choice, check_not_negative, forbidden, invalid, required
 from knarr.objects import int_or_string
+from knarr.objects.copies import copy_field
 from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, go_int_or_string, number_of
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
@@ -49,6 +50,11 @@ class DeploymentStrategy(Strategy):
             spec.revision_history_limit = 10
         if not spec.HasField("progress_deadline_seconds"):
             spec.progress_deadline_seconds = 600
+
+    def prepare_for_status_update(self, new: apps.Deployment, old: apps.Deployment) -> None:
+        """The labels stay too: those of a Deployment are the user's."""
+        super().prepare_for_status_update(new, old)
+        copy_field("labels", new.metadata, old.metadata)
 
     def validate(self, obj: apps.Deployment) -> list[Cause]:
         spec = obj.spec

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
@@ -17,6 +18,8 @@ from services.apiserver.admission.attributes import CREATE, DELETE, UPDATE, Attr
 from services.apiserver.admission.chain import Chain
 from services.apiserver.admission.plugin import Mutating, Validating
 from tests.apiserver.pipeline.world import account, config_map, deployment, fill, namespace, node, pod, ref, running
+from tests.support.caller import CALLER
+from tests.support.signing import signing_request
 from tests.support.virtual_time import virtual_time
 
 CONFIG_MAPS = version_of(core.ConfigMap).resource
@@ -268,3 +271,19 @@ async def test_admissions_wait_side_by_side() -> None:
         assert not slow.done() and asyncio.get_running_loop().time() == 1
         await slow
         assert asyncio.get_running_loop().time() == 40
+
+
+@virtual_time
+async def test_who_asks_for_a_certificate_is_written_by_the_server() -> None:
+    request = certificates.CertificateSigningRequest(metadata=meta.ObjectMeta(name="r"))
+    request.spec.request, request.spec.signer_name = signing_request("someone"), "example.com/signer"
+    request.spec.usages.append("client auth")
+    request.spec.username = "the president"
+    request.spec.groups.append("system:masters")
+    async with running() as world:
+        made: Any = (await world.caller.create(ref(certificates.CertificateSigningRequest), request, meta.CreateOptions())).message
+        assert (made.spec.username, made.spec.uid, tuple(made.spec.groups)) == (CALLER.name, CALLER.uid, CALLER.groups)
+        made.spec.username = "the president"
+        where = ref(certificates.CertificateSigningRequest, "r")
+        kept: Any = (await world.caller.update(where, made, meta.UpdateOptions())).message
+        assert kept.spec.username == CALLER.name

@@ -22,6 +22,7 @@ from knarr.machinery.errors import Forbidden, StatusError, forbidden, status_err
 from services.apiserver.admission.attributes import Attributes
 from tests.apiserver.pipeline.world import Seen, World, config_map, deployment, fill, namespace, node, pod, ref, running
 from tests.support.caller import CALLER
+from tests.support.signing import signing_request
 from tests.support.virtual_time import virtual_time
 
 Call = Callable[[World], Awaitable[Any]]
@@ -107,8 +108,11 @@ def _with_status() -> apps.Deployment:
     return changed
 
 
+SIGNING = certificates.CertificateSigningRequestSpec(request=signing_request("r"), signer_name="example.com/signer", usages=["client auth"])
+
+
 def _request() -> certificates.CertificateSigningRequest:
-    return certificates.CertificateSigningRequest(metadata=meta.ObjectMeta(name="r"))
+    return certificates.CertificateSigningRequest(metadata=meta.ObjectMeta(name="r"), spec=SIGNING)
 
 
 def _approved() -> certificates.CertificateSigningRequest:

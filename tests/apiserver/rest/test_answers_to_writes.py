@@ -8,14 +8,19 @@ from __future__ import annotations
 import gc
 import re
 import warnings
+import zlib
+from base64 import b64encode
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 from kubernetes import client as models
 
 from knarr.machinery.catalog import registry
+from knarr.service.certificates import CertificateAuthority
 from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
+from tests.support.signing import signing_request
 
 RETURNED = {
     "Pod", "Service", "ServiceAccount", "Namespace", "PodTemplate", "ResourceQuota", "PersistentVolume", "PersistentVolumeClaim",
@@ -30,10 +35,11 @@ CONTAINERS = [{"name": "c", "image": "busybox"}]
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": CONTAINERS}}
 WORKLOAD = {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}}
 JOB = {"spec": {"template": {"spec": {"containers": CONTAINERS, "restartPolicy": "Never"}}}}
+PAIR = CertificateAuthority.create().issue("someone")
+SIGNING_REQUEST = b64encode(signing_request("someone")).decode()
 CLAIM = {"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}}}
 ROLE_REF = {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}
 MATCH = {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]}
-SIGNING_REQUEST = "eA=="
 # What a kind needs besides its name; by group and kind.
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("", "Pod"): {"spec": {"containers": CONTAINERS}},
@@ -91,7 +97,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("certificates.k8s.io", "CertificateSigningRequest"): {
         "spec": {"request": SIGNING_REQUEST, "signerName": "example.com/s", "usages": ["client auth"]}
     },
-    ("certificates.k8s.io", "ClusterTrustBundle"): {"spec": {"trustBundle": "x"}},
+    ("certificates.k8s.io", "ClusterTrustBundle"): {"spec": {"trustBundle": PAIR.certificate.decode()}},
     ("certificates.k8s.io", "PodCertificateRequest"): {
         "spec": {
             "signerName": "example.com/s", "podName": "p", "podUID": "u", "serviceAccountName": "a", "serviceAccountUID": "u",
@@ -168,12 +174,17 @@ def body_of(version: Any, name: str) -> dict[str, Any]:
     return {"apiVersion": version.api_version, "kind": version.kind, "metadata": metadata, **BODIES.get((version.group, version.kind), {})}
 
 
+def name_of(version: Any, what: str) -> str:
+    """An IPAddress is called as the address."""
+    return str(IPv4Address(0x0A090000 + zlib.crc32(what.encode()) % 65536)) if version.kind == "IPAddress" else f"{what}-{version.version}"
+
+
 every_version = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: f"{version.qualified}.{version.version}")
 
 
 @every_version
 def test_delete_answers_what_the_client_expects(connection: Any, version: Any) -> None:
-    typed, name = Typed(connection, version), f"deleted-{version.version}"
+    typed, name = Typed(connection, version), name_of(version, "deleted")
     created, _ = typed("create", body_of(version, name))
     answer, status = typed("delete", name)
     assert status == 200
@@ -190,7 +201,7 @@ def test_delete_answers_what_the_client_expects(connection: Any, version: Any) -
 
 @every_version
 def test_delete_of_what_has_finalizers_answers_the_object(connection: Any, version: Any) -> None:
-    typed, name = Typed(connection, version), f"held-{version.version}"
+    typed, name = Typed(connection, version), name_of(version, "held")
     body = body_of(version, name)
     body["metadata"]["finalizers"] = ["example.com/hold"]
     typed("create", body)
@@ -206,7 +217,7 @@ def test_delete_of_what_has_finalizers_answers_the_object(connection: Any, versi
 
 @every_version
 def test_update_of_a_name_that_is_not_there(connection: Any, version: Any) -> None:
-    typed, name = Typed(connection, version), f"put-{version.version}"
+    typed, name = Typed(connection, version), name_of(version, "put")
     if version.kind not in CREATED_BY_UPDATE:
         with pytest.raises(models.ApiException) as caught:
             typed("replace", name, body_of(version, name))

@@ -5,26 +5,25 @@ from __future__ import annotations
 import csv
 from datetime import UTC, datetime
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import pytest
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.flowcontrol.v1 import flowcontrol_pb2 as flowcontrol
 from knarr.machinery.catalog import registry, version_of
 from knarr.machinery.resources import Version
 from services.apiserver.strategies import STRATEGIES, Strategies, Strategy, strategy_for
 from services.apiserver.strategies.duration import human_duration
 from services.apiserver.strategies.event import EventStrategy
-from services.apiserver.strategies.plain import ReturnedStrategy
 from services.apiserver.strategies.scale import apply_scale, selector_text, to_scale
 
 COLUMNS = Path(__file__).parents[3] / "tools" / "schema" / "kubernetes-columns.tsv"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVERY_KIND = pytest.mark.parametrize("version", registry().versions, ids=lambda version: version.kind)
 # A kind without rules of its own has the columns of any kind.
-WITH_RULES = [version for version in registry().versions if not isinstance(STRATEGIES.get(version.message), (NoneType, ReturnedStrategy))]
+WITH_RULES = [version for version in registry().versions if version.message in STRATEGIES]
 KIND_WITH_RULES = pytest.mark.parametrize("version", WITH_RULES, ids=lambda version: version.kind)
 
 
@@ -227,3 +226,13 @@ def test_scale_is_read_and_written() -> None:
 )
 def test_human_durations(seconds: float, text: str) -> None:
     assert human_duration(seconds) == text
+
+
+@pytest.mark.parametrize("message", [apps.Deployment, flowcontrol.FlowSchema, flowcontrol.PriorityLevelConfiguration])
+def test_labels_that_a_write_to_the_status_does_not_change(message: type[Any]) -> None:
+    old, changed = message(), message()
+    old.metadata.labels["mine"] = changed.metadata.labels["mine"] = "1"
+    changed.metadata.labels["other"] = "2"
+    changed.metadata.resource_version = "7"
+    strategy_for(version_of(message)).prepare_for_status_update(changed, old)
+    assert (dict(changed.metadata.labels), changed.metadata.resource_version) == ({"mine": "1"}, "7")

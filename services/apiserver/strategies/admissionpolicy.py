@@ -1,0 +1,226 @@
+"""The strategies of admission policies and their bindings. Expressions are judged where they are evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admission
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    Path,
+    check_choice,
+    check_format,
+    dns1123_subdomain,
+    duplicate,
+    forbidden,
+    not_supported,
+    path_segment,
+    required,
+)
+from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.selectors import validate_label_selector
+from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.table import UNSET, age, columns
+from services.apiserver.strategies.webhookconfiguration import (
+    FAILURE_POLICIES,
+    MATCH_POLICIES,
+    REINVOCATION,
+    default_rule,
+    validate_conditions,
+    validate_rule,
+)
+
+ACTIONS, NOT_FOUND_ACTIONS, PATCH_TYPES = ("Audit", "Deny", "Warn"), ("Allow", "Deny"), ("ApplyConfiguration", "JSONPatch")
+
+
+class _PolicyStrategy(Strategy):
+    """A spec change makes a new generation."""
+
+    has_generation = True
+
+    def default(self, obj: Any) -> None:
+        if not obj.spec.HasField("failure_policy"):
+            obj.spec.failure_policy = "Fail"
+        if obj.spec.HasField("match_constraints"):
+            _default_match(obj.spec.match_constraints)
+
+    def validate(self, obj: Any) -> list[Cause]:
+        spec = obj.spec
+        causes = check_choice(SPEC.child("failurePolicy"), spec.failure_policy, FAILURE_POLICIES)
+        if spec.HasField("param_kind"):
+            causes += _param_kind(spec.param_kind, SPEC.child("paramKind"))
+        here = SPEC.child("matchConstraints")
+        if not spec.HasField("match_constraints"):
+            causes.append(required(here))
+        else:
+            if not spec.match_constraints.resource_rules:
+                causes.append(required(here.child("resourceRules")))
+            causes += _match(spec.match_constraints, here)
+        causes += validate_conditions(spec.match_conditions, SPEC.child("matchConditions"))
+        return causes + _variables(spec.variables, SPEC.child("variables"))
+
+    def cells(self, obj: Any, now: datetime) -> list[object]:
+        kind = obj.spec.param_kind
+        shown = f"{kind.api_version}/{kind.kind}" if obj.spec.HasField("param_kind") else UNSET
+        return [obj.metadata.name, self.count(obj), shown, age(obj, now)]
+
+    def count(self, obj: Any) -> int:
+        raise NotImplementedError
+
+
+class ValidatingAdmissionPolicyStrategy(_PolicyStrategy):
+    columns = columns("Name", "Validations", "ParamKind", "Age", integers=("Validations",))
+
+    def validate(self, obj: admission.ValidatingAdmissionPolicy) -> list[Cause]:
+        spec, causes = obj.spec, super().validate(obj)
+        if not spec.validations and not spec.audit_annotations:
+            words = "validations or auditAnnotations must contain at least one item"
+            causes += [required(SPEC.child("validations"), words), required(SPEC.child("auditAnnotations"), words)]
+        for index, validation in enumerate(spec.validations):
+            if not validation.expression.strip():
+                causes.append(required(SPEC.child("validations").index(index).child("expression"), "expression is not specified"))
+        for index, annotation in enumerate(spec.audit_annotations):
+            here = SPEC.child("auditAnnotations").index(index)
+            causes += [
+                required(here.child(name))
+                for name, value in (("key", annotation.key), ("valueExpression", annotation.value_expression))
+                if not value
+            ]
+        return causes
+
+    def count(self, obj: admission.ValidatingAdmissionPolicy) -> int:
+        return len(obj.spec.validations)
+
+
+class MutatingAdmissionPolicyStrategy(_PolicyStrategy):
+    columns = columns("Name", "Mutations", "ParamKind", "Age", integers=("Mutations",))
+
+    def default(self, obj: admission.MutatingAdmissionPolicy) -> None:
+        super().default(obj)
+        obj.spec.reinvocation_policy = obj.spec.reinvocation_policy or "Never"
+
+    def validate(self, obj: admission.MutatingAdmissionPolicy) -> list[Cause]:
+        spec, causes = obj.spec, super().validate(obj)
+        here = SPEC.child("mutations")
+        if not spec.mutations:
+            causes.append(required(here, "mutations must contain at least one item"))
+        for index, mutation in enumerate(spec.mutations):
+            causes += check_choice(here.index(index).child("patchType"), mutation.patch_type, PATCH_TYPES)
+            for field, name, kind in (
+                ("apply_configuration", "applyConfiguration", "ApplyConfiguration"),
+                ("json_patch", "jsonPatch", "JSONPatch"),
+            ):
+                place = here.index(index).child(name)
+                if mutation.patch_type == kind and not mutation.HasField(field):
+                    causes.append(required(place, f"{name} is required when patchType is {kind}"))
+                elif mutation.patch_type != kind and mutation.HasField(field):
+                    causes.append(forbidden(place, f"{name} is forbidden when patchType is {mutation.patch_type}"))
+                elif mutation.HasField(field) and not getattr(mutation, field).expression.strip():
+                    causes.append(required(place.child("expression"), "expression is not specified"))
+        return causes + check_choice(SPEC.child("reinvocationPolicy"), spec.reinvocation_policy, REINVOCATION)
+
+    def count(self, obj: admission.MutatingAdmissionPolicy) -> int:
+        return len(obj.spec.mutations)
+
+
+class AdmissionPolicyBindingStrategy(Strategy):
+    """Of both kinds of bindings. A spec change makes a new generation."""
+
+    columns = columns("Name", "PolicyName", "ParamRef", "Age")
+    has_generation = True
+
+    def default(self, obj: Any) -> None:
+        if obj.spec.HasField("match_resources"):
+            _default_match(obj.spec.match_resources)
+
+    def validate(self, obj: Any) -> list[Cause]:
+        spec, here = obj.spec, SPEC.child("policyName")
+        causes = check_format(here, spec.policy_name, dns1123_subdomain) if spec.policy_name else [required(here)]
+        if spec.HasField("param_ref"):
+            causes += _param_ref(spec.param_ref, SPEC.child("paramRef"))
+        if spec.HasField("match_resources"):
+            causes += _match(spec.match_resources, SPEC.child("matchResources"))
+        if isinstance(obj, admission.ValidatingAdmissionPolicyBinding):
+            causes += _actions(spec.validation_actions, SPEC.child("validationActions"))
+        return causes
+
+    def cells(self, obj: Any, now: datetime) -> list[object]:
+        spec, reference = obj.spec, obj.spec.param_ref
+        shown = UNSET
+        if spec.HasField("param_ref") and reference.name:
+            shown = f"{reference.namespace or '*'}/{reference.name}"
+        return [obj.metadata.name, spec.policy_name, shown, age(obj, now)]
+
+
+def _default_match(match: admission.MatchResources) -> None:
+    if not match.HasField("match_policy"):
+        match.match_policy = "Equivalent"
+    match.namespace_selector.SetInParent()
+    match.object_selector.SetInParent()
+    for rule in (*match.resource_rules, *match.exclude_resource_rules):
+        default_rule(rule.rule_with_operations)
+
+
+def _match(match: admission.MatchResources, path: Path) -> list[Cause]:
+    causes = check_choice(path.child("matchPolicy"), match.match_policy, MATCH_POLICIES)
+    causes += validate_label_selector(match.namespace_selector, path.child("namespaceSelector"))
+    causes += validate_label_selector(match.object_selector, path.child("objectSelector"))
+    for rules, name in ((match.resource_rules, "resourceRules"), (match.exclude_resource_rules, "excludeResourceRules")):
+        for index, rule in enumerate(rules):
+            here = path.child(name).index(index)
+            causes += validate_rule(rule.rule_with_operations, here)
+            seen: set[str] = set()
+            for position, resource in enumerate(rule.resource_names):
+                place = here.child("resourceNames").index(position)
+                causes += check_format(place, resource, path_segment)
+                if resource in seen:
+                    causes.append(duplicate(place, resource))
+                seen.add(resource)
+    return causes
+
+
+def _param_kind(kind: admission.ParamKind, path: Path) -> list[Cause]:
+    return [required(path.child(name)) for name, value in (("apiVersion", kind.api_version), ("kind", kind.kind)) if not value]
+
+
+def _param_ref(reference: admission.ParamRef, path: Path) -> list[Cause]:
+    """Parameters by their name or by their labels."""
+    causes = check_format(path.child("name"), reference.name, path_segment) if reference.name else []
+    if bool(reference.name) and reference.HasField("selector"):
+        causes += [forbidden(path.child(field), "name and selector are mutually exclusive") for field in ("name", "selector")]
+    elif not reference.name and not reference.HasField("selector"):
+        causes.append(required(path, "one of name or selector must be specified"))
+    causes += validate_label_selector(reference.selector, path.child("selector"))
+    here = path.child("parameterNotFoundAction")
+    return causes + check_choice(here, reference.parameter_not_found_action, NOT_FOUND_ACTIONS)
+
+
+def _variables(variables: Sequence[admission.Variable], path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    names: set[str] = set()
+    for index, variable in enumerate(variables):
+        here = path.index(index)
+        if not variable.name.isidentifier():
+            causes.append(required(here.child("name"), "name is not specified or no identifier"))
+        elif variable.name in names:
+            causes.append(duplicate(here.child("name"), variable.name))
+        names.add(variable.name)
+        if not variable.expression.strip():
+            causes.append(required(here.child("expression"), "expression is not specified"))
+    return causes
+
+
+def _actions(actions: Sequence[str], path: Path) -> list[Cause]:
+    if not actions:
+        return [required(path, "at least one validation action is required")]
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for index, action in enumerate(actions):
+        if action not in ACTIONS:
+            causes.append(not_supported(path.index(index), action, ACTIONS))
+        if action in seen:
+            causes.append(duplicate(path.index(index), action))
+        seen.add(action)
+    return causes

@@ -1,0 +1,227 @@
+"""The strategies of certificates.k8s.io: requests for certificates, and bundles of those that are trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+from knarr.api.certificates.v1 import certificates_pb2 as certificates
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    GoSyntax,
+    Path,
+    check_immutable,
+    dns1123_label,
+    dns1123_subdomain,
+    duplicate,
+    forbidden,
+    invalid,
+    not_supported,
+    path_segment,
+    required,
+    shown,
+    too_long,
+)
+from knarr.objects.copies import copy_field
+from services.apiserver.strategies.duration import human_duration
+from services.apiserver.strategies.paths import METADATA, SPEC, STATUS
+from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.table import NONE, age, columns
+
+REQUEST_PEM, CERTIFICATE_PEM = b"-----BEGIN CERTIFICATE REQUEST-----", b"-----BEGIN CERTIFICATE-----"
+USAGES = (
+    "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only",
+    "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement",
+    "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping",
+)  # fmt: skip
+SHORTEST_SECONDS = 600
+LEGACY_SIGNER = "kubernetes.io/legacy-unknown"
+# What can be true only: a request is not un-approved.
+FINAL = ("Approved", "Denied", "Failed")
+STATUSES = ("False", "True", "Unknown")
+MAX_SIGNER, MAX_DOMAIN = 571, 253
+
+
+class CertificateSigningRequestStrategy(Strategy):
+    """What is asked for is never changed; who asked, the server writes."""
+
+    columns = columns("Name", "Age", "SignerName", "Requestor", "RequestedDuration", "Condition")
+    name_format = staticmethod(path_segment)
+    selectable_field_names = ("spec.signerName",)
+
+    def default(self, obj: certificates.CertificateSigningRequest) -> None:
+        for condition in obj.status.conditions:
+            condition.status = condition.status or "True"
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        super().prepare_for_update(new, old)
+        copy_field("spec", new, old)
+
+    def validate(self, obj: certificates.CertificateSigningRequest) -> list[Cause]:
+        spec = obj.spec
+        error = request_error(spec.request)
+        causes = [invalid(SPEC.child("request"), GoSyntax("[]byte{…}"), error)] if error else []
+        causes += _usages(spec, SPEC.child("usages"))
+        if spec.signer_name == LEGACY_SIGNER:
+            words = "the legacy signerName is not allowed via this API version"
+            causes.append(invalid(SPEC.child("signerName"), spec.signer_name, words))
+        else:
+            causes += validate_signer(spec.signer_name, SPEC.child("signerName"))
+        if spec.HasField("expiration_seconds") and spec.expiration_seconds < SHORTEST_SECONDS:
+            words = f"may not specify a duration less than {SHORTEST_SECONDS} seconds (10 minutes)"
+            causes.append(invalid(SPEC.child("expirationSeconds"), spec.expiration_seconds, words))
+        return causes + _status(obj)
+
+    def validate_status_update(self, new: Any, old: Any) -> list[Cause]:
+        """An approval and a denial are for ever; a certificate too."""
+        causes = _status(new)
+        for kind in FINAL:
+            if _has(old, kind) and not _has(new, kind):
+                causes.append(forbidden(STATUS.child("conditions"), f"updates may not remove a condition of type {shown(kind)}"))
+        if old.status.certificate:
+            causes += check_immutable(STATUS.child("certificate"), new.status.certificate, old.status.certificate, GoSyntax("[]byte{…}"))
+        return causes
+
+    def selectable_fields(self, obj: certificates.CertificateSigningRequest) -> Mapping[str, str]:
+        return {"spec.signerName": obj.spec.signer_name}
+
+    def cells(self, obj: certificates.CertificateSigningRequest, now: datetime) -> list[object]:
+        spec = obj.spec
+        duration = human_duration(spec.expiration_seconds) if spec.HasField("expiration_seconds") else NONE
+        return [obj.metadata.name, age(obj, now), spec.signer_name or NONE, spec.username, duration, _condition(obj)]
+
+
+def request_error(pem: bytes) -> str:
+    """Why a PKCS#10 request in PEM is none; empty when it is one, signed by its own key."""
+    if not pem.lstrip().startswith(REQUEST_PEM):
+        return "PEM block type must be CERTIFICATE REQUEST"
+    try:
+        request = x509.load_pem_x509_csr(pem)
+        return "" if request.is_signature_valid else "x509: the signature of the request is not valid"
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        return f"x509: {error}"
+
+
+def _usages(spec: certificates.CertificateSigningRequestSpec, path: Path) -> list[Cause]:
+    causes = [] if spec.usages else [required(path)]
+    seen: set[str] = set()
+    for index, usage in enumerate(spec.usages):
+        if usage not in USAGES:
+            causes.append(not_supported(path.index(index), usage, USAGES))
+        if usage in seen:
+            causes.append(duplicate(path.index(index), usage))
+        seen.add(usage)
+    return causes
+
+
+def validate_signer(name: str, path: Path) -> list[Cause]:
+    """``example.com/signer-name``."""
+    if not name:
+        return [required(path)]
+    segments = name.split("/")
+    if len(segments) != 2:
+        return [invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")]
+    domain, rest = segments
+    causes = [too_long(path, MAX_DOMAIN)] if len(domain) > MAX_DOMAIN else []
+    labels = domain.split(".")
+    for label in labels:
+        wrong = [invalid(path, domain, f'validating label "{label}": {sentence}') for sentence in dns1123_label(label)]
+        if wrong:
+            causes += wrong
+            break
+    if len(labels) < 2:
+        causes.append(invalid(path, domain, "should be a domain with at least two segments separated by dots"))
+    for label in rest.split("."):
+        wrong = [invalid(path, rest, f'validating label "{label}": {sentence}') for sentence in dns1123_subdomain(label)]
+        if wrong:
+            causes += wrong
+            break
+    return [*causes, too_long(path, MAX_SIGNER)] if len(name) > MAX_SIGNER else causes
+
+
+def _status(obj: certificates.CertificateSigningRequest) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for index, condition in enumerate(obj.status.conditions):
+        here = STATUS.child("conditions").index(index)
+        if not condition.type:
+            causes.append(required(here.child("type")))
+        allowed = ("True",) if condition.type in FINAL else STATUSES
+        if not condition.status:
+            causes.append(required(here.child("status")))
+        elif condition.status not in allowed:
+            causes.append(not_supported(here.child("status"), condition.status, allowed))
+        if condition.type in ("Approved", "Denied") and {"Approved", "Denied"} <= seen | {condition.type}:
+            words = "Approved and Denied conditions are mutually exclusive"
+            causes.append(invalid(here.child("type"), condition.type, words))
+        if condition.type in seen:
+            causes.append(duplicate(here.child("type"), condition.type))
+        seen.add(condition.type)
+    error = certificates_error(obj.status.certificate)
+    return [*causes, invalid(STATUS.child("certificate"), GoSyntax("<certificate data>"), error)] if error else causes
+
+
+def certificates_error(pem: bytes) -> str:
+    """Why something is no certificates in PEM; empty when it is, or when there is nothing."""
+    if not pem:
+        return ""
+    if CERTIFICATE_PEM not in pem:
+        return "must contain at least one CERTIFICATE PEM block"
+    try:
+        x509.load_pem_x509_certificates(pem)
+    except (ValueError, TypeError) as error:
+        return f"x509: {error}"
+    return ""
+
+
+def _has(obj: certificates.CertificateSigningRequest, kind: str) -> bool:
+    return any(condition.type == kind for condition in obj.status.conditions)
+
+
+def _condition(obj: certificates.CertificateSigningRequest) -> str:
+    words = next((kind for kind in ("Approved", "Denied") if _has(obj, kind)), "Pending")
+    words += ",Failed" if _has(obj, "Failed") else ""
+    return f"{words},Issued" if obj.status.certificate else words
+
+
+class ClusterTrustBundleStrategy(Strategy):
+    """One of a signer is called after it."""
+
+    columns = columns("Name", "SignerName")
+    name_format = staticmethod(path_segment)
+    selectable_field_names = ("spec.signerName",)
+
+    def validate(self, obj: certificates.ClusterTrustBundle) -> list[Cause]:
+        spec, name, path = obj.spec, obj.metadata.name, METADATA.child("name")
+        causes: list[Cause] = []
+        if spec.signer_name:
+            causes += validate_signer(spec.signer_name, SPEC.child("signerName"))
+            prefix = spec.signer_name.replace("/", ":") + ":"
+            if not name.startswith(prefix):
+                causes.append(
+                    invalid(path, name, f"ClusterTrustBundle for signerName {spec.signer_name} must be named with prefix {prefix}")
+                )
+            else:
+                causes += [invalid(path, name, sentence) for sentence in dns1123_subdomain(name.removeprefix(prefix))]
+        elif ":" in name:
+            causes.append(invalid(path, name, 'ClusterTrustBundle without signer name must not have ":" in its name'))
+        else:
+            causes += [invalid(path, name, sentence) for sentence in dns1123_subdomain(name)]
+        here = SPEC.child("trustBundle")
+        if not spec.trust_bundle:
+            return [*causes, invalid(here, GoSyntax("<value omitted>"), "at least one trust anchor must be provided")]
+        error = certificates_error(spec.trust_bundle.encode())
+        return [*causes, invalid(here, GoSyntax("<value omitted>"), error)] if error else causes
+
+    def validate_update(self, new: certificates.ClusterTrustBundle, old: certificates.ClusterTrustBundle) -> list[Cause]:
+        return check_immutable(SPEC.child("signerName"), new.spec.signer_name, old.spec.signer_name)
+
+    def selectable_fields(self, obj: certificates.ClusterTrustBundle) -> Mapping[str, str]:
+        return {"spec.signerName": obj.spec.signer_name}
+
+    def cells(self, obj: certificates.ClusterTrustBundle, now: datetime) -> list[object]:
+        return [obj.metadata.name, obj.spec.signer_name or NONE]

@@ -1,0 +1,234 @@
+"""The strategies of resource.k8s.io: devices, the classes of them, and claims to them.
+
+Expressions are judged where they are evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from knarr.api.resource.v1 import resource_pb2 as devices
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import (
+    GoSyntax,
+    Path,
+    check_choice,
+    check_format,
+    check_immutable,
+    check_not_negative,
+    dns1123_label,
+    dns1123_subdomain,
+    duplicate,
+    invalid,
+    not_supported,
+    qualified_name,
+    required,
+    too_many,
+)
+from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.strategy import Strategy
+from services.apiserver.strategies.table import age, columns
+
+MODES = ("All", "ExactCount")
+EFFECTS = ("NoExecute", "NoSchedule", "None")
+MAX_REQUESTS, MAX_ALTERNATIVES, MAX_SELECTORS, MAX_DEVICES = 32, 8, 32, 128
+MAX_EXPRESSION = 10 * 1024
+NODES = ("node_name", "node_selector", "all_nodes", "per_device_node_selection")
+NODE_WORDS = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
+
+
+class DeviceClassStrategy(Strategy):
+    """A spec change makes a new generation."""
+
+    columns = columns("Name", "Age")
+    has_generation = True
+    returns_deleted = True
+
+    def validate(self, obj: devices.DeviceClass) -> list[Cause]:
+        return _selectors(obj.spec.selectors, SPEC.child("selectors"))
+
+    def cells(self, obj: devices.DeviceClass, now: datetime) -> list[object]:
+        return [obj.metadata.name, age(obj, now)]
+
+
+class ResourceClaimStrategy(Strategy):
+    """What is claimed is never changed."""
+
+    columns = columns("Name", "State", "Age")
+    returns_deleted = True
+
+    def default(self, obj: devices.ResourceClaim) -> None:
+        _default_claim(obj.spec)
+
+    def validate(self, obj: devices.ResourceClaim) -> list[Cause]:
+        return _claim(obj.spec.devices, SPEC.child("devices"))
+
+    def validate_update(self, new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
+        return check_immutable(SPEC, new.spec, old.spec, GoSyntax("resource.ResourceClaimSpec{…}"))
+
+    def cells(self, obj: devices.ResourceClaim, now: datetime) -> list[object]:
+        states = ["deleted"] if obj.metadata.HasField("deletion_timestamp") else []
+        states += ["allocated" if obj.status.HasField("allocation") else "pending"]
+        states += ["reserved"] if obj.status.reserved_for else []
+        return [obj.metadata.name, ",".join(states), age(obj, now)]
+
+
+class ResourceClaimTemplateStrategy(Strategy):
+    columns = columns("Name", "Age")
+    returns_deleted = True
+
+    def default(self, obj: devices.ResourceClaimTemplate) -> None:
+        _default_claim(obj.spec.spec)
+
+    def validate(self, obj: devices.ResourceClaimTemplate) -> list[Cause]:
+        return _claim(obj.spec.spec.devices, SPEC.child("spec", "devices"))
+
+    def validate_update(self, new: devices.ResourceClaimTemplate, old: devices.ResourceClaimTemplate) -> list[Cause]:
+        return check_immutable(SPEC, new.spec, old.spec, GoSyntax("resource.ResourceClaimTemplateSpec{…}"))
+
+    def cells(self, obj: devices.ResourceClaimTemplate, now: datetime) -> list[object]:
+        return [obj.metadata.name, age(obj, now)]
+
+
+def _default_claim(spec: devices.ResourceClaimSpec) -> None:
+    for request in spec.devices.requests:
+        wanted = ([request.exactly] if request.HasField("exactly") else []) + list(request.first_available)
+        for one in wanted:
+            one.allocation_mode = one.allocation_mode or "ExactCount"
+            if one.allocation_mode == "ExactCount":
+                one.count = one.count or 1
+
+
+def _claim(claim: devices.DeviceClaim, path: Path) -> list[Cause]:
+    here = path.child("requests")
+    if len(claim.requests) > MAX_REQUESTS:
+        return [too_many(here, len(claim.requests), MAX_REQUESTS)]
+    causes: list[Cause] = []
+    names: set[str] = set()
+    for index, request in enumerate(claim.requests):
+        causes += _request(request, names, here.index(index))
+    return causes
+
+
+def _request(request: devices.DeviceRequest, names: set[str], path: Path) -> list[Cause]:
+    causes = _name(request.name, names, path.child("name"))
+    exactly = request.HasField("exactly")
+    if exactly and request.first_available:
+        value = GoSyntax("resource.DeviceRequest{…}")
+        return [*causes, invalid(path, value, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set")]
+    if not exactly and not request.first_available:
+        return [*causes, required(path, "exactly one of `exactly` or `firstAvailable` is required")]
+    if exactly:
+        return causes + _wanted(request.exactly, path.child("exactly"))
+    here = path.child("firstAvailable")
+    if len(request.first_available) > MAX_ALTERNATIVES:
+        return [*causes, too_many(here, len(request.first_available), MAX_ALTERNATIVES)]
+    known: set[str] = set()
+    for index, one in enumerate(request.first_available):
+        causes += _name(one.name, known, here.index(index).child("name")) + _wanted(one, here.index(index))
+    return causes
+
+
+def _name(name: str, names: set[str], path: Path) -> list[Cause]:
+    causes = check_format(path, name, dns1123_label) if name else [required(path)]
+    if name and name in names:
+        causes.append(duplicate(path, name))
+    names.add(name)
+    return causes
+
+
+def _wanted(wanted: Any, path: Path) -> list[Cause]:
+    here = path.child("deviceClassName")
+    causes = check_format(here, wanted.device_class_name, dns1123_subdomain) if wanted.device_class_name else [required(here)]
+    causes += _selectors(wanted.selectors, path.child("selectors"))
+    mode, count = path.child("allocationMode"), path.child("count")
+    if wanted.allocation_mode not in MODES:
+        causes.append(not_supported(mode, wanted.allocation_mode, MODES))
+    elif wanted.allocation_mode == "All" and wanted.count:
+        causes.append(invalid(count, wanted.count, "must not be specified when allocationMode is 'All'"))
+    elif wanted.allocation_mode == "ExactCount" and wanted.count <= 0:
+        causes.append(invalid(count, wanted.count, "must be greater than zero"))
+    return causes
+
+
+def _selectors(selectors: Sequence[devices.DeviceSelector], path: Path) -> list[Cause]:
+    if len(selectors) > MAX_SELECTORS:
+        return [too_many(path, len(selectors), MAX_SELECTORS)]
+    causes: list[Cause] = []
+    for index, selector in enumerate(selectors):
+        here = path.index(index).child("cel")
+        if not selector.HasField("cel"):
+            causes.append(required(here))
+        elif len(selector.cel.expression) > MAX_EXPRESSION:
+            causes.append(invalid(here.child("expression"), len(selector.cel.expression), f"must be no longer than {MAX_EXPRESSION}"))
+    return causes
+
+
+class ResourceSliceStrategy(Strategy):
+    """A spec change makes a new generation. Whose devices it lists, and where, is never changed."""
+
+    columns = columns("Name", "Node", "Driver", "Pool", "Age")
+    has_generation = True
+    returns_deleted = True
+    selectable_field_names = ("spec.driver", "spec.nodeName")
+
+    def validate(self, obj: devices.ResourceSlice) -> list[Cause]:
+        spec = obj.spec
+        here = SPEC.child("driver")
+        causes = check_format(here, spec.driver, dns1123_subdomain) if spec.driver else [required(here)]
+        causes += _pool(spec.pool, SPEC.child("pool"))
+        given = [field for field in NODES if spec.HasField(field) and getattr(spec, field)]
+        if len(given) != 1:
+            causes.append(invalid(SPEC, GoSyntax("resource.ResourceSliceSpec{…}"), NODE_WORDS) if given else required(SPEC, NODE_WORDS))
+        if spec.node_name:
+            causes += check_format(SPEC.child("nodeName"), spec.node_name, dns1123_subdomain)
+        here = SPEC.child("devices")
+        if len(spec.devices) > MAX_DEVICES:
+            return [*causes, too_many(here, len(spec.devices), MAX_DEVICES)]
+        names: set[str] = set()
+        for index, device in enumerate(spec.devices):
+            causes += _name(device.name, names, here.index(index).child("name"))
+        return causes
+
+    def validate_update(self, new: devices.ResourceSlice, old: devices.ResourceSlice) -> list[Cause]:
+        causes = check_immutable(SPEC.child("driver"), new.spec.driver, old.spec.driver)
+        causes += check_immutable(SPEC.child("pool", "name"), new.spec.pool.name, old.spec.pool.name)
+        return causes + check_immutable(SPEC.child("nodeName"), new.spec.node_name, old.spec.node_name)
+
+    def selectable_fields(self, obj: devices.ResourceSlice) -> dict[str, str]:
+        return {"spec.driver": obj.spec.driver, "spec.nodeName": obj.spec.node_name}
+
+    def cells(self, obj: devices.ResourceSlice, now: datetime) -> list[object]:
+        spec = obj.spec
+        return [obj.metadata.name, spec.node_name or "<unset>", spec.driver, spec.pool.name, age(obj, now)]
+
+
+def _pool(pool: devices.ResourcePool, path: Path) -> list[Cause]:
+    here = path.child("name")
+    causes = [] if pool.name else [required(here)]
+    for part in pool.name.split("/") if pool.name else ():
+        causes += check_format(here, part, dns1123_subdomain)
+    if pool.resource_slice_count <= 0:
+        causes.append(invalid(path.child("resourceSliceCount"), pool.resource_slice_count, "must be greater than zero"))
+    return causes + check_not_negative(path.child("generation"), pool.generation)
+
+
+class DeviceTaintRuleStrategy(Strategy):
+    """A spec change makes a new generation."""
+
+    columns = columns("Name", "Age")
+    has_generation = True
+
+    def validate(self, obj: devices.DeviceTaintRule) -> list[Cause]:
+        taint, here = obj.spec.taint, SPEC.child("taint")
+        causes = check_format(here.child("key"), taint.key, qualified_name)
+        causes += check_choice(here.child("effect"), taint.effect, EFFECTS)
+        selector, place = obj.spec.device_selector, SPEC.child("deviceSelector")
+        if selector.driver:
+            causes += check_format(place.child("driver"), selector.driver, dns1123_subdomain)
+        return causes + (check_format(place.child("device"), selector.device, dns1123_label) if selector.device else [])
+
+    def cells(self, obj: devices.DeviceTaintRule, now: datetime) -> list[object]:
+        return [obj.metadata.name, age(obj, now)]
