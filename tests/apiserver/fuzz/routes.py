@@ -135,13 +135,18 @@ class Fuzzer:
     def _send(self, case: Any, accept: str) -> None:
         query = urlencode(case.query or {}, doseq=True)
         path = case.formatted_path + ("?" + query if query else "")
-        body, headers = body_of(case), {"accept": accept} if accept else {}
+        self.send(case.method, path, body_of(case), case.media_type or "", accept)
+
+    def send(self, method: str, path: str, body: bytes | None, content_type: str, accept: str = "") -> tuple[int, bytes]:
+        """Sends a request and judges the answer."""
+        headers = {"accept": accept} if accept else {}
         if body is not None:
-            headers["content-type"] = case.media_type
-        code, answer = self._ask(case.method, path, body, headers)
+            headers["content-type"] = content_type
+        code, answer = self._ask(method, path, body, headers)
         self.codes[code] = self.codes.get(code, 0) + 1
         if code >= 500 and code not in (503, 504):
-            self.failures.append(f"{code} {case.method} {path} ({accept}) {body!r}\n    {answer.decode(errors='replace')[:600]}")
+            self.failures.append(f"{code} {method} {path} ({accept}) {body!r}\n    {answer.decode(errors='replace')[:600]}")
+        return code, answer
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
