@@ -89,6 +89,8 @@ DEFAULT_REFERENCES = {
     "ref(AzureSharedBlobDisk)": '"Shared"',
     "ref(AzureDataDiskCachingReadWrite)": '"ReadWrite"',
 }
+# In the table of descriptions: whatever package, whatever message.
+ANY = "*"
 PACKAGE_COMMENT = "// Wire-compatible with the Kubernetes group {package}. Written by tools/generate.py; edit tools/schema instead."
 
 
@@ -126,6 +128,7 @@ class Schema:
     closed_types: dict[tuple[str, str], list[str]]
     # By package, message and field; no field means the message itself.
     map_types: dict[tuple[str, str, str], str]
+    # By package, message and field, too; ANY package and message is for the fields of a name that have none of their own.
     descriptions: dict[tuple[str, str, str], str]
 
     @classmethod
@@ -215,7 +218,8 @@ def field_options(schema: Schema, package: str, row: dict[str, str], kind: Field
         parts.append(f'map_type: "{map_type}"')
     if kind.enum_values:
         parts.append("enum_values: [" + ", ".join(f'"{value}"' for value in kind.enum_values) + "]")
-    description = schema.descriptions.get((package, row["message"], row["json_name"]))
+    own = schema.descriptions.get((package, row["message"], row["json_name"]))
+    description = own or schema.descriptions.get((ANY, ANY, row["json_name"]))
     if description:
         parts.append('description: "' + description.replace('"', '\\"') + '"')
     return "(knarr.api.options.v1.field) = {" + ", ".join(parts) + "}" if parts else ""

@@ -28,7 +28,7 @@ from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1
 from knarr.api.runtime.v1 import runtime_pb2 as knarr_dot_api_dot_runtime_dot_v1_dot_runtime__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&knarr/api/admission/v1/admission.proto\x12\x16knarr.api.admission.v1\x1a\x30knarr/api/authentication/v1/authentication.proto\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\x1a\"knarr/api/runtime/v1/runtime.proto\"\xa1\x01\n\x0f\x41\x64missionReview\x12\x45\n\x07request\x18\x01 \x01(\x0b\x32(.knarr.api.admission.v1.AdmissionRequestB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12G\n\x08response\x18\x02 \x01(\x0b\x32).knarr.api.admission.v1.AdmissionResponseB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\"\x8d\x06\n\x10\x41\x64missionRequest\x12\x13\n\x03uid\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12\x39\n\x04kind\x18\x02 \x01(\x0b\x32#.knarr.api.meta.v1.GroupVersionKindB\x06\xa2\xbb\x18\x02 \x01\x12\x41\n\x08resource\x18\x03 \x01(\x0b\x32\'.knarr.api.meta.v1.GroupVersionResourceB\x06\xa2\xbb\x18\x02 \x01\x12\x1e\n\x0csub_resource\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x45\n\x0crequest_kind\x18\r \x01(\x0b\x32#.knarr.api.meta.v1.GroupVersionKindB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12M\n\x10request_resource\x18\x0e \x01(\x0b\x32\'.knarr.api.meta.v1.GroupVersionResourceB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12&\n\x14request_sub_resource\x18\x0f \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x16\n\x04name\x18\x05 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x1b\n\tnamespace\x18\x06 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12$\n\toperation\x18\x07 \x01(\tB\x11\xa2\xbb\x18\r \x01R\tOperation\x12@\n\tuser_info\x18\x08 \x01(\x0b\x32%.knarr.api.authentication.v1.UserInfoB\x06\xa2\xbb\x18\x02 \x01\x12<\n\x06object\x18\t \x01(\x0b\x32\".knarr.api.runtime.v1.RawExtensionB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12@\n\nold_object\x18\n \x01(\x0b\x32\".knarr.api.runtime.v1.RawExtensionB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12 \n\x07\x64ry_run\x18\x0b \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x12=\n\x07options\x18\x0c \x01(\x0b\x32\".knarr.api.runtime.v1.RawExtensionB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x42\n\n\x08_dry_run\"\x93\x03\n\x11\x41\x64missionResponse\x12\x13\n\x03uid\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12\x17\n\x07\x61llowed\x18\x02 \x01(\x08\x42\x06\xa2\xbb\x18\x02 \x01\x12\x35\n\x06status\x18\x03 \x01(\x0b\x32\x19.knarr.api.meta.v1.StatusB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x17\n\x05patch\x18\x04 \x01(\x0c\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12.\n\npatch_type\x18\x05 \x01(\tB\x15\xa2\xbb\x18\x11\x08\x01\x10\x01 \x01R\tPatchTypeH\x00\x88\x01\x01\x12\x64\n\x11\x61udit_annotations\x18\x06 \x03(\x0b\x32?.knarr.api.admission.v1.AdmissionResponse.AuditAnnotationsEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\"\n\x08warnings\x18\x07 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x1a\x37\n\x15\x41uditAnnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_patch_typeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&knarr/api/admission/v1/admission.proto\x12\x16knarr.api.admission.v1\x1a\x30knarr/api/authentication/v1/authentication.proto\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\x1a\"knarr/api/runtime/v1/runtime.proto\"\xc9\x01\n\x0f\x41\x64missionReview\x12m\n\x07request\x18\x01 \x01(\x0b\x32(.knarr.api.admission.v1.AdmissionRequestB2\xa2\xbb\x18.\x08\x01\x10\x01 \x01Z&What is asked for, by name or in full.\x12G\n\x08response\x18\x02 \x01(\x0b\x32).knarr.api.admission.v1.AdmissionResponseB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\"\xe2\x07\n\x10\x41\x64missionRequest\x12J\n\x03uid\x18\x01 \x01(\tB=\xa2\xbb\x18\x39 \x01Z5Identity that no other object, earlier or later, has.\x12\\\n\x04kind\x18\x02 \x01(\x0b\x32#.knarr.api.meta.v1.GroupVersionKindB)\xa2\xbb\x18% \x01Z!Kind of the object that is meant.\x12^\n\x08resource\x18\x03 \x01(\x0b\x32\'.knarr.api.meta.v1.GroupVersionResourceB#\xa2\xbb\x18\x1f \x01Z\x1bThe resource that is meant.\x12\x1e\n\x0csub_resource\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x45\n\x0crequest_kind\x18\r \x01(\x0b\x32#.knarr.api.meta.v1.GroupVersionKindB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12M\n\x10request_resource\x18\x0e \x01(\x0b\x32\'.knarr.api.meta.v1.GroupVersionResourceB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12&\n\x14request_sub_resource\x18\x0f \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x45\n\x04name\x18\x05 \x01(\tB7\xa2\xbb\x18\x33\x10\x01 \x01Z-Name of what is meant; unique among its like.\x12\x38\n\tnamespace\x18\x06 \x01(\tB%\xa2\xbb\x18!\x10\x01 \x01Z\x1bNamespace of what is meant.\x12$\n\toperation\x18\x07 \x01(\tB\x11\xa2\xbb\x18\r \x01R\tOperation\x12@\n\tuser_info\x18\x08 \x01(\x0b\x32%.knarr.api.authentication.v1.UserInfoB\x06\xa2\xbb\x18\x02 \x01\x12<\n\x06object\x18\t \x01(\x0b\x32\".knarr.api.runtime.v1.RawExtensionB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12@\n\nold_object\x18\n \x01(\x0b\x32\".knarr.api.runtime.v1.RawExtensionB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12 \n\x07\x64ry_run\x18\x0b \x01(\x08\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x12O\n\x07options\x18\x0c \x01(\x0b\x32\".knarr.api.runtime.v1.RawExtensionB\x1a\xa2\xbb\x18\x16\x10\x01 \x01Z\x10\x46urther options.B\n\n\x08_dry_run\"\x86\x04\n\x11\x41\x64missionResponse\x12J\n\x03uid\x18\x01 \x01(\tB=\xa2\xbb\x18\x39 \x01Z5Identity that no other object, earlier or later, has.\x12/\n\x07\x61llowed\x18\x02 \x01(\x08\x42\x1e\xa2\xbb\x18\x1a \x01Z\x16Whether it is allowed.\x12Y\n\x06status\x18\x03 \x01(\x0b\x32\x19.knarr.api.meta.v1.StatusB.\xa2\xbb\x18*\x08\x01\x10\x01 \x01Z\"What is so; written by the system.\x12\x17\n\x05patch\x18\x04 \x01(\x0c\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12.\n\npatch_type\x18\x05 \x01(\tB\x15\xa2\xbb\x18\x11\x08\x01\x10\x01 \x01R\tPatchTypeH\x00\x88\x01\x01\x12\x64\n\x11\x61udit_annotations\x18\x06 \x03(\x0b\x32?.knarr.api.admission.v1.AdmissionResponse.AuditAnnotationsEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\"\n\x08warnings\x18\x07 \x03(\tB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x1a\x37\n\x15\x41uditAnnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_patch_typeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,15 +36,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.admission.v1.admi
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ADMISSIONREVIEW'].fields_by_name['request']._loaded_options = None
-  _globals['_ADMISSIONREVIEW'].fields_by_name['request']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_ADMISSIONREVIEW'].fields_by_name['request']._serialized_options = b'\242\273\030.\010\001\020\001 \001Z&What is asked for, by name or in full.'
   _globals['_ADMISSIONREVIEW'].fields_by_name['response']._loaded_options = None
   _globals['_ADMISSIONREVIEW'].fields_by_name['response']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_ADMISSIONREQUEST'].fields_by_name['uid']._loaded_options = None
-  _globals['_ADMISSIONREQUEST'].fields_by_name['uid']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_ADMISSIONREQUEST'].fields_by_name['uid']._serialized_options = b'\242\273\0309 \001Z5Identity that no other object, earlier or later, has.'
   _globals['_ADMISSIONREQUEST'].fields_by_name['kind']._loaded_options = None
-  _globals['_ADMISSIONREQUEST'].fields_by_name['kind']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_ADMISSIONREQUEST'].fields_by_name['kind']._serialized_options = b'\242\273\030% \001Z!Kind of the object that is meant.'
   _globals['_ADMISSIONREQUEST'].fields_by_name['resource']._loaded_options = None
-  _globals['_ADMISSIONREQUEST'].fields_by_name['resource']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_ADMISSIONREQUEST'].fields_by_name['resource']._serialized_options = b'\242\273\030\037 \001Z\033The resource that is meant.'
   _globals['_ADMISSIONREQUEST'].fields_by_name['sub_resource']._loaded_options = None
   _globals['_ADMISSIONREQUEST'].fields_by_name['sub_resource']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_ADMISSIONREQUEST'].fields_by_name['request_kind']._loaded_options = None
@@ -54,9 +54,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMISSIONREQUEST'].fields_by_name['request_sub_resource']._loaded_options = None
   _globals['_ADMISSIONREQUEST'].fields_by_name['request_sub_resource']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_ADMISSIONREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_ADMISSIONREQUEST'].fields_by_name['name']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_ADMISSIONREQUEST'].fields_by_name['name']._serialized_options = b'\242\273\0303\020\001 \001Z-Name of what is meant; unique among its like.'
   _globals['_ADMISSIONREQUEST'].fields_by_name['namespace']._loaded_options = None
-  _globals['_ADMISSIONREQUEST'].fields_by_name['namespace']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_ADMISSIONREQUEST'].fields_by_name['namespace']._serialized_options = b'\242\273\030!\020\001 \001Z\033Namespace of what is meant.'
   _globals['_ADMISSIONREQUEST'].fields_by_name['operation']._loaded_options = None
   _globals['_ADMISSIONREQUEST'].fields_by_name['operation']._serialized_options = b'\242\273\030\r \001R\tOperation'
   _globals['_ADMISSIONREQUEST'].fields_by_name['user_info']._loaded_options = None
@@ -68,15 +68,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMISSIONREQUEST'].fields_by_name['dry_run']._loaded_options = None
   _globals['_ADMISSIONREQUEST'].fields_by_name['dry_run']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_ADMISSIONREQUEST'].fields_by_name['options']._loaded_options = None
-  _globals['_ADMISSIONREQUEST'].fields_by_name['options']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_ADMISSIONREQUEST'].fields_by_name['options']._serialized_options = b'\242\273\030\026\020\001 \001Z\020Further options.'
   _globals['_ADMISSIONRESPONSE_AUDITANNOTATIONSENTRY']._loaded_options = None
   _globals['_ADMISSIONRESPONSE_AUDITANNOTATIONSENTRY']._serialized_options = b'8\001'
   _globals['_ADMISSIONRESPONSE'].fields_by_name['uid']._loaded_options = None
-  _globals['_ADMISSIONRESPONSE'].fields_by_name['uid']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_ADMISSIONRESPONSE'].fields_by_name['uid']._serialized_options = b'\242\273\0309 \001Z5Identity that no other object, earlier or later, has.'
   _globals['_ADMISSIONRESPONSE'].fields_by_name['allowed']._loaded_options = None
-  _globals['_ADMISSIONRESPONSE'].fields_by_name['allowed']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_ADMISSIONRESPONSE'].fields_by_name['allowed']._serialized_options = b'\242\273\030\032 \001Z\026Whether it is allowed.'
   _globals['_ADMISSIONRESPONSE'].fields_by_name['status']._loaded_options = None
-  _globals['_ADMISSIONRESPONSE'].fields_by_name['status']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_ADMISSIONRESPONSE'].fields_by_name['status']._serialized_options = b'\242\273\030*\010\001\020\001 \001Z\"What is so; written by the system.'
   _globals['_ADMISSIONRESPONSE'].fields_by_name['patch']._loaded_options = None
   _globals['_ADMISSIONRESPONSE'].fields_by_name['patch']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_ADMISSIONRESPONSE'].fields_by_name['patch_type']._loaded_options = None
@@ -86,11 +86,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMISSIONRESPONSE'].fields_by_name['warnings']._loaded_options = None
   _globals['_ADMISSIONRESPONSE'].fields_by_name['warnings']._serialized_options = b'\242\273\030\014\020\001 \001:\006atomic'
   _globals['_ADMISSIONREVIEW']._serialized_start=219
-  _globals['_ADMISSIONREVIEW']._serialized_end=380
-  _globals['_ADMISSIONREQUEST']._serialized_start=383
-  _globals['_ADMISSIONREQUEST']._serialized_end=1164
-  _globals['_ADMISSIONRESPONSE']._serialized_start=1167
-  _globals['_ADMISSIONRESPONSE']._serialized_end=1570
-  _globals['_ADMISSIONRESPONSE_AUDITANNOTATIONSENTRY']._serialized_start=1500
-  _globals['_ADMISSIONRESPONSE_AUDITANNOTATIONSENTRY']._serialized_end=1555
+  _globals['_ADMISSIONREVIEW']._serialized_end=420
+  _globals['_ADMISSIONREQUEST']._serialized_start=423
+  _globals['_ADMISSIONREQUEST']._serialized_end=1417
+  _globals['_ADMISSIONRESPONSE']._serialized_start=1420
+  _globals['_ADMISSIONRESPONSE']._serialized_end=1938
+  _globals['_ADMISSIONRESPONSE_AUDITANNOTATIONSENTRY']._serialized_start=1868
+  _globals['_ADMISSIONRESPONSE_AUDITANNOTATIONSENTRY']._serialized_end=1923
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,knarr/api/apidiscovery/v2/apidiscovery.proto\x12\x19knarr.api.apidiscovery.v2\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x95\x01\n\x15\x41PIGroupDiscoveryList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x43\n\x05items\x18\x02 \x03(\x0b\x32,.knarr.api.apidiscovery.v2.APIGroupDiscoveryB\x06\xa2\xbb\x18\x02 \x01\"\xa8\x01\n\x11\x41PIGroupDiscovery\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12X\n\x08versions\x18\x02 \x03(\x0b\x32..knarr.api.apidiscovery.v2.APIVersionDiscoveryB\x16\xa2\xbb\x18\x12\x10\x01 \x01:\x03mapB\x07version\"\xbc\x01\n\x13\x41PIVersionDiscovery\x12\x17\n\x07version\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12[\n\tresources\x18\x02 \x03(\x0b\x32/.knarr.api.apidiscovery.v2.APIResourceDiscoveryB\x17\xa2\xbb\x18\x13\x10\x01 \x01:\x03mapB\x08resource\x12/\n\tfreshness\x18\x03 \x01(\tB\x1c\xa2\xbb\x18\x18\x10\x01 \x01R\x12\x44iscoveryFreshness\"\x8a\x03\n\x14\x41PIResourceDiscovery\x12\x18\n\x08resource\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12\x46\n\rresponse_kind\x18\x02 \x01(\x0b\x32#.knarr.api.meta.v1.GroupVersionKindB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12$\n\x05scope\x18\x03 \x01(\tB\x15\xa2\xbb\x18\x11 \x01R\rResourceScope\x12!\n\x11singular_resource\x18\x04 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12\x1a\n\x05verbs\x18\x05 \x03(\tB\x0b\xa2\xbb\x18\x07 \x01:\x03set\x12\"\n\x0bshort_names\x18\x06 \x03(\tB\r\xa2\xbb\x18\t\x10\x01 \x01:\x03set\x12!\n\ncategories\x18\x07 \x03(\tB\r\xa2\xbb\x18\t\x10\x01 \x01:\x03set\x12\x64\n\x0csubresources\x18\x08 \x03(\x0b\x32\x32.knarr.api.apidiscovery.v2.APISubresourceDiscoveryB\x1a\xa2\xbb\x18\x16\x10\x01 \x01:\x03mapB\x0bsubresource\"\xfc\x01\n\x17\x41PISubresourceDiscovery\x12\x1b\n\x0bsubresource\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12\x46\n\rresponse_kind\x18\x02 \x01(\x0b\x32#.knarr.api.meta.v1.GroupVersionKindB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12`\n\x0e\x61\x63\x63\x65pted_types\x18\x03 \x03(\x0b\x32#.knarr.api.meta.v1.GroupVersionKindB#\xa2\xbb\x18\x1f\x10\x01 \x01:\x03mapB\x05groupB\x07versionB\x04kind\x12\x1a\n\x05verbs\x18\x04 \x03(\tB\x0b\xa2\xbb\x18\x07 \x01:\x03setb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,knarr/api/apidiscovery/v2/apidiscovery.proto\x12\x19knarr.api.apidiscovery.v2\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x90\x02\n\x15\x41PIGroupDiscoveryList\x12{\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12z\n\x05items\x18\x02 \x03(\x0b\x32,.knarr.api.apidiscovery.v2.APIGroupDiscoveryB=\xa2\xbb\x18\x39 \x01Z5The objects of the list, or the parts that are taken.\"\x91\x02\n\x11\x41PIGroupDiscovery\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12}\n\x08versions\x18\x02 \x03(\x0b\x32..knarr.api.apidiscovery.v2.APIVersionDiscoveryB;\xa2\xbb\x18\x37\x10\x01 \x01:\x03mapB\x07versionZ#The versions in which it is served.\"\xf2\x01\n\x13\x41PIVersionDiscovery\x12\x17\n\x07version\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12\x90\x01\n\tresources\x18\x02 \x03(\x0b\x32/.knarr.api.apidiscovery.v2.APIResourceDiscoveryBL\xa2\xbb\x18H\x10\x01 \x01:\x03mapB\x08resourceZ3What is meant of compute, devices or API resources.\x12/\n\tfreshness\x18\x03 \x01(\tB\x1c\xa2\xbb\x18\x18\x10\x01 \x01R\x12\x44iscoveryFreshness\"\xd7\x04\n\x14\x41PIResourceDiscovery\x12\x35\n\x08resource\x18\x01 \x01(\tB#\xa2\xbb\x18\x1f \x01Z\x1bThe resource that is meant.\x12\x46\n\rresponse_kind\x18\x02 \x01(\x0b\x32#.knarr.api.meta.v1.GroupVersionKindB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12;\n\x05scope\x18\x03 \x01(\tB,\xa2\xbb\x18( \x01R\rResourceScopeZ\x15Which scope is meant.\x12!\n\x11singular_resource\x18\x04 \x01(\tB\x06\xa2\xbb\x18\x02 \x01\x12\x41\n\x05verbs\x18\x05 \x03(\tB2\xa2\xbb\x18. \x01:\x03setZ%What may be done; * means everything.\x12\x45\n\x0bshort_names\x18\x06 \x03(\tB0\xa2\xbb\x18,\x10\x01 \x01:\x03setZ!Short names for the command line.\x12O\n\ncategories\x18\x07 \x03(\tB;\xa2\xbb\x18\x37\x10\x01 \x01:\x03setZ,Groups of kinds that are asked for together.\x12\x84\x01\n\x0csubresources\x18\x08 \x03(\x0b\x32\x32.knarr.api.apidiscovery.v2.APISubresourceDiscoveryB:\xa2\xbb\x18\x36\x10\x01 \x01:\x03mapB\x0bsubresourceZ\x1eWhich sub-resources there are.\"\xe1\x02\n\x17\x41PISubresourceDiscovery\x12Y\n\x0bsubresource\x18\x01 \x01(\tBD\xa2\xbb\x18@ \x01Z<The sub-resource that is meant; empty for the object itself.\x12\x46\n\rresponse_kind\x18\x02 \x01(\x0b\x32#.knarr.api.meta.v1.GroupVersionKindB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12`\n\x0e\x61\x63\x63\x65pted_types\x18\x03 \x03(\x0b\x32#.knarr.api.meta.v1.GroupVersionKindB#\xa2\xbb\x18\x1f\x10\x01 \x01:\x03mapB\x05groupB\x07versionB\x04kind\x12\x41\n\x05verbs\x18\x04 \x03(\tB2\xa2\xbb\x18. \x01:\x03setZ%What may be done; * means everything.b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,51 +34,51 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.apidiscovery.v2.a
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_APIGROUPDISCOVERYLIST'].fields_by_name['metadata']._loaded_options = None
-  _globals['_APIGROUPDISCOVERYLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_APIGROUPDISCOVERYLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_APIGROUPDISCOVERYLIST'].fields_by_name['items']._loaded_options = None
-  _globals['_APIGROUPDISCOVERYLIST'].fields_by_name['items']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_APIGROUPDISCOVERYLIST'].fields_by_name['items']._serialized_options = b'\242\273\0309 \001Z5The objects of the list, or the parts that are taken.'
   _globals['_APIGROUPDISCOVERY'].fields_by_name['metadata']._loaded_options = None
-  _globals['_APIGROUPDISCOVERY'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_APIGROUPDISCOVERY'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_APIGROUPDISCOVERY'].fields_by_name['versions']._loaded_options = None
-  _globals['_APIGROUPDISCOVERY'].fields_by_name['versions']._serialized_options = b'\242\273\030\022\020\001 \001:\003mapB\007version'
+  _globals['_APIGROUPDISCOVERY'].fields_by_name['versions']._serialized_options = b'\242\273\0307\020\001 \001:\003mapB\007versionZ#The versions in which it is served.'
   _globals['_APIVERSIONDISCOVERY'].fields_by_name['version']._loaded_options = None
   _globals['_APIVERSIONDISCOVERY'].fields_by_name['version']._serialized_options = b'\242\273\030\002 \001'
   _globals['_APIVERSIONDISCOVERY'].fields_by_name['resources']._loaded_options = None
-  _globals['_APIVERSIONDISCOVERY'].fields_by_name['resources']._serialized_options = b'\242\273\030\023\020\001 \001:\003mapB\010resource'
+  _globals['_APIVERSIONDISCOVERY'].fields_by_name['resources']._serialized_options = b'\242\273\030H\020\001 \001:\003mapB\010resourceZ3What is meant of compute, devices or API resources.'
   _globals['_APIVERSIONDISCOVERY'].fields_by_name['freshness']._loaded_options = None
   _globals['_APIVERSIONDISCOVERY'].fields_by_name['freshness']._serialized_options = b'\242\273\030\030\020\001 \001R\022DiscoveryFreshness'
   _globals['_APIRESOURCEDISCOVERY'].fields_by_name['resource']._loaded_options = None
-  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['resource']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['resource']._serialized_options = b'\242\273\030\037 \001Z\033The resource that is meant.'
   _globals['_APIRESOURCEDISCOVERY'].fields_by_name['response_kind']._loaded_options = None
   _globals['_APIRESOURCEDISCOVERY'].fields_by_name['response_kind']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_APIRESOURCEDISCOVERY'].fields_by_name['scope']._loaded_options = None
-  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['scope']._serialized_options = b'\242\273\030\021 \001R\rResourceScope'
+  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['scope']._serialized_options = b'\242\273\030( \001R\rResourceScopeZ\025Which scope is meant.'
   _globals['_APIRESOURCEDISCOVERY'].fields_by_name['singular_resource']._loaded_options = None
   _globals['_APIRESOURCEDISCOVERY'].fields_by_name['singular_resource']._serialized_options = b'\242\273\030\002 \001'
   _globals['_APIRESOURCEDISCOVERY'].fields_by_name['verbs']._loaded_options = None
-  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['verbs']._serialized_options = b'\242\273\030\007 \001:\003set'
+  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['verbs']._serialized_options = b'\242\273\030. \001:\003setZ%What may be done; * means everything.'
   _globals['_APIRESOURCEDISCOVERY'].fields_by_name['short_names']._loaded_options = None
-  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['short_names']._serialized_options = b'\242\273\030\t\020\001 \001:\003set'
+  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['short_names']._serialized_options = b'\242\273\030,\020\001 \001:\003setZ!Short names for the command line.'
   _globals['_APIRESOURCEDISCOVERY'].fields_by_name['categories']._loaded_options = None
-  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['categories']._serialized_options = b'\242\273\030\t\020\001 \001:\003set'
+  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['categories']._serialized_options = b'\242\273\0307\020\001 \001:\003setZ,Groups of kinds that are asked for together.'
   _globals['_APIRESOURCEDISCOVERY'].fields_by_name['subresources']._loaded_options = None
-  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['subresources']._serialized_options = b'\242\273\030\026\020\001 \001:\003mapB\013subresource'
+  _globals['_APIRESOURCEDISCOVERY'].fields_by_name['subresources']._serialized_options = b'\242\273\0306\020\001 \001:\003mapB\013subresourceZ\036Which sub-resources there are.'
   _globals['_APISUBRESOURCEDISCOVERY'].fields_by_name['subresource']._loaded_options = None
-  _globals['_APISUBRESOURCEDISCOVERY'].fields_by_name['subresource']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_APISUBRESOURCEDISCOVERY'].fields_by_name['subresource']._serialized_options = b'\242\273\030@ \001Z<The sub-resource that is meant; empty for the object itself.'
   _globals['_APISUBRESOURCEDISCOVERY'].fields_by_name['response_kind']._loaded_options = None
   _globals['_APISUBRESOURCEDISCOVERY'].fields_by_name['response_kind']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_APISUBRESOURCEDISCOVERY'].fields_by_name['accepted_types']._loaded_options = None
   _globals['_APISUBRESOURCEDISCOVERY'].fields_by_name['accepted_types']._serialized_options = b'\242\273\030\037\020\001 \001:\003mapB\005groupB\007versionB\004kind'
   _globals['_APISUBRESOURCEDISCOVERY'].fields_by_name['verbs']._loaded_options = None
-  _globals['_APISUBRESOURCEDISCOVERY'].fields_by_name['verbs']._serialized_options = b'\242\273\030\007 \001:\003set'
+  _globals['_APISUBRESOURCEDISCOVERY'].fields_by_name['verbs']._serialized_options = b'\242\273\030. \001:\003setZ%What may be done; * means everything.'
   _globals['_APIGROUPDISCOVERYLIST']._serialized_start=142
-  _globals['_APIGROUPDISCOVERYLIST']._serialized_end=291
-  _globals['_APIGROUPDISCOVERY']._serialized_start=294
-  _globals['_APIGROUPDISCOVERY']._serialized_end=462
-  _globals['_APIVERSIONDISCOVERY']._serialized_start=465
-  _globals['_APIVERSIONDISCOVERY']._serialized_end=653
-  _globals['_APIRESOURCEDISCOVERY']._serialized_start=656
-  _globals['_APIRESOURCEDISCOVERY']._serialized_end=1050
-  _globals['_APISUBRESOURCEDISCOVERY']._serialized_start=1053
-  _globals['_APISUBRESOURCEDISCOVERY']._serialized_end=1305
+  _globals['_APIGROUPDISCOVERYLIST']._serialized_end=414
+  _globals['_APIGROUPDISCOVERY']._serialized_start=417
+  _globals['_APIGROUPDISCOVERY']._serialized_end=690
+  _globals['_APIVERSIONDISCOVERY']._serialized_start=693
+  _globals['_APIVERSIONDISCOVERY']._serialized_end=935
+  _globals['_APIRESOURCEDISCOVERY']._serialized_start=938
+  _globals['_APIRESOURCEDISCOVERY']._serialized_end=1537
+  _globals['_APISUBRESOURCEDISCOVERY']._serialized_start=1540
+  _globals['_APISUBRESOURCEDISCOVERY']._serialized_end=1893
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2knarr/api/apiregistration/v1/apiregistration.proto\x12\x1cknarr.api.apiregistration.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x82\x01\n\x0e\x41PIServiceList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x37\n\x05items\x18\x02 \x03(\x0b\x32(.knarr.api.apiregistration.v1.APIService\"k\n\x10ServiceReference\x12\x19\n\tnamespace\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x14\n\x04name\x18\x02 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x1d\n\x04port\x18\x03 \x01(\x05\x42\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01H\x00\x88\x01\x01\x42\x07\n\x05_port\"\xad\x02\n\x0e\x41PIServiceSpec\x12K\n\x07service\x18\x01 \x01(\x0b\x32..knarr.api.apiregistration.v1.ServiceReferenceB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x15\n\x05group\x18\x02 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x17\n\x07version\x18\x03 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12?\n\x18insecure_skip_tls_verify\x18\x04 \x01(\x08\x42\x06\xa2\xbb\x18\x02\x10\x01R\x15insecureSkipTLSVerify\x12#\n\tca_bundle\x18\x05 \x01(\x0c\x42\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x12\x1e\n\x16group_priority_minimum\x18\x07 \x01(\x05\x12\x18\n\x10version_priority\x18\x08 \x01(\x05\"\xdf\x01\n\x13\x41PIServiceCondition\x12+\n\x04type\x18\x01 \x01(\tB\x1d\xa2\xbb\x18\x19R\x17\x41PIServiceConditionType\x12%\n\x06status\x18\x02 \x01(\tB\x15\xa2\xbb\x18\x11R\x0f\x43onditionStatus\x12?\n\x14last_transition_time\x18\x03 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x18\n\x06reason\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x19\n\x07message\x18\x05 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"{\n\x10\x41PIServiceStatus\x12g\n\nconditions\x18\x01 \x03(\x0b\x32\x31.knarr.api.apiregistration.v1.APIServiceConditionB \xa2\xbb\x18\x1c\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04type\"\xd3\x01\n\nAPIService\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x42\n\x04spec\x18\x02 \x01(\x0b\x32,.knarr.api.apiregistration.v1.APIServiceSpecB\x06\xa2\xbb\x18\x02\x10\x01\x12\x46\n\x06status\x18\x03 \x01(\x0b\x32..knarr.api.apiregistration.v1.APIServiceStatusB\x06\xa2\xbb\x18\x02\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2knarr/api/apiregistration/v1/apiregistration.proto\x12\x1cknarr.api.apiregistration.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x83\x02\n\x0e\x41PIServiceList\x12{\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12t\n\x05items\x18\x02 \x03(\x0b\x32(.knarr.api.apiregistration.v1.APIServiceB;\xa2\xbb\x18\x37Z5The objects of the list, or the parts that are taken.\"\xd2\x01\n\x10ServiceReference\x12\x36\n\tnamespace\x18\x01 \x01(\tB#\xa2\xbb\x18\x1f\x10\x01Z\x1bNamespace of what is meant.\x12\x43\n\x04name\x18\x02 \x01(\tB5\xa2\xbb\x18\x31\x10\x01Z-Name of what is meant; unique among its like.\x12\x38\n\x04port\x18\x03 \x01(\x05\x42%\xa2\xbb\x18!\x08\x01\x10\x01 \x01Z\x19Number or name of a port.H\x00\x88\x01\x01\x42\x07\n\x05_port\"\xa0\x03\n\x0e\x41PIServiceSpec\x12g\n\x07service\x18\x01 \x01(\x0b\x32..knarr.api.apiregistration.v1.ServiceReferenceB&\xa2\xbb\x18\"\x08\x01\x10\x01 \x01Z\x1aThe Service that is meant.\x12/\n\x05group\x18\x02 \x01(\tB \xa2\xbb\x18\x1c\x10\x01Z\x18The group that is meant.\x12\x17\n\x07version\x18\x03 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12?\n\x18insecure_skip_tls_verify\x18\x04 \x01(\x08\x42\x06\xa2\xbb\x18\x02\x10\x01R\x15insecureSkipTLSVerify\x12`\n\tca_bundle\x18\x05 \x01(\x0c\x42M\xa2\xbb\x18I\x10\x01 \x01:\x06\x61tomicZ;Certificates, in PEM, that its certificate is checked with.\x12\x1e\n\x16group_priority_minimum\x18\x07 \x01(\x05\x12\x18\n\x10version_priority\x18\x08 \x01(\x05\"\xfa\x02\n\x13\x41PIServiceCondition\x12H\n\x04type\x18\x01 \x01(\tB:\xa2\xbb\x18\x36R\x17\x41PIServiceConditionTypeZ\x1bWhich of its kinds this is.\x12I\n\x06status\x18\x02 \x01(\tB9\xa2\xbb\x18\x35R\x0f\x43onditionStatusZ\"What is so; written by the system.\x12^\n\x14last_transition_time\x18\x03 \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\'\xa2\xbb\x18#\x10\x01 \x01Z\x1dWhen the status last changed.\x12\x39\n\x06reason\x18\x04 \x01(\tB)\xa2\xbb\x18%\x10\x01 \x01Z\x1f\x46or programs: why, in one word.\x12\x33\n\x07message\x18\x05 \x01(\tB\"\xa2\xbb\x18\x1e\x10\x01 \x01Z\x18\x46or people: the details.\"\xb1\x01\n\x10\x41PIServiceStatus\x12\x9c\x01\n\nconditions\x18\x01 \x03(\x0b\x32\x31.knarr.api.apiregistration.v1.APIServiceConditionBU\xa2\xbb\x18Q\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04typeZ3What is true of it at the moment, one entry a type.\"\xa3\x03\n\nAPIService\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12s\n\x04spec\x18\x02 \x01(\x0b\x32,.knarr.api.apiregistration.v1.APIServiceSpecB7\xa2\xbb\x18\x33\x10\x01Z/What is wanted; written by people and programs.\x12j\n\x06status\x18\x03 \x01(\x0b\x32..knarr.api.apiregistration.v1.APIServiceStatusB*\xa2\xbb\x18&\x10\x01Z\"What is so; written by the system.:5\xa2\xbb\x18\x31\x12/A group and version that another server serves.b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,51 +34,55 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.apiregistration.v
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_APISERVICELIST'].fields_by_name['metadata']._loaded_options = None
-  _globals['_APISERVICELIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_APISERVICELIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
+  _globals['_APISERVICELIST'].fields_by_name['items']._loaded_options = None
+  _globals['_APISERVICELIST'].fields_by_name['items']._serialized_options = b'\242\273\0307Z5The objects of the list, or the parts that are taken.'
   _globals['_SERVICEREFERENCE'].fields_by_name['namespace']._loaded_options = None
-  _globals['_SERVICEREFERENCE'].fields_by_name['namespace']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_SERVICEREFERENCE'].fields_by_name['namespace']._serialized_options = b'\242\273\030\037\020\001Z\033Namespace of what is meant.'
   _globals['_SERVICEREFERENCE'].fields_by_name['name']._loaded_options = None
-  _globals['_SERVICEREFERENCE'].fields_by_name['name']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_SERVICEREFERENCE'].fields_by_name['name']._serialized_options = b'\242\273\0301\020\001Z-Name of what is meant; unique among its like.'
   _globals['_SERVICEREFERENCE'].fields_by_name['port']._loaded_options = None
-  _globals['_SERVICEREFERENCE'].fields_by_name['port']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_SERVICEREFERENCE'].fields_by_name['port']._serialized_options = b'\242\273\030!\010\001\020\001 \001Z\031Number or name of a port.'
   _globals['_APISERVICESPEC'].fields_by_name['service']._loaded_options = None
-  _globals['_APISERVICESPEC'].fields_by_name['service']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_APISERVICESPEC'].fields_by_name['service']._serialized_options = b'\242\273\030\"\010\001\020\001 \001Z\032The Service that is meant.'
   _globals['_APISERVICESPEC'].fields_by_name['group']._loaded_options = None
-  _globals['_APISERVICESPEC'].fields_by_name['group']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_APISERVICESPEC'].fields_by_name['group']._serialized_options = b'\242\273\030\034\020\001Z\030The group that is meant.'
   _globals['_APISERVICESPEC'].fields_by_name['version']._loaded_options = None
   _globals['_APISERVICESPEC'].fields_by_name['version']._serialized_options = b'\242\273\030\002\020\001'
   _globals['_APISERVICESPEC'].fields_by_name['insecure_skip_tls_verify']._loaded_options = None
   _globals['_APISERVICESPEC'].fields_by_name['insecure_skip_tls_verify']._serialized_options = b'\242\273\030\002\020\001'
   _globals['_APISERVICESPEC'].fields_by_name['ca_bundle']._loaded_options = None
-  _globals['_APISERVICESPEC'].fields_by_name['ca_bundle']._serialized_options = b'\242\273\030\014\020\001 \001:\006atomic'
+  _globals['_APISERVICESPEC'].fields_by_name['ca_bundle']._serialized_options = b'\242\273\030I\020\001 \001:\006atomicZ;Certificates, in PEM, that its certificate is checked with.'
   _globals['_APISERVICECONDITION'].fields_by_name['type']._loaded_options = None
-  _globals['_APISERVICECONDITION'].fields_by_name['type']._serialized_options = b'\242\273\030\031R\027APIServiceConditionType'
+  _globals['_APISERVICECONDITION'].fields_by_name['type']._serialized_options = b'\242\273\0306R\027APIServiceConditionTypeZ\033Which of its kinds this is.'
   _globals['_APISERVICECONDITION'].fields_by_name['status']._loaded_options = None
-  _globals['_APISERVICECONDITION'].fields_by_name['status']._serialized_options = b'\242\273\030\021R\017ConditionStatus'
+  _globals['_APISERVICECONDITION'].fields_by_name['status']._serialized_options = b'\242\273\0305R\017ConditionStatusZ\"What is so; written by the system.'
   _globals['_APISERVICECONDITION'].fields_by_name['last_transition_time']._loaded_options = None
-  _globals['_APISERVICECONDITION'].fields_by_name['last_transition_time']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_APISERVICECONDITION'].fields_by_name['last_transition_time']._serialized_options = b'\242\273\030#\020\001 \001Z\035When the status last changed.'
   _globals['_APISERVICECONDITION'].fields_by_name['reason']._loaded_options = None
-  _globals['_APISERVICECONDITION'].fields_by_name['reason']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_APISERVICECONDITION'].fields_by_name['reason']._serialized_options = b'\242\273\030%\020\001 \001Z\037For programs: why, in one word.'
   _globals['_APISERVICECONDITION'].fields_by_name['message']._loaded_options = None
-  _globals['_APISERVICECONDITION'].fields_by_name['message']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_APISERVICECONDITION'].fields_by_name['message']._serialized_options = b'\242\273\030\036\020\001 \001Z\030For people: the details.'
   _globals['_APISERVICESTATUS'].fields_by_name['conditions']._loaded_options = None
-  _globals['_APISERVICESTATUS'].fields_by_name['conditions']._serialized_options = b'\242\273\030\034\020\001 \001*\005merge2\004type:\003mapB\004type'
+  _globals['_APISERVICESTATUS'].fields_by_name['conditions']._serialized_options = b'\242\273\030Q\020\001 \001*\005merge2\004type:\003mapB\004typeZ3What is true of it at the moment, one entry a type.'
   _globals['_APISERVICE'].fields_by_name['metadata']._loaded_options = None
-  _globals['_APISERVICE'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_APISERVICE'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_APISERVICE'].fields_by_name['spec']._loaded_options = None
-  _globals['_APISERVICE'].fields_by_name['spec']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_APISERVICE'].fields_by_name['spec']._serialized_options = b'\242\273\0303\020\001Z/What is wanted; written by people and programs.'
   _globals['_APISERVICE'].fields_by_name['status']._loaded_options = None
-  _globals['_APISERVICE'].fields_by_name['status']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_APISERVICE'].fields_by_name['status']._serialized_options = b'\242\273\030&\020\001Z\"What is so; written by the system.'
+  _globals['_APISERVICE']._loaded_options = None
+  _globals['_APISERVICE']._serialized_options = b'\242\273\0301\022/A group and version that another server serves.'
   _globals['_APISERVICELIST']._serialized_start=151
-  _globals['_APISERVICELIST']._serialized_end=281
-  _globals['_SERVICEREFERENCE']._serialized_start=283
-  _globals['_SERVICEREFERENCE']._serialized_end=390
-  _globals['_APISERVICESPEC']._serialized_start=393
-  _globals['_APISERVICESPEC']._serialized_end=694
-  _globals['_APISERVICECONDITION']._serialized_start=697
-  _globals['_APISERVICECONDITION']._serialized_end=920
-  _globals['_APISERVICESTATUS']._serialized_start=922
-  _globals['_APISERVICESTATUS']._serialized_end=1045
-  _globals['_APISERVICE']._serialized_start=1048
-  _globals['_APISERVICE']._serialized_end=1259
+  _globals['_APISERVICELIST']._serialized_end=410
+  _globals['_SERVICEREFERENCE']._serialized_start=413
+  _globals['_SERVICEREFERENCE']._serialized_end=623
+  _globals['_APISERVICESPEC']._serialized_start=626
+  _globals['_APISERVICESPEC']._serialized_end=1042
+  _globals['_APISERVICECONDITION']._serialized_start=1045
+  _globals['_APISERVICECONDITION']._serialized_end=1423
+  _globals['_APISERVICESTATUS']._serialized_start=1426
+  _globals['_APISERVICESTATUS']._serialized_end=1603
+  _globals['_APISERVICE']._serialized_start=1606
+  _globals['_APISERVICE']._serialized_end=2025
 # @@protoc_insertion_point(module_scope)

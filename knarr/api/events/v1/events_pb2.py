@@ -27,7 +27,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n knarr/api/events/v1/events.proto\x12\x13knarr.api.events.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xd0\x05\n\x05\x45vent\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x06\xa2\xbb\x18\x02 \x01\x12\x30\n\nevent_time\x18\x02 \x01(\x0b\x32\x1c.knarr.api.meta.v1.MicroTime\x12<\n\x06series\x18\x03 \x01(\x0b\x32 .knarr.api.events.v1.EventSeriesB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12$\n\x14reporting_controller\x18\x04 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\"\n\x12reporting_instance\x18\x05 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x16\n\x06\x61\x63tion\x18\x06 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x16\n\x06reason\x18\x07 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12?\n\tregarding\x18\x08 \x01(\x0b\x32\".knarr.api.core.v1.ObjectReferenceB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12?\n\x07related\x18\t \x01(\x0b\x32\".knarr.api.core.v1.ObjectReferenceB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x16\n\x04note\x18\n \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x14\n\x04type\x18\x0b \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x43\n\x11\x64\x65precated_source\x18\x0c \x01(\x0b\x32\x1e.knarr.api.core.v1.EventSourceB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x45\n\x1a\x64\x65precated_first_timestamp\x18\r \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x44\n\x19\x64\x65precated_last_timestamp\x18\x0e \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\"\n\x10\x64\x65precated_count\x18\x0f \x01(\x05\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\"V\n\x0b\x45ventSeries\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x38\n\x12last_observed_time\x18\x02 \x01(\x0b\x32\x1c.knarr.api.meta.v1.MicroTime\"o\n\tEventList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12)\n\x05items\x18\x02 \x03(\x0b\x32\x1a.knarr.api.events.v1.Eventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n knarr/api/events/v1/events.proto\x12\x13knarr.api.events.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xf4\x06\n\x05\x45vent\x12{\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBJ\xa2\xbb\x18\x46 \x01ZBName, namespace, labels and the other facts that every object has.\x12\x30\n\nevent_time\x18\x02 \x01(\x0b\x32\x1c.knarr.api.meta.v1.MicroTime\x12<\n\x06series\x18\x03 \x01(\x0b\x32 .knarr.api.events.v1.EventSeriesB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12$\n\x14reporting_controller\x18\x04 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\"\n\x12reporting_instance\x18\x05 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\x12\x38\n\x06\x61\x63tion\x18\x06 \x01(\tB(\xa2\xbb\x18$\x10\x01Z What was done, or is to be done.\x12\x37\n\x06reason\x18\x07 \x01(\tB\'\xa2\xbb\x18#\x10\x01Z\x1f\x46or programs: why, in one word.\x12?\n\tregarding\x18\x08 \x01(\x0b\x32\".knarr.api.core.v1.ObjectReferenceB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12?\n\x07related\x18\t \x01(\x0b\x32\".knarr.api.core.v1.ObjectReferenceB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12\x16\n\x04note\x18\n \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x31\n\x04type\x18\x0b \x01(\tB#\xa2\xbb\x18\x1f\x10\x01Z\x1bWhich of its kinds this is.\x12\x43\n\x11\x64\x65precated_source\x18\x0c \x01(\x0b\x32\x1e.knarr.api.core.v1.EventSourceB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x45\n\x1a\x64\x65precated_first_timestamp\x18\r \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x44\n\x19\x64\x65precated_last_timestamp\x18\x0e \x01(\x0b\x32\x17.knarr.api.meta.v1.TimeB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\"\n\x10\x64\x65precated_count\x18\x0f \x01(\x05\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\xcd\x01\n\x0b\x45ventSeries\x12\x42\n\x05\x63ount\x18\x01 \x01(\x05\x42\x33\xa2\xbb\x18/Z-How many there are, or how often it happened.\x12V\n\x12last_observed_time\x18\x02 \x01(\x0b\x32\x1c.knarr.api.meta.v1.MicroTimeB\x1c\xa2\xbb\x18\x18Z\x16When it was last seen.:\"\xa2\xbb\x18\x1e\x12\x1cHow often it happened again.\"\xf0\x01\n\tEventList\x12{\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12\x66\n\x05items\x18\x02 \x03(\x0b\x32\x1a.knarr.api.events.v1.EventB;\xa2\xbb\x18\x37Z5The objects of the list, or the parts that are taken.b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.events.v1.events_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENT'].fields_by_name['metadata']._loaded_options = None
-  _globals['_EVENT'].fields_by_name['metadata']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_EVENT'].fields_by_name['metadata']._serialized_options = b'\242\273\030F \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_EVENT'].fields_by_name['series']._loaded_options = None
   _globals['_EVENT'].fields_by_name['series']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
   _globals['_EVENT'].fields_by_name['reporting_controller']._loaded_options = None
@@ -43,9 +43,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT'].fields_by_name['reporting_instance']._loaded_options = None
   _globals['_EVENT'].fields_by_name['reporting_instance']._serialized_options = b'\242\273\030\002\020\001'
   _globals['_EVENT'].fields_by_name['action']._loaded_options = None
-  _globals['_EVENT'].fields_by_name['action']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_EVENT'].fields_by_name['action']._serialized_options = b'\242\273\030$\020\001Z What was done, or is to be done.'
   _globals['_EVENT'].fields_by_name['reason']._loaded_options = None
-  _globals['_EVENT'].fields_by_name['reason']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_EVENT'].fields_by_name['reason']._serialized_options = b'\242\273\030#\020\001Z\037For programs: why, in one word.'
   _globals['_EVENT'].fields_by_name['regarding']._loaded_options = None
   _globals['_EVENT'].fields_by_name['regarding']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_EVENT'].fields_by_name['related']._loaded_options = None
@@ -53,7 +53,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT'].fields_by_name['note']._loaded_options = None
   _globals['_EVENT'].fields_by_name['note']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_EVENT'].fields_by_name['type']._loaded_options = None
-  _globals['_EVENT'].fields_by_name['type']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_EVENT'].fields_by_name['type']._serialized_options = b'\242\273\030\037\020\001Z\033Which of its kinds this is.'
   _globals['_EVENT'].fields_by_name['deprecated_source']._loaded_options = None
   _globals['_EVENT'].fields_by_name['deprecated_source']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_EVENT'].fields_by_name['deprecated_first_timestamp']._loaded_options = None
@@ -62,12 +62,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT'].fields_by_name['deprecated_last_timestamp']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_EVENT'].fields_by_name['deprecated_count']._loaded_options = None
   _globals['_EVENT'].fields_by_name['deprecated_count']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_EVENTSERIES'].fields_by_name['count']._loaded_options = None
+  _globals['_EVENTSERIES'].fields_by_name['count']._serialized_options = b'\242\273\030/Z-How many there are, or how often it happened.'
+  _globals['_EVENTSERIES'].fields_by_name['last_observed_time']._loaded_options = None
+  _globals['_EVENTSERIES'].fields_by_name['last_observed_time']._serialized_options = b'\242\273\030\030Z\026When it was last seen.'
+  _globals['_EVENTSERIES']._loaded_options = None
+  _globals['_EVENTSERIES']._serialized_options = b'\242\273\030\036\022\034How often it happened again.'
   _globals['_EVENTLIST'].fields_by_name['metadata']._loaded_options = None
-  _globals['_EVENTLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_EVENTLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
+  _globals['_EVENTLIST'].fields_by_name['items']._loaded_options = None
+  _globals['_EVENTLIST'].fields_by_name['items']._serialized_options = b'\242\273\0307Z5The objects of the list, or the parts that are taken.'
   _globals['_EVENT']._serialized_start=154
-  _globals['_EVENT']._serialized_end=874
-  _globals['_EVENTSERIES']._serialized_start=876
-  _globals['_EVENTSERIES']._serialized_end=962
-  _globals['_EVENTLIST']._serialized_start=964
-  _globals['_EVENTLIST']._serialized_end=1075
+  _globals['_EVENT']._serialized_end=1038
+  _globals['_EVENTSERIES']._serialized_start=1041
+  _globals['_EVENTSERIES']._serialized_end=1246
+  _globals['_EVENTLIST']._serialized_start=1249
+  _globals['_EVENTLIST']._serialized_end=1489
 # @@protoc_insertion_point(module_scope)

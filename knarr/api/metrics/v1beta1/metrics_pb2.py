@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'knarr/api/metrics/v1beta1/metrics.proto\x12\x19knarr.api.metrics.v1beta1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xc2\x02\n\x0bNodeMetrics\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12*\n\ttimestamp\x18\x02 \x01(\x0b\x32\x17.knarr.api.meta.v1.Time\x12+\n\x06window\x18\x03 \x01(\x0b\x32\x1b.knarr.api.meta.v1.Duration\x12T\n\x05usage\x18\x04 \x03(\x0b\x32\x31.knarr.api.metrics.v1beta1.NodeMetrics.UsageEntryB\x12\xa2\xbb\x18\x0eR\x0cResourceList\x1aI\n\nUsageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.knarr.api.meta.v1.Quantity:\x02\x38\x01\"\x7f\n\x0fNodeMetricsList\x12\x35\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x06\xa2\xbb\x18\x02\x10\x01\x12\x35\n\x05items\x18\x02 \x03(\x0b\x32&.knarr.api.metrics.v1beta1.NodeMetrics\"\xef\x01\n\nPodMetrics\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12*\n\ttimestamp\x18\x02 \x01(\x0b\x32\x17.knarr.api.meta.v1.Time\x12+\n\x06window\x18\x03 \x01(\x0b\x32\x1b.knarr.api.meta.v1.Duration\x12M\n\ncontainers\x18\x04 \x03(\x0b\x32+.knarr.api.metrics.v1beta1.ContainerMetricsB\x0c\xa2\xbb\x18\x08:\x06\x61tomic\"}\n\x0ePodMetricsList\x12\x35\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x06\xa2\xbb\x18\x02\x10\x01\x12\x34\n\x05items\x18\x02 \x03(\x0b\x32%.knarr.api.metrics.v1beta1.PodMetrics\"\xc6\x01\n\x10\x43ontainerMetrics\x12\x0c\n\x04name\x18\x01 \x01(\t\x12Y\n\x05usage\x18\x02 \x03(\x0b\x32\x36.knarr.api.metrics.v1beta1.ContainerMetrics.UsageEntryB\x12\xa2\xbb\x18\x0eR\x0cResourceList\x1aI\n\nUsageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.knarr.api.meta.v1.Quantity:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'knarr/api/metrics/v1beta1/metrics.proto\x12\x19knarr.api.metrics.v1beta1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x86\x03\n\x0bNodeMetrics\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12*\n\ttimestamp\x18\x02 \x01(\x0b\x32\x17.knarr.api.meta.v1.Time\x12+\n\x06window\x18\x03 \x01(\x0b\x32\x1b.knarr.api.meta.v1.Duration\x12T\n\x05usage\x18\x04 \x03(\x0b\x32\x31.knarr.api.metrics.v1beta1.NodeMetrics.UsageEntryB\x12\xa2\xbb\x18\x0eR\x0cResourceList\x1aI\n\nUsageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.knarr.api.meta.v1.Quantity:\x02\x38\x01\"\x80\x02\n\x0fNodeMetricsList\x12y\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaBJ\xa2\xbb\x18\x46\x10\x01ZBName, namespace, labels and the other facts that every object has.\x12r\n\x05items\x18\x02 \x03(\x0b\x32&.knarr.api.metrics.v1beta1.NodeMetricsB;\xa2\xbb\x18\x37Z5The objects of the list, or the parts that are taken.\"\xb3\x02\n\nPodMetrics\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12*\n\ttimestamp\x18\x02 \x01(\x0b\x32\x17.knarr.api.meta.v1.Time\x12+\n\x06window\x18\x03 \x01(\x0b\x32\x1b.knarr.api.meta.v1.Duration\x12M\n\ncontainers\x18\x04 \x03(\x0b\x32+.knarr.api.metrics.v1beta1.ContainerMetricsB\x0c\xa2\xbb\x18\x08:\x06\x61tomic\"\xfe\x01\n\x0ePodMetricsList\x12y\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaBJ\xa2\xbb\x18\x46\x10\x01ZBName, namespace, labels and the other facts that every object has.\x12q\n\x05items\x18\x02 \x03(\x0b\x32%.knarr.api.metrics.v1beta1.PodMetricsB;\xa2\xbb\x18\x37Z5The objects of the list, or the parts that are taken.\"\xfb\x01\n\x10\x43ontainerMetrics\x12\x41\n\x04name\x18\x01 \x01(\tB3\xa2\xbb\x18/Z-Name of what is meant; unique among its like.\x12Y\n\x05usage\x18\x02 \x03(\x0b\x32\x36.knarr.api.metrics.v1beta1.ContainerMetrics.UsageEntryB\x12\xa2\xbb\x18\x0eR\x0cResourceList\x1aI\n\nUsageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.knarr.api.meta.v1.Quantity:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,33 +36,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODEMETRICS_USAGEENTRY']._loaded_options = None
   _globals['_NODEMETRICS_USAGEENTRY']._serialized_options = b'8\001'
   _globals['_NODEMETRICS'].fields_by_name['metadata']._loaded_options = None
-  _globals['_NODEMETRICS'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_NODEMETRICS'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_NODEMETRICS'].fields_by_name['usage']._loaded_options = None
   _globals['_NODEMETRICS'].fields_by_name['usage']._serialized_options = b'\242\273\030\016R\014ResourceList'
   _globals['_NODEMETRICSLIST'].fields_by_name['metadata']._loaded_options = None
-  _globals['_NODEMETRICSLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_NODEMETRICSLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030F\020\001ZBName, namespace, labels and the other facts that every object has.'
+  _globals['_NODEMETRICSLIST'].fields_by_name['items']._loaded_options = None
+  _globals['_NODEMETRICSLIST'].fields_by_name['items']._serialized_options = b'\242\273\0307Z5The objects of the list, or the parts that are taken.'
   _globals['_PODMETRICS'].fields_by_name['metadata']._loaded_options = None
-  _globals['_PODMETRICS'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODMETRICS'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_PODMETRICS'].fields_by_name['containers']._loaded_options = None
   _globals['_PODMETRICS'].fields_by_name['containers']._serialized_options = b'\242\273\030\010:\006atomic'
   _globals['_PODMETRICSLIST'].fields_by_name['metadata']._loaded_options = None
-  _globals['_PODMETRICSLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_PODMETRICSLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030F\020\001ZBName, namespace, labels and the other facts that every object has.'
+  _globals['_PODMETRICSLIST'].fields_by_name['items']._loaded_options = None
+  _globals['_PODMETRICSLIST'].fields_by_name['items']._serialized_options = b'\242\273\0307Z5The objects of the list, or the parts that are taken.'
   _globals['_CONTAINERMETRICS_USAGEENTRY']._loaded_options = None
   _globals['_CONTAINERMETRICS_USAGEENTRY']._serialized_options = b'8\001'
+  _globals['_CONTAINERMETRICS'].fields_by_name['name']._loaded_options = None
+  _globals['_CONTAINERMETRICS'].fields_by_name['name']._serialized_options = b'\242\273\030/Z-Name of what is meant; unique among its like.'
   _globals['_CONTAINERMETRICS'].fields_by_name['usage']._loaded_options = None
   _globals['_CONTAINERMETRICS'].fields_by_name['usage']._serialized_options = b'\242\273\030\016R\014ResourceList'
   _globals['_NODEMETRICS']._serialized_start=137
-  _globals['_NODEMETRICS']._serialized_end=459
-  _globals['_NODEMETRICS_USAGEENTRY']._serialized_start=386
-  _globals['_NODEMETRICS_USAGEENTRY']._serialized_end=459
-  _globals['_NODEMETRICSLIST']._serialized_start=461
-  _globals['_NODEMETRICSLIST']._serialized_end=588
-  _globals['_PODMETRICS']._serialized_start=591
-  _globals['_PODMETRICS']._serialized_end=830
-  _globals['_PODMETRICSLIST']._serialized_start=832
-  _globals['_PODMETRICSLIST']._serialized_end=957
-  _globals['_CONTAINERMETRICS']._serialized_start=960
-  _globals['_CONTAINERMETRICS']._serialized_end=1158
-  _globals['_CONTAINERMETRICS_USAGEENTRY']._serialized_start=386
-  _globals['_CONTAINERMETRICS_USAGEENTRY']._serialized_end=459
+  _globals['_NODEMETRICS']._serialized_end=527
+  _globals['_NODEMETRICS_USAGEENTRY']._serialized_start=454
+  _globals['_NODEMETRICS_USAGEENTRY']._serialized_end=527
+  _globals['_NODEMETRICSLIST']._serialized_start=530
+  _globals['_NODEMETRICSLIST']._serialized_end=786
+  _globals['_PODMETRICS']._serialized_start=789
+  _globals['_PODMETRICS']._serialized_end=1096
+  _globals['_PODMETRICSLIST']._serialized_start=1099
+  _globals['_PODMETRICSLIST']._serialized_end=1353
+  _globals['_CONTAINERMETRICS']._serialized_start=1356
+  _globals['_CONTAINERMETRICS']._serialized_end=1607
+  _globals['_CONTAINERMETRICS_USAGEENTRY']._serialized_start=454
+  _globals['_CONTAINERMETRICS_USAGEENTRY']._serialized_end=527
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cknarr/api/node/v1/node.proto\x12\x11knarr.api.node.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xd4\x01\n\x0cRuntimeClass\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x0f\n\x07handler\x18\x02 \x01(\t\x12\x39\n\x08overhead\x18\x03 \x01(\x0b\x32\x1b.knarr.api.node.v1.OverheadB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12=\n\nscheduling\x18\x04 \x01(\x0b\x32\x1d.knarr.api.node.v1.SchedulingB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\"\xae\x01\n\x08Overhead\x12T\n\tpod_fixed\x18\x01 \x03(\x0b\x32).knarr.api.node.v1.Overhead.PodFixedEntryB\x16\xa2\xbb\x18\x12\x10\x01 \x01R\x0cResourceList\x1aL\n\rPodFixedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.knarr.api.meta.v1.Quantity:\x02\x38\x01\"\xe1\x01\n\nScheduling\x12X\n\rnode_selector\x18\x01 \x03(\x0b\x32/.knarr.api.node.v1.Scheduling.NodeSelectorEntryB\x10\xa2\xbb\x18\x0c\x10\x01 \x01\x62\x06\x61tomic\x12\x44\n\x0btolerations\x18\x02 \x03(\x0b\x32\x1d.knarr.api.core.v1.TolerationB\x10\xa2\xbb\x18\x0c\x10\x01 \x01:\x06\x61tomic\x1a\x33\n\x11NodeSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\x10RuntimeClassList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12.\n\x05items\x18\x02 \x03(\x0b\x32\x1f.knarr.api.node.v1.RuntimeClassb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cknarr/api/node/v1/node.proto\x12\x11knarr.api.node.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x85\x03\n\x0cRuntimeClass\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12\x32\n\x07handler\x18\x02 \x01(\tB!\xa2\xbb\x18\x1dZ\x1bName of what runs the pods.\x12i\n\x08overhead\x18\x03 \x01(\x0b\x32\x1b.knarr.api.node.v1.OverheadB:\xa2\xbb\x18\x36\x08\x01\x10\x01 \x01Z.What is used beside the containers themselves.\x12=\n\nscheduling\x18\x04 \x01(\x0b\x32\x1d.knarr.api.node.v1.SchedulingB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01:\x18\xa2\xbb\x18\x14\x12\x12\x41 way to run pods.\"\xae\x01\n\x08Overhead\x12T\n\tpod_fixed\x18\x01 \x03(\x0b\x32).knarr.api.node.v1.Overhead.PodFixedEntryB\x16\xa2\xbb\x18\x12\x10\x01 \x01R\x0cResourceList\x1aL\n\rPodFixedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.knarr.api.meta.v1.Quantity:\x02\x38\x01\"\xab\x02\n\nScheduling\x12w\n\rnode_selector\x18\x01 \x03(\x0b\x32/.knarr.api.node.v1.Scheduling.NodeSelectorEntryB/\xa2\xbb\x18+\x10\x01 \x01Z\x1dLabels that a node must have.b\x06\x61tomic\x12o\n\x0btolerations\x18\x02 \x03(\x0b\x32\x1d.knarr.api.core.v1.TolerationB;\xa2\xbb\x18\x37\x10\x01 \x01:\x06\x61tomicZ)Taints of nodes that do not keep it away.\x1a\x33\n\x11NodeSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfc\x01\n\x10RuntimeClassList\x12{\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12k\n\x05items\x18\x02 \x03(\x0b\x32\x1f.knarr.api.node.v1.RuntimeClassB;\xa2\xbb\x18\x37Z5The objects of the list, or the parts that are taken.b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.node.v1.node_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNTIMECLASS'].fields_by_name['metadata']._loaded_options = None
-  _globals['_RUNTIMECLASS'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_RUNTIMECLASS'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
+  _globals['_RUNTIMECLASS'].fields_by_name['handler']._loaded_options = None
+  _globals['_RUNTIMECLASS'].fields_by_name['handler']._serialized_options = b'\242\273\030\035Z\033Name of what runs the pods.'
   _globals['_RUNTIMECLASS'].fields_by_name['overhead']._loaded_options = None
-  _globals['_RUNTIMECLASS'].fields_by_name['overhead']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_RUNTIMECLASS'].fields_by_name['overhead']._serialized_options = b'\242\273\0306\010\001\020\001 \001Z.What is used beside the containers themselves.'
   _globals['_RUNTIMECLASS'].fields_by_name['scheduling']._loaded_options = None
   _globals['_RUNTIMECLASS'].fields_by_name['scheduling']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_RUNTIMECLASS']._loaded_options = None
+  _globals['_RUNTIMECLASS']._serialized_options = b'\242\273\030\024\022\022A way to run pods.'
   _globals['_OVERHEAD_PODFIXEDENTRY']._loaded_options = None
   _globals['_OVERHEAD_PODFIXEDENTRY']._serialized_options = b'8\001'
   _globals['_OVERHEAD'].fields_by_name['pod_fixed']._loaded_options = None
@@ -47,21 +51,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEDULING_NODESELECTORENTRY']._loaded_options = None
   _globals['_SCHEDULING_NODESELECTORENTRY']._serialized_options = b'8\001'
   _globals['_SCHEDULING'].fields_by_name['node_selector']._loaded_options = None
-  _globals['_SCHEDULING'].fields_by_name['node_selector']._serialized_options = b'\242\273\030\014\020\001 \001b\006atomic'
+  _globals['_SCHEDULING'].fields_by_name['node_selector']._serialized_options = b'\242\273\030+\020\001 \001Z\035Labels that a node must have.b\006atomic'
   _globals['_SCHEDULING'].fields_by_name['tolerations']._loaded_options = None
-  _globals['_SCHEDULING'].fields_by_name['tolerations']._serialized_options = b'\242\273\030\014\020\001 \001:\006atomic'
+  _globals['_SCHEDULING'].fields_by_name['tolerations']._serialized_options = b'\242\273\0307\020\001 \001:\006atomicZ)Taints of nodes that do not keep it away.'
   _globals['_RUNTIMECLASSLIST'].fields_by_name['metadata']._loaded_options = None
-  _globals['_RUNTIMECLASSLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_RUNTIMECLASSLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
+  _globals['_RUNTIMECLASSLIST'].fields_by_name['items']._loaded_options = None
+  _globals['_RUNTIMECLASSLIST'].fields_by_name['items']._serialized_options = b'\242\273\0307Z5The objects of the list, or the parts that are taken.'
   _globals['_RUNTIMECLASS']._serialized_start=148
-  _globals['_RUNTIMECLASS']._serialized_end=360
-  _globals['_OVERHEAD']._serialized_start=363
-  _globals['_OVERHEAD']._serialized_end=537
-  _globals['_OVERHEAD_PODFIXEDENTRY']._serialized_start=461
-  _globals['_OVERHEAD_PODFIXEDENTRY']._serialized_end=537
-  _globals['_SCHEDULING']._serialized_start=540
-  _globals['_SCHEDULING']._serialized_end=765
-  _globals['_SCHEDULING_NODESELECTORENTRY']._serialized_start=714
-  _globals['_SCHEDULING_NODESELECTORENTRY']._serialized_end=765
-  _globals['_RUNTIMECLASSLIST']._serialized_start=767
-  _globals['_RUNTIMECLASSLIST']._serialized_end=890
+  _globals['_RUNTIMECLASS']._serialized_end=537
+  _globals['_OVERHEAD']._serialized_start=540
+  _globals['_OVERHEAD']._serialized_end=714
+  _globals['_OVERHEAD_PODFIXEDENTRY']._serialized_start=638
+  _globals['_OVERHEAD_PODFIXEDENTRY']._serialized_end=714
+  _globals['_SCHEDULING']._serialized_start=717
+  _globals['_SCHEDULING']._serialized_end=1016
+  _globals['_SCHEDULING_NODESELECTORENTRY']._serialized_start=965
+  _globals['_SCHEDULING_NODESELECTORENTRY']._serialized_end=1016
+  _globals['_RUNTIMECLASSLIST']._serialized_start=1019
+  _globals['_RUNTIMECLASSLIST']._serialized_end=1271
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n knarr/api/policy/v1/policy.proto\x12\x13knarr.api.policy.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x82\x03\n\x17PodDisruptionBudgetSpec\x12\x41\n\rmin_available\x18\x01 \x01(\x0b\x32\x1e.knarr.api.meta.v1.IntOrStringB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12G\n\x08selector\x18\x02 \x01(\x0b\x32 .knarr.api.meta.v1.LabelSelectorB\x13\xa2\xbb\x18\x0f\x08\x01\x10\x01 \x01*\x07replace\x12\x43\n\x0fmax_unavailable\x18\x03 \x01(\x0b\x32\x1e.knarr.api.meta.v1.IntOrStringB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x12t\n\x1dunhealthy_pod_eviction_policy\x18\x04 \x01(\tBH\xa2\xbb\x18\x44\x08\x01\x10\x01 \x01R\x1eUnhealthyPodEvictionPolicyTypej\x0fIfHealthyBudgetj\x0b\x41lwaysAllowH\x00\x88\x01\x01\x42 \n\x1e_unhealthy_pod_eviction_policy\"\xd0\x03\n\x19PodDisruptionBudgetStatus\x12%\n\x13observed_generation\x18\x01 \x01(\x03\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x63\n\x0e\x64isrupted_pods\x18\x02 \x03(\x0b\x32\x41.knarr.api.policy.v1.PodDisruptionBudgetStatus.DisruptedPodsEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12#\n\x13\x64isruptions_allowed\x18\x03 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1f\n\x0f\x63urrent_healthy\x18\x04 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1f\n\x0f\x64\x65sired_healthy\x18\x05 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1d\n\rexpected_pods\x18\x06 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12R\n\nconditions\x18\x07 \x03(\x0b\x32\x1c.knarr.api.meta.v1.ConditionB \xa2\xbb\x18\x1c\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04type\x1aM\n\x12\x44isruptedPodsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.knarr.api.meta.v1.Time:\x02\x38\x01\"\xe0\x01\n\x13PodDisruptionBudget\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x44\n\x04spec\x18\x02 \x01(\x0b\x32,.knarr.api.policy.v1.PodDisruptionBudgetSpecB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12H\n\x06status\x18\x03 \x01(\x0b\x32..knarr.api.policy.v1.PodDisruptionBudgetStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x8b\x01\n\x17PodDisruptionBudgetList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x37\n\x05items\x18\x02 \x03(\x0b\x32(.knarr.api.policy.v1.PodDisruptionBudget\"\x8b\x01\n\x08\x45viction\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x44\n\x0e\x64\x65lete_options\x18\x02 \x01(\x0b\x32 .knarr.api.meta.v1.DeleteOptionsB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n knarr/api/policy/v1/policy.proto\x12\x13knarr.api.policy.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xb7\x04\n\x17PodDisruptionBudgetSpec\x12\x86\x01\n\rmin_available\x18\x01 \x01(\x0b\x32\x1e.knarr.api.meta.v1.IntOrStringBO\xa2\xbb\x18K\x08\x01\x10\x01 \x01ZCHow many pods must be there at all times, a number or a percentage.\x12u\n\x08selector\x18\x02 \x01(\x0b\x32 .knarr.api.meta.v1.LabelSelectorBA\xa2\xbb\x18=\x08\x01\x10\x01 \x01*\x07replaceZ,Which objects belong to it, by their labels.\x12\x83\x01\n\x0fmax_unavailable\x18\x03 \x01(\x0b\x32\x1e.knarr.api.meta.v1.IntOrStringBJ\xa2\xbb\x18\x46\x08\x01\x10\x01 \x01Z>How many pods may be away at a time, a number or a percentage.\x12t\n\x1dunhealthy_pod_eviction_policy\x18\x04 \x01(\tBH\xa2\xbb\x18\x44\x08\x01\x10\x01 \x01R\x1eUnhealthyPodEvictionPolicyTypej\x0fIfHealthyBudgetj\x0b\x41lwaysAllowH\x00\x88\x01\x01\x42 \n\x1e_unhealthy_pod_eviction_policy\"\xbf\x04\n\x19PodDisruptionBudgetStatus\x12^\n\x13observed_generation\x18\x01 \x01(\x03\x42\x41\xa2\xbb\x18=\x10\x01 \x01Z7The generation of the object that this status is about.\x12\x63\n\x0e\x64isrupted_pods\x18\x02 \x03(\x0b\x32\x41.knarr.api.policy.v1.PodDisruptionBudgetStatus.DisruptedPodsEntryB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12#\n\x13\x64isruptions_allowed\x18\x03 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1f\n\x0f\x63urrent_healthy\x18\x04 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1f\n\x0f\x64\x65sired_healthy\x18\x05 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x1d\n\rexpected_pods\x18\x06 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12\x87\x01\n\nconditions\x18\x07 \x03(\x0b\x32\x1c.knarr.api.meta.v1.ConditionBU\xa2\xbb\x18Q\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04typeZ3What is true of it at the moment, one entry a type.\x1aM\n\x12\x44isruptedPodsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.knarr.api.meta.v1.Time:\x02\x38\x01\"\xb8\x03\n\x13PodDisruptionBudget\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12u\n\x04spec\x18\x02 \x01(\x0b\x32,.knarr.api.policy.v1.PodDisruptionBudgetSpecB9\xa2\xbb\x18\x35\x10\x01 \x01Z/What is wanted; written by people and programs.\x12l\n\x06status\x18\x03 \x01(\x0b\x32..knarr.api.policy.v1.PodDisruptionBudgetStatusB,\xa2\xbb\x18(\x10\x01 \x01Z\"What is so; written by the system.:=\xa2\xbb\x18\x39\x12\x37How many pods may be away because somebody wants it so.\"\x8c\x02\n\x17PodDisruptionBudgetList\x12{\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12t\n\x05items\x18\x02 \x03(\x0b\x32(.knarr.api.policy.v1.PodDisruptionBudgetB;\xa2\xbb\x18\x37Z5The objects of the list, or the parts that are taken.\"\x89\x02\n\x08\x45viction\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12\x44\n\x0e\x64\x65lete_options\x18\x02 \x01(\x0b\x32 .knarr.api.meta.v1.DeleteOptionsB\n\xa2\xbb\x18\x06\x08\x01\x10\x01 \x01:8\xa2\xbb\x18\x34\x12\x32\x41sks a pod to leave its node, if budgets allow it.b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.policy.v1.policy_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['min_available']._loaded_options = None
-  _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['min_available']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['min_available']._serialized_options = b'\242\273\030K\010\001\020\001 \001ZCHow many pods must be there at all times, a number or a percentage.'
   _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['selector']._loaded_options = None
-  _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['selector']._serialized_options = b'\242\273\030\017\010\001\020\001 \001*\007replace'
+  _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['selector']._serialized_options = b'\242\273\030=\010\001\020\001 \001*\007replaceZ,Which objects belong to it, by their labels.'
   _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['max_unavailable']._loaded_options = None
-  _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['max_unavailable']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['max_unavailable']._serialized_options = b'\242\273\030F\010\001\020\001 \001Z>How many pods may be away at a time, a number or a percentage.'
   _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['unhealthy_pod_eviction_policy']._loaded_options = None
   _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['unhealthy_pod_eviction_policy']._serialized_options = b'\242\273\030D\010\001\020\001 \001R\036UnhealthyPodEvictionPolicyTypej\017IfHealthyBudgetj\013AlwaysAllow'
   _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._loaded_options = None
   _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_options = b'8\001'
   _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['observed_generation']._loaded_options = None
-  _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['observed_generation']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['observed_generation']._serialized_options = b'\242\273\030=\020\001 \001Z7The generation of the object that this status is about.'
   _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['disrupted_pods']._loaded_options = None
   _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['disrupted_pods']._serialized_options = b'\242\273\030\004\020\001 \001'
   _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['disruptions_allowed']._loaded_options = None
@@ -56,29 +56,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['expected_pods']._loaded_options = None
   _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['expected_pods']._serialized_options = b'\242\273\030\002 \001'
   _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['conditions']._loaded_options = None
-  _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['conditions']._serialized_options = b'\242\273\030\034\020\001 \001*\005merge2\004type:\003mapB\004type'
+  _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['conditions']._serialized_options = b'\242\273\030Q\020\001 \001*\005merge2\004type:\003mapB\004typeZ3What is true of it at the moment, one entry a type.'
   _globals['_PODDISRUPTIONBUDGET'].fields_by_name['metadata']._loaded_options = None
-  _globals['_PODDISRUPTIONBUDGET'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODDISRUPTIONBUDGET'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_PODDISRUPTIONBUDGET'].fields_by_name['spec']._loaded_options = None
-  _globals['_PODDISRUPTIONBUDGET'].fields_by_name['spec']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODDISRUPTIONBUDGET'].fields_by_name['spec']._serialized_options = b'\242\273\0305\020\001 \001Z/What is wanted; written by people and programs.'
   _globals['_PODDISRUPTIONBUDGET'].fields_by_name['status']._loaded_options = None
-  _globals['_PODDISRUPTIONBUDGET'].fields_by_name['status']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODDISRUPTIONBUDGET'].fields_by_name['status']._serialized_options = b'\242\273\030(\020\001 \001Z\"What is so; written by the system.'
+  _globals['_PODDISRUPTIONBUDGET']._loaded_options = None
+  _globals['_PODDISRUPTIONBUDGET']._serialized_options = b'\242\273\0309\0227How many pods may be away because somebody wants it so.'
   _globals['_PODDISRUPTIONBUDGETLIST'].fields_by_name['metadata']._loaded_options = None
-  _globals['_PODDISRUPTIONBUDGETLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PODDISRUPTIONBUDGETLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
+  _globals['_PODDISRUPTIONBUDGETLIST'].fields_by_name['items']._loaded_options = None
+  _globals['_PODDISRUPTIONBUDGETLIST'].fields_by_name['items']._serialized_options = b'\242\273\0307Z5The objects of the list, or the parts that are taken.'
   _globals['_EVICTION'].fields_by_name['metadata']._loaded_options = None
-  _globals['_EVICTION'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_EVICTION'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_EVICTION'].fields_by_name['delete_options']._loaded_options = None
   _globals['_EVICTION'].fields_by_name['delete_options']._serialized_options = b'\242\273\030\006\010\001\020\001 \001'
+  _globals['_EVICTION']._loaded_options = None
+  _globals['_EVICTION']._serialized_options = b'\242\273\0304\0222Asks a pod to leave its node, if budgets allow it.'
   _globals['_PODDISRUPTIONBUDGETSPEC']._serialized_start=124
-  _globals['_PODDISRUPTIONBUDGETSPEC']._serialized_end=510
-  _globals['_PODDISRUPTIONBUDGETSTATUS']._serialized_start=513
-  _globals['_PODDISRUPTIONBUDGETSTATUS']._serialized_end=977
-  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_start=900
-  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_end=977
-  _globals['_PODDISRUPTIONBUDGET']._serialized_start=980
-  _globals['_PODDISRUPTIONBUDGET']._serialized_end=1204
-  _globals['_PODDISRUPTIONBUDGETLIST']._serialized_start=1207
-  _globals['_PODDISRUPTIONBUDGETLIST']._serialized_end=1346
-  _globals['_EVICTION']._serialized_start=1349
-  _globals['_EVICTION']._serialized_end=1488
+  _globals['_PODDISRUPTIONBUDGETSPEC']._serialized_end=691
+  _globals['_PODDISRUPTIONBUDGETSTATUS']._serialized_start=694
+  _globals['_PODDISRUPTIONBUDGETSTATUS']._serialized_end=1269
+  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_start=1192
+  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_end=1269
+  _globals['_PODDISRUPTIONBUDGET']._serialized_start=1272
+  _globals['_PODDISRUPTIONBUDGET']._serialized_end=1712
+  _globals['_PODDISRUPTIONBUDGETLIST']._serialized_start=1715
+  _globals['_PODDISRUPTIONBUDGETLIST']._serialized_end=1983
+  _globals['_EVICTION']._serialized_start=1986
+  _globals['_EVICTION']._serialized_end=2251
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"knarr/api/runtime/v1/runtime.proto\x12\x14knarr.api.runtime.v1\x1a\"knarr/api/options/v1/options.proto\"#\n\x0cRawExtension\x12\x0b\n\x03raw\x18\x01 \x01(\x0c:\x06\xa2\xbb\x18\x02\x08\x06\"A\n\x08TypeMeta\x12\x1d\n\x0b\x61pi_version\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x16\n\x04kind\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"\x81\x01\n\x07Unknown\x12\x39\n\ttype_meta\x18\x01 \x01(\x0b\x32\x1e.knarr.api.runtime.v1.TypeMetaB\x06\xa2\xbb\x18\x02\x18\x01\x12\x0b\n\x03raw\x18\x02 \x01(\x0c\x12\x18\n\x10\x63ontent_encoding\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"knarr/api/runtime/v1/runtime.proto\x12\x14knarr.api.runtime.v1\x1a\"knarr/api/options/v1/options.proto\"#\n\x0cRawExtension\x12\x0b\n\x03raw\x18\x01 \x01(\x0c:\x06\xa2\xbb\x18\x02\x08\x06\"\x95\x01\n\x08TypeMeta\x12N\n\x0b\x61pi_version\x18\x01 \x01(\tB9\xa2\xbb\x18\x35\x10\x01 \x01Z/Group and version in which the object is meant.\x12\x39\n\x04kind\x18\x02 \x01(\tB+\xa2\xbb\x18\'\x10\x01 \x01Z!Kind of the object that is meant.\"\x81\x01\n\x07Unknown\x12\x39\n\ttype_meta\x18\x01 \x01(\x0b\x32\x1e.knarr.api.runtime.v1.TypeMetaB\x06\xa2\xbb\x18\x02\x18\x01\x12\x0b\n\x03raw\x18\x02 \x01(\x0c\x12\x18\n\x10\x63ontent_encoding\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RAWEXTENSION']._loaded_options = None
   _globals['_RAWEXTENSION']._serialized_options = b'\242\273\030\002\010\006'
   _globals['_TYPEMETA'].fields_by_name['api_version']._loaded_options = None
-  _globals['_TYPEMETA'].fields_by_name['api_version']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_TYPEMETA'].fields_by_name['api_version']._serialized_options = b'\242\273\0305\020\001 \001Z/Group and version in which the object is meant.'
   _globals['_TYPEMETA'].fields_by_name['kind']._loaded_options = None
-  _globals['_TYPEMETA'].fields_by_name['kind']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_TYPEMETA'].fields_by_name['kind']._serialized_options = b'\242\273\030\'\020\001 \001Z!Kind of the object that is meant.'
   _globals['_UNKNOWN'].fields_by_name['type_meta']._loaded_options = None
   _globals['_UNKNOWN'].fields_by_name['type_meta']._serialized_options = b'\242\273\030\002\030\001'
   _globals['_RAWEXTENSION']._serialized_start=96
   _globals['_RAWEXTENSION']._serialized_end=131
-  _globals['_TYPEMETA']._serialized_start=133
-  _globals['_TYPEMETA']._serialized_end=198
-  _globals['_UNKNOWN']._serialized_start=201
-  _globals['_UNKNOWN']._serialized_end=330
+  _globals['_TYPEMETA']._serialized_start=134
+  _globals['_TYPEMETA']._serialized_end=283
+  _globals['_UNKNOWN']._serialized_start=286
+  _globals['_UNKNOWN']._serialized_end=415
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(knarr/api/scheduling/v1/scheduling.proto\x12\x17knarr.api.scheduling.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x93\x02\n\rPriorityClass\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x15\n\x05value\x18\x02 \x01(\x05\x42\x06\xa2\xbb\x18\x02 \x01\x12 \n\x0eglobal_default\x18\x03 \x01(\x08\x42\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12Y\n\x11preemption_policy\x18\x05 \x01(\tB9\xa2\xbb\x18\x35\x08\x01\x10\x01 \x01R\x10PreemptionPolicyj\x14PreemptLowerPriorityj\x05NeverH\x00\x88\x01\x01\x42\x14\n\x12_preemption_policy\"\x83\x01\n\x11PriorityClassList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x35\n\x05items\x18\x02 \x03(\x0b\x32&.knarr.api.scheduling.v1.PriorityClassb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(knarr/api/scheduling/v1/scheduling.proto\x12\x17knarr.api.scheduling.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x98\x04\n\rPriorityClass\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12!\n\x05value\x18\x02 \x01(\x05\x42\x12\xa2\xbb\x18\x0e \x01Z\nThe value.\x12M\n\x0eglobal_default\x18\x03 \x01(\x08\x42\x35\xa2\xbb\x18\x31\x10\x01 \x01Z+Whether it is taken by pods that name none.\x12\x35\n\x0b\x64\x65scription\x18\x04 \x01(\tB \xa2\xbb\x18\x1c\x10\x01 \x01Z\x16\x41 sentence for people.\x12\xa2\x01\n\x11preemption_policy\x18\x05 \x01(\tB\x81\x01\xa2\xbb\x18}\x08\x01\x10\x01 \x01R\x10PreemptionPolicyZFWhether other pods may be ended for it: PreemptLowerPriority or Never.j\x14PreemptLowerPriorityj\x05NeverH\x00\x88\x01\x01:$\xa2\xbb\x18 \x12\x1e\x41 name for a priority of pods.B\x14\n\x12_preemption_policy\"\x84\x02\n\x11PriorityClassList\x12{\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12r\n\x05items\x18\x02 \x03(\x0b\x32&.knarr.api.scheduling.v1.PriorityClassB;\xa2\xbb\x18\x37Z5The objects of the list, or the parts that are taken.b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.scheduling.v1.sch
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PRIORITYCLASS'].fields_by_name['metadata']._loaded_options = None
-  _globals['_PRIORITYCLASS'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PRIORITYCLASS'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_PRIORITYCLASS'].fields_by_name['value']._loaded_options = None
-  _globals['_PRIORITYCLASS'].fields_by_name['value']._serialized_options = b'\242\273\030\002 \001'
+  _globals['_PRIORITYCLASS'].fields_by_name['value']._serialized_options = b'\242\273\030\016 \001Z\nThe value.'
   _globals['_PRIORITYCLASS'].fields_by_name['global_default']._loaded_options = None
-  _globals['_PRIORITYCLASS'].fields_by_name['global_default']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PRIORITYCLASS'].fields_by_name['global_default']._serialized_options = b'\242\273\0301\020\001 \001Z+Whether it is taken by pods that name none.'
   _globals['_PRIORITYCLASS'].fields_by_name['description']._loaded_options = None
-  _globals['_PRIORITYCLASS'].fields_by_name['description']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PRIORITYCLASS'].fields_by_name['description']._serialized_options = b'\242\273\030\034\020\001 \001Z\026A sentence for people.'
   _globals['_PRIORITYCLASS'].fields_by_name['preemption_policy']._loaded_options = None
-  _globals['_PRIORITYCLASS'].fields_by_name['preemption_policy']._serialized_options = b'\242\273\0305\010\001\020\001 \001R\020PreemptionPolicyj\024PreemptLowerPriorityj\005Never'
+  _globals['_PRIORITYCLASS'].fields_by_name['preemption_policy']._serialized_options = b'\242\273\030}\010\001\020\001 \001R\020PreemptionPolicyZFWhether other pods may be ended for it: PreemptLowerPriority or Never.j\024PreemptLowerPriorityj\005Never'
+  _globals['_PRIORITYCLASS']._loaded_options = None
+  _globals['_PRIORITYCLASS']._serialized_options = b'\242\273\030 \022\036A name for a priority of pods.'
   _globals['_PRIORITYCLASSLIST'].fields_by_name['metadata']._loaded_options = None
-  _globals['_PRIORITYCLASSLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_PRIORITYCLASSLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
+  _globals['_PRIORITYCLASSLIST'].fields_by_name['items']._loaded_options = None
+  _globals['_PRIORITYCLASSLIST'].fields_by_name['items']._serialized_options = b'\242\273\0307Z5The objects of the list, or the parts that are taken.'
   _globals['_PRIORITYCLASS']._serialized_start=136
-  _globals['_PRIORITYCLASS']._serialized_end=411
-  _globals['_PRIORITYCLASSLIST']._serialized_start=414
-  _globals['_PRIORITYCLASSLIST']._serialized_end=545
+  _globals['_PRIORITYCLASS']._serialized_end=672
+  _globals['_PRIORITYCLASSLIST']._serialized_start=675
+  _globals['_PRIORITYCLASSLIST']._serialized_end=935
 # @@protoc_insertion_point(module_scope)

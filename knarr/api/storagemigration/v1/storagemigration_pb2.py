@@ -26,7 +26,7 @@ from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta
 from knarr.api.options.v1 import options_pb2 as knarr_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4knarr/api/storagemigration/v1/storagemigration.proto\x12\x1dknarr.api.storagemigration.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\x80\x02\n\x17StorageVersionMigration\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12R\n\x04spec\x18\x02 \x01(\x0b\x32:.knarr.api.storagemigration.v1.StorageVersionMigrationSpecB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12V\n\x06status\x18\x03 \x01(\x0b\x32<.knarr.api.storagemigration.v1.StorageVersionMigrationStatusB\x08\xa2\xbb\x18\x04\x10\x01 \x01\"Q\n\x1bStorageVersionMigrationSpec\x12\x32\n\x08resource\x18\x01 \x01(\x0b\x32 .knarr.api.meta.v1.GroupResource\"\x95\x01\n\x1dStorageVersionMigrationStatus\x12R\n\nconditions\x18\x01 \x03(\x0b\x32\x1c.knarr.api.meta.v1.ConditionB \xa2\xbb\x18\x1c\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04type\x12 \n\x10resource_version\x18\x02 \x01(\tB\x06\xa2\xbb\x18\x02\x10\x01\"\x9d\x01\n\x1bStorageVersionMigrationList\x12\x37\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaB\x08\xa2\xbb\x18\x04\x10\x01 \x01\x12\x45\n\x05items\x18\x02 \x03(\x0b\x32\x36.knarr.api.storagemigration.v1.StorageVersionMigrationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4knarr/api/storagemigration/v1/storagemigration.proto\x12\x1dknarr.api.storagemigration.v1\x1a\x1cknarr/api/meta/v1/meta.proto\x1a\"knarr/api/options/v1/options.proto\"\xe7\x03\n\x17StorageVersionMigration\x12}\n\x08metadata\x18\x01 \x01(\x0b\x32\x1d.knarr.api.meta.v1.ObjectMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12\x83\x01\n\x04spec\x18\x02 \x01(\x0b\x32:.knarr.api.storagemigration.v1.StorageVersionMigrationSpecB9\xa2\xbb\x18\x35\x10\x01 \x01Z/What is wanted; written by people and programs.\x12z\n\x06status\x18\x03 \x01(\x0b\x32<.knarr.api.storagemigration.v1.StorageVersionMigrationStatusB,\xa2\xbb\x18(\x10\x01 \x01Z\"What is so; written by the system.:K\xa2\xbb\x18G\x12\x45Writes all objects of a resource anew, in its present stored version.\"t\n\x1bStorageVersionMigrationSpec\x12U\n\x08resource\x18\x01 \x01(\x0b\x32 .knarr.api.meta.v1.GroupResourceB!\xa2\xbb\x18\x1dZ\x1bThe resource that is meant.\"\xf0\x01\n\x1dStorageVersionMigrationStatus\x12\x87\x01\n\nconditions\x18\x01 \x03(\x0b\x32\x1c.knarr.api.meta.v1.ConditionBU\xa2\xbb\x18Q\x10\x01 \x01*\x05merge2\x04type:\x03mapB\x04typeZ3What is true of it at the moment, one entry a type.\x12\x45\n\x10resource_version\x18\x02 \x01(\tB+\xa2\xbb\x18\'\x10\x01Z#Which state of the object is meant.\"\x9f\x02\n\x1bStorageVersionMigrationList\x12{\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.knarr.api.meta.v1.ListMetaBL\xa2\xbb\x18H\x10\x01 \x01ZBName, namespace, labels and the other facts that every object has.\x12\x82\x01\n\x05items\x18\x02 \x03(\x0b\x32\x36.knarr.api.storagemigration.v1.StorageVersionMigrationB;\xa2\xbb\x18\x37Z5The objects of the list, or the parts that are taken.b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.storagemigration.
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STORAGEVERSIONMIGRATION'].fields_by_name['metadata']._loaded_options = None
-  _globals['_STORAGEVERSIONMIGRATION'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_STORAGEVERSIONMIGRATION'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
   _globals['_STORAGEVERSIONMIGRATION'].fields_by_name['spec']._loaded_options = None
-  _globals['_STORAGEVERSIONMIGRATION'].fields_by_name['spec']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_STORAGEVERSIONMIGRATION'].fields_by_name['spec']._serialized_options = b'\242\273\0305\020\001 \001Z/What is wanted; written by people and programs.'
   _globals['_STORAGEVERSIONMIGRATION'].fields_by_name['status']._loaded_options = None
-  _globals['_STORAGEVERSIONMIGRATION'].fields_by_name['status']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_STORAGEVERSIONMIGRATION'].fields_by_name['status']._serialized_options = b'\242\273\030(\020\001 \001Z\"What is so; written by the system.'
+  _globals['_STORAGEVERSIONMIGRATION']._loaded_options = None
+  _globals['_STORAGEVERSIONMIGRATION']._serialized_options = b'\242\273\030G\022EWrites all objects of a resource anew, in its present stored version.'
+  _globals['_STORAGEVERSIONMIGRATIONSPEC'].fields_by_name['resource']._loaded_options = None
+  _globals['_STORAGEVERSIONMIGRATIONSPEC'].fields_by_name['resource']._serialized_options = b'\242\273\030\035Z\033The resource that is meant.'
   _globals['_STORAGEVERSIONMIGRATIONSTATUS'].fields_by_name['conditions']._loaded_options = None
-  _globals['_STORAGEVERSIONMIGRATIONSTATUS'].fields_by_name['conditions']._serialized_options = b'\242\273\030\034\020\001 \001*\005merge2\004type:\003mapB\004type'
+  _globals['_STORAGEVERSIONMIGRATIONSTATUS'].fields_by_name['conditions']._serialized_options = b'\242\273\030Q\020\001 \001*\005merge2\004type:\003mapB\004typeZ3What is true of it at the moment, one entry a type.'
   _globals['_STORAGEVERSIONMIGRATIONSTATUS'].fields_by_name['resource_version']._loaded_options = None
-  _globals['_STORAGEVERSIONMIGRATIONSTATUS'].fields_by_name['resource_version']._serialized_options = b'\242\273\030\002\020\001'
+  _globals['_STORAGEVERSIONMIGRATIONSTATUS'].fields_by_name['resource_version']._serialized_options = b'\242\273\030\'\020\001Z#Which state of the object is meant.'
   _globals['_STORAGEVERSIONMIGRATIONLIST'].fields_by_name['metadata']._loaded_options = None
-  _globals['_STORAGEVERSIONMIGRATIONLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030\004\020\001 \001'
+  _globals['_STORAGEVERSIONMIGRATIONLIST'].fields_by_name['metadata']._serialized_options = b'\242\273\030H\020\001 \001ZBName, namespace, labels and the other facts that every object has.'
+  _globals['_STORAGEVERSIONMIGRATIONLIST'].fields_by_name['items']._loaded_options = None
+  _globals['_STORAGEVERSIONMIGRATIONLIST'].fields_by_name['items']._serialized_options = b'\242\273\0307Z5The objects of the list, or the parts that are taken.'
   _globals['_STORAGEVERSIONMIGRATION']._serialized_start=154
-  _globals['_STORAGEVERSIONMIGRATION']._serialized_end=410
-  _globals['_STORAGEVERSIONMIGRATIONSPEC']._serialized_start=412
-  _globals['_STORAGEVERSIONMIGRATIONSPEC']._serialized_end=493
-  _globals['_STORAGEVERSIONMIGRATIONSTATUS']._serialized_start=496
-  _globals['_STORAGEVERSIONMIGRATIONSTATUS']._serialized_end=645
-  _globals['_STORAGEVERSIONMIGRATIONLIST']._serialized_start=648
-  _globals['_STORAGEVERSIONMIGRATIONLIST']._serialized_end=805
+  _globals['_STORAGEVERSIONMIGRATION']._serialized_end=641
+  _globals['_STORAGEVERSIONMIGRATIONSPEC']._serialized_start=643
+  _globals['_STORAGEVERSIONMIGRATIONSPEC']._serialized_end=759
+  _globals['_STORAGEVERSIONMIGRATIONSTATUS']._serialized_start=762
+  _globals['_STORAGEVERSIONMIGRATIONSTATUS']._serialized_end=1002
+  _globals['_STORAGEVERSIONMIGRATIONLIST']._serialized_start=1005
+  _globals['_STORAGEVERSIONMIGRATIONLIST']._serialized_end=1292
 # @@protoc_insertion_point(module_scope)
