@@ -45,9 +45,7 @@ class Leaders:
     async def stop(self) -> None:
         await self.leave_alone()
         while self._processes:
-            process = self._processes.pop()
-            process.kill()
-            await process.wait()
+            await _end(self._processes.pop())
 
     async def _candidate(self, number: int) -> asyncio.subprocess.Process:
         self._started += 1
@@ -86,9 +84,14 @@ class Leaders:
 
     async def _kill(self, number: int) -> None:
         self._tell("kill a candidate")
-        self._processes[number].kill()
-        await self._processes[number].wait()
+        await _end(self._processes[number])
         self._processes[number] = await self._candidate(number)
 
     def _tell(self, text: str) -> None:
         self._history.faults.append(f"[{asyncio.get_running_loop().time():.3f}] {text}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()

@@ -175,7 +175,7 @@ async def test_a_full_etcd_is_said_to_be_full_and_the_way_back_leads_back(tmp_pa
             assert "is full" in await store.trouble()
             for entry in (await api.list(REF, meta.ListOptions())).entries:
                 await api.delete(Ref(REF.version, "default", entry.name), meta.DeleteOptions())
-            await asyncio.to_thread(etcdctl, etcd, "compaction", str(await store.newest_revision()))
+            await asyncio.to_thread(etcdctl, etcd, "compaction", "--physical", str(await store.newest_revision()))
             await asyncio.to_thread(etcdctl, etcd, "defrag")
             await asyncio.to_thread(etcdctl, etcd, "alarm", "disarm")
             assert await store.trouble() == ""
