@@ -15,7 +15,7 @@ from knarr.api.metrics.v1beta1 import metrics_pb2 as metrics
 from knarr.machinery.errors import StatusError
 from knarr.machinery.resources import Resource, Version
 from services.controller.controllers.garbagecollector.controller import DISCOVERY_SECONDS
-from services.controller.controllers.garbagecollector.decide import Delete, DropOwners, LookAt, OwnerState, RemoveFinalizer, decide
+from services.controller.controllers.garbagecollector.decide import Delete, DropOwners, LookAt, OwnerState, RemoveFinalizer, Unblock, decide
 from services.controller.controllers.garbagecollector.graph import Graph, Item, Owner
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import NAMESPACE, deployment, namespace, node, owned
@@ -48,6 +48,19 @@ def test_a_foreground_delete_waits_for_blocking_dependents_only() -> None:
     assert decide(target, [item("b", "a")], {}) == LookAt(["b"])
     assert decide(target, [item("b", "a", deleting=True)], {}) == LookAt([])
     assert decide(target, [item("b", "a", blocks=False)], {}) == RemoveFinalizer("foregroundDeletion")
+
+
+def test_who_waits_for_itself_lets_its_owner_go() -> None:
+    graph = Graph(lambda api_version, kind: None)
+    first, second, third = (item(uid, owner, deleting=True, foreground=True) for uid, owner in (("a", "c"), ("b", "a"), ("c", "b")))
+    for found in (first, second):
+        graph.observe(found)
+        assert not graph.in_circle(found)
+    graph.observe(third)
+    assert all(graph.in_circle(found) for found in (first, second, third))
+    assert decide(first, [second], {"c": WAITING}, circle=True) == Unblock()
+    graph.observe(item("c", "b", blocks=False, deleting=True, foreground=True))
+    assert not graph.in_circle(first)
 
 
 def test_an_orphaning_delete_lets_its_dependents_stay() -> None:

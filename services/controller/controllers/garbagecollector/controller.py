@@ -32,6 +32,7 @@ from services.controller.controllers.garbagecollector.decide import (
     LookAt,
     OwnerState,
     RemoveFinalizer,
+    Unblock,
     decide,
 )
 from services.controller.controllers.garbagecollector.graph import ORPHAN, Graph, Item, Owner, item_of
@@ -137,7 +138,7 @@ class GarbageCollector(Controller):
         live = item_of(obj)
         self._tell_foreign(obj, live)
         states = {owner.uid: await self._state(live, owner) for owner in live.owners}
-        action = decide(live, self.graph.dependents(live.uid), states)
+        action = decide(live, self.graph.dependents(live.uid), states, circle=self.graph.in_circle(live))
         if action is not None:
             await self._act(obj, action)
         return None
@@ -200,6 +201,8 @@ class GarbageCollector(Controller):
                 if unblock:
                     obj = await self.client.update(_unblocked(obj))
                 await self._delete(obj, policy)
+            case Unblock():
+                await self._update(_unblocked(obj))
             case DropOwners(uids):
                 await self._drop_owners(obj, uids)
             case RemoveFinalizer(finalizer):

@@ -47,13 +47,18 @@ class LookAt:
     uids: Sequence[str]
 
 
-Action = Delete | DropOwners | RemoveFinalizer | LookAt
+@dataclass(frozen=True, slots=True)
+class Unblock:
+    """Clears blockOwnerDeletion of its own references, to break a circle in which each waits for the next."""
 
 
-def decide(item: Item, dependents: Sequence[Item], owners: Mapping[str, OwnerState]) -> Action | None:
-    """``item`` as just read; ``owners`` has a state for each of its owners."""
+Action = Delete | DropOwners | RemoveFinalizer | LookAt | Unblock
+
+
+def decide(item: Item, dependents: Sequence[Item], owners: Mapping[str, OwnerState], *, circle: bool = False) -> Action | None:
+    """``item`` as just read; ``owners`` has a state for each of its owners. ``circle``: it waits for itself, through others."""
     if item.deleting:
-        return _decide_deleting(item, dependents)
+        return Unblock() if circle else _decide_deleting(item, dependents)
     if not item.owners:
         return None
     states = {owner.uid: owners[owner.uid] for owner in item.owners}

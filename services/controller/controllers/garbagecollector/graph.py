@@ -86,6 +86,19 @@ class Graph:
         found = [self._items[dependent] for dependent in self._dependents.get(uid, ())]
         return sorted(found, key=lambda item: (item.kind, item.namespace, item.name))
 
+    def in_circle(self, item: Item) -> bool:
+        """Whether it waits for itself: it keeps an owner from going that waits for its dependents, and so on, back to it."""
+        seen, ahead = set[str](), [owner.uid for owner in item.owners if owner.blocks] if item.deleting_dependents else []
+        while ahead:
+            uid = ahead.pop()
+            owner = self._items.get(uid)
+            if uid == item.uid:
+                return True
+            if uid not in seen and owner is not None and owner.deleting_dependents:
+                ahead += [further.uid for further in owner.owners if further.blocks]
+            seen.add(uid)
+        return False
+
     def observe(self, item: Item) -> set[str]:
         """An object was added or changed."""
         before = self._items.get(item.uid)
