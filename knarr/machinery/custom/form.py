@@ -33,6 +33,8 @@ class CustomForm(ObjectForm):
     ) -> None:
         self._class: type[CustomObject] = message  # type: ignore[assignment]
         self.schema, self.described, self.scale = schema, described, self._class.scale
+        # As large an object is taken to be at least: rules may make much work of a small one.
+        self.least_size_bytes = 0
         api_version, kind = self._class.names
         # What Kubernetes writes sorts its keys, and so mostly begins like this too.
         self._head = b'{"apiVersion":%b,"kind":%b,"metadata":{' % (orjson.dumps(api_version), orjson.dumps(kind))
@@ -99,7 +101,7 @@ class CustomForm(ObjectForm):
             self.schema.default(content)
         if strays and unknown is UnknownFields.REJECT:
             raise self._refused("strict decoding error: " + ", ".join(strays))
-        size_bytes = len(text) if text is not None else len(orjson.dumps(content))
+        size_bytes = max(self.least_size_bytes, len(text) if text is not None else len(orjson.dumps(content)))
         obj: Any = self._class(found.message, content, size_bytes)
         return Decoded(obj, strays)
 

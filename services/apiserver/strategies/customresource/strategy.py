@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -11,6 +12,7 @@ from knarr.machinery.custom.form import CustomForm
 from knarr.machinery.custom.jsonpath import JsonPath, text_of
 from knarr.machinery.custom.lists import check_lists, has_unique_lists
 from knarr.machinery.custom.objects import CustomObject
+from knarr.machinery.custom.rules import ROOT, check_rules, compile_rules
 from knarr.machinery.custom.schema import ABSENT
 from knarr.machinery.custom.values import compile_values, same
 from knarr.machinery.errors import Cause
@@ -22,6 +24,9 @@ from services.apiserver.strategies.strategy import STATUS, Column, Strategy
 
 # What of the metadata people write: a write to the status does not reach it.
 METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
+UNCHECKED = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+# What costs no more is done in a few milliseconds; what may cost more is done as if the object were so large.
+QUICK_COST, LARGE_BYTES = 10_000, 65 * 1024
 # After one of these there is no telling whether a rule would hold.
 BLOCKING = ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
 
@@ -41,6 +46,9 @@ class CustomStrategy(Strategy):
         status = schema.source.get("properties", {}).get("status")
         self._status_values = compile_values(status) if status is not None else None
         self._has_lists = has_unique_lists(schema)
+        self._rules = compile_rules(schema.source, root=True)
+        if self._rules.cost > QUICK_COST:
+            form.least_size_bytes = LARGE_BYTES
         self._has_status = described.subresources.HasField("status")
         self.scale = form.scale
         self._columns: tuple[CustomColumn, ...] = columns_of(described)
@@ -109,6 +117,11 @@ class CustomStrategy(Strategy):
                 check_lists(old.content, self._schema, "", before)
             if not before:
                 check_lists(new.content, self._schema, "", causes)
+        if not self._rules.is_empty:
+            if any(cause.reason in BLOCKING for cause in causes):
+                causes.append(Cause("FieldValueInvalid", f"Invalid value: null: {UNCHECKED}", ROOT))
+            else:
+                check_rules(self._rules, _seen(new), _seen(old) if old is not None else ABSENT, "", causes)
         return causes
 
     def warnings(self, obj: CustomObject) -> list[str]:
@@ -120,6 +133,13 @@ class CustomStrategy(Strategy):
     def cells(self, obj: CustomObject, now: datetime) -> list[object]:
         whole = obj.to_dict()
         return [found.cell(whole, now) for found in self._columns]
+
+
+def _seen(obj: CustomObject) -> dict[str, Any]:
+    """An object as its rules see it: of its metadata the name alone."""
+    api_version, kind = obj.names
+    metadata = {"name": obj.metadata.name, "generateName": obj.metadata.generate_name}
+    return {"apiVersion": api_version, "kind": kind, "metadata": {name: text for name, text in metadata.items() if text}, **obj.content}
 
 
 def _finalizer_warnings(name: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from knarr.machinery.custom.rules import compile_rules
 from knarr.machinery.custom.schema import ABSENT, Schema
 from knarr.machinery.custom.values import compile_pattern, compile_values
 from knarr.machinery.errors import Cause
@@ -87,6 +88,8 @@ def check_schema(source: Json, path: Path, *, has_status: bool) -> list[Cause]:
     keywords = list(_keywords(source, Place(path)))
     if not causes and not keywords:
         causes += _defaults(source, path, root=True)
+    if not causes and not keywords:
+        compile_rules(source, path, causes, root=True)
     return causes + keywords
 
 
@@ -264,8 +267,6 @@ def _single_keywords(source: Json, place: Place) -> Iterable[Cause]:
         yield forbidden(path.child("x-kubernetes-embedded-resource"), "must not be used inside of resource meta")
     if source.get("uniqueItems"):
         yield forbidden(path.child("uniqueItems"), "uniqueItems cannot be set to true since the runtime complexity becomes quadratic")
-    if source.get("x-kubernetes-validations"):
-        yield forbidden(path.child("x-kubernetes-validations"), "rules are not evaluated yet: leave them out")
     if source.get("x-kubernetes-preserve-unknown-fields") is False:
         yield invalid(path.child("x-kubernetes-preserve-unknown-fields"), False, "must be true or undefined")
     map_type = source.get("x-kubernetes-map-type")
