@@ -26,6 +26,7 @@ from knarr.client.channel import open_channel
 from knarr.client.client import ADDED, ALLOWANCE, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.served import ServedResources
 from knarr.machinery.errors import StatusError, error_of, status_error
+from knarr.machinery.packing import message_name, packed, reader
 from knarr.machinery.resources import Resource, Version, served
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import metadata_of
@@ -34,7 +35,6 @@ M = TypeVar("M", bound=Message)
 
 STATUS_METADATA_KEY = "knarr-status-bin"
 CALL_TIMEOUT_SECONDS = 30.0
-TYPE_URL_PREFIX = "type.googleapis.com/"
 
 _EVENT_TYPES = {
     rpc.EVENT_TYPE_ADDED: ADDED,
@@ -111,7 +111,8 @@ class RpcClient(Client):
             resource_version=resource_version,
         )
         reply = await self._call(self._stub.List, rpc.ListRequest(ref=await self._ref(message, namespace), options=options))
-        items = [message.FromString(item.value) for item in reply.items]
+        read = reader(message)
+        items = [read(item.value) for item in reply.items]
         return ObjectList(items, reply.metadata.resource_version, reply.metadata.continue_token)
 
     async def watch(
@@ -228,20 +229,21 @@ def _ref(version: Version, namespace: str, name: str, subresource: str) -> rpc.R
 
 
 def _pack(obj: Message) -> AnyMessage:
-    return AnyMessage(type_url=TYPE_URL_PREFIX + obj.DESCRIPTOR.full_name, value=obj.SerializeToString())
+    return packed(type(obj), obj.SerializeToString())
 
 
-def _unpack(packed: AnyMessage, expected: type[M]) -> M:
+def _unpack(found: AnyMessage, expected: type[M]) -> M:
     """The message inside; a sub-resource may answer another type than the one that was asked."""
-    name = packed.type_url.rpartition("/")[2]
-    if not name or name == expected.DESCRIPTOR.full_name:
-        return expected.FromString(packed.value)
-    found = message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
-    return found.FromString(packed.value)  # type: ignore[return-value]
+    name = found.type_url.rpartition("/")[2]
+    if not name or name == message_name(expected):
+        return reader(expected)(found.value)
+    other = message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
+    return other.FromString(found.value)  # type: ignore[return-value]
 
 
 def _events(events: Iterable[rpc.WatchEvent], message: type[M]) -> Iterable[WatchEvent[M]]:
+    read = reader(message)
     for event in events:
         if event.type == rpc.EVENT_TYPE_ERROR:
             raise error_of(_unpack(event.object, meta.Status))
-        yield WatchEvent(_EVENT_TYPES[event.type], message.FromString(event.object.value))
+        yield WatchEvent(_EVENT_TYPES[event.type], read(event.object.value))

@@ -8,6 +8,9 @@ from google.protobuf.message import Message
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as rpc
 from knarr.machinery import catalog
+from knarr.machinery.custom.form import CustomForm
+from knarr.machinery.custom.objects import custom_class
+from knarr.machinery.packing import JSON_NAME
 from knarr.machinery.resources import Registry, Resource, Route, Subresource, Version
 from knarr.machinery.type_names import message_named
 
@@ -53,11 +56,14 @@ def resource_of(described: rpc.ApiResource) -> Resource | None:
 
 
 def _version(described: rpc.ApiVersion) -> Version | None:
+    names = described.group, described.version, described.kind
+    if described.message == JSON_NAME:
+        custom = custom_class(f"{described.group}/{described.version}", described.kind)
+        return Version(*names, custom, custom, deprecation_warning=described.deprecation_warning, form=CustomForm(custom))
     message = message_named(described.message)
     listed = message_named(described.list_message) if described.list_message else None
     if message is None or (described.list_message and listed is None):
         return None
-    names = described.group, described.version, described.kind
     return Version(*names, message, listed, deprecation_warning=described.deprecation_warning)
 
 

@@ -17,6 +17,7 @@ from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED
 from knarr.machinery import budget, codec
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Expired, bad_request, status_error
+from knarr.machinery.packing import JSON_NAME, json_of, message_name, packed
 from knarr.machinery.resources import Registry, Resource, Version
 from knarr.service.authentication import current_user
 from services.apiserver.api import Api, Event, Ref, Written
@@ -42,14 +43,15 @@ def type_url(message: type[Message]) -> str:
 
 def pack_entry(entry: Entry, version: Version) -> AnyMessage:
     """An object in a version, without decoding it where that is the stored one."""
-    return AnyMessage(type_url=type_url(version.message), value=entry.served(version).with_revision)
+    found = entry.served(version)
+    return packed(version.message, found.with_revision if version.form.has_message else found.json)
 
 
 def pack(written: Written, version: Version) -> AnyMessage:
     if written.entry is not None:
         return pack_entry(written.entry, version)
     message = written.message_in(version)
-    return AnyMessage(type_url=type_url(type(message)), value=message.SerializeToString())
+    return packed(type(message), message.SerializeToString())
 
 
 def warnings(written: Written, version: Version) -> Sequence[str]:
@@ -72,7 +74,25 @@ def unpack(message: type[Message], body: AnyMessage) -> Any:
 def body_of(ref: Ref, body: AnyMessage) -> Any:
     """What is written to that which ``ref`` names, as it is stored. A sub-resource that is not there is the pipeline's to refuse."""
     subresource = ref.resource.subresource(ref.subresource) if ref.subresource else None
-    return ref.version.to_storage(unpack(ref.version.body_of(subresource), body))
+    message = ref.version.body_of(subresource)
+    if message is ref.version.message and not ref.version.form.has_message:
+        return ref.version.to_storage(unpack_json(ref.version, body))
+    return ref.version.to_storage(unpack(message, body))
+
+
+def unpack_json(version: Version, body: AnyMessage) -> Any:
+    """The object of a version that has no message. Raises BadRequest."""
+    if body.type_url and body.type_url.rpartition("/")[2] != JSON_NAME:
+        raise bad_request(f"the object is a {body.type_url.rpartition('/')[2]}; {JSON_NAME} with JSON is expected here")
+    try:
+        return version.form.from_json(json_of(body)).message
+    except (DecodeError, ValueError) as error:
+        raise bad_request(f"the object is no {JSON_NAME} with JSON: {error}") from error
+
+
+def _list_name(version: Version) -> str:
+    """Empty for what has no list, or no messages."""
+    return version.list_message.DESCRIPTOR.full_name if version.form.has_message and version.list_message is not None else ""
 
 
 def pack_resource(resource: Resource) -> face.ApiResource:
@@ -88,11 +108,12 @@ def pack_resource(resource: Resource) -> face.ApiResource:
                 group=version.group,
                 version=version.version,
                 kind=version.kind,
-                message=version.message.DESCRIPTOR.full_name,
-                list_message=version.list_message.DESCRIPTOR.full_name if version.list_message is not None else "",
+                message=message_name(version.message),
+                list_message=_list_name(version),
                 deprecation_warning=version.deprecation_warning,
             )
             for version in resource.versions
+            if version.served
         ],
         subresources=[
             face.ApiSubresource(
@@ -110,8 +131,7 @@ def pack_event(version: Version, event: Event) -> face.WatchEvent:
     bookmark.metadata.resource_version = str(event.revision)
     if event.initial_events_end:
         bookmark.metadata.annotations[INITIAL_EVENTS_END] = "true"
-    body = AnyMessage(type_url=type_url(version.message), value=bookmark.SerializeToString())
-    return face.WatchEvent(type=EVENT_TYPES[event.type], object=body)
+    return face.WatchEvent(type=EVENT_TYPES[event.type], object=packed(version.message, bookmark.SerializeToString()))
 
 
 def pack_events(version: Version, batch: Sequence[Event]) -> face.WatchResponse:
