@@ -23,12 +23,12 @@ REPEATED_BYTES = 1024 * 1024
 MAX_DIRECTIVES = 16
 
 _MERGE = "tag:yaml.org,2002:merge"
-_STRING, _TIMESTAMP, _BINARY = (f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "binary"))
+_STRING, _TIMESTAMP, _BINARY, _VALUE = (f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "binary", "value"))
 _INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null"))
 _LIST, _OBJECT = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 _DIRECTIVE = re.compile(r"^%TAG", re.MULTILINE)
 
-# As in Go: no dates, and 1:20 is a string rather than 80.
+# As in Go: no dates, = is a string, and 1:20 is a string rather than 80.
 _NUMBERS = {
     _INT: re.compile(r"[-+]?(?:0b[0-1_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"),
     _FLOAT: re.compile(
@@ -36,7 +36,7 @@ _NUMBERS = {
     ),
 }
 _RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = {
-    first: [(tag, _NUMBERS.get(tag, pattern)) for tag, pattern in resolvers if tag != _TIMESTAMP]
+    first: [(tag, _NUMBERS.get(tag, pattern)) for tag, pattern in resolvers if tag not in (_TIMESTAMP, _VALUE)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _TRUE = frozenset(("yes", "true", "on"))

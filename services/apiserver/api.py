@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
+from services.apiserver.aside import in_turn
 from services.apiserver.authorization import asked
 from services.apiserver.metrics import request_counter, request_timer
 from services.apiserver.pipeline import create, delete, posted, proxy, questions, read, streams, update, watch
@@ -23,6 +24,7 @@ from services.apiserver.pipeline.proxy import Destination
 from services.apiserver.pipeline.streams import Command, Forward
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
 from services.apiserver.results import Event, Page, Ref, Written
+from services.apiserver.strategies import custom_strategy, is_made
 
 __all__ = ["Api", "Command", "Destination", "Event", "Forward", "Page", "Ref", "Request", "Written"]
 
@@ -107,6 +109,7 @@ class Api:
     async def _do(self, verb: str, request: Request, path: Callable[..., Awaitable[T]]) -> T:
         if (asking := self._enter(verb, request)) is not None:
             await asking
+        await ready(request)
         return await path(self.pipeline, request)
 
     async def _measured(self, verb: str, request: Request, path: Callable[..., Awaitable[T]], *body: Any) -> T:
@@ -114,6 +117,7 @@ class Api:
         try:
             if (asking := self._enter(verb, request)) is not None:
                 await asking
+            await ready(request)
             return await path(self.pipeline, request, *body)
         except StatusError as error:
             code = str(error.code)
@@ -121,3 +125,10 @@ class Api:
         finally:
             request_timer(verb, resource).observe(time.perf_counter() - start)
             request_counter(verb, resource, code).inc()
+
+
+async def ready(request: Request) -> None:
+    """Makes the rules of a custom resource, the first time that it is asked for; aside, as its definition may be large."""
+    version = request.ref.version
+    if not version.form.has_message and not is_made(version):
+        await in_turn(custom_strategy, version)

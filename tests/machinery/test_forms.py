@@ -62,9 +62,9 @@ def test_what_is_no_time(text: str) -> None:
 
 
 def test_yaml_keeps_timestamps_and_skips_empty_documents() -> None:
-    text = "---\n---\na: 2026-01-02T03:04:05Z\nday: 2026-01-02\non: yes\n2: x\nport: 80:81\nmode: 0644\nhalf: 0.5\n---\n{}\n"
+    text = "---\n---\na: 2026-01-02T03:04:05Z\nday: 2026-01-02\non: yes\n2: x\nport: 80:81\nmode: 0644\nhalf: 0.5\nis: =\n---\n{}\n"
     assert yaml_documents(text) == [
-        {"a": "2026-01-02T03:04:05Z", "day": "2026-01-02", "true": True, "2": "x", "port": "80:81", "mode": 420, "half": 0.5},
+        {"a": "2026-01-02T03:04:05Z", "day": "2026-01-02", "true": True, "2": "x", "port": "80:81", "mode": 420, "half": 0.5, "is": "="},
         {},
     ]
 

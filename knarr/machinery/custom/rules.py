@@ -50,6 +50,8 @@ CALL_LIMIT, OBJECT_LIMIT = 1_000_000, 10_000_000
 RULE_LIMIT, SCHEMA_LIMIT = 10_000_000, 100_000_000
 MESSAGE_BYTES = 5 * 1024
 ROOT, NOWHERE = "<nil>", Path("")
+# Kubernetes' estimate does not count the letters of keys, and published definitions count on that; an evaluation counts them.
+KEY = STRING.sized(1)
 # The longest texts of a format, with their quotes.
 FORMAT_SIZES = {"date-time": 32, "datetime": 32, "date": 12, "duration": 32}
 METADATA = {"name": {"type": "string", "maxLength": 253}, "generateName": {"type": "string", "maxLength": 253}}
@@ -97,7 +99,7 @@ def _object_type(source: Json, *, whole: bool) -> Type | None:
     more = source.get("additionalProperties")
     if isinstance(more, dict):
         inner = type_of(more)
-        return map_of(STRING, inner, size_of(source)) if inner is not None else None
+        return map_of(KEY, inner, size_of(source)) if inner is not None else None
     properties = {**source.get("properties", {}), **(META_SCHEMA if whole else {})}
     fields: dict[str, Field] = {}
     for name, inner_source in properties.items():
@@ -262,9 +264,11 @@ class _Compiler:
     def dearest(self) -> list[Path]:
         return [place for _, place in sorted(self._costs, key=lambda found: -found[0])[:4]]
 
-    def node(self, source: Json, path: Path, count: int, lost: str, *, whole: bool = False) -> Node:
-        """``count``: how many values there may be here; ``lost``: from which place on old and new cannot be told to be the same."""
+    def node(self, source: Json, path: Path, bound: int | None, lost: str, *, whole: bool = False) -> Node:
+        """``bound``: how many values there may be here, None where only the size of a request says so; ``lost``: from which place on old
+        and new cannot be told to be the same."""
         node = Node(source)
+        count = bound if bound is not None else MOST // (_least(source) + 1)
         listed = source.get("x-kubernetes-validations", [])
         whole = whole or source.get("x-kubernetes-embedded-resource", False)
         found = type_of(source, whole=whole) if listed else None
@@ -277,24 +281,24 @@ class _Compiler:
                 node.cost += (compiled.program.cost + (compiled.message.cost if compiled.message else 0)) * count
         if node.rules:
             node.convert = converter(source)
-        self._below(node, path, count, lost)
+        self._below(node, path, bound, lost)
         node.cost += sum(inner.cost for inner in (*node.properties.values(), node.more, node.items) if inner is not None)
         return node
 
-    def _below(self, node: Node, path: Path, count: int, lost: str) -> None:
+    def _below(self, node: Node, path: Path, bound: int | None, lost: str) -> None:
         source = node.source
         here = lost or (str(path) if source.get("x-kubernetes-map-type") == "atomic" else "")
         for name, inner in source.get("properties", {}).items():
-            found = self.node(inner, path.child("properties").key(name), count, here)
+            found = self.node(inner, path.child("properties").key(name), bound, here)
             if not found.is_empty:
                 node.properties[name] = found
         more, items = source.get("additionalProperties"), source.get("items")
         if isinstance(more, dict):
-            found = self.node(more, path.child("additionalProperties"), count * max(1, size_of(source)), here)
+            found = self.node(more, path.child("additionalProperties"), _times(bound, source.get("maxProperties")), here)
             node.more = None if found.is_empty else found
         if isinstance(items, dict):
             listed = lost or (str(path) if source.get("x-kubernetes-list-type") != "map" else "")
-            found = self.node(items, path.child("items"), count * max(1, size_of(source)), listed)
+            found = self.node(items, path.child("items"), _times(bound, source.get("maxItems")), listed)
             node.items = None if found.is_empty else found
 
     def _rule(self, rule: Json, source: Json, found: Type, path: Path, count: int, lost: str) -> Rule | None:
@@ -341,6 +345,10 @@ class _Compiler:
         self._costs.append((cost, place))
         if cost > RULE_LIMIT:
             self.problems.append(forbidden(place, _over(what, cost, RULE_LIMIT)))
+
+
+def _times(bound: int | None, most: int | None) -> int | None:
+    return bound * most if bound is not None and most is not None else None
 
 
 def _words(rule: Json, source: Json, path: Path) -> list[Cause]:

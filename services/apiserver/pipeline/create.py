@@ -38,7 +38,7 @@ async def create(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     await backend.synced(request.deadline)
     metadata.check_request(ref, new)
     strategy, admission = pipeline.strategies(ref.version), pipeline.admission.phases(CREATE, ref)
-    size_bytes = new.ByteSize()
+    size_bytes = new.ByteSize() * strategy.work_factor
     await aside(size_bytes, _default, strategy, new)
     await aside(size_bytes, track_create, ref, new, strategy.unreached(ref.version.message, ""), request.manager, backend.clock())
     if await admission.mutate(request, new.metadata.name, new):
@@ -66,7 +66,7 @@ async def _create(pipeline: Pipeline, request: Request, new: Any, strategy: Stra
     backend = pipeline.backend
     ref = Ref(request.ref.version, request.ref.namespace, new.metadata.name)
     metadata.prepare_for_create(new, backend.clock(), backend.source)
-    warnings = await aside(new.ByteSize(), _judged, ref, strategy, new)
+    warnings = await aside(new.ByteSize() * strategy.work_factor, _judged, ref, strategy, new)
     await admission.validate(request, ref.name, new)
     return await backend.storing(request.deadline, _store(pipeline, request, ref, new, strategy.ttl_seconds, warnings))
 

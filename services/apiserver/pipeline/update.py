@@ -112,7 +112,7 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, entry: En
     old: Any = entry.message
     shown = part.body(old)
     unconditional = not body.metadata.resource_version
-    size_bytes = max(body.ByteSize(), len(entry.raw))
+    size_bytes = max(body.ByteSize(), len(entry.raw)) * strategy.work_factor
     await aside(size_bytes, part.prepare, ref, strategy, body, old)
     if part.replaces:
         await aside(size_bytes, _track, pipeline, request, strategy, body, old)

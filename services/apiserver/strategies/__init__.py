@@ -151,24 +151,33 @@ class Strategies:
 
     def __init__(self, entries: Mapping[type[Message], Strategy] | None = None) -> None:
         self._entries = {**STRATEGIES, **(entries or {})}
-        # Those of custom resources are made when they are first asked for, and go with their versions.
-        self._custom: WeakKeyDictionary[CustomForm, Strategy] = WeakKeyDictionary()
 
     def __call__(self, version: Version) -> Strategy:
         """The strategy of a version: its own where it has one, else that of the version that is stored."""
         if not version.form.has_message:
-            return self._custom_strategy(version)
+            return custom_strategy(version)
         return self._entries.get(version.message) or self._entries.get(version.resource.storage.message, _PLAIN)
 
-    def _custom_strategy(self, version: Version) -> Strategy:
-        form: CustomForm = version.form  # type: ignore[assignment]
-        found = self._custom.get(form)
-        if found is None:
-            # What it stands on is only loaded by those who have custom resources.
-            from services.apiserver.strategies.customresource.strategy import CustomStrategy
 
-            found = self._custom[form] = CustomStrategy(form)
-        return found
+# Those of custom resources are made when they are first asked for, and go with their versions.
+_custom: WeakKeyDictionary[CustomForm, Strategy] = WeakKeyDictionary()
+
+
+def is_made(version: Version) -> bool:
+    """Whether the strategy of a custom resource is there: to make one may take longer than the loop is to be held."""
+    return version.form in _custom
+
+
+def custom_strategy(version: Version) -> Strategy:
+    """That of a version whose objects have no message."""
+    form: CustomForm = version.form  # type: ignore[assignment]
+    found = _custom.get(form)
+    if found is None:
+        # What it stands on is only loaded by those who have custom resources.
+        from services.apiserver.strategies.customresource.strategy import CustomStrategy
+
+        found = _custom[form] = CustomStrategy(form)
+    return found
 
 
 strategy_for = Strategies()

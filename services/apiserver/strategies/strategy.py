@@ -44,6 +44,8 @@ class Strategy:
     name_format: Format = staticmethod(dns1123_subdomain)
     # Whether finalizers besides Kubernetes' own need a domain and a slash; where not, people are warned.
     full_finalizers: bool = True
+    # How much more work an object is than others of its size.
+    work_factor: int = 1
     # Whether a main-resource write bumps metadata.generation when anything but metadata and status changes.
     has_generation: bool = False
     # Seconds after its last write at which an object vanishes; 0: it stays.

@@ -80,7 +80,7 @@ class Rest:
     async def until_condition(self, name: str, condition: str, status: str = "True") -> dict[str, Any]:
         while True:
             found = await self("GET", f"{CRDS}/{name}")
-            for entry in found.json.get("status", {}).get("conditions", []):
+            for entry in found.json.get("status", {}).get("conditions") or []:
                 if (entry["type"], entry["status"]) == (condition, status):
                     return dict(entry)
             await asyncio.sleep(0.01)

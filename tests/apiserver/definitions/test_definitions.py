@@ -44,7 +44,7 @@ async def test_a_definition_is_established_and_published() -> None:
 async def test_objects_are_written_read_watched_and_patched() -> None:
     async with running() as rest:
         await rest.define(definition())
-        async with rest.watch(f"{WIDGETS}?watch=1") as events:
+        async with rest.watch(f"{WIDGETS}?watch=1&resourceVersion={rest.api.store.revision}") as events:
             made = await rest("POST", WIDGETS, widget(spec={"a": 1}, junk=True))
             assert made.status == 201 and "junk" not in made.json
             assert made.warnings == ['299 - "unknown field \\"junk\\""']

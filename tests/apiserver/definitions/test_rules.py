@@ -177,6 +177,17 @@ async def test_a_rule_that_may_cost_too_much_is_refused_with_advice() -> None:
         assert (await rest("POST", CRDS, definition(schema=schema(rule, l=bounded)))).status == 201
 
 
+async def test_lists_within_lists_hold_no_more_than_a_request_does() -> None:
+    """Published definitions have rules deep within lists of no length; only those that are dear for themselves are refused."""
+    inner: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}}
+    inner["x-kubernetes-validations"] = [{"rule": "has(self.a) == has(self.b)"}]
+    lists = {"type": "array", "items": {"type": "object", "properties": {"l": {"type": "array", "items": inner}}}}
+    async with running() as rest:
+        assert (await rest("POST", CRDS, definition(schema=schema(l=lists)))).status == 201
+        inner["x-kubernetes-validations"] = [{"rule": "self.a.matches('^a+$')"}]
+        assert (await rest("POST", CRDS, definition("others", kind="Other", schema=schema(l=lists)))).status == 422
+
+
 async def test_old_and_new_elements_of_a_plain_list_are_not_the_same() -> None:
     element = {"type": "integer", "x-kubernetes-validations": [{"rule": "self >= oldSelf"}]}
     async with running() as rest:

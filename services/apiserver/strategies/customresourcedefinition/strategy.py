@@ -19,6 +19,7 @@ class CustomResourceDefinitionStrategy(Strategy):
     has_generation = True
     allows_unconditional_update = False
     full_finalizers = False
+    work_factor = 16
 
     def default(self, obj: Definition) -> None:
         spec = obj.spec
