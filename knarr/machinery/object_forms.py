@@ -7,12 +7,15 @@ are JSON. Whoever holds a version asks its form, and so does not care which of t
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar
 
+import orjson
 from google.protobuf.message import DecodeError, Message
 
 from knarr.machinery import codec, envelope
 from knarr.machinery.codec import Decoded, UnknownFields
+from knarr.machinery.errors import StatusError
 
 
 class ObjectForm(abc.ABC):
@@ -104,3 +107,31 @@ class MessageForm(ObjectForm):
         written: dict[str, Any] | None = None,
     ) -> Decoded[Any]:
         return codec.from_json(self._message, data, unknown, parsed, written=written)
+
+
+class JsonKeptForm(MessageForm):
+    """Objects are messages, but lie in the store as JSON, where Kubernetes keeps them so; protobuf is read too.
+
+    ``modern`` makes an object of the present version of one that older Kubernetes stored.
+    """
+
+    def __init__(
+        self, message: type[Message], names: tuple[str, str], modern: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    ) -> None:
+        super().__init__(message, names)
+        self._modern = modern
+
+    def wrap(self, raw: bytes) -> bytes:
+        return codec.to_json(self._message.FromString(raw), self._names)
+
+    def unwrap(self, value: bytes) -> tuple[str, bytes]:
+        if value[:1] != b"{":
+            return super().unwrap(value)
+        found = orjson.loads(value)
+        if self._modern is not None:
+            found = self._modern(found)
+        try:
+            message = codec.from_json(self._message, found).message
+        except StatusError as error:
+            raise ValueError(error.status.message) from None
+        return str(found.get("apiVersion", "")), message.SerializeToString(deterministic=True)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
-from knarr.machinery.catalog.parts import STATUS, v1
-from knarr.machinery.resources import Resource
+from knarr.machinery.catalog.parts import STATUS
+from knarr.machinery.conversions.definitions import modern
+from knarr.machinery.object_forms import JsonKeptForm
+from knarr.machinery.resources import Resource, Version
 
 APIEXTENSIONS = "apiextensions.k8s.io"
 
 RESOURCES: tuple[Resource, ...] = (
     Resource(
         "customresourcedefinitions",
-        (v1(APIEXTENSIONS, apiextensions.CustomResourceDefinition, apiextensions.CustomResourceDefinitionList),),
+        (
+            Version(
+                APIEXTENSIONS,
+                "v1",
+                "CustomResourceDefinition",
+                apiextensions.CustomResourceDefinition,
+                apiextensions.CustomResourceDefinitionList,
+                form=JsonKeptForm(apiextensions.CustomResourceDefinition, (f"{APIEXTENSIONS}/v1", "CustomResourceDefinition"), modern),
+            ),
+        ),
         namespaced=False,
         short_names=("crd", "crds"),
         categories=("api-extensions",),

@@ -65,6 +65,8 @@ def _version(definition: Definition, described: DefinedVersion, storage: Version
     group, kind = definition.spec.group, definition.status.accepted_names.kind
     scale = ScalePaths(described.subresources.scale) if described.subresources.HasField("scale") else None
     message = custom_class(f"{group}/{described.name}", kind, scale)
+    # Definitions of old may say that nothing is pruned, whatever their schema is.
+    schema = ANYTHING if definition.spec.preserve_unknown_fields else schema_of(described)
     warning = ""
     if described.deprecated:
         warning = described.deprecation_warning or f"{group}/{described.name} {kind} is deprecated"
@@ -77,7 +79,7 @@ def _version(definition: Definition, described: DefinedVersion, storage: Version
         conversion=_renamed(message, storage.message) if storage is not None else None,
         deprecation_warning=warning,
         openapi=lambda: openapi_of(described),
-        form=CustomForm(message, Schema(schema_of(described), root=True), described),
+        form=CustomForm(message, Schema(schema, root=True), described),
         served=described.served,
         list_kind=definition.status.accepted_names.list_kind,
     )

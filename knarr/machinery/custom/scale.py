@@ -6,11 +6,12 @@ from typing import Any
 
 from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
-from knarr.machinery.custom.jsonpath import fields_of
+from knarr.machinery.custom.jsonpath import fields_of, text_of
 from knarr.machinery.errors import Cause, bad_request
 from knarr.machinery.validation import invalid
 
 MOST = 2**31 - 1
+_GO_TYPES = {bool: "bool", float: "float64", list: "[]interface {}", dict: "map[string]interface {}"}
 
 
 class ScalePaths:
@@ -63,7 +64,8 @@ def _check(path: str, value: Any) -> list[Cause]:
     if value is None:
         return []
     if isinstance(value, bool) or not isinstance(value, int):
-        return [invalid(path, "", "should be an integer")]
+        words = f"{path} accessor error: {text_of(value)} is of the type {_GO_TYPES.get(type(value), 'string')}, expected int64"
+        return [invalid(path, 0, words)]
     if value < 0:
         return [invalid(path, value, "should be a non-negative integer")]
     return [invalid(path, value, f"should be less than or equal to {MOST}")] if value > MOST else []
