@@ -45,10 +45,10 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
         options = LogOptions(
             follow=request.follow and not request.previous,
             timestamps=request.timestamps,
-            tail_lines=request.tail_lines if request.HasField("tail_lines") else None,
+            tail_lines=max(0, request.tail_lines) if request.HasField("tail_lines") else None,
             since=_since(request),
         )
-        left = request.limit_bytes if request.HasField("limit_bytes") else None
+        left = max(0, request.limit_bytes) if request.HasField("limit_bytes") else None
         try:
             async with aclosing(self._runtime.logs(container.id, options)) as stream:  # type: ignore[type-var]
                 async for data in stream:
@@ -165,7 +165,7 @@ def _waiting_words(pod: core.Pod, name: str) -> str:
 
 def _since(request: pb.LogsRequest) -> datetime | None:
     if request.HasField("since_seconds"):
-        return datetime.now(UTC) - timedelta(seconds=min(request.since_seconds, LONGEST_SINCE_SECONDS))
+        return datetime.now(UTC) - timedelta(seconds=max(0, min(request.since_seconds, LONGEST_SINCE_SECONDS)))
     if not request.since_time:
         return None
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
-from knarr.machinery.errors import bad_request
+from knarr.machinery.errors import Cause, bad_request, invalid
 from knarr.objects.copies import copy_of
 from services.apiserver.admission.attributes import CONNECT
 from services.apiserver.pipeline.pipeline import Pipeline
@@ -31,9 +31,22 @@ async def logs(pipeline: Pipeline, request: Request) -> AsyncIterator[bytes]:
     """Refuses at once what the pod refuses; what its node refuses, the iterator raises. As in Kubernetes admission is not asked."""
     check_subresource(request.ref, request.verb)
     wanted: face.LogRequest = copy_of(request.options)
+    if causes := list(_log_causes(wanted)):
+        raise invalid("PodLogOptions", request.ref.name, causes)
     pod = await _pod(pipeline, request)
     wanted.container = choose_container(pod, wanted.container)
     return pipeline.node_streams.logs(pod, await node_of(pipeline, request, pod), wanted)
+
+
+def _log_causes(wanted: face.LogRequest) -> Iterator[Cause]:
+    """What is wrong with the options of a log, in the names of PodLogOptions."""
+    for field, name, least in (("tail_lines", "tailLines", 0), ("limit_bytes", "limitBytes", 1), ("since_seconds", "sinceSeconds", 1)):
+        value = getattr(wanted, field)
+        if wanted.HasField(field) and value < least:
+            problem = "must be greater than or equal to 0" if least == 0 else "must be greater than 0"
+            yield Cause("FieldValueInvalid", f"Invalid value: {value}: {problem}", name)
+    if wanted.since_time and wanted.HasField("since_seconds"):
+        yield Cause("FieldValueForbidden", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified", "")
 
 
 async def exec(pipeline: Pipeline, request: Request) -> Command:

@@ -120,6 +120,10 @@ async def test_logs_stream_through(streams: Caller) -> None:
         ({"pod": "p", "container": "x"}, 400, "container x is not valid for pod p"),
         ({"pod": "waiting"}, 400, "pod waiting does not have a host assigned"),
         ({"pod": "lost"}, 503, "the kubelet of node dead cannot be reached"),
+        ({"pod": "p", "tail_lines": -1}, 422, "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ({"pod": "none", "limit_bytes": 0}, 422, "limitBytes: Invalid value: 0: must be greater than 0"),
+        ({"pod": "p", "since_seconds": -(2**63)}, 422, "sinceSeconds: Invalid value: -9223372036854775808: must be greater than 0"),
+        ({"pod": "p", "since_seconds": 1, "since_time": "2026-01-01T00:00:00Z"}, 422, "at most one of `sinceTime` or `sinceSeconds`"),
         ({"pod": "p", "previous": True}, 404, 'containers "c" not found'),
     ],
 )
