@@ -19,6 +19,7 @@ from services.apiserver.aside import in_turn
 from services.apiserver.authorization import asked
 from services.apiserver.metrics import request_counter, request_timer
 from services.apiserver.pipeline import create, delete, posted, proxy, questions, read, streams, update, watch
+from services.apiserver.pipeline.apply import apply
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.proxy import Destination
 from services.apiserver.pipeline.streams import Command, Forward
@@ -67,7 +68,9 @@ class Api:
         return await self._measured(UPDATE, request, update.update, obj)
 
     async def patch(self, request: Request, patch_type: str, patch: bytes) -> Written:
-        """``patch_type`` is ``json``, ``merge``, ``strategic`` or ``apply``; ``patch`` is JSON. PatchOptions."""
+        """``patch_type`` is ``json``, ``merge``, ``strategic`` or ``apply``; ``patch`` is JSON, or what is to be applied. PatchOptions."""
+        if patch_type == "apply":
+            return await self._measured(PATCH, request, apply, patch)
         return await self._measured(PATCH, request, update.patch, patch_type, patch)
 
     async def delete(self, request: Request) -> Written:

@@ -25,9 +25,13 @@ from knarr.machinery import codec, quantity
 from knarr.machinery.codec import UnknownFields
 from knarr.machinery.envelope import wrap
 from knarr.machinery.errors import StatusError
+from knarr.machinery.fieldsets.descriptors import shape_of
+from knarr.machinery.fieldsets.managers import Owned
 from knarr.machinery.forms import parse_duration
 from knarr.machinery.resources import message_form
+from knarr.machinery.schema import descriptor_of
 from knarr.machinery.selectors import parse_field_selector, parse_label_selector
+from services.apiserver.apply import configuration
 from services.apiserver.pipeline import patching
 from services.apiserver.pipeline.read import Continue
 from services.apiserver.rest import bodies, channels, negotiation
@@ -92,7 +96,8 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     ),
     "rpc": lambda data: unpack(core.Pod, _any(data)),
     "rpc, deep": lambda data: unpack(apps.Deployment, _any(data)),
-    "apply": lambda data: bodies.patch_as_json(data, "apply"),
+    "apply": lambda data: configuration.parse(data, ("v1", "Pod"), shape_of(descriptor_of(core.Pod)), "Strict"),
+    "what managers own": lambda data: Owned("v1", None, raw=data).fields,
     "json patch": patched("json"),
     "merge patch": patched("merge"),
     "strategic merge patch": patched("strategic"),

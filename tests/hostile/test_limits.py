@@ -13,11 +13,14 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import budget, codec
 from knarr.machinery.codec import UnknownFields
 from knarr.machinery.errors import MAX_CAUSES, BadRequest, Cause, Invalid, StatusError, invalid
+from knarr.machinery.fieldsets.descriptors import shape_of
 from knarr.machinery.forms import parse_duration
 from knarr.machinery.patches import json_patch, strategic
+from knarr.machinery.schema import descriptor_of
 from knarr.machinery.selectors import MAX_REQUIREMENTS, parse_field_selector, parse_label_selector
 from knarr.machinery.validation import Path
 from knarr.machinery.yaml_text import yaml_documents
+from services.apiserver.apply import configuration
 from services.apiserver.pipeline import patching
 from services.apiserver.rest import bodies
 from services.apiserver.rest.response import MAX_WARNING_LETTERS, warning_headers
@@ -46,7 +49,7 @@ def config_map(body: bytes, content_type: bytes = b"application/json", unknown: 
 def test_deep_yaml_is_refused(opening: str) -> None:
     text = b"a: " + opening.encode() * 100_000
     assert refusal(lambda: config_map(text, b"application/yaml")).code == 400
-    assert refusal(lambda: bodies.patch_as_json(text, "apply")).code == 400
+    assert refusal(lambda: configuration.parse(text, ("v1", "Pod"), shape_of(descriptor_of(core.Pod)), "Warn")).code == 400
 
 
 @pytest.mark.parametrize("depth", [budget.MAX_DEPTH, 500, 1_000_000])

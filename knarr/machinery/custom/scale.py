@@ -22,6 +22,11 @@ class ScalePaths:
         self._spec, self._status = fields_of(described.spec_replicas_path), fields_of(described.status_replicas_path)
         self._selector = fields_of(described.label_selector_path) if described.label_selector_path else []
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The names on the way to the wanted count."""
+        return tuple(self._spec)
+
     def read(self, obj: Any) -> autoscaling.Scale:
         """Raises BadRequest for an object without a count to scale, as in Kubernetes."""
         scale = autoscaling.Scale()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import orjson
+
 from knarr.machinery.fieldsets.descriptors import shape_of
 from knarr.machinery.fieldsets.fields import Fields
 from knarr.machinery.fieldsets.shape import Shape
@@ -43,7 +45,9 @@ class ServedVersions:
     def message(self, value: Any, api_version: str) -> Any:
         """An object as it is stored, from its JSON in a version that is served; raises BadRequest for what is none."""
         version = self._served(api_version)
-        return version.to_storage(version.form.from_json(value).message)
+        # What is read without a message keeps parts of what it is read from.
+        own = value if version.form.has_message else orjson.loads(orjson.dumps(value))
+        return version.to_storage(version.form.from_json(own).message)
 
     def _served(self, api_version: str) -> Version:
         version = self.find(api_version)

@@ -28,8 +28,8 @@ from services.apiserver.strategies.strategy import Strategy
 NAME_ATTEMPTS = 8
 
 
-async def create(pipeline: Pipeline, request: Request, obj: Message) -> Written:
-    """Stores a new object. ``obj`` belongs to the pipeline from here on."""
+async def create(pipeline: Pipeline, request: Request, obj: Message, *, tracked: bool = False) -> Written:
+    """Stores a new object. ``obj`` belongs to the pipeline from here on; ``tracked``: it says already who manages it."""
     ref, backend = request.ref, pipeline.backend
     if ref.resource.closing:
         raise status_error("MethodNotAllowed", "create not allowed while custom resource definition is terminating")
@@ -40,7 +40,8 @@ async def create(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     strategy, admission = pipeline.strategies(ref.version), pipeline.admission.phases(CREATE, ref)
     size_bytes = new.ByteSize() * strategy.work_factor
     await aside(size_bytes, _default, strategy, new)
-    await aside(size_bytes, track_create, ref, new, strategy.unreached(ref.version.message, ""), request.manager, backend.clock())
+    if not tracked:
+        await aside(size_bytes, track_create, ref, new, strategy.unreached(ref.version.message, ""), request.manager, backend.clock())
     if await admission.mutate(request, new.metadata.name, new):
         await aside(size_bytes, strategy.default, new)
     prefix = "" if new.metadata.name else new.metadata.generate_name

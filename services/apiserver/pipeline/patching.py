@@ -29,12 +29,6 @@ class ParsedPatch:
 
 def parse(patch_type: str, body: bytes) -> ParsedPatch:
     """Raises BadRequest for a body that is no such patch, UnsupportedMediaType for other types."""
-    if patch_type == "apply":
-        message = (
-            "the body of the request was in an unknown format - accepted media types include: "
-            f"{ACCEPTED}; server-side apply is not available yet, use client-side apply (kubectl apply without --server-side)"
-        )
-        raise status_error("UnsupportedMediaType", message)
     if patch_type not in ("json", "merge", "strategic"):
         raise status_error("UnsupportedMediaType", f"unknown patch type {patch_type!r} - accepted media types include: {ACCEPTED}")
     try:

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import AlreadyExists, Cause, NotFound, invalid
-from knarr.objects.copies import copy_of
+from knarr.objects.copies import copy_field, copy_of
 from services.apiserver.admission.attributes import UPDATE
 from services.apiserver.apply.names import check_options
 from services.apiserver.apply.tracking import track_update
@@ -38,7 +38,7 @@ async def update(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     metadata.check_request(request.ref, obj)
     if not request.subresource and pipeline.strategies(request.ref.version).creates_on_update:
         return await _put(pipeline, request, obj)
-    return await _rewrite(pipeline, request, lambda entry: copy_of(obj), obj.ByteSize())
+    return await rewrite_part(pipeline, request, lambda entry: copy_of(obj), obj.ByteSize())
 
 
 async def _put(pipeline: Pipeline, request: Request, obj: Message) -> Written:
@@ -49,7 +49,7 @@ async def _put(pipeline: Pipeline, request: Request, obj: Message) -> Written:
         try:
             if found is None:
                 return await _create(pipeline, request, copy_of(obj))
-            return await _rewrite(pipeline, request, lambda entry: copy_of(obj), obj.ByteSize())
+            return await rewrite_part(pipeline, request, lambda entry: copy_of(obj), obj.ByteSize())
         except (NotFound, AlreadyExists):
             before, found = found, await backend.fresh(ref, request.deadline)
             if (before is None) is (found is None):
@@ -89,13 +89,14 @@ async def patch(pipeline: Pipeline, request: Request, patch_type: str, body: byt
         metadata.check_request(ref, proposal)
         return proposal
 
-    written = await _rewrite(pipeline, request, propose, len(body))
+    written = await rewrite_part(pipeline, request, propose, len(body))
     return Written(written.answer, written.entry, warnings=(*warnings, *written.warnings))
 
 
-async def _rewrite(pipeline: Pipeline, request: Request, propose: Propose, size_bytes: int) -> Written:
+async def rewrite_part(pipeline: Pipeline, request: Request, propose: Propose, size_bytes: int, *, applied: bool = False) -> Written:
+    """Changes the object or sub-resource to what is proposed; ``applied``: a proposal says already who manages the object then."""
     part = part_of(request.ref)
-    written = await rewrite(pipeline, request, propose, functools.partial(_complete, pipeline, request, part), size_bytes)
+    written = await rewrite(pipeline, request, propose, functools.partial(_complete, pipeline, request, part, applied), size_bytes)
     return Written(part.body(written.message), warnings=written.warnings) if part.projects else written
 
 
@@ -105,7 +106,7 @@ def _track(pipeline: Pipeline, request: Request, strategy: Strategy, new: Any, o
     track_update(ref, new, old, strategy.unreached(ref.version.message, ref.subresource), request.manager, pipeline.backend.clock())
 
 
-async def _complete(pipeline: Pipeline, request: Request, part: Whole, entry: Entry, body: Any) -> Change:
+async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: bool, entry: Entry, body: Any) -> Change:
     """Admits, prepares and validates a proposed body; raises Invalid."""
     ref = request.ref
     strategy, admission = pipeline.strategies(ref.version), pipeline.admission.phases(UPDATE, ref)
@@ -114,13 +115,15 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, entry: En
     unconditional = not body.metadata.resource_version
     size_bytes = max(body.ByteSize(), len(entry.raw)) * strategy.work_factor
     await aside(size_bytes, part.prepare, ref, strategy, body, old)
-    if part.replaces:
+    if part.replaces and not applied:
         await aside(size_bytes, _track, pipeline, request, strategy, body, old)
     if await admission.mutate(request, ref.name, body, shown):
         part.default(strategy, body)
         canonicalize(body)
     new = part.merge(ref, body, entry)
-    if not part.replaces:
+    if not part.replaces and applied:
+        copy_field("managed_fields", new.metadata, body.metadata)
+    elif not part.replaces:
         await aside(size_bytes, _track, pipeline, request, strategy, new, old)
     causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, old)
     if unconditional and not strategy.allows_unconditional_update and not causes:

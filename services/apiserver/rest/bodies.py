@@ -55,13 +55,6 @@ def decode_custom(version: Version, body: bytes, content_type: bytes, unknown: U
     return version.form.from_json(body, unknown, parsed)
 
 
-def patch_as_json(body: bytes, patch_type: str) -> bytes:
-    """A patch as JSON; server-side apply may come as YAML. Raises BadRequest."""
-    if patch_type == "apply":
-        return orjson.dumps(_load_yaml(body))
-    return body
-
-
 def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields, names: tuple[str, str]) -> Decoded[M]:
     try:
         parsed = orjson.loads(body)

@@ -52,8 +52,7 @@ class Writes:
         wanted = request_of(request, target, PATCH, queries.patch_options(request.query))
         patch_type = negotiation.patch_type(request.content_type)
         body = await request.body()
-        patch = await aside(len(body), bodies.patch_as_json, body, patch_type)
-        result = await self._api.patch(wanted, patch_type, patch)
+        result = await self._api.patch(wanted, patch_type, body)
         return await _answer(form, result, [], 201 if result.created else 200)
 
     async def delete(self, request: Request, target: Target) -> Response:

@@ -36,6 +36,12 @@ def apply_scale(obj: Any, scale: autoscaling.Scale) -> None:
         obj.metadata.resource_version = scale.metadata.resource_version
 
 
+def replicas_fields(obj: Any) -> tuple[str, ...]:
+    """The path to the wanted count in an object, in the elements of a set of fields."""
+    names = _paths(obj).wanted if isinstance(obj, CustomObject) else ("spec", "replicas")
+    return tuple(f"f:{name}" for name in names)
+
+
 def _paths(obj: CustomObject) -> ScalePaths:
     """Raises NotFound where the stored version, unlike that of the request, has no scale."""
     if obj.scale is None:

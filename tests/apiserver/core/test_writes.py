@@ -280,7 +280,8 @@ async def test_a_patch_after_which_there_is_no_object(api: Caller) -> None:
 async def test_bad_patches_are_refused_plainly(api: Caller) -> None:
     await create(api, config_map())
     target = ref(core.ConfigMap, "a")
-    assert (await refused(api.patch(target, "apply", b"{}", meta.PatchOptions()))).code == 415
+    assert (await refused(api.patch(target, "apply", b"{}", meta.PatchOptions()))).code == 422
+    assert (await refused(api.patch(target, "apply", b"{}", meta.PatchOptions(field_manager="m")))).code == 400
     assert (await refused(api.patch(target, "merge", b"{", meta.PatchOptions()))).code == 400
     assert (await refused(api.patch(target, "json", b"{}", meta.PatchOptions()))).code == 400
     strict = meta.PatchOptions(field_validation="Strict")

@@ -119,14 +119,11 @@ def test_the_tables_name_only_recorded_exchanges() -> None:
 
 
 def test_only_what_is_missing_waits() -> None:
-    """A kind that is served does not wait, except for server-side apply and for its rules."""
+    """A kind that is served does not wait, except for its rules."""
     router = Router(registry())
     served = [
         exchange["name"]
         for exchange in EXCHANGES
-        if exchange["name"] in LATER
-        and router.target(exchange["request"]["path"])
-        and exchange["request"]["content_type"] != "application/apply-patch+yaml"
-        and not LATER[exchange["name"]].startswith("rules of")
+        if exchange["name"] in LATER and router.target(exchange["request"]["path"]) and not LATER[exchange["name"]].startswith("rules of")
     ]
     assert served == [], "these are answered now: take them out of tests/data/recorded-exchanges-later.json"
