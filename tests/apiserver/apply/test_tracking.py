@@ -13,7 +13,7 @@ from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling_v2
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import BadRequest, Invalid
+from knarr.machinery.errors import Invalid, StatusError
 from services.apiserver.results import Ref
 from tests.apiserver.apply.managed import entry, managers, owned
 from tests.apiserver.pipeline.world import World, config_map, deployment, node, pod, ref, running
@@ -223,6 +223,6 @@ async def test_more_than_ten_updaters_are_merged(world: World) -> None:
 
 async def test_bad_patches_leave_no_trace(world: World) -> None:
     made = await create(world, config_map(a="1"))
-    with pytest.raises(BadRequest):
+    with pytest.raises(StatusError):
         await patch(world, CONFIG_MAP, {"data": 1})
     assert await get(world, CONFIG_MAP) == made
