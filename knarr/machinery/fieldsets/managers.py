@@ -132,16 +132,17 @@ def updated(versions: Versions, managed: Managed, compared: Compared, manager: M
     comparison = compared(version)
     if comparison.is_same:
         return managed
-    result = _taken_from(versions, managed, compared, None)
     own = sets.difference(comparison.written, _NOBODYS)
+    before = managed.get(manager)
+    if own and before is not None and not comparison.removed and before.api_version == version and not sets.difference(own, before.fields):
+        # Mostly a manager writes what it has written before.
+        result = _taken_from(versions, managed, compared, manager)
+        result[manager] = before.since(now)
+        return result
+    result = _taken_from(versions, managed, compared, None)
     if own:
-        # What it owned of that before is as it was.
-        before = managed.get(manager)
-        if before is not None and not comparison.removed and before.api_version == version and not sets.difference(own, before.fields):
-            result[manager] = before.since(now)
-        else:
-            rest = result.get(manager)
-            result[manager] = Owned(version, now, fields=sets.union(rest.fields, own) if rest is not None else own)
+        rest = result.get(manager)
+        result[manager] = Owned(version, now, fields=sets.union(rest.fields, own) if rest is not None else own)
     return capped(result)
 
 

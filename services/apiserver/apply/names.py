@@ -19,7 +19,9 @@ def manager_name(wanted: str, agent: str | None, user: str) -> str:
     if wanted:
         return wanted
     name = _component(user) if agent is None else agent.partition("/")[0]
-    return _shortened("".join(filter(str.isprintable, name))) or UNKNOWN
+    if not name.isprintable():
+        name = "".join(filter(str.isprintable, name))
+    return _shortened(name) or UNKNOWN
 
 
 def _component(user: str) -> str:
