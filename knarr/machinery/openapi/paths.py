@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from google.protobuf.message import Message
+
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.openapi import names
 from knarr.machinery.openapi import parameters as given
@@ -73,26 +75,29 @@ def pairs_of(registry: Registry) -> list[tuple[str, str]]:
     return sorted({(served.group, served.version) for served in registry.versions})
 
 
-def of_discovery(registry: Registry, schemas: Schemas) -> Iterator[Path]:
-    """What answers what is served."""
+def of_discovery(registry: Registry, schemas: Schemas, name: str = "") -> Iterator[Path]:
+    """What answers what is served; of one ``name``, if given (``apis/apps``), else all of it."""
     pairs = pairs_of(registry)
-    versions = schemas.message(descriptor_of(meta.APIVersions))
-    yield _plain("/api/", "getCoreAPIVersions", "core", "The versions of the core group.", versions)
-    groups = schemas.message(descriptor_of(meta.APIGroupList))
-    yield _plain("/apis/", "getAPIVersions", "apis", "The groups that are served.", groups)
-    one = schemas.message(descriptor_of(meta.APIGroup))
-    for group in sorted({group for group, _ in pairs if group}):
-        yield _plain(f"/apis/{group}/", f"get{names.area(group)}APIGroup", names.tag(group), "The versions of a group.", one)
-    resources = schemas.message(descriptor_of(meta.APIResourceList))
-    for group, version in pairs:
-        identifier = f"get{names.area(group)}{names.capitalized(version)}APIResources"
-        yield _plain(f"{names.root_of(group, version)}/", identifier, names.tag(group, version), "What is served in a version.", resources)
-    info = Operation("get", "getCodeVersion", "version", "Who serves.", answer=schemas.version_info(), consumes=(JSON,), produces=(JSON,))
-    yield Path("/version/", [info])
-
-
-def _plain(path: str, identifier: str, tag: str, description: str, answer: Json) -> Path:
-    return Path(path, [Operation("get", identifier, tag, description, answer=answer, consumes=OBJECTS)])
+    groups = sorted({group for group, _ in pairs if group})
+    found: list[tuple[str, str, str, str, type[Message] | None]] = [
+        ("/api/", "getCoreAPIVersions", "core", "The versions of the core group.", meta.APIVersions),
+        ("/apis/", "getAPIVersions", "apis", "The groups that are served.", meta.APIGroupList),
+        ("/version/", "getCodeVersion", "version", "Who serves.", None),
+    ]
+    for group in groups:
+        found.append((f"/apis/{group}/", f"get{names.area(group)}APIGroup", names.tag(group), "The versions of a group.", meta.APIGroup))
+    for pair in pairs:
+        identifier = f"get{names.area(pair[0])}{names.capitalized(pair[1])}APIResources"
+        found.append((f"{names.root_of(*pair)}/", identifier, names.tag(*pair), "What is served in a version.", meta.APIResourceList))
+    for path, identifier, tag, description, answer in found:
+        if name and path.strip("/") != name:
+            continue
+        if answer is None:
+            info = schemas.version_info()
+            yield Path(path, [Operation("get", identifier, tag, description, answer=info, consumes=(JSON,), produces=(JSON,))])
+        else:
+            reference = schemas.message(descriptor_of(answer))
+            yield Path(path, [Operation("get", identifier, tag, description, answer=reference, consumes=OBJECTS)])
 
 
 class _Maker:

@@ -14,7 +14,7 @@ from knarr.machinery.openapi import gnostic, paths
 from knarr.machinery.openapi.parameters import Parameter
 from knarr.machinery.openapi.paths import WORDS, Operation, Path
 from knarr.machinery.openapi.schemas import REFERENCE, Json, Schemas
-from knarr.machinery.openapi.v3 import SECURITY, TITLE
+from knarr.machinery.openapi.v3 import SECURITY, TITLE, Piece, entries
 from knarr.machinery.resources import Registry
 from knarr.machinery.version import GIT_VERSION
 
@@ -25,9 +25,6 @@ TAIL: Json = {"securityDefinitions": SECURITY, "security": [{"BearerToken": []}]
 DROPPED = frozenset(("allOf", "anyOf", "oneOf", "not", "nullable", "example"))
 DROPPED_BUILT_IN = DROPPED | {"enum", "default"}
 UNKNOWN = "x-kubernetes-preserve-unknown-fields"
-
-# A name and what it stands for: a path with its operations, or a schema.
-Piece = tuple[str, Json]
 
 
 def pieces(registry: Registry) -> tuple[Iterator[Piece], Callable[[], Iterator[Piece]]]:
@@ -52,9 +49,9 @@ def as_json(registry: Registry) -> Iterator[bytes]:
     """The document as JSON, a path or a schema at a time."""
     found, schemas = pieces(registry)
     yield orjson.dumps(HEAD)[:-1] + b',"paths":{'
-    yield from _entries(found)
+    yield from entries(found)
     yield b'},"definitions":{'
-    yield from _entries(schemas())
+    yield from entries(schemas())
     yield b"}," + orjson.dumps(TAIL)[1:]
 
 
@@ -106,13 +103,6 @@ def _with_parts(made: Json, dropped: frozenset[str]) -> Json:
     if isinstance(made.get("additionalProperties"), dict):
         made["additionalProperties"] = schema(made["additionalProperties"], dropped)
     return made
-
-
-def _entries(found: Iterator[Piece]) -> Iterator[bytes]:
-    comma = b""
-    for name, item in found:
-        yield b"".join((comma, orjson.dumps(name), b":", orjson.dumps(item)))
-        comma = b","
 
 
 def _path(path: Path) -> Json:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+import orjson
+
 from knarr.machinery.openapi import names, paths
 from knarr.machinery.openapi.parameters import Parameter
 from knarr.machinery.openapi.paths import WORDS, Operation, Path
@@ -9,7 +13,10 @@ from knarr.machinery.openapi.schemas import Json, Schemas
 from knarr.machinery.resources import Registry
 from knarr.machinery.version import GIT_VERSION
 
+# A name and what it stands for: a path with its operations, or a schema.
+Piece = tuple[str, Json]
 TITLE = "Kubernetes"
+HEAD: Json = {"openapi": "3.0.0", "info": {"title": TITLE, "version": GIT_VERSION}}
 SECURITY = {"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header", "description": "A bearer token."}}
 
 
@@ -24,29 +31,30 @@ def others(registry: Registry) -> list[str]:
     return ["api", "apis", *groups, "version"]
 
 
-def document(registry: Registry, group: str, version: str) -> Json:
-    """The document of a group version."""
-    schemas = Schemas([(group, version)])
-    served = sorted((one for one in registry.versions if (one.group, one.version) == (group, version)), key=lambda one: one.resource.plural)
-    found = {path.path: _path(path) for path in paths.of_versions(served, schemas)}
-    root = names.root_of(group, version) + "/"
-    found |= {path.path: _path(path) for path in paths.of_discovery(registry, schemas) if path.path == root}
-    return _document(found, schemas)
+def as_json(registry: Registry, name: str) -> Iterator[bytes]:
+    """The document of a group version, or one of ``others``, a path or a schema at a time."""
+    pair = index(registry).get(name)
+    schemas = Schemas([pair] if pair is not None else ())
+    yield orjson.dumps(HEAD)[:-1] + b',"paths":{'
+    yield from entries((path.path, _path(path)) for path in _paths(registry, name, pair, schemas))
+    yield b'},"components":{"schemas":{'
+    yield from entries(sorted(schemas.found.items()))
+    yield b'},"securitySchemes":' + orjson.dumps(SECURITY) + b"}}"
 
 
-def other_document(registry: Registry, name: str) -> Json:
-    """One of ``others``."""
-    schemas = Schemas()
-    return _document({path.path: _path(path) for path in paths.of_discovery(registry, schemas) if path.path.strip("/") == name}, schemas)
+def entries(found: Iterable[Piece]) -> Iterator[bytes]:
+    """The members of a JSON object, one after another."""
+    comma = b""
+    for name, item in found:
+        yield b"".join((comma, orjson.dumps(name), b":", orjson.dumps(item)))
+        comma = b","
 
 
-def _document(found: Json, schemas: Schemas) -> Json:
-    return {
-        "openapi": "3.0.0",
-        "info": {"title": TITLE, "version": GIT_VERSION},
-        "paths": found,
-        "components": {"schemas": schemas.found, "securitySchemes": SECURITY},
-    }
+def _paths(registry: Registry, name: str, pair: tuple[str, str] | None, schemas: Schemas) -> Iterator[Path]:
+    if pair is not None:
+        served = (version for version in registry.versions if (version.group, version.version) == pair)
+        yield from paths.of_versions(sorted(served, key=lambda version: version.resource.plural), schemas)
+    yield from paths.of_discovery(registry, schemas, name)
 
 
 def _path(path: Path) -> Json:

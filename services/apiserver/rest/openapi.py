@@ -10,8 +10,7 @@ import asyncio
 import gzip
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import orjson
@@ -120,8 +119,7 @@ class OpenApi:
             return v2.as_json(registry)
         if key == V2_MESSAGE:
             return v2.as_protobuf(registry)
-        pair = v3.index(registry).get(key)
-        return _later(partial(v3.other_document, registry, key) if pair is None else partial(v3.document, registry, *pair))
+        return v3.as_json(registry, key)
 
     def _forget(self, old: Resource | None, new: Resource | None) -> None:
         """Drops what a change of the registry makes untrue."""
@@ -130,10 +128,6 @@ class OpenApi:
         touched = {names.root_of(version.group, version.version).strip("/") for version in versions}
         about_versions = v3.index(self._registry).keys() - touched
         self._made = {key: made for key, made in self._made.items() if key in about_versions}
-
-
-def _later(build: Callable[[], object]) -> Iterator[bytes]:
-    yield orjson.dumps(build())
 
 
 def _make(pieces: Iterable[bytes]) -> Made:
