@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from services.apiserver.entry import Entry
 from services.apiserver.results import Event
@@ -84,12 +85,15 @@ class History:
             raise Overrun(self._floor)
         return self._first + bisect_right(self._changes, revision, lo=self._dropped, key=lambda change: change.event.revision)
 
-    def since(self, position: int, limit: int) -> Sequence[HistoryChange]:
-        """At most ``limit`` changes from ``position`` on; raises Overrun."""
+    def since(self, position: int, limit: int, max_bytes: int | None = None) -> Sequence[HistoryChange]:
+        """At most ``limit`` changes from ``position`` on, and no more after ``max_bytes``; raises Overrun."""
         start = position - self._first
         if start < self._dropped:
             raise Overrun(self._floor)
-        return self._changes[start : start + limit]
+        found = self._changes[start : start + limit]
+        if max_bytes is None or len(found) < 2:
+            return found
+        return found[: 1 + bisect_right(list(accumulate(map(_size, found))), max_bytes)]
 
     def trim(self, now: float) -> None:
         """Lets go of what is beyond the limits. Asked for now and then, also the changes of a collection that rests grow old."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import ADDED, BOOKMARK, DELETED
@@ -20,7 +21,8 @@ from services.apiserver.pipeline.selection import Selection
 from services.apiserver.request import Request
 from services.apiserver.results import Event
 
-BATCH = 500
+# What a watcher takes at once, and holds while its client does not read: changes, and the bytes of their objects.
+BATCH, BATCH_BYTES = 500, 512 * 1024
 BOOKMARK_SECONDS = 60.0
 LAST_BOOKMARK_SECONDS = 2.0
 SHORTEST_SECONDS = 1800.0
@@ -124,7 +126,7 @@ async def _follow(
     while loop.time() < end and not collection.closed:
         reached = backend.cache.revision
         try:
-            changes = collection.history.since(position, BATCH)
+            changes = collection.history.since(position, BATCH, BATCH_BYTES)
         except Overrun as overrun:
             raise too_old(start.revision, overrun.oldest) from None
         if changes:
@@ -147,7 +149,9 @@ def _next_bookmark(backend: Backend, now: float, last: float, end: float) -> flo
     return min(now + BOOKMARK_SECONDS * backend.source.uniform(0.9, 1.1), last)
 
 
-def _initial(collection: Collection, selection: Selection) -> list[list[Event]]:
+def _initial(collection: Collection, selection: Selection) -> Iterator[list[Event]]:
+    """Made only as they are taken: a watcher that does not read holds the entries, which are the cache's, and one batch."""
     entries = collection.listing(selection.prefix).entries
-    found = [Event(ADDED, entry.revision, entry) for entry in entries if selection.everything or selection.matches(entry)]
-    return [found[index : index + BATCH] for index in range(0, len(found), BATCH)]
+    matching = iter(entries) if selection.everything else filter(selection.matches, entries)
+    while batch := [Event(ADDED, entry.revision, entry) for entry in islice(matching, BATCH)]:
+        yield batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from knarr.machinery.catalog import registry, version_of
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import CHANGE_BYTES, WARM_SECONDS, HistoryChange, Limits, Overrun
 from services.apiserver.cache.watch_cache import WatchCache
+from services.apiserver.entry import Entry
 from services.apiserver.storage.store import Batch, Change, KeyValue
 
 CONFIG_MAPS = version_of(core.ConfigMap).resource
@@ -121,6 +123,27 @@ def test_history_is_bounded_and_says_where_it_begins(limits: Limits) -> None:
         history.position_after(history.floor - 1)
     with pytest.raises(Overrun):
         history.since(history.end - 11, 1)
+
+
+def test_what_is_taken_at_once_is_bounded_by_bytes() -> None:
+    history = filled(Limits(), 20, [0.0]).history
+    first = history.position_after(history.floor)
+    size = CHANGE_BYTES + len(envelope.unwrap(value("0000")).raw)
+    assert [len(history.since(first, 10, bytes_)) for bytes_ in (0, size - 1, size, 4 * size, 100 * size)] == [1, 1, 2, 5, 10]
+
+
+def test_the_json_of_an_object_takes_as_much_memory_as_it_is_long() -> None:
+    """Not what its encoder reserved."""
+    obj = core.ConfigMap(metadata={"name": "a", "namespace": "x"}, data={"k": "v" * 100_000})
+    entry = Entry(version_of(core.ConfigMap), f"{PREFIX}x/a", 7, obj.SerializeToString())
+    assert entry.json
+    entry.forget_derived()
+    tracemalloc.start()
+    try:
+        text = entry.json
+        assert tracemalloc.get_traced_memory()[0] < len(text) + 20_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_history_ages() -> None:

@@ -15,6 +15,7 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
 from services.apiserver.api import Event, Ref
 from services.apiserver.pipeline import watch as watching
+from services.apiserver.pipeline.selection import Selection
 from tests.support.caller import Caller
 
 REF = Ref(version_of(core.ConfigMap), "default")
@@ -47,6 +48,22 @@ async def test_without_a_revision_the_present_comes_first(api: Caller, revision:
         assert await take(stream, 2) == ["ADDED a", "ADDED b"]
         await create(api, "c")
         assert await take(stream, 1) == ["ADDED c"]
+
+
+async def test_the_present_is_made_a_batch_at_a_time(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was when the watch began, whenever it is taken."""
+    monkeypatch.setattr(watching, "BATCH", 2)
+    for name in "abcde":
+        await create(api, name, app=name)
+    looked: list[str] = []
+    matches = Selection.matches
+    monkeypatch.setattr(Selection, "matches", lambda self, entry: looked.append(entry.name) or matches(self, entry))  # type: ignore[func-returns-value]
+    async with aclosing(api.watch(REF, meta.ListOptions(label_selector="app notin (b)"))) as stream:  # type: ignore[type-var]
+        assert [shown(event) for event in await anext(stream)] == ["ADDED a", "ADDED c"]
+        assert looked == ["a", "b", "c"]
+        await create(api, "dd", app="x")
+        assert [shown(event) for event in await anext(stream)] == ["ADDED d", "ADDED e"]
+        assert await take(stream, 1) == ["ADDED dd"]
 
 
 async def test_initial_events_end_with_a_bookmark(api: Caller) -> None:
