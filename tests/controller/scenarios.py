@@ -57,13 +57,13 @@ async def step(seconds: float = STEP_SECONDS) -> None:
 async def deployments(w: World) -> None:
     """Two are made, in both strategies, rolled to another image, and scaled; one keeps no history."""
     w.api.seed(node())
-    await w.client.create(deployment("web", 2, history=0))
+    await w.client.create(deployment("web", 1, history=0))
     await w.client.create(deployment("shop", 1, strategy="Recreate"))
     await step()
     for name in ("web", "shop"):
         await w.edit(apps.Deployment, name, lambda found: setattr(found.spec.template.spec.containers[0], "image", "app:2"))
     await step()
-    await w.edit(apps.Deployment, "web", lambda found: setattr(found.spec, "replicas", 3))
+    await w.edit(apps.Deployment, "web", lambda found: setattr(found.spec, "replicas", 2))
     await step()
 
 
@@ -230,9 +230,9 @@ async def collected(w: World) -> None:
     """Owners are deleted in each of the three ways; what they own has things of its own. Two own one another, one has two owners."""
     for name, policy in (("back", "Background"), ("front", "Foreground"), ("orphaning", "Orphan")):
         owner = await w.client.create(config(name))
-        for child in ("a", "b"):
-            dependent = await w.client.create(owned(config(f"{name}-{child}"), owner))
-            await w.client.create(owned(config(f"{name}-{child}-below"), dependent))
+        dependent = await w.client.create(owned(config(f"{name}-a"), owner))
+        await w.client.create(owned(config(f"{name}-b"), owner))
+        await w.client.create(owned(config(f"{name}-a-below"), dependent))
         await step(5)
         await w.client.delete(core.ConfigMap, name, "default", propagation_policy=policy)
         await step()
