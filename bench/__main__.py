@@ -23,6 +23,7 @@ MEASUREMENTS = {
     "bench.memory:memory_after": ["memory-after"],
     "bench.api:api_rates": ["api-get", "api-list", "api-create"],
     "bench.api:watch_fanout": ["watch-fanout"],
+    "bench.custom:custom_objects": ["custom-create", "custom-list"],
     "bench.loop_lag:loop_lag": ["loop-lag"],
     "bench.scheduler:decisions": ["scheduler-decisions-1000", "scheduler-decisions"],
     "bench.proxy:proxy_nftables": [f"proxy-nftables{suffix}" for suffix in DATAPATH_SUFFIXES],
