@@ -10,7 +10,6 @@ from knarr.machinery import codec
 from knarr.machinery.custom.form import CustomForm
 from knarr.machinery.custom.objects import TYPE_FIELDS, CustomObject, custom_class
 from knarr.machinery.custom.scale import ScalePaths
-from knarr.machinery.custom.schema import Schema
 from knarr.machinery.resources import Conversion, Resource, Subresource, Version
 
 Definition = apiextensions.CustomResourceDefinition
@@ -66,7 +65,7 @@ def _version(definition: Definition, described: DefinedVersion, storage: Version
     scale = ScalePaths(described.subresources.scale) if described.subresources.HasField("scale") else None
     message = custom_class(f"{group}/{described.name}", kind, scale)
     # Definitions of old may say that nothing is pruned, whatever their schema is.
-    schema = ANYTHING if definition.spec.preserve_unknown_fields else schema_of(described)
+    free = definition.spec.preserve_unknown_fields
     warning = ""
     if described.deprecated:
         warning = described.deprecation_warning or f"{group}/{described.name} {kind} is deprecated"
@@ -79,7 +78,7 @@ def _version(definition: Definition, described: DefinedVersion, storage: Version
         conversion=_renamed(message, storage.message) if storage is not None else None,
         deprecation_warning=warning,
         openapi=lambda: openapi_of(described),
-        form=CustomForm(message, Schema(schema, root=True), described),
+        form=CustomForm(message, lambda: ANYTHING if free else schema_of(described), described),
         served=described.served,
         list_kind=definition.status.accepted_names.list_kind,
     )

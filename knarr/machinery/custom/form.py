@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -20,24 +22,28 @@ SHOWN_LETTERS = 200
 
 
 class CustomForm(ObjectForm):
-    """Of one version, which its definition ``described``. Without a ``schema`` objects are taken as they are: for those who are told by
-    a server what it serves."""
+    """Of one version, which its definition ``described``. ``source`` answers its schema, which is asked for with the first object: most
+    versions have none. Without it objects are taken as they are: for those who are told by a server what it serves."""
 
     has_message = False
 
     def __init__(
         self,
         message: type[Message],
-        schema: Schema | None = None,
+        source: Callable[[], dict[str, Any]] | None = None,
         described: apiextensions.CustomResourceDefinitionVersion | None = None,
     ) -> None:
         self._class: type[CustomObject] = message  # type: ignore[assignment]
-        self.schema, self.described, self.scale = schema, described, self._class.scale
+        self._source, self.described, self.scale = source, described, self._class.scale
         # As large an object is taken to be at least: rules may make much work of a small one.
         self.least_size_bytes = 0
         api_version, kind = self._class.names
         # What Kubernetes writes sorts its keys, and so mostly begins like this too.
         self._head = b'{"apiVersion":%b,"kind":%b,"metadata":{' % (orjson.dumps(api_version), orjson.dumps(kind))
+
+    @cached_property
+    def schema(self) -> Schema | None:
+        return Schema(self._source(), root=True) if self._source is not None else None
 
     def wrap(self, raw: bytes) -> bytes:
         return raw
