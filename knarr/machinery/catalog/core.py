@@ -35,6 +35,8 @@ RESOURCES: tuple[Resource, ...] = (
         categories=("all",),
         subresources=(
             STATUS,
+            Subresource("ephemeralcontainers"),
+            Subresource("resize"),
             Subresource("binding", verbs=("create",), body=core.Binding, route=Route.CREATE),
             Subresource("eviction", verbs=("create",), body=policy.Eviction, route=Route.CREATE),
             Subresource("log", verbs=("get",), route=Route.STREAM, options=core.PodLogOptions),

@@ -6,7 +6,7 @@ All of it is pure. What is posted to a sub-resource (bindings, evictions) is in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from knarr.machinery.errors import Cause, bad_request, invalid
@@ -17,6 +17,13 @@ from services.apiserver.pipeline import metadata
 from services.apiserver.pipeline.refusals import missing
 from services.apiserver.results import Ref
 from services.apiserver.strategies.metadata import validate_object_meta_update
+from services.apiserver.strategies.pod.sections import (
+    ephemeral_container_warnings,
+    take_ephemeral_containers,
+    take_resources,
+    validate_ephemeral_containers,
+    validate_resources_change,
+)
 from services.apiserver.strategies.scale import apply_scale, to_scale
 from services.apiserver.strategies.strategy import Strategy
 
@@ -137,11 +144,44 @@ class Finalize(Whole):
         return Verdict(_metadata_causes(strategy, new, old))
 
 
+class Section(Whole):
+    """A part of the spec that has a path of its own; what else a body brings is dropped."""
+
+    replaces = False
+
+    def __init__(
+        self,
+        take: Callable[[Any, Any], None],
+        causes: Callable[[Any, Any], list[Cause]],
+        warnings: Callable[[Any, Any], list[str]] = lambda new, old: [],
+    ) -> None:
+        """``take`` puts the section of a body into an object; the others judge what comes of it, given the object before."""
+        self._take, self._causes, self._warnings = take, causes, warnings
+
+    def merge(self, ref: Ref, body: Any, entry: Entry) -> Any:
+        new: Any = entry.message
+        self._take(new, body)
+        new.metadata.resource_version = body.metadata.resource_version
+        return new
+
+    def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
+        strategy.prepare_for_update(new, old)
+        return Verdict([*_metadata_causes(strategy, new, old), *self._causes(new, old)], self._warnings(new, old))
+
+
 def _metadata_causes(strategy: Strategy, new: Any, old: Any) -> list[Cause]:
     return validate_object_meta_update(new.metadata, old.metadata, full_finalizers=strategy.full_finalizers)
 
 
-PARTS: dict[str, Whole] = {"": Whole(), "status": Status(), "approval": Approval(), "scale": Scale(), "finalize": Finalize()}
+PARTS: dict[str, Whole] = {
+    "": Whole(),
+    "status": Status(),
+    "approval": Approval(),
+    "scale": Scale(),
+    "finalize": Finalize(),
+    "ephemeralcontainers": Section(take_ephemeral_containers, validate_ephemeral_containers, ephemeral_container_warnings),
+    "resize": Section(take_resources, validate_resources_change),
+}
 
 
 def part_of(ref: Ref) -> Whole:

@@ -109,6 +109,14 @@ def _with_status() -> apps.Deployment:
 
 
 SIGNING = certificates.CertificateSigningRequestSpec(request=signing_request("r"), signer_name="example.com/signer", usages=["client auth"])
+DEBUG = b'{"spec":{"ephemeralContainers":[{"name":"debug","image":"busybox"}]}}'
+
+
+def _debugged() -> core.Pod:
+    changed = pod(on="n")
+    common = core.EphemeralContainerCommon(name="debug", image="busybox")
+    changed.spec.ephemeral_containers.add(ephemeral_container_common=common)
+    return changed
 
 
 def _request() -> certificates.CertificateSigningRequest:
@@ -180,6 +188,22 @@ PATHS: dict[tuple[str, str], Path] = {
     ),
     ("binding", "create"): Path(
         lambda w: w.caller.create(ref(core.Pod, "free", "binding"), _binding(), meta.CreateOptions()), "create", "CREATE", "free", "Binding"
+    ),
+    ("ephemeralcontainers", "get"): Path(lambda w: w.caller.get(ref(core.Pod, "p", "ephemeralcontainers")), "get"),
+    ("ephemeralcontainers", "update"): Path(
+        lambda w: w.caller.update(ref(core.Pod, "p", "ephemeralcontainers"), _debugged(), meta.UpdateOptions()),
+        "update", "UPDATE", "p", "Pod", "Pod",
+    ),
+    ("ephemeralcontainers", "patch"): Path(
+        lambda w: w.caller.patch(ref(core.Pod, "p", "ephemeralcontainers"), "strategic", DEBUG, meta.PatchOptions()),
+        "patch", "UPDATE", "p", "Pod", "Pod",
+    ),
+    ("resize", "get"): Path(lambda w: w.caller.get(ref(core.Pod, "p", "resize")), "get"),
+    ("resize", "update"): Path(
+        lambda w: w.caller.update(ref(core.Pod, "p", "resize"), pod(on="n"), meta.UpdateOptions()), "update", "UPDATE", "p", "Pod", "Pod"
+    ),
+    ("resize", "patch"): Path(
+        lambda w: w.caller.patch(ref(core.Pod, "p", "resize"), "merge", b"{}", meta.PatchOptions()), "patch", "UPDATE", "p", "Pod", "Pod"
     ),
     ("eviction", "create"): Path(
         lambda w: w.caller.create(ref(core.Pod, "p", "eviction"), policy.Eviction(), meta.CreateOptions()),

@@ -87,6 +87,11 @@ def _too_many(message: Any, limits: Mapping[str, int], path: Callable[[], Path])
             yield too_many(path().child(message.DESCRIPTOR.fields_by_name[field].json_name), count, limit)
 
 
+def too_many_of(field: str, count: int, path: Path) -> list[Cause]:
+    """Why a list of a pod's spec has too many elements, if it has."""
+    return [too_many(path, count, LIMITS[field])] if count > LIMITS[field] else []
+
+
 def validate_template(template: core.PodTemplateSpec, path: Path) -> list[Cause]:
     """The template of a workload; the selector that must match it is the workload's affair."""
     causes = validate_labels(template.metadata.labels, path.child("labels"))
