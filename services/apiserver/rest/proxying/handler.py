@@ -7,7 +7,7 @@ answers it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,8 @@ from services.apiserver.request import GET
 from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.pipe import Pipe
 from services.apiserver.rest.proxying.line import Line, open_line
-from services.apiserver.rest.proxying.passing import Place, request_headers, response_headers
+from services.apiserver.rest.proxying.pages import is_page, page
+from services.apiserver.rest.proxying.passing import Place, request_headers, response_headers, rewritten
 from services.apiserver.rest.proxying.reply import BadReply, Head, Reply
 from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.request import Disconnected, Request, Send
@@ -151,8 +152,11 @@ class Passed:
         headers = response_headers(head.headers, self._place, self._host)
         if head.status in (204, 304):
             headers = [(name, value) for name, value in headers if name != b"content-length"]
+        body: AsyncIterator[bytes] = reply.body()
+        if self._request.method != "HEAD" and is_page(head):
+            headers, body = await page(headers, body, lambda url: rewritten(url, self._place, self._host))
         await send({"type": "http.response.start", "status": head.status, "headers": headers})
-        async for piece in reply.body():
+        async for piece in body:
             async with asyncio.timeout(STALL_SECONDS):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

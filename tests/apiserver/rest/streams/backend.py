@@ -14,7 +14,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
 from tests.apiserver.rest.streams.fake_node import FakeNode
 
-PAGE = '<html><a href="/other?x=1">a</a><img src="/i.png"><a href="relative">b</a><a href="http://elsewhere/x">c</a></html>'
+PAGE = """<html><A class=x href='/other?x=1&amp;y=2'>a</a><img
+ src="/i.png" alt="/alt"><a href=/bare/>b</a><a href="relative">c</a><a href="http://elsewhere/x">d</a><p title="/p">&eacute;</p>"""
 
 
 class Backend:
@@ -34,7 +35,12 @@ class Backend:
             case "/redirect":
                 return web.Response(status=302, headers={"Location": request.query["to"]})
             case "/page":
-                return web.Response(text=PAGE, content_type="text/html")
+                found = web.Response(text=PAGE + " " * int(request.query.get("more", 0)), content_type="text/html")
+                if "gzip" in request.query:
+                    found.enable_compression(web.ContentCoding.gzip)
+                return found
+            case "/page.txt":
+                return web.Response(text=PAGE, content_type="text/plain")
             case "/stream":
                 return await self._stream(request)
             case "/early":

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gzip
 import ssl
+import time
+import timeit
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +24,13 @@ from services.apiserver.api import Api
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.rest.application import Application, create_app
 from services.apiserver.rest.proxying import handler
+from services.apiserver.rest.proxying.pages import PAGE_BYTES, relinked
 from services.apiserver.rest.proxying.passing import Place, rewritten
 from services.apiserver.rest.server import RestServer
 from tests.apiserver.pipeline.world import World, fill, ref
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
 from tests.apiserver.rest.http_client import HttpClient
-from tests.apiserver.rest.streams.backend import Backend, LeadingNode, running_backend
+from tests.apiserver.rest.streams.backend import PAGE, Backend, LeadingNode, running_backend
 from tests.apiserver.rest.streams.fake_node import pod
 
 NAMESPACE = "/api/v1/namespaces/default"
@@ -204,6 +208,28 @@ class TestAnswers:
         answer = await client.get(f"{WEB}/redirect?to={location.replace('#', '%23')}")
         assert (answer.status, answer.headers["location"]) == (302, told)
         assert len(backend.heard) == 1
+
+    @pytest.mark.parametrize("query", ["", "?gzip=1"])
+    async def test_links_of_pages_lead_through_here(self, client: HttpClient, backend: Backend, query: str) -> None:
+        answer = await client.get(f"{WEB}/page{query}", accept_encoding="gzip")
+        told = PAGE.replace("'/other?x=1&amp;y=2'", f'"{WEB}/other?x=1&amp;y=2"')
+        assert answer.body.decode() == told.replace('"/i.png"', f'"{WEB}/i.png"').replace("/bare/", f'"{WEB}/bare/"')
+        assert "content-encoding" not in answer.headers
+
+    async def test_what_is_no_page_or_too_large_a_one_is_passed_on_as_it_is(self, client: HttpClient, backend: Backend) -> None:
+        assert (await client.get(f"{WEB}/page.txt")).body.decode() == PAGE
+        found = await client.get(f"{WEB}/page?more={PAGE_BYTES}")
+        assert (len(found.body), found.body.decode().strip()) == (len(PAGE) + PAGE_BYTES, PAGE)
+        packed = await client.get(f"{WEB}/page?gzip=1&more={2 * PAGE_BYTES}", accept_encoding="gzip")
+        assert gzip.decompress(packed.body).decode().strip() == PAGE
+
+    @pytest.mark.parametrize("part", ["<a ", '<a "', "<a '<a ", "<a href=", '<a href="', "<a href='/x' ", "<", '<a "x" '])
+    def test_time_grows_as_the_page_does(self, part: str) -> None:
+        def seconds(times: int) -> float:
+            data = part.encode() * times
+            return min(timeit.repeat(lambda: relinked(data, str), timer=time.process_time, number=1, repeat=3))
+
+        assert seconds(64_000) < 100 * max(seconds(4_000), 0.0005)
 
     def test_a_link_that_is_none_stays_as_it_is(self) -> None:
         assert rewritten("http://[broken", Place("/p", "/", "h"), "") == "http://[broken"
