@@ -159,7 +159,7 @@ class SpdyForwards:
         kind, request = stream.headers.get("streamtype", ""), request_id(stream)
         half = self._halves.get(request)
         if kind not in ("data", "error") or (half is not None and half.kind == kind):
-            self._start(stream.reset())
+            self._session.refuse(stream)
         elif half is None:
             expiry = asyncio.get_running_loop().call_later(PAIRING_SECONDS, self._expire, request)
             self._halves[request] = Half(kind, stream, expiry)

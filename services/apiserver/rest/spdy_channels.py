@@ -77,6 +77,8 @@ class SpdyPeer:
     def _opened(self, stream: Stream) -> None:
         kind = stream.headers.get("streamtype", "")
         if kind in self._streams or kind not in ("error", "stdin", "stdout", "stderr", "resize"):
+            # What came on it would be read by nobody, and hold up the others.
+            self.session.refuse(stream)
             return
         self._streams[kind] = stream
         if kind == "stdin":

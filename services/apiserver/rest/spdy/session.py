@@ -125,6 +125,10 @@ class Session:
         await self.flush()
         return stream
 
+    def refuse(self, stream: Stream) -> None:
+        """Gives up a stream that was opened just now; the peer hears it with what is sent next."""
+        self._give_up(stream)
+
     async def flush(self) -> None:
         """Sends what is to be sent; waits while the peer does not read."""
         async with self._flushing:

@@ -91,6 +91,15 @@ class TestCommands:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
 
+    async def test_streams_that_mean_nothing_are_given_up_and_hold_up_nobody(self, dial: Any, node: FakeNode) -> None:
+        async with dial("command=cat&stdin=true&stdout=true", V4) as client, asyncio.timeout(20):
+            _, stdin, _ = [await client.open(kind) for kind in ("error", "stdin", "stdout")]
+            for kind in ("nonsense", "stdin"):
+                stream = await client.open(kind)
+                assert await stream.read() == b""
+            await stdin.write(b"hello")
+            assert (await node.heard(2))[1] == face.ExecRequest(stdin=b"hello")
+
     async def test_a_client_that_goes_away_ends_the_command(self, dial: Any, node: FakeNode) -> None:
         async with dial("command=sleep&stdout=true&stdin=true", V4) as client:
             for kind in ("error", "stdout", "stdin"):
