@@ -33,6 +33,7 @@ from services.apiserver.strategies.admissionpolicy import (
     ValidatingAdmissionPolicyStrategy,
 )
 from services.apiserver.strategies.certificates import CertificateSigningRequestStrategy, ClusterTrustBundleStrategy
+from services.apiserver.strategies.componentstatus import ComponentStatusStrategy
 from services.apiserver.strategies.configmap import ConfigMapStrategy
 from services.apiserver.strategies.controllerrevision import ControllerRevisionStrategy
 from services.apiserver.strategies.cronjob import CronJobStrategy
@@ -106,6 +107,7 @@ STRATEGIES: dict[type[Message], Strategy] = {
     discovery.EndpointSlice: EndpointSliceStrategy(),
     networking.NetworkPolicy: NetworkPolicyStrategy(),
     apiextensions.CustomResourceDefinition: CustomResourceDefinitionStrategy(),
+    core.ComponentStatus: ComponentStatusStrategy(),
     core.PersistentVolume: PersistentVolumeStrategy(),
     core.ResourceQuota: ResourceQuotaStrategy(),
     core.LimitRange: LimitRangeStrategy(),
