@@ -94,7 +94,7 @@ async def list_page(pipeline: Pipeline, request: Request) -> Page:
 async def list_selected(pipeline: Pipeline, request: Request, options: meta.ListOptions) -> Page:
     """What ``options`` select of the request's collection."""
     ref, backend, limit = request.ref, pipeline.backend, max(options.limit, 0)
-    selection = Selection.of(ref, options, pipeline.strategies(ref.version))
+    selection = Selection.of(ref, options, pipeline.strategies)
     await backend.synced(request.deadline)
     _check_match(options)
     if options.continue_token:

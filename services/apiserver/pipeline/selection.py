@@ -10,16 +10,17 @@ from knarr.machinery.selectors import FieldSelector, Selector, parse_field_selec
 from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import collection_prefix
-from services.apiserver.strategies import Strategy
+from services.apiserver.strategies import Strategies, Strategy
 
 NAME, NAMESPACE = "metadata.name", "metadata.namespace"
+PLAIN = Strategy()
 
 
 class Selection:
     """A parsed selection. Raises BadRequest for selectors that cannot be understood."""
 
-    def __init__(self, ref: Ref, strategy: Strategy, label_selector: str = "", field_selector: str = "") -> None:
-        self.resource, self.strategy = ref.resource, strategy
+    def __init__(self, ref: Ref, strategies: Strategies, label_selector: str = "", field_selector: str = "") -> None:
+        self.resource = ref.resource
         self.prefix = collection_prefix(ref.resource, ref.namespace)
         self._labels: Selector | None = None
         self._fields: FieldSelector | None = None
@@ -27,11 +28,13 @@ class Selection:
         # A list request for one name (``metadata.name`` in the path) selects it like a field.
         self._name = ref.name
         if label_selector or field_selector:
+            # Most select by no field, and need no rules of the kind.
+            self.strategy = strategies(ref.version) if field_selector else PLAIN
             self._parse(label_selector, field_selector)
 
     @classmethod
-    def of(cls, ref: Ref, options: meta.ListOptions, strategy: Strategy) -> Selection:
-        return cls(ref, strategy, options.label_selector, options.field_selector)
+    def of(cls, ref: Ref, options: meta.ListOptions, strategies: Strategies) -> Selection:
+        return cls(ref, strategies, options.label_selector, options.field_selector)
 
     @property
     def everything(self) -> bool:

@@ -79,7 +79,7 @@ async def watch(pipeline: Pipeline, request: Request) -> AsyncIterator[Sequence[
     ref, options = request.ref, request.options
     check_options(options)
     parse_revision(options.resource_version)
-    return _run(pipeline.backend, request, Selection.of(ref, options, pipeline.strategies(ref.version)))
+    return _run(pipeline.backend, request, Selection.of(ref, options, pipeline.strategies))
 
 
 async def _run(backend: Backend, request: Request, selection: Selection) -> AsyncIterator[Sequence[Event]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -27,56 +29,25 @@ from knarr.api.resource.v1 import resource_pb2 as claims
 from knarr.api.scheduling.v1 import scheduling_pb2 as scheduling
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.resources import Version
-from services.apiserver.strategies.admissionpolicy import (
-    AdmissionPolicyBindingStrategy,
-    MutatingAdmissionPolicyStrategy,
-    ValidatingAdmissionPolicyStrategy,
-)
-from services.apiserver.strategies.certificates import CertificateSigningRequestStrategy, ClusterTrustBundleStrategy
-from services.apiserver.strategies.componentstatus import ComponentStatusStrategy
 from services.apiserver.strategies.configmap import ConfigMapStrategy
 from services.apiserver.strategies.controllerrevision import ControllerRevisionStrategy
-from services.apiserver.strategies.cronjob import CronJobStrategy
-from services.apiserver.strategies.csi import CSIDriverStrategy, CSINodeStrategy, CSIStorageCapacityStrategy, VolumeAttachmentStrategy
 from services.apiserver.strategies.customresourcedefinition.strategy import CustomResourceDefinitionStrategy
-from services.apiserver.strategies.daemonset import DaemonSetStrategy
 from services.apiserver.strategies.deployment import DeploymentStrategy
-from services.apiserver.strategies.devices import (
-    DeviceClassStrategy,
-    DeviceTaintRuleStrategy,
-    ResourceClaimStrategy,
-    ResourceClaimTemplateStrategy,
-    ResourceSliceStrategy,
-)
 from services.apiserver.strategies.endpoints import EndpointsStrategy
 from services.apiserver.strategies.endpointslice import EndpointSliceStrategy
 from services.apiserver.strategies.event import EventStrategy, NewEventStrategy
-from services.apiserver.strategies.flowcontrol import FlowSchemaStrategy, PriorityLevelConfigurationStrategy
 from services.apiserver.strategies.horizontalpodautoscaler import HorizontalPodAutoscalerStrategy
-from services.apiserver.strategies.ingress import IngressClassStrategy, IngressStrategy
-from services.apiserver.strategies.job import JobStrategy
 from services.apiserver.strategies.lease import LeaseStrategy
 from services.apiserver.strategies.namespace import NamespaceStrategy
 from services.apiserver.strategies.networkpolicy import NetworkPolicyStrategy
 from services.apiserver.strategies.node import NodeStrategy
-from services.apiserver.strategies.persistentvolume import PersistentVolumeStrategy
-from services.apiserver.strategies.persistentvolumeclaim import PersistentVolumeClaimStrategy
 from services.apiserver.strategies.pod.strategy import PodStrategy
-from services.apiserver.strategies.poddisruptionbudget import PodDisruptionBudgetStrategy
 from services.apiserver.strategies.priorityclass import PriorityClassStrategy
-from services.apiserver.strategies.quota import LimitRangeStrategy, ResourceQuotaStrategy
-from services.apiserver.strategies.rbac import ClusterRoleBindingStrategy, ClusterRoleStrategy, RoleBindingStrategy, RoleStrategy
 from services.apiserver.strategies.replicaset import ReplicaSetStrategy
-from services.apiserver.strategies.replicationcontroller import PodTemplateStrategy, ReplicationControllerStrategy
-from services.apiserver.strategies.runtimeclass import RuntimeClassStrategy
 from services.apiserver.strategies.secret import SecretStrategy
 from services.apiserver.strategies.service.strategy import ServiceStrategy
 from services.apiserver.strategies.serviceaccount import ServiceAccountStrategy
-from services.apiserver.strategies.serviceaddress import IPAddressStrategy, ServiceCIDRStrategy
-from services.apiserver.strategies.statefulset import StatefulSetStrategy
-from services.apiserver.strategies.storageclass import StorageClassStrategy, VolumeAttributesClassStrategy
 from services.apiserver.strategies.strategy import Column, Strategy
-from services.apiserver.strategies.webhookconfiguration import WebhookConfigurationStrategy
 
 if TYPE_CHECKING:
     from knarr.machinery.custom.form import CustomForm
@@ -95,54 +66,70 @@ STRATEGIES: dict[type[Message], Strategy] = {
     autoscaling.HorizontalPodAutoscaler: HorizontalPodAutoscalerStrategy(),
     apps.Deployment: DeploymentStrategy(),
     apps.ReplicaSet: ReplicaSetStrategy(),
-    apps.StatefulSet: StatefulSetStrategy(),
-    apps.DaemonSet: DaemonSetStrategy(),
-    batch.Job: JobStrategy(),
-    batch.CronJob: CronJobStrategy(),
-    core.ReplicationController: ReplicationControllerStrategy(),
-    core.PodTemplate: PodTemplateStrategy(),
-    core.PersistentVolumeClaim: PersistentVolumeClaimStrategy(),
     apps.ControllerRevision: ControllerRevisionStrategy(),
     coordination.Lease: LeaseStrategy(),
     discovery.EndpointSlice: EndpointSliceStrategy(),
     networking.NetworkPolicy: NetworkPolicyStrategy(),
     apiextensions.CustomResourceDefinition: CustomResourceDefinitionStrategy(),
-    core.ComponentStatus: ComponentStatusStrategy(),
-    core.PersistentVolume: PersistentVolumeStrategy(),
-    core.ResourceQuota: ResourceQuotaStrategy(),
-    core.LimitRange: LimitRangeStrategy(),
-    policy.PodDisruptionBudget: PodDisruptionBudgetStrategy(),
     scheduling.PriorityClass: PriorityClassStrategy(),
-    nodes.RuntimeClass: RuntimeClassStrategy(),
-    networking.Ingress: IngressStrategy(),
-    networking.IngressClass: IngressClassStrategy(),
-    roles.Role: RoleStrategy(),
-    roles.ClusterRole: ClusterRoleStrategy(),
-    roles.RoleBinding: RoleBindingStrategy(),
-    roles.ClusterRoleBinding: ClusterRoleBindingStrategy(),
-    storage.StorageClass: StorageClassStrategy(),
-    storage.VolumeAttributesClass: VolumeAttributesClassStrategy(),
-    storage.VolumeAttachment: VolumeAttachmentStrategy(),
-    storage.CSIDriver: CSIDriverStrategy(),
-    storage.CSINode: CSINodeStrategy(),
-    storage.CSIStorageCapacity: CSIStorageCapacityStrategy(),
-    networking.IPAddress: IPAddressStrategy(),
-    networking.ServiceCIDR: ServiceCIDRStrategy(),
-    requests.CertificateSigningRequest: CertificateSigningRequestStrategy(),
-    requests.ClusterTrustBundle: ClusterTrustBundleStrategy(),
-    admission.ValidatingWebhookConfiguration: WebhookConfigurationStrategy(),
-    admission.MutatingWebhookConfiguration: WebhookConfigurationStrategy(),
-    admission.ValidatingAdmissionPolicy: ValidatingAdmissionPolicyStrategy(),
-    admission.MutatingAdmissionPolicy: MutatingAdmissionPolicyStrategy(),
-    admission.ValidatingAdmissionPolicyBinding: AdmissionPolicyBindingStrategy(),
-    admission.MutatingAdmissionPolicyBinding: AdmissionPolicyBindingStrategy(),
-    flows.FlowSchema: FlowSchemaStrategy(),
-    flows.PriorityLevelConfiguration: PriorityLevelConfigurationStrategy(),
-    claims.DeviceClass: DeviceClassStrategy(),
-    claims.DeviceTaintRule: DeviceTaintRuleStrategy(),
-    claims.ResourceClaim: ResourceClaimStrategy(),
-    claims.ResourceClaimTemplate: ResourceClaimTemplateStrategy(),
-    claims.ResourceSlice: ResourceSliceStrategy(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A strategy that is loaded when somebody first asks for it: most clusters start without an object of the kind."""
+
+    module: str
+    name: str
+
+    def load(self) -> Strategy:
+        found: type[Strategy] = getattr(import_module(f"{__name__}.{self.module}"), self.name)
+        return found()
+
+
+LATE: dict[type[Message], Late] = {
+    apps.StatefulSet: Late("statefulset", "StatefulSetStrategy"),
+    apps.DaemonSet: Late("daemonset", "DaemonSetStrategy"),
+    batch.Job: Late("job", "JobStrategy"),
+    batch.CronJob: Late("cronjob", "CronJobStrategy"),
+    core.ReplicationController: Late("replicationcontroller", "ReplicationControllerStrategy"),
+    core.PodTemplate: Late("replicationcontroller", "PodTemplateStrategy"),
+    core.PersistentVolumeClaim: Late("persistentvolumeclaim", "PersistentVolumeClaimStrategy"),
+    core.ComponentStatus: Late("componentstatus", "ComponentStatusStrategy"),
+    core.PersistentVolume: Late("persistentvolume", "PersistentVolumeStrategy"),
+    core.ResourceQuota: Late("quota", "ResourceQuotaStrategy"),
+    core.LimitRange: Late("quota", "LimitRangeStrategy"),
+    policy.PodDisruptionBudget: Late("poddisruptionbudget", "PodDisruptionBudgetStrategy"),
+    nodes.RuntimeClass: Late("runtimeclass", "RuntimeClassStrategy"),
+    networking.Ingress: Late("ingress", "IngressStrategy"),
+    networking.IngressClass: Late("ingress", "IngressClassStrategy"),
+    roles.Role: Late("rbac", "RoleStrategy"),
+    roles.ClusterRole: Late("rbac", "ClusterRoleStrategy"),
+    roles.RoleBinding: Late("rbac", "RoleBindingStrategy"),
+    roles.ClusterRoleBinding: Late("rbac", "ClusterRoleBindingStrategy"),
+    storage.StorageClass: Late("storageclass", "StorageClassStrategy"),
+    storage.VolumeAttributesClass: Late("storageclass", "VolumeAttributesClassStrategy"),
+    storage.VolumeAttachment: Late("csi", "VolumeAttachmentStrategy"),
+    storage.CSIDriver: Late("csi", "CSIDriverStrategy"),
+    storage.CSINode: Late("csi", "CSINodeStrategy"),
+    storage.CSIStorageCapacity: Late("csi", "CSIStorageCapacityStrategy"),
+    networking.IPAddress: Late("serviceaddress", "IPAddressStrategy"),
+    networking.ServiceCIDR: Late("serviceaddress", "ServiceCIDRStrategy"),
+    requests.CertificateSigningRequest: Late("certificates", "CertificateSigningRequestStrategy"),
+    requests.ClusterTrustBundle: Late("certificates", "ClusterTrustBundleStrategy"),
+    admission.ValidatingWebhookConfiguration: Late("webhookconfiguration", "WebhookConfigurationStrategy"),
+    admission.MutatingWebhookConfiguration: Late("webhookconfiguration", "WebhookConfigurationStrategy"),
+    admission.ValidatingAdmissionPolicy: Late("admissionpolicy", "ValidatingAdmissionPolicyStrategy"),
+    admission.MutatingAdmissionPolicy: Late("admissionpolicy", "MutatingAdmissionPolicyStrategy"),
+    admission.ValidatingAdmissionPolicyBinding: Late("admissionpolicy", "AdmissionPolicyBindingStrategy"),
+    admission.MutatingAdmissionPolicyBinding: Late("admissionpolicy", "AdmissionPolicyBindingStrategy"),
+    flows.FlowSchema: Late("flowcontrol", "FlowSchemaStrategy"),
+    flows.PriorityLevelConfiguration: Late("flowcontrol", "PriorityLevelConfigurationStrategy"),
+    claims.DeviceClass: Late("devices", "DeviceClassStrategy"),
+    claims.DeviceTaintRule: Late("devices", "DeviceTaintRuleStrategy"),
+    claims.ResourceClaim: Late("devices", "ResourceClaimStrategy"),
+    claims.ResourceClaimTemplate: Late("devices", "ResourceClaimTemplateStrategy"),
+    claims.ResourceSlice: Late("devices", "ResourceSliceStrategy"),
 }
 
 _PLAIN = Strategy()
@@ -158,7 +145,14 @@ class Strategies:
         """The strategy of a version: its own where it has one, else that of the version that is stored."""
         if not version.form.has_message:
             return custom_strategy(version)
-        return self._entries.get(version.message) or self._entries.get(version.resource.storage.message, _PLAIN)
+        return self._entries.get(version.message) or self._entries.get(version.resource.storage.message) or self._late(version)
+
+    def _late(self, version: Version) -> Strategy:
+        message = version.resource.storage.message
+        late = LATE.get(message)
+        if late is None:
+            return _PLAIN
+        return self._entries.setdefault(message, late.load())
 
 
 # Those of custom resources are made when they are first asked for, and go with their versions.
@@ -184,4 +178,4 @@ def custom_strategy(version: Version) -> Strategy:
 
 strategy_for = Strategies()
 
-__all__ = ["STRATEGIES", "Column", "Strategies", "Strategy", "strategy_for"]
+__all__ = ["LATE", "STRATEGIES", "Column", "Strategies", "Strategy", "strategy_for"]

@@ -12,7 +12,7 @@ from knarr.api.node.v1 import node_pb2 as node
 from knarr.machinery.catalog import SCALE, STATUS
 from knarr.machinery.resources import Resource, Version
 from services.apiserver.in_memory import ApiInMemory
-from services.apiserver.strategies import STRATEGIES, strategy_for
+from services.apiserver.strategies import LATE, STRATEGIES, strategy_for
 from tests.support.faces import RestClient
 
 GROUP, MERGE = "plain.example", "application/merge-patch+json"
@@ -33,8 +33,8 @@ def with_scale() -> Resource:
 async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ApiInMemory]:
     """The messages are those of kinds that have rules of their own; without these they are as good as any."""
     for message in (core.ReplicationController, node.RuntimeClass):
-        monkeypatch.delitem(STRATEGIES, message, raising=False)
-    monkeypatch.setattr(strategy_for, "_entries", STRATEGIES)
+        monkeypatch.delitem(LATE, message)
+    monkeypatch.setattr(strategy_for, "_entries", dict(STRATEGIES))
     async with ApiInMemory() as found:
         found.server.registry.add(without_spec())
         found.server.registry.add(with_scale())
