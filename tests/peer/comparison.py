@@ -19,7 +19,7 @@ from tests.peer.peers import Answer
 
 # Differ from run to run, or say who wrote.
 VOLATILE = ("uid", "creationTimestamp", "resourceVersion", "managedFields", "selfLink", "deletionTimestamp", "generateName")
-FILLED_IN = {"Job": ("labels",), "PersistentVolumeClaim": ("status",)}
+FILLED_IN = {"Job": ("labels",), "PersistentVolumeClaim": ("status",), "PersistentVolume": ("status",)}
 QUOTED_LIST = re.compile(r'(supported values: )((?:"[^"]*"(?:, )?)+)')
 # How Go prints a value that is no scalar.
 GO_VALUE = re.compile(r"^((?:Invalid|Duplicate|Unsupported) value: )[&*]?[\w.\[\]*]+(?:\{.*\}|\(nil\))(?=$|: )", re.DOTALL)
@@ -178,10 +178,18 @@ class Schema:
 
 
 def as_stored(obj: dict[str, Any]) -> dict[str, Any]:
-    """An object without what differs by who reads it: its managers, and what 1.20 fills in whenever it reads."""
+    """An object without what differs by who reads it: its managers, what 1.20 fills in whenever it reads, and the nulls that it writes."""
     left_out = {*VOLATILE, *FILLED_IN.get(obj["kind"], ())} - {"uid", "resourceVersion"}
     metadata = {key: value for key, value in obj["metadata"].items() if key not in left_out}
-    return {**{key: value for key, value in obj.items() if key not in left_out}, "metadata": metadata}
+    kept = {**{key: value for key, value in obj.items() if key not in left_out}, "metadata": metadata}
+    without_nulls: dict[str, Any] = _without_nulls(kept)
+    return without_nulls
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(below) for key, below in value.items() if below is not None}
+    return [_without_nulls(below) for below in value] if isinstance(value, list) else value
 
 
 def without_newer(value: Any, schema: Schema) -> Any:

@@ -29,6 +29,7 @@ RESOURCES: tuple[Resource, ...] = (
         "certificatesigningrequests",
         (v1(CERTIFICATES, certificates.CertificateSigningRequest, certificates.CertificateSigningRequestList),),
         namespaced=False,
+        formerly=(f"{CERTIFICATES}/v1beta1",),
         short_names=("csr",),
         subresources=(STATUS, Subresource("approval")),
     ),
@@ -44,12 +45,14 @@ RESOURCES: tuple[Resource, ...] = (
         "validatingwebhookconfigurations",
         (v1(ADMISSION, admission.ValidatingWebhookConfiguration, admission.ValidatingWebhookConfigurationList),),
         namespaced=False,
+        formerly=(f"{ADMISSION}/v1beta1",),
         categories=EXTENSIONS,
     ),
     Resource(
         "mutatingwebhookconfigurations",
         (v1(ADMISSION, admission.MutatingWebhookConfiguration, admission.MutatingWebhookConfigurationList),),
         namespaced=False,
+        formerly=(f"{ADMISSION}/v1beta1",),
         categories=EXTENSIONS,
     ),
     Resource(

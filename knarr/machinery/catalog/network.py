@@ -23,7 +23,12 @@ RESOURCES: tuple[Resource, ...] = (
         key="ingress",
         subresources=(STATUS,),
     ),
-    Resource("ingressclasses", (v1(GROUP, networking.IngressClass, networking.IngressClassList),), namespaced=False),
+    Resource(
+        "ingressclasses",
+        (v1(GROUP, networking.IngressClass, networking.IngressClassList),),
+        namespaced=False,
+        formerly=(f"{GROUP}/v1beta1",),
+    ),
     Resource("ipaddresses", (v1(GROUP, networking.IPAddress, networking.IPAddressList),), namespaced=False, short_names=("ip",)),
     Resource(
         "servicecidrs",

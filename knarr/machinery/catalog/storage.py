@@ -18,7 +18,12 @@ RESOURCES: tuple[Resource, ...] = (
         namespaced=False,
         subresources=(STATUS,),
     ),
-    Resource("csidrivers", (v1(STORAGE, storage.CSIDriver, storage.CSIDriverList),), namespaced=False),
+    Resource(
+        "csidrivers",
+        (v1(STORAGE, storage.CSIDriver, storage.CSIDriverList),),
+        namespaced=False,
+        formerly=(f"{STORAGE}/v1beta1",),
+    ),
     Resource("csinodes", (v1(STORAGE, storage.CSINode, storage.CSINodeList),), namespaced=False),
     Resource("csistoragecapacities", (v1(STORAGE, storage.CSIStorageCapacity, storage.CSIStorageCapacityList),)),
     Resource(

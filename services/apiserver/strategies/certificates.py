@@ -107,7 +107,7 @@ def request_error(pem: bytes) -> str:
 
 
 def _usages(spec: certificates.CertificateSigningRequestSpec, path: Path) -> list[Cause]:
-    causes = [] if spec.usages else [required(path)]
+    causes = [] if spec.usages else [required(path, "usages must be provided")]
     seen: set[str] = set()
     for index, usage in enumerate(spec.usages):
         if usage not in USAGES:
@@ -121,7 +121,7 @@ def _usages(spec: certificates.CertificateSigningRequestSpec, path: Path) -> lis
 def validate_signer(name: str, path: Path) -> list[Cause]:
     """``example.com/signer-name``."""
     if not name:
-        return [required(path)]
+        return [required(path, "signerName must be provided")]
     segments = name.split("/")
     if len(segments) != 2:
         return [invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")]

@@ -20,6 +20,7 @@ from knarr.machinery.validation import (
     not_supported,
     qualified_name,
     required,
+    too_many,
 )
 from knarr.objects.copies import copy_of
 from services.apiserver.strategies.amounts import check_amount
@@ -32,6 +33,8 @@ from services.apiserver.strategies.table import UNSET, age, columns
 LIFECYCLES = ("Ephemeral", "Persistent")
 FS_GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
 MAX_NODE_ID = 192
+# Each that is malformed is shown with all others.
+MAX_TOPOLOGY_KEYS = 64
 # What may change of a driver.
 MUTABLE_DRIVER = ("token_requests", "requires_republish", "se_linux_mount", "storage_capacity", "pod_info_on_mount")
 
@@ -146,19 +149,23 @@ def _driver(driver: storage.CSINodeDriver, path: Path) -> list[Cause]:
     elif len(driver.node_id) > MAX_NODE_ID:
         causes.append(invalid(here, driver.node_id, f"must be {MAX_NODE_ID} characters or less"))
     causes += check_not_negative(path.child("allocatable", "count"), driver.allocatable.count)
+    keys = list(driver.topology_keys)
+    if len(keys) > MAX_TOPOLOGY_KEYS:
+        return [*causes, too_many(path.child("topologyKeys"), len(keys), MAX_TOPOLOGY_KEYS)]
     seen: set[str] = set()
-    for key in driver.topology_keys:
+    for key in keys:
         if not key:
             causes.append(required(path))
         elif key in seen:
             causes.append(duplicate(path, key))
         seen.add(key)
-        causes += [invalid(path, key, sentence) for sentence in qualified_name(key)]
+        causes += [invalid(path, keys, sentence) for sentence in qualified_name(key)]
     return causes
 
 
 def check_driver_name(name: str, path: Path) -> list[Cause]:
-    return [invalid(path, name, sentence) for sentence in dns1123_subdomain(name.lower())] if name else [required(path)]
+    causes = [] if name else [required(path)]
+    return causes + [invalid(path, name, sentence) for sentence in dns1123_subdomain(name.lower())]
 
 
 class CSIStorageCapacityStrategy(Strategy):
@@ -225,9 +232,10 @@ def _source(source: storage.VolumeAttachmentSource, path: Path) -> list[Cause]:
     if inline:
         return _inline(source, path.child("inlineVolumeSpec"))
     here = path.child("persistentVolumeName")
+    causes: list[Cause] = []
     if not source.persistent_volume_name:
-        return [required(here, "must specify non empty persistentVolumeName")]
-    return check_format(here, source.persistent_volume_name, dns1123_subdomain)
+        causes = [required(here, "must specify non empty persistentVolumeName")]
+    return causes + check_format(here, source.persistent_volume_name, dns1123_subdomain)
 
 
 def _inline(source: storage.VolumeAttachmentSource, path: Path) -> list[Cause]:

@@ -24,6 +24,7 @@ from knarr.machinery.validation import (
     path_segment,
     port_name,
     required,
+    too_long,
     wildcard_subdomain,
 )
 from services.apiserver.strategies.paths import METADATA, SPEC, STATUS
@@ -35,6 +36,7 @@ PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 BAD_SEQUENCES, BAD_ENDINGS = ("//", "/./", "/../", "%2f", "%2F"), ("/..", "/.")
 SCOPES = ("Cluster", "Namespace")
 SHOWN_HOSTS = 3
+MAX_CONTROLLER = 250
 
 
 class IngressStrategy(Strategy):
@@ -181,8 +183,8 @@ class IngressClassStrategy(Strategy):
     def validate(self, obj: networking.IngressClass) -> list[Cause]:
         spec, path = obj.spec, SPEC.child("controller")
         causes: list[Cause] = []
-        if len(spec.controller) > 250:
-            causes.append(invalid(path, spec.controller, "must be no more than 250 characters"))
+        if len(spec.controller) > MAX_CONTROLLER:
+            causes.append(too_long(path, MAX_CONTROLLER))
         causes += _domain_prefixed(spec.controller, path) if spec.controller else [required(path)]
         return causes + (_parameters(spec.parameters, SPEC.child("parameters")) if spec.HasField("parameters") else [])
 

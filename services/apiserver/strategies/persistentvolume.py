@@ -16,6 +16,7 @@ from knarr.machinery.validation import (
     check_immutable,
     dns1123_subdomain,
     forbidden,
+    invalid,
     not_supported,
     required,
 )
@@ -120,6 +121,8 @@ def validate_volume_spec(spec: core.PersistentVolumeSpec, path: Path) -> list[Ca
     if spec.HasField("node_affinity"):
         causes += _node_affinity(spec.node_affinity, path.child("nodeAffinity"))
     causes += _source(spec.persistent_volume_source, path)
+    if spec.persistent_volume_source.HasField("local") and not spec.HasField("node_affinity"):
+        causes.append(required(path.child("nodeAffinity"), "Local volume requires node affinity"))
     if spec.persistent_volume_source.host_path.path == "/" and policy == "Recycle":
         causes.append(forbidden(path.child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'"))
     for value, name in (
@@ -158,7 +161,9 @@ def _source(source: core.PersistentVolumeSource, path: Path) -> list[Cause]:
 
 
 def _csi(source: core.CSIPersistentVolumeSource, path: Path) -> list[Cause]:
-    causes = check_format(path.child("driver"), source.driver, dns1123_subdomain) if source.driver else [required(path.child("driver"))]
+    here = path.child("driver")
+    causes = [] if source.driver else [required(here)]
+    causes += [invalid(here, source.driver, sentence) for sentence in dns1123_subdomain(source.driver.lower())]
     return causes if source.volume_handle else [*causes, required(path.child("volumeHandle"))]
 
 

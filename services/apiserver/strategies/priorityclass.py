@@ -49,7 +49,7 @@ class PriorityClassStrategy(Strategy):
                 causes.append(forbidden(METADATA.child("name"), words))
         elif obj.value > HIGHEST:
             causes.append(forbidden(Path("value"), f"maximum allowed value of a user defined priority is {HIGHEST}"))
-        return causes + check_choice(Path("preemptionPolicy"), obj.preemption_policy, POLICIES, optional=True)
+        return causes + check_choice(Path("preemptionPolicy"), obj.preemption_policy, POLICIES)
 
     def validate_update(self, new: scheduling.PriorityClass, old: scheduling.PriorityClass) -> list[Cause]:
         causes = [] if new.value == old.value else [forbidden(Path("value"), "may not be changed in an update.")]

@@ -24,28 +24,11 @@ from knarr.machinery.validation import (
 from knarr.objects.amounts import exact
 from services.apiserver.strategies.amounts import check_amount, is_whole
 from services.apiserver.strategies.paths import SPEC, STATUS
-from services.apiserver.strategies.pod.resources import HUGE_PAGES, STANDARD, validate_resource_name
+from services.apiserver.strategies.pod.resources import validate_resource_name
+from services.apiserver.strategies.resourcenames import COMPUTE, CONTAINER_NAMES, COUNTED, HUGE_PAGES, QUOTA_NAMES, STANDARD_NAMES
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
-COMPUTE = frozenset({"cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"})
-COUNTED = frozenset(
-    {
-        "pods",
-        "services",
-        "replicationcontrollers",
-        "resourcequotas",
-        "secrets",
-        "configmaps",
-        "persistentvolumeclaims",
-        "services.nodeports",
-        "services.loadbalancers",
-    }
-)
-OF_STORAGE = frozenset({"ephemeral-storage", "requests.storage", "requests.ephemeral-storage", "limits.ephemeral-storage"})
-QUOTA_NAMES = COMPUTE | COUNTED | OF_STORAGE
-# The other names of resources that need no prefix.
-RESOURCE_NAMES = QUOTA_NAMES | {"storage", "cpu", "memory"}
 ON_PODS = COMPUTE | {"pods"}
 # By scope: the resources that it can be used with; None for any.
 SCOPES: dict[str, frozenset[str] | None] = {
@@ -106,7 +89,7 @@ def _quota_name(name: str, path: Path) -> list[Cause]:
     causes = check_format(path, name, qualified_name)
     if "/" in name or name.removeprefix("requests.").startswith(HUGE_PAGES):
         return causes
-    if not causes and name not in RESOURCE_NAMES:
+    if not causes and name not in STANDARD_NAMES:
         causes.append(invalid(path, name, "must be a standard resource type or fully qualified"))
     if name not in QUOTA_NAMES:
         causes.append(invalid(path, name, "must be a standard resource for quota"))
@@ -234,7 +217,7 @@ def _limit_name(kind: str, name: str, path: Path) -> list[Cause]:
     if kind in ("Pod", "Container"):
         return validate_resource_name(name, path)
     causes = check_format(path, name, qualified_name)
-    if causes or "/" in name or name in RESOURCE_NAMES or name.startswith(HUGE_PAGES):
+    if causes or "/" in name or name in STANDARD_NAMES or name.startswith(HUGE_PAGES):
         return causes
     return [invalid(path, name, "must be a standard resource type or fully qualified")]
 
@@ -273,9 +256,9 @@ def _ratio(amounts: Mapping[str, Decimal], text: str, path: Path) -> list[Cause]
     if not amounts.get("min") or "max" not in amounts:
         return []
     most = amounts["max"] / amounts["min"]
-    return [invalid(path, text, f"ratio {text} is greater than max/min = {most:f}")] if ratio > most else []
+    return [invalid(path, text, f"ratio {text} is greater than max/min = {float(most):f}")] if ratio > most else []
 
 
 def _overcommits(name: str) -> bool:
     """Whether more may be promised than there is: not of huge pages, and not of devices."""
-    return name in STANDARD or ("/" not in name and not name.startswith(HUGE_PAGES))
+    return name in CONTAINER_NAMES or ("/" not in name and not name.startswith(HUGE_PAGES))

@@ -48,7 +48,8 @@ class ClusterRoleStrategy(Strategy):
             if not selectors:
                 causes.append(required(SELECTORS, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
             for index, selector in enumerate(selectors):
-                causes += validate_label_selector(selector, SELECTORS.index(index))
+                wrong = validate_label_selector(selector, SELECTORS.index(index))
+                causes += [*wrong, invalid(SELECTORS.index(index), "null", "invalid label selector.")] if wrong else []
         return causes
 
 

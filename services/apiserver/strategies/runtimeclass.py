@@ -30,7 +30,7 @@ class RuntimeClassStrategy(Strategy):
             causes += validate_resources(overhead, Path("overhead"))
         causes += validate_labels(obj.scheduling.node_selector, SCHEDULING.child("nodeSelector"))
         here = SCHEDULING.child("tolerations")
-        causes += validate_tolerations(obj.scheduling.tolerations, here)
+        causes += validate_tolerations(obj.scheduling.tolerations, here.child("tolerations"))
         seen: set[tuple[str, ...]] = set()
         for index, toleration in enumerate(obj.scheduling.tolerations):
             key = (toleration.key, toleration.operator, toleration.value, toleration.effect)

@@ -32,6 +32,8 @@ OPERATIONS, SCOPES = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE"), ("*", "Clus
 REVIEW_VERSIONS = ("v1", "v1beta1")
 TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 10, 30
 MAX_CONDITIONS = 64
+# Each shows the whole path.
+MAX_SEGMENT_CAUSES = 8
 WILDCARD = "*"
 URL_FORM = "; desired format: https://host[/path]"
 
@@ -126,7 +128,7 @@ def _url(url: str, path: Path) -> list[Cause]:
     causes: list[Cause] = []
     if parts.scheme != "https":
         causes.append(invalid(path, parts.scheme, f"'https' is the only allowed URL scheme{URL_FORM}"))
-    if not parts.netloc:
+    if not parts.netloc.rpartition("@")[2]:
         causes.append(invalid(path, "", f"host must be provided{URL_FORM}"))
     if "@" in parts.netloc:
         causes.append(invalid(path, parts.netloc.rpartition("@")[0], "user information is not permitted in the URL"))
@@ -149,11 +151,10 @@ def _service(service: admission.ServiceReference, path: Path) -> list[Cause]:
     if not service.path.startswith("/"):
         causes.append(invalid(here, service.path, "must start with a '/'"))
     for index, step in enumerate(service.path[1:].removesuffix("/").split("/")):
-        wrong = dns1123_subdomain(step)[:1] if step else []
-        if not step:
-            return [*causes, invalid(here, service.path, f"segment[{index}] may not be empty")]
-        if wrong:
-            return [*causes, invalid(here, service.path, f"segment[{index}]: {wrong[0]}")]
+        if len(causes) > MAX_SEGMENT_CAUSES:
+            break
+        wrong = [f": {sentence}" for sentence in dns1123_subdomain(step)] if step else [" may not be empty"]
+        causes += [invalid(here, service.path, f"segment[{index}]{sentence}") for sentence in wrong]
     return causes
 
 

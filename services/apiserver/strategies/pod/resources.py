@@ -10,9 +10,7 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_format, invalid, qualified_name, required
 from knarr.objects.amounts import exact
 from services.apiserver.strategies.amounts import check_amount, is_whole
-
-STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
-HUGE_PAGES = "hugepages-"
+from services.apiserver.strategies.resourcenames import CONTAINER_NAMES, HUGE_PAGES, STANDARD_NAMES
 
 
 def validate_resources(resources: core.ResourceRequirements, path: Path) -> list[Cause]:
@@ -47,12 +45,11 @@ def _amount(name: str, amounts: Mapping[str, meta.Quantity], path: Path) -> list
 
 def validate_resource_name(name: str, path: Path) -> list[Cause]:
     causes = check_format(path, name, qualified_name)
-    if causes or "/" in name or name in STANDARD or name.startswith(HUGE_PAGES):
+    if causes or "/" in name or name in CONTAINER_NAMES or name.startswith(HUGE_PAGES):
         return causes
-    return [
-        invalid(path, name, "must be a standard resource type or fully qualified"),
-        invalid(path, name, "must be a standard resource for containers"),
-    ]
+    if name not in STANDARD_NAMES:
+        causes.append(invalid(path, name, "must be a standard resource type or fully qualified"))
+    return [*causes, invalid(path, name, "must be a standard resource for containers")]
 
 
 def _request_within(name: str, request: meta.Quantity, limit: meta.Quantity, path: Path) -> list[Cause]:

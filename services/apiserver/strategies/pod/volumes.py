@@ -94,7 +94,7 @@ def _downward_items(items: Iterable[core.DownwardAPIVolumeFile], path: Path) -> 
         elif item.HasField("resource_field_ref"):
             causes += validate_resource_field_ref(item.resource_field_ref, path.child("resourceFieldRef"), in_volume=True)
         else:
-            causes.append(required(path.child("fieldRef"), "one of fieldRef and resourceFieldRef is required"))
+            causes.append(required(path, "one of fieldRef and resourceFieldRef is required"))
         causes += _mode(item, "mode", path.child("mode"))
     return causes
 
