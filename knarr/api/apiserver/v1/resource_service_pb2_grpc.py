@@ -30,6 +30,8 @@ class ResourceServiceStub:
 
     Objects travel as `google.protobuf.Any` with the type URL
     `type.googleapis.com/<full message name>`, e.g. `knarr.api.core.v1.Pod`.
+    Custom resources have no message: their objects are a
+    `knarr.api.runtime.v1.Unknown` whose `raw` is JSON.
 
     Errors: the gRPC status code, and a Kubernetes `Status` (reason, details,
     causes with field paths) serialized in the trailing metadata
@@ -111,6 +113,8 @@ class ResourceServiceServicer:
 
     Objects travel as `google.protobuf.Any` with the type URL
     `type.googleapis.com/<full message name>`, e.g. `knarr.api.core.v1.Pod`.
+    Custom resources have no message: their objects are a
+    `knarr.api.runtime.v1.Unknown` whose `raw` is JSON.
 
     Errors: the gRPC status code, and a Kubernetes `Status` (reason, details,
     causes with field paths) serialized in the trailing metadata
@@ -280,6 +284,8 @@ class ResourceService:
 
     Objects travel as `google.protobuf.Any` with the type URL
     `type.googleapis.com/<full message name>`, e.g. `knarr.api.core.v1.Pod`.
+    Custom resources have no message: their objects are a
+    `knarr.api.runtime.v1.Unknown` whose `raw` is JSON.
 
     Errors: the gRPC status code, and a Kubernetes `Status` (reason, details,
     causes with field paths) serialized in the trailing metadata
