@@ -31,7 +31,8 @@ ISSUER = "https://kubernetes.default.svc"
 def binary(name: str) -> str:
     """The path of one of Kubernetes' binaries; skips the test when it is not built."""
     folder = os.environ.get("KUBERNETES_BIN", "")
-    found = shutil.which(name, path=folder or None)
+    # The kubectl on the path is a new one: one of old must be named.
+    found = shutil.which(name, path=folder or None) if folder or name != "kubectl" else None
     if found is None:
         pytest.skip(f"{name} is not here: build Kubernetes and name the folder of its binaries in KUBERNETES_BIN")
     return found

@@ -9,8 +9,8 @@ import pytest
 from services.apiserver.storage.identity import Identity
 
 
-def header(cluster: int, term: int) -> SimpleNamespace:
-    return SimpleNamespace(cluster_id=cluster, raft_term=term)
+def header(cluster: int, term: int, revision: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(cluster_id=cluster, raft_term=term, revision=revision)
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,10 @@ def test_another_store_is_another_world(answers: list[tuple[int, int, int]], wor
     for cluster, term, before in answers:
         identity.heard(header(cluster, term), before)
     assert identity.world == worlds
+
+
+def test_the_newest_revision_is_remembered() -> None:
+    identity = Identity()
+    for revision in (3, 9, 4):
+        identity.heard(header(1, 2, revision), 2)
+    assert identity.revision == 9
