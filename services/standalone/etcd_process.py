@@ -47,6 +47,13 @@ def shorten(path: Path) -> None:
             os.truncate(path, 0)
 
 
+def path_problem(folder: Path) -> str:
+    """Why etcd cannot listen in this folder; empty when it can."""
+    socket = folder / CLIENT_SOCKET
+    too_long = len(os.fsencode(socket)) > MAX_SOCKET_PATH
+    return f"the data directory's path is too long for a socket ({socket}); choose a shorter --data-dir" if too_long else ""
+
+
 def has_state(folder: Path) -> bool:
     """Whether a cluster was ever served from the store in this folder."""
     return (folder / DATA).exists() and not (folder / UNFINISHED).exists()
@@ -85,8 +92,8 @@ class EtcdProcess:
 
     async def run(self) -> None:
         """Starts etcd, starts it again whenever it dies, and stops it when cancelled."""
-        if len(str(self.socket)) > MAX_SOCKET_PATH:
-            raise CommandError(f"the data directory's path is too long for a socket ({self.socket}); choose a shorter --data-dir")
+        if problem := path_problem(self._folder):
+            raise CommandError(problem)
         self._set_unfinished_aside()
         try:
             while True:

@@ -20,9 +20,13 @@ def node_address() -> str:
         return str(probe.getsockname()[0])
 
 
+# No user has this number or a higher one: to the kernel it says that none is meant.
+NOBODY = 2**32 - 1
+
+
 def sudo_caller() -> tuple[int, int] | None:
     """User and group of the person for whom root works; None when that is nobody, or root."""
     user, group = (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID"))
-    if os.geteuid() != 0 or not (user.isdecimal() and group.isdecimal()) or int(user) == 0:
+    if os.geteuid() != 0 or not (user.isdecimal() and group.isdecimal()) or not 0 < int(user) < NOBODY or int(group) >= NOBODY:
         return None
     return int(user), int(group)

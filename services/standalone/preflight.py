@@ -16,7 +16,7 @@ from typing import Any
 
 from knarr.service.options import node_name
 from services.kubelet.runtime.catalog import bridge_name, engine_url
-from services.standalone.etcd_process import DATA, has_state
+from services.standalone.etcd_process import DATA, has_state, path_problem
 from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
 from services.standalone.settings import ClusterSettings
@@ -47,6 +47,8 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
 
 
 def _disk_problems(settings: ClusterSettings) -> Iterator[str]:
+    if problem := path_problem(settings.files.etcd):
+        yield problem
     root, fresh = settings.files.root, not has_state(settings.files.etcd)
     free = shutil.disk_usage(root).free if root.exists() else NEW_STORE_BYTES
     if free < (NEW_STORE_BYTES if fresh else LEAST_BYTES):

@@ -144,6 +144,20 @@ def test_a_full_disk_is_told_before_anything_is_written(
     assert len(found) == told and all(problem.startswith(f"the disk of {tmp_path} is full: {free} MiB are free, and ") for problem in found)
 
 
+def test_a_path_that_is_too_long_for_etcd_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    settings = ClusterSettings(data_dir=tmp_path / ("ü" * 50), runtime="hollow", datapath="userspace", ports=FREE_PORTS)
+    (problem,) = problems(settings)
+    assert problem.startswith("the data directory's path is too long for a socket") and not settings.files.root.exists()
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>&1"])
+def test_where_output_leads_is_no_reason_to_fail(redirection: str, tmp_path: Path) -> None:
+    """A closed stream gives its number to what is opened next: the directory's lock, and a pipe to the cluster's process."""
+    command = f"{shlex.quote(sys.executable)} -P -c 'from services.command.main import main; main()' down --data-dir {tmp_path}"
+    done = subprocess.run(["bash", "-c", f"{command} {redirection}"], capture_output=True, text=True, check=False, timeout=30, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_down_waits_for_what_a_start_brings(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A start holds the directory before its process can be found."""
     files, lock = Files(tmp_path), ExitStack()

@@ -35,7 +35,16 @@ def test_the_directory_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 @root
 @pytest.mark.parametrize(
-    ("user", "group", "caller"), [("1000", "1001", (1000, 1001)), ("0", "0", None), ("", "", None), ("1000", "", None), ("x", "1", None)]
+    ("user", "group", "caller"),
+    [
+        ("1000", "1001", (1000, 1001)),
+        ("0", "0", None),
+        ("", "", None),
+        ("1000", "", None),
+        ("x", "1", None),
+        ("9" * 11, "1", None),
+        ("1", str(2**32 - 1), None),
+    ],
 )
 def test_who_called_sudo(user: str, group: str, caller: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", user)
