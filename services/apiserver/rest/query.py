@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
+import orjson
+
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause, StatusError, bad_request, invalid
 from knarr.machinery.forms import parse_duration
@@ -124,7 +126,7 @@ def delete_options(query: Query, body: meta.DeleteOptions | None) -> meta.Delete
     """The body's options where there is a body, else those of the query."""
     options = body if body is not None else _delete_options(query)
     if any(value != "All" for value in options.dry_run):
-        raise _unsupported("DeleteOptions", "dryRun", next(value for value in options.dry_run if value != "All"), ("All",))
+        raise _unsupported("DeleteOptions", "dryRun", list(options.dry_run), ("All",))
     return options
 
 
@@ -142,9 +144,8 @@ def _delete_options(query: Query) -> meta.DeleteOptions:
 
 def dry_run(query: Query, options: str) -> list[str]:
     values = query.all("dryRun")
-    for value in values:
-        if value != "All":
-            raise _unsupported(options, "dryRun", value, ("All",))
+    if any(value != "All" for value in values):
+        raise _unsupported(options, "dryRun", values, ("All",))
     return values
 
 
@@ -152,11 +153,12 @@ def field_validation(query: Query, options: str) -> str:
     """``Strict``, ``Warn`` (also when absent) or ``Ignore``; raises Invalid."""
     value = query.text("fieldValidation")
     if value not in ("", "Ignore", "Warn", "Strict"):
-        raise _unsupported(options, "fieldValidation", value, ("Ignore", "Strict", "Warn"))
+        raise _unsupported(options, "fieldValidation", value, ("", "Ignore", "Strict", "Warn"))
     return value or "Warn"
 
 
-def _unsupported(options: str, field: str, value: str, supported: tuple[str, ...]) -> StatusError:
+def _unsupported(options: str, field: str, value: str | list[str], supported: tuple[str, ...]) -> StatusError:
+    """422 in Kubernetes' words, with the value as JSON."""
     listed = ", ".join(f'"{text}"' for text in supported)
-    cause = Cause("FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {listed}', field)
+    cause = Cause("FieldValueNotSupported", f"Unsupported value: {orjson.dumps(value).decode()}: supported values: {listed}", field)
     return invalid(options, "", [cause], "meta.k8s.io")
