@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.machinery.resources import Version
+from knarr.objects.copies import copy_of
 
 
 class Entry:
@@ -34,7 +35,7 @@ class Entry:
         """The object as Kubernetes JSON, with apiVersion, kind and resourceVersion."""
         if self._json is None:
             # A copy: the encoder leaves what it has reserved, eight times the letters of the longest text.
-            self._json = bytes(memoryview(self.version.form.json(self.raw, self.revision, self._shared)))
+            self._json = bytes(memoryview(self.version.form.json(self.raw, self.revision, None)))
         return self._json
 
     @property
@@ -50,9 +51,15 @@ class Entry:
 
     @property
     def shared_message(self) -> Any:
-        """The decoded message, made once and shared: read it only."""
+        """The decoded message, made once and shared: read it only. It does not say who manages which field: nobody who shares it asks,
+        and of a pod that would be half of its memory."""
         if self._shared is None:
-            self._shared = self.message
+            found: Any = self.message
+            if found.metadata.managed_fields:
+                found.metadata.ClearField("managed_fields")
+                # What a message has let go of it still holds.
+                found = copy_of(found)
+            self._shared = found
         return self._shared
 
     def served(self, version: Version) -> Entry:
@@ -61,7 +68,7 @@ class Entry:
             return self
         found = self._served.get(version) if self._served is not None else None
         if found is None:
-            message = version.from_storage(self.shared_message)
+            message = version.from_storage(self.message)
             found = Entry(version, self.key, self.revision, message.SerializeToString())
             self._served = {**(self._served or {}), version: found}
         return found

@@ -1,7 +1,7 @@
 """The typed client without a network, for components in the apiserver's own process.
 
-Objects that it hands out in lists and watches are decoded once for the whole process and shared:
-they are read-only, as with every ``Client``.
+Objects that it hands out in lists and watches are decoded once for the whole process and shared: they are read-only, as with every
+``Client``, and without ``managedFields``.
 """
 
 from __future__ import annotations
