@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from tests.history.records import OK, REFUSED, TOKEN, Change, Epoch, History, Operation, State
 
-WRITES = ("create", "update", "patch", "json patch", "count")
+WRITES = ("create", "update", "patch", "json patch", "apply", "count")
 
 
 def violations(history: History) -> list[str]:
@@ -166,6 +166,8 @@ def _not_made(operation: Operation, before: State | None, after: State) -> str |
         if before is not None:
             return "created what was there"
         return None if after.data == operation.data else "created otherwise than asked"
+    if before is None and operation.kind == "apply":
+        return None if after.data == operation.data else "made otherwise than asked"
     if before is None:
         return "came back after it was deleted"
     if before.uid != after.uid:
@@ -174,7 +176,7 @@ def _not_made(operation: Operation, before: State | None, after: State) -> str |
         return f"replaced revision {before.revision}, but its guard was {operation.guard}"
     if operation.kind == "json patch":
         wanted = {**before.data, "old": before.data[TOKEN], **operation.data}
-    elif operation.kind == "patch":
+    elif operation.kind in ("patch", "apply"):
         wanted = {**before.data, **operation.data}
     else:
         wanted = operation.data

@@ -20,7 +20,18 @@ from tests.history.records import OK, REFUSED, TOKEN, UNKNOWN, Operation, Seen, 
 KEYS = ("a", "b", "c", "d", "e", "f")
 COUNTER = "counter"
 THINK_SECONDS = 0.004
-KINDS = {"create": 3, "update": 4, "patch": 3, "json patch": 2, "delete": 2, "get": 3, "list": 2, "count": 3, "delete unseen": 1}
+KINDS = {
+    "create": 3,
+    "update": 4,
+    "patch": 3,
+    "json patch": 2,
+    "apply": 3,
+    "delete": 2,
+    "get": 3,
+    "list": 2,
+    "count": 3,
+    "delete unseen": 1,
+}
 
 
 def named(name: str) -> Ref:
@@ -69,6 +80,8 @@ class Client:
                 await self._patch(name, "merge")
             case "json patch":
                 await self._patch(name, "json")
+            case "apply":
+                await self._apply(name)
             case "list":
                 await self.list()
             case "get":
@@ -156,6 +169,19 @@ class Client:
         async def call(server: int) -> None:
             body = json.dumps(patch).encode()
             written = await self._cluster.callers[server].patch(named(name), patch_type, body, meta.PatchOptions())
+            operation.revision = written.entry.revision  # type: ignore[union-attr]
+
+        await self._call(operation, call)
+
+    async def _apply(self, name: str) -> None:
+        """At the server's side, as a manager of its own; an object that is not there is made."""
+        operation = self._begin("apply", name, self.token())
+        operation.data = {TOKEN: operation.token}
+        body = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": operation.data}).encode()
+
+        async def call(server: int) -> None:
+            options = meta.PatchOptions(field_manager=self.name, force=True)
+            written = await self._cluster.callers[server].patch(named(name), "apply", body, options)
             operation.revision = written.entry.revision  # type: ignore[union-attr]
 
         await self._call(operation, call)

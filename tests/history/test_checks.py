@@ -93,6 +93,8 @@ def _leads(*leads: Lead) -> Callable[[History], None]:
         (_set(2, outcome=REFUSED), "refused, but stored at 12"),
         (_set(2, guard=10), "replaced revision 11, but its guard was 10"),
         (_set(4, data={"v": "3", "more": "1"}), "lost something"),
+        (_set(4, kind="apply", data={"v": "3", "more": "1"}), "lost something"),
+        (_set(0, kind="apply", data={"v": "1", "more": "1"}), "made otherwise than asked"),
         (_twice, "carried out twice, at 13 and 16"),
         (_set(6, outcome=REFUSED), "nobody deleted a"),
         (_set(6, uid="another"), "nobody deleted a"),
