@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 import grpc
@@ -19,7 +20,7 @@ from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
 from knarr.machinery import catalog
 from knarr.machinery.errors import StatusError
-from knarr.machinery.resources import Registry
+from knarr.machinery.resources import Registry, Resource
 from knarr.service.authentication import User
 from knarr.service.component import Component
 from knarr.service.loop_lag import LoopLag
@@ -38,6 +39,7 @@ from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.compaction import Compactor
 from services.apiserver.definitions.keeper import Definitions
 from services.apiserver.local import LocalClient
+from services.apiserver.metrics import CACHED_BYTES, CACHED_OBJECTS
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline, nobody
 from services.apiserver.servicer import ResourceServicer
@@ -106,8 +108,7 @@ class ApiServer(Component):
                 node_streams=GrpcNodeStreams(kubelet_channel),
             )
         )
-        admission = self.api.pipeline.admission
-        self.registry.subscribe(lambda old, new: admission.forget(old) if old is not None else None)
+        self.registry.subscribe(self._forget)
         self.definitions = Definitions(self.api, self.registry, self.backend.clock)
         self.feed.on_loaded = self.definitions.load
         self._recorder = EventRecorder(self.client(USER), self.name, clock=clock)
@@ -116,6 +117,16 @@ class ApiServer(Component):
         self._bootstrapped = asyncio.Event()
         # What keeps etcd from taking writes, in words: its data has no room.
         self._trouble = ""
+
+    def _forget(self, old: Resource | None, new: Resource | None) -> None:
+        """Lets go of what is kept about a resource that is served no more, or otherwise."""
+        if old is None:
+            return
+        self.api.pipeline.admission.forget(old)
+        if new is None:
+            for gauge in (CACHED_OBJECTS, CACHED_BYTES):
+                with suppress(KeyError):
+                    gauge.remove(old.storage.qualified)
 
     @property
     def ready(self) -> bool:

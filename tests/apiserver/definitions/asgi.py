@@ -49,7 +49,7 @@ class Rest:
 
         await self.application(_scope(method, path, content_type, accept), _receive(body), send)
         start = sent[0]
-        headers = [(name.decode(), value.decode()) for name, value in start["headers"]]
+        headers = [(name.decode(), value.decode("latin-1")) for name, value in start["headers"]]
         warnings = [value for name, value in headers if name.lower() == "warning"]
         return Answer(start["status"], dict(headers), b"".join(message.get("body", b"") for message in sent[1:]), warnings)
 

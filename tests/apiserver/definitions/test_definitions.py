@@ -11,6 +11,7 @@ import pytest
 from knarr.client.clock import SYSTEM_CLOCK
 from services.apiserver.component import ApiServer
 from services.apiserver.in_memory import SETTINGS, ApiInMemory, _no_kubelet
+from services.apiserver.metrics import CACHED_OBJECTS
 from services.apiserver.rest.application import create_app
 from services.apiserver.storage.store import Put, Transaction
 from tests.apiserver.definitions.asgi import CRDS, TOKENS, WIDGETS, Rest, definition, running, widget
@@ -350,6 +351,7 @@ async def test_a_hundred_definitions_made_and_removed_leave_nothing_behind() -> 
             body = {"apiVersion": "example.org/v1", "kind": f"Thing{number}", "metadata": {"name": "a"}, "spec": {}}
             assert (await rest("POST", path, body)).status == 201
             assert (await rest("GET", path, accept=TABLE)).status == 200
+            rest.api.server.feed.measure()
             await rest("DELETE", f"{CRDS}/{name}.example.org")
             await rest.until_gone(f"{name}.example.org")
 
@@ -365,3 +367,4 @@ async def test_a_hundred_definitions_made_and_removed_leave_nothing_behind() -> 
             await cycle(number)
         assert alive() <= before
         assert rest.api.server.registry.preferred("example.org", "things7") is None
+        assert not any("things" in str(sample.labels) for family in CACHED_OBJECTS.collect() for sample in family.samples)
