@@ -31,7 +31,7 @@ from services.apiserver.rest.port_forward import PortForwards
 from services.apiserver.rest.proxying.handler import Proxy
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
-from services.apiserver.rest.request import Disconnected, Receive, Request, Scope, Send
+from services.apiserver.rest.request import UNREAD_BYTES, Disconnected, Receive, Request, Scope, Send
 from services.apiserver.rest.response import CLOSE, Relay, Response, Stream, Upgrade, text, warning_headers
 from services.apiserver.rest.routing import Router, Target
 from services.apiserver.rest.streams import Streams
@@ -148,11 +148,14 @@ class Application:
             return
         answer = await finished(request, answer)
         request_seconds(verb).observe(perf_counter() - started)
-        if answer.status >= 400 and request.leaves_much_unread:
+        unread = request.leaves_much_unread
+        if unread:
             answer.headers = [*answer.headers, CLOSE]
         request.cork()
         await send(answer.start())
         await send({"type": "http.response.body", "body": answer.body})
+        if unread and len(answer.body) < UNREAD_BYTES:
+            request.linger()
 
     def _handler(self, verb: str, target: Target) -> Handler:
         subresource = target.subresource

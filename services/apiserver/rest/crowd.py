@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 # Of the descriptors of the process, the part that connections may take, and how many of those may be anybody's.
 SHARE, MAX_CONNECTIONS, MAX_STRANGERS = 2, 16_384, 1024
+# What all heads of requests that have not come whole take together; and what one may take though the others take all.
+HEADS_BYTES, HEAD_BYTES = 32 * 1024 * 1024, 16 * 1024
 
 
 class Connection(Protocol):
@@ -30,6 +32,8 @@ class Crowd:
         # In the order of their coming.
         self._strangers: dict[Connection, None] = {}
         self._known: set[Connection] = set()
+        # What has come of heads that are not whole.
+        self.head_bytes = 0
 
     def enter(self, connection: Connection) -> None:
         self._strangers[connection] = None
@@ -48,6 +52,10 @@ class Crowd:
     def leave(self, connection: Connection) -> None:
         self._strangers.pop(connection, None)
         self._known.discard(connection)
+
+    def is_over_head(self, own_bytes: int) -> bool:
+        """Whether a head of which so much has come is one too many."""
+        return self.head_bytes > HEADS_BYTES and own_bytes > HEAD_BYTES
 
     def disperse(self) -> None:
         """Ends all connections."""

@@ -21,8 +21,8 @@ from services.apiserver.rest.protocol import Protocol
 
 # What may wait below TLS before whoever writes above waits too. Small answers that are written together leave together.
 UNREAD_BYTES = 4 * 1024
-# How long a client may take to begin with TLS, and to end with it.
-HANDSHAKE_SECONDS = SHUTDOWN_SECONDS = 15.0
+# How long a client may take to begin with TLS; and to read what was written before its connection was closed.
+HANDSHAKE_SECONDS, SHUTDOWN_SECONDS = 15.0, 30.0
 
 _madvise = ctypes.CDLL(None, use_errno=True).madvise
 _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]

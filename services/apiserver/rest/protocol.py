@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidState
 from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.pipe import UpgradedConnection
-from services.apiserver.rest.request import ABORT, BODY_SECONDS, CORK, DRAINED, GREET, UPGRADE
+from services.apiserver.rest.request import ABORT, BODY_SECONDS, CORK, DRAINED, GREET, LINGER_SECONDS, UPGRADE
 from services.apiserver.rest.routing import proxy_end
 
 # The key of a server's state under which its ``Crowd`` is.
@@ -23,12 +23,17 @@ CROWD = "crowd"
 # What a client may take for the head of a request, and how long for it to come; as Kubernetes bounds them.
 HEAD_LIMIT_BYTES = 1024 * 1024
 HEAD_SECONDS = 32.0
+# Fields of a head: each costs more than its bytes. As many as what is commonly put before an API server lets through, several times over.
+MAX_HEADERS = 1024
+# Requests that may be sent ahead on a connection, to be answered one after the other; each is kept whole.
+MAX_AHEAD = 64
 # A larger body is not copied to be joined with its head.
 COPY_BYTES = 16 * 1024
 # What waits for a client that does not read, before whoever writes to it waits too, where ``entrance`` does not say so before.
 UNREAD_BYTES = 16 * 1024
 # What a client may say behind a request to upgrade before that is answered.
 EARLY_BYTES = 64 * 1024
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -69,6 +74,10 @@ class CorkedTransport:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.entered, name)
+
+
+class TooMuch(Exception):
+    """Ends the parsing of what came, and the connection."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -145,14 +154,24 @@ class Protocol(HttpToolsProtocol):
             self._await_request()
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAX_AHEAD:
+            raise TooMuch(f"more than {MAX_AHEAD} requests are sent ahead of their answers")
         self._in_head = True
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= MAX_HEADERS:
+            raise TooMuch(f"more than {MAX_HEADERS} header fields")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            # TLS reads on until the client has closed its side too.
+            return
         if self._early is not None:
             self._keep_early(self._early, data)
             return
@@ -184,14 +203,25 @@ class Protocol(HttpToolsProtocol):
             self._forget_head()
             return
         self._head_bytes += received_bytes
-        if self._head_bytes > HEAD_LIMIT_BYTES:
-            self.transport.write(HEAD_TOO_LARGE)
-            self.transport.close()
-            self._forget_head()
+        self._crowd.head_bytes += received_bytes
+        if self._head_bytes > HEAD_LIMIT_BYTES or self._crowd.is_over_head(self._head_bytes):
+            self._refuse(HEAD_TOO_LARGE)
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
+    def _refuse(self, answer: bytes) -> None:
+        """The last answer of a connection, whose client may send on: its end is waited for, but not for long."""
+        self.transport.write(answer)
+        self.transport.close()
+        self._forget_head()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn tells everything so that the parser does not like."""
+        self._refuse(HEAD_TOO_LARGE if len(self.headers or ()) >= MAX_HEADERS else BAD_REQUEST)
+
     def _forget_head(self) -> None:
+        self._crowd.head_bytes -= self._head_bytes
         self._head_bytes = 0
         if self._head_timer is not None:
             self._head_timer.cancel()

@@ -34,6 +34,8 @@ DRAINED = "drained"
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
 # Of a refused request so much is read and thrown away; if more is to come, the connection ends with the answer.
 UNREAD_BYTES = 64 * 1024
+# How long a client that sends on may take to read the answer with which its connection ends.
+LINGER_SECONDS = 1.0
 # How long a body may take to come.
 BODY_SECONDS = 60.0
 # What zlib calls the largest window with a header of gzip.
@@ -99,6 +101,10 @@ class Request:
         timer = asyncio.get_running_loop().call_later(BODY_SECONDS, self.abort)
         try:
             return await self._read_body()
+        except StatusError:
+            # More is to come.
+            self._read = False
+            raise
         finally:
             timer.cancel()
 
@@ -138,6 +144,10 @@ class Request:
             return False
         length = headers.get(b"content-length", b"")
         return b"transfer-encoding" in headers or b"expect" in headers or (length.isdigit() and int(length) > UNREAD_BYTES)
+
+    def linger(self) -> None:
+        """Drops the connection soon: until then, whatever still comes is read and thrown away."""
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self.abort)
 
     def abort(self) -> None:
         """Drops the connection with whatever waits to be written to it."""

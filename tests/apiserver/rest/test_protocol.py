@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from services.apiserver.rest import protocol, request
+from services.apiserver.rest import crowd, protocol, request
 from services.apiserver.rest import server as rest_server
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.protocol import COPY_BYTES, HEAD_LIMIT_BYTES, UNREAD_BYTES, CorkedTransport
 from services.apiserver.rest.server import RestServer
-from tests.apiserver.rest.conftest import TOKEN
+from tests.apiserver.rest.conftest import TOKEN, Certificates
 
 
 class FakeTransport:
@@ -150,6 +150,67 @@ async def test_a_head_has_a_largest_size(application: Application) -> None:
     async with connected(application) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\n" + b"x-a: %s\r\n" % (b"y" * 1000) * (HEAD_LIMIT_BYTES // 1000 + 1))
         assert (await ended(reader)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_head_has_a_largest_number_of_fields(application: Application) -> None:
+    for count, status in ((protocol.MAX_HEADERS - 1, b"200"), (protocol.MAX_HEADERS, b"431"), (5_000, b"431")):
+        async with connected(application) as (reader, writer):
+            writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n" + b"a:b\r\n" * (count - 1) + b"connection: close\r\n\r\n")
+            assert (await ended(reader)).split(b" ", 2)[1] == status
+
+
+async def test_requests_that_are_sent_ahead_have_a_largest_number(application: Application) -> None:
+    async with connected(application) as (reader, writer):
+        writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n" * 5000)
+        assert (await ended(reader)).count(b"HTTP/1.1 ") <= protocol.MAX_AHEAD + 2
+    async with connected(application) as (reader, writer):
+        ahead = b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n" * (protocol.MAX_AHEAD - 1)
+        writer.write(ahead + b"GET /version HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert (await ended(reader)).count(b"HTTP/1.1 200 ") == protocol.MAX_AHEAD
+
+
+async def test_heads_that_are_not_whole_take_so_much_together(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "HEADS_BYTES", 100_000)
+    async with connected(application) as (_, writer):
+        others = [await asyncio.open_connection(*writer.get_extra_info("peername")[:2]) for _ in range(3)]
+        for (_, other), pieces in zip(others, (6, 4), strict=False):
+            other.write(b"GET / HTTP/1.1\r\nx: ")
+            for _ in range(pieces):
+                other.write(b"y" * 10_000)
+                await asyncio.sleep(0.01)
+        assert (await others[1][0].read(12)) == b"HTTP/1.1 431"
+        others[0][1].close()
+        others[2][1].write(b"GET /version HTTP/1.1\r\nhost: x\r\n")
+        await asyncio.sleep(0.01)
+        others[2][1].write(b"\r\n")
+        assert (await others[2][0].read(12)) == b"HTTP/1.1 200"
+        for _, other in others[1:]:
+            other.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "status"), [(b"POST /api/v1/pods", b"401"), (b"GET /livez", b"200"), (ASK[: ASK.index(b" HTTP")], b"401")]
+)
+async def test_what_comes_behind_the_last_answer_is_not_read_for_long(
+    certificates: Certificates, application: Application, monkeypatch: pytest.MonkeyPatch, head: bytes, status: bytes
+) -> None:
+    """TLS reads on until the client says that it is over too."""
+    monkeypatch.setattr(request, "LINGER_SECONDS", 0.05)
+    server = RestServer(application, certificates.server)
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=certificates.client)
+    try:
+        async with asyncio.timeout(10):
+            writer.write(head + b" HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+            assert (await reader.readline()).split(b" ")[1] == status
+            with pytest.raises(OSError):
+                while True:
+                    writer.write(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0)
+    finally:
+        writer.transport.abort()
+        await server.stop()
 
 
 async def test_a_client_that_reads_nothing_for_long_is_kept_as_long_as_its_machine_answers(application: Application) -> None:
