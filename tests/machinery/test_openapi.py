@@ -161,6 +161,15 @@ def test_v2_says_of_it_what_it_can(with_custom: Registry) -> None:
     assert metadata == {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
 
 
+def test_v2_names_no_field_of_a_kind_that_keeps_what_is_not_known() -> None:
+    anything = {"type": "object", "properties": {"spec": {"type": "string"}}, "x-kubernetes-preserve-unknown-fields": True}
+    found = registry()
+    found.add(Resource("any", (Version("example.com", "v1", "Any", cast(Any, object), cast(Any, object), openapi=lambda: anything),)))
+    document = orjson.loads(b"".join(v2.as_json(found)))
+    kinds = [{"group": "example.com", "version": "v1", "kind": "Any"}]
+    assert document["definitions"]["com.example.v1.Any"] == {"type": "object", "x-kubernetes-group-version-kind": kinds}
+
+
 def test_v2_has_all_of_v3_in_one_document() -> None:
     document = orjson.loads(b"".join(v2.as_json(REGISTRY)))
     known = {v2.V2_REFERENCE + name for name in document["definitions"]}

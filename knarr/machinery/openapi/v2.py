@@ -13,7 +13,7 @@ import orjson
 from knarr.machinery.openapi import gnostic, paths
 from knarr.machinery.openapi.parameters import Parameter
 from knarr.machinery.openapi.paths import WORDS, Operation, Path
-from knarr.machinery.openapi.schemas import REFERENCE, Json, Schemas
+from knarr.machinery.openapi.schemas import KINDS, REFERENCE, Json, Schemas
 from knarr.machinery.openapi.v3 import SECURITY, TITLE, Piece, entries
 from knarr.machinery.resources import Registry
 from knarr.machinery.version import GIT_VERSION
@@ -40,7 +40,10 @@ def pieces(registry: Registry) -> tuple[Iterator[Piece], Callable[[], Iterator[P
 
     def named() -> Iterator[Piece]:
         for name, one in sorted(schemas.found.items()):
-            yield name, schema(one, DROPPED if name in schemas.custom else DROPPED_BUILT_IN)
+            if name in schemas.custom:
+                yield name, _open(one) if one.get(UNKNOWN) else schema(one, DROPPED)
+            else:
+                yield name, schema(one, DROPPED_BUILT_IN)
 
     return found(), named
 
@@ -88,6 +91,11 @@ def schema(found: Any, dropped: frozenset[str] = DROPPED_BUILT_IN) -> Any:
     if made.get("type") == "array" and "items" not in made:
         del made["type"]
     return _with_parts(made, dropped)
+
+
+def _open(found: Json) -> Json:
+    """That of a custom resource that keeps what is not known: an object, and no field named, for old clients would refuse all others."""
+    return {"type": "object"} | ({KINDS: found[KINDS]} if KINDS in found else {})
 
 
 def _with_parts(made: Json, dropped: frozenset[str]) -> Json:
