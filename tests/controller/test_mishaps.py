@@ -9,6 +9,9 @@ from services.controller.controller import Controller
 from tests.controller.scenarios import SCENARIOS
 from tests.support.mishaps import Kind, play, wrongs
 
+# Hundreds of runs of milliseconds, which a busy machine makes long.
+pytestmark = pytest.mark.timeout(300)
+
 
 def test_every_controller_has_a_scenario() -> None:
     assert set(SCENARIOS) == set(CONTROLLERS)
