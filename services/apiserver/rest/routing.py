@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from knarr.machinery.resources import Registry, Route, Subresource, Version
 
 # So many paths are remembered, of no more letters than those of objects have.
-REMEMBERED, REMEMBERED_LETTERS = 8192, 512
+REMEMBERED, REMEMBERED_LETTERS = 2048, 512
 
 
 @dataclass(frozen=True, slots=True)
