@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.pod.directory import PodDirectory
-from services.kubelet.pod.volumes import EmptyDirectory
+from services.kubelet.pod.volumes import EmptyDirectory, File, Files
 
 # A process with mounts of its own: it says so when it has them, and waits to be ended.
 MACHINE = "print('ready', flush=True); input()"
@@ -73,3 +74,17 @@ async def test_without_a_process_our_own_mounts_serve() -> None:
     assert not files.elsewhere
     assert await files.call(Path.cwd) == Path.cwd()
     files.close()
+
+
+@pytest.mark.net
+async def test_secrets_of_mounts_that_nobody_else_sees_are_kept_on_disk_and_closed(machine: int, tmp_path: Path) -> None:
+    """An engine beside such a kubelet would show its containers an empty directory."""
+    files, directory = NodeFiles(machine), PodDirectory(tmp_path, "uid")
+    secret = Files((File("password", b"s3", 0o400),), secret=True)
+    try:
+        await files.call(directory.set_up, {"s": secret})
+        assert str(directory.volume_path("s")) not in mounts(machine)
+        assert (directory.volume_path("s") / "password").read_bytes() == b"s3"
+        assert stat.S_IMODE(directory.root.stat().st_mode) & 0o007 == 0
+    finally:
+        files.close()

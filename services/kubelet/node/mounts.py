@@ -10,6 +10,8 @@ from pathlib import Path
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+# The kernel numbers the mounts that it starts with 0xEFFFFFF8, before 6.18 0xF0000000 or the next one; all others lie above.
+LAST_FIRST_MOUNTS = 0xF0000001
 # More than one mount may lie on a point.
 ROUNDS = 8
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
@@ -20,6 +22,21 @@ def mount_tmpfs(path: Path, mode: int, size_bytes: int = 0, flags: int = MS_NOSU
     """Mounts a tmpfs whose root has ``mode``; raises OSError. ``size_bytes`` 0: as much as the kernel's default, half of the memory."""
     options = f"mode={mode:04o}" + (f",size={size_bytes}" if size_bytes else "")
     _check(_libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", flags, options.encode()), str(path))
+
+
+def are_private() -> bool:
+    """Whether nobody else sees what this thread mounts: it has mounts of its own, other than those of the machine's first process.
+
+    So it is for what is started by `ip netns exec`, or by a unit with PrivateTmp. An engine that runs beside it shows its containers
+    nothing of such a mount.
+    """
+    own = Path("/proc/thread-self/ns/mnt")
+    try:
+        return not own.samefile("/proc/1/ns/mnt")
+    except PermissionError:
+        return own.stat().st_ino > LAST_FIRST_MOUNTS
+    except OSError:
+        return False
 
 
 def bind(handle: int, target: Path) -> None:

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, mount_tmpfs, unmount_all
+from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, are_private, mount_tmpfs, unmount_all
 from services.kubelet.pod.volume_files import DATA_LINK, write_files
 from services.kubelet.pod.volumes import Content, EmptyDirectory, Files, HostDirectory, VolumeError, failed
 
@@ -152,9 +152,15 @@ def mount_memory(path: Path, size_bytes: int) -> None:
 
 
 def keep_in_memory(path: Path) -> None:
-    """Mounts a tmpfs for files that belong on no disk. A kubelet that may not mount keeps them in its own closed directory instead."""
+    """Mounts a tmpfs for files that belong on no disk.
+
+    A kubelet that may not mount, or whose mounts nobody else would see, keeps them in its own closed directory instead.
+    """
     if path.is_mount() or os.path.lexists(path / DATA_LINK):
         # Mounted, or written by a kubelet that did not: who shows it already would see no change any more.
+        return
+    if are_private():
+        log.info("nobody else sees mounts made here (--mounts-of): secrets are kept on disk, closed", extra={"path": str(path)})
         return
     try:
         mount_tmpfs(path, FILES_MODE, flags=MS_NOSUID | MS_NODEV | MS_NOEXEC)
