@@ -35,13 +35,17 @@ def openapi_of(version: DefinedVersion) -> dict[str, Any]:
 def resource_of(definition: Definition) -> Resource | None:
     """The resource, with the names that were accepted and the versions that are served; None when none is.
 
-    All versions are there, ``served`` or not: objects may be stored in any of them.
+    All versions are there, ``served`` or not: objects may be stored in any of them. Where a webhook would have to convert between them,
+    which a definition that another server stored may ask for, there is the stored version alone.
     """
     spec, names = definition.spec, definition.status.accepted_names
     stored = next((found for found in spec.versions if found.storage), None)
     if stored is None or not any(found.served for found in spec.versions):
         return None
-    others = [found for found in spec.versions if found is not stored]
+    by_webhook = spec.conversion.strategy == "Webhook"
+    if by_webhook and not stored.served:
+        return None
+    others = [] if by_webhook else [found for found in spec.versions if found is not stored]
     storage = _version(definition, stored)
     versions = (storage, *(_version(definition, found, storage) for found in others))
     subresources = stored.subresources

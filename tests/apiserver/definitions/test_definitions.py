@@ -6,6 +6,7 @@ import asyncio
 import gc
 from typing import Any
 
+import orjson
 import pytest
 
 from knarr.client.clock import SYSTEM_CLOCK
@@ -77,6 +78,25 @@ async def test_it_lies_in_the_store_as_kubernetes_keeps_it() -> None:
         found = (await rest("GET", f"{WIDGETS}/b")).json
         assert found["metadata"]["resourceVersion"] == str(rest.api.store.revision)
         assert found["spec"] == {"z": 1} and "data" not in found
+
+
+async def test_of_what_a_webhook_converts_only_the_stored_version_is_served() -> None:
+    """Another server may have stored such a definition; what is taken for another version without being one would be worse than nothing."""
+    versions = [
+        {"name": name, "served": True, "storage": name == "v2", "schema": {"openAPIV3Schema": {"type": "object"}}} for name in ("v1", "v2")
+    ]
+    async with running() as rest:
+        await rest.define(definition(versions=versions))
+        assert (await rest("GET", WIDGETS)).status == 200
+        (item,) = rest.api.store.items("/registry/apiextensions.k8s.io/customresourcedefinitions/")
+        stored = orjson.loads(item.value)
+        stored["spec"]["conversion"] = {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"]}}
+        text = b'{"apiVersion":"example.org/v1","kind":"Widget","metadata":{"name":"b","namespace":"default"}}'
+        changes = [Put(item.key, orjson.dumps(stored)), Put("/registry/example.org/widgets/default/b", text)]
+        rest.api.store.apply(Transaction({}, changes))
+        while (await rest("GET", WIDGETS)).status != 404:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert (await rest("GET", WIDGETS.replace("/v1/", "/v2/"))).json["items"] == []
 
 
 @pytest.mark.parametrize(
