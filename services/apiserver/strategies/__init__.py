@@ -93,7 +93,7 @@ LATE: dict[type[Message], Late] = {
     batch.Job: Late("job", "JobStrategy"),
     batch.CronJob: Late("cronjob", "CronJobStrategy"),
     core.ReplicationController: Late("replicationcontroller", "ReplicationControllerStrategy"),
-    core.PodTemplate: Late("replicationcontroller", "PodTemplateStrategy"),
+    core.PodTemplate: Late("podtemplate", "PodTemplateStrategy"),
     core.PersistentVolumeClaim: Late("persistentvolumeclaim", "PersistentVolumeClaimStrategy"),
     core.ComponentStatus: Late("componentstatus", "ComponentStatusStrategy"),
     core.PersistentVolume: Late("persistentvolume", "PersistentVolumeStrategy"),

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import check_not_negative
 from services.apiserver.strategies.paths import SPEC
-from services.apiserver.strategies.pod.warnings import pod_spec_warnings
-from services.apiserver.strategies.strategy import Strategy
-from services.apiserver.strategies.table import age, columns, template_cells
+from services.apiserver.strategies.replicated import ReplicatedStrategy
 from services.apiserver.strategies.workloads import (
     check_not_above,
     default_replicas,
@@ -23,21 +18,8 @@ from services.apiserver.strategies.workloads import (
 )
 
 
-class ReplicaSetStrategy(Strategy):
+class ReplicaSetStrategy(ReplicatedStrategy):
     """A spec change makes a new generation; status writes do not."""
-
-    columns = columns(
-        "Name",
-        "Desired",
-        "Current",
-        "Ready",
-        "Age",
-        wide=("Containers", "Images", "Selector"),
-        integers=("Desired", "Current", "Ready"),
-    )
-
-    has_generation = True
-    selectable_field_names = ("status.replicas",)
 
     def default(self, obj: apps.ReplicaSet) -> None:
         default_replicas(obj.spec)
@@ -59,13 +41,3 @@ class ReplicaSetStrategy(Strategy):
         causes += check_not_above(status, "fully_labeled_replicas", "replicas") + check_not_above(status, "ready_replicas", "replicas")
         causes += check_not_above(status, "available_replicas", "ready_replicas", "cannot be greater than readyReplicas")
         return causes
-
-    def selectable_fields(self, obj: apps.ReplicaSet) -> Mapping[str, str]:
-        return {"status.replicas": str(obj.status.replicas)}
-
-    def warnings(self, obj: apps.ReplicaSet) -> list[str]:
-        return pod_spec_warnings(obj.spec.template.spec, SPEC.child("template", "spec"))
-
-    def cells(self, obj: apps.ReplicaSet, now: datetime) -> list[object]:
-        status = obj.status
-        return [obj.metadata.name, obj.spec.replicas, status.replicas, status.ready_replicas, age(obj, now), *template_cells(obj.spec)]
