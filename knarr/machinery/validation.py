@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from knarr.machinery.errors import Cause
@@ -77,6 +77,19 @@ def invalid(path: str, value: Any, detail: str) -> Cause:
 def not_supported(path: str, value: Any, supported: Iterable[str]) -> Cause:
     choices = ", ".join(shown(choice) for choice in sorted(supported))
     return Cause("FieldValueNotSupported", _with(f"Unsupported value: {shown(value)}", f"supported values: {choices}"), path)
+
+
+def check_distinct_choices(path: Path, values: Sequence[str], choices: Sequence[str]) -> list[Cause]:
+    """About each of ``values`` that is none of ``choices``, and each that is there already."""
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for index, value in enumerate(values):
+        if value not in choices:
+            causes.append(not_supported(path.index(index), value, choices))
+        if value in seen:
+            causes.append(duplicate(path.index(index), value))
+        seen.add(value)
+    return causes
 
 
 def duplicate(path: str, value: Any) -> Cause:

@@ -11,11 +11,11 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     Path,
     check_choice,
+    check_distinct_choices,
     check_format,
     dns1123_subdomain,
     duplicate,
     forbidden,
-    not_supported,
     path_segment,
     required,
 )
@@ -215,12 +215,4 @@ def _variables(variables: Sequence[admission.Variable], path: Path) -> list[Caus
 def _actions(actions: Sequence[str], path: Path) -> list[Cause]:
     if not actions:
         return [required(path, "at least one validation action is required")]
-    causes: list[Cause] = []
-    seen: set[str] = set()
-    for index, action in enumerate(actions):
-        if action not in ACTIONS:
-            causes.append(not_supported(path.index(index), action, ACTIONS))
-        if action in seen:
-            causes.append(duplicate(path.index(index), action))
-        seen.add(action)
-    return causes
+    return check_distinct_choices(path, actions, ACTIONS)

@@ -14,6 +14,7 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     GoSyntax,
     Path,
+    check_distinct_choices,
     check_immutable,
     dns1123_label,
     dns1123_subdomain,
@@ -107,15 +108,7 @@ def request_error(pem: bytes) -> str:
 
 
 def _usages(spec: certificates.CertificateSigningRequestSpec, path: Path) -> list[Cause]:
-    causes = [] if spec.usages else [required(path, "usages must be provided")]
-    seen: set[str] = set()
-    for index, usage in enumerate(spec.usages):
-        if usage not in USAGES:
-            causes.append(not_supported(path.index(index), usage, USAGES))
-        if usage in seen:
-            causes.append(duplicate(path.index(index), usage))
-        seen.add(usage)
-    return causes
+    return check_distinct_choices(path, spec.usages, USAGES) if spec.usages else [required(path, "usages must be provided")]
 
 
 def validate_signer(name: str, path: Path) -> list[Cause]:
