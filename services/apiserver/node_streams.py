@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import grpc
@@ -124,16 +124,9 @@ class GrpcNodeStreams:
         wanted = kubelet.PortForwardStart(namespace=pod.metadata.namespace, pod=pod.metadata.name, port=port, by_address=by_address)
         call = self._stub(node).PortForward()
         pieces = (kubelet.PortForwardRequest(data=piece) async for piece in data)
-        feeder = asyncio.create_task(_feed(call, kubelet.PortForwardRequest(start=wanted), pieces), name="forwarded to the node")
-        try:
+        async with _fed(call, kubelet.PortForwardRequest(start=wanted), pieces, pod):
             async for response in call:
                 yield response.data
-        except grpc.aio.AioRpcError as error:
-            raise node_error(error, pod) from error
-        finally:
-            call.cancel()
-            feeder.cancel()
-            await asyncio.gather(feeder, return_exceptions=True)
 
     def connect(self, address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         return _tcp(address, port, data)
@@ -154,12 +147,19 @@ async def _converse(
     _name(wanted.container, pod, start.container)
     call = method()
     passed = (message.FromString(request.SerializeToString()) async for request in requests)
-    feeder = asyncio.create_task(_feed(call, message(start=wanted), passed), name="exec input to the node")
-    try:
+    async with _fed(call, message(start=wanted), passed, pod):
         async for response in call:
             yield face.ExecResponse.FromString(response.SerializeToString())
             if response.HasField("status"):
                 return
+
+
+@asynccontextmanager
+async def _fed(call: Any, start: Any, requests: AsyncIterator[Any], pod: core.Pod) -> AsyncIterator[None]:
+    """Sends to a call while its answers are read within; in the end it is over, and an error of it is the node's."""
+    feeder = asyncio.create_task(_feed(call, start, requests), name="sent to the node")
+    try:
+        yield
     except grpc.aio.AioRpcError as error:
         raise node_error(error, pod) from error
     finally:
