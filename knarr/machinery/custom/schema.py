@@ -64,16 +64,7 @@ class Schema:
 
     def is_complete(self, value: Json) -> bool:
         """Whether ``complete`` would change nothing of a whole object."""
-        for name, item in value.items():
-            if name in TYPE_FIELDS:
-                continue
-            inner = _inner(self, name)
-            if inner is None:
-                if not self.preserve:
-                    return False
-            elif not _is_complete(item, inner):
-                return False
-        return all(name in value for name, inner in self.properties.items() if inner.default_json is not None)
+        return _has_all(value, self, typed=True)
 
 
 def default_of(schema: Schema) -> Any:
@@ -162,20 +153,25 @@ def _default(value: Any, schema: Schema) -> None:
                 _default(item, items)
 
 
+def _has_all(value: Json, schema: Schema, *, typed: bool) -> bool:
+    """Whether an object has nothing to prune and every default; ``typed``: its type fields are its own affair."""
+    for name, item in value.items():
+        if typed and name in TYPE_FIELDS:
+            continue
+        inner = _inner(schema, name)
+        if inner is None:
+            if not schema.preserve:
+                return False
+        elif not _is_complete(item, inner):
+            return False
+    return not schema.has_defaults or all(name in value for name, inner in schema.properties.items() if inner.default_json is not None)
+
+
 def _is_complete(value: Any, schema: Schema) -> bool:
     if value is None:
         return schema.nullable or schema is _NOTHING
     if type(value) is dict:
-        for name, item in value.items():
-            if schema.embedded and name in TYPE_FIELDS:
-                continue
-            inner = _inner(schema, name)
-            if inner is None:
-                if not schema.preserve:
-                    return False
-            elif not _is_complete(item, inner):
-                return False
-        return not schema.has_defaults or all(name in value for name, inner in schema.properties.items() if inner.default_json is not None)
+        return _has_all(value, schema, typed=schema.embedded)
     if type(value) is list and (schema.items is not None or not schema.preserve):
         return all(_is_complete(item, schema.items or _NOTHING) for item in value)
     return True

@@ -12,21 +12,14 @@ from typing import Any
 
 import orjson
 
+from knarr.machinery.envelope import varint
+
 Write = Callable[[Any], bytes]
 Table = Mapping[str, tuple[int, Write]]
 
 LENGTH, FIXED64, VARINT = 2, 1, 0
 NON_BODY, BODY = 2, 1
 QUERY, PATH = 3, 4
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def block(number: int, data: bytes) -> bytes:
