@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from knarr.service.certificates import CertificateAuthority
 from tests.apiserver.rest.live import TOKEN
 from tests.support.ports import free_port
+from tests.support.processes import end
 
 START_SECONDS, STOP_SECONDS = 60.0, 10.0
 ISSUER = "https://kubernetes.default.svc"
@@ -81,12 +82,7 @@ class KubeApiserver:
     def stop(self) -> None:
         if self._process is None:
             return
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(STOP_SECONDS)
+        end(self._process, signal.SIGTERM, STOP_SECONDS)
         self._process = None
 
     def _wait_ready(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.ports import free_port
+from tests.support.processes import end
 
 ETCD = shutil.which("etcd") or "/usr/bin/etcd"
 START_SECONDS, STOP_SECONDS = 15.0, 5.0
@@ -73,13 +74,7 @@ class EtcdServer:
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             return
-        self._process.send_signal(number)
-        self._process.send_signal(signal.SIGCONT)
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(STOP_SECONDS)
+        end(self._process, number, STOP_SECONDS)
         self._process = None
 
     def wait_for_answer(self) -> None:

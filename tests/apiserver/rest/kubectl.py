@@ -14,6 +14,19 @@ from tests.apiserver.rest.live import LiveServer
 KUBECTL = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or "kubectl"
 TIMEOUT_SECONDS = 30.0
 
+# One that most tests are content with.
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: c, image: "nginx:1", ports: [{containerPort: 80}]}]}
+"""
+
 
 @dataclass
 class Result:

@@ -10,21 +10,10 @@ import pytest
 import yaml
 
 from knarr.machinery.version import GIT_VERSION
-from tests.apiserver.rest.kubectl import Kubectl
+from tests.apiserver.rest.kubectl import DEPLOYMENT, Kubectl
 
 pytestmark = pytest.mark.etcd
 
-DEPLOYMENT = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, labels: {app: web}}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: c, image: "nginx:1", ports: [{containerPort: 80}]}]}
-"""
 POD = """
 apiVersion: v1
 kind: Pod
