@@ -58,7 +58,7 @@ proto: venv ## derive the contracts and the generated modules
 
 bench: ## measure; `make bench ONLY=name` runs one
 	@scripts/install.sh --bench
-	@$(SUDO) $(PYTHON) -m bench $(ONLY)
+	@$(SUDO) env KUBERNETES_BIN="$$KUBERNETES_BIN" $(PYTHON) -m bench $(ONLY)
 
 clean: down ## as `make down`, and forget the cluster's state
 	@$(SUDO) rm -rf .knarr

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.cluster import BenchCluster, cluster, run
+from bench.cluster import Server, cluster, run
 from bench.result import Result
 
 PEER = "Kubernetes 1.20.2"
@@ -35,7 +35,7 @@ function response(status) if status ~= 201 then bad = bad + 1 end end
 """
 
 
-async def wrk(bench: BenchCluster, path: str, *, connections: int, script: str = "") -> float:
+async def wrk(bench: Server, path: str, *, connections: int, script: str = "") -> float:
     """Requests per second of ``path``; RuntimeError when any answer was not a success."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "-H", f"Authorization: Bearer {bench.token}"]
     with tempfile.TemporaryDirectory() as folder:

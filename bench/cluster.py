@@ -17,11 +17,11 @@ from typing import Any
 
 import aiohttp
 
+from tests.support.ports import free_port
+
 BIN = Path(sys.executable).parent
-PORTS = {
-    **{"rest": 16443, "apiserver": 16444, "kubelet": 20250, "proxy": 20256, "controller": 20257, "scheduler": 20259},
-    **{"dns": 20253, "cloud": 20258, "nameserver": 20053},
-}
+LISTENERS = ("rest", "apiserver", "kubelet", "proxy", "controller", "scheduler", "dns", "cloud", "nameserver")
+PORTS = {name: free_port() for name in LISTENERS}
 RANGES = {
     "service-cidr": "10.98.0.0/16",
     "cluster-cidr": "10.245.0.0/16",
@@ -43,21 +43,12 @@ async def run(*command: str, stdin: bytes | None = None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class BenchCluster:
-    """A running cluster: how to reach it, and how long it took to be ready."""
+class Server:
+    """An API server, ours or another: its URL, a bearer token that may do everything, and a session that shows it."""
 
-    data_dir: Path
     server: str
     token: str
-    ready_seconds: float
     session: aiohttp.ClientSession
-
-    @property
-    def pid(self) -> int:
-        return int((self.data_dir / "knarr.pid").read_text().split()[0])
-
-    async def kubectl(self, *arguments: str, stdin: bytes | None = None) -> str:
-        return await run(str(BIN / "kubectl"), "--kubeconfig", str(self.data_dir / "kubeconfig"), *arguments, stdin=stdin)
 
     async def request(self, method: str, path: str, body: Any = None) -> Any:
         """One REST call; its JSON. Raises RuntimeError with the Status' message."""
@@ -80,6 +71,29 @@ class BenchCluster:
         raise RuntimeError(f"the watch of {path} ended before what was waited for")
 
 
+@dataclass(frozen=True, slots=True)
+class BenchCluster(Server):
+    """A running cluster, and how long it took to be ready."""
+
+    data_dir: Path
+    ready_seconds: float
+
+    @property
+    def pid(self) -> int:
+        return int((self.data_dir / "knarr.pid").read_text().split()[0])
+
+    async def kubectl(self, *arguments: str, stdin: bytes | None = None) -> str:
+        return await run(str(BIN / "kubectl"), "--kubeconfig", str(self.data_dir / "kubeconfig"), *arguments, stdin=stdin)
+
+
+@asynccontextmanager
+async def session(ca_file: Path, token: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """What shows the token to a server whose certificate is of that authority."""
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(ca_file)), limit=0)
+    async with aiohttp.ClientSession(connector=connector, headers={"Authorization": f"Bearer {token}"}, read_bufsize=2**20) as found:
+        yield found
+
+
 @asynccontextmanager
 async def cluster(*, runtime: str = "docker", datapath: str = "nftables") -> AsyncIterator[BenchCluster]:
     """Brings a cluster up as a person would, and leaves nothing of it."""
@@ -91,13 +105,9 @@ async def cluster(*, runtime: str = "docker", datapath: str = "nftables") -> Asy
         try:
             await run(knarr, "up", "--data-dir", folder, "--runtime", runtime, "--datapath", datapath, *options)
             ready_seconds = time.monotonic() - started
-            trust = ssl.create_default_context(cafile=str(data_dir / "pki/ca.crt"))
             token = (data_dir / "token").read_text().strip()
-            connector = aiohttp.TCPConnector(ssl=trust, limit=0)
-            async with aiohttp.ClientSession(
-                connector=connector, headers={"Authorization": f"Bearer {token}"}, read_bufsize=2**20
-            ) as session:
-                yield BenchCluster(data_dir, f"https://127.0.0.1:{PORTS['rest']}", token, ready_seconds, session)
+            async with session(data_dir / "pki/ca.crt", token) as found:
+                yield BenchCluster(f"https://127.0.0.1:{PORTS['rest']}", token, found, data_dir, ready_seconds)
         finally:
             await run(knarr, "down", "--data-dir", folder)
 

@@ -29,11 +29,16 @@ START_SECONDS, STOP_SECONDS = 60.0, 10.0
 ISSUER = "https://kubernetes.default.svc"
 
 
-def binary(name: str) -> str:
-    """The path of one of Kubernetes' binaries; skips the test when it is not built."""
+def find(name: str) -> str | None:
+    """The path of one of Kubernetes' binaries; None when it is not built."""
     folder = os.environ.get("KUBERNETES_BIN", "")
     # The kubectl on the path is a new one: one of old must be named.
-    found = shutil.which(name, path=folder or None) if folder or name != "kubectl" else None
+    return shutil.which(name, path=folder or None) if folder or name != "kubectl" else None
+
+
+def binary(name: str) -> str:
+    """The path of one of Kubernetes' binaries; skips the test when it is not built."""
+    found = find(name)
     if found is None:
         pytest.skip(f"{name} is not here: build Kubernetes and name the folder of its binaries in KUBERNETES_BIN")
     return found
@@ -54,6 +59,11 @@ class KubeApiserver:
     @property
     def ca(self) -> Path:
         return self.folder / "ca.crt"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""

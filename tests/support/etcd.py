@@ -38,6 +38,11 @@ class EtcdServer:
     def peer_url(self) -> str:
         return f"http://127.0.0.1:{self._peer}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Starts the member and waits until it answers."""
         self.spawn()
