@@ -6,7 +6,6 @@ Addresses that only their own machine means are refused: nobody reaches this ser
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,9 +16,10 @@ from knarr.machinery.errors import StatusError, bad_request, status_error
 from services.apiserver.node_streams import node_address
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import cached
-from services.apiserver.pipeline.streams import NODES, Connect, connect, node_of
+from services.apiserver.pipeline.streams import NODES, connect, node_of
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
+from services.apiserver.ways import Connect, addresses, allowed_address, port_name
 
 PODS, ENDPOINTS = version_of(core.Pod), version_of(core.Endpoints)
 SCHEMES = ("", "http", "https")
@@ -73,7 +73,7 @@ async def _pod(pipeline: Pipeline, request: Request) -> Destination:
 
 
 async def _to_pod(pipeline: Pipeline, request: Request, pod: core.Pod, scheme: str, port: str) -> Destination:
-    address, number = _allowed(pod.status.pod_ip), _number(port or DEFAULT_PORTS[scheme])
+    address, number = allowed_address(pod.status.pod_ip), _number(port or DEFAULT_PORTS[scheme])
     node = await node_of(pipeline, request, pod)
     return Destination(scheme, _host(address, number), lambda data: pipeline.node_streams.forward(pod, node, number, data, by_address=True))
 
@@ -84,18 +84,9 @@ async def _service(pipeline: Pipeline, request: Request) -> Destination:
     service: core.Service = (await cached(pipeline, request, Ref(request.ref.version, request.namespace, wanted.name))).shared_message
     port = wanted.port
     if port.isascii() and port.isdigit():
-        names = [found.name for found in service.spec.ports if found.port == int(port)]
-        if not names:
-            raise status_error("ServiceUnavailable", f'no service port {port} found for service "{wanted.name}"')
-        port = names[0]
+        port = port_name(service, int(port))
     endpoints: core.Endpoints = (await cached(pipeline, request, Ref(ENDPOINTS, request.namespace, wanted.name))).shared_message
-    candidates = [
-        (address, found.port)
-        for subset in endpoints.subsets
-        for found in subset.ports
-        if found.name == port
-        for address in subset.addresses
-    ]
+    candidates = addresses(endpoints, port)
     pipeline.backend.source.shuffle(candidates)
     for address, number in candidates:
         pod = await _behind(pipeline, request, address)
@@ -121,20 +112,8 @@ async def _node(pipeline: Pipeline, request: Request) -> Destination:
     node: core.Node = (await cached(pipeline, request, Ref(NODES, name=wanted.name))).shared_message
     if wanted.port in ("", str(node.status.daemon_endpoints.kubelet_endpoint.port)):
         raise bad_request(f"the kubelet of node {wanted.name} speaks gRPC only; ask for another port: {wanted.name}:<port>")
-    address, number = _allowed(node_address(node)), _number(wanted.port)
+    address, number = allowed_address(node_address(node)), _number(wanted.port)
     return Destination(wanted.scheme or "http", _host(address, number), lambda data: pipeline.node_streams.connect(address, number, data))
-
-
-def _allowed(address: str) -> str:
-    """Raises BadRequest for an address that others than its own machine do not reach by it."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        raise bad_request("address not allowed") from None
-    found = getattr(found, "ipv4_mapped", None) or found
-    if found.is_unspecified or found.is_loopback or found.is_multicast or found.is_link_local or str(found) == "255.255.255.255":
-        raise bad_request("address not allowed")
-    return str(found)
 
 
 def _number(port: str) -> int:

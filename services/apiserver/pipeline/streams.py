@@ -21,8 +21,6 @@ NODES = version_of(core.Node)
 # A command that may be run; given what follows its start, answers what it says.
 Command = Callable[[AsyncIterator[face.ExecRequest]], AsyncIterator[face.ExecResponse]]
 
-# A connection: given what is to be said, answers what is said back.
-Connect = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 # A way to the ports of a pod; given a port and what is to be said to it, answers what that says.
 Forward = Callable[[int, AsyncIterator[bytes]], AsyncIterator[bytes]]
 

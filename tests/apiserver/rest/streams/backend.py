@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -98,15 +98,17 @@ class LeadingNode(FakeNode):
         self, pod: core.Pod, node: core.Node, port: int, data: AsyncIterator[bytes], *, by_address: bool = False
     ) -> AsyncIterator[bytes]:
         self.asked.append((pod.metadata.name, port, by_address))
-        async for piece in self._lead(pod.status.pod_ip, port, data):
-            yield piece
+        async with aclosing(self._lead(pod.status.pod_ip, port, data)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def connect(self, address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         self.asked.append((address, port))
-        async for piece in self._lead(address, port, data):
-            yield piece
+        async with aclosing(self._lead(address, port, data)) as pieces:
+            async for piece in pieces:
+                yield piece
 
-    async def _lead(self, address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _lead(self, address: str, port: int, data: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         if port not in self.ports:
             raise status_error("ServiceUnavailable", f"dial tcp {address}:{port}: connect: connection refused")
         reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[port])

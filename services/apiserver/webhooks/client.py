@@ -1,0 +1,160 @@
+"""The call of a webhook: a body is posted, and what it answers comes back whole.
+
+One client for all webhooks of a server. Connections are kept and used again, a few for each webhook. What a webhook does with the time,
+the bytes and the connections is bounded here; redirects are not followed, and no proxy that the environment names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import lru_cache
+from typing import Any
+
+import aiohttp
+import orjson
+
+from knarr.client.http import open_session
+from knarr.machinery.errors import StatusError
+from services.apiserver.ways import Connect, Ways
+from services.apiserver.webhooks.connector import ServiceConnector
+from services.apiserver.webhooks.hook import Hook
+
+# Of an answer. An object has at most some MiB, and one call asks about a MiB of them, or about one.
+MAX_BYTES = 16 * 1024 * 1024
+# At once; who comes later waits, within the call's time.
+CONNECTIONS, CONNECTIONS_OF_A_HOOK = 128, 16
+KEPT_SECONDS = 60.0
+CONTEXTS = 256
+HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "knarr-apiserver"}
+SHOWN_LETTERS = 200
+
+
+class HookFailed(Exception):
+    """No answer came that could be one: the webhook is away, slow, not who it should be, or says something else than 200."""
+
+
+class WebhookClient:
+    """``close`` it when the server stops. It is made before there is a loop; sessions are opened with the first call."""
+
+    def __init__(self, ways: Ways) -> None:
+        self._ways = ways
+        self._to_services: tuple[aiohttp.ClientSession, ServiceConnector] | None = None
+        self._to_urls: aiohttp.ClientSession | None = None
+
+    async def post(self, hook: Hook, body: bytes, timeout_seconds: float) -> bytes:
+        """What the webhook answers, at most MAX_BYTES. Raises HookFailed within ``timeout_seconds``."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                try:
+                    return await self._post(hook, body)
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                    if isinstance(error, aiohttp.ClientConnectorError):
+                        raise
+                    # A kept connection that had ended meanwhile: nothing was answered, so it is asked again, over a new one or another.
+                    return await self._post(hook, body)
+        except TimeoutError:
+            raise _failed(hook, "context deadline exceeded (Client.Timeout exceeded while awaiting headers)") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise _failed(hook, _certificate_words(error.certificate_error)) from error
+        except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:
+            raise _failed(hook, _words(error)) from error
+        except StatusError as error:
+            raise _failed(hook, error.status.message) from error
+
+    async def _post(self, hook: Hook, body: bytes) -> bytes:
+        session = self._session(hook)
+        async with session.post(hook.url, data=body, headers=HEADERS, ssl=context_of(hook.ca_bundle), allow_redirects=False) as answer:
+            found = await _read(hook, answer)
+            if not 200 <= answer.status <= 206:
+                raise HookFailed(_status_words(answer.status, answer.headers.get("Location", ""), found))
+            return found
+
+    def _session(self, hook: Hook) -> aiohttp.ClientSession:
+        limits: dict[str, Any] = {"limit": CONNECTIONS, "limit_per_host": CONNECTIONS_OF_A_HOOK, "keepalive_timeout": KEPT_SECONDS}
+        # The time is the call's; of what is packed, some bytes could become many.
+        options: dict[str, Any] = {"timeout": aiohttp.ClientTimeout(total=None), "auto_decompress": False}
+        options["skip_auto_headers"] = ("Accept-Encoding",)
+        # A webhook is asked what it was asked before, whatever it has set.
+        options["cookie_jar"] = aiohttp.DummyCookieJar()
+        if hook.service is None:
+            if self._to_urls is None:
+                self._to_urls = open_session(connector=aiohttp.TCPConnector(**limits), **options)
+            return self._to_urls
+        if self._to_services is None:
+            connector = ServiceConnector(self._way_to, **limits)
+            self._to_services = open_session(connector=connector, **options), connector
+        return self._to_services[0]
+
+    def _way_to(self, host: str, port: int) -> Connect:
+        """Of the host that a Hook with a Service names."""
+        name, namespace, _ = host.split(".")
+        return self._ways.to_service(namespace, name, port)
+
+    async def close(self) -> None:
+        if self._to_urls is not None:
+            await self._to_urls.close()
+        if self._to_services is not None:
+            session, connector = self._to_services
+            await session.close()
+            await connector.end()
+
+
+async def _read(hook: Hook, answer: aiohttp.ClientResponse) -> bytes:
+    pieces, room = [], MAX_BYTES
+    async for piece in answer.content.iter_any():
+        room -= len(piece)
+        if room < 0:
+            answer.close()
+            raise HookFailed(f'Post "{hook.url}": the answer has more than {MAX_BYTES} bytes')
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+@lru_cache(CONTEXTS)
+def context_of(ca_bundle: bytes) -> ssl.SSLContext:
+    """Raises ValueError for a bundle that has no certificate."""
+    if not ca_bundle.strip():
+        return ssl.create_default_context()
+    try:
+        return ssl.create_default_context(cadata=ca_bundle.decode())
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise ValueError("unable to load root certificates: unable to parse bytes as PEM block") from error
+
+
+def _failed(hook: Hook, words: str) -> HookFailed:
+    return HookFailed(f'Post "{hook.url}": {words}')
+
+
+def _certificate_words(error: Exception) -> str:
+    """Go's words for the usual ones."""
+    found = getattr(error, "verify_message", "") or str(error)
+    if "expired" in found or "not yet valid" in found:
+        return f"x509: certificate has expired or is not yet valid: {found}"
+    if "mismatch" in found.lower() or "doesn't match" in found:
+        return f"x509: certificate is not valid for the name: {found}"
+    return f"x509: certificate signed by unknown authority: {found}"
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"dial tcp {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+    return str(error) or type(error).__name__
+
+
+def _status_words(status: int, location: str, body: bytes) -> str:
+    """Those of a Status, if the webhook answers one; else what Kubernetes' clients say of such a code."""
+    if 300 <= status < 400:
+        return f"the webhook answered {status} and leads elsewhere ({location[:SHOWN_LETTERS]}): redirects are not followed"
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        found = None
+    if isinstance(found, dict) and found.get("kind") == "Status" and found.get("message"):
+        return str(found["message"])[:SHOWN_LETTERS]
+    if status == 404:
+        return "the server could not find the requested resource"
+    text = body[: SHOWN_LETTERS * 4].decode(errors="replace")[:SHOWN_LETTERS].strip()
+    if status >= 500:
+        return f"an error on the server ({orjson.dumps(text or 'unknown').decode()}) has prevented the request from succeeding"
+    return f"the webhook answered {status}: {text}" if text else f"the webhook answered {status}"

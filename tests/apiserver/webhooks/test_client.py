@@ -1,0 +1,272 @@
+"""The call of a webhook: where it goes, whom it trusts, what it bears."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.service.certificates import CertificateAuthority
+from services.apiserver.in_memory import ApiInMemory
+from services.apiserver.ways import Ways
+from services.apiserver.webhooks import client as limits
+from services.apiserver.webhooks.client import HookFailed, WebhookClient
+from services.apiserver.webhooks.hook import Hook, hook_of
+from tests.apiserver.rest.streams.backend import LeadingNode
+from tests.support.webhook import Webhook, running_webhook
+
+SECONDS = 5.0
+POD_IP = "10.1.2.3"
+
+
+async def echo(body: Any) -> Any:
+    return body
+
+
+@asynccontextmanager
+async def calling(api: ApiInMemory | None = None, node: Any = None) -> AsyncIterator[WebhookClient]:
+    client = WebhookClient(Ways((api or ApiInMemory()).server.backend, node))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def by_url(webhook: Webhook, **changed: Any) -> Hook:
+    return hook_of(apiextensions.WebhookClientConfig(**{"url": webhook.url, "ca_bundle": webhook.ca_bundle, **changed}), SECONDS)
+
+
+def by_service(webhook: Webhook, port: int | None = 8443, name: str = "hook") -> Hook:
+    service = apiextensions.ServiceReference(namespace="default", name=name, path="/convert", port=port)
+    return hook_of(apiextensions.WebhookClientConfig(service=service, ca_bundle=webhook.ca_bundle), SECONDS)
+
+
+@pytest.fixture
+def with_service() -> ApiInMemory:
+    """A Service with one ready pod, one endpoint that is no pod's, and no others."""
+    api = ApiInMemory()
+    service = core.Service(metadata=meta.ObjectMeta(name="hook", namespace="default"))
+    service.spec.ports.add(name="web", port=8443)
+    node = core.Node(metadata=meta.ObjectMeta(name="node-1"))
+    pod = core.Pod(metadata=meta.ObjectMeta(name="hook-1", namespace="default"), spec=core.PodSpec(node_name="node-1"))
+    pod.spec.containers.add(name="c", image="busybox")
+    pod.status.pod_ip = POD_IP
+    endpoints = core.Endpoints(metadata=meta.ObjectMeta(name="hook", namespace="default"))
+    subset = endpoints.subsets.add()
+    subset.ports.add(name="web", port=9443)
+    subset.addresses.add(ip=POD_IP, target_ref=core.ObjectReference(kind="Pod", name="hook-1", namespace="default"))
+    api.seed(service, node, pod, endpoints)
+    return api
+
+
+async def test_connections_are_used_again() -> None:
+    async with running_webhook(echo) as webhook, calling() as client:
+        for number in range(3):
+            assert await client.post(by_url(webhook), b'{"n":%d}' % number, SECONDS) == b'{"n":%d}' % number
+        assert len(webhook.connections) == 1
+
+
+async def test_a_webhook_gets_so_many_at_once() -> None:
+    async def slow(body: Any) -> Any:
+        await asyncio.sleep(0.01)
+        return body
+
+    async with running_webhook(slow) as webhook, calling() as client:
+        await asyncio.gather(*(client.post(by_url(webhook), b"{}", SECONDS) for _ in range(limits.CONNECTIONS_OF_A_HOOK + 8)))
+        assert webhook.most_open == limits.CONNECTIONS_OF_A_HOOK
+
+
+async def test_a_kept_connection_that_has_ended_is_no_failure() -> None:
+    async with running_webhook(echo) as webhook, calling() as client:
+        await client.post(by_url(webhook), b"{}", SECONDS)
+
+        async def hang_up(body: Any) -> Any:
+            webhook.answer = echo
+            for connection in webhook.connections:
+                connection.abort()
+            await asyncio.sleep(SECONDS)
+
+        webhook.answer = hang_up
+        assert await client.post(by_url(webhook), b"{}", SECONDS) == b"{}"
+        assert len(webhook.asked) == 3
+
+
+@pytest.mark.parametrize(
+    "names, trusted, words",
+    [
+        (("other.default.svc",), True, "x509: certificate is not valid for the name"),
+        (("127.0.0.1",), False, "x509: certificate signed by unknown authority"),
+    ],
+)
+async def test_the_certificate_is_looked_at(names: tuple[str, ...], trusted: bool, words: str) -> None:
+    async with running_webhook(echo, names) as webhook, calling() as client:
+        stranger = CertificateAuthority.create().pair.certificate
+        hook = by_url(webhook) if trusted else by_url(webhook, ca_bundle=stranger)
+        with pytest.raises(HookFailed, match=words):
+            await client.post(hook, b"{}", SECONDS)
+        assert not webhook.asked
+
+
+async def test_a_bundle_without_certificate_is_told() -> None:
+    async with running_webhook(echo) as webhook, calling() as client:
+        with pytest.raises(HookFailed, match="unable to parse bytes as PEM block"):
+            await client.post(by_url(webhook, ca_bundle=b"junk"), b"{}", SECONDS)
+
+
+async def test_what_no_redirect_leads_to() -> None:
+    async with running_webhook(echo) as other, calling() as client:
+
+        async def elsewhere(body: Any) -> Any:
+            return web.Response(status=307, headers={"Location": other.url})
+
+        async with running_webhook(elsewhere) as webhook:
+            with pytest.raises(HookFailed, match=r"answered 307 and leads elsewhere .*redirects are not followed"):
+                await client.post(by_url(webhook), b"{}", SECONDS)
+        assert not other.asked
+
+
+@pytest.mark.parametrize(
+    "response, words",
+    [
+        (lambda: web.Response(status=404, text="no"), "the server could not find the requested resource"),
+        (lambda: web.Response(status=500, text="panic: oh"), r'an error on the server \("panic: oh"\) has prevented the request from'),
+        (lambda: web.json_response({"kind": "Status", "message": "I may not"}, status=403), "^I may not$"),
+        (lambda: web.Response(status=418), "the webhook answered 418"),
+    ],
+)
+async def test_other_answers_are_none(response: Any, words: str) -> None:
+    async def answer(body: Any) -> Any:
+        return response()
+
+    async with running_webhook(answer) as webhook, calling() as client:
+        with pytest.raises(HookFailed, match=words):
+            await client.post(by_url(webhook), b"{}", SECONDS)
+
+
+async def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_BYTES", 1000)
+
+    async def much(body: Any) -> Any:
+        return b" " * 2000
+
+    async with running_webhook(much) as webhook, calling() as client:
+        with pytest.raises(HookFailed, match="more than 1000 bytes"):
+            await client.post(by_url(webhook), b"{}", SECONDS)
+
+
+async def test_nothing_is_unpacked() -> None:
+    async def packed(body: Any) -> Any:
+        found = web.json_response({"a": "b" * 10_000})
+        found.enable_compression(web.ContentCoding.gzip)
+        found.headers["X-Accepted"] = "1"
+        return found
+
+    async with running_webhook(packed) as webhook, calling() as client:
+        assert (await client.post(by_url(webhook), b"{}", SECONDS)).startswith(b"\x1f\x8b")
+
+
+async def test_it_waits_no_longer_than_told() -> None:
+    held = asyncio.Event()
+
+    async def never(body: Any) -> Any:
+        await held.wait()
+
+    async with running_webhook(never) as webhook, calling() as client:
+        with pytest.raises(HookFailed, match="context deadline exceeded"):
+            await client.post(by_url(webhook), b"{}", 0.05)
+        held.set()
+
+
+async def test_nobody_listens() -> None:
+    async with calling() as client:
+        async with running_webhook(echo) as webhook:
+            hook = by_url(webhook)
+        with pytest.raises(HookFailed, match=r'^Post "https://127.0.0.1:\d+/convert\?timeout=5s": dial tcp 127.0.0.1:\d+: '):
+            await client.post(hook, b"{}", SECONDS)
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch, with_service: ApiInMemory) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    node = LeadingNode()
+    async with with_service, running_webhook(echo) as webhook, calling(with_service, node) as client:
+        node.ports[9443] = webhook.port
+        for hook in (by_url(webhook), by_service(webhook)):
+            assert await client.post(hook, b"{}", SECONDS) == b"{}"
+
+
+async def test_a_service_is_one_of_its_pods(with_service: ApiInMemory) -> None:
+    node = LeadingNode()
+    async with with_service, running_webhook(echo, ("hook.default.svc",)) as webhook, calling(with_service, node) as client:
+        node.ports[9443] = webhook.port
+        for _ in range(2):
+            assert await client.post(by_service(webhook), b"{}", SECONDS) == b"{}"
+        # Through the kubelet, at the pod's address, once for both.
+        assert node.asked == [("hook-1", 9443, True)] and node.open == 1
+    assert node.open == 0
+
+
+async def test_an_endpoint_that_no_pod_has_is_dialled(with_service: ApiInMemory) -> None:
+    node = LeadingNode()
+    async with with_service, running_webhook(echo) as webhook, calling(with_service, node) as client:
+        pod = await with_service.client().get(core.Pod, "hook-1", "default")
+        await with_service.client().delete(core.Pod, pod.metadata.name, "default", grace_period_seconds=0)
+        node.ports[9443] = webhook.port
+        assert await client.post(by_service(webhook), b"{}", SECONDS) == b"{}"
+        assert node.asked == [(POD_IP, 9443)]
+
+
+async def test_a_service_must_be_who_it_should_be(with_service: ApiInMemory) -> None:
+    node = LeadingNode()
+    async with with_service, running_webhook(echo, ("127.0.0.1",)) as webhook, calling(with_service, node) as client:
+        node.ports[9443] = webhook.port
+        with pytest.raises(HookFailed, match="x509: certificate is not valid for the name"):
+            await client.post(by_service(webhook), b"{}", SECONDS)
+    assert node.open == 0
+
+
+async def test_what_keeps_a_service_from_being_reached(with_service: ApiInMemory) -> None:
+    node, api = LeadingNode(), with_service
+    async with api, running_webhook(echo) as webhook, calling(api, node) as client:
+
+        async def words(hook: Hook) -> str:
+            with pytest.raises(HookFailed) as failed:
+                await client.post(hook, b"{}", SECONDS)
+            return str(failed.value)
+
+        head = 'Post "https://hook.default.svc:8443/convert?timeout=5s": '
+        assert await words(by_service(webhook)) == head + f"dial tcp {POD_IP}:9443: connect: connection refused"
+        assert await words(by_service(webhook, None)) == (
+            'Post "https://hook.default.svc:443/convert?timeout=5s": no service port 443 found for service "hook"'
+        )
+        assert (await words(by_service(webhook, name="none"))).endswith('services "none" not found')
+        endpoints = await api.client().get(core.Endpoints, "hook", "default")
+        endpoints.subsets[0].addresses[0].ip = "10.9.9.9"
+        endpoints.subsets[0].addresses[0].ClearField("target_ref")
+        await api.client().update(endpoints)
+        assert (await words(by_service(webhook))).endswith("dial tcp 10.9.9.9:9443: connect: connection refused")
+        del endpoints.subsets[:]
+        endpoints.metadata.resource_version = ""
+        await api.client().update(endpoints)
+        assert await words(by_service(webhook)) == head + 'no endpoints available for service "hook"'
+
+
+async def test_no_endpoint_leads_back_to_this_machine(with_service: ApiInMemory) -> None:
+    api = with_service
+    async with api, running_webhook(echo) as webhook, calling(api, LeadingNode()) as client:
+        stored = core.Endpoints(metadata=meta.ObjectMeta(name="hook", namespace="default"))
+        subset = stored.subsets.add()
+        subset.ports.add(name="web", port=webhook.port)
+        subset.addresses.add(ip="127.0.0.1")
+        api.seed(stored, checked=False)
+        await api.settle()
+        with pytest.raises(HookFailed, match="address not allowed"):
+            await client.post(by_service(webhook), b"{}", SECONDS)
+        assert not webhook.asked
