@@ -37,6 +37,7 @@ GO_PACKAGE_PREFIXES = {
     "intstr": "meta/v1",
     "runtime": "runtime/v1",
     "authenticationv1": "authentication/v1",
+    "batchv1": "batch/v1",
 }
 # A package that means something else by one of these prefixes.
 OWN_PREFIXES = {"apidiscovery/v2": {"v1": "meta/v1"}}

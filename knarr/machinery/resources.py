@@ -8,7 +8,7 @@ a version, a kind and a message; a resource may have several, also in several gr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -85,7 +85,7 @@ class Version:
     deprecation_warning: str = ""
     openapi: Callable[[], dict[str, Any]] | None = None
     form: ObjectForm = None  # type: ignore[assignment]
-    # Whether it may be asked for; what is stored in a version that is not can still be read in the others.
+    # Whether it may be asked for without a registry that is told to serve it; what is stored in a version that may not can still be read.
     served: bool = True
     # ``PodList`` for Pod, unless given.
     list_kind: str = ""
@@ -211,9 +211,13 @@ Listener = Callable[[Resource | None, Resource | None], None]
 
 
 class Registry:
-    """The resources that one cluster serves, found by version. It may change while it runs; listeners hear of it at once, in order."""
+    """The resources that one cluster serves, found by version. It may change while it runs; listeners hear of it at once, in order.
 
-    def __init__(self, resources: tuple[Resource, ...] = ()) -> None:
+    ``revived`` are the ``apiVersion`` s that are served although they are retired (``policy/v1beta1``).
+    """
+
+    def __init__(self, resources: tuple[Resource, ...] = (), revived: Collection[str] = ()) -> None:
+        self._revived = frozenset(revived)
         self._resources: dict[str, Resource] = {}
         self._by_plural: dict[tuple[str, str, str], Version] = {}
         self._by_kind: dict[tuple[str, str, str], Version] = {}
@@ -247,6 +251,10 @@ class Registry:
     def subscribe(self, listener: Listener) -> None:
         """Calls ``listener`` after every change from now on. Those who derive from the registry look at it first, then subscribe."""
         self._listeners.append(listener)
+
+    def serves(self, version: Version) -> bool:
+        """Whether a version of a resource that is here may be asked for."""
+        return version.served or version.api_version in self._revived
 
     def served(self, group: str, version: str, plural: str) -> Version | None:
         return self._by_plural.get((group, version, plural))
@@ -295,15 +303,15 @@ class Registry:
     def _enter(self, resource: Resource) -> None:
         self._resources[resource.key_prefix] = resource
         for version in resource.versions:
-            self._by_message.setdefault(version.message, version)
-            if version.served:
+            if self.serves(version):
+                self._by_message.setdefault(version.message, version)
                 self._by_plural[version.group, version.version, resource.plural] = version
                 self._by_kind[version.group, version.version, version.kind] = version
 
     def _leave(self, resource: Resource) -> None:
         del self._resources[resource.key_prefix]
         for version in resource.versions:
-            if version.served:
+            if self.serves(version):
                 del self._by_plural[version.group, version.version, resource.plural]
                 del self._by_kind[version.group, version.version, version.kind]
             if self._by_message.get(version.message) is version:

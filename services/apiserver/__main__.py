@@ -7,6 +7,7 @@ import asyncio
 import ssl
 from pathlib import Path
 
+from knarr.machinery.catalog import RETIRED
 from knarr.service.command import parser, read_ca, read_token, run, server_settings, start
 from knarr.service.errors import CommandError
 from knarr.service.host import Host
@@ -19,6 +20,7 @@ from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.connection import EtcdTls
 from services.apiserver.storage.etcd import EtcdSettings
+from services.apiserver.storage.values import OLDER
 
 
 def arguments_parser() -> argparse.ArgumentParser:
@@ -46,8 +48,41 @@ def arguments_parser() -> argparse.ArgumentParser:
         "--rest-listen", default="0.0.0.0:6443", type=address, metavar="HOST:PORT", help="where REST is served (default: %(default)s)"
     )
     made.add_argument("--service-cidr", default=defaults.service_cidr, type=cidr_for("Services", 28), metavar="CIDR")
+    made.add_argument(
+        "--runtime-config",
+        default=frozenset(),
+        type=runtime_config,
+        metavar="GROUP/VERSION=true,...",
+        help=f"retired versions to serve, for clients as old as they are; of {', '.join(RETIRED)}",
+    )
+    made.add_argument(
+        "--storage-versions",
+        default=frozenset(),
+        type=storage_versions,
+        metavar="GROUP/VERSION,...",
+        help="older versions to store objects in, for older API servers on the same etcd",
+    )
     made.add_argument("--advertise-address", type=ipv4, metavar="IP", help="by which pods reach the REST port (default: they do not)")
     return made
+
+
+def runtime_config(text: str) -> frozenset[str]:
+    """The retired versions that a ``--runtime-config``, as Kubernetes spells it, turns on."""
+    found = {name: value for name, _, value in (part.partition("=") for part in text.split(",") if part)}
+    for name, value in found.items():
+        if name not in RETIRED:
+            raise argparse.ArgumentTypeError(f"{name!r} is no version that can be turned on; those are {', '.join(RETIRED)}")
+        if value not in ("", "true", "false"):
+            raise argparse.ArgumentTypeError(f"{name}={value} is neither true nor false")
+    return frozenset(name for name, value in found.items() if value != "false")
+
+
+def storage_versions(text: str) -> frozenset[str]:
+    """The older versions that objects are to be stored in."""
+    found = frozenset(part for part in text.split(",") if part)
+    if unknown := sorted(found - OLDER):
+        raise argparse.ArgumentTypeError(f"nothing can be stored in {', '.join(unknown)}; there are {', '.join(sorted(OLDER))}")
+    return found
 
 
 def etcd_tls(arguments: argparse.Namespace) -> EtcdTls | None:
@@ -70,6 +105,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     settings = ApiServerSettings(
         etcd=EtcdSettings(tuple(arguments.etcd), etcd_tls(arguments), data_folders=tuple(arguments.etcd_data)),
         shared_store=not arguments.sole,
+        revived_versions=arguments.runtime_config,
+        storage_versions=arguments.storage_versions,
         service_cidr=arguments.service_cidr,
         advertise_address=arguments.advertise_address or defaults.advertise_address,
         advertise_port=int(port),

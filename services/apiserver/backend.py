@@ -147,7 +147,7 @@ class Backend:
         the outcome did not succeed.
         """
         stored, key = ref.resource.storage, object_key(ref.resource, ref.namespace, ref.name)
-        puts = [Put(key, stored.form.wrap(raw), ttl_seconds), *extra.puts]
+        puts = [Put(key, self.cache.values.value(ref.resource, raw), ttl_seconds), *extra.puts]
         outcome = await self._commit(Transaction({key: revision, **extra.guards}, puts, extra.deletes))
         cached = self.cache.get(ref.resource, ref.namespace, ref.name)
         if cached is not None and cached.revision == outcome.revision:

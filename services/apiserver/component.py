@@ -46,6 +46,7 @@ from services.apiserver.servicer import ResourceServicer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdStore
 from services.apiserver.storage.store import Store
+from services.apiserver.storage.values import Values
 from services.apiserver.strategies import Strategies
 from services.apiserver.strategies.event import event_strategies
 from services.apiserver.upkeep import Upkeep
@@ -82,9 +83,9 @@ class ApiServer(Component):
     ) -> None:
         self._settings = settings
         source = source or random.Random()
-        self.registry = registry or catalog.registry()
+        self.registry = registry or catalog.registry(settings.revived_versions)
         self._store = store or EtcdStore(settings.etcd)
-        cache = WatchCache(self.registry, settings.history, _loop_seconds)
+        cache = WatchCache(self.registry, settings.history, _loop_seconds, Values(settings.storage_versions))
         self.feed = Feed(self._store, cache)
         self.backend = Backend(
             self._store,

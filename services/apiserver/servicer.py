@@ -95,7 +95,7 @@ def _list_name(version: Version) -> str:
     return version.list_message.DESCRIPTOR.full_name if version.form.has_message and version.list_message is not None else ""
 
 
-def pack_resource(resource: Resource) -> face.ApiResource:
+def pack_resource(resource: Resource, registry: Registry) -> face.ApiResource:
     return face.ApiResource(
         plural=resource.plural,
         singular=resource.singular,
@@ -113,7 +113,7 @@ def pack_resource(resource: Resource) -> face.ApiResource:
                 deprecation_warning=version.deprecation_warning,
             )
             for version in resource.versions
-            if version.served
+            if registry.serves(version)
         ],
         subresources=[
             face.ApiSubresource(
@@ -172,7 +172,7 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
         return found
 
     async def ListResources(self, request: face.ListResourcesRequest, context: Any) -> face.ListResourcesResponse:
-        return face.ListResourcesResponse(resources=[pack_resource(resource) for resource in self._registry])
+        return face.ListResourcesResponse(resources=[pack_resource(resource, self._registry) for resource in self._registry])
 
     async def Get(self, request: face.GetRequest, context: Any) -> face.GetResponse:
         wanted = self._request(GET, request.ref, NEWEST, context)

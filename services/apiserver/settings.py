@@ -17,6 +17,10 @@ class ApiServerSettings:
     etcd: EtcdSettings = field(default_factory=EtcdSettings)
     # Whether other API servers use the same etcd: then reads ask it what is newest, and each server announces itself.
     shared_store: bool = False
+    # Retired versions that are served all the same, like `policy/v1beta1`, for clients as old as they are.
+    revived_versions: frozenset[str] = frozenset()
+    # Older versions that objects are written in, for API servers on the same etcd that do not know the present ones.
+    storage_versions: frozenset[str] = frozenset()
     # Addresses of Services (CIDR); the first one is the `kubernetes` Service's.
     service_cidr: str = "10.96.0.0/16"
     # First and last port of NodePort Services, both included.

@@ -11,18 +11,22 @@ import pytest
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as v1
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as v2
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.discovery.v1beta1 import discovery_pb2 as old_discovery
 from knarr.api.events.v1 import events_pb2 as events
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.policy.v1beta1 import policy_pb2 as old_policy
 from knarr.machinery import codec
-from knarr.machinery.catalog import registry
+from knarr.machinery.catalog import RETIRED, registry, version_of
 from knarr.machinery.conversions import autoscaling
 from knarr.machinery.conversions.autoscaling import BEHAVIOR, METRICS, PREFIX, from_v1, to_v1
 from knarr.machinery.conversions.events import from_core, to_core
+from knarr.machinery.conversions.retired import ALL_PODS, EVERYTHING, HOSTNAME, NO_PODS, ZONE, from_budget, to_budget, to_slice
 from knarr.machinery.resources import Version
 from knarr.objects.copies import copy_of
 from tests.apiserver.strategies.test_any_object import filled
 
 SEEDS = range(60)
-CONVERTED = [version for version in registry().versions if version.conversion is not None]
+CONVERTED = [version for version in registry(RETIRED).versions if version.conversion is not None]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -152,6 +156,56 @@ def test_the_metric_with_a_field_of_its_own_comes_last() -> None:
     assert shown.spec.target_cpu_utilization_percentage == 51
     assert [found.resource.name for found in from_v1(shown).spec.metrics] == ["memory", "cpu", "cpu"]
     assert from_v1(shown).spec.metrics[2].resource.target.average_utilization == 51
+
+
+@pytest.mark.parametrize("version", RETIRED.values(), ids=lambda version: version.api_version)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_retired_version_shows_all_that_it_has_a_field_for(version: Version, seed: int) -> None:
+    """What is written through one comes back through it."""
+    given = filled(version.message(), random.Random(seed))
+    assert version.from_storage(version.to_storage(given)) == _as_shown(copy_of(given))
+
+
+def _as_shown(given: Any) -> Any:
+    """The node of an endpoint is one of the labels of its place; and it has one of them for its node if that is all that is said."""
+    for endpoint in given.endpoints if isinstance(given, old_discovery.EndpointSlice) else ():
+        if endpoint.HasField("node_name") and not endpoint.topology.get(HOSTNAME):
+            endpoint.topology[HOSTNAME] = endpoint.node_name
+        elif HOSTNAME in endpoint.topology and not endpoint.HasField("node_name"):
+            endpoint.node_name = endpoint.topology[HOSTNAME]
+    return given
+
+
+@pytest.mark.parametrize(("old", "new"), [(EVERYTHING, NO_PODS), (ALL_PODS, EVERYTHING)])
+def test_an_empty_selector_of_a_budget_means_what_it_meant(old: meta.LabelSelector, new: meta.LabelSelector) -> None:
+    given = old_policy.PodDisruptionBudget(spec=old_policy.PodDisruptionBudgetSpec(selector=old))
+    stored = to_budget(given)
+    assert stored.spec.selector == new
+    assert from_budget(stored) == given
+
+
+def test_a_budget_without_a_selector_has_none_in_either_version() -> None:
+    stored = to_budget(old_policy.PodDisruptionBudget(spec=old_policy.PodDisruptionBudgetSpec()))
+    assert not stored.spec.HasField("selector") and not from_budget(stored).spec.HasField("selector")
+
+
+def test_the_place_of_an_endpoint_has_fields_now() -> None:
+    given = old_discovery.EndpointSlice(address_type="IPv4")
+    given.endpoints.add(addresses=["10.0.0.1"], topology={ZONE: "z", HOSTNAME: "n", "rack": "r"})
+    given.endpoints.add(addresses=["10.0.0.2"], topology={HOSTNAME: "other"}, node_name="n")
+    one, two = to_slice(given).endpoints
+    assert (one.zone, one.node_name, dict(one.deprecated_topology)) == ("z", "n", {"rack": "r"})
+    assert (two.HasField("zone"), two.node_name, dict(two.deprecated_topology)) == (False, "n", {HOSTNAME: "other"})
+
+
+def test_retired_versions_are_served_by_who_is_told_to() -> None:
+    plain, told = registry(), registry(["policy/v1beta1"])
+    names = ("policy", "v1beta1", "poddisruptionbudgets")
+    assert plain.served(*names) is None and plain.of(old_policy.PodDisruptionBudget) is None
+    assert told.served(*names) is told.of(old_policy.PodDisruptionBudget) is version_of(old_policy.PodDisruptionBudget)
+    assert told.served("batch", "v1beta1", "cronjobs") is None
+    preferred = told.preferred("policy", "poddisruptionbudgets")
+    assert preferred is not None and preferred.version == "v1"
 
 
 def test_annotations_are_kubernetes_own() -> None:

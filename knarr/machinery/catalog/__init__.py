@@ -5,6 +5,7 @@ Adding one is one entry there plus, where it has rules of its own, a strategy in
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import MappingProxyType
 
 from google.protobuf.message import Message
@@ -13,7 +14,7 @@ from knarr.machinery.catalog import access, core, extensions, network, questions
 from knarr.machinery.catalog.parts import SCALE, STATUS
 from knarr.machinery.resources import Registry, Resource, Version
 
-__all__ = ["BUILT_IN", "SCALE", "STATUS", "registry", "version_of"]
+__all__ = ["BUILT_IN", "RETIRED", "SCALE", "STATUS", "registry", "version_of"]
 
 BUILT_IN: tuple[Resource, ...] = (
     *core.RESOURCES,
@@ -25,13 +26,15 @@ BUILT_IN: tuple[Resource, ...] = (
     *questions.RESOURCES,
 )
 
+# The versions that Kubernetes serves no more, by ``apiVersion``.
+RETIRED = MappingProxyType({version.api_version: version for resource in BUILT_IN for version in resource.versions if not version.served})
 # Never changed: what a cluster serves in the end is its registry's affair.
 _VERSIONS = MappingProxyType({version.message: version for resource in BUILT_IN for version in resource.versions})
 
 
-def registry() -> Registry:
-    """A registry of the built-in resources, the caller's own to change."""
-    return Registry(BUILT_IN)
+def registry(revived: Collection[str] = ()) -> Registry:
+    """A registry of the built-in resources, the caller's own to change. ``revived`` of RETIRED are served all the same."""
+    return Registry(BUILT_IN, revived)
 
 
 def version_of(message: type[Message]) -> Version:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.discovery.v1beta1 import discovery_pb2 as discovery_v1beta1
 from knarr.api.networking.v1 import networking_pb2 as networking
-from knarr.machinery.catalog.parts import STATUS, v1
+from knarr.machinery.catalog.parts import STATUS, retired, v1
+from knarr.machinery.conversions.retired import DISCOVERY_V1BETA1
 from knarr.machinery.resources import Resource
 
 GROUP = "networking.k8s.io"
@@ -12,8 +14,18 @@ GROUP = "networking.k8s.io"
 RESOURCES: tuple[Resource, ...] = (
     Resource(
         "endpointslices",
-        (v1("discovery.k8s.io", discovery.EndpointSlice, discovery.EndpointSliceList),),
-        formerly=("discovery.k8s.io/v1beta1",),
+        (
+            v1("discovery.k8s.io", discovery.EndpointSlice, discovery.EndpointSliceList),
+            retired(
+                "discovery.k8s.io",
+                "v1beta1",
+                discovery_v1beta1.EndpointSlice,
+                discovery_v1beta1.EndpointSliceList,
+                DISCOVERY_V1BETA1,
+                since="1.21",
+                until="1.25",
+            ),
+        ),
     ),
     Resource("networkpolicies", (v1(GROUP, networking.NetworkPolicy, networking.NetworkPolicyList),), short_names=("netpol",)),
     Resource(

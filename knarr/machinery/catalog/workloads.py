@@ -6,11 +6,14 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling_v2
 from knarr.api.batch.v1 import batch_pb2 as batch
+from knarr.api.batch.v1beta1 import batch_pb2 as batch_v1beta1
 from knarr.api.node.v1 import node_pb2 as node
 from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.api.policy.v1beta1 import policy_pb2 as policy_v1beta1
 from knarr.api.scheduling.v1 import scheduling_pb2 as scheduling
-from knarr.machinery.catalog.parts import SCALE, STATUS, v1
+from knarr.machinery.catalog.parts import SCALE, STATUS, retired, v1
 from knarr.machinery.conversions.autoscaling import AUTOSCALING_V1
+from knarr.machinery.conversions.retired import BATCH_V1BETA1, POLICY_V1BETA1
 from knarr.machinery.resources import Resource, Version
 
 RESOURCES: tuple[Resource, ...] = (
@@ -46,8 +49,18 @@ RESOURCES: tuple[Resource, ...] = (
     Resource("jobs", (v1("batch", batch.Job, batch.JobList),), categories=("all",), subresources=(STATUS,)),
     Resource(
         "cronjobs",
-        (v1("batch", batch.CronJob, batch.CronJobList),),
-        formerly=("batch/v1beta1",),
+        (
+            v1("batch", batch.CronJob, batch.CronJobList),
+            retired(
+                "batch",
+                "v1beta1",
+                batch_v1beta1.CronJob,
+                batch_v1beta1.CronJobList,
+                BATCH_V1BETA1,
+                since="1.21",
+                until="1.25",
+            ),
+        ),
         short_names=("cj",),
         categories=("all",),
         subresources=(STATUS,),
@@ -77,8 +90,18 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         "poddisruptionbudgets",
-        (v1("policy", policy.PodDisruptionBudget, policy.PodDisruptionBudgetList),),
-        formerly=("policy/v1beta1",),
+        (
+            v1("policy", policy.PodDisruptionBudget, policy.PodDisruptionBudgetList),
+            retired(
+                "policy",
+                "v1beta1",
+                policy_v1beta1.PodDisruptionBudget,
+                policy_v1beta1.PodDisruptionBudgetList,
+                POLICY_V1BETA1,
+                since="1.21",
+                until="1.25",
+            ),
+        ),
         short_names=("pdb",),
         subresources=(STATUS,),
     ),

@@ -17,7 +17,10 @@ def copied(source: Message, target: Any, names: Iterable[str] | Mapping[str, str
     for name, other in pairs:
         field = source.DESCRIPTOR.fields_by_name[name]
         value = getattr(source, name)
-        if field.is_repeated:
+        if field.is_repeated and field.message_type is not None and not isinstance(value, Mapping):
+            for item in value:
+                getattr(target, other).add().MergeFromString(item.SerializeToString())
+        elif field.is_repeated:
             getattr(target, other).MergeFrom(value)
         elif field.message_type is not None:
             if source.HasField(name):

@@ -33,9 +33,9 @@ class ServedVersions:
         return self.value(self.message(value, source), target)
 
     def find(self, api_version: str) -> Version | None:
-        """None for a version that is not served."""
-        found = (version for version in self._resource.versions if version.api_version == api_version and version.served)
-        return next(found, None)
+        """None for a version that there is not, or that a definition serves no more."""
+        found = (version for version in self._resource.versions if version.api_version == api_version)
+        return next((version for version in found if version.served or version.form.has_message), None)
 
     def value(self, obj: Any, api_version: str) -> Any:
         """The JSON of a stored object in a version that is served."""

@@ -23,6 +23,7 @@ from services.apiserver.cache.history import Limits
 from services.apiserver.entry import Entry
 from services.apiserver.storage.keys import KeyResources, object_key
 from services.apiserver.storage.store import Batch, Change, KeyValue
+from services.apiserver.storage.values import Values
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,14 @@ SWEEP_SECONDS = 0.25
 class WatchCache:
     """Collections of every resource at one ``revision`` (0 before the first load)."""
 
-    def __init__(self, registry: Registry, limits: Limits | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        limits: Limits | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        values: Values | None = None,
+    ) -> None:
+        self.values = values or Values()
         self._key_resources = KeyResources(registry)
         # Resources served since the last load: since which revision, and what changed meanwhile, to be applied once their objects are read.
         self._opening: dict[Resource, tuple[int, list[Change]]] = {}
@@ -117,11 +125,7 @@ class WatchCache:
         if resource is None:
             return None
         try:
-            storage = resource.storage
-            api_version, raw = storage.form.unwrap(value)
-            if api_version != storage.api_version:
-                raw = _converted(resource, api_version, value)
-            return Entry(storage, key, revision, raw)
+            return Entry(resource.storage, key, revision, self.values.raw(resource, value))
         except (ValueError, DecodeError) as error:
             log.error("a stored value cannot be read and is left out: %s", error, extra={"key": key, "revision": revision})
             return None
@@ -203,17 +207,6 @@ class WatchCache:
         while self._reached and self._reached[0][0] <= self.revision:
             *_, future = heapq.heappop(self._reached)
             _resolve(future, True)
-
-
-def _converted(resource: Resource, api_version: str, value: bytes) -> bytes:
-    """The bytes of the storage version, of an object that was stored when another version was it. Raises ValueError for one not served."""
-    if api_version in resource.formerly:
-        return resource.storage.form.unwrap(value)[1]
-    found = next((version for version in resource.versions if version.api_version == api_version), None)
-    if found is None:
-        raise ValueError(f"{resource.plural} of {api_version or 'no version'} are not served")
-    raw: bytes = found.to_storage(found.message.FromString(found.form.unwrap(value)[1])).SerializeToString()
-    return raw
 
 
 def _resolve(future: asyncio.Future[bool], result: bool) -> None:

@@ -34,6 +34,7 @@ T = TypeVar("T")
 TOKEN = "a-token-for-tests"
 ADMIN = User("admin", "1", ("system:masters", "system:authenticated"))
 START_SECONDS, STOP_SECONDS = 20.0, 10.0
+SETTINGS = ApiServerSettings(advertise_address="192.0.2.1")
 
 
 class ScriptedNode:
@@ -106,7 +107,9 @@ class LiveServer:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, *, in_memory: bool = False, endpoint: str = "") -> Iterator[LiveServer]:
+def running_server(
+    folder: Path, *, in_memory: bool = False, endpoint: str = "", settings: ApiServerSettings = SETTINGS
+) -> Iterator[LiveServer]:
     """Everything started and its first objects made, in memory, in the etcd at ``endpoint``, which is others' too, or in one of its own."""
     authority = CertificateAuthority.create()
     authority.pair.save(folder, "ca")
@@ -115,7 +118,7 @@ def running_server(folder: Path, *, in_memory: bool = False, endpoint: str = "")
         shared = bool(endpoint)
         if not in_memory and not endpoint:
             endpoint = stack.enter_context(running_etcd(folder)).endpoint
-        runner = _Runner(folder, endpoint, shared=shared)
+        runner = _Runner(folder, endpoint, dataclasses.replace(settings, shared_store=shared))
         thread = threading.Thread(target=runner.run, name="live server")
         thread.start()
         try:
@@ -130,10 +133,10 @@ def running_server(folder: Path, *, in_memory: bool = False, endpoint: str = "")
 
 
 class _Runner:
-    def __init__(self, folder: Path, endpoint: str, *, shared: bool) -> None:
+    def __init__(self, folder: Path, endpoint: str, settings: ApiServerSettings) -> None:
         """Without an ``endpoint`` of etcd objects lie in memory."""
         self._folder = folder
-        self._shared = shared
+        self._settings = settings
         self._endpoint = endpoint
         self._ending: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
@@ -151,7 +154,7 @@ class _Runner:
     async def _main(self) -> None:
         self._ending, self._loop = asyncio.Event(), asyncio.get_running_loop()
         store = EtcdStore(EtcdSettings((self._endpoint,))) if self._endpoint else MemoryStore()
-        component = ApiServer(ApiServerSettings(advertise_address="192.0.2.1", shared_store=self._shared), no_kubelet, store=store)
+        component = ApiServer(self._settings, no_kubelet, store=store)
         task = asyncio.create_task(component.run())
         try:
             async with asyncio.timeout(START_SECONDS):

@@ -122,7 +122,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
 }  # fmt: skip
 # A definition is named by what it says, and goes after its objects: tests/apiserver/definitions.
 LATER_GONE = "customresourcedefinitions"
-VERSIONS = [version for resource in registry() if resource.stored and resource.plural != LATER_GONE for version in resource.versions]
+VERSIONS = [found for found in registry().versions if found.resource.stored and found.resource.plural != LATER_GONE]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,63 @@
+"""What lies in the store for an object: its bytes in the envelope of a version.
+
+That is the version which a resource is stored in, unless the store is shared with API servers that do not know it yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from knarr.machinery import envelope
+from knarr.machinery.catalog import BUILT_IN
+from knarr.machinery.resources import Resource, Version
+
+# The versions that a resource may be stored in instead of its own, by ``apiVersion``: older ones, which all others can be made of.
+OLDER = frozenset(
+    {version.api_version for resource in BUILT_IN for version in resource.versions[1:] if version.group == resource.storage.group}
+    | {api_version for resource in BUILT_IN for api_version in resource.formerly}
+)
+
+
+class Values:
+    """Between the bytes of objects, as the cache and the pipeline have them, and values of the store.
+
+    ``older`` are those of OLDER in which objects are written; whatever version one lies in, it is read.
+    """
+
+    def __init__(self, older: Collection[str] = ()) -> None:
+        self._written_in: Mapping[Resource, str | Version] = {
+            resource: found for resource in BUILT_IN if (found := _version_among(resource, older)) is not None
+        }
+
+    def value(self, resource: Resource, raw: bytes) -> bytes:
+        """What to store for an object's bytes."""
+        storage = resource.storage
+        version = self._written_in.get(resource)
+        if version is None:
+            return storage.form.wrap(raw)
+        if isinstance(version, str):
+            return envelope.wrap(version, storage.kind, raw)
+        return version.form.wrap(version.from_storage(storage.message.FromString(raw)).SerializeToString(deterministic=True))
+
+    def raw(self, resource: Resource, value: bytes) -> bytes:
+        """The bytes of the object of which a value was stored; raises ValueError or DecodeError for one that cannot be read."""
+        storage = resource.storage
+        api_version, raw = storage.form.unwrap(value)
+        return raw if api_version == storage.api_version else _converted(resource, api_version, value)
+
+
+def _version_among(resource: Resource, older: Collection[str]) -> str | Version | None:
+    """The first of the versions of a resource that ``older`` names; only its name where the bytes are the same."""
+    found: str | Version | None = next((version for version in resource.versions[1:] if version.api_version in older), None)
+    return found or next((api_version for api_version in resource.formerly if api_version in older), None)
+
+
+def _converted(resource: Resource, api_version: str, value: bytes) -> bytes:
+    """The bytes of the storage version, of an object that was stored when another version was it. Raises ValueError for one not served."""
+    if api_version in resource.formerly:
+        return resource.storage.form.unwrap(value)[1]
+    found = next((version for version in resource.versions if version.api_version == api_version), None)
+    if found is None:
+        raise ValueError(f"{resource.plural} of {api_version or 'no version'} are not served")
+    raw: bytes = found.to_storage(found.message.FromString(found.form.unwrap(value)[1])).SerializeToString()
+    return raw
