@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
+from knarr.machinery.resources import Version
 from services.apiserver.aside import in_turn
 from services.apiserver.authorization import asked
 from services.apiserver.metrics import request_counter, request_timer
@@ -112,7 +113,8 @@ class Api:
     async def _do(self, verb: str, request: Request, path: Callable[..., Awaitable[T]]) -> T:
         if (asking := self._enter(verb, request)) is not None:
             await asking
-        await ready(request)
+        if not is_ready(request.ref.version):
+            await ready(request.ref.version)
         return await path(self.pipeline, request)
 
     async def _measured(self, verb: str, request: Request, path: Callable[..., Awaitable[T]], *body: Any) -> T:
@@ -120,7 +122,8 @@ class Api:
         try:
             if (asking := self._enter(verb, request)) is not None:
                 await asking
-            await ready(request)
+            if not is_ready(request.ref.version):
+                await ready(request.ref.version)
             return await path(self.pipeline, request, *body)
         except StatusError as error:
             code = str(error.code)
@@ -130,8 +133,11 @@ class Api:
             request_counter(verb, resource, code).inc()
 
 
-async def ready(request: Request) -> None:
-    """Makes the rules of a custom resource, the first time that it is asked for; aside, as its definition may be large."""
-    version = request.ref.version
-    if not version.form.has_message and not is_made(version):
-        await in_turn(custom_strategy, version)
+def is_ready(version: Version) -> bool:
+    """Whether the rules of a resource are made: those of a custom one are when it is first asked for."""
+    return version.form.has_message or is_made(version)
+
+
+async def ready(version: Version) -> None:
+    """Makes the rules of a custom resource; aside, as its definition may be large."""
+    await in_turn(custom_strategy, version)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
+
+from knarr.service.tally import Count, Counts, Timing, Timings
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-REQUESTS = Counter("knarr_apiserver_requests_total", "Requests by verb, resource and HTTP code", ["verb", "resource", "code"])
-REQUEST_SECONDS = Histogram("knarr_apiserver_request_seconds", "Time of a request without a face", ["verb", "resource"], buckets=_FAST)
-STORE_SECONDS = Histogram("knarr_apiserver_etcd_seconds", "Time of a call to etcd", ["operation"], buckets=_FAST)
+REQUESTS = Counts("knarr_apiserver_requests_total", "Requests by verb, resource and HTTP code", ["verb", "resource", "code"])
+REQUEST_SECONDS = Timings("knarr_apiserver_request_seconds", "Time of a request without a face", ["verb", "resource"], _FAST)
+STORE_SECONDS = Timings("knarr_apiserver_etcd_seconds", "Time of a call to etcd", ["operation"], _FAST)
 STORE_CONNECTED = Gauge("knarr_apiserver_etcd_watch_connected", "1 while the watch on etcd stands")
 WATCHERS = Gauge("knarr_apiserver_watchers", "Open watches", ["resource"])
 CACHED_OBJECTS = Gauge("knarr_apiserver_cached_objects", "Objects in the watch cache", ["resource"])
@@ -19,16 +21,16 @@ CACHE_REVISION = Gauge("knarr_apiserver_cache_revision", "The revision that the 
 
 
 @cache
-def request_counter(verb: str, resource: str, code: str) -> Counter:
+def request_counter(verb: str, resource: str, code: str) -> Count:
     """The labelled counter, looked up once: finding a label's child costs more than counting."""
-    return REQUESTS.labels(verb, resource, code)
+    return REQUESTS.of(verb, resource, code)
 
 
 @cache
-def request_timer(verb: str, resource: str) -> Histogram:
-    return REQUEST_SECONDS.labels(verb, resource)
+def request_timer(verb: str, resource: str) -> Timing:
+    return REQUEST_SECONDS.of(verb, resource)
 
 
 @cache
-def store_timer(operation: str) -> Histogram:
-    return STORE_SECONDS.labels(operation)
+def store_timer(operation: str) -> Timing:
+    return STORE_SECONDS.of(operation)

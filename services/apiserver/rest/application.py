@@ -22,7 +22,7 @@ from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
 from services.apiserver.rest.exec import Commands, attachments, exec_commands
-from services.apiserver.rest.finish import finished
+from services.apiserver.rest.finish import finished, is_finished
 from services.apiserver.rest.health import Checks, health
 from services.apiserver.rest.logs import Logs
 from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
@@ -146,14 +146,15 @@ class Application:
         if isinstance(answer, Stream):
             await self.streams.send(request, answer, send)
             return
-        answer = await finished(request, answer)
+        if not is_finished(request, answer):
+            answer = await finished(request, answer)
         request_seconds(verb).observe(perf_counter() - started)
         unread = request.leaves_much_unread
         if unread:
             answer.headers = [*answer.headers, CLOSE]
-        request.cork()
-        await send(answer.start())
-        await send({"type": "http.response.body", "body": answer.body})
+        if answer.headers or request.method == "HEAD" or not request.answer(answer.head, answer.body):
+            await send(answer.start())
+            await send({"type": "http.response.body", "body": answer.body})
         if unread and len(answer.body) < UNREAD_BYTES:
             request.linger()
 

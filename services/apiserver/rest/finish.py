@@ -23,10 +23,15 @@ READERS = (b"curl", b"Wget", b"Mozilla/5.0")
 TRUE = ("1", "t", "T", "true", "TRUE", "True")
 
 
-async def finished(request: Request, answer: Response) -> Response:
-    """The answer as it leaves. One that clients may keep is as its ETag names it."""
+def is_finished(request: Request, answer: Response) -> bool:
+    """Whether an answer leaves as it is: most do, and one that clients may keep is as its ETag names it."""
     if answer.caching is not NO_STORE:
-        return answer
+        return True
+    return len(answer.body) <= GZIP_BYTES and (answer.content_type != negotiation.JSON or not _is_read(request))
+
+
+async def finished(request: Request, answer: Response) -> Response:
+    """The answer as it leaves, of one that is not finished."""
     headers = request.headers
     if answer.content_type == negotiation.JSON and len(answer.body) <= PRETTY_BYTES and _is_read(request):
         answer.body = indented(answer.body) if len(answer.body) <= LARGE_BYTES else await in_turn(indented, answer.body)

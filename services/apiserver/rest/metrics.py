@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
 
+from knarr.service.tally import Counts, Timings
 from services.apiserver.rest.response import Response
 
-_REQUESTS = Counter("knarr_apiserver_rest_requests_total", "Answered requests.", ("verb", "resource", "code"))
-_SECONDS = Histogram(
+_REQUESTS = Counts("knarr_apiserver_rest_requests_total", "Answered requests.", ("verb", "resource", "code"))
+_SECONDS = Timings(
     "knarr_apiserver_rest_request_seconds",
     "Time to answer a request, long-running ones left out.",
     ("verb",),
-    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+    (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 STREAMS = Gauge("knarr_apiserver_rest_streams", "Open watches, logs and execs.", ("kind",))
 
-request_counter = lru_cache(maxsize=4096)(_REQUESTS.labels)
-request_seconds = lru_cache(maxsize=64)(_SECONDS.labels)
+request_counter = lru_cache(maxsize=4096)(_REQUESTS.of)
+request_seconds = lru_cache(maxsize=64)(_SECONDS.of)
 
 
 def metrics_response() -> Response:

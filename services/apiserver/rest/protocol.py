@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
@@ -15,11 +15,13 @@ from websockets.exceptions import InvalidState
 from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.pipe import UpgradedConnection
-from services.apiserver.rest.request import ABORT, BODY_SECONDS, CORK, DRAINED, GREET, LINGER_SECONDS, UPGRADE
+from services.apiserver.rest.request import ABORT, ANSWER, BODY_SECONDS, DRAINED, GREET, LINGER_SECONDS, UPGRADE
 from services.apiserver.rest.routing import proxy_end
 
 # The key of a server's state under which its ``Crowd`` is.
 CROWD = "crowd"
+# … and in that of a connection, what the crowd knows it by.
+ENTERED = "entered"
 # What a client may take for the head of a request, and how long for it to come; as Kubernetes bounds them.
 HEAD_LIMIT_BYTES = 1024 * 1024
 HEAD_SECONDS = 32.0
@@ -37,45 +39,6 @@ BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: clo
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class CorkedTransport:
-    """A transport that can hold one write back and send it with the next: head and body of a small answer
-    then cost one TLS record and one system call."""
-
-    __slots__ = ("_held", "_hold", "_write", "entered")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.entered = transport
-        self._write = transport.write
-        self._hold = False
-        self._held = b""
-
-    def cork(self) -> None:
-        """Holds the next write back until the one after it."""
-        self._hold = True
-
-    def write(self, data: bytes) -> None:
-        if self._hold:
-            self._hold = False
-            self._held = data
-        elif self._held:
-            head, self._held = self._held, b""
-            if len(data) < COPY_BYTES:
-                self._write(head + data)
-            else:
-                self._write(head)
-                self._write(data)
-        else:
-            self._write(data)
-
-    def close(self) -> None:
-        if self._held:
-            self.write(b"")
-        self.entered.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.entered, name)
-
-
 class TooMuch(Exception):
     """Ends the parsing of what came, and the connection."""
 
@@ -87,15 +50,15 @@ class Protocol(HttpToolsProtocol):
     A WebSocket takes the state of the connection over when it is upgraded; for every other protocol the application gets the connection.
     """
 
+    # The request that is at work; those that were sent ahead wait for it.
+    _running: RequestResponseCycle
     # What the crowd knows this connection by: the one below TLS, which has entered before its handshake.
     entered: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.set_write_buffer_limits(high=UNREAD_BYTES)
-        corked = CorkedTransport(transport)
-        super().connection_made(corked)  # type: ignore[arg-type]
-        self._uncorked = transport
-        self.app_state: dict[str, Any] = {**self.app_state, ABORT: transport.abort, CORK: corked.cork, DRAINED: self._drained}
+        super().connection_made(transport)
+        self.app_state: dict[str, Any] = {**self.app_state, ABORT: transport.abort, DRAINED: self._drained}
         user = certificate_user(transport.get_extra_info("ssl_object"))
         if user is not None:
             self.app_state[CERTIFICATE_USER] = user
@@ -111,10 +74,12 @@ class Protocol(HttpToolsProtocol):
         self._early: bytearray | None = None
         self._early_begins = 0
         self.app_state[UPGRADE] = self._upgrade
+        self.app_state[ANSWER] = self._answer
         self.app_state[GREET] = self._greet
         if self.entered is None:
             self.entered = transport
             self._crowd.enter(transport)
+        self.app_state[ENTERED] = self.entered
 
     def _greet(self) -> None:
         if self._stranger and self.entered is not None:
@@ -130,10 +95,31 @@ class Protocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _is_between_requests(self) -> bool:
-        # A connection that was upgraded is the WebSocket's, and may be silent for as long as it likes.
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+        cycle = self.cycle
+        if cycle is not None and (cycle.more_body or not cycle.response_complete):
             return False
-        return self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)
+        # A connection that was upgraded is the WebSocket's, and may be silent for as long as it likes.
+        return not self.transport.is_closing() and self.transport.get_protocol() is self
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _answer(self, head: bytes, body: bytes) -> bool:
+        """Writes a whole answer to the request that is at work. ASGI's two messages for it take longer than most answers are made in,
+        and a small one would leave in two TLS records and two system calls."""
+        cycle = self._running
+        if cycle.disconnected or cycle.response_started or not cycle.keep_alive or self.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        if len(body) < COPY_BYTES:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def on_response_complete(self) -> None:
         """What still comes of a request that was answered already is thrown away, but not for ever."""
@@ -195,7 +181,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         # What refers to itself would lie about until the collector comes, with the last request's head.
         self.app_state, self.headers = {}, []
-        self.cycle = self.scope = None  # type: ignore[assignment]
+        self.cycle = self.scope = self._running = None  # type: ignore[assignment]
 
     def _bound_head(self, received_bytes: int) -> None:
         """Follows a head that comes in pieces; most come in one and cost nothing here."""
@@ -251,12 +237,12 @@ class Protocol(HttpToolsProtocol):
         self.cycle.response_started = self.cycle.response_complete = True
         self.flow.resume_reading()
         self._forget_head()
-        upgraded = UpgradedConnection(self._uncorked, early, self._upgraded_lost)
+        upgraded = UpgradedConnection(self.transport, early, self._upgraded_lost)
         self.connections.discard(self)
         self.connections.add(upgraded)  # type: ignore[arg-type]
         self._upgraded = upgraded
-        self._uncorked.write(head)
-        self._uncorked.set_protocol(upgraded)
+        self.transport.write(head)
+        self.transport.set_protocol(upgraded)
         return upgraded
 
     def _upgraded_lost(self, exc: Exception | None) -> None:
@@ -292,7 +278,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.app_state[CROWD].leave(self.transport.entered)  # type: ignore[attr-defined]
+        self.app_state[CROWD].leave(self.app_state[ENTERED])
         super().connection_lost(exc)
 
 

@@ -23,8 +23,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 # The key of the connection's state that holds a callable which drops the connection.
 ABORT = "abort"
-# … and of one that holds the head of an answer back until its body is written.
-CORK = "cork"
+# … and of one that writes a whole answer, head and body, at once.
+ANSWER = "answer"
 # … and of one that tells the server that the connection's caller is known.
 GREET = "greet"
 # … and of one that gives the connection over, once it was asked to be upgraded.
@@ -166,11 +166,10 @@ class Request:
         drained = self.scope.get("state", {}).get(DRAINED)
         return drained() if drained is not None else None
 
-    def cork(self) -> None:
-        """Lets the head of the answer leave together with its body, which must follow."""
-        cork = self.scope.get("state", {}).get(CORK)
-        if cork is not None and self.method != "HEAD":
-            cork()
+    def answer(self, head: bytes, body: bytes) -> bool:
+        """Writes a whole answer in one piece; False where it must go the way of all others."""
+        answer = self.scope.get("state", {}).get(ANSWER)
+        return answer is not None and answer(head, body)
 
     @property
     def upgrade_to(self) -> str:

@@ -5,79 +5,111 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
 
 from services.apiserver.rest import crowd, protocol, request
 from services.apiserver.rest import server as rest_server
 from services.apiserver.rest.application import Application
-from services.apiserver.rest.protocol import COPY_BYTES, HEAD_LIMIT_BYTES, UNREAD_BYTES, CorkedTransport
+from services.apiserver.rest.protocol import COPY_BYTES, HEAD_LIMIT_BYTES, UNREAD_BYTES
+from services.apiserver.rest.request import Receive, Scope, Send
+from services.apiserver.rest.response import Response
 from services.apiserver.rest.server import RestServer
 from tests.apiserver.rest.conftest import TOKEN, Certificates
 
 
-class FakeTransport:
+class FakeTransport(asyncio.Transport):
+    protocol: asyncio.BaseProtocol
+
     def __init__(self) -> None:
+        super().__init__()
         self.written: list[bytes] = []
         self.closed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Any) -> None:
         assert not self.closed
         self.written.append(data)
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        self.written.extend(list_of_data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self.protocol
+
+    def is_closing(self) -> bool:
+        return self.closed
 
     def close(self) -> None:
         self.closed = True
 
-    def get_extra_info(self, name: str) -> Any:
-        return f"the {name}"
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
 
 
-@pytest.fixture
-def transport() -> FakeTransport:
-    return FakeTransport()
+async def answers(body: bytes, *heads: bytes, paused: bool = False) -> FakeTransport:
+    """What is written when requests come, one after the other, to an application that answers all of them alike."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        asked, answer = request.Request(scope, receive), Response(body)
+        if not asked.answer(answer.head, answer.body):
+            await send(answer.start())
+            await send({"type": "http.response.body", "body": answer.body})
+
+    config = Config(application, interface="asgi3", lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+    transport, served = FakeTransport(), protocol.Protocol(config, state, {protocol.CROWD: crowd.Crowd()})
+    transport.protocol = served
+    served.connection_made(transport)
+    for head in heads:
+        if paused:
+            served.pause_writing()
+        served.data_received(head)
+        asyncio.get_running_loop().call_soon(served.resume_writing)
+        while state.tasks:
+            await asyncio.wait(set(state.tasks))
+    served.connection_lost(None)
+    return transport
 
 
-def test_one_write_is_held_back(transport: FakeTransport) -> None:
-    corked = CorkedTransport(transport)  # type: ignore[arg-type]
-    corked.write(b"a")
-    corked.cork()
-    corked.write(b"head ")
-    assert transport.written == [b"a"]
-    corked.write(b"body")
-    corked.write(b"b")
-    assert transport.written == [b"a", b"head body", b"b"]
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-cache, private\r\ncontent-length: 4\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-def test_an_empty_body_lets_the_head_go(transport: FakeTransport) -> None:
-    corked = CorkedTransport(transport)  # type: ignore[arg-type]
-    corked.cork()
-    corked.write(b"head")
-    corked.write(b"")
-    assert transport.written == [b"head"]
+async def test_a_small_answer_leaves_in_one_piece() -> None:
+    assert (await answers(b"body", GET, GET)).written == [HEAD + b"body"] * 2
 
 
-def test_a_large_body_is_not_copied(transport: FakeTransport) -> None:
-    corked = CorkedTransport(transport)  # type: ignore[arg-type]
+async def test_requests_that_are_sent_ahead_are_answered_in_turn() -> None:
+    assert (await answers(b"body", GET * 3)).written == [HEAD + b"body"] * 3
+
+
+async def test_a_large_body_is_not_copied() -> None:
     body = b"x" * COPY_BYTES
-    corked.cork()
-    corked.write(b"head")
-    corked.write(body)
-    assert transport.written[0] == b"head" and transport.written[1] is body
+    head, written = (await answers(body, GET)).written
+    assert head.endswith(b"\r\n\r\n") and written is body
 
 
-def test_close_writes_what_is_held(transport: FakeTransport) -> None:
-    corked = CorkedTransport(transport)  # type: ignore[arg-type]
-    corked.cork()
-    corked.write(b"head")
-    corked.close()
-    assert (transport.written, transport.closed) == ([b"head"], True)
+async def test_a_connection_that_takes_nothing_is_waited_for() -> None:
+    found = await answers(b"body", GET, paused=True)
+    assert b"".join(found.written).endswith(b"body") and len(found.written) == 2
 
 
-def test_everything_else_is_the_transports(transport: FakeTransport) -> None:
-    assert CorkedTransport(transport).get_extra_info("peer") == "the peer"  # type: ignore[arg-type]
+@pytest.mark.parametrize("head", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n"])
+async def test_the_last_answer_of_a_connection_says_so(head: bytes) -> None:
+    found = await answers(b"body", head)
+    assert b"connection: close" in b"".join(found.written) and found.closed
 
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
