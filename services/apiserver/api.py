@@ -8,7 +8,7 @@ Order for a write: authenticate (the face) → authorize → decode (the face, o
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -24,6 +24,7 @@ from services.apiserver.pipeline.apply import apply
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.proxy import Destination
 from services.apiserver.pipeline.streams import Command, Forward
+from services.apiserver.pipeline.watch import Watch
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
 from services.apiserver.results import Event, Page, Ref, Written
 from services.apiserver.strategies import custom_strategy, is_made
@@ -54,7 +55,7 @@ class Api:
         """A collection, by selectors, in pages when ``limit`` is set; ListOptions."""
         return await self._measured(LIST, request, read.list_page if request.resource.stored else questions.list_page)
 
-    async def watch(self, request: Request) -> AsyncIterator[Sequence[Event]]:
+    async def watch(self, request: Request) -> Watch:
         """Batches of changes; ListOptions. Bad options are refused at once; the iterator raises Expired when the revision is no longer
         held, and ends at timeoutSeconds. Close it (``aclose``) when it is left early."""
         return await self._do(WATCH, request, watch.watch)

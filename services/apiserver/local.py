@@ -85,7 +85,7 @@ class LocalClient(Client):
             async for batch in batches:
                 yield [_event(ref.version, event) for event in batch]
         finally:
-            await batches.aclose()  # type: ignore[attr-defined]
+            batches.close()
 
     async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
         own: Any = copy_of(obj)

@@ -198,7 +198,7 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
             body = AnyMessage(type_url=type_url(type(error.status)), value=error.status.SerializeToString())
             yield face.WatchResponse(events=[face.WatchEvent(type=face.EVENT_TYPE_ERROR, object=body)])
         finally:
-            await batches.aclose()  # type: ignore[attr-defined]
+            batches.close()
 
     async def Create(self, request: face.CreateRequest, context: Any) -> face.CreateResponse:
         wanted = self._request(CREATE, request.ref, request.options, context)

@@ -60,7 +60,7 @@ class Caller:
 
     async def watch(self, ref: Ref, options: meta.ListOptions) -> AsyncIterator[Sequence[Event]]:
         """Raises at the first step what ``Api.watch`` raises."""
-        async with contextlib.aclosing(await self.api.watch(self.request(verbs.WATCH, ref, options))) as batches:  # type: ignore[type-var]
+        async with contextlib.aclosing(await self.api.watch(self.request(verbs.WATCH, ref, options))) as batches:
             async for batch in batches:
                 yield batch
 

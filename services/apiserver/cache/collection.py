@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from knarr.client.client import ADDED, DELETED, MODIFIED
 from knarr.machinery.resources import Resource
 from services.apiserver.cache.history import History, HistoryChange, Limits
+from services.apiserver.cache.sleepers import Sleepers
 from services.apiserver.entry import Entry, Listing
 from services.apiserver.results import Event
 
@@ -27,6 +28,7 @@ class Collection:
         self._keys: list[str] = []
         self._listings: dict[str, Listing] = {}
         self._waiting: set[asyncio.Future[bool]] = set()
+        self.sleepers = Sleepers()
         # Set when the resource is served no more: every watch ends.
         self.closed = False
 
@@ -95,6 +97,7 @@ class Collection:
         for future in self._waiting:
             _resolve(future, True)
         self._waiting.clear()
+        self.sleepers.wake()
 
     async def changed(self, timeout_seconds: float) -> bool:
         """Waits for the next change; False when none came in time."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import ADDED, BOOKMARK, DELETED
@@ -13,6 +14,7 @@ from knarr.machinery.errors import StatusError, bad_request, expired
 from services.apiserver.backend import Backend, parse_revision
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import HistoryChange, Overrun
+from services.apiserver.cache.sleepers import Sleeper
 from services.apiserver.entry import Entry
 from services.apiserver.metrics import WATCHERS
 from services.apiserver.pipeline.pipeline import Pipeline
@@ -73,23 +75,143 @@ def check_options(options: meta.ListOptions) -> None:
         )
 
 
-async def watch(pipeline: Pipeline, request: Request) -> AsyncIterator[Sequence[Event]]:
-    """Batches until timeoutSeconds. Refuses bad options at once; the iterator raises Expired when
-    the watcher's place is no longer held. The request's deadline bounds how long it waits to begin, not how long it goes on."""
-    ref, options = request.ref, request.options
-    check_options(options)
-    parse_revision(options.resource_version)
-    return _run(pipeline.backend, request, Selection.of(ref, options, pipeline.strategies))
+class Watch:
+    """A watcher's place in the history of a collection. ``take`` gives what comes next; until there is more, this is all that a watch is.
+
+    Iterated, it waits in the task that asks. It raises Expired when its place is held no longer, and ends at timeoutSeconds.
+    """
+
+    __slots__ = (
+        "_backend",
+        "_bookmarks",
+        "_collection",
+        "_end",
+        "_initial",
+        "_last_bookmark",
+        "_next_bookmark",
+        "_position",
+        "_request",
+        "_revision",
+        "_selection",
+        "_watchers",
+    )
+
+    def __init__(self, backend: Backend, request: Request, selection: Selection) -> None:
+        self._backend, self._selection = backend, selection
+        # None once it has begun, or is over.
+        self._request: Request | None = request
+        self._collection: Collection | None = None
+
+    async def begin(self) -> None:
+        """Waits, until the request's deadline, for the revision that is asked for; raises Expired."""
+        assert self._request is not None
+        request, backend = self._request, self._backend
+        options: meta.ListOptions = request.options
+        self._request = None
+        await backend.synced(request.deadline)
+        collection = backend.cache.collection(request.ref.resource)
+        start = await _start(backend, options, request.deadline)
+        now = asyncio.get_running_loop().time()
+        duration = options.timeout_seconds or backend.source.uniform(SHORTEST_SECONDS, 2 * SHORTEST_SECONDS)
+        self._end = now + duration
+        self._bookmarks = options.allow_watch_bookmarks
+        # Whoever watches on begins there.
+        self._last_bookmark = self._end - min(LAST_BOOKMARK_SECONDS, duration / 2)
+        self._set_bookmark(now)
+        self._revision = start.revision
+        self._initial: Iterator[Sequence[Event]] | None = None
+        if start.initial:
+            self._position = collection.history.end
+            announced = backend.cache.revision if options.send_initial_events and options.allow_watch_bookmarks else None
+            self._initial = _initial(collection.listing(self._selection.prefix).entries, self._selection, announced)
+        else:
+            self._position = _position(collection, start.revision)
+        self._watchers = WATCHERS.labels(request.ref.version.qualified)
+        self._watchers.inc()
+        self._collection = collection
+
+    @property
+    def has_begun(self) -> bool:
+        return self._request is None
+
+    def take(self) -> Sequence[Event] | None:
+        """What comes next, nothing while there is no more, None at the end. Raises Expired."""
+        collection = self._collection
+        if collection is None:
+            return None
+        if self._initial is not None:
+            if (batch := next(self._initial, None)) is not None:
+                return batch
+            self._initial = None
+        now = asyncio.get_running_loop().time()
+        if now >= self._end or collection.closed:
+            self.close()
+            return None
+        reached = self._backend.cache.revision
+        try:
+            changes = collection.history.since(self._position, BATCH, BATCH_BYTES)
+        except Overrun as overrun:
+            self.close()
+            raise too_old(self._revision, overrun.oldest) from None
+        if changes:
+            self._position += len(changes)
+            return [event for change in changes if (event := selected(change, self._selection)) is not None]
+        if self._bookmarks and now >= self._next_bookmark:
+            self._set_bookmark(now)
+            return (Event(BOOKMARK, reached),)
+        return ()
+
+    def sleep(self, sleeper: Sleeper) -> None:
+        """Has ``sleeper`` called once there may be more to take."""
+        if self._collection is not None:
+            self._collection.sleepers.enter(sleeper, self._alarm_at)
+
+    def leave(self, sleeper: Sleeper) -> None:
+        """Has it not called."""
+        if self._collection is not None:
+            self._collection.sleepers.leave(sleeper)
+
+    @property
+    def _alarm_at(self) -> float:
+        if self._collection is None or self._initial is not None or self._position < self._collection.history.end:
+            return 0.0
+        return min(self._end, self._next_bookmark) if self._bookmarks else self._end
+
+    def _set_bookmark(self, now: float) -> None:
+        at = now + BOOKMARK_SECONDS * self._backend.source.uniform(0.9, 1.1)
+        self._next_bookmark = min(at, self._last_bookmark) if now < self._last_bookmark else inf
+
+    def close(self) -> None:
+        """Ends it; a second time nothing happens."""
+        self._request = None
+        if self._collection is not None:
+            self._collection = None
+            self._watchers.dec()
+
+    async def aclose(self) -> None:
+        self.close()
+
+    def __aiter__(self) -> Watch:
+        return self
+
+    async def __anext__(self) -> Sequence[Event]:
+        if not self.has_begun:
+            await self.begin()
+        while (batch := self.take()) is not None:
+            if batch:
+                return batch
+            loop, collection = asyncio.get_running_loop(), self._collection
+            if collection is not None and (alarm_at := self._alarm_at) > loop.time():
+                await collection.changed(alarm_at - loop.time())
+        raise StopAsyncIteration
 
 
-async def _run(backend: Backend, request: Request, selection: Selection) -> AsyncIterator[Sequence[Event]]:
-    ref, options = request.ref, request.options
-    await backend.synced(request.deadline)
-    collection = backend.cache.collection(ref.resource)
-    start = await _start(backend, options, request.deadline)
-    with WATCHERS.labels(ref.version.qualified).track_inprogress():
-        async for batch in _follow(backend, collection, selection, start, options):
-            yield batch
+async def watch(pipeline: Pipeline, request: Request) -> Watch:
+    """A watch that has not begun. Refuses bad options at once. The request's deadline bounds how long it waits to begin, not how long it
+    goes on."""
+    check_options(request.options)
+    parse_revision(request.options.resource_version)
+    return Watch(pipeline.backend, request, Selection.of(request.ref, request.options, pipeline.strategies))
 
 
 async def _start(backend: Backend, options: meta.ListOptions, deadline: float) -> Start:
@@ -108,50 +230,12 @@ def _position(collection: Collection, revision: int) -> int:
         raise too_old(revision, overrun.oldest) from None
 
 
-async def _follow(
-    backend: Backend, collection: Collection, selection: Selection, start: Start, options: meta.ListOptions
-) -> AsyncIterator[Sequence[Event]]:
-    loop = asyncio.get_running_loop()
-    duration = options.timeout_seconds or backend.source.uniform(SHORTEST_SECONDS, 2 * SHORTEST_SECONDS)
-    end = loop.time() + duration
-    last_bookmark = end - min(LAST_BOOKMARK_SECONDS, duration / 2)
-    position = collection.history.end if start.initial else _position(collection, start.revision)
-    if start.initial:
-        listed = backend.cache.revision
-        for batch in _initial(collection, selection):
-            yield batch
-        if options.send_initial_events and options.allow_watch_bookmarks:
-            yield [Event(BOOKMARK, listed, initial_events_end=True)]
-    next_bookmark = _next_bookmark(backend, loop.time(), last_bookmark, end)
-    while loop.time() < end and not collection.closed:
-        reached = backend.cache.revision
-        try:
-            changes = collection.history.since(position, BATCH, BATCH_BYTES)
-        except Overrun as overrun:
-            raise too_old(start.revision, overrun.oldest) from None
-        if changes:
-            position += len(changes)
-            events = [event for change in changes if (event := selected(change, selection)) is not None]
-            if events:
-                yield events
-            continue
-        if options.allow_watch_bookmarks and loop.time() >= next_bookmark:
-            next_bookmark = _next_bookmark(backend, loop.time(), last_bookmark, end)
-            yield [Event(BOOKMARK, reached)]
-            continue
-        wake_at = min(end, next_bookmark) if options.allow_watch_bookmarks else end
-        await collection.changed(max(wake_at - loop.time(), 0.001))
+def _initial(entries: Sequence[Entry], selection: Selection, announced: int | None) -> Iterator[Sequence[Event]]:
+    """Made only as they are taken: a watcher that does not read holds the entries, which are the cache's, and one batch.
 
-
-def _next_bookmark(backend: Backend, now: float, last: float, end: float) -> float:
-    if now >= last:
-        return end + 1.0
-    return min(now + BOOKMARK_SECONDS * backend.source.uniform(0.9, 1.1), last)
-
-
-def _initial(collection: Collection, selection: Selection) -> Iterator[list[Event]]:
-    """Made only as they are taken: a watcher that does not read holds the entries, which are the cache's, and one batch."""
-    entries = collection.listing(selection.prefix).entries
+    ``announced`` is the revision of the bookmark behind them."""
     matching = iter(entries) if selection.everything else filter(selection.matches, entries)
     while batch := [Event(ADDED, entry.revision, entry) for entry in islice(matching, BATCH)]:
         yield batch
+    if announced is not None:
+        yield (Event(BOOKMARK, announced, initial_events_end=True),)

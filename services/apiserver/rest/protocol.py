@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidState
 from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.pipe import UpgradedConnection
-from services.apiserver.rest.request import ABORT, ANSWER, BODY_SECONDS, DRAINED, GREET, LINGER_SECONDS, UPGRADE
+from services.apiserver.rest.request import BODY_SECONDS, CONNECTION, LINGER_SECONDS, HeldConnection
 from services.apiserver.rest.routing import proxy_end
 
 # The key of a server's state under which its ``Crowd`` is.
@@ -35,8 +35,58 @@ COPY_BYTES = 16 * 1024
 UNREAD_BYTES = 16 * 1024
 # What a client may say behind a request to upgrade before that is answered.
 EARLY_BYTES = 64 * 1024
+LAST_CHUNK = b"0\r\n\r\n"
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class Flow:
+    """uvicorn's ``FlowControl`` in a third of its memory: most connections are never full, and need nothing to wait by."""
+
+    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._writable: asyncio.Event | None = None
+        self.read_paused = self.write_paused = False
+
+    async def drain(self) -> None:
+        """Returns once more may be written, or the connection is gone."""
+        if self.write_paused:
+            self._writable = self._writable or asyncio.Event()
+            await self._writable.wait()
+
+    def pause_reading(self) -> None:
+        if not self.read_paused:
+            self.read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+
+
+class Held:
+    """What stands for uvicorn's cycle of a request whose answer is held: it goes on, and no task waits for what the client says."""
+
+    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
+    response_started = True
+    body = b""
+    message_event = asyncio.Event()
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        self.more_body = self.response_complete = self.disconnected = False
 
 
 class TooMuch(Exception):
@@ -44,21 +94,39 @@ class TooMuch(Exception):
 
 
 class Protocol(HttpToolsProtocol):
-    """ASGI's scope has no peer certificate, so the connection's state carries the user it names, a way to drop
-    the connection, and one to write an answer in one piece.
+    """ASGI's scope has no peer certificate, so the connection's state carries the user it names, and itself: a ``Connection``.
 
     A WebSocket takes the state of the connection over when it is upgraded; for every other protocol the application gets the connection.
     """
 
-    # The request that is at work; those that were sent ahead wait for it.
-    _running: RequestResponseCycle
-    # What the crowd knows this connection by: the one below TLS, which has entered before its handshake.
-    entered: asyncio.Transport | None = None
+    # Beside what uvicorn keeps in a dictionary, which would grow by a kilobyte.
+    __slots__ = (
+        "_crowd",
+        "_early",
+        "_early_begins",
+        "_head_bytes",
+        "_head_timer",
+        "_in_head",
+        "_lost",
+        "_rest_timer",
+        "_running",
+        "_stranger",
+        "_upgraded",
+        "entered",
+    )
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        # What the crowd knows this connection by: the one below TLS, which has entered before its handshake.
+        self.entered: asyncio.Transport | None = None
+        # The request that is at work; those that were sent ahead wait for it.
+        self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.set_write_buffer_limits(high=UNREAD_BYTES)
         super().connection_made(transport)
-        self.app_state: dict[str, Any] = {**self.app_state, ABORT: transport.abort, DRAINED: self._drained}
+        self.flow = Flow(transport)  # type: ignore[assignment]
+        self.app_state: dict[str, Any] = {**self.app_state, CONNECTION: self}
         user = certificate_user(transport.get_extra_info("ssl_object"))
         if user is not None:
             self.app_state[CERTIFICATE_USER] = user
@@ -73,21 +141,55 @@ class Protocol(HttpToolsProtocol):
         # What came behind a request to upgrade that is not answered yet; None while there is no such request.
         self._early: bytearray | None = None
         self._early_begins = 0
-        self.app_state[UPGRADE] = self._upgrade
-        self.app_state[ANSWER] = self._answer
-        self.app_state[GREET] = self._greet
+        self._lost: Callable[[], None] | None = None
         if self.entered is None:
             self.entered = transport
             self._crowd.enter(transport)
         self.app_state[ENTERED] = self.entered
 
-    def _greet(self) -> None:
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def greet(self) -> None:
         if self._stranger and self.entered is not None:
             self._stranger = False
             self._crowd.greet(self.entered)
 
-    def _drained(self) -> Awaitable[None] | None:
+    def drained(self) -> Awaitable[None] | None:
         return self.flow.drain() if self.flow.write_paused else None
+
+    def when_lost(self, callback: Callable[[], None] | None) -> None:
+        if callback is not None and self.transport.is_closing():
+            callback()
+        else:
+            self._lost = callback
+
+    def hold(self) -> HeldConnection | None:
+        cycle = self._running
+        if cycle is None or cycle is not self.cycle or cycle.more_body or cycle.response_complete or not cycle.chunked_encoding:
+            return None
+        if self.transport.is_closing():
+            return None
+        # uvicorn takes a task that ends without that for one that has failed.
+        cycle.response_complete = True
+        self.cycle = self._running = Held(cycle.keep_alive)  # type: ignore[assignment]
+        if not self._in_head:
+            self.scope, self.headers = None, []  # type: ignore[assignment]
+        return self
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def release(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.transport.write(LAST_CHUNK)
+        held = self._running
+        assert held is not None
+        held.response_complete = True
+        if not held.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def _await_request(self) -> None:
         """Gives the connection the time that there may be between two requests."""
@@ -105,11 +207,10 @@ class Protocol(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _answer(self, head: bytes, body: bytes) -> bool:
-        """Writes a whole answer to the request that is at work. ASGI's two messages for it take longer than most answers are made in,
-        and a small one would leave in two TLS records and two system calls."""
+    def answer(self, head: bytes, body: bytes) -> bool:
+        # ASGI's two messages take longer than most answers are made in, and a small one would leave in two TLS records and system calls.
         cycle = self._running
-        if cycle.disconnected or cycle.response_started or not cycle.keep_alive or self.flow.write_paused:
+        if cycle is None or cycle.disconnected or cycle.response_started or not cycle.keep_alive or self.flow.write_paused:
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
@@ -179,6 +280,9 @@ class Protocol(HttpToolsProtocol):
         # uvicorn leaves the timer, and all that hangs on it, when the connection broke.
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            lost()
         # What refers to itself would lie about until the collector comes, with the last request's head.
         self.app_state, self.headers = {}, []
         self.cycle = self.scope = self._running = None  # type: ignore[assignment]
@@ -229,8 +333,7 @@ class Protocol(HttpToolsProtocol):
         if len(early) > EARLY_BYTES:
             self.flow.pause_reading()
 
-    def _upgrade(self, head: bytes) -> UpgradedConnection | None:
-        """Gives the connection over to whoever calls; None where none was asked for."""
+    def upgrade(self, head: bytes) -> UpgradedConnection | None:
         if self._early is None or self.cycle.response_started or self.transport.is_closing():
             return None
         early, self._early = bytes(self._early), None

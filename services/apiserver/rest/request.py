@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from knarr.machinery.errors import StatusError, bad_request, status_error
 from knarr.service.authentication import User
@@ -21,16 +21,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-# The key of the connection's state that holds a callable which drops the connection.
-ABORT = "abort"
-# … and of one that writes a whole answer, head and body, at once.
-ANSWER = "answer"
-# … and of one that tells the server that the connection's caller is known.
-GREET = "greet"
-# … and of one that gives the connection over, once it was asked to be upgraded.
-UPGRADE = "upgrade"
-# … and of one that answers None while the connection takes what is written, else what to wait for.
-DRAINED = "drained"
+# The key of a request's state under which its ``Connection`` is, where there is one.
+CONNECTION = "connection"
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
 # Of a refused request so much is read and thrown away; if more is to come, the connection ends with the answer.
 UNREAD_BYTES = 64 * 1024
@@ -42,6 +34,51 @@ BODY_SECONDS = 60.0
 GZIP_WINDOW = 31
 # A gzipped body is unpacked aside where so many times its size would be large.
 UNPACKED_AT_ONCE = 8
+
+
+class Connection(Protocol):
+    """What a request may ask of the connection that it came by."""
+
+    def greet(self) -> None:
+        """Tells the server that the connection's caller is known."""
+
+    def abort(self) -> None:
+        """Drops the connection with whatever waits to be written to it."""
+
+    def answer(self, head: bytes, body: bytes) -> bool:
+        """Writes a whole answer to the request that is at work; False where it must go the way of all others."""
+
+    def drained(self) -> Awaitable[None] | None:
+        """None while the connection takes what is written, else what to wait for."""
+
+    def upgrade(self, head: bytes) -> Pipe | None:
+        """Gives the connection over, once it was asked to be upgraded; None where it was not."""
+
+    def when_lost(self, callback: Callable[[], None] | None) -> None:
+        """Calls ``callback`` once the client is gone, at once where it is; the one before is forgotten."""
+
+    def hold(self) -> HeldConnection | None:
+        """Takes the answer that has begun from its task, which may end, and gives it to the caller. None where that cannot be: more of the
+        request is to come, or another one has come behind it."""
+
+
+class HeldConnection(Protocol):
+    """An answer that goes on until it is released."""
+
+    def write(self, data: bytes) -> None:
+        """Writes the next piece of the body, which is not empty; lost where the client is gone."""
+
+    def release(self) -> None:
+        """Ends the answer; the connection is for the next request."""
+
+    def drained(self) -> Awaitable[None] | None:
+        """None while the connection takes what is written, else what to wait for."""
+
+    def when_lost(self, callback: Callable[[], None] | None) -> None:
+        """Calls ``callback`` once the client is gone, at once where it is; the one before is forgotten."""
+
+    def abort(self) -> None:
+        """Drops the connection with whatever waits to be written to it."""
 
 
 class Disconnected(Exception):
@@ -149,27 +186,40 @@ class Request:
         """Drops the connection soon: until then, whatever still comes is read and thrown away."""
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self.abort)
 
+    @property
+    def _connection(self) -> Connection | None:
+        found: Connection | None = self.scope.get("state", {}).get(CONNECTION)
+        return found
+
     def abort(self) -> None:
         """Drops the connection with whatever waits to be written to it."""
-        abort = self.scope.get("state", {}).get(ABORT)
-        if abort is not None:
-            abort()
+        if (connection := self._connection) is not None:
+            connection.abort()
 
     def greet(self) -> None:
         """Tells the server that its caller is known."""
-        greet = self.scope.get("state", {}).get(GREET)
-        if greet is not None:
-            greet()
+        if (connection := self._connection) is not None:
+            connection.greet()
 
     def drained(self) -> Awaitable[None] | None:
         """None while the connection takes what is written, else what to wait for before more of it is made."""
-        drained = self.scope.get("state", {}).get(DRAINED)
-        return drained() if drained is not None else None
+        connection = self._connection
+        return connection.drained() if connection is not None else None
 
     def answer(self, head: bytes, body: bytes) -> bool:
         """Writes a whole answer in one piece; False where it must go the way of all others."""
-        answer = self.scope.get("state", {}).get(ANSWER)
-        return answer is not None and answer(head, body)
+        connection = self._connection
+        return connection is not None and connection.answer(head, body)
+
+    def when_lost(self, callback: Callable[[], None] | None) -> None:
+        """Calls ``callback``, and no other, once the client is gone; who waits in ``disconnected`` instead needs a task for it."""
+        if (connection := self._connection) is not None:
+            connection.when_lost(callback)
+
+    def hold(self) -> HeldConnection | None:
+        """The connection, to write the rest of the answer to; None where it is not to be had."""
+        connection = self._connection
+        return connection.hold() if connection is not None else None
 
     @property
     def upgrade_to(self) -> str:
@@ -180,8 +230,8 @@ class Request:
 
     def upgrade(self, head: bytes) -> Pipe:
         """Answers with ``head``, a whole one of status 101, and gives the connection over. Raises BadRequest where it was not asked for."""
-        upgrade = self.scope.get("state", {}).get(UPGRADE)
-        pipe: Pipe | None = None if upgrade is None else upgrade(head)
+        connection = self._connection
+        pipe = connection.upgrade(head) if connection is not None else None
         if pipe is None:
             raise bad_request("Upgrade request required")
         return pipe

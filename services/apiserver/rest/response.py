@@ -6,11 +6,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.pipe import Pipe
-from services.apiserver.rest.request import Send
+from services.apiserver.rest.request import HeldConnection, Send
+
+if TYPE_CHECKING:
+    from services.apiserver.rest.watcher import Watcher
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -51,7 +54,8 @@ class Response:
 class Stream:
     """An answer that goes on: each chunk is written at once, in order.
 
-    ``kind`` names it in the metrics; ``abandon`` is called when it ends, also before it began.
+    ``kind`` names it in the metrics; ``abandon`` is called when it ends, also before it began. Where the connection can be held,
+    ``watcher`` is made with it, the seconds that it may be full, and whom to tell the end, and writes what ``chunks`` would be.
     """
 
     chunks: AsyncGenerator[bytes, None]
@@ -60,6 +64,7 @@ class Stream:
     status: int = 200
     kind: str = ""
     abandon: Callable[[], object] = bool
+    watcher: Callable[[HeldConnection, float, Callable[[Any], None]], Watcher] | None = None
 
     def start(self) -> dict[str, object]:
         headers: Headers = [_content_type(self.content_type), NO_STORE, *self.headers]

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 
 from knarr.machinery.errors import StatusError
 from services.apiserver.rest.metrics import STREAMS
-from services.apiserver.rest.request import Request, Send
+from services.apiserver.rest.request import HeldConnection, Request, Send
 from services.apiserver.rest.response import Stream, Upgrade
+from services.apiserver.rest.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
 # A connection that takes nothing for so long is given up.
 STALL_SECONDS = 60.0
 FAREWELL_SECONDS = 0.5
+WATCHERS = STREAMS.labels("watch")
 
 
 class Streams:
@@ -24,34 +27,67 @@ class Streams:
     def __init__(self, stall_seconds: float = STALL_SECONDS) -> None:
         self.stall_seconds = stall_seconds
         self.ending = asyncio.Event()
+        self._limits: set[asyncio.Timeout] = set()
+        self._watchers: set[Watcher] = set()
 
     def end(self) -> None:
         """Ends every stream, now and later: their clients see a complete answer."""
         self.ending.set()
+        for limit in self._limits:
+            _expire(limit)
+        for watcher in list(self._watchers):
+            watcher.end()
 
     async def send(self, request: Request, stream: Stream, send: Send) -> None:
-        """Writes a stream to its end."""
-        tasks = [
-            asyncio.create_task(self._pump(request, stream, send), name=f"stream {request.path}"),
-            asyncio.create_task(request.disconnected(), name=f"disconnect {request.path}"),
-            asyncio.create_task(self.ending.wait(), name=f"server end {request.path}"),
-        ]
+        """Writes a stream to its end, or hands it over to a watcher.
+
+        It ends with the client or the server by a limit of time, which is none until then: a task for each that may end it would cost more.
+        """
+        limit = asyncio.timeout(None)
+        running = STREAMS.labels(stream.kind)
+        running.inc()
+        held = None
         try:
-            with STREAMS.labels(stream.kind).track_inprogress():
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            stream.abandon()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            await stream.chunks.aclose()
-        if isinstance(results[0], Exception):
-            logger.error("a stream broke", exc_info=results[0], extra={"path": request.path})
+            async with limit:
+                self._limits.add(limit)
+                request.when_lost(partial(_expire, limit))
+                if self.ending.is_set():
+                    _expire(limit)
+                await send(stream.start())
+                held = request.hold() if stream.watcher is not None else None
+                if held is None:
+                    await self._pump(request, stream, send)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        except Exception as error:
+            logger.error("a stream broke", exc_info=error, extra={"path": request.path})
             request.abort()
-        elif self.ending.is_set() and results[1] is not None:
+        finally:
+            running.dec()
+            self._limits.discard(limit)
+            request.when_lost(None)
+            stream.abandon()
+            if held is not None:
+                self._hand_over(stream, held)
+            await stream.chunks.aclose()
+        if held is None and limit.expired() and self.ending.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL_SECONDS):
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _hand_over(self, stream: Stream, connection: HeldConnection) -> None:
+        assert stream.watcher is not None
+        watcher = stream.watcher(connection, self.stall_seconds, self._ended)
+        self._watchers.add(watcher)
+        WATCHERS.inc()
+        watcher.start()
+        if self.ending.is_set():
+            watcher.end()
+
+    def _ended(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
+        WATCHERS.dec()
 
     async def serve(self, request: Request, upgrade: Upgrade) -> None:
         """Gives the connection over; whoever takes it ends with ``ending``. Raises what ``Request.upgrade`` raises."""
@@ -70,7 +106,6 @@ class Streams:
             pipe.close()
 
     async def _pump(self, request: Request, stream: Stream, send: Send) -> None:
-        await send(stream.start())
         async for chunk in stream.chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             # The next one is not made before this one has left, which is the connection's now.
@@ -85,3 +120,9 @@ class Streams:
                 request.abort()
                 return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _expire(limit: asyncio.Timeout) -> None:
+    # Both the client and the server may go, in one turn of the loop.
+    if not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time())

@@ -7,14 +7,15 @@ that falls behind is its affair.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from functools import partial
 
 from knarr.machinery.errors import StatusError
 from services.apiserver.api import Api
-from services.apiserver.aside import LARGE_BYTES, in_turn
+from services.apiserver.pipeline.watch import Watch
 from services.apiserver.request import WATCH
 from services.apiserver.rest import negotiation
+from services.apiserver.rest.frames import pieces
 from services.apiserver.rest.objects import Representation
 from services.apiserver.rest.query import list_options
 from services.apiserver.rest.refs import request_of
@@ -22,10 +23,8 @@ from services.apiserver.rest.representations import Representations
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Stream
 from services.apiserver.rest.routing import Target
-from services.apiserver.results import Event
+from services.apiserver.rest.watcher import Watcher
 
-# What a client that does not read holds of a watch is about three times as much.
-CHUNK_BYTES = 8 * 1024
 STREAMED = (f"{negotiation.JSON};stream=watch", f"{negotiation.PROTOBUF};stream=watch")
 
 
@@ -42,46 +41,20 @@ class Watches:
         if wanted.media_type == negotiation.YAML:
             raise negotiation.not_acceptable(STREAMED)
         representation = self._representations.choose(target.version, wanted, request.query, listed=None)
-        events = await self._api.watch(request_of(request, target, WATCH, list_options(request.query)))
-        return Stream(_chunks(representation, events), representation.watch_content_type, kind="watch")
+        watch = await self._api.watch(request_of(request, target, WATCH, list_options(request.query)))
+        watcher = partial(Watcher, watch, representation)
+        return Stream(_chunks(representation, watch), representation.watch_content_type, kind="watch", watcher=watcher)
 
 
-async def _chunks(representation: Representation, events: AsyncIterator[Sequence[Event]]) -> AsyncGenerator[bytes, None]:
+async def _chunks(representation: Representation, watch: Watch) -> AsyncGenerator[bytes, None]:
+    """For clients whose connection is not the server's to write to: those of a WebSocket."""
     try:
-        async for batch in events:
-            for entry in (event.entry for event in batch):
-                if entry is not None and len(entry.raw) > LARGE_BYTES:
-                    # Made once, for all watchers; what is written below finds it.
-                    await in_turn(lambda: entry.served(representation.version).json)  # noqa: B023
-            pieces = frames(representation, batch)
-            with suppress(StopIteration):
-                while True:
-                    # Bound to no name: what was given away is not held while the client reads it.
-                    yield next(pieces)
+        async for batch in watch:
+            async for piece in pieces(representation, batch):
+                yield piece
+                # What was given away is not held while the client reads it.
+                del piece
     except StatusError as error:
         yield representation.error(error.status)
     finally:
-        if isinstance(events, AsyncGenerator):
-            await events.aclose()
-
-
-def frames(representation: Representation, batch: Sequence[Event]) -> Iterator[bytes]:
-    """The frames of a batch in pieces of ``CHUNK_BYTES``, the last one shorter; made only as they are taken.
-
-    So a client that does not read holds little, however large the objects are: their bytes are the cache's.
-    """
-    parts: list[bytes | memoryview] = []
-    room = CHUNK_BYTES
-    for event in batch:
-        for part in representation.event(event):
-            rest: bytes | memoryview = part
-            while len(rest) >= room:
-                rest = memoryview(rest)
-                parts.append(rest[:room])
-                yield b"".join(parts)
-                rest, parts, room = rest[room:], [], CHUNK_BYTES
-            if rest:
-                parts.append(rest)
-                room -= len(rest)
-    if parts:
-        yield b"".join(parts)
+        watch.close()

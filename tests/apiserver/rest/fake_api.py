@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from google.protobuf.message import Message
@@ -13,9 +14,78 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, not_found
 from knarr.machinery.resources import Version
 from services.apiserver.api import Api
+from services.apiserver.cache.sleepers import Sleeper, Sleepers
 from services.apiserver.entry import Entry
+from services.apiserver.pipeline.watch import Watch
 from services.apiserver.request import Request
 from services.apiserver.results import Event, Page, Ref, Written
+
+
+class Batches(asyncio.Queue[Sequence[Event] | StatusError]):
+    """What the open watches are to tell, each batch one of them; who sleeps is woken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleepers = Sleepers()
+
+    def _put(self, item: Sequence[Event] | StatusError) -> None:
+        super()._put(item)
+        self.sleepers.wake()
+
+
+class FakeWatch(Watch):
+    """A watch of ``api.batches``."""
+
+    __slots__ = ("_api", "_is_open")
+
+    def __init__(self, api: FakeApi) -> None:
+        self._api, self._is_open = api, False
+
+    @property
+    def has_begun(self) -> bool:
+        return self._is_open
+
+    async def begin(self) -> None:
+        self._is_open = True
+        self._api.open_watches += 1
+
+    def take(self) -> Sequence[Event] | None:
+        batches = self._api.batches
+        if not self._is_open or batches.empty():
+            return () if self._is_open else None
+        batch = batches.get_nowait()
+        if isinstance(batch, StatusError):
+            raise batch
+        self._api.taken_batches += 1
+        return batch
+
+    def sleep(self, sleeper: Sleeper) -> None:
+        self._api.batches.sleepers.enter(sleeper, 0.0 if not self._api.batches.empty() else inf)
+
+    def leave(self, sleeper: Sleeper) -> None:
+        self._api.batches.sleepers.leave(sleeper)
+
+    def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._api.open_watches -= 1
+
+    async def __anext__(self) -> Sequence[Event]:
+        if not self._is_open:
+            await self.begin()
+        while not (batch := self.take()):
+            woken = asyncio.Event()
+            self.sleep(Waiter(woken))
+            await woken.wait()
+        return batch
+
+
+class Waiter:
+    def __init__(self, event: asyncio.Event) -> None:
+        self._event = event
+
+    def woken(self) -> None:
+        self._event.set()
 
 
 class FakeApi(Api):
@@ -26,7 +96,7 @@ class FakeApi(Api):
         self.revision = 10
         self.calls: list[tuple[Any, ...]] = []
         self.requests: list[Request] = []
-        self.batches: asyncio.Queue[Sequence[Event] | StatusError] = asyncio.Queue()
+        self.batches = Batches()
         self.taken_batches = 0
         self.open_watches = 0
         self.watch_refusal: StatusError | None = None
@@ -63,23 +133,11 @@ class FakeApi(Api):
             return Page(found[: request.options.limit], self.revision, "more", len(found) - request.options.limit)
         return Page(found, self.revision)
 
-    async def watch(self, request: Request) -> AsyncIterator[Sequence[Event]]:
+    async def watch(self, request: Request) -> Watch:
         self._called("watch", request)
         if self.watch_refusal is not None:
             raise self.watch_refusal
-        return self._watch()
-
-    async def _watch(self) -> AsyncIterator[Sequence[Event]]:
-        self.open_watches += 1
-        try:
-            while True:
-                batch = await self.batches.get()
-                if isinstance(batch, StatusError):
-                    raise batch
-                self.taken_batches += 1
-                yield batch
-        finally:
-            self.open_watches -= 1
+        return FakeWatch(self)
 
     async def create(self, request: Request, obj: Message) -> Written:
         self._called("create", request, obj)

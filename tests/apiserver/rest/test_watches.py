@@ -19,10 +19,10 @@ from knarr.machinery.catalog import registry
 from knarr.machinery.envelope import unwrap, varint
 from knarr.machinery.errors import bad_request, expired
 from services.apiserver.rest.application import Application, create_app
+from services.apiserver.rest.frames import CHUNK_BYTES, frames
 from services.apiserver.rest.objects import JsonObjects, ProtobufObjects, Representation
 from services.apiserver.rest.protocol import Protocol
 from services.apiserver.rest.server import RestServer
-from services.apiserver.rest.watches import CHUNK_BYTES, frames
 from services.apiserver.results import Event
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
 from tests.apiserver.rest.fake_api import FakeApi
@@ -257,3 +257,105 @@ async def test_a_watch_by_its_old_path(watcher: HttpClient, api: FakeApi, name: 
 async def test_an_old_path_of_a_watch_is_for_nothing_else(watcher: HttpClient) -> None:
     answer = await watcher.request("POST", "/api/v1/watch/namespaces/default/configmaps", {"metadata": {"name": "c"}})
     assert (answer.status, answer.json["reason"]) == (405, "MethodNotAllowed")
+
+
+def tasks_of_watches() -> int:
+    return sum(task.get_name() == "watch" or WATCH in task.get_name() for task in asyncio.all_tasks())
+
+
+async def test_a_watch_at_rest_has_no_task(watcher: HttpClient, api: FakeApi) -> None:
+    await watcher.send("GET", WATCH)
+    await watcher.head()
+    await until(lambda: api.open_watches == 1 and not tasks_of_watches())
+    api.batches.put_nowait([added(api, "c1")])
+    assert orjson.loads(await watcher.chunk())["object"]["metadata"]["name"] == "c1"
+    assert not tasks_of_watches()
+    api.batches.put_nowait([added(api, "c2", 3 * CHUNK_BYTES)])
+    await watcher.chunk()
+    await until(lambda: not tasks_of_watches())
+    assert api.open_watches == 1
+
+
+async def test_the_connection_of_a_watch_that_is_over_takes_the_next_request(watcher: HttpClient, api: FakeApi) -> None:
+    for name in ("c1", "c2"):
+        await watcher.send("GET", WATCH)
+        await watcher.head()
+        api.batches.put_nowait([added(api, name)])
+        assert orjson.loads(await watcher.chunk())["object"]["metadata"]["name"] == name
+        api.batches.put_nowait(expired("too old"))
+        assert orjson.loads(await watcher.chunk())["type"] == "ERROR"
+        assert await watcher.chunk() == b""
+        assert (await watcher.get("/version")).status == 200
+    assert api.open_watches == 0
+
+
+async def test_what_is_asked_behind_a_watch_is_answered_behind_it(watcher: HttpClient, api: FakeApi) -> None:
+    await watcher.send("GET", WATCH)
+    await watcher.head()
+    await until(lambda: not tasks_of_watches())
+    await watcher.send("GET", "/version")
+    await watcher.send("GET", "/livez")
+    api.batches.put_nowait([added(api, "c1")])
+    assert orjson.loads(await watcher.chunk())["object"]["metadata"]["name"] == "c1"
+    api.batches.put_nowait(expired("too old"))
+    assert orjson.loads(await watcher.chunk())["type"] == "ERROR"
+    assert await watcher.chunk() == b""
+    assert "gitVersion" in (await watcher.answer()).json
+    assert (await watcher.answer()).body == b"ok"
+
+
+async def test_a_watch_with_a_request_behind_it_from_the_beginning(watcher: HttpClient, api: FakeApi) -> None:
+    """Its connection is not given over; it is a task's affair all the time."""
+    await watcher.send("GET", WATCH)
+    await watcher.send("GET", "/version")
+    await watcher.head()
+    api.batches.put_nowait([added(api, "c1")])
+    assert orjson.loads(await watcher.chunk())["object"]["metadata"]["name"] == "c1"
+    api.batches.put_nowait(expired("too old"))
+    assert orjson.loads(await watcher.chunk())["type"] == "ERROR"
+    assert await watcher.chunk() == b""
+    assert "gitVersion" in (await watcher.answer()).json
+    await until(lambda: api.open_watches == 0)
+
+
+async def test_a_watch_whose_client_wants_no_more_ends_its_connection(watcher: HttpClient, api: FakeApi) -> None:
+    await watcher.send("GET", WATCH, connection="close")
+    await watcher.head()
+    api.batches.put_nowait(expired("too old"))
+    assert orjson.loads(await watcher.chunk())["type"] == "ERROR"
+    assert await watcher.chunk() == b""
+    assert await watcher.at_end()
+
+
+async def test_half_a_request_behind_a_watch_waits_for_its_rest(watcher: HttpClient, api: FakeApi) -> None:
+    await watcher.send("GET", WATCH)
+    await watcher.head()
+    await until(lambda: not tasks_of_watches())
+    _, writer = watcher.streams
+    writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n")
+    api.batches.put_nowait(expired("too old"))
+    assert orjson.loads(await watcher.chunk())["type"] == "ERROR"
+    assert await watcher.chunk() == b""
+    writer.write(b"\r\n")
+    assert "gitVersion" in (await watcher.answer()).json
+
+
+async def test_a_client_that_goes_while_much_is_told_ends_its_watch(watcher: HttpClient, api: FakeApi) -> None:
+    await watcher.send("GET", WATCH)
+    watcher.stop_reading()
+    for number in range(20):
+        api.batches.put_nowait([added(api, f"c{number}", 1_000_000)])
+    await until(lambda: api.taken_batches > 0)
+    await watcher.close()
+    await until(lambda: api.open_watches == 0 and not tasks_of_watches())
+
+
+async def test_a_watch_that_breaks_ends_alone(watcher: HttpClient, api: FakeApi, caplog: pytest.LogCaptureFixture) -> None:
+    await watcher.send("GET", WATCH)
+    await watcher.head()
+    await until(lambda: not tasks_of_watches())
+    api.batches.put_nowait([Event("ADDED", 1, cast(Any, "no entry"))])
+    with pytest.raises((OSError, EOFError)):
+        await watcher.chunk()
+    assert api.open_watches == 0
+    assert "a watch broke" in caplog.text

@@ -1,0 +1,85 @@
+"""Those who wait for a collection to change, without a task of their own: each is called when there may be news, a few in one turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from math import inf
+from typing import Protocol
+
+# Sleepers that are called in one turn of the loop: some hundred microseconds' work. What else changes before the last was called, they all
+# learn at once.
+TURN = 32
+# Alarms are no finer than this: so many sleepers' alarms are one look at them all.
+GRAIN_SECONDS = 0.1
+
+
+class Sleeper(Protocol):
+    """``woken`` raises nothing; it may be called once more after the sleeper has left."""
+
+    def woken(self) -> None: ...
+
+
+class Sleepers:
+    """Who has entered sleeps until the next ``wake`` or its own alarm, and then has left."""
+
+    __slots__ = ("_alarm", "_alarm_at", "_asleep", "_is_calling", "_woken")
+
+    def __init__(self) -> None:
+        # With the loop's time of the alarm.
+        self._asleep: dict[Sleeper, float] = {}
+        self._woken: deque[Sleeper] = deque()
+        self._is_calling = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = inf
+
+    def enter(self, sleeper: Sleeper, alarm_at: float) -> None:
+        """``alarm_at`` is a time of the loop; one that is past wakes the sleeper in its turn."""
+        now = asyncio.get_running_loop().time()
+        if alarm_at <= now:
+            self._call(sleeper)
+            return
+        self._asleep[sleeper] = alarm_at
+        if alarm_at < self._alarm_at:
+            self._set_alarm(max(alarm_at, now))
+
+    def leave(self, sleeper: Sleeper) -> None:
+        self._asleep.pop(sleeper, None)
+
+    def wake(self) -> None:
+        """Wakes everybody."""
+        if self._asleep:
+            self._call(*self._asleep)
+            self._asleep.clear()
+
+    def _call(self, *sleepers: Sleeper) -> None:
+        self._woken.extend(sleepers)
+        if not self._is_calling:
+            self._is_calling = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_calling = False
+        # Who is called to be called again waits for the next turn.
+        turn = [self._woken.popleft() for _ in range(min(TURN, len(self._woken)))]
+        if self._woken:
+            self._call()
+        for sleeper in turn:
+            sleeper.woken()
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = asyncio.get_running_loop().call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, inf
+        now = asyncio.get_running_loop().time()
+        due = [sleeper for sleeper, alarm_at in self._asleep.items() if alarm_at <= now]
+        for sleeper in due:
+            del self._asleep[sleeper]
+        if due:
+            self._call(*due)
+        if self._asleep:
+            self._set_alarm(max(min(self._asleep.values()), now + GRAIN_SECONDS))
