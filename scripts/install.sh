@@ -40,7 +40,7 @@ find_python() {
 install_venv() {
     local python want
     python=$(find_python) || { apt_install python3 python3-venv; python=$(find_python) || fail "Python 3.11 or newer is needed; set PYTHON to one"; }
-    want=$(cat requirements.lock requirements-aws.lock pyproject.toml | sha256sum | cut -d' ' -f1)
+    want=$(cat requirements.lock requirements-aws.lock requirements-clients.lock pyproject.toml | sha256sum | cut -d' ' -f1)
     [ "$(cat .venv/.installed 2>/dev/null)" = "$want" ] && return
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
     say "making the virtual environment .venv from requirements.lock (a minute, once)"
@@ -49,6 +49,8 @@ install_venv() {
         fail "pip could not install requirements.lock; check the network or pip's index settings and run this again"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-aws.lock ||
         fail "pip could not install requirements-aws.lock; check the network or pip's index settings and run this again"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-clients.lock ||
+        fail "pip could not install requirements-clients.lock; check the network or pip's index settings and run this again"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ||
         fail "pip could not install the project itself; its message is above"
     echo "$want" >.venv/.installed

@@ -10,14 +10,19 @@ import pytest
 from tests.support import golden
 from tests.support.engine import ensure_image
 from tests.support.knarr_cluster import KnarrCluster
+from tests.support.matrix import MatrixPlugin
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write golden files anew instead of comparing; read `git diff` afterwards")
+    parser.addoption(
+        "--matrix", action="store_true", help="write anew which client was seen to do what by the tests that run: docs/compatibility.md"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     golden.rewriting = bool(config.getoption("--rewrite"))
+    config.pluginmanager.register(MatrixPlugin(config))
 
 
 @pytest.fixture(scope="session")

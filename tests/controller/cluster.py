@@ -35,12 +35,14 @@ SETTINGS = ControllerSettings()
 class FakeKubelet:
     """Binds each pod to ``node``, makes it ready after a while and ends it when it is deleted.
 
-    ``ready_seconds`` answers how long a pod takes to become ready; None means never.
+    ``ready_seconds`` answers how long a pod takes to become ready; None means never. ``ending`` answers how a pod ends by itself
+    instead: Succeeded or Failed; None means that it goes on.
     """
 
     client: Client
     node: str = "node-1"
     ready_seconds: Callable[[core.Pod], float | None] = lambda pod: 0.1
+    ending: Callable[[core.Pod], str | None] = lambda pod: None
     stop_seconds: float = 0.1
     schedules: bool = True
     clock: Clock = field(default_factory=VirtualClock)
@@ -81,6 +83,10 @@ class FakeKubelet:
         if is_deleting(live) or live.status.phase != "Pending":
             return
         self._addresses += 1
+        if phase := self.ending(live):
+            live.status.phase = phase
+            await self.client.update(live, subresource="status")
+            return
         live.status.phase = "Running"
         live.status.pod_ip = f"10.244.0.{self._addresses}"
         live.status.pod_ips.add(ip=live.status.pod_ip)

@@ -24,6 +24,7 @@ from services.controller.component import ControllerManager
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import FakeKubelet
 from tests.controller.objects import node
+from tests.support import matrix
 from tests.support.etcd import EtcdServer
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
@@ -57,6 +58,7 @@ class LiveCluster:
             await process.wait()
             raise AssertionError(f"kubectl {' '.join(arguments)} did not end") from None
         assert process.returncode == 0, f"kubectl {' '.join(arguments)}: {output.decode()}"
+        matrix.ran(str(KUBECTL), arguments, 0)
         return output.decode()
 
     async def names(self, resource: str, *arguments: str) -> list[str]:

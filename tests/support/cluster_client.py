@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.support import matrix
+
 T = TypeVar("T")
 
 BIN = Path(sys.executable).parent
@@ -27,8 +29,11 @@ class ClusterClient:
     environment: dict[str, str] = field(default_factory=dict, kw_only=True)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [str(BIN / "kubectl"), "--kubeconfig", str(self.data_dir / "kubeconfig"), *arguments]
-        return run(command, check=check, stdin=stdin, environment=self.environment)
+        path = str(BIN / "kubectl")
+        command = [path, "--kubeconfig", str(self.data_dir / "kubeconfig"), *arguments]
+        done = run(command, check=check, stdin=stdin, environment=self.environment)
+        matrix.ran(path, arguments, done.returncode)
+        return done
 
     def apply(self, manifest: str | dict[str, Any]) -> None:
         self.kubectl("apply", "-f", "-", stdin=manifest if isinstance(manifest, str) else json.dumps(manifest))

@@ -82,7 +82,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 @pytest.fixture
 async def kubectl(live: LiveServer, request: pytest.FixtureRequest) -> Kubectl:
     """In a namespace of the test's own."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[-50:].strip("-")
     kubectl = Kubectl(live, name)
     await kubectl("create", "namespace", name)
     await kubectl("create", "serviceaccount", "default")

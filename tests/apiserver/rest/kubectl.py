@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.apiserver.rest.live import LiveServer
+from tests.support import matrix
 
 KUBECTL = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or "kubectl"
 TIMEOUT_SECONDS = 30.0
@@ -52,6 +53,11 @@ class Kubectl:
         }  # fmt: skip
 
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+        """One that goes on; whoever starts it asks whether it does what it should."""
+        matrix.ran(self._binary, arguments, 0)
+        return await self._spawn(*arguments, **environment)
+
+    async def _spawn(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
         found = {**self._environment, **environment}
         command = (self._binary, "--namespace", self.namespace, *arguments)
@@ -59,7 +65,7 @@ class Kubectl:
 
     async def try_(self, *arguments: str, stdin: str = "", **environment: str) -> Result:
         """Runs to the end, however it ends."""
-        process = await self.start(*arguments, **environment)
+        process = await self._spawn(*arguments, **environment)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 out, err = await process.communicate(stdin.encode())
@@ -68,6 +74,7 @@ class Kubectl:
             await process.wait()
             raise
         assert process.returncode is not None
+        matrix.ran(self._binary, arguments, process.returncode)
         return Result(process.returncode, out.decode(), err.decode())
 
     async def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> Result:

@@ -77,6 +77,7 @@ async def _events(kubectl: Kubectl, kind: str) -> list[dict[str, Any]]:
     return [event for event in found if event["involvedObject"]["kind"] == kind]
 
 
+@pytest.mark.client("kopf", "discovery", "list", "watch", "patch", "status", "events", "finalizers")
 async def test_an_operator_does_its_work(kubectl: Kubectl, operator: None) -> None:
     await kubectl("apply", "-f", "-", stdin=THING)
     made = await until(kubectl, lambda obj: obj.get("status", {}).get("created"))

@@ -31,6 +31,7 @@ def placed(live: LiveServer) -> None:
     live.call(live.client.update(pod, subresource="status"))
 
 
+@pytest.mark.client("kr8s", "create", "get", "list", "patch", "delete", "watch", "exec", "port-forward", "selectors")
 async def test_exec_port_forward_and_objects(live: LiveServer, placed: None) -> None:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(

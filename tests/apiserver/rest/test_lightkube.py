@@ -30,6 +30,7 @@ def client(live: LiveServer) -> Iterator[Any]:
     client.close()
 
 
+@pytest.mark.client("lightkube", "create", "get", "patch", "update", "delete")
 def test_objects(client: Any) -> None:
     made = client.create(ConfigMap(metadata=ObjectMeta(name="a", labels={"x": "y"}), data={"a": "b"}))
     assert client.patch(ConfigMap, "a", {"data": {"c": "d"}}, patch_type=PatchType.MERGE).data == {"a": "b", "c": "d"}
@@ -46,6 +47,7 @@ def test_objects(client: Any) -> None:
     assert (gone.value.status.code, gone.value.status.reason) == (404, "NotFound")
 
 
+@pytest.mark.client("lightkube", "list", "pages", "selectors", "watch", "deletecollection")
 def test_pages_and_watches(client: Any) -> None:
     for name in ("p1", "p2", "p3"):
         client.create(ConfigMap(metadata=ObjectMeta(name=name, labels={"paged": "yes"})))
@@ -60,6 +62,7 @@ def test_pages_and_watches(client: Any) -> None:
     changes.close()
 
 
+@pytest.mark.client("lightkube", "status", "scale")
 def test_sub_resources(client: Any) -> None:
     template = PodTemplateSpec(metadata=ObjectMeta(labels={"a": "b"}), spec=PodSpec(containers=[Container(name="c", image="i")]))
     spec = DeploymentSpec(selector=LabelSelector(matchLabels={"a": "b"}), template=template)
@@ -73,6 +76,7 @@ def test_sub_resources(client: Any) -> None:
     assert client.patch(Deployment, "d", strategic).spec.template.spec.containers[0].image == "j"
 
 
+@pytest.mark.client("lightkube", "generic resources")
 def test_resources_of_no_model(client: Any) -> None:
     leases = create_namespaced_resource("coordination.k8s.io", "v1", "Lease", "leases")
     lease = codecs.from_dict(

@@ -36,6 +36,7 @@ def config_map(name: str, **data: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 
+@pytest.mark.client("kubernetes", "create", "get", "list", "patch", "delete")
 def test_typed(connection: Any) -> None:
     core: Any = models.CoreV1Api(connection)
     created = core.create_namespaced_config_map("default", config_map("typed", a="b"))
@@ -50,6 +51,7 @@ def test_typed(connection: Any) -> None:
     assert (caught.value.status, caught.value.reason) == (404, "Not Found")
 
 
+@pytest.mark.client("kubernetes", "watch")
 def test_watch(connection: Any) -> None:
     core: Any = models.CoreV1Api(connection)
     revision = core.list_namespaced_secret("default").metadata.resource_version
@@ -66,6 +68,7 @@ def test_a_watch_from_the_future_is_refused(connection: Any) -> None:
     assert caught.value.status == 504
 
 
+@pytest.mark.client("kubernetes", "the dynamic client", "scale")
 def test_dynamic(connection: Any) -> None:
     found = dynamic.DynamicClient(connection)
     deployments = found.resources.get(api_version="apps/v1", kind="Deployment")
@@ -90,6 +93,7 @@ def pod(live: LiveServer) -> str:
     return "p"
 
 
+@pytest.mark.client("kubernetes", "exec", "logs")
 def test_exec_and_logs(connection: Any, pod: str) -> None:
     core: Any = models.CoreV1Api(connection)
     assert core.read_namespaced_pod_log(pod, "default", tail_lines=1) == "p/c line 0\n"
@@ -103,6 +107,7 @@ def test_exec_and_logs(connection: Any, pod: str) -> None:
         del channel
 
 
+@pytest.mark.client("kubernetes", "attach")
 def test_attach(connection: Any, pod: str) -> None:
     core: Any = models.CoreV1Api(connection)
     options = {"stdout": True, "stderr": True, "stdin": True, "tty": False, "_preload_content": False}
@@ -116,6 +121,7 @@ def test_attach(connection: Any, pod: str) -> None:
         del channel
 
 
+@pytest.mark.client("kubernetes", "port-forward")
 def test_port_forward(connection: Any, pod: str) -> None:
     core: Any = models.CoreV1Api(connection)
     forwarded = portforward(core.connect_get_namespaced_pod_portforward, pod, "default", ports="80,81")
@@ -130,6 +136,7 @@ def test_port_forward(connection: Any, pod: str) -> None:
     refused.close()
 
 
+@pytest.mark.client("kubernetes", "selectors", "pages", "dry run", "deletecollection")
 def test_pages_selectors_and_dry_runs(connection: Any) -> None:
     core: Any = models.CoreV1Api(connection)
     for name in ("p1", "p2", "p3"):
@@ -151,6 +158,7 @@ def test_pages_selectors_and_dry_runs(connection: Any) -> None:
     assert core.list_namespaced_config_map("default", label_selector="paged=yes").items == []
 
 
+@pytest.mark.client("kubernetes", "status", "scale", "patch", "update")
 def test_sub_resources_and_patches_of_each_type(connection: Any) -> None:
     apps: Any = models.AppsV1Api(connection)
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
@@ -170,6 +178,7 @@ def test_sub_resources_and_patches_of_each_type(connection: Any) -> None:
     apps.delete_namespaced_deployment("parts", "default", propagation_policy="Background")
 
 
+@pytest.mark.client("kubernetes", "field validation")
 def test_field_validation(connection: Any) -> None:
     core: Any = models.CoreV1Api(connection)
     core.create_namespaced_config_map("default", config_map("strict"))
@@ -182,6 +191,7 @@ def test_field_validation(connection: Any) -> None:
     core.delete_namespaced_config_map("strict", "default")
 
 
+@pytest.mark.client("kubernetes", "discovery")
 def test_what_is_served(connection: Any) -> None:
     assert models.VersionApi(connection).get_code().major == "1"
     assert "apps" in [group.name for group in models.ApisApi(connection).get_api_versions().groups]
