@@ -121,9 +121,8 @@ def _deep(name: str) -> Step:
 
 def _slice(text: str) -> Step:
     if ":" not in text:
-        if not text.strip():
-            raise ValueError("an index is missing")
-        index = int(text)
+        # As kubectl reads it, nothing between the brackets is the first element.
+        index = int(text or 0)
         return lambda values: (value[index] for value in values if isinstance(value, list) and -len(value) <= index < len(value))
     start, stop, step = ([int(part) if part.strip() else None for part in text.split(":")] + [None])[:3]
     if step is not None and step <= 0:

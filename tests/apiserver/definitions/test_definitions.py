@@ -242,6 +242,19 @@ async def test_columns_and_selectable_fields() -> None:
         assert (await rest("GET", f"{WIDGETS}?fieldSelector=spec.other=1")).status == 400
 
 
+async def test_columns_end_before_a_path_that_nobody_understands() -> None:
+    """Published definitions have such paths: they are taken, as Kubernetes takes them."""
+    paths = {"First": ".spec.list[].name", "Odd": ".spec[?", "After": ".spec.mode"}
+    columns = [{"name": name, "type": "string", "jsonPath": path} for name, path in paths.items()]
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    async with running() as rest:
+        await rest.define(definition(schema=schema, additionalPrinterColumns=columns))
+        await rest("POST", WIDGETS, widget(spec={"list": [{"name": "x"}, {"name": "y"}]}))
+        table = (await rest("GET", WIDGETS, accept=TABLE)).json
+        assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "First"]
+        assert table["rows"][0]["cells"] == ["a", "x"]
+
+
 async def test_several_versions_show_the_same_objects() -> None:
     open_spec = {"type": "object", "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}
     narrow = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "integer"}}}}}

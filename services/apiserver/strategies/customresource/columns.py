@@ -34,11 +34,17 @@ class CustomColumn:
 
 
 def columns_of(described: apiextensions.CustomResourceDefinitionVersion) -> tuple[CustomColumn, ...]:
-    """Those of a version; where it says none, the age."""
+    """Those of a version; where it says none, the age. As in Kubernetes, they end before the first whose path nobody understands."""
     name = CustomColumn(
         Column("Name", format="name", description="The name of the object, unique within its namespace."), JsonPath(".metadata.name")
     )
-    return (name, *(_column(found) for found in (described.additional_printer_columns or [AGE])))
+    found = [name]
+    for column in described.additional_printer_columns or [AGE]:
+        try:
+            found.append(_column(column))
+        except ValueError:
+            break
+    return tuple(found)
 
 
 def _column(found: apiextensions.CustomResourceColumnDefinition) -> CustomColumn:

@@ -10,7 +10,7 @@ from google.protobuf.internal.containers import RepeatedScalarFieldContainer
 
 from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.machinery.custom.definitions import Definition, schema_of
-from knarr.machinery.custom.jsonpath import JsonPath, fields_of, is_simple
+from knarr.machinery.custom.jsonpath import fields_of, is_simple
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     Format,
@@ -222,11 +222,6 @@ def _column(column: apiextensions.CustomResourceColumnDefinition, path: Path) ->
         yield required(here)
     elif not column.json_path.startswith("."):
         yield invalid(here, column.json_path, "must be a simple json path starting with .")
-    else:
-        try:
-            JsonPath(column.json_path)
-        except ValueError as error:
-            yield invalid(here, column.json_path, f"must be a json path in the dot notation: {error}")
 
 
 def _selectable_fields(fields: Sequence[apiextensions.SelectableField], schema: dict[str, Any], path: Path) -> Iterable[Cause]:
