@@ -41,6 +41,11 @@ def readable_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"cannot read {text}: {error.strerror}") from error
 
 
+def optional_path(text: str) -> str:
+    """A file, whether or not it is there, by its whole path; or nothing."""
+    return str(Path(text).absolute()) if text else ""
+
+
 def own_directory(text: str) -> Path:
     """A directory that may be written to; made when it is missing."""
     path = Path(text)

@@ -14,6 +14,7 @@ from knarr.service.host import Host
 from knarr.service.keypair import KeptPair
 from knarr.service.options import address, cidr_for, ipv4, readable_file
 from services.apiserver.component import ApiServer
+from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
@@ -62,6 +63,12 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="GROUP/VERSION,...",
         help="older versions to store objects in, for older API servers on the same etcd",
     )
+    made.add_argument(
+        "--encryption-provider-config",
+        type=readable_file,
+        metavar="FILE",
+        help="an EncryptionConfiguration: what is encrypted in etcd, and how",
+    )
     made.add_argument("--advertise-address", type=ipv4, metavar="IP", help="by which pods reach the REST port (default: they do not)")
     return made
 
@@ -107,6 +114,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         shared_store=not arguments.sole,
         revived_versions=arguments.runtime_config,
         storage_versions=arguments.storage_versions,
+        encryption=encryption(arguments.encryption_provider_config),
         service_cidr=arguments.service_cidr,
         advertise_address=arguments.advertise_address or defaults.advertise_address,
         advertise_port=int(port),

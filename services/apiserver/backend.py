@@ -20,7 +20,7 @@ from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import object_key
 from services.apiserver.storage.newest import Newest
-from services.apiserver.storage.store import Outcome, Put, Store, Transaction
+from services.apiserver.storage.store import KeyValue, Outcome, Put, Store, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,13 @@ class Backend:
             return None
         if item.revision > self.cache.revision:
             await within(deadline, self._seen(item.revision), "the watch cache")
-        return self.cache.entry(item)
+        return self._entry(ref, item)
+
+    async def unread(self, ref: Ref, deadline: float = math.inf) -> Entry | None:
+        """None, or the object as the store has it when the cache has left it out; raises InternalError where it still cannot be read."""
+        if not self.cache.is_unread(object_key(ref.resource, ref.namespace, ref.name)):
+            return None
+        return await self.fresh(ref, deadline)
 
     async def newer(self, ref: Ref, entry: Entry, deadline: float = math.inf) -> Entry | None:
         """The object as the store has it now if that is another than ``entry``, as it may be in a shared store."""
@@ -147,7 +153,7 @@ class Backend:
         the outcome did not succeed.
         """
         stored, key = ref.resource.storage, object_key(ref.resource, ref.namespace, ref.name)
-        puts = [Put(key, self.cache.values.value(ref.resource, raw), ttl_seconds), *extra.puts]
+        puts = [Put(key, self.cache.values.value(ref.resource, key, raw), ttl_seconds), *extra.puts]
         outcome = await self._commit(Transaction({key: revision, **extra.guards}, puts, extra.deletes))
         cached = self.cache.get(ref.resource, ref.namespace, ref.name)
         if cached is not None and cached.revision == outcome.revision:
@@ -172,7 +178,24 @@ class Backend:
     def found(self, outcome: Outcome, ref: Ref) -> Entry | None:
         """The object as a failed transaction saw it."""
         item = outcome.current.get(object_key(ref.resource, ref.namespace, ref.name))
-        return self.cache.entry(item) if item else None
+        return self._entry(ref, item) if item else None
+
+    def _entry(self, ref: Ref, item: KeyValue) -> Entry | None:
+        """That of a stored object. Raises InternalError when there is one that cannot be read."""
+        found = self.cache.entry(item)
+        if found is None and (reason := self.cache.why_unread(item)):
+            name = f'{ref.resource.storage.qualified} "{ref.name}"'
+            raise status_error("InternalError", f"Internal error occurred: {name} is stored, but cannot be read: {reason}")
+        return found
+
+    async def is_stale(self, ref: Ref, entry: Entry) -> bool:
+        """Whether the object is stored under another key, or otherwise encrypted, than it would be now; then it is written although it
+        is the same."""
+        values = self.cache.values
+        if not values.encrypts(ref.resource):
+            return False
+        item = await self.store.get(entry.key)
+        return item is not None and not values.is_newest(ref.resource, item.value)
 
     async def reach(self, revision: int, seconds: float = 0.0, deadline: float = math.inf) -> None:
         """Waits until the cache has ``revision``, for so many seconds or as long as a named revision is waited for; raises

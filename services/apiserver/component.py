@@ -85,7 +85,7 @@ class ApiServer(Component):
         source = source or random.Random()
         self.registry = registry or catalog.registry(settings.revived_versions)
         self._store = store or EtcdStore(settings.etcd)
-        cache = WatchCache(self.registry, settings.history, _loop_seconds, Values(settings.storage_versions))
+        cache = WatchCache(self.registry, settings.history, _loop_seconds, Values(settings.storage_versions, settings.encryption))
         self.feed = Feed(self._store, cache)
         self.backend = Backend(
             self._store,

@@ -52,7 +52,8 @@ SETTINGS = ApiServerSettings()
 class ApiInMemory:
     """One cluster's objects and the API server before them. ``clock`` stamps objects; ``seed`` decides names, uids, addresses and ports.
 
-    ``plugins`` admit what clients write, ``authorizer`` says who may ask; what is seeded passes neither.
+    ``plugins`` admit what clients write, ``authorizer`` says who may ask; what is seeded passes neither. Of a ``store`` that is given the
+    objects are taken over, as by a server that starts again.
     It may be made and seeded before there is an event loop. Requests wait until it is started.
     """
 
@@ -65,9 +66,10 @@ class ApiInMemory:
         plugins: Sequence[Factory] = PLUGINS,
         authorizer: Authorizer = ALLOW_AUTHENTICATED,
         authenticate: Callable[[str], User] = nobody,
+        store: MemoryStore | None = None,
     ) -> None:
         self.clock = clock
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self._source = random.Random(seed)
         self.server = ApiServer(
             settings,
@@ -161,7 +163,7 @@ class ApiInMemory:
 
     def _put(self, version: Version, obj: Any) -> None:
         key = object_key(version.resource, obj.metadata.namespace, obj.metadata.name)
-        self.store.apply(Transaction({}, [Put(key, version.form.wrap(serialize(obj)))]))
+        self.store.apply(Transaction({}, [Put(key, self.server.backend.cache.values.value(version.resource, key, serialize(obj)))]))
 
     def _ensure_namespace(self, name: str) -> None:
         """With the account as which its pods run."""

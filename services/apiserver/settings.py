@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from services.apiserver.backend import Waits
 from services.apiserver.cache.history import Limits
+from services.apiserver.encryption.transformer import Encryption
 from services.apiserver.storage.etcd import EtcdSettings
+from services.apiserver.storage.values import NOT_ENCRYPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class ApiServerSettings:
     revived_versions: frozenset[str] = frozenset()
     # Older versions that objects are written in, for API servers on the same etcd that do not know the present ones.
     storage_versions: frozenset[str] = frozenset()
+    # Which objects lie encrypted in the store, and how.
+    encryption: Encryption = NOT_ENCRYPTED
     # Addresses of Services (CIDR); the first one is the `kubernetes` Service's.
     service_cidr: str = "10.96.0.0/16"
     # First and last port of NodePort Services, both included.

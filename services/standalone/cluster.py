@@ -27,6 +27,7 @@ from knarr.service.host import Host, ServerSettings
 from knarr.service.keypair import KeptPair
 from knarr.service.tasks import cancel
 from services.apiserver.component import ApiServer
+from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
@@ -113,6 +114,7 @@ class Cluster:
                 etcd=EtcdSettings(endpoints=(etcd.endpoint,), data_folders=(etcd.folder,)),
                 service_cidr=settings.service_cidr,
                 node_ports=settings.node_ports,
+                encryption=encryption(settings.encryption_file),
                 advertise_address=self._address,
                 advertise_port=settings.ports.rest,
             ),

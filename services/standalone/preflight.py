@@ -14,7 +14,9 @@ from ipaddress import IPv4Network
 from itertools import combinations
 from typing import Any
 
+from knarr.service.errors import CommandError
 from knarr.service.options import node_name
+from services.apiserver.encryption.reading import encryption
 from services.kubelet.runtime.catalog import bridge_name, engine_url
 from services.standalone.etcd_process import DATA, has_state, path_problem
 from services.standalone.listening import bound, endpoints
@@ -39,6 +41,7 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
         yield from _nftables_problems()
     yield from _disk_problems(settings)
     yield from _restore_problems(settings)
+    yield from _encryption_problems(settings)
     yield from _name_problems(settings)
     yield from _range_problems(settings)
     if shutil.which("ip") is not None:
@@ -124,6 +127,13 @@ def _restore_problems(settings: ClusterSettings) -> Iterator[str]:
     kept = sorted(settings.files.etcd.glob(f"{DATA}.before-restore-*"))
     if kept and not present.exists():
         yield f"a restore was interrupted: give `knarr restore` again, or move {kept[-1]} back to {present}"
+
+
+def _encryption_problems(settings: ClusterSettings) -> Iterator[str]:
+    try:
+        encryption(settings.encryption_file)
+    except CommandError as error:
+        yield f"--encryption-provider-config: {error}"
 
 
 def _name_problems(settings: ClusterSettings) -> Iterator[str]:

@@ -19,12 +19,12 @@ import orjson
 
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
-from knarr.service.options import MAX_PORT, cidr, cidr_for, domain, ipv4, one_of, optional_ipv4, optional_node_name, port
+from knarr.service.options import MAX_PORT, cidr, cidr_for, domain, ipv4, one_of, optional_ipv4, optional_node_name, optional_path, port
 from services.standalone.files import Files
 
 DEFAULT_DATA_DIR = Path(".knarr")
 # Fields that came after version 0.1: files from before lack them, and the default holds.
-LATER = frozenset({"rest_address"})
+LATER = frozenset({"encryption_provider_config", "rest_address"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,9 @@ class ClusterSettings:
     cluster_domain: str = chosen("cluster.local", domain, "the ending of all names in the cluster", "DOMAIN")
     # The range of node ports, both ends included.
     node_ports: tuple[int, int] = (30000, 32767)
+    encryption_provider_config: str = chosen(
+        "", optional_path, "an EncryptionConfiguration: what is encrypted in etcd, and how; empty: nothing", "FILE"
+    )
     log_style: str = _one("text", "json", text="how the log is written")
     log_level: str = _one("info", "debug", "warning", "error", text="the least important messages that are logged")
 
@@ -107,6 +110,10 @@ class ClusterSettings:
     def nameserver_address(self) -> str:
         """The Service address of the cluster's DNS: the tenth, as Kubernetes' installers choose it."""
         return str(IPv4Network(self.service_cidr)[10])
+
+    @property
+    def encryption_file(self) -> Path | None:
+        return Path(self.encryption_provider_config) if self.encryption_provider_config else None
 
     @property
     def files(self) -> Files:

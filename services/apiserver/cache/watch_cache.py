@@ -21,7 +21,7 @@ from knarr.machinery.resources import Registry, Resource
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import Limits
 from services.apiserver.entry import Entry
-from services.apiserver.storage.keys import KeyResources, object_key
+from services.apiserver.storage.keys import ROOT, KeyResources, object_key
 from services.apiserver.storage.store import Batch, Change, KeyValue
 from services.apiserver.storage.values import Values
 
@@ -53,6 +53,8 @@ class WatchCache:
         self.registry = registry
         self._collections = {resource: Collection(resource, 0, self._limits) for resource in registry}
         registry.subscribe(self._changed)
+        # Keys of objects that are stored and cannot be read: they are left out of collections.
+        self._unread: set[str] = set()
         self._reached: list[tuple[int, int, float, asyncio.Future[bool]]] = []
         self._sweeping = False
         self._order = itertools.count()
@@ -91,7 +93,7 @@ class WatchCache:
             return False
         del self._opening[resource]
         collection, now = self._collections[resource], self._monotonic()
-        collection.replace([entry for item in items if (entry := self.entry(item)) is not None], revision)
+        collection.replace(list(self._entries(resource.key_prefix, items)), revision)
         for change in changes:
             if change.revision > revision:
                 self._apply(collection, change, now)
@@ -125,10 +127,34 @@ class WatchCache:
         if resource is None:
             return None
         try:
-            return Entry(resource.storage, key, revision, self.values.raw(resource, value))
+            return Entry(resource.storage, key, revision, self.values.raw(resource, key, value))
         except (ValueError, DecodeError) as error:
             log.error("a stored value cannot be read and is left out: %s", error, extra={"key": key, "revision": revision})
             return None
+
+    def _entries(self, prefix: str, items: Iterable[KeyValue]) -> Iterator[Entry]:
+        """Those of all that is stored under a prefix."""
+        self._unread = {key for key in self._unread if not key.startswith(prefix)}
+        for item in items:
+            entry = self.entry(item)
+            if entry is not None:
+                yield entry
+            elif self._key_resources.of(item.key) is not None:
+                self._unread.add(item.key)
+
+    def is_unread(self, key: str) -> bool:
+        """Whether something is stored under a key that an object has, and cannot be read."""
+        return key in self._unread
+
+    def why_unread(self, item: KeyValue) -> str:
+        """Why there is no entry of a stored value, in words; empty when nothing but its resource is missing."""
+        resource = self._key_resources.of(item.key)
+        try:
+            if resource is not None:
+                self.values.raw(resource, item.key, item.value)
+        except (ValueError, DecodeError) as error:
+            return str(error)
+        return ""
 
     def apply(self, batch: Batch) -> None:
         """Applies changes in order, then wakes watchers and waiting writers."""
@@ -152,6 +178,10 @@ class WatchCache:
             collection.remove(change.key, change.revision, now)
         else:
             collection.put(entry, now)
+        if entry is None and change.value is not None:
+            self._unread.add(change.key)
+        elif self._unread:
+            self._unread.discard(change.key)
 
     def load(self, items: Iterable[KeyValue], revision: int) -> None:
         """Takes the whole store as of ``revision``; every watch ends.
@@ -160,10 +190,8 @@ class WatchCache:
         was deleted and made again. So it is not told as changes.
         """
         by_prefix: dict[str, list[Entry]] = {}
-        for item in items:
-            entry = self.entry(item)
-            if entry is not None:
-                by_prefix.setdefault(entry.version.resource.key_prefix, []).append(entry)
+        for entry in self._entries(ROOT, items):
+            by_prefix.setdefault(entry.version.resource.key_prefix, []).append(entry)
         self.revision = revision
         self._opening.clear()
         for resource in self.registry:

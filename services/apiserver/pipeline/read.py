@@ -47,7 +47,7 @@ async def cached(pipeline: Pipeline, request: Request, ref: Ref, resource_versio
     backend = pipeline.backend
     await backend.synced(request.deadline)
     await catch_up(backend, resource_version, request.deadline)
-    entry = backend.cache.get(ref.resource, ref.namespace, ref.name)
+    entry = backend.cache.get(ref.resource, ref.namespace, ref.name) or await backend.unread(ref, request.deadline)
     if entry is None:
         raise missing(ref)
     return entry

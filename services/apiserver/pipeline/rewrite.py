@@ -105,7 +105,7 @@ async def _store(pipeline: Pipeline, request: Request, ref: Ref, entry: Entry, c
         raw = await aside(new.ByteSize(), serialize, new)
         if raw != entry.raw and only_times_differ(new, change.old):
             raw = await aside(new.ByteSize(), _without_new_times, new, change.old, raw, entry)
-        if raw == entry.raw:
+        if raw == entry.raw and (request.dry_run or not await backend.is_stale(ref, entry)):
             return Written(entry=entry), None
         if request.dry_run:
             new.metadata.resource_version = str(entry.revision)

@@ -1,6 +1,6 @@
-"""What lies in the store for an object: its bytes in the envelope of a version.
+"""What lies in the store for an object: its bytes in the envelope of a version, encrypted where a configuration says so.
 
-That is the version which a resource is stored in, unless the store is shared with API servers that do not know it yet.
+The version is that which a resource is stored in, unless the store is shared with API servers that do not know it yet.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from collections.abc import Collection, Mapping
 from knarr.machinery import envelope
 from knarr.machinery.catalog import BUILT_IN
 from knarr.machinery.resources import Resource, Version
+from services.apiserver.encryption.transformer import ENCRYPTED, Encryption, refuse_encrypted
+
+NOT_ENCRYPTED = Encryption()
 
 # The versions that a resource may be stored in instead of its own, by ``apiVersion``: older ones, which all others can be made of.
 OLDER = frozenset(
@@ -24,13 +27,43 @@ class Values:
     ``older`` are those of OLDER in which objects are written; whatever version one lies in, it is read.
     """
 
-    def __init__(self, older: Collection[str] = ()) -> None:
+    def __init__(self, older: Collection[str] = (), encryption: Encryption = NOT_ENCRYPTED) -> None:
+        self._encryption = encryption
         self._written_in: Mapping[Resource, str | Version] = {
             resource: found for resource in BUILT_IN if (found := _version_among(resource, older)) is not None
         }
 
-    def value(self, resource: Resource, raw: bytes) -> bytes:
-        """What to store for an object's bytes."""
+    def value(self, resource: Resource, key: str, raw: bytes) -> bytes:
+        """What to store under ``key`` for an object's bytes."""
+        value = self._enveloped(resource, raw)
+        transformer = self._encryption.of(resource) if self._encryption.entries else None
+        return value if transformer is None else transformer.make(value, key)
+
+    def raw(self, resource: Resource, key: str, value: bytes) -> bytes:
+        """The bytes of the object of which a value was stored; raises ValueError or DecodeError for one that cannot be read."""
+        if self._encryption.entries or value.startswith(ENCRYPTED):
+            value = self._opened(resource, key, value)
+        storage = resource.storage
+        api_version, raw = storage.form.unwrap(value)
+        return raw if api_version == storage.api_version else _converted(resource, api_version, value)
+
+    def encrypts(self, resource: Resource) -> bool:
+        """Whether the values of a resource may differ from one key or provider to the next."""
+        return bool(self._encryption.entries) and self._encryption.of(resource) is not None
+
+    def is_newest(self, resource: Resource, value: bytes) -> bool:
+        """Whether a value is encrypted as one that would be stored now."""
+        transformer = self._encryption.of(resource)
+        return transformer is None or transformer.is_newest(value)
+
+    def _opened(self, resource: Resource, key: str, value: bytes) -> bytes:
+        transformer = self._encryption.of(resource)
+        if transformer is not None:
+            return transformer.open(value, key)
+        refuse_encrypted(value)
+        return value
+
+    def _enveloped(self, resource: Resource, raw: bytes) -> bytes:
         storage = resource.storage
         version = self._written_in.get(resource)
         if version is None:
@@ -38,12 +71,6 @@ class Values:
         if isinstance(version, str):
             return envelope.wrap(version, storage.kind, raw)
         return version.form.wrap(version.from_storage(storage.message.FromString(raw)).SerializeToString(deterministic=True))
-
-    def raw(self, resource: Resource, value: bytes) -> bytes:
-        """The bytes of the object of which a value was stored; raises ValueError or DecodeError for one that cannot be read."""
-        storage = resource.storage
-        api_version, raw = storage.form.unwrap(value)
-        return raw if api_version == storage.api_version else _converted(resource, api_version, value)
 
 
 def _version_among(resource: Resource, older: Collection[str]) -> str | Version | None:

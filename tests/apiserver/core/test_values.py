@@ -16,6 +16,7 @@ from knarr.machinery.catalog import version_of
 from services.apiserver.backend import serialize
 from services.apiserver.storage.values import OLDER, Values
 
+KEY = "/registry/a"
 NAMED = meta.ObjectMeta(name="a", namespace="default")
 SPEC = autoscaling.HorizontalPodAutoscalerSpec(max_replicas=3)
 OBJECTS: dict[str, Message] = {
@@ -30,19 +31,19 @@ OBJECTS: dict[str, Message] = {
 def test_an_object_lies_in_the_version_that_is_asked_for(api_version: str) -> None:
     resource, raw = version_of(type(OBJECTS[api_version])).resource, serialize(OBJECTS[api_version])
     old, plain = Values([api_version]), Values()
-    value = old.value(resource, raw)
+    value = old.value(resource, KEY, raw)
     assert envelope.unwrap(value).type_meta.api_version == api_version
     assert envelope.unwrap(value).type_meta.kind == resource.storage.kind
-    assert old.raw(resource, value) == plain.raw(resource, value) == raw
-    assert old.raw(resource, plain.value(resource, raw)) == raw
+    assert old.raw(resource, KEY, value) == plain.raw(resource, KEY, value) == raw
+    assert old.raw(resource, KEY, plain.value(resource, KEY, raw)) == raw
 
 
 def test_the_rest_lies_in_its_own() -> None:
     pod = core.Pod(metadata=NAMED)
     resource = version_of(core.Pod).resource
-    assert Values(OLDER).value(resource, serialize(pod)) == resource.storage.form.wrap(serialize(pod))
+    assert Values(OLDER).value(resource, KEY, serialize(pod)) == resource.storage.form.wrap(serialize(pod))
 
 
 def test_a_version_that_nobody_knows_is_not_read() -> None:
     with pytest.raises(ValueError, match=r"pods of v9 are not served"):
-        Values().raw(version_of(core.Pod).resource, envelope.wrap("v9", "Pod", b""))
+        Values().raw(version_of(core.Pod).resource, KEY, envelope.wrap("v9", "Pod", b""))
