@@ -106,6 +106,21 @@ def _track(pipeline: Pipeline, request: Request, strategy: Strategy, new: Any, o
     track_update(ref, new, old, strategy.unreached(ref.version.message, ref.subresource), request.manager, pipeline.backend.clock())
 
 
+def _completed(strategy: Strategy, old: Any) -> Any | None:
+    """``old`` as it would be stored today; None if it is.
+
+    It may have fields that are no more, and lack defaults that were not there when it was stored, or that an older API server on the same
+    etcd has not written: neither is a change of what cannot be changed. Kubernetes completes whatever it reads; here only who is refused
+    pays for it.
+    """
+    completed = copy_of(old)
+    if isinstance(completed, Message):
+        completed.DiscardUnknownFields()
+    strategy.default(completed)
+    canonicalize(completed)
+    return completed if completed != old else None
+
+
 async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: bool, entry: Entry, body: Any) -> Change:
     """Admits, prepares and validates a proposed body; raises Invalid."""
     ref = request.ref
@@ -126,6 +141,8 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: 
     elif not part.replaces:
         await aside(size_bytes, _track, pipeline, request, strategy, new, old)
     causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, old)
+    if causes and (completed := await aside(size_bytes, _completed, strategy, old)) is not None:
+        causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, completed)
     if unconditional and not strategy.allows_unconditional_update and not causes:
         causes = [UNCONDITIONAL]
     if causes:

@@ -224,7 +224,7 @@ def _not_indexed(spec: batch.JobSpec, path: Path) -> list[Cause]:
 
 
 def _generated(obj: batch.Job) -> list[Cause]:
-    """A selector that was not chosen by hand picks the pods of this very Job."""
+    """A selector that was not chosen by hand picks the pods of this very Job. One from before 1.27 does so without the prefixed labels."""
     if obj.spec.manual_selector or not obj.spec.HasField("selector"):
         return []
     metadata = SPEC.child("template", "metadata")
@@ -236,7 +236,7 @@ def _generated(obj: batch.Job) -> list[Cause]:
     found = obj.spec.template.metadata.labels
     for label, value in expected.items():
         # Those without the prefix are there for who still reads them.
-        if label not in found and label.startswith(PREFIX):
+        if label not in found and label.startswith(PREFIX) and PREFIX + UID in obj.spec.selector.match_labels:
             causes.append(required(metadata.child("labels").key(label), f"must be '{value}'"))
         elif label in found and found[label] != value:
             causes.append(invalid(metadata.child("labels").key(label), found[label], f"must be '{value}'"))
