@@ -15,6 +15,7 @@ from tests.support.cluster_client import ROOT
 LATER = {
     "apis/autoscaling/v2": "apis/autoscaling/v1",
     "apis/batch/v1beta1": "apis/batch/v1",
+    "apis/networking.k8s.io/v1beta1": "apis/networking.k8s.io/v1",
     "apis/discovery.k8s.io/v1": "apis/discovery.k8s.io/v1beta1",
     "apis/policy/v1": "apis/policy/v1beta1",
     "apis/flowcontrol.apiserver.k8s.io/v1": "apis/flowcontrol.apiserver.k8s.io/v1beta1",

@@ -14,10 +14,11 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1beta1 import discovery_pb2 as old_discovery
 from knarr.api.events.v1 import events_pb2 as events
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.networking.v1beta1 import networking_pb2 as old_networking
 from knarr.api.policy.v1beta1 import policy_pb2 as old_policy
 from knarr.machinery import codec
 from knarr.machinery.catalog import RETIRED, registry, version_of
-from knarr.machinery.conversions import autoscaling
+from knarr.machinery.conversions import autoscaling, ingresses
 from knarr.machinery.conversions.autoscaling import BEHAVIOR, METRICS, PREFIX, from_v1, to_v1
 from knarr.machinery.conversions.events import from_core, to_core
 from knarr.machinery.conversions.retired import ALL_PODS, EVERYTHING, HOSTNAME, NO_PODS, ZONE, from_budget, to_budget, to_slice
@@ -167,13 +168,45 @@ def test_a_retired_version_shows_all_that_it_has_a_field_for(version: Version, s
 
 
 def _as_shown(given: Any) -> Any:
-    """The node of an endpoint is one of the labels of its place; and it has one of them for its node if that is all that is said."""
+    """With what an older version fills in, and what it says twice: the node of an endpoint, and the port of an Ingress' backend."""
+    if isinstance(given, old_networking.Ingress):
+        _fill_in_ingress(given)
     for endpoint in given.endpoints if isinstance(given, old_discovery.EndpointSlice) else ():
         if endpoint.HasField("node_name") and not endpoint.topology.get(HOSTNAME):
             endpoint.topology[HOSTNAME] = endpoint.node_name
         elif HOSTNAME in endpoint.topology and not endpoint.HasField("node_name"):
             endpoint.node_name = endpoint.topology[HOSTNAME]
     return given
+
+
+def _fill_in_ingress(given: old_networking.Ingress) -> None:
+    paths = [path for rule in given.spec.rules for path in rule.ingress_rule_value.http.paths]
+    for path in paths:
+        path.path_type = path.path_type if path.HasField("path_type") else "ImplementationSpecific"
+    for backend in [*(path.backend for path in paths), *([given.spec.backend] if given.spec.HasField("backend") else [])]:
+        backend.SetInParent()
+        backend.service_port.SetInParent()
+        port = backend.service_port
+        if backend.service_name or port.int_val or port.str_val or port.type == 1:
+            text, number = port.str_val, port.int_val
+            port.Clear()
+            port.type, port.str_val, port.int_val = (1, text, 0) if text else (0, "", number)
+        else:
+            port.Clear()
+
+
+@pytest.mark.parametrize("port", [meta.IntOrString(int_val=80), meta.IntOrString(type=1, str_val="http")], ids=["number", "name"])
+def test_a_backend_of_an_ingress_is_the_same_service(port: meta.IntOrString) -> None:
+    given = old_networking.Ingress(spec=old_networking.IngressSpec(backend={"service_name": "s", "service_port": port}))
+    path = given.spec.rules.add(host="h").ingress_rule_value.http.paths.add(path="/a")
+    path.backend.CopyFrom(given.spec.backend)
+    stored = ingresses.to_v1(given)
+    (read,) = stored.spec.rules[0].ingress_rule_value.http.paths
+    assert stored.spec.default_backend == read.backend and (read.path, read.path_type) == ("/a", "ImplementationSpecific")
+    service = read.backend.service
+    assert (service.name, service.port.number, service.port.name) == ("s", port.int_val, port.str_val)
+    path.path_type = "ImplementationSpecific"
+    assert ingresses.from_v1(stored) == given
 
 
 @pytest.mark.parametrize(("old", "new"), [(EVERYTHING, NO_PODS), (ALL_PODS, EVERYTHING)])

@@ -12,7 +12,7 @@ import signal
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,8 @@ def binary(name: str) -> str:
 class KubeApiserver:
     """A running server: where it listens and what its clients need to trust it."""
 
-    def __init__(self, folder: Path, endpoint: str, service_range: str) -> None:
+    def __init__(self, folder: Path, endpoint: str, service_range: str, options: Sequence[str] = ()) -> None:
+        self._options = options
         self.folder, self.port = folder, free_port()
         self._endpoint, self._service_range = endpoint, service_range
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,6 +85,7 @@ class KubeApiserver:
             f"--service-cluster-ip-range={self._service_range}", f"--service-account-issuer={ISSUER}",
             f"--service-account-key-file={public}", f"--service-account-signing-key-file={private}",
             "--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--allow-privileged=true",
+            *self._options,
         ]  # fmt: skip
         with (self.folder / "kube-apiserver.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -110,9 +112,11 @@ class KubeApiserver:
 
 
 @contextlib.contextmanager
-def running_kube_apiserver(folder: Path, endpoint: str, service_range: str = "10.96.0.0/16") -> Iterator[KubeApiserver]:
-    """A started server over the etcd at ``endpoint``, stopped at the end."""
-    server = KubeApiserver(folder, endpoint, service_range)
+def running_kube_apiserver(
+    folder: Path, endpoint: str, service_range: str = "10.96.0.0/16", options: Sequence[str] = ()
+) -> Iterator[KubeApiserver]:
+    """A started server over the etcd at ``endpoint``, stopped at the end; ``options`` are further ones of its command line."""
+    server = KubeApiserver(folder, endpoint, service_range, options)
     try:
         server.start()
         yield server

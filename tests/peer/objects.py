@@ -20,8 +20,6 @@ FOLDERS = ("defaults", "refused", "updates")
 STORED_NEWER = (
     "HorizontalPodAutoscaler", "EndpointSlice", "CronJob", "PodDisruptionBudget", "FlowSchema", "PriorityLevelConfiguration",
 )  # fmt: skip
-# 1.20 stores it in a version of another form, which is not read.
-STORED_OTHERWISE = ("Ingress",)
 # What a value is replaced by: values of every JSON type, and those that limits are about.
 REPLACEMENTS: tuple[Any, ...] = (
     None, "", "a", "A b", "-1", "x" * 300, "x/y/z", "10.0.0.300", 0, 1, -1, 70000, 2**31, 2**40, 1.5, True, [], ["a", "a"], {}, {"a": "b"},

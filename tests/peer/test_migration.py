@@ -14,7 +14,7 @@ from services.standalone.backup import snapshot
 from tests.apiserver.rest.live import running_server
 from tests.peer.comparison import Schema, as_stored, without_newer
 from tests.peer.kube_apiserver import running_kube_apiserver
-from tests.peer.objects import STORED_NEWER, STORED_OTHERWISE, collection_of, inputs
+from tests.peer.objects import STORED_NEWER, collection_of, inputs
 from tests.peer.peers import Ask, Peer, wait_for_namespace
 from tests.support.etcd import EtcdServer, running_etcd
 
@@ -25,7 +25,7 @@ def test_from_kubernetes(tmp_path: Path) -> None:
     with running_etcd(folder(tmp_path, "old")) as etcd, running_kube_apiserver(folder(tmp_path, "theirs"), etcd.endpoint) as server:
         with contextlib.closing(Peer(server)) as theirs:
             wait_for_namespace(theirs)
-            written = write_all(theirs, schema_of(theirs), STORED_OTHERWISE)
+            written = write_all(theirs, schema_of(theirs), ())
             schema = schema_of(theirs)
         asyncio.run(snapshot.take(etcd.endpoint, tmp_path / "cluster.db", snapshot.silent))
     with (

@@ -5,7 +5,9 @@ from __future__ import annotations
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.discovery.v1beta1 import discovery_pb2 as discovery_v1beta1
 from knarr.api.networking.v1 import networking_pb2 as networking
+from knarr.api.networking.v1beta1 import networking_pb2 as networking_v1beta1
 from knarr.machinery.catalog.parts import STATUS, retired, v1
+from knarr.machinery.conversions.ingresses import INGRESS_V1BETA1
 from knarr.machinery.conversions.retired import DISCOVERY_V1BETA1
 from knarr.machinery.resources import Resource
 
@@ -30,7 +32,18 @@ RESOURCES: tuple[Resource, ...] = (
     Resource("networkpolicies", (v1(GROUP, networking.NetworkPolicy, networking.NetworkPolicyList),), short_names=("netpol",)),
     Resource(
         "ingresses",
-        (v1(GROUP, networking.Ingress, networking.IngressList),),
+        (
+            v1(GROUP, networking.Ingress, networking.IngressList),
+            retired(
+                GROUP,
+                "v1beta1",
+                networking_v1beta1.Ingress,
+                networking_v1beta1.IngressList,
+                INGRESS_V1BETA1,
+                since="1.19",
+                until="1.22",
+            ),
+        ),
         short_names=("ing",),
         key="ingress",
         subresources=(STATUS,),
