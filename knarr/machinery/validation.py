@@ -181,6 +181,15 @@ dns1123_subdomain = _form(
     "example.com",
     limit=253,
 )
+# Services that DNS is asked for (`_sip._udp`) are called so.
+_UNDERSCORED = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+underscored_subdomain = _form(
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
+    "and must start and end with an alphanumeric character",
+    rf"{_UNDERSCORED}(\.{_UNDERSCORED})*",
+    "example.com",
+    limit=253,
+)
 dns1035_label = _form(
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', "
     "start with an alphabetic character, and end with an alphanumeric character",
@@ -208,13 +217,6 @@ label_value = _form(
 http_header_name = _form("a valid HTTP header must consist of alphanumeric characters or '-'", "[-A-Za-z0-9]+", "X-Header-Name")
 percent = _form("a valid percent string must be a numeric string followed by an ending '%'", "[0-9]+%", "1%", "93%")
 _name_part = _form(_NAME_SENTENCE, _NAME_PART, "MyName", "my.name", "123-abc", limit=63)
-_env_name = _form(
-    "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit",
-    "[-._a-zA-Z][-._a-zA-Z0-9]*",
-    "my.env-name",
-    "MY_ENV.NAME",
-    "MyEnvName1",
-)
 _config_key = _form(
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
     "[-._a-zA-Z0-9]+",
@@ -246,7 +248,11 @@ def qualified_name(value: str) -> list[str]:
 
 
 def env_var_name(value: str) -> list[str]:
-    return _env_name(value) + _dots(value)
+    """What is not empty, can be printed and has no equals sign: what a process can be given."""
+    if not value:
+        return [f"environment variable name {EMPTY}"]
+    printed = value.isascii() and value.isprintable() and "=" not in value
+    return [] if printed else ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
 
 
 def config_key(value: str) -> list[str]:

@@ -26,7 +26,7 @@ class ControllerRevisionStrategy(Strategy):
 
     def prepare_for_update(self, new: apps.ControllerRevision, old: apps.ControllerRevision) -> None:
         super().prepare_for_update(new, old)
-        if _plain(new.data.raw) == _plain(old.data.raw):
+        if new.data != old.data and _plain(new.data.raw) == _plain(old.data.raw):
             # Other API servers on the same etcd go by the letter.
             new.data.CopyFrom(old.data)
 

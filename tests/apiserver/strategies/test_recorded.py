@@ -28,6 +28,7 @@ ELSEWHERE = frozenset(
         "refused: empty body",
         "refused: unknown field is dropped",
         "refused: node port out of range",
+        "refused: bad env name",  # taken since 1.34
         "create in a terminating namespace",
         "access review",  # it is answered, and has no name
         "job",  # the pipeline makes the uid, by which it picks its pods

@@ -6,7 +6,16 @@ from collections.abc import Iterable
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_choice, check_format, dns1123_subdomain, invalid, ip_address, required
+from knarr.machinery.validation import (
+    Path,
+    check_choice,
+    check_format,
+    dns1123_subdomain,
+    invalid,
+    ip_address,
+    required,
+    underscored_subdomain,
+)
 
 DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 MAX_NAMESERVERS = 3
@@ -51,7 +60,7 @@ def _searches(searches: Iterable[str], path: Path) -> list[Cause]:
         causes.append(invalid(path, found, sentence))
     for index, search in enumerate(found):
         if search != ROOT:
-            causes += check_format(path.index(index), search.removesuffix("."), dns1123_subdomain)
+            causes += check_format(path.index(index), search.removesuffix("."), underscored_subdomain)
     return causes
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import dns1035_label
+from knarr.machinery.validation import dns1123_label
 from services.apiserver.strategies.service.defaults import default_ingress, default_service
 from services.apiserver.strategies.service.families import default_families
 from services.apiserver.strategies.service.status import validate_balancer_status
@@ -24,7 +24,7 @@ class ServiceStrategy(Strategy):
     creates_on_update = True
     columns = COLUMNS
 
-    name_format = staticmethod(dns1035_label)
+    name_format = staticmethod(dns1123_label)
     selectable_field_names = ("spec.clusterIP", "spec.type")
 
     def default(self, obj: core.Service) -> None:
