@@ -41,7 +41,7 @@ class Subresource:
     """A part of every object of a resource, under a path of its own.
 
     ``body`` is the message that is read and written there; None means the resource's own. ``options`` is the message whose fields the
-    query of a stream spells; None means the body.
+    query of a stream spells; None means the body. ``formerly`` are older ``apiVersion`` s in which clients still send the very same body.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Subresource:
     body: type[Message] | None = None
     route: Route = Route.OBJECT
     options: type[Message] | None = None
+    formerly: tuple[str, ...] = ()
 
     @property
     def body_names(self) -> tuple[str, str] | None:

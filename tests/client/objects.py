@@ -21,8 +21,8 @@ def pod(name: str = "p", namespace: str = "default", node: str = "", labels: dic
     return obj
 
 
-def binding(namespace: str, node: str) -> core.Binding:
+def binding(namespace: str, node: str, name: str = "p") -> core.Binding:
     obj = core.Binding()
-    obj.metadata.namespace = namespace
+    obj.metadata.name, obj.metadata.namespace = name, namespace
     obj.target.kind, obj.target.name = "Node", node
     return obj

@@ -38,7 +38,7 @@ RESOURCES: tuple[Resource, ...] = (
             Subresource("ephemeralcontainers"),
             Subresource("resize"),
             Subresource("binding", verbs=("create",), body=core.Binding, route=Route.CREATE),
-            Subresource("eviction", verbs=("create",), body=policy.Eviction, route=Route.CREATE),
+            Subresource("eviction", verbs=("create",), body=policy.Eviction, route=Route.CREATE, formerly=("policy/v1beta1",)),
             Subresource("log", verbs=("get",), route=Route.STREAM, options=core.PodLogOptions),
             Subresource("exec", verbs=("create", "get"), body=core.PodExecOptions, route=Route.STREAM),
             Subresource("attach", verbs=("create", "get"), body=core.PodAttachOptions, route=Route.STREAM),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,13 +50,16 @@ def check_options(ref: Ref, options: meta.DeleteOptions) -> None:
         supported = ", ".join(f'"{policy}"' for policy in sorted(POLICIES))
         message = f'Unsupported value: "{options.propagation_policy}": supported values: {supported}'
         causes.append(Cause("FieldValueNotSupported", message, "propagationPolicy"))
+    if any(value != "All" for value in options.dry_run):
+        found = json.dumps([*options.dry_run], separators=(",", ":"))
+        causes.append(Cause("FieldValueNotSupported", f'Unsupported value: {found}: supported values: "All"', "dryRun"))
     if causes:
         raise invalid("DeleteOptions", "", causes, "meta.k8s.io")
 
 
-def check_preconditions(ref: Ref, options: meta.DeleteOptions, obj: Any) -> None:
+def check_preconditions(ref: Ref, wanted: meta.Preconditions, obj: Any) -> None:
     """Raises Conflict unless the object is the very one that the caller means."""
-    wanted, found = options.preconditions, obj.metadata
+    found = obj.metadata
     if wanted.HasField("uid") and wanted.uid != found.uid:
         raise precondition_failed(ref, f"UID in precondition: {wanted.uid}, UID in object meta: {found.uid}")
     if wanted.HasField("resource_version") and wanted.resource_version != found.resource_version:
@@ -128,7 +133,13 @@ async def delete_collection(pipeline: Pipeline, request: Request, selection: met
     return Page(gone, pipeline.backend.cache.revision)
 
 
-async def remove(pipeline: Pipeline, request: Request, ref: Ref, options: meta.DeleteOptions, admission: Phases) -> Written:
+# What is said in an object as it is marked as being deleted, given the time.
+Mark = Callable[[Any, datetime], None]
+
+
+async def remove(
+    pipeline: Pipeline, request: Request, ref: Ref, options: meta.DeleteOptions, admission: Phases, mark: Mark | None = None
+) -> Written:
     """Deletes the object ``ref`` on behalf of a request that may be about more than that; answers as ``delete`` does."""
     backend, allocators = pipeline.backend, pipeline.allocators
     check_options(ref, options)
@@ -139,7 +150,7 @@ async def remove(pipeline: Pipeline, request: Request, ref: Ref, options: meta.D
             raise missing(ref)
         obj: Any = entry.message
         try:
-            check_preconditions(ref, options, obj)
+            check_preconditions(ref, options.preconditions, obj)
         except Conflict:
             if fresh:
                 raise
@@ -148,6 +159,8 @@ async def remove(pipeline: Pipeline, request: Request, ref: Ref, options: meta.D
         if admission:
             await admission.mutate(request, ref.name, None, entry.shared_message)
             await admission.validate(request, ref.name, None, entry.shared_message)
+        if mark is not None:
+            mark(obj, backend.clock())
         written, entry = await backend.storing(request.deadline, _remove(pipeline, ref, options, entry, obj))
         if written is not None:
             return written

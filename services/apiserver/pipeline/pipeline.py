@@ -12,6 +12,7 @@ from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.backend import Backend
 from services.apiserver.node_streams import NodeStreams, NoNodeStreams
 from services.apiserver.strategies import Strategies, strategy_for
+from services.apiserver.turns import Turns
 
 
 def nobody(authorization: str) -> User:
@@ -31,3 +32,4 @@ class Pipeline:
     # Whose an ``Authorization`` header is; raises Unauthorized.
     authenticate: Callable[[str], User] = nobody
     node_streams: NodeStreams = field(default_factory=NoNodeStreams)
+    turns: Turns = field(default_factory=Turns)

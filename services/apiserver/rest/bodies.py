@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -21,14 +22,24 @@ from services.apiserver.rest import negotiation
 M = TypeVar("M", bound=Message)
 
 
-def decode(
-    message_type: type[M], body: bytes, content_type: bytes, unknown: UnknownFields, names: tuple[str, str] | None = None
-) -> Decoded[M]:
-    """The message in a body, which goes by the apiVersion and kind ``names`` (those of its type unless given).
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a body must be called where it says so: its kind, and one of its ``apiVersion`` s, of which the first is that of today."""
+
+    api_versions: tuple[str, ...]
+    kind: str
+
+    @classmethod
+    def of(cls, names: tuple[str, str], formerly: tuple[str, ...] = ()) -> Names:
+        return cls((names[0], *formerly), names[1])
+
+
+def decode(message_type: type[M], body: bytes, content_type: bytes, unknown: UnknownFields, names: Names | None = None) -> Decoded[M]:
+    """The message in a body, which goes by ``names`` (those of its type unless given).
 
     Raises BadRequest, UnsupportedMediaType.
     """
-    names = names or names_of(message_type)
+    names = names or Names.of(names_of(message_type))
     media_type = negotiation.body_type(content_type)
     if media_type == negotiation.PROTOBUF:
         return Decoded(_from_protobuf(message_type, body, names))
@@ -44,30 +55,30 @@ def decode_custom(version: Version, body: bytes, content_type: bytes, unknown: U
         raise negotiation.unsupported_media_type((negotiation.JSON, negotiation.YAML))
     if media_type == negotiation.YAML:
         written = _load_yaml(body)
-        _understand(written, *version.names)
+        _understand(written, Names.of(version.names))
         return version.form.from_json(without_duplicates(written), unknown, written=written)
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         parsed = None
     if isinstance(parsed, dict):
-        _understand(parsed, *version.names)
+        _understand(parsed, Names.of(version.names))
     return version.form.from_json(body, unknown, parsed)
 
 
-def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields, names: tuple[str, str]) -> Decoded[M]:
+def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields, names: Names) -> Decoded[M]:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         parsed = None
     if isinstance(parsed, dict):
-        _understand(parsed, *names)
+        _understand(parsed, names)
     return codec.from_json(message_type, body, unknown, parsed)
 
 
-def _from_yaml(message_type: type[M], body: bytes, unknown: UnknownFields, names: tuple[str, str]) -> Decoded[M]:
+def _from_yaml(message_type: type[M], body: bytes, unknown: UnknownFields, names: Names) -> Decoded[M]:
     parsed = _load_yaml(body)
-    _understand(parsed, *names)
+    _understand(parsed, names)
     return codec.from_json(message_type, without_duplicates(parsed), unknown, written=parsed)
 
 
@@ -79,8 +90,8 @@ def _load_yaml(body: bytes) -> dict[str, Any]:
     return documents[0]
 
 
-def _from_protobuf(message_type: type[M], body: bytes, names: tuple[str, str]) -> M:
-    api_version, kind = names
+def _from_protobuf(message_type: type[M], body: bytes, names: Names) -> M:
+    kind = names.kind
     if not body:
         raise bad_request(f"the object provided is unrecognized (must be of type {kind}): the body is empty")
     if body[:4] != MAGIC:
@@ -90,31 +101,32 @@ def _from_protobuf(message_type: type[M], body: bytes, names: tuple[str, str]) -
         )
     try:
         unknown = unwrap(body)
-        _check_type({"apiVersion": unknown.type_meta.api_version, "kind": unknown.type_meta.kind}, api_version, kind)
+        _check_type({"apiVersion": unknown.type_meta.api_version, "kind": unknown.type_meta.kind}, names)
         message = message_type.FromString(unknown.raw)
     except DecodeError as error:
-        raise bad_request(f'{kind} in version "{_version(api_version)}" cannot be handled as a {kind}: {error}') from None
+        raise bad_request(f'{kind} in version "{_version(names.api_versions[0])}" cannot be handled as a {kind}: {error}') from None
     if len(body) > budget.MAX_VALUES:
         budget.check(codec.to_dict(message))
     # Go writes value structs also when they are empty; without them equal objects compare equal.
     return codec.as_from_json(message)
 
 
-def _understand(parsed: dict[str, Any], api_version: str, kind: str) -> None:
+def _understand(parsed: dict[str, Any], names: Names) -> None:
     """What holds for every object that comes as JSON or YAML."""
-    _check_type(parsed, api_version, kind)
+    _check_type(parsed, names)
     mark_reset(parsed)
 
 
-def _check_type(parsed: dict[str, Any], api_version: str, kind: str) -> None:
+def _check_type(parsed: dict[str, Any], names: Names) -> None:
     """apiVersion and kind may be absent; when they are there, they must fit the URL."""
+    api_version, kind = names.api_versions[0], names.kind
     found_version, found_kind = parsed.get("apiVersion") or api_version, parsed.get("kind") or kind
     if found_kind != kind:
         raise bad_request(
             f'{found_kind} in version "{_version(str(found_version))}" cannot be handled as a {kind}: '
             f"converting ({found_version}.{found_kind}) to ({api_version}.{kind}): unknown conversion"
         )
-    if found_version != api_version and kind != "DeleteOptions":
+    if found_version not in names.api_versions and kind != "DeleteOptions":
         raise bad_request(f"the API version in the data ({found_version}) does not match the expected API version ({api_version})")
 
 

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.codec import UnknownFields
+from knarr.machinery.type_names import names_of
 from services.apiserver.api import Api
 from services.apiserver.aside import aside
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, PATCH, UPDATE
@@ -77,7 +78,7 @@ class Writes:
         if own and not version.form.has_message:
             decoded = await aside(len(body), bodies.decode_custom, version, body, request.content_type, unknown)
         else:
-            names = version.names if own else None
+            names = _names(target, message_type)
             decoded = await aside(len(body), bodies.decode, message_type, body, request.content_type, unknown, names)
         return target.version.to_storage(decoded.message), decoded.warnings
 
@@ -92,6 +93,13 @@ class Writes:
         """Raises NotAcceptable, BadRequest."""
         wanted = request.wanted
         return self._representations.choose(target.version, wanted, request.query), wanted.media_type
+
+
+def _names(target: Target, body: type[Message]) -> bodies.Names:
+    """What a body that is written there may be called."""
+    if body is target.version.message:
+        return bodies.Names.of(target.version.names)
+    return bodies.Names.of(names_of(body), target.subresource.formerly if target.subresource is not None else ())
 
 
 async def _answer(form: Form, result: Written, warnings: list[str], status: int) -> Response:

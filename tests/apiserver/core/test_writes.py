@@ -202,6 +202,7 @@ async def test_a_grace_period_beyond_all_time_ends_at_its_end(api: Caller) -> No
 async def test_eviction_and_binding(api: Caller) -> None:
     created = await create(api, pod())
     binding = core.Binding()
+    binding.metadata.name = "p"
     binding.target.kind, binding.target.name = "Node", "n"
     written = await api.create(ref(core.Pod, "p", "binding"), binding, meta.CreateOptions())
     answer: Any = written.message

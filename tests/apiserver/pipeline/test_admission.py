@@ -228,7 +228,7 @@ async def test_namespaces_must_exist_and_live_for_everything_that_is_created_in_
         await world.caller.create(ref(core.ServiceAccount, namespace="going"), account(), meta.CreateOptions())
         await world.caller.create(ref(core.Pod, namespace="going"), pod(), meta.CreateOptions())
         await world.caller.delete(ref(core.Namespace, "going"), meta.DeleteOptions())
-        binding = core.Binding(target=core.ObjectReference(name="n"))
+        binding = core.Binding(metadata=meta.ObjectMeta(name="p"), target=core.ObjectReference(name="n"))
         for call in (
             world.caller.create(ref(core.ConfigMap, namespace="going"), config_map(), meta.CreateOptions()),
             world.caller.create(ref(core.Pod, "p", "binding", "going"), binding, meta.CreateOptions()),

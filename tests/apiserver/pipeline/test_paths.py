@@ -95,7 +95,11 @@ def _proxy(verb: str) -> Callable[[World], Awaitable[Any]]:
 
 
 def _binding() -> core.Binding:
-    return core.Binding(target=core.ObjectReference(kind="Node", name="n"))
+    return core.Binding(metadata=meta.ObjectMeta(name="free"), target=core.ObjectReference(kind="Node", name="n"))
+
+
+def _eviction() -> policy.Eviction:
+    return policy.Eviction(metadata=meta.ObjectMeta(name="p"))
 
 
 def _scale() -> autoscaling.Scale:
@@ -206,7 +210,7 @@ PATHS: dict[tuple[str, str], Path] = {
         lambda w: w.caller.patch(ref(core.Pod, "p", "resize"), "merge", b"{}", meta.PatchOptions()), "patch", "UPDATE", "p", "Pod", "Pod"
     ),
     ("eviction", "create"): Path(
-        lambda w: w.caller.create(ref(core.Pod, "p", "eviction"), policy.Eviction(), meta.CreateOptions()),
+        lambda w: w.caller.create(ref(core.Pod, "p", "eviction"), _eviction(), meta.CreateOptions()),
         "create", "CREATE", "p", "Eviction",
     ),
     ("log", "get"): Path(_log, "get"),

@@ -148,13 +148,22 @@ class World:
 
 @contextlib.asynccontextmanager
 async def running(
-    *others: Plugin, store: Store | None = None, waits: Waits | None = None, seconds: float = 60.0, registry: Registry | None = None
+    *others: Plugin,
+    store: Store | None = None,
+    waits: Waits | None = None,
+    seconds: float = 60.0,
+    registry: Registry | None = None,
+    shared: bool = False,
+    fresh: bool = True,
 ) -> AsyncIterator[World]:
-    """A cluster with the namespace ``default`` and its account, admission being the server's own, a witness, and then ``others``."""
+    """A cluster with the namespace ``default`` and its account, admission being the server's own, a witness, and then ``others``.
+
+    ``shared``: other servers write to the store too; not ``fresh``: they have made what a cluster begins with.
+    """
     found: Store = store or MemoryStore()
     cache = WatchCache(registry or catalog.registry())
     feed = Feed(found, cache)
-    backend = Backend(found, cache, feed, waits=waits)
+    backend = Backend(found, cache, feed, waits=waits, shared=shared)
     witness, guard, node = Witness(), Guard(), Node()
     chain = Chain([*(make(backend) for make in plugins.PLUGINS), witness, *others])
     api = Api(Pipeline(backend, chain, authorizer=guard, node_streams=node))
@@ -162,8 +171,9 @@ async def running(
     try:
         caller = Caller(api, CALLER, seconds)
         await backend.synced()
-        await caller.create(ref(core.Namespace), namespace("default"), meta.CreateOptions())
-        await caller.create(ref(core.ServiceAccount), account(), meta.CreateOptions())
+        if fresh:
+            await caller.create(ref(core.Namespace), namespace("default"), meta.CreateOptions())
+            await caller.create(ref(core.ServiceAccount), account(), meta.CreateOptions())
         world = World(found, witness, guard, node, caller, feed)
         world.forget()
         yield world

@@ -27,12 +27,16 @@ def refusal(pod: core.Pod) -> str:
     name = pod.metadata.name
     if is_deleting(pod):
         return f"pod {name} is being deleted, cannot be assigned to a host"
-    return f'pod {name} is already assigned to node "{pod.spec.node_name}"' if pod.spec.node_name else ""
+    if pod.spec.node_name:
+        return f'pod {name} is already assigned to node "{pod.spec.node_name}"'
+    return f"pod {name} has non-empty .spec.schedulingGates" if pod.spec.scheduling_gates else ""
 
 
 def bind(pod: core.Pod, binding: core.Binding, now: datetime) -> None:
     """Writes the node and the annotations of a Binding into a pod that can have one."""
     pod.spec.node_name = binding.target.name
+    # Where it might have gone is of no more interest.
+    pod.status.nominated_node_name = ""
     for key, value in binding.metadata.annotations.items():
         pod.metadata.annotations[key] = value
     set_condition(pod.status, "PodScheduled", True, now=now)
