@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.machinery.resources import Resource
 
 M = TypeVar("M", bound=Message)
@@ -62,6 +63,10 @@ class Client(abc.ABC):
     @abc.abstractmethod
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         """Reads one object; NotFound when there is none."""
+
+    @abc.abstractmethod
+    async def scale(self, message: type[Message], name: str, namespace: str = "") -> autoscaling.Scale:
+        """Reads the ``scale`` sub-resource of an object; NotFound when there is no such object, or objects of its kind have none."""
 
     @abc.abstractmethod
     async def list(

@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from google.protobuf.message import Message
+
+from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.client.client import ALLOWANCE, Client, JsonPatch, M, ObjectList, WatchEvent
 from knarr.machinery.resources import Resource
 
@@ -35,6 +38,9 @@ class GuardedClient(Client):
 
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         return await self._client.get(message, name, namespace)
+
+    async def scale(self, message: type[Message], name: str, namespace: str = "") -> autoscaling.Scale:
+        return await self._client.scale(message, name, namespace)
 
     async def list(self, message: type[M], namespace: str = "", **options: Any) -> ObjectList[M]:
         return await self._client.list(message, namespace, **options)

@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as rpc
 from knarr.api.apiserver.v1.resource_service_pb2_grpc import ResourceServiceStub
+from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.channel import open_channel
 from knarr.client.client import ADDED, ALLOWANCE, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
@@ -91,6 +92,10 @@ class RpcClient(Client):
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         reply = await self._call(self._stub.Get, rpc.GetRequest(ref=await self._ref(message, namespace, name)))
         return _unpack(reply.object, message)
+
+    async def scale(self, message: type[Message], name: str, namespace: str = "") -> autoscaling.Scale:
+        reply = await self._call(self._stub.Get, rpc.GetRequest(ref=await self._ref(message, namespace, name, "scale")))
+        return _unpack(reply.object, autoscaling.Scale)
 
     async def list(
         self,

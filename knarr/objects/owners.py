@@ -30,7 +30,7 @@ def controller_key(obj: Message, kind: type[Message]) -> Key | None:
     """The key of the object's controller in its own namespace, where that is of this kind, whatever its version; None otherwise."""
     ref = controller_of(obj)
     api_version, name = names_of(kind)
-    if ref is None or ref.kind != name or _group(ref.api_version) != _group(api_version):
+    if ref is None or ref.kind != name or group_of(ref.api_version) != group_of(api_version):
         return None
     return Key(metadata_of(obj).namespace, ref.name)
 
@@ -41,5 +41,6 @@ def is_controlled_by(obj: Message, owner: Message) -> bool:
     return reference is not None and bool(reference.uid == metadata_of(owner).uid)
 
 
-def _group(api_version: str) -> str:
+def group_of(api_version: str) -> str:
+    """The group in an ``apiVersion``; empty for the core group."""
     return api_version.rpartition("/")[0]

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import orjson
 from google.protobuf.message import Message
 
+from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client, ObjectList, WatchEvent
 from knarr.machinery.resources import Registry, Resource, Version, served
@@ -46,6 +47,11 @@ class LocalClient(Client):
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         ref = self._ref(message, namespace, name)
         answer: M = _answer(await self._api.get(self._request(GET, ref, NEWEST)), ref)
+        return answer
+
+    async def scale(self, message: type[Message], name: str, namespace: str = "") -> autoscaling.Scale:
+        ref = self._ref(message, namespace, name, "scale")
+        answer: autoscaling.Scale = _answer(await self._api.get(self._request(GET, ref, NEWEST)), ref)
         return answer
 
     async def list(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.controller.controller import Controller
 from services.controller.controllers.deployment.controller import DeploymentController
+from services.controller.controllers.disruption.controller import DisruptionController
 from services.controller.controllers.endpoints.controller import EndpointsController
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
 from services.controller.controllers.endpointslicemirroring.controller import EndpointSliceMirroringController
@@ -15,6 +16,7 @@ from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.replicaset.controller import ReplicaSetController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
+from services.controller.controllers.staledisruption.controller import StaleDisruptionController
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     DeploymentController,
@@ -25,6 +27,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     NodeIpamController,
     NodeLifecycleController,
     PodGarbageCollector,
+    DisruptionController,
+    StaleDisruptionController,
     NamespaceController,
     ServiceAccountController,
     RootCertificateController,

@@ -199,3 +199,8 @@ class ClientConformance:
         await client.patch(apps.ReplicaSet, "rs", "default", patch={"spec": {"replicas": 4}}, subresource="scale")
         scaled = await client.get(apps.ReplicaSet, "rs", "default")
         assert scaled.spec.replicas == 4 and scaled.metadata.generation == created.metadata.generation + 1
+        scale = await client.scale(apps.ReplicaSet, "rs", "default")
+        assert (scale.spec.replicas, scale.metadata.uid, scale.status.selector) == (4, created.metadata.uid, "app=x")
+        await refused(NotFound, client.scale(apps.ReplicaSet, "nobody", "default"))
+        await client.create(pod())
+        await refused(NotFound, client.scale(core.Pod, "p", "default"))

@@ -8,11 +8,16 @@ from typing import Any
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.client.client import Client
+from knarr.machinery.errors import TooManyRequests
+from knarr.objects import int_or_string
 from knarr.objects.conditions import set_condition
 from services.controller.component import ControllerManager
 from services.controller.controller import Controller
 from services.controller.controllers.deployment.controller import DeploymentController
+from services.controller.controllers.disruption.controller import DisruptionController
 from services.controller.controllers.endpoints.controller import EndpointsController
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
 from services.controller.controllers.endpointslicemirroring.controller import EndpointSliceMirroringController
@@ -24,6 +29,7 @@ from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.replicaset.controller import ReplicaSetController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
+from services.controller.controllers.staledisruption.controller import StaleDisruptionController
 from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIME
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import FakeKubelet
@@ -184,6 +190,50 @@ async def garbage_pods(w: World) -> None:
     await step()
 
 
+async def budgets(w: World) -> None:
+    """Two pods are evicted, one after the other; a third one's eviction comes to nothing, and one more is not ready."""
+    w.api.seed(node())
+    for name in ("web", "other"):
+        made = policy.PodDisruptionBudget()
+        made.metadata.name, made.metadata.namespace = name, "default"
+        made.spec.max_unavailable.CopyFrom(int_or_string.of(1 if name == "web" else "50%"))
+        made.spec.selector.match_labels["app"] = name
+        await w.client.create(made)
+    await w.client.create(replica_set("web", 3))
+    await step()
+    for _ in range(2):
+        chosen = w.api.all(core.Pod)[0].metadata.name
+        # A budget whose controller is away or behind may have to be asked again.
+        while True:
+            try:
+                eviction = policy.Eviction(metadata=meta.ObjectMeta(name=chosen, namespace="default"))
+                await w.client.create(eviction, subresource="eviction", name=chosen)
+                break
+            except TooManyRequests:
+                await step(1)
+        await step()
+    chosen = w.api.all(core.Pod)[0].metadata.name
+
+    def grant(found: policy.PodDisruptionBudget) -> None:
+        found.status.disrupted_pods[chosen].seconds = int(w.clock.now().timestamp())
+        found.status.disruptions_allowed = 0
+
+    await w.edit(policy.PodDisruptionBudget, "web", grant, subresource="status")
+    await step(180)
+    await w.edit(core.Pod, chosen, not_ready(w), subresource="status")
+    await step()
+
+
+async def stale_disruptions(w: World) -> None:
+    """Of two pods that are to be disrupted one goes."""
+    w.api.seed(running("stays", "10.244.0.1"), running("goes", "10.244.0.2"))
+    for name in ("stays", "goes"):
+        said = lambda found: set_condition(found.status, "DisruptionTarget", True, reason="PreemptionByScheduler", now=w.clock.now())  # noqa: E731
+        await w.edit(core.Pod, name, said, subresource="status")
+    await w.client.delete(core.Pod, "goes", "default")
+    await step(180)
+
+
 def config(name: str, namespace: str = "default") -> core.ConfigMap:
     made = core.ConfigMap()
     made.metadata.name, made.metadata.namespace = name, namespace
@@ -228,13 +278,13 @@ def secret(name: str) -> core.Secret:
 
 async def collected(w: World) -> None:
     """Owners are deleted in each of the three ways; what they own has things of its own. Two own one another, one has two owners."""
-    for name, policy in (("back", "Background"), ("front", "Foreground"), ("orphaning", "Orphan")):
+    for name, propagation in (("back", "Background"), ("front", "Foreground"), ("orphaning", "Orphan")):
         owner = await w.client.create(config(name))
         dependent = await w.client.create(owned(config(f"{name}-a"), owner))
         await w.client.create(owned(config(f"{name}-b"), owner))
         await w.client.create(owned(config(f"{name}-a-below"), dependent))
         await step(5)
-        await w.client.delete(core.ConfigMap, name, "default", propagation_policy=policy)
+        await w.client.delete(core.ConfigMap, name, "default", propagation_policy=propagation)
         await step()
     first = await w.client.create(config("in-a-circle"))
     await w.client.create(owned(config("in-a-circle-too"), first))
@@ -269,6 +319,8 @@ SCENARIOS: dict[type[Controller], Scenario] = {
         NodeIpamController, node_ranges, check=ranges_are_apart, free=frozenset({"Node.spec.podCIDR", "Node.spec.podCIDRs"})
     ),
     NodeLifecycleController: alone(NodeLifecycleController, silent_nodes, rest_seconds=5.0),
+    DisruptionController: alone(DisruptionController, budgets, ReplicaSetController, kubelet=True),
+    StaleDisruptionController: alone(StaleDisruptionController, stale_disruptions),
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
     ServiceAccountController: alone(ServiceAccountController, accounts),

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.client.client import Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery.errors import StatusError, status_error
@@ -125,6 +126,10 @@ class FaultyClient(Client):
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         await self._begin("get", message)
         return await self._inner.get(message, name, namespace)
+
+    async def scale(self, message: type[Message], name: str, namespace: str = "") -> autoscaling.Scale:
+        await self._begin("get", message, "scale")
+        return await self._inner.scale(message, name, namespace)
 
     async def list(self, message: type[M], namespace: str = "", **options: Any) -> ObjectList[M]:
         await self._begin("list", message)

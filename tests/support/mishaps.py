@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.events.v1 import events_pb2 as events
 from knarr.client.client import BOOKMARK, Client, JsonPatch, ObjectList, WatchEvent
@@ -141,6 +142,10 @@ class FatedClient(Client):
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         await self._fate.alive(self._life)
         return await self._inner.get(message, name, namespace)
+
+    async def scale(self, message: type[Message], name: str, namespace: str = "") -> autoscaling.Scale:
+        await self._fate.alive(self._life)
+        return await self._inner.scale(message, name, namespace)
 
     async def list(self, message: type[M], namespace: str = "", **options: Any) -> ObjectList[M]:
         await self._fate.alive(self._life)
