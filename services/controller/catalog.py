@@ -13,6 +13,8 @@ from services.controller.controllers.namespace.controller import NamespaceContro
 from services.controller.controllers.nodeipam.controller import NodeIpamController
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
 from services.controller.controllers.podgc.controller import PodGarbageCollector
+from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
+from services.controller.controllers.pvprotection.controller import VolumeProtectionController
 from services.controller.controllers.replicaset.controller import ReplicaSetController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
@@ -29,6 +31,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     PodGarbageCollector,
     DisruptionController,
     StaleDisruptionController,
+    ClaimProtectionController,
+    VolumeProtectionController,
     NamespaceController,
     ServiceAccountController,
     RootCertificateController,

@@ -120,6 +120,23 @@ def namespace(name: str = NAMESPACE) -> core.Namespace:
     return result
 
 
+def claim(name: str = "data") -> core.PersistentVolumeClaim:
+    result = core.PersistentVolumeClaim()
+    result.metadata.name, result.metadata.namespace = name, NAMESPACE
+    result.spec.access_modes.append("ReadWriteOnce")
+    result.spec.resources.requests["storage"].string = "1Gi"
+    return result
+
+
+def volume(name: str = "disk") -> core.PersistentVolume:
+    result = core.PersistentVolume()
+    result.metadata.name = name
+    result.spec.access_modes.append("ReadWriteOnce")
+    result.spec.capacity["storage"].string = "1Gi"
+    result.spec.persistent_volume_source.host_path.path = "/data"
+    return result
+
+
 def condition_of(status: Any, kind: str) -> Any:
     """A condition that must be there."""
     found = get_condition(status, kind)

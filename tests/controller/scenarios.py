@@ -26,6 +26,8 @@ from services.controller.controllers.namespace.controller import NamespaceContro
 from services.controller.controllers.nodeipam.controller import NodeIpamController
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
 from services.controller.controllers.podgc.controller import PodGarbageCollector
+from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
+from services.controller.controllers.pvprotection.controller import VolumeProtectionController
 from services.controller.controllers.replicaset.controller import ReplicaSetController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
@@ -33,7 +35,7 @@ from services.controller.controllers.staledisruption.controller import StaleDisr
 from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIME
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import FakeKubelet
-from tests.controller.objects import deployment, namespace, node, owned, pod, replica_set, service
+from tests.controller.objects import claim, deployment, namespace, node, owned, pod, replica_set, service, volume
 from tests.support.mishaps import Scenario, World
 
 # Longer than whatever a component waits for, a relist after a lost event included.
@@ -234,6 +236,37 @@ async def stale_disruptions(w: World) -> None:
     await step(180)
 
 
+async def claims(w: World) -> None:
+    """Of three claims that are deleted one is free, one is used until its pod ends, and one is of before there was protection."""
+    user = running("user", "10.244.0.1")
+    user.spec.volumes.add(name="data").volume_source.persistent_volume_claim.claim_name = "used"
+    old = claim("old")
+    old.metadata.finalizers.append("example.com/hold")
+    w.api.seed(user, old)
+    for name in ("free", "used"):
+        await w.client.create(claim(name))
+    await step()
+    for name in ("free", "used", "old"):
+        await w.client.delete(core.PersistentVolumeClaim, name, "default")
+    await step()
+    await w.client.delete(core.Pod, "user", "default", grace_period_seconds=0)
+    await step()
+
+
+async def volumes(w: World) -> None:
+    """Of three volumes that are deleted one is bound for a while; one was made before there was protection."""
+    w.api.seed(volume("old"))
+    for name in ("free", "bound"):
+        await w.client.create(volume(name))
+    await w.edit(core.PersistentVolume, "bound", lambda found: setattr(found.status, "phase", "Bound"), "", "status")
+    await step()
+    for name in ("free", "bound", "old"):
+        await w.client.delete(core.PersistentVolume, name)
+    await step()
+    await w.edit(core.PersistentVolume, "bound", lambda found: setattr(found.status, "phase", "Released"), "", "status")
+    await step()
+
+
 def config(name: str, namespace: str = "default") -> core.ConfigMap:
     made = core.ConfigMap()
     made.metadata.name, made.metadata.namespace = name, namespace
@@ -321,6 +354,8 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     NodeLifecycleController: alone(NodeLifecycleController, silent_nodes, rest_seconds=5.0),
     DisruptionController: alone(DisruptionController, budgets, ReplicaSetController, kubelet=True),
     StaleDisruptionController: alone(StaleDisruptionController, stale_disruptions),
+    ClaimProtectionController: alone(ClaimProtectionController, claims),
+    VolumeProtectionController: alone(VolumeProtectionController, volumes),
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
     ServiceAccountController: alone(ServiceAccountController, accounts),

@@ -8,13 +8,15 @@ from services.apiserver.admission.certificate_requester.plugin import Certificat
 from services.apiserver.admission.chain import Chain
 from services.apiserver.admission.namespace_lifecycle.plugin import NamespaceLifecycle
 from services.apiserver.admission.plugin import Plugin
+from services.apiserver.admission.priority.plugin import Priority
 from services.apiserver.admission.service_account.plugin import ServiceAccount
+from services.apiserver.admission.storage_object_in_use_protection.plugin import StorageObjectInUseProtection
 from services.apiserver.backend import Backend
 
 # Makes a plugin that reads other objects from the backend.
 Factory = Callable[[Backend], Plugin]
 
-PLUGINS: Sequence[Factory] = (NamespaceLifecycle, ServiceAccount, CertificateRequester)
+PLUGINS: Sequence[Factory] = (NamespaceLifecycle, ServiceAccount, Priority, StorageObjectInUseProtection, CertificateRequester)
 
 
 def chain(backend: Backend, plugins: Sequence[Factory] = PLUGINS) -> Chain:

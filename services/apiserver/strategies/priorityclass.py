@@ -24,7 +24,8 @@ SYSTEM: Final = {
         "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
     ),
 }
-POLICIES = ("Never", "PreemptLowerPriority")
+PREEMPTS = "PreemptLowerPriority"
+POLICIES = ("Never", PREEMPTS)
 
 
 class PriorityClassStrategy(Strategy):
@@ -34,7 +35,7 @@ class PriorityClassStrategy(Strategy):
 
     def default(self, obj: scheduling.PriorityClass) -> None:
         if not obj.HasField("preemption_policy"):
-            obj.preemption_policy = "PreemptLowerPriority"
+            obj.preemption_policy = PREEMPTS
 
     def prepare_for_update(self, new: scheduling.PriorityClass, old: scheduling.PriorityClass) -> None:
         new.metadata.generation = old.metadata.generation

@@ -120,8 +120,8 @@ def test_an_update_is_judged_by_what_it_adds() -> None:
     new = copy_of(old)
     new.spec.replicas = 3
     assert judge(ref, new, old) == Judgement([], [])
-    new.spec.template.spec.priority_class_name = "high"
-    assert warned(judge(ref, new, old)) == ["spec.template.spec.priorityClassName"]
+    new.spec.template.spec.hostname_override = "other"
+    assert warned(judge(ref, new, old)) == ["spec.template.spec.hostnameOverride"]
 
 
 def test_a_list_in_another_order_adds_nothing_and_one_more_does() -> None:

@@ -15,7 +15,6 @@ from knarr.objects.tolerations import NO_EXECUTE, NOT_READY, UNREACHABLE
 FINER_THAN_MILLI = ("n", "u", "e-9", "e-6")
 DEFAULT_MODE = 0o644
 TOLERATED_SECONDS = 300
-SYSTEM_PRIORITIES = {"": 0, "system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 
 
 def all_containers(spec: core.PodSpec) -> Iterable[Any]:
@@ -39,13 +38,9 @@ def default_pod(pod: core.Pod) -> None:
         spec.enable_service_links = True
 
 
-def admit_pod(pod: core.Pod) -> None:
-    """What Kubernetes' default admission plugins add to a new pod: priority and tolerations of a lost node."""
+def tolerate_lost_nodes(pod: core.Pod) -> None:
+    """What Kubernetes' plugin DefaultTolerationSeconds adds to a pod."""
     spec = pod.spec
-    if not spec.HasField("priority") and spec.priority_class_name in SYSTEM_PRIORITIES:
-        spec.priority = SYSTEM_PRIORITIES[spec.priority_class_name]
-    if not spec.HasField("preemption_policy"):
-        spec.preemption_policy = "PreemptLowerPriority"
     for key in (NOT_READY, UNREACHABLE):
         if not any(_tolerates_eviction(toleration, key) for toleration in spec.tolerations):
             spec.tolerations.add(key=key, operator="Exists", effect=NO_EXECUTE, toleration_seconds=TOLERATED_SECONDS)
