@@ -62,6 +62,21 @@ def init_and_main_containers(spec: core.PodSpec) -> Sequence[core.Container]:
     return (*spec.init_containers, *spec.containers)
 
 
+def ephemeral_containers(spec: core.PodSpec) -> Sequence[core.Container]:
+    """Those that were added to a pod that runs, as containers: what they have in common with others has the same numbers."""
+    return [core.Container.FromString(added.ephemeral_container_common.SerializeToString()) for added in spec.ephemeral_containers]
+
+
+def every_container(spec: core.PodSpec) -> Sequence[core.Container]:
+    """Init containers, main ones, ephemeral ones."""
+    return (*spec.init_containers, *spec.containers, *ephemeral_containers(spec))
+
+
+def container_statuses(status: core.PodStatus) -> Sequence[core.ContainerStatus]:
+    """Of init containers, main ones, ephemeral ones."""
+    return (*status.init_container_statuses, *status.container_statuses, *status.ephemeral_container_statuses)
+
+
 def lasting_containers(spec: core.PodSpec) -> Sequence[core.Container]:
     """Those that serve while the pod runs: main containers, then sidecars."""
     return (*spec.containers, *(container for container in spec.init_containers if is_sidecar(container)))

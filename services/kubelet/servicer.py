@@ -12,7 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc
 from knarr.machinery.errors import bad_request, internal, not_found, status_error
-from knarr.objects.pods import init_and_main_containers
+from knarr.objects.pods import container_statuses, every_container
 from services.kubelet.conversation import converse, start_of
 from services.kubelet.forwarding import dial_address, forward_start, relay
 from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure
@@ -126,7 +126,7 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
     def _container(self, ref: pb.ContainerRef, *, previous: bool = False) -> Container:
         pod = self._pod(ref.namespace, ref.pod)
         name = ref.container or (pod.spec.containers[0].name if len(pod.spec.containers) == 1 else "")
-        if name not in {spec.name for spec in init_and_main_containers(pod.spec)}:
+        if name not in {spec.name for spec in every_container(pod.spec)}:
             raise bad_request(f"container {ref.container} is not valid for pod {ref.pod}")
         observation = self._runtime.observe(pod.metadata.uid)
         found = observation.latest(name) if observation else None
@@ -149,8 +149,7 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
 
 
 def _status_of(pod: core.Pod, name: str) -> core.ContainerStatus:
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    return next((found for found in statuses if found.name == name), core.ContainerStatus())
+    return next((found for found in container_statuses(pod.status) if found.name == name), core.ContainerStatus())
 
 
 def _waits(pod: core.Pod, name: str) -> bool:

@@ -213,3 +213,48 @@ def test_a_container_that_was_lost_with_the_engines_state_counts_on() -> None:
     again = pod_status(StatusView(pod, seen(container(attempt=7)), facts(), NOW, "192.0.2.1")).container_statuses[0]
     assert (again.restart_count, again.last_state.terminated.reason) == (7, "ContainerStatusUnknown")
     assert again.last_state.terminated.container_id == "docker://app-6"
+
+
+def debugged(*names: str, target: str = "") -> core.Pod:
+    pod = make_pod("web", "app")
+    for name in names:
+        added = pod.spec.ephemeral_containers.add(target_container_name=target)
+        added.ephemeral_container_common.name, added.ephemeral_container_common.image = name, "app:1"
+    return pod
+
+
+def test_an_ephemeral_container_is_started_once_and_never_again() -> None:
+    pod = debugged("debug")
+    app = container()
+    assert told(decide(pod, seen(app), facts(), NOW)) == ["StartContainer debug#0"]
+    assert told(decide(pod, seen(app, container("debug", CREATED)), facts(), NOW)) == ["StartContainer debug#0"]
+    for state in (RUNNING, EXITED):
+        assert told(decide(pod, seen(app, container("debug", state, exit_code=1)), facts(), NOW)) == []
+    # A new sandbox brings it not back either.
+    later = replace(SANDBOX, id="s1", attempt=1)
+    assert "debug" not in " ".join(told(decide(pod, seen(container("debug", EXITED), sandbox=later), facts(), NOW)))
+
+
+def test_an_ephemeral_container_is_there_while_init_containers_fail() -> None:
+    pod = debugged("debug")
+    pod.spec.init_containers.add(name="init", image="app:1")
+    failing = container("init", EXITED, exit_code=1)
+    waits = facts(crash={"init": Failing(3, NOW)})
+    assert told(decide(pod, seen(failing), waits, NOW)) == ["StartContainer debug#0"]
+
+
+def test_an_ephemeral_container_keeps_no_pod_from_ending_and_ends_with_it() -> None:
+    pod = debugged("debug")
+    pod.spec.restart_policy = "Never"
+    decision = decide(pod, seen(container(state=EXITED), container("debug")), facts(), NOW)
+    assert told(decision) == ["KillContainer debug"]
+
+
+def test_an_ephemeral_container_is_told_of_beside_the_others() -> None:
+    pod = debugged("one", "two")
+    ended = container("two", EXITED, exit_code=3)
+    status = pod_status(StatusView(pod, seen(container(), container("one"), ended), facts(), NOW, "192.0.2.1"))
+    one, two = status.ephemeral_container_statuses
+    assert (one.state.HasField("running"), one.ready, one.HasField("started")) == (True, False, False)
+    assert (two.state.terminated.exit_code, two.restart_count) == (3, 0)
+    assert status.phase == "Running" and [found.name for found in status.container_statuses] == ["app"]

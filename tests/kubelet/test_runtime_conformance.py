@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from services.kubelet.runtime.hollow import HollowRuntime
-from services.kubelet.runtime.plan import ContainerPlan, PodRef, Process, SandboxPlan
+from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, Process, SandboxPlan
 from services.kubelet.runtime.port import (
     CREATED,
     EXITED,
@@ -154,3 +154,18 @@ async def test_logs_end_when_they_are_not_followed(subject: Subject) -> None:
     assert found.startswith(b"hollow ") and found.endswith(b"\n")
     with pytest.raises(RuntimeFailure):
         [piece async for piece in subject.runtime.logs("0" * 64, LogOptions())]
+
+
+async def test_a_running_container_is_held_to_other_amounts(subject: Subject) -> None:
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_plan())
+    small, large = Limits(102, 10_000, 32 << 20), Limits(204, 20_000, 64 << 20)
+    container = await subject.runtime.create_container(replace(subject.plan(sandbox), limits=small))
+    await subject.runtime.start_container(container, subject.pod)
+    for wanted in (large, small):
+        await subject.runtime.update_container(container, subject.pod, wanted)
+        (seen,) = subject.runtime.observe(subject.pod.uid).containers  # type: ignore[union-attr]
+        assert (seen.state, seen.id) == (RUNNING, container.id)
+        assert seen.limits is not None and replace(seen.limits, oom_score_adj=0) == wanted
+    await subject.runtime.remove_container(container, subject.pod)
+    with pytest.raises(RuntimeFailure):
+        await subject.runtime.update_container(container, subject.pod, large)

@@ -17,13 +17,8 @@ from services.apiserver.pipeline import metadata
 from services.apiserver.pipeline.refusals import missing
 from services.apiserver.results import Ref
 from services.apiserver.strategies.metadata import validate_object_meta_update
-from services.apiserver.strategies.pod.sections import (
-    ephemeral_container_warnings,
-    take_ephemeral_containers,
-    take_resources,
-    validate_ephemeral_containers,
-    validate_resources_change,
-)
+from services.apiserver.strategies.pod.ephemeral import take_ephemeral_containers, validate_ephemeral_containers
+from services.apiserver.strategies.pod.resize import take_containers, validate_resize
 from services.apiserver.strategies.scale import apply_scale, to_scale
 from services.apiserver.strategies.strategy import Strategy
 
@@ -153,10 +148,9 @@ class Section(Whole):
         self,
         take: Callable[[Any, Any], None],
         causes: Callable[[Any, Any], list[Cause]],
-        warnings: Callable[[Any, Any], list[str]] = lambda new, old: [],
     ) -> None:
-        """``take`` puts the section of a body into an object; the others judge what comes of it, given the object before."""
-        self._take, self._causes, self._warnings = take, causes, warnings
+        """``take`` puts the section of a body into an object; ``causes`` judges what comes of it, given the object before."""
+        self._take, self._causes = take, causes
 
     def merge(self, ref: Ref, body: Any, entry: Entry) -> Any:
         new: Any = entry.message
@@ -166,7 +160,7 @@ class Section(Whole):
 
     def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
         strategy.prepare_for_update(new, old)
-        return Verdict([*_metadata_causes(strategy, new, old), *self._causes(new, old)], self._warnings(new, old))
+        return Verdict([*_metadata_causes(strategy, new, old), *self._causes(new, old)])
 
 
 def _metadata_causes(strategy: Strategy, new: Any, old: Any) -> list[Cause]:
@@ -179,8 +173,8 @@ PARTS: dict[str, Whole] = {
     "approval": Approval(),
     "scale": Scale(),
     "finalize": Finalize(),
-    "ephemeralcontainers": Section(take_ephemeral_containers, validate_ephemeral_containers, ephemeral_container_warnings),
-    "resize": Section(take_resources, validate_resources_change),
+    "ephemeralcontainers": Section(take_ephemeral_containers, validate_ephemeral_containers),
+    "resize": Section(take_containers, validate_resize),
 }
 
 

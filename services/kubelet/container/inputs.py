@@ -32,6 +32,8 @@ class ContainerInputs:
     node: NodeView
     directory: PodDirectory
     lowest_oom_score: int = -1000
+    # The container whose processes an ephemeral one is to see; empty: none.
+    target_id: str = ""
 
     @property
     def pod_ip(self) -> str:

@@ -30,7 +30,7 @@ def container_plan(inputs: ContainerInputs) -> ContainerPlan:
         mounts=mounts(inputs, env),
         security=security(spec, pod.spec.security_context, inputs.image),
         limits=limits(inputs),
-        namespaces=_namespaces(pod.spec),
+        namespaces=_namespaces(pod.spec, inputs.target_id),
     )
 
 
@@ -46,5 +46,5 @@ def _process(spec: core.Container, env: Mapping[str, str]) -> Process:
     )
 
 
-def _namespaces(spec: core.PodSpec) -> Namespaces:
-    return Namespaces(spec.share_process_namespace, spec.host_pid, spec.host_network, spec.host_ipc)
+def _namespaces(spec: core.PodSpec, target_id: str) -> Namespaces:
+    return Namespaces(spec.share_process_namespace, spec.host_pid, spec.host_network, spec.host_ipc, target_id)

@@ -19,7 +19,7 @@ from services.kubelet.pod.facts import StartFailure, next_backoff
 from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.volumes import VolumeError
 from services.kubelet.runtime.plan import ContainerPlan
-from services.kubelet.runtime.port import Container, RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.runtime.port import RUNNING, Container, RuntimeFailure, RuntimeUnavailable, Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ class ContainerStarter:
             if action.after is not None:
                 self._facts.crash[spec.name] = next_backoff(crashes, action.after.finished_at or now, self._shared.clock.now())
             node, lowest = self._shared.node, lowest_possible()
-            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, self._directory, lowest)
+            target = self._target(pod, spec.name)
+            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, self._directory, lowest, target)
             await self._create_and_start(inputs)
             self._facts.failures.pop(spec.name, None)
         except ImageFailure as failure:
@@ -80,6 +81,17 @@ class ContainerStarter:
             # A container that nobody can make is that pod's trouble only, and is told as such.
             log.exception("a container cannot be made", extra={"pod": pod.metadata.name, "container": spec.name})
             self._fail(spec.name, "CreateContainerError", f"{type(error).__name__}: {error}", CONFIG_RETRY)
+
+    def _target(self, pod: core.Pod, name: str) -> str:
+        """The id of the container that an ephemeral one is to look into; raises ConfigError while it does not run."""
+        wanted = next((added.target_container_name for added in pod.spec.ephemeral_containers if _is_named(added, name)), "")
+        if not wanted:
+            return ""
+        observation = self._shared.runtime.observe(pod.metadata.uid)
+        target = observation.latest(wanted) if observation is not None else None
+        if target is None or target.state != RUNNING:
+            raise ConfigError(f"unable to find target container {wanted}")
+        return target.id
 
     async def _create_and_start(self, inputs: ContainerInputs) -> None:
         plan = container_plan(inputs)
@@ -126,3 +138,7 @@ class ContainerStarter:
         now = self._shared.clock.now()
         self._facts.failures[name] = StartFailure(reason, message, now, now + retry)
         log.info("container not started", extra={"container": name, "reason": reason, "error": message})
+
+
+def _is_named(added: core.EphemeralContainer, name: str) -> bool:
+    return bool(added.ephemeral_container_common.name == name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.runtime.plan import Limits
 from services.kubelet.runtime.port import Container, Sandbox
 
 # What an action occupies that is not a container.
@@ -60,6 +61,15 @@ class KillContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizeContainer:
+    """Hold a container that runs to other amounts of CPU and memory."""
+
+    spec: core.Container
+    container: Container
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveContainers:
     """Remove dead containers that nobody needs any more."""
 
@@ -71,7 +81,17 @@ class CleanUp:
     """Nothing runs and nothing is left in the engine: drop the volumes and directories."""
 
 
-Action = PrepareVolumes | CreateSandbox | RemoveSandboxes | StartContainer | RunPostStart | KillContainer | RemoveContainers | CleanUp
+Action = (
+    PrepareVolumes
+    | CreateSandbox
+    | RemoveSandboxes
+    | StartContainer
+    | RunPostStart
+    | KillContainer
+    | ResizeContainer
+    | RemoveContainers
+    | CleanUp
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +118,7 @@ class Decision:
 
 def action_key(action: Action) -> str:
     """What an action occupies: one action per key runs at a time."""
-    if isinstance(action, StartContainer | RunPostStart):
+    if isinstance(action, StartContainer | RunPostStart | ResizeContainer):
         return action.spec.name
     if isinstance(action, KillContainer):
         return action.container.name

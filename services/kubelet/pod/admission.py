@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.amounts import PODS, Amounts, pod_requests, whole
+from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, pod_requests, whole
 from knarr.objects.host_ports import host_ports
 from knarr.objects.pods import init_and_main_containers
 from knarr.objects.sysctls import dotted
+from services.kubelet.pod.allocation import DEFERRED, INFEASIBLE
 
 # Everything about a pod is looked at anew after each change of it. The API server takes fewer; one may have been stored before it did.
 MAX_CONTAINERS = 600
@@ -47,7 +48,7 @@ class Refusal:
 
 def is_too_large(pod: core.Pod) -> bool:
     """Whether the pod has more containers than a kubelet can keep an eye on without neglecting others."""
-    return len(pod.spec.containers) + len(pod.spec.init_containers) > MAX_CONTAINERS
+    return len(pod.spec.containers) + len(pod.spec.init_containers) + len(pod.spec.ephemeral_containers) > MAX_CONTAINERS
 
 
 def too_large() -> Refusal:
@@ -110,6 +111,18 @@ def refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, 
     if ports and any(port.clashes(other) for held in taken for other in host_ports(held.spec) for port in ports):
         return Refusal("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
     return None
+
+
+def resize_refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str]) -> Refusal | None:
+    """Why the node does not grant a pod that runs what it asks for: it has not that much at all, or others have it now."""
+    needs = _needs(pod)
+    for name in (MEMORY, CPU):
+        offered = whole(name, allocatable.get(name, "0"))
+        if name in allocatable and needs.get(name, 0) > offered:
+            words = f"Node didn't have enough capacity: {name}, requested: {needs[name]}, capacity: {offered}"
+            return Refusal(INFEASIBLE, words)
+    held = refusal(pod, taken, allocatable)
+    return None if held is None else Refusal(DEFERRED, held.message)
 
 
 def _needs(pod: core.Pod) -> Amounts:

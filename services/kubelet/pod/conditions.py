@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import is_true, set_condition
 from knarr.objects.pods import is_sidecar
+from services.kubelet.pod.allocation import ERROR, IN_PROGRESS, PENDING
 from services.kubelet.pod.view import StatusView
 
-OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", PENDING, IN_PROGRESS)
 DISRUPTED, BY_KUBELET = "DisruptionTarget", "TerminationByKubelet"
 
 
@@ -31,6 +32,7 @@ def set_conditions(view: StatusView, status: core.PodStatus) -> None:
     _set(view, status, "Ready", *((False, "ReadinessGatesNotReady", _gate_words(gates)) if gates else ready))
     _set(view, status, "ContainersReady", *ready)
     _set(view, status, "PodScheduled", True)
+    _set_resize(view, status)
     if evicted and view.facts.verdict is not None:
         _set(view, status, DISRUPTED, True, BY_KUBELET, view.facts.verdict[1])
 
@@ -47,6 +49,15 @@ def _set_initialized(view: StatusView, status: core.PodStatus) -> None:
         _set(view, status, "Initialized", False, "ContainersNotInitialized", _names("incomplete", uninitialized))
     else:
         _set(view, status, "Initialized", True)
+
+
+def _set_resize(view: StatusView, status: core.PodStatus) -> None:
+    """There while a resize waits for room on the node, and while it is carried out; else not."""
+    if view.facts.pending is not None:
+        _set(view, status, PENDING, True, *view.facts.pending)
+    if view.facts.resizing:
+        failure = next(iter(view.facts.resize_failures.values()), None)
+        _set(view, status, IN_PROGRESS, True, *((ERROR, failure.message) if failure is not None else ()))
 
 
 def _readiness(view: StatusView, status: core.PodStatus) -> tuple[bool, str, str]:

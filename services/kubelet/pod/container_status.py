@@ -6,9 +6,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
 from knarr.objects.images import with_tag
 from knarr.objects.keys import is_deleting
-from knarr.objects.pods import is_finished, is_sidecar
+from knarr.objects.pods import container_statuses, is_finished, is_sidecar
 from services.kubelet.pod.actions import Waiting
 from services.kubelet.pod.readiness import is_ready, is_started
+from services.kubelet.pod.resources import told_resources
 from services.kubelet.pod.view import StatusView
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation
 
@@ -28,6 +29,7 @@ def container_status(view: StatusView, spec: core.Container, *, init: bool) -> c
     result.restart_count = container.attempt
     result.image_id = container.image_id
     result.container_id = f"{view.scheme}://{container.id}"
+    _tell_resources(spec, container, result)
     earlier = _attempt(view.observation, spec.name, container.attempt - 1)
     if earlier is not None and earlier.state == EXITED:
         result.last_state.terminated.CopyFrom(_terminated(view, earlier))
@@ -37,6 +39,21 @@ def container_status(view: StatusView, spec: core.Container, *, init: bool) -> c
         _running(view, spec, container, result, init=init)
     else:
         _exited(view, spec, container, result, init=init)
+    return result
+
+
+def _tell_resources(spec: core.Container, container: Container, result: core.ContainerStatus) -> None:
+    """What it was granted, and what it has."""
+    for name, amount in spec.resources.requests.items():
+        result.allocated_resources[name].CopyFrom(amount)
+    result.resources.CopyFrom(told_resources(spec.resources, container.limits if container.state == RUNNING else None))
+
+
+def ephemeral_status(view: StatusView, spec: core.Container) -> core.ContainerStatus:
+    """That of a container without probes, on which nobody waits."""
+    result = container_status(view, spec, init=False)
+    result.ClearField("started")
+    result.ready = False
     return result
 
 
@@ -124,8 +141,7 @@ def _keep_last_state(previous: core.ContainerStatus, result: core.ContainerStatu
 
 
 def _previous_status(pod: core.Pod, name: str) -> core.ContainerStatus | None:
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    return next((status for status in statuses if status.name == name), None)
+    return next((status for status in container_statuses(pod.status) if status.name == name), None)
 
 
 def _attempt(observation: PodObservation, name: str, attempt: int) -> Container | None:

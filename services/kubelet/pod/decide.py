@@ -6,11 +6,12 @@ when to look again. An action whose target is busy is left out: the worker calls
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting
-from knarr.objects.pods import init_and_main_containers, is_finished, is_sidecar
+from knarr.objects.pods import container_statuses, ephemeral_containers, init_and_main_containers, is_finished, is_sidecar
 from services.kubelet.pod.actions import (
     SANDBOX,
     VOLUMES,
@@ -20,14 +21,17 @@ from services.kubelet.pod.actions import (
     PrepareVolumes,
     RemoveContainers,
     RemoveSandboxes,
+    ResizeContainer,
     RunPostStart,
     StartContainer,
     Waiting,
     action_key,
 )
+from services.kubelet.pod.allocation import restarts_for
 from services.kubelet.pod.facts import FAILURE_SHOWN, ContainerFacts, PodFacts, wait_until
 from services.kubelet.pod.phase import has_finished, restarts
 from services.kubelet.pod.readiness import is_started
+from services.kubelet.pod.resources import differs, resource_limits
 from services.kubelet.pod.spec import container_hash, describe
 from services.kubelet.pod.stopping import MINIMUM_GRACE_SECONDS, stop, termination_grace_seconds
 from services.kubelet.pod.view import PodView
@@ -69,7 +73,10 @@ def _run(view: PodView, decision: Decision) -> None:
         _prepare_volumes(view, decision)
     if sandbox is None or not sandbox.ready:
         _renew_sandbox(view, decision)
-    elif _run_init(view, sandbox, decision):
+        return
+    # Also while init containers fail: to see why is what they are for.
+    _run_ephemeral(view, decision)
+    if _run_init(view, sandbox, decision):
         for spec in view.pod.spec.containers:
             _run_container(view, spec, decision)
         garbage = _garbage(view.observation)
@@ -125,6 +132,14 @@ def _run_init(view: PodView, sandbox: Sandbox, decision: Decision) -> bool:
     return True
 
 
+def _run_ephemeral(view: PodView, decision: Decision) -> None:
+    """Each is started once, in whichever sandbox there is, and never again."""
+    for spec in ephemeral_containers(view.pod.spec):
+        container = view.observation.latest(spec.name)
+        if container is None or container.state == CREATED:
+            _start(view, spec, 0, None, decision)
+
+
 def _run_container(view: PodView, spec: core.Container, decision: Decision, *, again: bool = False) -> None:
     """``again``: an init container that ended well runs once more, in a new sandbox."""
     container = view.observation.latest(spec.name)
@@ -152,8 +167,7 @@ def _restart(view: PodView, spec: core.Container, container: Container, decision
 
 def _first_attempt(pod: core.Pod, spec: core.Container) -> int:
     """Of a container that the engine does not know: one that ran before and was lost with the engine's state counts on."""
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    previous = next((status for status in statuses if status.name == spec.name), None)
+    previous = next((status for status in container_statuses(pod.status) if status.name == spec.name), None)
     if previous is None:
         return 0
     ran = previous.container_id or previous.last_state.HasField("terminated")
@@ -189,6 +203,24 @@ def _watch(view: PodView, spec: core.Container, container: Container, decision: 
         decision.actions.append(KillContainer(spec, container, grace, message))
     elif spec.lifecycle.HasField("post_start") and not known.post_start_done:
         decision.actions.append(RunPostStart(spec, container))
+    else:
+        _resize(view, spec, container, grace, decision)
+
+
+def _resize(view: PodView, spec: core.Container, container: Container, grace: float, decision: Decision) -> None:
+    """A container that runs with other amounts than it was granted: it is told them, or started anew where it asks for that."""
+    actual, wanted = container.limits, resource_limits(spec.resources)
+    if actual is None or not differs(actual, wanted):
+        return
+    memory = actual.memory_bytes != wanted.memory_bytes
+    if restarts_for(spec, cpu=differs(replace(actual, memory_bytes=wanted.memory_bytes), wanted), memory=memory):
+        decision.actions.append(KillContainer(spec, container, grace, f"Container {spec.name} resize requires restart"))
+        return
+    failure = view.facts.resize_failures.get(spec.name)
+    if failure is None or view.now >= failure.retry_at:
+        decision.actions.append(ResizeContainer(spec, container, wanted))
+    else:
+        decision.wake(failure.retry_at)
 
 
 def _garbage(observation: PodObservation) -> tuple[Container, ...]:

@@ -30,5 +30,12 @@ class PodEvents:
         """Records an event on one of its containers."""
         if not self._facts.gone:
             pod = self._pod()
-            kind = "initContainers" if any(spec.name == container for spec in pod.spec.init_containers) else "containers"
-            self._recorder.event(pod, event_type, reason, message, field_path=f"spec.{kind}{{{container}}}")
+            self._recorder.event(pod, event_type, reason, message, field_path=f"spec.{_kind(pod.spec, container)}{{{container}}}")
+
+
+def _kind(spec: core.PodSpec, container: str) -> str:
+    """The field of the spec that has the container."""
+    if any(found.name == container for found in spec.init_containers):
+        return "initContainers"
+    added = any(found.ephemeral_container_common.name == container for found in spec.ephemeral_containers)
+    return "ephemeralContainers" if added else "containers"

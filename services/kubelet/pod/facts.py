@@ -12,6 +12,9 @@ from datetime import datetime, timedelta
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 
+# Resources by the names of containers.
+Grant = dict[str, core.ResourceRequirements]
+
 # Between two starts of a container that keeps ending, and two pulls of an image that cannot be had.
 AGAIN = Backoff(first_seconds=10.0, limit_seconds=300.0)
 BACKOFF_RESET = timedelta(minutes=10)
@@ -104,6 +107,12 @@ class PodFacts:
     pulls: dict[str, Failing] = field(default_factory=dict)
     failures: dict[str, StartFailure] = field(default_factory=dict)
     containers: dict[str, ContainerFacts] = field(default_factory=dict)
+    # What the node has granted its containers, and why not what they ask for by now: reason and message.
+    granted: Grant = field(default_factory=dict)
+    pending: tuple[str, str] | None = None
+    # A container has yet to get what it was granted; and what came of the last try, where it failed.
+    resizing: bool = False
+    resize_failures: dict[str, StartFailure] = field(default_factory=dict)
     # What is being done now: "sandbox", "volumes", "cleanup" or a container's name.
     busy: set[str] = field(default_factory=set)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
 from knarr.objects.keys import is_deleting
-from knarr.objects.pods import is_finished
+from knarr.objects.pods import ephemeral_containers, is_finished
 from knarr.objects.qos import qos_class
 from services.kubelet.pod.conditions import set_conditions
-from services.kubelet.pod.container_status import container_status
+from services.kubelet.pod.container_status import container_status, ephemeral_status
 from services.kubelet.pod.phase import failed_init, has_finished
 from services.kubelet.pod.view import StatusView
 
@@ -33,6 +33,7 @@ def pod_status(view: StatusView) -> core.PodStatus:
     _addresses(view, status)
     status.init_container_statuses.extend(container_status(view, spec, init=True) for spec in pod.spec.init_containers)
     status.container_statuses.extend(container_status(view, spec, init=False) for spec in pod.spec.containers)
+    status.ephemeral_container_statuses.extend(ephemeral_status(view, spec) for spec in ephemeral_containers(pod.spec))
     _phase(view, status)
     set_conditions(view, status)
     return status

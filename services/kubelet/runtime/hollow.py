@@ -16,7 +16,7 @@ from typing import ClassVar
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from services.kubelet.runtime.addresses import PodAddresses
 from services.kubelet.runtime.observations import Observations
-from services.kubelet.runtime.plan import ContainerPlan, PodRef, SandboxPlan
+from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
 from services.kubelet.runtime.port import (
     CREATED,
     EXITED,
@@ -72,6 +72,8 @@ class HollowRuntime(Runtime):
         # References that cannot be pulled, and container names whose start fails with these words.
         self.missing_images: set[str] = set()
         self.fail_start: dict[str, str] = {}
+        # Container names whose resources cannot be changed, with the engine's words.
+        self.fail_update: dict[str, str] = {}
         # Answers of checks by container name; success by default.
         self.check_results: dict[str, ProbeResult] = {}
         # References pulled, in order.
@@ -164,6 +166,7 @@ class HollowRuntime(Runtime):
             plan.spec_hash,
             plan.sandbox_attempt,
             self._clock.now(),
+            limits=plan.limits,
         )
         self._plans[container.id] = plan
         self._observations.put_container(plan.pod, container)
@@ -194,6 +197,15 @@ class HollowRuntime(Runtime):
         if pod is None or pod.sandbox is None:
             raise NoSuchContainer(f"no sandbox of pod {uid}")
         self._observations.put_sandbox(replace(pod.sandbox, ready=False))
+
+    async def update_container(self, container: Container, pod: PodRef, limits: Limits) -> None:
+        self._refuse_in_trouble()
+        if container.name in self.fail_update:
+            raise RuntimeFailure(self.fail_update[container.name])
+        found = self._observations.find(container.id)
+        if found is None or not isinstance(found[1], Container) or found[1].state != RUNNING:
+            raise RuntimeFailure(f"container {container.id} is not running")
+        self._observations.put_container(pod, replace(found[1], limits=limits))
 
     async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         self._refuse_in_trouble()

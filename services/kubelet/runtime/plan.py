@@ -88,12 +88,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Namespaces:
-    """Which of the kernel's namespaces are not a container's own: network, IPC and names are its pod's unless they are the node's."""
+    """Which of the kernel's namespaces are not a container's own: network, IPC and names are its pod's unless they are the node's.
+
+    ``process_of`` is the id of another container of the pod whose processes it sees; empty: of none.
+    """
 
     share_process: bool = False
     host_pid: bool = False
     host_network: bool = False
     host_ipc: bool = False
+    process_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from services.kubelet.runtime.plan import ContainerPlan, PodRef, SandboxPlan
+from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
 
 RUNNING, EXITED, CREATED = "running", "exited", "created"
 
@@ -67,6 +67,8 @@ class Container:
     oom_killed: bool = False
     # The engine's words when it could not start the container.
     error: str = ""
+    # What it may use now; None where the engine does not say.
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,10 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     async def start_container(self, container: Container, pod: PodRef) -> None:
         """Starts a created container."""
+
+    @abc.abstractmethod
+    async def update_container(self, container: Container, pod: PodRef, limits: Limits) -> None:
+        """Lets a running container use so much from now on; ``oom_score_adj`` stays as it is. Where the engine refuses, nothing changes."""
 
     @abc.abstractmethod
     async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.service.tasks import cancel
@@ -19,11 +20,13 @@ from services.kubelet.pod.actions import (
     PrepareVolumes,
     RemoveContainers,
     RemoveSandboxes,
+    ResizeContainer,
     RunPostStart,
     StartContainer,
     action_key,
 )
 from services.kubelet.pod.context import PodContext
+from services.kubelet.pod.facts import StartFailure
 from services.kubelet.pod.sandbox import SandboxMaker
 from services.kubelet.pod.status_writer import StatusWriter
 from services.kubelet.pod.stopping import MINIMUM_GRACE_SECONDS
@@ -32,6 +35,7 @@ from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+RESIZE_RETRY = timedelta(seconds=10)
 
 
 class ActionRunner:
@@ -117,6 +121,8 @@ class ActionRunner:
                 await self._post_start(action)
             case KillContainer():
                 await self._kill(action)
+            case ResizeContainer():
+                await self._resize(action)
             case RemoveContainers():
                 if not self._facts.gone:
                     await self._writer.flush()
@@ -138,6 +144,18 @@ class ActionRunner:
         known.post_start_done = True
         if failure:
             known.unhealthy = f"FailedPostStartHook: {failure}"
+
+    async def _resize(self, action: ResizeContainer) -> None:
+        """What the engine refuses is told in the pod's condition and tried again: memory that is in use now may not be later."""
+        name, failures = action.spec.name, self._facts.resize_failures
+        try:
+            await self._runtime.update_container(action.container, self._ref, action.limits)
+            failures.pop(name, None)
+        except RuntimeFailure as error:
+            now = self._context.shared.clock.now()
+            if name not in failures and not isinstance(error, RuntimeUnavailable):
+                self._events.container("Warning", "ResizeError", f"Pod resize error: {error}", name)
+            failures[name] = StartFailure("Error", str(error), now, now + RESIZE_RETRY)
 
     async def _kill(self, action: KillContainer) -> None:
         loop = asyncio.get_running_loop()

@@ -14,7 +14,8 @@ from knarr.objects.pods import is_finished
 from knarr.objects.references import config_map_names, secret_names
 from knarr.service.tasks import cancel
 from services.kubelet.metrics import ENGINE_WELL, PODS
-from services.kubelet.pod.admission import is_too_large, refusal, too_large
+from services.kubelet.pod.admission import is_too_large, refusal, resize_refusal, too_large
+from services.kubelet.pod.allocation import order
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.directory import PodDirectory, left_behind
 from services.kubelet.runtime.plan import PodRef
@@ -37,6 +38,8 @@ class PodManager:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # How often in a row the worker of a pod has failed.
         self._failures: dict[str, int] = {}
+        # Pods that ask for other amounts than they were granted, and since when, in the loop's seconds.
+        self._resizes: dict[str, float] = {}
 
     @property
     def workers(self) -> dict[str, PodWorker]:
@@ -83,6 +86,9 @@ class PodManager:
         worker = self._workers.get(new.metadata.uid)
         if worker is not None:
             worker.update(new)
+            if worker.wants_resize:
+                self._resizes.setdefault(new.metadata.uid, asyncio.get_running_loop().time())
+            self._settle_resizes()
             return
         worker = self._start(new, gone=False)
         refused = None
@@ -92,6 +98,29 @@ class PodManager:
             refused = refusal(new, self._taken(new.metadata.uid), self._context.node.allocatable)
         if refused is not None:
             worker.refuse(refused.reason, refused.message)
+        elif worker.wants_resize:
+            self._resizes[new.metadata.uid] = asyncio.get_running_loop().time()
+            self._settle_resizes()
+
+    def _settle_resizes(self) -> None:
+        """Grants what there is room for. Called when a pod changes or ends: nothing else makes room."""
+        waiting = [worker for uid in list(self._resizes) if (worker := self._resizing(uid)) is not None]
+        for worker in sorted(waiting, key=lambda found: order(found.asked, found.pod, self._resizes[found.pod.metadata.uid])):
+            uid = worker.pod.metadata.uid
+            refused = resize_refusal(worker.asked, self._taken(uid), self._context.node.allocatable)
+            if refused is None:
+                del self._resizes[uid]
+                worker.grant()
+            else:
+                worker.defer(refused.reason, refused.message)
+
+    def _resizing(self, uid: str) -> PodWorker | None:
+        """The worker of a pod that waits for other amounts; one that does so no longer is forgotten."""
+        worker = self._workers.get(uid)
+        if worker is not None and worker.wants_resize:
+            return worker
+        self._resizes.pop(uid, None)
+        return None
 
     def _is_taken(self, pod: core.Pod) -> bool:
         """Whether a kubelet of this node began with the pod already."""
@@ -104,7 +133,8 @@ class PodManager:
             worker = self._workers.get(uid)
             counted = self._is_taken(pod) if worker is None else not worker.facts.refused
             if uid != newcomer and counted and not is_finished(pod) and not is_too_large(pod):
-                yield pod
+                # Of what it asks for it may not have been granted all.
+                yield pod if worker is None else worker.pod
 
     def _engine_changed(self, uid: str) -> None:
         if not uid:
@@ -140,6 +170,7 @@ class PodManager:
         PODS.set(len(self._workers))
         if task.cancelled() or worker is None:
             return
+        self._settle_resizes()
         error = task.exception()
         if error is None:
             self._failures.pop(uid, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.pods import init_and_main_containers
+from knarr.objects.pods import every_container
 from services.kubelet.pod.actions import Waiting
 from services.kubelet.pod.events import ContainerEvent
 from services.kubelet.pod.spec import describe
@@ -35,4 +35,4 @@ class WaitingEvents:
 
 
 def _image(pod: core.Pod, name: str) -> str:
-    return next(spec.image for spec in init_and_main_containers(pod.spec) if spec.name == name)
+    return next(spec.image for spec in every_container(pod.spec) if spec.name == name)

@@ -16,10 +16,11 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
-from knarr.objects.pods import init_and_main_containers, is_finished
+from knarr.objects.pods import every_container, is_finished
 from services.kubelet.container.probes import Prober
 from services.kubelet.container.termination import termination_message
 from services.kubelet.pod.actions import VOLUMES, Decision
+from services.kubelet.pod.allocation import apply, asked, is_resizing, message, recalled, same
 from services.kubelet.pod.context import NodeContext, PodContext
 from services.kubelet.pod.decide import deadline_of, decide
 from services.kubelet.pod.directory import PodDirectory
@@ -51,6 +52,8 @@ class PodWorker:
         self._ref = ref_of(pod)
         self.facts = PodFacts(context.clock.now(), gone=gone)
         self.facts.recall(pod.status)
+        self.facts.granted = recalled(pod)
+        apply(self._pod, self.facts.granted)
         self.activity = "new"
         self._wake = asyncio.Event()
         self._directory = PodDirectory(context.settings.data_dir, self._ref.uid)
@@ -75,6 +78,35 @@ class PodWorker:
                 self.facts.volumes_stale = True
             self._latest = pod
             self._pod = _copy(pod, self._pod.status if self._pod.status.HasField("start_time") else None)
+            apply(self._pod, self.facts.granted)
+            if not self.wants_resize:
+                self.facts.pending = None
+        self.wake()
+
+    @property
+    def asked(self) -> core.Pod:
+        """The pod as the API last told it, with the resources that it asks for."""
+        return self._latest
+
+    @property
+    def wants_resize(self) -> bool:
+        """Whether it asks for other amounts than the node has granted it."""
+        return self.is_active and not same(asked(self._latest), self.facts.granted)
+
+    def grant(self) -> None:
+        """The node gives the pod what it asks for: its containers get it."""
+        self.facts.granted, self.facts.pending, self.facts.resizing = asked(self._latest), None, True
+        self.facts.resize_failures.clear()
+        apply(self._pod, self.facts.granted)
+        self._events.pod("Normal", "ResizeStarted", message("started", self._latest, self.facts.granted))
+        self.wake()
+
+    def defer(self, reason: str, words: str) -> None:
+        """The node does not give the pod what it asks for, not now or not ever: it keeps what it has."""
+        if self.facts.pending == (reason, words):
+            return
+        self.facts.pending = (reason, words)
+        self._events.pod("Warning", f"Resize{reason}", message(reason, self._latest, asked(self._latest), words))
         self.wake()
 
     def refuse(self, reason: str, message: str) -> None:
@@ -130,6 +162,7 @@ class PodWorker:
         await self._note_ends(observation)
         self._check_deadline(now)
         self._hasten()
+        self._follow_resize(observation)
         decision = decide(self._pod, observation, self.facts, now)
         self.activity = decision.activity
         self._waiting_events.tell(PodView(self._pod, observation, self.facts, now), decision.waiting)
@@ -169,11 +202,17 @@ class PodWorker:
         for container in observation.containers:
             known = self.facts.of(container.id)
             if container.state == EXITED and known.termination_message is None:
-                spec = next((found for found in init_and_main_containers(self._pod.spec) if found.name == container.name), core.Container())
+                spec = next((found for found in every_container(self._pod.spec) if found.name == container.name), core.Container())
                 known.termination_message = await termination_message(self._context.runtime, self._directory, spec, container)
         present = {container.id for container in observation.containers}
         for container_id in self.facts.containers.keys() - present:
             del self.facts.containers[container_id]
+
+    def _follow_resize(self, observation: PodObservation) -> None:
+        """Notes that containers have yet to get what they were granted, and that they all have it."""
+        before, self.facts.resizing = self.facts.resizing, is_resizing(self._pod, observation)
+        if before and not self.facts.resizing and self.is_active:
+            self._events.pod("Normal", "ResizeCompleted", message("completed", self._latest, self.facts.granted))
 
     def _check_deadline(self, now: datetime) -> None:
         deadline = deadline_of(self._pod)

@@ -23,7 +23,7 @@ from knarr.machinery.validation import (
 from knarr.objects.pods import is_sidecar
 from services.apiserver.strategies.pod.environment import validate_env, validate_env_from
 from services.apiserver.strategies.pod.probes import forbid_probes, validate_probes
-from services.apiserver.strategies.pod.resources import validate_resources
+from services.apiserver.strategies.pod.resources import validate_resize_policy, validate_resources
 from services.apiserver.strategies.pod.security import validate_container_security
 from services.apiserver.strategies.pod.volumes import validate_mounts
 
@@ -40,6 +40,7 @@ class PodFacts:
     grace_seconds: int
     host_network: bool
     names: set[str] = field(default_factory=set)
+    restart_policy: str = "Always"
 
 
 def validate_containers(containers: Sequence[core.Container], facts: PodFacts, path: Path) -> list[Cause]:
@@ -82,6 +83,7 @@ def _common(container: core.Container, facts: PodFacts, path: Path) -> list[Caus
     causes += validate_mounts(container, facts.volumes, path.child("volumeMounts"))
     causes += check_choice(path.child("imagePullPolicy"), container.image_pull_policy, PULL_POLICIES)
     causes += validate_resources(container.resources, path.child("resources"))
+    causes += validate_resize_policy(container.resize_policy, facts.restart_policy, path.child("resizePolicy"))
     if container.HasField("security_context"):
         causes += validate_container_security(container.security_context, path.child("securityContext"))
     return causes

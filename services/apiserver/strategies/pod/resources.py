@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_format, invalid, qualified_name, required
+from knarr.machinery.validation import Path, check_choice, check_format, duplicate, invalid, qualified_name, required
 from knarr.objects.amounts import exact
 from services.apiserver.strategies.amounts import check_amount, is_whole
 from services.apiserver.strategies.resourcenames import CONTAINER_NAMES, HUGE_PAGES, STANDARD_NAMES
+
+# What of a container may be changed while it runs.
+RESIZABLE = ("cpu", "memory")
+NOT_REQUIRED, RESTART = "NotRequired", "RestartContainer"
 
 
 def validate_resources(resources: core.ResourceRequirements, path: Path) -> list[Cause]:
@@ -59,3 +63,17 @@ def _request_within(name: str, request: meta.Quantity, limit: meta.Quantity, pat
     if not _overcommits(name):
         return [invalid(path, request.string, f"must be equal to {name} limit of {limit.string}")]
     return [invalid(path, request.string, f"must be less than or equal to {name} limit of {limit.string}")] if wanted > most else []
+
+
+def validate_resize_policy(policies: Sequence[core.ContainerResizePolicy], restart_policy: str, path: Path) -> list[Cause]:
+    """Of one container; ``restart_policy`` is its pod's."""
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for policy in policies:
+        if policy.resource_name in seen:
+            causes.append(duplicate(path, policy.resource_name))
+        seen.add(policy.resource_name)
+        causes += check_choice(path, policy.resource_name, RESIZABLE) + check_choice(path, policy.restart_policy, (NOT_REQUIRED, RESTART))
+        if restart_policy == "Never" and policy.restart_policy not in ("", NOT_REQUIRED):
+            causes.append(invalid(path, policy.restart_policy, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
+    return causes

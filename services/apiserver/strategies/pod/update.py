@@ -38,20 +38,29 @@ def validate_pod_update(new: core.Pod, old: core.Pod) -> list[Cause]:
 def validate_pod_status_update(new: core.Pod, old: core.Pod) -> list[Cause]:
     """A binding is final, and so is a container's end where nothing restarts it."""
     causes = check_immutable(Path("status.qosClass"), new.status.qos_class, old.status.qos_class or new.status.qos_class)
-    if new.spec.restart_policy == "Always":
-        return causes
-    ended = {status.name for status in old.status.container_statuses if status.state.HasField("terminated")}
-    if new.spec.restart_policy == "OnFailure":
-        ended = {
-            status.name
-            for status in old.status.container_statuses
-            if status.state.HasField("terminated") and status.state.terminated.exit_code == 0
-        }
-    for index, status in enumerate(new.status.container_statuses):
-        if status.name in ended and not status.state.HasField("terminated"):
-            here = Path("status.containerStatuses").index(index).child("state")
-            causes.append(forbidden(here, "may not be transitioned to non-terminated state"))
+    kept = (
+        ("ephemeral_container_statuses", "ephemeralContainerStatuses", "Never"),
+        ("container_statuses", "containerStatuses", new.spec.restart_policy),
+    )
+    for field, name, restart_policy in kept:
+        causes += _ends(getattr(new.status, field), getattr(old.status, field), restart_policy, Path("status").child(name))
     return causes
+
+
+def _ends(new: Sequence[core.ContainerStatus], old: Sequence[core.ContainerStatus], restart_policy: str, path: Path) -> list[Cause]:
+    """That none goes on that has ended and is not started again."""
+    if restart_policy == "Always":
+        return []
+    ended = {
+        status.name
+        for status in old
+        if status.state.HasField("terminated") and (restart_policy != "OnFailure" or status.state.terminated.exit_code == 0)
+    }
+    return [
+        forbidden(path.index(index).child("state"), "may not be transitioned to non-terminated state")
+        for index, status in enumerate(new)
+        if status.name in ended and not status.state.HasField("terminated")
+    ]
 
 
 def _deadline(new: core.PodSpec, old: core.PodSpec) -> list[Cause]:

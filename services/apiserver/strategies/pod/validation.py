@@ -49,7 +49,7 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
     if too_large := list(_too_large(spec, path)):
         return too_large
     causes, volumes = validate_volumes(spec.volumes, path.child("volumes"))
-    facts = PodFacts(volumes, spec.termination_grace_period_seconds, spec.host_network)
+    facts = PodFacts(volumes, spec.termination_grace_period_seconds, spec.host_network, restart_policy=spec.restart_policy)
     causes += validate_containers(spec.containers, facts, path.child("containers"))
     causes += validate_init_containers(spec.init_containers, facts, path.child("initContainers"))
     causes += check_choice(path.child("restartPolicy"), spec.restart_policy, RESTART_POLICIES)

@@ -87,9 +87,17 @@ def _namespaces(wanted: Namespaces, sandbox: str) -> dict[str, str]:
     return {
         "NetworkMode": sandbox,
         "IpcMode": "host" if wanted.host_ipc else sandbox,
-        "PidMode": "host" if wanted.host_pid else sandbox if wanted.share_process else "",
+        "PidMode": _processes(wanted, sandbox),
         "UTSMode": "host" if wanted.host_network else "",
     }
+
+
+def _processes(wanted: Namespaces, sandbox: str) -> str:
+    if wanted.host_pid:
+        return "host"
+    if wanted.share_process:
+        return sandbox
+    return f"container:{wanted.process_of}" if wanted.process_of else ""
 
 
 def _security(wanted: Security) -> dict[str, Any]:
@@ -105,7 +113,12 @@ def _security(wanted: Security) -> dict[str, Any]:
 
 
 def _limits(wanted: Limits) -> dict[str, int]:
-    result = {"CpuShares": wanted.cpu_shares, "OomScoreAdj": wanted.oom_score_adj}
+    return {"OomScoreAdj": wanted.oom_score_adj, **update_body(wanted)}
+
+
+def update_body(wanted: Limits) -> dict[str, int]:
+    """Of the engine's update call: what may change while a container runs."""
+    result = {"CpuShares": wanted.cpu_shares}
     if wanted.cpu_quota_micros:
         result |= {"CpuPeriod": CPU_PERIOD_MICROS, "CpuQuota": wanted.cpu_quota_micros}
     if wanted.memory_bytes:

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from services.kubelet.runtime.docker.bodies import container_body, container_name
+from services.kubelet.runtime.docker.bodies import container_body, container_name, update_body
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound
 from services.kubelet.runtime.docker.images import EngineImages
 from services.kubelet.runtime.docker.labels import START_FAILED_EXIT_CODE, container_from, image_id
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers, name_is_taken
 from services.kubelet.runtime.docker.settings import DockerSettings
-from services.kubelet.runtime.plan import ContainerPlan, PodRef
+from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Image, RuntimeFailure, Usage
 
 STOP_MARGIN_SECONDS = 60.0
@@ -78,6 +78,13 @@ class EngineContainers:
         if self._observer.state(container.id) == CREATED:
             self._observer.observations.put_container(pod, replace(container, state=RUNNING, started_at=datetime.now(UTC)))
 
+    async def update(self, container: Container, pod: PodRef, limits: Limits) -> None:
+        """As ``Runtime.update_container``."""
+        await self._engine.request("POST", f"containers/{container.id}/update", body=update_body(limits))
+        found = self._observer.observations.find(container.id)
+        if found is not None and isinstance(found[1], Container):
+            self._observer.observations.put_container(pod, replace(found[1], limits=limits))
+
     async def stop(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         """As ``Runtime.stop_container``."""
         timeout = math.ceil(grace_seconds)
@@ -124,6 +131,7 @@ def _created(engine_id: str, plan: ContainerPlan, image: Image) -> Container:
         spec_hash=plan.spec_hash,
         sandbox_attempt=plan.sandbox_attempt,
         created_at=datetime.now(UTC),
+        limits=plan.limits,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from services.kubelet.runtime.plan import ContainerPlan, PodRef, SandboxPlan
+from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Sandbox
 
 CLUSTER, NODE, KIND = "io.knarr.cluster", "io.knarr.node", "io.knarr.kind"
@@ -84,6 +84,17 @@ def container_from(inspected: Mapping[str, Any]) -> Container:
         exit_code=exit_code if status == EXITED else 0,
         oom_killed=bool(state.get("OOMKilled")) and status == EXITED,
         error=error if exit_code == START_FAILED_EXIT_CODE else "",
+        limits=_limits_from(inspected.get("HostConfig") or {}),
+    )
+
+
+def _limits_from(host: Mapping[str, Any]) -> Limits:
+    """What the engine lets a container use; 0 is no limit there, too."""
+    return Limits(
+        cpu_shares=int(host.get("CpuShares") or 0),
+        cpu_quota_micros=int(host.get("CpuQuota") or 0),
+        memory_bytes=int(host.get("Memory") or 0),
+        oom_score_adj=int(host.get("OomScoreAdj") or 0),
     )
 
 

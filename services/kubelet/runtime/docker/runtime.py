@@ -29,7 +29,7 @@ from services.kubelet.runtime.docker.pause import ensure_pause_image
 from services.kubelet.runtime.docker.processes import EngineProcesses
 from services.kubelet.runtime.docker.sandboxes import EngineSandboxes
 from services.kubelet.runtime.docker.settings import DockerSettings
-from services.kubelet.runtime.plan import ContainerPlan, PodRef, SandboxPlan
+from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
 from services.kubelet.runtime.port import (
     Check,
     Container,
@@ -148,6 +148,9 @@ class DockerRuntime(Runtime):
 
     async def start_container(self, container: Container, pod: PodRef) -> None:
         await self._containers.start(container, pod)
+
+    async def update_container(self, container: Container, pod: PodRef, limits: Limits) -> None:
+        await self._containers.update(container, pod, limits)
 
     async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         await self._containers.stop(container, pod, grace_seconds)

@@ -1,4 +1,4 @@
-"""The parts of a pod's spec that are changed under a path of their own."""
+"""Ephemeral containers: they come to a pod that runs, and neither go nor change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Invalid
-from services.apiserver.strategies.pod.sections import NOT_RESIZED, NOT_RUN
 from tests.apiserver.pipeline.world import World, fill, node, pod, ref, running
 from tests.support.virtual_time import virtual_time
 
@@ -38,11 +37,9 @@ async def test_ephemeral_containers_come_and_stay_and_nothing_else_is_taken() ->
         assert [container.ephemeral_container_common.name for container in stored.spec.ephemeral_containers] == ["one"]
         assert stored.spec.ephemeral_containers[0].ephemeral_container_common.image_pull_policy == "Always"
         assert (stored.spec.node_name, dict(stored.metadata.labels), stored.metadata.generation) == ("n", {}, 2)
-        assert list(written.warnings) == [NOT_RUN]
+        assert list(written.warnings) == []
         written = await debug(world, TWO, kind="strategic")
         assert [container.ephemeral_container_common.name for container in written.message.spec.ephemeral_containers] == ["two", "one"]
-        again = await debug(world, TWO, kind="strategic")
-        assert again.warnings == ()
         # The kubelet's own writes are not hindered by what is there now.
         status = core.Pod.FromString(written.message.SerializeToString())
         status.status.phase = "Running"
@@ -93,18 +90,24 @@ def test_what_an_ephemeral_container_may_not_be(container: dict[str, Any], field
 
 
 @virtual_time
-async def test_a_pod_is_not_resized_and_says_so() -> None:
+async def test_a_static_pod_has_none() -> None:
+    async with running() as world:
+        made = pod(on="n")
+        made.metadata.annotations["kubernetes.io/config.mirror"] = "hash"
+        await fill(world, [node(), made])
+        with pytest.raises(Invalid, match="static pods do not support ephemeral containers"):
+            await debug(world, ONE)
+
+
+@virtual_time
+async def test_one_that_has_ended_stays_so_whatever_the_pod_restarts() -> None:
     async with running() as world:
         await begin(world)
-        for resources, refused in (({"limits": {"cpu": "1"}}, True), ({}, False)):
-            containers = [{"name": "c", "image": "other", "resources": resources}]
-            body = json.dumps({"spec": {"containers": containers}}).encode()
-            change = world.caller.patch(ref(core.Pod, "p", "resize"), "strategic", body, meta.PatchOptions())
-            if refused:
-                with pytest.raises(Invalid) as caught:
-                    await change
-                (cause,) = caught.value.status.details.causes
-                assert (cause.field, cause.message) == ("spec.containers[0].resources", f"Forbidden: {NOT_RESIZED}")
-            else:
-                unchanged: Any = (await change).message
-                assert unchanged.spec.containers[0].image == "busybox"
+        stored: Any = (await debug(world, ONE)).message
+        told = stored.status.ephemeral_container_statuses.add(name="one")
+        told.state.terminated.exit_code = 1
+        ended: Any = (await world.caller.update(ref(core.Pod, "p", "status"), stored, meta.UpdateOptions())).message
+        ended.status.ephemeral_container_statuses[0].state.Clear()
+        ended.status.ephemeral_container_statuses[0].state.running.SetInParent()
+        with pytest.raises(Invalid, match="may not be transitioned to non-terminated state"):
+            await world.caller.update(ref(core.Pod, "p", "status"), ended, meta.UpdateOptions())

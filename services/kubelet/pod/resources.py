@@ -1,0 +1,65 @@
+"""A container's resources as its engine is told them, and back. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import replace
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import quantity
+from knarr.objects.copies import copy_of
+from services.kubelet.runtime.plan import Limits
+
+MIN_SHARES = 2
+SHARES_PER_CPU = 1024
+QUOTA_PERIOD_MICROS = 100_000
+MIN_QUOTA_MICROS = 1000
+
+
+def resource_limits(resources: core.ResourceRequirements) -> Limits:
+    """CPU shares by the request, or by the limit where there is none; quota and memory by the limits. They may change as it runs."""
+    most = {name: resources.limits[name].string for name in resources.limits}
+    asked = {name: resources.requests[name].string for name in resources.requests}
+    return Limits(
+        cpu_shares=_shares(asked.get("cpu") or most.get("cpu") or "0"),
+        cpu_quota_micros=_quota(most["cpu"]) if "cpu" in most else 0,
+        memory_bytes=quantity.value(most["memory"]) if "memory" in most else 0,
+    )
+
+
+def told_resources(granted: core.ResourceRequirements, actual: Limits | None) -> core.ResourceRequirements:
+    """What a running container has: what it was granted, but for what the engine still holds it to."""
+    result: core.ResourceRequirements = copy_of(granted)
+    wanted = resource_limits(granted)
+    if actual is None or not differs(actual, wanted):
+        return result
+    if actual.cpu_shares != wanted.cpu_shares:
+        _tell(result.requests, "cpu", f"{-(-actual.cpu_shares * 1000 // SHARES_PER_CPU)}m")
+    if actual.cpu_quota_micros != wanted.cpu_quota_micros:
+        _tell(result.limits, "cpu", f"{actual.cpu_quota_micros * 1000 // QUOTA_PERIOD_MICROS}m")
+    if actual.memory_bytes != wanted.memory_bytes:
+        kibibytes, rest = divmod(actual.memory_bytes, 1024)
+        _tell(result.limits, "memory", f"{kibibytes}Ki" if kibibytes and not rest else str(actual.memory_bytes))
+    return result
+
+
+def differs(actual: Limits, wanted: Limits) -> bool:
+    """Whether a container is held to other amounts of CPU or memory."""
+    return replace(actual, oom_score_adj=0) != replace(wanted, oom_score_adj=0)
+
+
+def _tell(amounts: MutableMapping[str, meta.Quantity], name: str, text: str) -> None:
+    """``0`` is none."""
+    if text in ("0", "0m"):
+        amounts.pop(name, None)
+    else:
+        amounts[name].string = quantity.canonical(text)
+
+
+def _shares(cpu: str) -> int:
+    return max(quantity.milli(cpu) * SHARES_PER_CPU // 1000, MIN_SHARES)
+
+
+def _quota(cpu: str) -> int:
+    return max(quantity.milli(cpu) * QUOTA_PERIOD_MICROS // 1000, MIN_QUOTA_MICROS)
