@@ -7,12 +7,15 @@ All of it is pure. What is posted to a sub-resource (bindings, evictions) is in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
+from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause, bad_request, invalid
 from knarr.objects.copies import copy_of
+from knarr.objects.pods import ephemeral_containers
 from services.apiserver.entry import Entry
-from services.apiserver.fields.judge import judge
+from services.apiserver.fields.judge import Judgement, judge
 from services.apiserver.pipeline import metadata
 from services.apiserver.pipeline.refusals import missing
 from services.apiserver.results import Ref
@@ -148,9 +151,10 @@ class Section(Whole):
         self,
         take: Callable[[Any, Any], None],
         causes: Callable[[Any, Any], list[Cause]],
+        judged: Callable[[Ref, Any, Any], Judgement] = judge,
     ) -> None:
-        """``take`` puts the section of a body into an object; ``causes`` judges what comes of it, given the object before."""
-        self._take, self._causes = take, causes
+        """``take`` puts the section of a body into an object; ``causes`` and ``judged`` say what comes of it, given the object before."""
+        self._take, self._causes, self._judged = take, causes, judged
 
     def merge(self, ref: Ref, body: Any, entry: Entry) -> Any:
         new: Any = entry.message
@@ -160,7 +164,19 @@ class Section(Whole):
 
     def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
         strategy.prepare_for_update(new, old)
-        return Verdict([*_metadata_causes(strategy, new, old), *self._causes(new, old)])
+        judged = self._judged(ref, new, old)
+        return Verdict([*_metadata_causes(strategy, new, old), *self._causes(new, old), *judged.causes], judged.warnings)
+
+
+def _judge_ephemeral_containers(ref: Ref, new: Any, old: Any) -> Judgement:
+    """They are judged as the containers of a pod are."""
+    found = judge(ref, *(core.Pod(spec=core.PodSpec(containers=ephemeral_containers(pod.spec))) for pod in (new, old)))
+    renamed = [replace(cause, field=_as_ephemeral(cause.field)) for cause in found.causes]
+    return Judgement(renamed, [_as_ephemeral(words) for words in found.warnings])
+
+
+def _as_ephemeral(path: str) -> str:
+    return path.replace("spec.containers[", "spec.ephemeralContainers[", 1)
 
 
 def _metadata_causes(strategy: Strategy, new: Any, old: Any) -> list[Cause]:
@@ -173,7 +189,7 @@ PARTS: dict[str, Whole] = {
     "approval": Approval(),
     "scale": Scale(),
     "finalize": Finalize(),
-    "ephemeralcontainers": Section(take_ephemeral_containers, validate_ephemeral_containers),
+    "ephemeralcontainers": Section(take_ephemeral_containers, validate_ephemeral_containers, _judge_ephemeral_containers),
     "resize": Section(take_containers, validate_resize),
 }
 

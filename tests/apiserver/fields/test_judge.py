@@ -73,7 +73,6 @@ HARMLESS = [
     ("spec.affinity.podAffinity", {"affinity": {"podAffinity": {}}}, {}),
     ("spec.topologySpreadConstraints", {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "k"}] * 2}, {}),
     ("spec.containers[0].resources.limits[ephemeral-storage]", {}, {"resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}}),
-    ("spec.containers[0].resizePolicy", {}, {"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}]}),
     ("spec.automountServiceAccountToken", {"automountServiceAccountToken": True}, {}),
     ("spec.securityContext.appArmorProfile.type", {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}, {}),
 ]
@@ -125,11 +124,11 @@ def test_an_update_is_judged_by_what_it_adds() -> None:
 
 
 def test_a_list_in_another_order_adds_nothing_and_one_more_does() -> None:
-    ref, old = pod({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}]})
+    ref, old = pod({"lifecycle": {"stopSignal": "SIGUSR1"}})
     new = copy_of(old)
     new.spec.containers.insert(0, type(new.spec.containers[0])(name="first"))
     assert warned(judge(ref, new, old)) == []
-    new.spec.containers[0].resize_policy.add(resource_name="memory")
+    new.spec.containers[0].lifecycle.stop_signal = "SIGUSR1"
     assert len(judge(ref, new, old).warnings) == 1
 
 
