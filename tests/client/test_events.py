@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.events.v1 import events_pb2 as new_events
 from knarr.client import events
 from knarr.client.event_correlator import BURST, COMBINED_PREFIX
 from knarr.client.events import EventRecorder
@@ -69,6 +70,34 @@ async def test_the_same_event_again_is_counted() -> None:
     assert {message: event.count for message, event in found.items()} == {"again": 3, "differently": 1}
     again = found["again"]
     assert again.last_timestamp.seconds - again.first_timestamp.seconds == 20
+
+
+@virtual_time
+async def test_a_count_and_a_series_are_seen_in_both_groups() -> None:
+    """As client-go's recorder of core/v1 counts, and as that of events.k8s.io/v1 does: each in its own field, whichever group one reads."""
+    api, recorder, about = setup()
+    client = api.client()
+    async with running(recorder):
+        for _ in range(3):
+            recorder.event(about, "Warning", "BackOff", "again")
+            await asyncio.sleep(1)
+    [counted] = (await client.list(new_events.Event, "default")).items
+    assert (counted.deprecated_count, counted.HasField("series"), counted.regarding.name) == (3, False, "web")
+    assert counted.deprecated_last_timestamp.seconds - counted.deprecated_first_timestamp.seconds == 2
+
+    made = new_events.Event(reason="Scheduled", action="Binding", note="once", type="Normal", reporting_controller="example.com/c")
+    made.metadata.name, made.metadata.namespace, made.reporting_instance = "series", "default", "c-1"
+    made.event_time.seconds = int(START.timestamp())
+    made.regarding.kind, made.regarding.namespace, made.regarding.name = "Pod", "default", "web"
+    await client.create(made)
+    patch = {"series": {"count": 4, "lastObservedTime": "2026-01-01T00:00:09.000000Z"}}
+    await client.patch(new_events.Event, "series", "default", patch=patch)
+    found = await client.get(core.Event, "series", "default")
+    assert (found.series.count, found.count, found.reporting_component) == (4, 0, "example.com/c")
+    # A series that is written in the one group is read in the other.
+    found.series.count = 5
+    await client.update(found)
+    assert (await client.get(new_events.Event, "series", "default")).series.count == 5
 
 
 @virtual_time
