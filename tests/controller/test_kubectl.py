@@ -154,3 +154,25 @@ async def test_a_cordoned_node_is_tainted_until_it_is_uncordoned(live: LiveClust
     async with asyncio.timeout(10):
         while taint in await live.kubectl("get", "node", "node-1", "-o", "json"):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
+
+
+BUDGET = """
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web}
+spec:
+  minAvailable: 1
+  selector: {matchLabels: {app: web}}
+"""
+
+
+async def test_a_drain_takes_as_many_pods_at_a_time_as_their_budget_allows(live: LiveCluster) -> None:
+    await deploy(live)
+    await live.kubectl("scale", "deployment/web", "--replicas=2")
+    await live.kubectl("apply", "-f", "-", stdin=BUDGET)
+    await live.kubectl("wait", "pdb/web", "--for=jsonpath={.status.expectedPods}=2", "--timeout=20s")
+    assert [line.split()[1:4] for line in (await live.kubectl("get", "pdb", "--no-headers")).splitlines()] == [["1", "N/A", "1"]]
+    before = set(await live.names("pods"))
+    told = await live.kubectl("drain", "node-1", "--timeout=60s", seconds=70)
+    assert told.count("Cannot evict pod as it would violate the pod's disruption budget.") >= 1 and "node/node-1 drained" in told
+    assert not before & set(await live.names("pods"))

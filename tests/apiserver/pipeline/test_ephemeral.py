@@ -9,7 +9,7 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import Invalid
+from knarr.machinery.errors import Forbidden, Invalid
 from tests.apiserver.pipeline.world import World, fill, node, pod, ref, running
 from tests.support.virtual_time import virtual_time
 
@@ -103,6 +103,22 @@ async def test_what_no_node_does_for_it_is_refused_or_told() -> None:
         # Of what was there before nobody hears again.
         written = await debug(world, TWO, kind="strategic")
         assert list(written.warnings) == []
+
+
+@virtual_time
+async def test_its_account_may_limit_the_secrets_that_it_reads() -> None:
+    async with running() as world:
+        await begin(world)
+        strict: Any = (await world.caller.get(ref(core.ServiceAccount, "default"))).message
+        strict.metadata.annotations["kubernetes.io/enforce-mountable-secrets"] = "true"
+        await world.caller.update(ref(core.ServiceAccount, "default"), strict, meta.UpdateOptions())
+        reads = {**ONE, "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "foreign", "key": "k"}}}]}
+        words = (
+            'ephemeral container one with envVar E referencing secret.secretName="foreign" is not allowed because service account default'
+        )
+        with pytest.raises(Forbidden, match=words):
+            await debug(world, reads)
+        await debug(world, ONE)
 
 
 @virtual_time

@@ -12,8 +12,9 @@ from typing import ClassVar
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from knarr.machinery.resources import Resource
+from knarr.objects.pods import ephemeral_containers
 from knarr.objects.references import secret_names
-from services.apiserver.admission.attributes import CREATE, Attributes
+from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.admission.refusals import refused
 from services.apiserver.backend import Backend
 from services.apiserver.entry import Entry
@@ -21,6 +22,7 @@ from services.apiserver.results import Ref
 
 POD, ACCOUNT = version_of(core.Pod), version_of(core.ServiceAccount)
 DEFAULT = "default"
+EPHEMERAL = "ephemeralcontainers"
 MIRROR = "kubernetes.io/config.mirror"
 ENFORCE = "kubernetes.io/enforce-mountable-secrets"
 # What Go's strconv.ParseBool takes for true.
@@ -30,7 +32,7 @@ ATTEMPTS, PAUSE_SECONDS = 10, (0.1, 0.2)
 
 
 class ServiceAccount:
-    """Acts when a pod is created; one that is stored keeps the account that it has, or none."""
+    """Acts when a pod is created; one that is stored keeps the account that it has, or none, and what is added to it is held to that."""
 
     name: ClassVar[str] = "ServiceAccount"
 
@@ -38,10 +40,12 @@ class ServiceAccount:
         self._backend = backend
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
-        return operation == CREATE and resource is POD.resource and not subresource
+        return resource is POD.resource and (operation, subresource) in ((CREATE, ""), (UPDATE, EPHEMERAL))
 
     async def mutate(self, attributes: Attributes) -> bool:
         pod: core.Pod = attributes.obj
+        if attributes.operation != CREATE:
+            return False
         if _is_mirror(pod):
             _check_mirror(attributes, pod)
             return False
@@ -58,10 +62,15 @@ class ServiceAccount:
     async def validate(self, attributes: Attributes) -> None:
         """Looks once more: plugins behind this one may have changed what ``mutate`` saw."""
         pod: core.Pod = attributes.obj
+        name = pod.spec.service_account_name
+        if attributes.operation != CREATE:
+            if name:
+                added = core.PodSpec(ephemeral_containers=pod.spec.ephemeral_containers)
+                _check_secrets(attributes, added, await self._account(attributes, name))
+            return
         if _is_mirror(pod):
             _check_mirror(attributes, pod)
             return
-        name = pod.spec.service_account_name
         if not name:
             raise refused(attributes, f"no service account specified for pod {attributes.namespace}/{pod.metadata.name}")
         _check_secrets(attributes, pod.spec, await self._account(attributes, name))
@@ -120,7 +129,8 @@ def _foreign_secrets(spec: core.PodSpec, account: core.ServiceAccount) -> Iterat
         name = volume.volume_source.secret.secret_name
         if volume.volume_source.HasField("secret") and name not in mountable:
             yield f'volume with secret.secretName="{name}"', "secret"
-    for kind, containers in (("init container", spec.init_containers), ("container", spec.containers)):
+    added = ephemeral_containers(spec)
+    for kind, containers in (("init container", spec.init_containers), ("container", spec.containers), ("ephemeral container", added)):
         for container in containers:
             for variable in container.env:
                 name = variable.value_from.secret_key_ref.local_object_reference.name
