@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import Cause, Conflict, NotFound, invalid
+from knarr.machinery.errors import Cause, Conflict, NotFound, conflict, invalid
 from knarr.objects.keys import is_deleting
 from services.apiserver.admission.attributes import DELETE
 from services.apiserver.admission.chain import Phases
@@ -21,13 +21,13 @@ from services.apiserver.entry import Entry
 from services.apiserver.pipeline import read
 from services.apiserver.pipeline.metadata import FOREGROUND, ORPHAN
 from services.apiserver.pipeline.pipeline import Pipeline
-from services.apiserver.pipeline.refusals import missing, modified, precondition_failed
+from services.apiserver.pipeline.refusals import missing, modified
 from services.apiserver.pipeline.rewrite import ATTEMPTS
 from services.apiserver.request import Request
 from services.apiserver.results import Page, Ref, Written
 from services.apiserver.strategies.strategy import Strategy
 
-POLICIES = ("Background", "Foreground", "Orphan")
+POLICIES = ("Foreground", "Background", "Orphan")
 # The last moment that a timestamp can tell; a grace period may be longer than that.
 LATEST_SECONDS = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
@@ -47,7 +47,7 @@ def check_options(ref: Ref, options: meta.DeleteOptions) -> None:
         message = f'Invalid value: "{options.propagation_policy}": orphanDependents and deletionPropagation cannot be both set'
         causes.append(Cause("FieldValueInvalid", message, "propagationPolicy"))
     if options.propagation_policy and options.propagation_policy not in POLICIES:
-        supported = ", ".join(f'"{policy}"' for policy in sorted(POLICIES))
+        supported = ", ".join(f'"{policy}"' for policy in (*POLICIES, "nil"))
         message = f'Unsupported value: "{options.propagation_policy}": supported values: {supported}'
         causes.append(Cause("FieldValueNotSupported", message, "propagationPolicy"))
     if any(value != "All" for value in options.dry_run):
@@ -60,11 +60,15 @@ def check_options(ref: Ref, options: meta.DeleteOptions) -> None:
 def check_preconditions(ref: Ref, wanted: meta.Preconditions, obj: Any) -> None:
     """Raises Conflict unless the object is the very one that the caller means."""
     found = obj.metadata
-    if wanted.HasField("uid") and wanted.uid != found.uid:
-        raise precondition_failed(ref, f"UID in precondition: {wanted.uid}, UID in object meta: {found.uid}")
-    if wanted.HasField("resource_version") and wanted.resource_version != found.resource_version:
-        detail = f"ResourceVersion in precondition: {wanted.resource_version}, ResourceVersion in object meta: {found.resource_version}"
-        raise precondition_failed(ref, detail)
+    for field, name, otherwise in (
+        ("uid", "UID", "deleted and then recreated"),
+        ("resource_version", "ResourceVersion", "modified"),
+    ):
+        meant, is_now = getattr(wanted, field), getattr(found, field)
+        if wanted.HasField(field) and meant != is_now:
+            differs = f"the {name} in the precondition ({meant}) does not match the {name} in record ({is_now})"
+            stored = ref.resource.storage
+            raise conflict(stored.kind, ref.name, stored.group, f"{differs}. The object might have been {otherwise}")
 
 
 def set_propagation(obj: Any, options: meta.DeleteOptions) -> None:

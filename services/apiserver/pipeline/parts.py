@@ -11,13 +11,12 @@ from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.errors import Cause, bad_request, invalid
+from knarr.machinery.errors import Cause, bad_request, conflict, invalid
 from knarr.objects.copies import copy_of
 from knarr.objects.pods import ephemeral_containers
 from services.apiserver.entry import Entry
 from services.apiserver.fields.judge import Judgement, judge
 from services.apiserver.pipeline import metadata
-from services.apiserver.pipeline.refusals import missing
 from services.apiserver.results import Ref
 from services.apiserver.strategies.metadata import validate_object_meta_update
 from services.apiserver.strategies.pod.ephemeral import take_ephemeral_containers, validate_ephemeral_containers
@@ -99,7 +98,8 @@ class Scale(Whole):
 
     def prepare(self, ref: Ref, strategy: Strategy, body: Any, old: Any) -> None:
         if body.metadata.uid and body.metadata.uid != old.metadata.uid:
-            raise missing(Ref(ref.version, ref.namespace, ref.name))
+            detail = f"Precondition failed: UID in precondition: {body.metadata.uid}, UID in object meta: {old.metadata.uid}"
+            raise conflict(f"{ref.resource.plural}/scale", ref.name, ref.version.group, detail)
 
     def default(self, strategy: Strategy, body: Any) -> None:
         pass
@@ -125,8 +125,7 @@ class Finalize(Whole):
     replaces = False
 
     def prepare(self, ref: Ref, strategy: Strategy, body: Any, old: Any) -> None:
-        if not body.metadata.name:
-            raise bad_request("name must be provided")
+        pass
 
     def default(self, strategy: Strategy, body: Any) -> None:
         pass

@@ -13,10 +13,10 @@ from services.apiserver.admission.attributes import CREATE
 from services.apiserver.apply.names import check_options
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata
-from services.apiserver.pipeline.delete import check_preconditions
 from services.apiserver.pipeline.eviction import evict
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import check_subresource
+from services.apiserver.pipeline.refusals import precondition_failed
 from services.apiserver.pipeline.rewrite import Change, rewrite
 from services.apiserver.request import Request
 from services.apiserver.results import Ref, Written
@@ -53,12 +53,9 @@ async def _bind(pipeline: Pipeline, request: Request, binding: Any) -> None:
     if causes:
         raise invalid("Binding", ref.name, causes)
 
-    # Whoever binds may say which pod it means, and that it is to be as it was seen.
-    meant = meta.Preconditions(uid=binding.metadata.uid or None, resource_version=binding.metadata.resource_version or None)
-
     def propose(entry: Entry) -> Any:
         pod: Any = entry.message
-        check_preconditions(ref, meant, pod)
+        _check_meant(ref, binding.metadata, pod.metadata)
         if detail := refusal(pod):
             raise conflict(f"{ref.resource.plural}/{ref.subresource}", ref.name, ref.version.group, detail)
         bind(pod, binding, pipeline.backend.clock())
@@ -66,6 +63,14 @@ async def _bind(pipeline: Pipeline, request: Request, binding: Any) -> None:
         return pod
 
     await rewrite(pipeline, request, propose, _as_proposed)
+
+
+def _check_meant(ref: Ref, meant: meta.ObjectMeta, found: meta.ObjectMeta) -> None:
+    """Whoever binds may say which pod it means, and that it is to be as it was seen. Raises Conflict."""
+    for field, name in (("uid", "UID"), ("resource_version", "ResourceVersion")):
+        wanted, is_now = getattr(meant, field), getattr(found, field)
+        if wanted and wanted != is_now:
+            raise precondition_failed(ref, f"{name} in precondition: {wanted}, {name} in object meta: {is_now}")
 
 
 async def _as_proposed(entry: Entry, proposal: Any) -> Change:

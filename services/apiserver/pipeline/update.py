@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import AlreadyExists, Cause, NotFound, invalid
+from knarr.machinery.errors import AlreadyExists, Cause, NotFound, bad_request, invalid
 from knarr.objects.copies import copy_field, copy_of
 from services.apiserver.admission.attributes import UPDATE
 from services.apiserver.apply.names import check_options
@@ -25,7 +25,7 @@ from services.apiserver.pipeline.read import check_subresource
 from services.apiserver.pipeline.refusals import modified, precondition_failed
 from services.apiserver.pipeline.rewrite import ATTEMPTS, Change, Propose, rewrite
 from services.apiserver.request import CREATE, Request
-from services.apiserver.results import Written
+from services.apiserver.results import Ref, Written
 from services.apiserver.strategies.strategy import Strategy
 
 UNCONDITIONAL = Cause("FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion")
@@ -36,9 +36,16 @@ async def update(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     check_subresource(request.ref, "update")
     check_options(request.options)
     metadata.check_request(request.ref, obj)
+    _check_name(request.ref, obj)
     if not request.subresource and pipeline.strategies(request.ref.version).creates_on_update:
         return await _put(pipeline, request, obj)
     return await rewrite_part(pipeline, request, lambda entry: copy_of(obj), obj.ByteSize())
+
+
+def _check_name(ref: Ref, obj: Any) -> None:
+    """Unlike a patch, a whole object must say which one it is. Raises BadRequest."""
+    if not obj.metadata.name:
+        raise bad_request(f"the name of the object ({ref.name} based on URL) was undeterminable: name must be provided")
 
 
 async def _put(pipeline: Pipeline, request: Request, obj: Message) -> Written:

@@ -27,7 +27,7 @@ async def put(world: World, obj: coordination.Lease, options: meta.UpdateOptions
 @virtual_time
 async def test_it_is_authorized_and_admitted_as_a_create_too() -> None:
     async with running() as world:
-        written = await put(world, lease(name=""), meta.UpdateOptions(field_manager="me"))
+        written = await put(world, lease(), meta.UpdateOptions(field_manager="me"))
         assert written.created and written.message.metadata.name == "l" and written.message.metadata.uid
         assert [(asked.verb, asked.name, type(asked.options).__name__) for asked in world.guard.asked] == [
             ("update", "l", "UpdateOptions"),
