@@ -25,7 +25,7 @@ def main() -> None:
     for descriptor in (arguments.progress_fd, arguments.lock_fd):
         if descriptor is not None:
             os.set_inheritable(descriptor, False)
-    # gRPC reads this when it is first imported. Its event engine hands every answer of etcd from thread to thread; without
+    # gRPC reads this when it is first imported. Its event engine hands every answer from thread to thread; without
     # it the thread that waits for answers reads them too.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client")
     # What imports make stays: looking through it for garbage is a tenth of their time.

@@ -74,7 +74,6 @@ def test_no_server_permits_less_than_its_clients_ask() -> None:
         dict(client_options())["grpc.keepalive_time_ms"],
     )
     assert int(permitted) <= int(kept)
-    assert dict(etcd.OPTIONS)["grpc.keepalive_time_ms"] == etcd.PING_SECONDS * 1000
 
 
 async def test_a_stream_that_says_nothing_stays_open_and_a_server_with_other_options_would_end_it() -> None:
@@ -99,7 +98,7 @@ def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("dead_proxy")
 async def test_grpc_goes_past_a_proxy_of_the_environment() -> None:
     async with health_server(server_options()) as address:
-        for channel in (open_channel(address), open_plain_channel(address), etcd.connect(address, None)):
+        for channel in (open_channel(address), open_plain_channel(address)):
             async with channel:
                 answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING

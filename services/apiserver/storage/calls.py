@@ -23,6 +23,8 @@ from services.apiserver.storage import connection, marks
 from services.apiserver.storage.identity import Identity
 from services.apiserver.storage.marks import Mark, Marks
 from services.apiserver.storage.members import Member, Members
+from services.apiserver.storage.wire.channel import Metadata, Question
+from services.apiserver.storage.wire.streams import CallError
 
 # Between two attempts of one call.
 PAUSE_SECONDS = 0.05
@@ -72,8 +74,8 @@ class Written(NamedTuple):
     answer: Any
 
 
-# The method of a member that a call is about.
-Method = Callable[[Member], Any]
+# The question to a member that a call is about.
+Method = Callable[[Member], Question[Any]]
 
 
 class Calls:
@@ -81,7 +83,7 @@ class Calls:
 
     def __init__(self, settings: EtcdSettings, members: Members) -> None:
         self._settings, self._members = settings, members
-        self.metadata = HAS_LEADER if members.several else None
+        self.metadata: Metadata = HAS_LEADER if members.several else ()
         self.identity = Identity()
         self._marks = Marks()
 
@@ -102,7 +104,7 @@ class Calls:
                 seconds = min(left, settings.attempt_seconds) if self._members.several else left
                 term = self.identity.term
                 try:
-                    answer = await method(member)(request, timeout=seconds, wait_for_ready=True, metadata=self.metadata)
+                    answer = await method(member).ask(request, seconds, self.metadata)
                 except grpc.aio.AioRpcError as error:
                     if not _passes(error):
                         raise connection.store_error(error, self.where) from error
@@ -142,7 +144,7 @@ class Calls:
             term = self.identity.term
             try:
                 seconds = min(left, self._settings.attempt_seconds) if again else left
-                answer = await member.kv.Txn(request, timeout=seconds, wait_for_ready=True, metadata=self.metadata)
+                answer = await member.txn.ask(request, seconds, self.metadata)
             except grpc.aio.AioRpcError as error:
                 if not _not_proposed(error):
                     if error.code() in REFUSED and not lost:
@@ -200,5 +202,7 @@ def _passes(error: grpc.aio.AioRpcError) -> bool:
 
 
 def _not_proposed(error: grpc.aio.AioRpcError) -> bool:
+    if isinstance(error, CallError) and error.unsent:
+        return True
     details = error.details() or ""
     return any(words in details for words in NOT_PROPOSED)

@@ -1,41 +1,27 @@
-"""A gRPC channel to one member of etcd: TLS, and errors in words that say what to do.
-
-Reconnecting is left to gRPC, with a backoff of a second at most, so that everything works again
-moments after etcd is back.
-"""
+"""The way to one member of etcd: where it is, TLS, and errors in words that say what to do."""
 
 from __future__ import annotations
 
-import ipaddress
 import shutil
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
-from knarr.client.channel import Options, client_options, open_plain_channel, open_secure_channel
 from knarr.machinery.errors import StatusError, status_error
+from services.apiserver.storage.wire.channel import Address, Channel, Limits, Tls
+from services.apiserver.storage.wire.streams import RECEIVED_TOO_MUCH
 
 # A page is asked for by its number of keys (see ``storage.pages``); one that comes to more than this is asked for anew in smaller pieces.
 MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
-# gRPC's words for it.
-RECEIVED_TOO_MUCH_DETAIL = "eceived message larger than max"
+RECEIVED_TOO_MUCH_DETAIL = RECEIVED_TOO_MUCH
 NO_SPACE_DETAIL = "database space exceeded"
 # etcd permits a ping every five seconds (its option --grpc-keepalive-min-time).
 PERMITTED_PING_SECONDS = 5.0
 PING_SECONDS, PING_ANSWER_SECONDS = 6.0, 3.0
-OPTIONS: Options = [
-    ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
-    *client_options(PING_SECONDS, PING_ANSWER_SECONDS),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.lb_policy_name", "round_robin"),
-    ("grpc.use_local_subchannel_pool", 1),
-]
-
+DEFAULT_PORT = 2379
 
 # With less than this on its disk, etcd cannot begin its next file.
 FULL_BYTES = 64 * 1024 * 1024
@@ -51,14 +37,13 @@ class EtcdTls:
     server_name: str = ""
 
 
-def target(endpoint: str) -> str:
-    """The gRPC target of a ``host:port`` (a leading ``http://`` or ``https://`` is dropped) or ``unix:<path>``."""
+def address(endpoint: str) -> Address:
+    """Where a ``host:port`` (a leading ``http://`` or ``https://`` is dropped) or a ``unix:<path>`` leads."""
     if endpoint.startswith("unix:"):
-        return endpoint
-    host, port = host_of(endpoint), endpoint.rstrip("/").rpartition(":")[2]
-    if not _is_address(host):
-        return f"dns:///{host}:{port}"
-    return f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
+        # gRPC's authority of a Unix socket, which etcd's own tools want behind its path, is none of it.
+        return Address(path=endpoint.removeprefix("unix:").removeprefix("//"))
+    port = endpoint.rstrip("/").rpartition(":")[2]
+    return Address(host_of(endpoint), int(port) if port.isdecimal() else DEFAULT_PORT)
 
 
 def host_of(endpoint: str) -> str:
@@ -66,25 +51,16 @@ def host_of(endpoint: str) -> str:
     return endpoint.removeprefix("http://").removeprefix("https://").rpartition(":")[0].strip("[]")
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def connect(endpoint: str, tls: EtcdTls | None) -> grpc.aio.Channel:
-    """Opens a channel; nothing is sent yet."""
+def connect(endpoint: str, tls: EtcdTls | None) -> Channel:
+    """The way to a member; nothing is sent yet. Raises OSError or ssl.SSLError for files that cannot be used."""
+    limits = Limits(MESSAGE_LIMIT_BYTES, PING_SECONDS, PING_ANSWER_SECONDS)
     if tls is None:
-        return open_plain_channel(target(endpoint), OPTIONS)
-    credentials = grpc.ssl_channel_credentials(
-        tls.ca_file.read_bytes(),
-        tls.key_file.read_bytes() if tls.key_file else None,
-        tls.cert_file.read_bytes() if tls.cert_file else None,
-    )
-    override: Options = [("grpc.ssl_target_name_override", tls.server_name or host_of(endpoint))]
-    return open_secure_channel(target(endpoint), credentials, [*OPTIONS, *override])
+        return Channel(address(endpoint), None, limits)
+    context = ssl.create_default_context(cafile=str(tls.ca_file))
+    if tls.cert_file is not None:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    context.set_alpn_protocols(["h2"])
+    return Channel(address(endpoint), Tls(context, tls.server_name or host_of(endpoint)), limits)
 
 
 def place(endpoints: Sequence[str], data_folders: Sequence[Path]) -> str:

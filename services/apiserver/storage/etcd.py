@@ -1,11 +1,10 @@
-"""etcd as the store, through etcd's own messages and stubs (see docs/decisions/etcd-client.md).
+"""etcd as the store, in etcd's own messages (see docs/decisions/etcd-client.md).
 
 ``calls`` says what may be sent again and what is sent once.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -146,12 +145,12 @@ class EtcdStore:
 
     async def compact(self, revision: int) -> None:
         with _revision_held(revision):
-            await self._calls.ask("compact", lambda member: member.kv.Compact, rpc.CompactionRequest(revision=revision))
+            await self._calls.ask("compact", lambda member: member.compact, rpc.CompactionRequest(revision=revision))
 
     async def trouble(self) -> str:
         request = rpc.AlarmRequest(action=rpc.AlarmRequest.GET, alarm=rpc.NOSPACE)
         try:
-            answer = await self._calls.ask("alarm", lambda member: member.maintenance.Alarm, request)
+            answer = await self._calls.ask("alarm", lambda member: member.alarm, request)
         except StatusError:
             if full := connection.full_disks(self._settings.data_folders):
                 return connection.out_of_disk(self._settings.endpoints, full)
@@ -164,14 +163,13 @@ class EtcdStore:
         )
         world = self.world
         member = await self._members.choose(self._settings.timeout_seconds)
-        stream = member.watch.Watch(wait_for_ready=True, metadata=self._calls.metadata)
+        stream = member.watch(rpc.WatchRequest(create_request=create), self._calls.metadata)
         member.streams.add(stream)
         try:
-            async with asyncio.timeout(self._settings.attempt_seconds if self._members.several else self._settings.timeout_seconds):
-                # Without a bound, for ever: whoever writes to a stream that is cancelled before it is connected hears nothing.
-                await stream.write(rpc.WatchRequest(create_request=create))
+            await stream.open(self._settings.attempt_seconds if self._members.several else self._settings.timeout_seconds)
             pending: list[Change] = []
-            async for answer in stream:
+            async for raw in stream:
+                answer: Any = rpc.WatchResponse.FromString(raw)
                 _refuse_broken(answer)
                 if answer.created:
                     await self._refuse_lost(world, revision - 1, after)
@@ -185,13 +183,6 @@ class EtcdStore:
         except grpc.aio.AioRpcError as error:
             self._members.failed(member)
             raise connection.store_error(error, self._calls.where) from error
-        except TimeoutError as error:
-            self._members.failed(member)
-            raise status_error("Timeout", f"etcd at {self._calls.where} took no watch in time") from error
-        except (asyncio.InvalidStateError, asyncio.CancelledError) as error:
-            if _is_cancelled():
-                raise
-            raise status_error("ServiceUnavailable", "the watch stream of etcd broke") from error
         finally:
             member.streams.discard(stream)
             stream.cancel()
@@ -244,13 +235,7 @@ def _says(error: StatusError, words: str) -> bool:
 
 
 def _range(member: Member) -> Any:
-    return member.kv.Range
-
-
-def _is_cancelled() -> bool:
-    """Whether the running task is to end, and not only a call of it."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return member.range
 
 
 def _changes(events: Sequence[Any]) -> list[Change]:

@@ -26,7 +26,7 @@ class Leases:
             lease, until = self._granted.get(ttl_seconds, (0, 0.0))
             if now >= until:
                 answer = await self._call(
-                    "lease", lambda member: member.lease.LeaseGrant, rpc.LeaseGrantRequest(TTL=ttl_seconds + SHARED_SECONDS)
+                    "lease", lambda member: member.lease_grant, rpc.LeaseGrantRequest(TTL=ttl_seconds + SHARED_SECONDS)
                 )
                 lease = int(answer.ID)
                 self._granted[ttl_seconds] = lease, now + SHARED_SECONDS

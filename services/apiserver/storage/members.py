@@ -3,7 +3,7 @@
 All answer alike (reads are linearizable), so one is as good as another. A member that is away, was
 never there or hangs costs the calls under way on it one more attempt; all others go to the next member that
 is connected. Watches on a member that failed are broken, so that they begin anew on another one. When the certificates by which they
-are spoken to are replaced, all get new channels: gRPC reads them once.
+are spoken to are replaced, all get new channels.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Any
 
-import grpc
 from aetcd import rpc
 
 from knarr.service.keypair import FileMarks, KeptPair
 from services.apiserver.storage import connection
+from services.apiserver.storage.wire.channel import AnswerStream, Metadata
 
 log = logging.getLogger(__name__)
 
@@ -26,21 +27,26 @@ LOOK_SECONDS, GRACE_SECONDS = 60.0, 30.0
 
 
 class Member:
-    """etcd's services on one channel."""
+    """What etcd is asked, on one channel."""
 
     def __init__(self, endpoint: str, tls: connection.EtcdTls | None) -> None:
-        self._channel = connection.connect(endpoint, tls)
-        self.kv = rpc.KVStub(self._channel)
-        self.watch = rpc.WatchStub(self._channel)
-        self.lease = rpc.LeaseStub(self._channel)
-        self.maintenance = rpc.MaintenanceStub(self._channel)
+        self._channel = channel = connection.connect(endpoint, tls)
+        self.range = channel.question("/etcdserverpb.KV/Range", rpc.RangeResponse)
+        self.txn = channel.question("/etcdserverpb.KV/Txn", rpc.TxnResponse)
+        self.compact = channel.question("/etcdserverpb.KV/Compact", rpc.CompactionResponse)
+        self.lease_grant = channel.question("/etcdserverpb.Lease/LeaseGrant", rpc.LeaseGrantResponse)
+        self.alarm = channel.question("/etcdserverpb.Maintenance/Alarm", rpc.AlarmResponse)
         # Streams that end with the trust in this member.
-        self.streams: set[grpc.aio.StreamStreamCall] = set()
+        self.streams: set[AnswerStream] = set()
+
+    def watch(self, request: Any, metadata: Metadata) -> AnswerStream:
+        """A stream of WatchResponses, not opened yet."""
+        return self._channel.stream("/etcdserverpb.Watch/Watch", request, metadata)
 
     @property
     def connected(self) -> bool:
         """Whether calls can be sent now; if not, a connection is attempted."""
-        return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+        return self._channel.usable is not None
 
     async def close(self, grace_seconds: float = 0.0) -> None:
         for stream in list(self.streams):

@@ -1,4 +1,4 @@
-"""How etcd is reached: endpoints as gRPC targets, TLS, errors in plain words."""
+"""How etcd is reached: endpoints as addresses, TLS, errors in plain words."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 from knarr.machinery.errors import StatusError
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.storage import members
-from services.apiserver.storage.connection import EtcdTls, target
+from services.apiserver.storage.connection import EtcdTls, address
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.store import Put, Transaction
+from services.apiserver.storage.wire.channel import Address
 from tests.support.etcd import ETCD
 from tests.support.ports import free_port
 
@@ -23,15 +24,16 @@ from tests.support.ports import free_port
 @pytest.mark.parametrize(
     ("endpoint", "expected"),
     [
-        ("10.0.0.1:2379", "ipv4:10.0.0.1:2379"),
-        ("https://10.0.0.1:2379/", "ipv4:10.0.0.1:2379"),
-        ("[fd00::1]:2379", "ipv6:[fd00::1]:2379"),
-        ("etcd.example:2379", "dns:///etcd.example:2379"),
-        ("unix:etcd.sock", "unix:etcd.sock"),
+        ("10.0.0.1:2379", Address("10.0.0.1", 2379)),
+        ("https://10.0.0.1:2379/", Address("10.0.0.1", 2379)),
+        ("[fd00::1]:2380", Address("fd00::1", 2380)),
+        ("etcd.example:2379", Address("etcd.example", 2379)),
+        ("unix:etcd.sock", Address(path="etcd.sock")),
+        ("unix:///run/etcd.sock", Address(path="/run/etcd.sock")),
     ],
 )
-def test_an_endpoint_becomes_a_target(endpoint: str, expected: str) -> None:
-    assert target(endpoint) == expected
+def test_an_endpoint_becomes_an_address(endpoint: str, expected: Address) -> None:
+    assert address(endpoint) == expected
 
 
 async def test_an_etcd_that_is_not_there_is_named_in_bounded_time() -> None:

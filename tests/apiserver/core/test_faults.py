@@ -24,6 +24,8 @@ from services.apiserver.api import Ref
 from services.apiserver.backend import Waits
 from services.apiserver.compaction import Compactor
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
+from services.apiserver.storage.members import Member
+from services.apiserver.storage.wire.channel import Question
 from tests.apiserver.core.conftest import create_namespace, running_backend
 from tests.support.caller import Caller
 from tests.support.etcd import EtcdServer
@@ -201,12 +203,16 @@ async def test_events_expire_by_lease(own_etcd: EtcdServer) -> None:
         leases = backend.store._leases  # type: ignore[attr-defined]
         (lease, _), *others = leases._granted.values()
         assert lease and not others
-        await leases._call("revoke", lambda member: member.lease.LeaseRevoke, _revoke(lease))
+        await leases._call("revoke", _revoking, _revoke(lease))
         async with asyncio.timeout(5):
             while backend.cache.get(version.resource, "default", "e"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         event.metadata.name = "f"  # the lease is gone: a new one is granted
         await api.create(Ref(version, "default"), event, meta.CreateOptions())
+
+
+def _revoking(member: Member) -> Question[Any]:
+    return member._channel.question("/etcdserverpb.Lease/LeaseRevoke", rpc.LeaseRevokeResponse)
 
 
 def _revoke(lease: int) -> Any:

@@ -89,9 +89,7 @@ async def test_one_object_that_fits_into_no_answer_is_an_error_and_no_endless_se
 @pytest.fixture
 def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """One answer of etcd may be 4 MiB, and a page is meant to be half a MiB."""
-    limited = [("grpc.max_receive_message_length", SMALL_BYTES), *connection.OPTIONS[1:]]
-    assert connection.OPTIONS[0][0] == limited[0][0]
-    monkeypatch.setattr(connection, "OPTIONS", limited)
+    monkeypatch.setattr(connection, "MESSAGE_LIMIT_BYTES", SMALL_BYTES)
     monkeypatch.setattr(pages, "WANTED_BYTES", SMALL_BYTES // 8)
 
 

@@ -290,7 +290,7 @@ async def test_a_server_is_not_ready_while_etcd_is_out_of_space(endpoint: str, m
 
         async def alarm(action: Any, member: int = 0) -> Any:
             request = rpc.AlarmRequest(action=action, alarm=rpc.NOSPACE, memberID=member)
-            return await store._calls.ask("alarm", lambda asked: asked.maintenance.Alarm, request)
+            return await store._calls.ask("alarm", lambda asked: asked.alarm, request)
 
         async def until_space(ready: bool) -> None:
             async with asyncio.timeout(10):
