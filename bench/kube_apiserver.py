@@ -1,4 +1,6 @@
-"""Kubernetes' own API server, measured beside ours in the same run: in turn, round by round, each over an etcd of its own.
+"""Kubernetes' own API server, measured beside ours in the same run: in turn, round by round, each alone over an etcd of its own.
+
+Ours runs as a process of its own too: in the process of ``knarr up`` the controllers' work at each write would be counted with it.
 
 Its binary is found as in tests/peer: in the folder that ``KUBERNETES_BIN`` names, else on the path. Where there is none, ours is
 measured alone, beside what was recorded on a machine of the kind.
@@ -11,15 +13,18 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cluster import BenchCluster, Server, cluster, session
+import aiohttp
+
+from bench.cluster import Server, session
 from bench.result import Result
 from tests.apiserver.rest.live import TOKEN
 from tests.peer.kube_apiserver import KubeApiserver, find
+from tests.support.components import Components
 from tests.support.etcd import EtcdServer
 
 PEER = "Kubernetes 1.20.2"
@@ -81,14 +86,29 @@ async def _measured(name: str, side: Side, measure: Measure) -> float:
 @asynccontextmanager
 async def beside_kubernetes() -> AsyncIterator[Sides]:
     """Ours, and where there is one kube-apiserver."""
-    async with cluster(runtime="hollow", datapath="userspace") as ours, _kube_apiserver() as theirs:
-        yield Sides(_side(ours), theirs)
+    async with _apiserver() as ours, _kube_apiserver() as theirs:
+        yield Sides(ours, theirs)
 
 
-def _side(ours: BenchCluster) -> Side:
-    """The whole cluster is one process; etcd is its child."""
-    etcd = next(child for child in _children(ours.pid) if Path(f"/proc/{child}/comm").read_text().strip() == "etcd")
-    return Side(ours, ours.pid, etcd)
+class _Alone(Components):
+    """Our API server, the only one over its etcd."""
+
+    more: Mapping[str, tuple[str, ...]] = {"apiserver": ("--sole",)}
+
+
+@asynccontextmanager
+async def _apiserver() -> AsyncIterator[Side]:
+    with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
+        ours = _Alone(Path(folder))
+        try:
+            await asyncio.to_thread(ours.etcd.start)
+            ours.start("apiserver")
+            async with session(ours.data_dir / "ca.crt", "secret-of-admin") as shown:
+                server = Server(ours.server, "secret-of-admin", shown)
+                await _wait_for_namespace(server)
+                yield Side(server, ours.processes["apiserver"].pid, ours.etcd.pid)
+        finally:
+            await asyncio.to_thread(ours.stop)
 
 
 @asynccontextmanager
@@ -118,7 +138,7 @@ async def _wait_for_namespace(server: Server) -> None:
     while True:
         try:
             await server.request("GET", "/api/v1/namespaces/default")
-        except RuntimeError:
+        except (RuntimeError, aiohttp.ClientConnectionError):
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(POLL_SECONDS)
@@ -130,7 +150,3 @@ def cpu_seconds(pid: int) -> float:
     """What a process has used so far, in its own code and in the kernel's."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-
-
-def _children(pid: int) -> Sequence[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]

@@ -73,7 +73,12 @@ class Components(ClusterClient):
         tokens.save(self.data_dir / "tokens.csv")
         admin = authority.issue("admin", organizations=["system:masters"])
         credentials = Credentials(authority.pair.certificate, admin, admin, "secret-of-admin", "secret-of-apiserver", tokens)
-        write_kubeconfig(self.data_dir / "kubeconfig", credentials, f"https://{LOOPBACK}:{self._rest}")
+        write_kubeconfig(self.data_dir / "kubeconfig", credentials, self.server)
+
+    @property
+    def server(self) -> str:
+        """The URL of the API server."""
+        return f"https://{LOOPBACK}:{self._rest}"
 
     def address(self, name: str) -> str:
         return f"{LOOPBACK}:{self.ports[name]}"
