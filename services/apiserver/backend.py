@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.resources import Resource
 from services.apiserver.cache.feed import Feed, Place
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.canonical import canonicalize
-from services.apiserver.deadline import within
+from services.apiserver.deadline import Patience, within
 from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import object_key
@@ -85,6 +86,7 @@ class Backend:
         # The last revision that this server wrote.
         self._written = Place(0, 0)
         self.waits = waits or Waits()
+        self._patience = Patience()
 
     async def synced(self, deadline: float = math.inf) -> None:
         """Waits until the cache holds everything that is served; raises ServiceUnavailable when it takes too long."""
@@ -112,6 +114,11 @@ class Backend:
                 break
             await self.synced(deadline)
         await self.reach(revision, self.waits.sync_seconds, deadline)
+
+    def cached(self, resource: Resource, namespace: str, name: str) -> Entry | None:
+        """The object as the cache knows it, if it holds everything by now; else None, as for one that it does not know."""
+        whole = self.feed.synced.is_set() and self.cache.whole.is_set()
+        return self.cache.get(resource, namespace, name) if whole else None
 
     async def current(self, ref: Ref, deadline: float = math.inf) -> Entry | None:
         """The object as the cache knows it; asks the store when the cache knows none."""
@@ -217,14 +224,17 @@ class Backend:
         end = asyncio.get_running_loop().time() + seconds
         if deadline < end:
             return await within(deadline, waiting, what)
-        timer = asyncio.timeout_at(end)
+        timer = asyncio.timeout(None)
         try:
             async with timer:
+                self._patience.watch(timer, end)
                 return await waiting
         except TimeoutError:
             if not timer.expired():
                 raise
             raise late() from None
+        finally:
+            self._patience.forget(timer)
 
     def _unwritten(self) -> StatusError:
         seconds = self.waits.write_seconds

@@ -11,6 +11,9 @@ from knarr.machinery.errors import StatusError, status_error
 
 T = TypeVar("T")
 
+# How often timers are looked at that are looked at together, unless the first of them ends before.
+LOOK_SECONDS = 0.25
+
 
 async def within(deadline: float, waiting: Coroutine[Any, Any, T], what: str) -> T:
     """What ``waiting`` answers; raises Timeout, naming ``what``, when the event loop's time reaches ``deadline`` first.
@@ -33,6 +36,36 @@ async def within(deadline: float, waiting: Coroutine[Any, Any, T], what: str) ->
         if not timer.expired():
             raise
         raise out_of_time(what) from None
+
+
+class Patience:
+    """The timers of those who wait for the store, which is most often for a moment: they are looked at together, now and then. One of the
+    event loop's own for each would cost as much as the rest of the wait."""
+
+    def __init__(self) -> None:
+        self._running: dict[asyncio.Timeout, float] = {}
+        self._looking = False
+
+    def watch(self, timer: asyncio.Timeout, end: float) -> None:
+        """Lets a timer that was entered, and has no end of its own, expire at the event loop's time ``end`` or a moment later."""
+        self._running[timer] = end
+        if not self._looking:
+            self._looking = True
+            loop = asyncio.get_running_loop()
+            loop.call_at(min(end, loop.time() + LOOK_SECONDS), self._look, loop)
+
+    def forget(self, timer: asyncio.Timeout) -> None:
+        """Nobody waits by it any more."""
+        self._running.pop(timer, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for timer in [timer for timer, end in self._running.items() if end <= now]:
+            del self._running[timer]
+            timer.reschedule(now)
+        self._looking = bool(self._running)
+        if self._looking:
+            loop.call_at(min(min(self._running.values()), now + LOOK_SECONDS), self._look, loop)
 
 
 def out_of_time(what: str) -> StatusError:

@@ -49,7 +49,19 @@ def write(metadata: meta.ObjectMeta, managed: Managed) -> None:
     """Makes these the managers of an object, in Kubernetes' order: who applied first, then by time and name."""
     metadata.ClearField("managed_fields")
     ordered = sorted(managed.items(), key=_place) if len(managed) > 1 else managed.items()
-    metadata.managed_fields.extend([_entry(manager, owned) for manager, owned in ordered])
+    for manager, owned in ordered:
+        add(metadata, manager, owned.api_version, owned.seconds, owned.raw)
+
+
+def add(metadata: meta.ObjectMeta, manager: Manager, api_version: str, seconds: int | None, raw: bytes) -> None:
+    """Adds a manager; ``raw`` is FieldsV1."""
+    entry = metadata.managed_fields.add()
+    entry.manager, entry.operation, entry.api_version, entry.fields_type = manager.name, manager.operation, api_version, FIELDS_V1
+    entry.fields_v1.raw = raw
+    if seconds is not None:
+        entry.time.seconds = seconds
+    if manager.subresource:
+        entry.subresource = manager.subresource
 
 
 def only_times_differ(new: Any, old: Any) -> bool:
@@ -76,15 +88,3 @@ def _manager(entry: meta.ManagedFieldsEntry) -> Manager:
 
 def _owned(entry: meta.ManagedFieldsEntry) -> Owned:
     return Owned(entry.api_version, entry.time.seconds if entry.HasField("time") else None, raw=entry.fields_v1.raw)
-
-
-def _entry(manager: Manager, owned: Owned) -> meta.ManagedFieldsEntry:
-    return meta.ManagedFieldsEntry(
-        manager=manager.name,
-        operation=manager.operation,
-        api_version=owned.api_version,
-        time=None if owned.seconds is None else meta.Time(seconds=owned.seconds),
-        fields_type=FIELDS_V1,
-        fields_v1=meta.FieldsV1(raw=owned.raw),
-        subresource=manager.subresource,
-    )

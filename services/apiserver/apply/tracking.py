@@ -7,7 +7,7 @@ from typing import Any
 
 from knarr.machinery.fieldsets.fields import Fields
 from knarr.machinery.fieldsets.managers import UPDATE, Managed, Manager, updated
-from services.apiserver.apply import entries
+from services.apiserver.apply import entries, remembered
 from services.apiserver.apply.changes import Changes
 from services.apiserver.apply.versions import ServedVersions
 from services.apiserver.results import Ref
@@ -15,10 +15,17 @@ from services.apiserver.results import Ref
 
 def track_create(ref: Ref, obj: Any, unreached: Fields, manager: str, now: datetime) -> None:
     """``obj`` is new, as it is stored: what it says is its creator's."""
-    metadata = obj.metadata
+    metadata, version = obj.metadata, ref.version
     managed = _given(metadata) if metadata.managed_fields else {}
     metadata.ClearField("managed_fields")
-    _write(ref, metadata, managed, Changes(ServedVersions(ref.version, unreached), None, obj), manager, now)
+    # What is as it is stored is looked up, if somebody else does not own some of it.
+    outline = remembered.outline(obj) if not managed and version.conversion is None and version.form.has_message else None
+    if outline is not None and (raw := remembered.recall(version, unreached, outline)) is not None:
+        entries.add(metadata, Manager(manager, UPDATE, version.api_version), version.api_version, int(now.timestamp()), raw)
+        return
+    _write(ref, metadata, managed, Changes(ServedVersions(version, unreached), None, obj), manager, now)
+    if outline is not None and len(metadata.managed_fields) == 1:
+        remembered.remember(version, unreached, outline, metadata.managed_fields[0].fields_v1.raw)
 
 
 def track_update(ref: Ref, new: Any, old: Any, unreached: Fields, manager: str, now: datetime) -> None:

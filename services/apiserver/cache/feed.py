@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from knarr.client.backoff import Backoff
 from knarr.machinery.errors import StatusError
@@ -30,8 +30,7 @@ def _nothing() -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """How far the cache had come, and in which world (they are counted), when something was asked of the store."""
 
     world: int

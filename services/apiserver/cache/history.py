@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 from services.apiserver.entry import Entry
 from services.apiserver.results import Event
@@ -29,8 +30,7 @@ class Limits:
     age_seconds: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryChange:
+class HistoryChange(NamedTuple):
     """``event`` as an unfiltered watcher sees it; ``previous`` is what was there before."""
 
     event: Event

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class KeyValue:
+class KeyValue(NamedTuple):
     """A stored value; ``revision`` is that of its last change."""
 
     key: str
@@ -19,8 +19,7 @@ class KeyValue:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """A value to store; with ``ttl_seconds`` it vanishes that long after its last write."""
 
     key: str
@@ -28,8 +27,7 @@ class Put:
     ttl_seconds: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(NamedTuple):
     """All or nothing. ``guards`` maps keys to the revision they must have; 0 means absent."""
 
     guards: Mapping[str, int]
@@ -37,13 +35,16 @@ class Transaction:
     deletes: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+# What no guard found.
+NOTHING: Mapping[str, KeyValue] = MappingProxyType({})
+
+
+class Outcome(NamedTuple):
     """``current`` holds the guarded keys that exist, read in the same instant, when a guard failed."""
 
     succeeded: bool
     revision: int
-    current: Mapping[str, KeyValue] = field(default_factory=dict)
+    current: Mapping[str, KeyValue] = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,7 @@ class RangePage:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A key's new value, or None when it was deleted."""
 
     key: str
@@ -65,8 +65,7 @@ class Change:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Changes in order; afterwards everything up to ``revision`` has been seen."""
 
     changes: Sequence[Change]

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from knarr.machinery.errors import Timeout
-from services.apiserver.deadline import within
+from services.apiserver.deadline import LOOK_SECONDS, Patience, within
 from tests.support.virtual_time import virtual_time
 
 
@@ -80,3 +80,26 @@ async def test_a_cancelled_wait_ends_as_one() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cleaned == ["cleaned"] and asyncio.get_running_loop().time() == 1
+
+
+@virtual_time
+async def test_those_who_wait_together_each_end_at_their_own_time() -> None:
+    """A timer that is looked at together with others expires a moment late at most, and one that is forgotten does not."""
+    loop, patience, ends = asyncio.get_running_loop(), Patience(), []
+
+    async def wait(end: float, seconds: float) -> None:
+        timer = asyncio.timeout(None)
+        try:
+            async with timer:
+                patience.watch(timer, end)
+                await asyncio.sleep(seconds)
+        except TimeoutError:
+            ends.append((end, loop.time()))
+        finally:
+            patience.forget(timer)
+
+    await asyncio.gather(*(wait(end, 60) for end in (5.0, 0.1, 3.0, 0.0)), wait(4.0, 1))
+    assert sorted(end for end, _ in ends) == [0.0, 0.1, 3.0, 5.0]
+    assert all(0 <= at - end <= LOOK_SECONDS for end, at in ends)
+    await asyncio.sleep(1)
+    assert not patience._looking

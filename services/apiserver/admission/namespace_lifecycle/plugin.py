@@ -33,7 +33,9 @@ class NamespaceLifecycle:
             if attributes.name in IMMORTAL:
                 raise forbidden("namespaces", attributes.name, "this namespace may not be deleted")
             return False
-        namespace = await self._backend.current(Ref(NAMESPACE, name=attributes.namespace))
+        backend, name = self._backend, attributes.namespace
+        # Mostly it is there, and nothing is to be waited for.
+        namespace = backend.cached(NAMESPACE.resource, "", name) or await backend.current(Ref(NAMESPACE, name=name))
         if namespace is None:
             raise not_found("namespaces", attributes.namespace)
         if is_deleting(namespace.shared_message):

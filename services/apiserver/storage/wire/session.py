@@ -1,7 +1,7 @@
 """One HTTP/2 connection to a member of etcd, in the event loop: many calls at the same time, one order.
 
-What a turn of the loop brings together leaves in one write: it costs less here and there, and etcd logs together what comes together. A call
-that waits for the peer's permission (its window) waits in line.
+What a turn of the loop brings together leaves in one write: that costs less here and there, and etcd logs together what comes together.
+A call that waits for the peer's permission (its window) waits in line.
 """
 
 from __future__ import annotations

@@ -1,0 +1,127 @@
+"""What the creator of an object owns, remembered by the object's outline: most objects look like one that was created before.
+
+The outline of a message is what its fields are, without the values that no set of fields tells: which are set, the keys of its maps,
+and all that is in its lists, whose elements may be told apart by any of it. Objects of one outline have the same set of fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor
+
+from knarr.machinery.fieldsets.fields import Fields
+from knarr.machinery.resources import Version
+from knarr.machinery.schema import Field, Form, fields_of, form_of
+
+# An outline of more parts, or of a longer list, would cost more than it saves. What is remembered is 4 MiB at most.
+MAX_PARTS, MAX_OUTLINES, MAX_BYTES = 128, 256, 16 * 1024
+# Outlines are found no deeper than this; deeper ones are not remembered.
+MAX_DEPTH = 16
+
+_POINTS_IN_TIME = (Form.JSON_FORM_TIME, Form.JSON_FORM_MICRO_TIME)
+
+Outline = tuple[Any, ...]
+# Adds to an outline what a field's value tells of it.
+_Add = Callable[[Any, list[Any], int], None]
+
+_known: dict[tuple[Version, Outline], tuple[Fields, bytes]] = {}
+_adders: dict[Descriptor, dict[Any, _Add | None]] = {}
+
+
+class TooLong(Exception):
+    """The outline is not worth remembering."""
+
+
+def outline(obj: Any) -> Outline | None:
+    """The outline of a message; None for one that is too long."""
+    parts: list[Any] = []
+    try:
+        _add_message(obj, parts, 0)
+    except TooLong:
+        return None
+    return tuple(parts)
+
+
+def recall(version: Version, unreached: Fields, found: Outline) -> bytes | None:
+    """The set of fields of an object of the version that has this outline, as FieldsV1, without what is ``unreached``."""
+    known = _known.get((version, found))
+    return known[1] if known is not None and known[0] is unreached else None
+
+
+def remember(version: Version, unreached: Fields, found: Outline, raw: bytes) -> None:
+    if len(raw) + _weight(found) > MAX_BYTES:
+        return
+    if len(_known) >= MAX_OUTLINES:
+        _known.clear()
+    _known[version, found] = unreached, raw
+
+
+def _weight(part: Any) -> int:
+    """About how many bytes a part of an outline takes."""
+    if isinstance(part, tuple):
+        return sum(map(_weight, part))
+    return len(part) if isinstance(part, str | bytes) else 8
+
+
+def _add_message(message: Any, parts: list[Any], depth: int) -> None:
+    adders = _adders.get(message.DESCRIPTOR)
+    if adders is None:
+        adders = _adders[message.DESCRIPTOR] = {field.descriptor: _adder(field) for field in fields_of(message.DESCRIPTOR)}
+    set_fields = message.ListFields()
+    parts.append(len(set_fields))
+    if len(parts) > MAX_PARTS or depth > MAX_DEPTH:
+        raise TooLong
+    for descriptor, value in set_fields:
+        parts.append(descriptor.number)
+        add = adders[descriptor]
+        if add is not None:
+            add(value, parts, depth + 1)
+
+
+def _adder(field: Field) -> _Add | None:
+    """None for a value that tells nothing but that it is there."""
+    if field.is_map:
+        return _add_keys if field.message is None or form_of(field.message) == Form.JSON_FORM_QUANTITY else _add_map
+    if field.is_list:
+        return _add_scalars if field.message is None else _add_elements
+    if field.message is None:
+        return None
+    form = form_of(field.message)
+    if form in _POINTS_IN_TIME:
+        return _add_whether_set
+    return _add_message if form == Form.JSON_FORM_UNSPECIFIED else _add_whole
+
+
+def _refuse_long(value: Any) -> None:
+    if len(value) > MAX_PARTS:
+        raise TooLong
+
+
+def _add_keys(value: Any, parts: list[Any], depth: int) -> None:
+    _refuse_long(value)
+    parts.append(tuple(sorted(value)))
+
+
+def _add_map(value: Any, parts: list[Any], depth: int) -> None:
+    _refuse_long(value)
+    parts.append(tuple((key, value[key].SerializeToString(deterministic=True)) for key in sorted(value)))
+
+
+def _add_scalars(value: Any, parts: list[Any], depth: int) -> None:
+    _refuse_long(value)
+    parts.append(tuple(value))
+
+
+def _add_elements(value: Any, parts: list[Any], depth: int) -> None:
+    _refuse_long(value)
+    parts.append(tuple(element.SerializeToString(deterministic=True) for element in value))
+
+
+def _add_whether_set(value: Any, parts: list[Any], depth: int) -> None:
+    parts.append(bool(value.ListFields()))
+
+
+def _add_whole(value: Any, parts: list[Any], depth: int) -> None:
+    parts.append(value.SerializeToString(deterministic=True))

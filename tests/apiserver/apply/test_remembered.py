@@ -1,0 +1,99 @@
+"""What is remembered of one object's creator is what would be found out of another that looks like it."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.catalog import registry, version_of
+from knarr.machinery.resources import Version
+from knarr.objects.copies import copy_of
+from services.apiserver.apply import remembered
+from services.apiserver.apply.tracking import track_create
+from services.apiserver.results import Ref
+from services.apiserver.strategies import strategy_for
+from tests.apiserver.strategies.test_any_object import WORDS, filled
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+STORED = [version for version in registry().versions if version.conversion is None and version.resource.stored]
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "_known", {})
+
+
+def managed(version: Version, obj: Any) -> Any:
+    made = copy_of(obj)
+    track_create(Ref(version), made, strategy_for(version).unreached(version.message, ""), "m", NOW)
+    return list(made.metadata.managed_fields)
+
+
+def varied(message: Any, source: random.Random) -> Any:
+    """The same with other words, wherever there is one that no list and no key has."""
+    for field, value in message.ListFields():
+        if field.is_repeated:
+            continue
+        if field.message_type is not None:
+            varied(value, source)
+        elif field.type == field.TYPE_STRING:
+            setattr(message, field.name, source.choice(WORDS[1:]))
+    return message
+
+
+@pytest.mark.parametrize("version", STORED, ids=lambda version: version.kind)
+def test_the_same_is_found_with_and_without_memory(version: Version) -> None:
+    source = random.Random(version.kind)
+    objects = []
+    for _ in range(30):
+        obj = filled(version.message(), source, depth=6)
+        obj.metadata.ClearField("managed_fields")
+        objects += [obj, varied(copy_of(obj), source)]
+    apart = []
+    for obj in objects:
+        remembered._known.clear()
+        apart.append(managed(version, obj))
+    remembered._known.clear()
+    assert [managed(version, obj) for obj in objects] == apart
+    # And once more, when all of them are known.
+    assert [managed(version, obj) for obj in objects] == apart
+
+
+def config_map(name: str, *keys: str) -> core.ConfigMap:
+    obj = core.ConfigMap(data={key: f"value of {key}" for key in keys})
+    obj.metadata.name = name
+    return obj
+
+
+def test_objects_of_one_outline_are_remembered_once_and_those_of_others_apart() -> None:
+    version = version_of(core.ConfigMap)
+    first, second = managed(version, config_map("a", "x")), managed(version, config_map("b", "x"))
+    assert first == second and len(remembered._known) == 1
+    other = managed(version, config_map("a", "y"))
+    assert other != first and len(remembered._known) == 2
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "MAX_OUTLINES", 10)
+    version = version_of(core.ConfigMap)
+    for number in range(25):
+        managed(version, config_map("a", f"key-{number}"))
+        assert len(remembered._known) <= 10
+    remembered._known.clear()
+    managed(version, config_map("a", *(f"key-{number}" for number in range(5000))))
+    assert not remembered._known
+    pod = core.Pod()
+    pod.metadata.name = "p"
+    for number in range(5000):
+        pod.spec.containers.add().name = f"c{number}"
+    managed(version_of(core.Pod), pod)
+    wordy = core.Pod()
+    wordy.metadata.name = "p"
+    wordy.spec.containers.add(name="c", args=["x" * 20_000])
+    managed(version_of(core.Pod), wordy)
+    assert not remembered._known
+    assert remembered.outline(config_map("a", "x")) == remembered.outline(config_map("b", "x"))
