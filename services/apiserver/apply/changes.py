@@ -18,7 +18,7 @@ from knarr.objects.copies import copy_field, copy_of
 from services.apiserver.apply.versions import ServedVersions, shape_of_version
 
 # Of the metadata nobody owns these, so that a change of them alone is none.
-_NOBODYS = ("name", "namespace", "self_link", "uid", "resource_version", "generation", "creation_timestamp", "managed_fields")
+NOBODYS = ("name", "namespace", "self_link", "uid", "resource_version", "generation", "creation_timestamp", "managed_fields")
 
 
 class Changes:
@@ -87,6 +87,17 @@ def _differing(old: Any, new: Any, unreached: Fields) -> tuple[Any, Any]:
     return (None, None) if same else (before, now)
 
 
+def any_differ(old: Any, new: Any, unreached: Fields) -> bool:
+    """Whether two messages differ in anything that somebody may own and the write reaches."""
+    for field in old.DESCRIPTOR.fields:
+        if field.name == "metadata":
+            if old.metadata != new.metadata and _own_metadata(old.metadata) != _own_metadata(new.metadata):
+                return True
+        elif f"f:{field.json_name}" not in unreached and _differs(field, old, new):
+            return True
+    return False
+
+
 def _differs(field: FieldDescriptor, old: Any, new: Any) -> bool:
     name = field.name
     return bool(getattr(old, name) != getattr(new, name)) or (field.has_presence and old.HasField(name) != new.HasField(name))
@@ -95,6 +106,6 @@ def _differs(field: FieldDescriptor, old: Any, new: Any) -> bool:
 def _own_metadata(metadata: Any) -> Any:
     """The metadata of which somebody is the owner."""
     own = copy_of(metadata)
-    for name in _NOBODYS:
+    for name in NOBODYS:
         own.ClearField(name)
     return own

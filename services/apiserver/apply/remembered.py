@@ -1,12 +1,13 @@
 """What the creator of an object owns, remembered by the object's outline: most objects look like one that was created before.
 
 The outline of a message is what its fields are, without the values that no set of fields tells: which are set, the keys of its maps,
-and all that is in its lists, whose elements may be told apart by any of it. Objects of one outline have the same set of fields.
+and all that is in its lists, whose elements may be told apart by any of it. Objects of one outline have the same set of fields. What of
+an object's metadata is nobody's is no part of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -14,8 +15,9 @@ from google.protobuf.descriptor import Descriptor
 from knarr.machinery.fieldsets.fields import Fields
 from knarr.machinery.resources import Version
 from knarr.machinery.schema import Field, Form, fields_of, form_of
+from services.apiserver.apply.changes import NOBODYS
 
-# An outline of more parts, or of a longer list, would cost more than it saves. What is remembered is 4 MiB at most.
+# An outline of more parts, or of a longer list, would cost more than it saves. What is remembered is 8 MiB at most.
 MAX_PARTS, MAX_OUTLINES, MAX_BYTES = 128, 256, 16 * 1024
 # Outlines are found no deeper than this; deeper ones are not remembered.
 MAX_DEPTH = 16
@@ -35,13 +37,18 @@ class TooLong(Exception):
 
 
 def outline(obj: Any) -> Outline | None:
-    """The outline of a message; None for one that is too long."""
+    """The outline of an object; None for one that is too long."""
     parts: list[Any] = []
     try:
-        _add_message(obj, parts, 0)
+        for descriptor, value in obj.ListFields():
+            parts.append(descriptor.number)
+            if descriptor.name == "metadata":
+                _add_fields(value, [found for found in value.ListFields() if found[0].name not in NOBODYS], parts, 1)
+            elif (add := _adders_of(obj)[descriptor]) is not None:
+                add(value, parts, 1)
     except TooLong:
         return None
-    return tuple(parts)
+    return tuple(parts) if sum(_weight(part) for part in parts if type(part) is tuple) <= MAX_BYTES else None
 
 
 def recall(version: Version, unreached: Fields, found: Outline) -> bytes | None:
@@ -51,7 +58,7 @@ def recall(version: Version, unreached: Fields, found: Outline) -> bytes | None:
 
 
 def remember(version: Version, unreached: Fields, found: Outline, raw: bytes) -> None:
-    if len(raw) + _weight(found) > MAX_BYTES:
+    if len(raw) > MAX_BYTES:
         return
     if len(_known) >= MAX_OUTLINES:
         _known.clear()
@@ -65,15 +72,24 @@ def _weight(part: Any) -> int:
     return len(part) if isinstance(part, str | bytes) else 8
 
 
+def _adders_of(message: Any) -> dict[Any, _Add | None]:
+    found = _adders.get(message.DESCRIPTOR)
+    if found is None:
+        found = _adders[message.DESCRIPTOR] = {field.descriptor: _adder(field) for field in fields_of(message.DESCRIPTOR)}
+    return found
+
+
 def _add_message(message: Any, parts: list[Any], depth: int) -> None:
-    adders = _adders.get(message.DESCRIPTOR)
-    if adders is None:
-        adders = _adders[message.DESCRIPTOR] = {field.descriptor: _adder(field) for field in fields_of(message.DESCRIPTOR)}
-    set_fields = message.ListFields()
-    parts.append(len(set_fields))
+    _add_fields(message, message.ListFields(), parts, depth)
+
+
+def _add_fields(message: Any, fields: Sequence[tuple[Any, Any]], parts: list[Any], depth: int) -> None:
+    """Adds what is set of a message, as ``ListFields`` has it."""
+    adders = _adders_of(message)
+    parts.append(len(fields))
     if len(parts) > MAX_PARTS or depth > MAX_DEPTH:
         raise TooLong
-    for descriptor, value in set_fields:
+    for descriptor, value in fields:
         parts.append(descriptor.number)
         add = adders[descriptor]
         if add is not None:

@@ -12,13 +12,13 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import registry, version_of
 from knarr.machinery.resources import Version
 from knarr.objects.copies import copy_of
-from services.apiserver.apply import remembered
-from services.apiserver.apply.tracking import track_create
+from services.apiserver.apply import remembered, tracking
+from services.apiserver.apply.tracking import track_create, track_update
 from services.apiserver.results import Ref
 from services.apiserver.strategies import strategy_for
 from tests.apiserver.strategies.test_any_object import WORDS, filled
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NOW, LATER = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2))
 STORED = [version for version in registry().versions if version.conversion is None and version.resource.stored]
 
 
@@ -61,6 +61,33 @@ def test_the_same_is_found_with_and_without_memory(version: Version) -> None:
     assert [managed(version, obj) for obj in objects] == apart
     # And once more, when all of them are known.
     assert [managed(version, obj) for obj in objects] == apart
+
+
+def updated(version: Version, old: Any, new: Any, manager: str) -> Any:
+    """The managers of ``new`` after it has replaced ``old``, whose creator was ``m``."""
+    made, replaced = copy_of(new), copy_of(old)
+    replaced.metadata.managed_fields.extend(managed(version, old))
+    track_update(Ref(version), made, replaced, strategy_for(version).unreached(version.message, ""), manager, LATER)
+    return list(made.metadata.managed_fields)
+
+
+@pytest.mark.parametrize("version", STORED, ids=lambda version: version.kind)
+def test_updates_come_out_the_same_with_and_without_memory(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = random.Random(version.kind)
+    changes = []
+    for _ in range(20):
+        old, other = (filled(version.message(), source, depth=6) for _ in range(2))
+        for obj in (old, other):
+            obj.metadata.ClearField("managed_fields")
+        emptied = copy_of(old)
+        for field, _value in emptied.ListFields():
+            if field.name != "metadata" and source.random() < 0.5:
+                emptied.ClearField(field.name)
+        changes += [(old, new, manager) for new in (old, varied(copy_of(old), source), other, emptied) for manager in ("m", "n")]
+    with_memory = [updated(version, *change) for change in changes * 2]
+    monkeypatch.setattr(tracking, "_outline", lambda version, obj: None)
+    without = [updated(version, *change) for change in changes]
+    assert with_memory == without * 2
 
 
 def config_map(name: str, *keys: str) -> core.ConfigMap:
