@@ -40,7 +40,8 @@ async def error_of(channel: Channel, seconds: float = SECONDS) -> CallError:
 
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.data())
 async def test_messages_are_whole_however_they_are_cut(messages: list[bytes], data: st.DataObject) -> None:
-    call, found = Stream(b"", b"", 100), []
+    call = Stream(b"", b"", 100)
+    found: list[bytes] = []
     left = b"".join(map(frames.message, messages))
     while left:
         size = data.draw(st.integers(1, len(left)))
@@ -55,7 +56,8 @@ async def test_messages_are_whole_however_they_are_cut(messages: list[bytes], da
 
 @given(st.lists(st.binary(max_size=40), max_size=4), st.data())
 def test_frames_are_whole_however_they_are_cut(payloads: list[bytes], data: st.DataObject) -> None:
-    left, reader, found = b"".join(frames.frame(frames.DATA, 0, 1, payload) for payload in payloads), frames.Frames(), []
+    left, reader = b"".join(frames.frame(frames.DATA, 0, 1, payload) for payload in payloads), frames.Frames()
+    found: list[frames.Frame] = []
     while left:
         size = data.draw(st.integers(1, len(left)))
         found += reader.feed(left[:size])
