@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from knarr.api.runtime.v1 import runtime_pb2 as runtime
 
 MAGIC = b"k8s\x00"
@@ -40,10 +42,11 @@ def resource_version(revision: int) -> bytes:
     A message field that occurs twice on the wire is merged, so a second ``metadata`` (field 1 of every kind) that holds only a
     resourceVersion (field 6) sets just that.
     """
-    text = str(revision).encode()
-    return b"".join((b"\x0a", bytes((len(text) + 2,)), b"\x32", bytes((len(text),)), text))
+    text = b"%d" % revision
+    return b"\x0a%c\x32%c%b" % (len(text) + 2, len(text), text)
 
 
+@lru_cache(maxsize=8192)
 def varint(value: int) -> bytes:
     """A length as protobuf writes it."""
     out = bytearray()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from sys import intern
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
 from knarr.machinery.resources import Version
 from knarr.objects.copies import copy_of
+
+NO_LABELS: Mapping[str, str] = {}
+
+
+class Selectable(Protocol):
+    """What knows the fields of a kind that selectors may ask for; a strategy."""
+
+    def selectable_fields(self, obj: Any) -> Mapping[str, str]: ...
 
 
 class Entry:
@@ -19,24 +28,29 @@ class Entry:
     is a copy of a microsecond and is not kept beside ``raw``.
     """
 
-    __slots__ = ("_json", "_served", "_shared", "key", "raw", "revision", "version")
+    __slots__ = ("_fields", "_labels", "_served", "_shared", "key", "raw", "revision", "version", "written")
 
     def __init__(self, version: Version, key: str, revision: int, raw: bytes) -> None:
         self.version = version
         self.key = key
         self.revision = revision
         self.raw = raw
-        self._json: bytes | None = None
+        # The JSON, if it is made.
+        self.written: bytes | None = None
+        self._labels: Mapping[str, str] | None = None
+        # With whose they are.
+        self._fields: tuple[Selectable, Mapping[str, str]] | None = None
         self._shared: Any = None
         self._served: dict[Version, Entry] | None = None
 
     @property
     def json(self) -> bytes:
         """The object as Kubernetes JSON, with apiVersion, kind and resourceVersion."""
-        if self._json is None:
+        found = self.written
+        if found is None:
             # A copy: the encoder leaves what it has reserved, eight times the letters of the longest text.
-            self._json = bytes(memoryview(self.version.form.json(self.raw, self.revision, None)))
-        return self._json
+            found = self.written = bytes(memoryview(self.version.form.json(self.raw, self.revision, None)))
+        return found
 
     @property
     def with_revision(self) -> bytes:
@@ -62,6 +76,26 @@ class Entry:
             self._shared = found
         return self._shared
 
+    @property
+    def seen(self) -> Any:
+        """The decoded message for one look: the shared one where there is one, else it is not kept."""
+        return self._shared if self._shared is not None else self.message
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The object's labels; kept, unlike the message that they stand in, which takes ten times as much."""
+        if self._labels is None:
+            labels = self.seen.metadata.labels
+            self._labels = {intern(key): intern(value) for key, value in labels.items()} if labels else NO_LABELS
+        return self._labels
+
+    def fields(self, selectable: Selectable) -> Mapping[str, str]:
+        """What field selectors may ask for, the name and namespace apart; kept like the labels."""
+        if self._fields is None or self._fields[0] is not selectable:
+            values = selectable.selectable_fields(self.seen)
+            self._fields = selectable, {name: intern(value) for name, value in values.items()}
+        return self._fields[1]
+
     def served(self, version: Version) -> Entry:
         """The object in a version of its resource: itself in the stored one, else made once for each."""
         if version.conversion is None:
@@ -75,7 +109,7 @@ class Entry:
 
     def forget_derived(self) -> None:
         """Drops what can be made again: for entries that few will ask for any more."""
-        self._json = self._shared = self._served = None
+        self.written = self._labels = self._fields = self._shared = self._served = None
 
     @property
     def name(self) -> str:
@@ -85,35 +119,3 @@ class Entry:
     def namespace(self) -> str:
         """Empty for a cluster-scoped object."""
         return self.key.rsplit("/", 2)[1] if self.version.resource.namespaced else ""
-
-
-class Listing:
-    """The entries of a collection at one moment, in key order, with their joined bytes made once."""
-
-    __slots__ = ("_json", "_served", "entries")
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
-        self._json: bytes | None = None
-        self._served: dict[Version, Listing] = {}
-
-    @property
-    def is_written(self) -> bool:
-        """Whether the JSON is made already."""
-        return self._json is not None
-
-    @property
-    def items_json(self) -> bytes:
-        """``[{…},{…}]``."""
-        if self._json is None:
-            self._json = b"[" + b",".join([entry.json for entry in self.entries]) + b"]"
-        return self._json
-
-    def served(self, version: Version) -> Listing:
-        """The same in a version of the resource: itself in the stored one, else made once for each."""
-        if version.conversion is None:
-            return self
-        found = self._served.get(version)
-        if found is None:
-            found = self._served[version] = Listing([entry.served(version) for entry in self.entries])
-        return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 from google.protobuf.message import Message
 
 from knarr.machinery.resources import Resource, Version
-from services.apiserver.entry import Entry, Listing
+from services.apiserver.entries import Entries
+from services.apiserver.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +29,12 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list. All pages of one list carry the same ``revision``.
+    """One page of a list. All pages of one list carry the same ``revision``."""
 
-    ``listing`` is set when the page is a whole unfiltered collection; its joined bytes are made
-    once and shared by everybody who asks until the collection changes.
-    """
-
-    entries: Sequence[Entry]
+    entries: Entries
     revision: int
     continue_token: str = ""
     remaining: int | None = None
-    listing: Listing | None = None
-
-    def served(self, version: Version) -> Page:
-        """The page in a version of its resource."""
-        if version.conversion is None:
-            return self
-        listing = self.listing.served(version) if self.listing is not None else None
-        entries = listing.entries if listing is not None else [entry.served(version) for entry in self.entries]
-        return replace(self, entries=entries, listing=listing)
 
 
 @dataclass(frozen=True, slots=True)

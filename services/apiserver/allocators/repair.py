@@ -68,7 +68,7 @@ async def _repair(backend: Backend, allocators: ServiceAllocators, ledger: Ledge
     taken, revision = await ledger.read()
     if revision > backend.cache.revision:
         return False
-    services: list[Any] = [entry.shared_message for entry in backend.cache.collection(SERVICES).listing(SERVICES.key_prefix).entries]
+    services: list[Any] = [entry.shared_message for entry in backend.cache.collection(SERVICES).listing(SERVICES.key_prefix)]
     if ledger is allocators.address_ledger:
         found = audit_addresses(services, allocators.addresses, taken)
     else:

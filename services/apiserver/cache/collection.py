@@ -6,14 +6,15 @@ Everything here is synchronous: a batch is applied whole before anybody else run
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 
 from knarr.client.client import ADDED, DELETED, MODIFIED
 from knarr.machinery.resources import Resource
 from services.apiserver.cache.history import History, HistoryChange, Limits
+from services.apiserver.cache.ordered import Ordered
 from services.apiserver.cache.sleepers import Sleepers
-from services.apiserver.entry import Entry, Listing
+from services.apiserver.entries import Entries
+from services.apiserver.entry import Entry
 from services.apiserver.results import Event
 
 
@@ -25,41 +26,33 @@ class Collection:
         self.history = History(floor, limits)
         self.size_bytes = 0
         self._entries: dict[str, Entry] = {}
-        self._keys: list[str] = []
-        self._listings: dict[str, Listing] = {}
+        self._ordered = Ordered()
+        self._listings: dict[str, Entries] = {}
         self._waiting: set[asyncio.Future[bool]] = set()
         self.sleepers = Sleepers()
         # Set when the resource is served no more: every watch ends.
         self.closed = False
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._entries)
 
     def get(self, key: str) -> Entry | None:
         return self._entries.get(key)
 
-    def listing(self, prefix: str) -> Listing:
-        """All entries whose key begins with ``prefix`` (the resource's own or one namespace's)."""
+    def listing(self, prefix: str) -> Entries:
+        """All entries whose key begins with ``prefix`` (the resource's own or one namespace's), as they are now."""
         found = self._listings.get(prefix)
         if found is None:
-            found = self._listings[prefix] = Listing(self.between(prefix))
+            found = self._listings[prefix] = self._ordered.between(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
         return found
-
-    def between(self, prefix: str, start: str = "", limit: int = 0) -> Sequence[Entry]:
-        """Entries with ``prefix`` from the key ``start`` on."""
-        keys = self._keys
-        low = bisect_left(keys, start or prefix)
-        high = bisect_left(keys, prefix[:-1] + chr(ord(prefix[-1]) + 1))
-        if limit:
-            high = min(high, low + limit)
-        return [self._entries[key] for key in keys[low:high]]
 
     def put(self, entry: Entry, at_seconds: float) -> None:
         """Stores a new or changed object and remembers the change."""
         previous = self._entries.get(entry.key)
-        if previous is None:
-            insort(self._keys, entry.key)
-        self._store(entry, previous)
+        self._entries[entry.key] = entry
+        self._ordered.put(entry)
+        self._forget_listings(entry.key)
+        self.size_bytes += len(entry.raw) - (len(previous.raw) if previous else 0)
         event = Event(ADDED if previous is None else MODIFIED, entry.revision, entry)
         self.history.append(HistoryChange(event, previous, at_seconds))
 
@@ -68,24 +61,24 @@ class Collection:
         previous = self._entries.pop(key, None)
         if previous is None:
             return
-        del self._keys[bisect_left(self._keys, key)]
-        self.size_bytes -= len(previous.raw)
+        self._ordered.remove(key)
         self._forget_listings(key)
+        self.size_bytes -= len(previous.raw)
         last = Entry(self.resource.storage, key, revision, previous.raw)
         self.history.append(HistoryChange(Event(DELETED, revision, last), previous, at_seconds))
 
     def replace(self, entries: Sequence[Entry], revision: int) -> None:
         """Starts anew with ``entries`` in key order; the history and every watch end here."""
         self._entries = {entry.key: entry for entry in entries}
-        self._keys = sorted(self._entries)
-        self.size_bytes = sum(len(entry.raw) for entry in entries)
+        self._ordered = Ordered(entries)
         self._listings.clear()
+        self.size_bytes = sum(len(entry.raw) for entry in entries)
         self.history.forget(revision)
         self.wake()
 
     def __iter__(self) -> Iterator[str]:
         """Keys in order."""
-        return iter(self._keys)
+        return (entry.key for entry in self._ordered)
 
     def close(self) -> None:
         """Ends every watch."""
@@ -110,11 +103,6 @@ class Collection:
         finally:
             timer.cancel()
             self._waiting.discard(future)
-
-    def _store(self, entry: Entry, previous: Entry | None) -> None:
-        self._entries[entry.key] = entry
-        self.size_bytes += len(entry.raw) - (len(previous.raw) if previous else 0)
-        self._forget_listings(entry.key)
 
     def _forget_listings(self, key: str) -> None:
         if self._listings:

@@ -80,7 +80,7 @@ class Definitions:
 
     def _entries(self) -> Iterator[Entry]:
         if DEFINITION.resource in self._registry:
-            yield from self._cache.collection(DEFINITION.resource).listing(DEFINITION.resource.key_prefix).entries
+            yield from self._cache.collection(DEFINITION.resource).listing(DEFINITION.resource.key_prefix)
 
     async def _keep(self, tasks: asyncio.TaskGroup) -> None:
         self._drop()

@@ -17,6 +17,7 @@ from knarr.objects.keys import is_deleting
 from services.apiserver.admission.attributes import DELETE
 from services.apiserver.admission.chain import Phases
 from services.apiserver.backend import serialize
+from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import read
 from services.apiserver.pipeline.metadata import FOREGROUND, ORPHAN
@@ -134,7 +135,7 @@ async def delete_collection(pipeline: Pipeline, request: Request, selection: met
         with suppress(NotFound):
             await remove(pipeline, request, Ref(version, entry.namespace, entry.name), request.options, admission)
         gone.append(entry)
-    return Page(gone, pipeline.backend.cache.revision)
+    return Page(Entries.of(gone), pipeline.backend.cache.revision)
 
 
 # What is said in an object as it is marked as being deleted, given the time.

@@ -96,7 +96,7 @@ async def _budget_of(pipeline: Pipeline, request: Request, pod: core.Pod) -> pol
     backend = pipeline.backend
     # Also one that was written elsewhere a moment ago counts.
     await backend.latest(request.deadline)
-    entries = backend.cache.collection(BUDGETS.resource).listing(collection_prefix(BUDGETS.resource, request.namespace)).entries
+    entries = backend.cache.collection(BUDGETS.resource).listing(collection_prefix(BUDGETS.resource, request.namespace))
     found = await aside(sum(len(entry.raw) for entry in entries), _covering, entries, pod)
     if len(found) > 1:
         raise error_of(meta.Status(status="Failure", message=SEVERAL, code=500))

@@ -22,6 +22,7 @@ from knarr.machinery.resources import Resource, Version
 from knarr.service.authentication import User
 from services.apiserver.authorization import asked, rules_of
 from services.apiserver.backend import serialize
+from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.fields.judge import judge
 from services.apiserver.pipeline import metadata, posted
@@ -57,7 +58,7 @@ async def get(pipeline: Pipeline, request: Request) -> Written:
 
 
 async def list_page(pipeline: Pipeline, request: Request) -> Page:
-    return Page(_components(pipeline, request.ref), pipeline.backend.cache.revision)
+    return Page(Entries.of(_components(pipeline, request.ref)), pipeline.backend.cache.revision)
 
 
 def _components(pipeline: Pipeline, ref: Ref) -> list[Entry]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, bad_request, expired, status_error
+from services.apiserver.aside import LARGE_BYTES, MANY_OBJECTS, aside, in_turn
 from services.apiserver.backend import Backend, parse_revision, too_large
 from services.apiserver.deadline import within
+from services.apiserver.entries import Block, Entries
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline.parts import part_of
 from services.apiserver.pipeline.pipeline import Pipeline
@@ -21,6 +23,9 @@ from services.apiserver.request import Request
 from services.apiserver.results import Page, Ref, Written
 from services.apiserver.storage.pages import PageSize, next_page
 from services.apiserver.storage.store import Compacted, FutureRevision
+
+# So many blocks are looked into before others may have their turn.
+LOOKED_INTO = 8
 
 
 def check_subresource(ref: Ref, verb: str) -> None:
@@ -107,7 +112,7 @@ async def list_selected(pipeline: Pipeline, request: Request, options: meta.List
     await catch_up(backend, options.resource_version, request.deadline)
     if exact and wanted != backend.cache.revision:
         return await _stored_page(backend, selection, limit, Continue(wanted, ""), request.deadline)
-    return _cached_page(backend, selection, limit)
+    return await _cached_page(backend, selection, limit)
 
 
 def _check_match(options: meta.ListOptions) -> None:
@@ -128,19 +133,27 @@ def _forbidden_match(detail: str) -> StatusError:
     return bad_request(f"resourceVersionMatch: Forbidden: {detail}")
 
 
-def _cached_page(backend: Backend, selection: Selection, limit: int) -> Page:
-    collection, revision = backend.cache.collection(selection.resource), backend.cache.revision
-    if selection.everything and not limit:
-        listing = collection.listing(selection.prefix)
-        return Page(listing.entries, revision, listing=listing)
-    listing = collection.listing(selection.prefix)
-    found = listing.entries if selection.everything else [entry for entry in listing.entries if selection.matches(entry)]
-    if not limit or len(found) <= limit:
-        return Page(found, revision, listing=listing if selection.everything else None)
-    return _cut(selection, found[:limit], revision, len(found) - limit)
+async def _cached_page(backend: Backend, selection: Selection, limit: int) -> Page:
+    revision, entries = backend.cache.revision, backend.cache.collection(selection.resource).listing(selection.prefix)
+    if selection.everything:
+        count = len(entries)
+        return _cut(selection, entries.first(limit), revision, count - limit) if 0 < limit < count else Page(entries, revision)
+    found = await _matching(entries, selection)
+    return _cut(selection, found.first(limit), revision, 0) if 0 < limit < len(found) else Page(found, revision)
 
 
-def _cut(selection: Selection, entries: Sequence[Entry], revision: int, remaining: int) -> Page:
+async def _matching(entries: Entries, selection: Selection) -> Entries:
+    """Which of them are selected. Of many it is found out aside: each must be looked into, perhaps for the first time."""
+    if len(entries) <= MANY_OBJECTS:
+        return Entries([selection.among(entries)])
+    found: list[Block] = []
+    for first in range(0, len(entries.blocks), LOOKED_INTO):
+        part = chain.from_iterable(entries.blocks[first : first + LOOKED_INTO])
+        found.append(await (in_turn(selection.among, part) if first else aside(LARGE_BYTES + 1, selection.among, part)))
+    return Entries(found)
+
+
+def _cut(selection: Selection, entries: Entries, revision: int, remaining: int) -> Page:
     start = entries[-1].key[len(selection.prefix) :] + "\0"
     return Page(entries, revision, Continue(revision, start).encode(), remaining if selection.everything else None)
 
@@ -166,13 +179,13 @@ async def _stored_page(backend: Backend, selection: Selection, limit: int, place
         revision = revision or page.revision
         for position, item in enumerate(page.items, start=1):
             entry = backend.cache.entry(item)
-            if entry is None or not (selection.everything or selection.matches(entry)):
+            if entry is None or not (selection.everything or selection.among([entry])):
                 continue
             found.append(entry)
             if limit and len(found) == limit and (page.more or position < len(page.items)):
-                return _cut(selection, found, revision, page.count - position)
+                return _cut(selection, Entries.of(found), revision, page.count - position)
         if not page.more:
-            return Page(found, revision)
+            return Page(Entries.of(found), revision)
         start = page.items[-1].key + "\0"
 
 

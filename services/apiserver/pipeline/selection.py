@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from google.protobuf.message import Message
+from collections.abc import Iterable
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request
 from knarr.machinery.selectors import FieldSelector, Selector, parse_field_selector, parse_label_selector
+from services.apiserver.entries import Block
 from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import collection_prefix
@@ -50,13 +51,16 @@ class Selection:
             return False
         if self._fields is not None and not self._fields.matches(self._field_values(entry)):
             return False
-        return self._labels is None or self._labels.matches(entry.shared_message.metadata.labels)
+        return self._labels is None or self._labels.matches(entry.labels)
+
+    def among(self, entries: Iterable[Entry]) -> Block:
+        """Which objects with the prefix are selected."""
+        return [*filter(self.matches, entries)]
 
     def _field_values(self, entry: Entry) -> dict[str, str]:
         values = {NAME: entry.name, NAMESPACE: entry.namespace}
         if not self._names_only:
-            message: Message = entry.shared_message
-            values.update(self.strategy.selectable_fields(message))
+            values.update(entry.fields(self.strategy))
         return values
 
     def _parse(self, label_selector: str, field_selector: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from math import inf
 
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -15,6 +14,7 @@ from services.apiserver.backend import Backend, parse_revision
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import HistoryChange, Overrun
 from services.apiserver.cache.sleepers import Sleeper
+from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.metrics import WATCHERS
 from services.apiserver.pipeline.pipeline import Pipeline
@@ -123,7 +123,7 @@ class Watch:
         if start.initial:
             self._position = collection.history.end
             announced = backend.cache.revision if options.send_initial_events and options.allow_watch_bookmarks else None
-            self._initial = _initial(collection.listing(self._selection.prefix).entries, self._selection, announced)
+            self._initial = _initial(collection.listing(self._selection.prefix), self._selection, announced)
         else:
             self._position = _position(collection, start.revision)
         self._watchers = WATCHERS.labels(request.ref.version.qualified)
@@ -203,6 +203,9 @@ class Watch:
             loop, collection = asyncio.get_running_loop(), self._collection
             if collection is not None and (alarm_at := self._alarm_at) > loop.time():
                 await collection.changed(alarm_at - loop.time())
+            else:
+                # There is more to look into, and nothing of it was selected so far.
+                await asyncio.sleep(0)
         raise StopAsyncIteration
 
 
@@ -230,12 +233,13 @@ def _position(collection: Collection, revision: int) -> int:
         raise too_old(revision, overrun.oldest) from None
 
 
-def _initial(entries: Sequence[Entry], selection: Selection, announced: int | None) -> Iterator[Sequence[Event]]:
-    """Made only as they are taken: a watcher that does not read holds the entries, which are the cache's, and one batch.
+def _initial(entries: Entries, selection: Selection, announced: int | None) -> Iterator[Sequence[Event]]:
+    """Made only as they are taken: a watcher that does not read holds the entries, which are the cache's, and one batch. A batch of which
+    nothing is selected is empty: others have their turn before the next is looked into.
 
     ``announced`` is the revision of the bookmark behind them."""
-    matching = iter(entries) if selection.everything else filter(selection.matches, entries)
-    while batch := [Event(ADDED, entry.revision, entry) for entry in islice(matching, BATCH)]:
-        yield batch
+    for block in entries.blocks:
+        found = block if selection.everything else selection.among(block)
+        yield [Event(ADDED, entry.revision, entry) for entry in found]
     if announced is not None:
         yield (Event(BOOKMARK, announced, initial_events_end=True),)

@@ -27,12 +27,13 @@ from services.apiserver.rest.health import Checks, health
 from services.apiserver.rest.logs import Logs
 from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
 from services.apiserver.rest.openapi import OpenApi
+from services.apiserver.rest.pieces import send_pieces
 from services.apiserver.rest.port_forward import PortForwards
 from services.apiserver.rest.proxying.handler import Proxy
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
 from services.apiserver.rest.request import UNREAD_BYTES, Disconnected, Receive, Request, Scope, Send
-from services.apiserver.rest.response import CLOSE, Relay, Response, Stream, Upgrade, text, warning_headers
+from services.apiserver.rest.response import CLOSE, Pieces, Relay, Response, Stream, Upgrade, text, warning_headers
 from services.apiserver.rest.routing import Router, Target
 from services.apiserver.rest.streams import Streams
 from services.apiserver.rest.version import version_response
@@ -43,7 +44,7 @@ from services.apiserver.strategies import strategy_for
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Request, Target], Awaitable[Response | Stream | Upgrade | Relay]]
+Handler = Callable[[Request, Target], Awaitable[Response | Stream | Pieces | Upgrade | Relay]]
 SocketHandler = Callable[[Request, Target, Receive, Send], Awaitable[None]]
 
 # The check that says whether all that is stored is known.
@@ -114,7 +115,7 @@ class Application:
         request = Request(scope, receive)
         name_task(request.method, request.path)
         verb, resource = "", ""
-        answer: Response | Stream | Upgrade | Relay
+        answer: Response | Stream | Pieces | Upgrade | Relay
         try:
             # Nothing is worked out, and nothing remembered, for a caller who is not known.
             request.user = self._authenticator.user(request)
@@ -124,7 +125,7 @@ class Application:
             else:
                 verb, resource = verb_of(request, target), target.version.resource.plural
                 answer = await self._handler(verb, target)(request, target)
-                if target.version.deprecation_warning and isinstance(answer, Response | Stream):
+                if target.version.deprecation_warning and isinstance(answer, Response | Stream | Pieces):
                     answer.headers = [*answer.headers, *warning_headers([target.version.deprecation_warning])]
         except Disconnected:
             return
@@ -145,6 +146,10 @@ class Application:
             return
         if isinstance(answer, Stream):
             await self.streams.send(request, answer, send)
+            return
+        if isinstance(answer, Pieces):
+            await send_pieces(request, answer, send)
+            request_seconds(verb).observe(perf_counter() - started)
             return
         if not is_finished(request, answer):
             answer = await finished(request, answer)

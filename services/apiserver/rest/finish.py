@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import orjson
 
@@ -15,6 +16,7 @@ from services.apiserver.rest.response import NO_STORE, Response
 # As in Kubernetes: what is smaller is sent sooner than compressed, and more compression costs more than it saves.
 GZIP_BYTES = 128 * 1024
 GZIP_LEVEL = 1
+GZIP_HEADERS = ((b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
 # What is larger is not read by a person, and would hold the interpreter for long.
 PRETTY_BYTES = 1024 * 1024
 # Programs by which a person reads answers.
@@ -37,7 +39,7 @@ async def finished(request: Request, answer: Response) -> Response:
         answer.body = indented(answer.body) if len(answer.body) <= LARGE_BYTES else await in_turn(indented, answer.body)
     if len(answer.body) > GZIP_BYTES and negotiation.accepts_gzip(headers.get(b"accept-encoding", b"")):
         answer.body = await in_turn(compressed, answer.body)
-        answer.headers = [*answer.headers, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+        answer.headers = [*answer.headers, *GZIP_HEADERS]
     return answer
 
 
@@ -57,6 +59,12 @@ def indented(body: bytes) -> bytes:
     return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2) + b"\n"
 
 
+def gzip() -> Any:
+    """A compressor, to be fed and flushed."""
+    return zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW)
+
+
 def compressed(body: bytes) -> bytes:
-    squeeze = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW)
-    return squeeze.compress(body) + squeeze.flush()
+    squeeze = gzip()
+    whole: bytes = squeeze.compress(body) + squeeze.flush()
+    return whole

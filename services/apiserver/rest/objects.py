@@ -6,7 +6,7 @@ The plain forms join bytes that the cache holds ready made; nothing is decoded f
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 import yaml
@@ -17,6 +17,7 @@ from knarr.machinery import codec
 from knarr.machinery.envelope import resource_version, varint, wrap, wrapping
 from knarr.machinery.resources import Version
 from knarr.machinery.type_names import names_of
+from services.apiserver.entries import Block, Entries
 from services.apiserver.entry import Entry
 from services.apiserver.rest import negotiation
 from services.apiserver.results import Event, Page
@@ -44,8 +45,21 @@ class Representation(abc.ABC):
         """The body that answers with an object that is not stored as it is."""
 
     @abc.abstractmethod
+    def pieces(self, page: Page, blocks: Iterable[Block]) -> Iterator[bytes]:
+        """The body of a list, whose entries are those of ``blocks``: a piece for what comes before them, one for each block, and one for
+        what comes behind them; each is made only as it is taken."""
+
     def page(self, page: Page) -> bytes:
         """The body of a list."""
+        return b"".join(self.pieces(page, [page.entries]))
+
+    def is_written(self, page: Page) -> bool:
+        """Whether a list is put together already."""
+        return False
+
+    def has_ready(self, block: Block) -> bool:
+        """Whether nothing is to be made for the piece of a block: to put it together takes no time, then."""
+        return False
 
     @abc.abstractmethod
     def event(self, event: Event) -> Sequence[bytes]:
@@ -74,6 +88,14 @@ def json_error_frame(status: meta.Status) -> bytes:
     return b'{"type":"ERROR","object":' + codec.to_json(status) + b"}\n"
 
 
+def separated(parts: Iterable[list[bytes]]) -> Iterator[bytes]:
+    """The items of a JSON list, joined part by part."""
+    first = True
+    for part in parts:
+        yield b",".join(part if first else [b"", *part])
+        first = first and not part
+
+
 def bookmark_metadata(event: Event) -> dict[str, object]:
     metadata: dict[str, object] = {"resourceVersion": str(event.revision), "creationTimestamp": None}
     if event.initial_events_end:
@@ -92,10 +114,35 @@ class JsonObjects(Representation):
         return self.version.form_of(found).to_json(found)
 
     def page(self, page: Page) -> bytes:
-        page = page.served(self.version)
+        return b"".join((self._head(page), self._joined(page.entries), b"]}"))
+
+    def _joined(self, entries: Entries) -> bytes:
+        if self.version.conversion is not None:
+            return b",".join(self._items(entries))
+        if entries.joined is None:
+            entries.joined = b",".join(self._items(entries))
+        return entries.joined
+
+    def is_written(self, page: Page) -> bool:
+        return self.version.conversion is None and page.entries.joined is not None
+
+    def pieces(self, page: Page, blocks: Iterable[Block]) -> Iterator[bytes]:
+        yield self._head(page)
+        yield from separated(map(self._items, blocks))
+        yield b"]}"
+
+    def has_ready(self, block: Block) -> bool:
+        return self.version.conversion is None and None not in [entry.written for entry in block]
+
+    def _head(self, page: Page) -> bytes:
         head = orjson.dumps({"kind": self.version.list_kind, "apiVersion": self.version.api_version, "metadata": list_meta(page)})
-        items = page.listing.items_json if page.listing is not None else b"[" + b",".join([entry.json for entry in page.entries]) + b"]"
-        return b"".join((head[:-1], b',"items":', items, b"}"))
+        return head[:-1] + b',"items":['
+
+    def _items(self, block: Block) -> list[bytes]:
+        version = self.version
+        if version.conversion is None:
+            return [entry.json for entry in block]
+        return [entry.served(version).json for entry in block]
 
     def event(self, event: Event) -> Sequence[bytes]:
         if event.entry is None:
@@ -124,6 +171,10 @@ class Yaml(Representation):
 
     def message(self, message: Message) -> bytes:
         return to_yaml(self._form.message(message))
+
+    def pieces(self, page: Page, blocks: Iterable[Block]) -> Iterator[bytes]:
+        """As JSON, which is YAML too: whoever asks for so much that it is sent in pieces will not read it."""
+        return self._form.pieces(page, blocks)
 
     def page(self, page: Page) -> bytes:
         return to_yaml(self._form.page(page))
@@ -157,9 +208,14 @@ class ProtobufObjects(Representation):
         api_version, kind = self.version.names if isinstance(found, self.version.message) else names_of(type(found))
         return wrap(api_version, kind, found.SerializeToString())
 
-    def page(self, page: Page) -> bytes:
-        raw = protobuf_list(page, (entry.with_revision for entry in page.served(self.version).entries))
-        return wrap(self.version.api_version, self.version.list_kind, raw)
+    def pieces(self, page: Page, blocks: Iterable[Block]) -> Iterator[bytes]:
+        version = self.version
+        sizes = (len(entry.served(version).raw) + len(resource_version(entry.revision)) for entry in page.entries)
+        parts = ([entry.served(version).with_revision for entry in block] for block in blocks)
+        return protobuf_list(version.api_version, version.list_kind, page, sizes, parts)
+
+    def has_ready(self, block: Block) -> bool:
+        return self.version.conversion is None
 
     def event(self, event: Event) -> Sequence[bytes]:
         if event.entry is None:
@@ -180,16 +236,22 @@ def protobuf_bookmark(event: Event) -> meta.ObjectMeta:
     return metadata
 
 
-def protobuf_list(page: Page, items: Iterable[bytes]) -> bytes:
-    """A serialized list message: field 1 is its metadata, field 2 its items, in every kind."""
+def protobuf_list(api_version: str, kind: str, page: Page, sizes: Iterable[int], parts: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    """A serialized list message in its envelope, which begins with how long it is: ``sizes`` are those of its items.
+
+    Field 1 of a list is its metadata, field 2 its items, in every kind.
+    """
     metadata = meta.ListMeta(resource_version=str(page.revision), continue_token=page.continue_token)
     if page.continue_token and page.remaining is not None:
         metadata.remaining_item_count = page.remaining
     raw = metadata.SerializeToString()
-    parts = [b"\x0a", varint(len(raw)), raw]
-    for item in items:
-        parts += (b"\x12", varint(len(item)), item)
-    return b"".join(parts)
+    head = b"".join((b"\x0a", varint(len(raw)), raw))
+    yield wrapping(api_version, kind, len(head) + sum(1 + len(varint(size)) + size for size in sizes)) + head
+    for part in parts:
+        fields: list[bytes] = []
+        for item in part:
+            fields += (b"\x12", varint(len(item)), item)
+        yield b"".join(fields)
 
 
 def protobuf_frame(event_type: str, *wrapped: bytes) -> Sequence[bytes]:

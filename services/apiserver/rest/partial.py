@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 from google.protobuf.message import Message
@@ -11,6 +11,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.envelope import wrap
 from knarr.machinery.resources import Version
 from knarr.objects.keys import metadata_of
+from services.apiserver.entries import Block
 from services.apiserver.entry import Entry
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.objects import (
@@ -22,6 +23,7 @@ from services.apiserver.rest.objects import (
     protobuf_bookmark,
     protobuf_frame,
     protobuf_list,
+    separated,
 )
 from services.apiserver.results import Event, Page
 
@@ -53,10 +55,11 @@ class JsonMetadata(Representation):
         metadata: dict[str, object] = self.version.form_of(found).to_dict(found)["metadata"]
         return metadata
 
-    def page(self, page: Page) -> bytes:
-        items = [self.partial(metadata_json(entry, self.version)) for entry in page.entries]
+    def pieces(self, page: Page, blocks: Iterable[Block]) -> Iterator[bytes]:
         head = {"kind": "PartialObjectMetadataList", "apiVersion": self._api_version, "metadata": list_meta(page)}
-        return orjson.dumps({**head, "items": items})
+        yield orjson.dumps(head)[:-1] + b',"items":['
+        yield from separated([self.entry(entry) for entry in block] for block in blocks)
+        yield b"]}"
 
     def event(self, event: Event) -> Sequence[bytes]:
         metadata = bookmark_metadata(event) if event.entry is None else metadata_json(event.entry, self.version)
@@ -76,9 +79,11 @@ class ProtobufMetadata(Representation):
         super().__init__(version)
         self._api_version = f"meta.k8s.io/{meta_version}"
 
+    def _partial(self, metadata: meta.ObjectMeta) -> bytes:
+        return meta.PartialObjectMetadata(metadata=metadata).SerializeToString()
+
     def _wrap(self, metadata: meta.ObjectMeta) -> bytes:
-        partial = meta.PartialObjectMetadata(metadata=metadata)
-        return wrap(self._api_version, "PartialObjectMetadata", partial.SerializeToString())
+        return wrap(self._api_version, "PartialObjectMetadata", self._partial(metadata))
 
     def entry(self, entry: Entry) -> bytes:
         return self._wrap(metadata_of(entry.served(self.version).message))
@@ -86,10 +91,11 @@ class ProtobufMetadata(Representation):
     def message(self, message: Message) -> bytes:
         return self._wrap(metadata_of(self.version.from_storage(message)))
 
-    def page(self, page: Page) -> bytes:
-        found = (metadata_of(entry.message) for entry in page.served(self.version).entries)
-        items = (meta.PartialObjectMetadata(metadata=metadata).SerializeToString() for metadata in found)
-        return wrap(self._api_version, "PartialObjectMetadataList", protobuf_list(page, items))
+    def pieces(self, page: Page, blocks: Iterable[Block]) -> Iterator[bytes]:
+        """How long they all are is known only when they are made."""
+        items = [self._partial(metadata_of(entry.served(self.version).message)) for entry in page.entries]
+        sizes = map(len, items)
+        return protobuf_list(self._api_version, "PartialObjectMetadataList", page, sizes, _parts(items, map(len, blocks)))
 
     def event(self, event: Event) -> Sequence[bytes]:
         wrapped = self._wrap(protobuf_bookmark(event)) if event.entry is None else self.entry(event.entry)
@@ -97,3 +103,11 @@ class ProtobufMetadata(Representation):
 
     def error(self, status: meta.Status) -> bytes:
         return b"".join(protobuf_frame("ERROR", wrap("v1", "Status", status.SerializeToString())))
+
+
+def _parts(items: list[bytes], counts: Iterable[int]) -> Iterator[list[bytes]]:
+    """The items in parts of so many each."""
+    first = 0
+    for count in counts:
+        yield items[first : first + count]
+        first += count

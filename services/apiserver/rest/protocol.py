@@ -158,6 +158,9 @@ class Protocol(HttpToolsProtocol):
     def drained(self) -> Awaitable[None] | None:
         return self.flow.drain() if self.flow.write_paused else None
 
+    def is_gone(self) -> bool:
+        return self.transport.is_closing()
+
     def when_lost(self, callback: Callable[[], None] | None) -> None:
         if callback is not None and self.transport.is_closing():
             callback()

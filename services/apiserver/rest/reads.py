@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from services.apiserver.api import Api
-from services.apiserver.aside import LARGE_BYTES, MANY_OBJECTS, aside
+from services.apiserver.aside import LARGE_BYTES, aside
 from services.apiserver.request import GET, LIST
-from services.apiserver.rest.objects import JsonObjects, Representation
+from services.apiserver.rest.pieces import in_pieces, weight
 from services.apiserver.rest.query import get_options, list_options
 from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.representations import Representations, written
 from services.apiserver.rest.request import Request
-from services.apiserver.rest.response import Response
+from services.apiserver.rest.response import Pieces, Response
 from services.apiserver.rest.routing import Target
-from services.apiserver.results import Page
+
+# A list of more, as it is stored, leaves in pieces: so much is put together, and given to a connection, in a millisecond or two.
+WHOLE_OBJECTS, WHOLE_BYTES = 4096, 4 * 1024 * 1024
+# What is not written yet of a list is made aside where it is more.
+MADE_AT_ONCE_BYTES = 256 * 1024
 
 
 class Reads:
@@ -30,16 +34,16 @@ class Reads:
         body, content_type = await aside(size, written, representation, result, wanted.media_type)
         return Response(body, content_type=content_type)
 
-    async def list(self, request: Request, target: Target) -> Response:
+    async def list(self, request: Request, target: Target) -> Response | Pieces:
         query = request.query
         representation = self._representations.choose(target.version, request.wanted, query, listed=True)
         page = await self._api.list(request_of(request, target, LIST, list_options(query)))
-        return Response(await aside(weight(representation, page), representation.page, page), content_type=representation.content_type)
-
-
-def weight(representation: Representation, page: Page) -> int:
-    """About how much there is to write: more than is done at once when the objects are many, or one is large, and it is not written yet."""
-    entries = page.entries
-    if page.listing is not None and page.listing.is_written and isinstance(representation, JsonObjects):
-        return 0
-    return LARGE_BYTES + 1 if len(entries) > MANY_OBJECTS else max((len(entry.raw) for entry in entries), default=0)
+        if representation.is_written(page):
+            return Response(representation.page(page), content_type=representation.content_type)
+        entries = page.entries
+        size_bytes = weight(entries) if len(entries) <= WHOLE_OBJECTS else WHOLE_BYTES + 1
+        if size_bytes > WHOLE_BYTES:
+            return await in_pieces(request, representation, page)
+        if size_bytes <= MADE_AT_ONCE_BYTES or all(map(representation.has_ready, entries.blocks)):
+            return Response(representation.page(page), content_type=representation.content_type)
+        return Response(await aside(LARGE_BYTES + 1, representation.page, page), content_type=representation.content_type)

@@ -51,6 +51,9 @@ class Connection(Protocol):
     def drained(self) -> Awaitable[None] | None:
         """None while the connection takes what is written, else what to wait for."""
 
+    def is_gone(self) -> bool:
+        """Whether it is closed, or about to be."""
+
     def upgrade(self, head: bytes) -> Pipe | None:
         """Gives the connection over, once it was asked to be upgraded; None where it was not."""
 
@@ -205,6 +208,12 @@ class Request:
         """None while the connection takes what is written, else what to wait for before more of it is made."""
         connection = self._connection
         return connection.drained() if connection is not None else None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the connection is closed, or about to be."""
+        connection = self._connection
+        return connection is not None and connection.is_gone()
 
     def answer(self, head: bytes, body: bytes) -> bool:
         """Writes a whole answer in one piece; False where it must go the way of all others."""

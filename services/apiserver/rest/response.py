@@ -72,6 +72,21 @@ class Stream:
 
 
 @dataclass(slots=True)
+class Pieces:
+    """A large answer, which is made while it leaves; a connection on which it cannot be finished is dropped, so that nobody takes a part
+    of it for all."""
+
+    pieces: AsyncGenerator[bytes, None]
+    content_type: str
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    status: int = 200
+
+    def start(self) -> dict[str, object]:
+        headers: Headers = [_content_type(self.content_type), NO_STORE, *self.headers]
+        return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+
+@dataclass(slots=True)
 class Upgrade:
     """An answer that ends HTTP: ``head`` is written as it is, then ``serve`` speaks to the client.
 

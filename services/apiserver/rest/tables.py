@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import orjson
@@ -11,8 +11,10 @@ from google.protobuf.message import Message
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request
 from knarr.machinery.resources import Version
+from services.apiserver.aside import MANY_OBJECTS
+from services.apiserver.entries import Block
 from services.apiserver.entry import Entry
-from services.apiserver.rest.objects import Representation, bookmark_metadata, json_error_frame, json_frame, list_meta
+from services.apiserver.rest.objects import Representation, bookmark_metadata, json_error_frame, json_frame, list_meta, separated
 from services.apiserver.rest.partial import metadata_json
 from services.apiserver.results import Event, Page
 from services.apiserver.strategies import Column, Strategy
@@ -45,8 +47,12 @@ class Tables(Representation):
         found = self.version.form_of(shown).to_dict(shown)
         return self._table({}, [self._row_of(message, orjson.dumps(found), found.get("metadata", {}))])
 
-    def page(self, page: Page) -> bytes:
-        return self._table(list_meta(page), [self._row(entry) for entry in page.entries])
+    def pieces(self, page: Page, blocks: Iterable[Block]) -> Iterator[bytes]:
+        yield self._head(list_meta(page))
+        # Of a few it is worth it to keep what they are decoded to.
+        keep = len(page.entries) <= MANY_OBJECTS
+        yield from separated([self._row(entry, keep=keep) for entry in block] for block in blocks)
+        yield b"]}"
 
     def event(self, event: Event) -> Sequence[bytes]:
         if event.entry is None:
@@ -61,6 +67,10 @@ class Tables(Representation):
         return json_error_frame(status)
 
     def _table(self, metadata: dict[str, object], rows: list[bytes], *, with_columns: bool = True) -> bytes:
+        return b"".join((self._head(metadata, with_columns=with_columns), b",".join(rows), b"]}"))
+
+    def _head(self, metadata: dict[str, object], *, with_columns: bool = True) -> bytes:
+        """What comes before the rows."""
         head = orjson.dumps(
             {
                 "kind": "Table",
@@ -69,16 +79,16 @@ class Tables(Representation):
                 "columnDefinitions": column_definitions(self._strategy.columns) if with_columns else None,
             }
         )
-        return b"".join((head[:-1], b',"rows":[', b",".join(rows), b"]}"))
+        return head[:-1] + b',"rows":['
 
     def _bookmark(self, event: Event) -> bytes:
         """A row of nothing but the metadata that a bookmark tells."""
         partial = {"kind": "PartialObjectMetadata", "apiVersion": self._api_version, "metadata": bookmark_metadata(event)}
         return orjson.dumps({"cells": [EMPTY_CELLS.get(column.type, "") for column in self._strategy.columns], "object": partial})
 
-    def _row(self, entry: Entry) -> bytes:
+    def _row(self, entry: Entry, *, keep: bool = True) -> bytes:
         metadata = metadata_json(entry, self.version) if self._include == "Metadata" else {}
-        return self._row_of(entry.shared_message, entry.served(self.version).json, metadata)
+        return self._row_of(entry.shared_message if keep else entry.seen, entry.served(self.version).json, metadata)
 
     def _row_of(self, message: Message, whole: bytes, metadata: object) -> bytes:
         cells = orjson.dumps(self._strategy.cells(message, datetime.now(UTC)))

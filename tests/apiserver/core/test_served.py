@@ -183,10 +183,7 @@ async def test_a_resource_is_read_whatever_happens_meanwhile() -> None:
     put("new", "1")
     await backend.synced()
     await backend.reach(store.revision)
-    found = {
-        entry.name: entry.shared_message.metadata.labels["state"]
-        for entry in cache.collection(resource).listing(resource.key_prefix).entries
-    }
+    found = {entry.name: entry.shared_message.metadata.labels["state"] for entry in cache.collection(resource).listing(resource.key_prefix)}
     assert found == {"kept": "1", "changed": "2", "new": "1"}
     registry.remove(resource)
     put("unseen", "1")

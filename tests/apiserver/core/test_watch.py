@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -14,6 +14,9 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
 from services.apiserver.api import Event, Ref
+from services.apiserver.cache import ordered
+from services.apiserver.entries import Block
+from services.apiserver.entry import Entry
 from services.apiserver.pipeline import watch as watching
 from services.apiserver.pipeline.selection import Selection
 from tests.support.caller import Caller
@@ -52,18 +55,24 @@ async def test_without_a_revision_the_present_comes_first(api: Caller, revision:
 
 async def test_the_present_is_made_a_batch_at_a_time(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it was when the watch began, whenever it is taken."""
-    monkeypatch.setattr(watching, "BATCH", 2)
+    monkeypatch.setattr(ordered, "BLOCK", 2)
     for name in "abcde":
         await create(api, name, app=name)
     looked: list[str] = []
-    matches = Selection.matches
-    monkeypatch.setattr(Selection, "matches", lambda self, entry: looked.append(entry.name) or matches(self, entry))  # type: ignore[func-returns-value]
+    among = Selection.among
+
+    def look(selection: Selection, entries: Iterable[Entry]) -> Block:
+        found = [*entries]
+        looked.extend(entry.name for entry in found)
+        return among(selection, found)
+
+    monkeypatch.setattr(Selection, "among", look)
     async with aclosing(api.watch(REF, meta.ListOptions(label_selector="app notin (b)"))) as stream:  # type: ignore[type-var]
-        assert [shown(event) for event in await anext(stream)] == ["ADDED a", "ADDED c"]
-        assert looked == ["a", "b", "c"]
+        assert [shown(event) for event in await anext(stream)] == ["ADDED a"]
+        assert looked == ["a", "b"]
         await create(api, "dd", app="x")
-        assert [shown(event) for event in await anext(stream)] == ["ADDED d", "ADDED e"]
-        assert await take(stream, 1) == ["ADDED dd"]
+        assert [shown(event) for event in await anext(stream)] == ["ADDED c", "ADDED d"]
+        assert await take(stream, 2) == ["ADDED e", "ADDED dd"]
 
 
 async def test_initial_events_end_with_a_bookmark(api: Caller) -> None:

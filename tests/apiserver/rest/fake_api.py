@@ -15,6 +15,7 @@ from knarr.machinery.errors import StatusError, not_found
 from knarr.machinery.resources import Version
 from services.apiserver.api import Api
 from services.apiserver.cache.sleepers import Sleeper, Sleepers
+from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline.watch import Watch
 from services.apiserver.request import Request
@@ -130,8 +131,8 @@ class FakeApi(Api):
         ref = self._called("list", request)
         found = [entry for (kind, namespace, _), entry in self.entries.items() if kind == ref.version and ref.namespace in ("", namespace)]
         if request.options.limit and len(found) > request.options.limit:
-            return Page(found[: request.options.limit], self.revision, "more", len(found) - request.options.limit)
-        return Page(found, self.revision)
+            return Page(Entries.of(found[: request.options.limit]), self.revision, "more", len(found) - request.options.limit)
+        return Page(Entries.of(found), self.revision)
 
     async def watch(self, request: Request) -> Watch:
         self._called("watch", request)
@@ -157,4 +158,4 @@ class FakeApi(Api):
 
     async def delete_collection(self, request: Request, selection: meta.ListOptions) -> Page:
         self._called("delete_collection", request, selection)
-        return Page([], self.revision)
+        return Page(Entries(), self.revision)

@@ -71,6 +71,6 @@ class Priority:
 
     def _default(self) -> scheduling.PriorityClass | None:
         """Two servers may have let in one each at the same moment: then the lowest one counts."""
-        entries = self._backend.cache.collection(CLASS.resource).listing(collection_prefix(CLASS.resource)).entries
+        entries = self._backend.cache.collection(CLASS.resource).listing(collection_prefix(CLASS.resource))
         defaults = [entry.shared_message for entry in entries if entry.shared_message.global_default]
         return min(defaults, key=lambda found: found.value, default=None)
