@@ -8,7 +8,6 @@ times of the marks, by the monotonic clock, as JSON.
 from __future__ import annotations
 
 import json
-import re
 import selectors
 import socket
 import ssl
@@ -16,32 +15,46 @@ import sys
 import time
 from urllib.parse import urlsplit
 
-MARK = re.compile(rb'"mark":"(\d+)"')
+MARK = b'"mark":"'
 READ_BYTES = 64 * 1024
-# What may be the beginning of a mark, whose end comes with the next record.
+# Longer than a mark is what ends it.
 KEPT_BYTES = 32
 
 
 class Watcher:
-    """One connection; ``marks`` are those that came with the last of it."""
+    """One connection."""
 
     def __init__(self, connection: ssl.SSLSocket) -> None:
         self.connection = connection
-        self._tail = b""
+        # Of a piece that has not come whole; and the end of the pieces before, in which a mark may begin.
+        self._unread = self._tail = b""
 
     def marks(self) -> list[int]:
-        data = self._tail
-        while True:
-            try:
-                received = self.connection.recv(READ_BYTES)
-            except ssl.SSLWantReadError:
+        """Those that have come."""
+        try:
+            received = self.connection.recv(READ_BYTES)
+        except ssl.SSLWantReadError:
+            return []
+        if not received:
+            raise SystemExit("error: a watch ended")
+        first, *others = (self._tail + self._body(self._unread + received)).split(MARK)
+        found = [int(number) for number, quote, _ in (other[:KEPT_BYTES].partition(b'"') for other in others) if quote]
+        last = others[-1] if others else first
+        self._tail = (MARK + last if others and b'"' not in last[:KEPT_BYTES] else last)[-KEPT_BYTES:]
+        return found
+
+    def _body(self, data: bytes) -> bytes:
+        """What HTTP's pieces hold: each has its length, in hexadecimal, before it."""
+        pieces, at = [], 0
+        while (end := data.find(b"\r\n", at)) >= 0:
+            begin = end + 2
+            next_at = begin + int(data[at:end], 16) + 2
+            if next_at > len(data):
                 break
-            if not received:
-                raise SystemExit("error: a watch ended")
-            data += received
-        found = [*MARK.finditer(data)]
-        self._tail = data[max(found[-1].end() if found else 0, len(data) - KEPT_BYTES) :]
-        return [int(mark[1]) for mark in found]
+            pieces.append(data[begin : next_at - 2])
+            at = next_at
+        self._unread = data[at:]
+        return b"".join(pieces)
 
 
 def watching(url: str, ca: str, token: str) -> Watcher:
@@ -51,11 +64,13 @@ def watching(url: str, ca: str, token: str) -> Watcher:
     connection = context.wrap_socket(plain, server_hostname=parts.hostname)
     head = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\n\r\n"
     connection.sendall(head.encode())
-    received = b""
-    while b'"mark":"0"' not in received:
-        received += connection.recv(READ_BYTES)
+    while connection.recv(1) != b"\r" or connection.recv(3) != b"\n\r\n":
+        pass
+    watcher = Watcher(connection)
+    while 0 not in watcher.marks():
+        pass
     connection.setblocking(False)
-    return Watcher(connection)
+    return watcher
 
 
 def main() -> None:

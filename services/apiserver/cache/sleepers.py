@@ -10,6 +10,9 @@ from typing import Protocol
 # Sleepers that are called in one turn of the loop: some hundred microseconds' work. What else changes before the last was called, they all
 # learn at once.
 TURN = 32
+# Of more than so many there is a pause between two turns. They hear a little later of more at once, which costs each of them hardly more
+# than to hear of one change: a thousand would otherwise keep the loop busy for as long as anything changes at all.
+MANY, PAUSE_SECONDS = 256, 0.003
 # Alarms are no finer than this: so many sleepers' alarms are one look at them all.
 GRAIN_SECONDS = 0.1
 
@@ -62,7 +65,10 @@ class Sleepers:
         self._is_calling = False
         # Who is called to be called again waits for the next turn.
         turn = [self._woken.popleft() for _ in range(min(TURN, len(self._woken)))]
-        if self._woken:
+        if len(self._woken) > MANY:
+            self._is_calling = True
+            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._turn)
+        elif self._woken:
             self._call()
         for sleeper in turn:
             sleeper.woken()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
 
 import orjson
 import yaml
@@ -32,9 +33,13 @@ class Representation(abc.ABC):
 
     content_type = negotiation.JSON
     watch_content_type = negotiation.JSON
+    # Whether all who want a version in this form have one representation of it.
+    is_shared: ClassVar[bool] = False
 
     def __init__(self, version: Version) -> None:
         self.version = version
+        # What was told last, and its frames, of a form that is every watcher's of the version.
+        self.told: tuple[Sequence[Event], bytes] = (), b""
 
     @abc.abstractmethod
     def entry(self, entry: Entry) -> bytes:
@@ -105,6 +110,8 @@ def bookmark_metadata(event: Event) -> dict[str, object]:
 
 class JsonObjects(Representation):
     """The objects themselves as JSON."""
+
+    is_shared = True
 
     def entry(self, entry: Entry) -> bytes:
         return entry.served(self.version).json
@@ -197,6 +204,7 @@ def to_yaml(data: bytes) -> bytes:
 class ProtobufObjects(Representation):
     """Kubernetes' protobuf envelope; watch frames have a four-byte length before them."""
 
+    is_shared = True
     content_type = negotiation.PROTOBUF
     watch_content_type = negotiation.PROTOBUF + ";stream=watch"
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from operator import is_
 
 from knarr.machinery.errors import StatusError
 from services.apiserver.pipeline.watch import Watch
-from services.apiserver.rest.frames import CHUNK_BYTES, pieces
+from services.apiserver.rest.frames import pieces
 from services.apiserver.rest.objects import Representation
 from services.apiserver.rest.request import HeldConnection
 from services.apiserver.results import Event
 
 logger = logging.getLogger(__name__)
+
+# What is written at once: a dozen changes of a kilobyte. So much lies in the server for a client that does not read, before it is a task's
+# affair to wait for it.
+SMALL_BYTES = 16 * 1024
 
 
 class Watcher:
@@ -66,14 +71,21 @@ class Watcher:
             self._break(error)
 
     def _small(self, batch: Sequence[Event]) -> bytes | None:
-        """The frames of a batch; None when they are more than is written at once, or take more than a moment to make."""
+        """The frames of a batch; None when they are more than is written at once, or take more than a moment to make. Most watchers are
+        told what another one was told just before: it is put together once for all of them."""
+        told, frames = self._representation.told
+        if len(told) == len(batch) and all(map(is_, told, batch)):
+            return frames
         size = 0
         for event in batch:
             if event.entry is not None:
                 size += len(event.entry.raw)
-        if size > CHUNK_BYTES:
+        if size > SMALL_BYTES:
             return None
-        return b"".join([part for event in batch for part in self._representation.event(event)])
+        frames = b"".join([part for event in batch for part in self._representation.event(event)])
+        if self._representation.is_shared:
+            self._representation.told = batch, frames
+        return frames
 
     def _work(self, batch: Sequence[Event]) -> None:
         self._task = asyncio.create_task(self._tell(batch), name="watch")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from services.apiserver.cache.sleepers import GRAIN_SECONDS, TURN, Sleepers
+import pytest
+
+from services.apiserver.cache.sleepers import GRAIN_SECONDS, MANY, PAUSE_SECONDS, TURN, Sleepers
 from tests.support.virtual_time import virtual_time
 
 
@@ -97,3 +99,19 @@ async def test_one_that_breaks_stops_nobody() -> None:
     sleepers.enter(other, 3.0)
     await asyncio.sleep(3.0)
     assert broken.called_at and other.called_at
+
+
+@virtual_time
+async def test_very_many_have_pauses_in_which_changes_gather() -> None:
+    sleepers, count = Sleepers(), 4 * MANY
+    all_of_them = [Noting() for _ in range(count)]
+    for sleeper in all_of_them:
+        sleepers.enter(sleeper, 1000.0)
+    began = asyncio.get_running_loop().time()
+    sleepers.wake()
+    await asyncio.sleep(count / TURN * PAUSE_SECONDS)
+    times = [at - began for sleeper in all_of_them for at in sleeper.called_at]
+    # Each once and in the order of their coming; the last of them without pauses.
+    assert len(times) == count and times == sorted(times)
+    paced = (count - MANY) // TURN
+    assert len(set(times)) == paced and max(times) == pytest.approx((paced - 1) * PAUSE_SECONDS)

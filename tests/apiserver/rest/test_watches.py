@@ -23,6 +23,7 @@ from services.apiserver.rest.frames import CHUNK_BYTES, frames
 from services.apiserver.rest.objects import JsonObjects, ProtobufObjects, Representation
 from services.apiserver.rest.protocol import Protocol
 from services.apiserver.rest.server import RestServer
+from services.apiserver.rest.tables import Tables
 from services.apiserver.results import Event
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
 from tests.apiserver.rest.fake_api import FakeApi
@@ -359,3 +360,39 @@ async def test_a_watch_that_breaks_ends_alone(watcher: HttpClient, api: FakeApi,
         await watcher.chunk()
     assert api.open_watches == 0
     assert "a watch broke" in caplog.text
+
+
+@pytest.mark.parametrize(("accept", "times"), [("application/json", 1), ("application/json;as=Table;v=v1;g=meta.k8s.io", 2)])
+async def test_what_many_are_told_is_put_together_once(
+    accept: str, times: int, server: RestServer, certificates: Certificates, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they want it in one form; the first frame of a Table names its columns to each."""
+    made: list[Event] = []
+    for kind in (JsonObjects, Tables):
+        monkeypatch.setattr(kind, "event", _noting(made, kind.event))
+    async with (
+        HttpClient(server.port, certificates.client, TOKEN) as one,
+        HttpClient(server.port, certificates.client, TOKEN) as other,
+    ):
+        for client in (one, other):
+            await client.send("GET", WATCH, accept=accept)
+            await client.head()
+        await until(lambda: api.open_watches == 2)
+        batch = [added(api, "c1")]
+        for _ in range(2):
+            api.batches.put_nowait(batch)
+        frames = [await client.chunk() for client in (one, other)]
+        assert frames[0] == frames[1] and b"c1" in frames[0]
+        assert len(made) == times
+        # Not what was told before instead of what is new.
+        for _ in range(2):
+            api.batches.put_nowait([Event("DELETED", 20, batch[0].entry)])
+        assert [orjson.loads(await client.chunk())["type"] for client in (one, other)] == ["DELETED", "DELETED"]
+
+
+def _noting(made: list[Event], event: Any) -> Any:
+    def noting(self: Representation, told: Event) -> Any:
+        made.append(told)
+        return event(self, told)
+
+    return noting
