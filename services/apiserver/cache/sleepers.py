@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from math import inf
+from time import perf_counter
 from typing import Protocol
 
-# Sleepers that are called in one turn of the loop: some hundred microseconds' work. What else changes before the last was called, they all
-# learn at once.
-TURN = 32
+# Sleepers that are called in one turn of the loop: some hundred microseconds' work, and no more of those whose work is longer. What else
+# changes before the last was called, they all learn at once.
+TURN, TURN_SECONDS = 32, 0.005
 # Of more than so many there is a pause between two turns. They hear a little later of more at once, which costs each of them hardly more
 # than to hear of one change: a thousand would otherwise keep the loop busy for as long as anything changes at all.
 MANY, PAUSE_SECONDS = 256, 0.003
@@ -62,16 +63,20 @@ class Sleepers:
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        self._is_calling = False
         # Who is called to be called again waits for the next turn.
-        turn = [self._woken.popleft() for _ in range(min(TURN, len(self._woken)))]
-        if len(self._woken) > MANY:
-            self._is_calling = True
-            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._turn)
-        elif self._woken:
-            self._call()
-        for sleeper in turn:
-            sleeper.woken()
+        turn = deque(self._woken.popleft() for _ in range(min(TURN, len(self._woken))))
+        until = perf_counter() + TURN_SECONDS
+        try:
+            while turn and perf_counter() < until:
+                turn.popleft().woken()
+        finally:
+            self._woken.extendleft(reversed(turn))
+            self._is_calling = False
+            if len(self._woken) > MANY:
+                self._is_calling = True
+                asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._turn)
+            elif self._woken:
+                self._call()
 
     def _set_alarm(self, at: float) -> None:
         if self._alarm is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, bad_request, expired, status_error
 from services.apiserver.aside import LARGE_BYTES, MANY_OBJECTS, aside, in_turn
 from services.apiserver.backend import Backend, parse_revision, too_large
-from services.apiserver.deadline import within
+from services.apiserver.deadline import out_of_time, within
 from services.apiserver.entries import Block, Entries
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline.parts import part_of
@@ -24,8 +26,8 @@ from services.apiserver.results import Page, Ref, Written
 from services.apiserver.storage.pages import PageSize, next_page
 from services.apiserver.storage.store import Compacted, FutureRevision
 
-# So many blocks are looked into before others may have their turn.
-LOOKED_INTO = 8
+# So many objects are looked into, aside, before others may have their turn there.
+LOOKED_INTO = 2048
 
 
 def check_subresource(ref: Ref, verb: str) -> None:
@@ -112,7 +114,7 @@ async def list_selected(pipeline: Pipeline, request: Request, options: meta.List
     await catch_up(backend, options.resource_version, request.deadline)
     if exact and wanted != backend.cache.revision:
         return await _stored_page(backend, selection, limit, Continue(wanted, ""), request.deadline)
-    return await _cached_page(backend, selection, limit)
+    return await _cached_page(backend, selection, limit, request.deadline)
 
 
 def _check_match(options: meta.ListOptions) -> None:
@@ -133,24 +135,27 @@ def _forbidden_match(detail: str) -> StatusError:
     return bad_request(f"resourceVersionMatch: Forbidden: {detail}")
 
 
-async def _cached_page(backend: Backend, selection: Selection, limit: int) -> Page:
+async def _cached_page(backend: Backend, selection: Selection, limit: int, deadline: float) -> Page:
     revision, entries = backend.cache.revision, backend.cache.collection(selection.resource).listing(selection.prefix)
     if selection.everything:
         count = len(entries)
         return _cut(selection, entries.first(limit), revision, count - limit) if 0 < limit < count else Page(entries, revision)
-    found = await _matching(entries, selection)
+    found = Entries([part async for part in _matching(entries, selection, deadline)])
     return _cut(selection, found.first(limit), revision, 0) if 0 < limit < len(found) else Page(found, revision)
 
 
-async def _matching(entries: Entries, selection: Selection) -> Entries:
-    """Which of them are selected. Of many it is found out aside: each must be looked into, perhaps for the first time."""
-    if len(entries) <= MANY_OBJECTS:
-        return Entries([selection.among(entries)])
-    found: list[Block] = []
-    for first in range(0, len(entries.blocks), LOOKED_INTO):
-        part = chain.from_iterable(entries.blocks[first : first + LOOKED_INTO])
-        found.append(await (in_turn(selection.among, part) if first else aside(LARGE_BYTES + 1, selection.among, part)))
-    return Entries(found)
+async def _matching(entries: Sequence[Entry], selection: Selection, deadline: float) -> AsyncIterator[Block]:
+    """Which of them are selected, in parts. Of many it is found out aside: each must be looked into, perhaps for the first time. Raises
+    Timeout."""
+    if len(entries) <= selection.portion(MANY_OBJECTS):
+        yield selection.among(entries)
+        return
+    loop, rest, first = asyncio.get_running_loop(), iter(entries), True
+    while part := [*islice(rest, selection.portion(LOOKED_INTO))]:
+        yield await (aside(LARGE_BYTES + 1, selection.among, part) if first else in_turn(selection.among, part))
+        first = False
+        if loop.time() > deadline:
+            raise out_of_time("the selectors")
 
 
 def _cut(selection: Selection, entries: Entries, revision: int, remaining: int) -> Page:
@@ -177,13 +182,14 @@ async def _stored_page(backend: Backend, selection: Selection, limit: int, place
         if not backend.feed.trusts(known, page.revision):
             raise _expired(backend, place)
         revision = revision or page.revision
-        for position, item in enumerate(page.items, start=1):
-            entry = backend.cache.entry(item)
-            if entry is None or not (selection.everything or selection.among([entry])):
-                continue
-            found.append(entry)
-            if limit and len(found) == limit and (page.more or position < len(page.items)):
-                return _cut(selection, Entries.of(found), revision, page.count - position)
+        entries = [entry for item in page.items if (entry := backend.cache.entry(item)) is not None]
+        if not selection.everything:
+            entries = [entry async for part in _matching(entries, selection, deadline) for entry in part]
+        found += entries
+        if limit and (len(found) > limit or (len(found) == limit and page.more)):
+            found = found[:limit]
+            behind = sum(item.key > found[-1].key for item in page.items) if selection.everything else 0
+            return _cut(selection, Entries.of(found), revision, page.count - len(page.items) + behind)
         if not page.more:
             return Page(Entries.of(found), revision)
         start = page.items[-1].key + "\0"

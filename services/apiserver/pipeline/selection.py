@@ -15,6 +15,8 @@ from services.apiserver.strategies import Strategies, Strategy
 
 NAME, NAMESPACE = "metadata.name", "metadata.namespace"
 PLAIN = Strategy()
+# So many conditions take no longer than what is done beside them. An object is held against one in a quarter of a microsecond.
+FEW, SOME = 16, 8
 
 
 class Selection:
@@ -41,6 +43,15 @@ class Selection:
     def everything(self) -> bool:
         """Whether all keys with the prefix are selected."""
         return self._labels is None and self._fields is None and not self._name
+
+    @property
+    def effort(self) -> int:
+        """How many conditions an object is held against."""
+        return 1 + sum(len(selector.requirements) for selector in (self._labels, self._fields) if selector is not None)
+
+    def portion(self, count: int) -> int:
+        """Of how many objects it is found out at once, where it would be ``count`` with few conditions; some, with however many."""
+        return min(count, max(count * FEW // max(self.effort, FEW), SOME))
 
     def covers(self, key: str) -> bool:
         return key.startswith(self.prefix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -14,7 +15,7 @@ from services.apiserver.backend import Backend, parse_revision
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import HistoryChange, Overrun
 from services.apiserver.cache.sleepers import Sleeper
-from services.apiserver.entries import Entries
+from services.apiserver.entries import BLOCK, Entries
 from services.apiserver.entry import Entry
 from services.apiserver.metrics import WATCHERS
 from services.apiserver.pipeline.pipeline import Pipeline
@@ -149,7 +150,7 @@ class Watch:
             return None
         reached = self._backend.cache.revision
         try:
-            changes = collection.history.since(self._position, BATCH, BATCH_BYTES)
+            changes = collection.history.since(self._position, self._selection.portion(BATCH), BATCH_BYTES)
         except Overrun as overrun:
             self.close()
             raise too_old(self._revision, overrun.oldest) from None
@@ -238,7 +239,8 @@ def _initial(entries: Entries, selection: Selection, announced: int | None) -> I
     nothing is selected is empty: others have their turn before the next is looked into.
 
     ``announced`` is the revision of the bookmark behind them."""
-    for block in entries.blocks:
+    rest = iter(entries)
+    while block := [*islice(rest, selection.portion(BLOCK))]:
         found = block if selection.everything else selection.among(block)
         yield [Event(ADDED, entry.revision, entry) for entry in found]
     if announced is not None:

@@ -14,7 +14,6 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
 from services.apiserver.api import Event, Ref
-from services.apiserver.cache import ordered
 from services.apiserver.entries import Block
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import watch as watching
@@ -55,7 +54,7 @@ async def test_without_a_revision_the_present_comes_first(api: Caller, revision:
 
 async def test_the_present_is_made_a_batch_at_a_time(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it was when the watch began, whenever it is taken."""
-    monkeypatch.setattr(ordered, "BLOCK", 2)
+    monkeypatch.setattr(watching, "BLOCK", 2)
     for name in "abcde":
         await create(api, name, app=name)
     looked: list[str] = []
