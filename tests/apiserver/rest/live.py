@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from knarr.client.client import Client
 from knarr.machinery.errors import status_error
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
+from services.apiserver.admission.catalog import PLUGINS, Factory
 from services.apiserver.api import Api
 from services.apiserver.component import ApiServer
 from services.apiserver.rest.application import create_app
@@ -108,7 +109,12 @@ class LiveServer:
 
 @contextlib.contextmanager
 def running_server(
-    folder: Path, *, in_memory: bool = False, endpoint: str = "", settings: ApiServerSettings = SETTINGS
+    folder: Path,
+    *,
+    in_memory: bool = False,
+    endpoint: str = "",
+    settings: ApiServerSettings = SETTINGS,
+    plugins: Sequence[Factory] = PLUGINS,
 ) -> Iterator[LiveServer]:
     """Everything started and its first objects made, in memory, in the etcd at ``endpoint``, which is others' too, or in one of its own."""
     authority = CertificateAuthority.create()
@@ -118,7 +124,7 @@ def running_server(
         shared = bool(endpoint)
         if not in_memory and not endpoint:
             endpoint = stack.enter_context(running_etcd(folder)).endpoint
-        runner = _Runner(folder, endpoint, dataclasses.replace(settings, shared_store=shared))
+        runner = _Runner(folder, endpoint, dataclasses.replace(settings, shared_store=shared), plugins)
         thread = threading.Thread(target=runner.run, name="live server")
         thread.start()
         try:
@@ -133,10 +139,10 @@ def running_server(
 
 
 class _Runner:
-    def __init__(self, folder: Path, endpoint: str, settings: ApiServerSettings) -> None:
+    def __init__(self, folder: Path, endpoint: str, settings: ApiServerSettings, plugins: Sequence[Factory]) -> None:
         """Without an ``endpoint`` of etcd objects lie in memory."""
         self._folder = folder
-        self._settings = settings
+        self._settings, self._plugins = settings, plugins
         self._endpoint = endpoint
         self._ending: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
@@ -154,7 +160,7 @@ class _Runner:
     async def _main(self) -> None:
         self._ending, self._loop = asyncio.Event(), asyncio.get_running_loop()
         store = EtcdStore(EtcdSettings((self._endpoint,))) if self._endpoint else MemoryStore()
-        component = ApiServer(self._settings, no_kubelet, store=store)
+        component = ApiServer(self._settings, no_kubelet, store=store, plugins=self._plugins)
         task = asyncio.create_task(component.run())
         try:
             async with asyncio.timeout(START_SECONDS):
