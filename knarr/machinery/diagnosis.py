@@ -44,24 +44,45 @@ def parse_keeping_duplicates(text: bytes) -> Any:
 
 
 class Problem(Exception):
-    """Why an object cannot be decoded."""
+    """Why an object cannot be decoded; ``restored`` says it of values that were never text."""
+
+    def __init__(self, words: str, restored: str = "") -> None:
+        super().__init__(words)
+        self.restored = restored or words
 
 
-def find_problem(message: Descriptor, value: Any) -> str:
-    """The first thing that is wrong with the types or values of a JSON value, or an empty string."""
+def find_problem(message: Descriptor, value: Any, *, restored: bool = False) -> str:
+    """The first thing that is wrong with the types or values of a JSON value, or an empty string.
+
+    ``restored`` asks for Kubernetes' words about values that come from a strategic merge patch, which are not read from JSON.
+    """
     try:
         _check_message(message, value, "", "", None)
     except Problem as problem:
-        return str(problem)
+        return problem.restored if restored else str(problem)
     return ""
 
 
-def _wrong(value: Any, owner: str, names: str, wanted: str) -> Problem:
+def _restored(value: Any, wanted: str, scalar: str) -> str:
+    """``scalar`` is the sort of what is wanted where that is neither a list nor a map nor a message."""
+    given = {bool: "bool", str: "string", list: "slice", int: "int64", float: "float64"}.get(type(value), "map")
+    if wanted.startswith("map["):
+        return f"cannot restore map from {given}"
+    if wanted.startswith("[]"):
+        return f"cannot restore slice from {given}"
+    if not scalar:
+        return f"cannot restore struct from: {given}"
+    # What Go's conversion would do, and JSON does not.
+    convertible = {"int64": ("string", "int32", "int64"), "float64": ("int32", "int64")}.get(given, ())
+    return f"cannot convert {given} to {wanted}" if scalar in convertible else f"unrecognized type: {scalar}"
+
+
+def _wrong(value: Any, owner: str, names: str, wanted: str, scalar: str = "") -> Problem:
     sort = {bool: "bool", str: "string", list: "array", int: "number", float: "number"}.get(type(value), "object")
     if sort == "number" and wanted.startswith(("int", "uint")):
         sort = f"number {json.dumps(value)}"
     place = f"struct field {owner}.{names}" if names else "value"
-    return Problem(f"json: cannot unmarshal {sort} into Go {place} of type {wanted}")
+    return Problem(f"json: cannot unmarshal {sort} into Go {place} of type {wanted}", _restored(value, wanted, scalar))
 
 
 def _check_message(message: Descriptor, value: Any, names: str, path: str, field: Field | None) -> None:
@@ -126,7 +147,7 @@ def _check_scalar(owner: Descriptor, field: Field, value: Any, names: str, path:
     else:
         good = isinstance(value, int | float) and not isinstance(value, bool)
     if not good:
-        raise _wrong(value, owner.name, names, wanted)
+        raise _wrong(value, owner.name, names, wanted, SCALARS[kind])
 
 
 def _check_form(message: Descriptor, value: Any, names: str, path: str, form: int) -> None:

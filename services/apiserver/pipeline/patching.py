@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from knarr.machinery import budget, codec
+from knarr.machinery import budget, codec, diagnosis
 from knarr.machinery.errors import BadRequest, bad_request, status_error
 from knarr.machinery.object_forms import ObjectForm
 from knarr.machinery.patches import json_patch, merge, strategic
@@ -60,7 +60,10 @@ def apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str,
     try:
         decoded = form.from_json(changed, codec.UnknownFields.DROP if unknown is codec.UnknownFields.DROP else codec.UnknownFields.WARN)
     except BadRequest as error:
-        raise refused(patch.type, patch.body, changed, problem_of(error)) from None
+        problem = ""
+        if patch.type == "strategic":
+            problem = diagnosis.find_problem(obj.DESCRIPTOR, changed, restored=True)
+        raise refused(patch.type, patch.body, changed, problem or problem_of(error)) from None
     strays = [] if unknown is codec.UnknownFields.DROP else [*patch.strays, *decoded.warnings]
     if strays and unknown is codec.UnknownFields.REJECT:
         raise refused(patch.type, patch.body, changed, "strict decoding error: " + ", ".join(strays))

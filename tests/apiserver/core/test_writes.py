@@ -271,10 +271,17 @@ async def test_what_a_patch_repeats_is_told_or_refused(api: Caller, patch_type: 
 
 async def test_a_patch_after_which_there_is_no_object(api: Caller) -> None:
     await create(api, config_map())
-    for patch_type, patch, shown in (("merge", b'{"data":5}', '\\"data\\":5'), ("strategic", b'{"immutable":"x"}', '"map[immutable:x]"')):
+    for patch_type, patch, shown, problem in (
+        ("merge", b'{"data":5}', '\\"data\\":5', "json: cannot unmarshal"),
+        ("strategic", b'{"immutable":"x"}', '"map[immutable:x]"', "unrecognized type: bool"),
+        ("strategic", b'{"metadata":{"labels":"invalid"}}', '"map[metadata:map[labels:invalid]]"', "cannot restore map from string"),
+        ("strategic", b'{"metadata":{"finalizers":"a"}}', '"map[metadata:map[finalizers:a]]"', "cannot restore slice from string"),
+        ("strategic", b'{"metadata":{"generateName":5}}', '"map[metadata:map[generateName:5]]"', "cannot convert int64 to string"),
+        ("strategic", b'{"metadata":[]}', '"map[metadata:[]]"', "cannot restore struct from: slice"),
+    ):
         error = await refused(api.patch(ref(core.ConfigMap, "a"), patch_type, patch, meta.PatchOptions()))
         assert (error.code, error.details.causes[0].reason) == (422, "FieldValueInvalid")
-        assert shown in error.message and "json: cannot unmarshal" in error.message
+        assert shown in error.message and problem in error.message
         assert error.message.startswith(' "" is invalid: patch: Invalid value: ')
 
 
