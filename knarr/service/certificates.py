@@ -23,6 +23,7 @@ from knarr.service.keypair import KeyPair
 
 log = logging.getLogger(__name__)
 
+CA_NAME = "knarr-ca"
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
 # Clocks of clients may be behind ours.
@@ -76,7 +77,7 @@ class CertificateAuthority:
         self._key = key
 
     @classmethod
-    def create(cls, name: str = "knarr-ca") -> CertificateAuthority:
+    def create(cls, name: str = CA_NAME) -> CertificateAuthority:
         return cls._signed_by_itself(name, ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
@@ -92,14 +93,14 @@ class CertificateAuthority:
         return cls(KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key)))
 
     @classmethod
-    def load_or_create(cls, folder: Path) -> CertificateAuthority:
+    def load_or_create(cls, folder: Path, name: str = CA_NAME) -> CertificateAuthority:
         """The authority kept in ``folder`` as ``ca.crt`` and ``ca.key``; made when neither they nor any other certificate are there.
 
         Raises CommandError when they are not a certificate and its key: a new authority would shut out all whom the old one let in.
         """
         # The key is written last: a certificate alone is what a first start left that was cut off there.
         if not (folder / "ca.key").exists() and not any(path.name != "ca.crt" for path in folder.glob("*.crt")):
-            authority = cls.create()
+            authority = cls.create(name)
             authority.pair.save(folder, "ca")
             return authority
         try:

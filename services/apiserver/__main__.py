@@ -13,6 +13,7 @@ from knarr.service.errors import CommandError
 from knarr.service.host import Host
 from knarr.service.keypair import KeptPair
 from knarr.service.options import address, cidr_for, ipv4, readable_file
+from services.apiserver.aggregation.front_proxy import FrontProxy, FrontProxyFiles
 from services.apiserver.component import ApiServer
 from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
@@ -22,6 +23,9 @@ from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.connection import EtcdTls
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.values import OLDER
+
+# In the folder of `--trust`.
+FRONT_PROXY_FILES = {"ca": "front-proxy-ca.crt", "cert": "front-proxy.crt", "key": "front-proxy.key"}
 
 
 def arguments_parser() -> argparse.ArgumentParser:
@@ -34,6 +38,14 @@ def arguments_parser() -> argparse.ArgumentParser:
         ("key", "its private key"),
     ):
         made.add_argument(f"--etcd-{name}", type=readable_file, metavar="FILE", help=f"{what}, PEM")
+    for name, what in (
+        ("ca", "certificate of the authority by which extension API servers know this one"),
+        ("cert", "certificate shown to them"),
+        ("key", "its private key"),
+    ):
+        made.add_argument(
+            f"--front-proxy-{name}", type=readable_file, metavar="FILE", help=f"{what}, PEM (default: {FRONT_PROXY_FILES[name]} of --trust)"
+        )
     made.add_argument(
         "--etcd-data",
         action="append",
@@ -105,6 +117,26 @@ def etcd_tls(arguments: argparse.Namespace) -> EtcdTls | None:
     return EtcdTls(ca, cert, key) if ca else None
 
 
+def front_proxy(arguments: argparse.Namespace) -> FrontProxy | None:
+    """How extension API servers are shown who speaks; None without files, CommandError when they do not fit together."""
+    found: dict[str, Path] = {}
+    for name, file in FRONT_PROXY_FILES.items():
+        given = getattr(arguments, f"front_proxy_{name}")
+        path = given if given is not None or arguments.trust is None else arguments.trust / file
+        if path is not None and path.is_file():
+            found[name] = path
+    if not found:
+        return None
+    if len(found) < len(FRONT_PROXY_FILES):
+        missing = FRONT_PROXY_FILES.keys() - found.keys()
+        raise CommandError(f"of --front-proxy-ca, --front-proxy-cert and --front-proxy-key these are missing: {', '.join(sorted(missing))}")
+    try:
+        KeptPair(found["cert"], found["key"])
+    except (ssl.SSLError, OSError) as error:
+        raise CommandError(f"{found['cert']} and {found['key']} are not a certificate and its key: {error}") from error
+    return FrontProxy(FrontProxyFiles(found["ca"], found["cert"], found["key"], arguments.ca))
+
+
 async def serve(arguments: argparse.Namespace) -> None:
     """Runs both faces until cancelled."""
     defaults = ApiServerSettings()
@@ -122,8 +154,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     ca, token = read_ca(arguments.ca), read_token(arguments.token)
     listen = server_settings(arguments)
     kubelets = KubeletChannels(ca, token)
-    apiserver = ApiServer(settings, kubelets, authenticate=listen.tokens.authenticate)
-    app = create_app(apiserver.api, listen.tokens, apiserver.registry, checks=apiserver.checks)
+    apiserver = ApiServer(settings, kubelets, authenticate=listen.tokens.authenticate, front_proxy=front_proxy(arguments))
+    app = create_app(apiserver.api, listen.tokens, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)
     rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(arguments.ca)), host=host, port=int(port))
     grpc_host = Host(apiserver, listen)
     await start(grpc_host, arguments.listen)

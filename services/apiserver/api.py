@@ -105,6 +105,11 @@ class Api:
         request's method."""
         return await self._do(request.verb, request, proxy.destination)
 
+    async def permit(self, request: Request) -> None:
+        """Returns where the caller may ask this of another server, to which it is passed on; raises Forbidden."""
+        if (asking := self._enter(request.verb, request)) is not None:
+            await asking
+
     def _enter(self, verb: str, request: Request) -> Coroutine[Any, Any, None] | None:
         """The one way from a face into the pipeline; answers what is to be waited for, if anything."""
         if request.verb != verb:

@@ -25,6 +25,9 @@ from knarr.service.authentication import User
 from knarr.service.component import Component
 from knarr.service.loop_lag import LoopLag
 from services.apiserver.admission.catalog import PLUGINS, Factory, chain
+from services.apiserver.aggregation.front_proxy import FrontProxy
+from services.apiserver.aggregation.keeper import Aggregation
+from services.apiserver.aggregation.local import LocalServices
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.numbers import NumberRange
 from services.apiserver.allocators.repair import Repairer, repair
@@ -50,6 +53,7 @@ from services.apiserver.storage.values import Values
 from services.apiserver.strategies import Strategies
 from services.apiserver.strategies.event import event_strategies
 from services.apiserver.upkeep import Upkeep
+from services.apiserver.ways import Ways
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +67,8 @@ class ApiServer(Component):
     Objects lie in etcd, in which case the server is made inside a running event loop, or in ``store`` when one is given.
     ``clock`` stamps them, ``source`` makes their names, uids, addresses and ports; ``plugins`` admit them, ``authorizer`` says who
     may ask for them, ``authenticate`` whose a token is that somebody asks about.
-    ``registry`` is what is served, the built-in resources unless given; it may change while the server runs.
+    ``registry`` is what is served, the built-in resources unless given; it may change while the server runs. By ``front_proxy`` it is known
+    to the API servers of others; without one they are not told who asks.
     """
 
     name: ClassVar[str] = "apiserver"
@@ -80,8 +85,9 @@ class ApiServer(Component):
         plugins: Sequence[Factory] = PLUGINS,
         authorizer: Authorizer = ALLOW_AUTHENTICATED,
         authenticate: Callable[[str], User] = nobody,
+        front_proxy: FrontProxy | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._front_proxy = settings, front_proxy
         source = source or random.Random()
         self.registry = registry or catalog.registry(settings.revived_versions)
         self._store = store or EtcdStore(settings.etcd)
@@ -111,13 +117,19 @@ class ApiServer(Component):
         )
         self.registry.subscribe(self._forget)
         self.definitions = Definitions(self.api, self.registry, self.backend.clock)
-        self.feed.on_loaded = self.definitions.load
+        self.aggregation = Aggregation(self.api, Ways(self.backend, self.api.pipeline.node_streams), self.backend.clock, front_proxy)
+        self._local_services = LocalServices(self.client(USER), self.registry, cache)
+        self.feed.on_loaded = self._load
         self._recorder = EventRecorder(self.client(USER), self.name, clock=clock)
         announced = settings.advertise_address, settings.advertise_port
         self._announcer = Announcer(self.client(USER), *announced, shared=settings.shared_store, clock=clock)
         self._bootstrapped = asyncio.Event()
         # What keeps etcd from taking writes, in words: its data has no room.
         self._trouble = ""
+
+    def _load(self) -> None:
+        self.definitions.load()
+        self.aggregation.load()
 
     def _forget(self, old: Resource | None, new: Resource | None) -> None:
         """Lets go of what is kept about a resource that is served no more, or otherwise."""
@@ -165,6 +177,7 @@ class ApiServer(Component):
                 tasks.create_task(self.feed.run(), name="apiserver/feed")
                 tasks.create_task(self._bootstrap(), name="apiserver/bootstrap")
                 tasks.create_task(self.definitions.run(), name="apiserver/definitions")
+                tasks.create_task(self.aggregation.run(), name="apiserver/aggregation")
                 tasks.create_task(self._measure(), name="apiserver/measure")
                 tasks.create_task(LoopLag().run(), name="apiserver/loop lag")
                 tasks.create_task(self._recorder.run(), name="apiserver/events")
@@ -187,12 +200,16 @@ class ApiServer(Component):
             try:
                 await repair(self.backend, self.allocators, self._recorder)
                 await bootstrap(self.client(USER), self.allocators.addresses.first_address)
+                await self._local_services.make()
                 await self._announcer.announce()
                 self._bootstrapped.set()
             except StatusError as error:
                 log.warning("the first objects are not there yet, trying again: %s", error.status.message)
                 await asyncio.sleep(RETRY_SECONDS)
-        await Upkeep(self.client(USER), self.allocators.addresses.first_address, self._announcer).run()
+        upkeep = Upkeep(self.client(USER), self.allocators.addresses.first_address, self._announcer, self._front_proxy)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(upkeep.run(), name="apiserver/upkeep")
+            tasks.create_task(self._local_services.run(), name="apiserver/local apiservices")
 
     async def _measure(self) -> None:
         while True:

@@ -1,9 +1,11 @@
-"""Keeps what every cluster has: the namespaces of the system, the `kubernetes` Service and its endpoints."""
+"""Keeps what every cluster has: the namespaces of the system, the `kubernetes` Service and its endpoints, and what extension API servers
+read to know whom to believe."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from google.protobuf.message import Message
@@ -12,7 +14,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.client.client import Client
 from knarr.client.informer import Informer
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
+from knarr.objects.copies import copy_of
+from services.apiserver.aggregation.front_proxy import NAME, FrontProxy
+from services.apiserver.aggregation.front_proxy import NAMESPACE as IN_NAMESPACE
 from services.apiserver.announcement import NAMESPACE, RENEW_SECONDS, SERVICE, Announcer
 from services.apiserver.bootstrap import bootstrap
 
@@ -24,8 +29,8 @@ WATCHED: tuple[type[Message], ...] = (core.Service, core.Endpoints, discovery.En
 class Upkeep:
     """Makes anew what is gone: as soon as the Service or its endpoints are deleted, everything else within ``RENEW_SECONDS``."""
 
-    def __init__(self, client: Client, service_address: str, announcer: Announcer) -> None:
-        self._client, self._service_address, self._announcer = client, service_address, announcer
+    def __init__(self, client: Client, service_address: str, announcer: Announcer, front_proxy: FrontProxy | None = None) -> None:
+        self._client, self._service_address, self._announcer, self._front_proxy = client, service_address, announcer, front_proxy
         self._gone = asyncio.Event()
 
     async def run(self) -> None:
@@ -42,14 +47,41 @@ class Upkeep:
         if new is None:
             self._gone.set()
 
+    async def _publish(self) -> None:
+        """Writes the ConfigMap where it is another; what others keep in it besides stays. Raises StatusError, OSError."""
+        if self._front_proxy is None:
+            return
+        wanted = self._front_proxy.published()
+        try:
+            stored = await self._client.get(core.ConfigMap, NAME, IN_NAMESPACE)
+        except NotFound:
+            with suppress(AlreadyExists):  # another API server was faster
+                await self._client.create(wanted)
+            return
+        if any(stored.data.get(key) != value for key, value in wanted.data.items()):
+            changed = copy_of(stored)
+            changed.data.update(wanted.data)
+            with suppress(Conflict, NotFound):
+                await self._client.update(changed)
+
     async def _keep(self) -> None:
+        await self._try(self._publish)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_SECONDS):
                     await self._gone.wait()
             self._gone.clear()
-            try:
-                await bootstrap(self._client, self._service_address)
-                await self._announcer.announce()
-            except StatusError as error:
-                log.warning("what every cluster has could not be kept, trying again: %s", error.status.message)
+            await self._try(self._keep_once)
+
+    async def _keep_once(self) -> None:
+        await bootstrap(self._client, self._service_address)
+        await self._announcer.announce()
+        await self._publish()
+
+    async def _try(self, keep: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await keep()
+        except StatusError as error:
+            log.warning("what every cluster has could not be kept, trying again: %s", error.status.message)
+        except OSError as error:
+            log.warning("certificates cannot be read, trying again: %s", error)

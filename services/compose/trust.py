@@ -25,7 +25,8 @@ from knarr.service.authentication import TokenTable, User, hash_token, kept_toke
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, PUBLIC, write_whole
-from services.standalone.credentials import ADMIN, APISERVER, Credentials, kubelet_tokens, write_kubeconfig
+from knarr.service.keypair import KeyPair
+from services.standalone.credentials import ADMIN, APISERVER, Credentials, keep_front_proxy, kubelet_tokens, write_kubeconfig
 
 LOCAL = ("127.0.0.1", "localhost")
 NODES = "system:nodes"
@@ -84,6 +85,7 @@ def make(root: Path, found: list[Member], server: str) -> None:
         if member.node:
             table = kubelet_tokens(admin_token, tokens["apiserver"], member.node)
         table.save(folder / "tokens.csv")
+    make_front_proxy(root)
     admin = authority.kept_pair(kept, "admin", ADMIN.name, organizations=ADMIN.groups)
     folder = root / "admin"
     folder.mkdir(exist_ok=True)
@@ -105,6 +107,15 @@ def make_etcd(root: Path, hosts: list[str]) -> None:
         authority.kept_pair(folder, name, f"etcd-{name}", hosts=served)
     write_whole(root / "etcd" / "ca.crt", authority.pair.certificate, mode=PUBLIC)
     write_whole(root / "apiserver" / "etcd-ca.crt", authority.pair.certificate, mode=PUBLIC)
+
+
+def make_front_proxy(root: Path) -> None:
+    """What the API servers show to those of others, by an authority of their own; all of them the same."""
+    kept = root / "authority" / "front-proxy"
+    authority = keep_front_proxy(kept)
+    kept.chmod(0o700)
+    KeyPair.load(kept, "client").save(root / "apiserver", "front-proxy")
+    write_whole(root / "apiserver" / "front-proxy-ca.crt", authority.pair.certificate, mode=PUBLIC)
 
 
 def _hand_over(folder: Path) -> None:

@@ -26,6 +26,7 @@ from knarr.service.files import PRIVATE, write_whole
 from knarr.service.host import Host, ServerSettings
 from knarr.service.keypair import KeptPair
 from knarr.service.tasks import cancel
+from services.apiserver.aggregation.front_proxy import FrontProxy
 from services.apiserver.component import ApiServer
 from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
@@ -33,7 +34,7 @@ from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
-from services.standalone.credentials import Credentials, keep_renewed, load_or_create, write_kubeconfig
+from services.standalone.credentials import Credentials, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
 from services.standalone.machine import node_address, sudo_caller
@@ -120,6 +121,7 @@ class Cluster:
             ),
             kubelets,
             authenticate=credentials.tokens.authenticate,
+            front_proxy=FrontProxy(front_proxy_files(self._files.front_proxy, self._files.pki / "ca.crt")),
         )
         host = self._host(apiserver, credentials, settings.listen_address, settings.ports.apiserver)
         await host.start()
@@ -128,7 +130,7 @@ class Cluster:
         etcd.settle()
         pki = self._files.pki
         context = tls_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
-        app = create_app(apiserver.api, credentials.tokens, apiserver.registry, checks=apiserver.checks)
+        app = create_app(apiserver.api, credentials.tokens, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)
         rest = RestServer(app, context, host=rest_hosts(settings, self._address), port=settings.ports.rest)
         await rest.start()
         stack.push_async_callback(rest.stop)

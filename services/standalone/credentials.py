@@ -16,6 +16,7 @@ from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.keypair import KeyPair
+from services.apiserver.aggregation.front_proxy import COMMON_NAME, FrontProxyFiles
 from services.standalone.files import Files
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,23 @@ def load_or_create(files: Files, hosts: list[str]) -> Credentials:
     apiserver_token = kept_token(files.pki / "apiserver.token")
     tokens = TokenTable({hash_token(admin_token): ADMIN, hash_token(apiserver_token): APISERVER})
     tokens.save(files.tokens)
+    keep_front_proxy(files.front_proxy)
     return Credentials(authority.pair.certificate, server, admin, admin_token, apiserver_token, TokenTable.load(files.tokens))
+
+
+def keep_front_proxy(folder: Path) -> CertificateAuthority:
+    """The authority kept in ``folder`` by which extension API servers know an API server, and the pair ``client`` that it shows there.
+
+    Apart from the cluster's own: whom that one names may not speak for others.
+    """
+    authority = CertificateAuthority.load_or_create(folder, "knarr-front-proxy-ca")
+    authority.kept_pair(folder, "client", COMMON_NAME)
+    return authority
+
+
+def front_proxy_files(folder: Path, client_ca: Path) -> FrontProxyFiles:
+    """Where ``keep_front_proxy`` keeps them."""
+    return FrontProxyFiles(folder / "ca.crt", folder / "client.crt", folder / "client.key", client_ca)
 
 
 async def keep_renewed(files: Files, hosts: list[str], server: str) -> None:

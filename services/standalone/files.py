@@ -36,6 +36,11 @@ class Files:
         return self.root / "pki"
 
     @property
+    def front_proxy(self) -> Path:
+        """The authority by which extension API servers know the API server, and what it shows to them."""
+        return self.pki / "front-proxy"
+
+    @property
     def tokens(self) -> Path:
         """Hashes of all tokens, for whoever checks callers."""
         return self.pki / "tokens.csv"
@@ -93,7 +98,7 @@ class Files:
 
     def sweep(self) -> None:
         """Removes what a process that was killed had not brought to its place. The caller holds the directory."""
-        for folder in (self.root, self.pki):
+        for folder in (self.root, self.pki, self.front_proxy):
             sweep(folder)
 
     def hand_over(self, user: int, group: int) -> None:

@@ -11,6 +11,7 @@ from cryptography import x509
 from knarr.service.authentication import TokenTable, bound_token
 from knarr.service.certificates import covers
 from knarr.service.command import TRUST_FILES
+from services.apiserver.__main__ import FRONT_PROXY_FILES
 from services.compose.trust import main
 
 URL = "https://127.0.0.1:6443"
@@ -38,7 +39,8 @@ def test_each_component_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.M
     tokens = set()
     for name in COMPONENTS:
         folder = tmp_path / name
-        assert {path.name for path in folder.iterdir()} == set(TRUST_FILES.values())
+        shown = set(FRONT_PROXY_FILES.values()) if name == "apiserver" else set()
+        assert {path.name for path in folder.iterdir()} == set(TRUST_FILES.values()) | shown
         assert (folder / "token").stat().st_mode & 0o077 == 0 == (folder / "server.key").stat().st_mode & 0o077
         tokens.add((folder / "token").read_text())
     assert len(tokens) == len(COMPONENTS)
@@ -79,6 +81,18 @@ def test_a_second_run_changes_nothing_but_adds_what_is_new(tmp_path: Path, monke
     after = contents(tmp_path)
     assert {name for name in after if name not in before} >= {"node-3/kubelet/token", "node-3/proxy/server.crt"}
     assert {name for name in before if after[name] != before[name]} == {"apiserver/tokens.csv"}
+
+
+def test_extension_api_servers_know_an_api_server_by_an_authority_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, tmp_path)
+    shown = x509.load_pem_x509_certificate((tmp_path / "apiserver/front-proxy.crt").read_bytes())
+    authority = x509.load_pem_x509_certificate((tmp_path / "apiserver/front-proxy-ca.crt").read_bytes())
+    shown.verify_directly_issued_by(authority)
+    assert shown.subject.rfc4514_string() == "CN=front-proxy-client"
+    assert (tmp_path / "apiserver/front-proxy-ca.crt").read_bytes() != (tmp_path / "apiserver/ca.crt").read_bytes()
+    assert (
+        (tmp_path / "apiserver/front-proxy.key").stat().st_mode & 0o077 == 0 == (tmp_path / "authority/front-proxy").stat().st_mode & 0o077
+    )
 
 
 def test_etcd_trusts_its_own_authority_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

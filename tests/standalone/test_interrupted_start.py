@@ -74,13 +74,15 @@ def test_every_step_may_be_the_last(tmp_path: Path) -> None:
         start(files)
         check(files)
         start(files)
-    # Settings, pid, four pairs of files, two tokens and their table, kubeconfig, identity.
-    assert count > 2 * 12
+    # Settings, pid, five pairs of files, two tokens and their table, kubeconfig, identity.
+    assert count > 2 * 16
 
 
 def check(files: Files) -> None:
     for name in ("ca", "server", "admin"):
         assert belong_together(KeyPair.load(files.pki, name))
+    for name in ("ca", "client"):
+        assert belong_together(KeyPair.load(files.front_proxy, name))
     assert covers(KeyPair.load(files.pki, "server").certificate, HOSTS)
     assert TokenTable.load(files.tokens).authenticate(f"Bearer {files.admin_token.read_text().strip()}").name == "knarr-admin"
     assert ClusterSettings.saved(files.root).runtime == "hollow"
@@ -115,7 +117,7 @@ def test_any_file_may_be_harmed_in_any_way(harm: str, tmp_path: Path) -> None:
     files = Files(tmp_path)
     start(files)
     whole = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert len(whole) == 13
+    assert len(whole) == 17
     for name, data in whole.items():
         found = HARMS[harm](data)
         if found is None:

@@ -1,14 +1,15 @@
-"""What defines further resources: apiextensions.k8s.io."""
+"""What defines further resources: apiextensions.k8s.io, and apiregistration.k8s.io for those that other servers serve."""
 
 from __future__ import annotations
 
 from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
+from knarr.api.apiregistration.v1 import apiregistration_pb2 as apiregistration
 from knarr.machinery.catalog.parts import STATUS
 from knarr.machinery.conversions.definitions import modern
 from knarr.machinery.object_forms import JsonKeptForm
 from knarr.machinery.resources import Resource, Version
 
-APIEXTENSIONS = "apiextensions.k8s.io"
+APIEXTENSIONS, APIREGISTRATION = "apiextensions.k8s.io", "apiregistration.k8s.io"
 
 RESOURCES: tuple[Resource, ...] = (
     Resource(
@@ -27,6 +28,23 @@ RESOURCES: tuple[Resource, ...] = (
         short_names=("crd", "crds"),
         categories=("api-extensions",),
         key=f"{APIEXTENSIONS}/customresourcedefinitions",
+        subresources=(STATUS,),
+    ),
+    Resource(
+        "apiservices",
+        (
+            Version(
+                APIREGISTRATION,
+                "v1",
+                "APIService",
+                apiregistration.APIService,
+                apiregistration.APIServiceList,
+                form=JsonKeptForm(apiregistration.APIService, (f"{APIREGISTRATION}/v1", "APIService")),
+            ),
+        ),
+        namespaced=False,
+        categories=("api-extensions",),
+        key=f"{APIREGISTRATION}/apiservices",
         subresources=(STATUS,),
     ),
 )

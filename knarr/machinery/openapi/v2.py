@@ -5,7 +5,8 @@ It is v3 without what v2 cannot say: values of several forms, null, enumerations
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -27,8 +28,11 @@ DROPPED_BUILT_IN = DROPPED | {"enum", "default"}
 UNKNOWN = "x-kubernetes-preserve-unknown-fields"
 
 
-def pieces(registry: Registry) -> tuple[Iterator[Piece], Callable[[], Iterator[Piece]]]:
-    """The paths, and what answers the schemas that they refer to, once all paths were taken."""
+def pieces(registry: Registry, others: Sequence[Json] = ()) -> tuple[Iterator[Piece], Callable[[], Iterator[Piece]]]:
+    """The paths, and what answers the schemas that they refer to, once all paths were taken.
+
+    ``others`` are parts of other servers' documents; what is called as something that came before is left out.
+    """
     schemas = Schemas(paths.pairs_of(registry))
 
     def found() -> Iterator[Piece]:
@@ -45,12 +49,24 @@ def pieces(registry: Registry) -> tuple[Iterator[Piece], Callable[[], Iterator[P
             else:
                 yield name, schema(one, DROPPED_BUILT_IN)
 
-    return found(), named
+    return _joined(found(), others, "paths"), lambda: _joined(named(), others, "definitions")
 
 
-def as_json(registry: Registry) -> Iterator[bytes]:
+def _joined(own: Iterable[Piece], others: Sequence[Json], part: str) -> Iterator[Piece]:
+    told = set()
+    for name, item in own:
+        told.add(name)
+        yield name, item
+    for other in others:
+        for name, item in other[part].items():
+            if name not in told:
+                told.add(name)
+                yield name, item
+
+
+def as_json(registry: Registry, others: Sequence[Json] = ()) -> Iterator[bytes]:
     """The document as JSON, a path or a schema at a time."""
-    found, schemas = pieces(registry)
+    found, schemas = pieces(registry, others)
     yield orjson.dumps(HEAD)[:-1] + b',"paths":{'
     yield from entries(found)
     yield b'},"definitions":{'
@@ -58,14 +74,20 @@ def as_json(registry: Registry) -> Iterator[bytes]:
     yield b"}," + orjson.dumps(TAIL)[1:]
 
 
-def as_protobuf(registry: Registry) -> Iterator[bytes]:
-    """The same as an ``openapi.v2.Document``. Parts of one field that come apart are one field, as protobuf has it."""
-    found, schemas = pieces(registry)
+def as_protobuf(registry: Registry, others: Sequence[Json] = ()) -> Iterator[bytes]:
+    """The same as an ``openapi.v2.Document``. Parts of one field that come apart are one field, as protobuf has it.
+
+    What of ``others`` has another form than the message is left out.
+    """
+    found, schemas = pieces(registry, others)
     yield gnostic.document(HEAD)
-    for name, item in found:
-        yield gnostic.document({"paths": {name: item}})
-    for name, one in schemas():
-        yield gnostic.document({"definitions": {name: one}})
+    for part, named in (("paths", found), ("definitions", schemas())):
+        for name, item in named:
+            try:
+                yield gnostic.document({part: {name: item}})
+            except (AttributeError, KeyError, TypeError, ValueError, struct.error):
+                if not any(name in other[part] for other in others):
+                    raise
     yield gnostic.document(TAIL)
 
 

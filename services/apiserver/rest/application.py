@@ -16,12 +16,14 @@ import orjson
 from knarr.machinery.errors import StatusError, internal, status_error
 from knarr.machinery.resources import Registry, Route
 from knarr.service.authentication import TokenTable
+from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api
 from services.apiserver.rest import representations
 from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
 from services.apiserver.rest.exec import Commands, attachments, exec_commands
+from services.apiserver.rest.extensions import Extensions
 from services.apiserver.rest.finish import finished, is_finished
 from services.apiserver.rest.health import Checks, health
 from services.apiserver.rest.logs import Logs
@@ -34,7 +36,7 @@ from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
 from services.apiserver.rest.request import UNREAD_BYTES, Disconnected, Receive, Request, Scope, Send
 from services.apiserver.rest.response import CLOSE, Pieces, Relay, Response, Stream, Upgrade, text, warning_headers
-from services.apiserver.rest.routing import Router, Target
+from services.apiserver.rest.routing import Router, Target, proxy_end
 from services.apiserver.rest.streams import Streams
 from services.apiserver.rest.version import version_response
 from services.apiserver.rest.watch_sockets import WatchSockets
@@ -69,6 +71,7 @@ class Application:
         *,
         strategies: Strategies = strategy_for,
         checks: Checks | None = None,
+        aggregation: Aggregation | None = None,
     ) -> None:
         forms = Representations(strategies)
         writes = Writes(api, forms)
@@ -77,10 +80,14 @@ class Application:
         self._authenticator = Authenticator(tokens)
         self.checks = {"ping": lambda: True, **(checks or {})}
         self._registry = registry
-        self._openapi = OpenApi(registry)
+        self._openapi = OpenApi(registry, aggregation)
+        self._aggregation = aggregation
         self._derive()
         registry.subscribe(lambda old, new: self._derive())
         ending = self.streams.ending
+        self._extensions = None if aggregation is None else Extensions(api, aggregation, ending)
+        if aggregation is not None:
+            aggregation.subscribe(self._derive_discovery)
         logs = Logs(api, ending)
         streams: dict[str, Commands | PortForwards]
         streams = {"exec": exec_commands(api, ending), "attach": attachments(api, ending), "portforward": PortForwards(api, ending)}
@@ -105,7 +112,14 @@ class Application:
         registry = self._registry
         representations.forget()
         self._router = Router(registry)
-        self._discovery = Discovery(registry)
+        self._derive_discovery()
+
+    def _derive_discovery(self) -> None:
+        self._discovery = Discovery(self._registry, self._aggregation.extensions if self._aggregation is not None else ())
+
+    def passes_on(self, path: str) -> bool:
+        """Whether requests to a path are answered elsewhere, to where they go as they are."""
+        return bool(proxy_end(path)) or (self._extensions is not None and self._extensions.at(path) is not None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -119,8 +133,12 @@ class Application:
         try:
             # Nothing is worked out, and nothing remembered, for a caller who is not known.
             request.user = self._authenticator.user(request)
-            target = self._router.target(request.path)
-            if target is None:
+            extension = self._extensions.at(request.path) if self._extensions is not None else None
+            target = self._router.target(request.path) if extension is None else None
+            if extension is not None:
+                assert self._extensions is not None
+                answer = await self._extensions.answer(request, extension)
+            elif target is None:
                 answer = await self._other(request)
             else:
                 verb, resource = verb_of(request, target), target.version.resource.plural
@@ -180,7 +198,7 @@ class Application:
             return version_response()
         return self._probe(request) if request.path.startswith(_PROBE_PATHS) and request.path.split("/", 2)[1] in _PROBES else None
 
-    async def _other(self, request: Request) -> Response:
+    async def _other(self, request: Request) -> Response | Upgrade | Relay:
         """Everything that is no resource, with or without a slash at its end."""
         if (found := self._open(request)) is not None:
             return found
@@ -189,6 +207,8 @@ class Application:
             return metrics_response()
         found = self._paths() if path == "/" else None
         if path.startswith("/openapi"):
+            if self._extensions is not None and (there := self._openapi.elsewhere(path)) is not None:
+                return await self._extensions.answer(request, there, path)
             found = await self._openapi.answer(request)
         if found is None:
             found = self._discovery.answer(path, request.headers.get(b"accept", b""), request.headers.get(b"if-none-match", b""))
@@ -276,6 +296,9 @@ def verb_of(request: Request, target: Target) -> str:
     return verb
 
 
-def create_app(api: Api, tokens: TokenTable, registry: Registry, *, checks: Checks | None = None) -> Application:
-    """The application for what ``registry`` serves. ``checks`` are what /readyz asks besides ``ping``."""
-    return Application(api, tokens, registry, checks=checks)
+def create_app(
+    api: Api, tokens: TokenTable, registry: Registry, *, checks: Checks | None = None, aggregation: Aggregation | None = None
+) -> Application:
+    """The application for what ``registry`` serves. ``checks`` are what /readyz asks besides ``ping``; with ``aggregation`` other servers
+    answer what APIServices give to them."""
+    return Application(api, tokens, registry, checks=checks, aggregation=aggregation)

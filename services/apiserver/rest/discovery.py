@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
-from itertools import groupby
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,6 +15,8 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.machinery.envelope import wrap
 from knarr.machinery.resources import Registry, Subresource, Version, version_priority
+from services.apiserver.aggregation.extension import Extension
+from services.apiserver.aggregation.priorities import CUSTOM, Priority, built_in
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.objects import to_yaml
 from services.apiserver.rest.response import REVALIDATED, Headers, Response
@@ -33,6 +34,10 @@ MESSAGES: dict[str, type[Message]] = {
 }
 
 
+# What serves a group version: resources of this server's own, or another server.
+Served = list[Version] | Extension
+
+
 class Form(NamedTuple):
     """How discovery is asked for: the media type, and the version of the aggregated form or nothing."""
 
@@ -45,25 +50,24 @@ class Form(NamedTuple):
 
 
 class Discovery:
-    """Answers for /api, /apis and the group versions below them; each is made once in each form."""
+    """Answers for /api, /apis and the group versions below them that are this server's own; each is made once in each form."""
 
-    def __init__(self, registry: Registry) -> None:
-        versions = registry.versions
-        built_in = {version.group for version in versions if version.form.has_message}
-
-        def order(served: Version) -> tuple[object, ...]:
-            # Clients take the first group that has a name: nobody's own kind hides a built-in one.
-            return served.group not in built_in, served.group, version_priority(served.version)
-
-        self._served = sorted(versions, key=order)
-        self._groups = {group: list(found) for group, found in groupby(self._served, key=lambda served: served.group)}
+    def __init__(self, registry: Registry, extensions: Iterable[Extension] = ()) -> None:
+        """``extensions`` are group versions that others serve, which hide those of ``registry``."""
+        elsewhere = {(extension.group, extension.version): extension for extension in extensions}
+        here: dict[tuple[str, str], list[Version]] = {}
+        for served in registry.versions:
+            if (served.group, served.version) not in elsewhere:
+                here.setdefault((served.group, served.version), []).append(served)
+        self._groups = _in_order([*here.items(), *elsewhere.items()])
         self._made: dict[tuple[tuple[str, ...], Form], tuple[bytes, str]] = {}
 
     @property
     def paths(self) -> list[str]:
         """Every path that is answered."""
         groups = [f"/apis/{group}" for group in self._groups if group]
-        return ["/api", "/apis", *groups, *{_path(served) for served in self._served}]
+        versions = [f"/apis/{group}/{version}" if group else f"/api/{version}" for group in self._groups for version in self._groups[group]]
+        return ["/api", "/apis", *groups, *versions]
 
     def answer(self, path: str, accept: bytes, if_none_match: bytes = b"") -> Response | None:
         """None for a path that is none of discovery's. Raises NotAcceptable."""
@@ -111,22 +115,22 @@ class Discovery:
     def _aggregated(self, root: str, version: str) -> dict[str, Any]:
         names = [name for name in self._groups if (root == "api") == (name == "")]
         items = [
-            {"metadata": {"name": name, "creationTimestamp": None}, "versions": [_version(*found) for found in self._versions(name)]}
+            {
+                "metadata": {"name": name, "creationTimestamp": None},
+                "versions": [_version(version, found) for version, found in self._groups[name].items()],
+            }
             for name in names
         ]
         return {"kind": LIST_KIND, "apiVersion": f"{GROUP}/{version}", "metadata": {}, "items": items}
 
-    def _versions(self, group: str) -> list[tuple[str, list[Version]]]:
-        return [(version, list(found)) for version, found in groupby(self._groups[group], key=lambda served: served.version)]
-
     def _group(self, name: str) -> dict[str, Any]:
-        versions = [{"groupVersion": f"{name}/{version}", "version": version} for version, _ in self._versions(name)]
+        versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in self._groups[name]]
         return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
     def _resources(self, group: str, version: str) -> Callable[[], dict[str, Any]] | None:
-        found = dict(self._versions(group)).get(version) if group in self._groups else None
-        if found is None:
-            return None
+        found = self._groups.get(group, {}).get(version)
+        if found is None or isinstance(found, Extension):
+            return None  # or its own server's answer
         group_version = f"{group}/{version}" if group else version
         resources = [entry for served in sorted(found, key=_plural) for entry in _legacy(served)]
         return lambda: {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}
@@ -165,11 +169,33 @@ def _plural(served: Version) -> str:
     return served.resource.plural
 
 
-def _path(served: Version) -> str:
-    return f"/apis/{served.api_version}" if served.group else f"/api/{served.version}"
+def _in_order(found: list[tuple[tuple[str, str], Served]]) -> dict[str, dict[str, Served]]:
+    """By group and version, those first that clients are to prefer: they take the first group that has a name."""
+    priorities = {key: _priority(*key, served) for key, served in found}
+    groups: dict[str, int] = {}
+    for (group, _), priority in priorities.items():
+        groups[group] = max(groups.get(group, 0), priority.group)
+
+    def order(item: tuple[tuple[str, str], Served]) -> tuple[object, ...]:
+        group, version = item[0]
+        return -groups[group], group, -priorities[item[0]].version, version_priority(version)
+
+    made: dict[str, dict[str, Served]] = {}
+    for (group, version), served in sorted(found, key=order):
+        made.setdefault(group, {})[version] = served
+    return made
 
 
-def _version(version: str, found: list[Version]) -> dict[str, Any]:
+def _priority(group: str, version: str, served: Served) -> Priority:
+    if isinstance(served, Extension):
+        return served.priority
+    return built_in(group, version) if served[0].form.has_message else CUSTOM
+
+
+def _version(version: str, found: Served) -> dict[str, Any]:
+    if isinstance(found, Extension):
+        freshness = "Current" if found.fresh and found.available else "Stale"
+        return {"version": version, **({} if found.resources is None else {"resources": found.resources}), "freshness": freshness}
     resources = [_aggregated_resource(served) for served in sorted(found, key=_plural)]
     return {"version": version, "resources": resources, "freshness": "Current"}
 

@@ -17,6 +17,8 @@ import orjson
 
 from knarr.machinery.openapi import names, v2, v3
 from knarr.machinery.resources import Registry, Resource
+from services.apiserver.aggregation.extension import Extension
+from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.aside import in_turn
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.request import Request
@@ -45,12 +47,23 @@ class Made(NamedTuple):
 class OpenApi:
     """Documents of what ``registry`` serves, also when that changes."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, aggregation: Aggregation | None = None) -> None:
+        self._registry, self._aggregation = registry, aggregation
         self._made: dict[str, Made] = {}
         self._changes = 0
         self._making = asyncio.Lock()
         registry.subscribe(self._forget)
+        if aggregation is not None:
+            aggregation.subscribe(self._forget_whole)
+
+    @property
+    def _extensions(self) -> list[Extension]:
+        return [] if self._aggregation is None else [found for found in self._aggregation.extensions if found.available]
+
+    def elsewhere(self, path: str) -> Extension | None:
+        """The server whose document of v3 a path names; None for one of this server's own."""
+        there = None if self._aggregation is None else self._aggregation.at(path.removeprefix(INDEX_PATH))
+        return there if there is not None and path == f"{INDEX_PATH}{there.path}" and there.openapi_url else None
 
     @property
     def paths(self) -> list[str]:
@@ -106,8 +119,11 @@ class OpenApi:
 
     async def _index(self) -> Made:
         changes, paths = self._changes, {}
+        elsewhere = {extension.path.strip("/"): extension.openapi_url for extension in self._extensions}
         for name in self._names():
-            paths[name] = {"serverRelativeURL": _url(name, await self.document(name))}
+            if name not in elsewhere:
+                paths[name] = {"serverRelativeURL": _url(name, await self.document(name))}
+        paths |= {name: {"serverRelativeURL": url} for name, url in elsewhere.items() if url}
         made = _make([orjson.dumps({"paths": paths})])
         if changes == self._changes:
             self._made[INDEX] = made
@@ -115,10 +131,9 @@ class OpenApi:
 
     def _pieces(self, key: str) -> Iterable[bytes]:
         registry = self._registry
-        if key == V2_JSON:
-            return v2.as_json(registry)
-        if key == V2_MESSAGE:
-            return v2.as_protobuf(registry)
+        if key in (V2_JSON, V2_MESSAGE):
+            others = [found.openapi_v2 for found in self._extensions if found.openapi_v2 is not None]
+            return v2.as_json(registry, others) if key == V2_JSON else v2.as_protobuf(registry, others)
         return v3.as_json(registry, key)
 
     def _forget(self, old: Resource | None, new: Resource | None) -> None:
@@ -128,6 +143,12 @@ class OpenApi:
         touched = {names.root_of(version.group, version.version).strip("/") for version in versions}
         about_versions = v3.index(self._registry).keys() - touched
         self._made = {key: made for key, made in self._made.items() if key in about_versions}
+
+    def _forget_whole(self) -> None:
+        """Drops what is about everything: what others serve has changed."""
+        self._changes += 1
+        for key in (V2_JSON, V2_MESSAGE, INDEX):
+            self._made.pop(key, None)
 
 
 def _make(pieces: Iterable[bytes]) -> Made:

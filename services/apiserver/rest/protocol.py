@@ -16,7 +16,6 @@ from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.pipe import UpgradedConnection
 from services.apiserver.rest.request import BODY_SECONDS, CONNECTION, LINGER_SECONDS, HeldConnection
-from services.apiserver.rest.routing import proxy_end
 
 # The key of a server's state under which its ``Crowd`` is.
 CROWD = "crowd"
@@ -322,7 +321,7 @@ class Protocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """What is passed on is passed on as it is, WebSockets too."""
-        return super()._should_upgrade() and not proxy_end(self.url.partition(b"?")[0].decode("latin-1"))
+        return super()._should_upgrade() and not self.app.passes_on(self.url.partition(b"?")[0].decode("latin-1"))
 
     def _unsupported_upgrade_warning(self) -> None:
         """Other upgrades are the application's, which answers them like plain requests or takes the connection."""

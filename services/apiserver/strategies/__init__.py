@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admission
 from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
+from knarr.api.apiregistration.v1 import apiregistration_pb2 as apiregistration
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling
 from knarr.api.batch.v1 import batch_pb2 as batch
@@ -129,6 +130,7 @@ LATE: dict[type[Message], Late] = {
     claims.DeviceTaintRule: Late("devices", "DeviceTaintRuleStrategy"),
     claims.ResourceClaim: Late("devices", "ResourceClaimStrategy"),
     claims.ResourceClaimTemplate: Late("devices", "ResourceClaimTemplateStrategy"),
+    apiregistration.APIService: Late("apiservice", "APIServiceStrategy"),
     claims.ResourceSlice: Late("devices", "ResourceSliceStrategy"),
 }
 

@@ -170,7 +170,7 @@ class _Runner:
             tokens = TokenTable({hash_token(TOKEN): ADMIN})
             checks = {"etcd": lambda: component.connected}
             api = Api(dataclasses.replace(component.api.pipeline, node_streams=ScriptedNode()))
-            application = create_app(api, tokens, component.registry, checks=checks)
+            application = create_app(api, tokens, component.registry, checks=checks, aggregation=component.aggregation)
             context = tls_context(str(self._folder / "server.crt"), str(self._folder / "server.key"), str(self._folder / "ca.crt"))
             rest = RestServer(application, context)
             await rest.start()

@@ -173,11 +173,16 @@ def field(answer: Any, *path: str) -> Any:
 
 def body_of(version: Any, name: str) -> dict[str, Any]:
     metadata = {"name": name, **({"namespace": "default"} if version.resource.namespaced else {})}
+    if version.kind == "APIService":
+        spec = {"group": "example.com", "version": name.partition(".")[0], "groupPriorityMinimum": 1, "versionPriority": 1}
+        return {"apiVersion": version.api_version, "kind": version.kind, "metadata": metadata, "spec": spec}
     return {"apiVersion": version.api_version, "kind": version.kind, "metadata": metadata, **BODIES.get((version.group, version.kind), {})}
 
 
 def name_of(version: Any, what: str) -> str:
-    """An IPAddress is called as the address."""
+    """An IPAddress is called as the address, an APIService by its version and group."""
+    if version.kind == "APIService":
+        return f"{what}.example.com"
     return str(IPv4Address(0x0A090000 + zlib.crc32(what.encode()) % 65536)) if version.kind == "IPAddress" else f"{what}-{version.version}"
 
 

@@ -7,6 +7,7 @@ answers it.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -17,7 +18,7 @@ from services.apiserver.api import Api, Destination
 from services.apiserver.request import GET
 from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.pipe import Pipe
-from services.apiserver.rest.proxying.line import Line, open_line
+from services.apiserver.rest.proxying.line import Line, Trust, open_line, untrusted
 from services.apiserver.rest.proxying.pages import is_page, page
 from services.apiserver.rest.proxying.passing import Place, request_headers, response_headers, rewritten
 from services.apiserver.rest.proxying.reply import BadReply, Head, Reply
@@ -45,19 +46,9 @@ class Proxy:
         destination = await self._api.proxy(request_of(request, target, verb, options))
         if not target.path and not request.upgrade_to and request.method in ("GET", "HEAD"):
             return _to_directory(request)
-        passed = Passed(request, target, destination, self._ending)
-        try:
-            head = await passed.head()
-            if not request.upgrade_to:
-                return Relay(head.status, passed.relay)
-            if head.status == 101:
-                return Upgrade(switched(head.headers), passed.speak, "proxy", passed.close)
-            if head.status < 400:
-                raise internal(f"invalid upgrade response: status code {head.status}")
-            return Relay(head.status, passed.relay)
-        except BaseException:
-            await passed.close()
-            raise
+        prefix = request.path[: len(request.path) - len(target.path)]
+        place = Place(prefix, target.path or "/", destination.host)
+        return await Passed(request, place, destination, self._ending).answer(ANSWER_SECONDS)
 
 
 def _to_directory(request: Request) -> Response:
@@ -67,24 +58,47 @@ def _to_directory(request: Request) -> Response:
     return Response(b"", 301, "text/plain; charset=utf-8", headers=[(b"location", location)])
 
 
-class Passed:
-    """One request that is passed on."""
+class Redirected(Exception):
+    """The other side sends elsewhere, which whoever is passed on as a whole must not follow."""
 
-    def __init__(self, request: Request, target: Target, destination: Destination, ending: asyncio.Event) -> None:
-        self._request, self._destination, self._ending = request, destination, ending
-        prefix = request.path[: len(request.path) - len(target.path)]
-        self._place = Place(prefix, target.path or "/", destination.host)
+
+class Passed:
+    """One request that is passed on. The other side's certificate counts where there is somebody to ``trust``."""
+
+    def __init__(self, request: Request, place: Place, destination: Destination, ending: asyncio.Event, trust: Trust | None = None) -> None:
+        self._request, self._destination, self._ending, self._place, self._trust = request, destination, ending, place, trust
         self._host = request.headers.get(b"host", b"").decode("latin-1")
         self._line: Line | None = None
         self._reply: Reply | None = None
         # Reads the client: its body, and then whether it is still there.
         self._client: asyncio.Task[None] | None = None
 
-    async def head(self) -> Head:
-        """Sends the request and answers the head of what comes back. Raises ServiceUnavailable, Disconnected."""
+    async def answer(self, seconds: float) -> Relay | Upgrade:
+        """What the other side begins to answer within so many seconds. Raises ServiceUnavailable, Disconnected."""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                self._line = await open_line(self._destination.connect, self._destination.scheme)
+            head = await self._begun(seconds)
+            if not self._request.upgrade_to:
+                return self._relayed(head)
+            if head.status == 101:
+                return Upgrade(switched(head.headers), self.speak, "proxy", self.close)
+            if head.status < 400:
+                raise internal(f"invalid upgrade response: status code {head.status}")
+            return self._relayed(head)
+        except BaseException:
+            await self.close()
+            raise
+
+    def _relayed(self, head: Head) -> Relay:
+        if self._place.whole and 300 <= head.status < 400 and head.first(b"location"):
+            # Who asks us would be sent elsewhere with what is for us alone.
+            raise Redirected
+        return Relay(head.status, self.relay)
+
+    async def _begun(self, seconds: float) -> Head:
+        """Sends the request and answers the head of what comes back."""
+        try:
+            async with asyncio.timeout(seconds):
+                self._line = await open_line(self._destination.connect, self._destination.scheme, self._trust)
                 self._reply = Reply(self._line, self._request.method)
                 await self._line.write(self._head_bytes())
                 self._client = asyncio.create_task(self._hear(self._line), name="proxy client")
@@ -92,7 +106,9 @@ class Passed:
         except StatusError as error:
             raise _unreachable(error.status.message) from error
         except TimeoutError as error:
-            raise _unreachable(f"no answer within {ANSWER_SECONDS:.0f} seconds") from error
+            raise _unreachable(f"no answer within {seconds:.0f} seconds") from error
+        except ssl.SSLCertVerificationError as error:
+            raise _unreachable(f"tls: failed to verify certificate: {untrusted(error)}") from error
         except (BadReply, OSError) as error:
             raise _unreachable(str(error)) from error
 
@@ -153,7 +169,7 @@ class Passed:
         if head.status in (204, 304):
             headers = [(name, value) for name, value in headers if name != b"content-length"]
         body: AsyncIterator[bytes] = reply.body()
-        if self._request.method != "HEAD" and is_page(head):
+        if self._request.method != "HEAD" and not self._place.whole and is_page(head):
             headers, body = await page(headers, body, lambda url: rewritten(url, self._place, self._host))
         await send({"type": "http.response.start", "status": head.status, "headers": headers})
         async for piece in body:

@@ -7,7 +7,7 @@ import functools
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -17,6 +17,13 @@ READ_BYTES = 64 * 1024
 
 # Given what is said, answers what is said to it; raises StatusError where it cannot be reached.
 Connect = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+
+
+class Trust(NamedTuple):
+    """Whose certificate is taken, and what is shown; ``name`` is whom it is to name."""
+
+    context: ssl.SSLContext
+    name: str
 
 
 class Line(Protocol):
@@ -31,12 +38,12 @@ class Line(Protocol):
     async def close(self) -> None: ...
 
 
-async def open_line(connect: Connect, scheme: str) -> Line:
-    """Raises StatusError where the other side cannot be reached, OSError where it speaks no TLS."""
+async def open_line(connect: Connect, scheme: str, trust: Trust | None = None) -> Line:
+    """Raises StatusError where the other side cannot be reached, OSError where it speaks no TLS or is not whom ``trust`` knows."""
     line = PlainLine(connect)
     if scheme != "https":
         return line
-    secured = TlsLine(line)
+    secured = TlsLine(line, trust)
     try:
         await secured.handshake()
     except BaseException:
@@ -68,12 +75,14 @@ class PlainLine:
 
 
 class TlsLine:
-    """TLS over another line. As in Kubernetes nobody asks whose certificate it is: the address is all that is known of a pod."""
+    """TLS over another line. As in Kubernetes nobody asks whose certificate it is unless there is somebody to trust: the address is all
+    that is known of a pod."""
 
-    def __init__(self, line: PlainLine) -> None:
+    def __init__(self, line: PlainLine, trust: Trust | None = None) -> None:
         self._line = line
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = _unverified().wrap_bio(self._received, self._to_send)
+        context, name = trust or (_unverified(), None)
+        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=name)
 
     async def handshake(self) -> None:
         await self._do(self._tls.do_handshake)
@@ -114,3 +123,20 @@ def _unverified() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
+
+
+# OpenSSL's numbers of what is wrong with a certificate, in the words of Go's clients.
+_UNTRUSTED = {
+    9: "x509: certificate has expired or is not yet valid",
+    10: "x509: certificate has expired or is not yet valid",
+    18: "x509: certificate signed by unknown authority",
+    19: "x509: certificate signed by unknown authority",
+    20: "x509: certificate signed by unknown authority",
+    21: "x509: certificate signed by unknown authority",
+    26: "x509: certificate specifies an incompatible key usage",
+}
+
+
+def untrusted(error: ssl.SSLCertVerificationError) -> str:
+    """Why a certificate is not taken."""
+    return _UNTRUSTED.get(error.verify_code) or f"x509: {error.verify_message}"

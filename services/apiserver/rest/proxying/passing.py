@@ -33,11 +33,17 @@ OWN = frozenset((b"expect", b"content-length", b"x-forwarded-for", b"x-forwarded
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a request came from and goes to: the path before what is passed on, that itself, and the host it is asked of there."""
+    """Where a request came from and goes to: the path before what is passed on, that itself, and the host it is asked of there.
+
+    ``whole`` is for one whose path is the same here and there: nothing in its answer is rewritten. ``host`` is told to the other side then,
+    and ``caller`` says to it who asks.
+    """
 
     prefix: str
     path: str
     host: str
+    whole: bool = False
+    caller: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def named_in_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
@@ -50,6 +56,9 @@ def request_headers(headers: Iterable[tuple[bytes, bytes]], client: str, place: 
     found = list(headers)
     dropped = HOP_BY_HOP | CREDENTIALS | OWN | named_in_connection(found)
     result: Headers = []
+    if place.whole:
+        dropped |= {b"host"}
+        result.append((b"host", place.host.encode("latin-1")))
     forwarded = [value for name, value in found if name == b"x-forwarded-for"]
     for name, value in found:
         if name in dropped or name.startswith(CREDENTIAL_PREFIXES):
@@ -62,8 +71,9 @@ def request_headers(headers: Iterable[tuple[bytes, bytes]], client: str, place: 
     else:
         result.append((b"connection", b"close"))
     result.append((b"x-forwarded-for", b", ".join([*forwarded, client.encode("latin-1")])))
-    result.append((b"x-forwarded-uri", f"{place.prefix}{place.path}".encode("latin-1")))
-    return result
+    if not place.whole:
+        result.append((b"x-forwarded-uri", f"{place.prefix}{place.path}".encode("latin-1")))
+    return [*result, *place.caller]
 
 
 def response_headers(headers: Headers, place: Place, asked_host: str) -> Headers:
@@ -73,7 +83,7 @@ def response_headers(headers: Headers, place: Place, asked_host: str) -> Headers
     for name, value in headers:
         if name in dropped or name.startswith(b"access-control-"):
             continue
-        if name == b"location":
+        if name == b"location" and not place.whole:
             value = rewritten(value.decode("latin-1"), place, asked_host).encode("latin-1")
         result.append((name, value))
     return result

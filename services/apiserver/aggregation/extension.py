@@ -1,0 +1,74 @@
+"""One group version that another server serves: what its APIService says, whom to trust there, and what it was found to serve."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from knarr.api.apiregistration.v1 import apiregistration_pb2 as apiregistration
+from knarr.objects.conditions import is_true
+from services.apiserver.aggregation.front_proxy import FrontProxy
+from services.apiserver.aggregation.priorities import Priority
+from services.apiserver.rest.proxying.line import Trust
+from services.apiserver.strategies.apiservice import AVAILABLE
+
+Json = dict[str, Any]
+
+
+class Extension:
+    """Made anew for each new ``spec``; the rest follows what becomes of the server."""
+
+    def __init__(self, name: str, spec: apiregistration.APIServiceSpec, front_proxy: FrontProxy | None) -> None:
+        self.name, self.spec = name, spec
+        self.group, self.version = spec.group, spec.version
+        self.priority = Priority(spec.group_priority_minimum, spec.version_priority)
+        self._front_proxy = front_proxy
+        self._trust: Trust | None = None
+        self._generation = -1
+        # Whether requests are passed on, as the APIService's condition says.
+        self.available = False
+        # What it serves, as aggregated discovery has it; None while it was never heard.
+        self.resources: list[Json] | None = None
+        # Whether that is what it said when it was asked last.
+        self.fresh = False
+        # Where its OpenAPI v3 document is, with its hash; empty where it has none.
+        self.openapi_url = ""
+        # Its OpenAPI v2: paths and definitions of its group version.
+        self.openapi_v2: Json | None = None
+
+    @property
+    def host(self) -> str:
+        """As it stands in a URL."""
+        service = self.spec.service
+        return f"{service.name}.{service.namespace}.svc" + (f":{service.port}" if service.port != 443 else "")
+
+    @property
+    def path(self) -> str:
+        return f"/apis/{self.group}/{self.version}"
+
+    def trust(self) -> Trust:
+        """Raises OSError or ssl.SSLError where the caBundle holds no certificates, or our own cannot be read."""
+        generation = self._front_proxy.generation if self._front_proxy is not None else 0
+        if self._trust is None or self._generation != generation:
+            service = self.spec.service
+            self._trust = Trust(self._context(), f"{service.name}.{service.namespace}.svc")
+            self._generation = generation
+        return self._trust
+
+    def _context(self) -> ssl.SSLContext:
+        spec = self.spec
+        context = ssl.create_default_context(cadata=spec.ca_bundle.decode("ascii", "replace") if spec.ca_bundle else None)
+        # As Go's clients do, whatever stands in the bundle is trusted, be it signed by itself or not.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        if spec.insecure_skip_tls_verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["http/1.1"])
+        if self._front_proxy is not None:
+            self._front_proxy.show(context)
+        return context
+
+    def follow(self, status: apiregistration.APIServiceStatus) -> bool:
+        """Takes over what the APIService says of it; whether that is news."""
+        available = is_true(status, AVAILABLE)
+        changed, self.available = available != self.available, available
+        return changed

@@ -1,0 +1,103 @@
+"""Requests that an extension API server answers: passed on as they are, with who asks in their headers.
+
+What cannot be passed on is answered as Kubernetes answers it, in plain words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from urllib.parse import unquote
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.resources import Resource, Version
+from services.apiserver.aggregation.extension import Extension
+from services.apiserver.aggregation.front_proxy import caller_headers
+from services.apiserver.aggregation.keeper import Aggregation
+from services.apiserver.api import Api, Destination
+from services.apiserver.request import REQUEST_SECONDS
+from services.apiserver.request import Request as Asked
+from services.apiserver.rest.proxying.handler import ANSWER_SECONDS, Passed, Redirected
+from services.apiserver.rest.proxying.passing import Place
+from services.apiserver.rest.refs import deadline_of
+from services.apiserver.rest.request import Request
+from services.apiserver.rest.response import Relay, Response, Upgrade, text
+from services.apiserver.results import Ref
+
+# Clients ask for what is served before they do anything else: one server is not to keep them.
+DISCOVERY_SECONDS = 5.0
+AWAY = "service unavailable\n"
+REDIRECTED = "the backend attempted to redirect this request, which is not permitted"
+_OBJECT_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
+_COLLECTION_VERBS = {**_OBJECT_VERBS, "GET": "list", "HEAD": "list", "DELETE": "deletecollection"}
+
+
+class Extensions:
+    """``ending`` is set when the server stops."""
+
+    def __init__(self, api: Api, aggregation: Aggregation, ending: asyncio.Event) -> None:
+        self._api, self._aggregation, self._ending = api, aggregation, ending
+
+    def at(self, path: str) -> Extension | None:
+        """Whose a path is; None for this server's own."""
+        return self._aggregation.at(path)
+
+    async def answer(self, request: Request, extension: Extension, path: str = "") -> Response | Upgrade | Relay:
+        """``path`` is what is asked for there, that of the request unless given. Raises Forbidden, Disconnected."""
+        asked = _asked(request, extension)
+        if asked is not None:
+            await self._api.permit(asked)
+        if not extension.available:
+            return text(AWAY, 503)
+        try:
+            trust = extension.trust()
+        except (ssl.SSLError, OSError) as error:
+            return text(f"spec.caBundle of APIService {extension.name} cannot be used: {error}\n", 500)
+        try:
+            connect = self._aggregation.way_to(extension)
+        except StatusError:
+            return text(AWAY, 503)
+        caller = caller_headers(request.user) if self._aggregation.front_proxy is not None else ()
+        place = Place("", path or request.path, extension.host, whole=True, caller=caller)
+        destination = Destination("https", extension.host, connect)
+        passed = Passed(request, place, destination, self._ending, trust)
+        try:
+            return await passed.answer(_seconds(request, asked))
+        except Redirected:
+            return text(REDIRECTED, 502)
+        except StatusError as error:
+            return text(f"{error.status.message}\n", error.code)
+
+
+def _seconds(request: Request, asked: Asked | None) -> float:
+    """How long an answer may take to begin."""
+    if asked is None:
+        return DISCOVERY_SECONDS
+    return ANSWER_SECONDS if asked.verb == "watch" or request.upgrade_to else REQUEST_SECONDS
+
+
+def _asked(request: Request, extension: Extension) -> Asked | None:
+    """What the path is about, for whoever decides whether it may be asked for; None for what is served there. Raises MethodNotAllowed."""
+    parts = [unquote(part) for part in request.path.strip("/").split("/")[3:]]
+    if not parts or not parts[0]:
+        return None
+    watched = len(parts) > 1 and parts[0] == "watch"
+    if watched:
+        parts = parts[1:]
+    namespace = ""
+    if parts[0] == "namespaces" and len(parts) > 2:
+        namespace, parts = parts[1], parts[2:]
+    plural, name, subresource = (*parts, "", "")[:3]
+    verb = (_OBJECT_VERBS if name else _COLLECTION_VERBS).get(request.method)
+    if verb is None:
+        raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
+    if watched or (verb == "list" and b"watch" in request.scope["query_string"] and request.query.flag("watch")):
+        verb = "watch"
+    ref = Ref(_imagined(extension, plural), namespace, name, subresource)
+    return Asked(request.user, verb, ref, None, deadline_of(request), request.agent)
+
+
+def _imagined(extension: Extension, plural: str) -> Version:
+    """A resource of which nothing is known here but its name."""
+    return Resource(plural, (Version(extension.group, extension.version, "", meta.PartialObjectMetadata, None),), stored=False).storage
