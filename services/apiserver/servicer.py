@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -11,11 +10,9 @@ from google.protobuf.message import DecodeError, Message
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
-from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED
 from knarr.machinery import budget, codec
-from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Expired, bad_request, status_error
 from knarr.machinery.packing import JSON_NAME, json_of, message_name, packed
 from knarr.machinery.resources import Registry, Resource, Version
@@ -23,7 +20,8 @@ from knarr.service.authentication import current_user
 from services.apiserver.api import Api, Event, Ref, Written
 from services.apiserver.aside import LARGE_BYTES, aside
 from services.apiserver.entry import Entry
-from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, REQUEST_SECONDS, UPDATE, WATCH, Request
+from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
+from services.apiserver.stream_servicer import StreamServicer, deadline_of
 
 EVENT_TYPES = {
     ADDED: face.EVENT_TYPE_ADDED,
@@ -33,7 +31,6 @@ EVENT_TYPES = {
 }
 PATCH_TYPES = {face.PATCH_TYPE_JSON: "json", face.PATCH_TYPE_MERGE: "merge", face.PATCH_TYPE_STRATEGIC_MERGE: "strategic"}
 NEWEST = meta.GetOptions()
-PODS = version_of(core.Pod)
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -138,13 +135,7 @@ def pack_events(version: Version, batch: Sequence[Event]) -> face.WatchResponse:
     return face.WatchResponse(events=[pack_event(version, event) for event in batch])
 
 
-def deadline_of(context: Any) -> float:
-    """The event loop's time at which the caller of an RPC gives up; no later than any request's."""
-    left = context.time_remaining()
-    return asyncio.get_running_loop().time() + (REQUEST_SECONDS if left is None else min(left, REQUEST_SECONDS))
-
-
-class ResourceServicer(face_grpc.ResourceServiceServicer):
+class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
     """Errors are raised as StatusError; the server's interceptor converts them."""
 
     def __init__(self, api: Api, registry: Registry) -> None:
@@ -230,18 +221,3 @@ class ResourceServicer(face_grpc.ResourceServiceServicer):
         wanted = self._request(DELETE_COLLECTION, request.ref, request.options, context)
         page = await self._api.delete_collection(wanted, request.list_options)
         return face.DeleteCollectionResponse(items=[pack_entry(entry, wanted.ref.version) for entry in page.entries])
-
-    async def Log(self, request: face.LogRequest, context: Any) -> AsyncIterator[face.LogResponse]:
-        wanted = Request(current_user(), GET, Ref(PODS, request.namespace, request.pod, "log"), request, deadline_of(context))
-        async for data in await self._api.logs(wanted):
-            yield face.LogResponse(data=data)
-
-    async def Exec(self, requests: AsyncIterator[face.ExecRequest], context: Any) -> AsyncIterator[face.ExecResponse]:
-        first = await anext(requests, None)
-        if first is None or first.WhichOneof("part") != "start":
-            raise bad_request("the first request of Exec carries `start`")
-        start = first.start
-        wanted = Request(current_user(), CREATE, Ref(PODS, start.namespace, start.pod, "exec"), start, deadline_of(context))
-        command = await self._api.exec(wanted)
-        async for response in command(requests):
-            yield response

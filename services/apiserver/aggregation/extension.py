@@ -9,7 +9,7 @@ from knarr.api.apiregistration.v1 import apiregistration_pb2 as apiregistration
 from knarr.objects.conditions import is_true
 from services.apiserver.aggregation.front_proxy import FrontProxy
 from services.apiserver.aggregation.priorities import Priority
-from services.apiserver.rest.proxying.line import Trust
+from services.apiserver.exchange.line import Trust
 from services.apiserver.strategies.apiservice import AVAILABLE
 
 Json = dict[str, Any]

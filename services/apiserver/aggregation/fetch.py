@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from knarr.machinery.errors import StatusError
-from services.apiserver.rest.proxying.line import Trust, open_line, untrusted
-from services.apiserver.rest.proxying.reply import BadReply, Reply
+from services.apiserver.exchange.line import Trust, open_line, untrusted
+from services.apiserver.exchange.reply import BadReply, Reply
 from services.apiserver.ways import Connect
 
 FETCH_SECONDS = 5.0

@@ -16,10 +16,10 @@ from services.apiserver.aggregation.extension import Extension
 from services.apiserver.aggregation.front_proxy import caller_headers
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api, Destination
+from services.apiserver.exchange.passing import Place
 from services.apiserver.request import REQUEST_SECONDS
 from services.apiserver.request import Request as Asked
 from services.apiserver.rest.proxying.handler import ANSWER_SECONDS, Passed, Redirected
-from services.apiserver.rest.proxying.passing import Place
 from services.apiserver.rest.refs import deadline_of
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Relay, Response, Upgrade, text

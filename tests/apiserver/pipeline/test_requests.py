@@ -13,7 +13,7 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import catalog
-from knarr.machinery.errors import Forbidden
+from knarr.machinery.errors import BadRequest, Forbidden
 from knarr.machinery.resources import Registry, Resource, Route, Version
 from knarr.service.authentication import User, set_current_user
 from services.apiserver.api import Ref, Request
@@ -36,6 +36,9 @@ class Context:
     def time_remaining(self) -> float:
         return 5.0
 
+    def peer(self) -> str:
+        return "ipv4:192.0.2.7:4711"
+
     async def send_initial_metadata(self, metadata: object) -> None:
         pass
 
@@ -46,6 +49,24 @@ def packed(obj: Any) -> AnyMessage:
 
 async def _commands() -> AsyncIterator[face.ExecRequest]:
     yield face.ExecRequest(start=face.ExecStart(namespace="default", pod="p", command=["ls"], stdout=True))
+
+
+async def _attachment() -> AsyncIterator[face.AttachRequest]:
+    yield face.AttachRequest(start=face.ExecStart(namespace="default", pod="p", stdout=True))
+
+
+async def _connection() -> AsyncIterator[face.PortForwardRequest]:
+    yield face.PortForwardRequest(start=face.PortForwardStart(namespace="default", pod="p", port=80))
+    yield face.PortForwardRequest(data=b"x")
+
+
+async def _passed() -> AsyncIterator[face.ProxyRequest]:
+    yield face.ProxyRequest(start=face.ProxyStart(ref=face.ResourceRef(resource="pods", namespace="default", name="p")))
+
+
+async def _without_address(stream: AsyncIterator[Any]) -> None:
+    with pytest.raises(BadRequest, match="address not allowed"):
+        await anext(stream)
 
 
 async def _one(stream: AsyncIterator[Any]) -> None:
@@ -68,6 +89,9 @@ RPCS: dict[str, tuple[str, Callable[[ResourceServicer], Awaitable[Any]]]] = {
     "DeleteCollection": ("deletecollection", lambda to: to.DeleteCollection(face.DeleteCollectionRequest(ref=COLLECTION), Context())),
     "Log": ("get", lambda to: _one(to.Log(face.LogRequest(namespace="default", pod="p"), Context()))),
     "Exec": ("create", lambda to: _one(to.Exec(_commands(), Context()))),
+    "Attach": ("create", lambda to: _one(to.Attach(_attachment(), Context()))),
+    "PortForward": ("create", lambda to: _one(to.PortForward(_connection(), Context()))),
+    "Proxy": ("get", lambda to: _without_address(to.Proxy(_passed(), Context()))),
 }
 
 

@@ -106,6 +106,21 @@ class ResourceServiceStub:
                 request_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ExecRequest.SerializeToString,
                 response_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ExecResponse.FromString,
                 _registered_method=True)
+        self.Attach = channel.stream_stream(
+                '/knarr.api.apiserver.v1.ResourceService/Attach',
+                request_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AttachRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AttachResponse.FromString,
+                _registered_method=True)
+        self.PortForward = channel.stream_stream(
+                '/knarr.api.apiserver.v1.ResourceService/PortForward',
+                request_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.PortForwardRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.PortForwardResponse.FromString,
+                _registered_method=True)
+        self.Proxy = channel.stream_stream(
+                '/knarr.api.apiserver.v1.ResourceService/Proxy',
+                request_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ProxyRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ProxyResponse.FromString,
+                _registered_method=True)
 
 
 class ResourceServiceServicer:
@@ -208,6 +223,33 @@ class ResourceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Attach(self, request_iterator, context):
+        """Attach connects to a container's main process. The first request carries
+        `start`, whose command is ignored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PortForward(self, request_iterator, context):
+        """PortForward relays one TCP connection to a port on a pod's own loopback. The
+        first request carries `start`; the headers of the answer say that the
+        connection may be used. The end of the requests is the client's half-close.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Proxy(self, request_iterator, context):
+        """Proxy passes one HTTP request on to a pod, a Service or a node. The first
+        request carries `start`, the others the body; the first answer is the `head`.
+        Redirects and links are told as they come: where they lead is the caller's
+        to say. After a head of status 101 both sides send what they like.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResourceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -270,6 +312,21 @@ def add_ResourceServiceServicer_to_server(servicer, server):
                     servicer.Exec,
                     request_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ExecRequest.FromString,
                     response_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ExecResponse.SerializeToString,
+            ),
+            'Attach': grpc.stream_stream_rpc_method_handler(
+                    servicer.Attach,
+                    request_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AttachRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AttachResponse.SerializeToString,
+            ),
+            'PortForward': grpc.stream_stream_rpc_method_handler(
+                    servicer.PortForward,
+                    request_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.PortForwardRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.PortForwardResponse.SerializeToString,
+            ),
+            'Proxy': grpc.stream_stream_rpc_method_handler(
+                    servicer.Proxy,
+                    request_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ProxyRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ProxyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -608,6 +665,87 @@ class ResourceService:
             '/knarr.api.apiserver.v1.ResourceService/Exec',
             knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ExecRequest.SerializeToString,
             knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ExecResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attach(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/knarr.api.apiserver.v1.ResourceService/Attach',
+            knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AttachRequest.SerializeToString,
+            knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AttachResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PortForward(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/knarr.api.apiserver.v1.ResourceService/PortForward',
+            knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.PortForwardRequest.SerializeToString,
+            knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.PortForwardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Proxy(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/knarr.api.apiserver.v1.ResourceService/Proxy',
+            knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ProxyRequest.SerializeToString,
+            knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.ProxyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -15,13 +15,13 @@ from typing import Any
 from knarr.machinery.errors import StatusError, internal, status_error
 from knarr.service.tasks import cancel
 from services.apiserver.api import Api, Destination
+from services.apiserver.exchange.line import Line, Trust, open_line, untrusted
+from services.apiserver.exchange.passing import Place, request_headers, response_headers, rewritten
+from services.apiserver.exchange.reply import BadReply, Head, Reply
 from services.apiserver.request import GET
 from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.pipe import Pipe
-from services.apiserver.rest.proxying.line import Line, Trust, open_line, untrusted
 from services.apiserver.rest.proxying.pages import is_page, page
-from services.apiserver.rest.proxying.passing import Place, request_headers, response_headers, rewritten
-from services.apiserver.rest.proxying.reply import BadReply, Head, Reply
 from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.request import Disconnected, Request, Send
 from services.apiserver.rest.response import Relay, Response, Upgrade, switched

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from services.apiserver.aside import aside
-from services.apiserver.rest.proxying.reply import Head
+from services.apiserver.exchange.reply import Head
 from services.apiserver.rest.response import Headers
 
 PAGE_BYTES = 1024 * 1024

@@ -21,11 +21,11 @@ from knarr.machinery.catalog import registry
 from knarr.objects.copies import copy_of
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.api import Api
+from services.apiserver.exchange.passing import Place, rewritten
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.rest.application import Application, create_app
 from services.apiserver.rest.proxying import handler
 from services.apiserver.rest.proxying.pages import PAGE_BYTES, relinked
-from services.apiserver.rest.proxying.passing import Place, rewritten
 from services.apiserver.rest.server import RestServer
 from tests.apiserver.pipeline.world import World, fill, ref
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates

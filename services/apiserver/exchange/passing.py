@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from services.apiserver.rest.response import Headers
+from services.apiserver.exchange.reply import Headers
 
 # They speak of one connection, not of the request.
 HOP_BY_HOP = frozenset(

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
+
+from services.apiserver.ways import Connect
 
 T = TypeVar("T")
 
 # What is written and not taken yet: pieces of up to 64 KiB.
 QUEUE = 4
 READ_BYTES = 64 * 1024
-
-# Given what is said, answers what is said to it; raises StatusError where it cannot be reached.
-Connect = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 
 
 class Trust(NamedTuple):

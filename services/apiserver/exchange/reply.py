@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import httptools
 
-from services.apiserver.rest.proxying.line import Line
-from services.apiserver.rest.response import Headers
+from services.apiserver.exchange.line import Line
+
+Headers = list[tuple[bytes, bytes]]
 
 HEAD_BYTES = 1024 * 1024
 
