@@ -43,6 +43,7 @@ from services.apiserver.compaction import Compactor
 from services.apiserver.definitions.keeper import Definitions
 from services.apiserver.local import LocalClient
 from services.apiserver.metrics import CACHED_BYTES, CACHED_OBJECTS
+from services.apiserver.node_stats import GrpcNodeStats
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline, nobody
 from services.apiserver.servicer import ResourceServicer
@@ -113,6 +114,7 @@ class ApiServer(Component):
                 authenticate=authenticate,
                 strategies=Strategies(event_strategies(settings.event_ttl_seconds)),
                 node_streams=GrpcNodeStreams(kubelet_channel),
+                node_stats=GrpcNodeStats(kubelet_channel),
             )
         )
         self.registry.subscribe(self._forget)

@@ -22,6 +22,7 @@ from services.kubelet.node.keeper import NodeKeeper
 from services.kubelet.node.lease import LeaseKeeper
 from services.kubelet.node.machine import read_machine
 from services.kubelet.node.resources import node_view
+from services.kubelet.node.stats import Stats
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.references import ReferenceReader
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
@@ -65,9 +66,10 @@ class Kubelet(Component):
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
         self.manager = PodManager(self.context, self._pods)
+        self.stats = Stats(runtime, clock)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
-        servicer = KubeletServicer(self.manager, self._runtime, self._settings.node_ip)
+        servicer = KubeletServicer(self.manager, self._runtime, self.stats, self._settings.node_ip)
         kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(servicer, server)
         return [kubelet_service_pb2.DESCRIPTOR.services_by_name["KubeletService"].full_name]
 
@@ -81,6 +83,7 @@ class Kubelet(Component):
                 "runtime": self._runtime.run(),
                 "node": self._keep_node(),
                 "lease": self._lease.run(),
+                "stats": self.stats.run(),
                 "workers": self._work(),
             }
             if not self._settings.pod_cidr:

@@ -12,9 +12,11 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc
 from knarr.machinery.errors import bad_request, internal, not_found, status_error
+from knarr.machinery.times import to_micro_time
 from knarr.objects.pods import container_statuses, every_container
 from services.kubelet.conversation import converse, start_of
 from services.kubelet.forwarding import dial_address, forward_start, relay
+from services.kubelet.node.stats import Stats
 from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure
 from services.kubelet.worker.manager import PodManager
 
@@ -26,10 +28,11 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
     """Lists the node's pods, streams logs, exec and attach of their containers, connects to their ports, and tells what they use. Errors
     are StatusErrors."""
 
-    def __init__(self, manager: PodManager, runtime: Runtime, node_ip: str = "") -> None:
+    def __init__(self, manager: PodManager, runtime: Runtime, stats: Stats, node_ip: str = "") -> None:
         """``node_ip`` is the address of pods in the node's own network."""
         self._manager = manager
         self._runtime = runtime
+        self._stats = stats
         self._node_ip = node_ip
 
     async def ListPods(self, request: pb.ListPodsRequest, context: Any) -> pb.ListPodsResponse:
@@ -107,14 +110,22 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
             raise status_error("ServiceUnavailable", f"failed to connect to localhost:{start.port} inside the pod: {error}") from error
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:
-        response = pb.GetStatsResponse()
         try:
-            usages = await self._runtime.usage()
+            found = await self._stats.current()
         except RuntimeFailure as error:
             raise internal(str(error)) from error
-        for usage in usages:
-            ref = pb.ContainerRef(namespace=usage.pod.namespace, pod=usage.pod.name, container=usage.container)
-            response.containers.add(container=ref, cpu_nanoseconds=usage.cpu_nanoseconds, memory_bytes=usage.memory_bytes)
+        response = pb.GetStatsResponse()
+        for subject, use in found.items():
+            if subject is None:
+                told: Any = response.node
+            else:
+                pod, container = subject
+                told = response.containers.add(container=pb.ContainerRef(namespace=pod.namespace, pod=pod.name, container=container))
+            told.cpu_nanoseconds, told.memory_bytes = use.cpu_nanoseconds, use.memory_bytes
+            if use.nanocores is not None:
+                rate = told.cpu_rate
+                rate.nanocores, rate.window_milliseconds = use.nanocores, round(use.window.total_seconds() * 1000)
+                rate.time.CopyFrom(to_micro_time(use.time))
         return response
 
     def _pod(self, namespace: str, name: str) -> core.Pod:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.api.metrics.v1beta1 import metrics_pb2 as metrics
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
-from knarr.machinery.resources import Resource, Version
 from services.controller.controllers.garbagecollector.controller import DISCOVERY_SECONDS
 from services.controller.controllers.garbagecollector.decide import Delete, DropOwners, LookAt, OwnerState, RemoveFinalizer, Unblock, decide
 from services.controller.controllers.garbagecollector.graph import Graph, Item, Owner
@@ -210,16 +210,23 @@ def test_nothing_with_a_living_owner_is_deleted_and_nothing_dangling_stays(seed:
     run(_churn(seed))
 
 
+def template(name: str) -> core.PodTemplate:
+    made = core.PodTemplate(metadata=meta.ObjectMeta(name=name, namespace=NAMESPACE))
+    made.template.spec.containers.add(name="c", image="x")
+    return made
+
+
 @virtual_time
 async def test_a_resource_that_is_served_later_is_collected_too_and_empties_with_its_namespace() -> None:
     async with cluster() as c:
         await c.client.create(namespace("other"))
-        added = Resource("podmetrics", (Version("metrics.k8s.io", "v1beta1", "PodMetrics", metrics.PodMetrics, metrics.PodMetricsList),))
+        added = version_of(core.PodTemplate).resource
+        c.api.server.registry.remove(added)
+        await asyncio.sleep(DISCOVERY_SECONDS + 1)
         c.api.server.registry.add(added)
         owner = await c.client.create(config("owner"))
-        dependent, other = metrics.PodMetrics(), metrics.PodMetrics()
-        dependent.metadata.name, dependent.metadata.namespace = "owned", NAMESPACE
-        other.metadata.name, other.metadata.namespace = "other", "other"
+        dependent, other = template("owned"), template("other")
+        other.metadata.namespace = "other"
         await c.client.create(owned(dependent, owner))
         await c.client.create(other)
         await asyncio.sleep(DISCOVERY_SECONDS + 1)
@@ -227,7 +234,7 @@ async def test_a_resource_that_is_served_later_is_collected_too_and_empties_with
         await c.client.delete(core.Namespace, "other")
 
         async def names() -> list[str]:
-            return [found.metadata.name for found in (await c.client.list(metrics.PodMetrics)).items]
+            return [found.metadata.name for found in (await c.client.list(core.PodTemplate)).items]
 
         await asyncio.sleep(5)
         assert await names() == []

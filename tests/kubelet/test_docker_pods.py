@@ -68,7 +68,7 @@ def manifest(text: str, image: str) -> core.Pod:
 
 async def test_a_pod_finds_what_its_manifest_promises(tmp_path: Path) -> None:
     async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
-        servicer = KubeletServicer(cluster.kubelet.manager, runtime)
+        servicer = KubeletServicer(cluster.kubelet.manager, runtime, cluster.kubelet.stats)
         config = core.ConfigMap(data={"color": "blue"})
         config.metadata.name, config.metadata.namespace = "settings", "default"
         secret = core.Secret(data={"token": b"s3cret"})
@@ -181,7 +181,7 @@ spec:
     startupProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
 """
     async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
-        servicer = KubeletServicer(cluster.kubelet.manager, runtime)
+        servicer = KubeletServicer(cluster.kubelet.manager, runtime, cluster.kubelet.stats)
         await cluster.client.create(manifest(text.replace("mkdir -p", "busybox mkdir -p"), image))
         await cluster.ready()
         await run_in(servicer, "busybox", "rm", "/www/index.html")

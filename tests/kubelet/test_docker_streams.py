@@ -35,7 +35,7 @@ REF = pb.ContainerRef(namespace="default", pod="web", container="app")
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[tuple[Cluster, KubeletServicer, str]]:
     async with docker() as (runtime, _, image), running(runtime, tmp_path) as found:
-        yield found, KubeletServicer(found.kubelet.manager, runtime), image
+        yield found, KubeletServicer(found.kubelet.manager, runtime, found.kubelet.stats), image
 
 
 async def start(cluster: Cluster, image: str, script: str, **container: Any) -> core.Pod:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from google.protobuf.message import Message
 
-from knarr.machinery.catalog import access, core, extensions, network, questions, storage, workloads
+from knarr.machinery.catalog import access, core, extensions, metrics, network, questions, storage, workloads
 from knarr.machinery.catalog.parts import SCALE, STATUS
 from knarr.machinery.resources import Registry, Resource, Version
 
@@ -24,6 +24,7 @@ BUILT_IN: tuple[Resource, ...] = (
     *access.RESOURCES,
     *extensions.RESOURCES,
     *questions.RESOURCES,
+    *metrics.RESOURCES,
 )
 
 # The versions that Kubernetes serves no more, by ``apiVersion``.

@@ -45,6 +45,7 @@ RESOURCES: tuple[Resource, ...] = (
         namespaced=False,
         categories=("api-extensions",),
         key=f"{APIREGISTRATION}/apiservices",
+        formerly=(f"{APIREGISTRATION}/v1beta1",),
         subresources=(STATUS,),
     ),
 )

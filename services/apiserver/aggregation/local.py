@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 API_SERVICE = version_of(apiregistration.APIService)
 LABEL, ON_START, ALWAYS = "kube-aggregator.kubernetes.io/automanaged", "onstart", "true"
+# Groups that people often have another server for: whoever gives one to it has given it for good.
+YIELDED = frozenset(("metrics.k8s.io",))
 RETRY = Backoff(first_seconds=0.5, limit_seconds=30.0)
 LOOK_SECONDS = 60.0
 
@@ -110,7 +112,7 @@ class LocalServices:
 
     def _is_kept(self, service: apiregistration.APIService) -> bool:
         """Whether it is looked after: that of a definition always, a built-in one until it was in order once."""
-        return service.metadata.labels[LABEL] == ALWAYS or service.metadata.name not in self._settled
+        return service.metadata.labels.get(LABEL) == ALWAYS or service.metadata.name not in self._settled
 
     def _entries(self) -> list[Entry]:
         resource = API_SERVICE.resource
@@ -133,7 +135,8 @@ class LocalServices:
 
 def _local(name: str, group: str, version: str, *, custom: bool) -> apiregistration.APIService:
     made = apiregistration.APIService(metadata=meta.ObjectMeta(name=name))
-    made.metadata.labels[LABEL] = ALWAYS if custom else ON_START
+    if group not in YIELDED:
+        made.metadata.labels[LABEL] = ALWAYS if custom else ON_START
     priority = CUSTOM if custom else built_in(group, version)
     spec = made.spec
     spec.group, spec.version = group, version

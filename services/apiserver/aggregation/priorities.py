@@ -37,6 +37,7 @@ GROUPS = {
     "flowcontrol.apiserver.k8s.io": 16100,
     "resource.k8s.io": 15900,
     "storagemigration.k8s.io": 15800,
+    "metrics.k8s.io": 100,
 }
 OTHER = 15700
 # A version that is stable; the newest of a group that has several comes first.

@@ -10,6 +10,7 @@ from services.apiserver.admission.chain import Chain
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.backend import Backend
+from services.apiserver.node_stats import NodeStats, NoNodeStats
 from services.apiserver.node_streams import NodeStreams, NoNodeStreams
 from services.apiserver.strategies import Strategies, strategy_for
 from services.apiserver.turns import Turns
@@ -33,3 +34,4 @@ class Pipeline:
     authenticate: Callable[[str], User] = nobody
     node_streams: NodeStreams = field(default_factory=NoNodeStreams)
     turns: Turns = field(default_factory=Turns)
+    node_stats: NodeStats = field(default_factory=NoNodeStats)

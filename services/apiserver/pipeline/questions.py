@@ -25,7 +25,7 @@ from services.apiserver.backend import serialize
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.fields.judge import judge
-from services.apiserver.pipeline import metadata, posted
+from services.apiserver.pipeline import metadata, posted, usage
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing
 from services.apiserver.request import CREATE, Request
@@ -51,6 +51,8 @@ async def ask(pipeline: Pipeline, request: Request, obj: Any) -> Written:
 
 
 async def get(pipeline: Pipeline, request: Request) -> Written:
+    if request.ref.version.message in usage.SUBJECTS:
+        return await usage.get(pipeline, request)
     found = next((entry for entry in _components(pipeline, request.ref) if entry.name == request.name), None)
     if found is None:
         raise missing(request.ref)
@@ -58,6 +60,8 @@ async def get(pipeline: Pipeline, request: Request) -> Written:
 
 
 async def list_page(pipeline: Pipeline, request: Request) -> Page:
+    if request.ref.version.message in usage.SUBJECTS:
+        return await usage.list_page(pipeline, request)
     return Page(Entries.of(_components(pipeline, request.ref)), pipeline.backend.cache.revision)
 
 

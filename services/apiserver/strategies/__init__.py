@@ -22,6 +22,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.events.v1 import events_pb2 as events
 from knarr.api.flowcontrol.v1 import flowcontrol_pb2 as flows
+from knarr.api.metrics.v1beta1 import metrics_pb2 as metrics
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.api.node.v1 import node_pb2 as nodes
 from knarr.api.policy.v1 import policy_pb2 as policy
@@ -131,6 +132,8 @@ LATE: dict[type[Message], Late] = {
     claims.ResourceClaim: Late("devices", "ResourceClaimStrategy"),
     claims.ResourceClaimTemplate: Late("devices", "ResourceClaimTemplateStrategy"),
     apiregistration.APIService: Late("apiservice", "APIServiceStrategy"),
+    metrics.NodeMetrics: Late("metrics", "NodeMetricsStrategy"),
+    metrics.PodMetrics: Late("metrics", "PodMetricsStrategy"),
     claims.ResourceSlice: Late("devices", "ResourceSliceStrategy"),
 }
 

@@ -60,6 +60,7 @@ class HollowRuntime(Runtime):
     """Keeps its containers in memory: they end with the process."""
 
     mounts_files: ClassVar[bool] = False
+    uses_machine: ClassVar[bool] = False
 
     def __init__(self, pod_cidr: str, settings: HollowSettings | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._settings = settings or HollowSettings()

@@ -201,6 +201,8 @@ class Runtime(abc.ABC):
 
     # Whether the containers see what their plans mount.
     mounts_files: ClassVar[bool] = True
+    # Whether what containers use is used of the machine that the kubelet runs on.
+    uses_machine: ClassVar[bool] = True
 
     @abc.abstractmethod
     def use_pod_cidr(self, pod_cidr: str) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.kubelet.v1 import kubelet_service_pb2 as kubelet
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client
 from knarr.machinery.errors import status_error
@@ -81,6 +82,18 @@ class ScriptedNode:
             yield piece
 
 
+class ScriptedStats:
+    """Nodes that use what a test puts into ``said``, by their names."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, kubelet.GetStatsResponse] = {}
+
+    async def of(self, node: core.Node) -> kubelet.GetStatsResponse:
+        if node.metadata.name not in self.said:
+            raise status_error("ServiceUnavailable", "the kubelet cannot be reached")
+        return self.said[node.metadata.name]
+
+
 @dataclass
 class LiveServer:
     """What a client needs to know; ``call`` runs a coroutine in the server's loop."""
@@ -90,6 +103,7 @@ class LiveServer:
     api: Api
     client: Client
     loop: asyncio.AbstractEventLoop
+    stats: ScriptedStats
 
     @property
     def url(self) -> str:
@@ -169,12 +183,13 @@ class _Runner:
             await component.client(ADMIN).create(core.ServiceAccount(metadata=meta.ObjectMeta(name="default", namespace="default")))
             tokens = TokenTable({hash_token(TOKEN): ADMIN})
             checks = {"etcd": lambda: component.connected}
-            api = Api(dataclasses.replace(component.api.pipeline, node_streams=ScriptedNode()))
+            stats = ScriptedStats()
+            api = Api(dataclasses.replace(component.api.pipeline, node_streams=ScriptedNode(), node_stats=stats))
             application = create_app(api, tokens, component.registry, checks=checks, aggregation=component.aggregation)
             context = tls_context(str(self._folder / "server.crt"), str(self._folder / "server.key"), str(self._folder / "ca.crt"))
             rest = RestServer(application, context)
             await rest.start()
-            self.server = LiveServer(rest.port, self._folder, component.api, component.client(ADMIN), self._loop)
+            self.server = LiveServer(rest.port, self._folder, component.api, component.client(ADMIN), self._loop, stats)
             self.started.set()
             await self._ending.wait()
             await rest.stop()

@@ -163,17 +163,41 @@ class GetStatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ContainerStats(_message.Message):
-    __slots__ = ("container", "cpu_nanoseconds", "memory_bytes")
+    __slots__ = ("container", "cpu_nanoseconds", "memory_bytes", "cpu_rate")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     CPU_NANOSECONDS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_RATE_FIELD_NUMBER: _ClassVar[int]
     container: ContainerRef
     cpu_nanoseconds: int
     memory_bytes: int
-    def __init__(self, container: _Optional[_Union[ContainerRef, _Mapping]] = ..., cpu_nanoseconds: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
+    cpu_rate: CpuRate
+    def __init__(self, container: _Optional[_Union[ContainerRef, _Mapping]] = ..., cpu_nanoseconds: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpu_rate: _Optional[_Union[CpuRate, _Mapping]] = ...) -> None: ...
+
+class CpuRate(_message.Message):
+    __slots__ = ("nanocores", "time", "window_milliseconds")
+    NANOCORES_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    nanocores: int
+    time: _meta_pb2.MicroTime
+    window_milliseconds: int
+    def __init__(self, nanocores: _Optional[int] = ..., time: _Optional[_Union[_meta_pb2.MicroTime, _Mapping]] = ..., window_milliseconds: _Optional[int] = ...) -> None: ...
+
+class NodeStats(_message.Message):
+    __slots__ = ("cpu_nanoseconds", "memory_bytes", "cpu_rate")
+    CPU_NANOSECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_RATE_FIELD_NUMBER: _ClassVar[int]
+    cpu_nanoseconds: int
+    memory_bytes: int
+    cpu_rate: CpuRate
+    def __init__(self, cpu_nanoseconds: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpu_rate: _Optional[_Union[CpuRate, _Mapping]] = ...) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("containers",)
+    __slots__ = ("containers", "node")
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
     containers: _containers.RepeatedCompositeFieldContainer[ContainerStats]
-    def __init__(self, containers: _Optional[_Iterable[_Union[ContainerStats, _Mapping]]] = ...) -> None: ...
+    node: NodeStats
+    def __init__(self, containers: _Optional[_Iterable[_Union[ContainerStats, _Mapping]]] = ..., node: _Optional[_Union[NodeStats, _Mapping]] = ...) -> None: ...

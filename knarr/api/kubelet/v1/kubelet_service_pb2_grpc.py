@@ -111,7 +111,8 @@ class KubeletServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStats(self, request, context):
-        """GetStats answers CPU and memory of the node's containers.
+        """GetStats answers CPU and memory of the node and its containers. How fast CPU
+        time is used is measured while somebody asks: a first answer takes a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
