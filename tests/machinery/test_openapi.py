@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor
 
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.machinery.catalog import registry
-from knarr.machinery.openapi import gnostic, names, paths, v2, v3
+from knarr.machinery.openapi import gnostic, gnostic_v3, names, paths, v2, v3
 from knarr.machinery.openapi.schemas import REFERENCE
 from knarr.machinery.resources import Registry, Resource, Subresource, Version
 
@@ -189,7 +189,7 @@ def test_v2_has_all_of_v3_in_one_document() -> None:
 
 def test_each_piece_is_small() -> None:
     """The loop comes to its turn between two of them."""
-    for pieces in (v2.as_json(REGISTRY), v2.as_protobuf(REGISTRY), v3.as_json(REGISTRY, "api/v1")):
+    for pieces in (v2.as_json(REGISTRY), v2.as_protobuf(REGISTRY), v3.as_json(REGISTRY, "api/v1"), v3.as_protobuf(REGISTRY, "api/v1")):
         assert max(map(len, pieces)) < 64 * 1024
 
 
@@ -222,6 +222,53 @@ def test_numbers_and_truths_have_wires_of_their_own() -> None:
     schema = wire(wire(wire(wire(found)[9][0])[1][0])[2][0])
     assert schema == {
         5: [b"\x12\x03[]\n"], 9: [struct.pack("<d", 1)], 10: [1], 11: [5], 20: [b"\x12\x021\n", b'\x12\x04"a"\n'], 21: [b"\x10\x01"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["api/v1", "apis/apps/v1", "apis", "version"])
+def test_the_protobuf_form_of_v3_holds_the_same(name: str) -> None:
+    read = wire(b"".join(v3.as_protobuf(REGISTRY, name)))
+    document = orjson.loads(b"".join(v3.as_json(REGISTRY, name)))
+    assert read[1] == [b"3.0.0"]
+    found = {wire(entry)[1][0].decode(): wire(entry)[2][0] for part in read[4] for entry in wire(part)[1]}
+    assert found.keys() == document["paths"].keys()
+    components = [wire(part) for part in read[5]]
+    schemas = {wire(entry)[1][0].decode(): wire(entry)[2][0] for part in components for one in part.get(1, []) for entry in wire(one)[1]}
+    assert schemas.keys() == document["components"]["schemas"].keys()
+    assert [wire(wire(one)[1][0])[1] for part in components for one in part.get(7, [])] == [[b"BearerToken"]]
+
+
+def test_what_an_operation_is_in_the_protobuf_form_of_v3() -> None:
+    read = wire(b"".join(v3.as_protobuf(REGISTRY, "apis/apps/v1")))
+    found = {wire(entry)[1][0].decode(): wire(entry)[2][0] for part in read[4] for entry in wire(part)[1]}
+    item = wire(found["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"])
+    parameter = wire(wire(item[13][0])[1][0])
+    assert (parameter[2], parameter[4], wire(wire(parameter[10][0])[1][0])[25]) == ([b"path"], [1], [b"string"])
+    patch = wire(item[10][0])
+    assert patch[5] == [b"patchAppsV1NamespacedDeployment"]
+    media = [wire(entry)[1][0].decode() for entry in wire(wire(wire(patch[7][0])[1][0])[2][0])[1]]
+    assert paths.STRATEGIC in media
+    codes = {wire(entry)[1][0]: wire(wire(wire(entry)[2][0])[1][0]) for entry in wire(patch[8][0])[2]}
+    answer = wire(wire(codes[b"200"][3][0])[1][0])
+    assert wire(wire(wire(answer[2][0])[1][0])[2][0]) == {1: [b"#/components/schemas/io.k8s.api.apps.v1.Deployment"]}
+    extensions = {wire(entry)[1][0]: wire(wire(entry)[2][0])[2][0] for entry in patch[13]}
+    assert orjson.loads(extensions[b"x-kubernetes-group-version-kind"]) == {"group": "apps", "version": "v1", "kind": "Deployment"}
+
+
+def test_what_a_schema_is_in_the_protobuf_form_of_v3() -> None:
+    reference = {"$ref": "#/components/schemas/B"}
+    written = {
+        "minimum": 1, "maxLength": 5, "exclusiveMinimum": True, "uniqueItems": False, "enum": [1, "a"], "allOf": [reference],
+        "items": reference, "additionalProperties": True, "default": 3, "properties": {"p": {"default": False}, "q": {"default": {}}},
+    }  # fmt: skip
+    found = gnostic_v3.document({"components": {"schemas": {"A": written}}})
+    schema = wire(wire(wire(wire(wire(wire(found)[5][0])[1][0])[1][0])[2][0])[1][0])
+    to_b = b"\x12\x18\n\x16#/components/schemas/B"
+    properties = {wire(entry)[1][0]: wire(wire(entry)[2][0])[1][0] for entry in wire(schema.pop(31)[0])[1]}
+    assert properties == {b"p": b"\x8a\x02\x02\x10\x00", b"q": b""}
+    assert schema == {
+        13: [struct.pack("<d", 1)], 14: [1], 15: [5], 24: [b"\x12\x021\n", b'\x12\x04"a"\n'], 26: [to_b],
+        30: [b"\n\x1a" + to_b], 32: [b"\x10\x01"], 33: [b"\t" + struct.pack("<d", 3)],
     }  # fmt: skip
 
 

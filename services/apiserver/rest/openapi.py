@@ -29,12 +29,17 @@ V2_PATH = "/openapi/v2"
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 # What older clients ask for; its @ may stand in no content type.
 V2_PROTOBUF_BEFORE = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V3_PROTOBUF = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
+V3_PROTOBUF_BEFORE = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
+V3_TYPES = (negotiation.JSON, V3_PROTOBUF, V3_PROTOBUF_BEFORE)
 V2_TYPES = (negotiation.JSON, V2_PROTOBUF, V2_PROTOBUF_BEFORE)
 VARY = (b"vary", b"Accept-Encoding, Accept")
 FOR_EVER = (b"cache-control", b"public, immutable, max-age=31536000")
 COMPRESSION_LEVEL = 6
 # The keys of what is kept besides the documents of v3.
 V2_JSON, V2_MESSAGE, INDEX = "v2", "v2 protobuf", "v3"
+# What the key of a document of v3 as protobuf ends with.
+AS_MESSAGE = " protobuf"
 
 
 class Made(NamedTuple):
@@ -83,8 +88,10 @@ class OpenApi:
         name = path.removeprefix(INDEX_PATH).removeprefix("/")
         if not path.startswith(INDEX_PATH) or (name and name not in self._names()):
             return None
-        negotiation.first_of((negotiation.JSON,), request.headers.get(b"accept", b""))
-        return await self._respond(request, name or INDEX, negotiation.JSON)
+        media_type = negotiation.first_of(V3_TYPES if name else (negotiation.JSON,), request.headers.get(b"accept", b""))
+        if media_type == negotiation.JSON:
+            return await self._respond(request, name or INDEX, negotiation.JSON)
+        return await self._respond(request, name + AS_MESSAGE, V3_PROTOBUF)
 
     async def _respond(self, request: Request, key: str, media_type: str) -> Response:
         made = await self.document(key)
@@ -113,6 +120,9 @@ class OpenApi:
                 return self._made[key]
             changes = self._changes
             made = await in_turn(_make, self._pieces(key))
+            if (name := _name_of(key)) != key:
+                # Both forms go by one hash, which the index names.
+                made = made._replace(hash=(await in_turn(_make, v3.as_json(self._registry, name))).hash)
             if changes == self._changes:
                 self._made[key] = made
             return made
@@ -134,7 +144,7 @@ class OpenApi:
         if key in (V2_JSON, V2_MESSAGE):
             others = [found.openapi_v2 for found in self._extensions if found.openapi_v2 is not None]
             return v2.as_json(registry, others) if key == V2_JSON else v2.as_protobuf(registry, others)
-        return v3.as_json(registry, key)
+        return v3.as_json(registry, key) if _name_of(key) == key else v3.as_protobuf(registry, _name_of(key))
 
     def _forget(self, old: Resource | None, new: Resource | None) -> None:
         """Drops what a change of the registry makes untrue."""
@@ -142,7 +152,7 @@ class OpenApi:
         versions = {version for resource in (old, new) if resource is not None for version in resource.versions}
         touched = {names.root_of(version.group, version.version).strip("/") for version in versions}
         about_versions = v3.index(self._registry).keys() - touched
-        self._made = {key: made for key, made in self._made.items() if key in about_versions}
+        self._made = {key: made for key, made in self._made.items() if _name_of(key) in about_versions}
 
     def _forget_whole(self) -> None:
         """Drops what is about everything: what others serve has changed."""
@@ -162,7 +172,12 @@ def _make(pieces: Iterable[bytes]) -> Made:
     return Made(b"".join(parts), digest.hexdigest().upper())
 
 
-def _url(name: str, made: Made) -> str:
-    if name in (V2_JSON, V2_MESSAGE):
+def _name_of(key: str) -> str:
+    """The name of a document of v3, in whichever form; other keys stay as they are."""
+    return key if key == V2_MESSAGE else key.removesuffix(AS_MESSAGE)
+
+
+def _url(key: str, made: Made) -> str:
+    if key in (V2_JSON, V2_MESSAGE):
         return V2_PATH
-    return INDEX_PATH if name == INDEX else f"{INDEX_PATH}/{name}?hash={made.hash}"
+    return INDEX_PATH if key == INDEX else f"{INDEX_PATH}/{_name_of(key)}?hash={made.hash}"

@@ -12,7 +12,7 @@ from aiohttp import web
 from knarr.api.apiregistration.v1 import apiregistration_pb2 as apiregistration
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
-from knarr.machinery.openapi import gnostic
+from knarr.machinery.openapi import wire
 from services.apiserver.aggregation import documents, keeper
 from services.apiserver.aggregation.resources import MAX_RESOURCES, Lie, aggregated
 from services.apiserver.rest.openapi import V2_PROTOBUF
@@ -129,7 +129,7 @@ async def test_openapi_of_both_versions(cluster: Cluster, extension: ExtensionSe
     assert f"{ROOT}/namespaces/{{namespace}}/flunders" in document["paths"]
     assert document["paths"]["/apis/apps/v1/deployments"].get("get", {}).get("operationId") != "theirs"
     message = (await cluster.rest.get("/openapi/v2", accept=V2_PROTOBUF)).body
-    assert gnostic.block(1, FLUNDER.encode()) in message
+    assert wire.block(1, FLUNDER.encode()) in message
     index = (await cluster.rest.get("/openapi/v3")).json["paths"]
     url = index[ROOT.strip("/")]["serverRelativeURL"]
     assert url == f"/openapi/v3{ROOT}?hash=ABC"
@@ -152,7 +152,7 @@ async def test_a_document_that_is_none(cluster: Cluster, extension: ExtensionSer
     await cluster.until(known)
     answer = await cluster.rest.get("/openapi/v2", accept=V2_PROTOBUF)
     assert answer.status == 200
-    assert gnostic.block(1, b"/apis/apps/v1/deployments") in answer.body
+    assert wire.block(1, b"/apis/apps/v1/deployments") in answer.body
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from knarr.machinery.catalog import registry
-from knarr.machinery.openapi import v2
+from knarr.machinery.openapi import v2, v3
 from knarr.machinery.version import GIT_VERSION
 from services.apiserver.rest import openapi
 from tests.apiserver.rest.http_client import HttpClient
@@ -43,6 +43,29 @@ async def test_v2_as_protobuf_by_both_its_names(client: HttpClient, accept: str)
     answer = await client.get("/openapi/v2?timeout=32s", accept=accept)
     assert (answer.status, answer.headers["content-type"]) == (200, openapi.V2_PROTOBUF)
     assert answer.body == b"".join(v2.as_protobuf(registry()))
+
+
+@pytest.mark.parametrize("accept", ["application/com.github.proto-openapi.spec.v3@v1.0+protobuf", openapi.V3_PROTOBUF])
+async def test_v3_as_protobuf_by_both_its_names(client: HttpClient, accept: str) -> None:
+    """Both forms go by the hash that the index names."""
+    url = (await client.get("/openapi/v3")).json["paths"]["apis/apps/v1"]["serverRelativeURL"]
+    answer = await client.get(url, accept=accept)
+    assert (answer.status, answer.headers["content-type"]) == (200, openapi.V3_PROTOBUF)
+    assert answer.body == b"".join(v3.as_protobuf(registry(), "apis/apps/v1"))
+    assert answer.headers["etag"] == (await client.get(url)).headers["etag"]
+    assert (await client.get(url, accept=accept, if_none_match=answer.headers["etag"])).status == 304
+    assert (await client.get("/openapi/v3", accept=accept)).status == 406
+
+
+async def test_v3_as_protobuf_changes_with_what_is_served() -> None:
+    found = registry()
+    documents = openapi.OpenApi(found)
+    before = await documents.document("apis/apps/v1 protobuf")
+    assert (await documents.document("apis/apps/v1 protobuf")) is before
+    resource = next(served.resource for served in found.versions if served.kind == "ControllerRevision")
+    found.remove(resource)
+    after = await documents.document("apis/apps/v1 protobuf")
+    assert after.hash == (await documents.document("apis/apps/v1")).hash != before.hash
 
 
 async def test_v2_as_json_compressed_and_not_sent_again(client: HttpClient) -> None:
