@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor
 
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.machinery.catalog import registry
-from knarr.machinery.openapi import gnostic, gnostic_v3, names, paths, v2, v3
+from knarr.machinery.openapi import gnostic, gnostic_v3, names, paths, upgrade, v2, v3
 from knarr.machinery.openapi.schemas import REFERENCE
 from knarr.machinery.resources import Registry, Resource, Subresource, Version
 
@@ -270,6 +270,37 @@ def test_what_a_schema_is_in_the_protobuf_form_of_v3() -> None:
         13: [struct.pack("<d", 1)], 14: [1], 15: [5], 24: [b"\x12\x021\n", b'\x12\x04"a"\n'], 26: [to_b],
         30: [b"\n\x1a" + to_b], 32: [b"\x10\x01"], 33: [b"\t" + struct.pack("<d", 3)],
     }  # fmt: skip
+
+
+def test_a_document_of_v2_as_one_of_v3() -> None:
+    operation = {
+        "operationId": "replace", "consumes": ["*/*"], "produces": ["application/json", "application/yaml"], "schemes": ["https"],
+        "parameters": [
+            {"name": "body", "in": "body", "required": True, "schema": {"$ref": "#/definitions/A"}},
+            {"name": "force", "in": "query", "type": "boolean", "uniqueItems": True, "description": "d"},
+        ],
+        "responses": {"200": {"description": "OK", "schema": {"$ref": "#/definitions/A"}}, "401": {"description": "Unauthorized"}},
+    }  # fmt: skip
+    name = {"name": "name", "in": "path", "required": True, "type": "string"}
+    definitions = {"A": {"type": "object", "properties": {"b": {"items": {"$ref": "#/definitions/A"}}}}, "B": 5}
+    paths_ = {"/x/{name}": {"put": operation, "parameters": [name], "x-mine": 1}, "/y": {"get": {"parameters": [{"$ref": "elsewhere"}]}}}
+    found = upgrade.upgraded({"paths": paths_, "definitions": definitions}, v3.HEAD, v3.SECURITY)
+    reference = {"$ref": "#/components/schemas/A"}
+    content = {media: {"schema": reference} for media in ("application/json", "application/yaml")}
+    assert found["paths"] == {
+        "/x/{name}": {
+            "put": {
+                "operationId": "replace",
+                "parameters": [{"name": "force", "in": "query", "description": "d", "schema": {"type": "boolean", "uniqueItems": True}}],
+                "requestBody": {"content": {"application/json": {"schema": reference}}, "required": True},
+                "responses": {"200": {"description": "OK", "content": content}, "401": {"description": "Unauthorized"}},
+            },
+            "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
+        }
+    }
+    assert found["components"]["schemas"] == {"A": {"type": "object", "properties": {"b": {"items": reference}}}}
+    broken = {**found, "paths": {**found["paths"], "/z": {"get": {"tags": 5}}}}
+    assert b"".join(upgrade.as_protobuf(broken)) == b"".join(upgrade.as_protobuf(found))
 
 
 def wire(data: bytes) -> dict[int, list[Any]]:

@@ -23,7 +23,7 @@ INDEX_BYTES = 256 * 1024
 V2_BYTES = 4 * 1024 * 1024
 MAX_URL_LETTERS = 512
 MAX_DEFINITIONS, MAX_PATHS, MAX_DEPTH = 1000, 1000, 50
-REFERENCE = "#/definitions/"
+REFERENCE, PARAMETER = "#/definitions/", "#/parameters/"
 
 
 async def learn_openapi(extension: Extension, fetch: Fetch) -> bool:
@@ -61,7 +61,12 @@ def own_part(body: bytes, path: str) -> Json | None:
     paths, definitions = found.get("paths"), found.get("definitions")
     if not isinstance(paths, dict) or not isinstance(definitions, dict):
         return None
-    own = {name: item for name, item in paths.items() if f"{name}/".startswith(f"{path}/") and isinstance(item, dict)}
+    shared = found.get("parameters")
+    own = {
+        name: _spelt_out(item, shared if isinstance(shared, dict) else {})
+        for name, item in paths.items()
+        if f"{name}/".startswith(f"{path}/") and isinstance(item, dict)
+    }
     needed: Json = {}
     try:
         waiting = [name for item in own.values() for name in _references(item)]
@@ -76,6 +81,22 @@ def own_part(body: bytes, path: str) -> Json | None:
     if not own or len(own) > MAX_PATHS or len(needed) > MAX_DEFINITIONS:
         return None
     return {"paths": own, "definitions": needed}
+
+
+def _spelt_out(item: Json, shared: Json) -> Json:
+    """A path with the parameters that its document says once for all: they are not among what is taken of it."""
+
+    def given(part: Any) -> Any:
+        if not isinstance(part, dict) or not isinstance(part.get("parameters"), list):
+            return part
+        named = (one.get("$ref") if isinstance(one, dict) else None for one in part["parameters"])
+        found = [
+            shared.get(name.removeprefix(PARAMETER)) if isinstance(name, str) and name.startswith(PARAMETER) else one
+            for name, one in zip(named, part["parameters"], strict=True)
+        ]
+        return {**part, "parameters": [one for one in found if isinstance(one, dict)]}
+
+    return {method: given(part) for method, part in given(item).items()}
 
 
 def _references(value: Any, depth: int = 0) -> list[str]:

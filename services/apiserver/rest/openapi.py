@@ -11,11 +11,12 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from knarr.machinery.openapi import names, v2, v3
+from knarr.machinery.openapi.upgrade import as_protobuf, upgraded
 from knarr.machinery.resources import Registry, Resource
 from services.apiserver.aggregation.extension import Extension
 from services.apiserver.aggregation.keeper import Aggregation
@@ -55,6 +56,8 @@ class OpenApi:
     def __init__(self, registry: Registry, aggregation: Aggregation | None = None) -> None:
         self._registry, self._aggregation = registry, aggregation
         self._made: dict[str, Made] = {}
+        # The names of what others serve, as it was told last.
+        self._theirs: set[str] = set()
         self._changes = 0
         self._making = asyncio.Lock()
         registry.subscribe(self._forget)
@@ -64,6 +67,12 @@ class OpenApi:
     @property
     def _extensions(self) -> list[Extension]:
         return [] if self._aggregation is None else [found for found in self._aggregation.extensions if found.available]
+
+    def _told_by_v2(self) -> dict[str, dict[str, Any]]:
+        """By the name of their document of v3, what those servers say in v2 that do not speak v3."""
+        return {
+            found.path.strip("/"): found.openapi_v2 for found in self._extensions if not found.openapi_url and found.openapi_v2 is not None
+        }
 
     def elsewhere(self, path: str) -> Extension | None:
         """The server whose document of v3 a path names; None for one of this server's own."""
@@ -76,7 +85,7 @@ class OpenApi:
         return [V2_PATH, INDEX_PATH, *(f"{INDEX_PATH}/{name}" for name in self._names())]
 
     def _names(self) -> list[str]:
-        return [*v3.index(self._registry), *v3.others(self._registry)]
+        return list(dict.fromkeys([*v3.index(self._registry), *v3.others(self._registry), *self._told_by_v2()]))
 
     async def answer(self, request: Request) -> Response | None:
         """None for what is not there. Raises NotAcceptable."""
@@ -122,7 +131,7 @@ class OpenApi:
             made = await in_turn(_make, self._pieces(key))
             if (name := _name_of(key)) != key:
                 # Both forms go by one hash, which the index names.
-                made = made._replace(hash=(await in_turn(_make, v3.as_json(self._registry, name))).hash)
+                made = made._replace(hash=(await in_turn(_make, self._pieces(name))).hash)
             if changes == self._changes:
                 self._made[key] = made
             return made
@@ -130,8 +139,9 @@ class OpenApi:
     async def _index(self) -> Made:
         changes, paths = self._changes, {}
         elsewhere = {extension.path.strip("/"): extension.openapi_url for extension in self._extensions}
+        converted = self._told_by_v2()
         for name in self._names():
-            if name not in elsewhere:
+            if name not in elsewhere or name in converted:
                 paths[name] = {"serverRelativeURL": _url(name, await self.document(name))}
         paths |= {name: {"serverRelativeURL": url} for name, url in elsewhere.items() if url}
         made = _make([orjson.dumps({"paths": paths})])
@@ -144,7 +154,11 @@ class OpenApi:
         if key in (V2_JSON, V2_MESSAGE):
             others = [found.openapi_v2 for found in self._extensions if found.openapi_v2 is not None]
             return v2.as_json(registry, others) if key == V2_JSON else v2.as_protobuf(registry, others)
-        return v3.as_json(registry, key) if _name_of(key) == key else v3.as_protobuf(registry, _name_of(key))
+        name = _name_of(key)
+        if (told := self._told_by_v2().get(name)) is not None:
+            document = upgraded(told, v3.HEAD, v3.SECURITY)
+            return [orjson.dumps(document)] if name == key else as_protobuf(document)
+        return v3.as_json(registry, key) if name == key else v3.as_protobuf(registry, name)
 
     def _forget(self, old: Resource | None, new: Resource | None) -> None:
         """Drops what a change of the registry makes untrue."""
@@ -157,8 +171,10 @@ class OpenApi:
     def _forget_whole(self) -> None:
         """Drops what is about everything: what others serve has changed."""
         self._changes += 1
-        for key in (V2_JSON, V2_MESSAGE, INDEX):
-            self._made.pop(key, None)
+        theirs = {found.path.strip("/") for found in self._extensions}
+        about_versions = v3.index(self._registry).keys() - theirs - self._theirs
+        self._made = {key: made for key, made in self._made.items() if _name_of(key) in about_versions}
+        self._theirs = theirs
 
 
 def _make(pieces: Iterable[bytes]) -> Made:

@@ -15,7 +15,7 @@ from knarr.client.backoff import Backoff
 from knarr.machinery.openapi import wire
 from services.apiserver.aggregation import documents, keeper
 from services.apiserver.aggregation.resources import MAX_RESOURCES, Lie, aggregated
-from services.apiserver.rest.openapi import V2_PROTOBUF
+from services.apiserver.rest.openapi import V2_PROTOBUF, V3_PROTOBUF
 from tests.apiserver.aggregation.conftest import NAME, Cluster, api_service
 from tests.apiserver.definitions.asgi import definition
 from tests.support.extension import FLUNDER, GROUP, OPENAPI_V2, RESOURCES, ROOT, VERSION, ExtensionServer
@@ -136,6 +136,36 @@ async def test_openapi_of_both_versions(cluster: Cluster, extension: ExtensionSe
     assert FLUNDER in (await cluster.rest.get(url)).json["components"]["schemas"]
 
 
+async def test_one_that_speaks_no_v3_is_told_in_v3_all_the_same(cluster: Cluster, extension: ExtensionServer) -> None:
+    async def missing(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=404)
+
+    extension.play["/openapi/v3"] = missing
+    await cluster.served(extension)
+
+    async def listed() -> Any:
+        return (await cluster.rest.get("/openapi/v3")).json["paths"].get(ROOT.strip("/"))
+
+    url = (await cluster.until(listed))["serverRelativeURL"]
+    answer = await cluster.rest.get(url)
+    document = answer.json
+    assert document["openapi"] == "3.0.0"
+    assert document["components"]["schemas"][FLUNDER]["properties"]["spec"] == {"$ref": "#/components/schemas/com.example.Spec"}
+    told = document["paths"][f"{ROOT}/namespaces/{{namespace}}/flunders"]["get"]["responses"]["200"]
+    assert told["content"] == {"application/json": {"schema": {"$ref": f"#/components/schemas/{FLUNDER}"}}}
+    message = await cluster.rest.get(url, accept=V3_PROTOBUF)
+    assert wire.block(1, FLUNDER.encode()) in message.body
+    assert message.headers["etag"] == answer.headers["etag"]
+    # It goes with its server.
+    await cluster.client.delete(apiregistration.APIService, NAME)
+
+    async def gone() -> bool:
+        return ROOT.strip("/") not in (await cluster.rest.get("/openapi/v3")).json["paths"]
+
+    await cluster.until(gone)
+    assert (await cluster.rest.get(url)).status == 404
+
+
 async def test_a_document_that_is_none(cluster: Cluster, extension: ExtensionServer) -> None:
     """Ours is told whole, whatever theirs is like."""
     broken = {**OPENAPI_V2, "paths": {**OPENAPI_V2["paths"], f"{ROOT}/x": {"get": 5}}}
@@ -167,6 +197,14 @@ async def test_a_document_that_is_none(cluster: Cluster, extension: ExtensionSer
 )
 def test_what_of_a_document_is_not_taken(body: bytes) -> None:
     assert documents.own_part(body, ROOT) is None
+
+
+def test_parameters_that_a_document_says_once_for_all() -> None:
+    shared = {"pretty": {"name": "pretty", "in": "query", "type": "string"}}
+    used = {"parameters": [{"$ref": "#/parameters/pretty"}, {"$ref": "#/parameters/none"}, {"name": "x", "in": "path"}]}
+    body = orjson.dumps({"paths": {f"{ROOT}/x": {"get": used, **used}}, "definitions": {}, "parameters": shared})
+    plain = {"parameters": [shared["pretty"], {"name": "x", "in": "path"}]}
+    assert documents.own_part(body, ROOT) == {"paths": {f"{ROOT}/x": {"get": plain, **plain}}, "definitions": {}}
 
 
 def test_definitions_that_refer_to_one_another() -> None:
