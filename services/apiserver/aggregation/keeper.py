@@ -223,7 +223,7 @@ class Aggregation:
     async def _fetch(self, extension: Extension, path: str, limit_bytes: int) -> Any:
         """Raises NotFetched, StatusError, OSError."""
         try:
-            trust = extension.trust()
+            trust = await extension.trust()
         except ssl.SSLError as error:
             raise NotFetched(f"spec.caBundle holds no certificates that can be read: {error}") from error
         connect = self.way_to(extension)

@@ -51,7 +51,7 @@ class Extensions:
         if not extension.available:
             return text(AWAY, 503)
         try:
-            trust = extension.trust()
+            trust = await extension.trust()
         except (ssl.SSLError, OSError) as error:
             return text(f"spec.caBundle of APIService {extension.name} cannot be used: {error}\n", 500)
         try:
