@@ -40,7 +40,7 @@ MANY_PODS, MANY_PODS_TARGET_MB = 10_000, 250.0
 MADE_AT_ONCE, SETTLE_SECONDS = 32, 40.0
 WATCHERS, WRITES_A_SECOND, WATCHED_SECONDS, WATCH_TARGET_MS = 1000, 100.0, 20.0, 200.0
 # Different objects are written, so that no write waits for another.
-WATCHED = 16
+WATCHED = 100
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:
