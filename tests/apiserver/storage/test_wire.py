@@ -12,7 +12,7 @@ from aetcd import rpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.apiserver.storage.wire import frames
+from services.apiserver.storage.wire import frames, session
 from services.apiserver.storage.wire.channel import Address, Channel, Limits, Question
 from services.apiserver.storage.wire.frames import ProtocolError
 from services.apiserver.storage.wire.streams import STREAM_WINDOW_BYTES, CallError, Stream
@@ -117,6 +117,48 @@ async def test_no_more_is_sent_than_the_peer_takes() -> None:
 
     async with played(play) as channel:
         assert (await range_of(channel).ask(large, SECONDS)).count == 1
+
+
+async def test_a_large_message_that_waits_for_its_window_holds_up_no_other() -> None:
+    async def play(peer: Peer) -> None:
+        await peer.greet({frames.INITIAL_WINDOW_SIZE: 1000})
+        peer.send(frames.window_update(0, 1_000_000))
+        large = (await peer.next(frames.HEADERS)).stream
+        body = (await peer.next(frames.DATA)).payload
+        small, _ = await peer.request()
+        peer.answer(small, answer(2))
+        peer.send(frames.window_update(large, 10_000))
+        while not (found := await peer.next(frames.DATA)).flags & frames.END_STREAM:
+            body += found.payload
+        assert found.stream == large and len(body + found.payload) > 5000
+        peer.answer(large, answer(1))
+        await peer.next()
+
+    async with played(play) as channel:
+        async with asyncio.timeout(SECONDS):
+            while channel.usable is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        large = asyncio.ensure_future(range_of(channel).ask(rpc.RangeRequest(key=b"k" * 5000), SECONDS))
+        small = asyncio.ensure_future(range_of(channel).ask(ASK, SECONDS))
+        assert [(await small).count, (await large).count] == [2, 1]
+
+
+async def test_a_connection_without_numbers_left_gives_way_to_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LAST_NUMBER", 5)
+    answered: list[int] = []
+
+    async def play(peer: Peer) -> None:
+        await peer.greet()
+        while True:
+            found = await peer.next()
+            if found.kind == frames.DATA:
+                answered.append(found.stream)
+                peer.answer(found.stream, answer(len(answered)))
+
+    async with played(play) as channel:
+        for number in range(1, 8):
+            assert (await range_of(channel).ask(ASK, SECONDS)).count == number
+    assert answered == [1, 3, 5, 1, 3, 5, 1]
 
 
 async def test_an_answer_that_is_too_large_is_refused_by_its_head_and_others_go_on() -> None:

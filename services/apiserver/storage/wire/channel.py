@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import Generic, NamedTuple, TypeVar
 
@@ -57,6 +58,7 @@ class Channel:
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._why = "it was not reached yet"
+        self._attempts = 0
         self._closed = False
 
     @property
@@ -144,7 +146,11 @@ class Channel:
         if address.path:
             return (await loop.create_unix_connection(make, address.path))[1]
         context, name = self._tls or (None, None)
-        return (await loop.create_connection(make, address.host, address.port, ssl=context, server_hostname=name))[1]
+        # A name may have several addresses, of which one leads nowhere: each attempt takes the next one.
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        host = str(found[self._attempts % len(found)][4][0])
+        self._attempts += 1
+        return (await loop.create_connection(make, host, address.port, ssl=context, server_hostname=name))[1]
 
     def _retired(self, session: Session) -> None:
         if session is self._session:

@@ -80,9 +80,13 @@ class Frames:
         return found
 
 
+def head(length: int, kind: int, flags: int, stream: int) -> bytes:
+    """What stands before a payload of ``length`` bytes."""
+    return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream)
+
+
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    length = len(payload)
-    return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
+    return head(len(payload), kind, flags, stream) + payload
 
 
 def settings(values: Mapping[int, int]) -> bytes:

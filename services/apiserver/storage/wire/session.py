@@ -24,6 +24,8 @@ OFFER = frames.settings(
 )
 # Calls under way are looked at when the first of them is due, but not more often than so.
 SWEEP_SECONDS = 0.01
+# Calls are numbered; a connection that has no number left takes no new ones.
+LAST_NUMBER = frames.LIMIT
 
 
 class Session(asyncio.Protocol):
@@ -39,7 +41,7 @@ class Session(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self._transport: Any = None
-        self._leaving: list[bytes] = []
+        self._leaving: list[bytes | memoryview] = []
         self._frames, self._answers = frames.Frames(), frames.Answers()
         self._calls: dict[int, Call] = {}
         self._line: deque[Call] = deque()
@@ -62,8 +64,7 @@ class Session(asyncio.Protocol):
         if isinstance(call, Stream):
             call.on_read = self._grant
         self._line.append(call)
-        if len(self._line) == 1:
-            self._advance()
+        self._advance()
         self._watch_deadline(call.deadline)
 
     def cancel(self, call: Call) -> None:
@@ -90,7 +91,7 @@ class Session(asyncio.Protocol):
         """Whether it takes new calls."""
         return self._retired is not None
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         if not self._leaving:
             self._loop.call_soon(self._flush)
         self._leaving.append(data)
@@ -101,40 +102,45 @@ class Session(asyncio.Protocol):
             self._transport.write(b"".join(leaving))
 
     def _advance(self) -> None:
-        """Sends what the peer takes, in the order in which it was asked."""
-        line = self._line
-        while line:
-            call = line[0]
+        """Sends what the peer takes, in the order in which it was asked; a call that waits for its own window holds up no other."""
+        for call in list(self._line):
             if not call.number:
-                if len(self._calls) >= self._most:
+                if len(self._calls) >= self._most or not self.usable:
                     return
-                if self._next > frames.LIMIT:
-                    line.popleft()
-                    call.end(CallError(grpc.StatusCode.UNAVAILABLE, self._why, unsent=True))
-                    continue
-                call.number, self._next = self._next, self._next + 2
-                call.window = self._initial_window
-                self._calls[call.number] = call
-                head = frames.frame(frames.HEADERS, frames.END_HEADERS, call.number, call.block)
-                if self._next > frames.LIMIT:
-                    self._retire("it has no numbers left")
-            else:
-                head = b""
-            piece = call.body[: max(0, min(self._window, call.window, frames.DEFAULT_FRAME_BYTES))]
-            if not piece:
-                if head:
-                    self._write(head)
+                self._begin(call)
+            self._send_body(call)
+            if not call.body:
+                self._line.remove(call)
+            if self._window <= 0:
                 return
-            self._window -= len(piece)
-            call.window -= len(piece)
-            whole = len(piece) == len(call.body)
-            flags = frames.END_STREAM if whole and not call.open else 0
-            self._write(head + frames.frame(frames.DATA, flags, call.number, piece))
-            if whole:
-                call.body = b""
-                line.popleft()
-            else:
-                call.body = call.body[len(piece) :]
+
+    def _begin(self, call: Call) -> None:
+        call.number, self._next = self._next, self._next + 2
+        call.window = self._initial_window
+        self._calls[call.number] = call
+        self._write(frames.frame(frames.HEADERS, frames.END_HEADERS, call.number, call.block))
+        if self._next > LAST_NUMBER:
+            self._retire("it has no numbers left")
+            self._refuse_late(LAST_NUMBER)
+
+    def _send_body(self, call: Call) -> None:
+        """As much of a message as both windows let through."""
+        while call.body and (size := min(len(call.body), self._window, call.window, frames.DEFAULT_FRAME_BYTES)) > 0:
+            piece, call.body = call.body[:size], call.body[size:]
+            self._window -= size
+            call.window -= size
+            self._write(frames.head(size, frames.DATA, 0 if call.body or call.open else frames.END_STREAM, call.number))
+            self._write(piece)
+
+    def _refuse_late(self, last: int) -> None:
+        """Ends the calls that the peer did not take up: those with numbers above ``last``, and those that have none yet."""
+        late = [call for number, call in self._calls.items() if number > last]
+        late += [call for call in self._line if not call.number]
+        for call in late:
+            self._calls.pop(call.number, None)
+            if call in self._line:
+                self._line.remove(call)
+            call.end(CallError(grpc.StatusCode.UNAVAILABLE, self._why, unsent=True))
 
     # Deadlines
 
@@ -348,11 +354,5 @@ class Session(asyncio.Protocol):
         """It takes no new calls: those that it did not take up may be sent elsewhere."""
         last, code = frames.number(found.payload), frames.number(found.payload, 4)
         self._retire(f"it closes the connection (HTTP/2 error {code})")
-        late = [call for number, call in self._calls.items() if number > last]
-        late += [call for call in self._line if not call.number]
-        for call in late:
-            self._calls.pop(call.number, None)
-            if call in self._line:
-                self._line.remove(call)
-            call.end(CallError(grpc.StatusCode.UNAVAILABLE, self._why, unsent=True))
+        self._refuse_late(last)
         self._close_if_over()

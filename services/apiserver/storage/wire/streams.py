@@ -27,13 +27,13 @@ class CallError(grpc.aio.AioRpcError):
 class Call:
     """One call, as its connection sees it. ``number`` is 0 until it is sent; ``window`` is what the peer takes yet.
 
-    What is left to send is ``unsent``; ``open`` says that we do not end our side. ``owed`` is what came and was not granted anew.
+    What is left to send is ``body``; ``open`` says that we do not end our side. ``owed`` is what came and was not granted anew.
     """
 
     __slots__ = ("_head", "_limit", "_parts", "_wanted", "block", "body", "deadline", "number", "open", "owed", "window")
 
     def __init__(self, block: bytes, body: bytes, limit: int, deadline: float, *, is_open: bool) -> None:
-        self.block, self.body, self.deadline, self.open = block, body, deadline, is_open
+        self.block, self.body, self.deadline, self.open = block, memoryview(body), deadline, is_open
         self.number = self.window = self.owed = 0
         self._limit = limit
         self._head = b""
