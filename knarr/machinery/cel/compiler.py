@@ -6,16 +6,17 @@ counts what it costs, and stops at a limit: nothing that a caller sends decides 
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from knarr.machinery.cel import syntax, values
-from knarr.machinery.cel.errors import CostExceeded, EvaluationError, InvalidExpression
-from knarr.machinery.cel.functions import Overload, one
+from knarr.machinery.cel.application import applied
+from knarr.machinery.cel.errors import EvaluationError, InvalidExpression
+from knarr.machinery.cel.functions import Overload
 from knarr.machinery.cel.kubernetes import KUBERNETES
+from knarr.machinery.cel.logic import OPERATORS, has_
+from knarr.machinery.cel.macros import MACROS, bind
+from knarr.machinery.cel.program import LIST_COST, MAP_COST, MOST_COST, Evaluation, Part, Program
 from knarr.machinery.cel.standard import STANDARD
 from knarr.machinery.cel.syntax import Call, Index, Literal, MakeList, MakeMap, Name, Node, Select
 from knarr.machinery.cel.types import (
@@ -31,7 +32,6 @@ from knarr.machinery.cel.types import (
     Type,
     assignable,
     bound_type,
-    is_variable,
     join,
     list_of,
     map_of,
@@ -39,12 +39,7 @@ from knarr.machinery.cel.types import (
 )
 from knarr.machinery.cel.values import NONE, Optional, UInt
 
-MOST_COST = 2**63
-# An evaluation takes no longer, whatever it costs; after so many units it is looked at the clock.
-RUN_SECONDS, LOOK_COST = 1.0, 10_000
-LIST_COST, MAP_COST, STEP_COST = 10, 30, 3
 LITERALS = {"null": NULL, "bool": BOOL, "int": INT, "uint": UINT, "double": DOUBLE, "string": STRING, "bytes": BYTES}
-OPERATORS = {"_&&_", "_||_", "_?_:_", "!_"}
 SYMBOLS = {"_in_": "@in"}
 
 
@@ -57,65 +52,14 @@ NAMESPACES = {name.partition(".")[0] for name in FUNCTIONS if "." in name}
 TYPE_NAMES = ("bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type")
 
 
-class Evaluation:
-    """One run: the variables, what it has cost, what it may cost, and when it ends in any case."""
-
-    __slots__ = ("_end", "_look", "cost", "limit", "variables")
-
-    def __init__(self, variables: dict[str, Any], limit: int) -> None:
-        self.variables, self.limit, self.cost = variables, limit, 0
-        self._look, self._end = LOOK_COST, time.monotonic() + RUN_SECONDS
-
-    def charge(self, cost: int) -> None:
-        self.cost += cost
-        if self.cost > self.limit:
-            raise CostExceeded("operation cancelled: actual cost limit exceeded")
-        if self.cost > self._look:
-            self._look = self.cost + LOOK_COST
-            if time.monotonic() > self._end:
-                raise CostExceeded(f"operation cancelled: actual cost limit exceeded: it takes longer than {RUN_SECONDS:g} s")
-
-
-Run = Callable[[Evaluation], Any]
-
-
-class Part(NamedTuple):
-    """A compiled node; ``cost`` is the most that it may cost."""
-
-    type: Type
-    run: Run
-    cost: int
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """``cost`` is the most that an evaluation may cost; ``names`` are the variables that it looks at."""
-
-    type: Type
-    cost: int
-    names: frozenset[str]
-    run: Run
-
-    def evaluate(self, variables: Mapping[str, Any], limit: int) -> tuple[Any, int]:
-        """The value, and what it cost. Raises EvaluationError or CostExceeded; both have the ``cost`` of the run until then."""
-        evaluation = Evaluation(dict(variables), limit)
-        try:
-            return self.run(evaluation), evaluation.cost
-        except (EvaluationError, CostExceeded) as error:
-            error.cost = evaluation.cost  # type: ignore[union-attr]
-            raise
-        except RecursionError:
-            raise EvaluationError("values are nested too deeply") from None
-
-
 def compile_expression(source: str, variables: Mapping[str, Type]) -> Program:
     """Raises InvalidExpression."""
-    compiler = _Compiler(variables)
+    compiler = Compiler(variables)
     part = compiler.part(syntax.parse(source))
     return Program(part.type, min(part.cost, MOST_COST), frozenset(compiler.used), part.run)
 
 
-class _Compiler:
+class Compiler:
     def __init__(self, variables: Mapping[str, Type]) -> None:
         self._scope: dict[str, Type] = dict(variables)
         self._outer = frozenset(variables)
@@ -156,7 +100,7 @@ class _Compiler:
 
     # Fields, elements and entries.
 
-    def _field(self, operand: Type, name: str, position: int) -> tuple[str, Type]:
+    def field(self, operand: Type, name: str, position: int) -> tuple[str, Type]:
         """The name of a field in JSON, and its type."""
         if operand.fields is not None:
             found = operand.fields.get(name)
@@ -173,7 +117,7 @@ class _Compiler:
         operand = self.part(node.operand)
         through = operand.type.name == "optional_type"
         inner = operand.type.parameters[0] if through else operand.type
-        name, found = self._field(inner, node.field, node.position)
+        name, found = self.field(inner, node.field, node.position)
         of = operand.run
 
         def run(evaluation: Evaluation) -> Any:
@@ -282,18 +226,18 @@ class _Compiler:
     def _call(self, node: Call) -> Part:
         name, target = node.function, node.target
         if name in OPERATORS:
-            return getattr(self, _LOGIC[name])(node)  # type: ignore[no-any-return]
+            return OPERATORS[name](self, node)
         if target is None and name == "has":
-            return self._has(node)
+            return has_(self, node)
         if target is not None:
             if isinstance(target, Name) and target.name not in self._scope:
                 if target.name == "cel" and name == "bind":
-                    return self._bind(node)
+                    return bind(self, node)
                 if target.name in NAMESPACES and f"{target.name}.{name}" in FUNCTIONS:
                     return self._apply(f"{target.name}.{name}", FUNCTIONS, node.arguments, node)
-            macro = _MACROS.get((name, len(node.arguments)))
+            macro = MACROS.get((name, len(node.arguments)))
             if macro is not None:
-                return getattr(self, macro)(node)  # type: ignore[no-any-return]
+                return macro(self, node)
             return self._apply(name, METHODS, (target, *node.arguments), node)
         return self._apply(name, FUNCTIONS, node.arguments, node)
 
@@ -311,110 +255,29 @@ class _Compiler:
                 matching.append((overload, bound_type(overload.result, bound)))
         if not matching:
             shown = [str(part.type) for part in parts]
-            applied = f"'{shown[0]}.({', '.join(shown[1:])})'" if node.target is not None else f"'({', '.join(shown)})'"
+            operands = f"'{shown[0]}.({', '.join(shown[1:])})'" if node.target is not None else f"'({', '.join(shown)})'"
             symbol = SYMBOLS.get(name, name)
-            raise InvalidExpression(f"found no matching overload for '{symbol}' applied to {applied}", node.position)
+            raise InvalidExpression(f"found no matching overload for '{symbol}' applied to {operands}", node.position)
         result = matching[0][1]
         for _, other in matching[1:]:
             result = join(result, other)
-        sizes = [part.type.size for part in parts]
-        cost = sum(part.cost for part in parts) + max(max(1, overload.cost(sizes)) for overload, _ in matching)
+        types = [part.type for part in parts]
+        cost = sum(part.cost for part in parts) + max(max(1, overload.most(types)) for overload, _ in matching)
+        sizes = [found.size for found in types]
         made = [overload.size(sizes) for overload, _ in matching if overload.size is not None]
         if made:
             result = result.sized(max(made))
-        return Part(result, _applied([overload for overload, _ in matching], [part.run for part in parts]), cost)
+        return Part(result, applied([overload for overload, _ in matching], [part.run for part in parts]), cost)
 
-    def _bool(self, node: Node, operator: str) -> Part:
+    def boolean(self, node: Node, operator: str) -> Part:
         part = self.part(node)
         if part.type not in (BOOL, DYN):
             raise InvalidExpression(f"found no matching overload for '{operator}' applied to '({part.type})'", node.position)
         return part
 
-    def _not(self, node: Call) -> Part:
-        inner = self._bool(node.arguments[0], "!_")
-        of = inner.run
+    # What is in sight.
 
-        def run(evaluation: Evaluation) -> Any:
-            value = of(evaluation)
-            evaluation.cost += 1
-            if value is True or value is False:
-                return not value
-            raise EvaluationError("no such overload")
-
-        return Part(BOOL, run, inner.cost + 1)
-
-    def _and(self, node: Call) -> Part:
-        return self._either(node, "_&&_", decisive=False)
-
-    def _or(self, node: Call) -> Part:
-        return self._either(node, "_||_", decisive=True)
-
-    def _either(self, node: Call, operator: str, *, decisive: bool) -> Part:
-        left, right = (self._bool(argument, operator) for argument in node.arguments)
-        this, other = left.run, right.run
-
-        def run(evaluation: Evaluation) -> Any:
-            problem: EvaluationError | None = None
-            try:
-                value = this(evaluation)
-                if value is decisive:
-                    return decisive
-                if value is not (not decisive):
-                    problem = EvaluationError("no such overload")
-            except EvaluationError as error:
-                problem = error
-            # What the one side cannot tell the other one may.
-            value = other(evaluation)
-            if value is decisive:
-                return decisive
-            if problem is not None:
-                raise problem
-            if value is not (not decisive):
-                raise EvaluationError("no such overload")
-            return value
-
-        return Part(BOOL, run, left.cost + right.cost)
-
-    def _choice(self, node: Call) -> Part:
-        condition = self._bool(node.arguments[0], "_?_:_")
-        chosen, other = self.part(node.arguments[1]), self.part(node.arguments[2])
-        if not assignable(chosen.type, other.type, {}) and not assignable(other.type, chosen.type, {}):
-            shown = f"(bool, {chosen.type}, {other.type})"
-            raise InvalidExpression(f"found no matching overload for '_?_:_' applied to '{shown}'", node.position)
-
-        def run(evaluation: Evaluation) -> Any:
-            value = condition.run(evaluation)
-            if value is True:
-                return chosen.run(evaluation)
-            if value is False:
-                return other.run(evaluation)
-            raise EvaluationError("no such overload")
-
-        return Part(join(chosen.type, other.type), run, condition.cost + max(chosen.cost, other.cost))
-
-    def _has(self, node: Call) -> Part:
-        field = node.arguments[0] if len(node.arguments) == 1 else None
-        if not isinstance(field, Select) or field.optional:
-            raise InvalidExpression("invalid argument to has() macro", node.position)
-        operand = self.part(field.operand)
-        inner = operand.type.parameters[0] if operand.type.name == "optional_type" else operand.type
-        name, _ = self._field(inner, field.field, field.position)
-        of = operand.run
-
-        def run(evaluation: Evaluation) -> Any:
-            value = of(evaluation)
-            evaluation.cost += 1
-            if isinstance(value, Optional):
-                value = value.value if value.present else {}
-            if not isinstance(value, dict):
-                raise EvaluationError("no such overload")
-            return name in value
-
-        return Part(BOOL, run, operand.cost + 1)
-
-    # Macros.
-
-    def _within(self, names: Mapping[str, Type], body: Callable[[], Part]) -> Part:
+    def within(self, names: Mapping[str, Type], body: Callable[[], Part]) -> Part:
         """What is compiled with further variables in sight."""
         before = {name: self._scope.get(name) for name in names}
         outer, self._outer = self._outer, self._outer - set(names)
@@ -428,91 +291,6 @@ class _Compiler:
                     del self._scope[name]
                 else:
                     self._scope[name] = known
-
-    def _loop(self, node: Call, count: int) -> tuple[Part, list[str], dict[str, Type]]:
-        """What is gone through, and the variables that stand for its elements, of which there are one or two."""
-        assert node.target is not None
-        through = self.part(node.target)
-        if through.type.name not in ("list", "map", "dyn"):
-            words = f"expression of type '{through.type}' cannot be range of a comprehension (must be list, map, or dynamic)"
-            raise InvalidExpression(words, node.target.position)
-        names = [argument.name for argument in node.arguments[:count] if isinstance(argument, Name)]
-        if len(names) != count or len(set(names)) != count:
-            raise InvalidExpression("argument must be a simple name", node.position)
-        if count == 1:
-            return through, names, {names[0]: through.type.element}
-        if through.type.name == "map":
-            return through, names, dict(zip(names, through.type.parameters, strict=True))
-        return through, names, dict(zip(names, (INT, through.type.element), strict=True))
-
-    def _quantified(self, node: Call) -> Part:
-        """all, exists and exists_one, with one variable or two."""
-        count = len(node.arguments) - 1
-        through, names, types = self._loop(node, count)
-        body = self._within(types, lambda: self._bool(node.arguments[-1], "_&&_"))
-        cost = through.cost + 1 + through.type.size * (body.cost + STEP_COST)
-        return Part(BOOL, _QUANTIFIERS[node.function](through.run, names, body.run), cost)
-
-    def _mapped(self, node: Call) -> Part:
-        """map with and without a condition, filter, and their kin with two variables."""
-        name = node.function
-        count = 2 if name.startswith("transform") else 1
-        through, names, types = self._loop(node, count)
-        has_condition = name == "filter" or len(node.arguments) == count + 2
-        condition = self._within(types, lambda: self._bool(node.arguments[count], "_?_:_")) if has_condition else None
-        step = None if name == "filter" else self._within(types, lambda: self.part(node.arguments[-1]))
-        each = (condition.cost if condition else 0) + (step.cost if step else 0) + STEP_COST + LIST_COST
-        cost = through.cost + LIST_COST + through.type.size * each
-        if name == "transformMap":
-            keys = through.type.parameters[0] if through.type.name == "map" else INT
-            found = map_of(keys, step.type if step else DYN, through.type.size)
-        else:
-            found = list_of(step.type if step else through.type.element, through.type.size)
-        runs = condition.run if condition else None, step.run if step else None
-        return Part(found, _mapping(through.run, names, *runs, as_map=name == "transformMap"), cost)
-
-    def _bind(self, node: Call) -> Part:
-        if len(node.arguments) != 3 or not isinstance(node.arguments[0], Name):
-            raise InvalidExpression("cel.bind() variable names must be simple identifiers", node.position)
-        name, value = node.arguments[0].name, self.part(node.arguments[1])
-        body = self._within({name: value.type}, lambda: self.part(node.arguments[2]))
-
-        def run(evaluation: Evaluation) -> Any:
-            return _with(evaluation, [name], [value.run(evaluation)], body.run)
-
-        return Part(body.type, run, value.cost + body.cost + 1)
-
-    def _optional_map(self, node: Call) -> Part:
-        assert node.target is not None
-        of = self.part(node.target)
-        if of.type.name not in ("optional_type", "dyn") or not isinstance(node.arguments[0], Name):
-            raise InvalidExpression(f"{node.function}() variable name must be a simple identifier", node.position)
-        name, flat = node.arguments[0].name, node.function == "optFlatMap"
-        inner = of.type.parameters[0] if of.type.parameters else DYN
-        body = self._within({name: inner}, lambda: self.part(node.arguments[1]))
-
-        def run(evaluation: Evaluation) -> Any:
-            value = of.run(evaluation)
-            evaluation.charge(1)
-            if not isinstance(value, Optional):
-                raise EvaluationError("no such overload")
-            if not value.present:
-                return NONE
-            found = _with(evaluation, [name], [value.value], body.run)
-            return found if flat else Optional(True, found)
-
-        return Part(body.type if flat else optional_of(body.type), run, of.cost + body.cost + 1)
-
-
-_LOGIC = {"_&&_": "_and", "_||_": "_or", "_?_:_": "_choice", "!_": "_not"}
-_MACROS = {
-    **{(name, count): "_quantified" for name in ("all", "exists", "exists_one", "existsOne") for count in (2, 3)},
-    **{("map", count): "_mapped" for count in (2, 3)},
-    ("filter", 2): "_mapped",
-    **{(name, count): "_mapped" for name in ("transformList", "transformMap") for count in (3, 4)},
-    ("optMap", 2): "_optional_map",
-    ("optFlatMap", 2): "_optional_map",
-}
 
 
 def _literal(node: Literal) -> Part:
@@ -535,158 +313,3 @@ def _element(value: Any, key: Any) -> Any:
             raise EvaluationError(f"index out of bounds: {int(key)}")
         return value[int(key)]
     raise EvaluationError("no such overload")
-
-
-def size_of(value: Any) -> int:
-    return len(value) if isinstance(value, str | bytes | list | dict) else 1
-
-
-def _fits(wanted: Type, value: Any) -> bool:
-    """Whether a value, whose type is only known now, may be an argument."""
-    return wanted == DYN or is_variable(wanted) or values.type_name(value) == wanted.name
-
-
-def _applied(overloads: list[Overload], arguments: list[Run]) -> Run:
-    if len(overloads) == 1:
-        return _applied_pair(overloads[0], *arguments) if len(arguments) == 2 else _applied_one(overloads[0], arguments)
-
-    def run(evaluation: Evaluation) -> Any:
-        given = [argument(evaluation) for argument in arguments]
-        for overload in overloads:
-            if all(map(_fits, overload.parameters, given)):
-                evaluation.charge(overload.cost([size_of(value) for value in given]) or 1)
-                return overload.run(*given)
-        raise EvaluationError("no such overload")
-
-    return run
-
-
-def _applied_one(overload: Overload, arguments: list[Run]) -> Run:
-    function, price = overload.run, overload.cost
-
-    def run(evaluation: Evaluation) -> Any:
-        given = [argument(evaluation) for argument in arguments]
-        evaluation.charge(price([size_of(value) for value in given]) or 1)
-        try:
-            return function(*given)
-        except (TypeError, AttributeError):
-            raise _misfit(overload, given) from None
-
-    return run
-
-
-def _applied_pair(overload: Overload, first: Run, second: Run) -> Run:
-    """The same for two arguments: operators, that is, of which most expressions are made."""
-    function, price = overload.run, overload.cost
-    simple = price is one
-
-    def run(evaluation: Evaluation) -> Any:
-        left, right = first(evaluation), second(evaluation)
-        cost = 1 if simple else price((size_of(left), size_of(right))) or 1
-        evaluation.cost += cost
-        if evaluation.cost > evaluation.limit:
-            evaluation.charge(0)
-        try:
-            return function(left, right)
-        except (TypeError, AttributeError):
-            raise _misfit(overload, (left, right)) from None
-
-    return run
-
-
-def _misfit(overload: Overload, given: Sequence[Any]) -> Exception:
-    """What a function failed with, if it was not given what it takes."""
-    if all(map(_fits, overload.parameters, given)):
-        return sys.exc_info()[1]  # type: ignore[return-value]
-    return EvaluationError("no such overload")
-
-
-def _with(evaluation: Evaluation, names: list[str], given: list[Any], body: Run) -> Any:
-    """What ``body`` answers while some variables stand for something."""
-    variables = evaluation.variables
-    before = {name: variables[name] for name in names if name in variables}
-    variables.update(zip(names, given, strict=True))
-    try:
-        return body(evaluation)
-    finally:
-        for name in names:
-            variables.pop(name, None)
-        variables.update(before)
-
-
-def _rounds(evaluation: Evaluation, through: Run, names: list[str]) -> Any:
-    """Goes through a list or a map, with its variables set; they are taken away at the end."""
-    found = through(evaluation)
-    if not isinstance(found, dict | list):
-        raise EvaluationError("no such overload")
-    variables, single = evaluation.variables, names[0]
-    before = {name: variables[name] for name in names if name in variables}
-    try:
-        if len(names) == 1:
-            for item in found:
-                evaluation.charge(STEP_COST)
-                variables[single] = item
-                yield (item,)
-        else:
-            for pair in found.items() if isinstance(found, dict) else enumerate(found):
-                evaluation.charge(STEP_COST)
-                variables[single], variables[names[1]] = pair
-                yield pair
-    finally:
-        for name in names:
-            variables.pop(name, None)
-        variables.update(before)
-
-
-def _every(through: Run, names: list[str], body: Run, *, decisive: bool = False) -> Run:
-    """``all``, or with ``decisive`` ``exists``: one element that decides outweighs errors of others."""
-
-    def run(evaluation: Evaluation) -> Any:
-        problem: EvaluationError | None = None
-        for _ in _rounds(evaluation, through, names):
-            try:
-                value = body(evaluation)
-                if value is decisive:
-                    return decisive
-                if value is not (not decisive):
-                    problem = EvaluationError("no such overload")
-            except EvaluationError as error:
-                problem = error
-        if problem is not None:
-            raise problem
-        return not decisive
-
-    return run
-
-
-def _some(through: Run, names: list[str], body: Run) -> Run:
-    return _every(through, names, body, decisive=True)
-
-
-def _exactly_one(through: Run, names: list[str], body: Run) -> Run:
-    def run(evaluation: Evaluation) -> Any:
-        return sum(body(evaluation) is True for _ in _rounds(evaluation, through, names)) == 1
-
-    return run
-
-
-_QUANTIFIERS: dict[str, Callable[[Run, list[str], Run], Run]] = {
-    "all": _every,
-    "exists": _some,
-    "exists_one": _exactly_one,
-    "existsOne": _exactly_one,
-}
-
-
-def _mapping(through: Run, names: list[str], condition: Run | None, step: Run | None, *, as_map: bool) -> Run:
-    def run(evaluation: Evaluation) -> Any:
-        evaluation.charge(LIST_COST)
-        made: list[tuple[Any, Any]] = []
-        for item in _rounds(evaluation, through, names):
-            if condition is not None and condition(evaluation) is not True:
-                continue
-            evaluation.charge(LIST_COST)
-            made.append((item[0], step(evaluation) if step is not None else item[-1]))
-        return dict(made) if as_map else [value for _, value in made]
-
-    return run

@@ -14,19 +14,28 @@ from knarr.machinery.cel.types import Type
 
 Sizes = Sequence[int]
 Cost = Callable[[Sizes], int]
+Estimate = Callable[[Sequence[Type]], int]
 # Tenths of a unit for each letter that is looked at.
 TRAVERSAL = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """``run`` takes the arguments, a method's target first, and raises EvaluationError. ``size`` bounds what it answers."""
+    """``run`` takes the arguments, a method's target first, and raises EvaluationError. ``size`` bounds what it answers.
+
+    ``cost`` is also what it may cost at most, unless that depends on more than the sizes of the arguments: then ``estimate`` tells it.
+    """
 
     parameters: tuple[Type, ...]
     result: Type
     run: Callable[..., Any]
     cost: Cost
     size: Cost | None = None
+    estimate: Estimate | None = None
+
+    def most(self, types: Sequence[Type]) -> int:
+        """What it may cost at most for arguments of such types."""
+        return self.estimate(types) if self.estimate is not None else self.cost([found.size for found in types])
 
 
 # By name; methods apart from functions.
@@ -37,12 +46,12 @@ def one(_: Sizes) -> int:
     return 1
 
 
-def traversed(*positions: int) -> Cost:
-    """The letters of some arguments, all of them if none is named."""
+def traversed(*positions: int, times: int = 1) -> Cost:
+    """The letters of some arguments, all of them if none is named; ``times`` they are gone through."""
 
     def cost(sizes: Sizes) -> int:
         letters = sum(sizes[position] for position in positions) if positions else sum(sizes)
-        return -(-letters // TRAVERSAL)
+        return -(-letters * times // TRAVERSAL)
 
     return cost
 
@@ -55,6 +64,13 @@ def elements(position: int = 0) -> Cost:
 def pairs(sizes: Sizes) -> int:
     """Each element with each."""
     return max(1, sizes[0] * sizes[1])
+
+
+def compared(types: Sequence[Type]) -> int:
+    """Each element of a list is compared; of texts letter by letter."""
+    items = types[0]
+    letters = items.element.size if items.element.name in ("string", "bytes") else 0
+    return max(1, items.size) * (1 - (-letters // TRAVERSAL))
 
 
 def matched(sizes: Sizes) -> int:
@@ -83,7 +99,14 @@ class Library:
         self.functions.setdefault(name, []).append(Overload(parameters, result, run, cost, size))
 
     def method(
-        self, name: str, parameters: tuple[Type, ...], result: Type, run: Callable[..., Any], cost: Cost = one, size: Cost | None = None
+        self,
+        name: str,
+        parameters: tuple[Type, ...],
+        result: Type,
+        run: Callable[..., Any],
+        cost: Cost = one,
+        size: Cost | None = None,
+        estimate: Estimate | None = None,
     ) -> None:
         """The target is the first of the ``parameters``."""
-        self.methods.setdefault(name, []).append(Overload(parameters, result, run, cost, size))
+        self.methods.setdefault(name, []).append(Overload(parameters, result, run, cost, size, estimate))

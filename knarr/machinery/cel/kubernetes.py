@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from knarr.machinery import quantity, validation
 from knarr.machinery.cel.errors import EvaluationError
-from knarr.machinery.cel.functions import Library, Sizes, first, matched, one, traversed
+from knarr.machinery.cel.functions import TRAVERSAL, Cost, Library, Sizes, first, matched, one, traversed
 from knarr.machinery.cel.standard import pattern
-from knarr.machinery.cel.types import BOOL, CIDR, DOUBLE, FORMAT, INT, IP, QUANTITY, SEMVER, STRING, URL, list_of, map_of, optional_of
+from knarr.machinery.cel.types import BOOL, CIDR, DOUBLE, FORMAT, INT, IP, QUANTITY, SEMVER, STRING, URL, Type, list_of, map_of, optional_of
 from knarr.machinery.cel.values import INT_MOST, NONE, Optional
 from knarr.machinery.custom.formats import FORMATS
 
@@ -124,6 +124,11 @@ class Cidr:
     def __str__(self) -> str:
         return f"{self.address}/{self.network.prefixlen}"
 
+    @property
+    def cel_size(self) -> int:
+        """The bytes of its prefix."""
+        return int(-(-self.network.prefixlen // 8))
+
 
 def ip(text: str) -> Ip:
     try:
@@ -150,7 +155,7 @@ def cidr(text: str) -> Cidr:
 def _addresses() -> None:
     function("ip", (STRING,), IP, ip, traversed())
     function("isIP", (STRING,), BOOL, _whether(ip), traversed())
-    function("ip.isCanonical", (STRING,), BOOL, lambda text: str(ip(text)) == text, traversed())
+    function("ip.isCanonical", (STRING,), BOOL, lambda text: str(ip(text)) == text, traversed(times=2))
     function("cidr", (STRING,), CIDR, cidr, traversed())
     function("isCIDR", (STRING,), BOOL, _whether(cidr), traversed())
     for sort, result in ((IP, STRING), (CIDR, STRING)):
@@ -165,9 +170,20 @@ def _addresses() -> None:
     method("masked", (CIDR,), CIDR, lambda found: Cidr(found.network.network_address, found.network))
     method("prefixLength", (CIDR,), INT, lambda found: found.network.prefixlen)
     for sort, read in ((STRING, ip), (IP, lambda found: found)):
-        method("containsIP", (CIDR, sort), BOOL, functools.partial(_contains_ip, read), traversed(1))
+        method("containsIP", (CIDR, sort), BOOL, functools.partial(_contains_ip, read), _prefixes(sort))
     for sort, read in ((STRING, cidr), (CIDR, lambda found: found)):
-        method("containsCIDR", (CIDR, sort), BOOL, functools.partial(_contains_cidr, read), traversed(1))
+        method("containsCIDR", (CIDR, sort), BOOL, functools.partial(_contains_cidr, read), _prefixes(sort, masked=True))
+
+
+def _prefixes(sort: Type, *, masked: bool = False) -> Cost:
+    """Two prefixes are compared, once the other one is read if it is a text, and masked if it is a network."""
+
+    def cost(sizes: Sizes) -> int:
+        reading = -(-sizes[1] // TRAVERSAL) if sort is STRING else 0
+        masking = -(-sizes[0] // TRAVERSAL) + 1 if masked else 0
+        return -(-2 * sizes[0] // TRAVERSAL) + masking + reading
+
+    return cost
 
 
 def _in(found: Ip, *networks: str) -> bool:
@@ -235,7 +251,8 @@ def _quantities() -> None:
 def _integer(found: Amount) -> int | None:
     number = quantity.parse(found.text)
     whole = int(number)
-    return whole if whole == number and -INT_MOST - 1 <= whole <= INT_MOST else None
+    # The largest is what all larger ones are cut to.
+    return whole if whole == number and -INT_MOST - 1 <= whole < INT_MOST else None
 
 
 def _as_integer(found: Amount) -> int:

@@ -12,7 +12,7 @@ import re2
 
 from knarr.machinery.cel import values
 from knarr.machinery.cel.errors import EvaluationError
-from knarr.machinery.cel.functions import Library, Sizes, elements, first, matched, one, pairs, together, traversed
+from knarr.machinery.cel.functions import Cost, Library, Sizes, compared, elements, first, matched, one, pairs, together, traversed
 from knarr.machinery.cel.types import (
     BOOL,
     BYTES,
@@ -132,10 +132,11 @@ def _strings() -> None:
     method("indexOf", (STRING, STRING, INT), INT, lambda text, part, start: text.find(part, _offset(start, text)), traversed(0))
     method("lastIndexOf", (STRING, STRING), INT, str.rfind, traversed(0))
     method("lastIndexOf", (STRING, STRING, INT), INT, _last_index, traversed(0))
-    method("replace", (STRING, STRING, STRING), STRING, lambda text, old, new: _replaced(text, old, new, -1), traversed(0), _replaced_size)
-    method("replace", (STRING, STRING, STRING, INT), STRING, lambda *given: _replaced(*given), traversed(0), _replaced_size)
-    method("split", (STRING, STRING), STRINGS, lambda text, by: _split(text, by, -1), traversed(0), first)
-    method("split", (STRING, STRING, INT), STRINGS, lambda text, by, count: _split(text, by, count), traversed(0), first)
+    twice = traversed(0, times=2)
+    method("replace", (STRING, STRING, STRING), STRING, lambda text, old, new: _replaced(text, old, new, -1), twice, _replaced_size)
+    method("replace", (STRING, STRING, STRING, INT), STRING, lambda *given: _replaced(*given), twice, _replaced_size)
+    method("split", (STRING, STRING), STRINGS, lambda text, by: _split(text, by, -1), twice, first)
+    method("split", (STRING, STRING, INT), STRINGS, lambda text, by, count: _split(text, by, count), twice, first)
     method("join", (STRINGS,), STRING, lambda items: _bounded("".join(_texts(items))), elements())
     method("join", (STRINGS, STRING), STRING, lambda items, by: _bounded(by.join(_texts(items))), elements())
     method("format", (STRING, list_of(DYN)), STRING, _formatted, traversed(0))
@@ -361,12 +362,12 @@ def _in_units(unit: int, span: Duration) -> int:
 
 
 def _lists() -> None:
-    method("isSorted", (ITEMS,), BOOL, _is_sorted, elements())
+    method("isSorted", (ITEMS,), BOOL, _is_sorted, elements(), estimate=compared)
     method("sum", (ITEMS,), A, _sum, elements())
-    method("min", (ITEMS,), A, lambda items: _extreme(items, -1), elements())
-    method("max", (ITEMS,), A, lambda items: _extreme(items, 1), elements())
-    method("indexOf", (ITEMS, A), INT, lambda items, item: _index_of(items, item), elements())
-    method("lastIndexOf", (ITEMS, A), INT, _last_index_of, elements())
+    method("min", (ITEMS,), A, lambda items: _extreme(items, -1), elements(), estimate=compared)
+    method("max", (ITEMS,), A, lambda items: _extreme(items, 1), elements(), estimate=compared)
+    method("indexOf", (ITEMS, A), INT, lambda items, item: _index_of(items, item), elements(), estimate=compared)
+    method("lastIndexOf", (ITEMS, A), INT, _last_index_of, elements(), estimate=compared)
     method("slice", (ITEMS, INT, INT), ITEMS, _slice, elements(), first)
     method("reverse", (ITEMS,), ITEMS, lambda items: items[::-1], elements(), first)
     method("distinct", (ITEMS,), ITEMS, _distinct, _squared, first)
@@ -381,8 +382,12 @@ def _lists() -> None:
     method("first", (ITEMS,), optional_of(A), lambda items: Optional(True, items[0]) if items else NONE)
     method("last", (ITEMS,), optional_of(A), lambda items: Optional(True, items[-1]) if items else NONE)
     method("flatten", (list_of(ITEMS),), ITEMS, lambda items: _bounded([item for inner in items for item in inner]), elements())
-    for name, run in (("contains", _holds_all), ("intersects", _holds_any), ("equivalent", _equivalent)):
-        function(f"sets.{name}", (ITEMS, ITEMS), BOOL, run, pairs)
+    for name, run, times in (("contains", _holds_all, 1), ("intersects", _holds_any, 1), ("equivalent", _equivalent, 2)):
+        function(f"sets.{name}", (ITEMS, ITEMS), BOOL, run, _each_with_each(times))
+
+
+def _each_with_each(times: int) -> Cost:
+    return lambda sizes: 1 + times * sizes[0] * sizes[1]
 
 
 def _squared(sizes: Sizes) -> int:

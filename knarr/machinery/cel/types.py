@@ -44,7 +44,7 @@ UINT, DOUBLE = Type("uint", size=1), Type("double", size=1)
 STRING, BYTES, NULL, TYPE = Type("string"), Type("bytes"), Type("null_type", size=1), Type("type", size=64)
 TIMESTAMP, DURATION = Type("google.protobuf.Timestamp", size=32), Type("google.protobuf.Duration", size=32)
 QUANTITY, SEMVER, URL = Type("kubernetes.Quantity", size=64), Type("kubernetes.Semver", size=256), Type("kubernetes.URL")
-IP, CIDR, FORMAT = Type("net.IP", size=39), Type("net.CIDR", size=43), Type("kubernetes.NamedFormat", size=64)
+IP, CIDR, FORMAT = Type("net.IP", size=16), Type("net.CIDR", size=16), Type("kubernetes.NamedFormat", size=64)
 A, B = Type("<A>"), Type("<B>")
 
 

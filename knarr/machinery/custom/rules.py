@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 
 from knarr.machinery.cel import values as cel
-from knarr.machinery.cel.compiler import Program, compile_expression
+from knarr.machinery.cel.compiler import compile_expression
 from knarr.machinery.cel.errors import CostExceeded, EvaluationError, InvalidExpression
+from knarr.machinery.cel.program import Program
 from knarr.machinery.cel.syntax import RESERVED
 from knarr.machinery.cel.types import (
     BOOL,
