@@ -90,6 +90,8 @@ class Version:
     served: bool = True
     # ``PodList`` for Pod, unless given.
     list_kind: str = ""
+    # Those that are served in this version, where that differs by version; None means all that the resource has.
+    own_subresources: tuple[Subresource, ...] | None = None
     resource: Resource = field(init=False, repr=False)
     # ``v1`` or ``apps/v1``.
     api_version: str = field(init=False)
@@ -119,6 +121,14 @@ class Version:
         if self.conversion is None or not isinstance(message, self.resource.storage.message):
             return message
         return self.conversion.from_storage(message)
+
+    @property
+    def subresources(self) -> tuple[Subresource, ...]:
+        """Those that are served in this version."""
+        return self.resource.subresources if self.own_subresources is None else self.own_subresources
+
+    def subresource(self, name: str) -> Subresource | None:
+        return next((entry for entry in self.subresources if entry.name == name), None)
 
     def form_of(self, obj: Any) -> ObjectForm:
         """The form of an object of this version, or of something else that is written in its place (a Scale, a Status)."""
@@ -164,6 +174,9 @@ class Resource:
     verbs: tuple[str, ...] = STANDARD_VERBS
     subresources: tuple[Subresource, ...] = ()
     stored: bool = True
+    # How a definition has its versions converted, if there are several (a CustomResourceConversion). They have no conversions of their own
+    # then: the pipeline looks at objects in the version of the request, and has them converted before.
+    converter: Any | None = None
     # The version that is stored.
     storage: Version = field(init=False)
     # ``/registry/pods/``: every key of this resource starts so.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -40,6 +41,10 @@ class Counts(Collector):
     def of(self, *values: object) -> Count:
         """The count for these values of the labels; to be kept by who raises it often."""
         return self._counts.setdefault(tuple(map(str, values)), Count())
+
+    def forget(self, label: str, value: str) -> None:
+        """Drops the counts of one value of a label: of something that is gone."""
+        _forget(self._counts, list(self._labels).index(label), value)
 
     def collect(self) -> Iterable[Metric]:
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
@@ -76,9 +81,18 @@ class Timings(Collector):
         """The timing for these values of the labels; to be kept by who observes it often."""
         return self._timings.setdefault(tuple(map(str, values)), Timing(self._bounds))
 
+    def forget(self, label: str, value: str) -> None:
+        """Drops the timings of one value of a label: of something that is gone."""
+        _forget(self._timings, list(self._labels).index(label), value)
+
     def collect(self) -> Iterable[Metric]:
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         names = [*map(floatToGoString, self._bounds), "+Inf"]
         for values, timing in list(self._timings.items()):
             family.add_metric(values, list(zip(names, accumulate(timing.counts), strict=True)), timing.total_seconds)
         yield family
+
+
+def _forget(found: dict[tuple[str, ...], Any], position: int, value: str) -> None:
+    for values in [values for values in found if values[position] == value]:
+        del found[values]

@@ -9,8 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import grpc
 
@@ -24,6 +23,7 @@ from knarr.machinery.resources import Registry, Resource
 from knarr.service.authentication import User
 from knarr.service.component import Component
 from knarr.service.loop_lag import LoopLag
+from services.apiserver import metrics
 from services.apiserver.admission.catalog import PLUGINS, Factory, chain
 from services.apiserver.aggregation.front_proxy import FrontProxy
 from services.apiserver.aggregation.keeper import Aggregation
@@ -40,9 +40,9 @@ from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.compaction import Compactor
+from services.apiserver.conversion.conversions import Conversions
 from services.apiserver.definitions.keeper import Definitions
 from services.apiserver.local import LocalClient
-from services.apiserver.metrics import CACHED_BYTES, CACHED_OBJECTS
 from services.apiserver.node_stats import GrpcNodeStats
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline, nobody
@@ -55,6 +55,9 @@ from services.apiserver.strategies import Strategies
 from services.apiserver.strategies.event import event_strategies
 from services.apiserver.upkeep import Upkeep
 from services.apiserver.ways import Ways
+
+if TYPE_CHECKING:
+    from services.apiserver.webhooks.client import WebhookClient
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +117,7 @@ class ApiServer(Component):
                 authenticate=authenticate,
                 strategies=Strategies(event_strategies(settings.event_ttl_seconds)),
                 node_streams=GrpcNodeStreams(kubelet_channel),
+                conversions=Conversions(self._webhook_client, source),
                 node_stats=GrpcNodeStats(kubelet_channel),
             )
         )
@@ -129,6 +133,12 @@ class ApiServer(Component):
         # What keeps etcd from taking writes, in words: its data has no room.
         self._trouble = ""
 
+    def _webhook_client(self) -> WebhookClient:
+        # A client of HTTP takes some MB, and most clusters have no webhooks.
+        from services.apiserver.webhooks.client import WebhookClient
+
+        return WebhookClient(Ways(self.backend, self.api.pipeline.node_streams))
+
     def _load(self) -> None:
         self.definitions.load()
         self.aggregation.load()
@@ -138,10 +148,8 @@ class ApiServer(Component):
         if old is None:
             return
         self.api.pipeline.admission.forget(old)
-        if new is None:
-            for gauge in (CACHED_OBJECTS, CACHED_BYTES):
-                with suppress(KeyError):
-                    gauge.remove(old.storage.qualified)
+        if new is None and all(other.plural != old.plural for other in self.registry):
+            metrics.forget(old.plural, old.storage.qualified)
 
     @property
     def ready(self) -> bool:
@@ -195,6 +203,7 @@ class ApiServer(Component):
                     # While everything it needs still runs.
                     await self._announcer.withdraw()
         finally:
+            await self.api.pipeline.conversions.close()
             await self._store.close()
 
     async def _bootstrap(self) -> None:

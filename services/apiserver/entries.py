@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
+from knarr.machinery.resources import Version
 from services.apiserver.entry import Entry
 
 # What is done for a block of so many entries is done at once.
@@ -16,14 +17,16 @@ Block = Sequence[Entry]
 class Entries(Sequence[Entry]):
     """Some entries in key order as they were at one moment; nothing changes them. ``blocks`` are their parts, none of them empty.
 
-    ``joined`` is for who writes them all as JSON, to be used again while they are what there is.
+    ``joined`` is for who writes them all as JSON, ``converted`` for who has them made in other versions, to be used again while they are
+    what there is.
     """
 
-    __slots__ = ("blocks", "joined")
+    __slots__ = ("blocks", "converted", "joined")
 
     def __init__(self, blocks: Iterable[Block] = ()) -> None:
         self.blocks: Sequence[Block] = [block for block in blocks if block]
         self.joined: bytes | None = None
+        self.converted: dict[Version, Entries] = {}
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> Entries:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from sys import intern
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from google.protobuf.message import Message
 
@@ -29,6 +29,9 @@ class Entry:
     """
 
     __slots__ = ("_fields", "_labels", "_served", "_shared", "key", "raw", "revision", "version", "written")
+
+    # Whether it lies in the store otherwise than it would be written now: in a version that was stored before.
+    stale: ClassVar[bool] = False
 
     def __init__(self, version: Version, key: str, revision: int, raw: bytes) -> None:
         self.version = version
@@ -97,7 +100,8 @@ class Entry:
         return self._fields[1]
 
     def served(self, version: Version) -> Entry:
-        """The object in a version of its resource: itself in the stored one, else made once for each."""
+        """The object in a version of its resource: itself in the stored one, else made once for each. Of a definition
+        with several versions the pipeline answers entries of the version that was asked for."""
         if version.conversion is None:
             return self
         found = self._served.get(version) if self._served is not None else None
@@ -105,6 +109,25 @@ class Entry:
             message = version.from_storage(self.message)
             found = Entry(version, self.key, self.revision, message.SerializeToString())
             self._served = {**(self._served or {}), version: found}
+        return found
+
+    def known(self, version: Version) -> Entry | None:
+        """The object in a version, if it is there without being converted."""
+        if self.version is version:
+            return self
+        return self._served.get(version) if self._served is not None else None
+
+    def keep(self, version: Version, raw: bytes) -> Entry:
+        """Takes what somebody has made of the object in a version."""
+        found = Entry(version, self.key, self.revision, raw)
+        self._served = {**(self._served or {}), version: found}
+        return found
+
+    def at(self, revision: int) -> Entry:
+        """The same object at another revision, in all versions that it is known in."""
+        found = type(self)(self.version, self.key, revision, self.raw)
+        if self._served is not None:
+            found._served = {version: Entry(version, self.key, revision, other.raw) for version, other in self._served.items()}
         return found
 
     def forget_derived(self) -> None:
@@ -119,3 +142,11 @@ class Entry:
     def namespace(self) -> str:
         """Empty for a cluster-scoped object."""
         return self.key.rsplit("/", 2)[1] if self.version.resource.namespaced else ""
+
+
+class StaleEntry(Entry):
+    """An object that was stored in another version than it would be now: writing it anew changes that, though nothing of the object."""
+
+    __slots__ = ()
+
+    stale = True

@@ -99,6 +99,7 @@ class ApiInMemory:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._tasks = []
+        await self.server.api.pipeline.conversions.close()
 
     async def __aenter__(self) -> ApiInMemory:
         self.start()

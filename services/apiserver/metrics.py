@@ -34,3 +34,13 @@ def request_timer(verb: str, resource: str) -> Timing:
 @cache
 def store_timer(operation: str) -> Timing:
     return STORE_SECONDS.of(operation)
+
+
+def forget(plural: str, qualified: str) -> None:
+    """Drops what was counted of a resource that is served no more: who defines and removes resources would fill the memory with it."""
+    REQUESTS.forget("resource", plural)
+    REQUEST_SECONDS.forget("resource", plural)
+    for gauge in (WATCHERS, CACHED_OBJECTS, CACHED_BYTES):
+        gauge.remove_by_labels({"resource": qualified})
+    request_counter.cache_clear()
+    request_timer.cache_clear()

@@ -70,7 +70,7 @@ def unpack(message: type[Message], body: AnyMessage) -> Any:
 
 def body_of(ref: Ref, body: AnyMessage) -> Any:
     """What is written to that which ``ref`` names, as it is stored. A sub-resource that is not there is the pipeline's to refuse."""
-    subresource = ref.resource.subresource(ref.subresource) if ref.subresource else None
+    subresource = ref.version.subresource(ref.subresource) if ref.subresource else None
     message = ref.version.body_of(subresource)
     if message is ref.version.message and not ref.version.form.has_message:
         return ref.version.to_storage(unpack_json(ref.version, body))

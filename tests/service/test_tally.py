@@ -50,6 +50,16 @@ def test_timings_are_shown_as_a_histogram(ours: CollectorRegistry) -> None:
     assert shown(ours) == shown(theirs)
 
 
+def test_what_is_gone_is_shown_no_more(ours: CollectorRegistry) -> None:
+    counts, timings = Counts("asked_total", "How often.", ["verb", "code"]), Timings("took_seconds", "How long.", ["verb"], BOUNDS)
+    for verb in ("get", "list"):
+        counts.of(verb, 200).inc()
+        timings.of(verb).observe(0.1)
+    for found in (counts, timings):
+        found.forget("verb", "get")
+    assert not any('"get"' in line for line in shown(ours)) and any('"list"' in line for line in shown(ours))
+
+
 def test_a_name_is_taken_once() -> None:
     with pytest.raises(ValueError, match="Duplicated"):
         Counter("knarr_apiserver_requests_total", "Once more.", registry=REGISTRY)

@@ -8,9 +8,9 @@ from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.machinery import codec
 from knarr.machinery.custom.form import CustomForm
-from knarr.machinery.custom.objects import TYPE_FIELDS, CustomObject, custom_class
+from knarr.machinery.custom.objects import TYPE_FIELDS, custom_class
 from knarr.machinery.custom.scale import ScalePaths
-from knarr.machinery.resources import Conversion, Resource, Subresource, Version
+from knarr.machinery.resources import Resource, Subresource, Version
 
 Definition = apiextensions.CustomResourceDefinition
 DefinedVersion = apiextensions.CustomResourceDefinitionVersion
@@ -35,20 +35,13 @@ def openapi_of(version: DefinedVersion) -> dict[str, Any]:
 def resource_of(definition: Definition) -> Resource | None:
     """The resource, with the names that were accepted and the versions that are served; None when none is.
 
-    All versions are there, ``served`` or not: objects may be stored in any of them. Where a webhook would have to convert between them,
-    which a definition that another server stored may ask for, there is the stored version alone.
+    All versions are there, ``served`` or not: objects may be stored in any of them.
     """
     spec, names = definition.spec, definition.status.accepted_names
     stored = next((found for found in spec.versions if found.storage), None)
     if stored is None or not any(found.served for found in spec.versions):
         return None
-    by_webhook = spec.conversion.strategy == "Webhook"
-    if by_webhook and not stored.served:
-        return None
-    others = [] if by_webhook else [found for found in spec.versions if found is not stored]
-    storage = _version(definition, stored)
-    versions = (storage, *(_version(definition, found, storage) for found in others))
-    subresources = stored.subresources
+    versions = tuple(_version(definition, found) for found in sorted(spec.versions, key=lambda found: not found.storage))
     return Resource(
         names.plural,
         versions,
@@ -57,14 +50,12 @@ def resource_of(definition: Definition) -> Resource | None:
         short_names=tuple(names.short_names),
         categories=tuple(names.categories),
         key=f"{spec.group}/{names.plural}",
-        subresources=(
-            *((Subresource("status"),) if subresources.HasField("status") else ()),
-            *((Subresource("scale", body=autoscaling.Scale),) if subresources.HasField("scale") else ()),
-        ),
+        subresources=tuple({found.name: found for version in versions for found in version.own_subresources or ()}.values()),
+        converter=spec.conversion if len(versions) > 1 else None,
     )
 
 
-def _version(definition: Definition, described: DefinedVersion, storage: Version | None = None) -> Version:
+def _version(definition: Definition, described: DefinedVersion) -> Version:
     group, kind = definition.spec.group, definition.status.accepted_names.kind
     scale = ScalePaths(described.subresources.scale) if described.subresources.HasField("scale") else None
     message = custom_class(f"{group}/{described.name}", kind, scale)
@@ -79,21 +70,13 @@ def _version(definition: Definition, described: DefinedVersion, storage: Version
         kind,
         message,
         message,
-        conversion=_renamed(message, storage.message) if storage is not None else None,
         deprecation_warning=warning,
         openapi=lambda: openapi_of(described),
         form=CustomForm(message, lambda: ANYTHING if free else schema_of(described), described),
         served=described.served,
         list_kind=definition.status.accepted_names.list_kind,
+        own_subresources=(
+            *((Subresource("status"),) if described.subresources.HasField("status") else ()),
+            *((Subresource("scale", body=autoscaling.Scale),) if described.subresources.HasField("scale") else ()),
+        ),
     )
-
-
-def _renamed(served: Any, stored: Any) -> Conversion:
-    """Between versions whose objects differ in their apiVersion only."""
-    return Conversion(lambda obj: _as(stored, obj), lambda obj: _as(served, obj))
-
-
-def _as(wanted: type[CustomObject], obj: CustomObject) -> CustomObject:
-    found = wanted()
-    found.CopyFrom(obj)
-    return found

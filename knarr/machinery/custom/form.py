@@ -61,6 +61,10 @@ class CustomForm(ObjectForm):
         end = len(self._head)
         return b"".join((raw[:end], b'"resourceVersion":"%d",' % revision, raw[end:]))
 
+    def renamed(self, raw: bytes, source: CustomForm) -> bytes:
+        """The bytes of an object of another version as one of this, where they differ in their apiVersion only."""
+        return self._head + raw[len(source._head) :]
+
     def decode(self, raw: bytes, revision: int) -> CustomObject:
         found = self._class.FromString(raw)
         found.metadata.resource_version = str(revision)
@@ -69,9 +73,15 @@ class CustomForm(ObjectForm):
         return found
 
     def json(self, raw: bytes, revision: int, shared: Any) -> bytes:
+        return self.with_revision(self.completed(raw), revision)
+
+    def completed(self, raw: bytes) -> bytes:
+        """The bytes of an object that was kept under another schema as they are under this one."""
         if self.schema is None or self.schema.is_complete(orjson.loads(raw)):
-            return self.with_revision(raw, revision)
-        return self.to_json(self.decode(raw, revision))
+            return raw
+        found = self._class.FromString(raw)
+        self.schema.complete(found.content)
+        return found.SerializeToString()
 
     def to_dict(self, obj: CustomObject) -> dict[str, Any]:
         return obj.to_dict()

@@ -131,7 +131,7 @@ class _Maker:
             yield Path(f"{self.collection}/{{name}}", found, (*self.named, given.PRETTY))
         if resource.namespaced and "list" in self.verbs:
             yield Path(self.everywhere, [self._list("ForAllNamespaces")], (given.PRETTY,))
-        for subresource in resource.subresources:
+        for subresource in self.served.subresources:
             yield from self._of_subresource(subresource)
         if "watch" in self.verbs:
             yield from self._watches()

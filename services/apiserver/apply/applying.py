@@ -12,7 +12,7 @@ from knarr.machinery.fieldsets.managers import APPLY, UPDATE, Applied, Conflicts
 from services.apiserver.apply import client_side, entries, scale
 from services.apiserver.apply.changes import Changes
 from services.apiserver.apply.conflicts import refusal
-from services.apiserver.apply.versions import ServedVersions
+from services.apiserver.apply.versions import Known, ServedVersions
 from services.apiserver.results import Ref
 
 # Whose everything is that an object had when it was applied for the first time, and had no managers.
@@ -31,9 +31,12 @@ class Applier(NamedTuple):
         return int(self.now.timestamp())
 
 
-def apply_object(ref: Ref, live: Any, config: dict[str, Any], unreached: Fields, applier: Applier) -> Any:
-    """What becomes of ``live``, which is the caller's own, by ``config``: as it is stored, with its managers. Raises Conflict."""
-    api_version, versions = ref.version.api_version, ServedVersions(ref.version, unreached)
+def apply_object(ref: Ref, live: Any, config: dict[str, Any], unreached: Fields, applier: Applier, known: Known | None = None) -> Any:
+    """What becomes of ``live``, which is the caller's own, by ``config``: as it is stored, with its managers.
+
+    Raises Conflict, Unconverted.
+    """
+    api_version, versions = ref.version.api_version, ServedVersions(ref.version, unreached, known)
     managed = entries.stored(live.metadata)
     live.metadata.ClearField("managed_fields")
     if not managed:

@@ -22,7 +22,7 @@ NOBODYS = ("name", "namespace", "self_link", "uid", "resource_version", "generat
 
 
 class Changes:
-    """``old`` and ``new`` are as they are stored; without an old one, the new one has everything."""
+    """``old`` and ``new`` are as ``versions`` has them given; without an old one, the new one has everything."""
 
     def __init__(self, versions: ServedVersions, old: Any, new: Any) -> None:
         self.versions, self._old, self._new = versions, old, new
@@ -38,8 +38,8 @@ class Changes:
     def _compare(self, api_version: str) -> Comparison:
         version, unreached = self.versions.find(api_version), self.versions.ignored(api_version)
         assert version is not None
-        old = version.from_storage(self._old) if self._old is not None else None
-        before, now = _values(version, old, version.from_storage(self._new), unreached)
+        old = self.versions.shown(self._old, version) if self._old is not None else None
+        before, now = _values(version, old, self.versions.shown(self._new, version), unreached)
         return compare(shape_of_version(version), before, now).excluding(unreached) if before is not now else SAME
 
 

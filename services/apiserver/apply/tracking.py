@@ -11,26 +11,26 @@ from knarr.machinery.fieldsets.managers import UPDATE, Managed, Manager, updated
 from knarr.machinery.resources import Version
 from services.apiserver.apply import entries, remembered
 from services.apiserver.apply.changes import Changes, any_differ
-from services.apiserver.apply.versions import ServedVersions
+from services.apiserver.apply.versions import Known, ServedVersions
 from services.apiserver.results import Ref
 
 
-def track_create(ref: Ref, obj: Any, unreached: Fields, manager: str, now: datetime) -> None:
-    """``obj`` is new, as it is stored: what it says is its creator's."""
+def track_create(ref: Ref, obj: Any, unreached: Fields, manager: str, now: datetime, known: Known | None = None) -> None:
+    """``obj`` is new, as it is stored: what it says is its creator's. Raises Unconverted, and has changed ``obj`` by then."""
     metadata, version = obj.metadata, ref.version
     managed = _given(metadata) if metadata.managed_fields else {}
     metadata.ClearField("managed_fields")
     # What is as it is stored is looked up, if somebody else does not own some of it.
     outline = _outline(version, obj) if not managed else None
     if outline is None:
-        _write(ref, metadata, managed, Changes(ServedVersions(version, unreached), None, obj), manager, now)
+        _write(ref, metadata, managed, Changes(ServedVersions(version, unreached, known), None, obj), manager, now)
     elif raw := _creators_set(version, unreached, obj, outline):
         entries.add(metadata, Manager(manager, UPDATE, version.api_version), version.api_version, int(now.timestamp()), raw)
 
 
-def track_update(ref: Ref, new: Any, old: Any, unreached: Fields, manager: str, now: datetime) -> None:
+def track_update(ref: Ref, new: Any, old: Any, unreached: Fields, manager: str, now: datetime, known: Known | None = None) -> None:
     """``new`` replaces ``old``, both as they are stored. An object without managers gets none: it was stored before there were any, or its
-    managers were taken from it. Through a sub-resource they are not changed otherwise."""
+    managers were taken from it. Through a sub-resource they are not changed otherwise. Raises Unconverted."""
     found, kept = new.metadata, old.metadata
     managed: Managed | None = None
     if not ref.subresource and found.managed_fields and found.managed_fields != kept.managed_fields:
@@ -44,7 +44,7 @@ def track_update(ref: Ref, new: Any, old: Any, unreached: Fields, manager: str, 
     if managed is None:
         managed = entries.stored(kept)
     if managed:
-        _write(ref, found, managed, Changes(ServedVersions(ref.version, unreached), old, new), manager, now)
+        _write(ref, found, managed, Changes(ServedVersions(ref.version, unreached, known), old, new), manager, now)
     else:
         found.ClearField("managed_fields")
 

@@ -64,8 +64,7 @@ class Collection:
         self._ordered.remove(key)
         self._forget_listings(key)
         self.size_bytes -= len(previous.raw)
-        last = Entry(self.resource.storage, key, revision, previous.raw)
-        self.history.append(HistoryChange(Event(DELETED, revision, last), previous, at_seconds))
+        self.history.append(HistoryChange(Event(DELETED, revision, previous.at(revision)), previous, at_seconds))
 
     def replace(self, entries: Sequence[Entry], revision: int) -> None:
         """Starts anew with ``entries`` in key order; the history and every watch end here."""

@@ -20,7 +20,7 @@ from knarr.machinery.errors import status_error
 from knarr.machinery.resources import Registry, Resource
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import Limits
-from services.apiserver.entry import Entry
+from services.apiserver.entry import Entry, StaleEntry
 from services.apiserver.storage.keys import ROOT, KeyResources, object_key
 from services.apiserver.storage.store import Batch, Change, KeyValue
 from services.apiserver.storage.values import Values
@@ -127,7 +127,8 @@ class WatchCache:
         if resource is None:
             return None
         try:
-            return Entry(resource.storage, key, revision, self.values.raw(resource, key, value))
+            found = self.values.read(resource, key, value)
+            return (StaleEntry if found.stale else Entry)(found.version, key, revision, found.raw)
         except (ValueError, DecodeError) as error:
             log.error("a stored value cannot be read and is left out: %s", error, extra={"key": key, "revision": revision})
             return None
@@ -151,7 +152,7 @@ class WatchCache:
         resource = self._key_resources.of(item.key)
         try:
             if resource is not None:
-                self.values.raw(resource, item.key, item.value)
+                self.values.read(resource, item.key, item.value)
         except (ValueError, DecodeError) as error:
             return str(error)
         return ""

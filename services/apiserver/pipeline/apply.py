@@ -13,11 +13,12 @@ from services.apiserver.apply import scale
 from services.apiserver.apply.applying import Applier, apply_object, apply_scale
 from services.apiserver.apply.configuration import Configuration, parse
 from services.apiserver.apply.names import check_options
-from services.apiserver.apply.versions import shape_of_version
+from services.apiserver.apply.versions import Known, shape_of_version
 from services.apiserver.aside import aside
 from services.apiserver.authorization import asked
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata
+from services.apiserver.pipeline.conversion import converting
 from services.apiserver.pipeline.create import create
 from services.apiserver.pipeline.parts import Whole, part_of
 from services.apiserver.pipeline.pipeline import Pipeline
@@ -55,14 +56,14 @@ async def apply(pipeline: Pipeline, request: Request, body: bytes) -> Written:
 def _parse(request: Request, part: Whole, body: bytes) -> Configuration:
     version, field_validation = request.ref.version, request.options.field_validation
     if part.projects:
-        subresource = version.resource.subresource(request.subresource)
+        subresource = version.subresource(request.subresource)
         return parse(body, scale.NAMES, shape_of(descriptor_of(version.body_of(subresource))), field_validation)
     return parse(body, version.names, shape_of_version(version), field_validation)
 
 
 async def _change(pipeline: Pipeline, request: Request, part: Whole, config: Configuration) -> Written:
     ref = request.ref
-    unreached = pipeline.strategies(ref.version).unreached(ref.version.message, ref.subresource)
+    unreached, known = pipeline.strategies(ref.version).unreached(ref.version.message, ref.subresource), Known.for_version(ref.version)
 
     def propose(entry: Entry) -> Any:
         live: Any = entry.message
@@ -70,7 +71,7 @@ async def _change(pipeline: Pipeline, request: Request, part: Whole, config: Con
         if part.projects:
             proposal = apply_scale(ref, part.body(live), live, config.value, replicas_fields(live), applier)
         else:
-            proposal = apply_object(ref, live, config.value, unreached, applier)
+            proposal = apply_object(ref, live, config.value, unreached, applier, known)
         metadata.check_request(ref, proposal)
         return proposal
 
@@ -81,8 +82,9 @@ async def _create(pipeline: Pipeline, request: Request, part: Whole, config: Con
     """Raises Conflict when the configuration is meant for an object that was there."""
     ref, given = request.ref, request.options
     unreached = pipeline.strategies(ref.version).unreached(ref.version.message, "")
-    nothing = ref.version.to_storage(ref.version.message())
-    obj = await aside(config.size_bytes, apply_object, ref, nothing, config.value, unreached, _applier(pipeline, request))
+    nothing, known = ref.version.to_storage(ref.version.message()), Known.for_version(ref.version)
+    applier = _applier(pipeline, request)
+    obj = await converting(pipeline, request, config.size_bytes, apply_object, ref, nothing, config.value, unreached, applier, known)
     if not obj.metadata.name:
         raise bad_request(f"the name of the object ({ref.name} based on URL) was undeterminable: name must be provided")
     if obj.metadata.uid:

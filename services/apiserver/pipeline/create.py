@@ -13,11 +13,13 @@ from services.apiserver.admission.attributes import CREATE
 from services.apiserver.admission.chain import Phases
 from services.apiserver.apply.names import check_options
 from services.apiserver.apply.tracking import track_create
+from services.apiserver.apply.versions import Known
 from services.apiserver.aside import aside
 from services.apiserver.backend import serialize
 from services.apiserver.canonical import canonicalize
 from services.apiserver.fields.judge import judge
 from services.apiserver.pipeline import metadata
+from services.apiserver.pipeline.conversion import bytes_to_store, converting, shown
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import taken
 from services.apiserver.request import Request
@@ -31,8 +33,7 @@ NAME_ATTEMPTS = 8
 async def create(pipeline: Pipeline, request: Request, obj: Message, *, tracked: bool = False) -> Written:
     """Stores a new object. ``obj`` belongs to the pipeline from here on; ``tracked``: it says already who manages it."""
     ref, backend = request.ref, pipeline.backend
-    if ref.resource.closing:
-        raise status_error("MethodNotAllowed", "create not allowed while custom resource definition is terminating")
+    check_open(ref)
     new: Any = obj
     check_options(request.options)
     await backend.synced(request.deadline)
@@ -41,7 +42,7 @@ async def create(pipeline: Pipeline, request: Request, obj: Message, *, tracked:
     size_bytes = new.ByteSize() * strategy.work_factor
     await aside(size_bytes, _default, strategy, new)
     if not tracked:
-        await aside(size_bytes, track_create, ref, new, strategy.unreached(ref.version.message, ""), request.manager, backend.clock())
+        new = await converting(pipeline, request, size_bytes, _tracked, pipeline, request, new, Known.for_version(ref.version))
     if await admission.mutate(request, new.metadata.name, new):
         await aside(size_bytes, strategy.default, new)
     prefix = "" if new.metadata.name else new.metadata.generate_name
@@ -58,6 +59,15 @@ async def create(pipeline: Pipeline, request: Request, obj: Message, *, tracked:
     raise AssertionError("unreachable")
 
 
+def _tracked(pipeline: Pipeline, request: Request, new: Any, known: Known | None) -> Any:
+    """The object with its creator as the manager of what it says."""
+    ref, unreached = request.ref, pipeline.strategies(request.ref.version).unreached(request.ref.version.message, "")
+    if known is not None:
+        new = copy_of(new)  # this may be begun anew
+    track_create(ref, new, unreached, request.manager, pipeline.backend.clock(), known)
+    return new
+
+
 def _default(strategy: Strategy, new: Any) -> None:
     strategy.default(new)
     canonicalize(new)
@@ -69,7 +79,9 @@ async def _create(pipeline: Pipeline, request: Request, new: Any, strategy: Stra
     metadata.prepare_for_create(new, backend.clock(), backend.source)
     warnings = await aside(new.ByteSize() * strategy.work_factor, _judged, ref, strategy, new)
     await admission.validate(request, ref.name, new)
-    return await backend.storing(request.deadline, _store(pipeline, request, ref, new, strategy.ttl_seconds, warnings))
+    converted = await bytes_to_store(pipeline, request, new) if ref.resource.converter is not None and not request.dry_run else None
+    storing = _store(pipeline, request, ref, new, strategy.ttl_seconds, warnings, converted)
+    return await shown(pipeline, request, await backend.storing(request.deadline, storing))
 
 
 def _judged(ref: Ref, strategy: Strategy, new: Any) -> tuple[str, ...]:
@@ -90,7 +102,16 @@ def _judged(ref: Ref, strategy: Strategy, new: Any) -> tuple[str, ...]:
     return (*strategy.warnings(new), *judged.warnings)
 
 
-async def _store(pipeline: Pipeline, request: Request, ref: Ref, new: Any, ttl_seconds: int, warnings: tuple[str, ...]) -> Written:
+def check_open(ref: Ref) -> None:
+    """Raises MethodNotAllowed for an object of a definition that goes, or is gone."""
+    if ref.resource.closing:
+        raise status_error("MethodNotAllowed", "create not allowed while custom resource definition is terminating")
+
+
+async def _store(
+    pipeline: Pipeline, request: Request, ref: Ref, new: Any, ttl_seconds: int, warnings: tuple[str, ...], converted: bytes | None
+) -> Written:
+    """``converted`` are the bytes to store, where a webhook has made them of the object."""
     backend, allocators = pipeline.backend, pipeline.allocators
     async with allocators.serialized(ref.resource):
         for _ in allocators.attempts():
@@ -100,7 +121,9 @@ async def _store(pipeline: Pipeline, request: Request, ref: Ref, new: Any, ttl_s
                 if await backend.current(ref, request.deadline) is not None:
                     raise taken(ref)
                 return Written(candidate, created=True, warnings=warnings)
-            raw = await aside(candidate.ByteSize(), serialize, candidate)
+            raw = converted if converted is not None else await aside(candidate.ByteSize(), serialize, candidate)
+            # Once more: it may have taken a while to come here.
+            check_open(ref)
             outcome, entry = await backend.write(ref, raw, 0, extra, ttl_seconds)
             if outcome.succeeded:
                 return Written(entry=entry, created=True, warnings=warnings)

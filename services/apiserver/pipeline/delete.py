@@ -20,6 +20,7 @@ from services.apiserver.backend import serialize
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import read
+from services.apiserver.pipeline.conversion import bytes_to_store, shown
 from services.apiserver.pipeline.metadata import FOREGROUND, ORPHAN
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing, modified
@@ -153,6 +154,7 @@ async def remove(
     for _ in range(ATTEMPTS):
         if entry is None:
             raise missing(ref)
+        entry = await pipeline.conversions.entry(ref.version, entry, request.deadline)
         obj: Any = entry.message
         try:
             check_preconditions(ref, options.preconditions, obj)
@@ -166,18 +168,24 @@ async def remove(
             await admission.validate(request, ref.name, None, entry.shared_message)
         if mark is not None:
             mark(obj, backend.clock())
-        written, entry = await backend.storing(request.deadline, _remove(pipeline, ref, options, entry, obj))
+        decision = decide(pipeline.strategies(ref.version), obj, options, backend.clock())
+        converted: bytes | None = None
+        if ref.resource.converter is not None and not (decision.remove or options.dry_run) and serialize(obj) != entry.raw:
+            converted = await bytes_to_store(pipeline, request, obj)
+        removing = _remove(pipeline, ref, options, entry, decision, converted)
+        written, entry = await backend.storing(request.deadline, removing)
         if written is not None:
-            return written
+            return await shown(pipeline, request, written)
         await allocators.stand_back(ref.resource)
         fresh = True
     raise modified(ref)
 
 
-async def _remove(pipeline: Pipeline, ref: Ref, options: meta.DeleteOptions, entry: Entry, obj: Any) -> tuple[Written | None, Entry | None]:
+async def _remove(
+    pipeline: Pipeline, ref: Ref, options: meta.DeleteOptions, entry: Entry, decision: Decision, converted: bytes | None
+) -> tuple[Written | None, Entry | None]:
     """One attempt: the answer, or the object that came between."""
-    backend, allocators, strategy = pipeline.backend, pipeline.allocators, pipeline.strategies(ref.version)
-    decision = decide(strategy, obj, options, backend.clock())
+    backend, allocators, strategy, obj = pipeline.backend, pipeline.allocators, pipeline.strategies(ref.version), decision.obj
     if options.dry_run:
         return Written(_farewell(ref, strategy, entry, obj) if decision.remove else obj), None
     async with allocators.serialized(ref.resource):
@@ -189,7 +197,7 @@ async def _remove(pipeline: Pipeline, ref: Ref, options: meta.DeleteOptions, ent
         raw = serialize(obj)
         if raw == entry.raw:
             return Written(entry=entry), None
-        outcome, stored = await backend.write(ref, raw, entry.revision, ttl_seconds=strategy.ttl_seconds)
+        outcome, stored = await backend.write(ref, converted or raw, entry.revision, ttl_seconds=strategy.ttl_seconds)
     return (Written(entry=stored), None) if outcome.succeeded else (None, backend.found(outcome, ref))
 
 

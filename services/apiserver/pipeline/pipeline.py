@@ -10,6 +10,7 @@ from services.apiserver.admission.chain import Chain
 from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.backend import Backend
+from services.apiserver.conversion.conversions import Conversions
 from services.apiserver.node_stats import NodeStats, NoNodeStats
 from services.apiserver.node_streams import NodeStreams, NoNodeStreams
 from services.apiserver.strategies import Strategies, strategy_for
@@ -33,5 +34,7 @@ class Pipeline:
     # Whose an ``Authorization`` header is; raises Unauthorized.
     authenticate: Callable[[str], User] = nobody
     node_streams: NodeStreams = field(default_factory=NoNodeStreams)
+    # What webhooks make of objects in other versions.
+    conversions: Conversions = field(default_factory=Conversions)
     turns: Turns = field(default_factory=Turns)
     node_stats: NodeStats = field(default_factory=NoNodeStats)

@@ -34,7 +34,7 @@ def check_subresource(ref: Ref, verb: str) -> None:
     """Raises NotFound for a sub-resource that the resource has not, MethodNotAllowed for a verb."""
     if not ref.subresource:
         return
-    subresource = ref.resource.subresource(ref.subresource)
+    subresource = ref.version.subresource(ref.subresource)
     if subresource is None:
         raise status_error("NotFound", "the server could not find the requested resource")
     if verb not in subresource.verbs:
@@ -57,6 +57,8 @@ async def cached(pipeline: Pipeline, request: Request, ref: Ref, resource_versio
     entry = backend.cache.get(ref.resource, ref.namespace, ref.name) or await backend.unread(ref, request.deadline)
     if entry is None:
         raise missing(ref)
+    if ref.resource.converter is not None:
+        return await pipeline.conversions.entry(ref.version, entry, request.deadline)
     return entry
 
 
@@ -108,13 +110,13 @@ async def list_selected(pipeline: Pipeline, request: Request, options: meta.List
         if options.resource_version and options.resource_version != "0":
             raise bad_request("specifying resource version is not allowed when using continue")
         place = Continue.decode(options.continue_token)
-        return await _stored_page(backend, selection, limit, place, request.deadline)
+        return await _stored_page(pipeline, request, selection, limit, place)
     wanted = parse_revision(options.resource_version)
     exact = options.resource_version_match == "Exact" or (wanted and limit and not options.resource_version_match)
     await catch_up(backend, options.resource_version, request.deadline)
     if exact and wanted != backend.cache.revision:
-        return await _stored_page(backend, selection, limit, Continue(wanted, ""), request.deadline)
-    return await _cached_page(backend, selection, limit, request.deadline)
+        return await _stored_page(pipeline, request, selection, limit, Continue(wanted, ""))
+    return await _cached_page(pipeline, request, selection, limit)
 
 
 def _check_match(options: meta.ListOptions) -> None:
@@ -135,11 +137,16 @@ def _forbidden_match(detail: str) -> StatusError:
     return bad_request(f"resourceVersionMatch: Forbidden: {detail}")
 
 
-async def _cached_page(backend: Backend, selection: Selection, limit: int, deadline: float) -> Page:
-    revision, entries = backend.cache.revision, backend.cache.collection(selection.resource).listing(selection.prefix)
+async def _cached_page(pipeline: Pipeline, request: Request, selection: Selection, limit: int) -> Page:
+    cache, deadline, version = pipeline.backend.cache, request.deadline, request.ref.version
+    revision, entries = cache.revision, cache.collection(selection.resource).listing(selection.prefix)
     if selection.everything:
         count = len(entries)
-        return _cut(selection, entries.first(limit), revision, count - limit) if 0 < limit < count else Page(entries, revision)
+        page = _cut(selection, entries.first(limit), revision, count - limit) if 0 < limit < count else Page(entries, revision)
+        return page if version.resource.converter is None else await pipeline.conversions.page(version, page, deadline)
+    if version.resource.converter is not None:
+        # A webhook may change what is selected by.
+        entries = (await pipeline.conversions.page(version, Page(entries, revision), deadline)).entries
     found = Entries([part async for part in _matching(entries, selection, deadline)])
     return _cut(selection, found.first(limit), revision, 0) if 0 < limit < len(found) else Page(found, revision)
 
@@ -163,8 +170,9 @@ def _cut(selection: Selection, entries: Entries, revision: int, remaining: int) 
     return Page(entries, revision, Continue(revision, start).encode(), remaining if selection.everything else None)
 
 
-async def _stored_page(backend: Backend, selection: Selection, limit: int, place: Continue, deadline: float) -> Page:
+async def _stored_page(pipeline: Pipeline, request: Request, selection: Selection, limit: int, place: Continue) -> Page:
     """Reads a page from the store as of the place's revision. Raises Expired also for one of a store that was restored since."""
+    backend, deadline = pipeline.backend, request.deadline
     revision, known = max(place.revision, 0), backend.feed.place
     if 0 < revision < backend.feed.floor:
         raise _expired(backend, place)
@@ -183,6 +191,7 @@ async def _stored_page(backend: Backend, selection: Selection, limit: int, place
             raise _expired(backend, place)
         revision = revision or page.revision
         entries = [entry for item in page.items if (entry := backend.cache.entry(item)) is not None]
+        entries = list(await pipeline.conversions.entries(request.ref.version, entries, deadline))
         if not selection.everything:
             entries = [entry async for part in _matching(entries, selection, deadline) for entry in part]
         found += entries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from knarr.machinery.errors import StatusError, Timeout
@@ -13,6 +13,7 @@ from services.apiserver.aside import aside
 from services.apiserver.backend import serialize
 from services.apiserver.canonical import canonicalize
 from services.apiserver.entry import Entry
+from services.apiserver.pipeline.conversion import bytes_to_store, converting, shown
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing, modified
 from services.apiserver.request import Request
@@ -47,9 +48,10 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
     for _ in range(ATTEMPTS):
         if entry is None:
             raise missing(ref)
-        known = entry
+        # As the pipeline looks at it.
+        known = await pipeline.conversions.entry(ref.version, entry, request.deadline)
         try:
-            proposal = await aside(max(size_bytes, len(known.raw)), _proposed, propose, known)
+            proposal = await converting(pipeline, request, max(size_bytes, len(known.raw)), _proposed, propose, known)
             expected = proposal.metadata.resource_version
             if expected and expected != str(known.revision):
                 if fresh:
@@ -57,7 +59,9 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
                 entry, fresh = await backend.fresh(ref, request.deadline), True
                 continue
             change = await complete(known, proposal)
-            written, seen = await backend.storing(request.deadline, _store(pipeline, request, ref, known, change))
+            converted = await _converted(pipeline, request, known, entry.stale, change)
+            storing = _store(pipeline, request, ref, known, change, stale=entry.stale, converted=converted)
+            written, seen = await backend.storing(request.deadline, storing)
         except Timeout:
             raise
         except StatusError:
@@ -72,7 +76,7 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
             # There was nothing to write only as long as this server knew of nothing else.
             entry, fresh = newer, True
         elif written is not None:
-            return Written(written.answer, written.entry, warnings=change.warnings)
+            return await shown(pipeline, request, replace(written, warnings=change.warnings))
         else:
             entry, fresh = seen, True
     raise modified(ref)
@@ -96,8 +100,20 @@ def _proposed(propose: Propose, entry: Entry) -> Any:
     return proposal
 
 
-async def _store(pipeline: Pipeline, request: Request, ref: Ref, entry: Entry, change: Change) -> tuple[Written | None, Entry | None]:
-    """One attempt: what was written, or the object that came between."""
+async def _converted(pipeline: Pipeline, request: Request, known: Entry, stale: bool, change: Change) -> bytes | None:
+    """The bytes to store, where a webhook makes them of the object; None also when there is nothing to store."""
+    if request.ref.resource.converter is None or request.dry_run:
+        return None
+    is_same = not stale and await aside(change.new.ByteSize(), serialize, change.new) == known.raw
+    if is_same and not await pipeline.backend.is_stale(request.ref, known):
+        return None
+    return await bytes_to_store(pipeline, request, change.new)
+
+
+async def _store(
+    pipeline: Pipeline, request: Request, ref: Ref, entry: Entry, change: Change, *, stale: bool, converted: bytes | None
+) -> tuple[Written | None, Entry | None]:
+    """One attempt: what was written, or the object that came between. ``stale``: it is written even if nothing of it is new."""
     backend, allocators, new = pipeline.backend, pipeline.allocators, change.new
     strategy = pipeline.strategies(ref.version)
     async with allocators.serialized(ref.resource):
@@ -105,14 +121,14 @@ async def _store(pipeline: Pipeline, request: Request, ref: Ref, entry: Entry, c
         raw = await aside(new.ByteSize(), serialize, new)
         if raw != entry.raw and only_times_differ(new, change.old):
             raw = await aside(new.ByteSize(), _without_new_times, new, change.old, raw, entry)
-        if raw == entry.raw and (request.dry_run or not await backend.is_stale(ref, entry)):
+        if raw == entry.raw and (request.dry_run or not (stale or await backend.is_stale(ref, entry))):
             return Written(entry=entry), None
         if request.dry_run:
             new.metadata.resource_version = str(entry.revision)
             return Written(new), None
         if strategy.vanishes(new):
             outcome = await backend.remove(entry, await allocators.release(ref, new))
-            stored = Entry(ref.resource.storage, entry.key, outcome.revision, raw)
+            stored = Entry(entry.version, entry.key, outcome.revision, raw)
         else:
-            outcome, stored = await backend.write(ref, raw, entry.revision, extra, strategy.ttl_seconds)
+            outcome, stored = await backend.write(ref, converted or raw, entry.revision, extra, strategy.ttl_seconds)
     return (Written(entry=stored), None) if outcome.succeeded else (None, backend.found(outcome, ref))

@@ -13,11 +13,13 @@ from knarr.objects.copies import copy_field, copy_of
 from services.apiserver.admission.attributes import UPDATE
 from services.apiserver.apply.names import check_options
 from services.apiserver.apply.tracking import track_update
+from services.apiserver.apply.versions import Known
 from services.apiserver.aside import aside
 from services.apiserver.authorization import asked
 from services.apiserver.canonical import canonicalize
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata, patching
+from services.apiserver.pipeline.conversion import converting
 from services.apiserver.pipeline.create import create
 from services.apiserver.pipeline.parts import Whole, part_of
 from services.apiserver.pipeline.pipeline import Pipeline
@@ -107,10 +109,11 @@ async def rewrite_part(pipeline: Pipeline, request: Request, propose: Propose, s
     return Written(part.body(written.message), warnings=written.warnings) if part.projects else written
 
 
-def _track(pipeline: Pipeline, request: Request, strategy: Strategy, new: Any, old: Any) -> None:
+async def _track(pipeline: Pipeline, request: Request, strategy: Strategy, new: Any, old: Any, size_bytes: int) -> None:
     """Notes in ``new`` who has changed what of ``old``."""
-    ref = request.ref
-    track_update(ref, new, old, strategy.unreached(ref.version.message, ref.subresource), request.manager, pipeline.backend.clock())
+    ref, known = request.ref, Known.for_version(request.ref.version)
+    unreached, now = strategy.unreached(ref.version.message, ref.subresource), pipeline.backend.clock()
+    await converting(pipeline, request, size_bytes, track_update, ref, new, old, unreached, request.manager, now, known)
 
 
 def _completed(strategy: Strategy, old: Any) -> Any | None:
@@ -138,7 +141,7 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: 
     size_bytes = max(body.ByteSize(), len(entry.raw)) * strategy.work_factor
     await aside(size_bytes, part.prepare, ref, strategy, body, old)
     if part.replaces and not applied:
-        await aside(size_bytes, _track, pipeline, request, strategy, body, old)
+        await _track(pipeline, request, strategy, body, old, size_bytes)
     if await admission.mutate(request, ref.name, body, shown):
         part.default(strategy, body)
         canonicalize(body)
@@ -146,7 +149,7 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: 
     if not part.replaces and applied:
         copy_field("managed_fields", new.metadata, body.metadata)
     elif not part.replaces:
-        await aside(size_bytes, _track, pipeline, request, strategy, new, old)
+        await _track(pipeline, request, strategy, new, old, size_bytes)
     causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, old)
     if causes and (completed := await aside(size_bytes, _completed, strategy, old)) is not None:
         causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, completed)

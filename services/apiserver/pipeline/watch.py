@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
 
@@ -58,7 +58,7 @@ def selected(change: HistoryChange, selection: Selection) -> Event | None:
         return None
     if change.event.type == DELETED:
         return change.event
-    return Event(DELETED, change.event.revision, Entry(entry.version, entry.key, entry.revision, change.previous.raw))
+    return Event(DELETED, change.event.revision, change.previous.at(entry.revision))
 
 
 def check_options(options: meta.ListOptions) -> None:
@@ -86,19 +86,25 @@ class Watch:
         "_backend",
         "_bookmarks",
         "_collection",
+        "_conversions",
         "_end",
         "_initial",
         "_last_bookmark",
         "_next_bookmark",
+        "_pending",
         "_position",
         "_request",
         "_revision",
         "_selection",
+        "_version",
         "_watchers",
     )
 
-    def __init__(self, backend: Backend, request: Request, selection: Selection) -> None:
-        self._backend, self._selection = backend, selection
+    def __init__(self, pipeline: Pipeline, request: Request, selection: Selection) -> None:
+        self._backend, self._conversions, self._selection = pipeline.backend, pipeline.conversions, selection
+        self._version = request.ref.version
+        # Changes that a webhook converts just now; nothing else is taken before them.
+        self._pending: asyncio.Task[Sequence[Event]] | None = None
         # None once it has begun, or is over.
         self._request: Request | None = request
         self._collection: Collection | None = None
@@ -124,7 +130,7 @@ class Watch:
         if start.initial:
             self._position = collection.history.end
             announced = backend.cache.revision if options.send_initial_events and options.allow_watch_bookmarks else None
-            self._initial = _initial(collection.listing(self._selection.prefix), self._selection, announced)
+            self._initial = _initial(collection.listing(self._selection.prefix), self._selection, announced, later=self._is_converted)
         else:
             self._position = _position(collection, start.revision)
         self._watchers = WATCHERS.labels(request.ref.version.qualified)
@@ -140,9 +146,11 @@ class Watch:
         collection = self._collection
         if collection is None:
             return None
+        if self._pending is not None:
+            return self._converted()
         if self._initial is not None:
             if (batch := next(self._initial, None)) is not None:
-                return batch
+                return self._in_version([HistoryChange(event, None, 0.0) for event in batch]) if self._is_converted else batch
             self._initial = None
         now = asyncio.get_running_loop().time()
         if now >= self._end or collection.closed:
@@ -156,15 +164,51 @@ class Watch:
             raise too_old(self._revision, overrun.oldest) from None
         if changes:
             self._position += len(changes)
+            if self._is_converted:
+                return self._in_version(changes)
             return [event for change in changes if (event := selected(change, self._selection)) is not None]
         if self._bookmarks and now >= self._next_bookmark:
             self._set_bookmark(now)
             return (Event(BOOKMARK, reached),)
         return ()
 
+    @property
+    def _is_converted(self) -> bool:
+        return self._version.resource.converter is not None
+
+    def _in_version(self, changes: Sequence[HistoryChange]) -> Sequence[Event]:
+        """The changes in the version of the watch; nothing yet if a webhook has to be asked first."""
+        covered = [change for change in changes if change.event.entry is None or self._selection.covers(change.event.entry.key)]
+        entries = _entries_of(covered, self._selection)
+        known = self._conversions.at_hand(self._version, entries)
+        if known is not None:
+            return _events(covered, dict(zip(entries, known, strict=True)), self._selection)
+        self._pending = asyncio.create_task(self._convert(covered, entries), name=f"watch/conversion to {self._version.api_version}")
+        # Who has left does not ask for it any more.
+        self._pending.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return ()
+
+    async def _convert(self, changes: Sequence[HistoryChange], entries: Sequence[Entry]) -> Sequence[Event]:
+        known = await self._conversions.entries(self._version, entries, inf)
+        return _events(changes, dict(zip(entries, known, strict=True)), self._selection)
+
+    def _converted(self) -> Sequence[Event]:
+        """What the webhook has made of it, nothing while it is still asked. Raises what it failed with."""
+        assert self._pending is not None
+        if not self._pending.done():
+            return ()
+        pending, self._pending = self._pending, None
+        try:
+            return pending.result()
+        except StatusError:
+            self.close()
+            raise
+
     def sleep(self, sleeper: Sleeper) -> None:
         """Has ``sleeper`` called once there may be more to take."""
-        if self._collection is not None:
+        if self._pending is not None:
+            self._pending.add_done_callback(lambda _: sleeper.woken())
+        elif self._collection is not None:
             self._collection.sleepers.enter(sleeper, self._alarm_at)
 
     def leave(self, sleeper: Sleeper) -> None:
@@ -185,6 +229,9 @@ class Watch:
     def close(self) -> None:
         """Ends it; a second time nothing happens."""
         self._request = None
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
         if self._collection is not None:
             self._collection = None
             self._watchers.dec()
@@ -201,6 +248,9 @@ class Watch:
         while (batch := self.take()) is not None:
             if batch:
                 return batch
+            if self._pending is not None:
+                await asyncio.wait({self._pending})
+                continue
             loop, collection = asyncio.get_running_loop(), self._collection
             if collection is not None and (alarm_at := self._alarm_at) > loop.time():
                 await collection.changed(alarm_at - loop.time())
@@ -215,7 +265,7 @@ async def watch(pipeline: Pipeline, request: Request) -> Watch:
     goes on."""
     check_options(request.options)
     parse_revision(request.options.resource_version)
-    return Watch(pipeline.backend, request, Selection.of(request.ref, request.options, pipeline.strategies))
+    return Watch(pipeline, request, Selection.of(request.ref, request.options, pipeline.strategies))
 
 
 async def _start(backend: Backend, options: meta.ListOptions, deadline: float) -> Start:
@@ -234,14 +284,38 @@ def _position(collection: Collection, revision: int) -> int:
         raise too_old(revision, overrun.oldest) from None
 
 
-def _initial(entries: Entries, selection: Selection, announced: int | None) -> Iterator[Sequence[Event]]:
+def _entries_of(changes: Sequence[HistoryChange], selection: Selection) -> Sequence[Entry]:
+    """What has to be looked at: with a selection also what was there before."""
+    found = [change.event.entry for change in changes]
+    if not selection.everything:
+        found += [change.previous for change in changes]
+    return list(dict.fromkeys(entry for entry in found if entry is not None))
+
+
+def _events(changes: Sequence[HistoryChange], known: dict[Entry, Entry], selection: Selection) -> Sequence[Event]:
+    """The changes as a watcher sees them, given what the entries are in its version."""
+    events: list[Event] = []
+    for change in changes:
+        event = change.event
+        if event.entry is None:
+            events.append(event)
+            continue
+        previous = known.get(change.previous) if change.previous is not None else None
+        shown = replace(event, entry=known[event.entry])
+        if (found := selected(HistoryChange(shown, previous, change.at_seconds), selection)) is not None:
+            events.append(found)
+    return events
+
+
+def _initial(entries: Entries, selection: Selection, announced: int | None, *, later: bool) -> Iterator[Sequence[Event]]:
     """Made only as they are taken: a watcher that does not read holds the entries, which are the cache's, and one batch. A batch of which
-    nothing is selected is empty: others have their turn before the next is looked into.
+    nothing is selected is empty: others have their turn before the next is looked into. ``later``: what is selected is looked at when they
+    are converted, for a webhook may change it.
 
     ``announced`` is the revision of the bookmark behind them."""
     rest = iter(entries)
     while block := [*islice(rest, selection.portion(BLOCK))]:
-        found = block if selection.everything else selection.among(block)
+        found = block if selection.everything or later else selection.among(block)
         yield [Event(ADDED, entry.revision, entry) for entry in found]
     if announced is not None:
         yield (Event(BOOKMARK, announced, initial_events_end=True),)

@@ -14,11 +14,11 @@ from time import perf_counter
 import orjson
 
 from knarr.machinery.errors import StatusError, internal, status_error
-from knarr.machinery.resources import Registry, Route
+from knarr.machinery.resources import Registry, Resource, Route
 from knarr.service.authentication import TokenTable
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api
-from services.apiserver.rest import representations
+from services.apiserver.rest import metrics, representations
 from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
@@ -83,7 +83,7 @@ class Application:
         self._openapi = OpenApi(registry, aggregation)
         self._aggregation = aggregation
         self._derive()
-        registry.subscribe(lambda old, new: self._derive())
+        registry.subscribe(self._changed)
         ending = self.streams.ending
         self._extensions = None if aggregation is None else Extensions(api, aggregation, ending)
         if aggregation is not None:
@@ -106,6 +106,11 @@ class Application:
             "delete": writes.delete,
             "deletecollection": writes.delete_collection,
         }
+
+    def _changed(self, old: Resource | None, new: Resource | None) -> None:
+        self._derive()
+        if new is None and old is not None and all(other.plural != old.plural for other in self._registry):
+            metrics.forget(old.plural)
 
     def _derive(self) -> None:
         """Makes anew what follows from the registry; each part works out its answers when they are first asked for."""

@@ -213,10 +213,10 @@ def _aggregated_resource(served: Version) -> dict[str, Any]:
         found["shortNames"] = list(resource.short_names)
     if resource.categories:
         found["categories"] = list(resource.categories)
-    if resource.subresources:
+    if served.subresources:
         found["subresources"] = [
             {"subresource": sub.name, "responseKind": _response_kind(served, sub), "verbs": list(sub.verbs)}
-            for sub in sorted(resource.subresources, key=lambda sub: sub.name)
+            for sub in sorted(served.subresources, key=lambda sub: sub.name)
         ]
     return found
 
@@ -252,7 +252,7 @@ def _legacy(served: Version) -> list[dict[str, Any]]:
         # What cannot be watched is not stored.
         main["storageVersionHash"] = storage_version_hash(served)
     found = [main]
-    for sub in sorted(resource.subresources, key=lambda sub: sub.name):
+    for sub in sorted(served.subresources, key=lambda sub: sub.name):
         entry: dict[str, Any] = {"name": f"{resource.plural}/{sub.name}", "singularName": "", "namespaced": resource.namespaced}
         names = _response_kind(served, sub)
         if (names["group"], names["version"]) != (served.group, served.version):

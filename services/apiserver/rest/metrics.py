@@ -22,5 +22,11 @@ request_counter = lru_cache(maxsize=4096)(_REQUESTS.of)
 request_seconds = lru_cache(maxsize=64)(_SECONDS.of)
 
 
+def forget(plural: str) -> None:
+    """Drops what was counted of a resource that is served no more."""
+    _REQUESTS.forget("resource", plural)
+    request_counter.cache_clear()
+
+
 def metrics_response() -> Response:
     return Response(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)

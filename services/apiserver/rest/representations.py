@@ -63,6 +63,6 @@ def written(representation: Representation, result: Written, media_type: str) ->
     if result.entry is not None:
         return representation.entry(result.entry), representation.content_type
     version = representation.version
-    if not isinstance(result.message, version.resource.storage.message):
+    if not isinstance(result.message, (version.message, version.resource.storage.message)):
         representation = plain(version, media_type)  # a Status, a Scale: a message also where its object has none
     return representation.message(result.message), representation.content_type

@@ -91,7 +91,7 @@ class Router:
         name = rest[1] if len(rest) > 1 else ""
         if name and served.resource.namespaced and not namespace:
             return None
-        subresource = served.resource.subresource(rest[2]) if len(rest) == 3 else None
+        subresource = served.subresource(rest[2]) if len(rest) == 3 else None
         if len(rest) == 3 and subresource is None:
             return None
         return Target(served, namespace, name, subresource)

@@ -6,6 +6,7 @@ The version is that which a resource is stored in, unless the store is shared wi
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from knarr.machinery import envelope
 from knarr.machinery.catalog import BUILT_IN
@@ -19,6 +20,14 @@ OLDER = frozenset(
     {version.api_version for resource in BUILT_IN for version in resource.versions[1:] if version.group == resource.storage.group}
     | {api_version for resource in BUILT_IN for api_version in resource.formerly}
 )
+
+
+class Read(NamedTuple):
+    """The bytes of an object in a version; ``stale``: it would be written in another one than it lies in."""
+
+    version: Version
+    raw: bytes
+    stale: bool
 
 
 class Values:
@@ -39,13 +48,17 @@ class Values:
         transformer = self._encryption.of(resource) if self._encryption.entries else None
         return value if transformer is None else transformer.make(value, key)
 
-    def raw(self, resource: Resource, key: str, value: bytes) -> bytes:
-        """The bytes of the object of which a value was stored; raises ValueError or DecodeError for one that cannot be read."""
+    def read(self, resource: Resource, key: str, value: bytes) -> Read:
+        """The object of which a value was stored; raises ValueError or DecodeError for one that cannot be read."""
         if self._encryption.entries or value.startswith(ENCRYPTED):
             value = self._opened(resource, key, value)
         storage = resource.storage
         api_version, raw = storage.form.unwrap(value)
-        return raw if api_version == storage.api_version else _converted(resource, api_version, value)
+        written = self._written_in.get(resource, storage)
+        stale = api_version != (written if isinstance(written, str) else written.api_version)
+        if api_version == storage.api_version:
+            return Read(storage, raw, stale)
+        return Read(*_former(resource, api_version, value), stale)
 
     def encrypts(self, resource: Resource) -> bool:
         """Whether the values of a resource may differ from one key or provider to the next."""
@@ -79,12 +92,16 @@ def _version_among(resource: Resource, older: Collection[str]) -> str | Version 
     return found or next((api_version for api_version in resource.formerly if api_version in older), None)
 
 
-def _converted(resource: Resource, api_version: str, value: bytes) -> bytes:
-    """The bytes of the storage version, of an object that was stored when another version was it. Raises ValueError for one not served."""
+def _former(resource: Resource, api_version: str, value: bytes) -> tuple[Version, bytes]:
+    """An object that was stored when another version was the stored one: in the one that is now, or, if a definition says how versions are
+    converted, as it is. Raises ValueError for a version that is not served."""
+    storage = resource.storage
     if api_version in resource.formerly:
-        return resource.storage.form.unwrap(value)[1]
+        return storage, storage.form.unwrap(value)[1]
     found = next((version for version in resource.versions if version.api_version == api_version), None)
     if found is None:
         raise ValueError(f"{resource.plural} of {api_version or 'no version'} are not served")
-    raw: bytes = found.to_storage(found.message.FromString(found.form.unwrap(value)[1])).SerializeToString()
-    return raw
+    raw = found.form.unwrap(value)[1]
+    if resource.converter is not None:
+        return found, raw
+    return storage, found.to_storage(found.message.FromString(raw)).SerializeToString()

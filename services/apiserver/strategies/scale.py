@@ -43,7 +43,7 @@ def replicas_fields(obj: Any) -> tuple[str, ...]:
 
 
 def _paths(obj: CustomObject) -> ScalePaths:
-    """Raises NotFound where the stored version, unlike that of the request, has no scale."""
+    """Raises NotFound where the version has no scale."""
     if obj.scale is None:
         raise status_error("NotFound", "the server could not find the requested resource")
     return obj.scale

@@ -34,8 +34,8 @@ def test_an_object_lies_in_the_version_that_is_asked_for(api_version: str) -> No
     value = old.value(resource, KEY, raw)
     assert envelope.unwrap(value).type_meta.api_version == api_version
     assert envelope.unwrap(value).type_meta.kind == resource.storage.kind
-    assert old.raw(resource, KEY, value) == plain.raw(resource, KEY, value) == raw
-    assert old.raw(resource, KEY, plain.value(resource, KEY, raw)) == raw
+    assert old.read(resource, KEY, value).raw == plain.read(resource, KEY, value).raw == raw
+    assert old.read(resource, KEY, plain.value(resource, KEY, raw)).raw == raw
 
 
 def test_the_rest_lies_in_its_own() -> None:
@@ -46,4 +46,4 @@ def test_the_rest_lies_in_its_own() -> None:
 
 def test_a_version_that_nobody_knows_is_not_read() -> None:
     with pytest.raises(ValueError, match=r"pods of v9 are not served"):
-        Values().raw(version_of(core.Pod).resource, KEY, envelope.wrap("v9", "Pod", b""))
+        Values().read(version_of(core.Pod).resource, KEY, envelope.wrap("v9", "Pod", b""))

@@ -326,7 +326,9 @@ async def test_what_was_stored_in_another_version_is_read_too(api: ApiInMemory, 
     assert envelope.unwrap(stored.value).type_meta.api_version == "autoscaling/v2"
     api.store.apply(Transaction({}, [Put(key, envelope.wrap("autoscaling/v9", "HorizontalPodAutoscaler", b""))]))
     await api.settle()
-    assert (await rest.get(f"{V2}/a")).status == 404, "a version that nobody can read is left out and logged"
+    refused = await rest.get(f"{V2}/a")
+    assert refused.status == 500, "a version that nobody can read is left out, logged, and told to who asks for the object"
+    assert "cannot be read: horizontalpodautoscalers of autoscaling/v9 are not served" in refused.json["message"]
 
 
 async def test_what_an_older_kubernetes_stored_is_read_too(api: ApiInMemory, client: Client) -> None:

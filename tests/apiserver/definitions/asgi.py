@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from knarr.machinery.resources import Resource
 from knarr.service.authentication import TokenTable, User, hash_token
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rest.application import Application, create_app
@@ -84,6 +85,13 @@ class Rest:
                 if (entry["type"], entry["status"]) == (condition, status):
                     return dict(entry)
             await asyncio.sleep(0.01)
+
+    async def until_served(self, holds: Callable[[Resource], bool], plural: str = "widgets", group: str = "example.org") -> None:
+        """Waits until what is served for a definition is so."""
+        registry = self.api.server.registry
+        while not ((version := registry.preferred(group, plural)) is not None and holds(version.resource)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await self.api.settle()
 
     async def until_gone(self, name: str) -> None:
         while (await self("GET", f"{CRDS}/{name}")).status != 404:  # noqa: ASYNC110

@@ -6,7 +6,6 @@ import asyncio
 import gc
 from typing import Any
 
-import orjson
 import pytest
 
 from knarr.client.clock import SYSTEM_CLOCK
@@ -78,25 +77,6 @@ async def test_it_lies_in_the_store_as_kubernetes_keeps_it() -> None:
         found = (await rest("GET", f"{WIDGETS}/b")).json
         assert found["metadata"]["resourceVersion"] == str(rest.api.store.revision)
         assert found["spec"] == {"z": 1} and "data" not in found
-
-
-async def test_of_what_a_webhook_converts_only_the_stored_version_is_served() -> None:
-    """Another server may have stored such a definition; what is taken for another version without being one would be worse than nothing."""
-    versions = [
-        {"name": name, "served": True, "storage": name == "v2", "schema": {"openAPIV3Schema": {"type": "object"}}} for name in ("v1", "v2")
-    ]
-    async with running() as rest:
-        await rest.define(definition(versions=versions))
-        assert (await rest("GET", WIDGETS)).status == 200
-        (item,) = rest.api.store.items("/registry/apiextensions.k8s.io/customresourcedefinitions/")
-        stored = orjson.loads(item.value)
-        stored["spec"]["conversion"] = {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"]}}
-        text = b'{"apiVersion":"example.org/v1","kind":"Widget","metadata":{"name":"b","namespace":"default"}}'
-        changes = [Put(item.key, orjson.dumps(stored)), Put("/registry/example.org/widgets/default/b", text)]
-        rest.api.store.apply(Transaction({}, changes))
-        while (await rest("GET", WIDGETS)).status != 404:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        assert (await rest("GET", WIDGETS.replace("/v1/", "/v2/"))).json["items"] == []
 
 
 @pytest.mark.parametrize(
@@ -283,6 +263,36 @@ async def test_several_versions_show_the_same_objects() -> None:
         gone = {"spec": {"versions": [version for version in versions if version["name"] != "v1"]}}
         refused = await rest("PATCH", f"{CRDS}/widgets.example.org", gone, MERGE)
         assert refused.status == 422 and "missing from spec.versions; v1 was previously a storage version" in refused.json["message"]
+
+
+async def test_a_sub_resource_is_served_in_the_versions_that_have_it() -> None:
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"type": "object", "properties": {"status": anything, "spec": anything}}
+    parts: dict[str, Any] = {"v1": {"status": {}}, "v2": {}, "v3": {"status": {}, "scale": PARTS["subresources"]["scale"]}}
+    versions = [
+        {"name": name, "served": True, "storage": name == "v2", "schema": {"openAPIV3Schema": schema}, "subresources": found}
+        for name, found in parts.items()
+    ]
+    async with running() as rest:
+        await rest.define(definition(versions=versions))
+        in_two = WIDGETS.replace("/v1/", "/v2/")
+        made = await rest("POST", in_two, widget(api_version="example.org/v2", status={"a": 1}, spec={"replicas": 2}))
+        assert made.json["status"] == {"a": 1}
+        # Through a version with a status of its own it is not reached by a write to the object, nor the other way round.
+        assert (await rest("PATCH", f"{WIDGETS}/a", {"status": {"a": 2}}, MERGE)).json["status"] == {"a": 1}
+        assert (await rest("PATCH", f"{WIDGETS}/a/status", {"status": {"a": 3}}, MERGE)).json["status"] == {"a": 3}
+        assert (await rest("PATCH", f"{in_two}/a/status", {"status": {"a": 4}}, MERGE)).status == 404
+        assert (await rest("GET", f"{in_two}/a/scale")).status == 404 and (await rest("GET", f"{WIDGETS}/a/scale")).status == 404
+        in_three = WIDGETS.replace("/v1/", "/v3/")
+        assert (await rest("GET", f"{in_three}/a/scale")).json["spec"] == {"replicas": 2}
+        assert (await rest("PATCH", f"{in_three}/a/scale", {"spec": {"replicas": 4}}, MERGE)).json["spec"] == {"replicas": 4}
+        assert (await rest("GET", f"{in_two}/a")).json["spec"] == {"replicas": 4}
+        for name, found in parts.items():
+            listed = (await rest("GET", f"/apis/example.org/{name}")).json["resources"]
+            assert {entry["name"] for entry in listed} == {"widgets", *(f"widgets/{part}" for part in found)}
+            document = (await rest("GET", f"/openapi/v3/apis/example.org/{name}")).json
+            prefix = f"/apis/example.org/{name}/namespaces/{{namespace}}/widgets/{{name}}/"
+            assert {path.removeprefix(prefix) for path in document["paths"] if path.startswith(prefix)} == set(found)
 
 
 async def _until_stored(rest: Rest, version: str) -> None:
