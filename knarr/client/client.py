@@ -98,8 +98,9 @@ class Client(abc.ABC):
     async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
         """Stores a new object; AlreadyExists when its name is taken.
 
-        For a creating sub-resource (``binding``, ``eviction``) ``obj`` is that body (``core.Binding``, ``policy.Eviction``), posted to
-        the object called ``name`` of the resource that has it.
+        For a creating sub-resource (``binding``, ``eviction``, ``token``) ``obj`` is that body (``core.Binding``, ``policy.Eviction``,
+        ``authentication.TokenRequest``), posted to the object called ``name`` of the resource that has it; it is what is answered, with
+        what the server has added, if anything.
         """
 
     @abc.abstractmethod

@@ -149,7 +149,7 @@ class RpcClient(Client):
         version = await self._version(type(obj), find)
         ref = _ref(version, metadata_of(obj).namespace, name, subresource)
         reply = await self._call(self._stub.Create, rpc.CreateRequest(ref=ref, object=_pack(obj)))
-        return copy_of(obj) if subresource else _unpack(reply.object, type(obj))
+        return copy_of(obj) if reply.object.Is(meta.Status.DESCRIPTOR) else _unpack(reply.object, type(obj))
 
     async def update(self, obj: M, *, subresource: str = "") -> M:
         metadata = metadata_of(obj)

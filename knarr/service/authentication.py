@@ -13,10 +13,11 @@ import io
 import logging
 import re
 import secrets
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 from knarr.machinery.errors import StatusError, status_error
 from knarr.service.files import PRIVATE, write_whole
@@ -35,10 +36,13 @@ class User:
     name: str
     uid: str = ""
     groups: tuple[str, ...] = ()
+    # What else is known of him, by keys like `authentication.kubernetes.io/pod-name`.
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     ANONYMOUS: ClassVar[User]
 
 
+AUTHENTICATED = "system:authenticated"
 User.ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 
 
@@ -80,6 +84,21 @@ def kept_token(path: Path) -> str:
     return text
 
 
+class TokenAuthenticator(Protocol):
+    """Who knows callers by what they show."""
+
+    def authenticate(self, authorization: str) -> User | Coroutine[Any, Any, User]:
+        """The user of an ``Authorization`` header's value; raises Unauthorized. Whoever must look elsewhere first answers a coroutine:
+        most know at once, on every request."""
+        ...
+
+
+def bearer_token(authorization: str) -> str:
+    """The token of an ``Authorization`` header's value; empty where it has none."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 class TokenTable:
     """Bearer tokens of one cluster, read once. Nothing is never a token, whatever the table says."""
 
@@ -105,15 +124,14 @@ class TokenTable:
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         for token_hash, user in self._users.items():
-            groups = [group for group in user.groups if group != "system:authenticated"]
+            groups = [group for group in user.groups if group != AUTHENTICATED]
             writer.writerow([token_hash, user.name, user.uid, ",".join(groups)])
         write_whole(path, text.getvalue().encode(), mode=PRIVATE)
 
     def authenticate(self, authorization: str) -> User:
         """The user of an ``Authorization`` header's value; raises Unauthorized."""
-        scheme, _, token = authorization.partition(" ")
-        token = token.strip()
-        user = self._users.get(hash_token(token)) if token and scheme.lower() == "bearer" else None
+        token = bearer_token(authorization)
+        user = self._users.get(hash_token(token)) if token else None
         if user is None:
             raise unauthorized()
         return user
@@ -130,7 +148,7 @@ def _user(row: list[str]) -> User:
         raise ValueError("the token is empty")
     if not name:
         raise ValueError("the user has no name")
-    return User(name, uid, (*(group for group in (more[0] if more else "").split(",") if group), "system:authenticated"))
+    return User(name, uid, (*(group for group in (more[0] if more else "").split(",") if group), AUTHENTICATED))
 
 
 def unauthorized() -> StatusError:

@@ -102,11 +102,15 @@ def server_settings(arguments: argparse.Namespace) -> ServerSettings:
         pair = KeptPair(arguments.cert, arguments.key)
     except (ssl.SSLError, OSError) as error:
         raise CommandError(f"--cert {arguments.cert} and --key {arguments.key} are not a certificate and its key: {error}") from error
+    return ServerSettings(arguments.listen, pair, read_tokens(arguments.tokens))
+
+
+def read_tokens(path: Path) -> TokenTable:
+    """The token file; CommandError when it is something else."""
     try:
-        tokens = TokenTable.load(arguments.tokens)
+        return TokenTable.load(path)
     except ValueError as error:
         raise CommandError(f"--tokens is not a token file: {error}") from error
-    return ServerSettings(arguments.listen, pair, tokens)
 
 
 def read_ca(path: Path) -> bytes:

@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from knarr.client.channel import server_options
-from knarr.service.authentication import TokenTable
+from knarr.service.authentication import TokenAuthenticator
 from knarr.service.component import Component
 from knarr.service.descriptors import raise_limit
 from knarr.service.interceptor import ServerInterceptor
@@ -49,7 +49,7 @@ class ServerSettings:
     # Certificate and key of the server; one that is kept in files is looked at for each new connection.
     pair: KeyPair | KeptPair
     # Who may call.
-    tokens: TokenTable
+    tokens: TokenAuthenticator
 
 
 def _credentials(pair: KeyPair | KeptPair) -> grpc.ServerCredentials:

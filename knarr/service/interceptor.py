@@ -16,8 +16,8 @@ import grpc
 import grpc.aio
 from prometheus_client import Counter, Histogram
 
-from knarr.machinery.errors import REASONS, StatusError, Unauthorized, internal
-from knarr.service.authentication import TokenTable, User, set_current_user
+from knarr.machinery.errors import REASONS, StatusError, internal
+from knarr.service.authentication import TokenAuthenticator, User, set_current_user
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def rpc_status(error: StatusError) -> tuple[grpc.StatusCode, str, tuple[tuple[st
 class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Authenticates by bearer token and turns StatusError into gRPC errors, for every method."""
 
-    def __init__(self, tokens: TokenTable) -> None:
+    def __init__(self, tokens: TokenAuthenticator) -> None:
         self._tokens = tokens
         self._open_streams = 0
 
@@ -51,8 +51,9 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             return self._numbered(handler) if handler is not None and handler.response_streaming else handler
         authorization = next((str(value) for key, value in details.invocation_metadata if key == "authorization"), "")
         try:
-            user = self._tokens.authenticate(authorization)
-        except Unauthorized as error:
+            found = self._tokens.authenticate(authorization)
+            user = found if isinstance(found, User) else await found
+        except StatusError as error:
             return _refusal(error, details.method)
         guard = _Guard(user, details.method)
         behaviour: Callable[..., Any]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 from knarr.machinery.catalog import RETIRED
-from knarr.service.command import parser, read_ca, read_token, run, server_settings, start
+from knarr.service.command import parser, read_ca, read_token, read_tokens, run, server_settings, start
 from knarr.service.errors import CommandError
 from knarr.service.host import Host
 from knarr.service.keypair import KeptPair
 from knarr.service.options import address, cidr_for, ipv4, readable_file
+from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY
 from services.apiserver.aggregation.front_proxy import FrontProxy, FrontProxyFiles
 from services.apiserver.component import ApiServer
 from services.apiserver.encryption.reading import encryption
@@ -23,6 +26,9 @@ from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.connection import EtcdTls
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.values import OLDER
+from services.apiserver.tokens.keys import SigningKeys
+
+log = logging.getLogger(__name__)
 
 # In the folder of `--trust`.
 FRONT_PROXY_FILES = {"ca": "front-proxy-ca.crt", "cert": "front-proxy.crt", "key": "front-proxy.key"}
@@ -59,6 +65,19 @@ def arguments_parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--rest-listen", default="0.0.0.0:6443", type=address, metavar="HOST:PORT", help="where REST is served (default: %(default)s)"
+    )
+    made.add_argument(
+        "--service-account-key",
+        type=readable_file,
+        metavar="FILE",
+        help="private key that signs the tokens of service accounts, PEM, the same for all API servers "
+        f"(default: {SIGNING_KEY} in the folder of --trust, where it has one; without a key no tokens are issued)",
+    )
+    made.add_argument(
+        "--service-account-public-keys",
+        type=readable_file,
+        metavar="FILE",
+        help=f"public keys, PEM, whose tokens are good besides, as one's that signed before (default: {FURTHER_KEYS} there)",
     )
     made.add_argument("--service-cidr", default=defaults.service_cidr, type=cidr_for("Services", 28), metavar="CIDR")
     made.add_argument(
@@ -137,6 +156,23 @@ def front_proxy(arguments: argparse.Namespace) -> FrontProxy | None:
     return FrontProxy(FrontProxyFiles(found["ca"], found["cert"], found["key"], arguments.ca))
 
 
+def signing_keys(arguments: argparse.Namespace) -> SigningKeys | None:
+    """What signs the tokens of service accounts; CommandError for files that are no keys."""
+    key, further = arguments.service_account_key, arguments.service_account_public_keys
+    folder = arguments.trust
+    if key is None and folder is not None and (folder / SIGNING_KEY).exists():
+        key = folder / SIGNING_KEY
+    if further is None and folder is not None and (folder / FURTHER_KEYS).exists():
+        further = folder / FURTHER_KEYS
+    if key is None:
+        log.warning("there is no key to sign tokens of service accounts with: pods get none", extra={"option": "--service-account-key"})
+        return None
+    try:
+        return SigningKeys.read(key, further)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"--service-account-key {key}, --service-account-public-keys {further}: no keys in PEM: {error}") from error
+
+
 async def serve(arguments: argparse.Namespace) -> None:
     """Runs both faces until cancelled."""
     defaults = ApiServerSettings()
@@ -154,10 +190,16 @@ async def serve(arguments: argparse.Namespace) -> None:
     ca, token = read_ca(arguments.ca), read_token(arguments.token)
     listen = server_settings(arguments)
     kubelets = KubeletChannels(ca, token)
-    apiserver = ApiServer(settings, kubelets, authenticate=listen.tokens.authenticate, front_proxy=front_proxy(arguments))
-    app = create_app(apiserver.api, listen.tokens, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)
+    apiserver = ApiServer(
+        settings,
+        kubelets,
+        authenticate=read_tokens(arguments.tokens).authenticate,
+        front_proxy=front_proxy(arguments),
+        keys=signing_keys(arguments),
+    )
+    app = create_app(apiserver.api, apiserver.callers, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)
     rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(arguments.ca)), host=host, port=int(port))
-    grpc_host = Host(apiserver, listen)
+    grpc_host = Host(apiserver, replace(listen, tokens=apiserver.callers))
     await start(grpc_host, arguments.listen)
     serving = asyncio.create_task(grpc_host.run(), name="apiserver")
     try:

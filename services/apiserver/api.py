@@ -7,6 +7,7 @@ Order for a write: authenticate (the face) → authorize → decode (the face, o
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -16,8 +17,9 @@ from google.protobuf.message import Message
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
 from knarr.machinery.resources import Version
+from knarr.service.authentication import User
 from services.apiserver.aside import in_turn
-from services.apiserver.authorization import asked
+from services.apiserver.authorization import asked, imagined
 from services.apiserver.metrics import request_counter, request_timer
 from services.apiserver.pipeline import create, delete, posted, proxy, questions, read, streams, update, watch
 from services.apiserver.pipeline.apply import apply
@@ -25,9 +27,10 @@ from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.proxy import Destination
 from services.apiserver.pipeline.streams import Command, Forward
 from services.apiserver.pipeline.watch import Watch
-from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
+from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, REQUEST_SECONDS, UPDATE, WATCH, Request
 from services.apiserver.results import Event, Page, Ref, Written
 from services.apiserver.strategies import custom_strategy, is_made
+from services.apiserver.tokens.accounts import ServiceAccountTokens
 
 __all__ = ["Api", "Command", "Destination", "Event", "Forward", "Page", "Ref", "Request", "Written"]
 
@@ -108,6 +111,18 @@ class Api:
     async def permit(self, request: Request) -> None:
         """Returns where the caller may ask this of another server, to which it is passed on; raises Forbidden."""
         if (asking := self._enter(request.verb, request)) is not None:
+            await asking
+
+    @property
+    def accounts(self) -> ServiceAccountTokens | None:
+        """What issues and judges the tokens of service accounts, where this server does."""
+        return self.pipeline.callers.accounts
+
+    async def visit(self, user: User, method: str, path: str) -> None:
+        """What every way to that which is no resource begins with (discovery, metrics …); raises Forbidden."""
+        deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
+        wanted = Request(user, method.lower(), Ref(imagined("", path)), None, deadline)
+        if (asking := asked(self.pipeline.authorizer, wanted)) is not None:
             await asking
 
     def _enter(self, verb: str, request: Request) -> Coroutine[Any, Any, None] | None:

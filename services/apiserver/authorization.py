@@ -6,7 +6,9 @@ from collections.abc import Coroutine
 from typing import Any, Protocol, runtime_checkable
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.resources import Resource, Version
 from knarr.service.authentication import User
 from services.apiserver.deadline import within
 from services.apiserver.request import Request
@@ -60,9 +62,17 @@ class AllowAuthenticated:
 ALLOW_AUTHENTICATED = AllowAuthenticated()
 
 
+def imagined(group: str, plural: str) -> Version:
+    """What is not served as a resource: one of another server's, or a path of this one, which begins with a slash."""
+    return Resource(plural, (Version(group, "", "", meta.PartialObjectMetadata, None),), stored=False).storage
+
+
 def refusal(request: Request, reason: str = "") -> StatusError:
     """Forbidden, in Kubernetes' words for who may not do what; ``reason`` follows them."""
     ref, group = request.ref, request.ref.version.group
+    if ref.resource.plural.startswith("/"):
+        message = f'forbidden: User "{request.user.name}" cannot {request.verb} path "{ref.resource.plural}"'
+        return status_error("Forbidden", message + (f": {reason}" if reason else ""))
     resource = f"{ref.resource.plural}/{ref.subresource}" if ref.subresource else ref.resource.plural
     where = f'in the namespace "{ref.namespace}"' if ref.namespace else "at the cluster scope"
     detail = f'User "{request.user.name}" cannot {request.verb} resource "{resource}" in API group "{group}" {where}'

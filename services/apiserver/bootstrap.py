@@ -1,4 +1,4 @@
-"""What every cluster has from its first moment: its namespaces, the Service of the API server, the priorities of the system."""
+"""What every cluster has from its first moments: its namespaces, the Service of the API server, the priorities of the system."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ USER = User("system:apiserver", groups=("system:masters",))
 NAME, NAMESPACE = "kubernetes", "default"
 
 
+def service_names(domain: str = "cluster.local") -> list[str]:
+    """The names by which pods know the API server, and its certificate must; ``domain`` ends all names of the cluster."""
+    return [NAME, f"{NAME}.{NAMESPACE}", f"{NAME}.{NAMESPACE}.svc", f"{NAME}.{NAMESPACE}.svc.{domain}"]
+
+
 async def bootstrap(client: Client, service_address: str) -> None:
     """Creates what is missing; several servers may do so at once."""
     for name in NAMESPACES:
-        await _ensure(client, core.Namespace(metadata=meta.ObjectMeta(name=name)))
-    await _ensure(client, _service(service_address))
+        await ensure(client, core.Namespace(metadata=meta.ObjectMeta(name=name)))
+    await ensure(client, _service(service_address))
     for priority in system_classes():
-        await _ensure(client, priority)
+        await ensure(client, priority)
 
 
-async def _ensure(client: Client, obj: Any) -> None:
+async def ensure(client: Client, obj: Any) -> None:
+    """Creates an object unless it is there."""
     try:
         await client.get(type(obj), obj.metadata.name, obj.metadata.namespace)
     except NotFound:

@@ -24,7 +24,7 @@ from knarr.service.authentication import User
 from knarr.service.component import Component
 from knarr.service.loop_lag import LoopLag
 from services.apiserver import metrics
-from services.apiserver.admission.catalog import PLUGINS, Factory, chain
+from services.apiserver.admission.catalog import PLUGINS, Factory, chain, mounting_tokens
 from services.apiserver.aggregation.front_proxy import FrontProxy
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.aggregation.local import LocalServices
@@ -34,7 +34,7 @@ from services.apiserver.allocators.repair import Repairer, repair
 from services.apiserver.allocators.services import ServiceAllocators
 from services.apiserver.announcement import Announcer
 from services.apiserver.api import Api
-from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
+from services.apiserver.authorization import Authorizer
 from services.apiserver.backend import Backend
 from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.cache.feed import Feed
@@ -46,6 +46,10 @@ from services.apiserver.local import LocalClient
 from services.apiserver.node_stats import GrpcNodeStats
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline, nobody
+from services.apiserver.rbac.authorizer import RoleAuthorizer
+from services.apiserver.rbac.bootstrap import bootstrap_roles
+from services.apiserver.rbac.escalation import RoleEscalation
+from services.apiserver.rbac.grants import Grants
 from services.apiserver.servicer import ResourceServicer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdStore
@@ -53,6 +57,9 @@ from services.apiserver.storage.store import Store
 from services.apiserver.storage.values import Values
 from services.apiserver.strategies import Strategies
 from services.apiserver.strategies.event import event_strategies
+from services.apiserver.tokens.accounts import ServiceAccountTokens
+from services.apiserver.tokens.callers import Callers
+from services.apiserver.tokens.keys import SigningKeys
 from services.apiserver.upkeep import Upkeep
 from services.apiserver.ways import Ways
 
@@ -70,7 +77,7 @@ class ApiServer(Component):
 
     Objects lie in etcd, in which case the server is made inside a running event loop, or in ``store`` when one is given.
     ``clock`` stamps them, ``source`` makes their names, uids, addresses and ports; ``plugins`` admit them, ``authorizer`` says who
-    may ask for them, ``authenticate`` whose a token is that somebody asks about.
+    may ask for them, ``authenticate`` whose a token is that is no service account's. ``keys`` sign those; without them none are issued.
     ``registry`` is what is served, the built-in resources unless given; it may change while the server runs. By ``front_proxy`` it is known
     to the API servers of others; without one they are not told who asks.
     """
@@ -87,9 +94,10 @@ class ApiServer(Component):
         clock: Clock = SYSTEM_CLOCK,
         source: random.Random | None = None,
         plugins: Sequence[Factory] = PLUGINS,
-        authorizer: Authorizer = ALLOW_AUTHENTICATED,
+        authorizer: Authorizer | None = None,
         authenticate: Callable[[str], User] = nobody,
         front_proxy: FrontProxy | None = None,
+        keys: SigningKeys | None = None,
     ) -> None:
         self._settings, self._front_proxy = settings, front_proxy
         source = source or random.Random()
@@ -108,13 +116,18 @@ class ApiServer(Component):
         )
         addresses, ports = AddressRange(settings.service_cidr), NumberRange(*settings.node_ports)
         self.allocators = ServiceAllocators(self._store, addresses, ports, source)
+        if keys is not None:
+            plugins = mounting_tokens(plugins)
+        grants = Grants(cache)
+        # Knows whoever calls, for the faces.
+        self.callers = Callers(authenticate, ServiceAccountTokens(keys, self.backend) if keys is not None else None)
         self.api = Api(
             Pipeline(
                 self.backend,
-                admission=chain(self.backend, plugins),
+                admission=chain(self.backend, [*plugins, lambda backend: RoleEscalation(grants)]),
                 allocators=self.allocators,
-                authorizer=authorizer,
-                authenticate=authenticate,
+                authorizer=authorizer or RoleAuthorizer(grants),
+                callers=self.callers,
                 strategies=Strategies(event_strategies(settings.event_ttl_seconds)),
                 node_streams=GrpcNodeStreams(kubelet_channel),
                 conversions=Conversions(self._webhook_client, source),
@@ -214,6 +227,7 @@ class ApiServer(Component):
                 await self._local_services.make()
                 await self._announcer.announce()
                 self._bootstrapped.set()
+                await bootstrap_roles(self.client(USER))
             except StatusError as error:
                 log.warning("the first objects are not there yet, trying again: %s", error.status.message)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -30,7 +30,7 @@ from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from knarr.service.authentication import User
 from services.apiserver.admission.catalog import PLUGINS, Factory
-from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
+from services.apiserver.authorization import Authorizer
 from services.apiserver.backend import serialize
 from services.apiserver.bootstrap import NAMESPACES
 from services.apiserver.component import ApiServer
@@ -41,6 +41,7 @@ from services.apiserver.storage.memory import MemoryStore
 from services.apiserver.storage.store import Put, Transaction
 from services.apiserver.strategies import strategy_for
 from services.apiserver.strategies.metadata import validate_object_meta
+from services.apiserver.tokens.keys import SigningKeys
 
 M = TypeVar("M", bound=Message)
 
@@ -52,8 +53,8 @@ SETTINGS = ApiServerSettings()
 class ApiInMemory:
     """One cluster's objects and the API server before them. ``clock`` stamps objects; ``seed`` decides names, uids, addresses and ports.
 
-    ``plugins`` admit what clients write, ``authorizer`` says who may ask; what is seeded passes neither. Of a ``store`` that is given the
-    objects are taken over, as by a server that starts again.
+    ``plugins`` admit what clients write, ``authorizer`` says who may ask; what is seeded passes neither. ``keys`` sign tokens. Of a
+    ``store`` that is given the objects are taken over, as by a server that starts again.
     It may be made and seeded before there is an event loop. Requests wait until it is started.
     """
 
@@ -64,9 +65,10 @@ class ApiInMemory:
         settings: ApiServerSettings = SETTINGS,
         *,
         plugins: Sequence[Factory] = PLUGINS,
-        authorizer: Authorizer = ALLOW_AUTHENTICATED,
+        authorizer: Authorizer | None = None,
         authenticate: Callable[[str], User] = nobody,
         store: MemoryStore | None = None,
+        keys: SigningKeys | None = None,
     ) -> None:
         self.clock = clock
         self.store = store or MemoryStore()
@@ -80,6 +82,7 @@ class ApiInMemory:
             plugins=plugins,
             authorizer=authorizer,
             authenticate=authenticate,
+            keys=keys,
         )
         self._tasks: list[asyncio.Task[None]] = []
         for name in NAMESPACES:

@@ -98,7 +98,7 @@ class LocalClient(Client):
         version = self._registry.posted_to(subresource, type(obj)) if subresource else self._registry.of(type(obj))
         ref = Ref(served(version, type(obj)), own.metadata.namespace, name, subresource)
         written = await self._api.create(self._request(CREATE, ref, meta.CreateOptions()), ref.version.to_storage(own))
-        answer: M = obj if subresource else _answer(written, ref)
+        answer: M = obj if isinstance(written.answer, meta.Status) else _answer(written, ref)
         return answer
 
     async def update(self, obj: M, *, subresource: str = "") -> M:

@@ -26,6 +26,8 @@ from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, PUBLIC, write_whole
 from knarr.service.keypair import KeyPair
+from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY, keep_signing_key
+from services.apiserver.bootstrap import service_names
 from services.standalone.credentials import ADMIN, APISERVER, Credentials, keep_front_proxy, kubelet_tokens, write_kubeconfig
 
 LOCAL = ("127.0.0.1", "localhost")
@@ -86,6 +88,7 @@ def make(root: Path, found: list[Member], server: str) -> None:
             table = kubelet_tokens(admin_token, tokens["apiserver"], member.node)
         table.save(folder / "tokens.csv")
     make_front_proxy(root)
+    _share_signing_key(kept, root / "apiserver")
     admin = authority.kept_pair(kept, "admin", ADMIN.name, organizations=ADMIN.groups)
     folder = root / "admin"
     folder.mkdir(exist_ok=True)
@@ -94,6 +97,13 @@ def make(root: Path, found: list[Member], server: str) -> None:
     credentials = Credentials(authority.pair.certificate, admin, admin, admin_token, tokens["apiserver"], TokenTable(everyone))
     write_kubeconfig(folder / "kubeconfig", credentials, server)
     _hand_over(folder)
+
+
+def _share_signing_key(kept: Path, folder: Path) -> None:
+    """Gives all API servers the same key for the tokens of service accounts, and those public keys that were laid beside it."""
+    write_whole(folder / SIGNING_KEY, keep_signing_key(kept), mode=PRIVATE)
+    if (kept / FURTHER_KEYS).exists():
+        write_whole(folder / FURTHER_KEYS, (kept / FURTHER_KEYS).read_bytes(), mode=PUBLIC)
 
 
 def make_etcd(root: Path, hosts: list[str]) -> None:
@@ -144,7 +154,7 @@ def main() -> int:
     parser.add_argument("--server", required=True, metavar="URL", help="where the kubeconfig's owner reaches the REST API")
     arguments = parser.parse_args()
     hosts = {name: getattr(arguments, name) for name in CONTROL_PLANE}
-    hosts["apiserver"].append("kubernetes.default.svc")
+    hosts["apiserver"].extend(service_names())
     found = members(hosts, dict(arguments.node))
     try:
         make(arguments.folder, found, arguments.server)

@@ -18,6 +18,7 @@ from services.controller.controllers.pvprotection.controller import VolumeProtec
 from services.controller.controllers.replicaset.controller import ReplicaSetController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
+from services.controller.controllers.serviceaccounttoken.controller import ServiceAccountTokenController
 from services.controller.controllers.staledisruption.controller import StaleDisruptionController
 
 CONTROLLERS: tuple[type[Controller], ...] = (
@@ -35,6 +36,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     VolumeProtectionController,
     NamespaceController,
     ServiceAccountController,
+    ServiceAccountTokenController,
     RootCertificateController,
     GarbageCollector,
 )

@@ -20,13 +20,14 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
 from knarr.objects.conditions import is_true
 from knarr.service import collector
-from knarr.service.authentication import User
+from knarr.service.authentication import TokenAuthenticator, User
 from knarr.service.component import Component
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.host import Host, ServerSettings
 from knarr.service.keypair import KeptPair
 from knarr.service.tasks import cancel
 from services.apiserver.aggregation.front_proxy import FrontProxy
+from services.apiserver.bootstrap import service_names
 from services.apiserver.component import ApiServer
 from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
@@ -34,6 +35,7 @@ from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
+from services.apiserver.tokens.keys import SigningKeys
 from services.standalone.credentials import Credentials, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
@@ -63,7 +65,7 @@ class Cluster:
     async def run(self) -> None:
         settings = self._settings
         reached = [host for host in rest_hosts(settings, self._address) if host != EVERYWHERE]
-        service = [_first_address(settings.service_cidr), "kubernetes.default.svc"]
+        service = [_first_address(settings.service_cidr), *service_names(settings.cluster_domain)]
         hosts = list(dict.fromkeys([LOOPBACK, "localhost", settings.node, self._address, *reached, *service]))
         etcd = EtcdProcess(self._files.etcd)
         async with AsyncExitStack() as stack:
@@ -72,6 +74,7 @@ class Cluster:
             # Nobody is served yet, and etcd is at work meanwhile.
             credentials = load_or_create(self._files, hosts)
             self._shown = KeptPair(self._files.pki / "server.crt", self._files.pki / "server.key")
+            self._keys = SigningKeys.load(self._files.pki)
             await self._unless_one_ends(etcd.wait_accepting())
             self._progress.step("etcd")
             apiserver = await self._start_apiserver(stack, etcd, credentials)
@@ -122,6 +125,7 @@ class Cluster:
             kubelets,
             authenticate=credentials.tokens.authenticate,
             front_proxy=FrontProxy(front_proxy_files(self._files.front_proxy, self._files.pki / "ca.crt")),
+            keys=self._keys,
         )
         host = self._host(apiserver, credentials, settings.listen_address, settings.ports.apiserver)
         await host.start()
@@ -130,7 +134,7 @@ class Cluster:
         etcd.settle()
         pki = self._files.pki
         context = tls_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
-        app = create_app(apiserver.api, credentials.tokens, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)
+        app = create_app(apiserver.api, apiserver.callers, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)
         rest = RestServer(app, context, host=rest_hosts(settings, self._address), port=settings.ports.rest)
         await rest.start()
         stack.push_async_callback(rest.stop)
@@ -153,7 +157,11 @@ class Cluster:
             await asyncio.sleep(RESTART_SECONDS)
 
     def _host(self, component: Component, credentials: Credentials, address: str, port: int) -> Host:
-        tokens = credentials.kubelet_tokens(self._settings.node) if component.name == "kubelet" else credentials.tokens
+        tokens: TokenAuthenticator = credentials.tokens
+        if component.name == "kubelet":
+            tokens = credentials.kubelet_tokens(self._settings.node)
+        elif isinstance(component, ApiServer):
+            tokens = component.callers
         host = Host(component, ServerSettings(f"{address}:{port}", self._shown, tokens))
         self._hosts[component.name] = host
         return host

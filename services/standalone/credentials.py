@@ -16,6 +16,7 @@ from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.keypair import KeyPair
+from knarr.service.signing_key import keep_signing_key
 from services.apiserver.aggregation.front_proxy import COMMON_NAME, FrontProxyFiles
 from services.standalone.files import Files
 
@@ -60,6 +61,7 @@ def load_or_create(files: Files, hosts: list[str]) -> Credentials:
     tokens = TokenTable({hash_token(admin_token): ADMIN, hash_token(apiserver_token): APISERVER})
     tokens.save(files.tokens)
     keep_front_proxy(files.front_proxy)
+    keep_signing_key(files.pki)
     return Credentials(authority.pair.certificate, server, admin, admin_token, apiserver_token, TokenTable.load(files.tokens))
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from knarr.service.authentication import TokenTable, bound_token
 from knarr.service.certificates import covers
 from knarr.service.command import TRUST_FILES
+from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY
 from services.apiserver.__main__ import FRONT_PROXY_FILES
+from services.apiserver.tokens.keys import SigningKeys
 from services.compose.trust import main
 
 URL = "https://127.0.0.1:6443"
@@ -39,7 +42,7 @@ def test_each_component_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.M
     tokens = set()
     for name in COMPONENTS:
         folder = tmp_path / name
-        shown = set(FRONT_PROXY_FILES.values()) if name == "apiserver" else set()
+        shown = {*FRONT_PROXY_FILES.values(), SIGNING_KEY} if name == "apiserver" else set()
         assert {path.name for path in folder.iterdir()} == set(TRUST_FILES.values()) | shown
         assert (folder / "token").stat().st_mode & 0o077 == 0 == (folder / "server.key").stat().st_mode & 0o077
         tokens.add((folder / "token").read_text())
@@ -93,6 +96,24 @@ def test_extension_api_servers_know_an_api_server_by_an_authority_of_its_own(tmp
     assert (
         (tmp_path / "apiserver/front-proxy.key").stat().st_mode & 0o077 == 0 == (tmp_path / "authority/front-proxy").stat().st_mode & 0o077
     )
+
+
+def test_all_api_servers_sign_by_one_key_and_know_those_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, tmp_path)
+    kept, folder = tmp_path / "authority", tmp_path / "apiserver"
+    assert (kept / SIGNING_KEY).read_bytes() == (folder / SIGNING_KEY).read_bytes()
+    assert (folder / SIGNING_KEY).stat().st_mode & 0o777 == 0o600
+    before = SigningKeys.load(folder)
+    assert before is not None
+    signed = before.sign(b"{}")
+    private = serialization.load_pem_private_key((kept / SIGNING_KEY).read_bytes(), None)
+    public = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (kept / FURTHER_KEYS).write_bytes(public)
+    (kept / SIGNING_KEY).unlink()
+    run(monkeypatch, tmp_path)
+    after = SigningKeys.load(folder)
+    assert after is not None and len(after.public) == 2 and after.payload(signed) == b"{}"
+    assert not before.knows(after.sign(b"{}"))
 
 
 def test_etcd_trusts_its_own_authority_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

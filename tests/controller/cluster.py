@@ -19,6 +19,7 @@ from knarr.client.reconciler import Reconciler
 from knarr.objects.conditions import set_condition
 from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.pods import is_active, is_ready
+from services.apiserver.tokens.keys import SigningKeys
 from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
 from services.controller.controller import Controller
@@ -133,11 +134,11 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(
-    *, kubelet: bool = True, controllers: Sequence[type[Controller]] = CONTROLLERS, **settings: Any
+    *, kubelet: bool = True, controllers: Sequence[type[Controller]] = CONTROLLERS, keys: SigningKeys | None = None, **settings: Any
 ) -> AsyncIterator[Cluster]:
-    """Runs the controllers on a fresh API server in memory, on the virtual loop."""
+    """Runs the controllers on a fresh API server in memory, on the virtual loop; with ``keys`` it issues tokens."""
     clock = VirtualClock()
-    api = FaultyApi(clock)
+    api = FaultyApi(clock, keys=keys)
     client = api.client()
     manager = ControllerManager(client, replace(SETTINGS, **settings), clock=clock, controllers=controllers)
     fake = FakeKubelet(api.client())

@@ -31,6 +31,7 @@ from services.controller.controllers.pvprotection.controller import VolumeProtec
 from services.controller.controllers.replicaset.controller import ReplicaSetController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
+from services.controller.controllers.serviceaccounttoken.controller import ServiceAccountTokenController
 from services.controller.controllers.staledisruption.controller import StaleDisruptionController
 from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIME
 from services.controller.settings import ControllerSettings
@@ -293,6 +294,22 @@ async def accounts(w: World) -> None:
     await step()
 
 
+async def token_secrets(w: World) -> None:
+    """Secrets that ask for tokens: of an account that goes, of one that stays and is harmed, and of one that never was."""
+    for name in ("going", "staying"):
+        await w.client.create(core.ServiceAccount(metadata=meta.ObjectMeta(name=name, namespace="default")))
+    for name in ("going", "staying", "nobody"):
+        made = secret(f"of-{name}")
+        made.type = "kubernetes.io/service-account-token"
+        made.metadata.annotations["kubernetes.io/service-account.name"] = name
+        await w.client.create(made)
+    await step()
+    await w.edit(core.Secret, "of-staying", lambda found: found.data.pop("ca.crt"))
+    await step()
+    await w.client.delete(core.ServiceAccount, "going", "default")
+    await step()
+
+
 async def certificates(w: World) -> None:
     """A new namespace, a ConfigMap that somebody changes and one that somebody deletes."""
     await w.client.create(namespace("team"))
@@ -359,6 +376,14 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
     ServiceAccountController: alone(ServiceAccountController, accounts),
+    ServiceAccountTokenController: alone(
+        ServiceAccountTokenController,
+        token_secrets,
+        settings={"root_certificate": "certificate"},
+        tokens=True,
+        # No two tokens are the same.
+        free=frozenset({"Secret.data.token"}),
+    ),
     RootCertificateController: alone(RootCertificateController, certificates, settings={"root_certificate": "certificate"}),
     GarbageCollector: alone(GarbageCollector, collected),
 }

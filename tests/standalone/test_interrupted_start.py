@@ -12,6 +12,8 @@ from knarr.service.authentication import TokenTable
 from knarr.service.certificates import belong_together, covers
 from knarr.service.errors import CommandError
 from knarr.service.keypair import KeyPair
+from knarr.service.signing_key import SIGNING_KEY
+from services.apiserver.tokens.keys import SigningKeys
 from services.compose import trust
 from services.standalone import process
 from services.standalone.credentials import load_or_create, write_kubeconfig
@@ -74,8 +76,8 @@ def test_every_step_may_be_the_last(tmp_path: Path) -> None:
         start(files)
         check(files)
         start(files)
-    # Settings, pid, five pairs of files, two tokens and their table, kubeconfig, identity.
-    assert count > 2 * 16
+    # Settings, pid, five pairs of files, two tokens and their table, the key of others, kubeconfig, identity.
+    assert count > 2 * 17
 
 
 def check(files: Files) -> None:
@@ -85,6 +87,7 @@ def check(files: Files) -> None:
         assert belong_together(KeyPair.load(files.front_proxy, name))
     assert covers(KeyPair.load(files.pki, "server").certificate, HOSTS)
     assert TokenTable.load(files.tokens).authenticate(f"Bearer {files.admin_token.read_text().strip()}").name == "knarr-admin"
+    assert SigningKeys.load(files.pki) is not None and (files.pki / SIGNING_KEY).stat().st_mode & 0o777 == 0o600
     assert ClusterSettings.saved(files.root).runtime == "hollow"
     assert len(files.cluster_id()) == 8
     assert not list(files.root.rglob(".*"))
@@ -117,7 +120,7 @@ def test_any_file_may_be_harmed_in_any_way(harm: str, tmp_path: Path) -> None:
     files = Files(tmp_path)
     start(files)
     whole = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert len(whole) == 17
+    assert len(whole) == 18
     for name, data in whole.items():
         found = HARMS[harm](data)
         if found is None:

@@ -24,6 +24,7 @@ from knarr.objects.keys import Key, key_of, metadata_of
 from knarr.service.authentication import User
 from services.apiserver.in_memory import ADMIN, ApiInMemory
 from services.apiserver.storage.store import Put, Transaction
+from services.apiserver.tokens.keys import SigningKeys
 from tests.support.faults import Breaker
 
 M = TypeVar("M", bound=Message)
@@ -61,8 +62,8 @@ class Fault:
 class FaultyApi(ApiInMemory):
     """One cluster. ``writes`` lists every accepted or refused write of its clients, in order."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK, seed: int = 0) -> None:
-        super().__init__(clock, seed)
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, seed: int = 0, keys: SigningKeys | None = None) -> None:
+        super().__init__(clock, seed, keys=keys)
         self.writes: list[Write] = []
         self.latency_seconds = 0.0
         self._faults: list[Fault] = []

@@ -13,12 +13,13 @@ import grpc
 import orjson
 
 from knarr.client.rpc import RpcClient, connect
-from knarr.service.authentication import TokenTable, hash_token
+from knarr.service.authentication import TokenAuthenticator, TokenTable, hash_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.component import Component
 from knarr.service.interceptor import ServerInterceptor
 from services.apiserver.in_memory import ADMIN, ApiInMemory
 from services.apiserver.rest.application import Application, create_app
+from services.apiserver.tokens.callers import Callers
 
 TOKEN = "secret"
 TOKENS = TokenTable({hash_token(TOKEN): ADMIN})
@@ -26,13 +27,18 @@ TOKENS = TokenTable({hash_token(TOKEN): ADMIN})
 __all__ = ["Answer", "RestClient", "rpc_client"]
 
 
+def callers(api: ApiInMemory) -> Callers:
+    """Who is known to the faces: the administrator by ``TOKEN``, and service accounts where the API server issues tokens."""
+    return Callers(TOKENS.authenticate, api.server.callers.accounts)
+
+
 @asynccontextmanager
-async def serving(component: Component, folder: Path) -> AsyncIterator[str]:
+async def serving(component: Component, folder: Path, tokens: TokenAuthenticator = TOKENS) -> AsyncIterator[str]:
     """A component's gRPC services over TLS; yields their address. ``folder`` takes the certificate, ``TOKEN`` is good for it."""
     authority = CertificateAuthority.create()
     pair = authority.issue("apiserver", hosts=["127.0.0.1"])
     (folder / "ca.crt").write_bytes(authority.pair.certificate)
-    server = grpc.aio.server(interceptors=[ServerInterceptor(TOKENS)])
+    server = grpc.aio.server(interceptors=[ServerInterceptor(tokens)])
     component.register(server)
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
     await server.start()
@@ -45,14 +51,14 @@ async def serving(component: Component, folder: Path) -> AsyncIterator[str]:
 @asynccontextmanager
 async def rpc_server(api: ApiInMemory, folder: Path) -> AsyncIterator[str]:
     """The gRPC face of an API server in memory, as ``serving`` has it."""
-    async with serving(api.server, folder) as address:
+    async with serving(api.server, folder, callers(api)) as address:
         yield address
 
 
 @asynccontextmanager
-async def rpc_client(api: ApiInMemory, folder: Path) -> AsyncIterator[RpcClient]:
+async def rpc_client(api: ApiInMemory, folder: Path, token: str = TOKEN) -> AsyncIterator[RpcClient]:
     """A client over TLS; ``folder`` takes the certificate."""
-    async with rpc_server(api, folder) as address, connect(address, folder / "ca.crt", TOKEN) as client:
+    async with rpc_server(api, folder) as address, connect(address, folder / "ca.crt", token) as client:
         yield client
 
 
@@ -75,7 +81,7 @@ class RestClient:
     application: Application = field(init=False)
 
     def __post_init__(self) -> None:
-        self.application = create_app(self.api.server.api, TOKENS, self.api.server.registry)
+        self.application = create_app(self.api.server.api, callers(self.api), self.api.server.registry)
 
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.call("GET", path, **headers)

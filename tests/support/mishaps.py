@@ -33,6 +33,7 @@ from knarr.service.component import Component
 from services.apiserver.storage.memory import FIRST_REVISION
 from services.apiserver.storage.store import Change, KeyValue
 from tests.support.api import FaultyApi
+from tests.support.signing import signing_keys
 from tests.support.virtual_time import VirtualClock, run
 
 M = TypeVar("M", bound=Message)
@@ -225,6 +226,8 @@ class Scenario:
     rest_seconds: float = 60.0
     # Fields that may differ, as in "Node.spec.podCIDR".
     free: frozenset[str] = field(default_factory=frozenset)
+    # Whether the API server issues tokens.
+    tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -281,7 +284,7 @@ def play(scenario: Scenario, mishap: Mishap = Mishap()) -> Outcome:
 
 async def _play(scenario: Scenario, mishap: Mishap) -> Outcome:
     clock = VirtualClock()
-    api = FaultyApi(clock)
+    api = FaultyApi(clock, keys=signing_keys() if scenario.tokens else None)
     world = World(api, api.client(), clock, Fate(mishap), scenario.outside())
     tasks = [asyncio.ensure_future(work()) for work in scenario.beside(world)]
     tasks += [asyncio.ensure_future(_live(scenario, world)), asyncio.ensure_future(_relist(world))]

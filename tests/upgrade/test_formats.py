@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
 from knarr.service.authentication import TokenTable
+from knarr.service.certificates import covers
+from knarr.service.signing_key import SIGNING_KEY
+from services.apiserver.bootstrap import service_names
 from services.compose import trust
 from services.kubelet.pod.spec import container_hash
 from services.kubelet.runtime.docker.labels import CLUSTER, NODE, container_from, is_sandbox, sandbox_from
@@ -105,6 +109,11 @@ def use(cluster: KnarrCluster, api: Api, old: dict[str, Any]) -> None:
     cluster.kubectl("rollout", "status", "deployment/web", "-n", "kept", "--timeout=60s")
 
 
+def token_of(api: Api) -> str:
+    """A new one of an account that was there before."""
+    return str(api.call("POST", "/api/v1/namespaces/kept/serviceaccounts/default/token", {}).body["status"]["token"])
+
+
 def missing(api: Api, path: str) -> Callable[[], bool]:
     return lambda: api.call("GET", path).status == 404
 
@@ -119,6 +128,7 @@ def test_a_data_directory_starts_with_all_that_it_held(kept: Path, cluster: Knar
     assert {name: (folder / name).read_bytes() for name in LASTING} == lasting
     settings = ClusterSettings.saved(folder)
     assert {name: getattr(settings, name.replace("-", "_")) for name in SETTINGS} == SETTINGS
+    signing = (folder / "pki" / SIGNING_KEY).read_bytes()
     by_token, by_certificate = Api.by_token(folder, server, lasting["token"].decode().strip()), Api.by_kubeconfig(handed_out, server)
     check(old, by_token.everything())
     check(old, by_certificate.everything())
@@ -129,6 +139,9 @@ def test_a_data_directory_starts_with_all_that_it_held(kept: Path, cluster: Knar
     server = up(cluster)
     check({name: obj for name, obj in left.items() if not name.startswith("events/")}, Api.by_kubeconfig(handed_out, server).everything())
     assert {name: (folder / name).read_bytes() for name in LASTING} == lasting and (folder / "pki/server.key").read_bytes() == pair
+    assert (folder / "pki" / SIGNING_KEY).read_bytes() == signing
+    review = {"spec": {"token": token_of(api := Api.by_token(folder, server, lasting["token"].decode().strip()))}}
+    assert api.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review).body["status"]["authenticated"]
 
 
 @pytest.mark.etcd
@@ -165,13 +178,21 @@ def test_the_earlier_name_of_the_trust_command_still_works(kept: Path, tmp_path:
 
 
 def check_trust(before: dict[str, bytes], folder: Path) -> None:
-    """Keys, certificates and tokens stay. Tables of those who may call are made from them; a kubelet's was changed in November 2026. What
-    is shown to extension API servers came then."""
+    """Keys, certificates and tokens stay. Tables of those who may call are made from them; a kubelet's was changed in November 2026.
+
+    The API server's certificate names what pods call it by since then, and it has got the key for their tokens, and what is shown to
+    extension API servers.
+    """
     made = {name for name in before if name.endswith("kubelet/tokens.csv")}
+    renewed = {"apiserver/server.crt", "apiserver/server.key"}
     after = contents(folder)
-    assert {name: data for name, data in after.items() if name not in made and "front-proxy" not in name} == {
-        name: before[name] for name in before if name not in made
-    }
+    kept = before.keys() - made - renewed
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    new = {name for name in after.keys() - before.keys() if "front-proxy" not in name}
+    assert new == {f"apiserver/{SIGNING_KEY}", f"authority/{SIGNING_KEY}"}
+    authority = x509.load_pem_x509_certificate(before["apiserver/ca.crt"])
+    x509.load_pem_x509_certificate(after["apiserver/server.crt"]).verify_directly_issued_by(authority)
+    assert covers(after["apiserver/server.crt"], ["192.0.2.10", *service_names()])
     admin = after["admin/token"].decode().strip()
     assert all(TokenTable.load(folder / name).authenticate(f"Bearer {admin}").name == "knarr-admin" for name in made)
 

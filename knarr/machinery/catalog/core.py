@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from knarr.api.authentication.v1 import authentication_pb2 as authentication
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.events.v1 import events_pb2 as events
 from knarr.api.policy.v1 import policy_pb2 as policy
@@ -62,7 +63,12 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource("configmaps", (v1("", core.ConfigMap, core.ConfigMapList),), short_names=("cm",)),
     Resource("secrets", (v1("", core.Secret, core.SecretList),)),
-    Resource("serviceaccounts", (v1("", core.ServiceAccount, core.ServiceAccountList),), short_names=("sa",)),
+    Resource(
+        "serviceaccounts",
+        (v1("", core.ServiceAccount, core.ServiceAccountList),),
+        short_names=("sa",),
+        subresources=(Subresource("token", verbs=("create",), body=authentication.TokenRequest, route=Route.CREATE),),
+    ),
     Resource(
         "events",
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from services.apiserver.admission.certificate_requester.plugin import CertificateRequester
 from services.apiserver.admission.chain import Chain
@@ -17,6 +18,11 @@ from services.apiserver.backend import Backend
 Factory = Callable[[Backend], Plugin]
 
 PLUGINS: Sequence[Factory] = (NamespaceLifecycle, ServiceAccount, Priority, StorageObjectInUseProtection, CertificateRequester)
+
+
+def mounting_tokens(plugins: Sequence[Factory]) -> Sequence[Factory]:
+    """The same where the API server issues tokens: then pods have theirs."""
+    return [partial(ServiceAccount, mounts_tokens=True) if make is ServiceAccount else make for make in plugins]
 
 
 def chain(backend: Backend, plugins: Sequence[Factory] = PLUGINS) -> Chain:

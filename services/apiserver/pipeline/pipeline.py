@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from knarr.service.authentication import User, unauthorized
@@ -14,6 +13,7 @@ from services.apiserver.conversion.conversions import Conversions
 from services.apiserver.node_stats import NodeStats, NoNodeStats
 from services.apiserver.node_streams import NodeStreams, NoNodeStreams
 from services.apiserver.strategies import Strategies, strategy_for
+from services.apiserver.tokens.callers import Callers
 from services.apiserver.turns import Turns
 
 
@@ -31,8 +31,8 @@ class Pipeline:
     allocators: Allocators = field(default_factory=Allocators)
     authorizer: Authorizer = ALLOW_AUTHENTICATED
     strategies: Strategies = strategy_for
-    # Whose an ``Authorization`` header is; raises Unauthorized.
-    authenticate: Callable[[str], User] = nobody
+    # Whose a token is, and what signs new ones.
+    callers: Callers = field(default_factory=lambda: Callers(nobody))
     node_streams: NodeStreams = field(default_factory=NoNodeStreams)
     # What webhooks make of objects in other versions.
     conversions: Conversions = field(default_factory=Conversions)

@@ -1,4 +1,4 @@
-"""What is posted to a sub-resource of an object: bindings (by the scheduler) and evictions."""
+"""What is posted to a sub-resource of an object: bindings (by the scheduler), evictions, and requests for tokens."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import check_subresource
 from services.apiserver.pipeline.refusals import precondition_failed
 from services.apiserver.pipeline.rewrite import Change, rewrite
+from services.apiserver.pipeline.token_request import issue_token
 from services.apiserver.request import Request
 from services.apiserver.results import Ref, Written
 from services.apiserver.strategies.pod.binding import bind, refusal, validate_binding
 
+TOKEN = "token"
+
 
 async def post(pipeline: Pipeline, request: Request, body: Message) -> Written:
-    """Does what is posted for the object ``request.name``; answers a Status. Admission sees the body, created."""
+    """Does what is posted for the object ``request.name``; answers what it says, or a Status. Admission sees the body, created."""
     ref, admission = request.ref, pipeline.admission.phases(CREATE, request.ref)
     check_subresource(ref, "create")
     check_options(request.options)
@@ -36,13 +39,13 @@ async def post(pipeline: Pipeline, request: Request, body: Message) -> Written:
     _check_name(ref, body)
     await admission.mutate(request, ref.name, body)
     await admission.validate(request, ref.name, body)
-    await act(pipeline, request, body)
-    return Written(meta.Status(status="Success", code=201), created=True)
+    answer = await act(pipeline, request, body)
+    return Written(meta.Status(status="Success", code=201) if answer is None else answer, created=True)
 
 
 def _check_name(ref: Ref, body: Any) -> None:
-    """Unlike an object, what is posted must say what it is about. Raises BadRequest."""
-    if body.metadata.name != ref.name:
+    """Unlike an object, what is posted must say what it is about, but for who asks for a token. Raises BadRequest."""
+    if body.metadata.name != ref.name and (body.metadata.name or ref.subresource != TOKEN):
         raise bad_request(f"name in URL does not match name in {body.DESCRIPTOR.name} object")
 
 
@@ -78,4 +81,8 @@ async def _as_proposed(entry: Entry, proposal: Any) -> Change:
 
 
 # By the name of the sub-resource.
-POSTED: dict[str, Callable[[Pipeline, Request, Any], Awaitable[None]]] = {"binding": _bind, "eviction": evict}
+POSTED: dict[str, Callable[[Pipeline, Request, Any], Awaitable[Message | None]]] = {
+    "binding": _bind,
+    "eviction": evict,
+    TOKEN: issue_token,
+}

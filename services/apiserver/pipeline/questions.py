@@ -17,10 +17,9 @@ from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
-from knarr.machinery.errors import Forbidden, Unauthorized, bad_request, invalid, status_error
-from knarr.machinery.resources import Resource, Version
+from knarr.machinery.errors import Forbidden, bad_request, invalid, status_error
 from knarr.service.authentication import User
-from services.apiserver.authorization import asked, rules_of
+from services.apiserver.authorization import asked, imagined, rules_of
 from services.apiserver.backend import serialize
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
@@ -32,6 +31,7 @@ from services.apiserver.request import CREATE, Request
 from services.apiserver.results import Page, Ref, Written
 from services.apiserver.storage.keys import object_key
 from services.apiserver.strategies.reviews import validate_review
+from services.apiserver.tokens.accounts import Refused
 
 PODS = version_of(core.Pod)
 STORE = "etcd-0"
@@ -90,11 +90,12 @@ async def _who_am_i(pipeline: Pipeline, request: Request, review: Any) -> Writte
 async def _whose_token(pipeline: Pipeline, request: Request, review: Any) -> Written:
     review.ClearField("status")
     try:
-        user = pipeline.authenticate(f"Bearer {review.spec.token}")
-    except Unauthorized:
-        review.status.error = "the token is not known"
+        user, meant = await pipeline.callers.review(review.spec.token, review.spec.audiences)
+    except Refused as error:
+        review.status.error = str(error)
     else:
         review.status.authenticated = True
+        review.status.audiences.extend(meant)
         _describe(user, review.status.user)
     return _answered(review)
 
@@ -102,6 +103,8 @@ async def _whose_token(pipeline: Pipeline, request: Request, review: Any) -> Wri
 def _describe(user: User, found: authentication.UserInfo) -> None:
     found.username, found.uid = user.name, user.uid
     found.groups.extend(user.groups)
+    for key, values in user.extra:
+        found.extra[key].items.extend(values)
 
 
 async def _may_i(pipeline: Pipeline, request: Request, review: Any) -> Written:
@@ -130,14 +133,10 @@ def _asked_about(pipeline: Pipeline, request: Request, spec: Any, user: User) ->
     about = spec.resource_attributes
     if spec.HasField("non_resource_attributes"):
         path = spec.non_resource_attributes
-        return Request(user, path.verb, Ref(_imagined("", path.path)), None, request.deadline)
+        return Request(user, path.verb, Ref(imagined("", path.path)), None, request.deadline)
     registry = pipeline.backend.cache.registry
-    version = registry.preferred(about.group, about.resource) or _imagined(about.group, about.resource)
+    version = registry.preferred(about.group, about.resource) or imagined(about.group, about.resource)
     return Request(user, about.verb, Ref(version, about.namespace, about.name, about.subresource), None, request.deadline)
-
-
-def _imagined(group: str, plural: str) -> Version:
-    return Resource(plural, (Version(group, "", "", meta.PartialObjectMetadata, None),), stored=False).storage
 
 
 async def _what_may_i(pipeline: Pipeline, request: Request, review: Any) -> Written:

@@ -15,7 +15,7 @@ import orjson
 
 from knarr.machinery.errors import StatusError, internal, status_error
 from knarr.machinery.resources import Registry, Resource, Route
-from knarr.service.authentication import TokenTable
+from knarr.service.authentication import TokenAuthenticator
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api
 from services.apiserver.rest import metrics, representations
@@ -26,6 +26,7 @@ from services.apiserver.rest.exec import Commands, attachments, exec_commands
 from services.apiserver.rest.extensions import Extensions
 from services.apiserver.rest.finish import finished, is_finished
 from services.apiserver.rest.health import Checks, health
+from services.apiserver.rest.issuer import Issuer
 from services.apiserver.rest.logs import Logs
 from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
 from services.apiserver.rest.openapi import OpenApi
@@ -66,7 +67,7 @@ class Application:
     def __init__(
         self,
         api: Api,
-        tokens: TokenTable,
+        tokens: TokenAuthenticator,
         registry: Registry,
         *,
         strategies: Strategies = strategy_for,
@@ -77,11 +78,13 @@ class Application:
         writes = Writes(api, forms)
         reads = Reads(api, forms)
         self.streams = Streams()
+        self._api = api
         self._authenticator = Authenticator(tokens)
         self.checks = {"ping": lambda: True, **(checks or {})}
         self._registry = registry
         self._openapi = OpenApi(registry, aggregation)
         self._aggregation = aggregation
+        self._issuer = Issuer(api.accounts)
         self._derive()
         registry.subscribe(self._changed)
         ending = self.streams.ending
@@ -137,7 +140,7 @@ class Application:
         answer: Response | Stream | Pieces | Upgrade | Relay
         try:
             # Nothing is worked out, and nothing remembered, for a caller who is not known.
-            request.user = self._authenticator.user(request)
+            request.user = await self._authenticator.user(request)
             extension = self._extensions.at(request.path) if self._extensions is not None else None
             target = self._router.target(request.path) if extension is None else None
             if extension is not None:
@@ -208,9 +211,10 @@ class Application:
         if (found := self._open(request)) is not None:
             return found
         path = request.path.rstrip("/") or "/"
+        await self._api.visit(request.user, "get" if request.method == "HEAD" else request.method, path)
         if path == "/metrics":
             return metrics_response()
-        found = self._paths() if path == "/" else None
+        found = self._paths() if path == "/" else self._issuer.answer(path)
         if path.startswith("/openapi"):
             if self._extensions is not None and (there := self._openapi.elsewhere(path)) is not None:
                 return await self._extensions.answer(request, there, path)
@@ -232,7 +236,11 @@ class Application:
     def _paths(self) -> Response:
         """Every path that is no resource's."""
         probes = (f"/{probe}{name}" for probe in _PROBES for name in ("", *(f"/{check}" for check in self._checks_of(probe))))
-        return Response(orjson.dumps({"paths": sorted({*self._discovery.paths, *self._openapi.paths, *probes, "/metrics", "/version"})}))
+        return Response(
+            orjson.dumps(
+                {"paths": sorted({*self._discovery.paths, *self._openapi.paths, *self._issuer.paths, *probes, "/metrics", "/version"})}
+            )
+        )
 
     def _checks_of(self, probe: str) -> Checks:
         """``/readyz`` asks every check; ``/livez`` and ``/healthz`` only whether requests are answered."""
@@ -249,7 +257,7 @@ class Application:
 
     async def _websocket(self, request: Request, receive: Receive, send: Send) -> None:
         try:
-            request.user = self._authenticator.user(request)
+            request.user = await self._authenticator.user(request)
             target = self._router.target(request.path)
             if target is None:
                 raise no_such_resource()
@@ -302,7 +310,7 @@ def verb_of(request: Request, target: Target) -> str:
 
 
 def create_app(
-    api: Api, tokens: TokenTable, registry: Registry, *, checks: Checks | None = None, aggregation: Aggregation | None = None
+    api: Api, tokens: TokenAuthenticator, registry: Registry, *, checks: Checks | None = None, aggregation: Aggregation | None = None
 ) -> Application:
     """The application for what ``registry`` serves. ``checks`` are what /readyz asks besides ``ping``; with ``aggregation`` other servers
     answer what APIServices give to them."""

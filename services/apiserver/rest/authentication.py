@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from knarr.machinery.errors import forbidden
-from knarr.service.authentication import TokenTable, User, unauthorized
+from knarr.service.authentication import AUTHENTICATED, TokenAuthenticator, User, unauthorized
 from services.apiserver.rest.request import Request
 
 logger = logging.getLogger(__name__)
@@ -19,32 +18,28 @@ PERIOD = ("notBefore", "notAfter")
 # The key of the connection's state under which the protocol puts ``User`` of a verified certificate.
 CERTIFICATE_USER = "certificate_user"
 IMPERSONATE = b"impersonate-user"
-# A longer header holds no token of ours. Also bounds what is remembered of the good ones.
-AUTHORIZATION_BYTES = 4096
 
 
 class Authenticator:
     """Finds the user of a request. A token that is wrong is refused even beside a good certificate."""
 
-    def __init__(self, tokens: TokenTable) -> None:
-        # Only good tokens are remembered: an exception is never cached.
-        self._authenticate = lru_cache(maxsize=1024)(tokens.authenticate)
+    def __init__(self, tokens: TokenAuthenticator) -> None:
+        self._tokens = tokens
 
-    def user(self, request: Request) -> User:
+    async def user(self, request: Request) -> User:
         """Raises Unauthorized when nobody is named, Forbidden when somebody else is to be played."""
-        user = self._named(request)
+        found = self._named(request)
+        user = found if isinstance(found, User) else await found
         request.greet()
         if IMPERSONATE in request.headers:
             name = request.headers[IMPERSONATE].decode("latin-1")
             raise forbidden("users", name, "impersonation is not served, and acting as yourself instead could do harm")
         return user
 
-    def _named(self, request: Request) -> User:
+    def _named(self, request: Request) -> User | Coroutine[Any, Any, User]:
         authorization = request.headers.get(b"authorization")
         if authorization is not None:
-            if len(authorization) > AUTHORIZATION_BYTES:
-                raise unauthorized()
-            return self._authenticate(authorization.decode("latin-1"))
+            return self._tokens.authenticate(authorization.decode("latin-1"))
         user: User | None = request.scope.get("state", {}).get(CERTIFICATE_USER)
         if user is None:
             raise unauthorized()
@@ -73,4 +68,4 @@ def certificate_user(connection: ssl.SSLObject | None) -> User | None:
                 groups.append(value)
     if not names:
         return None
-    return User(names[0], groups=(*groups, "system:authenticated"))
+    return User(names[0], groups=(*groups, AUTHENTICATED))

@@ -12,6 +12,9 @@ from services.apiserver.strategies.paths import METADATA, SPEC
 
 ACCESS = (authorization.SelfSubjectAccessReview, authorization.SubjectAccessReview, authorization.LocalSubjectAccessReview)
 
+# How long a token may hold, and does where nothing is asked for.
+MIN_TOKEN_SECONDS, DEFAULT_TOKEN_SECONDS, MAX_TOKEN_SECONDS = 600, 3600, 1 << 32
+
 
 def validate_review(review: Any) -> list[Cause]:
     if isinstance(review, authentication.TokenReview):
@@ -19,6 +22,16 @@ def validate_review(review: Any) -> list[Cause]:
     if isinstance(review, authorization.SelfSubjectRulesReview):
         return [] if review.spec.namespace else [required(SPEC.child("namespace"))]
     return _access(review) if isinstance(review, ACCESS) else []
+
+
+def validate_token_request(request: authentication.TokenRequest) -> list[Cause]:
+    """Of one whose defaults are filled in."""
+    seconds, path = request.spec.expiration_seconds, SPEC.child("expirationSeconds")
+    if seconds < MIN_TOKEN_SECONDS:
+        return [invalid(path, seconds, "may not specify a duration less than 10 minutes")]
+    if seconds > MAX_TOKEN_SECONDS:
+        return [invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")]
+    return []
 
 
 def _access(review: Any) -> list[Cause]:

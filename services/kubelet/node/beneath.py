@@ -133,13 +133,20 @@ def make_directory_at(directory: int, name: str, mode: int) -> None:
         os.fchmod(made, mode)
 
 
-def write_at(directory: int, name: str, data: bytes, mode: int, group: int | None = None) -> None:
-    """Writes a new file in ``directory`` with exactly that mode, and group where one is given. Raises OSError where the name is taken."""
+def write_at(directory: int, name: str, data: bytes, mode: int, group: int | None = None, owner: int | None = None) -> None:
+    """Writes a new file in ``directory`` with exactly that mode, and group and owner where they are given. Raises OSError where the name
+    is taken. A kubelet that may give nothing away leaves a file that was meant for another user readable for all: for him it would be
+    of no use."""
     handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
         if group is not None:
             os.fchown(handle, -1, group)
+        if owner is not None and owner != os.geteuid():
+            try:
+                os.fchown(handle, owner, -1)
+            except PermissionError:
+                mode |= 0o044
         os.fchmod(handle, mode)
 
 

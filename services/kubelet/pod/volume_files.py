@@ -47,7 +47,7 @@ def _write(volume: int, fresh: str, files: Iterable[File], group: int | None) ->
                 with opened_beneath(data, "/".join(parts[:depth])) as parent:
                     make_directory_at(parent, parts[depth], DIRECTORY_MODE)
             with opened_beneath(data, folder) as parent:
-                write_at(parent, name, file.data, file.mode, group)
+                write_at(parent, name, file.data, file.mode, group, file.owner)
 
 
 def _swing(volume: int, fresh: str, tops: set[str]) -> None:

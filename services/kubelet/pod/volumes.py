@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
+from knarr.objects.pods import init_and_main_containers
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.downward import UnknownField, field_value, resource_value
 from services.kubelet.pod.references import References
+from services.kubelet.pod.tokens import Wanted
 
-DEFAULT_MODE = 0o644
+DEFAULT_MODE, CLOSED_MODE = 0o644, 0o600
 # The longest name of a file that Linux takes.
 MAX_NAME_BYTES = 255
 
@@ -22,11 +24,12 @@ class VolumeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a volume; ``path`` is relative and never leaves the volume."""
+    """One file of a volume; ``path`` is relative and never leaves the volume. ``owner`` is a user id, the kubelet's own unless given."""
 
     path: str
     data: bytes
     mode: int = DEFAULT_MODE
+    owner: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def _content(pod: core.Pod, source: core.VolumeSource, references: References, n
     if source.HasField("downward_api"):
         return Files(_downward(pod, source.downward_api.items, _mode(source.downward_api), node, pod_ip))
     if source.HasField("projected"):
-        secret_parts = any(part.HasField("secret") for part in source.projected.sources)
+        secret_parts = any(part.HasField("secret") or part.HasField("service_account_token") for part in source.projected.sources)
         return Files(_projected(pod, source.projected, references, node, pod_ip), secret_parts)
     kinds = [descriptor.json_name for descriptor, _ in source.ListFields()]
     raise VolumeError(f"no volume plugin matched: this kubelet has none for {', '.join(kinds) or 'an empty source'}")
@@ -123,10 +126,35 @@ def _projected(pod: core.Pod, source: core.ProjectedVolumeSource, references: Re
             files += _secret(references, other.local_object_reference.name, other.items, mode, other.optional, pod.metadata.namespace)
         elif part.HasField("downward_api"):
             files += _downward(pod, part.downward_api.items, mode, node, pod_ip)
+        elif part.HasField("service_account_token"):
+            files.append(_token(pod, part.service_account_token, mode, references))
         else:
             kinds = [descriptor.json_name for descriptor, _ in part.ListFields()]
             raise VolumeError(f"this kubelet cannot project {', '.join(kinds) or 'an empty source'}")
     return tuple({file.path: file for file in files}.values())
+
+
+def _token(pod: core.Pod, wanted: core.ServiceAccountTokenProjection, mode: int, references: References) -> File:
+    """Closed to all but those who are to read it, as in Kubernetes: the one user of all containers, the group of the pod's volumes."""
+    text = references.tokens.get(Wanted.of(wanted))
+    if text is None:
+        raise VolumeError("there is no token of the service account yet")
+    owner = wanted.user if wanted.HasField("user") else _only_user(pod)
+    closed = owner is not None or pod.spec.security_context.HasField("fs_group")
+    return File(_safe(wanted.path), text.encode(), CLOSED_MODE if closed else mode, owner)
+
+
+def _only_user(pod: core.Pod) -> int | None:
+    """The user id as which every container runs, if the pod says so."""
+    users = {_user(pod, spec) for spec in init_and_main_containers(pod.spec)}
+    return users.pop() if len(users) == 1 else None
+
+
+def _user(pod: core.Pod, spec: core.Container) -> int | None:
+    for context in (spec.security_context, pod.spec.security_context):
+        if context.HasField("run_as_user"):
+            return int(context.run_as_user)
+    return None
 
 
 def _config_map(

@@ -153,6 +153,7 @@ class PodWorker:
             await self._prober.close()
             await self._actions.close()
             await self._writer.close()
+            self._context.references.tokens.forget(self._ref.uid)
 
     async def _step(self) -> bool:
         """Decides and begins what was decided, then waits for the next reason to look; True when the pod is done with."""
@@ -163,6 +164,7 @@ class PodWorker:
         self._check_deadline(now)
         self._hasten()
         self._follow_resize(observation)
+        renew_at = self._renewal(now)
         decision = decide(self._pod, observation, self.facts, now)
         self.activity = decision.activity
         self._waiting_events.tell(PodView(self._pod, observation, self.facts, now), decision.waiting)
@@ -175,8 +177,21 @@ class PodWorker:
             return True
         if decision.done and is_deleting(self._pod):
             await self._delete_object()
+        if renew_at is not None:
+            decision.wake(renew_at)
         await self._rest(decision.wake_at)
         return False
+
+    def _renewal(self, now: datetime) -> datetime | None:
+        """When a token in the volumes is to be renewed; one whose time has come makes them stale."""
+        if not self.facts.volumes_ready or not self.is_active:
+            return None
+        due = self._context.references.tokens.renew_at(self._ref.uid)
+        if due is None or due > now:
+            return due
+        # Brought up to date at once, unless that failed lately: then it is tried again by itself.
+        self.facts.volumes_stale = True
+        return None
 
     async def _rest(self, until: datetime | None) -> None:
         if until is None:

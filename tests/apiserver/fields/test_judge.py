@@ -73,7 +73,6 @@ HARMLESS = [
     ("spec.affinity.podAffinity", {"affinity": {"podAffinity": {}}}, {}),
     ("spec.topologySpreadConstraints", {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "k"}] * 2}, {}),
     ("spec.containers[0].resources.limits[ephemeral-storage]", {}, {"resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}}),
-    ("spec.automountServiceAccountToken", {"automountServiceAccountToken": True}, {}),
     ("spec.securityContext.appArmorProfile.type", {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}, {}),
 ]
 
@@ -94,7 +93,7 @@ def test_what_is_harmless_to_ignore_is_warned_about(path: str, spec: dict[str, A
 @pytest.mark.parametrize(
     ("spec", "container"),
     [
-        ({"hostUsers": True, "os": {"name": "linux"}, "automountServiceAccountToken": False}, {}),
+        ({"hostUsers": True, "os": {"name": "linux"}, "automountServiceAccountToken": True}, {}),
         ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, "supplementalGroupsPolicy": "Merge"}}, {}),
         ({}, {"volumeMounts": [{"name": "v", "recursiveReadOnly": "IfPossible"}], "resources": {"limits": {"memory": "1Gi"}}}),
         ({"volumes": [{"name": "a", "emptyDir": {"medium": "Memory"}}]}, {"readinessProbe": {"httpGet": {"protocol": "HTTP1"}}}),

@@ -12,6 +12,7 @@ import pytest
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.authentication.v1 import authentication_pb2 as authentication
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.core.v1 import core_pb2 as core
@@ -212,6 +213,10 @@ PATHS: dict[tuple[str, str], Path] = {
     ("eviction", "create"): Path(
         lambda w: w.caller.create(ref(core.Pod, "p", "eviction"), _eviction(), meta.CreateOptions()),
         "create", "CREATE", "p", "Eviction",
+    ),
+    ("token", "create"): Path(
+        lambda w: w.caller.create(ref(core.ServiceAccount, "default", "token"), authentication.TokenRequest(), meta.CreateOptions()),
+        "create", "CREATE", "default", "TokenRequest",
     ),
     ("log", "get"): Path(_log, "get"),
     # A WebSocket begins with a GET; whoever may only read must not run anything all the same.

@@ -25,10 +25,13 @@ from services.apiserver.api import Api, Ref, Request
 from services.apiserver.backend import Backend, Waits
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
-from services.apiserver.pipeline.pipeline import Pipeline
+from services.apiserver.pipeline.pipeline import Pipeline, nobody
 from services.apiserver.storage.memory import MemoryStore
 from services.apiserver.storage.store import Store
+from services.apiserver.tokens.accounts import ServiceAccountTokens
+from services.apiserver.tokens.callers import Callers
 from tests.support.caller import CALLER, Caller
+from tests.support.signing import signing_keys
 
 
 def ref(message: type[Message], name: str = "", subresource: str = "", namespace: str = "default") -> Ref:
@@ -166,7 +169,8 @@ async def running(
     backend = Backend(found, cache, feed, waits=waits, shared=shared)
     witness, guard, node = Witness(), Guard(), Node()
     chain = Chain([*(make(backend) for make in plugins.PLUGINS), witness, *others])
-    api = Api(Pipeline(backend, chain, authorizer=guard, node_streams=node))
+    callers = Callers(nobody, ServiceAccountTokens(signing_keys(), backend))
+    api = Api(Pipeline(backend, chain, authorizer=guard, callers=callers, node_streams=node))
     task = asyncio.create_task(feed.run())
     try:
         caller = Caller(api, CALLER, seconds)

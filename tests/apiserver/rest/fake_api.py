@@ -13,6 +13,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, not_found
 from knarr.machinery.resources import Version
+from knarr.service.authentication import User
 from services.apiserver.api import Api
 from services.apiserver.cache.sleepers import Sleeper, Sleepers
 from services.apiserver.entries import Entries
@@ -102,6 +103,13 @@ class FakeApi(Api):
         self.open_watches = 0
         self.watch_refusal: StatusError | None = None
         self.warnings: list[str] = []
+
+    @property
+    def accounts(self) -> None:
+        """It issues no tokens."""
+
+    async def visit(self, user: User, method: str, path: str) -> None:
+        """Everybody may."""
 
     def put(self, obj: Any) -> Entry:
         """Stores an object as it is."""

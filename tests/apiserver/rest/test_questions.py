@@ -61,7 +61,8 @@ async def test_who_i_am(rest: RestClient) -> None:
 async def test_whose_a_token_is(rest: RestClient) -> None:
     path = f"{AUTHENTICATION}/tokenreviews"
     known = await ask(rest, path, {"token": "t" * 32})
-    assert known == {"authenticated": True, "user": {"username": "bob", "uid": "7", "groups": list(BOB.groups)}}
+    user = {"username": "bob", "uid": "7", "groups": list(BOB.groups)}
+    assert known == {"authenticated": True, "user": user, "audiences": ["https://kubernetes.default.svc.cluster.local"]}
     assert await ask(rest, path, {"token": "other"}) == {"user": {}, "error": "the token is not known"}
     missing = await ask(rest, path, {})
     assert (missing["reason"], missing["details"]["causes"][0]["field"]) == ("Invalid", "spec.token")

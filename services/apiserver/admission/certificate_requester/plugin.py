@@ -29,4 +29,6 @@ class CertificateRequester:
         spec.ClearField("extra")
         del spec.groups[:]
         spec.groups.extend(user.groups)
+        for key, values in user.extra:
+            spec.extra[key].items.extend(values)
         return True

@@ -1,6 +1,6 @@
-"""Every pod runs as a ServiceAccount of its namespace that exists, and gets the account's pull secrets.
+"""Every pod runs as a ServiceAccount of its namespace that exists, and gets the account's pull secrets and a token.
 
-Specified by Kubernetes' plugin of the same name. No token is mounted: none are issued yet.
+Specified by Kubernetes' plugin of the same name. No token is mounted where the API server issues none.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from knarr.objects.pods import ephemeral_containers
 from knarr.objects.references import secret_names
 from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.admission.refusals import refused
+from services.apiserver.admission.service_account.token_volume import is_wanted, mount_token
 from services.apiserver.backend import Backend
 from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
@@ -36,8 +37,8 @@ class ServiceAccount:
 
     name: ClassVar[str] = "ServiceAccount"
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, *, mounts_tokens: bool = False) -> None:
+        self._backend, self._mounts_tokens = backend, mounts_tokens
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         return resource is POD.resource and (operation, subresource) in ((CREATE, ""), (UPDATE, EPHEMERAL))
@@ -57,6 +58,8 @@ class ServiceAccount:
             spec.image_pull_secrets.MergeFrom(account.image_pull_secrets)
             changed = True
         _check_secrets(attributes, spec, account)
+        if self._mounts_tokens and is_wanted(spec, account):
+            changed = mount_token(spec, self._backend.source) or changed
         return changed
 
     async def validate(self, attributes: Attributes) -> None:

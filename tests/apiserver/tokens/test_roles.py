@@ -1,0 +1,257 @@
+"""What service accounts may do: what the roles say that are bound to them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.machinery.errors import Forbidden
+from services.apiserver.in_memory import ApiInMemory
+from services.apiserver.rbac.defaults import cluster_roles
+from tests.apiserver.tokens.asking import NAME, bound, token
+from tests.apiserver.tokens.conftest import pod
+from tests.support.faces import Answer, RestClient, rpc_client
+
+GROUP = "rbac.authorization.k8s.io"
+ADVICE = "no role that is bound to it allows that; see `kubectl create rolebinding --help`"
+
+
+@pytest.fixture
+async def text(rest: RestClient) -> str:
+    return await token(rest, bound("Pod", "web"))
+
+
+async def ask(rest: RestClient, text: str, method: str, path: str, body: Any = None) -> Answer:
+    return await rest.call(method, path, body, authorization=f"Bearer {text}")
+
+
+def role(*rules: dict[str, list[str]], name: str = "own", namespace: str = "shop") -> rbac.Role:
+    found = rbac.Role(metadata=meta.ObjectMeta(name=name, namespace=namespace))
+    for rule in rules:
+        found.rules.add(**rule)
+    return found
+
+
+def cluster_role(*rules: dict[str, list[str]], name: str = "own") -> rbac.ClusterRole:
+    return rbac.ClusterRole(metadata=meta.ObjectMeta(name=name), rules=role(*rules).rules)
+
+
+def binding(kind: str, name: str, namespace: str = "shop", subject: rbac.Subject | None = None) -> Any:
+    """Of the account `robot` unless another subject is given; where there is no namespace, for the whole cluster."""
+    made: Any = rbac.RoleBinding() if namespace else rbac.ClusterRoleBinding()
+    made.metadata.name, made.metadata.namespace = f"to-{name}", namespace
+    made.role_ref.CopyFrom(rbac.RoleRef(api_group=GROUP, kind=kind, name=name))
+    made.subjects.append(subject or rbac.Subject(kind="ServiceAccount", name="robot", namespace="shop"))
+    return made
+
+
+READ_PODS = {"verbs": ["get", "list"], "api_groups": [""], "resources": ["pods"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/namespaces/shop/pods"),
+        ("GET", "/api/v1/namespaces/shop/pods/web"),
+        ("GET", "/api/v1/namespaces/shop/secrets/key"),
+        ("GET", "/api/v1/namespaces/shop/pods/web/log"),
+        ("POST", "/api/v1/namespaces/shop/pods/web/exec?command=id&stdout=1"),
+        ("GET", "/api/v1/namespaces/shop/pods/web/proxy/"),
+        ("GET", "/api/v1/pods?watch=1"),
+        ("POST", "/api/v1/namespaces/shop/configmaps"),
+        ("DELETE", "/api/v1/namespaces/shop/pods"),
+        ("DELETE", "/api/v1/nodes/node-1"),
+        ("POST", "/api/v1/namespaces/shop/serviceaccounts/robot/token"),
+        ("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
+        ("POST", "/apis/authentication.k8s.io/v1/tokenreviews"),
+        ("GET", "/api/v1/componentstatuses"),
+        ("GET", "/metrics"),
+        ("GET", "/"),
+    ],
+)
+async def test_an_account_that_nobody_bound_a_role_to_may_do_nothing(method: str, path: str, rest: RestClient, text: str) -> None:
+    answer = await ask(rest, text, method, path, {} if method == "POST" else None)
+    assert answer.status == 403 and answer.json["message"].endswith(ADVICE), answer.body
+
+
+async def test_the_words_are_kubernetes_own(rest: RestClient, text: str) -> None:
+    listing = (await ask(rest, text, "GET", "/api/v1/namespaces/shop/pods")).json
+    cannot = f'User "{NAME}" cannot list resource "pods" in API group "" in the namespace "shop"'
+    assert listing["message"] == f"pods is forbidden: {cannot}: {ADVICE}"
+    assert (listing["reason"], listing["details"]) == ("Forbidden", {"kind": "pods"})
+    assert (await ask(rest, text, "GET", "/metrics")).json["message"] == f'forbidden: User "{NAME}" cannot get path "/metrics": {ADVICE}'
+
+
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/v1", "/apis", "/apis/apps/v1", "/version", "/healthz", "/readyz", "/livez", "/openapi/v3", "/openid/v1/jwks"]
+)
+async def test_it_may_look_what_is_served(path: str, rest: RestClient, text: str) -> None:
+    assert (await ask(rest, text, "GET", path)).status == 200
+
+
+async def test_it_may_ask_about_itself(rest: RestClient, text: str) -> None:
+    attributes = {"resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "shop"}}
+    answer = await ask(rest, text, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": attributes})
+    assert answer.status == 201 and not answer.json["status"]["allowed"] and answer.json["status"]["reason"].endswith(ADVICE)
+    rules = await ask(rest, text, "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", {"spec": {"namespace": "shop"}})
+    said = rules.json["status"]
+    assert {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]} in said["resourceRules"]
+    assert any("/api/*" in rule["nonResourceURLs"] for rule in said["nonResourceRules"]) and not said.get("incomplete")
+
+
+async def test_a_role_holds_in_its_namespace_from_its_binding_on_until_it_is_gone(rest: RestClient, text: str, api: ApiInMemory) -> None:
+    client = api.client()
+    await client.create(role(READ_PODS))
+    own, other = "/api/v1/namespaces/shop/pods", "/api/v1/namespaces/default/pods"
+
+    async def codes() -> list[int]:
+        return [(await ask(rest, text, "GET", path)).status for path in (own, other, "/api/v1/pods", f"{own}/web", f"{own}/web/status")]
+
+    assert await codes() == [403] * 5
+    await client.create(binding("Role", "own"))
+    assert await codes() == [200, 403, 403, 200, 403]
+    await client.patch(rbac.Role, "own", "shop", patch={"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["*/status"]}]})
+    assert await codes() == [403, 403, 403, 403, 200]
+    await client.delete(rbac.Role, "own", "shop")
+    assert await codes() == [403] * 5
+    missing = (await ask(rest, text, "GET", own)).json["message"]
+    assert missing.endswith(': RBAC: role.rbac.authorization.k8s.io "own" not found')
+    await client.delete(rbac.RoleBinding, "to-own", "shop")
+    assert (await ask(rest, text, "GET", own)).json["message"].endswith(ADVICE)
+
+
+async def test_a_cluster_role_holds_where_it_is_bound(rest: RestClient, text: str, api: ApiInMemory) -> None:
+    client = api.client()
+    await client.create(cluster_role(READ_PODS, {"verbs": ["get"], "non_resource_urls": ["/metrics", "/logs/*"]}))
+    await client.create(binding("ClusterRole", "own"))
+    assert (await ask(rest, text, "GET", "/api/v1/namespaces/shop/pods")).status == 200
+    assert (await ask(rest, text, "GET", "/api/v1/pods")).status == 403
+    assert (await ask(rest, text, "GET", "/metrics")).status == 403
+    await client.create(binding("ClusterRole", "own", namespace=""))
+    assert [(await ask(rest, text, "GET", path)).status for path in ("/api/v1/pods", "/metrics", "/logs/x", "/logs")] == [
+        200,
+        200,
+        404,
+        403,
+    ]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        rbac.Subject(kind="Group", api_group=GROUP, name="system:serviceaccounts"),
+        rbac.Subject(kind="Group", api_group=GROUP, name="system:serviceaccounts:shop"),
+        rbac.Subject(kind="Group", api_group=GROUP, name="system:authenticated"),
+        rbac.Subject(kind="User", api_group=GROUP, name=NAME),
+        rbac.Subject(kind="ServiceAccount", name="robot"),
+    ],
+)
+async def test_by_whatever_it_is_meant(subject: rbac.Subject, rest: RestClient, text: str, api: ApiInMemory) -> None:
+    await api.client().create(binding("ClusterRole", "view", subject=subject))
+    assert (await ask(rest, text, "GET", "/api/v1/namespaces/shop/configmaps")).status == 200
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        rbac.Subject(kind="Group", api_group=GROUP, name="system:serviceaccounts:default"),
+        rbac.Subject(kind="Group", api_group=GROUP, name=NAME),
+        rbac.Subject(kind="ServiceAccount", name="robot", namespace="default"),
+        rbac.Subject(kind="User", api_group=GROUP, name="robot"),
+    ],
+)
+async def test_others_are_others(subject: rbac.Subject, rest: RestClient, text: str, api: ApiInMemory) -> None:
+    await api.client().create(binding("ClusterRole", "view", subject=subject))
+    assert (await ask(rest, text, "GET", "/api/v1/namespaces/shop/configmaps")).status == 403
+
+
+async def test_the_roles_for_people_gather_what_is_labelled_for_them(rest: RestClient, text: str, api: ApiInMemory) -> None:
+    client = api.client()
+    crons = cluster_role({"verbs": ["get", "list"], "api_groups": ["stable.example.com"], "resources": ["crontabs"]}, name="crontabs")
+    crons.metadata.labels[f"{GROUP}/aggregate-to-view"] = "true"
+    await client.create(crons)
+    attributes = {
+        "custom": {"verb": "get", "group": "stable.example.com", "resource": "crontabs", "namespace": "shop"},
+        "secrets": {"verb": "get", "resource": "secrets", "namespace": "shop"},
+        "roles": {"verb": "create", "group": GROUP, "resource": "roles", "namespace": "shop"},
+        "namespace": {"verb": "get", "resource": "namespaces", "name": "shop", "namespace": ""},
+        "nodes": {"verb": "get", "resource": "nodes"},
+    }
+
+    async def allowed() -> set[str]:
+        found = set()
+        for name, wanted in attributes.items():
+            spec = {"user": NAME, "groups": ["system:serviceaccounts"], "resourceAttributes": wanted}
+            answer = await rest.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": spec})
+            if answer.json["status"].get("allowed"):
+                found.add(name)
+        return found
+
+    assert await allowed() == set()
+    for name, expected in (
+        ("view", {"custom", "namespace"}),
+        ("edit", {"custom", "namespace", "secrets"}),
+        ("admin", {"custom", "namespace", "secrets", "roles"}),
+    ):
+        await client.create(binding("ClusterRole", name))
+        assert await allowed() == expected
+        await client.delete(rbac.RoleBinding, f"to-{name}", "shop")
+    await client.create(binding("ClusterRole", "cluster-admin", namespace=""))
+    assert await allowed() == set(attributes)
+
+
+async def test_roles_that_gather_one_another_end(rest: RestClient, text: str, api: ApiInMemory) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        made = rbac.ClusterRole(metadata=meta.ObjectMeta(name=name, labels={"gathered": name}))
+        made.aggregation_rule.cluster_role_selectors.add().match_labels["gathered"] = other
+        await api.client().create(made)
+    await api.client().create(binding("ClusterRole", "one"))
+    assert (await ask(rest, text, "GET", "/api/v1/namespaces/shop/pods")).status == 403
+
+
+async def test_names_of_objects(rest: RestClient, text: str, api: ApiInMemory) -> None:
+    await api.client().create(role({**READ_PODS, "verbs": ["*"], "resource_names": ["web"]}))
+    await api.client().create(binding("Role", "own"))
+    pods = "/api/v1/namespaces/shop/pods"
+    assert (await ask(rest, text, "GET", f"{pods}/web")).status == 200
+    for method, path in (("GET", f"{pods}/other"), ("GET", pods), ("POST", pods), ("DELETE", pods)):
+        assert (await ask(rest, text, method, path, {} if method == "POST" else None)).status == 403
+
+
+async def test_the_same_by_grpc(api: ApiInMemory, tmp_path: Path, text: str) -> None:
+    async with rpc_client(api, tmp_path, text) as client:
+        with pytest.raises(Forbidden, match="cannot list resource"):
+            await client.list(core.Pod, "shop")
+        with pytest.raises(Forbidden, match="cannot create resource"):
+            await client.create(pod("more"))
+        await api.client().create(binding("ClusterRole", "edit"))
+        assert [found.metadata.name for found in (await client.list(core.Pod, "shop")).items] == ["web"]
+        with pytest.raises(Forbidden):
+            await client.get(core.Node, "node-1")
+
+
+async def test_many_bindings_cost_a_request_little(rest: RestClient, text: str, api: ApiInMemory) -> None:
+    api.seed(role(READ_PODS), binding("Role", "own"))
+    for number in range(1000):
+        other = binding("ClusterRole", "view", subject=rbac.Subject(kind="ServiceAccount", name=f"a{number}", namespace="shop"))
+        other.metadata.name = f"other-{number}"
+        api.seed(other)
+    await api.settle()
+    assert (await ask(rest, text, "GET", "/api/v1/namespaces/shop/pods/web")).status == 200
+    began = time.process_time()
+    for _ in range(100):
+        await ask(rest, text, "GET", "/api/v1/namespaces/shop/pods/web")
+    assert (time.process_time() - began) / 100 < 0.005
+
+
+def test_the_roles_are_those_of_kubernetes_that_are_not_for_its_components() -> None:
+    names = {found.metadata.name for found in cluster_roles()}
+    assert {"cluster-admin", "admin", "edit", "view", "system:discovery", "system:basic-user", "system:auth-delegator"} <= names
+    for found in cluster_roles():
+        assert found.rules or found.HasField("aggregation_rule")
