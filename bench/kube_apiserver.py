@@ -68,12 +68,12 @@ class Sides:
         return Result(name, ours, "/s", peer, theirs, f"≥ {at_least:g} × {PEER}", median >= at_least)
 
     async def _round(self, measure: Measure, recorded: float) -> tuple[float, float]:
-        ours = await _measured("ours", self.ours, measure)
-        theirs = await _measured("theirs", self.theirs, measure) if self.theirs is not None else recorded
+        ours = await measured("ours", self.ours, measure)
+        theirs = await measured("theirs", self.theirs, measure) if self.theirs is not None else recorded
         return ours, theirs
 
 
-async def _measured(name: str, side: Side, measure: Measure) -> float:
+async def measured(name: str, side: Side, measure: Measure) -> float:
     """Prints beside the rate what an answer cost: on a busy machine that says more."""
     own, etcd, started = cpu_seconds(side.pid), cpu_seconds(side.etcd_pid), time.monotonic()
     rate = await measure(side.server)
@@ -86,7 +86,7 @@ async def _measured(name: str, side: Side, measure: Measure) -> float:
 @asynccontextmanager
 async def beside_kubernetes() -> AsyncIterator[Sides]:
     """Ours, and where there is one kube-apiserver."""
-    async with _apiserver() as ours, _kube_apiserver() as theirs:
+    async with apiserver() as ours, _kube_apiserver() as theirs:
         yield Sides(ours, theirs)
 
 
@@ -97,7 +97,8 @@ class _Alone(Components):
 
 
 @asynccontextmanager
-async def _apiserver() -> AsyncIterator[Side]:
+async def apiserver() -> AsyncIterator[Side]:
+    """Ours alone, over an etcd of its own."""
     with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
         ours = _Alone(Path(folder))
         try:
