@@ -130,6 +130,10 @@ class Entry:
             found._served = {version: Entry(version, self.key, revision, other.raw) for version, other in self._served.items()}
         return found
 
+    def is_same(self, other: Entry) -> bool:
+        """Whether another entry of the key is of the same value."""
+        return (self.revision, self.version, self.stale) == (other.revision, other.version, other.stale) and self.raw == other.raw
+
     def forget_derived(self) -> None:
         """Drops what can be made again: for entries that few will ask for any more."""
         self.written = self._labels = self._fields = self._shared = self._served = None

@@ -74,7 +74,12 @@ class LocalClient(Client):
         )
         ref = self._ref(message, namespace)
         page = await self._api.list(self._request(LIST, ref, options))
-        return ObjectList([entry.served(ref.version).shared_message for entry in page.entries], str(page.revision), page.continue_token)
+        items: builtins.list[Any] = []
+        for block in page.entries.blocks:
+            # Many take seconds to be decoded for the first time.
+            await asyncio.sleep(0)
+            items += [entry.served(ref.version).shared_message for entry in block]
+        return ObjectList(items, str(page.revision), page.continue_token)
 
     async def watch(
         self, message: type[M], namespace: str = "", *, resource_version: str, label_selector: str = "", field_selector: str = ""

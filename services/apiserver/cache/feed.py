@@ -15,10 +15,11 @@ from typing import NamedTuple
 from knarr.client.backoff import Backoff
 from knarr.machinery.errors import StatusError
 from knarr.machinery.resources import Resource
+from services.apiserver.cache.loading import Loading
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.metrics import CACHE_REVISION, CACHED_BYTES, CACHED_OBJECTS, STORE_CONNECTED
 from services.apiserver.storage.keys import EVERYTHING, ROOT
-from services.apiserver.storage.pages import read_all
+from services.apiserver.storage.pages import pages, read_all
 from services.apiserver.storage.store import Change, Compacted, HistoryLost, Store
 
 log = logging.getLogger(__name__)
@@ -108,18 +109,23 @@ class Feed:
 
     async def _load(self) -> None:
         world = self._store.world
-        items, revision = await read_all(self._store, ROOT)
+        loading, revision = Loading(self._cache), 0
+        async for page in pages(self._store, ROOT):
+            revision = revision or page.revision
+            loading.add(page.items)
+            # The next page may be there already.
+            await asyncio.sleep(0)
         if self._store.world != world:
             raise HistoryLost("etcd was restored or made anew while it was read")
-        newest = max(items, key=lambda item: item.revision, default=None)
+        newest = loading.newest
         self._last = Change(newest.key, newest.value, newest.revision) if newest is not None else None
         if self._doubt:
             self._worlds, self.floor, self._doubt = self._worlds + 1, revision, ""
         self._world = world
-        self._cache.load(items, revision)
+        self._cache.take(loading, revision)
         self.on_loaded()
         self.synced.set()
-        log.info("the watch cache is loaded", extra={"objects": len(items), "revision": revision})
+        log.info("the watch cache is loaded", extra={"objects": loading.count, "revision": revision})
 
     async def _open(self) -> None:
         """Reads the objects of every resource that is served from now on."""

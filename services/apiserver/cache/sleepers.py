@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from math import inf
-from time import perf_counter
+from time import thread_time
 from typing import Protocol
 
 # Sleepers that are called in one turn of the loop: some hundred microseconds' work, and no more of those whose work is longer. What else
@@ -65,9 +65,9 @@ class Sleepers:
     def _turn(self) -> None:
         # Who is called to be called again waits for the next turn.
         turn = deque(self._woken.popleft() for _ in range(min(TURN, len(self._woken))))
-        until = perf_counter() + TURN_SECONDS
+        until = thread_time() + TURN_SECONDS
         try:
-            while turn and perf_counter() < until:
+            while turn and thread_time() < until:
                 turn.popleft().woken()
         finally:
             self._woken.extendleft(reversed(turn))

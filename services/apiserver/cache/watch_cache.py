@@ -2,7 +2,7 @@
 
 The cache is exact: at ``revision`` it holds what the store held at that revision. Writers wait
 until the cache has reached their write, so whoever writes through this server reads it back.
-``load`` and ``apply`` are synchronous and do no I/O; ``cache.feed`` calls them.
+``take`` and ``apply`` are synchronous and do no I/O; ``cache.feed`` calls them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from knarr.machinery.errors import status_error
 from knarr.machinery.resources import Registry, Resource
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import Limits
+from services.apiserver.cache.loading import Loading
 from services.apiserver.entry import Entry, StaleEntry
-from services.apiserver.storage.keys import ROOT, KeyResources, object_key
+from services.apiserver.storage.keys import KeyResources, object_key
 from services.apiserver.storage.store import Batch, Change, KeyValue
 from services.apiserver.storage.values import Values
 
@@ -93,7 +94,10 @@ class WatchCache:
             return False
         del self._opening[resource]
         collection, now = self._collections[resource], self._monotonic()
-        collection.replace(list(self._entries(resource.key_prefix, items)), revision)
+        loading = Loading(self)
+        loading.add(items)
+        collection.replace(loading.entries.get(resource.key_prefix, []), revision)
+        self._unread = {key for key in self._unread if not key.startswith(resource.key_prefix)} | loading.unread
         for change in changes:
             if change.revision > revision:
                 self._apply(collection, change, now)
@@ -119,8 +123,18 @@ class WatchCache:
         return self.collection(resource).get(object_key(resource, namespace, name))
 
     def entry(self, item: KeyValue) -> Entry | None:
-        """The entry of a stored value; None when its resource is not registered."""
-        return self._decode(item.key, item.value, item.revision)
+        """The entry of a stored value, the cache's own where it is the same; None when its resource is not registered."""
+        found = self._decode(item.key, item.value, item.revision)
+        if found is None:
+            return None
+        collection = self._collections.get(found.version.resource)
+        known = collection.get(item.key) if collection is not None else None
+        # In a store that was restored another value may have the revision.
+        return known if known is not None and known.is_same(found) else found
+
+    def knows(self, key: str) -> bool:
+        """Whether a key is that of an object that is served."""
+        return self._key_resources.of(key) is not None
 
     def _decode(self, key: str, value: bytes, revision: int) -> Entry | None:
         resource = self._key_resources.of(key)
@@ -132,16 +146,6 @@ class WatchCache:
         except (ValueError, DecodeError) as error:
             log.error("a stored value cannot be read and is left out: %s", error, extra={"key": key, "revision": revision})
             return None
-
-    def _entries(self, prefix: str, items: Iterable[KeyValue]) -> Iterator[Entry]:
-        """Those of all that is stored under a prefix."""
-        self._unread = {key for key in self._unread if not key.startswith(prefix)}
-        for item in items:
-            entry = self.entry(item)
-            if entry is not None:
-                yield entry
-            elif self._key_resources.of(item.key) is not None:
-                self._unread.add(item.key)
 
     def is_unread(self, key: str) -> bool:
         """Whether something is stored under a key that an object has, and cannot be read."""
@@ -185,18 +189,26 @@ class WatchCache:
             self._unread.discard(change.key)
 
     def load(self, items: Iterable[KeyValue], revision: int) -> None:
+        """Takes the whole store as of ``revision`` at once."""
+        loading = Loading(self)
+        loading.add(items)
+        self.take(loading, revision)
+
+    def take(self, loading: Loading, revision: int) -> None:
         """Takes the whole store as of ``revision``; every watch ends.
 
         What happened since the revision before is not known: not when an object that is missing was deleted, nor whether one that is there
         was deleted and made again. So it is not told as changes.
         """
-        by_prefix: dict[str, list[Entry]] = {}
-        for entry in self._entries(ROOT, items):
-            by_prefix.setdefault(entry.version.resource.key_prefix, []).append(entry)
-        self.revision = revision
+        self.revision, self._unread = revision, loading.unread
         self._opening.clear()
         for resource in self.registry:
-            self.collection(resource).replace(by_prefix.get(resource.key_prefix, []), revision)
+            known = resource in loading.resources
+            self.collection(resource).replace(loading.entries.get(resource.key_prefix, []) if known else [], revision)
+            if not known:
+                # Part of its objects was read before it was served.
+                self._opening[resource] = (revision, [])
+                self.opened.put_nowait(resource)
         self._see_whole()
         self._advance(revision, ())
 

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import envelope
 from knarr.machinery.catalog import registry, version_of
+from knarr.machinery.resources import Registry, Resource
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import CHANGE_BYTES, WARM_SECONDS, HistoryChange, Limits, Overrun
+from services.apiserver.cache.loading import Loading
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.entry import Entry
 from services.apiserver.storage.store import Batch, Change, KeyValue
@@ -227,3 +229,34 @@ def test_the_history_of_a_collection_that_rests_ages_too() -> None:
 def test_changes_of_small_objects_are_bounded_by_bytes() -> None:
     history = filled(Limits(count=1_000_000, max_bytes=100 * CHANGE_BYTES), 3000, [0.0]).history
     assert len(history.since(history.position_after(history.floor), 1_000_000)) <= 100
+
+
+def test_what_is_read_again_is_the_entry_that_the_cache_has() -> None:
+    """So that its JSON is made once, unless another value has its revision, as in a store that was restored."""
+    cache, item = WatchCache(registry()), KeyValue(f"{PREFIX}x/a", value("1"), 2)
+    cache.load([item], 2)
+    assert cache.entry(KeyValue(item.key, value("1"), 2)) is cache.collection(CONFIG_MAPS).get(item.key)
+    for other in (KeyValue(item.key, value("2"), 2), KeyValue(item.key, value("1"), 3), KeyValue(f"{PREFIX}x/b", value("1"), 2)):
+        found = cache.entry(other)
+        assert found is not None and (found.key, found.revision) == (other.key, other.revision)
+        assert found.message == core.ConfigMap.FromString(envelope.with_resource_version(envelope.unwrap(other.value).raw, other.revision))
+
+
+def test_a_resource_that_is_served_while_all_is_read_is_read_by_itself() -> None:
+    late, others = registry_of(CONFIG_MAPS), version_of(core.Secret).resource
+    cache = WatchCache(late)
+    loading = Loading(cache)
+    secret = KeyValue(f"{others.key_prefix}x/a", envelope.wrap("v1", "Secret", b""), 2)
+    loading.add([KeyValue(f"{PREFIX}x/a", value("1"), 2), secret])
+    late.add(others)
+    cache.take(loading, 7)
+    assert cache.is_opening(others) and cache.opened.get_nowait() is others and not cache.whole.is_set()
+    assert (len(cache.collection(CONFIG_MAPS)), len(cache.collection(others))) == (1, 0)
+    assert cache.fill(others, [secret], 7) and len(cache.collection(others)) == 1 and cache.whole.is_set()
+
+
+def registry_of(*resources: Resource) -> Registry:
+    found = Registry()
+    for resource in resources:
+        found.add(resource)
+    return found
