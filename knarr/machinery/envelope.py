@@ -32,8 +32,8 @@ def unwrap(data: bytes) -> runtime.Unknown:
 
 
 def with_resource_version(raw: bytes, revision: int) -> bytes:
-    """Sets metadata.resourceVersion without decoding."""
-    return raw + resource_version(revision)
+    """Sets metadata.resourceVersion without decoding. What is not stored has no revision: with 0 it stays as it is."""
+    return raw + resource_version(revision) if revision else raw
 
 
 def resource_version(revision: int) -> bytes:

@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError
+from knarr.machinery.errors import StatusError, status_error
 from knarr.machinery.resources import Version
 from knarr.service.authentication import User
 from services.apiserver.aside import in_turn
 from services.apiserver.authorization import asked, imagined
 from services.apiserver.metrics import request_counter, request_timer
-from services.apiserver.pipeline import create, delete, posted, proxy, questions, read, streams, update, watch
+from services.apiserver.pipeline import create, delete, elsewhere, posted, proxy, questions, read, streams, update, watch
 from services.apiserver.pipeline.apply import apply
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.proxy import Destination
@@ -80,7 +80,7 @@ class Api:
 
     async def delete(self, request: Request) -> Written:
         """Answers the object while it still exists, and of some kinds when it is gone too, else a Status of success; DeleteOptions."""
-        return await self._measured(DELETE, request, delete.delete)
+        return await self._measured(DELETE, request, delete.delete if request.resource.stored else elsewhere.delete)
 
     async def delete_collection(self, request: Request, selection: meta.ListOptions) -> Page:
         """Answers what was deleted; DeleteOptions."""
@@ -129,6 +129,8 @@ class Api:
         """The one way from a face into the pipeline; answers what is to be waited for, if anything."""
         if request.verb != verb:
             raise ValueError(f"a request to {request.verb} came as one to {verb}")
+        if not request.resource.stored and request.resource in self.pipeline.elsewhere and verb not in request.resource.verbs:
+            raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
         return asked(self.pipeline.authorizer, request)
 
     async def _do(self, verb: str, request: Request, path: Callable[..., Awaitable[T]]) -> T:
@@ -156,7 +158,7 @@ class Api:
 
 def is_ready(version: Version) -> bool:
     """Whether the rules of a resource are made: those of a custom one are when it is first asked for."""
-    return version.form.has_message or is_made(version)
+    return version.form.has_message or not version.resource.stored or is_made(version)
 
 
 async def ready(version: Version) -> None:

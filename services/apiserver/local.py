@@ -36,10 +36,11 @@ class LocalClient(Client):
         self._registry = registry
 
     def _ref(self, message: type[Message], namespace: str = "", name: str = "", subresource: str = "") -> Ref:
-        return Ref(served(self._registry.of(message), message), namespace, name, subresource)
+        found = self._registry.of(message) or self._api.pipeline.elsewhere.registry.of(message)
+        return Ref(served(found, message), namespace, name, subresource)
 
     async def resources(self) -> Sequence[Resource]:
-        return list(self._registry)
+        return [*self._registry, *self._api.pipeline.elsewhere.beside(self._registry)]
 
     def _request(self, verb: str, ref: Ref, options: Any) -> Request:
         return Request(self._user, verb, ref, options, asyncio.get_running_loop().time() + REQUEST_SECONDS)

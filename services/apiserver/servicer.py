@@ -153,17 +153,15 @@ class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
         return Ref(version, ref.namespace if namespaced else "", ref.name, ref.subresource)
 
     def _version(self, ref: face.ResourceRef) -> Version:
-        found = (
-            self._registry.served(ref.group, ref.version, ref.resource)
-            if ref.version
-            else self._registry.preferred(ref.group, ref.resource)
-        )
-        if found is None:
-            raise status_error("NotFound", "the server could not find the requested resource")
-        return found
+        for registry in (self._registry, self._api.pipeline.elsewhere.registry):
+            found = registry.served(ref.group, ref.version, ref.resource) if ref.version else registry.preferred(ref.group, ref.resource)
+            if found is not None:
+                return found
+        raise status_error("NotFound", "the server could not find the requested resource")
 
     async def ListResources(self, request: face.ListResourcesRequest, context: Any) -> face.ListResourcesResponse:
-        return face.ListResourcesResponse(resources=[pack_resource(resource, self._registry) for resource in self._registry])
+        found = [*self._registry, *self._api.pipeline.elsewhere.beside(self._registry)]
+        return face.ListResourcesResponse(resources=[pack_resource(resource, self._registry) for resource in found])
 
     async def Get(self, request: face.GetRequest, context: Any) -> face.GetResponse:
         wanted = self._request(GET, request.ref, NEWEST, context)

@@ -60,6 +60,8 @@ class ExtensionServer:
         self.authority = authority
         self.heard: list[tuple[str, str, dict[str, list[str]]]] = []
         self.play: dict[str, Any] = {}
+        # What a test's ``play`` was sent.
+        self.bodies: list[Any] = []
         self.port = 0
         self.held = asyncio.Event()
         self.watching = asyncio.Event()

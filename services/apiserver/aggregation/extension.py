@@ -6,6 +6,7 @@ import ssl
 from typing import Any
 
 from knarr.api.apiregistration.v1 import apiregistration_pb2 as apiregistration
+from knarr.machinery.resources import Resource, Version
 from knarr.objects.conditions import is_true
 from services.apiserver.aggregation.front_proxy import FrontProxy
 from services.apiserver.aggregation.priorities import Priority
@@ -30,12 +31,21 @@ class Extension:
         self.available = False
         # What it serves, as aggregated discovery has it; None while it was never heard.
         self.resources: list[Json] | None = None
+        self._told: list[Json] | None = None
+        self._served: list[Resource] = []
         # Whether that is what it said when it was asked last.
         self.fresh = False
         # Where its OpenAPI v3 document is, with its hash; empty where it has none.
         self.openapi_url = ""
         # Its OpenAPI v2: paths and definitions of its group version.
         self.openapi_v2: Json | None = None
+
+    def served(self) -> list[Resource]:
+        """Those of its resources that go with their namespace; the same objects while it says the same."""
+        if self._told is not self.resources:
+            self._told = self.resources
+            self._served = [_resource(self, found) for found in self.resources or () if _goes_with_its_namespace(found)]
+        return self._served
 
     @property
     def host(self) -> str:
@@ -78,3 +88,21 @@ class Extension:
         available = is_true(status, AVAILABLE)
         changed, self.available = available != self.available, available
         return changed
+
+
+def _goes_with_its_namespace(found: Json) -> bool:
+    kind = found.get("responseKind", {}).get("kind")
+    return bool(kind) and found["scope"] == "Namespaced" and {"list", "delete"} <= set(found["verbs"])
+
+
+def _resource(extension: Extension, found: Json) -> Resource:
+    """Its objects are JSON. Watches are not told: nobody here could open one."""
+    # What custom resources stand on is loaded by those who have some.
+    from knarr.machinery.custom.form import CustomForm
+    from knarr.machinery.custom.objects import custom_class
+
+    kind, plural = found["responseKind"]["kind"], found["resource"]
+    message = custom_class(f"{extension.group}/{extension.version}", kind)
+    version = Version(extension.group, extension.version, kind, message, message, form=CustomForm(message))
+    verbs = tuple(verb for verb in ("delete", "get", "list") if verb in found["verbs"])
+    return Resource(plural, (version,), verbs=verbs, stored=False, key=f"elsewhere/{extension.group}/{extension.version}/{plural}")

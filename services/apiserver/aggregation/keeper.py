@@ -19,8 +19,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.backoff import Backoff
 from knarr.machinery.catalog import version_of
-from knarr.machinery.errors import Conflict, NotFound, StatusError
-from knarr.machinery.resources import Resource
+from knarr.machinery.errors import Conflict, NotFound, StatusError, status_error
+from knarr.machinery.resources import Resource, Version
 from knarr.objects.conditions import set_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
@@ -29,7 +29,7 @@ from knarr.service.tasks import cancel
 from services.apiserver.aggregation.availability import WELL, Verdict, failed, of_service
 from services.apiserver.aggregation.documents import learn_openapi
 from services.apiserver.aggregation.extension import Extension
-from services.apiserver.aggregation.fetch import NotFetched, fetch
+from services.apiserver.aggregation.fetch import Fetched, NotFetched, fetch, refusal_of
 from services.apiserver.aggregation.front_proxy import FrontProxy, caller_headers
 from services.apiserver.aggregation.resources import Lie, aggregated
 from services.apiserver.api import Api
@@ -49,6 +49,8 @@ SERVICES, ENDPOINTS = version_of(core.Service).resource, version_of(core.Endpoin
 ASKER = User("system:kube-aggregator", groups=("system:masters",))
 # Discovery of a group version; one of hundreds of resources has some 200 KB.
 DISCOVERY_BYTES = 1024 * 1024
+# A page of objects, for who asks by gRPC.
+LIST_BYTES = 16 * 1024 * 1024
 # A server that is well is asked again after so long, one that is not after less, at once when its Service or its endpoints change.
 LOOK_SECONDS = 30.0
 RETRY = Backoff(first_seconds=1.0, limit_seconds=LOOK_SECONDS)
@@ -64,6 +66,8 @@ class Aggregation:
     def __init__(self, api: Api, ways: Ways, clock: Callable[[], datetime], front_proxy: FrontProxy | None = None) -> None:
         self._api, self._ways, self._clock, self.front_proxy = api, ways, clock, front_proxy
         self._cache = api.pipeline.backend.cache
+        self._elsewhere = api.pipeline.elsewhere
+        self._elsewhere.ask = self._ask
         # By the name of the APIService.
         self._known: dict[str, Extension] = {}
         self._looking: dict[str, tuple[Extension, asyncio.Task[None]]] = {}
@@ -115,6 +119,7 @@ class Aggregation:
         return self._cache.collection(API_SERVICE.resource).listing(API_SERVICE.resource.key_prefix)
 
     def _tell(self) -> None:
+        self._elsewhere.serve(resource for extension in self._known.values() for resource in extension.served())
         for listener in self._listeners:
             listener()
 
@@ -220,14 +225,29 @@ class Aggregation:
             self._tell()
         return WELL
 
-    async def _fetch(self, extension: Extension, path: str, limit_bytes: int) -> Any:
+    async def _fetch(
+        self, extension: Extension, path: str, limit_bytes: int, *, method: str = "GET", body: bytes = b"", user: User = ASKER
+    ) -> Fetched:
         """Raises NotFetched, StatusError, OSError."""
         try:
             trust = await extension.trust()
         except ssl.SSLError as error:
             raise NotFetched(f"spec.caBundle holds no certificates that can be read: {error}") from error
         connect = self.way_to(extension)
-        return await fetch(connect, trust, extension.host, path, caller_headers(ASKER), limit_bytes)
+        return await fetch(connect, trust, extension.host, path, caller_headers(user), limit_bytes, method=method, body=body)
+
+    async def _ask(self, version: Version, method: str, path: str, body: bytes, user: User) -> bytes:
+        """As ``Ask``."""
+        extension = self._extensions.get((version.group, version.version))
+        if extension is None or not extension.available:
+            raise status_error("ServiceUnavailable", f"the server of {version.qualified} {version.version} is not available")
+        try:
+            answer = await self._fetch(extension, path, LIST_BYTES, method=method, body=body, user=user)
+        except (NotFetched, OSError) as error:
+            raise status_error("ServiceUnavailable", f"error trying to reach service: {error}") from error
+        if 200 <= answer.status < 300:
+            return answer.body
+        raise refusal_of(answer)
 
     async def _say(self, name: str, verdict: Verdict) -> None:
         """Writes the condition where it is another than what is stored."""

@@ -10,6 +10,7 @@ from services.apiserver.allocators.allocator import Allocators
 from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.backend import Backend
 from services.apiserver.conversion.conversions import Conversions
+from services.apiserver.elsewhere import Elsewhere
 from services.apiserver.node_stats import NodeStats, NoNodeStats
 from services.apiserver.node_streams import NodeStreams, NoNodeStreams
 from services.apiserver.strategies import Strategies, strategy_for
@@ -38,3 +39,4 @@ class Pipeline:
     conversions: Conversions = field(default_factory=Conversions)
     turns: Turns = field(default_factory=Turns)
     node_stats: NodeStats = field(default_factory=NoNodeStats)
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)

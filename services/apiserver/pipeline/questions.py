@@ -24,7 +24,7 @@ from services.apiserver.backend import serialize
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.fields.judge import judge
-from services.apiserver.pipeline import metadata, posted, usage
+from services.apiserver.pipeline import elsewhere, metadata, posted, usage
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing
 from services.apiserver.request import CREATE, Request
@@ -53,6 +53,8 @@ async def ask(pipeline: Pipeline, request: Request, obj: Any) -> Written:
 async def get(pipeline: Pipeline, request: Request) -> Written:
     if request.ref.version.message in usage.SUBJECTS:
         return await usage.get(pipeline, request)
+    if request.resource in pipeline.elsewhere:
+        return await elsewhere.get(pipeline, request)
     found = next((entry for entry in _components(pipeline, request.ref) if entry.name == request.name), None)
     if found is None:
         raise missing(request.ref)
@@ -62,6 +64,8 @@ async def get(pipeline: Pipeline, request: Request) -> Written:
 async def list_page(pipeline: Pipeline, request: Request) -> Page:
     if request.ref.version.message in usage.SUBJECTS:
         return await usage.list_page(pipeline, request)
+    if request.resource in pipeline.elsewhere:
+        return await elsewhere.list_page(pipeline, request)
     return Page(Entries.of(_components(pipeline, request.ref)), pipeline.backend.cache.revision)
 
 

@@ -91,6 +91,7 @@ async def test_pods(cluster: Cluster) -> None:
     assert (answer.json["kind"], answer.json["apiVersion"]) == ("PodMetricsList", "metrics.k8s.io/v1beta1")
     (found,) = answer.json["items"]
     assert found["metadata"]["labels"] == {"app": "web"}
+    assert "resourceVersion" not in found["metadata"]
     assert (found["timestamp"], found["window"]) == ("2026-01-01T00:00:00Z", "15s")
     assert found["containers"] == [
         {"name": "a", "usage": {"cpu": "5m", "memory": "10Mi"}},

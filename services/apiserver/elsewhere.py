@@ -1,0 +1,52 @@
+"""The resources that other API servers serve, for who asks for them here by gRPC: controllers that empty a namespace.
+
+Nothing of them is kept; what is asked is asked there. REST passes requests on as they are, and has no need of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from knarr.machinery.errors import status_error
+from knarr.machinery.resources import Registry, Resource, Version
+from knarr.service.authentication import User
+
+# Given a version, a method, a path with its query, a body of JSON or none, and who asks: what is answered there. Raises StatusError.
+Ask = Callable[[Version, str, str, bytes, User], Coroutine[Any, Any, bytes]]
+
+
+async def _nobody(version: Version, method: str, path: str, body: bytes, user: User) -> bytes:
+    raise status_error("ServiceUnavailable", f"nobody serves {version.qualified} {version.version} any more")
+
+
+class Elsewhere:
+    """``ask`` is set by whoever knows the other servers, and so is what they serve."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.ask: Ask = _nobody
+
+    def serve(self, resources: Iterable[Resource]) -> None:
+        """From now on these are all. What is called like one that came before it in its group is left out."""
+        found: dict[tuple[str, str], Resource] = {}
+        for resource in resources:
+            found.setdefault((resource.storage.group, resource.plural), resource)
+        registry = Registry()
+        for resource in found.values():
+            # Two of a server that have one kind: clients could not tell them apart.
+            if registry.named(resource.storage.group, resource.storage.version, resource.storage.kind) is None:
+                registry.add(resource)
+        self.registry = registry
+
+    def beside(self, own: Registry) -> list[Resource]:
+        """Those that are not hidden by one of this server's own."""
+        return [
+            resource
+            for resource in self.registry
+            if own.preferred(resource.storage.group, resource.plural) is None
+            and own.named(resource.storage.group, resource.storage.version, resource.storage.kind) is None
+        ]
+
+    def __contains__(self, resource: Resource) -> bool:
+        return not resource.stored and resource in self.registry

@@ -1,0 +1,97 @@
+"""Reads and deletes of what another API server serves: asked there, in the caller's name."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import codec
+from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.resources import Version
+from services.apiserver.aside import aside
+from services.apiserver.deadline import within
+from services.apiserver.entries import Entries
+from services.apiserver.entry import Entry
+from services.apiserver.pipeline.pipeline import Pipeline
+from services.apiserver.request import Request
+from services.apiserver.results import Page, Written
+from services.apiserver.storage.keys import object_key
+
+
+async def get(pipeline: Pipeline, request: Request) -> Written:
+    answer = await _ask(pipeline, request, "GET", _path(request))
+    return Written(entry=await aside(len(answer), _entry, request.ref.version, _parsed(answer)))
+
+
+async def list_page(pipeline: Pipeline, request: Request) -> Page:
+    options = request.options
+    wanted = {
+        "labelSelector": options.label_selector,
+        "fieldSelector": options.field_selector,
+        "limit": options.limit or "",
+        "continue": options.continue_token,
+        "resourceVersion": options.resource_version,
+    }
+    query = urlencode({name: value for name, value in wanted.items() if value})
+    answer = await _ask(pipeline, request, "GET", f"{_path(request)}?{query}" if query else _path(request))
+    return await aside(len(answer), _page, request.ref.version, answer)
+
+
+async def delete(pipeline: Pipeline, request: Request) -> Written:
+    """The answer is told as a success: what became of the object, the next read says."""
+    if request.resource not in pipeline.elsewhere:
+        raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
+    options = orjson.dumps({"apiVersion": "v1", "kind": "DeleteOptions", **codec.to_dict(request.options)})
+    await _ask(pipeline, request, "DELETE", _path(request), options)
+    return Written(meta.Status(status="Success"))
+
+
+async def _ask(pipeline: Pipeline, request: Request, method: str, path: str, body: bytes = b"") -> bytes:
+    return await within(request.deadline, pipeline.elsewhere.ask(request.ref.version, method, path, body, request.user), "the other server")
+
+
+def _path(request: Request) -> str:
+    version = request.ref.version
+    parts = ["", "apis", version.group, version.version]
+    parts += ["namespaces", request.namespace] if request.namespace else []
+    parts += [request.resource.plural, *([request.name] if request.name else [])]
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def _parsed(answer: bytes) -> object:
+    try:
+        return orjson.loads(answer)
+    except orjson.JSONDecodeError as error:
+        raise _nonsense(str(error)) from None
+
+
+def _page(version: Version, answer: bytes) -> Page:
+    found = _parsed(answer)
+    if not isinstance(found, dict) or not isinstance(found.get("items"), list):
+        raise _nonsense("it is no list")
+    about = found.get("metadata")
+    about = about if isinstance(about, dict) else {}
+    token = about.get("continue")
+    entries = Entries.of([_entry(version, item) for item in found["items"]])
+    return Page(entries, _revision(about.get("resourceVersion")), token if isinstance(token, str) else "")
+
+
+def _entry(version: Version, item: object) -> Entry:
+    try:
+        made = version.message.FromString(orjson.dumps(item))
+    except (StatusError, ValueError) as error:
+        raise _nonsense(str(error)) from None
+    metadata = made.metadata  # type: ignore[attr-defined]
+    revision, metadata.resource_version = _revision(metadata.resource_version), ""
+    return Entry(version, object_key(version.resource, metadata.namespace, metadata.name), revision, made.SerializeToString())
+
+
+def _revision(said: object) -> int:
+    """Of other servers it need not be a number; nobody here compares it."""
+    return int(said) if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) < 20 else 0
+
+
+def _nonsense(words: str) -> StatusError:
+    return status_error("ServiceUnavailable", f"the other server's answer cannot be read: {words[:200]}")

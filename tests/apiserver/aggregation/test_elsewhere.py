@@ -1,0 +1,164 @@
+"""Objects of extension API servers for who asks by gRPC, or within the process: controllers that empty a namespace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import NotFound, StatusError
+from knarr.machinery.resources import Registry, Resource, Version
+from knarr.service.authentication import User, set_current_user
+from services.apiserver.elsewhere import Elsewhere
+from services.apiserver.servicer import ResourceServicer
+from tests.apiserver.aggregation.conftest import Cluster
+from tests.apiserver.definitions.asgi import definition
+from tests.support.extension import GROUP, ROOT, VERSION, ExtensionServer
+
+FLUNDERS = f"{ROOT}/namespaces/default/flunders"
+ITEMS = [
+    {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "Flunder",
+        "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}", "resourceVersion": revision, "finalizers": ["x/y"]},
+        "spec": {"size": 1},
+    }
+    for name, revision in (("one", "17"), ("two", "no number"))
+]
+
+
+class Context:
+    """Of an RPC without a deadline."""
+
+    def time_remaining(self) -> None:
+        return None
+
+
+async def flunder(cluster: Cluster) -> Resource:
+    return next(found for found in await cluster.client.resources() if found.plural == "flunders")
+
+
+@pytest.fixture
+async def served(cluster: Cluster, extension: ExtensionServer) -> Cluster:
+    """Two flunders, which may be deleted; what was sent is kept in ``bodies``."""
+
+    async def listed(request: web.BaseRequest) -> web.StreamResponse:
+        body = {"kind": "FlunderList", "metadata": {"resourceVersion": "20", "continue": "more"}, "items": ITEMS}
+        return web.Response(body=orjson.dumps(body))
+
+    async def one(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "DELETE":
+            extension.bodies.append(orjson.loads(await request.read()))
+        return web.Response(body=orjson.dumps(ITEMS[0]))
+
+    async def missing(request: web.BaseRequest) -> web.StreamResponse:
+        status = {"kind": "Status", "status": "Failure", "reason": "NotFound", "message": "no such flunder", "code": 404}
+        return web.Response(status=404, body=orjson.dumps(status))
+
+    extension.play = {FLUNDERS: listed, f"{FLUNDERS}/one": one, f"{FLUNDERS}/none": missing}
+    await cluster.served(extension)
+    return cluster
+
+
+async def test_what_goes_with_a_namespace_is_told(served: Cluster) -> None:
+    """Without watches, which nobody here could open."""
+    found = await flunder(served)
+    assert (found.namespaced, found.verbs, found.storage.kind) == (True, ("delete", "get", "list"), "Flunder")
+    assert not [other for other in await served.client.resources() if other.plural == "fischers"]
+
+
+async def test_a_page_of_objects(served: Cluster, extension: ExtensionServer) -> None:
+    resource = await flunder(served)
+    page = await served.client.list(resource.storage.message, "default", limit=2, label_selector="a=b")
+    found: list[Any] = list(page.items)
+    assert [(one.metadata.name, one.metadata.uid, list(one.metadata.finalizers)) for one in found] == [
+        ("one", "uid-one", ["x/y"]), ("two", "uid-two", ["x/y"]),
+    ]  # fmt: skip
+    assert (page.continue_token, found[0].metadata.resource_version) == ("more", "17")
+    _, target, headers = extension.heard[-1]
+    assert (target, headers["x-remote-user"]) == (f"{FLUNDERS}?labelSelector=a%3Db&limit=2", ["admin"])
+
+
+async def test_a_deletion(served: Cluster, extension: ExtensionServer) -> None:
+    resource = await flunder(served)
+    await served.client.delete(resource.storage.message, "one", "default", propagation_policy="Background", uid="uid-one")
+    (body,) = extension.bodies
+    assert body == {
+        "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background", "preconditions": {"uid": "uid-one"},
+    }  # fmt: skip
+    with pytest.raises(NotFound, match="no such flunder"):
+        await served.client.delete(resource.storage.message, "none", "default")
+
+
+async def test_by_grpc(served: Cluster) -> None:
+    set_current_user(User("bob", groups=("system:authenticated",)))
+    servicer = ResourceServicer(served.api.server.api, served.api.server.registry)
+    told = [
+        found for found in (await servicer.ListResources(face.ListResourcesRequest(), Context())).resources if found.plural == "flunders"
+    ]
+    assert [version.message for version in told[0].versions] == ["knarr.api.runtime.v1.Unknown"]
+    ref = face.ResourceRef(group=GROUP, resource="flunders", namespace="default")
+    page = await servicer.List(face.ListRequest(ref=ref), Context())
+    assert len(page.items) == 2
+    ref.name = "one"
+    answer = await servicer.Get(face.GetRequest(ref=ref), Context())
+    assert b'"size":1' in answer.object.value
+    await servicer.Delete(face.DeleteRequest(ref=ref), Context())
+    for refused in (
+        servicer.Update(face.UpdateRequest(ref=ref, object=answer.object), Context()),
+        servicer.DeleteCollection(face.DeleteCollectionRequest(ref=ref), Context()),
+        anext(servicer.Watch(face.WatchRequest(ref=ref), Context())),
+    ):
+        with pytest.raises(StatusError) as caught:
+            await refused
+        assert caught.value.code == 405
+
+
+@pytest.mark.parametrize("body", [b"nonsense", b"[]", b"{}", b'{"items":[5]}', b'{"items":[{"metadata":{"name":5}}]}'])
+async def test_a_list_that_is_none(served: Cluster, extension: ExtensionServer, body: bytes) -> None:
+    async def lie(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=body)
+
+    extension.play[FLUNDERS] = lie
+    resource = await flunder(served)
+    with pytest.raises(StatusError) as caught:
+        await served.client.list(resource.storage.message, "default")
+    assert caught.value.code == 503
+
+
+async def test_a_server_that_is_away(served: Cluster) -> None:
+    """Its objects may be there still: a namespace waits for it."""
+    resource = await flunder(served)
+    served.node.ports = {}
+    with pytest.raises(StatusError, match="connection refused") as caught:
+        await served.client.list(resource.storage.message, "default")
+    assert caught.value.code == 503
+    assert await flunder(served) is resource
+
+
+async def test_a_definition_of_the_same_resource_is_told_instead(served: Cluster) -> None:
+    """Clients know a resource by its group and its name."""
+    defined = definition("flunders", GROUP, "Flunder")
+    answer = await served.rest.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", orjson.dumps(defined))
+    assert answer.status == 201
+
+    async def own() -> bool:
+        return (await flunder(served)).stored
+
+    await served.until(own)
+    assert len([found for found in await served.client.resources() if found.plural == "flunders"]) == 1
+
+
+def test_names_that_come_twice() -> None:
+    def resource(plural: str, version: str, kind: str) -> Resource:
+        made = Version("g", version, kind, meta.PartialObjectMetadata, None)
+        return Resource(plural, (made,), stored=False, key=f"elsewhere/g/{version}/{plural}")
+
+    elsewhere = Elsewhere()
+    elsewhere.serve([resource("as", "v1", "A"), resource("as", "v2", "A"), resource("bs", "v1", "A"), resource("cs", "v1", "C")])
+    assert [(found.plural, found.storage.version) for found in elsewhere.registry] == [("as", "v1"), ("cs", "v1")]
+    assert len(elsewhere.beside(Registry())) == 2
