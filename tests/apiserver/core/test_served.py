@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from knarr.api.apidiscovery.v2 import apidiscovery_pb2 as apidiscovery
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.api.metrics.v1beta1 import metrics_pb2 as metrics
 from knarr.client.client import Client
 from knarr.machinery import envelope
 from knarr.machinery.errors import NotFound, status_error
@@ -23,18 +23,22 @@ from services.apiserver.storage.store import Compacted, Put, RangePage, Transact
 from tests.support.faces import RestClient, rpc_client
 from tests.support.virtual_time import virtual_time
 
+# What no server serves as a resource; but it is made like one.
+NAMES = ("apidiscovery.k8s.io", "v2", "APIGroupDiscovery")
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-PATH = "/apis/metrics.k8s.io/v1beta1/namespaces/default/podmetrics"
+PATH = "/apis/apidiscovery.k8s.io/v2/namespaces/default/groupdiscoveries"
 
 
-def pod_metrics() -> Resource:
+def discoveries() -> Resource:
     return Resource(
-        "podmetrics", (Version("metrics.k8s.io", "v1beta1", "PodMetrics", metrics.PodMetrics, metrics.PodMetricsList),), short_names=("pm",)
+        "groupdiscoveries",
+        (Version(*NAMES, apidiscovery.APIGroupDiscovery, apidiscovery.APIGroupDiscoveryList),),
+        short_names=("pm",),
     )
 
 
-def pod_metric(name: str) -> metrics.PodMetrics:
-    obj = metrics.PodMetrics()
+def discovery_of(name: str) -> apidiscovery.APIGroupDiscovery:
+    obj = apidiscovery.APIGroupDiscovery()
     obj.metadata.name, obj.metadata.namespace = name, "default"
     return obj
 
@@ -62,20 +66,21 @@ async def client(request: pytest.FixtureRequest, api: ApiInMemory, tmp_path: Pat
 async def test_rest_routes_and_documents_follow(api: ApiInMemory, rest: RestClient) -> None:
     before = {
         path: await rest.get(path)
-        for path in ("/", "/apis", "/apis/metrics.k8s.io/v1beta1", "/openapi/v3", "/openapi/v3/apis/metrics.k8s.io/v1beta1", PATH)
+        for path in ("/", "/apis", "/apis/apidiscovery.k8s.io/v2", "/openapi/v3", "/openapi/v3/apis/apidiscovery.k8s.io/v2", PATH)
     }
     assert [answer.status for answer in before.values()] == [200, 200, 404, 200, 404, 404]
-    added = pod_metrics()
+    added = discoveries()
     api.server.registry.add(added)
     assert (await rest.call("POST", PATH, {"metadata": {"name": "a"}})).status == 201
-    assert (await rest.get(f"{PATH}/a")).json["kind"] == "PodMetrics"
-    assert [entry["name"] for entry in (await rest.get("/apis/metrics.k8s.io/v1beta1")).json["resources"]] == ["podmetrics"]
-    assert b"/apis/metrics.k8s.io/v1beta1" in (await rest.get("/")).body
+    assert (await rest.get(f"{PATH}/a")).json["kind"] == "APIGroupDiscovery"
+    assert [entry["name"] for entry in (await rest.get("/apis/apidiscovery.k8s.io/v2")).json["resources"]] == ["groupdiscoveries"]
+    assert b"/apis/apidiscovery.k8s.io/v2" in (await rest.get("/")).body
     groups = (await rest.get("/apis", accept=AGGREGATED)).json["items"]
-    assert "metrics.k8s.io" in [group["metadata"]["name"] for group in groups]
-    assert "apis/metrics.k8s.io/v1beta1" in (await rest.get("/openapi/v3")).json["paths"]
+    assert "apidiscovery.k8s.io" in [group["metadata"]["name"] for group in groups]
+    assert "apis/apidiscovery.k8s.io/v2" in (await rest.get("/openapi/v3")).json["paths"]
     assert (
-        "io.k8s.api.metrics.v1beta1.PodMetrics" in (await rest.get("/openapi/v3/apis/metrics.k8s.io/v1beta1")).json["components"]["schemas"]
+        "io.k8s.api.apidiscovery.v2.APIGroupDiscovery"
+        in (await rest.get("/openapi/v3/apis/apidiscovery.k8s.io/v2")).json["components"]["schemas"]
     )
     api.server.registry.remove(added)
     for path, answer in before.items():
@@ -85,23 +90,24 @@ async def test_rest_routes_and_documents_follow(api: ApiInMemory, rest: RestClie
 
 async def test_what_was_stored_before_is_there_when_a_resource_is_served(api: ApiInMemory, rest: RestClient) -> None:
     for number in range(5000):  # more than one page
-        key = f"/registry/podmetrics/default/c{number:04}"
+        key = f"/registry/groupdiscoveries/default/c{number:04}"
         api.store.apply(
             Transaction(
-                {}, [Put(key, envelope.wrap("metrics.k8s.io/v1beta1", "PodMetrics", pod_metric(f"c{number:04}").SerializeToString()))]
+                {},
+                [Put(key, envelope.wrap("apidiscovery.k8s.io/v2", NAMES[-1], discovery_of(f"c{number:04}").SerializeToString()))],
             )
         )
-    api.server.registry.add(pod_metrics())
-    api.store.apply(Transaction({}, deletes=["/registry/podmetrics/default/c0001"]))
+    api.server.registry.add(discoveries())
+    api.store.apply(Transaction({}, deletes=["/registry/groupdiscoveries/default/c0001"]))
     names = [item["metadata"]["name"] for item in (await rest.get(PATH)).json["items"]]
     assert len(names) == 4999 and "c0001" not in names
 
 
 async def test_a_watch_ends_when_its_resource_is_served_no_more(api: ApiInMemory, client: Client, rest: RestClient) -> None:
-    added = pod_metrics()
+    added = discoveries()
     api.server.registry.add(added)
-    await client.create(pod_metric("a"))
-    watch = client.watch(metrics.PodMetrics, resource_version="0")
+    await client.create(discovery_of("a"))
+    watch = client.watch(apidiscovery.APIGroupDiscovery, resource_version="0")
     other = client.watch(core.Namespace, resource_version="0")
     assert [event.type for event in await anext(watch)] == ["ADDED"]
     await anext(other)
@@ -113,32 +119,32 @@ async def test_a_watch_ends_when_its_resource_is_served_no_more(api: ApiInMemory
     assert not staying.done()
     staying.cancel()
     # What was stored is stored still, and seen again when the resource is.
-    api.server.registry.add(pod_metrics())
+    api.server.registry.add(discoveries())
     assert (await rest.get(f"{PATH}/a")).status == 200
 
 
 async def test_typed_clients_follow(api: ApiInMemory, client: Client) -> None:
     with pytest.raises(NotFound):
-        await client.create(pod_metric("a"))
-    assert "podmetrics" not in [resource.plural for resource in await client.resources()]
-    added = pod_metrics()
+        await client.create(discovery_of("a"))
+    assert "groupdiscoveries" not in [resource.plural for resource in await client.resources()]
+    added = discoveries()
     api.server.registry.add(added)
-    await client.create(pod_metric("a"))
-    assert [item.metadata.name for item in (await client.list(metrics.PodMetrics, "default")).items] == ["a"]
-    (known,) = [resource for resource in await client.resources() if resource.plural == "podmetrics"]
-    (again,) = [resource for resource in await client.resources() if resource.plural == "podmetrics"]
+    await client.create(discovery_of("a"))
+    assert [item.metadata.name for item in (await client.list(apidiscovery.APIGroupDiscovery, "default")).items] == ["a"]
+    (known,) = [resource for resource in await client.resources() if resource.plural == "groupdiscoveries"]
+    (again,) = [resource for resource in await client.resources() if resource.plural == "groupdiscoveries"]
     assert (
         known is again
         and known.namespaced
-        and (known.storage.api_version, known.storage.message) == ("metrics.k8s.io/v1beta1", metrics.PodMetrics)
+        and (known.storage.api_version, known.storage.message) == ("apidiscovery.k8s.io/v2", apidiscovery.APIGroupDiscovery)
     )
     api.server.registry.remove(added)
     with pytest.raises(NotFound):
-        await client.get(metrics.PodMetrics, "a", "default")
+        await client.get(apidiscovery.APIGroupDiscovery, "a", "default")
 
 
 async def test_clients_find_the_parent_of_a_body_in_the_registry(client: Client) -> None:
-    (pods,) = [resource for resource in await client.resources() if resource.plural == "pods"]
+    (pods,) = [resource for resource in await client.resources() if resource.storage.message is core.Pod]
     assert {sub.name: sub.body for sub in pods.subresources if sub.body is not None}["binding"] is core.Binding
     binding = core.Binding()
     binding.metadata.name, binding.metadata.namespace, binding.target.name = "p", "default", "n"
@@ -150,13 +156,13 @@ async def test_clients_find_the_parent_of_a_body_in_the_registry(client: Client)
 
 async def test_a_resource_is_read_whatever_happens_meanwhile() -> None:
     """Changes before, during and after the reading of a new resource's objects, and a whole load in its midst."""
-    store, registry, resource = MemoryStore(), Registry(), pod_metrics()
+    store, registry, resource = MemoryStore(), Registry(), discoveries()
     cache = WatchCache(registry)
     feed = Feed(store, cache)
     backend = Backend(store, cache, feed)
 
     def put(name: str, state: str) -> None:
-        obj = pod_metric(name)
+        obj = discovery_of(name)
         obj.metadata.labels["state"] = state
         store.apply(
             Transaction(
@@ -164,7 +170,7 @@ async def test_a_resource_is_read_whatever_happens_meanwhile() -> None:
                 [
                     Put(
                         f"{resource.key_prefix}default/{name}",
-                        envelope.wrap("metrics.k8s.io/v1beta1", "PodMetrics", obj.SerializeToString()),
+                        envelope.wrap("apidiscovery.k8s.io/v2", "APIGroupDiscovery", obj.SerializeToString()),
                     )
                 ],
             )
@@ -205,14 +211,14 @@ class Unwilling(MemoryStore):
         self.errors: list[Exception] = [status_error("ServiceUnavailable", "away"), Compacted(7)]
 
     async def range(self, prefix: str, *, start: str = "", revision: int = 0, limit: int = 0) -> RangePage:
-        if self.errors and prefix == pod_metrics().key_prefix:
+        if self.errors and prefix == discoveries().key_prefix:
             raise self.errors.pop(0)
         return await super().range(prefix, start=start, revision=revision, limit=limit)
 
 
 @virtual_time
 async def test_a_resource_is_read_as_soon_as_the_store_allows() -> None:
-    store, registry, resource = Unwilling(), Registry(), pod_metrics()
+    store, registry, resource = Unwilling(), Registry(), discoveries()
     cache = WatchCache(registry)
     feed = Feed(store, cache)
     backend = Backend(store, cache, feed)
@@ -222,7 +228,7 @@ async def test_a_resource_is_read_as_soon_as_the_store_allows() -> None:
             [
                 Put(
                     f"{resource.key_prefix}default/a",
-                    envelope.wrap("metrics.k8s.io/v1beta1", "PodMetrics", pod_metric("a").SerializeToString()),
+                    envelope.wrap("apidiscovery.k8s.io/v2", "APIGroupDiscovery", discovery_of("a").SerializeToString()),
                 )
             ],
         )
@@ -237,34 +243,36 @@ async def test_a_resource_is_read_as_soon_as_the_store_allows() -> None:
 
 
 def test_names_and_keys_are_held_by_one_resource() -> None:
-    registry, added = Registry((pod_metrics(),)), []
+    registry, added = Registry((discoveries(),)), []
     registry.subscribe(lambda old, new: added.append((old, new)))
-    with pytest.raises(ValueError, match="belong to podmetrics"):
+    with pytest.raises(ValueError, match="belong to groupdiscoveries"):
         registry.add(
             Resource(
-                "others", (Version("metrics.k8s.io", "v1beta1", "Other", metrics.NodeMetrics, metrics.NodeMetricsList),), key="podmetrics"
+                "others",
+                (Version("apidiscovery.k8s.io", "v2", "Other", core.Node, core.NodeList),),
+                key="groupdiscoveries",
             )
         )
     with pytest.raises(ValueError, match="is registered already"):
         registry.add(
             Resource(
-                "podmetrics", (Version("metrics.k8s.io", "v1beta1", "Other", metrics.NodeMetrics, metrics.NodeMetricsList),), key="others"
+                "groupdiscoveries",
+                (Version("apidiscovery.k8s.io", "v2", "Other", core.Node, core.NodeList),),
+                key="others",
             )
         )
     with pytest.raises(ValueError, match="is registered already"):
-        registry.add(
-            Resource("others", (Version("metrics.k8s.io", "v1beta1", "PodMetrics", metrics.NodeMetrics, metrics.NodeMetricsList),))
-        )
+        registry.add(Resource("others", (Version("apidiscovery.k8s.io", "v2", "APIGroupDiscovery", core.Node, core.NodeList),)))
     with pytest.raises(KeyError):
-        registry.remove(pod_metrics())
+        registry.remove(discoveries())
     assert added == []
     (first,) = registry
-    second = pod_metrics()
+    second = discoveries()
     registry.replace(first, second)
     assert added == [(first, second)] and second in registry and first not in registry
     assert (
-        registry.served("metrics.k8s.io", "v1beta1", "podmetrics")
-        is registry.named("metrics.k8s.io", "v1beta1", "PodMetrics")
-        is registry.of(metrics.PodMetrics)
+        registry.served("apidiscovery.k8s.io", "v2", "groupdiscoveries")
+        is registry.named("apidiscovery.k8s.io", "v2", "APIGroupDiscovery")
+        is registry.of(apidiscovery.APIGroupDiscovery)
         is second.storage
     )
