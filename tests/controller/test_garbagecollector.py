@@ -9,6 +9,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from knarr.api.apiextensions.v1 import apiextensions_pb2 as extensions
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -245,6 +246,39 @@ async def test_a_resource_that_is_served_later_is_collected_too_and_empties_with
         await c.client.create(owned(config("dependent"), second))
         await c.client.delete(core.ConfigMap, "second", NAMESPACE)
         await c.until(lambda: not [obj for obj in c.api.all(core.ConfigMap, NAMESPACE) if obj.metadata.name == "dependent"])
+
+
+@virtual_time
+async def test_what_an_owner_left_that_came_and_went_before_its_kind_was_known_is_collected() -> None:
+    async with cluster(kubelet=False) as c:
+        added = version_of(core.PodTemplate).resource
+        c.api.server.registry.remove(added)
+        await asyncio.sleep(DISCOVERY_SECONDS + 1)
+        c.api.server.registry.add(added)
+        await c.client.create(owned(config("dependent"), await c.client.create(template("owner"))))
+        await asyncio.sleep(1)
+        await c.client.delete(core.PodTemplate, "owner", NAMESPACE)
+        await asyncio.sleep(DISCOVERY_SECONDS + 1)
+        assert [found.metadata.name for found in c.api.all(core.ConfigMap, NAMESPACE)] == []
+
+
+@virtual_time
+async def test_what_a_definition_defines_is_known_soon() -> None:
+    async with cluster(kubelet=False) as c:
+        added = version_of(core.PodTemplate).resource
+        c.api.server.registry.remove(added)
+        await asyncio.sleep(DISCOVERY_SECONDS + 1)
+        c.api.server.registry.add(added)
+        names = extensions.CustomResourceDefinitionNames(plural="things", kind="Thing")
+        version = extensions.CustomResourceDefinitionVersion(name="v1", served=True, storage=True)
+        version.schema.open_apiv3_schema.type = "object"
+        spec = extensions.CustomResourceDefinitionSpec(group="example.com", names=names, scope="Namespaced", versions=[version])
+        await c.client.create(extensions.CustomResourceDefinition(metadata=meta.ObjectMeta(name="things.example.com"), spec=spec))
+        await asyncio.sleep(3)
+        await c.client.create(owned(template("owned"), await c.client.create(config("owner"))))
+        await c.client.delete(core.ConfigMap, "owner", NAMESPACE)
+        await asyncio.sleep(1)
+        assert not (await c.client.list(core.PodTemplate)).items
 
 
 @virtual_time

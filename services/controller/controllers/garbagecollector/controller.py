@@ -16,6 +16,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.client.events import WARNING
 from knarr.client.informer import Informer
 from knarr.client.reconciler import Again, Terminal
@@ -44,7 +45,7 @@ REMEMBERED_ABSENT = 10_000
 PAGE_SIZE = 500
 # They come and go by the thousand, and expire by themselves.
 IGNORED = frozenset({"events"})
-# How often to ask what is served, as Kubernetes does; and how soon again when that failed.
+# How often to ask what is served, as Kubernetes does; how soon again when that failed, and after a definition changed.
 DISCOVERY_SECONDS, RETRY_SECONDS = 30.0, 1.0
 
 
@@ -63,12 +64,15 @@ class GarbageCollector(Controller):
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._shared: set[type[Message]] = set()
         self._own: dict[type[Message], asyncio.Task[None]] = {}
+        self._defined = asyncio.Event()
 
     def _find(self, api_version: str, kind: str) -> Version | None:
         group, _, version = api_version.rpartition("/")
         return self._served.named(group, version, kind)
 
     def _changed(self, old: Message | None, new: Message | None) -> None:
+        if isinstance(new or old, apiextensions.CustomResourceDefinition):
+            self._defined.set()
         if new is not None:
             self._look(*self.graph.observe(item_of(new)))
         elif old is not None:
@@ -96,7 +100,12 @@ class GarbageCollector(Controller):
     async def _keep_learning(self, group: asyncio.TaskGroup) -> None:
         """What is served from now on is watched; what is served no more is watched no longer."""
         while True:
-            await asyncio.sleep(DISCOVERY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DISCOVERY_SECONDS):
+                    await self._defined.wait()
+                    # Soon its resource is served, and others may follow.
+                    await asyncio.sleep(RETRY_SECONDS)
+            self._defined.clear()
             await self._learn(group)
 
     async def _learn(self, group: asyncio.TaskGroup) -> list[Informer[Any]]:
@@ -108,6 +117,7 @@ class GarbageCollector(Controller):
             except StatusError as error:
                 log.warning("what is served cannot be learned, trying again: %s", error.status.message)
                 await asyncio.sleep(RETRY_SECONDS)
+        self._look(*self.graph.learned())
         wanted = {resource.storage.message for resource in self._served if collected(resource)}
         for message in self._own.keys() - wanted:
             self._own.pop(message).cancel()

@@ -74,6 +74,8 @@ class Graph:
         self._find = find
         self._items: dict[str, Item] = {}
         self._dependents: defaultdict[str, set[str]] = defaultdict(set)
+        # Virtual items of kinds that are not served, as far as is known.
+        self._unknown: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -115,6 +117,19 @@ class Graph:
             looks |= {dependent.uid for dependent in self.dependents(item.uid)}
         return looks
 
+    def learned(self) -> set[str]:
+        """More may be served now: virtual items whose kind is known only since then."""
+        looks: set[str] = set()
+        for uid in list(self._unknown):
+            item = self._items.get(uid)
+            if item is None or not item.virtual:
+                self._unknown.discard(uid)
+            elif self._find(item.api_version, item.kind) is not None:
+                self._unknown.discard(uid)
+                self._items[uid] = self._virtual(Owner(uid, item.api_version, item.kind, item.name, blocks=False), item.namespace)
+                looks.add(uid)
+        return looks
+
     def remove(self, uid: str) -> set[str]:
         """An object is gone. Its dependents need a look, and owners that waited for it."""
         item = self._items.pop(uid, None)
@@ -143,9 +158,12 @@ class Graph:
                 known = self._items.get(owner.uid)
                 if known is not None and known.virtual:
                     del self._items[owner.uid]
+                    self._unknown.discard(owner.uid)
 
     def _virtual(self, owner: Owner, namespace: str) -> Item:
         version = self._find(owner.api_version, owner.kind)
+        if version is None:
+            self._unknown.add(owner.uid)
         cluster_scoped = version is not None and not version.resource.namespaced
         return Item(owner.uid, owner.api_version, owner.kind, "" if cluster_scoped else namespace, owner.name, virtual=True)
 
