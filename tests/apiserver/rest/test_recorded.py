@@ -1,8 +1,8 @@
 """Replays what a Kubernetes API server was asked and answered: same status, reasons, fields and defaults.
 
 The server is as the recording one was: without accounts for pods, with versions that were retired since, with what others had left there.
-``recorded-exchanges-later.json`` names the exchanges that wait for a feature, and which; ``recorded-exchanges-newer.json`` those that
-newer Kubernetes answers differently, with the reason and what differs. Our warnings of what nothing acts by yet are passed over.
+``recorded-exchanges-newer.json`` names the exchanges that newer Kubernetes answers differently, with the reason and what differs. Our
+warnings of what nothing acts by yet are passed over.
 """
 
 from __future__ import annotations
@@ -18,18 +18,15 @@ from urllib.parse import urlencode
 import pytest
 import urllib3
 
-from knarr.machinery.catalog import registry
 from services.apiserver.admission.catalog import PLUGINS
 from services.apiserver.admission.service_account.plugin import ServiceAccount
 from services.apiserver.fields.table import WARNED, rows
-from services.apiserver.rest.routing import Router
 from services.apiserver.settings import ApiServerSettings
 from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
 from tests.apiserver.rest.matching import differences
 
 DATA = Path(__file__).parents[2] / "data"
 EXCHANGES: list[dict[str, Any]] = json.loads((DATA / "recorded-exchanges.json").read_text())
-LATER: dict[str, str] = json.loads((DATA / "recorded-exchanges-later.json").read_text())
 NEWER: dict[str, dict[str, Any]] = json.loads((DATA / "recorded-exchanges-newer.json").read_text())
 
 POD_SPEC = {"containers": [{"name": "c", "image": "nginx:1"}]}
@@ -74,8 +71,7 @@ def replay(server: LiveServer) -> dict[str, Answer]:
         for path, body in LEFTOVERS:
             assert ask(pool, server, {**create, "path": path, "body": body}).status == 201
         for exchange in EXCHANGES:
-            if exchange["name"] not in LATER:
-                found[exchange["name"]] = ask(pool, server, exchange["request"])
+            found[exchange["name"]] = ask(pool, server, exchange["request"])
             if NEWER.get(exchange["name"], {}).get("undo"):
                 path = f"{exchange['request']['path']}/{exchange['request']['body']['metadata']['name']}"
                 request = {**create, "method": "DELETE", "path": path, "body": {"gracePeriodSeconds": 0}}
@@ -125,9 +121,7 @@ def merged(body: Any, changes: Any) -> Any:
     return found
 
 
-@pytest.mark.parametrize(
-    "exchange", [pytest.param(exchange, id=exchange["name"]) for exchange in EXCHANGES if exchange["name"] not in LATER]
-)
+@pytest.mark.parametrize("exchange", [pytest.param(exchange, id=exchange["name"]) for exchange in EXCHANGES])
 def test_answers_as_recorded(answers: dict[str, Answer], exchange: dict[str, Any]) -> None:
     status, body = expected_of(exchange)
     actual = answers[exchange["name"]]
@@ -136,19 +130,8 @@ def test_answers_as_recorded(answers: dict[str, Answer], exchange: dict[str, Any
     assert (actual.status, list(differences(body, actual.body))) == (status, [])
 
 
-def test_the_tables_name_only_recorded_exchanges() -> None:
+def test_the_table_names_only_recorded_exchanges() -> None:
     names = {exchange["name"] for exchange in EXCHANGES}
     assert len(names) == len(EXCHANGES)
-    assert not LATER.keys() - names and not NEWER.keys() - names and not LATER.keys() & NEWER.keys()
+    assert not NEWER.keys() - names
     assert all(entry["reason"] for entry in NEWER.values())
-
-
-def test_only_what_is_missing_waits() -> None:
-    """A kind that is served does not wait, except for its rules."""
-    router = Router(registry(SETTINGS.revived_versions))
-    served = [
-        exchange["name"]
-        for exchange in EXCHANGES
-        if exchange["name"] in LATER and router.target(exchange["request"]["path"]) and not LATER[exchange["name"]].startswith("rules of")
-    ]
-    assert served == [], "these are answered now: take them out of tests/data/recorded-exchanges-later.json"
