@@ -148,6 +148,28 @@ def test_a_lost_sandbox_is_made_anew_and_init_runs_again() -> None:
     assert told(decide(pod, seen(*ended, again, sandbox=fresh), facts(), NOW)) == ["StartContainer app#1"]
 
 
+def test_what_is_killed_for_a_successor_starts_again_whatever_it_exits_with() -> None:
+    pod = make_pod()
+    pod.spec.restart_policy = "OnFailure"
+    known = facts()
+    ended = seen(container(state=EXITED))
+    assert told(decide(pod, ended, known, NOW)) == ["RemoveSandboxes"]
+    assert pod_status(StatusView(pod, ended, known, NOW)).phase == "Succeeded"
+    known.of("app-0").again = True
+    assert told(decide(pod, ended, known, NOW)) == ["StartContainer app#1"]
+    assert pod_status(StatusView(pod, ended, known, NOW)).phase == "Running"
+
+
+@pytest.mark.parametrize(("policy", "again"), [("Always", True), ("OnFailure", True), ("Never", False)])
+def test_a_failed_probe_starts_it_again_by_the_policy_and_a_changed_definition_always(policy: str, again: bool) -> None:
+    pod, known = make_pod(), facts()
+    pod.spec.restart_policy = policy
+    known.of("app-0").unhealthy = "Container app failed liveness probe, will be restarted"
+    assert decide(pod, seen(container()), known, NOW).actions[0].again is again  # type: ignore[union-attr]
+    pod.spec.containers[0].image = "app:2"
+    assert decide(pod, seen(container()), facts(), NOW).actions[0].again  # type: ignore[union-attr]
+
+
 def test_an_unhealthy_container_is_killed_and_a_changed_one_too() -> None:
     known = facts()
     known.of("app-0").unhealthy = "Container app failed liveness probe, will be restarted"

@@ -52,12 +52,16 @@ class RunPostStart:
 
 @dataclass(frozen=True, slots=True)
 class KillContainer:
-    """Run preStop, stop signal, SIGKILL after the grace. ``message`` is the Killing event's."""
+    """Run preStop, stop signal, SIGKILL after the grace. ``message`` is the Killing event's.
+
+    ``again``: its successor starts whatever it exits with.
+    """
 
     spec: core.Container | None
     container: Container
     grace_seconds: float
     message: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

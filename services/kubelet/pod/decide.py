@@ -44,7 +44,7 @@ def decide(pod: core.Pod, observation: PodObservation, facts: PodFacts, now: dat
     deadline = deadline_of(pod)
     if facts.gone or is_deleting(pod):
         stop(view, decision, remove=True)
-    elif facts.verdict is not None or is_finished(pod) or has_finished(pod, observation):
+    elif facts.verdict is not None or is_finished(pod) or has_finished(pod, observation, facts):
         stop(view, decision, remove=False)
     else:
         _run(view, decision)
@@ -149,7 +149,7 @@ def _run_container(view: PodView, spec: core.Container, decision: Decision, *, a
         _start(view, spec, container.attempt, None, decision)
     elif container.state == RUNNING:
         _watch(view, spec, container, decision)
-    elif again or restarts(view.pod, spec, container):
+    elif again or restarts(view.pod, spec, container, view.facts):
         _restart(view, spec, container, decision)
 
 
@@ -197,10 +197,10 @@ def _watch(view: PodView, spec: core.Container, container: Container, decision: 
     grace = termination_grace_seconds(view.pod)
     if known.unhealthy:
         own = grace if known.grace_seconds is None else known.grace_seconds
-        decision.actions.append(KillContainer(spec, container, own, known.unhealthy))
+        decision.actions.append(KillContainer(spec, container, own, known.unhealthy, again=view.pod.spec.restart_policy != "Never"))
     elif container.spec_hash != container_hash(spec):
         message = f"Container {spec.name} definition changed, will be restarted"
-        decision.actions.append(KillContainer(spec, container, grace, message))
+        decision.actions.append(KillContainer(spec, container, grace, message, again=True))
     elif spec.lifecycle.HasField("post_start") and not known.post_start_done:
         decision.actions.append(RunPostStart(spec, container))
     else:
@@ -214,7 +214,8 @@ def _resize(view: PodView, spec: core.Container, container: Container, grace: fl
         return
     memory = actual.memory_bytes != wanted.memory_bytes
     if restarts_for(spec, cpu=differs(replace(actual, memory_bytes=wanted.memory_bytes), wanted), memory=memory):
-        decision.actions.append(KillContainer(spec, container, grace, f"Container {spec.name} resize requires restart"))
+        message = f"Container {spec.name} resize requires restart"
+        decision.actions.append(KillContainer(spec, container, grace, message, again=True))
         return
     failure = view.facts.resize_failures.get(spec.name)
     if failure is None or view.now >= failure.retry_at:

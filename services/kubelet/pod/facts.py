@@ -78,6 +78,8 @@ class ContainerFacts:
     unhealthy: str = ""
     # How long it may take to end then, seconds, where the probe that failed says so.
     grace_seconds: float | None = None
+    # It was killed for a successor to start: what it exits with says nothing of its work.
+    again: bool = False
     # Set with ``started``, for the probes that wait for it.
     has_started: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
     post_start_done: bool = False

@@ -80,7 +80,7 @@ def _computed_phase(view: StatusView, status: core.PodStatus) -> str:
     pod, observation = view.pod, view.observation
     if failed_init(pod, observation):
         return "Failed"
-    if has_finished(pod, observation) or (is_deleting(pod) and _all_ended(status)):
+    if has_finished(pod, observation, view.facts) or (is_deleting(pod) and _all_ended(status)):
         return "Failed" if any(found.state.terminated.exit_code for found in status.container_statuses) else "Succeeded"
     for found in status.container_statuses:
         if found.state.HasField("waiting") and not found.last_state.HasField("terminated"):
