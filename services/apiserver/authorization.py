@@ -12,6 +12,7 @@ from knarr.machinery.resources import Resource, Version
 from knarr.service.authentication import User
 from services.apiserver.deadline import within
 from services.apiserver.request import Request
+from services.apiserver.results import Ref
 
 UNAUTHENTICATED = "system:unauthenticated"
 
@@ -67,11 +68,17 @@ def imagined(group: str, plural: str) -> Version:
     return Resource(plural, (Version(group, "", "", meta.PartialObjectMetadata, None),), stored=False).storage
 
 
+def path_of(ref: Ref) -> str:
+    """The path of the server that is meant; empty where it is a resource, whatever that is called. A path has neither group nor version."""
+    plural, version = ref.resource.plural, ref.version
+    return plural if plural.startswith("/") and not version.group and not version.version else ""
+
+
 def refusal(request: Request, reason: str = "") -> StatusError:
     """Forbidden, in Kubernetes' words for who may not do what; ``reason`` follows them."""
     ref, group = request.ref, request.ref.version.group
-    if ref.resource.plural.startswith("/"):
-        message = f'forbidden: User "{request.user.name}" cannot {request.verb} path "{ref.resource.plural}"'
+    if path := path_of(ref):
+        message = f'forbidden: User "{request.user.name}" cannot {request.verb} path "{path}"'
         return status_error("Forbidden", message + (f": {reason}" if reason else ""))
     resource = f"{ref.resource.plural}/{ref.subresource}" if ref.subresource else ref.resource.plural
     where = f'in the namespace "{ref.namespace}"' if ref.namespace else "at the cluster scope"

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 
@@ -17,6 +18,8 @@ from knarr.service.keypair import FileMarks
 # Whom the certificate names; an extension API server takes no other's word for who asks.
 COMMON_NAME = "front-proxy-client"
 NAMESPACE, NAME = "kube-system", "extension-apiserver-authentication"
+# What may stand in a header's name beside letters, digits and what URLs keep.
+HEADER_MARKS = "!#$&'*+^`|"
 USER_HEADER, UID_HEADER, GROUP_HEADER, EXTRA_PREFIX = "X-Remote-User", "X-Remote-Uid", "X-Remote-Group", "X-Remote-Extra-"
 
 
@@ -71,6 +74,8 @@ def caller_headers(user: User) -> tuple[tuple[bytes, bytes], ...]:
     named = [(USER_HEADER, user.name), *((GROUP_HEADER, group) for group in user.groups)]
     if user.uid:
         named.append((UID_HEADER, user.uid))
+    # What may not stand in a header's name is written as in a URL, as Kubernetes does.
+    named += [(EXTRA_PREFIX + quote(key, safe=HEADER_MARKS), value) for key, values in user.extra for value in values]
     return tuple((name.lower().encode(), _line(value)) for name, value in named)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from services.apiserver.authorization import path_of
 from services.apiserver.request import Request
 
 ALL = "*"
@@ -29,8 +30,8 @@ class Wish:
         """A namespace by its name lies in itself: who may see what is in it may be let see it, too."""
         ref = request.ref
         plural, subresource = ref.resource.plural, ref.subresource
-        if plural.startswith("/"):
-            return cls(request.verb, path=plural)
+        if path := path_of(ref):
+            return cls(request.verb, path=path)
         namespace = ref.name if plural == NAMESPACES and not ref.version.group else ref.namespace
         resource = f"{plural}/{subresource}" if subresource else plural
         return cls(request.verb, ref.version.group, resource, subresource, ref.name, namespace)

@@ -12,8 +12,15 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.machinery.errors import Forbidden
+from knarr.machinery.resources import Resource, Version
+from knarr.service.authentication import User
+from services.apiserver.aggregation.front_proxy import caller_headers
+from services.apiserver.authorization import imagined
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac.defaults import cluster_roles
+from services.apiserver.rbac.rules import Rule, Wish
+from services.apiserver.request import Request
+from services.apiserver.results import Ref
 from tests.apiserver.tokens.asking import NAME, bound, token
 from tests.apiserver.tokens.conftest import pod
 from tests.support.faces import Answer, RestClient, rpc_client
@@ -248,6 +255,19 @@ async def test_many_bindings_cost_a_request_little(rest: RestClient, text: str, 
     for _ in range(100):
         await ask(rest, text, "GET", "/api/v1/namespaces/shop/pods/web")
     assert (time.process_time() - began) / 100 < 0.005
+
+
+def test_a_resource_of_others_is_no_path_whatever_it_is_called() -> None:
+    other = Resource("/metrics", (Version("example.com", "v1", "", meta.PartialObjectMetadata, None),), stored=False).storage
+    user = User(NAME, groups=("system:serviceaccounts",))
+    wish, path = (Wish.of(Request(user, "get", Ref(version), None)) for version in (other, imagined("", "/metrics")))
+    rule = Rule(rbac.PolicyRule(verbs=["get"], non_resource_urls=["/metrics"]))
+    assert rule.allows(path) and not rule.allows(wish)
+
+
+def test_extension_api_servers_hear_what_is_known_of_a_pod() -> None:
+    user = User(NAME, extra=(("authentication.kubernetes.io/pod-name", ("web",)),))
+    assert (b"x-remote-extra-authentication.kubernetes.io%2fpod-name", b"web") in caller_headers(user)
 
 
 def test_the_roles_are_those_of_kubernetes_that_are_not_for_its_components() -> None:
