@@ -43,13 +43,18 @@ def prepare_for_create(obj: Any, now: datetime, source: random.Random) -> None:
     found.creation_timestamp.seconds, found.creation_timestamp.nanos = int(now.timestamp()), 0
 
 
-def prepare_for_update(new: Any, old: Any, ref: Ref) -> None:
-    """Keeps what a client may not change. Raises Conflict when the uid names another object."""
+def check_uid(new: Any, old: Any, ref: Ref) -> None:
+    """Raises Conflict when what is to replace an object is another one."""
     found, kept = new.metadata, old.metadata
-    found.name = found.name or kept.name
     if found.uid and found.uid != kept.uid:
         raise precondition_failed(ref, f"UID in precondition: {found.uid}, UID in object meta: {kept.uid}")
-    found.uid, found.generation, found.self_link = kept.uid, kept.generation, ""
+
+
+def prepare_for_update(new: Any, old: Any) -> None:
+    """Keeps what a client may not change. Another uid stays, to be refused with all else that is wrong."""
+    found, kept = new.metadata, old.metadata
+    found.name = found.name or kept.name
+    found.uid, found.generation, found.self_link = found.uid or kept.uid, kept.generation, ""
     found.generate_name = found.generate_name or kept.generate_name
     found.creation_timestamp.CopyFrom(kept.creation_timestamp)
     for name in ("deletion_timestamp", "deletion_grace_period_seconds"):

@@ -46,7 +46,7 @@ class Whole:
 
     def prepare(self, ref: Ref, strategy: Strategy, body: Any, old: Any) -> None:
         """Makes a proposed body complete before admission sees it; ``old`` is the stored object."""
-        metadata.prepare_for_update(body, old, ref)
+        metadata.prepare_for_update(body, old)
         self.default(strategy, body)
 
     def default(self, strategy: Strategy, body: Any) -> None:

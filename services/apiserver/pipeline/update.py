@@ -27,6 +27,7 @@ from services.apiserver.pipeline.read import check_subresource
 from services.apiserver.pipeline.refusals import modified, precondition_failed
 from services.apiserver.pipeline.rewrite import ATTEMPTS, Change, Propose, rewrite
 from services.apiserver.request import CREATE, Request
+from services.apiserver.request import UPDATE as REPLACE
 from services.apiserver.results import Ref, Written
 from services.apiserver.strategies.strategy import Strategy
 
@@ -137,7 +138,11 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: 
     strategy, admission = pipeline.strategies(ref.version), pipeline.admission.phases(UPDATE, ref)
     old: Any = entry.message
     shown = part.body(old)
-    unconditional = not body.metadata.resource_version
+    if request.verb == REPLACE:
+        metadata.check_uid(body, old, ref)
+    if not body.metadata.resource_version and not strategy.allows_unconditional_update:
+        # Before anything else is judged, and of the resource rather than the kind, as in Kubernetes.
+        raise invalid(ref.resource.plural, ref.name, [UNCONDITIONAL], ref.resource.storage.group)
     size_bytes = max(body.ByteSize(), len(entry.raw)) * strategy.work_factor
     await aside(size_bytes, part.prepare, ref, strategy, body, old)
     if part.replaces and not applied:
@@ -153,8 +158,6 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: 
     causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, old)
     if causes and (completed := await aside(size_bytes, _completed, strategy, old)) is not None:
         causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, completed)
-    if unconditional and not strategy.allows_unconditional_update and not causes:
-        causes = [UNCONDITIONAL]
     if causes:
         stored = ref.version.resource.storage
         raise invalid(stored.kind, ref.name, causes, stored.group)

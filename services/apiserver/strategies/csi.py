@@ -29,6 +29,7 @@ from services.apiserver.strategies.persistentvolume import validate_volume_spec
 from services.apiserver.strategies.selectors import validate_label_selector
 from services.apiserver.strategies.strategy import Column, Strategy
 from services.apiserver.strategies.table import UNSET, age, columns
+from services.apiserver.strategies.volumes import check_driver_name
 
 LIFECYCLES = ("Ephemeral", "Persistent")
 FS_GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
@@ -161,11 +162,6 @@ def _driver(driver: storage.CSINodeDriver, path: Path) -> list[Cause]:
         seen.add(key)
         causes += [invalid(path, keys, sentence) for sentence in qualified_name(key)]
     return causes
-
-
-def check_driver_name(name: str, path: Path) -> list[Cause]:
-    causes = [] if name else [required(path)]
-    return causes + [invalid(path, name, sentence) for sentence in dns1123_subdomain(name.lower())]
 
 
 class CSIStorageCapacityStrategy(Strategy):

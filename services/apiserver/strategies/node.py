@@ -30,6 +30,12 @@ ROLE_PREFIX = "node-role.kubernetes.io/"
 ROLE_LABEL = "kubernetes.io/role"
 
 
+# Kubernetes' words for the whole of it, with the path that it gives there.
+OTHERWISE = (
+    "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)"
+)
+
+
 class NodeStrategy(Strategy):
     """A node brings its status along when it registers, and starts out with the not-ready taint."""
 
@@ -74,6 +80,8 @@ class NodeStrategy(Strategy):
             causes.append(forbidden(SPEC.child("podCIDRs"), 'node updates may not change podCIDR except from "" to valid'))
         if old.spec.provider_id and new.spec.provider_id != old.spec.provider_id:
             causes.append(forbidden(SPEC.child("providerID"), 'node updates may not change providerID except from "" to valid'))
+        if causes:
+            causes.append(forbidden("[]", OTHERWISE))
         return causes
 
     def validate_status_update(self, new: core.Node, old: core.Node) -> list[Cause]:

@@ -16,7 +16,6 @@ from knarr.machinery.validation import (
     check_immutable,
     dns1123_subdomain,
     forbidden,
-    invalid,
     not_supported,
     required,
 )
@@ -28,7 +27,7 @@ from services.apiserver.strategies.pod.scheduling import validate_node_selector_
 from services.apiserver.strategies.pod.volumes import validate_host_path, validate_nfs
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import UNSET, access_modes_text, age, columns
-from services.apiserver.strategies.volumes import ACCESS_MODES, VOLUME_MODES, validate_access_modes
+from services.apiserver.strategies.volumes import ACCESS_MODES, VOLUME_MODES, check_driver_name, validate_access_modes
 
 STORAGE = "storage"
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
@@ -161,9 +160,7 @@ def _source(source: core.PersistentVolumeSource, path: Path) -> list[Cause]:
 
 
 def _csi(source: core.CSIPersistentVolumeSource, path: Path) -> list[Cause]:
-    here = path.child("driver")
-    causes = [] if source.driver else [required(here)]
-    causes += [invalid(here, source.driver, sentence) for sentence in dns1123_subdomain(source.driver.lower())]
+    causes = check_driver_name(source.driver, path.child("driver"))
     return causes if source.volume_handle else [*causes, required(path.child("volumeHandle"))]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, forbidden
+from knarr.machinery.validation import Path, dns1123_subdomain, forbidden, invalid, required, too_long
 
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 VOLUME_MODES = ("Block", "Filesystem")
+MAX_DRIVER_NAME = 63
 
 
 def validate_access_modes(modes: Sequence[str], path: Path) -> list[Cause]:
@@ -16,3 +17,10 @@ def validate_access_modes(modes: Sequence[str], path: Path) -> list[Cause]:
     if "ReadWriteOncePod" in modes and len(modes) > 1:
         return [forbidden(path, "may not use ReadWriteOncePod with other access modes")]
     return []
+
+
+def check_driver_name(name: str, path: Path) -> list[Cause]:
+    causes = [] if name else [required(path)]
+    if len(name) > MAX_DRIVER_NAME:
+        causes.append(too_long(path, MAX_DRIVER_NAME))
+    return causes + [invalid(path, name, sentence) for sentence in dns1123_subdomain(name.lower())]

@@ -286,7 +286,7 @@ async def test_an_object_that_is_meant_must_be_there(world: World) -> None:
     with pytest.raises(NotFound):
         await apply(world, ref(apps.Deployment, "d", "status"), workload())
     made = await apply(world, CONFIG_MAP, configuration(a="1"))
-    with pytest.raises(Conflict):
+    with pytest.raises(Invalid):
         await apply(world, CONFIG_MAP, {**configuration(a="2"), "metadata": {"name": "c", "uid": "u"}})
     with pytest.raises(Conflict):
         await apply(world, CONFIG_MAP, {**configuration(a="2"), "metadata": {"name": "c", "resourceVersion": "1"}})
