@@ -225,11 +225,12 @@ async def many_watchers() -> list[Result]:
         await watchers.stdout.readline()
         before = cpu_seconds(bench.pid)
         sent = await _write_steadily(bench)
-        await asyncio.sleep(1.0)
-        own = cpu_seconds(bench.pid) - before
-        watchers.stdin.close()
+        watchers.stdin.write(b"%d\n" % len(sent))
         last = {int(mark): at for mark, at in json.loads(await watchers.stdout.readline()).items()}
+        own = cpu_seconds(bench.pid) - before
         await watchers.wait()
+    if len(last) < len(sent):
+        raise RuntimeError(f"of {len(sent)} writes {len(last)} came to all watchers")
     delays = [1000 * (last[mark] - at) for mark, at in sent.items()]
     p99 = statistics.quantiles(delays, n=100)[98]
     each = 1e6 * own / (len(sent) * WATCHERS)

@@ -1,13 +1,14 @@
 """Many watchers in one light process: ``python -m bench.watchers URL CA TOKEN COUNT`` for a URL of watches.
 
 It shares the machine with the server that it watches, so it parses nothing: of what comes it looks for marks, ``"mark":"NUMBER"``, and
-remembers when the last of the watchers had each. It says ``watching`` when all watchers have the present, and once its input ends the
-times of the marks, by the monotonic clock, as JSON.
+remembers when the last of the watchers had each. It says ``watching`` when all watchers have the present, and is told how many marks there
+are; then it says the times of all marks but 0, by the monotonic clock, as JSON.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import selectors
 import socket
 import ssl
@@ -19,6 +20,8 @@ MARK = b'"mark":"'
 READ_BYTES = 64 * 1024
 # Longer than a mark is what ends it.
 KEPT_BYTES = 32
+# How long after the last write a mark may come.
+LATE_SECONDS = 30.0
 
 
 class Watcher:
@@ -83,16 +86,20 @@ def main() -> None:
     print("watching", flush=True)
     missing: dict[int, int] = {}
     last: dict[int, float] = {}
-    while True:
-        for key, _ in selector.select():
+    # How many marks there are is told once all are written.
+    expected, deadline = sys.maxsize, math.inf
+    while len(last) < expected and time.monotonic() < deadline:
+        for key, _ in selector.select(1.0):
             if key.data is None:
-                print(json.dumps(last), flush=True)
-                return
+                expected, deadline = int(sys.stdin.readline()), time.monotonic() + LATE_SECONDS
+                selector.unregister(sys.stdin)
+                continue
             now = time.monotonic()
             for mark in key.data.marks():
                 missing[mark] = missing.get(mark, count) - 1
-                if not missing[mark]:
+                if not missing[mark] and mark:
                     last[mark] = now
+    print(json.dumps(last), flush=True)
 
 
 if __name__ == "__main__":
