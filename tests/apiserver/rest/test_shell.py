@@ -47,6 +47,14 @@ class TestAuthentication:
         async with HttpClient(server.port, certificates.bob, "wrong") as client:
             assert (await client.get(CONFIG_MAPS)).status == 401
 
+    async def test_a_wrong_token_is_refused_even_what_is_for_everybody(self, server: RestServer, certificates: Certificates) -> None:
+        """As in Kubernetes: who names somebody must be them. A scheme that is not known names nobody."""
+        async with HttpClient(server.port, certificates.client, "wrong") as client:
+            for path in ("/healthz", "/livez", "/readyz", "/version"):
+                assert (await client.get(path)).status == 401
+        async with HttpClient(server.port, certificates.client) as client:
+            assert (await client.get("/version", authorization="Basic YTpi")).status == 200
+
     async def test_a_token_names_the_user(self, client: HttpClient, api: FakeApi) -> None:
         assert (await client.get(CONFIG_MAPS)).status == 200
         assert api.requests[0].user.name == "alice"
