@@ -10,6 +10,8 @@ import pytest
 from aiohttp import web
 from websockets.asyncio.client import connect
 
+from knarr.service.authentication import User
+from services.apiserver.aggregation.front_proxy import caller_headers
 from services.apiserver.rest import extensions
 from tests.apiserver.aggregation.conftest import Cluster
 from tests.apiserver.rest.conftest import TOKEN
@@ -33,6 +35,18 @@ async def test_who_asks_is_told_and_nothing_that_proves_it(cluster: Cluster, ext
     assert headers["x-remote-uid"] == ["1"]
     assert headers["host"] == ["api.wardle.svc"]
     assert not headers.keys() & {"authorization", "x-remote-extra-a", "x-forwarded-uri"}
+
+
+def test_what_else_is_known_of_a_caller() -> None:
+    extra = (("authentication.kubernetes.io/pod-name", ("web", "ä")), ("100% A", ("x\r\ny: z",)))
+    assert caller_headers(User("sa", groups=("g", "h"), extra=extra)) == (
+        (b"x-remote-user", b"sa"),
+        (b"x-remote-group", b"g"),
+        (b"x-remote-group", b"h"),
+        (b"x-remote-extra-authentication.kubernetes.io%2fpod-name", b"web"),
+        (b"x-remote-extra-authentication.kubernetes.io%2fpod-name", "ä".encode()),
+        (b"x-remote-extra-100%25%20a", b"x y: z"),
+    )
 
 
 async def test_nobody_comes_by_without_a_name(cluster: Cluster, extension: ExtensionServer) -> None:
