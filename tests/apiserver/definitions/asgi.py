@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -117,7 +118,8 @@ def _scope(method: str, path: str, content_type: str, accept: str) -> dict[str, 
 
 
 def _receive(body: Any) -> Any:
-    data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+    # Numbers of more than 64 bits orjson reads, and does not write.
+    data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
     messages = [{"type": "http.request", "body": data, "more_body": False}]
 
     async def receive() -> Any:

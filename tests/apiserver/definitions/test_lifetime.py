@@ -99,8 +99,8 @@ async def _cycle(rest: Rest, number: int) -> None:
 
 
 async def test_memory_is_where_it_was() -> None:
-    """Beside the histories of the cache and of the store, which are bounded by themselves and let go here: some KiB a definition at most. Of
-    as many as the time of a test allows while each allocation is traced."""
+    """Beside the histories of the cache and of the store, which are bounded by themselves and let go here: some KiB a definition at most.
+    Of as many as the time of a test allows while each allocation is traced."""
     async with running() as rest:
 
         def kept() -> int:
