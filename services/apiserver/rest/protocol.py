@@ -14,6 +14,8 @@ from websockets.exceptions import InvalidState
 
 from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
 from services.apiserver.rest.crowd import Crowd
+from services.apiserver.rest.flow import Flow
+from services.apiserver.rest.held import Held
 from services.apiserver.rest.pipe import UpgradedConnection
 from services.apiserver.rest.request import BODY_SECONDS, CONNECTION, LINGER_SECONDS, HeldConnection
 
@@ -37,55 +39,6 @@ EARLY_BYTES = 64 * 1024
 LAST_CHUNK = b"0\r\n\r\n"
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
-class Flow:
-    """uvicorn's ``FlowControl`` in a third of its memory: most connections are never full, and need nothing to wait by."""
-
-    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._writable: asyncio.Event | None = None
-        self.read_paused = self.write_paused = False
-
-    async def drain(self) -> None:
-        """Returns once more may be written, or the connection is gone."""
-        if self.write_paused:
-            self._writable = self._writable or asyncio.Event()
-            await self._writable.wait()
-
-    def pause_reading(self) -> None:
-        if not self.read_paused:
-            self.read_paused = True
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self.read_paused:
-            self.read_paused = False
-            self._transport.resume_reading()
-
-    def pause_writing(self) -> None:
-        self.write_paused = True
-
-    def resume_writing(self) -> None:
-        self.write_paused = False
-        if self._writable is not None:
-            self._writable.set()
-            self._writable = None
-
-
-class Held:
-    """What stands for uvicorn's cycle of a request whose answer is held: it goes on, and no task waits for what the client says."""
-
-    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
-    response_started = True
-    body = b""
-    message_event = asyncio.Event()
-
-    def __init__(self, keep_alive: bool) -> None:
-        self.keep_alive = keep_alive
-        self.more_body = self.response_complete = self.disconnected = False
 
 
 class TooMuch(Exception):
