@@ -87,17 +87,6 @@ def _differing(old: Any, new: Any, unreached: Fields) -> tuple[Any, Any]:
     return (None, None) if same else (before, now)
 
 
-def any_differ(old: Any, new: Any, unreached: Fields) -> bool:
-    """Whether two messages differ in anything that somebody may own and the write reaches."""
-    for field in old.DESCRIPTOR.fields:
-        if field.name == "metadata":
-            if old.metadata != new.metadata and _own_metadata(old.metadata) != _own_metadata(new.metadata):
-                return True
-        elif f"f:{field.json_name}" not in unreached and _differs(field, old, new):
-            return True
-    return False
-
-
 def _differs(field: FieldDescriptor, old: Any, new: Any) -> bool:
     name = field.name
     return bool(getattr(old, name) != getattr(new, name)) or (field.has_presence and old.HasField(name) != new.HasField(name))

@@ -43,7 +43,7 @@ def outline(obj: Any) -> Outline | None:
         for descriptor, value in obj.ListFields():
             parts.append(descriptor.number)
             if descriptor.name == "metadata":
-                _add_fields(value, [found for found in value.ListFields() if found[0].name not in NOBODYS], parts, 1)
+                _add_fields(value, _not_nobodys(value), parts, 1)
             elif (add := _adders_of(obj)[descriptor]) is not None:
                 add(value, parts, 1)
     except TooLong:
@@ -63,6 +63,43 @@ def remember(version: Version, unreached: Fields, found: Outline, raw: bytes) ->
     if len(_known) >= MAX_OUTLINES:
         _known.clear()
     _known[version, found] = unreached, raw
+
+
+# A way to a field: the numbers of fields, and the key of a map.
+Spot = tuple[Any, ...]
+
+
+def spots(old: Any, new: Any) -> tuple[Spot, ...]:
+    """Where two objects of one outline differ. Lists do not, and what an outline has as a whole: both are in it."""
+    found: list[Spot] = []
+    for (descriptor, was), (_, now) in zip(old.ListFields(), new.ListFields(), strict=True):
+        if descriptor.name == "metadata":
+            _compare_fields((descriptor.number,), _not_nobodys(was), _not_nobodys(now), found)
+        else:
+            _compare_field((descriptor.number,), descriptor, was, now, found)
+    return tuple(found)
+
+
+def _not_nobodys(metadata: Any) -> Sequence[tuple[Any, Any]]:
+    return [found for found in metadata.ListFields() if found[0].name not in NOBODYS]
+
+
+def _compare_fields(way: Spot, old: Sequence[tuple[Any, Any]], new: Sequence[tuple[Any, Any]], found: list[Spot]) -> None:
+    for (descriptor, was), (_, now) in zip(old, new, strict=True):
+        _compare_field((*way, descriptor.number), descriptor, was, now, found)
+
+
+def _compare_field(way: Spot, descriptor: Any, old: Any, new: Any, found: list[Spot]) -> None:
+    if not descriptor.is_repeated:
+        if descriptor.message_type is None:
+            if old != new:
+                found.append(way)
+        elif form_of(descriptor.message_type) == Form.JSON_FORM_UNSPECIFIED:
+            _compare_fields(way, old.ListFields(), new.ListFields(), found)
+        elif old != new:
+            found.append(way)
+    elif descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
+        found.extend((*way, key) for key in old if old[key] != new[key])
 
 
 def _weight(part: Any) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.fieldsets.fields import Fields
 from knarr.machinery.fieldsets.managers import UPDATE, Managed, Manager, updated
 from knarr.machinery.resources import Version
-from services.apiserver.apply import entries, remembered
-from services.apiserver.apply.changes import Changes, any_differ
+from services.apiserver.apply import entries, remembered, repeated
+from services.apiserver.apply.changes import Changes
 from services.apiserver.apply.versions import Known, ServedVersions
 from services.apiserver.results import Ref
 
@@ -21,9 +20,9 @@ def track_create(ref: Ref, obj: Any, unreached: Fields, manager: str, now: datet
     managed = _given(metadata) if metadata.managed_fields else {}
     metadata.ClearField("managed_fields")
     # What is as it is stored is looked up, if somebody else does not own some of it.
-    outline = _outline(version, obj) if not managed else None
+    outline = remembered.outline(obj) if not managed and _is_plain(version) else None
     if outline is None:
-        _write(ref, metadata, managed, Changes(ServedVersions(version, unreached, known), None, obj), manager, now)
+        _write(ref, metadata, managed, Changes(ServedVersions(version, unreached, known), None, obj), manager, int(now.timestamp()))
     elif raw := _creators_set(version, unreached, obj, outline):
         entries.add(metadata, Manager(manager, UPDATE, version.api_version), version.api_version, int(now.timestamp()), raw)
 
@@ -35,38 +34,36 @@ def track_update(ref: Ref, new: Any, old: Any, unreached: Fields, manager: str, 
     managed: Managed | None = None
     if not ref.subresource and found.managed_fields and found.managed_fields != kept.managed_fields:
         managed = {} if entries.is_reset(found) else _given(found) or None
-    if managed is None and (owner := _goes_on(ref, new, old, unreached, manager)) is not None:
-        found.ClearField("managed_fields")
-        found.managed_fields.append(owner)
-        if any_differ(old, new, unreached):
-            found.managed_fields[0].time.seconds = int(now.timestamp())
-        return
+    changes = Changes(ServedVersions(ref.version, unreached, known), old, new)
+    if managed is None and not ref.subresource and _is_plain(ref.version):
+        key = repeated.key_of(ref.version, new, old, manager)
+        if key is not None:
+            _repeat(ref, found, kept, key, unreached, changes, manager, now)
+            return
     if managed is None:
         managed = entries.stored(kept)
     if managed:
-        _write(ref, found, managed, Changes(ServedVersions(ref.version, unreached, known), old, new), manager, now)
+        _write(ref, found, managed, changes, manager, int(now.timestamp()))
     else:
         found.ClearField("managed_fields")
 
 
-def _goes_on(ref: Ref, new: Any, old: Any, unreached: Fields, manager: str) -> meta.ManagedFieldsEntry | None:
-    """The entry of the only manager of an object, if it is the one who writes, owns what a creator of the object owns, and writes an
-    object that looks the same: nothing changes hands then."""
-    version, managers = ref.version, old.metadata.managed_fields
-    if len(managers) != 1 or ref.subresource:
-        return None
-    only: meta.ManagedFieldsEntry = managers[0]
-    if (only.manager, only.operation, only.api_version, only.subresource) != (manager, UPDATE, version.api_version, ""):
-        return None
-    outline = _outline(version, new)
-    if outline is None or remembered.outline(old) != outline:
-        return None
-    return only if _creators_set(version, unreached, new, outline) == only.fields_v1.raw else None
+def _repeat(ref: Ref, found: Any, kept: Any, key: repeated.Key, unreached: Fields, changes: Changes, manager: str, now: datetime) -> None:
+    """Writes the managers into the metadata ``found``, that were in ``kept`` before, as an update like this one has made them."""
+    before = kept.managed_fields
+    after = repeated.recall(key, unreached)
+    if after is None:
+        at = repeated.another_time(before)
+        _write(ref, found, entries.stored(kept), changes, manager, at)
+        after = repeated.kept_of(before, found.managed_fields, at)
+        repeated.remember(key, unreached, after)
+    found.ClearField("managed_fields")
+    found.managed_fields.extend(repeated.entries_of(after, before, int(now.timestamp())))
 
 
-def _outline(version: Version, obj: Any) -> remembered.Outline | None:
-    """None for what is not remembered: objects that are not as they are stored, and those without a message."""
-    return remembered.outline(obj) if version.conversion is None and version.form.has_message else None
+def _is_plain(version: Version) -> bool:
+    """Whether its objects are messages, as they are stored: only of those anything is remembered."""
+    return version.conversion is None and version.form.has_message
 
 
 def _creators_set(version: Version, unreached: Fields, obj: Any, outline: remembered.Outline) -> bytes:
@@ -80,10 +77,10 @@ def _creators_set(version: Version, unreached: Fields, obj: Any, outline: rememb
     return known
 
 
-def _write(ref: Ref, metadata: Any, managed: Managed, changes: Changes, manager: str, now: datetime) -> None:
+def _write(ref: Ref, metadata: Any, managed: Managed, changes: Changes, manager: str, seconds: int) -> None:
     version = ref.version.api_version
     writer = Manager(manager, UPDATE, version, ref.subresource)
-    entries.write(metadata, updated(changes.versions, managed, changes.compared, writer, version, int(now.timestamp())))
+    entries.write(metadata, updated(changes.versions, managed, changes.compared, writer, version, seconds))
 
 
 def _given(metadata: Any) -> Managed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import registry, version_of
 from knarr.machinery.resources import Version
 from knarr.objects.copies import copy_of
-from services.apiserver.apply import remembered, tracking
+from services.apiserver.apply import remembered, repeated, tracking
 from services.apiserver.apply.tracking import track_create, track_update
 from services.apiserver.results import Ref
 from services.apiserver.strategies import strategy_for
@@ -25,6 +25,7 @@ STORED = [version for version in registry().versions if version.conversion is No
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "_known", {})
+    monkeypatch.setattr(repeated, "_known", {})
 
 
 def managed(version: Version, obj: Any) -> Any:
@@ -34,9 +35,13 @@ def managed(version: Version, obj: Any) -> Any:
 
 
 def varied(message: Any, source: random.Random) -> Any:
-    """The same with other words, wherever there is one that no list and no key has."""
+    """The same with other words, wherever there is one that no list and no key has; half of those of maps."""
     for field, value in message.ListFields():
         if field.is_repeated:
+            entry = field.message_type
+            if entry is not None and entry.GetOptions().map_entry and entry.fields_by_name["value"].type == field.TYPE_STRING:
+                for key in sorted(value):
+                    value[key] = source.choice((value[key], source.choice(WORDS[1:])))
             continue
         if field.message_type is not None:
             varied(value, source)
@@ -64,11 +69,16 @@ def test_the_same_is_found_with_and_without_memory(version: Version) -> None:
 
 
 def updated(version: Version, old: Any, new: Any, manager: str) -> Any:
-    """The managers of ``new`` after it has replaced ``old``, whose creator was ``m``."""
-    made, replaced = copy_of(new), copy_of(old)
+    """The managers of ``old``, whose creator was ``m``, after it was replaced by ``new``, twice, and then by ``old`` again."""
+    unreached, replaced = strategy_for(version).unreached(version.message, ""), copy_of(old)
     replaced.metadata.managed_fields.extend(managed(version, old))
-    track_update(Ref(version), made, replaced, strategy_for(version).unreached(version.message, ""), manager, LATER)
-    return list(made.metadata.managed_fields)
+    found = []
+    for number, (writer, obj) in enumerate(((manager, new), ("o", new), (manager, old), ("m", new))):
+        made = copy_of(obj)
+        track_update(Ref(version), made, replaced, unreached, writer, LATER + timedelta(seconds=number))
+        found.append(list(made.metadata.managed_fields))
+        replaced = made
+    return found
 
 
 @pytest.mark.parametrize("version", STORED, ids=lambda version: version.kind)
@@ -85,7 +95,7 @@ def test_updates_come_out_the_same_with_and_without_memory(version: Version, mon
                 emptied.ClearField(field.name)
         changes += [(old, new, manager) for new in (old, varied(copy_of(old), source), other, emptied) for manager in ("m", "n")]
     with_memory = [updated(version, *change) for change in changes * 2]
-    monkeypatch.setattr(tracking, "_outline", lambda version, obj: None)
+    monkeypatch.setattr(tracking, "_is_plain", lambda version: False)
     without = [updated(version, *change) for change in changes]
     assert with_memory == without * 2
 
@@ -124,3 +134,43 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     managed(version_of(core.Pod), wordy)
     assert not remembered._known
     assert remembered.outline(config_map("a", "x")) == remembered.outline(config_map("b", "x"))
+
+
+def test_updates_that_change_the_same_fields_are_remembered_once() -> None:
+    """Whose value it is may change with the first; from then on it is the writer's, at the time of each write."""
+    version = version_of(core.ConfigMap)
+    old, unreached = config_map("a", "x", "y"), strategy_for(version).unreached(version.message, "")
+    old.metadata.managed_fields.extend(managed(version, old))
+    for number in range(5):
+        new = config_map("a", "x", "y")
+        new.data["x"] = str(number)
+        track_update(Ref(version), new, old, unreached, "n", LATER + timedelta(seconds=number))
+        assert [entry.manager for entry in new.metadata.managed_fields] == ["m", "n"]
+        assert new.metadata.managed_fields[0].time == managed(version, old)[0].time
+        assert new.metadata.managed_fields[1].time.seconds == int(LATER.timestamp()) + number
+        assert (b'"f:x"' in new.metadata.managed_fields[0].fields_v1.raw, new.metadata.managed_fields[1].fields_v1.raw) == (
+            False,
+            b'{"f:data":{"f:x":{}}}',
+        )
+        old = new
+    assert len(repeated._known) == 2
+
+
+def test_memory_of_updates_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeated, "MAX_UPDATES", 10)
+    version = version_of(core.ConfigMap)
+    unreached = strategy_for(version).unreached(version.message, "")
+    for number in range(25):
+        old = config_map("a", f"key-{number}")
+        old.metadata.managed_fields.extend(managed(version, old))
+        new = config_map("a", f"key-{number}")
+        new.data[f"key-{number}"] = "other"
+        track_update(Ref(version), new, old, unreached, "n", LATER)
+        assert len(repeated._known) <= 10
+    old, new = config_map("a", *map(str, range(100))), config_map("a", *map(str, range(100)))
+    old.metadata.managed_fields.extend(managed(version, old))
+    for key in new.data:
+        new.data[key] = "other"
+    repeated._known.clear()
+    track_update(Ref(version), new, old, unreached, "n", LATER)
+    assert not repeated._known
