@@ -119,7 +119,7 @@ async def test_rules_of_elements_look_back_by_key_and_may_be_asked_without() -> 
 
 
 async def test_a_rule_that_runs_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("knarr.machinery.custom.rules.CALL_LIMIT", 500)
+    monkeypatch.setattr("knarr.machinery.custom.rule_runs.CALL_LIMIT", 500)
     rule = {"rule": "self.l.all(x, self.l.all(y, x + y >= 0))"}
     async with running() as rest:
         await rest.define(definition(schema=schema(rule, l={"type": "array", "maxItems": 100, "items": {"type": "integer"}})))
@@ -129,8 +129,8 @@ async def test_a_rule_that_runs_too_long_is_stopped(monkeypatch: pytest.MonkeyPa
 
 
 async def test_all_rules_of_an_object_share_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("knarr.machinery.custom.rules.OBJECT_LIMIT", 300)
-    monkeypatch.setattr("knarr.machinery.custom.rules.Budget.__init__.__defaults__", (300,))
+    monkeypatch.setattr("knarr.machinery.custom.rule_runs.OBJECT_LIMIT", 300)
+    monkeypatch.setattr("knarr.machinery.custom.rule_runs.Budget.__init__.__defaults__", (300,))
     element = {"type": "integer", "x-kubernetes-validations": [{"rule": "self >= 0"}]}
     async with running() as rest:
         await rest.define(definition(schema=schema(l={"type": "array", "maxItems": 1000, "items": element})))

@@ -12,7 +12,8 @@ from knarr.machinery.custom.form import CustomForm
 from knarr.machinery.custom.jsonpath import JsonPath, text_of
 from knarr.machinery.custom.lists import check_lists, has_unique_lists
 from knarr.machinery.custom.objects import CustomObject
-from knarr.machinery.custom.rules import ROOT, check_rules, compile_rules
+from knarr.machinery.custom.rule_runs import check_rules
+from knarr.machinery.custom.rules import ROOT, compile_rules
 from knarr.machinery.custom.schema import ABSENT
 from knarr.machinery.custom.values import compile_values, same
 from knarr.machinery.errors import Cause
