@@ -52,6 +52,11 @@ class Kubectl:
             "KUBECACHEDIR": str(server.folder / "kubectl-cache"),
         }  # fmt: skip
 
+    @property
+    def version(self) -> tuple[int, int]:
+        major, minor = matrix.version_of(self._binary).split(".")
+        return int(major), int(minor)
+
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
         """One that goes on; whoever starts it asks whether it does what it should."""
         matrix.ran(self._binary, arguments, 0)

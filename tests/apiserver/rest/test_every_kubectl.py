@@ -135,6 +135,14 @@ async def test_objects_are_changed(kubectl: Kubectl) -> None:
     await kubectl("delete", "hpa,service", "--all")
 
 
+async def test_pods_are_run_and_users_named(kubectl: Kubectl) -> None:
+    assert (await kubectl("run", "r", "--image=i:1")).out == "pod/r created\n"
+    assert "serviceAccountName: default" in (await kubectl("get", "pod", "r", "-o", "yaml")).out
+    await kubectl("delete", "pod", "r", "--now")
+    if kubectl.version >= (1, 28):
+        assert "admin" in (await kubectl("auth", "whoami")).out
+
+
 async def test_two_managers_apply_on_the_server(kubectl: Kubectl) -> None:
     await kubectl("apply", "--server-side", "-f", "-", stdin=DEPLOYMENT)
     other = DEPLOYMENT.replace("replicas: 2", "replicas: 3")
