@@ -8,8 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from services.apiserver.conversion import conversions
-from tests.apiserver.definitions.asgi import CRDS, Rest, widget
+from services.apiserver.in_memory import ApiInMemory
+from tests.apiserver.definitions.asgi import CRDS, Rest, running, widget
 from tests.apiserver.definitions.converted import (
     APPLY,
     MERGE,
@@ -23,6 +26,7 @@ from tests.apiserver.definitions.converted import (
     store_in,
     v2_widget,
 )
+from tests.apiserver.rest.streams.backend import LeadingNode
 from tests.support.webhook import running_webhook
 
 KEY = "/registry/example.org/widgets/default/a"
@@ -269,3 +273,28 @@ async def test_a_version_that_is_not_served_can_still_be_what_is_stored() -> Non
         await rest.until_served(lambda resource: not resource.storage.served)
         assert (await rest("GET", f"{V1}/a")).status == 404
         assert (await rest("GET", f"{V2}/a")).json["spec"] == {"host": "db", "port": 1}
+
+
+async def test_a_webhook_behind_a_service_is_reached_through_the_node_of_its_pod() -> None:
+    api, node = ApiInMemory(), LeadingNode()
+    object.__setattr__(api.server.api.pipeline, "node_streams", node)
+    service = core.Service(metadata=meta.ObjectMeta(name="hook", namespace="default"))
+    service.spec.ports.add(name="web", port=443)
+    pod = core.Pod(metadata=meta.ObjectMeta(name="hook-1", namespace="default"), spec=core.PodSpec(node_name="node-1"))
+    pod.spec.containers.add(name="c", image="busybox")
+    pod.status.pod_ip = "10.1.2.3"
+    endpoints = core.Endpoints(metadata=meta.ObjectMeta(name="hook", namespace="default"))
+    subset = endpoints.subsets.add()
+    subset.ports.add(name="web", port=9443)
+    subset.addresses.add(ip="10.1.2.3", target_ref=core.ObjectReference(kind="Pod", name="hook-1", namespace="default"))
+    api.seed(service, core.Node(metadata=meta.ObjectMeta(name="node-1")), pod, endpoints)
+    async with running_webhook(convert) as webhook, running(api) as rest:
+        node.ports[9443] = webhook.port
+        found = defined(webhook)
+        config = found["spec"]["conversion"]["webhook"]["clientConfig"]
+        del config["url"]
+        config["service"] = {"name": "hook", "namespace": "default", "path": "/convert"}
+        await rest.define(found)
+        assert (await rest("POST", V2, v2_widget(host="db", port=1))).json["spec"] == {"host": "db", "port": 1}
+        assert node.asked == [("hook-1", 9443, True)]
+    assert node.open == 0
