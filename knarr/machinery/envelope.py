@@ -32,16 +32,18 @@ def unwrap(data: bytes) -> runtime.Unknown:
 
 
 def with_resource_version(raw: bytes, revision: int) -> bytes:
-    """Sets metadata.resourceVersion without decoding. What is not stored has no revision: with 0 it stays as it is."""
-    return raw + resource_version(revision) if revision else raw
+    """Sets metadata.resourceVersion without decoding."""
+    return raw + resource_version(revision)
 
 
 def resource_version(revision: int) -> bytes:
     """What appended to a serialized message sets metadata.resourceVersion.
 
     A message field that occurs twice on the wire is merged, so a second ``metadata`` (field 1 of every kind) that holds only a
-    resourceVersion (field 6) sets just that.
+    resourceVersion (field 6) sets just that. What is not stored has no revision: nothing is appended for 0.
     """
+    if not revision:
+        return b""
     text = b"%d" % revision
     return b"\x0a%c\x32%c%b" % (len(text) + 2, len(text), text)
 
