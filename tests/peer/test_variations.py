@@ -28,4 +28,4 @@ def test_both_judge_alike(peers: Peers, schema: Schema, explained: Explained, se
         change, changed = variation(obj, rng)
         theirs, ours = peers.ask(create(changed))
         failures += [f"{name}, {change}: {line}" for line in differences(theirs, ours, obj["kind"], schema, explained)]
-    assert failures == []
+    assert not failures, "\n".join(failures)

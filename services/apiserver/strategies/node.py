@@ -52,8 +52,9 @@ class NodeStrategy(Strategy):
 
     def default(self, obj: core.Node) -> None:
         spec = obj.spec
-        if spec.pod_cidr and not spec.pod_cidrs:
-            spec.pod_cidrs.append(spec.pod_cidr)
+        if spec.pod_cidr and spec.pod_cidr not in spec.pod_cidrs[:1]:
+            # Where they differ the one range holds: who writes it may not know of the list.
+            spec.pod_cidrs[:] = [spec.pod_cidr]
         elif spec.pod_cidrs:
             spec.pod_cidr = spec.pod_cidrs[0]
         if obj.status.capacity and not obj.status.allocatable:

@@ -108,7 +108,8 @@ def validate_parameters(parameters: Mapping[str, str]) -> list[Cause]:
 
 def _topologies(terms: Iterable[core.TopologySelectorTerm], path: Path) -> list[Cause]:
     causes: list[Cause] = []
-    seen: set[bytes] = set()
+    # The values of each key, in whatever order, are what a term says.
+    seen: set[frozenset[tuple[str, frozenset[str]]]] = set()
     for index, term in enumerate(terms):
         here = path.index(index).child("matchLabelExpressions")
         keys: set[str] = set()
@@ -126,7 +127,7 @@ def _topologies(terms: Iterable[core.TopologySelectorTerm], path: Path) -> list[
                 if value in known:
                     causes.append(duplicate(values.index(number), value))
                 known.add(value)
-        same = term.SerializeToString(deterministic=True)
+        same = frozenset({rule.key: frozenset(rule.values) for rule in term.match_label_expressions}.items())
         if same in seen:
             causes.append(duplicate(here, ""))
         seen.add(same)

@@ -12,7 +12,6 @@ from knarr.machinery.validation import (
     check_choice,
     check_format,
     dns1123_label,
-    dns1123_subdomain,
     duplicate,
     forbidden,
     invalid,
@@ -100,11 +99,8 @@ def _downward_items(items: Iterable[core.DownwardAPIVolumeFile], path: Path) -> 
 
 
 def _claim(source: core.PersistentVolumeClaimVolumeSource, path: Path) -> list[Cause]:
-    return (
-        check_format(path.child("claimName"), source.claim_name, dns1123_subdomain)
-        if source.claim_name
-        else [required(path.child("claimName"))]
-    )
+    # Kubernetes looks at no more of it: a claim of a name that none can have is never there.
+    return [] if source.claim_name else [required(path.child("claimName"))]
 
 
 def validate_nfs(source: core.NFSVolumeSource, path: Path) -> list[Cause]:
