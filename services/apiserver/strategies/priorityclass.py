@@ -40,7 +40,8 @@ class PriorityClassStrategy(Strategy):
     def prepare_for_update(self, new: scheduling.PriorityClass, old: scheduling.PriorityClass) -> None:
         new.metadata.generation = old.metadata.generation
 
-    def validate(self, obj: scheduling.PriorityClass) -> list[Cause]:
+    def validate_create(self, obj: scheduling.PriorityClass) -> list[Cause]:
+        """What it says cannot be changed, so an update is judged by that alone."""
         causes: list[Cause] = []
         name = obj.metadata.name
         if name.startswith(PREFIX):

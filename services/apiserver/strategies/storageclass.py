@@ -108,8 +108,8 @@ def validate_parameters(parameters: Mapping[str, str]) -> list[Cause]:
 
 def _topologies(terms: Iterable[core.TopologySelectorTerm], path: Path) -> list[Cause]:
     causes: list[Cause] = []
-    # The values of each key, in whatever order, are what a term says.
-    seen: set[frozenset[tuple[str, frozenset[str]]]] = set()
+    # The values of each key, in whatever order, are what a term says; one that says nothing counts as said before, as in Kubernetes.
+    seen: set[frozenset[tuple[str, frozenset[str]]]] = {frozenset()}
     for index, term in enumerate(terms):
         here = path.index(index).child("matchLabelExpressions")
         keys: set[str] = set()
