@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from knarr.machinery.errors import StatusError, already_exists, conflict, not_found
 from services.apiserver.results import Ref
+from services.apiserver.storage.keys import object_key
 
 
 def missing(ref: Ref) -> StatusError:
@@ -19,4 +20,7 @@ def modified(ref: Ref) -> StatusError:
 
 
 def precondition_failed(ref: Ref, detail: str) -> StatusError:
-    return conflict(ref.resource.plural, ref.name, ref.version.group, f"Precondition failed: {detail}")
+    """In the words of Kubernetes' storage, which says the key and no revision."""
+    key = object_key(ref.resource, ref.namespace, ref.name)
+    words = f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {detail}"
+    return conflict(ref.resource.plural, ref.name, ref.version.group, words)

@@ -119,8 +119,13 @@ async def test_identity_does_not_change(api: Caller) -> None:
     other = config_map("other")
     status = await refused(api.update(ref(core.ConfigMap, "a"), other, meta.UpdateOptions()))
     assert status.message == "the name of the object (other) does not match the name on the URL (a)"
-    created.metadata.uid = "another"
-    assert (await refused(api.update(ref(core.ConfigMap, "a"), created, meta.UpdateOptions()))).reason == "Conflict"
+    first, created.metadata.uid = created.metadata.uid, "another"
+    status = await refused(api.update(ref(core.ConfigMap, "a"), created, meta.UpdateOptions()))
+    assert (status.reason, status.message) == (
+        "Conflict",
+        'Operation cannot be fulfilled on configmaps "a": StorageError: invalid object, Code: 4, Key: /registry/configmaps/default/a, '
+        f"ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: another, UID in object meta: {first}",
+    )
     with_revision = config_map("b")
     with_revision.metadata.resource_version = "5"
     assert "resourceVersion should not be set" in (await refused(create(api, with_revision))).message
