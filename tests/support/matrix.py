@@ -43,7 +43,8 @@ def ran(path: str, arguments: Sequence[str], code: int) -> None:
     if arguments[0].startswith("-") or (code != 0 and (code, words[0]) != (1, "diff")):
         return
     name = Path(path).name
-    two = words[0] in _GROUPS or (name == "helm" and words[0] == "get")
+    # A token is asked for, where all else that is created is an object.
+    two = words[0] in _GROUPS or (name == "helm" and words[0] == "get") or words[:2] == ["create", "token"]
     command = " ".join(words[: 2 if two else 1])
     client = f"{name} {version_of(path)}"
     _shown.add(Deed(client, command))

@@ -29,6 +29,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> set[Deed]:
         (["get", "pods"], 1, []),
         (["diff", "-f", "-"], 1, ["diff"]),
         (["rollout", "status", "deployment/d"], 0, ["rollout status"]),
+        (["create", "token", "default"], 0, ["create token"]),
+        (["create", "configmap", "token"], 0, ["create"]),
         (["apply", "--server-side", "--dry-run=server", "-f", "-"], 0, ["apply", "apply --dry-run=server", "apply --server-side"]),
         (["--context", "c", "get", "pods"], 0, []),
     ],

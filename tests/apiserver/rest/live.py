@@ -30,6 +30,7 @@ from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.memory import MemoryStore
+from services.apiserver.tokens.keys import SigningKeys
 from tests.support.etcd import running_etcd
 
 T = TypeVar("T")
@@ -129,8 +130,12 @@ def running_server(
     endpoint: str = "",
     settings: ApiServerSettings = SETTINGS,
     plugins: Sequence[Factory] = PLUGINS,
+    keys: SigningKeys | None = None,
 ) -> Iterator[LiveServer]:
-    """Everything started and its first objects made, in memory, in the etcd at ``endpoint``, which is others' too, or in one of its own."""
+    """Everything started and its first objects made, in memory, in the etcd at ``endpoint``, which is others' too, or in one of its own.
+
+    With ``keys`` it signs tokens of service accounts, and pods have theirs mounted.
+    """
     authority = CertificateAuthority.create()
     authority.pair.save(folder, "ca")
     authority.issue("apiserver", hosts=["127.0.0.1", "localhost"]).save(folder, "server")
@@ -138,7 +143,7 @@ def running_server(
         shared = bool(endpoint)
         if not in_memory and not endpoint:
             endpoint = stack.enter_context(running_etcd(folder)).endpoint
-        runner = _Runner(folder, endpoint, dataclasses.replace(settings, shared_store=shared), plugins)
+        runner = _Runner(folder, endpoint, dataclasses.replace(settings, shared_store=shared), plugins, keys)
         thread = threading.Thread(target=runner.run, name="live server")
         thread.start()
         try:
@@ -153,10 +158,12 @@ def running_server(
 
 
 class _Runner:
-    def __init__(self, folder: Path, endpoint: str, settings: ApiServerSettings, plugins: Sequence[Factory]) -> None:
+    def __init__(
+        self, folder: Path, endpoint: str, settings: ApiServerSettings, plugins: Sequence[Factory], keys: SigningKeys | None
+    ) -> None:
         """Without an ``endpoint`` of etcd objects lie in memory."""
         self._folder = folder
-        self._settings, self._plugins = settings, plugins
+        self._settings, self._plugins, self._keys = settings, plugins, keys
         self._endpoint = endpoint
         self._ending: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
@@ -174,18 +181,20 @@ class _Runner:
     async def _main(self) -> None:
         self._ending, self._loop = asyncio.Event(), asyncio.get_running_loop()
         store = EtcdStore(EtcdSettings((self._endpoint,))) if self._endpoint else MemoryStore()
-        component = ApiServer(self._settings, no_kubelet, store=store, plugins=self._plugins)
+        tokens = TokenTable({hash_token(TOKEN): ADMIN})
+        component = ApiServer(
+            self._settings, no_kubelet, store=store, plugins=self._plugins, authenticate=tokens.authenticate, keys=self._keys
+        )
         task = asyncio.create_task(component.run())
         try:
             async with asyncio.timeout(START_SECONDS):
                 await component.wait_ready()
             # A controller would make it.
             await component.client(ADMIN).create(core.ServiceAccount(metadata=meta.ObjectMeta(name="default", namespace="default")))
-            tokens = TokenTable({hash_token(TOKEN): ADMIN})
             checks = {"etcd": lambda: component.connected}
             stats = ScriptedStats()
             api = Api(dataclasses.replace(component.api.pipeline, node_streams=ScriptedNode(), node_stats=stats))
-            application = create_app(api, tokens, component.registry, checks=checks, aggregation=component.aggregation)
+            application = create_app(api, component.callers, component.registry, checks=checks, aggregation=component.aggregation)
             context = tls_context(str(self._folder / "server.crt"), str(self._folder / "server.key"), str(self._folder / "ca.crt"))
             rest = RestServer(application, context)
             await rest.start()

@@ -1,0 +1,37 @@
+"""Tokens that kubectl asks for, by an API server that signs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.apiserver.rest.kubectl import Kubectl
+from tests.apiserver.rest.live import LiveServer, running_server
+from tests.support.clients import KUBECTL, Program
+from tests.support.signing import signing_keys
+
+# Those before it know no command for it.
+FIRST = (1, 24)
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with running_server(tmp_path_factory.mktemp("live"), in_memory=True, keys=signing_keys()) as server:
+        yield server
+
+
+@pytest.fixture(params=[program for program in KUBECTL if tuple(map(int, program.version.split("."))) >= FIRST], ids=str)
+async def kubectl(request: pytest.FixtureRequest, live: LiveServer, kubectl: Kubectl) -> Kubectl:
+    """In a namespace of the test's own."""
+    program: Program = request.param
+    return Kubectl(live, kubectl.namespace, program.path)
+
+
+async def test_a_token_says_who_one_is(kubectl: Kubectl) -> None:
+    token = (await kubectl("create", "token", "default", "--duration=10m")).out.strip()
+    account = f"system:serviceaccount:{kubectl.namespace}:default"
+    assert f'User "{account}" cannot list resource "pods"' in await kubectl.refused("get", "pods", f"--token={token}")
+    await kubectl("create", "rolebinding", "default", "--clusterrole=view", f"--serviceaccount={kubectl.namespace}:default")
+    assert "No resources found" in (await kubectl("get", "pods", f"--token={token}")).err
+    assert "Unauthorized" in await kubectl.refused("get", "pods", f"--token={token[:-4]}")
