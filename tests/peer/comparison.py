@@ -21,6 +21,8 @@ from tests.peer.peers import Answer
 VOLATILE = ("uid", "creationTimestamp", "resourceVersion", "managedFields", "selfLink", "deletionTimestamp", "generateName")
 FILLED_IN = {"Job": ("labels",), "PersistentVolumeClaim": ("status",), "PersistentVolume": ("status",)}
 QUOTED_LIST = re.compile(r'(supported values: )((?:"[^"]*"(?:, )?)+)')
+# What a patch made of an object, or the patch itself, whole.
+PATCHED = re.compile(r'(patch: \w+: Invalid value: )"(?:[^"\\]|\\.)*"(?=: )', re.DOTALL)
 # How Go prints a value that is no scalar.
 GO_VALUE = re.compile(r"^((?:Invalid|Duplicate|Unsupported) value: )[&*]?[\w.\[\]*]+(?:\{.*\}|\(nil\))(?=$|: )", re.DOTALL)
 
@@ -76,8 +78,14 @@ def differences(theirs: Answer, ours: Answer, kind: str, schema: Schema, explain
 
 
 def _status(theirs: Answer, ours: Answer) -> Iterator[str]:
-    if theirs.status != ours.status:
+    # Of a patch that one can read and the other cannot, each says something else.
+    if theirs.status != ours.status or _refuses_patch(theirs.body) != _refuses_patch(ours.body):
         yield f"status: {theirs.status} {_told(theirs.body)} -> {ours.status} {_told(ours.body)}"
+
+
+def _refuses_patch(body: Any) -> bool:
+    causes = (body.get("details") or {}).get("causes") if isinstance(body, dict) and body.get("kind") == "Status" else None
+    return any(cause.get("field") == "patch" for cause in causes or ())
 
 
 def _told(body: Any) -> str:
@@ -111,7 +119,8 @@ def _statuses(theirs: dict[str, Any], ours: dict[str, Any], explained: Explained
 
 def _causes(status: dict[str, Any], today: Any) -> set[str]:
     found = (status.get("details") or {}).get("causes") or []
-    return {today(f"{cause.get('field', '')}: {cause.get('reason', '')}: {_plain(cause.get('message', ''))}") for cause in found}
+    told = (f"{cause.get('field', '')}: {cause.get('reason', '')}: {_plain(cause.get('message', ''))}" for cause in found)
+    return {today(PATCHED.sub(r"\1…", line)) for line in told}
 
 
 def _plain(message: str) -> str:
