@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
+from knarr.machinery.encoding import encoder
 from knarr.machinery.fieldsets.fields import Fields
 from knarr.machinery.resources import Version
 from knarr.machinery.schema import Field, Form, fields_of, form_of
@@ -96,10 +97,16 @@ def _compare_field(way: Spot, descriptor: Any, old: Any, new: Any, found: list[S
                 found.append(way)
         elif form_of(descriptor.message_type) == Form.JSON_FORM_UNSPECIFIED:
             _compare_fields(way, old.ListFields(), new.ListFields(), found)
-        elif old != new:
+        elif _differs(descriptor.message_type, old, new):
             found.append(way)
     elif descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
-        found.extend((*way, key) for key in old if old[key] != new[key])
+        kind = descriptor.message_type.fields_by_name["value"].message_type
+        found.extend((*way, key) for key in old if _differs(kind, old[key], new[key]))
+
+
+def _differs(kind: Descriptor | None, old: Any, new: Any) -> bool:
+    """Whether two values are not the same to who compares objects as JSON: a time has no parts of a second there."""
+    return bool(old != new) and (kind is None or bool(encoder(kind)(old) != encoder(kind)(new)))
 
 
 def _weight(part: Any) -> int:

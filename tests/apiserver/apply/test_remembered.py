@@ -174,3 +174,17 @@ def test_memory_of_updates_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     repeated._known.clear()
     track_update(Ref(version), new, old, unreached, "n", LATER)
     assert not repeated._known
+
+
+def test_what_json_does_not_tell_is_no_change() -> None:
+    """A time has no parts of a second in it: who sends others changes nothing, and is no example of who changes the time."""
+    version = version_of(core.Event)
+    unreached, old = strategy_for(version).unreached(version.message, ""), core.Event()
+    old.metadata.name, old.first_timestamp.seconds = "a", 1
+    old.metadata.managed_fields.extend(managed(version, old))
+    same, other = copy_of(old), copy_of(old)
+    same.first_timestamp.nanos, other.first_timestamp.seconds = 5, 2
+    for new in (same, other, same):
+        track_update(Ref(version), new, old, unreached, "n", LATER)
+    assert same.metadata.managed_fields == old.metadata.managed_fields
+    assert [entry.manager for entry in other.metadata.managed_fields] == ["n"]
