@@ -110,6 +110,9 @@ class Protocol(HttpToolsProtocol):
     def drained(self) -> Awaitable[None] | None:
         return self.flow.drain() if self.flow.write_paused else None
 
+    def is_full(self) -> bool:
+        return self.flow.write_paused
+
     def is_gone(self) -> bool:
         return self.transport.is_closing()
 

@@ -74,6 +74,9 @@ class HeldConnection(Protocol):
     def release(self) -> None:
         """Ends the answer; the connection is for the next request."""
 
+    def is_full(self) -> bool:
+        """Whether it takes nothing more for now: then there is something to wait for in ``drained``."""
+
     def drained(self) -> Awaitable[None] | None:
         """None while the connection takes what is written, else what to wait for."""
 

@@ -51,7 +51,7 @@ class Watcher:
         """There may be more to tell."""
         if self._is_over:
             return
-        if self._connection.drained() is not None:
+        if self._connection.is_full():
             self._work(())
             return
         try:

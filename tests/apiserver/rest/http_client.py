@@ -74,6 +74,11 @@ class HttpClient:
         assert self._writer is not None
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]
 
+    def start_reading(self) -> None:
+        """Takes what was left there."""
+        assert self._writer is not None
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]
+
     async def head(self) -> Answer:
         """Reads the status line and headers of an answer."""
         async with asyncio.timeout(TIMEOUT_SECONDS):

@@ -341,6 +341,27 @@ async def test_half_a_request_behind_a_watch_waits_for_its_rest(watcher: HttpCli
     assert "gitVersion" in (await watcher.answer()).json
 
 
+async def test_a_watch_that_is_woken_while_its_connection_is_full_tells_when_there_is_room(watcher: HttpClient, api: FakeApi) -> None:
+    """Each change is small, and written without a task, until there is no room."""
+    await watcher.send("GET", WATCH)
+    await watcher.head()
+    await until(lambda: not tasks_of_watches())
+    watcher.stop_reading()
+    told = 0
+    while not tasks_of_watches():
+        told += 1
+        assert told < 10_000
+        api.batches.put_nowait([added(api, f"c{told}", 12_000)])
+        await until(lambda: api.batches.empty() or tasks_of_watches())
+    watcher.start_reading()
+    read = b""
+    while read.count(b"\n") < told:
+        read += await watcher.chunk()
+    assert [orjson.loads(line)["object"]["metadata"]["name"] for line in read.splitlines()] == [f"c{n + 1}" for n in range(told)]
+    await until(lambda: not tasks_of_watches())
+    assert api.open_watches == 1
+
+
 async def test_a_client_that_goes_while_much_is_told_ends_its_watch(watcher: HttpClient, api: FakeApi) -> None:
     await watcher.send("GET", WATCH)
     watcher.stop_reading()
