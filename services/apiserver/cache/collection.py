@@ -40,10 +40,15 @@ class Collection:
         return self._entries.get(key)
 
     def listing(self, prefix: str) -> Entries:
-        """All entries whose key begins with ``prefix`` (the resource's own or one namespace's), as they are now."""
+        """All entries whose key begins with ``prefix`` (the resource's own or one namespace's), as they are now.
+
+        Those of the resource, and of a namespace that has any, are the same until one of them changes."""
         found = self._listings.get(prefix)
         if found is None:
-            found = self._listings[prefix] = self._ordered.between(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
+            found = self._ordered.between(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
+            # What is asked of namespaces that have none, or are not there, would be kept for ever.
+            if found.blocks or prefix == self.resource.key_prefix:
+                self._listings[prefix] = found
         return found
 
     def put(self, entry: Entry, at_seconds: float) -> None:

@@ -260,3 +260,14 @@ def registry_of(*resources: Resource) -> Registry:
     for resource in resources:
         found.add(resource)
     return found
+
+
+def test_nothing_is_kept_of_namespaces_that_have_no_objects() -> None:
+    cache = WatchCache(registry())
+    cache.load([KeyValue(f"{PREFIX}x/a", value("1"), 2)], 2)
+    collection = cache.collection(CONFIG_MAPS)
+    assert not any(len(collection.listing(f"{PREFIX}other-{number}/")) for number in range(100))
+    assert len(collection.listing(PREFIX + "x/")) == len(collection.listing(PREFIX)) == len(collection._listings) - 1 == 1
+    cache.apply(Batch([Change(f"{PREFIX}x/a", None, 3)], 3))
+    assert not len(collection.listing(PREFIX + "x/")) and collection.listing(PREFIX) is collection.listing(PREFIX)
+    assert [*collection._listings] == [PREFIX]
