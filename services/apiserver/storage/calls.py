@@ -153,7 +153,8 @@ class Calls:
                 self._members.failed(member)
                 over = end - loop.time() <= PAUSE_SECONDS
                 if lost and (over or not again or error.code() in REFUSED):
-                    raise connection.unknown_outcome(lost[-1], self.where) from error
+                    # What etcd says of a later attempt says nothing of the first, and must not be taken for its end.
+                    raise connection.unknown_outcome(lost[-1], self.where) from lost[0]
                 if over:
                     raise connection.store_error(error, self.where) from error
             else:
