@@ -19,7 +19,7 @@ CHUNK_BYTES = 8 * 1024
 async def pieces(representation: Representation, batch: Sequence[Event]) -> AsyncGenerator[bytes, None]:
     """The frames of a batch in pieces of ``CHUNK_BYTES``, the last one shorter."""
     for entry in (event.entry for event in batch):
-        if entry is not None and len(entry.raw) > LARGE_BYTES:
+        if entry is not None and len(entry.raw) > LARGE_BYTES and not representation.has_ready((entry,)):
             # Made once, for all watchers; what is written below finds it.
             await in_turn(lambda: entry.served(representation.version).json)  # noqa: B023
     cut = frames(representation, batch)

@@ -18,6 +18,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry
 from knarr.machinery.envelope import unwrap, varint
 from knarr.machinery.errors import bad_request, expired
+from services.apiserver.aside import LARGE_BYTES
 from services.apiserver.rest.application import Application, create_app
 from services.apiserver.rest.frames import CHUNK_BYTES, frames
 from services.apiserver.rest.objects import JsonObjects, ProtobufObjects, Representation
@@ -112,6 +113,18 @@ def parse_varint(data: bytes) -> tuple[int, bytes]:
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**21, 2**35])
 def test_varint(value: int) -> None:
     assert parse_varint(varint(value)) == (value, b"")
+
+
+@pytest.mark.parametrize(("accept", "is_written"), [(PROTOBUF, False), ("application/json", True)])
+async def test_the_json_of_a_large_object_is_made_for_who_wants_it(
+    watcher: HttpClient, api: FakeApi, accept: str, is_written: bool
+) -> None:
+    await watcher.send("GET", WATCH, accept=accept)
+    await watcher.head()
+    event = added(api, "c1", 2 * LARGE_BYTES)
+    api.batches.put_nowait([event])
+    assert await watcher.chunk()
+    assert event.entry is not None and (event.entry.written is not None) is is_written
 
 
 async def test_table_frames_name_the_columns_once(watcher: HttpClient, api: FakeApi) -> None:
