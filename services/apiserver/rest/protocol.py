@@ -41,6 +41,16 @@ BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: clo
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+class Unbounded(int):
+    """What uvicorn counts down by the bytes of a body, where their number is not told: it has room for all, and nothing is missing."""
+
+    def __lt__(self, other: int) -> bool:
+        return False
+
+    def __sub__(self, other: int) -> int:
+        return self
+
+
 class TooMuch(Exception):
     """Ends the parsing of what came, and the connection."""
 
@@ -163,6 +173,9 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if cycle.scope["http_version"] == "1.0":
+            # It knows no chunks: an answer without a length ends with its connection.
+            cycle.chunked_encoding, cycle.expected_content_length = False, Unbounded()
         super()._start_asgi_task(cycle, app)
 
     def answer(self, head: bytes, body: bytes) -> bool:

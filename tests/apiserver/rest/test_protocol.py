@@ -9,18 +9,24 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from services.apiserver.rest import crowd, protocol, request
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import expired
+from services.apiserver.rest import crowd, protocol, reads, request
 from services.apiserver.rest import server as rest_server
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.protocol import COPY_BYTES, HEAD_LIMIT_BYTES, UNREAD_BYTES
 from services.apiserver.rest.request import Receive, Scope, Send
 from services.apiserver.rest.response import Response
 from services.apiserver.rest.server import RestServer
+from services.apiserver.results import Event
 from tests.apiserver.rest.conftest import TOKEN, Certificates
+from tests.apiserver.rest.fake_api import FakeApi
 
 
 class FakeTransport(asyncio.Transport):
@@ -145,6 +151,27 @@ async def test_a_head_may_come_in_pieces(application: Application) -> None:
             await asyncio.sleep(0)
         writer.write(b"connection: close\r\n\r\n")
         assert (await ended(reader)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("query", ["", "?watch=true"])
+async def test_an_answer_without_a_length_has_no_chunks_for_who_knows_none(
+    application: Application, api: FakeApi, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.setattr(reads, "WHOLE_OBJECTS", 0)
+    entry = api.put(core.ConfigMap(metadata=meta.ObjectMeta(name="a", namespace="default")))
+    api.batches.put_nowait([Event("ADDED", 11, entry)])
+    ask = f"GET /api/v1/namespaces/default/configmaps{query} HTTP/1.0\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+    async with connected(application) as (reader, writer):
+        writer.write(ask.encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"connection: close" in head and b"chunked" not in head and b"content-length" not in head
+        if query:
+            assert orjson.loads(await reader.readline())["object"]["metadata"]["name"] == "a"
+            api.batches.put_nowait(expired("too old"))
+            assert orjson.loads(await ended(reader))["type"] == "ERROR"
+        else:
+            assert [item["metadata"]["name"] for item in orjson.loads(await ended(reader))["items"]] == ["a"]
+    assert api.open_watches == 0
 
 
 @pytest.mark.parametrize(
