@@ -44,10 +44,13 @@ class Extensions:
         return self._aggregation.at(path)
 
     async def answer(self, request: Request, extension: Extension, path: str = "") -> Response | Upgrade | Relay:
-        """``path`` is what is asked for there, that of the request unless given. Raises Forbidden, Disconnected."""
-        asked = _asked(request, extension)
+        """``path`` is what is asked for there, that of the request unless given: then the caller was permitted it already. Raises
+        Forbidden, Disconnected."""
+        asked = None if path else _asked(request, extension)
         if asked is not None:
             await self._api.permit(asked)
+        elif not path:
+            await self._api.visit(request.user, "get" if request.method == "HEAD" else request.method, extension.path)
         if not extension.available:
             return text(AWAY, 503)
         try:
@@ -78,9 +81,13 @@ def _seconds(request: Request, asked: Asked | None) -> float:
 
 
 def _asked(request: Request, extension: Extension) -> Asked | None:
-    """What the path is about, for whoever decides whether it may be asked for; None for what is served there. Raises MethodNotAllowed."""
-    parts = [unquote(part) for part in request.path.strip("/").split("/")[3:]]
-    if not parts or not parts[0]:
+    """What the path is about, for whoever decides whether it may be asked for; None for what is served there. Raises MethodNotAllowed.
+
+    It is read as Kubernetes' servers read it, which is how the other side will: a slash is one however it is written, and a part may be
+    empty, which names no resource that anybody but who may do everything is let at.
+    """
+    parts = unquote(request.path).strip("/").split("/")[3:]
+    if not parts:
         return None
     watched = len(parts) > 1 and parts[0] == "watch"
     if watched:
