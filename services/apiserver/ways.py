@@ -7,16 +7,19 @@ it is meant; addresses that only this machine means are refused all the same.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
-from knarr.machinery.errors import bad_request, not_found, status_error
+from knarr.machinery.errors import StatusError, bad_request, not_found, status_error
 from knarr.machinery.resources import Resource
 from services.apiserver.backend import Backend
-from services.apiserver.node_streams import NodeStreams
+from services.apiserver.node_streams import DIAL_SECONDS, NodeStreams
 
 SERVICES, ENDPOINTS = version_of(core.Service).resource, version_of(core.Endpoints).resource
 PODS, NODES = version_of(core.Pod).resource, version_of(core.Node).resource
@@ -40,7 +43,7 @@ class Ways:
         if service is None:
             raise not_found("services", name)
         if service.spec.type == "ExternalName":
-            return self._dialled(service.spec.external_name, port)
+            return lambda data: self._named(service.spec.external_name, port, data)
         endpoints = self._find(ENDPOINTS, namespace, name)
         found = addresses(endpoints, port_name(service, port)) if endpoints is not None else []
         if not found:
@@ -59,6 +62,20 @@ class Ways:
 
     def _dialled(self, host: str, port: int) -> Connect:
         return lambda data: self._node_streams.connect(host, port, data)
+
+    async def _named(self, name: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The first address of a name that answers. It is looked at what is dialled, not at the name: that may mean another by then."""
+        found = await resolved(name, port)
+        for address in found:
+            try:
+                async with aclosing(self._node_streams.connect(address, port, data)) as pieces:  # type: ignore[type-var]
+                    async for piece in pieces:
+                        yield piece
+                return
+            except StatusError:
+                # Raised before anything was said.
+                if address == found[-1]:
+                    raise
 
     def _find(self, resource: Resource, namespace: str, name: str) -> Any | None:
         entry = self._backend.cache.get(resource, namespace, name)
@@ -82,6 +99,16 @@ def addresses(endpoints: core.Endpoints, name: str) -> list[tuple[core.EndpointA
         if found.name == name
         for address in subset.addresses
     ]
+
+
+async def resolved(name: str, port: int) -> list[str]:
+    """The addresses of a name, or of an address that stands for one. Raises ServiceUnavailable, BadRequest where one is not allowed."""
+    try:
+        async with asyncio.timeout(DIAL_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError, UnicodeError):
+        raise status_error("ServiceUnavailable", f"dial tcp: lookup {name}: no such host") from None
+    return list(dict.fromkeys(allowed_address(str(address[0])) for *_, address in found))
 
 
 def allowed_address(address: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,8 +14,10 @@ from aiohttp import web
 from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import StatusError, status_error
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.in_memory import ApiInMemory
+from services.apiserver.node_streams import NoNodeStreams
 from services.apiserver.ways import Ways
 from services.apiserver.webhooks import client as limits
 from services.apiserver.webhooks.client import HookFailed, WebhookClient
@@ -270,3 +273,86 @@ async def test_no_endpoint_leads_back_to_this_machine(with_service: ApiInMemory)
         with pytest.raises(HookFailed, match="address not allowed"):
             await client.post(by_service(webhook), b"{}", SECONDS)
         assert not webhook.asked
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "169.254.169.254", "0.0.0.0", "::ffff:127.0.0.1", "two.example"])
+async def test_no_name_leads_back_to_this_machine(name: str, with_service: ApiInMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may change a Service gives it another type, and a name that is an address of this machine's own."""
+    api, node = with_service, LeadingNode()
+    async with api, running_webhook(echo) as webhook, calling(api, node) as client:
+        names(monkeypatch, {"two.example": ["10.9.9.9", "127.0.0.1"]})
+        api.seed(external(name), checked=False)
+        await api.settle()
+        with pytest.raises(HookFailed, match="address not allowed"):
+            await client.post(by_service(webhook, webhook.port), b"{}", SECONDS)
+        assert not webhook.asked and not node.asked
+
+
+class FewAnswer(NoNodeStreams):
+    """Only one address answers: with its own name."""
+
+    def __init__(self, answers: str) -> None:
+        self.answers, self.asked = answers, list[str]()
+
+    async def connect(self, address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        self.asked.append(address)
+        if address != self.answers:
+            raise status_error("ServiceUnavailable", f"dial tcp {address}:{port}: connect: connection refused")
+        yield address.encode()
+
+
+@pytest.mark.parametrize(
+    ("answers", "said", "asked"),
+    [
+        ("10.9.9.1", "10.9.9.1", ["10.9.9.1"]),
+        ("10.9.9.2", "10.9.9.2", ["10.9.9.1", "10.9.9.2"]),
+        ("10.9.9.3", "dial tcp 10.9.9.2:443: connect: connection refused", ["10.9.9.1", "10.9.9.2"]),
+    ],
+)
+async def test_a_name_is_the_first_of_its_addresses_that_answers(
+    answers: str, said: str, asked: list[str], with_service: ApiInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names(monkeypatch, {"hook.example": ["10.9.9.1", "10.9.9.2"]})
+    node = FewAnswer(answers)
+    async with with_service as api:
+        api.seed(external("hook.example"), checked=False)
+        await api.settle()
+        try:
+            heard = b"".join([piece async for piece in Ways(api.server.backend, node).to_service("default", "hook", 443)(nothing())])
+        except StatusError as error:
+            heard = error.status.message.encode()
+    assert (heard.decode(), node.asked) == (said, asked)
+
+
+async def test_a_name_that_means_nothing(with_service: ApiInMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    names(monkeypatch, {"none.example": []})
+    async with with_service as api, running_webhook(echo) as webhook, calling(api, LeadingNode()) as client:
+        api.seed(external("none.example"), checked=False)
+        await api.settle()
+        with pytest.raises(HookFailed, match=r"lookup none\.example: no such host"):
+            await client.post(by_service(webhook), b"{}", SECONDS)
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    for piece in ():
+        yield piece
+
+
+def external(name: str) -> core.Service:
+    service = core.Service(metadata=meta.ObjectMeta(name="hook", namespace="default"))
+    service.spec.type, service.spec.external_name = "ExternalName", name
+    return service
+
+
+def names(monkeypatch: pytest.MonkeyPatch, known: dict[str, list[str]]) -> None:
+    """Lets some names mean some addresses, whatever the machine's resolver says; those that mean none are not there."""
+
+    def getaddrinfo(host: str, port: int, *options: Any, **more: Any) -> list[Any]:
+        if host not in known:
+            return real(host, port, *options, **more)
+        if not known[host]:
+            raise socket.gaierror("no such host")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known[host]]
+
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
