@@ -17,12 +17,13 @@ from knarr.service.authentication import User
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.entries import Entries
 from services.apiserver.rbac.rules import Rule
+from services.apiserver.storage.keys import collection_prefix
 from services.apiserver.tokens.claims import ACCOUNT_PREFIX
 
 ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS = KINDS = tuple(
     version_of(kind).resource for kind in (rbac.Role, rbac.ClusterRole, rbac.RoleBinding, rbac.ClusterRoleBinding)
 )
-# Callers, by namespaces, whose rules are remembered; the others' are worked out again.
+# Callers, by namespaces, whose rules are remembered, and namespaces whose bindings are; the others' are worked out again.
 REMEMBERED = 1024
 
 
@@ -42,8 +43,8 @@ class Grants:
         self._seen: list[Entries] = []
         self._known: dict[tuple[User, str], Granted] = {}
         self._rules: dict[tuple[str, str, str], Sequence[Rule]] = {}
-        # By namespace, which is empty for the whole cluster, and subject: the roles.
-        self._bound: Mapping[str, Mapping[tuple[str, str], Sequence[rbac.RoleRef]]] = {}
+        # By namespace, which is empty for the whole cluster: the bindings, and by subject the roles.
+        self._bound: dict[str, tuple[Entries, Mapping[tuple[str, str], Sequence[rbac.RoleRef]]]] = {}
 
     def of(self, user: User, namespace: str) -> Granted:
         """What a user may do in a namespace, or where it is empty in the whole cluster."""
@@ -68,13 +69,24 @@ class Grants:
         self._seen = seen
         self._known.clear()
         self._rules.clear()
-        self._bound = _index(seen[KINDS.index(BINDINGS)], seen[KINDS.index(CLUSTER_BINDINGS)])
+
+    def _bound_in(self, place: str) -> Mapping[tuple[str, str], Sequence[rbac.RoleRef]]:
+        """Only the bindings of a namespace in which something has changed are read anew."""
+        kind = BINDINGS if place else CLUSTER_BINDINGS
+        bindings = self._cache.collection(kind).listing(collection_prefix(kind, place))
+        before, known = self._bound.get(place, (None, None))
+        if known is None or before is not bindings:
+            known = _index(bindings)
+            if len(self._bound) >= REMEMBERED:
+                self._bound.clear()
+            self._bound[place] = bindings, known
+        return known
 
     def _granted(self, user: User, namespace: str) -> Granted:
         rules: list[Rule] = []
         missing: list[str] = []
         for place in dict.fromkeys(("", namespace)):
-            bound = self._bound.get(place, {})
+            bound = self._bound_in(place)
             for subject in (("User", user.name), *(("Group", group) for group in user.groups)):
                 for role in bound.get(subject, ()):
                     found = self._role(role, place)
@@ -108,12 +120,12 @@ class Grants:
                 yield from self._said(entry.shared_message, seen)
 
 
-def _index(bindings: Entries, cluster_bindings: Entries) -> Mapping[str, Mapping[tuple[str, str], Sequence[rbac.RoleRef]]]:
-    found: dict[str, dict[tuple[str, str], list[rbac.RoleRef]]] = defaultdict(lambda: defaultdict(list))
-    for entry in (*cluster_bindings, *bindings):
+def _index(bindings: Entries) -> Mapping[tuple[str, str], Sequence[rbac.RoleRef]]:
+    found: dict[tuple[str, str], list[rbac.RoleRef]] = defaultdict(list)
+    for entry in bindings:
         binding = entry.shared_message
         for subject in binding.subjects:
-            found[entry.namespace][_subject(subject, entry.namespace)].append(binding.role_ref)
+            found[_subject(subject, entry.namespace)].append(binding.role_ref)
     return found
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.machinery.errors import StatusError
+from knarr.machinery.selectors import parse_field_selector
 from services.apiserver.authorization import path_of
-from services.apiserver.request import Request
+from services.apiserver.request import LIST, WATCH, Request
 
 ALL = "*"
 NAMESPACES = "namespaces"
+NAME = "metadata.name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,21 @@ class Wish:
             return cls(request.verb, path=path)
         namespace = ref.name if plural == NAMESPACES and not ref.version.group else ref.namespace
         resource = f"{plural}/{subresource}" if subresource else plural
-        return cls(request.verb, ref.version.group, resource, subresource, ref.name, namespace)
+        return cls(request.verb, ref.version.group, resource, subresource, ref.name or _selected(request), namespace)
+
+
+def _selected(request: Request) -> str:
+    """The one name that a list or a watch is about: who may look at one object may wait for its changes, as in Kubernetes."""
+    if request.verb not in (LIST, WATCH) or not isinstance(request.options, meta.ListOptions):
+        return ""
+    text = request.options.field_selector
+    if NAME not in text:
+        return ""
+    try:
+        return parse_field_selector(text).exact(NAME) or ""
+    except StatusError:
+        # What is wrong with it is said to those who may ask.
+        return ""
 
 
 class Rule:
@@ -70,7 +88,7 @@ class Rule:
             return part.path in self._paths or part.path.removesuffix(ALL).startswith(self._prefixes)
         if part.group not in self._groups and ALL not in self._groups:
             return False
-        if self._names and part.name not in self._names:
+        if self._names and (not part.name or part.name not in self._names):
             return False
         _, slash, subresource = part.resource.partition("/")
         resources = self._resources

@@ -8,7 +8,8 @@ import pytest
 
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from services.apiserver.in_memory import ApiInMemory
-from services.apiserver.rbac.escalation import MAX_COMBINATIONS, is_held
+from services.apiserver.rbac import escalation
+from services.apiserver.rbac.escalation import MAX_COMBINATIONS, MAX_TOLD, is_held, lacking_of
 from services.apiserver.rbac.rules import Rule
 from tests.apiserver.tokens.asking import NAME, token
 from tests.apiserver.tokens.test_roles import ask, binding, cluster_role, role
@@ -16,6 +17,7 @@ from tests.support.faces import Answer, RestClient
 
 ROLES = "/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles"
 BINDINGS = ROLES.replace("roles", "rolebindings")
+CLUSTER_ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
 CLUSTER_BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 KEEPER = {"verbs": ["*"], "api_groups": ["rbac.authorization.k8s.io"], "resources": ["*"]}
 HELD = {"verbs": ["get", "list"], "api_groups": ["", "apps"], "resources": ["pods", "pods/log"]}
@@ -126,3 +128,38 @@ def test_paths() -> None:
     for path in ("/*", "*", "/metrics/*"):
         assert not is_held(rbac.PolicyRule(verbs=["get"], non_resource_urls=[path]), held), path
     assert not is_held(rbac.PolicyRule(verbs=["post"], non_resource_urls=["/metrics"]), held)
+
+
+def test_who_may_do_nothing_but_to_no_name_may_not_give_it_for_all() -> None:
+    held = [Rule(rbac.PolicyRule(verbs=["get"], api_groups=[""], resources=["secrets"], resource_names=[""]))]
+    assert not is_held(rbac.PolicyRule(verbs=["get"], api_groups=[""], resources=["secrets"]), held)
+
+
+async def test_nobody_hands_a_role_to_those_who_gather_it_but_who_holds_it(rest: RestClient, text: str, api: ApiInMemory) -> None:
+    """`view` gathers all that has a label: to give it to `cluster-admin` would give everything to everybody who may look."""
+    secrets = {"verbs": ["get"], "api_groups": [""], "resources": ["secrets"]}
+    await api.client().create(cluster_role(secrets, name="strong"))
+    await api.client().create(cluster_role({**HELD, "verbs": ["get"]}, name="weak"))
+    merge = {"content_type": "application/merge-patch+json", "authorization": f"Bearer {text}"}
+    gathered = {"metadata": {"labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}}
+    for name, code in (("cluster-admin", 403), ("strong", 403), ("admin", 403), ("weak", 200)):
+        assert (await rest.call("PATCH", f"{CLUSTER_ROLES}/{name}", gathered, **merge)).status == code, name
+    owned = {"metadata": {"finalizers": ["example.com/kept"], "annotations": {"a": "b"}}}
+    assert (await rest.call("PATCH", f"{CLUSTER_ROLES}/strong", owned, **merge)).status == 200
+
+
+async def test_who_takes_what_a_role_gathers_away_is_an_administrator(rest: RestClient, text: str) -> None:
+    merge = {"content_type": "application/merge-patch+json", "authorization": f"Bearer {text}"}
+    answer = await rest.call("PATCH", f"{CLUSTER_ROLES}/view", {"aggregationRule": None, "rules": [rule("get")]}, **merge)
+    assert answer.status == 403 and "must have cluster-admin privileges" in answer.json["message"]
+
+
+def test_what_is_compared_is_bounded_whoever_holds_how_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(escalation, "MAX_COMPARISONS", 1000)
+    held = [Rule(rbac.PolicyRule(verbs=["get"], api_groups=[""], resources=[f"r{number}"])) for number in range(100)]
+    rules = [rbac.PolicyRule(verbs=["get"], api_groups=[""], resources=["r99"])] * 12
+    assert lacking_of(rules, held) == rules[10:]
+    assert (
+        lacking_of([rbac.PolicyRule(verbs=["no"], api_groups=[""], resources=["r1"])] * 12, held[:1])
+        == [rbac.PolicyRule(verbs=["no"], api_groups=[""], resources=["r1"])] * MAX_TOLD
+    )

@@ -11,6 +11,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden
 from knarr.machinery.resources import Resource, Version
 from knarr.service.authentication import User
@@ -18,6 +19,7 @@ from services.apiserver.aggregation.front_proxy import caller_headers
 from services.apiserver.authorization import imagined
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac.defaults import cluster_roles
+from services.apiserver.rbac.grants import KINDS
 from services.apiserver.rbac.rules import Rule, Wish
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
@@ -229,6 +231,37 @@ async def test_names_of_objects(rest: RestClient, text: str, api: ApiInMemory) -
     assert (await ask(rest, text, "GET", f"{pods}/web")).status == 200
     for method, path in (("GET", f"{pods}/other"), ("GET", pods), ("POST", pods), ("DELETE", pods)):
         assert (await ask(rest, text, method, path, {} if method == "POST" else None)).status == 403
+
+
+async def test_a_list_of_one_name_is_about_that_object(rest: RestClient, text: str, api: ApiInMemory) -> None:
+    """As client-go watches `extension-apiserver-authentication`, at which an extension API server may look, and at nothing else."""
+    await api.client().create(role({**READ_PODS, "verbs": ["list"], "resource_names": ["web"]}))
+    await api.client().create(binding("Role", "own"))
+    await api.client().create(pod("other"))
+    pods = "/api/v1/namespaces/shop/pods"
+    for selector in ("metadata.name%3Dweb", "metadata.name=web,metadata.name!=a"):
+        answer = await ask(rest, text, "GET", f"{pods}?fieldSelector={selector}")
+        assert [item["metadata"]["name"] for item in answer.json["items"]] == ["web"]
+    for selector in (
+        "metadata.name=other",
+        "metadata.name!=web",
+        "metadata.name=",
+        "spec.nodeName=web",
+        "metadata.name",
+        "metadata.name=\\",
+    ):
+        assert (await ask(rest, text, "GET", f"{pods}?fieldSelector={selector}")).status == 403, selector
+    assert (await ask(rest, text, "GET", "/api/v1/pods?fieldSelector=metadata.name=web")).status == 403
+    assert (await ask(rest, text, "DELETE", f"{pods}?fieldSelector=metadata.name=web")).status == 403
+
+
+async def test_namespaces_that_somebody_thinks_of_are_not_remembered(rest: RestClient, text: str, api: ApiInMemory) -> None:
+    collections = [api.server.backend.cache.collection(kind) for kind in (*KINDS, version_of(core.Pod).resource)]
+    before = [len(collection._listings) for collection in collections]
+    for number in range(50):
+        assert (await ask(rest, text, "GET", f"/api/v1/namespaces/none-{number}/pods")).status == 403
+        assert (await rest.get(f"/api/v1/namespaces/none-{number}/pods")).status == 200
+    assert all(len(collection._listings) <= number + 2 for collection, number in zip(collections, before, strict=True))
 
 
 async def test_the_same_by_grpc(api: ApiInMemory, tmp_path: Path, text: str) -> None:
