@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 PERIOD = ("notBefore", "notAfter")
 # The key of the connection's state under which the protocol puts ``User`` of a verified certificate.
 CERTIFICATE_USER = "certificate_user"
-IMPERSONATE = b"impersonate-user"
+IMPERSONATE, IMPERSONATE_OTHERS = b"impersonate-user", (b"impersonate-group", b"impersonate-uid")
 
 
 class Authenticator:
@@ -34,6 +34,10 @@ class Authenticator:
         if IMPERSONATE in request.headers:
             name = request.headers[IMPERSONATE].decode("latin-1")
             raise forbidden("users", name, "impersonation is not served, and acting as yourself instead could do harm")
+        for header in IMPERSONATE_OTHERS:
+            if header in request.headers:
+                name = request.headers[header].decode("latin-1")
+                raise forbidden("groups", name, "impersonation is not served, and acting as yourself instead could do harm")
         return user
 
     def _named(self, request: Request) -> User | Coroutine[Any, Any, User]:

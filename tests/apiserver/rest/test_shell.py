@@ -60,8 +60,9 @@ class TestAuthentication:
         assert api.requests[0].user.name == "alice"
 
     async def test_impersonation_is_refused_rather_than_ignored(self, client: HttpClient, api: FakeApi) -> None:
-        answer = await client.get(CONFIG_MAPS, impersonate_user="carol")
-        assert (answer.status, answer.json["message"].startswith('users "carol" is forbidden')) == (403, True)
+        for header, words in (("user", 'users "carol"'), ("group", 'groups "carol"'), ("uid", 'groups "carol"')):
+            answer = await client.get(CONFIG_MAPS, **{f"impersonate_{header}": "carol"})
+            assert (answer.status, answer.json["message"].startswith(f"{words} is forbidden")) == (403, True)
         assert not api.calls
 
     async def test_a_client_certificate_names_user_and_groups(self, server: RestServer, certificates: Certificates, api: FakeApi) -> None:
