@@ -36,6 +36,9 @@ __all__ = ["Api", "Command", "Destination", "Event", "Forward", "Page", "Ref", "
 
 T = TypeVar("T")
 
+# What is done to objects and collections alone.
+WHOLE = frozenset((LIST, WATCH, DELETE, DELETE_COLLECTION))
+
 
 def _way_of(request: Request) -> Callable[[Pipeline, Request, Message], Awaitable[Written]]:
     """What becomes of that which is created."""
@@ -61,6 +64,7 @@ class Api:
     async def watch(self, request: Request) -> Watch:
         """Batches of changes; ListOptions. Bad options are refused at once; the iterator raises Expired when the revision is no longer
         held, and ends at timeoutSeconds. Close it (``aclose``) when it is left early."""
+        check_whole(WATCH, request)
         return await self._do(WATCH, request, watch.watch)
 
     async def create(self, request: Request, obj: Message) -> Written:
@@ -143,6 +147,7 @@ class Api:
     async def _measured(self, verb: str, request: Request, path: Callable[..., Awaitable[T]], *body: Any) -> T:
         start, resource, code = time.perf_counter(), request.ref.resource.plural, "200"
         try:
+            check_whole(verb, request)
             if (asking := self._enter(verb, request)) is not None:
                 await asking
             if not is_ready(request.ref.version):
@@ -154,6 +159,13 @@ class Api:
         finally:
             request_timer(verb, resource).observe(time.perf_counter() - start)
             request_counter(verb, resource, code).inc()
+
+
+def check_whole(verb: str, request: Request) -> None:
+    """Raises MethodNotAllowed where a sub-resource is named and the verb has none: who may do something to a part of an object (watch a
+    pod's log, say) would else be permitted to do it to the object."""
+    if request.subresource and (verb in WHOLE or not request.resource.stored):
+        raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
 def is_ready(version: Version) -> bool:

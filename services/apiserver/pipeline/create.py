@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from knarr.machinery.errors import AlreadyExists, invalid, status_error
+from knarr.machinery.errors import AlreadyExists, bad_request, invalid, status_error
 from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from services.apiserver.admission.attributes import CREATE
@@ -38,6 +38,9 @@ async def create(pipeline: Pipeline, request: Request, obj: Message, *, tracked:
     check_options(request.options)
     await backend.synced(request.deadline)
     metadata.check_request(ref, new)
+    if ref.name and not new.metadata.name:
+        # Who may create what has this name may not create what has another.
+        raise bad_request(f"the name of the object ({ref.name} based on the request) was undeterminable: name must be provided")
     strategy, admission = pipeline.strategies(ref.version), pipeline.admission.phases(CREATE, ref)
     size_bytes = new.ByteSize() * strategy.work_factor
     await aside(size_bytes, _default, strategy, new)

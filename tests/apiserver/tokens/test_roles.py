@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
 
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.client.channel import open_channel
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden
 from knarr.machinery.resources import Resource, Version
@@ -25,7 +31,7 @@ from services.apiserver.request import Request
 from services.apiserver.results import Ref
 from tests.apiserver.tokens.asking import NAME, bound, token
 from tests.apiserver.tokens.conftest import pod
-from tests.support.faces import Answer, RestClient, rpc_client
+from tests.support.faces import Answer, RestClient, rpc_client, rpc_server
 
 GROUP = "rbac.authorization.k8s.io"
 ADVICE = "no role that is bound to it allows that; see `kubectl create rolebinding --help`"
@@ -274,6 +280,50 @@ async def test_the_same_by_grpc(api: ApiInMemory, tmp_path: Path, text: str) -> 
         assert [found.metadata.name for found in (await client.list(core.Pod, "shop")).items] == ["web"]
         with pytest.raises(Forbidden):
             await client.get(core.Node, "node-1")
+
+
+async def test_who_may_do_all_to_a_part_may_do_nothing_to_the_object(api: ApiInMemory, tmp_path: Path, text: str) -> None:
+    """gRPC names the sub-resource beside the verb: no verb of an object is one of its parts' for that."""
+    parts = ["*/log", "pods/proxy", "*/scale", "tokenreviews/scale"]
+    api.seed(role({"verbs": ["*"], "api_groups": ["*"], "resources": parts}), binding("Role", "own"))
+    api.seed(cluster_role({"verbs": ["*"], "api_groups": ["*"], "resources": parts}), binding("ClusterRole", "own", namespace=""))
+    await api.settle()
+    async with rpc_server(api, tmp_path) as address, open_channel(address, (tmp_path / "ca.crt").read_bytes(), text) as channel:
+        calls: Any = face_grpc.ResourceServiceStub(channel)
+        for resource, part in (("pods", "log"), ("pods", "proxy"), ("secrets", "scale"), ("pods", "none")):
+            ref = face.ResourceRef(version="v1", resource=resource, namespace="shop", subresource=part)
+            named = face.ResourceRef(version="v1", resource=resource, namespace="shop", name="web", subresource=part)
+            for call in (
+                calls.Watch(face.WatchRequest(ref=ref)).read(),
+                calls.List(face.ListRequest(ref=ref)),
+                calls.DeleteCollection(face.DeleteCollectionRequest(ref=ref)),
+                calls.Delete(face.DeleteRequest(ref=named)),
+                calls.Get(face.GetRequest(ref=named)),
+                calls.Update(face.UpdateRequest(ref=named)),
+                calls.Patch(face.PatchRequest(ref=named, type=face.PATCH_TYPE_MERGE, patch=b"{}")),
+                calls.Apply(face.ApplyRequest(ref=named, intent=b"{}")),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await asyncio.wait_for(call, 5)
+        ref = face.ResourceRef(group="authentication.k8s.io", version="v1", resource="tokenreviews", subresource="scale")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await calls.Create(face.CreateRequest(ref=ref))
+    assert (await api.client().get(core.Pod, "web", "shop")).metadata.name == "web"
+
+
+async def test_who_may_create_what_has_a_name_may_create_nothing_else(api: ApiInMemory, tmp_path: Path, text: str) -> None:
+    api.seed(
+        role({"verbs": ["create"], "api_groups": [""], "resources": ["configmaps"], "resource_names": ["own"]}), binding("Role", "own")
+    )
+    await api.settle()
+    async with rpc_server(api, tmp_path) as address, open_channel(address, (tmp_path / "ca.crt").read_bytes(), text) as channel:
+        calls: Any = face_grpc.ResourceServiceStub(channel)
+        for metadata in (meta.ObjectMeta(generate_name="own-"), meta.ObjectMeta(name="other"), meta.ObjectMeta()):
+            body = AnyMessage(value=core.ConfigMap(metadata=metadata).SerializeToString())
+            ref = face.ResourceRef(version="v1", resource="configmaps", namespace="shop", name="own")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await calls.Create(face.CreateRequest(ref=ref, object=body))
+    assert not (await api.client().list(core.ConfigMap, "shop")).items
 
 
 async def test_many_bindings_cost_a_request_little(rest: RestClient, text: str, api: ApiInMemory) -> None:
