@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -16,6 +15,7 @@ import orjson
 
 from knarr.client.http import open_session
 from knarr.machinery.errors import StatusError
+from services.apiserver.aside import in_turn
 from services.apiserver.ways import Connect, Ways
 from services.apiserver.webhooks.connector import ServiceConnector
 from services.apiserver.webhooks.hook import Hook
@@ -41,6 +41,8 @@ class WebhookClient:
         self._ways = ways
         self._to_services: tuple[aiohttp.ClientSession, ServiceConnector] | None = None
         self._to_urls: aiohttp.ClientSession | None = None
+        self._contexts: dict[bytes, ssl.SSLContext] = {}
+        self._trusting = asyncio.Lock()
 
     async def post(self, hook: Hook, body: bytes, timeout_seconds: float) -> bytes:
         """What the webhook answers, at most MAX_BYTES. Raises HookFailed within ``timeout_seconds``."""
@@ -63,11 +65,25 @@ class WebhookClient:
             raise _failed(hook, error.status.message) from error
 
     async def _post(self, hook: Hook, body: bytes) -> bytes:
-        session = self._session(hook)
-        async with session.post(hook.url, data=body, headers=HEADERS, ssl=context_of(hook.ca_bundle), allow_redirects=False) as answer:
+        session, context = self._session(hook), await self._context(hook.ca_bundle)
+        async with session.post(hook.url, data=body, headers=HEADERS, ssl=context, allow_redirects=False) as answer:
             found = await _read(hook, answer)
             if not 200 <= answer.status <= 206:
                 raise HookFailed(_status_words(answer.status, answer.headers.get("Location", ""), found))
+            return found
+
+    async def _context(self, ca_bundle: bytes) -> ssl.SSLContext:
+        """Made aside when it is first asked for: the system's authorities, or a bundle of some MiB, take a tenth of a second. Raises
+        ValueError."""
+        if (found := self._contexts.get(ca_bundle)) is not None:
+            return found
+        # One for all who ask at once: connections are told apart by it.
+        async with self._trusting:
+            if (found := self._contexts.get(ca_bundle)) is None:
+                found = await in_turn(context_of, ca_bundle)
+                if len(self._contexts) >= CONTEXTS:
+                    self._contexts.clear()
+                self._contexts[ca_bundle] = found
             return found
 
     def _session(self, hook: Hook) -> aiohttp.ClientSession:
@@ -111,7 +127,6 @@ async def _read(hook: Hook, answer: aiohttp.ClientResponse) -> bytes:
     return b"".join(pieces)
 
 
-@lru_cache(CONTEXTS)
 def context_of(ca_bundle: bytes) -> ssl.SSLContext:
     """Raises ValueError for a bundle that has no certificate."""
     if not ca_bundle.strip():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -115,6 +117,26 @@ async def test_the_certificate_is_looked_at(names: tuple[str, ...], trusted: boo
         with pytest.raises(HookFailed, match=words):
             await client.post(hook, b"{}", SECONDS)
         assert not webhook.asked
+
+
+async def test_what_is_trusted_is_read_aside_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle may have some MiB of certificates."""
+    threads: list[threading.Thread] = []
+
+    def noted(ca_bundle: bytes) -> ssl.SSLContext:
+        threads.append(threading.current_thread())
+        return real(ca_bundle)
+
+    real = limits.context_of
+    monkeypatch.setattr(limits, "context_of", noted)
+    async with running_webhook(echo) as webhook, calling() as client:
+        for _ in range(3):
+            assert await client.post(by_url(webhook), b"{}", SECONDS) == b"{}"
+        assert len(threads) == 1 and threads[0] is not threading.main_thread()
+        monkeypatch.setattr(limits, "CONTEXTS", 2)
+        for number in range(5):
+            await client.post(by_url(webhook, ca_bundle=webhook.ca_bundle + b"\n" * number), b"{}", SECONDS)
+            assert len(client._contexts) <= 2
 
 
 async def test_a_bundle_without_certificate_is_told() -> None:
