@@ -18,7 +18,8 @@ from services.apiserver.exchange.passed_call import PassedCall
 from services.apiserver.request import CREATE, GET, REQUEST_SECONDS
 
 PODS = version_of(core.Pod)
-VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+# By REST's methods; nobody may do anything else there, whatever the other side makes of it.
+VERBS = {"GET": GET, "HEAD": GET, "OPTIONS": GET, "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 def deadline_of(context: Any) -> float:
@@ -74,7 +75,9 @@ class StreamServicer:
         call = PassedCall(start, context.peer())
         options = ref.version.body_of(subresource)()
         options.path = call.path  # type: ignore[attr-defined]
-        verb = VERBS.get(call.method, GET)
+        verb = VERBS.get(call.method)
+        if verb is None:
+            raise bad_request(f"requests are passed on whose method is one of {', '.join(VERBS)}, not {call.method}")
         wanted = Request(current_user(), verb, Ref(ref.version, ref.namespace, ref.name, "proxy"), options, deadline_of(context))
         destination = await self._api.proxy(wanted)
         async with aclosing(call.answers(destination.connect, destination.scheme, destination.host, _data(requests, "body"))) as answers:

@@ -149,6 +149,8 @@ class TestProxy:
             (start(path="x"), "begins with a slash"),
             (start(path="/x HTTP/1.1\r\nhost: y"), "has no blanks"),
             (start("get"), "in capital letters"),
+            (start("PROPFIND"), "whose method is one of"),
+            (start("CONNECT"), "whose method is one of"),
             (start(x="a\r\nb: c"), "header 'x' cannot be sent"),
             (start(**NO_NAME), "header 'x y' cannot be sent"),
         ],
