@@ -25,6 +25,8 @@ ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS = KINDS = tuple(
 )
 # Callers, by namespaces, whose rules are remembered, and namespaces whose bindings are; the others' are worked out again.
 REMEMBERED = 1024
+# Of whom somebody asks in a review there may be MiB of groups. A token has no more letters than this.
+REMEMBERED_LETTERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,11 @@ class Grants:
         self._follow()
         known = self._known.get((user, namespace))
         if known is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            known = self._known[user, namespace] = self._granted(user, namespace)
+            known = self._granted(user, namespace)
+            if _letters(user) + len(namespace) <= REMEMBERED_LETTERS:
+                if len(self._known) >= REMEMBERED:
+                    self._known.clear()
+                self._known[user, namespace] = known
         return known
 
     def rules_of(self, role: rbac.RoleRef, namespace: str) -> Sequence[Rule] | None:
@@ -77,6 +81,8 @@ class Grants:
         before, known = self._bound.get(place, (None, None))
         if known is None or before is not bindings:
             known = _index(bindings)
+            if not bindings.blocks and place:
+                return known
             if len(self._bound) >= REMEMBERED:
                 self._bound.clear()
             self._bound[place] = bindings, known
@@ -118,6 +124,10 @@ class Grants:
             if entry.name not in seen and any(selector.matches(entry.shared_message.metadata.labels) for selector in selectors):
                 seen.add(entry.name)
                 yield from self._said(entry.shared_message, seen)
+
+
+def _letters(user: User) -> int:
+    return len(user.name) + len(user.uid) + sum(map(len, user.groups)) + sum(len(value) for _, values in user.extra for value in values)
 
 
 def _index(bindings: Entries) -> Mapping[tuple[str, str], Sequence[rbac.RoleRef]]:

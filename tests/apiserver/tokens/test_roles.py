@@ -261,6 +261,25 @@ async def test_a_list_of_one_name_is_about_that_object(rest: RestClient, text: s
     assert (await ask(rest, text, "DELETE", f"{pods}?fieldSelector=metadata.name=web")).status == 403
 
 
+async def test_whom_somebody_asks_about_is_not_remembered_at_any_length(rest: RestClient, api: ApiInMemory) -> None:
+    authorizer: Any = api.server.api.pipeline.authorizer
+    grants = authorizer._grants
+    about = {"verb": "get", "resource": "pods"}
+    for number, spec in enumerate(
+        (
+            {"user": "a", "groups": ["system:serviceaccounts", *(f"g{number}" for number in range(2000))]},
+            {"user": "a" * 5000, "groups": ["system:serviceaccounts"]},
+            {"user": "a", "uid": "a" * 5000, "groups": ["system:serviceaccounts"]},
+            {"user": "a", "groups": ["system:serviceaccounts"], "resourceAttributes": {**about, "namespace": "n" * 5000}},
+            {"user": "a", "groups": ["system:serviceaccounts"]},
+        )
+    ):
+        body = {"spec": {"resourceAttributes": about, **spec}}
+        answer = await rest.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
+        assert answer.status == 201 and not answer.json["status"].get("allowed"), answer.body
+        assert (len(grants._known), set(grants._bound)) == (number // 4, {""})
+
+
 async def test_namespaces_that_somebody_thinks_of_are_not_remembered(rest: RestClient, text: str, api: ApiInMemory) -> None:
     collections = [api.server.backend.cache.collection(kind) for kind in (*KINDS, version_of(core.Pod).resource)]
     before = [len(collection._listings) for collection in collections]
