@@ -111,19 +111,22 @@ class Grants:
             entry = self._cache.get(kind, place, ref.name)
             if entry is None:
                 return None
-            found = self._rules[key] = [Rule(said) for said in self._said(entry.shared_message, {ref.name})]
+            found = self._rules[key] = [Rule(said) for said in self._said(ref.name, entry.shared_message)]
         return found
 
-    def _said(self, role: Any, seen: set[str]) -> Iterator[rbac.PolicyRule]:
-        """The rules of a role, and of those that it gathers; each role once."""
-        yield from role.rules
-        if not isinstance(role, rbac.ClusterRole) or not role.HasField("aggregation_rule"):
-            return
-        selectors = [label_selector(selector) for selector in role.aggregation_rule.cluster_role_selectors]
-        for entry in self._seen[KINDS.index(CLUSTER_ROLES)]:
-            if entry.name not in seen and any(selector.matches(entry.shared_message.metadata.labels) for selector in selectors):
-                seen.add(entry.name)
-                yield from self._said(entry.shared_message, seen)
+    def _said(self, name: str, role: Any) -> Iterator[rbac.PolicyRule]:
+        """The rules of a role, and of those that it gathers, and so on; each role once."""
+        seen, waiting = {name}, [role]
+        while waiting:
+            role = waiting.pop()
+            yield from role.rules
+            if not isinstance(role, rbac.ClusterRole) or not role.HasField("aggregation_rule"):
+                continue
+            selectors = [label_selector(selector) for selector in role.aggregation_rule.cluster_role_selectors]
+            for entry in self._seen[KINDS.index(CLUSTER_ROLES)]:
+                if entry.name not in seen and any(selector.matches(entry.labels) for selector in selectors):
+                    seen.add(entry.name)
+                    waiting.append(entry.shared_message)
 
 
 def _letters(user: User) -> int:

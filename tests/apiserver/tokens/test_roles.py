@@ -230,6 +230,19 @@ async def test_roles_that_gather_one_another_end(rest: RestClient, text: str, ap
     assert (await ask(rest, text, "GET", "/api/v1/namespaces/shop/pods")).status == 403
 
 
+async def test_a_long_chain_of_roles_that_gather_the_next_one(rest: RestClient, text: str, api: ApiInMemory) -> None:
+    count = 1000
+    for number in range(count):
+        made = rbac.ClusterRole(metadata=meta.ObjectMeta(name=f"chain-{number}", labels={"chain": str(number)}))
+        made.aggregation_rule.cluster_role_selectors.add().match_labels["chain"] = str(number + 1)
+        api.seed(made)
+    last = cluster_role(READ_PODS, name="last")
+    last.metadata.labels["chain"] = str(count)
+    api.seed(last, binding("ClusterRole", "chain-0"))
+    await api.settle()
+    assert (await ask(rest, text, "GET", "/api/v1/namespaces/shop/pods")).status == 200
+
+
 async def test_names_of_objects(rest: RestClient, text: str, api: ApiInMemory) -> None:
     await api.client().create(role({**READ_PODS, "verbs": ["*"], "resource_names": ["web"]}))
     await api.client().create(binding("Role", "own"))
