@@ -27,6 +27,7 @@ from services.apiserver.fields.judge import judge
 from services.apiserver.pipeline import elsewhere, metadata, posted, usage
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing
+from services.apiserver.pipeline.token_request import MAX_AUDIENCES
 from services.apiserver.request import CREATE, Request
 from services.apiserver.results import Page, Ref, Written
 from services.apiserver.storage.keys import object_key
@@ -93,6 +94,8 @@ async def _who_am_i(pipeline: Pipeline, request: Request, review: Any) -> Writte
 
 async def _whose_token(pipeline: Pipeline, request: Request, review: Any) -> Written:
     review.ClearField("status")
+    if len(review.spec.audiences) > MAX_AUDIENCES:
+        raise bad_request(f"a review may name {MAX_AUDIENCES} audiences at most: no token has more")
     try:
         user, meant = await pipeline.callers.review(review.spec.token, review.spec.audiences)
     except Refused as error:

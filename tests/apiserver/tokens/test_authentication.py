@@ -12,6 +12,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Unauthorized
 from services.apiserver.in_memory import ApiInMemory
+from services.apiserver.pipeline.token_request import MAX_AUDIENCES
 from services.apiserver.tokens.accounts import MAX_TOKEN_LETTERS, REMEMBERED
 from tests.apiserver.tokens.asking import ISSUER, NAME, bound, claims, token, uid, who
 from tests.apiserver.tokens.conftest import SetClock, pod
@@ -173,3 +174,11 @@ async def test_others_ask_whose_a_token_is(rest: RestClient) -> None:
     assert "authenticated" not in await _review(rest, "secret", "db")
     await rest.call("DELETE", ACCOUNT)
     assert "is gone" in (await _review(rest, own))["error"]
+
+
+async def test_a_review_names_no_more_audiences_than_a_token(rest: RestClient) -> None:
+    """Each is looked for among those of the token, on the loop."""
+    text = await token(rest, {"audiences": [f"a{number}" for number in range(MAX_AUDIENCES)]})
+    for count, status in ((MAX_AUDIENCES, 201), (MAX_AUDIENCES + 1, 400)):
+        spec = {"token": text, "audiences": [f"a{number}" for number in range(count)]}
+        assert (await rest.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": spec})).status == status
