@@ -13,7 +13,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.machinery.resources import Registry, Resource, Version
 from knarr.service.authentication import User, set_current_user
-from services.apiserver.elsewhere import Elsewhere
+from services.apiserver.elsewhere import MAX_RESOURCES, Elsewhere
 from services.apiserver.servicer import ResourceServicer
 from tests.apiserver.aggregation.conftest import Cluster
 from tests.apiserver.definitions.asgi import definition
@@ -162,3 +162,22 @@ def test_names_that_come_twice() -> None:
     elsewhere.serve([resource("as", "v1", "A"), resource("as", "v2", "A"), resource("bs", "v1", "A"), resource("cs", "v1", "C")])
     assert [(found.plural, found.storage.version) for found in elsewhere.registry] == [("as", "v1"), ("cs", "v1")]
     assert len(elsewhere.beside(Registry())) == 2
+
+
+def test_so_many_are_told_and_nothing_is_done_for_the_same() -> None:
+    """A hundred servers may each say that they serve a thousand; and whenever one comes or goes, all are told anew."""
+
+    def made(number: int) -> Resource:
+        version = Version(GROUP, VERSION, f"Kind{number}", meta.PartialObjectMetadata, None)
+        return Resource(f"kind{number}s", (version,), stored=False, key=f"elsewhere/kind{number}s")
+
+    found, elsewhere = [made(number) for number in range(2 * MAX_RESOURCES)], Elsewhere()
+    elsewhere.serve(iter(found))
+    before = elsewhere.registry
+    assert [*before] == found[:MAX_RESOURCES]
+    elsewhere.serve(iter(found))
+    assert elsewhere.registry is before
+    elsewhere.serve(found[1:3])
+    assert [*elsewhere.registry] == found[1:3]
+    elsewhere.serve(())
+    assert not [*elsewhere.registry]
