@@ -277,16 +277,15 @@ async def test_a_list_of_one_name_is_about_that_object(rest: RestClient, text: s
 async def test_whom_somebody_asks_about_is_not_remembered_at_any_length(rest: RestClient, api: ApiInMemory) -> None:
     authorizer: Any = api.server.api.pipeline.authorizer
     grants = authorizer._grants
-    about = {"verb": "get", "resource": "pods"}
-    for number, spec in enumerate(
-        (
-            {"user": "a", "groups": ["system:serviceaccounts", *(f"g{number}" for number in range(2000))]},
-            {"user": "a" * 5000, "groups": ["system:serviceaccounts"]},
-            {"user": "a", "uid": "a" * 5000, "groups": ["system:serviceaccounts"]},
-            {"user": "a", "groups": ["system:serviceaccounts"], "resourceAttributes": {**about, "namespace": "n" * 5000}},
-            {"user": "a", "groups": ["system:serviceaccounts"]},
-        )
-    ):
+    about: Any = {"verb": "get", "resource": "pods"}
+    specs: tuple[dict[str, Any], ...] = (
+        {"user": "a", "groups": ["system:serviceaccounts", *(f"g{number}" for number in range(2000))]},
+        {"user": "a" * 5000, "groups": ["system:serviceaccounts"]},
+        {"user": "a", "uid": "a" * 5000, "groups": ["system:serviceaccounts"]},
+        {"user": "a", "groups": ["system:serviceaccounts"], "resourceAttributes": {**about, "namespace": "n" * 5000}},
+        {"user": "a", "groups": ["system:serviceaccounts"]},
+    )
+    for number, spec in enumerate(specs):
         body = {"spec": {"resourceAttributes": about, **spec}}
         answer = await rest.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
         assert answer.status == 201 and not answer.json["status"].get("allowed"), answer.body

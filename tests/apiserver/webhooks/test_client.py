@@ -356,7 +356,8 @@ async def test_a_name_that_means_nothing(with_service: ApiInMemory, monkeypatch:
 
 
 async def nothing() -> AsyncIterator[bytes]:
-    for piece in ():
+    pieces: tuple[bytes, ...] = ()
+    for piece in pieces:
         yield piece
 
 
