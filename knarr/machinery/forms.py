@@ -37,13 +37,20 @@ class WrongType(ValueError):
         self.go_type = go_type
 
 
-@lru_cache(maxsize=8192)
 def read_quantity(value: Any) -> dict[str, Any]:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, str):
+        return _read_quantity(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(quantity.FORMAT_MESSAGE)
-    if isinstance(value, str) and len(value) > MAX_LETTERS:
+    return _read_quantity(repr(value))
+
+
+@lru_cache(maxsize=8192)
+def _read_quantity(text: str) -> dict[str, Any]:
+    """Of text alone: for a cache true is 1, and a list nothing that it could look for."""
+    if len(text) > MAX_LETTERS:
         raise ValueError(quantity.LENGTH_MESSAGE)
-    return {"string": quantity.canonical(value.strip() if isinstance(value, str) else repr(value))}
+    return {"string": quantity.canonical(text.strip())}
 
 
 def read_int_or_string(value: Any) -> dict[str, Any]:

@@ -83,3 +83,10 @@ def test_envelopes_open_again() -> None:
     assert changed.metadata == meta.ObjectMeta(name="p", resource_version="42")
     with pytest.raises(ValueError, match="k8s"):
         envelope.unwrap(b"{}")
+
+
+@pytest.mark.parametrize("value", [True, False, None, {}, {"a": "b"}, [], ["1"]])
+def test_what_is_no_amount_is_refused_in_words_whatever_was_read_before(value: object) -> None:
+    assert [forms.read_quantity(amount) for amount in (0, 1, "1", 1.0)] == [{"string": text} for text in ("0", "1", "1", "1")]
+    with pytest.raises(ValueError, match=r"^quantities must match the regular expression"):
+        forms.read_quantity(value)
