@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Knarr needs and starts a Docker engine where none answers. Each step says what it
-# does and does nothing when there is nothing to do. Usage: scripts/install.sh [--venv | --without-docker | --bench]
+# does and does nothing when there is nothing to do. Usage: scripts/install.sh [--venv | --without-docker | --bench | --tests]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,7 +40,7 @@ find_python() {
 install_venv() {
     local python want
     python=$(find_python) || { apt_install python3 python3-venv; python=$(find_python) || fail "Python 3.11 or newer is needed; set PYTHON to one"; }
-    want=$(cat requirements.lock requirements-aws.lock requirements-clients.lock pyproject.toml | sha256sum | cut -d' ' -f1)
+    want=$(cat requirements.lock requirements-aws.lock pyproject.toml | sha256sum | cut -d' ' -f1)
     [ "$(cat .venv/.installed 2>/dev/null)" = "$want" ] && return
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
     say "making the virtual environment .venv from requirements.lock (a minute, once)"
@@ -49,11 +49,22 @@ install_venv() {
         fail "pip could not install requirements.lock; check the network or pip's index settings and run this again"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-aws.lock ||
         fail "pip could not install requirements-aws.lock; check the network or pip's index settings and run this again"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-clients.lock ||
-        fail "pip could not install requirements-clients.lock; check the network or pip's index settings and run this again"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ||
         fail "pip could not install the project itself; its message is above"
     echo "$want" >.venv/.installed
+}
+
+# What only tests run, and who only starts a cluster need not wait for; a test whose client is not there is skipped with a word.
+install_clients() {
+    local want
+    want=$(sha256sum <requirements-clients.lock)
+    [ "$(cat .venv/.clients 2>/dev/null)" = "$want" ] && return
+    say "fetching other people's clients for the tests (130 MB, once)"
+    if .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-clients.lock; then
+        echo "$want" >.venv/.clients
+    else
+        say "pip could not install requirements-clients.lock: the tests of those clients are skipped"
+    fi
 }
 
 # Compiled once here, every start is a quarter faster, also where Python may not write its bytecode itself.
@@ -87,6 +98,7 @@ install_venv
 compile_modules
 # The checks of `make lint` need no more.
 [ "${1:-}" = "--venv" ] && exit
+[ "${1:-}" = "--tests" ] && install_clients
 need etcd etcd-server
 need etcdctl etcd-client
 need nft nftables

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 had_engine=no
 [ -f .knarr/dockerd.pid ] && had_engine=yes
-scripts/install.sh
+scripts/install.sh --tests
 [ "$had_engine" = yes ] || trap 'scripts/stop-docker.sh' EXIT
 shared='docker or net or cluster or compose'
 run=(.venv/bin/python -m pytest --durations=15)
