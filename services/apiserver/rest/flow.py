@@ -3,6 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
+
+
+class Writable(Protocol):
+    """What may be full."""
+
+    def drained(self) -> Awaitable[None] | None:
+        """None while it takes what is written, else what to wait for."""
+
+
+async def has_room(writable: Writable, stall_seconds: float) -> bool:
+    """Waits until it takes more; False when that took longer than ``stall_seconds``."""
+    if (drained := writable.drained()) is None:
+        return True
+    try:
+        async with asyncio.timeout(stall_seconds):
+            await drained
+    except TimeoutError:
+        return False
+    return True
 
 
 class Flow:

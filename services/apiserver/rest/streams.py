@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 from knarr.machinery.errors import StatusError
+from services.apiserver.rest.flow import has_room
 from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.request import HeldConnection, Request, Send
 from services.apiserver.rest.response import Stream, Upgrade
@@ -110,12 +111,7 @@ class Streams:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             # The next one is not made before this one has left, which is the connection's now.
             del chunk
-            if (drained := request.drained()) is None:
-                continue
-            try:
-                async with asyncio.timeout(self.stall_seconds):
-                    await drained
-            except TimeoutError:
+            if not await has_room(request, self.stall_seconds):
                 logger.warning("a client does not read; its stream is given up", extra={"path": request.path})
                 request.abort()
                 return

@@ -13,6 +13,7 @@ from operator import is_
 
 from knarr.machinery.errors import StatusError
 from services.apiserver.pipeline.watch import Watch
+from services.apiserver.rest.flow import has_room
 from services.apiserver.rest.frames import pieces
 from services.apiserver.rest.objects import Representation
 from services.apiserver.rest.request import HeldConnection
@@ -45,7 +46,7 @@ class Watcher:
 
     def start(self) -> None:
         self._work(())
-        self._connection.when_lost(self._lose)
+        self._connection.when_lost(self._leave)
 
     def woken(self) -> None:
         """There may be more to tell."""
@@ -121,18 +122,12 @@ class Watcher:
 
     async def _has_room(self) -> bool:
         """Waits until the connection takes more; False when that took too long, and it is dropped."""
-        if (drained := self._connection.drained()) is None:
+        if await has_room(self._connection, self._stall_seconds):
             return True
-        try:
-            async with asyncio.timeout(self._stall_seconds):
-                await drained
-        except TimeoutError:
-            logger.warning("a client does not read; its watch is given up")
-            self._task = None
-            self._connection.abort()
-            self._lose()
-            return False
-        return True
+        logger.warning("a client does not read; its watch is given up")
+        self._task = None
+        self._drop()
+        return False
 
     def end(self, last: bytes = b"") -> None:
         """Ends the answer, as a complete one."""
@@ -144,14 +139,16 @@ class Watcher:
 
     def _break(self, error: Exception) -> None:
         logger.error("a watch broke", exc_info=error)
-        self._connection.abort()
-        self._lose()
+        self._drop()
 
-    def _lose(self) -> None:
-        if not self._is_over:
-            self._leave()
+    def _drop(self) -> None:
+        self._connection.abort()
+        self._leave()
 
     def _leave(self) -> None:
+        """Lets go of everything; a second time nothing happens."""
+        if self._is_over:
+            return
         self._is_over = True
         self._connection.when_lost(None)
         if self._task is not None:
