@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,12 @@ from services.kubelet.pod.volumes import File, Files, VolumeError, contents
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.support import NODE, Cluster, make_pod, running, until
 from tests.support.api import FaultyApi
+from tests.support.set_clock import SetClock
 from tests.support.signing import signing_keys
-from tests.support.virtual_time import VirtualClock, virtual_time
+from tests.support.virtual_time import START, VirtualClock, virtual_time
 
 VIEW = NodeView("node-1", "192.0.2.1", {"cpu": "4"})
 HOUR = Wanted("", 3607)
-START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -101,17 +101,6 @@ class Asked:
         answer.CopyFrom(request)
         answer.status.token = f"token {len(self.requests)}"
         return answer
-
-
-class SetClock(Clock):
-    def __init__(self) -> None:
-        self.at = START
-
-    def now(self) -> datetime:
-        return self.at
-
-    def elapsed(self) -> float:
-        return (self.at - START).total_seconds()
 
 
 @pytest.fixture

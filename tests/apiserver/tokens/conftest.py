@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.client.clock import Clock
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac.defaults import defaults
 from services.apiserver.tokens.keys import SigningKeys
 from tests.support.faces import TOKENS, RestClient
+from tests.support.set_clock import SetClock
 from tests.support.signing import signing_keys
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class SetClock(Clock):
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.at = START
-
-    def now(self) -> datetime:
-        return self.at
-
-    def elapsed(self) -> float:
-        return (self.at - START).total_seconds()
-
-    def move(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
 
 
 @pytest.fixture

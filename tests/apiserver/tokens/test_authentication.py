@@ -15,8 +15,9 @@ from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.pipeline.token_request import MAX_AUDIENCES
 from services.apiserver.tokens.accounts import MAX_TOKEN_LETTERS, REMEMBERED
 from tests.apiserver.tokens.asking import ISSUER, NAME, bound, claims, token, uid, who
-from tests.apiserver.tokens.conftest import SetClock, pod
+from tests.apiserver.tokens.conftest import pod
 from tests.support.faces import RestClient, rpc_client
+from tests.support.set_clock import SetClock
 
 ACCOUNT = "/api/v1/namespaces/shop/serviceaccounts/robot"
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"

@@ -10,8 +10,8 @@ from knarr.api.authentication.v1 import authentication_pb2 as authentication
 from knarr.api.meta.v1 import meta_pb2 as meta
 from services.apiserver.in_memory import ApiInMemory
 from tests.apiserver.tokens.asking import ISSUER, NAME, PATH, bound, claims, request, token, uid
-from tests.apiserver.tokens.conftest import START
 from tests.support.faces import RestClient, rpc_client
+from tests.support.virtual_time import START
 
 NOW = int(START.timestamp())
 
