@@ -120,12 +120,14 @@ class Lines:
 def start_of_tail(pieces: Sequence[Piece], lines: int, *, complete: bool) -> int | None:
     """Where the last ``lines`` lines begin; None where more pieces must be seen. ``complete``: there are none before these."""
     known: dict[int, bool] = {}
-    starts = []
+    starts, in_doubt = [], -1
     for index, piece in enumerate(pieces):
         # Of the first piece of each stream nobody knows whether it begins a line.
-        if known.get(piece.stream, complete):
+        if piece.stream not in known and not complete:
+            in_doubt = index
+        elif known.get(piece.stream, True):
             starts.append(index)
         known[piece.stream] = piece.whole
-    if len(starts) >= lines:
+    if len(starts) >= lines and in_doubt < starts[-lines]:
         return starts[-lines]
     return 0 if complete else None

@@ -52,10 +52,14 @@ class EngineLogs:
                 continue
             if start >= len(pieces):
                 return {}, 0
-            stamp = pieces[start].stamp
-            first = next(index for index, piece in enumerate(pieces) if piece.stamp == stamp)
-            # More may be written meanwhile: the lines are found again by their time, not by their number.
-            return {"tail": "all", "since": _seconds(stamp)}, start - first
+            since = min(piece.stamp for piece in pieces[start:])
+            before = [piece.stamp >= since for piece in pieces[:start]]
+            if len(pieces) == asked and all(before):
+                asked *= GROWTH
+                continue
+            # More may be written meanwhile: the lines are found again by their time, not by their number. The engine stamps each stream
+            # by itself and may write a later stamp first: neither is the first line the earliest, nor are all before it earlier.
+            return {"tail": "all", "since": _seconds(since)}, sum(before)
 
     async def _pieces(self, container_id: str, params: Params) -> AsyncIterator[list[Piece]]:
         cutter = RawPieces() if container_id in self._observer.ttys else FramedPieces()
