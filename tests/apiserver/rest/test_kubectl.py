@@ -85,12 +85,13 @@ class TestReading:
         await kubectl("create", "-f", "-", stdin=DEPLOYMENT)
         made = await kubectl("autoscale", "deployment", "web", "--min=2", "--max=5", "--cpu-percent=80")
         assert made.out == "horizontalpodautoscaler.autoscaling/web autoscaled\n"
+        # Without the age, its last column, which is told in seconds.
         tables = [
-            (await kubectl("get", name, "web")).lines
+            [line.split()[:-1] for line in (await kubectl("get", name, "web")).lines]
             for name in ("hpa", "horizontalpodautoscalers.v1.autoscaling", "horizontalpodautoscalers.v2.autoscaling")
         ]
         assert tables[0] == tables[1] == tables[2]
-        assert tables[0][1].split()[:3] == ["web", "Deployment/web", "cpu:"]
+        assert tables[0][1][:3] == ["web", "Deployment/web", "cpu:"]
         assert await field(kubectl, "horizontalpodautoscalers.v1.autoscaling web", ".spec.targetCPUUtilizationPercentage") == "80"
         assert "Deployment/web" in (await kubectl("describe", "hpa", "web")).out
         about = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": kubectl.namespace}
