@@ -15,7 +15,7 @@ import re
 import secrets
 from collections.abc import Coroutine
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -38,6 +38,8 @@ class User:
     groups: tuple[str, ...] = ()
     # What else is known of him, by keys like `authentication.kubernetes.io/pod-name`.
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    # Who plays this one, where somebody does: that is written down, and decides nothing.
+    impersonator: User | None = field(default=None, compare=False)
 
     ANONYMOUS: ClassVar[User]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from knarr.machinery.resources import Resource
 from knarr.service.authentication import User
@@ -17,6 +17,14 @@ CREATE, UPDATE, PATCH, DELETE, DELETE_COLLECTION = "create", "update", "patch", 
 
 # How long a request may take whose caller does not say; also the longest that a caller can ask for, as in Kubernetes.
 REQUEST_SECONDS = 60.0
+
+
+class Annotated(Protocol):
+    """What is kept of a request for the audit log."""
+
+    def annotate(self, key: str, value: str) -> None:
+        """Notes a value under a qualified name; the first one holds."""
+        ...
 
 
 @dataclass(slots=True)
@@ -35,6 +43,14 @@ class Request:
     deadline: float = math.inf
     # What the client calls itself (its User-Agent); None where clients have no such word.
     agent: str | None = None
+    # What is kept of it for the audit log, where anything is.
+    audit: Annotated | None = None
+
+    def annotate(self, key: str, value: str) -> None:
+        """Tells the audit log what was found about this request: by the authorizer, by an admission plugin. ``key`` is a qualified name
+        like ``pod-security.kubernetes.io/audit-violations``; the first value of one holds. Costs nothing where no log is kept."""
+        if self.audit is not None:
+            self.audit.annotate(key, value)
 
     @property
     def resource(self) -> Resource:

@@ -50,6 +50,10 @@ class Attributes:
         """The options message of the request's verb: an update may come from PatchOptions, as in Kubernetes."""
         return self.request.options
 
+    def annotate(self, key: str, value: str) -> None:
+        """Tells the audit log something about the request; see ``Request.annotate``."""
+        self.request.annotate(key, value)
+
     @property
     def dry_run(self) -> bool:
         """Whether nothing will be stored: then a plugin leaves no trace elsewhere either."""
