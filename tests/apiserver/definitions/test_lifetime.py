@@ -117,7 +117,8 @@ async def test_memory_is_where_it_was() -> None:
         tracemalloc.start()
         try:
             # A table that has grown to its next size grows no more for as long again: of the rounds, the one that kept least counts.
-            numbers, grown = iter(range(100)), []
+            numbers = iter(range(100))
+            grown: list[int] = []
             while len(grown) < 3 and (not grown or min(grown) >= 10 * KEPT_BYTES):
                 before = kept()
                 for number in islice(numbers, 10):
