@@ -13,13 +13,13 @@ import io
 import logging
 import re
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.errors import StatusError, forbidden, status_error
 from knarr.service.files import PRIVATE, write_whole
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,18 @@ class User:
     ANONYMOUS: ClassVar[User]
 
 
-AUTHENTICATED = "system:authenticated"
-User.ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
+AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
+User.ANONYMOUS = User("system:anonymous", groups=(UNAUTHENTICATED,))
+
+# What every header begins with, and every key of metadata, that says whom a caller wants to play.
+IMPERSONATE_PREFIX = "impersonate-"
+# Answers the user whom a caller plays by the metadata of his RPC; raises StatusError where it is not to be.
+Impersonate = Callable[[User, Iterable[tuple[str, str | bytes]]], Awaitable[User]]
+
+
+async def as_nobody_else(user: User, metadata: Iterable[tuple[str, str | bytes]]) -> User:
+    """Of a server that asks nobody who may play whom. Raises Forbidden."""
+    raise forbidden("users", "", "this server plays nobody else, and acting as yourself instead could do harm")
 
 
 _current_user: ContextVar[User] = ContextVar("knarr_user", default=User.ANONYMOUS)

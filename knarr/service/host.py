@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from knarr.client.channel import server_options
-from knarr.service.authentication import TokenAuthenticator
+from knarr.service.authentication import Impersonate, TokenAuthenticator, as_nobody_else
 from knarr.service.component import Component
 from knarr.service.descriptors import raise_limit
 from knarr.service.interceptor import ServerInterceptor
@@ -50,6 +50,8 @@ class ServerSettings:
     pair: KeyPair | KeptPair
     # Who may call.
     tokens: TokenAuthenticator
+    # Who says whom a caller may play.
+    impersonate: Impersonate = as_nobody_else
 
 
 def _credentials(pair: KeyPair | KeptPair) -> grpc.ServerCredentials:
@@ -94,7 +96,7 @@ class Host:
             ("grpc.so_reuseport", 0),
             *server_options(),
         ]
-        server = grpc.aio.server(interceptors=[ServerInterceptor(self._settings.tokens)], options=options)
+        server = grpc.aio.server(interceptors=[ServerInterceptor(self._settings.tokens, self._settings.impersonate)], options=options)
         names = self.component.register(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)

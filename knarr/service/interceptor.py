@@ -17,7 +17,14 @@ import grpc.aio
 from prometheus_client import Counter, Histogram
 
 from knarr.machinery.errors import REASONS, StatusError, internal
-from knarr.service.authentication import TokenAuthenticator, User, set_current_user
+from knarr.service.authentication import (
+    IMPERSONATE_PREFIX,
+    Impersonate,
+    TokenAuthenticator,
+    User,
+    as_nobody_else,
+    set_current_user,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +46,8 @@ def rpc_status(error: StatusError) -> tuple[grpc.StatusCode, str, tuple[tuple[st
 class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Authenticates by bearer token and turns StatusError into gRPC errors, for every method."""
 
-    def __init__(self, tokens: TokenAuthenticator) -> None:
-        self._tokens = tokens
+    def __init__(self, tokens: TokenAuthenticator, impersonate: Impersonate = as_nobody_else) -> None:
+        self._tokens, self._impersonate = tokens, impersonate
         self._open_streams = 0
 
     async def intercept_service(
@@ -49,10 +56,17 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None or details.method.startswith(OPEN_SERVICES):
             return self._numbered(handler) if handler is not None and handler.response_streaming else handler
-        authorization = next((str(value) for key, value in details.invocation_metadata if key == "authorization"), "")
+        authorization, plays = "", False
+        for key, value in details.invocation_metadata:
+            if key == "authorization":
+                authorization = authorization or str(value)
+            elif key.startswith(IMPERSONATE_PREFIX):
+                plays = True
         try:
             found = self._tokens.authenticate(authorization)
             user = found if isinstance(found, User) else await found
+            if plays:
+                user = await self._impersonate(user, details.invocation_metadata)
         except StatusError as error:
             return _refusal(error, details.method)
         guard = _Guard(user, details.method)

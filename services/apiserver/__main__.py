@@ -199,7 +199,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     )
     app = create_app(apiserver.api, apiserver.callers, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)
     rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(arguments.ca)), host=host, port=int(port))
-    grpc_host = Host(apiserver, replace(listen, tokens=apiserver.callers))
+    grpc_host = Host(apiserver, replace(listen, tokens=apiserver.callers, impersonate=apiserver.impersonate))
     await start(grpc_host, arguments.listen)
     serving = asyncio.create_task(grpc_host.run(), name="apiserver")
     try:

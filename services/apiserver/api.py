@@ -20,6 +20,8 @@ from knarr.machinery.resources import Version
 from knarr.service.authentication import User
 from services.apiserver.aside import in_turn
 from services.apiserver.authorization import asked, imagined
+from services.apiserver.identity.impersonation import VERB as IMPERSONATE
+from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.metrics import request_counter, request_timer
 from services.apiserver.pipeline import create, delete, elsewhere, posted, proxy, questions, read, streams, update, watch
 from services.apiserver.pipeline.apply import apply
@@ -128,6 +130,14 @@ class Api:
         wanted = Request(user, method.lower(), Ref(imagined("", path)), None, deadline)
         if (asking := asked(self.pipeline.authorizer, wanted)) is not None:
             await asking
+
+    async def impersonate(self, user: User, wanted: Impersonation) -> User:
+        """Whom a caller plays, where he may be all that he wants to be; raises Forbidden for the first that he may not."""
+        deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
+        for ref in wanted.refs():
+            if (asking := asked(self.pipeline.authorizer, Request(user, IMPERSONATE, ref, None, deadline))) is not None:
+                await asking
+        return wanted.user(user)
 
     def _enter(self, verb: str, request: Request) -> Coroutine[Any, Any, None] | None:
         """The one way from a face into the pipeline; answers what is to be waited for, if anything."""

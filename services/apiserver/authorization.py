@@ -9,12 +9,10 @@ from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, status_error
 from knarr.machinery.resources import Resource, Version
-from knarr.service.authentication import User
+from knarr.service.authentication import UNAUTHENTICATED, User
 from services.apiserver.deadline import within
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
-
-UNAUTHENTICATED = "system:unauthenticated"
 
 
 class Authorizer(Protocol):

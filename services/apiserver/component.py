@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import grpc
@@ -42,6 +42,7 @@ from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.compaction import Compactor
 from services.apiserver.conversion.conversions import Conversions
 from services.apiserver.definitions.keeper import Definitions
+from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.local import LocalClient
 from services.apiserver.node_stats import GrpcNodeStats
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
@@ -185,6 +186,10 @@ class ApiServer(Component):
     async def withdraw(self) -> None:
         """Lets no pod come to this server any more; it goes on to answer."""
         await self._announcer.withdraw()
+
+    async def impersonate(self, user: User, metadata: Iterable[tuple[str, str | bytes]]) -> User:
+        """Whom a caller of the gRPC face plays; raises Forbidden, BadRequest."""
+        return await self.api.impersonate(user, Impersonation.of_metadata(metadata))
 
     def client(self, user: User) -> LocalClient:
         """A client for components in this process."""

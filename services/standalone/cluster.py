@@ -20,7 +20,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
 from knarr.objects.conditions import is_true
 from knarr.service import collector
-from knarr.service.authentication import TokenAuthenticator, User
+from knarr.service.authentication import Impersonate, TokenAuthenticator, User, as_nobody_else
 from knarr.service.component import Component
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.host import Host, ServerSettings
@@ -158,11 +158,12 @@ class Cluster:
 
     def _host(self, component: Component, credentials: Credentials, address: str, port: int) -> Host:
         tokens: TokenAuthenticator = credentials.tokens
+        impersonate: Impersonate = as_nobody_else
         if component.name == "kubelet":
             tokens = credentials.kubelet_tokens(self._settings.node)
         elif isinstance(component, ApiServer):
-            tokens = component.callers
-        host = Host(component, ServerSettings(f"{address}:{port}", self._shown, tokens))
+            tokens, impersonate = component.callers, component.impersonate
+        host = Host(component, ServerSettings(f"{address}:{port}", self._shown, tokens, impersonate))
         self._hosts[component.name] = host
         return host
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ import grpc
 import orjson
 
 from knarr.client.rpc import RpcClient, connect
-from knarr.service.authentication import TokenAuthenticator, TokenTable, hash_token
+from knarr.service.authentication import Impersonate, TokenAuthenticator, TokenTable, as_nobody_else, hash_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.component import Component
 from knarr.service.interceptor import ServerInterceptor
@@ -33,12 +33,14 @@ def callers(api: ApiInMemory) -> Callers:
 
 
 @asynccontextmanager
-async def serving(component: Component, folder: Path, tokens: TokenAuthenticator = TOKENS) -> AsyncIterator[str]:
+async def serving(
+    component: Component, folder: Path, tokens: TokenAuthenticator = TOKENS, impersonate: Impersonate = as_nobody_else
+) -> AsyncIterator[str]:
     """A component's gRPC services over TLS; yields their address. ``folder`` takes the certificate, ``TOKEN`` is good for it."""
     authority = CertificateAuthority.create()
     pair = authority.issue("apiserver", hosts=["127.0.0.1"])
     (folder / "ca.crt").write_bytes(authority.pair.certificate)
-    server = grpc.aio.server(interceptors=[ServerInterceptor(tokens)])
+    server = grpc.aio.server(interceptors=[ServerInterceptor(tokens, impersonate)])
     component.register(server)
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
     await server.start()
@@ -51,7 +53,7 @@ async def serving(component: Component, folder: Path, tokens: TokenAuthenticator
 @asynccontextmanager
 async def rpc_server(api: ApiInMemory, folder: Path) -> AsyncIterator[str]:
     """The gRPC face of an API server in memory, as ``serving`` has it."""
-    async with serving(api.server, folder, callers(api)) as address:
+    async with serving(api.server, folder, callers(api), api.server.impersonate) as address:
         yield address
 
 
@@ -79,6 +81,8 @@ class RestClient:
 
     api: ApiInMemory
     application: Application = field(init=False)
+    # Headers that each request has besides, as they are.
+    further: Sequence[tuple[bytes, bytes]] = ()
 
     def __post_init__(self) -> None:
         self.application = create_app(self.api.server.api, callers(self.api), self.api.server.registry)
@@ -115,7 +119,7 @@ class RestClient:
             "method": method,
             "raw_path": raw.encode(),
             "query_string": query.encode(),
-            "headers": [(name.encode(), value.encode()) for name, value in lines.items()],
+            "headers": [(name.encode(), value.encode()) for name, value in lines.items()] + list(self.further),
             "state": {},
         }
         await self.application(scope, receive, send)

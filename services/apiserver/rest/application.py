@@ -79,7 +79,7 @@ class Application:
         reads = Reads(api, forms)
         self.streams = Streams()
         self._api = api
-        self._authenticator = Authenticator(tokens)
+        self._authenticator = Authenticator(tokens, api)
         self.checks = {"ping": lambda: True, **(checks or {})}
         self._registry = registry
         self._openapi = OpenApi(registry, aggregation)

@@ -8,8 +8,9 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from knarr.machinery.errors import forbidden
-from knarr.service.authentication import AUTHENTICATED, TokenAuthenticator, User, unauthorized
+from knarr.service.authentication import AUTHENTICATED, IMPERSONATE_PREFIX, TokenAuthenticator, User, unauthorized
+from services.apiserver.api import Api
+from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.rest.request import Request
 
 logger = logging.getLogger(__name__)
@@ -17,27 +18,24 @@ logger = logging.getLogger(__name__)
 PERIOD = ("notBefore", "notAfter")
 # The key of the connection's state under which the protocol puts ``User`` of a verified certificate.
 CERTIFICATE_USER = "certificate_user"
-IMPERSONATE, IMPERSONATE_OTHERS = b"impersonate-user", (b"impersonate-group", b"impersonate-uid")
+_IMPERSONATE = IMPERSONATE_PREFIX.encode()
 
 
 class Authenticator:
     """Finds the user of a request. A token that is wrong is refused even beside a good certificate."""
 
-    def __init__(self, tokens: TokenAuthenticator) -> None:
-        self._tokens = tokens
+    def __init__(self, tokens: TokenAuthenticator, api: Api) -> None:
+        self._tokens, self._api = tokens, api
 
     async def user(self, request: Request) -> User:
-        """Raises Unauthorized when nobody is named, Forbidden when somebody else is to be played."""
+        """The user as whom the request is to be answered. Raises Unauthorized when nobody is named, Forbidden or BadRequest when somebody
+        else is to be played who may not be."""
         found = self._named(request)
         user = found if isinstance(found, User) else await found
         request.greet()
-        if IMPERSONATE in request.headers:
-            name = request.headers[IMPERSONATE].decode("latin-1")
-            raise forbidden("users", name, "impersonation is not served, and acting as yourself instead could do harm")
-        for header in IMPERSONATE_OTHERS:
-            if header in request.headers:
-                name = request.headers[header].decode("latin-1")
-                raise forbidden("groups", name, "impersonation is not served, and acting as yourself instead could do harm")
+        for name in request.headers:
+            if name.startswith(_IMPERSONATE):
+                return await self._api.impersonate(user, Impersonation.of_headers(request.scope["headers"]))
         return user
 
     def _named(self, request: Request) -> User | Coroutine[Any, Any, User]:

@@ -13,6 +13,7 @@ from tests.support.signing import signing_keys
 
 # Those before it know no command for it.
 FIRST = (1, 24)
+WHO_AM_I = (1, 28)
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +36,13 @@ async def test_a_token_says_who_one_is(kubectl: Kubectl) -> None:
     await kubectl("create", "rolebinding", "default", "--clusterrole=view", f"--serviceaccount={kubectl.namespace}:default")
     assert "No resources found" in (await kubectl("get", "pods", f"--token={token}")).err
     assert "Unauthorized" in await kubectl.refused("get", "pods", f"--token={token[:-4]}")
+
+
+async def test_somebody_else_is_played(kubectl: Kubectl) -> None:
+    account = f"system:serviceaccount:{kubectl.namespace}:default"
+    assert f'User "{account}" cannot list resource "secrets"' in await kubectl.refused("get", "secrets", f"--as={account}")
+    arguments = ("--as=Zoë", "--as-group=system:masters", "--as-group=dev", "--as-uid=7")
+    assert "No resources found" in (await kubectl("get", "secrets", *arguments)).err
+    if kubectl.version >= WHO_AM_I:
+        said = (await kubectl("auth", "whoami", *arguments)).out
+        assert [said.count(word) for word in ("Zoë", "[system:masters dev system:authenticated]", "7")] == [1, 1, 1]

@@ -59,12 +59,6 @@ class TestAuthentication:
         assert (await client.get(CONFIG_MAPS)).status == 200
         assert api.requests[0].user.name == "alice"
 
-    async def test_impersonation_is_refused_rather_than_ignored(self, client: HttpClient, api: FakeApi) -> None:
-        for header, words in (("user", 'users "carol"'), ("group", 'groups "carol"'), ("uid", 'groups "carol"')):
-            answer = await client.get(CONFIG_MAPS, **{f"impersonate_{header}": "carol"})
-            assert (answer.status, answer.json["message"].startswith(f"{words} is forbidden")) == (403, True)
-        assert not api.calls
-
     async def test_a_client_certificate_names_user_and_groups(self, server: RestServer, certificates: Certificates, api: FakeApi) -> None:
         async with HttpClient(server.port, certificates.bob) as client:
             assert (await client.get(CONFIG_MAPS)).status == 200
