@@ -7,7 +7,7 @@ trailing metadata; the client raises it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -49,7 +49,9 @@ class Cause:
 
 
 class StatusError(Exception):
-    """An error with a Kubernetes ``Status``."""
+    """An error with a Kubernetes ``Status``; ``warnings`` are what else its receiver should hear."""
+
+    warnings: Sequence[str] = ()
 
     def __init__(self, status: meta.Status) -> None:
         super().__init__(status.message)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -162,9 +163,12 @@ class Api:
                 await asking
             if not is_ready(request.ref.version):
                 await ready(request.ref.version)
-            return await path(self.pipeline, request, *body)
+            found = await path(self.pipeline, request, *body)
+            if request.warned and isinstance(found, Written):
+                return replace(found, warnings=(*found.warnings, *request.warned))
+            return found
         except StatusError as error:
-            code = str(error.code)
+            code, error.warnings = str(error.code), request.warnings
             raise
         finally:
             request_timer(verb, resource).observe(time.perf_counter() - start)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from knarr.machinery.resources import Resource
@@ -17,6 +18,8 @@ CREATE, UPDATE, PATCH, DELETE, DELETE_COLLECTION = "create", "update", "patch", 
 
 # How long a request may take whose caller does not say; also the longest that a caller can ask for, as in Kubernetes.
 REQUEST_SECONDS = 60.0
+# Of what admission warns of, where strangers (webhooks, authors of policies) choose the words: the rest is left out.
+MAX_WARNINGS, MAX_WARNING_LETTERS = 64, 4096
 
 
 class Annotated(Protocol):
@@ -29,7 +32,7 @@ class Annotated(Protocol):
 
 @dataclass(slots=True)
 class Request:
-    """Who wants what of which object or collection. One is made for each call of ``Api``, and nothing changes it.
+    """Who wants what of which object or collection. One is made for each call of ``Api``, and nothing changes it but what is noted of it.
 
     ``verb`` is one of the words above; ``options`` the message of its options (GetOptions, ListOptions for a watch too,
     CreateOptions …; PodLogOptions and PodExecOptions for streams, in the words of the gRPC face). ``deadline`` is the event loop's
@@ -45,12 +48,36 @@ class Request:
     agent: str | None = None
     # What is kept of it for the audit log, where anything is.
     audit: Annotated | None = None
+    # What admission has its caller warned of, where there is anything.
+    warned: list[str] | None = None
 
     def annotate(self, key: str, value: str) -> None:
         """Tells the audit log what was found about this request: by the authorizer, by an admission plugin. ``key`` is a qualified name
         like ``pod-security.kubernetes.io/audit-violations``; the first value of one holds. Costs nothing where no log is kept."""
         if self.audit is not None:
             self.audit.annotate(key, value)
+
+    def warn(self, text: str) -> None:
+        """Says something to the caller, whatever becomes of the request; the same thing once."""
+        found = self._warned()
+        text = text[:MAX_WARNING_LETTERS]
+        if len(found) < MAX_WARNINGS and text not in found:
+            found.append(text)
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What is said to the caller so far."""
+        return self.warned if self.warned is not None else ()
+
+    def as_create(self, options: Any) -> Request:
+        """The create that an update turns into where there is nothing to update; what is noted of it is noted of both."""
+        self._warned()
+        return replace(self, verb=CREATE, options=options)
+
+    def _warned(self) -> list[str]:
+        if self.warned is None:
+            self.warned = []
+        return self.warned
 
     @property
     def resource(self) -> Resource:

@@ -26,7 +26,7 @@ from services.apiserver.pipeline.read import check_subresource
 from services.apiserver.pipeline.refusals import missing, modified
 from services.apiserver.pipeline.rewrite import ATTEMPTS
 from services.apiserver.pipeline.update import rewrite_part
-from services.apiserver.request import CREATE, Request
+from services.apiserver.request import Request
 from services.apiserver.results import Written
 from services.apiserver.strategies.scale import replicas_fields
 
@@ -93,7 +93,7 @@ async def _create(pipeline: Pipeline, request: Request, part: Whole, config: Con
     if obj.metadata.resource_version not in ("", "0"):
         raise modified(ref)
     options = meta.CreateOptions(dry_run=given.dry_run, field_manager=given.field_manager, field_validation=given.field_validation)
-    wanted = Request(request.user, CREATE, ref, options, request.deadline, request.agent)
+    wanted = request.as_create(options)
     if (asking := asked(pipeline.authorizer, wanted)) is not None:
         await asking
     return await create(pipeline, wanted, obj, tracked=True)

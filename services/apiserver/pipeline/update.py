@@ -26,8 +26,8 @@ from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import check_subresource
 from services.apiserver.pipeline.refusals import modified, precondition_failed
 from services.apiserver.pipeline.rewrite import ATTEMPTS, Change, Propose, rewrite
-from services.apiserver.request import CREATE, Request
 from services.apiserver.request import UPDATE as REPLACE
+from services.apiserver.request import Request
 from services.apiserver.results import Ref, Written
 from services.apiserver.strategies.strategy import Strategy
 
@@ -76,7 +76,7 @@ async def _create(pipeline: Pipeline, request: Request, obj: Any) -> Written:
         raise modified(ref)
     obj.metadata.name, obj.metadata.resource_version = ref.name, ""
     options = meta.CreateOptions(dry_run=given.dry_run, field_manager=given.field_manager, field_validation=given.field_validation)
-    wanted = Request(request.user, CREATE, ref, options, request.deadline, request.agent)
+    wanted = request.as_create(options)
     if (asking := asked(pipeline.authorizer, wanted)) is not None:
         await asking
     return await create(pipeline, wanted, obj)

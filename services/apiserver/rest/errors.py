@@ -7,7 +7,7 @@ from knarr.machinery.envelope import wrap
 from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.objects import to_yaml
-from services.apiserver.rest.response import Response
+from services.apiserver.rest.response import Response, warning_headers
 
 
 def error_response(error: StatusError, accept: bytes = b"") -> Response:
@@ -15,7 +15,7 @@ def error_response(error: StatusError, accept: bytes = b"") -> Response:
 
     JSON stands on a line of its own.
     """
-    headers = []
+    headers = warning_headers(error.warnings) if error.warnings else []
     delay = error.status.details.retry_after_seconds
     if delay:
         headers.append((b"retry-after", b"%d" % delay))

@@ -68,7 +68,7 @@ class Writes:
         representation = self._representations.choose(target.version, request.wanted, request.query, listed=True)
         wanted = request_of(request, target, DELETE_COLLECTION, await self._delete_options(request))
         page = await self._api.delete_collection(wanted, queries.list_options(request.query))
-        return Response(representation.page(page), content_type=representation.content_type)
+        return Response(representation.page(page), content_type=representation.content_type, headers=warning_headers(wanted.warnings))
 
     async def _object(self, request: Request, target: Target, field_validation: str) -> tuple[Message, list[str]]:
         version = target.version

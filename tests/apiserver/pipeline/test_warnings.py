@@ -1,0 +1,68 @@
+"""What plugins say beside their verdict to the caller, whether he is refused or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import Forbidden
+from services.apiserver.admission.attributes import Attributes
+from services.apiserver.request import MAX_WARNING_LETTERS, MAX_WARNINGS
+from services.apiserver.rest.errors import error_response
+from tests.apiserver.pipeline.world import config_map, ref, running
+from tests.support.virtual_time import virtual_time
+
+
+@virtual_time
+async def test_warnings_reach_the_caller_once() -> None:
+    async with running() as world:
+
+        async def warn(phase: str, attributes: Attributes) -> bool:
+            attributes.request.warn("old")
+            return False
+
+        world.witness.act = warn
+        written = await world.caller.create(ref(core.ConfigMap), config_map(), meta.CreateOptions())
+        assert written.warnings == ("old",)
+
+
+@virtual_time
+async def test_who_is_refused_is_warned_too() -> None:
+    async with running() as world:
+
+        async def refuse(phase: str, attributes: Attributes) -> bool:
+            attributes.request.warn("old")
+            raise Forbidden(meta.Status(message="no", reason="Forbidden", code=403))
+
+        world.witness.act = refuse
+        with pytest.raises(Forbidden) as refused:
+            await world.caller.create(ref(core.ConfigMap), config_map(), meta.CreateOptions())
+        assert (b"warning", b'299 - "old"') in error_response(refused.value).headers
+
+
+@virtual_time
+async def test_what_is_said_of_the_create_of_an_update_is_said_of_the_update() -> None:
+    async with running() as world:
+
+        async def note(phase: str, attributes: Attributes) -> bool:
+            attributes.request.warn("made")
+            return False
+
+        world.witness.act = note
+        lease = coordination.Lease(metadata=meta.ObjectMeta(name="l"))
+        request = world.caller.request("update", ref(coordination.Lease, "l"), meta.UpdateOptions())
+        written: Any = await world.caller.api.update(request, lease)
+        assert (written.created, list(written.warnings)) == (True, ["made"])
+
+
+@virtual_time
+async def test_warnings_are_bounded() -> None:
+    async with running() as world:
+        request = world.caller.request("create", ref(core.ConfigMap), meta.CreateOptions())
+        for number in range(1000):
+            request.warn(f"{number} {'x' * 10_000}")
+        assert len(request.warnings) == MAX_WARNINGS and max(map(len, request.warnings)) == MAX_WARNING_LETTERS
