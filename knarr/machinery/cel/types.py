@@ -68,8 +68,16 @@ def is_variable(found: Type) -> bool:
     return found.name.startswith("<")
 
 
+def _is_empty(found: Type) -> bool:
+    return found.size == 0 and bool(found.parameters) and all(inner == DYN for inner in found.parameters)
+
+
 def join(one: Type, other: Type) -> Type:
     """The type of what may be either."""
+    for known, found in ((one, other), (other, one)):
+        # `[]` and `{}` are of any type of list and map, and have nothing of their own to weigh.
+        if known.name == found.name and _is_empty(found):
+            return known
     if one.name == other.name and len(one.parameters) == len(other.parameters):
         parameters = tuple(join(*pair) for pair in zip(one.parameters, other.parameters, strict=True))
         return replace(one, parameters=parameters, size=max(one.size, other.size))

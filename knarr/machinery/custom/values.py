@@ -27,6 +27,8 @@ MAX_CAUSES = 128
 PATTERN_BYTES = 4 * 1024 * 1024
 IN = "in body"
 COMPOSED = "<nil>"
+# What every object has, and what is looked at elsewhere.
+ENVELOPE = frozenset({"apiVersion", "kind", "metadata"})
 
 
 def type_name(value: Any) -> str:
@@ -52,9 +54,11 @@ def compile_pattern(pattern: str) -> Any:
 
 
 def compile_values(source: Json, *, root: bool = False) -> Check:
-    """The check of a schema. ``root``: metadata, kind and apiVersion are looked at elsewhere."""
+    """The check of a schema. ``root``: of an object without its metadata, kind and apiVersion, which are looked at elsewhere."""
+    if root:
+        source = _without_envelope(source)
     checks = [make(source) for keys, make in _CHECKS if any(key in source for key in keys)]
-    fields = _fields(source, root=root)
+    fields = _fields(source)
     nullable = source.get("nullable", False)
     if fields is not None:
         checks.append(fields)
@@ -68,6 +72,21 @@ def compile_values(source: Json, *, root: bool = False) -> Check:
             found(value, old, path, causes)
 
     return check
+
+
+def _without_envelope(source: Json) -> Json:
+    """A schema that asks nothing of an object's envelope, nor do those that it is composed of."""
+    found = dict(source)
+    if "required" in found:
+        found["required"] = [name for name in found["required"] if name not in ENVELOPE]
+    if "properties" in found:
+        found["properties"] = {name: field for name, field in found["properties"].items() if name not in ENVELOPE}
+    for composed in ("allOf", "anyOf", "oneOf"):
+        if composed in found:
+            found[composed] = [_without_envelope(part) for part in found[composed]]
+    if "not" in found:
+        found["not"] = _without_envelope(found["not"])
+    return found
 
 
 def same(value: Any, old: Any) -> bool:
@@ -207,10 +226,9 @@ def _required(source: Json) -> Check:
     return check
 
 
-def _fields(source: Json, *, root: bool) -> Check | None:
+def _fields(source: Json) -> Check | None:
     """What stands within: fields, elements and what more there is."""
-    left_out = ("apiVersion", "kind", "metadata") if root else ()
-    fields = {name: compile_values(found) for name, found in source.get("properties", {}).items() if name not in left_out}
+    fields = {name: compile_values(found) for name, found in source.get("properties", {}).items()}
     more, items = source.get("additionalProperties"), source.get("items")
     other = compile_values(more) if isinstance(more, dict) else None
     element = compile_values(items) if isinstance(items, dict) else None

@@ -18,6 +18,7 @@ SELF = object_of(
         "a": Field("a", INT),
         "s": Field("s", STRING.sized(40)),
         "l": Field("l", list_of(INT, 10)),
+        "n": Field("n", list_of(STRING.sized(8), 10)),
         "m": Field("m", map_of(STRING, STRING, 10)),
         "d": Field("d", DYN),
         "o": Field("o", INNER),
@@ -182,12 +183,24 @@ def test_a_run_ends_in_time_whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -
         ("self.l.all(x, self.l.all(y, self.l.all(z, x + y + z > 0)))", False),
         ("self.s.contains('a')", True),
         ("self.m.all(k, self.m[k].matches('a+'))", False),
+        ("(has(self.n) ? self.n : []).exists(k, k.contains('/'))", True),
+        ("([] + (has(self.n) ? self.n : [])).exists(k, k.contains('/'))", True),
+        ("has(self.m) ? self.m == {} : {} == self.m", True),
     ],
 )
 def test_what_an_expression_may_cost_is_estimated_from_the_sizes_of_types(expression: str, cheap: bool) -> None:
     cost = compile_expression(expression, {"self": SELF}).cost
     assert (cost < 1000) is cheap
     assert compile_expression(expression, {"self": SELF}).evaluate({"self": VALUE}, 10**9)[1] <= cost
+
+
+def test_a_url_costs_one_to_look_at_however_long_it_may_be() -> None:
+    assert compile_expression("isURL(self)", {"self": STRING}).cost <= 2
+
+
+def test_an_empty_list_takes_the_type_of_what_it_stands_beside() -> None:
+    with pytest.raises(InvalidExpression, match="overload"):
+        compile_expression("(has(self.l) ? self.l : []).exists(x, x == 'a')", {"self": SELF})
 
 
 def test_strings_do_not_grow_without_end() -> None:

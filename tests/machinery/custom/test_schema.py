@@ -128,6 +128,24 @@ def test_values(schema: Json, value: Any, causes: list[str]) -> None:
     assert found(thing(spec=schema), {"spec": value}) == causes
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"required": ["apiVersion", "kind", "metadata", "spec"]},
+        {"allOf": [{"required": ["metadata"]}]},
+        {"anyOf": [{"required": ["metadata", "spec"]}, {"required": ["other"]}]},
+        {"oneOf": [{"required": ["kind", "spec"]}, {"required": ["kind", "other"]}]},
+    ],
+)
+def test_what_every_object_has_is_not_missed(schema: Json) -> None:
+    """What is judged is the object without it."""
+    causes: list[Cause] = []
+    compile_values({**thing(metadata=thing(name={"type": "string", "maxLength": 3}), spec=thing()), **schema}, root=True)(
+        {"spec": {}}, ABSENT, "", causes
+    )
+    assert not causes
+
+
 def test_what_did_not_change_is_not_judged_again() -> None:
     listed: Json = {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
     listed["items"] = thing(name={"type": "string"}, port={"type": "integer", "maximum": 10})
