@@ -8,6 +8,8 @@ what lies outside the cluster.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import grpc
 import grpc.aio
 
@@ -45,11 +47,27 @@ def server_options(permitted_seconds: float = PERMITTED_PING_SECONDS) -> Options
     return [("grpc.http2.min_ping_interval_without_data_ms", int(permitted_seconds * 1000))]
 
 
+class Pair(Protocol):
+    """A certificate and its private key, both PEM."""
+
+    @property
+    def certificate(self) -> bytes: ...
+
+    @property
+    def key(self) -> bytes: ...
+
+
 def open_channel(
-    endpoint: str, ca_certificate: bytes | None = None, token: str = "", *, ping_seconds: float = PING_SECONDS, server_name: str = ""
+    endpoint: str,
+    ca_certificate: bytes | None = None,
+    token: str = "",
+    *,
+    pair: Pair | None = None,
+    ping_seconds: float = PING_SECONDS,
+    server_name: str = "",
 ) -> grpc.aio.Channel:
-    """A channel to ``host:port``; the caller closes it. ``ping_seconds``: longer for a server that is not ours. ``server_name``: whom the
-    server's certificate must name, if that is not the endpoint's host.
+    """A channel to ``host:port``; the caller closes it. ``pair``: what is shown of oneself. ``ping_seconds``: longer for a server that is
+    not ours. ``server_name``: whom the server's certificate must name, if that is not the endpoint's host.
 
     Without a CA (PEM) the channel is plain text and the token is not sent; for tests only.
     """
@@ -63,7 +81,7 @@ def open_channel(
         return open_plain_channel(endpoint, options)
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
-    tls = grpc.ssl_channel_credentials(ca_certificate)
+    tls = grpc.ssl_channel_credentials(ca_certificate, *((pair.key, pair.certificate) if pair is not None else ()))
     credentials = grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials(token)) if token else tls
     return open_secure_channel(endpoint, credentials, options)
 

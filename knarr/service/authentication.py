@@ -47,6 +47,8 @@ class User:
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 User.ANONYMOUS = User("system:anonymous", groups=(UNAUTHENTICATED,))
 
+# Who may do everything; and as whom the API server speaks to kubelets.
+MASTERS, KUBELET_CLIENT = "system:masters", "kube-apiserver-kubelet-client"
 # What every header begins with, and every key of metadata, that says whom a caller wants to play.
 IMPERSONATE_PREFIX = "impersonate-"
 # Answers the user whom a caller plays by the metadata of his RPC; raises StatusError where it is not to be.
@@ -56,6 +58,16 @@ Impersonate = Callable[[User, Iterable[tuple[str, str | bytes]]], Awaitable[User
 async def as_nobody_else(user: User, metadata: Iterable[tuple[str, str | bytes]]) -> User:
     """Of a server that asks nobody who may play whom. Raises Forbidden."""
     raise forbidden("users", "", "this server plays nobody else, and acting as yourself instead could do harm")
+
+
+def anybody(user: User) -> bool:
+    """Of a server that asks with each call what its caller may do."""
+    return True
+
+
+def only_masters(user: User) -> bool:
+    """Of a server that does not: administrators may call it, and the API server, and nobody else whom the authority has named."""
+    return MASTERS in user.groups or user.name == KUBELET_CLIENT
 
 
 _current_user: ContextVar[User] = ContextVar("knarr_user", default=User.ANONYMOUS)

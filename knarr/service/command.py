@@ -23,7 +23,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.rpc import RpcClient, connect
 from knarr.machinery.errors import StatusError, Unauthorized
 from knarr.service import collector, logs
-from knarr.service.authentication import TokenTable
+from knarr.service.authentication import TokenTable, only_masters
 from knarr.service.component import Component
 from knarr.service.errors import CommandError
 from knarr.service.exposition import exposed
@@ -77,6 +77,13 @@ def parser(name: str, description: str, *, port: int) -> Parser:
     made.add_argument("--ca", type=readable_file, metavar="FILE", help="certificate of the cluster's CA, PEM")
     made.add_argument("--tokens", type=readable_file, metavar="FILE", help="token file: sha256,name,uid,groups a line")
     made.add_argument("--token", type=readable_file, metavar="FILE", help="this component's own bearer token")
+    made.add_argument(
+        "--client-ca-file",
+        type=readable_file,
+        metavar="FILE",
+        help="authorities of client certificates, PEM: callers %s"
+        % ("must show one" if name != "apiserver" else "may show one by REST, and must at --mutual-listen (default: that of --ca)"),
+    )
     made.add_argument("--log-style", choices=("text", "json"), default="json")
     made.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     return made
@@ -102,7 +109,9 @@ def server_settings(arguments: argparse.Namespace) -> ServerSettings:
         pair = KeptPair(arguments.cert, arguments.key)
     except (ssl.SSLError, OSError) as error:
         raise CommandError(f"--cert {arguments.cert} and --key {arguments.key} are not a certificate and its key: {error}") from error
-    return ServerSettings(arguments.listen, pair, read_tokens(arguments.tokens))
+    if arguments.client_ca_file is not None:
+        read_ca(arguments.client_ca_file, "--client-ca-file")
+    return ServerSettings(arguments.listen, pair, read_tokens(arguments.tokens), client_ca=arguments.client_ca_file, admits=only_masters)
 
 
 def read_tokens(path: Path) -> TokenTable:
@@ -113,12 +122,12 @@ def read_tokens(path: Path) -> TokenTable:
         raise CommandError(f"--tokens is not a token file: {error}") from error
 
 
-def read_ca(path: Path) -> bytes:
+def read_ca(path: Path, option: str = "--ca") -> bytes:
     """The CA's certificate, PEM; CommandError when it is something else."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (ssl.SSLError, OSError) as error:
-        raise CommandError(f"--ca {path} holds no certificate: {error}") from error
+        raise CommandError(f"{option} {path} holds no certificate: {error}") from error
     return path.read_bytes()
 
 
@@ -184,10 +193,11 @@ async def until_signalled(work: Callable[[], Awaitable[None]]) -> None:
     log.info("stopped")
 
 
-async def start(host: Host, listen: str) -> None:
-    """Binds the host's port; CommandError says why it cannot be had."""
+async def start(host: Host, listen: str, *further: str) -> None:
+    """Binds the host's ports; CommandError says why they cannot be had."""
     try:
-        probe(listen)
+        for where in (listen, *further):
+            probe(where)
         await host.start()
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else None

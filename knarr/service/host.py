@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,11 +19,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from knarr.client.channel import server_options
-from knarr.service.authentication import Impersonate, TokenAuthenticator, as_nobody_else
+from knarr.service.authentication import Impersonate, TokenAuthenticator, User, anybody, as_nobody_else
 from knarr.service.component import Component
 from knarr.service.descriptors import raise_limit
 from knarr.service.interceptor import ServerInterceptor
-from knarr.service.keypair import KeptPair, KeyPair
+from knarr.service.keypair import FileMarks, KeptPair, KeyPair
 from knarr.service.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -52,25 +54,33 @@ class ServerSettings:
     tokens: TokenAuthenticator
     # Who says whom a caller may play.
     impersonate: Impersonate = as_nobody_else
+    # The authorities of client certificates, PEM: with them a caller must show one (mutual TLS).
+    client_ca: Path | None = None
+    # Where that is asked of callers; empty: at `listen`. gRPC asks all callers of a port for one, or none.
+    mutual_listen: str = ""
+    # Who may call by a certificate alone.
+    admits: Callable[[User], bool] = anybody
 
 
-def _credentials(pair: KeyPair | KeptPair) -> grpc.ServerCredentials:
-    """Shows a connection what the pair is when it begins. gRPC asks in threads of its own."""
+def _credentials(pair: KeyPair | KeptPair, client_ca: Path | None = None) -> grpc.ServerCredentials:
+    """Shows a connection what the pair is when it begins, and takes the clients' that the authorities of that moment have signed. gRPC
+    asks in threads of its own."""
     shown = pair.latest()
+    authorities = FileMarks([client_ca] if client_ca is not None else [])
 
     def changed() -> Any:
         nonlocal shown
         latest = pair.latest()
-        if latest is shown:
+        if not authorities.changed() and latest is shown:
             return None
         shown = latest
-        return _configuration(latest)
+        return _configuration(latest, client_ca)
 
-    return grpc.dynamic_ssl_server_credentials(_configuration(shown), changed)
+    return grpc.dynamic_ssl_server_credentials(_configuration(shown, client_ca), changed, client_ca is not None)
 
 
-def _configuration(pair: KeyPair) -> Any:
-    return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)])
+def _configuration(pair: KeyPair, client_ca: Path | None) -> Any:
+    return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)], client_ca.read_bytes() if client_ca else None)
 
 
 class Host:
@@ -83,9 +93,12 @@ class Host:
         self._server: grpc.aio.Server | None = None
         # The port that is bound; 0 before `start`.
         self.port = 0
+        # The one at which callers show a certificate.
+        self.mutual_port = 0
 
     async def start(self) -> None:
         """Binds the port and serves; the component's work is started by ``run``."""
+        settings = self._settings
         options = [
             ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
             ("grpc.max_send_message_length", MAX_SENT_BYTES),
@@ -96,16 +109,23 @@ class Host:
             ("grpc.so_reuseport", 0),
             *server_options(),
         ]
-        server = grpc.aio.server(interceptors=[ServerInterceptor(self._settings.tokens, self._settings.impersonate)], options=options)
+        server = grpc.aio.server(interceptors=[ServerInterceptor(settings.tokens, settings.impersonate, settings.admits)], options=options)
         names = self.component.register(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-        self.port = server.add_secure_port(self._settings.listen, _credentials(self._settings.pair))
-        if self.port == 0:
-            raise OSError(f"{self.component.name}: cannot listen on {self._settings.listen}; another process holds it, choose another port")
+        self.port = self._bind(server, settings.listen, None if settings.mutual_listen else settings.client_ca)
+        self.mutual_port = self.port
+        if settings.mutual_listen:
+            self.mutual_port = self._bind(server, settings.mutual_listen, settings.client_ca)
         await server.start()
         self._server = server
         log.info("listening", extra={"component": self.component.name, "port": self.port})
+
+    def _bind(self, server: grpc.aio.Server, listen: str, client_ca: Path | None) -> int:
+        port: int = server.add_secure_port(listen, _credentials(self._settings.pair, client_ca))
+        if port == 0:
+            raise OSError(f"{self.component.name}: cannot listen on {listen}; another process holds it, choose another port")
+        return port
 
     async def run(self) -> None:
         """Serves and works until cancelled; ends with the component's error when its work fails."""

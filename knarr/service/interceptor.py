@@ -1,7 +1,8 @@
 """The one place where gRPC calls are authenticated, counted and their errors converted.
 
 Health checks need no token: whoever may connect may ask whether a component lives. Everything
-else, reflection included, needs ``authorization: Bearer <token>``.
+else, reflection included, needs ``authorization: Bearer <token>``, or a connection whose client has
+shown a certificate. A token that is wrong is refused even beside a good certificate.
 """
 
 from __future__ import annotations
@@ -16,20 +17,25 @@ import grpc
 import grpc.aio
 from prometheus_client import Counter, Histogram
 
-from knarr.machinery.errors import REASONS, StatusError, internal
+from knarr.machinery.errors import REASONS, StatusError, internal, status_error
 from knarr.service.authentication import (
     IMPERSONATE_PREFIX,
     Impersonate,
     TokenAuthenticator,
     User,
+    anybody,
     as_nobody_else,
     set_current_user,
+    unauthorized,
 )
+from knarr.service.client_certificates import of_pem
 
 log = logging.getLogger(__name__)
 
 STATUS_METADATA_KEY = "knarr-status-bin"
 OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+# What gRPC calls the certificate that a client has shown and it has verified, in PEM.
+CERTIFICATE = "x509_pem_cert"
 # Streams of the open services that one server has at once: each costs a task, and anybody may ask for them.
 MAX_OPEN_STREAMS = 256
 
@@ -46,8 +52,11 @@ def rpc_status(error: StatusError) -> tuple[grpc.StatusCode, str, tuple[tuple[st
 class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Authenticates by bearer token and turns StatusError into gRPC errors, for every method."""
 
-    def __init__(self, tokens: TokenAuthenticator, impersonate: Impersonate = as_nobody_else) -> None:
-        self._tokens, self._impersonate = tokens, impersonate
+    def __init__(
+        self, tokens: TokenAuthenticator, impersonate: Impersonate = as_nobody_else, admits: Callable[[User], bool] = anybody
+    ) -> None:
+        """``admits`` says who may call by his certificate alone: not everybody whom the authority names is meant here."""
+        self._tokens, self._impersonate, self._admits = tokens, impersonate, admits
         self._open_streams = 0
 
     async def intercept_service(
@@ -62,6 +71,8 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 authorization = authorization or str(value)
             elif key.startswith(IMPERSONATE_PREFIX):
                 plays = True
+        if not authorization:
+            return self._by_certificate(handler, details, plays)
         try:
             found = self._tokens.authenticate(authorization)
             user = found if isinstance(found, User) else await found
@@ -79,6 +90,45 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
+    def _by_certificate(self, handler: grpc.RpcMethodHandler, details: grpc.HandlerCallDetails, plays: bool) -> grpc.RpcMethodHandler:
+        """Whom the connection names is known with the call only. As the handler of a stream it has no message by then: none is received or
+        decoded for who is not known."""
+
+        async def call(requests: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            try:
+                user = self._certified(context)
+                if plays:
+                    user = await self._impersonate(user, details.invocation_metadata)
+            except StatusError as error:
+                code, text, metadata = rpc_status(error)
+                CALLS.labels(details.method, code.name).inc()
+                await context.abort(code, text, metadata)
+            guard, asked = _Guard(user, details.method), _decoded(requests, handler.request_deserializer)
+            argument = asked if handler.request_streaming else await anext(asked)
+            if handler.response_streaming:
+                behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+                async for answer in guard.stream(behaviour)(argument, context):
+                    yield answer
+            else:
+                behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+                yield await guard.unary(behaviour)(argument, context)
+
+        return grpc.stream_stream_rpc_method_handler(call, None, handler.response_serializer)
+
+    def _certified(self, context: grpc.aio.ServicerContext) -> User:
+        """Raises Unauthorized, Forbidden."""
+        shown = next(iter(context.auth_context().get(CERTIFICATE, ())), b"")
+        try:
+            certified = of_pem(shown) if shown else None
+        except ValueError:
+            raise unauthorized() from None
+        user = certified.at(time.time()) if certified is not None else None
+        if user is None:
+            raise unauthorized()
+        if not self._admits(user):
+            raise status_error("Forbidden", f'forbidden: User "{user.name}" cannot call this component')
+        return user
+
     def _numbered(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         """A stream that needs no token, while there are not too many."""
 
@@ -94,6 +144,11 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 self._open_streams -= 1
 
         return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
+
+
+async def _decoded(requests: Any, decode: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield decode(request)
 
 
 def _refusal(error: StatusError, method: str) -> grpc.RpcMethodHandler:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from knarr.machinery.catalog import RETIRED
+from knarr.service.authentication import anybody
 from knarr.service.command import parser, read_ca, read_token, read_tokens, run, server_settings, start
 from knarr.service.errors import CommandError
 from knarr.service.host import Host
@@ -65,6 +66,13 @@ def arguments_parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--rest-listen", default="0.0.0.0:6443", type=address, metavar="HOST:PORT", help="where REST is served (default: %(default)s)"
+    )
+    made.add_argument(
+        "--mutual-listen",
+        default="0.0.0.0:6445",
+        type=address,
+        metavar="HOST:PORT",
+        help="where gRPC is served to callers that show a client certificate (default: %(default)s)",
     )
     made.add_argument(
         "--service-account-key",
@@ -153,7 +161,7 @@ def front_proxy(arguments: argparse.Namespace) -> FrontProxy | None:
         KeptPair(found["cert"], found["key"])
     except (ssl.SSLError, OSError) as error:
         raise CommandError(f"{found['cert']} and {found['key']} are not a certificate and its key: {error}") from error
-    return FrontProxy(FrontProxyFiles(found["ca"], found["cert"], found["key"], arguments.ca))
+    return FrontProxy(FrontProxyFiles(found["ca"], found["cert"], found["key"], arguments.client_ca_file or arguments.ca))
 
 
 def signing_keys(arguments: argparse.Namespace) -> SigningKeys | None:
@@ -197,10 +205,12 @@ async def serve(arguments: argparse.Namespace) -> None:
         front_proxy=front_proxy(arguments),
         keys=signing_keys(arguments),
     )
+    client_ca = arguments.client_ca_file or arguments.ca
     app = create_app(apiserver.api, apiserver.callers, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)
-    rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(arguments.ca)), host=host, port=int(port))
-    grpc_host = Host(apiserver, replace(listen, tokens=apiserver.callers, impersonate=apiserver.impersonate))
-    await start(grpc_host, arguments.listen)
+    rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(client_ca)), host=host, port=int(port))
+    known = replace(listen, tokens=apiserver.callers, impersonate=apiserver.impersonate, admits=anybody)
+    grpc_host = Host(apiserver, replace(known, client_ca=client_ca, mutual_listen=arguments.mutual_listen))
+    await start(grpc_host, arguments.listen, arguments.mutual_listen)
     serving = asyncio.create_task(grpc_host.run(), name="apiserver")
     try:
         await _listen(rest, arguments.rest_listen)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -20,7 +21,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
 from knarr.objects.conditions import is_true
 from knarr.service import collector
-from knarr.service.authentication import Impersonate, TokenAuthenticator, User, as_nobody_else
+from knarr.service.authentication import User, anybody, only_masters
 from knarr.service.component import Component
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.host import Host, ServerSettings
@@ -157,13 +158,20 @@ class Cluster:
             await asyncio.sleep(RESTART_SECONDS)
 
     def _host(self, component: Component, credentials: Credentials, address: str, port: int) -> Host:
-        tokens: TokenAuthenticator = credentials.tokens
-        impersonate: Impersonate = as_nobody_else
+        settings = ServerSettings(f"{address}:{port}", self._shown, credentials.tokens, admits=only_masters)
         if component.name == "kubelet":
-            tokens = credentials.kubelet_tokens(self._settings.node)
+            settings = replace(settings, tokens=credentials.kubelet_tokens(self._settings.node))
         elif isinstance(component, ApiServer):
-            tokens, impersonate = component.callers, component.impersonate
-        host = Host(component, ServerSettings(f"{address}:{port}", self._shown, tokens, impersonate))
+            mutual = f"{address}:{self._settings.ports.mutual}"
+            settings = replace(
+                settings,
+                tokens=component.callers,
+                impersonate=component.impersonate,
+                client_ca=self._files.pki / "ca.crt",
+                mutual_listen=mutual,
+                admits=anybody,
+            )
+        host = Host(component, settings)
         self._hosts[component.name] = host
         return host
 

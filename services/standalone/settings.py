@@ -24,7 +24,7 @@ from services.standalone.files import Files
 
 DEFAULT_DATA_DIR = Path(".knarr")
 # Fields that came after version 0.1: files from before lack them, and the default holds.
-LATER = frozenset({"encryption_provider_config", "rest_address"})
+LATER = frozenset({"encryption_provider_config", "mutual", "rest_address"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Ports:
 
     rest: int = _port(6443, "the Kubernetes REST API")
     apiserver: int = _port(6444, "the API server's gRPC service")
+    mutual: int = _port(6445, "the same for callers that show a client certificate")
     kubelet: int = _port(10250, "the kubelet's gRPC service")
     proxy: int = _port(10256, "the proxy's gRPC service")
     controller: int = _port(10257, "the controller manager's gRPC service")

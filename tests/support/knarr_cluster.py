@@ -67,7 +67,7 @@ class KnarrCluster(ClusterClient):
         return (self.data_dir / "knarr.log").read_text().splitlines()[-40:]
 
 
-PORT_NAMES = ("rest", "apiserver", "kubelet", "proxy", "controller", "scheduler", "dns", "cloud", "nameserver")
+PORT_NAMES = ("rest", "apiserver", "mutual", "kubelet", "proxy", "controller", "scheduler", "dns", "cloud", "nameserver")
 OFFSETS = range(1, 40)
 
 

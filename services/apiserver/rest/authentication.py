@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import ssl
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Any
 
-from knarr.service.authentication import AUTHENTICATED, IMPERSONATE_PREFIX, TokenAuthenticator, User, unauthorized
+from knarr.service.authentication import IMPERSONATE_PREFIX, TokenAuthenticator, User, unauthorized
+from knarr.service.client_certificates import CertifiedUser
 from services.apiserver.api import Api
 from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.rest.request import Request
 
-logger = logging.getLogger(__name__)
-
-PERIOD = ("notBefore", "notAfter")
-# The key of the connection's state under which the protocol puts ``User`` of a verified certificate.
+# The key of the connection's state under which the protocol puts the ``CertifiedUser`` of a verified certificate.
 CERTIFICATE_USER = "certificate_user"
 _IMPERSONATE = IMPERSONATE_PREFIX.encode()
 
@@ -42,32 +38,8 @@ class Authenticator:
         authorization = request.headers.get(b"authorization")
         if authorization is not None:
             return self._tokens.authenticate(authorization.decode("latin-1"))
-        user: User | None = request.scope.get("state", {}).get(CERTIFICATE_USER)
+        certified: CertifiedUser | None = request.scope.get("state", {}).get(CERTIFICATE_USER)
+        user = certified.at(time.time()) if certified is not None else None
         if user is None:
             raise unauthorized()
         return user
-
-
-def is_in_force(certificate: Mapping[str, Any], at_seconds: float) -> bool:
-    """Whether the moment, in seconds since 1970, lies in the time of a certificate as ``getpeercert`` shows it."""
-    begin, end = (ssl.cert_time_to_seconds(certificate[field]) for field in PERIOD)
-    return begin <= at_seconds <= end
-
-
-def certificate_user(connection: ssl.SSLObject | None) -> User | None:
-    """The user that a verified client certificate names: CN is the name, each O a group. None outside its time."""
-    certificate: dict[str, Any] = (connection.getpeercert() if connection is not None else None) or {}
-    if certificate and not is_in_force(certificate, time.time()):
-        logger.warning("a client certificate is not in force", extra={field: str(certificate[field]) for field in ("subject", *PERIOD)})
-        return None
-    names: list[str] = []
-    groups: list[str] = []
-    for relative in certificate.get("subject", ()):
-        for attribute, value in relative:
-            if attribute == "commonName":
-                names.append(value)
-            elif attribute == "organizationName":
-                groups.append(value)
-    if not names:
-        return None
-    return User(names[0], groups=(*groups, AUTHENTICATED))

@@ -12,7 +12,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 
-from services.apiserver.rest.authentication import CERTIFICATE_USER, certificate_user
+from knarr.service.client_certificates import of_connection
+from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.flow import Flow
 from services.apiserver.rest.held import Held
@@ -89,9 +90,9 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = Flow(transport)  # type: ignore[assignment]
         self.app_state: dict[str, Any] = {**self.app_state, CONNECTION: self}
-        user = certificate_user(transport.get_extra_info("ssl_object"))
-        if user is not None:
-            self.app_state[CERTIFICATE_USER] = user
+        certified = of_connection(transport.get_extra_info("ssl_object"))
+        if certified is not None:
+            self.app_state[CERTIFICATE_USER] = certified
         self._in_head = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None

@@ -18,7 +18,6 @@ from knarr.machinery.envelope import unwrap, wrap
 from knarr.service import certificates as issuing
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.rest.application import Application, create_app
-from services.apiserver.rest.authentication import is_in_force
 from services.apiserver.rest.request import BODY_LIMIT_BYTES
 from services.apiserver.rest.server import RestServer, tls_context
 from tests.apiserver.pipeline.world import running
@@ -83,10 +82,6 @@ class TestAuthentication:
                     assert (await client.get(CONFIG_MAPS)).status == status
         finally:
             await server.stop()
-
-    def test_a_certificate_has_its_time(self) -> None:
-        certificate = {"notBefore": "Jan  5 09:34:43 2018 GMT", "notAfter": "Jan  5 09:34:44 2018 GMT"}
-        assert [is_in_force(certificate, 1_515_144_883 + seconds) for seconds in (-1, 0, 1, 2)] == [False, True, True, False]
 
     async def test_plain_text_does_not_reach_the_application(self, server: RestServer, api: FakeApi) -> None:
         client = HttpClient(server.port, None)
