@@ -48,6 +48,10 @@ class Extra:
     puts: Sequence[Put] = ()
     deletes: Sequence[str] = ()
 
+    def beside(self, other: Extra) -> Extra:
+        """Both in one transaction."""
+        return Extra({**self.guards, **other.guards}, [*self.puts, *other.puts], [*self.deletes, *other.deletes])
+
 
 NO_EXTRA = Extra({})
 

@@ -16,6 +16,7 @@ from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
 from services.controller.controllers.replicaset.controller import ReplicaSetController
+from services.controller.controllers.resourcequota.controller import ResourceQuotaController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
 from services.controller.controllers.serviceaccounttoken.controller import ServiceAccountTokenController
@@ -38,5 +39,6 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     ServiceAccountController,
     ServiceAccountTokenController,
     RootCertificateController,
+    ResourceQuotaController,
     GarbageCollector,
 )

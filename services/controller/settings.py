@@ -21,6 +21,7 @@ class ControllerSettings:
     ``cluster_cidr``: range of all pods, from which each node gets a part; empty leaves that to others.
     ``node_mask_size``: prefix length of a node's part, bits.
     ``root_certificate``: PEM of the CA that the API server's certificate is from, for the pods of each namespace; empty keeps none.
+    ``quota_resync_seconds``: how often the usage of a ResourceQuota is counted anew, whatever was heard.
     ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
     """
 
@@ -32,6 +33,7 @@ class ControllerSettings:
     terminated_pod_threshold: int = 12_500
     pod_gc_seconds: float = 20.0
     namespace_retry_seconds: float = 0.5
+    quota_resync_seconds: float = 300.0
     cluster_cidr: str = "10.244.0.0/16"
     node_mask_size: int = 24
     root_certificate: str = ""

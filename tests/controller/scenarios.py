@@ -29,6 +29,7 @@ from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
 from services.controller.controllers.replicaset.controller import ReplicaSetController
+from services.controller.controllers.resourcequota.controller import ResourceQuotaController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
 from services.controller.controllers.serviceaccounttoken.controller import ServiceAccountTokenController
@@ -352,6 +353,29 @@ async def collected(w: World) -> None:
     await step()
 
 
+async def quotas(w: World) -> None:
+    """Two count, of which one is lowered and one goes; what they count is made, ends and goes."""
+    await w.client.create(secret("before"))
+    for name, hard in (("things", ("secrets", "count/secrets", "services")), ("pods", ("pods", "count/pods"))):
+        quota = core.ResourceQuota(metadata=meta.ObjectMeta(name=name, namespace="default"))
+        for amount in hard:
+            quota.spec.hard[amount].string = "5"
+        await w.client.create(quota)
+    await step()
+    await w.client.create(secret("after"))
+    await w.client.create(service())
+    for name in ("one", "two"):
+        await w.client.create(pod(name))
+    await w.client.delete(core.Secret, "before", "default")
+    await step()
+    await w.edit(core.Pod, "one", lambda found: setattr(found.status, "phase", "Failed"), subresource="status")
+    await w.edit(core.ResourceQuota, "things", lambda found: found.spec.hard["secrets"].CopyFrom(meta.Quantity(string="1")))
+    await step()
+    await w.client.delete(core.Pod, "two", "default", grace_period_seconds=0)
+    await w.client.delete(core.ResourceQuota, "things", "default")
+    await step()
+
+
 SCENARIOS: dict[type[Controller], Scenario] = {
     DeploymentController: alone(
         DeploymentController,
@@ -384,6 +408,7 @@ SCENARIOS: dict[type[Controller], Scenario] = {
         # No two tokens are the same.
         free=frozenset({"Secret.data.token"}),
     ),
+    ResourceQuotaController: alone(ResourceQuotaController, quotas, settings={"quota_resync_seconds": 10.0}),
     RootCertificateController: alone(RootCertificateController, certificates, settings={"root_certificate": "certificate"}),
     GarbageCollector: alone(GarbageCollector, collected),
 }

@@ -7,9 +7,11 @@ from functools import partial
 
 from services.apiserver.admission.certificate_requester.plugin import CertificateRequester
 from services.apiserver.admission.chain import Chain
+from services.apiserver.admission.limit_ranger.plugin import LimitRanger
 from services.apiserver.admission.namespace_lifecycle.plugin import NamespaceLifecycle
 from services.apiserver.admission.plugin import Plugin
 from services.apiserver.admission.priority.plugin import Priority
+from services.apiserver.admission.resource_quota.plugin import ResourceQuota
 from services.apiserver.admission.service_account.plugin import ServiceAccount
 from services.apiserver.admission.storage_object_in_use_protection.plugin import StorageObjectInUseProtection
 from services.apiserver.backend import Backend
@@ -17,7 +19,15 @@ from services.apiserver.backend import Backend
 # Makes a plugin that reads other objects from the backend.
 Factory = Callable[[Backend], Plugin]
 
-PLUGINS: Sequence[Factory] = (NamespaceLifecycle, ServiceAccount, Priority, StorageObjectInUseProtection, CertificateRequester)
+PLUGINS: Sequence[Factory] = (
+    NamespaceLifecycle,
+    LimitRanger,
+    ServiceAccount,
+    Priority,
+    StorageObjectInUseProtection,
+    CertificateRequester,
+    ResourceQuota,
+)
 
 
 def mounting_tokens(plugins: Sequence[Factory]) -> Sequence[Factory]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import Attributes
-from services.apiserver.admission.plugin import Mutating, Plugin, Validating
+from services.apiserver.admission.plugin import Charging, Mutating, Plugin, Validating
+from services.apiserver.backend import NO_EXTRA, Extra
 from services.apiserver.deadline import within
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
+
+NO_TURN = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +25,11 @@ class Phases:
     operation: str
     mutating: tuple[Mutating, ...] = ()
     validating: tuple[Validating, ...] = ()
+    charging: Charging | None = None
 
     def __bool__(self) -> bool:
         """Whether any plugin handles it."""
-        return bool(self.mutating or self.validating)
+        return bool(self.mutating or self.validating or self.charging)
 
     async def mutate(self, request: Request, name: str, obj: Any, old: Any = None) -> bool:
         """Lets each plugin change ``obj``; answers whether one did. Raises the first refusal; Timeout, by the plugin's name, at the
@@ -43,6 +48,24 @@ class Phases:
         attributes = Attributes(self.operation, request, name, obj, old)
         for plugin in self.validating:
             await within(request.deadline, plugin.validate(attributes), _shown(plugin))
+
+    def turn(self, request: Request, name: str, obj: Any, old: Any = None) -> AbstractAsyncContextManager[Any]:
+        """Is held from ``charge`` until the object is stored. Raises Timeout at the request's deadline."""
+        if self.charging is None:
+            return NO_TURN
+        return self.charging.turn(Attributes(self.operation, request, name, obj, old)) or NO_TURN
+
+    async def charge(self, request: Request, name: str, obj: Any, old: Any = None) -> Extra:
+        """What is stored beside ``obj``, in the same transaction. Raises as ``mutate`` does."""
+        if self.charging is None:
+            return NO_EXTRA
+        attributes = Attributes(self.operation, request, name, obj, old)
+        return await within(request.deadline, self.charging.charge(attributes), _shown(self.charging))
+
+    async def stand_back(self) -> None:
+        """Waits a moment after a write that another API server was faster than, so that not both try again at once."""
+        if self.charging is not None:
+            await self.charging.stand_back()
 
 
 # For what admission is not asked about.
@@ -72,7 +95,8 @@ class Chain:
         chosen = [plugin for plugin in self._plugins if plugin.handles(operation, resource, subresource)]
         mutating = tuple(plugin for plugin in chosen if isinstance(plugin, Mutating))
         validating = tuple(plugin for plugin in chosen if isinstance(plugin, Validating))
-        return Phases(operation, mutating, validating)
+        charging = next((plugin for plugin in chosen if isinstance(plugin, Charging)), None)
+        return Phases(operation, mutating, validating, charging)
 
 
 def _shown(plugin: Plugin) -> str:

@@ -1,11 +1,13 @@
-"""What an admission plugin is: it handles some operations, and mutates, validates or does both."""
+"""What an admission plugin is: it handles some operations, and mutates, validates, charges, or does several of these."""
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, Protocol, runtime_checkable
 
 from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import Attributes
+from services.apiserver.backend import Extra
 
 
 class Plugin(Protocol):
@@ -35,4 +37,22 @@ class Validating(Plugin, Protocol):
 
     async def validate(self, attributes: Attributes) -> None:
         """Changes nothing."""
+        ...
+
+
+@runtime_checkable
+class Charging(Plugin, Protocol):
+    """Comes as the object is stored, after all that may refuse it, with what is stored beside it: both are there then, or none is."""
+
+    def turn(self, attributes: Attributes) -> AbstractAsyncContextManager[None] | None:
+        """What is held from before ``charge`` until the object is stored, so that writers of this server do not refuse one another; None
+        where nothing will be charged."""
+        ...
+
+    async def charge(self, attributes: Attributes) -> Extra:
+        """Answers what goes with the write; of a dry run nothing of it is stored. Called anew when its guards did not hold."""
+        ...
+
+    async def stand_back(self) -> None:
+        """Waits a moment, after another server was faster."""
         ...

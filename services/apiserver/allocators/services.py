@@ -62,12 +62,13 @@ class ServiceAllocators(Allocators):
         if ref.resource is not SERVICES:
             return NO_EXTRA
         address = await self._address(ref, held_address(old) if old else "", new)
-        return merged(address, await self._ports(ref, old, new))
+        return address.beside(await self._ports(ref, old, new))
 
     async def release(self, ref: Ref, obj: Any) -> Extra:
         if ref.resource is not SERVICES:
             return NO_EXTRA
-        return merged(await self._give_back_address(held_address(obj)), await self.port_ledger.give_back(held_ports(obj)))
+        address = await self._give_back_address(held_address(obj))
+        return address.beside(await self.port_ledger.give_back(held_ports(obj)))
 
     async def _address(self, ref: Ref, held: str, new: Any) -> Extra:
         if not needs_address(new.spec):
@@ -149,11 +150,6 @@ class ServiceAllocators(Allocators):
         if free is None:
             raise internal(f"{what}: range is full")
         return free
-
-
-def merged(first: Extra, second: Extra) -> Extra:
-    """Both in one transaction."""
-    return Extra({**first.guards, **second.guards}, [*first.puts, *second.puts], [*first.deletes, *second.deletes])
 
 
 def _missing_ports(service: Any) -> list[Any]:

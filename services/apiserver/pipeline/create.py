@@ -15,7 +15,7 @@ from services.apiserver.apply.names import check_options
 from services.apiserver.apply.tracking import track_create
 from services.apiserver.apply.versions import Known
 from services.apiserver.aside import aside
-from services.apiserver.backend import serialize
+from services.apiserver.backend import NO_EXTRA, serialize
 from services.apiserver.canonical import canonicalize
 from services.apiserver.fields.judge import judge
 from services.apiserver.pipeline import metadata
@@ -83,7 +83,7 @@ async def _create(pipeline: Pipeline, request: Request, new: Any, strategy: Stra
     warnings = await aside(new.ByteSize() * strategy.work_factor, _judged, ref, strategy, new)
     await admission.validate(request, ref.name, new)
     converted = await bytes_to_store(pipeline, request, new) if ref.resource.converter is not None and not request.dry_run else None
-    storing = _store(pipeline, request, ref, new, strategy.ttl_seconds, warnings, converted)
+    storing = _store(pipeline, request, ref, new, admission, strategy.ttl_seconds, warnings, converted)
     return await shown(pipeline, request, await backend.storing(request.deadline, storing))
 
 
@@ -112,14 +112,24 @@ def check_open(ref: Ref) -> None:
 
 
 async def _store(
-    pipeline: Pipeline, request: Request, ref: Ref, new: Any, ttl_seconds: int, warnings: tuple[str, ...], converted: bytes | None
+    pipeline: Pipeline,
+    request: Request,
+    ref: Ref,
+    new: Any,
+    admission: Phases,
+    ttl_seconds: int,
+    warnings: tuple[str, ...],
+    converted: bytes | None,
 ) -> Written:
     """``converted`` are the bytes to store, where a webhook has made them of the object."""
     backend, allocators = pipeline.backend, pipeline.allocators
-    async with allocators.serialized(ref.resource):
+    async with allocators.serialized(ref.resource), admission.turn(request, ref.name, new):
         for _ in allocators.attempts():
             candidate = copy_of(new) if allocators.concerns(ref.resource) else new
             extra = await allocators.allocate(ref, None, candidate)
+            charged = NO_EXTRA if admission.charging is None else await admission.charge(request, ref.name, candidate)
+            if charged.guards:
+                extra = extra.beside(charged)
             if request.dry_run:
                 if await backend.current(ref, request.deadline) is not None:
                     raise taken(ref)
@@ -133,4 +143,6 @@ async def _store(
             if backend.found(outcome, ref) is not None:
                 raise taken(ref)
             await allocators.stand_back(ref.resource)
+            if charged.guards:
+                await admission.stand_back()
     raise allocators.exhausted(ref)

@@ -8,9 +8,10 @@ from typing import Any
 
 from knarr.machinery.errors import StatusError, Timeout
 from knarr.objects.copies import copy_field, copy_of
+from services.apiserver.admission.chain import NO_ADMISSION, Phases
 from services.apiserver.apply.entries import only_times_differ
 from services.apiserver.aside import aside
-from services.apiserver.backend import serialize
+from services.apiserver.backend import NO_EXTRA, serialize
 from services.apiserver.canonical import canonicalize
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline.conversion import bytes_to_store, converting, shown
@@ -24,11 +25,12 @@ ATTEMPTS = 16
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An object as it is and as it shall be, admitted and validated, with what its writer should hear."""
+    """An object as it is and as it shall be, admitted and validated, with what its writer should hear; ``admission`` may charge for it."""
 
     old: Any
     new: Any
     warnings: tuple[str, ...] = ()
+    admission: Phases = NO_ADMISSION
 
 
 # Given the stored entry, answers what the request brings for it; its resourceVersion is the precondition.
@@ -114,10 +116,13 @@ async def _store(
     pipeline: Pipeline, request: Request, ref: Ref, entry: Entry, change: Change, *, stale: bool, converted: bytes | None
 ) -> tuple[Written | None, Entry | None]:
     """One attempt: what was written, or the object that came between. ``stale``: it is written even if nothing of it is new."""
-    backend, allocators, new = pipeline.backend, pipeline.allocators, change.new
+    backend, allocators, new, admission = pipeline.backend, pipeline.allocators, change.new, change.admission
     strategy = pipeline.strategies(ref.version)
-    async with allocators.serialized(ref.resource):
+    async with allocators.serialized(ref.resource), admission.turn(request, ref.name, new, change.old):
         extra = await allocators.allocate(ref, change.old, new)
+        charged = NO_EXTRA if admission.charging is None else await admission.charge(request, ref.name, new, change.old)
+        if charged.guards:
+            extra = extra.beside(charged)
         raw = await aside(new.ByteSize(), serialize, new)
         if raw != entry.raw and only_times_differ(new, change.old):
             raw = await aside(new.ByteSize(), _without_new_times, new, change.old, raw, entry)
@@ -131,4 +136,8 @@ async def _store(
             stored = Entry(entry.version, entry.key, outcome.revision, raw)
         else:
             outcome, stored = await backend.write(ref, converted or raw, entry.revision, extra, strategy.ttl_seconds)
-    return (Written(entry=stored), None) if outcome.succeeded else (None, backend.found(outcome, ref))
+    if outcome.succeeded:
+        return Written(entry=stored), None
+    if charged.guards:
+        await admission.stand_back()
+    return None, backend.found(outcome, ref)

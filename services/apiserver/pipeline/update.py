@@ -162,4 +162,4 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: 
         stored = ref.version.resource.storage
         raise invalid(stored.kind, ref.name, causes, stored.group)
     await admission.validate(request, ref.name, part.body(new), shown)
-    return Change(old, new, tuple(warnings))
+    return Change(old, new, tuple(warnings), admission)

@@ -1,0 +1,91 @@
+"""Amounts of resources exactly, and written as they were given: for what limits a namespace, and tells it in words.
+
+``objects.amounts`` has them in whole units, for who compares thousands of pods with nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.quantity import Notation, Quantity, read
+from knarr.objects.pods import is_sidecar
+
+Totals = dict[str, Quantity]
+
+ZERO, ONE = Quantity(Decimal(0), Notation.DECIMAL), Quantity(Decimal(1), Notation.DECIMAL)
+# What may be asked for a pod as a whole, instead of for its containers.
+OF_WHOLE_PODS = frozenset({"cpu", "memory"})
+
+
+def exactly(amount: meta.Quantity) -> Quantity:
+    """One amount; nothing where it is empty or malformed, which what is validated is not."""
+    try:
+        return read(amount.string or "0")
+    except ValueError:
+        return ZERO
+
+
+def totals(amounts: Mapping[str, meta.Quantity]) -> Totals:
+    """A ResourceList."""
+    return {name: exactly(amounts[name]) for name in amounts}
+
+
+def add(total: Totals, part: Mapping[str, Quantity]) -> None:
+    """Adds to ``total``, whose notation stays."""
+    for name, amount in part.items():
+        total[name] = total[name] + amount if name in total else amount
+
+
+def at_least(total: Totals, part: Mapping[str, Quantity]) -> None:
+    """Lets ``total`` be nowhere less than ``part``."""
+    for name, amount in part.items():
+        if name not in total or amount.value > total[name].value:
+            total[name] = amount
+
+
+def of_pod(spec: core.PodSpec, amounts_of: Callable[[core.Container], Totals], whole: Mapping[str, meta.Quantity]) -> Totals:
+    """The most at any time: its containers together with its sidecars, or an init container beside the sidecars before it. ``whole`` are
+    the amounts of the pod as a whole, which count instead."""
+    total: Totals = {}
+    sidecars: Totals = {}
+    peak: Totals = {}
+    for container in spec.containers:
+        add(total, amounts_of(container))
+    for container in spec.init_containers:
+        needs = amounts_of(container)
+        if is_sidecar(container):
+            add(total, needs)
+            add(sidecars, needs)
+            needs = sidecars
+        else:
+            needs = dict(needs)
+            add(needs, sidecars)
+        at_least(peak, needs)
+    at_least(total, peak)
+    total.update((name, exactly(whole[name])) for name in whole if name in OF_WHOLE_PODS)
+    return total
+
+
+def requests_of(spec: core.PodSpec) -> Totals:
+    """What a pod asks for by its spec, without its overhead."""
+    return of_pod(spec, lambda container: totals(container.resources.requests), spec.resources.requests)
+
+
+def limits_of(spec: core.PodSpec) -> Totals:
+    """What a pod may use by its spec, without its overhead."""
+    return of_pod(spec, lambda container: totals(container.resources.limits), spec.resources.limits)
+
+
+def only(amounts: Mapping[str, Quantity], names: Iterable[str]) -> Totals:
+    """Those of some names."""
+    return {name: amounts[name] for name in names if name in amounts}
+
+
+def fill(field: Mapping[str, meta.Quantity], amounts: Mapping[str, Quantity]) -> None:
+    """Writes them into a ResourceList, in their canonical form; what was there is gone."""
+    field.clear()  # type: ignore[attr-defined]
+    for name in sorted(amounts):
+        field[name].string = str(amounts[name])

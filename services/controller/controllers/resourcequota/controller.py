@@ -1,0 +1,127 @@
+"""ResourceQuota: says what there may be and what is used, and gives back what is used no longer.
+
+What is used more, the API server has written down in the very transaction that stored it. So all that was stored up to the revision of a
+quota is counted if it is listed after the quota was read; what comes meanwhile changes the quota, and refuses what is written here. A count
+never takes back what somebody is about to use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
+from typing import Any
+
+from google.protobuf.message import Message
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.index import Index
+from knarr.client.reconciler import Again
+from knarr.machinery import catalog
+from knarr.machinery.errors import NotFound
+from knarr.machinery.resources import Resource
+from knarr.objects.keys import Key, key_of, metadata_of
+from knarr.objects.quotas.evaluator import Evaluator
+from knarr.objects.quotas.evaluators import evaluator_of
+from knarr.objects.quotas.quota import tracked
+from knarr.objects.totals import Totals
+from services.controller.controller import Context, Controller
+from services.controller.controllers.resourcequota.decide import decide, usage
+from services.controller.controllers.resourcequota.watching import Watching
+
+PAGE_SIZE = 500
+# What many things that end at once wait for, to be counted once.
+GATHER_SECONDS = 0.2
+COUNT = "count/"
+# The quotas that limit an amount.
+BY_AMOUNT: Index[core.ResourceQuota] = Index("amount", lambda quota: quota.spec.hard)
+# Of these the contents count too: they are heard of by their changes.
+DETAILED = (core.Pod, core.Service, core.PersistentVolumeClaim)
+BUILT_IN = [(resource, evaluator) for resource in catalog.registry() if (evaluator := evaluator_of(resource)) is not None]
+
+
+class ResourceQuotaController(Controller):
+    name = "resourcequota"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._watching = Watching(self.client, context.informers, self._changed)
+        self._defined: list[tuple[Resource, Evaluator]] = []
+        self._quotas = self.watches(core.ResourceQuota, BY_AMOUNT, when=_is_to_be_counted)
+        for kind in DETAILED:
+            context.informers.get(kind).on_change(partial(self._changed, catalog.version_of(kind).resource))
+
+    def _changed(self, resource: Resource, old: Message | None, new: Message | None) -> None:
+        """Counts anew, in a moment, by those quotas of which an object uses less, or something else, now."""
+        if old is None:
+            return
+        evaluator, now = evaluator_of(resource), self.context.clock.now()
+        for quota in self._quotas.list(metadata_of(old).namespace):
+            if evaluator is None or not tracked(evaluator, quota.spec.hard):
+                continue
+            if new is None or (isinstance(new, DETAILED) and evaluator.usage(old, now) != evaluator.usage(new, now)):
+                self.queue.enqueue_after(key_of(quota), GATHER_SECONDS)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._watching.begin(group)
+            await super().run()
+
+    async def reconcile(self, key: Key) -> Again | None:
+        quota: core.ResourceQuota | None = self._quotas.get(*key)
+        if quota is not None:
+            with contextlib.suppress(NotFound):
+                await self._count(await self.client.get(core.ResourceQuota, key.name, key.namespace))
+        self._watching.keep(resource for resource, evaluator in self._known() if self._is_limited(resource, evaluator))
+        return Again(self.context.settings.quota_resync_seconds) if quota is not None else None
+
+    async def _count(self, quota: core.ResourceQuota) -> None:
+        await self._learn(quota)
+        counted: Totals = {}
+        for resource, evaluator in self._known():
+            names = tracked(evaluator, quota.spec.hard)
+            if names:
+                # One that is served no more keeps what it was.
+                with contextlib.suppress(NotFound):
+                    objects = [obj async for obj in self._objects(resource, quota.metadata.namespace)]
+                    counted.update(usage(quota, evaluator, names, objects, self.context.clock.now()))
+        wanted = decide(quota, counted)
+        if wanted is not None:
+            quota.status.CopyFrom(wanted)
+            await self.client.update(quota, subresource="status")
+
+    async def _learn(self, quota: core.ResourceQuota) -> None:
+        """Asks what is served, where something is counted that is not built in."""
+        built_in = (evaluator for _, evaluator in BUILT_IN)
+        if not set(_counts(quota.spec.hard)) - {name for evaluator in built_in for name in tracked(evaluator, quota.spec.hard)}:
+            return
+        others = {resource.key_prefix for resource, _ in BUILT_IN}
+        served = [resource for resource in await self.client.resources() if resource.key_prefix not in others]
+        self._defined = [(resource, evaluator) for resource in served if (evaluator := evaluator_of(resource)) is not None]
+
+    def _known(self) -> list[tuple[Resource, Evaluator]]:
+        return [*BUILT_IN, *self._defined]
+
+    def _is_limited(self, resource: Resource, evaluator: Evaluator) -> bool:
+        """Whether a quota counts its objects, of which nothing else is heard."""
+        return not issubclass(resource.storage.message, DETAILED) and any(self._quotas.index(BY_AMOUNT, name) for name in evaluator.names)
+
+    async def _objects(self, resource: Resource, namespace: str) -> AsyncIterator[Any]:
+        token = ""
+        while True:
+            page = await self.client.list(resource.storage.message, namespace, limit=PAGE_SIZE, continue_token=token)
+            for obj in page.items:
+                yield obj
+            token = page.continue_token
+            if not token:
+                return
+
+
+def _counts(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(COUNT)]
+
+
+def _is_to_be_counted(old: core.ResourceQuota | None, new: core.ResourceQuota | None) -> bool:
+    """What is used changes with every object, and is right then."""
+    return old is None or new is None or old.spec != new.spec or dict(new.status.hard) != dict(new.spec.hard)
