@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -237,7 +237,7 @@ async def test_fifty_at_once_get_what_there_is_on_two_servers() -> None:
 class Late:
     """Lets somebody else write when all plugins have agreed."""
 
-    name = "Late"
+    name: ClassVar[str] = "Late"
 
     def __init__(self) -> None:
         self.act: Any = None
