@@ -46,6 +46,11 @@ def optional_path(text: str) -> str:
     return str(Path(text).absolute()) if text else ""
 
 
+def optional_log(text: str) -> str:
+    """The same, or one of the words that say where else lines go: ``-``, ``none``."""
+    return text if text in ("-", "none") else optional_path(text)
+
+
 def own_directory(text: str) -> Path:
     """A directory that may be written to; made when it is missing."""
     path = Path(text)

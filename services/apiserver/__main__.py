@@ -18,6 +18,7 @@ from knarr.service.keypair import KeptPair
 from knarr.service.options import address, cidr_for, ipv4, readable_file
 from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY
 from services.apiserver.aggregation.front_proxy import FrontProxy, FrontProxyFiles
+from services.apiserver.audit import options as audit
 from services.apiserver.component import ApiServer
 from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
@@ -108,6 +109,7 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="an EncryptionConfiguration: what is encrypted in etcd, and how",
     )
+    audit.add_options(made)
     made.add_argument("--advertise-address", type=ipv4, metavar="IP", help="by which pods reach the REST port (default: they do not)")
     return made
 
@@ -204,6 +206,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         authenticate=read_tokens(arguments.tokens).authenticate,
         front_proxy=front_proxy(arguments),
         keys=signing_keys(arguments),
+        auditor=audit.auditor_of(arguments),
     )
     client_ca = arguments.client_ca_file or arguments.ca
     app = create_app(apiserver.api, apiserver.callers, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)

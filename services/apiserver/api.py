@@ -20,6 +20,7 @@ from knarr.machinery.errors import StatusError, status_error
 from knarr.machinery.resources import Version
 from knarr.service.authentication import User
 from services.apiserver.aside import in_turn
+from services.apiserver.audit.auditor import Auditor
 from services.apiserver.authorization import asked, imagined
 from services.apiserver.identity.impersonation import VERB as IMPERSONATE
 from services.apiserver.identity.impersonation import Impersonation
@@ -30,7 +31,19 @@ from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.proxy import Destination
 from services.apiserver.pipeline.streams import Command, Forward
 from services.apiserver.pipeline.watch import Watch
-from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, REQUEST_SECONDS, UPDATE, WATCH, Request
+from services.apiserver.request import (
+    CREATE,
+    DELETE,
+    DELETE_COLLECTION,
+    GET,
+    LIST,
+    PATCH,
+    REQUEST_SECONDS,
+    UPDATE,
+    WATCH,
+    Annotated,
+    Request,
+)
 from services.apiserver.results import Event, Page, Ref, Written
 from services.apiserver.strategies import custom_strategy, is_made
 from services.apiserver.tokens.accounts import ServiceAccountTokens
@@ -125,10 +138,15 @@ class Api:
         """What issues and judges the tokens of service accounts, where this server does."""
         return self.pipeline.callers.accounts
 
-    async def visit(self, user: User, method: str, path: str) -> None:
+    @property
+    def auditor(self) -> Auditor | None:
+        """What keeps the audit log, where one is kept."""
+        return self.pipeline.auditor
+
+    async def visit(self, user: User, method: str, path: str, audit: Annotated | None = None) -> None:
         """What every way to that which is no resource begins with (discovery, metrics …); raises Forbidden."""
         deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
-        wanted = Request(user, method.lower(), Ref(imagined("", path)), None, deadline)
+        wanted = Request(user, method.lower(), Ref(imagined("", path)), None, deadline, audit=audit)
         if (asking := asked(self.pipeline.authorizer, wanted)) is not None:
             await asking
 
@@ -149,6 +167,22 @@ class Api:
         return asked(self.pipeline.authorizer, request)
 
     async def _do(self, verb: str, request: Request, path: Callable[..., Awaitable[T]]) -> T:
+        """What goes on behind its answer."""
+        audit = request.audit
+        if audit is None:
+            return await self._done(verb, request, path)
+        try:
+            found = await self._done(verb, request, path)
+        except StatusError as error:
+            audit.concluded(error.code, error.status)
+            raise
+        except Exception as error:
+            audit.failed(error)
+            raise
+        audit.begun()
+        return found
+
+    async def _done(self, verb: str, request: Request, path: Callable[..., Awaitable[T]]) -> T:
         if (asking := self._enter(verb, request)) is not None:
             await asking
         if not is_ready(request.ref.version):
@@ -165,10 +199,18 @@ class Api:
                 await ready(request.ref.version)
             found = await path(self.pipeline, request, *body)
             if request.warned and isinstance(found, Written):
-                return replace(found, warnings=(*found.warnings, *request.warned))
+                found = replace(found, warnings=(*found.warnings, *request.warned))
+            if request.audit is not None:
+                request.audit.concluded(200, None, found)
             return found
         except StatusError as error:
             code, error.warnings = str(error.code), request.warnings
+            if request.audit is not None:
+                request.audit.concluded(error.code, error.status)
+            raise
+        except Exception as error:
+            if request.audit is not None:
+                request.audit.failed(error)
             raise
         finally:
             request_timer(verb, resource).observe(time.perf_counter() - start)

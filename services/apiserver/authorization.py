@@ -14,6 +14,9 @@ from services.apiserver.deadline import within
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
 
+# What the audit log is told, in Kubernetes' words.
+DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
+
 
 class Authorizer(Protocol):
     """Asked once for each request, before anything is read for it; the objects of a deletecollection are one request."""
@@ -25,8 +28,24 @@ class Authorizer(Protocol):
 
 def asked(authorizer: Authorizer, request: Request) -> Coroutine[Any, Any, None] | None:
     """Asks; answers what is to be waited for, if anything. Raises Forbidden; what is waited for raises Timeout too."""
+    if request.audit is not None:
+        return _noted(authorizer, request)
     asking = authorizer.authorize(request)
     return None if asking is None else within(request.deadline, asking, "the authorizer")
+
+
+async def _noted(authorizer: Authorizer, request: Request) -> None:
+    """The same, with what is decided told to the audit log. Whoever knows the reason has told it by then."""
+    try:
+        if (asking := authorizer.authorize(request)) is not None:
+            await within(request.deadline, asking, "the authorizer")
+    except StatusError as error:
+        if error.code == 403:
+            request.annotate(DECISION, "forbid")
+            request.annotate(REASON, error.status.message)
+        raise
+    request.annotate(DECISION, "allow")
+    request.annotate(REASON, "")
 
 
 @runtime_checkable

@@ -34,6 +34,7 @@ from services.apiserver.allocators.repair import Repairer, repair
 from services.apiserver.allocators.services import ServiceAllocators
 from services.apiserver.announcement import Announcer
 from services.apiserver.api import Api
+from services.apiserver.audit.auditor import Auditor
 from services.apiserver.authorization import Authorizer
 from services.apiserver.backend import Backend
 from services.apiserver.bootstrap import USER, bootstrap
@@ -80,7 +81,7 @@ class ApiServer(Component):
     ``clock`` stamps them, ``source`` makes their names, uids, addresses and ports; ``plugins`` admit them, ``authorizer`` says who
     may ask for them, ``authenticate`` whose a token is that is no service account's. ``keys`` sign those; without them none are issued.
     ``registry`` is what is served, the built-in resources unless given; it may change while the server runs. By ``front_proxy`` it is known
-    to the API servers of others; without one they are not told who asks.
+    to the API servers of others; without one they are not told who asks. ``auditor`` keeps the audit log, where one is kept.
     """
 
     name: ClassVar[str] = "apiserver"
@@ -99,7 +100,9 @@ class ApiServer(Component):
         authenticate: Callable[[str], User] = nobody,
         front_proxy: FrontProxy | None = None,
         keys: SigningKeys | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
+        self.auditor = auditor
         self._settings, self._front_proxy = settings, front_proxy
         source = source or random.Random()
         self.registry = registry or catalog.registry(settings.revived_versions)
@@ -133,6 +136,7 @@ class ApiServer(Component):
                 node_streams=GrpcNodeStreams(kubelet_channel),
                 conversions=Conversions(self._webhook_client, source),
                 node_stats=GrpcNodeStats(kubelet_channel),
+                auditor=auditor,
             )
         )
         self.registry.subscribe(self._forget)
@@ -208,6 +212,8 @@ class ApiServer(Component):
                 tasks.create_task(self.aggregation.run(), name="apiserver/aggregation")
                 tasks.create_task(self._measure(), name="apiserver/measure")
                 tasks.create_task(LoopLag().run(), name="apiserver/loop lag")
+                if self.auditor is not None:
+                    tasks.create_task(self.auditor.backlog.run(), name="apiserver/audit")
                 tasks.create_task(self._recorder.run(), name="apiserver/events")
                 if self._settings.repair_seconds:
                     repairer = Repairer(self.backend, self.allocators, self._recorder, self._settings.repair_seconds)

@@ -30,6 +30,7 @@ from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from knarr.service.authentication import User
 from services.apiserver.admission.catalog import PLUGINS, Factory
+from services.apiserver.audit.auditor import Auditor
 from services.apiserver.authorization import Authorizer
 from services.apiserver.backend import serialize
 from services.apiserver.bootstrap import NAMESPACES
@@ -54,7 +55,8 @@ class ApiInMemory:
     """One cluster's objects and the API server before them. ``clock`` stamps objects; ``seed`` decides names, uids, addresses and ports.
 
     ``plugins`` admit what clients write, ``authorizer`` says who may ask; what is seeded passes neither. ``keys`` sign tokens. Of a
-    ``store`` that is given the objects are taken over, as by a server that starts again.
+    ``store`` that is given the objects are taken over, as by a server that starts again. Of what is audited nothing is written unless
+    somebody runs the ``auditor``.
     It may be made and seeded before there is an event loop. Requests wait until it is started.
     """
 
@@ -69,6 +71,7 @@ class ApiInMemory:
         authenticate: Callable[[str], User] = nobody,
         store: MemoryStore | None = None,
         keys: SigningKeys | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         self.clock = clock
         self.store = store or MemoryStore()
@@ -83,6 +86,7 @@ class ApiInMemory:
             authorizer=authorizer,
             authenticate=authenticate,
             keys=keys,
+            auditor=auditor,
         )
         self._tasks: list[asyncio.Task[None]] = []
         for name in NAMESPACES:

@@ -21,6 +21,7 @@ from knarr.machinery.resources import Registry, Resource, Version, served
 from knarr.objects.copies import copy_of
 from knarr.service.authentication import User
 from services.apiserver.api import Api, Event, Ref, Written
+from services.apiserver.audit.auditor import PipelineEvent, path_of
 from services.apiserver.request import CREATE, DELETE, GET, LIST, PATCH, REQUEST_SECONDS, UPDATE, WATCH, Request
 
 M = TypeVar("M", bound=Message)
@@ -43,7 +44,9 @@ class LocalClient(Client):
         return [*self._registry, *self._api.pipeline.elsewhere.beside(self._registry)]
 
     def _request(self, verb: str, ref: Ref, options: Any) -> Request:
-        return Request(self._user, verb, ref, options, asyncio.get_running_loop().time() + REQUEST_SECONDS)
+        user, auditor = self._user, self._api.auditor
+        audit = auditor.begin(user, verb, ref, path_of(ref), kind=PipelineEvent) if auditor is not None else None
+        return Request(user, verb, ref, options, asyncio.get_running_loop().time() + REQUEST_SECONDS, audit=audit)
 
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         ref = self._ref(message, namespace, name)
@@ -92,12 +95,15 @@ class LocalClient(Client):
             allow_watch_bookmarks=True,
         )
         ref = self._ref(message, namespace)
-        batches = await self._api.watch(self._request(WATCH, ref, options))
+        wanted = self._request(WATCH, ref, options)
+        batches = await self._api.watch(wanted)
         try:
             async for batch in batches:
                 yield [_event(ref.version, event) for event in batch]
         finally:
             batches.close()
+            if wanted.audit is not None:
+                wanted.audit.concluded(200, None)
 
     async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
         own: Any = copy_of(obj)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.resources import Resource
 from knarr.service.authentication import User
 from services.apiserver.apply.names import manager_name
@@ -27,6 +28,18 @@ class Annotated(Protocol):
 
     def annotate(self, key: str, value: str) -> None:
         """Notes a value under a qualified name; the first one holds."""
+        ...
+
+    def begun(self) -> None:
+        """The pipeline has an answer that goes on."""
+        ...
+
+    def concluded(self, code: int, status: meta.Status | None, found: object = None) -> None:
+        """The pipeline has answered ``found``, or refused with a status."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """The pipeline has broken."""
         ...
 
 

@@ -16,12 +16,12 @@ from knarr.machinery import budget, codec
 from knarr.machinery.errors import Expired, bad_request, status_error
 from knarr.machinery.packing import JSON_NAME, json_of, message_name, packed
 from knarr.machinery.resources import Registry, Resource, Version
-from knarr.service.authentication import current_user
 from services.apiserver.api import Api, Event, Ref, Written
 from services.apiserver.aside import LARGE_BYTES, aside
+from services.apiserver.call_auditing import note_body, note_patch
 from services.apiserver.entry import Entry
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
-from services.apiserver.stream_servicer import StreamServicer, deadline_of
+from services.apiserver.stream_servicer import StreamServicer
 
 EVENT_TYPES = {
     ADDED: face.EVENT_TYPE_ADDED,
@@ -75,6 +75,11 @@ def body_of(ref: Ref, body: AnyMessage) -> Any:
     if message is ref.version.message and not ref.version.form.has_message:
         return ref.version.to_storage(unpack_json(ref.version, body))
     return ref.version.to_storage(unpack(message, body))
+
+
+async def _body(wanted: Request, body: AnyMessage) -> Any:
+    note_body(wanted, body)
+    return await aside(len(body.value), body_of, wanted.ref, body)
 
 
 def unpack_json(version: Version, body: AnyMessage) -> Any:
@@ -143,7 +148,7 @@ class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
 
     def _request(self, verb: str, ref: face.ResourceRef, options: Any, context: Any) -> Request:
         """The request of the caller of this RPC, who waits until the RPC's deadline."""
-        return Request(current_user(), verb, self._ref(ref), options, deadline_of(context))
+        return self._asked(verb, self._ref(ref), options, context)
 
     def _ref(self, ref: face.ResourceRef) -> Ref:
         version = self._version(ref)
@@ -191,23 +196,25 @@ class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
 
     async def Create(self, request: face.CreateRequest, context: Any) -> face.CreateResponse:
         wanted = self._request(CREATE, request.ref, request.options, context)
-        written = await self._api.create(wanted, await aside(len(request.object.value), body_of, wanted.ref, request.object))
+        written = await self._api.create(wanted, await _body(wanted, request.object))
         return face.CreateResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Update(self, request: face.UpdateRequest, context: Any) -> face.UpdateResponse:
         wanted = self._request(UPDATE, request.ref, request.options, context)
-        written = await self._api.update(wanted, await aside(len(request.object.value), body_of, wanted.ref, request.object))
+        written = await self._api.update(wanted, await _body(wanted, request.object))
         return face.UpdateResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Patch(self, request: face.PatchRequest, context: Any) -> face.PatchResponse:
         if request.type not in PATCH_TYPES:
             raise bad_request("the type of the patch is missing")
         wanted = self._request(PATCH, request.ref, request.options, context)
+        note_patch(wanted, request.patch)
         written = await self._api.patch(wanted, PATCH_TYPES[request.type], request.patch)
         return face.PatchResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Apply(self, request: face.ApplyRequest, context: Any) -> face.ApplyResponse:
         wanted = self._request(PATCH, request.ref, request.options, context)
+        note_patch(wanted, request.intent)
         written = await self._api.patch(wanted, "apply", request.intent)
         return face.ApplyResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 

@@ -14,6 +14,7 @@ from knarr.machinery.errors import bad_request
 from knarr.machinery.resources import Route
 from knarr.service.authentication import current_user
 from services.apiserver.api import Api, Ref, Request
+from services.apiserver.call_auditing import begun
 from services.apiserver.exchange.passed_call import PassedCall
 from services.apiserver.request import CREATE, GET, REQUEST_SECONDS
 
@@ -36,20 +37,29 @@ class StreamServicer:
     def _ref(self, ref: face.ResourceRef) -> Ref:
         raise NotImplementedError
 
+    def _asked(self, verb: str, ref: Ref, options: Any, context: Any) -> Request:
+        """The request of the caller of this RPC, who waits until the RPC's deadline."""
+        user, auditor = current_user(), self._api.auditor
+        audit = begun(auditor, user, verb, ref, context) if auditor is not None else None
+        return Request(user, verb, ref, options, deadline_of(context), audit=audit)
+
+    def _of_pod(self, verb: str, named: Any, subresource: str, options: Any, context: Any) -> Request:
+        return self._asked(verb, Ref(PODS, named.namespace, named.pod, subresource), options, context)
+
     async def Log(self, request: face.LogRequest, context: Any) -> AsyncIterator[face.LogResponse]:
-        async for data in await self._api.logs(_of_pod(GET, request, "log", request, context)):
+        async for data in await self._api.logs(self._of_pod(GET, request, "log", request, context)):
             yield face.LogResponse(data=data)
 
     async def Exec(self, requests: AsyncIterator[face.ExecRequest], context: Any) -> AsyncIterator[face.ExecResponse]:
         start = await _start(requests, "Exec")
-        command = await self._api.exec(_of_pod(CREATE, start, "exec", start, context))
+        command = await self._api.exec(self._of_pod(CREATE, start, "exec", start, context))
         async for response in command(requests):
             yield response
 
     async def Attach(self, requests: AsyncIterator[face.AttachRequest], context: Any) -> AsyncIterator[face.AttachResponse]:
         start = await _start(requests, "Attach")
         start.ClearField("command")
-        command = await self._api.attach(_of_pod(CREATE, start, "attach", start, context))
+        command = await self._api.attach(self._of_pod(CREATE, start, "attach", start, context))
         # Both give the parts of a stream the same numbers, so the bytes fit.
         passed = (face.ExecRequest.FromString(request.SerializeToString()) async for request in requests)
         async for response in command(passed):
@@ -60,7 +70,7 @@ class StreamServicer:
         if not 0 < start.port < 65536:
             raise bad_request(f"port {start.port} is none: ports are from 1 to 65535")
         options = core.PodPortForwardOptions(ports=[start.port])
-        forward = await self._api.port_forward(_of_pod(CREATE, start, "portforward", options, context))
+        forward = await self._api.port_forward(self._of_pod(CREATE, start, "portforward", options, context))
         await context.send_initial_metadata(())
         async with aclosing(forward(start.port, _data(requests, "data"))) as pieces:  # type: ignore[type-var]
             async for data in pieces:
@@ -78,15 +88,11 @@ class StreamServicer:
         verb = VERBS.get(call.method)
         if verb is None:
             raise bad_request(f"requests are passed on whose method is one of {', '.join(VERBS)}, not {call.method}")
-        wanted = Request(current_user(), verb, Ref(ref.version, ref.namespace, ref.name, "proxy"), options, deadline_of(context))
+        wanted = self._asked(verb, Ref(ref.version, ref.namespace, ref.name, "proxy"), options, context)
         destination = await self._api.proxy(wanted)
         async with aclosing(call.answers(destination.connect, destination.scheme, destination.host, _data(requests, "body"))) as answers:
             async for answer in answers:
                 yield answer
-
-
-def _of_pod(verb: str, named: Any, subresource: str, options: Any, context: Any) -> Request:
-    return Request(current_user(), verb, Ref(PODS, named.namespace, named.pod, subresource), options, deadline_of(context))
 
 
 async def _start(requests: Any, call: str) -> Any:

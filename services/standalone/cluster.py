@@ -37,6 +37,7 @@ from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.tokens.keys import SigningKeys
+from services.standalone.auditing import auditor
 from services.standalone.credentials import Credentials, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
@@ -127,6 +128,7 @@ class Cluster:
             authenticate=credentials.tokens.authenticate,
             front_proxy=FrontProxy(front_proxy_files(self._files.front_proxy, self._files.pki / "ca.crt")),
             keys=self._keys,
+            auditor=auditor(settings),
         )
         host = self._host(apiserver, credentials, settings.listen_address, settings.ports.apiserver)
         await host.start()

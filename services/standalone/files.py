@@ -70,6 +70,11 @@ class Files:
         return self.root / "knarr.log"
 
     @property
+    def audit_log(self) -> Path:
+        """Who changed what; its former files lie beside it."""
+        return self.root / "audit.log"
+
+    @property
     def state(self) -> Path:
         """What the running cluster tells about itself; there only once it is ready."""
         return self.root / "state.json"

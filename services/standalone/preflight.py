@@ -18,6 +18,7 @@ from knarr.service.errors import CommandError
 from knarr.service.options import node_name
 from services.apiserver.encryption.reading import encryption
 from services.kubelet.runtime.catalog import bridge_name, engine_url
+from services.standalone.auditing import audit_policy
 from services.standalone.etcd_process import DATA, has_state, path_problem
 from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
@@ -42,6 +43,7 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
     yield from _disk_problems(settings)
     yield from _restore_problems(settings)
     yield from _encryption_problems(settings)
+    yield from _audit_problems(settings)
     yield from _name_problems(settings)
     yield from _range_problems(settings)
     if shutil.which("ip") is not None:
@@ -134,6 +136,13 @@ def _encryption_problems(settings: ClusterSettings) -> Iterator[str]:
         encryption(settings.encryption_file)
     except CommandError as error:
         yield f"--encryption-provider-config: {error}"
+
+
+def _audit_problems(settings: ClusterSettings) -> Iterator[str]:
+    try:
+        audit_policy(settings)
+    except CommandError as error:
+        yield f"--audit-policy-file: {error}"
 
 
 def _name_problems(settings: ClusterSettings) -> Iterator[str]:

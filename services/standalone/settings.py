@@ -19,12 +19,24 @@ import orjson
 
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
-from knarr.service.options import MAX_PORT, cidr, cidr_for, domain, ipv4, one_of, optional_ipv4, optional_node_name, optional_path, port
+from knarr.service.options import (
+    MAX_PORT,
+    cidr,
+    cidr_for,
+    domain,
+    ipv4,
+    one_of,
+    optional_ipv4,
+    optional_log,
+    optional_node_name,
+    optional_path,
+    port,
+)
 from services.standalone.files import Files
 
 DEFAULT_DATA_DIR = Path(".knarr")
 # Fields that came after version 0.1: files from before lack them, and the default holds.
-LATER = frozenset({"encryption_provider_config", "mutual", "rest_address"})
+LATER = frozenset({"audit_log_path", "audit_policy_file", "encryption_provider_config", "mutual", "rest_address"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +110,18 @@ class ClusterSettings:
     node_ports: tuple[int, int] = (30000, 32767)
     encryption_provider_config: str = chosen(
         "", optional_path, "an EncryptionConfiguration: what is encrypted in etcd, and how; empty: nothing", "FILE"
+    )
+    audit_policy_file: str = chosen(
+        "",
+        optional_path,
+        "a Policy of audit.k8s.io/v1: what the audit log keeps; empty: changes, and looks at secrets",
+        "FILE",
+    )
+    audit_log_path: str = chosen(
+        "",
+        optional_log,
+        "where the audit log is kept; -: standard output, none: nowhere; empty: audit.log in the data directory",
+        "FILE",
     )
     log_style: str = _one("text", "json", text="how the log is written")
     log_level: str = _one("info", "debug", "warning", "error", text="the least important messages that are logged")

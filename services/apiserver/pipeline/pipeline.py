@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from knarr.service.authentication import User, unauthorized
 from services.apiserver.admission.chain import Chain
 from services.apiserver.allocators.allocator import Allocators
+from services.apiserver.audit.auditor import Auditor
 from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.backend import Backend
 from services.apiserver.conversion.conversions import Conversions
@@ -40,3 +41,5 @@ class Pipeline:
     turns: Turns = field(default_factory=Turns)
     node_stats: NodeStats = field(default_factory=NoNodeStats)
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    # What keeps the audit log, where one is kept.
+    auditor: Auditor | None = None

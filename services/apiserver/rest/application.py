@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter
 
 import orjson
 
 from knarr.machinery.errors import StatusError, internal, status_error
 from knarr.machinery.resources import Registry, Resource, Route
-from knarr.service.authentication import TokenAuthenticator, bearer_token
+from knarr.service.authentication import TokenAuthenticator, User, bearer_token
+from services.apiserver.aggregation.extension import Extension
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api
 from services.apiserver.rest import metrics, representations
+from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude, ref_of
 from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
 from services.apiserver.rest.exec import Commands, attachments, exec_commands
-from services.apiserver.rest.extensions import Extensions
+from services.apiserver.rest.extensions import Extensions, asked_of
 from services.apiserver.rest.finish import finished, is_finished
 from services.apiserver.rest.health import Checks, health
 from services.apiserver.rest.issuer import Issuer
@@ -36,7 +39,7 @@ from services.apiserver.rest.proxying.handler import Proxy
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
 from services.apiserver.rest.request import UNREAD_BYTES, Disconnected, Receive, Request, Scope, Send
-from services.apiserver.rest.response import CLOSE, Pieces, Relay, Response, Stream, Upgrade, text, warning_headers
+from services.apiserver.rest.response import CLOSE, Pieces, Relay, Response, Stream, Upgrade, marked, text, warning_headers
 from services.apiserver.rest.routing import Router, Target, proxy_end
 from services.apiserver.rest.streams import Streams
 from services.apiserver.rest.version import version_response
@@ -80,6 +83,7 @@ class Application:
         self.streams = Streams()
         self._api = api
         self._authenticator = Authenticator(tokens, api)
+        self._auditing = Auditing(api.auditor) if api.auditor is not None else None
         self.checks = {"ping": lambda: True, **(checks or {})}
         self._registry = registry
         self._openapi = OpenApi(registry, aggregation)
@@ -137,12 +141,15 @@ class Application:
         request = Request(scope, receive)
         name_task(request.method, request.path)
         verb, resource = "", ""
+        refusal: StatusError | None = None
         answer: Response | Stream | Pieces | Upgrade | Relay
         try:
             # Nothing is worked out, and nothing remembered, for a caller who is not known.
             request.user = await self._authenticator.user(request)
             extension = self._extensions.at(request.path) if self._extensions is not None else None
             target = self._router.target(request.path) if extension is None else None
+            if self._auditing is not None:
+                self._begin(self._auditing, request, target, extension)
             if extension is not None:
                 assert self._extensions is not None
                 answer = await self._extensions.answer(request, extension)
@@ -154,25 +161,46 @@ class Application:
                 if target.version.deprecation_warning and isinstance(answer, Response | Stream | Pieces):
                     answer.headers = [*answer.headers, *warning_headers([target.version.deprecation_warning])]
         except Disconnected:
+            if request.audit is not None:
+                request.audit.complete(GONE, GONE_STATUS)
             return
         except StatusError as error:
+            refusal = error
+            if self._auditing is not None and request.user is User.ANONYMOUS:
+                self._auditing.refused(request, error)
             # Who names somebody must be them, whatever they ask for.
             named = bearer_token(request.headers.get(b"authorization", b"").decode("latin-1"))
             answer = (not named and self._open(request)) or error_response(error, request.headers.get(b"accept", b""))
         except Exception as error:
             logger.exception("a request failed", extra={"method": request.method, "path": request.path})
             answer = error_response(internal(str(error) or type(error).__name__), request.headers.get(b"accept", b""))
+            if request.audit is not None:
+                request.audit.panic(f"{type(error).__name__}: {error}")
         request_counter(verb, resource, answer.status).inc()
+        audit = request.audit
+        if audit is not None:
+            conclude(audit, answer, refusal, request.target)
         if isinstance(answer, Upgrade):
             try:
                 await self.streams.serve(request, answer)
                 return
             except StatusError as error:
                 answer = error_response(error)
+            finally:
+                if audit is not None:
+                    audit.complete(answer.status)
         if isinstance(answer, Relay):
-            await answer.run(send)
+            try:
+                await answer.run(send)
+            finally:
+                if audit is not None:
+                    audit.complete(answer.status)
             return
+        if isinstance(answer, Stream | Pieces) and request.marks:
+            answer.headers = [*answer.headers, *marked(request.marks)]
         if isinstance(answer, Stream):
+            if audit is not None:
+                answer.on_end = partial(audit.complete, answer.status)
             await self.streams.send(request, answer, send)
             return
         if isinstance(answer, Pieces):
@@ -185,11 +213,32 @@ class Application:
         unread = request.leaves_much_unread
         if unread:
             answer.headers = [*answer.headers, CLOSE]
-        if answer.headers or request.method == "HEAD" or not request.answer(answer.head, answer.body):
+        if answer.headers or request.method == "HEAD" or not request.answer(answer.head(request.marks), answer.body):
+            if request.marks:
+                answer.headers = [*answer.headers, *marked(request.marks)]
             await send(answer.start())
             await send({"type": "http.response.body", "body": answer.body})
         if unread and len(answer.body) < UNREAD_BYTES:
             request.linger()
+
+    def _begin(self, auditing: Auditing, request: Request, target: Target | None, extension: Extension | None) -> None:
+        """Raises MethodNotAllowed, once that may be kept."""
+        request.target = target
+        method = request.method.lower()
+        if extension is not None:
+            try:
+                asked = asked_of(request, extension)
+            except StatusError:
+                asked = None
+            auditing.begin(request, asked.verb if asked is not None else method, asked.ref if asked is not None else None, request.user)
+        elif target is None:
+            auditing.begin(request, "get" if method == "head" else method, None, request.user)
+        else:
+            try:
+                verb = verb_of(request, target)
+            except StatusError:
+                verb = method
+            auditing.begin(request, verb, ref_of(target), request.user)
 
     def _handler(self, verb: str, target: Target) -> Handler:
         subresource = target.subresource
@@ -213,7 +262,7 @@ class Application:
         if (found := self._open(request)) is not None:
             return found
         path = request.path.rstrip("/") or "/"
-        await self._api.visit(request.user, "get" if request.method == "HEAD" else request.method, path)
+        await self._api.visit(request.user, "get" if request.method == "HEAD" else request.method, path, request.audit)
         if path == "/metrics":
             return metrics_response()
         found = self._paths() if path == "/" else self._issuer.answer(path)
@@ -261,11 +310,23 @@ class Application:
         try:
             request.user = await self._authenticator.user(request)
             target = self._router.target(request.path)
+            if self._auditing is not None:
+                self._begin(self._auditing, request, target, None)
             if target is None:
                 raise no_such_resource()
-            await self._socket(request, target)(request, target, receive, send)
+            handler = self._socket(request, target)
+            if request.audit is not None:
+                request.audit.started(101)
+            await handler(request, target, receive, send)
         except StatusError as error:
+            if self._auditing is not None and request.user is User.ANONYMOUS:
+                self._auditing.refused(request, error)
+            if request.audit is not None:
+                request.audit.complete(error.code, error.status)
             await refuse_websocket(error, send)
+        finally:
+            if request.audit is not None:
+                request.audit.complete(101)
 
     def _socket(self, request: Request, target: Target) -> SocketHandler:
         """What may be asked for over a WebSocket: the streams among the sub-resources, and watches."""

@@ -31,6 +31,8 @@ class Authenticator:
         request.greet()
         for name in request.headers:
             if name.startswith(_IMPERSONATE):
+                # Who may not play somebody is known all the same.
+                request.user = user
                 return await self._api.impersonate(user, Impersonation.of_headers(request.scope["headers"]))
         return user
 

@@ -46,11 +46,11 @@ class Extensions:
     async def answer(self, request: Request, extension: Extension, path: str = "") -> Response | Upgrade | Relay:
         """``path`` is what is asked for there, that of the request unless given: then the caller was permitted it already. Raises
         Forbidden, Disconnected."""
-        asked = None if path else _asked(request, extension)
+        asked = None if path else asked_of(request, extension)
         if asked is not None:
             await self._api.permit(asked)
         elif not path:
-            await self._api.visit(request.user, "get" if request.method == "HEAD" else request.method, extension.path)
+            await self._api.visit(request.user, "get" if request.method == "HEAD" else request.method, extension.path, request.audit)
         if not extension.available:
             return text(AWAY, 503)
         try:
@@ -80,7 +80,7 @@ def _seconds(request: Request, asked: Asked | None) -> float:
     return ANSWER_SECONDS if asked.verb == "watch" or request.upgrade_to else REQUEST_SECONDS
 
 
-def _asked(request: Request, extension: Extension) -> Asked | None:
+def asked_of(request: Request, extension: Extension) -> Asked | None:
     """What the path is about, for whoever decides whether it may be asked for; None for what is served there. Raises MethodNotAllowed.
 
     It is read as Kubernetes' servers read it, which is how the other side will: a slash is one however it is written, and a part may be
@@ -102,7 +102,7 @@ def _asked(request: Request, extension: Extension) -> Asked | None:
     if watched or (verb == "list" and b"watch" in request.scope["query_string"] and request.query.flag("watch")):
         verb = "watch"
     ref = Ref(_imagined(extension, plural), namespace, name, subresource)
-    return Asked(request.user, verb, ref, None, deadline_of(request), request.agent)
+    return Asked(request.user, verb, ref, None, deadline_of(request), request.agent, request.audit)
 
 
 def _imagined(extension: Extension, plural: str) -> Version:

@@ -7,14 +7,18 @@ import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, bad_request, status_error
 from knarr.service.authentication import User
 from services.apiserver.aside import aside
+from services.apiserver.audit.bodies import Body, sent
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.query import Query
 
 if TYPE_CHECKING:
+    from services.apiserver.audit.event import AuditEvent
     from services.apiserver.rest.pipe import Pipe
+    from services.apiserver.rest.routing import Target
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -94,7 +98,7 @@ class Disconnected(Exception):
 class Request:
     """Method, path, headers and parameters are at hand; the body is read when asked for."""
 
-    __slots__ = ("_query", "_read", "_receive", "headers", "method", "path", "scope", "user")
+    __slots__ = ("_query", "_read", "_receive", "audit", "headers", "marks", "method", "path", "scope", "target", "user")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -102,6 +106,11 @@ class Request:
         self.path: str = scope["raw_path"].decode("latin-1")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.user = User.ANONYMOUS
+        # What the audit log keeps of it, and what it is about, for that alone.
+        self.audit: AuditEvent | None = None
+        self.target: Target | None = None
+        # Headers of the answer that are the server's own, as they are written.
+        self.marks = b""
         self._receive = receive
         self._query: Query | None = None
         self._read = False
@@ -133,7 +142,11 @@ class Request:
         if encoding not in (b"identity", b"gzip", b""):
             raise status_error("UnsupportedMediaType", "the body of the request has an unknown encoding: send it gzipped, or as it is")
         body = await self._sent()
-        return await aside(UNPACKED_AT_ONCE * len(body), unpacked, body) if encoding == b"gzip" else body
+        if encoding == b"gzip":
+            body = await aside(UNPACKED_AT_ONCE * len(body), unpacked, body)
+        if body and self.audit is not None and self.audit.wants_request:
+            self.audit.sent(body_of(self, body, self.target))
+        return body
 
     async def _sent(self) -> bytes:
         length = self.headers.get(b"content-length", b"")
@@ -252,6 +265,14 @@ class Request:
         """Returns when the client is gone."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+def body_of(request: Request, raw: bytes, target: Target | None) -> Body:
+    """What was sent, for the audit log."""
+    message = target.version.body_of(target.subresource) if target is not None else None
+    if request.method == "DELETE":
+        message = meta.DeleteOptions
+    return sent(raw, request.content_type.decode("latin-1"), message)
 
 
 def unpacked(body: bytes) -> bytes:

@@ -44,10 +44,9 @@ class Response:
         headers: Headers = [_content_type(self.content_type), (b"content-length", b"%d" % len(self.body)), self.caching, *self.headers]
         return {"type": "http.response.start", "status": self.status, "headers": headers}
 
-    @property
-    def head(self) -> bytes:
-        """The same as bytes, of an answer without headers of its own."""
-        return b"%b%d\r\n\r\n" % (_head(self.status, self.content_type, self.caching), len(self.body))
+    def head(self, marks: bytes = b"") -> bytes:
+        """The same as bytes, of an answer without headers of its own but those of the server, as they are written."""
+        return b"%b%d\r\n%b\r\n" % (_head(self.status, self.content_type, self.caching), len(self.body), marks)
 
 
 @dataclass(slots=True)
@@ -65,6 +64,8 @@ class Stream:
     kind: str = ""
     abandon: Callable[[], object] = bool
     watcher: Callable[[HeldConnection, float, Callable[[Any], None]], Watcher] | None = None
+    # Called when all of it is over, however that came.
+    on_end: Callable[[], object] = bool
 
     def start(self) -> dict[str, object]:
         headers: Headers = [_content_type(self.content_type), NO_STORE, *self.headers]
@@ -128,6 +129,11 @@ def _head(status: int, content_type: str, caching: tuple[bytes, bytes]) -> bytes
     phrase = HTTPStatus(status).phrase.encode()
     headers = b"".join(b"%b: %b\r\n" % header for header in (_content_type(content_type), caching))
     return b"HTTP/1.1 %d %b\r\n%bcontent-length: " % (status, phrase, headers)
+
+
+def marked(marks: bytes) -> Headers:
+    """Headers that are written already, as a list."""
+    return [(name, value) for line in marks.splitlines() for name, _, value in (line.partition(b": "),)]
 
 
 def text(body: str, status: int = 200) -> Response:

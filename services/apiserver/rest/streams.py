@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -29,7 +30,8 @@ class Streams:
         self.stall_seconds = stall_seconds
         self.ending = asyncio.Event()
         self._limits: set[asyncio.Timeout] = set()
-        self._watchers: set[Watcher] = set()
+        # With what is to be told of their end.
+        self._watchers: dict[Watcher, Callable[[], object]] = {}
 
     def end(self) -> None:
         """Ends every stream, now and later: their clients see a complete answer."""
@@ -71,6 +73,8 @@ class Streams:
             stream.abandon()
             if held is not None:
                 self._hand_over(stream, held)
+            else:
+                stream.on_end()
             await stream.chunks.aclose()
         if held is None and limit.expired() and self.ending.is_set():
             with suppress(TimeoutError):
@@ -80,15 +84,16 @@ class Streams:
     def _hand_over(self, stream: Stream, connection: HeldConnection) -> None:
         assert stream.watcher is not None
         watcher = stream.watcher(connection, self.stall_seconds, self._ended)
-        self._watchers.add(watcher)
+        self._watchers[watcher] = stream.on_end
         WATCHERS.inc()
         watcher.start()
         if self.ending.is_set():
             watcher.end()
 
     def _ended(self, watcher: Watcher) -> None:
-        self._watchers.discard(watcher)
-        WATCHERS.dec()
+        if (on_end := self._watchers.pop(watcher, None)) is not None:
+            WATCHERS.dec()
+            on_end()
 
     async def serve(self, request: Request, upgrade: Upgrade) -> None:
         """Gives the connection over; whoever takes it ends with ``ending``. Raises what ``Request.upgrade`` raises."""

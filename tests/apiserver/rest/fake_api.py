@@ -19,7 +19,7 @@ from services.apiserver.cache.sleepers import Sleeper, Sleepers
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline.watch import Watch
-from services.apiserver.request import Request
+from services.apiserver.request import Annotated, Request
 from services.apiserver.results import Event, Page, Ref, Written
 
 
@@ -108,7 +108,11 @@ class FakeApi(Api):
     def accounts(self) -> None:
         """It issues no tokens."""
 
-    async def visit(self, user: User, method: str, path: str) -> None:
+    @property
+    def auditor(self) -> None:
+        """It keeps no log."""
+
+    async def visit(self, user: User, method: str, path: str, audit: Annotated | None = None) -> None:
         """Everybody may."""
 
     def put(self, obj: Any) -> Entry:

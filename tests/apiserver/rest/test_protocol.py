@@ -68,7 +68,7 @@ async def answers(body: bytes, *heads: bytes, paused: bool = False) -> FakeTrans
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         asked, answer = request.Request(scope, receive), Response(body)
-        if not asked.answer(answer.head, answer.body):
+        if not asked.answer(answer.head(), answer.body):
             await send(answer.start())
             await send({"type": "http.response.body", "body": answer.body})
 

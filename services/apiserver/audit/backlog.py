@@ -1,0 +1,89 @@
+"""Lines on their way to the log: a bounded heap of them, and a thread that writes.
+
+A request does not wait for the log. What comes faster than it can be written, or while the disk is full, is left out and counted; a server
+that dies leaves out the last moment. What lies here at a stop is written before it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from services.apiserver.audit.event import Objects
+from services.apiserver.audit.metrics import ERRORS, EVENTS
+
+log = logging.getLogger(__name__)
+
+# Lines gather for so long before they are written; what is there at once of them, and of the objects in them, is bounded.
+GATHER_SECONDS = 0.05
+MAX_LINES, MAX_BYTES = 50_000, 16 * 1024 * 1024
+
+
+class Sink(Protocol):
+    """Where lines go; both methods block."""
+
+    def write(self, lines: bytes) -> None:
+        """Raises OSError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Backlog:
+    """One sink's. ``run`` writes until it is cancelled."""
+
+    def __init__(self, sink: Sink, plugin: str = "log", *, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES) -> None:
+        self._sink, self._max_lines, self._max_bytes = sink, max_lines, max_bytes
+        self._lines: list[bytes | Objects] = []
+        self._bytes = 0
+        self._filled = asyncio.Event()
+        self._events, self._errors = EVENTS.of(plugin), ERRORS.of(plugin)
+
+    def add(self, line: bytes) -> None:
+        self._add(line, len(line))
+
+    def add_later(self, objects: Objects) -> None:
+        """A line whose objects are not written yet; they are held as they came."""
+        self._add(objects, objects.held_bytes)
+
+    def _add(self, line: bytes | Objects, size: int) -> None:
+        if self._bytes + size > self._max_bytes or len(self._lines) >= self._max_lines:
+            self._errors.inc()
+            log.error("the audit log does not keep up; events are left out", extra={"waiting": len(self._lines), "bytes": self._bytes})
+            return
+        self._events.inc()
+        if not self._lines:
+            self._filled.set()
+        self._lines.append(line)
+        self._bytes += size
+
+    async def run(self) -> None:
+        writing: asyncio.Future[None] | None = None
+        try:
+            while True:
+                await self._filled.wait()
+                await asyncio.sleep(GATHER_SECONDS)
+                writing = asyncio.ensure_future(asyncio.to_thread(self._write, self._taken()))
+                await asyncio.shield(writing)
+        finally:
+            if writing is not None:
+                # Though this is cancelled: two at once would mix their lines.
+                await asyncio.wait({writing})
+            self._write(self._taken())
+            self._sink.close()
+
+    def _taken(self) -> list[bytes | Objects]:
+        self._filled.clear()
+        taken, self._lines, self._bytes = self._lines, [], 0
+        return taken
+
+    def _write(self, lines: list[bytes | Objects]) -> None:
+        if not lines:
+            return
+        written = [line if isinstance(line, bytes) else line.line() for line in lines]
+        try:
+            self._sink.write(b"".join(written))
+        except OSError as error:
+            self._errors.value += len(lines)
+            log.error("the audit log cannot be written; events are lost", extra={"events": len(lines), "error": error})

@@ -1,0 +1,203 @@
+"""What is known of one request for the audit log: an Event of ``audit.k8s.io/v1``, told at each stage that is kept."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import codec
+from knarr.service.authentication import User
+from services.apiserver.audit.bodies import Body
+from services.apiserver.audit.policy import COMPLETE, PANIC, RECEIVED, STARTED, Decision, Level
+from services.apiserver.audit.text import addresses_json, agent_json, object_json, quoted, stamp, user_json
+from services.apiserver.results import Ref
+
+if TYPE_CHECKING:
+    from services.apiserver.audit.backlog import Backlog
+
+log = logging.getLogger(__name__)
+
+# As Kubernetes bounds it where it truncates: a line with larger objects is kept without them.
+MAX_LINE_BYTES = 100 * 1024
+MAX_ANNOTATIONS, MAX_ANNOTATION_LETTERS = 64, 4096
+TRUNCATED = "audit.k8s.io/truncated"
+SUCCESS = meta.Status()
+
+
+class AuditEvent:
+    """One request, from its receipt on. ``received`` and all that follows tells the log of a stage, where that is kept."""
+
+    __slots__ = (
+        "_addresses",
+        "_agent",
+        "_annotations",
+        "_backlog",
+        "_decision",
+        "_is_over",
+        "_received_seconds",
+        "_request_body",
+        "_uri",
+        "_user",
+        "_verb",
+        "identity",
+        "ref",
+    )
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        decision: Decision,
+        identity: str,
+        user: User | None,
+        verb: str,
+        uri: str,
+        ref: Ref | None,
+        addresses: tuple[str, ...],
+        agent: str,
+        received_seconds: float,
+    ) -> None:
+        self._backlog, self._decision, self.identity = backlog, decision, identity
+        self._user, self._verb, self._uri, self.ref = user, verb, uri, ref
+        self._addresses, self._agent, self._received_seconds = addresses, agent, received_seconds
+        self._annotations: dict[str, str] | None = None
+        self._request_body: Body | None = None
+        self._is_over = False
+
+    @property
+    def wants_request(self) -> bool:
+        """Whether the object that was sent is kept."""
+        return self._decision.level >= Level.REQUEST
+
+    @property
+    def wants_response(self) -> bool:
+        return self._decision.level >= Level.REQUEST_RESPONSE
+
+    def annotate(self, key: str, value: str) -> None:
+        """The first value of a key holds, as in Kubernetes; so many are kept, cut to so many letters."""
+        if self._annotations is None:
+            self._annotations = {}
+        if len(self._annotations) < MAX_ANNOTATIONS:
+            self._annotations.setdefault(key, value[:MAX_ANNOTATION_LETTERS])
+
+    def sent(self, body: Body) -> None:
+        """What came with the request, of one whose object is kept."""
+        self._request_body = body
+
+    def received(self) -> None:
+        if RECEIVED not in self._decision.omitted_stages:
+            self._tell(RECEIVED, None, SUCCESS)
+
+    def started(self, code: int) -> None:
+        """Of an answer that goes on, its beginning."""
+        if STARTED not in self._decision.omitted_stages:
+            self._tell(STARTED, code, SUCCESS)
+
+    def complete(self, code: int, status: meta.Status = SUCCESS, answer: Body | None = None) -> None:
+        """The end, told once. ``status`` is that of a refusal."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if COMPLETE not in self._decision.omitted_stages:
+            self._tell(COMPLETE, code, status, answer)
+
+    def panic(self, message: str) -> None:
+        """The server failed."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if PANIC not in self._decision.omitted_stages:
+            self._tell(PANIC, 500, meta.Status(status="Failure", reason="InternalError", message=message))
+
+    def begun(self) -> None:
+        """The pipeline has an answer that goes on; a face knows better what it makes of it, and so of the others."""
+
+    def concluded(self, code: int, status: meta.Status | None, found: object = None) -> None:
+        """The pipeline has answered ``found``, or refused."""
+
+    def failed(self, error: Exception) -> None:
+        """The pipeline has broken."""
+
+    def _tell(self, stage: str, code: int | None, status: meta.Status, answer: Body | None = None) -> None:
+        first, last = self._text(stage, code, status)
+        request = self._request_body if stage != RECEIVED else None
+        if request is None and answer is None:
+            self._backlog.add(f"{first}{last}\n".encode())
+        else:
+            self._backlog.add_later(Objects(first, last, request, answer, self._decision.omits_managed_fields))
+
+    def _text(self, stage: str, code: int | None, status: meta.Status) -> tuple[str, str]:
+        """The line up to its objects, and from there on, but for what ends it."""
+        user = self._user
+        real = user if user is None or user.impersonator is None else user.impersonator
+        played = f'"impersonatedUser":{user_json(user)},' if user is not None and real is not user else ""
+        agent = f'"userAgent":{agent_json(self._agent)},' if self._agent else ""
+        about = f'"objectRef":{object_json(self.ref)},' if self.ref is not None else ""
+        answered = f'"responseStatus":{_status_json(code, status)},' if code is not None else ""
+        first = (
+            f'{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"{self._decision.level.word}","auditID":"{self.identity}",'
+            f'"stage":"{stage}","requestURI":{quoted(self._uri)},"verb":{quoted(self._verb)},"user":{user_json(real) if real else "{}"},'
+            f'{played}"sourceIPs":{addresses_json(self._addresses)},{agent}{about}{answered}'
+        )
+        received = self._received_seconds
+        now = received if stage == RECEIVED else time.time()
+        notes = f',"annotations":{orjson.dumps(self._annotations).decode()}' if self._annotations else ""
+        return first, f'"requestReceivedTimestamp":"{stamp(received)}","stageTimestamp":"{stamp(now)}"{notes}}}'
+
+
+class Objects:
+    """A line that has objects in it: they are put there by whoever writes it, aside from the loop."""
+
+    __slots__ = ("_bodies", "_first", "_last", "_omits_managed_fields", "held_bytes")
+
+    def __init__(self, first: str, last: str, request: Body | None, answer: Body | None, omits_managed_fields: bool) -> None:
+        self._first, self._last, self._omits_managed_fields = first, last, omits_managed_fields
+        self._bodies = [(name, body) for name, body in (("requestObject", request), ("responseObject", answer)) if body is not None]
+        size_bytes = sum(body.size_bytes for _, body in self._bodies)
+        if size_bytes > MAX_LINE_BYTES:
+            # It would be left out in the end: it is not held until then.
+            self._bodies, self._last, size_bytes = [], truncated(last), 0
+        self.held_bytes = len(first) + len(last) + size_bytes
+
+    def line(self) -> bytes:
+        """The whole line; without the objects, and saying so, where it would be longer than may be."""
+        first, last, parts = self._first.encode(), self._last.encode(), []
+        for name, body in self._bodies:
+            if found := self._shown(body):
+                parts.append(f'"{name}":'.encode() + found + b",")
+        if len(first) + sum(map(len, parts)) + len(last) > MAX_LINE_BYTES:
+            parts, last = [], truncated(self._last).encode()
+        return b"".join((first, *parts, last, b"\n"))
+
+    def _shown(self, body: Body) -> bytes | None:
+        try:
+            text = body.make()
+            if not text or not self._omits_managed_fields or b'"managedFields"' not in text:
+                return text
+            found = orjson.loads(text)
+        except Exception as error:
+            log.debug("an object is not kept in the audit log", extra={"error": error})
+            return None
+        for obj in (found, *(found.get("items") or ())) if isinstance(found, dict) else ():
+            if isinstance(obj, dict) and isinstance(obj.get("metadata"), dict):
+                obj["metadata"].pop("managedFields", None)
+        return orjson.dumps(found)
+
+
+def truncated(last: str) -> str:
+    """The end of a line whose objects were left out."""
+    note = f'"{TRUNCATED}":"true"'
+    begin, found, end = last.partition(',"annotations":{')
+    return f"{begin}{found}{note},{end}" if found else f'{last[:-1]},"annotations":{{{note}}}}}'
+
+
+def _status_json(code: int | None, status: meta.Status) -> str:
+    if status is SUCCESS:
+        return f'{{"metadata":{{}},"code":{code}}}'
+    found: dict[str, Any] = {"metadata": {}, **codec.to_dict(status), "code": code}
+    found.pop("kind", None)
+    found.pop("apiVersion", None)
+    return orjson.dumps(found).decode()
