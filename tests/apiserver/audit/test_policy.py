@@ -70,9 +70,9 @@ def test_the_first_rule_decides_and_stages_are_added_up() -> None:
     )
     assert policy.decide(subject(Ref(SECRETS, "a"), user="quiet")).level is Level.NONE
     found = policy.decide(subject(Ref(SECRETS, "a")))
-    assert (found.level, found.omitted_stages, found.omits_managed_fields) == (Level.REQUEST, {RECEIVED, COMPLETE}, False)
+    assert (found.level, found.omitted_stages, found.omits_managed_fields) == (Level.REQUEST, frozenset((RECEIVED, COMPLETE)), False)
     found = policy.decide(subject(Ref(PODS, "a")))
-    assert (found.level, found.omitted_stages, found.omits_managed_fields) == (Level.REQUEST_RESPONSE, {RECEIVED}, True)
+    assert (found.level, found.omitted_stages, found.omits_managed_fields) == (Level.REQUEST_RESPONSE, frozenset((RECEIVED,)), True)
 
 
 def test_what_no_rule_covers_is_not_kept() -> None:
