@@ -30,6 +30,7 @@ MEASUREMENTS = {
     "bench.writes:peer_create": ["peer-create"],
     "bench.writes:peer_update": ["peer-update"],
     "bench.writes:peer_apply": ["peer-apply"],
+    "bench.authorization:rbac_decision": ["rbac-decision", "rbac-decision-1000"],
     "bench.custom:custom_create": ["custom-create"],
     "bench.custom:custom_list": ["custom-list"],
     "bench.loop_lag:loop_lag": ["loop-lag"],

@@ -49,6 +49,7 @@ User.ANONYMOUS = User("system:anonymous", groups=(UNAUTHENTICATED,))
 
 # Who may do everything; and as whom the API server speaks to kubelets.
 MASTERS, KUBELET_CLIENT = "system:masters", "kube-apiserver-kubelet-client"
+NODES, NODE_PREFIX = "system:nodes", "system:node:"
 # What every header begins with, and every key of metadata, that says whom a caller wants to play.
 IMPERSONATE_PREFIX = "impersonate-"
 # Answers the user whom a caller plays by the metadata of his RPC; raises StatusError where it is not to be.
@@ -68,6 +69,13 @@ def anybody(user: User) -> bool:
 def only_masters(user: User) -> bool:
     """Of a server that does not: administrators may call it, and the API server, and nobody else whom the authority has named."""
     return MASTERS in user.groups or user.name == KUBELET_CLIENT
+
+
+def node_of(user: User) -> str | None:
+    """The node whose kubelet this is; empty where it is one that does not say of which, None where it is somebody else."""
+    if NODES not in user.groups or not user.name.startswith(NODE_PREFIX):
+        return None
+    return user.name[len(NODE_PREFIX) :]
 
 
 _current_user: ContextVar[User] = ContextVar("knarr_user", default=User.ANONYMOUS)

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import uvloop
 
-from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.authentication.v1 import authentication_pb2 as authentication
 from knarr.client.rpc import RpcClient, connect
 from knarr.machinery.errors import StatusError, Unauthorized
 from knarr.service import collector, logs
@@ -151,7 +151,7 @@ async def introduce(client: RpcClient, arguments: argparse.Namespace) -> None:
     Raises CommandError when the token is refused.
     """
     try:
-        await client.get(core.Namespace, "default")
+        await client.create(authentication.SelfSubjectReview())
     except Unauthorized as error:
         raise CommandError(f"the API server at {arguments.apiserver} refuses the token in {arguments.token}") from error
     except StatusError as error:

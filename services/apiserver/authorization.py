@@ -1,8 +1,9 @@
-"""Whether a user may do what a request asks: the port, and who decides while there are no rules."""
+"""Whether a user may do what a request asks: the port, what one who decides says, and who decides in tests of other things."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
@@ -18,11 +19,33 @@ from services.apiserver.results import Ref
 DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one of those who decide says: yes, no, or neither, after which the next one is asked."""
+
+    allowed: bool = False
+    denied: bool = False
+    reason: str = ""
+
+
+ALLOWED, NO_OPINION = Verdict(allowed=True), Verdict()
+
+
+class Mode(Protocol):
+    """One of those who decide, under the name that `--authorization-mode` has for it, or the configuration."""
+
+    name: str
+
+    def decide(self, request: Request) -> Verdict | Coroutine[Any, Any, Verdict]:
+        """Most decide at once, on every request; whoever must ask elsewhere answers a coroutine."""
+        ...
+
+
 class Authorizer(Protocol):
     """Asked once for each request, before anything is read for it; the objects of a deletecollection are one request."""
 
     def authorize(self, request: Request) -> Coroutine[Any, Any, None] | None:
-        """Raises Forbidden. Whoever must ask elsewhere answers a coroutine that raises it: most decide at once, on every request."""
+        """Raises Forbidden. Whoever must ask elsewhere answers a coroutine that raises it."""
         ...
 
 

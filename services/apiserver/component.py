@@ -36,6 +36,8 @@ from services.apiserver.announcement import Announcer
 from services.apiserver.api import Api
 from services.apiserver.audit.auditor import Auditor
 from services.apiserver.authorization import Authorizer
+from services.apiserver.authorizers.chain import Chain
+from services.apiserver.authorizers.node.authorizer import NodeAuthorizer
 from services.apiserver.backend import Backend
 from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.cache.feed import Feed
@@ -49,7 +51,7 @@ from services.apiserver.node_stats import GrpcNodeStats
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline, nobody
 from services.apiserver.rbac.authorizer import RoleAuthorizer
-from services.apiserver.rbac.bootstrap import bootstrap_roles
+from services.apiserver.rbac.bootstrap import reconcile_roles
 from services.apiserver.rbac.escalation import RoleEscalation
 from services.apiserver.rbac.grants import Grants
 from services.apiserver.servicer import ResourceServicer
@@ -123,14 +125,15 @@ class ApiServer(Component):
         if keys is not None:
             plugins = mounting_tokens(plugins)
         grants = Grants(cache)
+        authorizer = authorizer or Chain([NodeAuthorizer(), RoleAuthorizer(grants)])
         # Knows whoever calls, for the faces.
         self.callers = Callers(authenticate, ServiceAccountTokens(keys, self.backend) if keys is not None else None)
         self.api = Api(
             Pipeline(
                 self.backend,
-                admission=chain(self.backend, [*plugins, lambda backend: RoleEscalation(grants)]),
+                admission=chain(self.backend, [*plugins, lambda backend: RoleEscalation(grants, authorizer)]),
                 allocators=self.allocators,
-                authorizer=authorizer or RoleAuthorizer(grants),
+                authorizer=authorizer,
                 callers=self.callers,
                 strategies=Strategies(event_strategies(settings.event_ttl_seconds)),
                 node_streams=GrpcNodeStreams(kubelet_channel),
@@ -235,10 +238,10 @@ class ApiServer(Component):
             try:
                 await repair(self.backend, self.allocators, self._recorder)
                 await bootstrap(self.client(USER), self.allocators.addresses.first_address)
+                await reconcile_roles(self.client(USER))
                 await self._local_services.make()
                 await self._announcer.announce()
                 self._bootstrapped.set()
-                await bootstrap_roles(self.client(USER))
             except StatusError as error:
                 log.warning("the first objects are not there yet, trying again: %s", error.status.message)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -20,7 +20,6 @@ from services.apiserver.aggregation.front_proxy import NAME, FrontProxy
 from services.apiserver.aggregation.front_proxy import NAMESPACE as IN_NAMESPACE
 from services.apiserver.announcement import NAMESPACE, RENEW_SECONDS, SERVICE, Announcer
 from services.apiserver.bootstrap import bootstrap
-from services.apiserver.rbac.bootstrap import bootstrap_roles
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +75,6 @@ class Upkeep:
 
     async def _keep_once(self) -> None:
         await bootstrap(self._client, self._service_address)
-        await bootstrap_roles(self._client)
         await self._announcer.announce()
         await self._publish()
 

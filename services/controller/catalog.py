@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.controller.controller import Controller
+from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
 from services.controller.controllers.deployment.controller import DeploymentController
 from services.controller.controllers.disruption.controller import DisruptionController
 from services.controller.controllers.endpoints.controller import EndpointsController
@@ -40,5 +41,6 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     ServiceAccountTokenController,
     RootCertificateController,
     ResourceQuotaController,
+    ClusterRoleAggregationController,
     GarbageCollector,
 )

@@ -18,6 +18,7 @@ from services.cloud.controller import CloudController
 from services.cloud.provider import CloudProvider, ProviderType
 from services.cloud.settings import CloudSettings
 from tests.support.api import FaultyApi
+from tests.support.rights import CLOUD
 from tests.support.virtual_time import VirtualClock
 
 NAMESPACE = "default"
@@ -168,7 +169,9 @@ async def cluster(
     api = api or FaultyApi(clock)
     client = api.client()
     kind = None if provider is None else ProviderType(dict, lambda options, environment: provider)
-    manager = CloudControllerManager(client, replace(CloudSettings(), **settings), clock=clock, kind=kind, controllers=controllers)
+    manager = CloudControllerManager(
+        api.client(CLOUD), replace(CloudSettings(), **settings), clock=clock, kind=kind, controllers=controllers
+    )
     task = asyncio.create_task(manager.run())
     try:
         async with asyncio.timeout(5):

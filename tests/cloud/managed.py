@@ -11,6 +11,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.cloud.component import CloudControllerManager
 from services.cloud.settings import CloudSettings
 from tests.support.api import FaultyApi
+from tests.support.rights import CLOUD
 
 WAIT_SECONDS = 30.0
 
@@ -25,7 +26,7 @@ async def managed(api: FaultyApi, provider: str, settings: Any) -> AsyncIterator
         retry_limit_seconds=0.2,
         node_monitor_seconds=0.1,
     )
-    manager = CloudControllerManager(api.client(), chosen)
+    manager = CloudControllerManager(api.client(CLOUD), chosen)
     task = asyncio.create_task(manager.run())
     try:
         yield manager

@@ -22,6 +22,7 @@ from services.cloud.provider import CloudProvider, ProviderType
 from services.cloud.settings import CloudSettings
 from tests.cloud.cluster import FakeProvider, node, service
 from tests.support.mishaps import Fate, Scenario, World
+from tests.support.rights import CLOUD
 
 R = TypeVar("R")
 A = TypeVar("A")
@@ -75,7 +76,7 @@ def alone(controller: type[CloudController], act: Callable[[World], Awaitable[No
         settings = replace(CloudSettings(), node_monitor_seconds=5.0)
         return CloudControllerManager(client, settings, clock=world.clock, kind=kind, controllers=(controller,))
 
-    return Scenario(start, act, outside=FakeProvider, told=told, **options)
+    return Scenario(start, act, outside=FakeProvider, told=told, user=CLOUD, **options)
 
 
 def told(provider: FakeProvider) -> list[str]:

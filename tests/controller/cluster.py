@@ -25,6 +25,7 @@ from services.controller.component import ControllerManager
 from services.controller.controller import Controller
 from services.controller.settings import ControllerSettings
 from tests.support.api import FaultyApi, FaultyClient
+from tests.support.rights import CONTROLLER
 from tests.support.virtual_time import VirtualClock
 
 M = TypeVar("M", bound=Message)
@@ -140,7 +141,7 @@ async def cluster(
     clock = VirtualClock()
     api = FaultyApi(clock, keys=keys)
     client = api.client()
-    manager = ControllerManager(client, replace(SETTINGS, **settings), clock=clock, controllers=controllers)
+    manager = ControllerManager(api.client(CONTROLLER), replace(SETTINGS, **settings), clock=clock, controllers=controllers)
     fake = FakeKubelet(api.client())
     tasks = [asyncio.create_task(manager.run())]
     if kubelet:

@@ -10,12 +10,14 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.client.client import Client
 from knarr.machinery.errors import TooManyRequests
 from knarr.objects import int_or_string
 from knarr.objects.conditions import set_condition
 from services.controller.component import ControllerManager
 from services.controller.controller import Controller
+from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
 from services.controller.controllers.deployment.controller import DeploymentController
 from services.controller.controllers.disruption.controller import DisruptionController
 from services.controller.controllers.endpoints.controller import EndpointsController
@@ -39,6 +41,7 @@ from services.controller.settings import ControllerSettings
 from tests.controller.cluster import FakeKubelet
 from tests.controller.objects import claim, deployment, namespace, node, owned, pod, replica_set, service, volume
 from tests.support.mishaps import Scenario, World
+from tests.support.rights import CONTROLLER
 
 # Longer than whatever a component waits for, a relist after a lost event included.
 STEP_SECONDS = 30.0
@@ -57,7 +60,7 @@ def alone(
         parts = [manager(*others, world=world, client=world.api.client()).run] if others else []
         return [*parts, *([FakeKubelet(world.api.client(), clock=world.clock).run] if kubelet else [])]
 
-    return Scenario(lambda world, client: manager(controller, world=world, client=client), act, beside, **options)
+    return Scenario(lambda world, client: manager(controller, world=world, client=client), act, beside, user=CONTROLLER, **options)
 
 
 async def step(seconds: float = STEP_SECONDS) -> None:
@@ -119,6 +122,32 @@ async def services(w: World) -> None:
         core.Service, "web", lambda found: found.spec.ports[0].target_port.CopyFrom(service(target=9090).spec.ports[0].target_port)
     )
     await w.client.delete(core.Service, "second", "default")
+    await step()
+
+
+def cluster_role(name: str, label: str = "", gathers: str = "", **rule: str) -> rbac.ClusterRole:
+    made = rbac.ClusterRole(metadata=meta.ObjectMeta(name=name))
+    if label:
+        made.metadata.labels[label] = "true"
+    if gathers:
+        made.aggregation_rule.cluster_role_selectors.add().match_labels[gathers] = "true"
+    for resource, verb in rule.items():
+        made.rules.add(verbs=[verb], api_groups=[""], resources=[resource])
+    return made
+
+
+async def gathering_roles(w: World) -> None:
+    """A role that gathers one that gathers others; one of these comes, one loses its label, one gets another rule, one goes."""
+    for name in ("one", "two", "three"):
+        await w.client.create(cluster_role(name, "to-view", **{name: "get"}))
+    await w.client.create(cluster_role("view", "to-edit", gathers="to-view"))
+    await w.client.create(cluster_role("edit", gathers="to-edit"))
+    await step()
+    await w.client.create(cluster_role("four", "to-view", four="list"))
+    await w.edit(rbac.ClusterRole, "one", lambda found: found.metadata.labels.clear(), "")
+    await step()
+    await w.edit(rbac.ClusterRole, "two", lambda found: found.rules.add(verbs=["watch"], api_groups=[""], resources=["two"]), "")
+    await w.client.delete(rbac.ClusterRole, "three")
     await step()
 
 
@@ -399,6 +428,7 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     VolumeProtectionController: alone(VolumeProtectionController, volumes),
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
+    ClusterRoleAggregationController: alone(ClusterRoleAggregationController, gathering_roles),
     ServiceAccountController: alone(ServiceAccountController, accounts),
     ServiceAccountTokenController: alone(
         ServiceAccountTokenController,

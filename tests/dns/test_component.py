@@ -31,6 +31,7 @@ from tests.dns.laboratory import in_words, query
 from tests.dns.upstreams import LOOPBACK, address, fake_upstream, nothing
 from tests.proxy.objects import service, slice_of
 from tests.support.api import FaultyApi, FaultyClient
+from tests.support.rights import DNS
 
 CLUSTER_IP = "10.96.0.10"
 # No API server takes a loopback address as an endpoint.
@@ -98,7 +99,7 @@ async def running(api: FaultyApi, *, wait: bool = True, **changes: Any) -> Async
         "drain_seconds": 0.05,
         "upstreams": ("192.0.2.1",),
     }
-    component = Dns(api.client(), DnsSettings(LOOPBACK, **{**quick, **changes}))
+    component = Dns(api.client(DNS), DnsSettings(LOOPBACK, **{**quick, **changes}))
     found = Running(component, api, api.client(), asyncio.create_task(component.run()))
     try:
         await found.until(lambda: component.ready or found.task.done() or (not wait and component.port))

@@ -33,6 +33,7 @@ from tests.policy import walk, worlds
 from tests.policy.oracle import World
 from tests.proxy.test_component import RecordingDatapath
 from tests.support.api import FaultyApi
+from tests.support.rights import PROXY
 
 SETTINGS = ProxySettings(
     network_policies=True, node_name="node-0", retry_first_seconds=0.001, retry_limit_seconds=0.001, check_seconds=60.0
@@ -108,7 +109,7 @@ def objects(world: World) -> list[Any]:
 
 @contextlib.asynccontextmanager
 async def running(api: FaultyApi, recorder: Recorder | None = None) -> AsyncIterator[PolicyEnforcement]:
-    found = PolicyEnforcement(api.client(), SETTINGS, RecordingTable, recorder)  # type: ignore[arg-type]
+    found = PolicyEnforcement(api.client(PROXY), SETTINGS, RecordingTable, recorder)  # type: ignore[arg-type]
     task = asyncio.create_task(found.run())
     try:
         async with asyncio.timeout(20):

@@ -23,6 +23,7 @@ from services.proxy.servicer import ProxyServicer
 from services.proxy.settings import ProxySettings
 from tests.proxy.objects import service, slice_of
 from tests.support.api import FaultyApi
+from tests.support.rights import PROXY
 
 WEB = RouteKey("default", "web", "http")
 
@@ -85,7 +86,7 @@ class RecordingDatapath(Datapath):
 
 @contextlib.asynccontextmanager
 async def running(api: FaultyApi, datapath: RecordingDatapath) -> AsyncIterator[Proxy]:
-    proxy = Proxy(api.client(), ProxySettings(retry_first_seconds=0.001, node_name="node-a"), datapath)
+    proxy = Proxy(api.client(PROXY), ProxySettings(retry_first_seconds=0.001, node_name="node-a"), datapath)
     task = asyncio.create_task(proxy.run())
     try:
         yield proxy

@@ -20,6 +20,7 @@ from services.proxy.settings import ProxySettings
 from tests.proxy.machines import Machines
 from tests.proxy.test_component import RecordingDatapath
 from tests.support.api import FaultyApi
+from tests.support.rights import PROXY
 
 SETTINGS = ProxySettings(pod_network="auto", node_name="node-0", retry_first_seconds=0.001, check_seconds=60.0)
 
@@ -60,7 +61,7 @@ def recorded(network: PodNetwork) -> RecordingKernel:
 
 @contextlib.asynccontextmanager
 async def running(api: FaultyApi, kernel: Callable[[ProxySettings], PodKernel] = RecordingKernel) -> AsyncIterator[PodNetwork]:
-    network = PodNetwork(api.client(), SETTINGS, kernel(SETTINGS))
+    network = PodNetwork(api.client(PROXY), SETTINGS, kernel(SETTINGS))
     task = asyncio.create_task(network.run())
     try:
         async with asyncio.timeout(20):

@@ -23,6 +23,7 @@ from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from tests.scheduler.objects import NeedsTeam, node, pod
 from tests.support.api import FaultyApi
+from tests.support.rights import SCHEDULER
 from tests.support.virtual_time import VirtualClock, virtual_time
 
 
@@ -31,7 +32,7 @@ class Fixture:
         self.api = FaultyApi(VirtualClock())
         self.api.seed(*nodes)
         self.client = self.api.client()
-        self.scheduler = Scheduler(self.client, settings or SchedulerSettings(seed=1), clock=VirtualClock(), plugins=plugins)
+        self.scheduler = Scheduler(self.api.client(SCHEDULER), settings or SchedulerSettings(seed=1), clock=VirtualClock(), plugins=plugins)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.component import Scheduler
 from tests.scheduler.objects import node, pod
 from tests.support.mishaps import Kind, Scenario, World, play, wrongs
+from tests.support.rights import SCHEDULER
 
 # Longer than whatever it waits for, a relist after a lost event included.
 STEP_SECONDS = 90.0
@@ -45,6 +46,7 @@ SCENARIO = Scenario(
     lambda world, client: Scheduler(client, clock=world.clock),
     placed,
     check=none_is_too_full,
+    user=SCHEDULER,
     # Which of the pods waits is as it comes.
     free=frozenset({"Pod.spec.nodeName"}),
 )

@@ -22,10 +22,12 @@ from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
 from knarr.service.authentication import User
+from services.apiserver.authorizers.chain import Chain
 from services.apiserver.in_memory import ADMIN, ApiInMemory
 from services.apiserver.storage.store import Put, Transaction
 from services.apiserver.tokens.keys import SigningKeys
 from tests.support.faults import Breaker
+from tests.support.rights import ROLES
 
 M = TypeVar("M", bound=Message)
 
@@ -63,7 +65,7 @@ class FaultyApi(ApiInMemory):
     """One cluster. ``writes`` lists every accepted or refused write of its clients, in order."""
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK, seed: int = 0, keys: SigningKeys | None = None) -> None:
-        super().__init__(clock, seed, keys=keys)
+        super().__init__(clock, seed, keys=keys, authorizer=Chain([ROLES]))
         self.writes: list[Write] = []
         self.latency_seconds = 0.0
         self._faults: list[Fault] = []

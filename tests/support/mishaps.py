@@ -29,7 +29,9 @@ from knarr.machinery.codec import to_dict
 from knarr.machinery.errors import Conflict, status_error
 from knarr.machinery.resources import Resource
 from knarr.objects.keys import metadata_of
+from knarr.service.authentication import User
 from knarr.service.component import Component
+from services.apiserver.in_memory import ADMIN
 from services.apiserver.storage.memory import FIRST_REVISION
 from services.apiserver.storage.store import Change, KeyValue
 from tests.support.api import FaultyApi
@@ -228,6 +230,8 @@ class Scenario:
     free: frozenset[str] = field(default_factory=frozenset)
     # Whether the API server issues tokens.
     tokens: bool = False
+    # As whom the component asks.
+    user: User = ADMIN
 
 
 @dataclass(frozen=True)
@@ -305,7 +309,7 @@ async def _live(scenario: Scenario, world: World) -> None:
     """One life of the component after the other."""
     while True:
         world.fate.died.clear()
-        life = asyncio.ensure_future(scenario.start(world, FatedClient(world.api.client(), world.fate)).run())
+        life = asyncio.ensure_future(scenario.start(world, FatedClient(world.api.client(scenario.user), world.fate)).run())
         death = asyncio.ensure_future(world.fate.died.wait())
         try:
             await asyncio.wait({life, death}, return_when=asyncio.FIRST_COMPLETED)

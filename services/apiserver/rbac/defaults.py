@@ -1,6 +1,7 @@
-"""The roles and bindings that every cluster has: those of Kubernetes that are not for its components.
+"""The roles and bindings that every cluster has: Kubernetes' own, with what Knarr's components need.
 
-``roles.tsv`` has their rules, one a line.
+``roles.tsv`` has the rules, one a line, ``bindings.tsv`` to whom the roles are bound that are not for somebody's own choice. A name with
+a slash is a Role, or a RoleBinding, of that namespace.
 """
 
 from __future__ import annotations
@@ -8,68 +9,85 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
-from knarr.service.authentication import AUTHENTICATED
-from services.apiserver.tokens.claims import ACCOUNTS_GROUP
 
-TABLE = Path(__file__).with_name("roles.tsv")
+FOLDER = Path(__file__).parent
 GROUP = "rbac.authorization.k8s.io"
 BOOTSTRAPPED = {"kubernetes.io/bootstrapping": "rbac-defaults"}
-RECONCILED = {"rbac.authorization.kubernetes.io/autoupdate": "true"}
+AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+RECONCILED = {AUTOUPDATE: "true"}
 # The roles that gather others' rules, each with the one that gathers it.
 GATHERING = {"admin": "", "edit": "admin", "view": "edit"}
 CORE = "core"
-READER = "extension-apiserver-authentication-reader"
-# Whom the roles are bound to that are not for somebody's own choice.
-BOUND = {
-    "cluster-admin": ("system:masters",),
-    "system:basic-user": (AUTHENTICATED,),
-    "system:discovery": (AUTHENTICATED,),
-    "system:monitoring": ("system:monitoring",),
-    "system:public-info-viewer": (AUTHENTICATED, "system:unauthenticated"),
-    "system:service-account-issuer-discovery": (ACCOUNTS_GROUP,),
-}
+
+Role = rbac.ClusterRole | rbac.Role
+Binding = rbac.ClusterRoleBinding | rbac.RoleBinding
 
 
-def defaults() -> Iterator[rbac.ClusterRole | rbac.ClusterRoleBinding | rbac.Role]:
+def defaults() -> Iterator[Role | Binding]:
     """All of them, roles first."""
-    yield from cluster_roles()
-    reader = rbac.Role()
-    _mark(reader, READER, "kube-system")
-    reader.rules.add(
-        verbs=("get", "list", "watch"), api_groups=[""], resources=["configmaps"], resource_names=["extension-apiserver-authentication"]
-    )
-    yield reader
-    for role, groups in BOUND.items():
-        binding = rbac.ClusterRoleBinding(role_ref=rbac.RoleRef(api_group=GROUP, kind="ClusterRole", name=role))
-        _mark(binding, role)
-        for group in groups:
-            binding.subjects.add(kind="Group", api_group=GROUP, name=group)
-        yield binding
+    yield from roles()
+    yield from bindings()
 
 
-def cluster_roles() -> list[rbac.ClusterRole]:
-    found: dict[str, rbac.ClusterRole] = {}
+def roles() -> list[Role]:
+    found: dict[str, Role] = {}
     for name, gathered_by in GATHERING.items():
-        found[name] = _cluster_role(name, gathered_by)
-        selector = found[name].aggregation_rule.cluster_role_selectors.add()
-        selector.match_labels[_gathered_by(name)] = "true"
-    with TABLE.open(newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            name = row["role"]
-            if name not in found:
-                found[name] = _cluster_role(name, name.removeprefix("system:aggregate-to-") if "aggregate-to-" in name else "")
-            groups = ["" if group == CORE else group for group in row["apiGroup"].split()]
-            found[name].rules.add(
-                verbs=row["verbs"].split(), api_groups=groups, resources=row["resources"].split(), non_resource_urls=row["paths"].split()
-            )
+        role: Any = _role(name, gathered_by)
+        role.aggregation_rule.cluster_role_selectors.add().match_labels[_gathered_by(name)] = "true"
+        found[name] = role
+    for row in _rows("roles.tsv"):
+        name = row["role"]
+        if name not in found:
+            found[name] = _role(name, name.removeprefix("system:aggregate-to-") if "aggregate-to-" in name else "")
+        found[name].rules.add(
+            verbs=row["verbs"].split(),
+            api_groups=["" if group == CORE else group for group in row["apiGroup"].split()],
+            resources=row["resources"].split(),
+            resource_names=row["names"].split(),
+            non_resource_urls=row["paths"].split(),
+        )
     return list(found.values())
 
 
-def _cluster_role(name: str, gathered_by: str) -> rbac.ClusterRole:
-    role = rbac.ClusterRole()
-    _mark(role, name)
+def bindings() -> Iterator[Binding]:
+    for row in _rows("bindings.tsv"):
+        namespace, name = _split(row["binding"])
+        binding: Binding = rbac.RoleBinding() if namespace else rbac.ClusterRoleBinding()
+        _mark(binding, name, namespace)
+        kind, role = ("Role" if "/" in row["role"] else "ClusterRole"), _split(row["role"])[1]
+        binding.role_ref.CopyFrom(rbac.RoleRef(api_group=GROUP, kind=kind, name=role))
+        for text in row["subjects"].split():
+            binding.subjects.append(_subject(text))
+        yield binding
+
+
+def _rows(name: str) -> Iterator[dict[str, str]]:
+    with (FOLDER / name).open(newline="") as file:
+        yield from csv.DictReader(file, delimiter="\t")
+
+
+def _subject(text: str) -> rbac.Subject:
+    """Spelled ``Group:NAME``, ``User:NAME`` or ``ServiceAccount:NAMESPACE/NAME``."""
+    kind, _, named = text.partition(":")
+    if kind == "ServiceAccount":
+        namespace, name = _split(named)
+        return rbac.Subject(kind=kind, namespace=namespace, name=name)
+    return rbac.Subject(kind=kind, api_group=GROUP, name=named)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """A namespace, which may be empty, and a name."""
+    namespace, slash, name = text.partition("/")
+    return (namespace, name) if slash else ("", text)
+
+
+def _role(text: str, gathered_by: str = "") -> Role:
+    namespace, name = _split(text)
+    role: Role = rbac.Role() if namespace else rbac.ClusterRole()
+    _mark(role, name, namespace)
     if gathered_by:
         role.metadata.labels[_gathered_by(gathered_by)] = "true"
     return role
@@ -79,7 +97,7 @@ def _gathered_by(role: str) -> str:
     return f"{GROUP}/aggregate-to-{role}"
 
 
-def _mark(obj: rbac.ClusterRole | rbac.ClusterRoleBinding | rbac.Role, name: str, namespace: str = "") -> None:
+def _mark(obj: Role | Binding, name: str, namespace: str = "") -> None:
     obj.metadata.name, obj.metadata.namespace = name, namespace
     obj.metadata.labels.update(BOOTSTRAPPED)
     obj.metadata.annotations.update(RECONCILED)

@@ -1,6 +1,7 @@
-"""Nobody whom roles bind gives more than he has: what a service account writes into a role, or binds to somebody, it must hold itself.
+"""Nobody gives more than he has: what somebody writes into a role, or binds to somebody, he must hold himself.
 
-Specified by Kubernetes' checks of the same kind: the verb `escalate` on the role, or `bind` on what is bound, lifts them.
+Specified by Kubernetes' checks of the same kind: the verb `escalate` on the role, or `bind` on what is bound, lifts them, and members of
+`system:masters` are not asked.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import orjson
 
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.machinery import codec
-from knarr.machinery.errors import forbidden, not_found
+from knarr.machinery.errors import Forbidden, forbidden, not_found
 from knarr.machinery.resources import Resource
+from knarr.service.authentication import MASTERS
 from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.aside import aside
+from services.apiserver.authorization import Authorizer, asked, imagined
 from services.apiserver.rbac.grants import BINDINGS, CLUSTER_BINDINGS, CLUSTER_ROLES, ROLES, Grants
 from services.apiserver.rbac.rules import Rule, Wish
-from services.apiserver.tokens.claims import ACCOUNTS_GROUP
+from services.apiserver.request import Request
+from services.apiserver.results import Ref
 
 # Of a rule every verb is looked at for every resource, group and name: so many at most.
 MAX_COMBINATIONS = 10_000
@@ -34,15 +38,15 @@ class RoleEscalation:
 
     name: ClassVar[str] = "RoleEscalation"
 
-    def __init__(self, grants: Grants) -> None:
-        self._grants = grants
+    def __init__(self, grants: Grants, authorizer: Authorizer) -> None:
+        self._grants, self._authorizer = grants, authorizer
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         return operation in (CREATE, UPDATE) and resource in (ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS) and not subresource
 
     async def validate(self, attributes: Attributes) -> None:
         """Raises Forbidden, NotFound."""
-        if ACCOUNTS_GROUP not in attributes.user.groups:
+        if MASTERS in attributes.user.groups:
             return
         if attributes.resource in (ROLES, CLUSTER_ROLES):
             await self._check_role(attributes)
@@ -55,7 +59,7 @@ class RoleEscalation:
             return
         # Who takes the rule away takes from others, as in Kubernetes.
         gathers = any(isinstance(role, rbac.ClusterRole) and role.HasField("aggregation_rule") for role in (new, old))
-        if self._may(attributes, "escalate", attributes.resource, new.metadata.name):
+        if await self._may(attributes, "escalate", attributes.resource, new.metadata.name):
             return
         if gathers:
             everything = rbac.PolicyRule(verbs=["*"], api_groups=["*"], resources=["*"])
@@ -68,16 +72,21 @@ class RoleEscalation:
             return
         role = new.role_ref
         kind = CLUSTER_ROLES if role.kind == "ClusterRole" else ROLES
-        if self._may(attributes, "bind", kind, role.name):
+        if await self._may(attributes, "bind", kind, role.name):
             return
         rules = self._grants.rules_of(role, attributes.namespace)
         if rules is None:
             raise not_found(kind.plural, role.name, kind.storage.group)
         await self._check_held(attributes, [rule.said for rule in rules])
 
-    def _may(self, attributes: Attributes, verb: str, kind: Resource, name: str) -> bool:
-        wish = Wish(verb, kind.storage.group, kind.plural, name=name, namespace=attributes.namespace)
-        return any(rule.allows(wish) for rule in self._grants.of(attributes.user, attributes.namespace).rules)
+    async def _may(self, attributes: Attributes, verb: str, kind: Resource, name: str) -> bool:
+        ref = Ref(imagined(kind.storage.group, kind.plural), attributes.namespace, name)
+        try:
+            if (asking := asked(self._authorizer, Request(attributes.user, verb, ref, None, attributes.request.deadline))) is not None:
+                await asking
+        except Forbidden:
+            return False
+        return True
 
     async def _check_held(self, attributes: Attributes, wanted: Sequence[rbac.PolicyRule], words: str = "") -> None:
         held = self._grants.of(attributes.user, attributes.namespace).rules

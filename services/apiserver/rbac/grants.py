@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.machinery.catalog import version_of
@@ -16,6 +16,7 @@ from knarr.machinery.selectors import label_selector
 from knarr.service.authentication import User
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.entries import Entries
+from services.apiserver.rbac.index import Index
 from services.apiserver.rbac.rules import Rule
 from services.apiserver.storage.keys import collection_prefix
 from services.apiserver.tokens.claims import ACCOUNT_PREFIX
@@ -23,18 +24,48 @@ from services.apiserver.tokens.claims import ACCOUNT_PREFIX
 ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS = KINDS = tuple(
     version_of(kind).resource for kind in (rbac.Role, rbac.ClusterRole, rbac.RoleBinding, rbac.ClusterRoleBinding)
 )
+CLUSTER_ROLE = "ClusterRole"
 # Callers, by namespaces, whose rules are remembered, and namespaces whose bindings are; the others' are worked out again.
 REMEMBERED = 1024
 # Of whom somebody asks in a review there may be MiB of groups. A token has no more letters than this.
 REMEMBERED_LETTERS = 4096
 
 
+# A role by its kind, its namespace (empty for a ClusterRole) and its name.
+RoleKey = tuple[str, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
     """``missing`` names the roles that somebody is bound to and that are not there, in Kubernetes' words."""
 
-    rules: Sequence[Rule] = ()
+    index: Index
     missing: Sequence[str] = ()
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        return self.index.rules
+
+
+class Source(NamedTuple):
+    """Where somebody's rules come from: a binding that names him or a group of his, and the role that it binds.
+
+    ``rules`` is None when the role is not there.
+    """
+
+    binding: str
+    namespace: str
+    subject: tuple[str, str]
+    role: rbac.RoleRef
+    rules: Sequence[Rule] | None
+
+
+class _Bound(NamedTuple):
+    binding: str
+    role: rbac.RoleRef
+
+
+_BySubject = Mapping[tuple[str, str], Sequence[_Bound]]
 
 
 class Grants:
@@ -44,9 +75,11 @@ class Grants:
         self._cache = cache
         self._seen: list[Entries] = []
         self._known: dict[tuple[User, str], Granted] = {}
-        self._rules: dict[tuple[str, str, str], Sequence[Rule]] = {}
-        # By namespace, which is empty for the whole cluster: the bindings, and by subject the roles.
-        self._bound: dict[str, tuple[Entries, Mapping[tuple[str, str], Sequence[rbac.RoleRef]]]] = {}
+        # What follows from roles taken together: most callers have the same ones in every namespace.
+        self._together: dict[tuple[RoleKey, ...], Granted] = {}
+        self._rules: dict[RoleKey, Sequence[Rule]] = {}
+        # By namespace, which is empty for the whole cluster: the bindings, and by subject what they bind.
+        self._bound: dict[str, tuple[Entries, _BySubject]] = {}
 
     def of(self, user: User, namespace: str) -> Granted:
         """What a user may do in a namespace, or where it is empty in the whole cluster."""
@@ -63,18 +96,31 @@ class Grants:
     def rules_of(self, role: rbac.RoleRef, namespace: str) -> Sequence[Rule] | None:
         """The rules of a role that is bound in a namespace, or where that is empty in the whole cluster; None when it is not there."""
         self._follow()
-        return self._role(role, namespace)
+        return self._role(_key(role, namespace))
+
+    def sources(self, user: User, namespace: str) -> Iterator[Source]:
+        """Every binding that counts for a user in a namespace, those of the whole cluster first. For who asks why: it is not remembered."""
+        self._follow()
+        for place, subject, bound in self._bindings(user, namespace):
+            yield Source(bound.binding, place, subject, bound.role, self._role(_key(bound.role, place)))
 
     def _follow(self) -> None:
         """A listing is the same one until something of it changes."""
-        seen = [self._cache.collection(kind).listing(kind.key_prefix) for kind in KINDS]
-        if all(now is before for now, before in zip(seen, self._seen, strict=False)) and self._seen:
+        collection, seen = self._cache.collection, self._seen
+        now = [collection(kind).listing(kind.key_prefix) for kind in KINDS]
+        if not seen:
+            self._seen = now
             return
-        self._seen = seen
+        if now[0] is seen[0] and now[1] is seen[1]:
+            if now[2] is seen[2] and now[3] is seen[3]:
+                return
+        else:
+            self._rules.clear()
+            self._together.clear()
+        self._seen = now
         self._known.clear()
-        self._rules.clear()
 
-    def _bound_in(self, place: str) -> Mapping[tuple[str, str], Sequence[rbac.RoleRef]]:
+    def _bound_in(self, place: str) -> _BySubject:
         """Only the bindings of a namespace in which something has changed are read anew."""
         kind = BINDINGS if place else CLUSTER_BINDINGS
         bindings = self._cache.collection(kind).listing(collection_prefix(kind, place))
@@ -88,39 +134,52 @@ class Grants:
             self._bound[place] = bindings, known
         return known
 
+    def _bindings(self, user: User, namespace: str) -> Iterator[tuple[str, tuple[str, str], _Bound]]:
+        for place in dict.fromkeys(("", namespace)):
+            by_subject = self._bound_in(place)
+            for subject in (("User", user.name), *(("Group", group) for group in user.groups)):
+                for bound in by_subject.get(subject, ()):
+                    yield place, subject, bound
+
     def _granted(self, user: User, namespace: str) -> Granted:
+        keys = tuple(dict.fromkeys(_key(bound.role, place) for place, _, bound in self._bindings(user, namespace)))
+        found = self._together.get(keys)
+        if found is None:
+            if len(self._together) >= REMEMBERED:
+                self._together.clear()
+            found = self._together[keys] = self._gathered(keys)
+        return found
+
+    def _gathered(self, keys: Sequence[RoleKey]) -> Granted:
         rules: list[Rule] = []
         missing: list[str] = []
-        for place in dict.fromkeys(("", namespace)):
-            bound = self._bound_in(place)
-            for subject in (("User", user.name), *(("Group", group) for group in user.groups)):
-                for role in bound.get(subject, ()):
-                    found = self._role(role, place)
-                    if found is None:
-                        missing.append(f'{role.kind.lower()}.{role.api_group} "{role.name}" not found')
-                    else:
-                        rules += found
-        return Granted(rules, sorted(set(missing)))
+        for kind, place, name in keys:
+            found = self._role((kind, place, name))
+            if found is None:
+                missing.append(f'{kind.lower()}.{CLUSTER_ROLES.storage.group} "{name}" not found')
+            else:
+                rules += found
+        return Granted(Index(rules), sorted(set(missing)))
 
-    def _role(self, ref: rbac.RoleRef, namespace: str) -> Sequence[Rule] | None:
+    def _role(self, key: RoleKey) -> Sequence[Rule] | None:
         """The rules of a role; None when it is not there."""
-        kind, place = (CLUSTER_ROLES, "") if ref.kind == "ClusterRole" else (ROLES, namespace)
-        key = (ref.kind, place, ref.name)
         found = self._rules.get(key)
         if found is None:
-            entry = self._cache.get(kind, place, ref.name)
+            kind, place, name = key
+            entry = self._cache.get(CLUSTER_ROLES if kind == CLUSTER_ROLE else ROLES, place, name)
             if entry is None:
                 return None
-            found = self._rules[key] = [Rule(said) for said in self._said(ref.name, entry.shared_message)]
+            found = self._rules[key] = [Rule(said) for said in self._said(name, entry.shared_message)]
         return found
 
     def _said(self, name: str, role: Any) -> Iterator[rbac.PolicyRule]:
-        """The rules of a role, and of those that it gathers, and so on; each role once."""
+        """The rules of a role; of one that gathers others theirs, and so on, each role once. What is gathered holds before the controller
+        has written it down."""
         seen, waiting = {name}, [role]
         while waiting:
             role = waiting.pop()
-            yield from role.rules
             if not isinstance(role, rbac.ClusterRole) or not role.HasField("aggregation_rule"):
+                yield from role.rules
                 continue
             selectors = [label_selector(selector) for selector in role.aggregation_rule.cluster_role_selectors]
             for entry in self._seen[KINDS.index(CLUSTER_ROLES)]:
@@ -129,16 +188,20 @@ class Grants:
                     waiting.append(entry.shared_message)
 
 
+def _key(role: rbac.RoleRef, namespace: str) -> RoleKey:
+    return role.kind, "" if role.kind == CLUSTER_ROLE else namespace, role.name
+
+
 def _letters(user: User) -> int:
     return len(user.name) + len(user.uid) + sum(map(len, user.groups)) + sum(len(value) for _, values in user.extra for value in values)
 
 
-def _index(bindings: Entries) -> Mapping[tuple[str, str], Sequence[rbac.RoleRef]]:
-    found: dict[tuple[str, str], list[rbac.RoleRef]] = defaultdict(list)
+def _index(bindings: Entries) -> _BySubject:
+    found: dict[tuple[str, str], list[_Bound]] = defaultdict(list)
     for entry in bindings:
         binding = entry.shared_message
         for subject in binding.subjects:
-            found[_subject(subject, entry.namespace)].append(binding.role_ref)
+            found[_subject(subject, entry.namespace)].append(_Bound(entry.name, binding.role_ref))
     return found
 
 

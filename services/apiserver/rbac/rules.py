@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
@@ -16,8 +16,7 @@ NAMESPACES = "namespaces"
 NAME = "metadata.name"
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What somebody wants to do: to a resource, or, where ``path`` is set, to another path of the server."""
 
     verb: str

@@ -24,7 +24,7 @@ from knarr.service.authentication import User
 from services.apiserver.aggregation.front_proxy import caller_headers
 from services.apiserver.authorization import imagined
 from services.apiserver.in_memory import ApiInMemory
-from services.apiserver.rbac.defaults import cluster_roles
+from services.apiserver.rbac.defaults import roles
 from services.apiserver.rbac.grants import KINDS
 from services.apiserver.rbac.rules import Rule, Wish
 from services.apiserver.request import Request
@@ -276,7 +276,7 @@ async def test_a_list_of_one_name_is_about_that_object(rest: RestClient, text: s
 
 async def test_whom_somebody_asks_about_is_not_remembered_at_any_length(rest: RestClient, api: ApiInMemory) -> None:
     authorizer: Any = api.server.api.pipeline.authorizer
-    grants = authorizer._grants
+    grants = authorizer.modes[-1].grants
     about: Any = {"verb": "get", "resource": "pods"}
     specs: tuple[dict[str, Any], ...] = (
         {"user": "a", "groups": ["system:serviceaccounts", *(f"g{number}" for number in range(2000))]},
@@ -385,7 +385,7 @@ def test_extension_api_servers_hear_what_is_known_of_a_pod() -> None:
 
 
 def test_the_roles_are_those_of_kubernetes_that_are_not_for_its_components() -> None:
-    names = {found.metadata.name for found in cluster_roles()}
+    names = {found.metadata.name for found in roles()}
     assert {"cluster-admin", "admin", "edit", "view", "system:discovery", "system:basic-user", "system:auth-delegator"} <= names
-    for found in cluster_roles():
+    for found in roles():
         assert found.rules or found.HasField("aggregation_rule")

@@ -1,0 +1,89 @@
+"""Those who decide, one after the other: the first who says yes or no is heard, and where none does it is no."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from knarr.api.authorization.v1 import authorization_pb2 as authorization
+from knarr.service.authentication import MASTERS, User
+from services.apiserver.authorization import ALLOWED, ListsRules, Mode, Verdict, refusal
+from services.apiserver.request import Request
+
+
+class Chain:
+    """An ``Authorizer``. Members of `system:masters` are let through before anybody is asked."""
+
+    def __init__(self, modes: Sequence[Mode]) -> None:
+        self.modes = tuple(modes)
+
+    def authorize(self, request: Request) -> Coroutine[Any, Any, None] | None:
+        if MASTERS in request.user.groups:
+            return None
+        reasons: list[str] = []
+        for number, mode in enumerate(self.modes):
+            said = mode.decide(request)
+            if not isinstance(said, Verdict):
+                return self._ask(request, number, said, reasons)
+            if _settles(request, said, reasons):
+                return None
+        raise _refused(request, reasons)
+
+    async def _ask(self, request: Request, number: int, first: Coroutine[Any, Any, Verdict], reasons: list[str]) -> None:
+        """Goes on with the one whose answer is to be waited for."""
+        said: Verdict | Coroutine[Any, Any, Verdict] = first
+        while True:
+            if _settles(request, said if isinstance(said, Verdict) else await said, reasons):
+                return
+            number += 1
+            if number == len(self.modes):
+                raise _refused(request, reasons)
+            said = self.modes[number].decide(request)
+
+    async def verdicts(self, request: Request) -> list[tuple[str, Verdict]]:
+        """What each of those who are asked says, by name, up to the one who is heard."""
+        if MASTERS in request.user.groups:
+            return [(MASTERS, ALLOWED)]
+        found: list[tuple[str, Verdict]] = []
+        for mode in self.modes:
+            said = mode.decide(request)
+            verdict = said if isinstance(said, Verdict) else await said
+            found.append((mode.name, verdict))
+            if verdict.allowed or verdict.denied:
+                break
+        return found
+
+    def rules(self, user: User, namespace: str) -> authorization.SubjectRulesReviewStatus:
+        """Of all who can say, taken together. What is left out of it is told."""
+        found = authorization.SubjectRulesReviewStatus()
+        if MASTERS in user.groups:
+            found.resource_rules.add(verbs=["*"], api_groups=["*"], resources=["*"])
+            found.non_resource_rules.add(verbs=["*"], non_resource_urls=["*"])
+        errors: list[str] = []
+        for mode in self.modes:
+            if isinstance(mode, ListsRules):
+                said = mode.rules(user, namespace)
+                found.resource_rules.extend(said.resource_rules)
+                found.non_resource_rules.extend(said.non_resource_rules)
+                found.incomplete |= said.incomplete
+                errors += [said.evaluation_error] if said.evaluation_error else []
+            else:
+                found.incomplete = True
+                errors.append(f"{mode.name} decides on each request, and lists no rules")
+        found.evaluation_error = ", ".join(errors)
+        return found
+
+
+def _settles(request: Request, said: Verdict, reasons: list[str]) -> bool:
+    """Whether somebody says yes. Raises Forbidden where he says no; keeps what he says else."""
+    if said.allowed:
+        return True
+    if said.reason:
+        reasons.append(said.reason)
+    if said.denied:
+        raise refusal(request, said.reason)
+    return False
+
+
+def _refused(request: Request, reasons: Sequence[str]) -> Exception:
+    return refusal(request, ", ".join(reasons))
