@@ -24,7 +24,8 @@ from knarr.service.authentication import User
 from knarr.service.component import Component
 from knarr.service.loop_lag import LoopLag
 from services.apiserver import metrics
-from services.apiserver.admission.catalog import PLUGINS, Factory, chain, mounting_tokens
+from services.apiserver.admission.catalog import PLUGINS, Factory, asking, chain, mounting_tokens
+from services.apiserver.admission.outside import Outside
 from services.apiserver.aggregation.front_proxy import FrontProxy
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.aggregation.local import LocalServices
@@ -74,6 +75,8 @@ log = logging.getLogger(__name__)
 
 MEASURE_SECONDS = 5.0
 RETRY_SECONDS = 0.5
+# At once, of webhooks that admission asks.
+ADMISSION_CONNECTIONS, ADMISSION_CONNECTIONS_OF_A_HOOK = 512, 128
 
 
 class ApiServer(Component):
@@ -128,16 +131,20 @@ class ApiServer(Component):
         authorizer = authorizer or Chain([NodeAuthorizer(), RoleAuthorizer(grants)])
         # Knows whoever calls, for the faces.
         self.callers = Callers(authenticate, ServiceAccountTokens(keys, self.backend) if keys is not None else None)
+        strategies = Strategies(event_strategies(settings.event_ttl_seconds))
+        conversions = Conversions(self._webhook_client, source)
+        self._admission_client: WebhookClient | None = None
+        outside = Outside(self._asking_client, conversions, authorizer, strategies)
         self.api = Api(
             Pipeline(
                 self.backend,
-                admission=chain(self.backend, [*plugins, lambda backend: RoleEscalation(grants, authorizer)]),
+                admission=chain(self.backend, [*asking(plugins, outside), lambda backend: RoleEscalation(grants, authorizer)]),
                 allocators=self.allocators,
                 authorizer=authorizer,
                 callers=self.callers,
-                strategies=Strategies(event_strategies(settings.event_ttl_seconds)),
+                strategies=strategies,
                 node_streams=GrpcNodeStreams(kubelet_channel),
-                conversions=Conversions(self._webhook_client, source),
+                conversions=conversions,
                 node_stats=GrpcNodeStats(kubelet_channel),
                 auditor=auditor,
             )
@@ -159,6 +166,21 @@ class ApiServer(Component):
         from services.apiserver.webhooks.client import WebhookClient
 
         return WebhookClient(Ways(self.backend, self.api.pipeline.node_streams))
+
+    def _asking_client(self) -> WebhookClient:
+        """What admission asks with: each write may, and so there are more connections than conversions need."""
+        if self._admission_client is None:
+            from services.apiserver.webhooks.client import WebhookClient
+
+            ways = Ways(self.backend, self.api.pipeline.node_streams)
+            self._admission_client = WebhookClient(ways, ADMISSION_CONNECTIONS, ADMISSION_CONNECTIONS_OF_A_HOOK)
+        return self._admission_client
+
+    async def hang_up(self) -> None:
+        """Ends what is asked of webhooks, and the connections to them."""
+        await self.api.pipeline.conversions.close()
+        if self._admission_client is not None:
+            await self._admission_client.close()
 
     def _load(self) -> None:
         self.definitions.load()
@@ -230,7 +252,7 @@ class ApiServer(Component):
                     # While everything it needs still runs.
                     await self._announcer.withdraw()
         finally:
-            await self.api.pipeline.conversions.close()
+            await self.hang_up()
             await self._store.close()
 
     async def _bootstrap(self) -> None:

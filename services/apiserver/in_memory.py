@@ -106,7 +106,7 @@ class ApiInMemory:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._tasks = []
-        await self.server.api.pipeline.conversions.close()
+        await self.server.hang_up()
 
     async def __aenter__(self) -> ApiInMemory:
         self.start()

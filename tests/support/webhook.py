@@ -26,6 +26,8 @@ class Webhook:
     def __init__(self, authority: CertificateAuthority, answer: Answer) -> None:
         self.answer, self._authority = answer, authority
         self.asked: list[Any] = []
+        # What stands behind the question mark of each.
+        self.queries: list[str] = []
         self.port = self.open = self.most_open = 0
         # The connections over which requests came; those that are still there.
         self.connections: set[Any] = set()
@@ -41,6 +43,7 @@ class Webhook:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         self.connections.add(request.transport)
         self.asked.append(orjson.loads(await request.read()))
+        self.queries.append(request.query_string)
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:

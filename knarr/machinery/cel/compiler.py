@@ -11,14 +11,15 @@ from typing import Any
 
 from knarr.machinery.cel import syntax, values
 from knarr.machinery.cel.application import applied
+from knarr.machinery.cel.authorization import AUTHORIZATION
 from knarr.machinery.cel.errors import EvaluationError, InvalidExpression
 from knarr.machinery.cel.functions import Overload
 from knarr.machinery.cel.kubernetes import KUBERNETES
 from knarr.machinery.cel.logic import OPERATORS, has_
 from knarr.machinery.cel.macros import MACROS, bind
-from knarr.machinery.cel.program import LIST_COST, MAP_COST, MOST_COST, Evaluation, Part, Program
+from knarr.machinery.cel.program import LIST_COST, MAP_COST, MOST_COST, OBJECT_COST, Evaluation, Part, Program
 from knarr.machinery.cel.standard import STANDARD
-from knarr.machinery.cel.syntax import Call, Index, Literal, MakeList, MakeMap, Name, Node, Select
+from knarr.machinery.cel.syntax import Call, Index, Literal, MakeList, MakeMap, MakeObject, Name, Node, Select
 from knarr.machinery.cel.types import (
     BOOL,
     BYTES,
@@ -37,7 +38,7 @@ from knarr.machinery.cel.types import (
     map_of,
     optional_of,
 )
-from knarr.machinery.cel.values import NONE, Optional, UInt
+from knarr.machinery.cel.values import NONE, MadeObject, Optional, UInt
 
 LITERALS = {"null": NULL, "bool": BOOL, "int": INT, "uint": UINT, "double": DOUBLE, "string": STRING, "bytes": BYTES}
 SYMBOLS = {"_in_": "@in"}
@@ -47,20 +48,24 @@ def _table(this: Mapping[str, list[Overload]], other: Mapping[str, list[Overload
     return {name: [*this.get(name, ()), *other.get(name, ())] for name in {*this, *other}}
 
 
-FUNCTIONS, METHODS = _table(STANDARD.functions, KUBERNETES.functions), _table(STANDARD.methods, KUBERNETES.methods)
+FUNCTIONS = _table(STANDARD.functions, KUBERNETES.functions)
+METHODS = _table(_table(STANDARD.methods, KUBERNETES.methods), AUTHORIZATION.methods)
 NAMESPACES = {name.partition(".")[0] for name in FUNCTIONS if "." in name}
+PATCH = Type("JSONPatch", size=1)
+PATCH_FIELDS = {"op": STRING, "path": STRING, "from": STRING, "value": DYN}
 TYPE_NAMES = ("bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type")
 
 
-def compile_expression(source: str, variables: Mapping[str, Type]) -> Program:
-    """Raises InvalidExpression."""
-    compiler = Compiler(variables)
+def compile_expression(source: str, variables: Mapping[str, Type], *, makes_objects: bool = False) -> Program:
+    """``makes_objects``: it may make those of Kubernetes' mutations, ``Object.spec{…}`` and ``JSONPatch{…}``. Raises InvalidExpression."""
+    compiler = Compiler(variables, makes_objects=makes_objects)
     part = compiler.part(syntax.parse(source))
     return Program(part.type, min(part.cost, MOST_COST), frozenset(compiler.used), part.run)
 
 
 class Compiler:
-    def __init__(self, variables: Mapping[str, Type]) -> None:
+    def __init__(self, variables: Mapping[str, Type], *, makes_objects: bool = False) -> None:
+        self._makes_objects = makes_objects
         self._scope: dict[str, Type] = dict(variables)
         self._outer = frozenset(variables)
         self.used: set[str] = set()
@@ -79,6 +84,8 @@ class Compiler:
                 return self._list(node)
             case MakeMap():
                 return self._map(node)
+            case MakeObject():
+                return self._object(node)
             case Call():
                 return self._call(node)
         raise InvalidExpression("unsupported expression", node.position)
@@ -125,7 +132,7 @@ class Compiler:
             evaluation.cost += 1
             if type(value) is dict and name in value:
                 return value[name]
-            raise EvaluationError(f"no such key: {node.field}") if isinstance(value, dict) else EvaluationError("no such overload")
+            return _looked(value, name, evaluation)
 
         def try_run(evaluation: Evaluation) -> Any:
             value = of(evaluation)
@@ -221,6 +228,34 @@ class Compiler:
         cost = MAP_COST + sum(key.cost + value.cost for key, value, _ in parts)
         return Part(map_of(keys or DYN, found or DYN, len(parts)), run, cost)
 
+    def _object(self, node: MakeObject) -> Part:
+        """Of the types of mutations, whose fields are those of whatever object there is."""
+        root = node.name.partition(".")[0]
+        if not self._makes_objects or root not in ("Object", "JSONPatch"):
+            raise InvalidExpression(f"undeclared reference to '{node.name}' (in container '')", node.position)
+        parts = [(name, self.part(value), optional) for name, value, optional in node.fields]
+        if node.name == PATCH.name:
+            for name, part, _ in parts:
+                if name not in PATCH_FIELDS:
+                    raise InvalidExpression(f"undefined field '{name}'", node.position)
+                if not assignable(PATCH_FIELDS[name], part.type, {}):
+                    words = f"expected type of field '{name}' is '{PATCH_FIELDS[name]}' but provided type is '{part.type}'"
+                    raise InvalidExpression(words, node.position)
+
+        def run(evaluation: Evaluation) -> Any:
+            evaluation.charge(OBJECT_COST)
+            made = MadeObject(node.name)
+            for name, part, optional in parts:
+                value = part.run(evaluation)
+                if optional:
+                    if not value.present:
+                        continue
+                    value = value.value
+                made[name] = value
+            return made
+
+        return Part(PATCH if node.name == PATCH.name else Type(node.name), run, OBJECT_COST + sum(part.cost for _, part, _ in parts))
+
     # Functions.
 
     def _call(self, node: Call) -> Part:
@@ -291,6 +326,19 @@ class Compiler:
                     del self._scope[name]
                 else:
                     self._scope[name] = known
+
+
+def _looked(value: Any, name: str, evaluation: Evaluation) -> Any:
+    """A field of what is no plain map. Raises EvaluationError."""
+    if isinstance(value, dict):
+        if name in value:
+            return value[name]
+        raise EvaluationError(f"no such key: {name}")
+    if (look := getattr(value, "cel_look", None)) is not None:
+        return look(name, evaluation)
+    if (field := getattr(value, "cel_field", None)) is not None:
+        return field(name)
+    raise EvaluationError("no such overload")
 
 
 def _literal(node: Literal) -> Part:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from knarr.machinery import quantity, validation
 from knarr.machinery.cel.errors import EvaluationError
-from knarr.machinery.cel.functions import TRAVERSAL, Cost, Library, Sizes, first, matched, one, traversed
+from knarr.machinery.cel.functions import TRAVERSAL, Cost, Library, Sizes, first, matched, one, together, traversed
 from knarr.machinery.cel.standard import pattern
 from knarr.machinery.cel.types import BOOL, CIDR, DOUBLE, FORMAT, INT, IP, QUANTITY, SEMVER, STRING, URL, Type, list_of, map_of, optional_of
 from knarr.machinery.cel.values import INT_MOST, NONE, Optional
@@ -371,9 +371,14 @@ def _versions() -> None:
     method("compareTo", (SEMVER, SEMVER), INT, lambda found, other: (found > other) - (found < other))
 
 
+def _patches() -> None:
+    function("jsonpatch.escapeKey", (STRING,), STRING, lambda text: text.replace("~", "~0").replace("/", "~1"), traversed(), together)
+
+
 _regular_expressions()
 _urls()
 _addresses()
 _quantities()
 _formats()
 _versions()
+_patches()

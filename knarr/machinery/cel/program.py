@@ -13,8 +13,8 @@ from knarr.machinery.cel.types import Type
 MOST_COST = 2**63
 # An evaluation takes no longer, whatever it costs; after so many units it is looked at the clock.
 RUN_SECONDS, LOOK_COST = 1.0, 10_000
-# What it costs to make a list or a map, and a round of a comprehension.
-LIST_COST, MAP_COST, STEP_COST = 10, 30, 3
+# What it costs to make a list, a map or an object, and a round of a comprehension.
+LIST_COST, MAP_COST, OBJECT_COST, STEP_COST = 10, 30, 40, 3
 
 
 class Evaluation:

@@ -90,6 +90,14 @@ class MakeMap(Node):
     entries: tuple[tuple[Node, Node, bool], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class MakeObject(Node):
+    """An object of a type by its fields: ``Object.spec{replicas: 1}``."""
+
+    name: str
+    fields: tuple[tuple[str, Node, bool], ...]
+
+
 def parse(source: str) -> Node:
     """Raises InvalidExpression."""
     if len(source) > MAX_LETTERS:
@@ -194,8 +202,11 @@ class _Parser:
 
     def _member(self) -> Node:
         found, count = self._primary(), 0
-        while (token := self._take(".", "[")) is not None:
+        while (token := self._take(".", "[", "{" if _type_name(found) else ".")) is not None:
             count += 1
+            if token.text == "{":
+                found = MakeObject(token.position, _type_name(found), self._fields())
+                continue
             if count > MAX_DEPTH * 2:
                 raise InvalidExpression(f"expression recursion limit exceeded: {MAX_DEPTH * 2}", token.position)
             optional = self._take("?") is not None
@@ -212,6 +223,22 @@ class _Parser:
             else:
                 found = Select(token.position, found, name.text, optional)
         return found
+
+    def _fields(self) -> tuple[tuple[str, Node, bool], ...]:
+        fields: list[tuple[str, Node, bool]] = []
+        while self._take("}") is None:
+            if fields:
+                self._expect(",")
+                if self._take("}") is not None:
+                    break
+            optional = self._take("?") is not None
+            name = self._next
+            if name.sort != "name":
+                raise self._unexpected()
+            self._at += 1
+            self._expect(":")
+            fields.append((name.text, self._expression(), optional))
+        return tuple(fields)
 
     def _arguments(self, end: str) -> tuple[Node, ...]:
         found: list[Node] = []
@@ -280,6 +307,15 @@ class _Parser:
             self._expect(":")
             entries.append((key, self._expression(), optional))
         return MakeMap(token.position, tuple(entries))
+
+
+def _type_name(node: Node) -> str:
+    """The name of a type as it is written before its fields; empty for what is none."""
+    names: list[str] = []
+    while isinstance(node, Select) and not node.optional:
+        names.append(node.field)
+        node = node.operand
+    return ".".join([node.name, *reversed(names)]) if isinstance(node, Name) else ""
 
 
 def _integer(token: Token) -> int:

@@ -59,6 +59,14 @@ class Optional:
 NONE = Optional(False)
 
 
+class MadeObject(dict[str, Any]):
+    """An object that an expression makes, by the name of its type (``Object.spec``)."""
+
+    def __init__(self, cel_type: str) -> None:
+        super().__init__()
+        self.cel_type = cel_type
+
+
 def duration(text: str) -> Duration:
     try:
         return Duration(parse_duration(text))
@@ -85,6 +93,8 @@ def type_name(value: Any) -> str:
     """What ``type(value)`` shows, and what errors say."""
     if value is None:
         return "null_type"
+    if isinstance(value, MadeObject):
+        return value.cel_type
     for sort, name in _NAMES:
         if isinstance(value, sort):
             return name

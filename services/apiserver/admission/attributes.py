@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from knarr.machinery.resources import Resource
@@ -11,6 +11,16 @@ from services.apiserver.request import Request
 
 # Patches and writes of sub-resources that exist are updates; bindings and evictions are created; exec connects.
 CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+
+
+@dataclass(slots=True)
+class Reinvocation:
+    """Whether the plugins are asked once more, since one of a late comer changed the object behind the others' backs: ``wanted`` by it,
+    ``running`` while they are. ``kept`` is what a plugin keeps until then, by its name."""
+
+    wanted: bool = False
+    running: bool = False
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -27,6 +37,8 @@ class Attributes:
     name: str
     obj: Any = None
     old: Any = None
+    # Made by the first plugin that has something to say in it.
+    reinvocation: Reinvocation | None = None
 
     @property
     def resource(self) -> Resource:

@@ -9,7 +9,7 @@ from typing import Any
 
 from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import Attributes
-from services.apiserver.admission.plugin import Charging, Mutating, Plugin, Validating
+from services.apiserver.admission.plugin import Charging, Configurable, Mutating, Plugin, Validating
 from services.apiserver.backend import NO_EXTRA, Extra
 from services.apiserver.deadline import within
 from services.apiserver.request import Request
@@ -36,9 +36,19 @@ class Phases:
         request's deadline."""
         if not self.mutating:
             return False
-        changed, attributes = False, Attributes(self.operation, request, name, obj, old)
+        attributes = Attributes(self.operation, request, name, obj, old)
+        changed = await self._mutate(attributes)
+        again = attributes.reinvocation
+        if again is not None and again.wanted:
+            # Once, as in Kubernetes.
+            again.running = True
+            await self._mutate(attributes)
+        return changed
+
+    async def _mutate(self, attributes: Attributes) -> bool:
+        changed = False
         for plugin in self.mutating:
-            changed |= await within(request.deadline, plugin.mutate(attributes), _shown(plugin))
+            changed |= await within(attributes.request.deadline, plugin.mutate(attributes), _shown(plugin))
         return changed
 
     async def validate(self, request: Request, name: str, obj: Any, old: Any = None) -> None:
@@ -73,11 +83,14 @@ NO_ADMISSION = Phases("")
 
 
 class Chain:
-    """The admission plugins of one API server, in order. Which of them handle what is found out once and kept."""
+    """The admission plugins of one API server, in order. Which of them handle what is found out once and kept, until that changes."""
 
     def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
         self._plugins = tuple(plugins)
         self._phases: dict[tuple[str, Resource, str], Phases] = {}
+        for plugin in self._plugins:
+            if isinstance(plugin, Configurable):
+                plugin.subscribe(self._phases.clear)
 
     def phases(self, operation: str, ref: Ref) -> Phases:
         """Those for an operation on the resource, or the sub-resource, of ``ref``."""
@@ -89,7 +102,8 @@ class Chain:
 
     def forget(self, resource: Resource) -> None:
         """Lets go of what was found out about a resource that is served no more."""
-        self._phases = {key: found for key, found in self._phases.items() if key[1] is not resource}
+        for key in [key for key in self._phases if key[1] is resource]:
+            del self._phases[key]
 
     def _choose(self, operation: str, resource: Resource, subresource: str) -> Phases:
         chosen = [plugin for plugin in self._plugins if plugin.handles(operation, resource, subresource)]

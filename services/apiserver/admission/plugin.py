@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -17,7 +18,17 @@ class Plugin(Protocol):
     name: ClassVar[str]
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
-        """Whether it wants to see such requests. The answer must always be the same: it is asked once."""
+        """Whether it wants to see such requests. The answer must always be the same, unless the plugin is ``Configurable``: it is asked
+        once."""
+        ...
+
+
+@runtime_checkable
+class Configurable(Plugin, Protocol):
+    """What it handles depends on what is stored."""
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Calls ``listener`` whenever ``handles`` may answer otherwise than before."""
         ...
 
 
@@ -27,7 +38,8 @@ class Mutating(Plugin, Protocol):
 
     async def mutate(self, attributes: Attributes) -> bool:
         """Answers whether it changed ``attributes.obj``; the defaults of the kind are then filled in again. May be called anew for
-        the same request, with a fresh object, when another write came between."""
+        the same request, with a fresh object, when another write came between; and once more with the object as it is when a later
+        plugin wants that (``attributes.reinvocation``)."""
         ...
 
 

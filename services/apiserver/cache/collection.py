@@ -6,7 +6,7 @@ Everything here is synchronous: a batch is applied whole before anybody else run
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from knarr.client.client import ADDED, DELETED, MODIFIED
 from knarr.machinery.resources import Resource
@@ -29,6 +29,7 @@ class Collection:
         self._ordered = Ordered()
         self._listings: dict[str, Entries] = {}
         self._waiting: set[asyncio.Future[bool]] = set()
+        self._listeners: list[Callable[[], None]] = []
         self.sleepers = Sleepers()
         # Set when the resource is served no more: every watch ends.
         self.closed = False
@@ -89,8 +90,14 @@ class Collection:
         self.closed = True
         self.wake()
 
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Calls ``listener`` behind every change, at once: for what is derived of all objects."""
+        self._listeners.append(listener)
+
     def wake(self) -> None:
         """Lets the waiting watchers look at the history."""
+        for listener in self._listeners:
+            listener()
         for future in self._waiting:
             _resolve(future, True)
         self._waiting.clear()

@@ -94,6 +94,14 @@ class Conversions:
             return _renamed(raw, version, storage)
         return (await within(deadline, self._converted(version, storage, [raw]), "a conversion webhook"))[0]
 
+    async def between(self, source: Version, target: Version, raw: bytes, deadline: float) -> bytes:
+        """The bytes of an object of one version in another. Raises StatusError, Timeout at the deadline."""
+        if source is target:
+            return raw
+        if not _by_webhook(target):
+            return _renamed(raw, source, target)
+        return (await within(deadline, self._converted(source, target, [raw]), "a conversion webhook"))[0]
+
     async def answer(self, wanted: Unconverted, deadline: float) -> None:
         """Converts what work on an object's managers turned out to need."""
         converting = self._converted(wanted.source, wanted.target, [wanted.raw])

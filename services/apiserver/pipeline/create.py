@@ -47,7 +47,9 @@ async def create(pipeline: Pipeline, request: Request, obj: Message, *, tracked:
     if not tracked:
         new = await converting(pipeline, request, size_bytes, _tracked, pipeline, request, new, Known.for_version(ref.version))
     if await admission.mutate(request, new.metadata.name, new):
-        await aside(size_bytes, strategy.default, new)
+        # It stays where the request wants it, whatever has been made of it.
+        metadata.check_request(ref, new)
+        await aside(size_bytes, _default, strategy, new)
     prefix = "" if new.metadata.name else new.metadata.generate_name
     if not prefix:
         return await _create(pipeline, request, new, strategy, admission)

@@ -15,7 +15,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause, Conflict, NotFound, conflict, invalid
 from knarr.objects.keys import is_deleting
 from services.apiserver.admission.attributes import DELETE
-from services.apiserver.admission.chain import Phases
+from services.apiserver.admission.chain import NO_ADMISSION
 from services.apiserver.backend import serialize
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
@@ -124,17 +124,17 @@ def success(ref: Ref, uid: str) -> meta.Status:
 
 async def delete(pipeline: Pipeline, request: Request) -> Written:
     """Answers the object while it still exists, and of some kinds when it is gone too, else a Status of success."""
-    return await remove(pipeline, request, request.ref, request.options, pipeline.admission.phases(DELETE, request.ref))
+    return await remove(pipeline, request, request.ref, request.options)
 
 
 async def delete_collection(pipeline: Pipeline, request: Request, selection: meta.ListOptions) -> Page:
     """Deletes what the selectors choose; answers it as it was. Objects that vanish meanwhile are no error."""
-    version, admission = request.ref.version, pipeline.admission.phases(DELETE, request.ref)
+    version = request.ref.version
     page = await read.list_selected(pipeline, request, selection)
     gone: list[Entry] = []
     for entry in page.entries:
         with suppress(NotFound):
-            await remove(pipeline, request, Ref(version, entry.namespace, entry.name), request.options, admission)
+            await remove(pipeline, request, Ref(version, entry.namespace, entry.name), request.options)
         gone.append(entry)
     return Page(Entries.of(gone), pipeline.backend.cache.revision)
 
@@ -144,9 +144,10 @@ Mark = Callable[[Any, datetime], None]
 
 
 async def remove(
-    pipeline: Pipeline, request: Request, ref: Ref, options: meta.DeleteOptions, admission: Phases, mark: Mark | None = None
+    pipeline: Pipeline, request: Request, ref: Ref, options: meta.DeleteOptions, mark: Mark | None = None, *, admitted: bool = False
 ) -> Written:
-    """Deletes the object ``ref`` on behalf of a request that may be about more than that; answers as ``delete`` does."""
+    """Deletes the object ``ref`` on behalf of a request that may be about more than that; answers as ``delete`` does. ``admitted``: as a
+    part of something that admission has let pass."""
     backend, allocators = pipeline.backend, pipeline.allocators
     check_options(ref, options)
     await backend.synced(request.deadline)
@@ -163,6 +164,8 @@ async def remove(
                 raise
             entry, fresh = await backend.fresh(ref, request.deadline), True
             continue
+        # Known only behind the first load.
+        admission = NO_ADMISSION if admitted else pipeline.admission.phases(DELETE, ref)
         if admission:
             await admission.mutate(request, ref.name, None, entry.shared_message)
             await admission.validate(request, ref.name, None, entry.shared_message)

@@ -17,7 +17,6 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Conflict, NotFound, error_of, status_error
 from knarr.objects.copies import copy_of
 from knarr.objects.disruptions import covers
-from services.apiserver.admission.chain import NO_ADMISSION
 from services.apiserver.aside import aside
 from services.apiserver.bootstrap import USER
 from services.apiserver.entry import Entry
@@ -68,7 +67,7 @@ async def evict(pipeline: Pipeline, request: Request, eviction: Any) -> None:
         guarded = spared or (is_ungoverned(pod) and may_become_ready(pod))
         pinned = options.preconditions.HasField("resource_version")
         try:
-            await remove(pipeline, request, pod_ref, _pinned(options, entry) if guarded else options, NO_ADMISSION, mark_evicted)
+            await remove(pipeline, request, pod_ref, _pinned(options, entry) if guarded else options, mark_evicted, admitted=True)
             return
         except Conflict:
             if pinned or not guarded:

@@ -28,7 +28,7 @@ TOKEN = "token"
 
 async def post(pipeline: Pipeline, request: Request, body: Message) -> Written:
     """Does what is posted for the object ``request.name``; answers what it says, or a Status. Admission sees the body, created."""
-    ref, admission = request.ref, pipeline.admission.phases(CREATE, request.ref)
+    ref = request.ref
     check_subresource(ref, "create")
     check_options(request.options)
     act = POSTED.get(ref.subresource)
@@ -37,7 +37,10 @@ async def post(pipeline: Pipeline, request: Request, body: Message) -> Written:
     await pipeline.backend.synced(request.deadline)
     metadata.check_request(Ref(ref.version, ref.namespace), body)
     _check_name(ref, body)
-    await admission.mutate(request, ref.name, body)
+    admission = pipeline.admission.phases(CREATE, ref)
+    if await admission.mutate(request, ref.name, body):
+        metadata.check_request(Ref(ref.version, ref.namespace), body)
+        _check_name(ref, body)
     await admission.validate(request, ref.name, body)
     answer = await act(pipeline, request, body)
     return Written(meta.Status(status="Success", code=201) if answer is None else answer, created=True)

@@ -78,8 +78,8 @@ async def connect(pipeline: Pipeline, request: Request) -> Any:
     """The options as admission leaves them."""
     check_subresource(request.ref, request.verb)
     options = copy_of(request.options)
-    admission = pipeline.admission.phases(CONNECT, request.ref)
     await pipeline.backend.synced(request.deadline)
+    admission = pipeline.admission.phases(CONNECT, request.ref)
     await admission.mutate(request, request.name, options)
     await admission.validate(request, request.name, options)
     return options

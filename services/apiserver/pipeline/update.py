@@ -148,7 +148,9 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: 
     if part.replaces and not applied:
         await _track(pipeline, request, strategy, body, old, size_bytes)
     if await admission.mutate(request, ref.name, body, shown):
-        part.default(strategy, body)
+        # What a client may not change a webhook may not change either.
+        metadata.check_request(Ref(ref.version, ref.namespace), body)
+        part.prepare(ref, strategy, body, old)
         canonicalize(body)
     new = part.merge(ref, body, entry)
     if not part.replaces and applied:

@@ -22,7 +22,7 @@ from services.apiserver.webhooks.hook import Hook
 
 # Of an answer. An object has at most some MiB, and one call asks about a MiB of them, or about one.
 MAX_BYTES = 16 * 1024 * 1024
-# At once; who comes later waits, within the call's time.
+# Unless others are given.
 CONNECTIONS, CONNECTIONS_OF_A_HOOK = 128, 16
 KEPT_SECONDS = 60.0
 CONTEXTS = 256
@@ -34,27 +34,42 @@ class HookFailed(Exception):
     """No answer came that could be one: the webhook is away, slow, not who it should be, or says something else than 200."""
 
 
-class WebhookClient:
-    """``close`` it when the server stops. It is made before there is a loop; sessions are opened with the first call."""
+class Course:
+    """Of a call: whether it went over a connection that was there before."""
 
-    def __init__(self, ways: Ways) -> None:
-        self._ways = ways
+    reused = False
+
+
+class WebhookClient:
+    """``close`` it when the server stops. It is made before there is a loop; sessions are opened with the first call.
+
+    ``connections`` are kept at most, so many of them to one webhook; who comes later waits, within the call's time.
+    """
+
+    def __init__(self, ways: Ways, connections: int = CONNECTIONS, connections_of_a_hook: int = CONNECTIONS_OF_A_HOOK) -> None:
+        self._ways, self._connections, self._connections_of_a_hook = ways, connections, connections_of_a_hook
         self._to_services: tuple[aiohttp.ClientSession, ServiceConnector] | None = None
         self._to_urls: aiohttp.ClientSession | None = None
         self._contexts: dict[bytes, ssl.SSLContext] = {}
         self._trusting = asyncio.Lock()
+        self._trace = aiohttp.TraceConfig()
+        self._trace.on_connection_reuseconn.append(_reused)
 
-    async def post(self, hook: Hook, body: bytes, timeout_seconds: float) -> bytes:
-        """What the webhook answers, at most MAX_BYTES. Raises HookFailed within ``timeout_seconds``."""
+    async def post(self, hook: Hook, body: bytes, timeout_seconds: float, *, again: bool = True) -> bytes:
+        """What the webhook answers, at most MAX_BYTES. Raises HookFailed within ``timeout_seconds``.
+
+        ``again``: where a kept connection ended before anything was answered, it is asked once more over another one. Mostly it had ended
+        before; but nobody can tell whether the webhook has read the question, and so whoever does something must not be asked twice.
+        """
         try:
             async with asyncio.timeout(timeout_seconds):
+                course = Course()
                 try:
-                    return await self._post(hook, body)
-                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                    if isinstance(error, aiohttp.ClientConnectorError):
+                    return await self._post(hook, body, course)
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                    if not (again and course.reused):
                         raise
-                    # A kept connection that had ended meanwhile: nothing was answered, so it is asked again, over a new one or another.
-                    return await self._post(hook, body)
+                    return await self._post(hook, body, course)
         except TimeoutError:
             raise _failed(hook, "context deadline exceeded (Client.Timeout exceeded while awaiting headers)") from None
         except aiohttp.ClientConnectorCertificateError as error:
@@ -64,9 +79,10 @@ class WebhookClient:
         except StatusError as error:
             raise _failed(hook, error.status.message) from error
 
-    async def _post(self, hook: Hook, body: bytes) -> bytes:
+    async def _post(self, hook: Hook, body: bytes, course: Course) -> bytes:
         session, context = self._session(hook), await self._context(hook.ca_bundle)
-        async with session.post(hook.url, data=body, headers=HEADERS, ssl=context, allow_redirects=False) as answer:
+        options: dict[str, Any] = {"ssl": context, "allow_redirects": False, "trace_request_ctx": course}
+        async with session.post(hook.url, data=body, headers=HEADERS, **options) as answer:
             found = await _read(hook, answer)
             if not 200 <= answer.status <= 206:
                 raise HookFailed(_status_words(answer.status, answer.headers.get("Location", ""), found))
@@ -87,12 +103,14 @@ class WebhookClient:
             return found
 
     def _session(self, hook: Hook) -> aiohttp.ClientSession:
-        limits: dict[str, Any] = {"limit": CONNECTIONS, "limit_per_host": CONNECTIONS_OF_A_HOOK, "keepalive_timeout": KEPT_SECONDS}
+        limits: dict[str, Any] = {"limit": self._connections, "limit_per_host": self._connections_of_a_hook}
+        limits["keepalive_timeout"] = KEPT_SECONDS
         # The time is the call's; of what is packed, some bytes could become many.
         options: dict[str, Any] = {"timeout": aiohttp.ClientTimeout(total=None), "auto_decompress": False}
         options["skip_auto_headers"] = ("Accept-Encoding",)
         # A webhook is asked what it was asked before, whatever it has set.
         options["cookie_jar"] = aiohttp.DummyCookieJar()
+        options["trace_configs"] = [self._trace]
         if hook.service is None:
             if self._to_urls is None:
                 self._to_urls = open_session(connector=aiohttp.TCPConnector(**limits), **options)
@@ -114,6 +132,10 @@ class WebhookClient:
             session, connector = self._to_services
             await session.close()
             await connector.end()
+
+
+async def _reused(session: aiohttp.ClientSession, context: Any, params: Any) -> None:
+    context.trace_request_ctx.reused = True
 
 
 async def _read(hook: Hook, answer: aiohttp.ClientResponse) -> bytes:

@@ -215,9 +215,9 @@ async def test_a_pod_that_becomes_ready_meanwhile_is_not_taken_for_an_unready_on
         await allow(world, 0, healthy=2, desired=2)
         removing = remove
 
-        async def late(*given: Any) -> Any:
+        async def late(*given: Any, **more: Any) -> Any:
             await say(world, "p0", ready=True)
-            return await removing(*given)
+            return await removing(*given, **more)
 
         monkeypatch.setattr(evictions, "remove", late)
         refused = await refusal(world)
@@ -233,9 +233,9 @@ async def test_a_pod_that_begins_to_run_meanwhile_is_looked_at_again(monkeypatch
         await allow(world, 0, healthy=2, desired=2)
         removing = remove
 
-        async def late(*given: Any) -> Any:
+        async def late(*given: Any, **more: Any) -> Any:
             await say(world, "p0")
-            return await removing(*given)
+            return await removing(*given, **more)
 
         monkeypatch.setattr(evictions, "remove", late)
         refused = await refusal(world)

@@ -79,8 +79,12 @@ async def test_connections_are_used_again() -> None:
 
 
 async def test_a_webhook_gets_so_many_at_once() -> None:
+    full = asyncio.Event()
+
     async def slow(body: Any) -> Any:
-        await asyncio.sleep(0.01)
+        if webhook.open == limits.CONNECTIONS_OF_A_HOOK:
+            full.set()
+        await full.wait()
         return body
 
     async with running_webhook(slow) as webhook, calling() as client:

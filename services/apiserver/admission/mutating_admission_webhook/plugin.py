@@ -1,0 +1,140 @@
+"""Webhooks that may change what is written, one after the other. Specified by Kubernetes' plugin of the same name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import orjson
+
+from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admission
+from knarr.machinery.catalog import version_of
+from knarr.machinery.errors import StatusError, internal
+from knarr.machinery.patches import json_patch
+from knarr.machinery.resources import Resource, Version
+from knarr.objects.copies import copy_of
+from services.apiserver.admission.attributes import Attributes, Reinvocation
+from services.apiserver.admission.configured import Configured
+from services.apiserver.admission.outside import Outside
+from services.apiserver.admission.webhooks.calls import Caller, CallFailed, failed
+from services.apiserver.admission.webhooks.configurations import CompiledWebhook, compiled_webhooks
+from services.apiserver.admission.webhooks.review import JSON_PATCH
+from services.apiserver.aside import LARGE_BYTES, in_turn
+from services.apiserver.backend import Backend
+
+log = logging.getLogger(__name__)
+
+CONFIGURATIONS = version_of(admission.MutatingWebhookConfiguration).resource
+MUTATION, PATCH = "mutation.webhook.admission.k8s.io/", "patch.webhook.admission.k8s.io/"
+FAILED_OPEN = "failed-open." + MUTATION
+
+
+@dataclass(slots=True)
+class Asked:
+    """Which webhooks are asked once more if the object changes behind them, which of them are to be, and the object as it was left."""
+
+    before: set[str] = field(default_factory=set)
+    again: set[str] = field(default_factory=set)
+    left: Any = None
+
+    def ask_again(self) -> None:
+        self.again |= self.before
+        self.before = set()
+
+
+class MutatingAdmissionWebhook:
+    """In the order of the configurations' names. Where one has changed the object, all plugins are asked once more, and of the webhooks
+    before it those that want that (``reinvocationPolicy: IfNeeded``)."""
+
+    name: ClassVar[str] = "MutatingAdmissionWebhook"
+
+    def __init__(self, backend: Backend, outside: Outside | None = None) -> None:
+        self._backend, self._outside = backend, outside or Outside()
+        self._configured = Configured(backend, [CONFIGURATIONS], compiled_webhooks)
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        self._configured.subscribe(listener)
+
+    def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
+        return self._configured.concern(operation, resource, subresource)
+
+    async def mutate(self, attributes: Attributes) -> bool:
+        webhooks = self._configured.of(attributes.operation, attributes.request.ref.version, attributes.subresource)
+        round_ = attributes.reinvocation or Reinvocation()
+        attributes.reinvocation = round_
+        asked: Asked = round_.kept.setdefault(self.name, Asked())
+        if round_.running and asked.left != attributes.obj:
+            asked.ask_again()
+        caller = Caller(self._backend, self._outside, attributes, mutating=True)
+        changed = False
+        for index, webhook in enumerate(webhooks):
+            if round_.running and webhook.key not in asked.again:
+                continue
+            if (version := await caller.version(webhook)) is None:
+                continue
+            place = f"round_{int(round_.running)}_index_{index}"
+            if await self._ask(caller, webhook, version, attributes, place):
+                changed = round_.wanted = True
+                asked.ask_again()
+            if webhook.is_reinvoked:
+                asked.before.add(webhook.key)
+        asked.left = copy_of(attributes.obj) if attributes.obj is not None else None
+        return changed
+
+    async def _ask(self, caller: Caller, webhook: CompiledWebhook, version: Version, attributes: Attributes, place: str) -> bool:
+        """Whether the webhook has changed the object."""
+        changed = False
+        try:
+            verdict = await caller.ask(webhook, version)
+            if verdict.patch:
+                operations = _operations(verdict.patch)
+                changed = await _patched(caller, webhook, version, operations)
+                attributes.annotate(PATCH + place, _said(webhook, patch=operations, patchType=JSON_PATCH))
+        except CallFailed as error:
+            if not webhook.ignores:
+                raise failed(webhook, error) from None
+            log.warning("a webhook could not be asked and is passed over", extra={"webhook": webhook.name, "error": str(error)})
+            attributes.annotate(FAILED_OPEN + place, webhook.name)
+        finally:
+            attributes.annotate(MUTATION + place, _said(webhook, mutated=changed))
+        return changed
+
+
+def _said(webhook: CompiledWebhook, **more: Any) -> str:
+    """What the audit log is told of a webhook, in Kubernetes' words."""
+    return orjson.dumps({"configuration": webhook.configuration, "webhook": webhook.name, **more}).decode()
+
+
+def _operations(patch: bytes) -> list[Any]:
+    """Raises CallFailed."""
+    try:
+        found = orjson.loads(patch)
+    except orjson.JSONDecodeError as error:
+        raise CallFailed(f"received undecodable patch in webhook response: {error}") from None
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise CallFailed("received undecodable patch in webhook response: expected a JSON array")
+    return found
+
+
+async def _patched(caller: Caller, webhook: CompiledWebhook, version: Version, operations: list[Any]) -> bool:
+    """Raises InternalError for a patch that does not fit: whoever answers so is wrong, and not away."""
+    original = await caller.shown.object(version)
+    if not operations:
+        return False
+    if original is None:
+        words = f'admission webhook "{webhook.name}" attempted to modify the object, which is not supported for this operation'
+        raise internal(words)
+    try:
+        if len(operations) > 1 and len(orjson.dumps(operations)) > LARGE_BYTES:
+            patched = await in_turn(json_patch.apply, original, operations)
+        else:
+            patched = json_patch.apply(original, operations)
+    except StatusError as error:
+        raise internal(error.status.message) from None
+    if not isinstance(patched, dict):
+        raise internal(f'the patch of admission webhook "{webhook.name}" leaves no JSON object')
+    return await caller.shown.take(version, patched)

@@ -1,0 +1,1 @@
+"""What both webhook plugins stand on: configurations, compiled; the review that is sent; the call."""
