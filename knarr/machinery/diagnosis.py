@@ -154,7 +154,8 @@ def _check_form(message: Descriptor, value: Any, names: str, path: str, form: in
     reader = decoding.direct_reader(message)
     if reader is not None:
         try:
-            reader(value)
+            # Without its memory, which takes neither lists nor objects.
+            getattr(reader, "__wrapped__", reader)(value)
         except forms.WrongType as error:
             raise Problem(f"{path}: {_wrong(value, '', '', error.go_type)}") from None
         except decoding.MALFORMED as error:

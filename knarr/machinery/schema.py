@@ -24,6 +24,8 @@ INTEGERS = {
     FieldDescriptor.TYPE_UINT32: "uint32",
     FieldDescriptor.TYPE_UINT64: "uint64",
 }
+# Strings of a type of their own, which a named type in the tables would say of each.
+UIDS = frozenset({"uid", "podUID", "nodeUID", "serviceAccountUID"})
 SCALARS = {
     **INTEGERS,
     FieldDescriptor.TYPE_STRING: "string",
@@ -155,6 +157,8 @@ def go_element_type(field: Field) -> str:
     if field.message is not None:
         package = {"Quantity": "resource", "IntOrString": "intstr"}.get(field.message.name, "v1")
         return f"{package}.{field.message.name}"
+    if field.json_name in UIDS and field.element.type == FieldDescriptor.TYPE_STRING:
+        return "types.UID"
     if field.type_name and not field.is_map:
         return f"v1.{field.type_name}"
     return SCALARS[field.element.type]

@@ -48,7 +48,8 @@ def shown(value: Any) -> str:
     if isinstance(value, GoSyntax):
         return value
     if value is None:
-        return "null"
+        # Kubernetes takes the word for a string.
+        return '"null"'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

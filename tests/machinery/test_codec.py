@@ -107,6 +107,8 @@ def test_bytes_are_base64_and_int64_plain_numbers() -> None:
             "spec.template.spec.containers[0].resources.limits[cpu]: quantities must match the regular expression",
         ),
         ({"metadata": {"creationTimestamp": "now"}}, 'metadata.creationTimestamp: parsing time "now" as "2006-01-02T15:04:05Z07:00"'),
+        ({"metadata": {"creationTimestamp": {}}}, "metadata.creationTimestamp: json: cannot unmarshal object into Go value of type string"),
+        ({"metadata": {"uid": 5}}, "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.uid of type types.UID"),
         ({"kind": 5}, "json: cannot unmarshal number into Go struct field Deployment.kind of type string"),
     ],
     ids=str,

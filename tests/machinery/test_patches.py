@@ -102,6 +102,11 @@ def test_new_values_lose_directives_and_nulls() -> None:
     assert result == {"nodeSelector": {"b": "c"}, "containers": [{"name": "d"}]}
 
 
+def test_a_merge_key_that_is_null_is_there() -> None:
+    result = patched(pod(containers=[{"name": "c"}]), containers=[{"name": None, "image": "i"}])
+    assert result["containers"] == [{"name": None, "image": "i"}, {"name": "c"}]
+
+
 def test_ports_merge_by_their_number() -> None:
     before = pod(containers=[{"name": "c", "ports": [{"containerPort": 80, "name": "http"}]}])
     result = patched(before, containers=[{"name": "c", "ports": [{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 81}]}])
@@ -138,6 +143,7 @@ def test_refused_strategic_patches(spec: dict[str, Any], code: int, problem: str
         ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
         ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
         ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+        ({"a": [1]}, {"a": [None, {"b": None, "c": [{"d": None}]}]}, {"a": [None, {"c": [{}]}]}),
     ],
 )
 def test_merge_patch_of_rfc_7386(before: Any, patch: Any, after: Any) -> None:

@@ -1,14 +1,15 @@
 """Compares two answers to one request: Kubernetes 1.20's and ours.
 
 What a newer Kubernetes does otherwise is no difference of ours. Fields that 1.20 does not know are found in its own schema; all else
-stands in ``explained.yaml`` with its reason: ``words`` puts messages of old into those of today, ``differences`` has lines that may differ.
+stands in ``explained.yaml`` with its reason: ``words`` puts messages of old into those of today, ``additions`` are left out of ours,
+``differences`` has lines that may differ.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,19 @@ class Explanation:
     kind: re.Pattern[str] | None
     reason: str
 
+    @property
+    def name(self) -> str:
+        return f"{self.line.pattern} ({self.kind.pattern})" if self.kind else self.line.pattern
+
 
 class Explained:
-    """The file of explanations, and which of them were of use."""
+    """The file of explanations, and how often each was of use."""
 
     def __init__(self, file: Path) -> None:
         document = yaml.safe_load(file.read_text())
-        self._words = [(re.compile(entry["old"]), str(entry["new"])) for entry in document["words"]]
+        self._words, self._additions = (
+            [(re.compile(entry["old"]), str(entry["new"])) for entry in document[part]] for part in ("words", "additions")
+        )
         self._differences = [
             Explanation(re.compile(entry["line"], re.DOTALL), re.compile(entry["kind"]) if "kind" in entry else None, entry["reason"])
             for entry in document["differences"]
@@ -50,7 +57,14 @@ class Explained:
 
     def today(self, message: str) -> str:
         """A message of 1.20 in the words of today."""
-        for pattern, new in self._words:
+        return self._put(message, self._words)
+
+    def shared(self, message: str) -> str:
+        """A message of ours without what Kubernetes does not say."""
+        return self._put(message, self._additions)
+
+    def _put(self, message: str, words: Sequence[tuple[re.Pattern[str], str]]) -> str:
+        for pattern, new in words:
             changed = pattern.sub(new, message)
             if changed != message:
                 self.used[pattern.pattern] += 1
@@ -61,14 +75,14 @@ class Explained:
         """Whether a line of difference about a kind is one that the file names."""
         for entry in self._differences:
             if entry.line.fullmatch(line) and (entry.kind is None or entry.kind.fullmatch(kind)):
-                self.used[entry.line.pattern] += 1
+                self.used[entry.name] += 1
                 return True
         return False
 
     def unused(self) -> list[str]:
         """The entries that explained nothing so far."""
-        everything = [pattern.pattern for pattern, _ in self._words] + [entry.line.pattern for entry in self._differences]
-        return [pattern for pattern in everything if not self.used[pattern]]
+        everything = [pattern.pattern for pattern, _ in (*self._words, *self._additions)] + [entry.name for entry in self._differences]
+        return [name for name in everything if not self.used[name]]
 
 
 def differences(theirs: Answer, ours: Answer, kind: str, schema: Schema, explained: Explained) -> list[str]:
@@ -100,7 +114,7 @@ def _bodies(theirs: Any, ours: Any, kind: str, schema: Schema, explained: Explai
 
 
 def _statuses(theirs: dict[str, Any], ours: dict[str, Any], explained: Explained) -> Iterator[str]:
-    their_causes, our_causes = _causes(theirs, explained.today), _causes(ours, str)
+    their_causes, our_causes = _causes(theirs, explained.today), _causes(ours, explained.shared)
     for cause in sorted(their_causes - our_causes):
         yield f"cause of theirs: {cause}"
     for cause in sorted(our_causes - their_causes):
@@ -117,10 +131,10 @@ def _statuses(theirs: dict[str, Any], ours: dict[str, Any], explained: Explained
         yield f"message: {explained.today(theirs.get('message', ''))} -> {ours.get('message', '')}"
 
 
-def _causes(status: dict[str, Any], today: Any) -> set[str]:
+def _causes(status: dict[str, Any], spoken: Callable[[str], str]) -> set[str]:
     found = (status.get("details") or {}).get("causes") or []
     told = (f"{cause.get('field', '')}: {cause.get('reason', '')}: {_plain(cause.get('message', ''))}" for cause in found)
-    return {today(PATCHED.sub(r"\1…", line)) for line in told}
+    return {spoken(PATCHED.sub(r"\1…", line)) for line in told}
 
 
 def _plain(message: str) -> str:

@@ -22,6 +22,15 @@ def schema(peers: Peers) -> Schema:
     return Schema(peers.theirs.ask(Ask("GET", "/openapi/v2")).body["definitions"])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-idle-explanations", action="store_true", help="fail at the end where an entry of explained.yaml explained nothing"
+    )
+
+
 @pytest.fixture(scope="session")
-def explained() -> Explained:
-    return Explained(Path(__file__).with_name("explained.yaml"))
+def explained(request: pytest.FixtureRequest) -> Iterator[Explained]:
+    found = Explained(Path(__file__).with_name("explained.yaml"))
+    yield found
+    if request.config.getoption("--no-idle-explanations", default=False):
+        assert not found.unused(), "these explain no difference any more:\n" + "\n".join(found.unused())

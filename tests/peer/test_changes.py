@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ WAYS = {
     "merged by its schema": ("PATCH", "application/strategic-merge-patch+json"),
     "applied": ("PATCH", "application/apply-patch+yaml"),
 }
+# 1.20 drops a null from a list that a merge patch brings; newer Kubernetes, and we, keep it.
+NULL_IN_LIST = re.compile(r"\] = null$")
 # They are not gone when they are deleted.
 STAY = ("Namespace", "PersistentVolume", "PersistentVolumeClaim")
 
@@ -48,7 +51,7 @@ def test_both_change_alike(peers: Peers, schema: Schema, explained: Explained, w
         change, changed = variation(obj, rng)
         name = f"changed-{seed}-{number}"
         path = f"{collection_of(obj)}/{name}"
-        if not stored(peers, obj, name):
+        if not stored(peers, obj, name) or (way == "merged" and NULL_IN_LIST.search(change)):
             continue
         query = {"fieldManager": "tester", "force": "true"} if way == "applied" else {}
         ask = Ask(method, path, query, named(changed, name), content_type)

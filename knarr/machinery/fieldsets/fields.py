@@ -156,6 +156,11 @@ def spoken_element(element: str) -> str:
 
 
 def _spoken_value(value: Any) -> str:
+    """As Kubernetes writes it, which puts nothing around a map."""
+    if isinstance(value, dict):
+        return "".join(f"{name}={_spoken_value(value[name])}" for name in sorted(value))
+    if isinstance(value, list):
+        return "[" + ",".join(map(_spoken_value, value)) + "]"
     return orjson.dumps(value).decode()
 
 

@@ -190,7 +190,8 @@ def _merge_list(original: list[Any], patch: list[Any], shape: _Shape, name: str)
     for change in changes:
         place = places.setdefault(_token(_key_of(change, merge_key)), len(merged))
         if place == len(merged):
-            merged.append(_plain(change))
+            # By its key it is put in order below, even where that is null.
+            merged.append({**_plain(change), merge_key: change[merge_key]})
         else:
             merged[place] = _merge_object(merged[place], change, shape.inner(name))
     return _arrange(merged, changes, original, merge_key)

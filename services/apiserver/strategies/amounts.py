@@ -14,6 +14,11 @@ def is_whole(value: meta.Quantity) -> bool:
     return found is None or found == found.to_integral_value()
 
 
+def check_form(value: meta.Quantity, path: Path) -> list[Cause]:
+    """Well formed, be it negative or not."""
+    return [invalid(path, value.string, quantity.FORMAT_MESSAGE)] if exact(value) is None else []
+
+
 def check_amount(value: meta.Quantity, path: Path) -> list[Cause]:
     """Well formed and not negative."""
     found = exact(value)

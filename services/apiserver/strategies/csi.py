@@ -199,8 +199,17 @@ class VolumeAttachmentStrategy(Strategy):
     allows_unconditional_update = False
 
     def validate(self, obj: storage.VolumeAttachment) -> list[Cause]:
-        causes = check_driver_name(obj.spec.attacher, SPEC.child("attacher")) + _source(obj.spec.source, SPEC.child("source"))
+        causes = [] if obj.spec.attacher else [required(SPEC.child("attacher"))]
+        causes += _source(obj.spec.source, SPEC.child("source"))
         return causes + check_format(SPEC.child("nodeName"), obj.spec.node_name, dns1123_subdomain)
+
+    def validate_create(self, obj: storage.VolumeAttachment) -> list[Cause]:
+        """What has a name that is none may stay so: versions before v1 did not look at names."""
+        causes = check_driver_name(obj.spec.attacher, SPEC.child("attacher"))
+        source = obj.spec.source
+        if source.HasField("persistent_volume_name"):
+            causes += check_format(SPEC.child("source", "persistentVolumeName"), source.persistent_volume_name, dns1123_subdomain)
+        return causes
 
     def validate_update(self, new: storage.VolumeAttachment, old: storage.VolumeAttachment) -> list[Cause]:
         return check_immutable(SPEC, new.spec, old.spec, GoSyntax("storage.VolumeAttachmentSpec{…}"))
@@ -227,11 +236,11 @@ def _source(source: storage.VolumeAttachmentSource, path: Path) -> list[Cause]:
         return [forbidden(path, words)]
     if inline:
         return _inline(source, path.child("inlineVolumeSpec"))
-    here = path.child("persistentVolumeName")
-    causes: list[Cause] = []
-    if not source.persistent_volume_name:
-        causes = [required(here, "must specify non empty persistentVolumeName")]
-    return causes + check_format(here, source.persistent_volume_name, dns1123_subdomain)
+    return (
+        []
+        if source.persistent_volume_name
+        else [required(path.child("persistentVolumeName"), "must specify non empty persistentVolumeName")]
+    )
 
 
 def _inline(source: storage.VolumeAttachmentSource, path: Path) -> list[Cause]:

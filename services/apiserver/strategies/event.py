@@ -12,6 +12,7 @@ from knarr.api.events.v1 import events_pb2 as events
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     Format,
+    GoSyntax,
     Path,
     check_format,
     check_immutable,
@@ -173,7 +174,9 @@ class NewEventStrategy(EventStrategy):
     def validate_update(self, new: core.Event, old: core.Event) -> list[Cause]:
         causes = _series(new) if new.series != old.series else []
         for field, name in UNCHANGING.items():
-            causes += check_immutable(Path(name), getattr(new, field), getattr(old, field))
+            value = getattr(new, field)
+            shown = GoSyntax(f"core.{type(value).__name__}{{…}}") if isinstance(value, Message) else value
+            causes += check_immutable(Path(name), value, getattr(old, field), shown)
         return causes
 
 

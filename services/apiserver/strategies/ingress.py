@@ -153,7 +153,7 @@ def _backend(backend: networking.IngressBackend, path: Path) -> list[Cause]:
 
 def _reference(reference: core.TypedLocalObjectReference | networking.IngressClassParametersReference, path: Path) -> list[Cause]:
     causes: list[Cause] = []
-    if reference.api_group:
+    if reference.HasField("api_group"):
         causes += check_format(path.child("apiGroup"), reference.api_group, dns1123_subdomain)
     for field in ("kind", "name"):
         value = getattr(reference, field)

@@ -249,8 +249,8 @@ def _completions(new: batch.JobSpec, old: batch.JobSpec) -> list[Cause]:
     """The completions of an indexed Job change with its parallelism: it is elastic."""
     path = SPEC.child("completions")
     if new.completion_mode != INDEXED or (new.HasField("completions"), new.completions) == (old.HasField("completions"), old.completions):
-        same = new.HasField("completions") == old.HasField("completions")
-        return check_immutable(path, new.completions if same else None, old.completions, new.completions)
+        after, before = (spec.completions if spec.HasField("completions") else None for spec in (new, old))
+        return check_immutable(path, after, before)
     elastic = old.completions == old.parallelism and new.completions == new.parallelism
     return [] if elastic else [invalid(path, new.completions, "can only be modified in tandem with spec.parallelism")]
 

@@ -22,7 +22,7 @@ from knarr.machinery.validation import (
     too_many,
 )
 from knarr.objects.amounts import exact
-from services.apiserver.strategies.amounts import check_amount, is_whole
+from services.apiserver.strategies.amounts import check_amount, check_form, is_whole
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.pod.resources import validate_resource_name
 from services.apiserver.strategies.resourcenames import COMPUTE, CONTAINER_NAMES, COUNTED, HUGE_PAGES, QUOTA_NAMES, STANDARD_NAMES
@@ -204,7 +204,9 @@ def _limit(item: core.LimitRangeItem, path: Path) -> list[Cause]:
                 causes.append(forbidden(path.child(field), "may not be specified when `type` is 'Pod'"))
     for field, found in amounts.items():
         for name in sorted(found):
-            causes += _limit_name(item.type, name, path.child(field).key(name)) + check_amount(found[name], path.child(field).key(name))
+            here = path.child(field).key(name)
+            # Kubernetes takes negative amounts here.
+            causes += _limit_name(item.type, name, here) + check_form(found[name], here)
     if item.type == "PersistentVolumeClaim" and "storage" not in item.min and "storage" not in item.max:
         words = "either minimum or maximum storage value is required, but neither was provided"
         causes.append(required(path.child("limits"), words))

@@ -13,7 +13,6 @@ class ServiceAccountStrategy(Strategy):
     """No defaults."""
 
     returns_deleted = True
-    allows_unconditional_update = False
     columns = columns("Name", "Secrets", "Age")
 
     def cells(self, obj: core.ServiceAccount, now: datetime) -> list[object]:

@@ -78,6 +78,15 @@ def test_an_update_that_changes_nothing_changes_nothing(version: Version) -> Non
     assert strategy.validate_status_update(same, old) == []
 
 
+def test_kinds_whose_updates_name_a_revision() -> None:
+    """As Kubernetes says of each by its AllowUnconditionalUpdate."""
+    demanding = {version.kind for version in registry().versions if not strategy_for(version).allows_unconditional_update}
+    assert demanding == {
+        "APIService", "CSIDriver", "CSINode", "CSIStorageCapacity", "CustomResourceDefinition", "Lease", "MutatingWebhookConfiguration",
+        "PodDisruptionBudget", "RuntimeClass", "ValidatingWebhookConfiguration", "VolumeAttachment",
+    }  # fmt: skip
+
+
 def test_rules_are_for_kinds_that_are_served() -> None:
     assert not STRATEGIES.keys() & LATE.keys()
     assert STRATEGIES.keys() | LATE.keys() <= {version.message for version in registry().versions}

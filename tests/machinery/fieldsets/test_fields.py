@@ -75,6 +75,7 @@ def test_what_is_no_set_is_refused(raw: bytes) -> None:
 def test_paths_are_told_as_kubernetes_tells_them() -> None:
     assert sets.spoken(("f:spec", "f:containers", 'k:{"name":"app"}', "f:image")) == '.spec.containers[name="app"].image'
     assert sets.spoken(("f:ports", 'k:{"containerPort":80,"protocol":"TCP"}')) == '.ports[containerPort=80,protocol="TCP"]'
+    assert sets.spoken(("f:ports", 'k:{"name":{"b":"d","a":[1]}}')) == '.ports[name=a=[1]b="d"]'
     assert sets.spoken(("f:finalizers", 'v:"a/b"')) == '.finalizers[="a/b"]'
     assert sets.spoken(("f:list", "i:3")) == ".list[3]"
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_immutable, forbidden, invalid
+from knarr.machinery.validation import Path, check_immutable, forbidden, invalid, range_error
 from knarr.objects.copies import copy_of
 from knarr.objects.pods import init_and_main_containers
 from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.pod.validation import MAX_SECONDS
 
 FIXED = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -24,6 +25,8 @@ def validate_pod_update(new: core.Pod, old: core.Pod) -> list[Cause]:
     for field, name in (("containers", "containers"), ("init_containers", "initContainers")):
         if len(getattr(new.spec, field)) != len(getattr(old.spec, field)):
             causes.append(forbidden(SPEC.child(name), "pod updates may not add or remove containers"))
+    if not causes and not 0 <= new.spec.active_deadline_seconds <= MAX_SECONDS:
+        causes.append(invalid(SPEC.child("activeDeadlineSeconds"), new.spec.active_deadline_seconds, range_error(0, MAX_SECONDS)))
     if causes:
         return causes
     causes += _deadline(new.spec, old.spec)

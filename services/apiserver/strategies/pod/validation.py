@@ -66,7 +66,8 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
         causes += check_format(path.child("readinessGates").index(index).child("conditionType"), gate.condition_type, qualified_name)
     if spec.HasField("active_deadline_seconds") and not 1 <= spec.active_deadline_seconds <= MAX_SECONDS:
         causes.append(invalid(path.child("activeDeadlineSeconds"), spec.active_deadline_seconds, range_error(1, MAX_SECONDS)))
-    causes += check_choice(path.child("preemptionPolicy"), spec.preemption_policy, ("Never", "PreemptLowerPriority"), optional=True)
+    if spec.HasField("preemption_policy"):
+        causes += check_choice(path.child("preemptionPolicy"), spec.preemption_policy, ("Never", "PreemptLowerPriority"))
     if spec.HasField("os"):
         causes += check_choice(path.child("os", "name"), spec.os.name, ("linux", "windows"))
     return causes
