@@ -125,7 +125,7 @@ class Informer(Generic[M]):
                 except StatusError as error:
                     self._after_error(error)
                 except Exception:
-                    logger.exception("informer failed; listing again", extra={"kind": self._kind})
+                    logger.exception("informer failed; listing again", extra={"kind": self.kind})
                     self._revision = ""
                 failures = 0 if progress or loop.time() - started > QUIET_SECONDS else failures + 1
                 if failures >= FAILURES_UNTIL_RELIST:
@@ -133,7 +133,7 @@ class Informer(Generic[M]):
                 await asyncio.sleep(self._backoff.delay(failures) if failures else 0)
 
     @property
-    def _kind(self) -> str:
+    def kind(self) -> str:
         return str(self._message_type.DESCRIPTOR.name)
 
     def _after_error(self, error: StatusError) -> None:
@@ -141,7 +141,7 @@ class Informer(Generic[M]):
         transient = isinstance(error, TRANSIENT)
         if transient and self._away_since is None:
             self._away_since = datetime.now(UTC)
-        logger.info("watch broke", extra={"kind": self._kind, "reason": error.reason, "error": str(error)})
+        logger.info("watch broke", extra={"kind": self.kind, "reason": error.reason, "error": str(error)})
         if not transient or is_future(error):
             self._revision = ""
 
@@ -221,7 +221,7 @@ class Informer(Generic[M]):
             listener(old, new)
         except Exception:
             obj = new if new is not None else old
-            logger.exception("listener failed", extra={"kind": self._kind, "key": str(key_of(obj)) if obj is not None else ""})
+            logger.exception("listener failed", extra={"kind": self.kind, "key": str(key_of(obj)) if obj is not None else ""})
 
     async def _resync(self) -> None:
         while self._resync_seconds > 0:
@@ -262,7 +262,7 @@ class Informers:
 
     def _start(self, informer: Informer[Any]) -> None:
         if self._group is not None:
-            self._group.create_task(informer.run(), name=f"informer {informer._kind}")
+            self._group.create_task(informer.run(), name=f"informer {informer.kind}")
 
     async def run(self) -> None:
         """Runs every informer, those that are asked for later too, until it is cancelled."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -83,6 +84,24 @@ class Api:
         check_whole(WATCH, request)
         return await self._do(WATCH, request, watch.watch)
 
+    @asynccontextmanager
+    async def watching(self, request: Request) -> AsyncIterator[AsyncIterator[Sequence[Event]]]:
+        """As ``watch``, also of what another server serves; closed at the end."""
+        if request.resource.stored:
+            found = await self.watch(request)
+            try:
+                yield found
+            finally:
+                found.close()
+        else:
+            check_whole(WATCH, request)
+            answer = await self._do(WATCH, request, elsewhere.watch)
+            try:
+                async with aclosing(elsewhere.events(request.ref.version, answer)) as events:
+                    yield events
+            finally:
+                await answer.close()
+
     async def create(self, request: Request, obj: Message) -> Written:
         """A new object, or what is posted to a sub-resource of one (binding, eviction); CreateOptions."""
         return await self._measured(CREATE, request, _way_of(request), obj)
@@ -90,7 +109,7 @@ class Api:
     async def update(self, request: Request, obj: Message) -> Written:
         """Replaces an object or a sub-resource; of some kinds an object that is not there is created, for whoever may create it.
         UpdateOptions."""
-        return await self._measured(UPDATE, request, update.update, obj)
+        return await self._measured(UPDATE, request, update.update if request.resource.stored else elsewhere.update, obj)
 
     async def patch(self, request: Request, patch_type: str, patch: bytes) -> Written:
         """``patch_type`` is ``json``, ``merge``, ``strategic`` or ``apply``; ``patch`` is JSON, or what is to be applied. PatchOptions."""

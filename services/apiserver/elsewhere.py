@@ -1,14 +1,16 @@
-"""The resources that other API servers serve, for who asks for them here by gRPC: controllers that empty a namespace.
+"""The resources that other API servers serve, for who asks for them here by gRPC: controllers that empty a namespace or collect garbage.
 
 Nothing of them is kept; what is asked is asked there. REST passes requests on as they are, and has no need of this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from typing import Any, Protocol
 
-from knarr.machinery.errors import status_error
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import codec
+from knarr.machinery.errors import StatusError, error_of, status_error
 from knarr.machinery.resources import Registry, Resource, Version
 from knarr.service.authentication import User
 
@@ -16,6 +18,22 @@ from knarr.service.authentication import User
 Ask = Callable[[Version, str, str, bytes, User], Coroutine[Any, Any, bytes]]
 
 
+class Lines(Protocol):
+    """An answer that goes on. Close it."""
+
+    def lines(self) -> AsyncGenerator[bytes, None]:
+        """Raises StatusError where it breaks off."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+# Given a version, a path with its query, and who asks: the answer, line by line. Raises StatusError.
+Follow = Callable[[Version, str, User], Coroutine[Any, Any, Lines]]
+
+
+# How long a watch of theirs is asked to last.
+FOLLOW_SECONDS = 600
 # Of all other servers together; those beyond are not known here. So many are entered in some 30 ms, while nobody else is served.
 MAX_RESOURCES = 500
 
@@ -24,12 +42,17 @@ async def _nobody(version: Version, method: str, path: str, body: bytes, user: U
     raise status_error("ServiceUnavailable", f"nobody serves {version.qualified} {version.version} any more")
 
 
+async def _silence(version: Version, path: str, user: User) -> Lines:
+    raise status_error("ServiceUnavailable", f"nobody serves {version.qualified} {version.version} any more")
+
+
 class Elsewhere:
-    """``ask`` is set by whoever knows the other servers, and so is what they serve."""
+    """``ask`` and ``follow`` are set by whoever knows the other servers, and so is what they serve."""
 
     def __init__(self) -> None:
         self.registry = Registry()
         self.ask: Ask = _nobody
+        self.follow: Follow = _silence
         self._served: list[Resource] = []
 
     def serve(self, resources: Iterable[Resource]) -> None:
@@ -61,3 +84,14 @@ class Elsewhere:
 
     def __contains__(self, resource: Resource) -> bool:
         return not resource.stored and resource in self.registry
+
+
+def refusal_of(body: bytes, status: int = 0) -> StatusError:
+    """What another server says that refuses, if it is a Status; ``status`` is that of HTTP."""
+    try:
+        found = codec.from_json(meta.Status, body).message
+    except StatusError:
+        found = meta.Status()
+    if not found.reason:
+        return status_error("ServiceUnavailable", f"the other server answered {status}" if status else "the other server ended a watch")
+    return error_of(found)

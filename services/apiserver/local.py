@@ -96,12 +96,11 @@ class LocalClient(Client):
         )
         ref = self._ref(message, namespace)
         wanted = self._request(WATCH, ref, options)
-        batches = await self._api.watch(wanted)
         try:
-            async for batch in batches:
-                yield [_event(ref.version, event) for event in batch]
+            async with self._api.watching(wanted) as batches:
+                async for batch in batches:
+                    yield [_event(ref.version, event) for event in batch]
         finally:
-            batches.close()
             if wanted.audit is not None:
                 wanted.audit.concluded(200, None)
 

@@ -183,16 +183,14 @@ class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
 
     async def Watch(self, request: face.WatchRequest, context: Any) -> AsyncIterator[face.WatchResponse]:
         wanted = self._request(WATCH, request.ref, request.options, context)
-        batches = await self._api.watch(wanted)
-        try:
+        async with self._api.watching(wanted) as batches:
             await context.send_initial_metadata(())
-            async for batch in batches:
-                yield pack_events(wanted.ref.version, batch)
-        except Expired as error:
-            body = AnyMessage(type_url=type_url(type(error.status)), value=error.status.SerializeToString())
-            yield face.WatchResponse(events=[face.WatchEvent(type=face.EVENT_TYPE_ERROR, object=body)])
-        finally:
-            batches.close()
+            try:
+                async for batch in batches:
+                    yield pack_events(wanted.ref.version, batch)
+            except Expired as error:
+                body = AnyMessage(type_url=type_url(type(error.status)), value=error.status.SerializeToString())
+                yield face.WatchResponse(events=[face.WatchEvent(type=face.EVENT_TYPE_ERROR, object=body)])
 
     async def Create(self, request: face.CreateRequest, context: Any) -> face.CreateResponse:
         wanted = self._request(CREATE, request.ref, request.options, context)

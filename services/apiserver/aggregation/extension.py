@@ -41,10 +41,10 @@ class Extension:
         self.openapi_v2: Json | None = None
 
     def served(self) -> list[Resource]:
-        """Those of its resources that go with their namespace; the same objects while it says the same."""
+        """Those of its resources whose objects controllers delete; the same objects while it says the same."""
         if self._told is not self.resources:
             self._told = self.resources
-            self._served = [_resource(self, found) for found in self.resources or () if _goes_with_its_namespace(found)]
+            self._served = [_resource(self, found) for found in self.resources or () if _is_deletable(found)]
         return self._served
 
     @property
@@ -90,13 +90,13 @@ class Extension:
         return changed
 
 
-def _goes_with_its_namespace(found: Json) -> bool:
+def _is_deletable(found: Json) -> bool:
     kind = found.get("responseKind", {}).get("kind")
-    return bool(kind) and found["scope"] == "Namespaced" and {"list", "delete"} <= set(found["verbs"])
+    return bool(kind) and {"list", "delete"} <= set(found["verbs"])
 
 
 def _resource(extension: Extension, found: Json) -> Resource:
-    """Its objects are JSON. Watches are not told: nobody here could open one."""
+    """Its objects are JSON."""
     # What custom resources stand on is loaded by those who have some.
     from knarr.machinery.custom.form import CustomForm
     from knarr.machinery.custom.objects import custom_class
@@ -104,5 +104,6 @@ def _resource(extension: Extension, found: Json) -> Resource:
     kind, plural = found["responseKind"]["kind"], found["resource"]
     message = custom_class(f"{extension.group}/{extension.version}", kind)
     version = Version(extension.group, extension.version, kind, message, message, form=CustomForm(message))
-    verbs = tuple(verb for verb in ("delete", "get", "list") if verb in found["verbs"])
-    return Resource(plural, (version,), verbs=verbs, stored=False, key=f"elsewhere/{extension.group}/{extension.version}/{plural}")
+    verbs = tuple(verb for verb in ("delete", "get", "list", "update", "watch") if verb in found["verbs"])
+    key = f"elsewhere/{extension.group}/{extension.version}/{plural}"
+    return Resource(plural, (version,), namespaced=found["scope"] == "Namespaced", verbs=verbs, stored=False, key=key)

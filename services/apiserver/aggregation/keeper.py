@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -29,13 +29,15 @@ from knarr.service.tasks import cancel
 from services.apiserver.aggregation.availability import WELL, Verdict, failed, of_service
 from services.apiserver.aggregation.documents import learn_openapi
 from services.apiserver.aggregation.extension import Extension
-from services.apiserver.aggregation.fetch import Fetched, NotFetched, fetch, refusal_of
+from services.apiserver.aggregation.fetch import FETCH_SECONDS, Fetched, NotFetched, Stream, fetch, open_stream
 from services.apiserver.aggregation.front_proxy import FrontProxy, caller_headers
 from services.apiserver.aggregation.resources import Lie, aggregated
 from services.apiserver.api import Api
 from services.apiserver.aside import aside
 from services.apiserver.bootstrap import USER
+from services.apiserver.elsewhere import FOLLOW_SECONDS, Lines, refusal_of
 from services.apiserver.entry import Entry
+from services.apiserver.exchange.line import Trust
 from services.apiserver.request import UPDATE, Request
 from services.apiserver.results import Ref
 from services.apiserver.strategies.apiservice import AVAILABLE
@@ -51,6 +53,8 @@ ASKER = User("system:kube-aggregator", groups=("system:masters",))
 DISCOVERY_BYTES = 1024 * 1024
 # A page of objects, for who asks by gRPC.
 LIST_BYTES = 16 * 1024 * 1024
+# One event of a watch: etcd takes no object of more than 1.5 MB.
+LINE_BYTES = 4 * 1024 * 1024
 # A server that is well is asked again after so long, one that is not after less, at once when its Service or its endpoints change.
 LOOK_SECONDS = 30.0
 RETRY = Backoff(first_seconds=1.0, limit_seconds=LOOK_SECONDS)
@@ -67,7 +71,7 @@ class Aggregation:
         self._api, self._ways, self._clock, self.front_proxy = api, ways, clock, front_proxy
         self._cache = api.pipeline.backend.cache
         self._elsewhere = api.pipeline.elsewhere
-        self._elsewhere.ask = self._ask
+        self._elsewhere.ask, self._elsewhere.follow = self._ask, self._follow
         # By the name of the APIService.
         self._known: dict[str, Extension] = {}
         self._looking: dict[str, tuple[Extension, asyncio.Task[None]]] = {}
@@ -229,25 +233,34 @@ class Aggregation:
         self, extension: Extension, path: str, limit_bytes: int, *, method: str = "GET", body: bytes = b"", user: User = ASKER
     ) -> Fetched:
         """Raises NotFetched, StatusError, OSError."""
-        try:
-            trust = await extension.trust()
-        except ssl.SSLError as error:
-            raise NotFetched(f"spec.caBundle holds no certificates that can be read: {error}") from error
+        trust = await _trust(extension)
         connect = self.way_to(extension)
         return await fetch(connect, trust, extension.host, path, caller_headers(user), limit_bytes, method=method, body=body)
 
     async def _ask(self, version: Version, method: str, path: str, body: bytes, user: User) -> bytes:
         """As ``Ask``."""
+        extension = self._available(version)
+        with _unreached():
+            answer = await self._fetch(extension, path, LIST_BYTES, method=method, body=body, user=user)
+        if 200 <= answer.status < 300:
+            return answer.body
+        raise refusal_of(answer.body, answer.status)
+
+    async def _follow(self, version: Version, path: str, user: User) -> Lines:
+        """As ``Follow``."""
+        extension = self._available(version)
+        with _unreached():
+            trust, connect = await _trust(extension), self.way_to(extension)
+            return Followed(
+                await open_stream(connect, trust, extension.host, path, caller_headers(user), LINE_BYTES, FOLLOW_SECONDS + FETCH_SECONDS)
+            )
+
+    def _available(self, version: Version) -> Extension:
+        """Whom to ask for a version. Raises ServiceUnavailable."""
         extension = self._extensions.get((version.group, version.version))
         if extension is None or not extension.available:
             raise status_error("ServiceUnavailable", f"the server of {version.qualified} {version.version} is not available")
-        try:
-            answer = await self._fetch(extension, path, LIST_BYTES, method=method, body=body, user=user)
-        except (NotFetched, OSError) as error:
-            raise status_error("ServiceUnavailable", f"error trying to reach service: {error}") from error
-        if 200 <= answer.status < 300:
-            return answer.body
-        raise refusal_of(answer)
+        return extension
 
     async def _say(self, name: str, verdict: Verdict) -> None:
         """Writes the condition where it is another than what is stored."""
@@ -261,3 +274,36 @@ class Aggregation:
         # Who writes at the same time is heard of by the cache, and it is looked again.
         with suppress(Conflict, NotFound):
             await self._api.update(Request(USER, UPDATE, Ref(API_SERVICE, "", name, "status"), meta.UpdateOptions()), changed)
+
+
+class Followed:
+    """A stream whose reader is told what breaks it as of other requests."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    async def lines(self) -> AsyncGenerator[bytes, None]:
+        with _unreached():
+            async with aclosing(self._stream.lines()) as lines:
+                async for line in lines:
+                    yield line
+
+    async def close(self) -> None:
+        await self._stream.close()
+
+
+@contextmanager
+def _unreached() -> Iterator[None]:
+    """Raises ServiceUnavailable where there is no answer."""
+    try:
+        yield
+    except (NotFetched, OSError) as error:
+        raise status_error("ServiceUnavailable", f"error trying to reach service: {error}") from error
+
+
+async def _trust(extension: Extension) -> Trust:
+    """Raises NotFetched, OSError."""
+    try:
+        return await extension.trust()
+    except ssl.SSLError as error:
+        raise NotFetched(f"spec.caBundle holds no certificates that can be read: {error}") from error

@@ -1,23 +1,30 @@
-"""Reads and deletes of what another API server serves: asked there, in the caller's name."""
+"""Reads, watches, updates and deletes of what another API server serves: asked there, in the caller's name."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
 
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED
 from knarr.machinery import codec
 from knarr.machinery.errors import StatusError, status_error
 from knarr.machinery.resources import Version
 from services.apiserver.aside import aside
 from services.apiserver.deadline import within
+from services.apiserver.elsewhere import FOLLOW_SECONDS, Lines, refusal_of
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.request import Request
-from services.apiserver.results import Page, Written
+from services.apiserver.results import Event, Page, Written
 from services.apiserver.storage.keys import object_key
+
+ERROR = "ERROR"
 
 
 async def get(pipeline: Pipeline, request: Request) -> Written:
@@ -39,13 +46,50 @@ async def list_page(pipeline: Pipeline, request: Request) -> Page:
     return await aside(len(answer), _page, request.ref.version, answer)
 
 
+async def watch(pipeline: Pipeline, request: Request) -> Lines:
+    """What ``events`` reads. Close it."""
+    _check(pipeline, request)
+    options = request.options
+    wanted = {
+        "watch": "true",
+        "allowWatchBookmarks": "true" if options.allow_watch_bookmarks else "",
+        "labelSelector": options.label_selector,
+        "fieldSelector": options.field_selector,
+        "resourceVersion": options.resource_version,
+        "timeoutSeconds": str(min(options.timeout_seconds or FOLLOW_SECONDS, FOLLOW_SECONDS)),
+    }
+    query = urlencode({name: value for name, value in wanted.items() if value})
+    following = pipeline.elsewhere.follow(request.ref.version, f"{_path(request)}?{query}", request.user)
+    return await within(request.deadline, following, "the other server")
+
+
+async def events(version: Version, answer: Lines) -> AsyncGenerator[Sequence[Event], None]:
+    """Changes one by one, as they are told there. Raises Expired where the revision is held there no longer, ServiceUnavailable where
+    it breaks off."""
+    async with aclosing(answer.lines()) as lines:
+        async for line in lines:
+            if line.strip():
+                yield (await aside(len(line), _event, version, line),)
+
+
+async def update(pipeline: Pipeline, request: Request, obj: Any) -> Written:
+    """``obj`` is sent as it is; its resourceVersion is judged there."""
+    _check(pipeline, request)
+    answer = await _ask(pipeline, request, "PUT", _path(request), obj.SerializeToString())
+    return Written(entry=await aside(len(answer), _entry, request.ref.version, _parsed(answer)))
+
+
 async def delete(pipeline: Pipeline, request: Request) -> Written:
     """The answer is told as a success: what became of the object, the next read says."""
-    if request.resource not in pipeline.elsewhere:
-        raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
+    _check(pipeline, request)
     options = orjson.dumps({"apiVersion": "v1", "kind": "DeleteOptions", **codec.to_dict(request.options)})
     await _ask(pipeline, request, "DELETE", _path(request), options)
     return Written(meta.Status(status="Success"))
+
+
+def _check(pipeline: Pipeline, request: Request) -> None:
+    if request.resource not in pipeline.elsewhere:
+        raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
 async def _ask(pipeline: Pipeline, request: Request, method: str, path: str, body: bytes = b"") -> bytes:
@@ -76,6 +120,20 @@ def _page(version: Version, answer: bytes) -> Page:
     token = about.get("continue")
     entries = Entries.of([_entry(version, item) for item in found["items"]])
     return Page(entries, _revision(about.get("resourceVersion")), token if isinstance(token, str) else "")
+
+
+def _event(version: Version, line: bytes) -> Event:
+    found = _parsed(line)
+    sort, said = (found.get("type"), found.get("object")) if isinstance(found, dict) else (None, None)
+    if sort == ERROR:
+        raise refusal_of(orjson.dumps(said))
+    if sort == BOOKMARK and isinstance(said, dict):
+        about = said.get("metadata")
+        return Event(BOOKMARK, _revision(about.get("resourceVersion") if isinstance(about, dict) else None))
+    if sort not in (ADDED, MODIFIED, DELETED):
+        raise _nonsense("it is no event of a watch")
+    entry = _entry(version, said)
+    return Event(sort, entry.revision, entry)
 
 
 def _entry(version: Version, item: object) -> Entry:

@@ -31,7 +31,8 @@ class ControllerRevisionStrategy(Strategy):
             new.data.CopyFrom(old.data)
 
     def validate_update(self, new: apps.ControllerRevision, old: apps.ControllerRevision) -> list[Cause]:
-        return check_immutable(Path("data"), new.data, old.data, GoSyntax("runtime.RawExtension{…}"))
+        shown = GoSyntax("runtime.RawExtension{…}" if new.data.raw else '"null"')
+        return check_immutable(Path("data"), new.data, old.data, shown)
 
     def cells(self, obj: apps.ControllerRevision, now: datetime) -> list[object]:
         owner = next((owner for owner in obj.metadata.owner_references if owner.controller), None)

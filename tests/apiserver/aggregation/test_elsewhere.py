@@ -12,8 +12,10 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.machinery.resources import Registry, Resource, Version
+from knarr.objects.keys import metadata_of
 from knarr.service.authentication import User, set_current_user
-from services.apiserver.elsewhere import MAX_RESOURCES, Elsewhere
+from services.apiserver.aggregation.keeper import LINE_BYTES
+from services.apiserver.elsewhere import FOLLOW_SECONDS, MAX_RESOURCES, Elsewhere
 from services.apiserver.servicer import ResourceServicer
 from tests.apiserver.aggregation.conftest import Cluster
 from tests.apiserver.definitions.asgi import definition
@@ -64,11 +66,11 @@ async def served(cluster: Cluster, extension: ExtensionServer) -> Cluster:
     return cluster
 
 
-async def test_what_goes_with_a_namespace_is_told(served: Cluster) -> None:
-    """Without watches, which nobody here could open."""
-    found = await flunder(served)
-    assert (found.namespaced, found.verbs, found.storage.kind) == (True, ("delete", "get", "list"), "Flunder")
-    assert not [other for other in await served.client.resources() if other.plural == "fischers"]
+async def test_what_controllers_delete_is_told(served: Cluster) -> None:
+    found = {resource.plural: resource for resource in await served.client.resources()}
+    verbs = ("delete", "get", "list", "update", "watch")
+    assert (found["flunders"].namespaced, found["flunders"].verbs, found["flunders"].storage.kind) == (True, verbs, "Flunder")
+    assert (found["fischers"].namespaced, found["fischers"].verbs) == (False, verbs)
 
 
 async def test_a_page_of_objects(served: Cluster, extension: ExtensionServer) -> None:
@@ -109,13 +111,80 @@ async def test_by_grpc(served: Cluster) -> None:
     assert b'"size":1' in answer.object.value
     await servicer.Delete(face.DeleteRequest(ref=ref), Context())
     for refused in (
-        servicer.Update(face.UpdateRequest(ref=ref, object=answer.object), Context()),
+        servicer.Patch(face.PatchRequest(ref=ref, type=face.PATCH_TYPE_MERGE, patch=b"{}"), Context()),
         servicer.DeleteCollection(face.DeleteCollectionRequest(ref=ref), Context()),
-        anext(servicer.Watch(face.WatchRequest(ref=ref), Context())),
     ):
         with pytest.raises(StatusError) as caught:
             await refused
         assert caught.value.code == 405
+
+
+def watched(extension: ExtensionServer, *lines: bytes, status: int = 200) -> None:
+    """What is answered to a list or watch of flunders."""
+
+    async def play(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=status, body=b"\n".join(lines))
+
+    extension.play[FLUNDERS] = play
+
+
+async def heard(served: Cluster) -> list[tuple[str, str]]:
+    resource, found = await flunder(served), list[tuple[str, str]]()
+    async for batch in served.client.watch(resource.storage.message, "default", resource_version="17"):
+        found += [(event.type, metadata_of(event.object).resource_version) for event in batch]
+    return found
+
+
+async def test_a_watch(served: Cluster, extension: ExtensionServer) -> None:
+    bookmark = {"type": "BOOKMARK", "object": {"kind": "Flunder", "metadata": {"resourceVersion": "30"}}}
+    told = [{"type": "MODIFIED", "object": ITEMS[0]}, bookmark, {"type": "DELETED", "object": ITEMS[0]}]
+    watched(extension, *map(orjson.dumps, told), b"")
+    assert await heard(served) == [("MODIFIED", "17"), ("BOOKMARK", "30"), ("DELETED", "17")]
+    _, target, headers = extension.heard[-1]
+    assert target == f"{FLUNDERS}?watch=true&allowWatchBookmarks=true&resourceVersion=17&timeoutSeconds={FOLLOW_SECONDS}"
+    assert headers["x-remote-user"] == ["admin"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "words"),
+    [
+        ([b'{"type":"ERROR","object":{"kind":"Status","reason":"Expired","message":"too old","code":410}}', b""], 200, "too old"),
+        ([b'{"type":"ERROR"}', b""], 200, "the other server ended a watch"),
+        ([b"nonsense", b""], 200, "cannot be read"),
+        ([b'{"type":"ADDED","object":{"metadata":{"name":5}}}', b""], 200, "cannot be read"),
+        ([b'{"type":"EXPLODED","object":{}}', b""], 200, "it is no event of a watch"),
+        ([b"[]", b""], 200, "it is no event of a watch"),
+        ([b"x" * (LINE_BYTES + 1)], 200, f"a line of the answer has more than {LINE_BYTES} bytes"),
+        ([b'{"kind":"Status","reason":"Forbidden","message":"not you","code":403}'], 403, "not you"),
+        ([b"away"], 502, "the other server answered 502"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+async def test_a_watch_that_ends_badly(served: Cluster, extension: ExtensionServer, lines: list[bytes], status: int, words: str) -> None:
+    watched(extension, *lines, status=status)
+    with pytest.raises(StatusError, match=words):
+        await heard(served)
+
+
+async def test_a_watch_of_one_that_is_away(served: Cluster) -> None:
+    served.node.ports = {}
+    with pytest.raises(StatusError, match="connection refused") as caught:
+        await heard(served)
+    assert caught.value.code == 503
+
+
+async def test_a_replacement(served: Cluster, extension: ExtensionServer) -> None:
+    async def play(request: web.BaseRequest) -> web.StreamResponse:
+        extension.bodies.append((request.method, orjson.loads(await request.read() or b"null")))
+        return web.Response(body=orjson.dumps(ITEMS[0]))
+
+    extension.play[f"{FLUNDERS}/one"] = play
+    resource = await flunder(served)
+    found: Any = await served.client.get(resource.storage.message, "one", "default")
+    del found.metadata.finalizers[:]
+    await served.client.update(found)
+    metadata = {key: value for key, value in ITEMS[0]["metadata"].items() if key != "finalizers"}  # type: ignore[attr-defined]
+    assert extension.bodies[-1] == ("PUT", {**ITEMS[0], "metadata": {**metadata, "creationTimestamp": None}})
 
 
 @pytest.mark.parametrize("body", [b"nonsense", b"[]", b"{}", b'{"items":[5]}', b'{"items":[{"metadata":{"name":5}}]}'])

@@ -1,7 +1,8 @@
 """Garbage collector: deletes what nobody owns any longer, in the order its owners ask for.
 
 Kinds that other controllers watch anyway are read from their informers; of all others only metadata
-is kept. Before it deletes it reads the object, and every owner that it believes absent, from the
+is kept. What other API servers serve, by an APIService, is no exception; but nothing waits for one that
+is away except what only it can answer. Before it deletes it reads the object, and every owner that it believes absent, from the
 server, and deletes that very revision only.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
+from knarr.api.apiregistration.v1 import apiregistration_pb2 as apiregistration
 from knarr.client.events import WARNING
 from knarr.client.informer import Informer
 from knarr.client.reconciler import Again, Terminal
@@ -47,6 +49,8 @@ PAGE_SIZE = 500
 IGNORED = frozenset({"events"})
 # How often to ask what is served, as Kubernetes does; how soon again when that failed, and after a definition changed.
 DISCOVERY_SECONDS, RETRY_SECONDS = 30.0, 1.0
+# How long the first look at everything may take, as in Kubernetes.
+SYNC_SECONDS = 30.0
 
 
 def collected(resource: Resource) -> bool:
@@ -71,7 +75,7 @@ class GarbageCollector(Controller):
         return self._served.named(group, version, kind)
 
     def _changed(self, old: Message | None, new: Message | None) -> None:
-        if isinstance(new or old, apiextensions.CustomResourceDefinition):
+        if isinstance(new or old, apiextensions.CustomResourceDefinition | apiregistration.APIService):
             self._defined.set()
         if new is not None:
             self._look(*self.graph.observe(item_of(new)))
@@ -92,10 +96,19 @@ class GarbageCollector(Controller):
     async def run(self) -> None:
         """By now every controller has said what it reads."""
         async with asyncio.TaskGroup() as group:
-            for informer in await self._learn(group):
-                await informer.wait_synced()
+            await self._wait_synced(await self._learn(group))
             group.create_task(self._keep_learning(group), name="garbagecollector discovery")
             await super().run()
+
+    async def _wait_synced(self, informers: Sequence[Informer[Any]]) -> None:
+        """What cannot be listed now is heard of later: a server of somebody else's may be away for long."""
+        try:
+            async with asyncio.timeout(SYNC_SECONDS):
+                for informer in informers:
+                    await informer.wait_synced()
+        except TimeoutError:
+            away = sorted(informer.kind for informer in informers if not informer.synced)
+            log.warning("garbage collection begins without all kinds, those are heard of later: %s", ", ".join(away))
 
     async def _keep_learning(self, group: asyncio.TaskGroup) -> None:
         """What is served from now on is watched; what is served no more is watched no longer."""
@@ -240,9 +253,19 @@ class GarbageCollector(Controller):
         uid = owner.metadata.uid
         for resource in self._served:
             if collected(resource) and (resource.namespaced or not owner.metadata.namespace):
-                async for page in self._pages(resource.storage.message, owner.metadata.namespace):
-                    dependents = (obj for obj in page if any(ref.uid == uid for ref in obj.metadata.owner_references))
-                    await asyncio.gather(*(self._drop_owners(copy_of(obj), frozenset({uid})) for obj in dependents))
+                try:
+                    await self._orphan(resource, owner.metadata.namespace, uid)
+                except StatusError:
+                    # One that is away must not hold the owner of what others have. Kubernetes takes its own word for all of them.
+                    if resource.storage.form.has_message or any(
+                        self._find(item.api_version, item.kind) in resource.versions for item in self.graph.dependents(uid)
+                    ):
+                        raise
+
+    async def _orphan(self, resource: Resource, namespace: str, uid: str) -> None:
+        async for page in self._pages(resource.storage.message, namespace):
+            dependents = (obj for obj in page if any(ref.uid == uid for ref in obj.metadata.owner_references))
+            await asyncio.gather(*(self._drop_owners(copy_of(obj), frozenset({uid})) for obj in dependents))
 
     async def _pages(self, message: type[Message], namespace: str) -> AsyncIterator[Sequence[Any]]:
         token = ""

@@ -119,9 +119,10 @@ class LeadingNode(FakeNode):
                 yield piece
         finally:
             self.open -= 1
+            # First, as whoever waits here may be cancelled once more.
+            writer.close()
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)
-            writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
 
