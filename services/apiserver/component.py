@@ -37,8 +37,8 @@ from services.apiserver.announcement import Announcer
 from services.apiserver.api import Api
 from services.apiserver.audit.auditor import Auditor
 from services.apiserver.authorization import Authorizer
+from services.apiserver.authorizers.catalog import Parts, modes
 from services.apiserver.authorizers.chain import Chain
-from services.apiserver.authorizers.node.authorizer import NodeAuthorizer
 from services.apiserver.backend import Backend
 from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.cache.feed import Feed
@@ -51,7 +51,6 @@ from services.apiserver.local import LocalClient
 from services.apiserver.node_stats import GrpcNodeStats
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline, nobody
-from services.apiserver.rbac.authorizer import RoleAuthorizer
 from services.apiserver.rbac.bootstrap import reconcile_roles
 from services.apiserver.rbac.escalation import RoleEscalation
 from services.apiserver.rbac.grants import Grants
@@ -128,7 +127,7 @@ class ApiServer(Component):
         if keys is not None:
             plugins = mounting_tokens(plugins)
         grants = Grants(cache)
-        authorizer = authorizer or Chain([NodeAuthorizer(), RoleAuthorizer(grants)])
+        authorizer = authorizer or Chain(modes(Parts(cache, grants)))
         # Knows whoever calls, for the faces.
         self.callers = Callers(authenticate, ServiceAccountTokens(keys, self.backend) if keys is not None else None)
         strategies = Strategies(event_strategies(settings.event_ttl_seconds))

@@ -15,6 +15,7 @@ from services.kubelet.component import Kubelet
 from services.kubelet.runtime.port import PodObservation, Runtime
 from services.kubelet.settings import KubeletSettings
 from tests.support.api import FaultyApi, FaultyClient
+from tests.support.rights import kubelet as kubelet_of
 
 NODE = "node-1"
 WAIT_SECONDS = 20.0
@@ -91,7 +92,7 @@ async def running(
     """A kubelet until the end of the block; it is ready at its begin unless told not to wait."""
     api = api or FaultyApi(clock)
     client = api.client()
-    kubelet = Kubelet(client, settings(data_dir, **changes), runtime, clock)
+    kubelet = Kubelet(api.client(kubelet_of(changes.get("node_name", NODE))), settings(data_dir, **changes), runtime, clock)
     task = asyncio.create_task(kubelet.run())
     cluster = Cluster(api, client, kubelet, runtime)
     try:

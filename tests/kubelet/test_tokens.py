@@ -234,9 +234,9 @@ async def test_only_the_certificates_config_map_is_watched_for_it(folder: Path, 
         await api.client().create(make_pod())
         await cluster.ready()
         references = cluster.kubelet.context.references
-        await until(lambda: references._certificates.synced)
-        assert [found.metadata.name for found in references._certificates.store.list()] == ["kube-root-ca.crt"]
-        assert not references._config_maps.synced
+        [((kind, key), followed)] = references._followed.items()
+        assert (kind, key.name) == (core.ConfigMap, "kube-root-ca.crt")
+        await until(lambda: followed.informer.synced)
         path = volume(cluster)
         await api.client().patch(core.ConfigMap, "kube-root-ca.crt", "default", patch={"data": {"ca.crt": "ANOTHER"}})
         await until(lambda: (path / "ca.crt").read_text() == "ANOTHER")

@@ -65,7 +65,10 @@ class FaultyApi(ApiInMemory):
     """One cluster. ``writes`` lists every accepted or refused write of its clients, in order."""
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK, seed: int = 0, keys: SigningKeys | None = None) -> None:
-        super().__init__(clock, seed, keys=keys, authorizer=Chain([ROLES]))
+        super().__init__(clock, seed, keys=keys)
+        authorizer = self.server.api.pipeline.authorizer
+        assert isinstance(authorizer, Chain)
+        authorizer.modes = tuple(ROLES if mode.name == ROLES.name else mode for mode in authorizer.modes)
         self.writes: list[Write] = []
         self.latency_seconds = 0.0
         self._faults: list[Fault] = []

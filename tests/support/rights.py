@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from knarr.service.authentication import AUTHENTICATED, User
+from knarr.service.authentication import AUTHENTICATED, NODE_PREFIX, NODES, User
 from services.apiserver.authorization import ALLOWED, NO_OPINION, Verdict
 from services.apiserver.rbac.defaults import bindings, roles
 from services.apiserver.rbac.index import Index
@@ -24,6 +24,10 @@ CONTROLLER = component("system:kube-controller-manager")
 CLOUD = component("system:cloud-controller-manager")
 DNS = component("system:kube-dns")
 PROXY = component("system:kube-proxy")
+
+
+def kubelet(node: str) -> User:
+    return User(f"{NODE_PREFIX}{node}", groups=(NODES, AUTHENTICATED))
 
 
 class FixedRoles:

@@ -10,6 +10,7 @@ from services.apiserver.admission.chain import Chain
 from services.apiserver.admission.limit_ranger.plugin import LimitRanger
 from services.apiserver.admission.mutating_admission_webhook.plugin import MutatingAdmissionWebhook
 from services.apiserver.admission.namespace_lifecycle.plugin import NamespaceLifecycle
+from services.apiserver.admission.node_restriction.plugin import NodeRestriction
 from services.apiserver.admission.outside import Outside
 from services.apiserver.admission.plugin import Plugin
 from services.apiserver.admission.priority.plugin import Priority
@@ -26,6 +27,7 @@ PLUGINS: Sequence[Factory] = (
     NamespaceLifecycle,
     LimitRanger,
     ServiceAccount,
+    NodeRestriction,
     Priority,
     StorageObjectInUseProtection,
     CertificateRequester,

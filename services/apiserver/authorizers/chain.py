@@ -15,7 +15,7 @@ class Chain:
     """An ``Authorizer``. Members of `system:masters` are let through before anybody is asked."""
 
     def __init__(self, modes: Sequence[Mode]) -> None:
-        self.modes = tuple(modes)
+        self.modes: tuple[Mode, ...] = tuple(modes)
 
     def authorize(self, request: Request) -> Coroutine[Any, Any, None] | None:
         if MASTERS in request.user.groups:

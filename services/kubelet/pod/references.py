@@ -1,17 +1,16 @@
-"""What a pod refers to: ConfigMaps, Secrets and Services, read through shared informers, and the tokens of its account.
+"""What a pod refers to: ConfigMaps, Secrets and Services, and the tokens of its account.
 
-ConfigMaps and Secrets are watched from the first pod on that needs one; the cluster's certificate, which nearly every pod shows, by
-itself, so that the others are not watched for its sake. A miss in the store is asked of the API once, so that a pod made right after
-its ConfigMap does not stumble.
+A ConfigMap or Secret is watched by itself, from the first pod on that names it until the last one is gone: a node may see nothing else of
+the kind. A miss in the store is asked of the API once, so that a pod made right after its ConfigMap does not stumble.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -27,10 +26,8 @@ from services.kubelet.pod.tokens import TokenKeeper, Wanted
 
 log = logging.getLogger(__name__)
 
-M = TypeVar("M", bound=Message)
-
-# The ConfigMap of every namespace with the certificate by which pods know the API server.
-CERTIFICATE = "kube-root-ca.crt"
+# A kind and the key of an object of it.
+Reference = tuple[type[Message], Key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,15 @@ class References:
     tokens: Mapping[Wanted, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Followed:
+    """One object that is watched, and the uids of the pods that name it."""
+
+    informer: Informer[Any]
+    task: asyncio.Task[None]
+    pods: set[str] = field(default_factory=set)
+
+
 class ReferenceReader:
     """Reads references; ``on_change`` hears of each ConfigMap and Secret that changed."""
 
@@ -50,14 +56,8 @@ class ReferenceReader:
         self._client = client
         self.tokens = TokenKeeper(client, clock)
         self._services = services
-        self._config_maps: Informer[core.ConfigMap] = Informer(client, core.ConfigMap)
-        self._certificates: Informer[core.ConfigMap] = Informer(client, core.ConfigMap, field_selector=f"metadata.name={CERTIFICATE}")
-        self._secrets: Informer[core.Secret] = Informer(client, core.Secret)
-        self._tasks: dict[Informer[Any], asyncio.Task[None]] = {}
+        self._followed: dict[Reference, _Followed] = {}
         self._listeners: list[Callable[[str, Key], None]] = []
-        self._config_maps.on_change(lambda old, new: self._tell("ConfigMap", old, new))
-        self._certificates.on_change(lambda old, new: self._tell("ConfigMap", old, new))
-        self._secrets.on_change(lambda old, new: self._tell("Secret", old, new))
 
     def on_change(self, listener: Callable[[str, Key], None]) -> None:
         """``listener(kind, key)`` after the store has the change."""
@@ -65,37 +65,62 @@ class ReferenceReader:
 
     async def read(self, pod: core.Pod) -> References:
         """Everything the pod refers to, as stored now. Raises StatusError when the API cannot be asked."""
-        namespace = pod.metadata.namespace
-        config_maps, secrets = config_map_names(pod), secret_names(pod)
-        certificates, others = config_maps & {CERTIFICATE}, config_maps - {CERTIFICATE}
-        tokens, found, more, kept = await asyncio.gather(
-            self.tokens.read(pod),
-            self._find(self._certificates, core.ConfigMap, namespace, certificates),
-            self._find(self._config_maps, core.ConfigMap, namespace, others),
-            self._find(self._secrets, core.Secret, namespace, secrets),
-        )
-        return References(found | more, kept, tuple(self._services.store.list()), tokens)
+        named = _references(pod)
+        self._follow(pod.metadata.uid, named)
+        informers = [self._followed[reference].informer for reference in named]
+        tokens, *found = await asyncio.gather(self.tokens.read(pod), *map(self._find, named, informers))
+        read = References(services=tuple(self._services.store.list()), tokens=tokens)
+        for (kind, key), obj in zip(named, found, strict=True):
+            if obj is not None:
+                (read.config_maps if kind is core.ConfigMap else read.secrets)[key.name] = obj
+        return read
+
+    def forget(self, uid: str) -> None:
+        """The pod is no more."""
+        self.tokens.forget(uid)
+        self._follow(uid, ())
 
     async def close(self) -> None:
-        await cancel(self._tasks.values())
+        await cancel([followed.task for followed in self._followed.values()])
 
-    async def _find(self, informer: Informer[M], message: type[M], namespace: str, names: Collection[str]) -> dict[str, M]:
-        found: dict[str, M] = {}
-        if names and informer not in self._tasks:
-            self._tasks[informer] = asyncio.create_task(informer.run(), name=f"kubelet/informer/{message.DESCRIPTOR.name}")
-        for name in names:
-            obj = informer.store.get(namespace, name) if informer.synced else None
-            if obj is None:
-                try:
-                    obj = await self._client.get(message, name, namespace)
-                except NotFound:
-                    continue
-            if obj is not None:
-                found[name] = obj
-        return found
+    def _follow(self, uid: str, named: tuple[Reference, ...]) -> None:
+        for reference in named:
+            followed = self._followed.get(reference)
+            if followed is None:
+                followed = self._followed[reference] = self._begin(reference)
+            followed.pods.add(uid)
+        for reference, followed in list(self._followed.items()):
+            if reference not in named and uid in followed.pods:
+                followed.pods.discard(uid)
+                if not followed.pods:
+                    followed.task.cancel()
+                    del self._followed[reference]
+
+    def _begin(self, reference: Reference) -> _Followed:
+        kind, key = reference
+        informer: Informer[Any] = Informer(self._client, kind, namespace=key.namespace, field_selector=f"metadata.name={key.name}")
+        name = kind.DESCRIPTOR.name
+        informer.on_change(lambda old, new: self._tell(name, old, new))
+        return _Followed(informer, asyncio.create_task(informer.run(), name=f"kubelet/informer/{name} {key}"))
+
+    async def _find(self, reference: Reference, informer: Informer[Any]) -> Any:
+        kind, key = reference
+        obj = informer.store.get(key.namespace, key.name) if informer.synced else None
+        if obj is None:
+            try:
+                obj = await self._client.get(kind, key.name, key.namespace)
+            except NotFound:
+                return None
+        return obj
 
     def _tell(self, kind: str, old: Message | None, new: Message | None) -> None:
         changed = new if new is not None else old
         if changed is not None:
             for listener in self._listeners:
                 listener(kind, key_of(changed))
+
+
+def _references(pod: core.Pod) -> tuple[Reference, ...]:
+    namespace = pod.metadata.namespace
+    config_maps = [(core.ConfigMap, Key(namespace, name)) for name in sorted(config_map_names(pod))]
+    return (*config_maps, *((core.Secret, Key(namespace, name)) for name in sorted(secret_names(pod))))

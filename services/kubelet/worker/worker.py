@@ -153,7 +153,7 @@ class PodWorker:
             await self._prober.close()
             await self._actions.close()
             await self._writer.close()
-            self._context.references.tokens.forget(self._ref.uid)
+            self._context.references.forget(self._ref.uid)
 
     async def _step(self) -> bool:
         """Decides and begins what was decided, then waits for the next reason to look; True when the pod is done with."""

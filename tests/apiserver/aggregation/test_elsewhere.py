@@ -97,7 +97,7 @@ async def test_a_deletion(served: Cluster, extension: ExtensionServer) -> None:
 
 
 async def test_by_grpc(served: Cluster) -> None:
-    set_current_user(User("bob", groups=("system:authenticated",)))
+    set_current_user(User("bob", groups=("system:masters",)))
     servicer = ResourceServicer(served.api.server.api, served.api.server.registry)
     told = [
         found for found in (await servicer.ListResources(face.ListResourcesRequest(), Context())).resources if found.plural == "flunders"

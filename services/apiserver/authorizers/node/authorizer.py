@@ -1,15 +1,30 @@
-"""What a node's kubelet may do, as Kubernetes' Node authorizer says it: what the role `system:node` has."""
+"""What a node's kubelet may do, as Kubernetes' Node authorizer says it: what the role `system:node` has, of which it may read only what its
+own pods name, and touch only what is its own."""
 
 from __future__ import annotations
 
-from knarr.service.authentication import node_of
+from collections.abc import Callable, Mapping
+
+from knarr.api.authorization.v1 import authorization_pb2 as authorization
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.storage.v1 import storage_pb2 as storage
+from knarr.machinery.catalog import version_of
+from knarr.machinery.errors import StatusError
+from knarr.machinery.selectors import parse_field_selector
+from knarr.service.authentication import User, node_of
 from services.apiserver.authorization import ALLOWED, NO_OPINION, Verdict
+from services.apiserver.authorizers.node.pods import NODE_NAME, PodsByNode
+from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.rbac.defaults import roles
 from services.apiserver.rbac.index import Index
 from services.apiserver.rbac.rules import Rule, Wish
-from services.apiserver.request import Request
+from services.apiserver.request import CREATE, DELETE, GET, LIST, PATCH, UPDATE, WATCH, Request
 
 ROLE = "system:node"
+LEASES = "kube-node-lease"
+READ, CHANGE = frozenset((GET, LIST, WATCH)), frozenset((GET, CREATE, UPDATE, PATCH, DELETE))
+VOLUMES, ATTACHMENTS = version_of(core.PersistentVolume).resource, version_of(storage.VolumeAttachment).resource
 
 
 class NodeAuthorizer:
@@ -17,10 +32,118 @@ class NodeAuthorizer:
 
     name = "Node"
 
-    def __init__(self) -> None:
+    def __init__(self, cache: WatchCache, pods: PodsByNode) -> None:
+        self._cache, self._pods = cache, pods
         self._rules = Index([Rule(said) for role in roles() if role.metadata.name == ROLE for said in role.rules])
+        # What belongs to somebody, by group and plural; everything else is the same for all nodes.
+        self._of: Mapping[tuple[str, str], Callable[[str, Wish, Request], str]] = {
+            ("", "secrets"): self._read_named,
+            ("", "configmaps"): self._read_named,
+            ("", "persistentvolumeclaims"): self._claim,
+            ("", "persistentvolumes"): self._volume,
+            ("", "serviceaccounts"): self._token,
+            ("", "pods"): self._pod,
+            ("resource.k8s.io", "resourceclaims"): self._get_named,
+            ("storage.k8s.io", "volumeattachments"): self._attachment,
+            ("storage.k8s.io", "csinodes"): self._own,
+            ("coordination.k8s.io", "leases"): self._lease,
+        }
 
     def decide(self, request: Request) -> Verdict:
-        if not node_of(request.user):
+        node = node_of(request.user)
+        if node is None:
             return NO_OPINION
-        return ALLOWED if self._rules.allows(Wish.of(request)) else NO_OPINION
+        if not node:
+            return Verdict(reason=f'unknown node for user "{request.user.name}"')
+        wish = Wish.of(request)
+        judge = None if wish.path else self._of.get((wish.group, request.ref.resource.plural))
+        if judge is None:
+            return ALLOWED if self._rules.allows(wish) else NO_OPINION
+        refused = judge(node, wish, request)
+        return Verdict(reason=refused) if refused else ALLOWED
+
+    def rules(self, user: User, namespace: str) -> authorization.SubjectRulesReviewStatus:
+        """Says of a node that it is not all."""
+        if node_of(user) is None:
+            return authorization.SubjectRulesReviewStatus()
+        return authorization.SubjectRulesReviewStatus(
+            incomplete=True, evaluation_error="node authorizer does not support user rule resolution"
+        )
+
+    def _named_by_a_pod(self, node: str, wish: Wish) -> str:
+        plural = wish.resource.partition("/")[0]
+        if wish.name and wish.namespace and self._pods.name(node, wish.namespace, (plural, wish.name)):
+            return ""
+        return f"no relationship found between node '{node}' and this object"
+
+    def _read_named(self, node: str, wish: Wish, request: Request) -> str:
+        if wish.verb not in READ or wish.subresource:
+            return "can only read resources of this type"
+        return self._named_by_a_pod(node, wish)
+
+    def _get_named(self, node: str, wish: Wish, request: Request) -> str:
+        if wish.verb != GET or wish.subresource:
+            return "can only get individual resources of this type"
+        return self._named_by_a_pod(node, wish)
+
+    def _claim(self, node: str, wish: Wish, request: Request) -> str:
+        if wish.subresource == "status" and wish.verb in (UPDATE, PATCH):
+            return self._named_by_a_pod(node, wish)
+        return self._get_named(node, wish, request)
+
+    def _volume(self, node: str, wish: Wish, request: Request) -> str:
+        """One that is bound to a claim of a pod."""
+        if wish.verb != GET or wish.subresource:
+            return "can only get individual resources of this type"
+        entry = self._cache.get(VOLUMES, "", wish.name)
+        claim = entry.seen.spec.claim_ref if entry is not None else core.ObjectReference()
+        if claim.name and self._pods.name(node, claim.namespace, ("persistentvolumeclaims", claim.name)):
+            return ""
+        return f"no relationship found between node '{node}' and this object"
+
+    def _attachment(self, node: str, wish: Wish, request: Request) -> str:
+        if wish.verb != GET or wish.subresource:
+            return "can only get individual resources of this type"
+        entry = self._cache.get(ATTACHMENTS, "", wish.name)
+        if entry is not None and entry.seen.spec.node_name == node:
+            return ""
+        return f"no relationship found between node '{node}' and this object"
+
+    def _token(self, node: str, wish: Wish, request: Request) -> str:
+        if wish.verb != CREATE or wish.subresource != "token":
+            return "can only create tokens for individual service accounts"
+        return self._named_by_a_pod(node, wish)
+
+    def _pod(self, node: str, wish: Wish, request: Request) -> str:
+        """What it may write of which pod is admission's: the pod is not known here yet."""
+        if wish.verb in (LIST, WATCH) and not wish.subresource:
+            if _selected(request) == node or (wish.name and self._pods.has(node, wish.namespace, wish.name)):
+                return ""
+            return "can only list/watch pods with spec.nodeName field selector"
+        if wish.verb == GET and wish.subresource in ("", "status"):
+            return "" if self._pods.has(node, wish.namespace, wish.name) else f"no relationship found between node '{node}' and this object"
+        return "" if self._rules.allows(wish) else "nodes may do nothing else to pods"
+
+    def _lease(self, node: str, wish: Wish, request: Request) -> str:
+        if wish.verb not in CHANGE or wish.subresource:
+            return "can only get, create, update, patch, or delete a node lease"
+        if wish.namespace != LEASES:
+            return f'can only access leases in the "{LEASES}" system namespace'
+        return self._own(node, wish, request)
+
+    def _own(self, node: str, wish: Wish, request: Request) -> str:
+        """What a create names is not known here yet; admission looks at it."""
+        if wish.verb not in CHANGE or wish.subresource:
+            return "can only get, create, update, patch, or delete it"
+        return "" if wish.verb == CREATE or wish.name == node else "can only access the object with the same name as the requesting node"
+
+
+def _selected(request: Request) -> str:
+    """The node of whose pods a list or a watch is."""
+    options = request.options
+    if not isinstance(options, meta.ListOptions) or NODE_NAME not in options.field_selector:
+        return ""
+    try:
+        return parse_field_selector(options.field_selector).exact(NODE_NAME) or ""
+    except StatusError:
+        return ""

@@ -1,0 +1,231 @@
+"""What a node's credentials reach: its own Node, Lease and pods, and what those name; nothing of another node's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from knarr.api.authentication.v1 import authentication_pb2 as authentication
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.api.storage.v1 import storage_pb2 as storage
+from knarr.client.client import Client
+from knarr.machinery.errors import Forbidden
+from services.apiserver.admission.node_restriction.labels import forbidden_labels
+from services.apiserver.in_memory import ApiInMemory
+from services.apiserver.rbac.defaults import defaults
+from tests.support.rights import kubelet
+from tests.support.signing import signing_keys
+
+OWN, OTHER = "node-1", "node-2"
+
+
+def pod(name: str, node: str) -> core.Pod:
+    """Of the account `runs-NAME`, with a Secret, a ConfigMap, a claim and the Secret of its images, all called after it."""
+    found = core.Pod(metadata=meta.ObjectMeta(name=name, namespace="shop"))
+    found.spec.node_name, found.spec.service_account_name = node, f"runs-{name}"
+    found.spec.containers.add(name="main", image="app:1").env_from.add().secret_ref.local_object_reference.name = f"secret-{name}"
+    volume = found.spec.volumes.add(name="settings")
+    volume.volume_source.config_map.local_object_reference.name = f"settings-{name}"
+    found.spec.volumes.add(name="data").volume_source.persistent_volume_claim.claim_name = f"data-{name}"
+    found.spec.image_pull_secrets.add(name=f"pull-{name}")
+    return found
+
+
+def volume(name: str, claim: str) -> core.PersistentVolume:
+    found = core.PersistentVolume(metadata=meta.ObjectMeta(name=name))
+    found.spec.claim_ref.namespace, found.spec.claim_ref.name = "shop", claim
+    return found
+
+
+def objects() -> list[Any]:
+    found: list[Any] = [*defaults()]
+    for node, name in ((OWN, "own"), (OTHER, "other")):
+        found += [
+            core.Node(metadata=meta.ObjectMeta(name=node)),
+            coordination.Lease(metadata=meta.ObjectMeta(name=node, namespace="kube-node-lease")),
+            storage.CSINode(metadata=meta.ObjectMeta(name=node)),
+            core.ServiceAccount(metadata=meta.ObjectMeta(name=f"runs-{name}", namespace="shop")),
+            core.Secret(metadata=meta.ObjectMeta(name=f"secret-{name}", namespace="shop")),
+            core.Secret(metadata=meta.ObjectMeta(name=f"pull-{name}", namespace="shop")),
+            core.ConfigMap(metadata=meta.ObjectMeta(name=f"settings-{name}", namespace="shop")),
+            core.PersistentVolumeClaim(metadata=meta.ObjectMeta(name=f"data-{name}", namespace="shop")),
+            volume(f"volume-{name}", f"data-{name}"),
+            pod(name, node),
+        ]
+    return [*found, core.Secret(metadata=meta.ObjectMeta(name="secret-own", namespace="default"))]
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiInMemory]:
+    made = ApiInMemory(keys=signing_keys())
+    made.seed(*objects(), checked=False)
+    async with made:
+        yield made
+
+
+@pytest.fixture
+def node(api: ApiInMemory) -> Client:
+    return api.client(kubelet(OWN))
+
+
+def _lists(kind: Any, namespace: str = "", selector: str = "") -> Callable[[Client], Awaitable[Any]]:
+    return lambda client: client.list(kind, namespace, field_selector=selector)
+
+
+def _gets(kind: Any, name: str, namespace: str = "shop") -> Callable[[Client], Awaitable[Any]]:
+    return lambda client: client.get(kind, name, namespace)
+
+
+def _asks_for_a_token(account: str, bound: str, uid: str = "") -> Callable[[Client], Awaitable[Any]]:
+    request = authentication.TokenRequest(metadata=meta.ObjectMeta(namespace="shop"))
+    if bound:
+        request.spec.bound_object_ref.CopyFrom(authentication.BoundObjectReference(api_version="v1", kind="Pod", name=bound, uid=uid))
+    return lambda client: client.create(request, subresource="token", name=account)
+
+
+def _evicts(name: str) -> Callable[[Client], Awaitable[Any]]:
+    eviction = policy.Eviction(metadata=meta.ObjectMeta(name=name, namespace="shop"))
+    return lambda client: client.create(eviction, subresource="eviction", name=name)
+
+
+ALLOWED: dict[str, Callable[[Client], Awaitable[Any]]] = {
+    "a Secret that its pod names": _gets(core.Secret, "secret-own"),
+    "the Secret of its pod's images": _gets(core.Secret, "pull-own"),
+    "a ConfigMap that its pod names": _gets(core.ConfigMap, "settings-own"),
+    "the same by name in a list": _lists(core.Secret, "shop", "metadata.name=secret-own"),
+    "a claim that its pod names": _gets(core.PersistentVolumeClaim, "data-own"),
+    "the volume of that claim": _gets(core.PersistentVolume, "volume-own", ""),
+    "its pod": _gets(core.Pod, "own"),
+    "its pods": _lists(core.Pod, "", f"spec.nodeName={OWN}"),
+    "its pod by name in a list": _lists(core.Pod, "shop", "metadata.name=own"),
+    "its node": _gets(core.Node, OWN, ""),
+    "its lease": _gets(coordination.Lease, OWN, "kube-node-lease"),
+    "services": _lists(core.Service),
+    "its CSINode": _gets(storage.CSINode, OWN, ""),
+}
+REFUSED: dict[str, Callable[[Client], Awaitable[Any]]] = {
+    "a Secret of another node's pod": _gets(core.Secret, "secret-other"),
+    "one of that name elsewhere": _gets(core.Secret, "secret-own", "default"),
+    "one that is not there": _gets(core.Secret, "none"),
+    "all Secrets of a namespace": _lists(core.Secret, "shop"),
+    "all Secrets": _lists(core.Secret),
+    "by another field": _lists(core.Secret, "shop", "type=Opaque"),
+    "all ConfigMaps": _lists(core.ConfigMap),
+    "a ConfigMap of another node's pod": _gets(core.ConfigMap, "settings-other"),
+    "another's claim": _gets(core.PersistentVolumeClaim, "data-other"),
+    "all claims": _lists(core.PersistentVolumeClaim, "shop"),
+    "another's volume": _gets(core.PersistentVolume, "volume-other", ""),
+    "another node's pod": _gets(core.Pod, "other"),
+    "all pods": _lists(core.Pod),
+    "another node's pods": _lists(core.Pod, "", f"spec.nodeName={OTHER}"),
+    "pods of all nodes but one": _lists(core.Pod, "", f"spec.nodeName!={OTHER}"),
+    "another's lease": _gets(coordination.Lease, OTHER, "kube-node-lease"),
+    "leases elsewhere": _gets(coordination.Lease, OWN, "default"),
+    "accounts": _gets(core.ServiceAccount, "runs-own"),
+    "another's CSINode": _gets(storage.CSINode, OTHER, ""),
+    "roles": _lists(rbac.ClusterRole),
+    "a token of another's account": _asks_for_a_token("runs-other", "other"),
+    "a token that is bound to nothing": _asks_for_a_token("runs-own", ""),
+    "a token bound to a pod without its uid": _asks_for_a_token("runs-own", "own"),
+    "a token bound to another uid": _asks_for_a_token("runs-own", "own", "0"),
+    "a token bound to another node's pod": _asks_for_a_token("runs-own", "other", "0"),
+    "deleting another node's pod": lambda client: client.delete(core.Pod, "other", "shop"),
+    "evicting another node's pod": _evicts("other"),
+    "deleting its node": lambda client: client.delete(core.Node, OWN),
+    "making a node": lambda client: client.create(core.Node(metadata=meta.ObjectMeta(name="more"))),
+    "making a lease of another": lambda client: client.create(
+        coordination.Lease(metadata=meta.ObjectMeta(name="more", namespace="kube-node-lease"))
+    ),
+    "making a pod": lambda client: client.create(pod("more", OWN)),
+    "making a Secret": lambda client: client.create(core.Secret(metadata=meta.ObjectMeta(name="more", namespace="shop"))),
+    "labels of another node": lambda client: client.patch(core.Node, OTHER, patch={"metadata": {"labels": {"a": "b"}}}),
+    "labels that keep nodes apart": lambda client: client.patch(
+        core.Node, OWN, patch={"metadata": {"labels": {"node-restriction.kubernetes.io/tier": "secret"}}}
+    ),
+    "its taints": lambda client: client.patch(core.Node, OWN, patch={"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}),
+    "the status of another node's pod": lambda client: client.patch(
+        core.Pod, "other", "shop", patch={"status": {"phase": "Failed"}}, subresource="status"
+    ),
+    "the spec of its pod": lambda client: client.patch(core.Pod, "own", "shop", patch={"metadata": {"labels": {"a": "b"}}}),
+    "labels through its pod's status": lambda client: client.patch(
+        core.Pod, "own", "shop", patch={"metadata": {"labels": {"a": "b"}}}, subresource="status"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ALLOWED)
+async def test_it_may_see(what: str, node: Client) -> None:
+    await ALLOWED[what](node)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_it_may_not(what: str, node: Client) -> None:
+    with pytest.raises(Forbidden):
+        await REFUSED[what](node)
+
+
+@pytest.mark.parametrize("what", [*ALLOWED, *REFUSED])
+async def test_one_that_does_not_say_which_it_is_may_do_nothing(what: str, api: ApiInMemory) -> None:
+    with pytest.raises(Forbidden):
+        await {**ALLOWED, **REFUSED}[what](api.client(kubelet("")))
+
+
+async def test_it_writes_what_is_its_own(node: Client) -> None:
+    await node.patch(core.Node, OWN, patch={"metadata": {"labels": {"kubernetes.io/os": "linux", "example.com/rack": "4"}}})
+    await node.patch(core.Node, OWN, patch={"status": {"phase": "Running"}}, subresource="status")
+    await node.patch(coordination.Lease, OWN, "kube-node-lease", patch={"spec": {"holderIdentity": OWN}})
+    await node.patch(core.Pod, "own", "shop", patch={"status": {"phase": "Running"}}, subresource="status")
+    uid = (await node.get(core.Pod, "own", "shop")).metadata.uid
+    assert (await _asks_for_a_token("runs-own", "own", uid)(node)).status.token
+    await node.delete(core.Pod, "own", "shop", grace_period_seconds=0)
+
+
+async def test_what_a_pod_names_is_seen_while_the_pod_is_there_and_on_that_node(api: ApiInMemory, node: Client) -> None:
+    late = pod("late", "")
+    api.seed(core.Secret(metadata=meta.ObjectMeta(name="secret-late", namespace="shop")), late, checked=False)
+    await api.settle()
+    read = _gets(core.Secret, "secret-late")
+    with pytest.raises(Forbidden):
+        await read(node)
+    binding = core.Binding(metadata=meta.ObjectMeta(name="late", namespace="shop"), target=core.ObjectReference(kind="Node", name=OWN))
+    await api.client().create(binding, subresource="binding", name="late")
+    await read(node)
+    with pytest.raises(Forbidden):
+        await read(api.client(kubelet(OTHER)))
+    await api.client().delete(core.Pod, "late", "shop", grace_period_seconds=0)
+    with pytest.raises(Forbidden):
+        await read(node)
+
+
+async def test_it_may_not_become_another_by_a_role_of_its_own(node: Client) -> None:
+    made = rbac.ClusterRoleBinding(metadata=meta.ObjectMeta(name="more"))
+    made.role_ref.CopyFrom(rbac.RoleRef(api_group="rbac.authorization.k8s.io", kind="ClusterRole", name="cluster-admin"))
+    with pytest.raises(Forbidden):
+        await node.create(made)
+
+
+@pytest.mark.parametrize(
+    ("label", "forbidden"),
+    [
+        ("kubernetes.io/hostname", False),
+        ("kubelet.kubernetes.io/a", False),
+        ("a.node.kubernetes.io/b", False),
+        ("example.com/a", False),
+        ("plain", False),
+        ("notkubernetes.io/a", False),
+        ("kubernetes.io/a", True),
+        ("node-role.kubernetes.io/control-plane", True),
+        ("node-restriction.kubernetes.io/a", True),
+        ("a.k8s.io/b", True),
+    ],
+)
+def test_labels(label: str, forbidden: bool) -> None:
+    assert forbidden_labels({label: "x"}, {}) == ([label] if forbidden else [])
+    assert forbidden_labels({}, {label: "x"}) == ([label] if forbidden else [])
+    assert not forbidden_labels({label: "x"}, {label: "x"})
