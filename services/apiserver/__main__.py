@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from knarr.machinery.catalog import RETIRED
+from knarr.machinery.forms import parse_duration
 from knarr.service.authentication import anybody
 from knarr.service.command import parser, read_ca, read_token, read_tokens, run, server_settings, start
 from knarr.service.errors import CommandError
@@ -24,7 +25,7 @@ from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
-from services.apiserver.settings import ApiServerSettings
+from services.apiserver.settings import ApiServerSettings, IdentitySettings
 from services.apiserver.storage.connection import EtcdTls
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.values import OLDER
@@ -110,8 +111,38 @@ def arguments_parser() -> argparse.ArgumentParser:
         help="an EncryptionConfiguration: what is encrypted in etcd, and how",
     )
     audit.add_options(made)
+    made.add_argument(
+        "--authentication-config",
+        type=readable_file,
+        metavar="FILE",
+        help="an AuthenticationConfiguration: issuers of tokens (OIDC), what they say of users, and where anonymous callers may ask",
+    )
+    made.add_argument(
+        "--authentication-token-webhook-config-file",
+        type=readable_file,
+        metavar="FILE",
+        help="a kubeconfig that names a webhook which knows tokens",
+    )
+    made.add_argument(
+        "--authentication-token-webhook-cache-ttl",
+        default=defaults.identity.webhook_ttl_seconds,
+        type=go_seconds,
+        metavar="DURATION",
+        help="how long its answers hold (default: %(default)s s)",
+    )
     made.add_argument("--advertise-address", type=ipv4, metavar="IP", help="by which pods reach the REST port (default: they do not)")
     return made
+
+
+def go_seconds(text: str) -> float:
+    """A time as Kubernetes writes it (``2m0s``), in seconds."""
+    try:
+        found = parse_duration(text) / 1e9
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time up to an hour, like 2m")
+    return found
 
 
 def runtime_config(text: str) -> frozenset[str]:
@@ -193,6 +224,11 @@ async def serve(arguments: argparse.Namespace) -> None:
         revived_versions=arguments.runtime_config,
         storage_versions=arguments.storage_versions,
         encryption=encryption(arguments.encryption_provider_config),
+        identity=IdentitySettings(
+            arguments.authentication_config,
+            arguments.authentication_token_webhook_config_file,
+            arguments.authentication_token_webhook_cache_ttl,
+        ),
         service_cidr=arguments.service_cidr,
         advertise_address=arguments.advertise_address or defaults.advertise_address,
         advertise_port=int(port),
@@ -209,7 +245,14 @@ async def serve(arguments: argparse.Namespace) -> None:
         auditor=audit.auditor_of(arguments),
     )
     client_ca = arguments.client_ca_file or arguments.ca
-    app = create_app(apiserver.api, apiserver.callers, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)
+    app = create_app(
+        apiserver.api,
+        apiserver.callers,
+        apiserver.registry,
+        checks=apiserver.checks,
+        aggregation=apiserver.aggregation,
+        anonymous=lambda: apiserver.known.anonymous,
+    )
     rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(client_ca)), host=host, port=int(port))
     known = replace(listen, tokens=apiserver.callers, impersonate=apiserver.impersonate, admits=anybody)
     grpc_host = Host(apiserver, replace(known, client_ca=client_ca, mutual_listen=arguments.mutual_listen))

@@ -47,6 +47,7 @@ from services.apiserver.compaction import Compactor
 from services.apiserver.conversion.conversions import Conversions
 from services.apiserver.definitions.keeper import Definitions
 from services.apiserver.identity.impersonation import Impersonation
+from services.apiserver.identity.known import Known
 from services.apiserver.local import LocalClient
 from services.apiserver.node_stats import GrpcNodeStats
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
@@ -62,7 +63,6 @@ from services.apiserver.storage.values import Values
 from services.apiserver.strategies import Strategies
 from services.apiserver.strategies.event import event_strategies
 from services.apiserver.tokens.accounts import ServiceAccountTokens
-from services.apiserver.tokens.callers import Callers
 from services.apiserver.tokens.keys import SigningKeys
 from services.apiserver.upkeep import Upkeep
 from services.apiserver.ways import Ways
@@ -129,7 +129,9 @@ class ApiServer(Component):
         grants = Grants(cache)
         authorizer = authorizer or Chain(modes(Parts(cache, grants)))
         # Knows whoever calls, for the faces.
-        self.callers = Callers(authenticate, ServiceAccountTokens(keys, self.backend) if keys is not None else None)
+        accounts = ServiceAccountTokens(keys, self.backend) if keys is not None else None
+        self.known = Known(settings.identity, self.backend, authenticate, accounts)
+        self.callers = self.known.callers
         strategies = Strategies(event_strategies(settings.event_ttl_seconds))
         conversions = Conversions(self._webhook_client, source)
         self._admission_client: WebhookClient | None = None
@@ -234,6 +236,7 @@ class ApiServer(Component):
                 tasks.create_task(self._bootstrap(), name="apiserver/bootstrap")
                 tasks.create_task(self.definitions.run(), name="apiserver/definitions")
                 tasks.create_task(self.aggregation.run(), name="apiserver/aggregation")
+                tasks.create_task(self.known.run(), name="apiserver/known")
                 tasks.create_task(self._measure(), name="apiserver/measure")
                 tasks.create_task(LoopLag().run(), name="apiserver/loop lag")
                 if self.auditor is not None:
@@ -251,6 +254,7 @@ class ApiServer(Component):
                     # While everything it needs still runs.
                     await self._announcer.withdraw()
         finally:
+            await self.known.close()
             await self.hang_up()
             await self._store.close()
 

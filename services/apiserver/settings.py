@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from services.apiserver.backend import Waits
 from services.apiserver.cache.history import Limits
 from services.apiserver.encryption.transformer import Encryption
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.values import NOT_ENCRYPTED
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """Files by which callers are known besides certificates, listed tokens and service accounts."""
+
+    # An AuthenticationConfiguration; it is read anew when it is replaced.
+    configuration: Path | None = None
+    # A kubeconfig that names a webhook for tokens, and how many seconds its answers hold.
+    webhook: Path | None = None
+    webhook_ttl_seconds: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +37,8 @@ class ApiServerSettings:
     storage_versions: frozenset[str] = frozenset()
     # Which objects lie encrypted in the store, and how.
     encryption: Encryption = NOT_ENCRYPTED
+    # By which files callers are known.
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
     # Addresses of Services (CIDR); the first one is the `kubernetes` Service's.
     service_cidr: str = "10.96.0.0/16"
     # First and last port of NodePort Services, both included.

@@ -34,7 +34,7 @@ from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
-from services.apiserver.settings import ApiServerSettings
+from services.apiserver.settings import ApiServerSettings, IdentitySettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.tokens.keys import SigningKeys
 from services.standalone.auditing import auditor
@@ -43,7 +43,7 @@ from services.standalone.etcd_process import EtcdProcess
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
 from services.standalone.machine import node_address, sudo_caller
 from services.standalone.progress import Progress
-from services.standalone.settings import ClusterSettings
+from services.standalone.settings import ClusterSettings, path_of
 from services.standalone.workers import workers
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,9 @@ class Cluster:
                 service_cidr=settings.service_cidr,
                 node_ports=settings.node_ports,
                 encryption=encryption(settings.encryption_file),
+                identity=IdentitySettings(
+                    path_of(settings.authentication_config), path_of(settings.authentication_token_webhook_config_file)
+                ),
                 advertise_address=self._address,
                 advertise_port=settings.ports.rest,
             ),
@@ -137,7 +140,14 @@ class Cluster:
         etcd.settle()
         pki = self._files.pki
         context = tls_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
-        app = create_app(apiserver.api, apiserver.callers, apiserver.registry, checks=apiserver.checks, aggregation=apiserver.aggregation)
+        app = create_app(
+            apiserver.api,
+            apiserver.callers,
+            apiserver.registry,
+            checks=apiserver.checks,
+            aggregation=apiserver.aggregation,
+            anonymous=lambda: apiserver.known.anonymous,
+        )
         rest = RestServer(app, context, host=rest_hosts(settings, self._address), port=settings.ports.rest)
         await rest.start()
         stack.push_async_callback(rest.stop)

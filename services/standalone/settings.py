@@ -36,7 +36,17 @@ from services.standalone.files import Files
 
 DEFAULT_DATA_DIR = Path(".knarr")
 # Fields that came after version 0.1: files from before lack them, and the default holds.
-LATER = frozenset({"audit_log_path", "audit_policy_file", "encryption_provider_config", "mutual", "rest_address"})
+LATER = frozenset(
+    {
+        "audit_log_path",
+        "audit_policy_file",
+        "authentication_config",
+        "authentication_token_webhook_config_file",
+        "encryption_provider_config",
+        "mutual",
+        "rest_address",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,11 @@ class Choice:
     metavar: str = ""
     # All that it may be, where that is a list.
     among: tuple[str, ...] = ()
+
+
+def path_of(text: str) -> Path | None:
+    """What an ``optional_path`` names."""
+    return Path(text) if text else None
 
 
 def chosen(default: Any, parse: Callable[[str], Any], text: str = "", metavar: str = "") -> Any:
@@ -123,6 +138,12 @@ class ClusterSettings:
         "where the audit log is kept; -: standard output, none: nowhere; empty: audit.log in the data directory",
         "FILE",
     )
+    authentication_config: str = chosen(
+        "", optional_path, "an AuthenticationConfiguration: issuers of tokens (OIDC), and what they say of users; empty: none", "FILE"
+    )
+    authentication_token_webhook_config_file: str = chosen(
+        "", optional_path, "a kubeconfig that names a webhook which knows tokens; empty: none", "FILE"
+    )
     log_style: str = _one("text", "json", text="how the log is written")
     log_level: str = _one("info", "debug", "warning", "error", text="the least important messages that are logged")
 
@@ -138,7 +159,7 @@ class ClusterSettings:
 
     @property
     def encryption_file(self) -> Path | None:
-        return Path(self.encryption_provider_config) if self.encryption_provider_config else None
+        return path_of(self.encryption_provider_config)
 
     @property
     def files(self) -> Files:

@@ -17,9 +17,9 @@ from knarr.service.authentication import Impersonate, TokenAuthenticator, TokenT
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.component import Component
 from knarr.service.interceptor import ServerInterceptor
+from services.apiserver.identity.callers import Callers
 from services.apiserver.in_memory import ADMIN, ApiInMemory
 from services.apiserver.rest.application import Application, create_app
-from services.apiserver.tokens.callers import Callers
 
 TOKEN = "secret"
 TOKENS = TokenTable({hash_token(TOKEN): ADMIN})

@@ -12,10 +12,10 @@ from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.backend import Backend
 from services.apiserver.conversion.conversions import Conversions
 from services.apiserver.elsewhere import Elsewhere
+from services.apiserver.identity.callers import Callers
 from services.apiserver.node_stats import NodeStats, NoNodeStats
 from services.apiserver.node_streams import NodeStreams, NoNodeStreams
 from services.apiserver.strategies import Strategies, strategy_for
-from services.apiserver.tokens.callers import Callers
 from services.apiserver.turns import Turns
 
 

@@ -20,6 +20,7 @@ from knarr.service.authentication import TokenAuthenticator, User, bearer_token
 from services.apiserver.aggregation.extension import Extension
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api
+from services.apiserver.identity.configuration import Anonymous
 from services.apiserver.rest import metrics, representations
 from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude, ref_of
 from services.apiserver.rest.authentication import Authenticator
@@ -76,13 +77,14 @@ class Application:
         strategies: Strategies = strategy_for,
         checks: Checks | None = None,
         aggregation: Aggregation | None = None,
+        anonymous: Callable[[], Anonymous | None] = lambda: None,
     ) -> None:
         forms = Representations(strategies)
         writes = Writes(api, forms)
         reads = Reads(api, forms)
         self.streams = Streams()
         self._api = api
-        self._authenticator = Authenticator(tokens, api)
+        self._authenticator = Authenticator(tokens, api, anonymous)
         self._auditing = Auditing(api.auditor) if api.auditor is not None else None
         self.checks = {"ping": lambda: True, **(checks or {})}
         self._registry = registry
@@ -170,7 +172,9 @@ class Application:
                 self._auditing.refused(request, error)
             # Who names somebody must be them, whatever they ask for.
             named = bearer_token(request.headers.get(b"authorization", b"").decode("latin-1"))
-            answer = (not named and self._open(request)) or error_response(error, request.headers.get(b"accept", b""))
+            answer = (not named and self._authenticator.opens and self._open(request)) or error_response(
+                error, request.headers.get(b"accept", b"")
+            )
         except Exception as error:
             logger.exception("a request failed", extra={"method": request.method, "path": request.path})
             answer = error_response(internal(str(error) or type(error).__name__), request.headers.get(b"accept", b""))
@@ -373,8 +377,14 @@ def verb_of(request: Request, target: Target) -> str:
 
 
 def create_app(
-    api: Api, tokens: TokenAuthenticator, registry: Registry, *, checks: Checks | None = None, aggregation: Aggregation | None = None
+    api: Api,
+    tokens: TokenAuthenticator,
+    registry: Registry,
+    *,
+    checks: Checks | None = None,
+    aggregation: Aggregation | None = None,
+    anonymous: Callable[[], Anonymous | None] = lambda: None,
 ) -> Application:
     """The application for what ``registry`` serves. ``checks`` are what /readyz asks besides ``ping``; with ``aggregation`` other servers
-    answer what APIServices give to them."""
-    return Application(api, tokens, registry, checks=checks, aggregation=aggregation)
+    answer what APIServices give to them; ``anonymous`` says where who names nobody may ask, if not for health and version alone."""
+    return Application(api, tokens, registry, checks=checks, aggregation=aggregation, anonymous=anonymous)

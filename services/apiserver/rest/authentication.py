@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from knarr.service.authentication import IMPERSONATE_PREFIX, TokenAuthenticator, User, unauthorized
 from knarr.service.client_certificates import CertifiedUser
 from services.apiserver.api import Api
+from services.apiserver.identity.configuration import Anonymous
 from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.rest.request import Request
 
 # The key of the connection's state under which the protocol puts the ``CertifiedUser`` of a verified certificate.
 CERTIFICATE_USER = "certificate_user"
+BEARER = b"bearer "
 _IMPERSONATE = IMPERSONATE_PREFIX.encode()
 
 
 class Authenticator:
     """Finds the user of a request. A token that is wrong is refused even beside a good certificate."""
 
-    def __init__(self, tokens: TokenAuthenticator, api: Api) -> None:
-        self._tokens, self._api = tokens, api
+    def __init__(self, tokens: TokenAuthenticator, api: Api, anonymous: Callable[[], Anonymous | None]) -> None:
+        self._tokens, self._api, self._anonymous = tokens, api, anonymous
 
     async def user(self, request: Request) -> User:
         """The user as whom the request is to be answered. Raises Unauthorized when nobody is named, Forbidden or BadRequest when somebody
@@ -38,10 +40,18 @@ class Authenticator:
 
     def _named(self, request: Request) -> User | Coroutine[Any, Any, User]:
         authorization = request.headers.get(b"authorization")
-        if authorization is not None:
+        # Another scheme, and no token, name nobody, as in Kubernetes.
+        if authorization is not None and authorization[:7].lower() == BEARER and authorization[7:].strip():
             return self._tokens.authenticate(authorization.decode("latin-1"))
         certified: CertifiedUser | None = request.scope.get("state", {}).get(CERTIFICATE_USER)
         user = certified.at(time.time()) if certified is not None else None
+        if user is None and certified is None and (anonymous := self._anonymous()) is not None and anonymous.admits(request.path):
+            return User.ANONYMOUS
         if user is None:
             raise unauthorized()
         return user
+
+    @property
+    def opens(self) -> bool:
+        """Whether what is for everybody is so for who names nobody: where the configuration speaks of such callers, it alone says."""
+        return self._anonymous() is None

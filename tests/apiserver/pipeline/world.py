@@ -25,11 +25,11 @@ from services.apiserver.api import Api, Ref, Request
 from services.apiserver.backend import Backend, Waits
 from services.apiserver.cache.feed import Feed
 from services.apiserver.cache.watch_cache import WatchCache
+from services.apiserver.identity.callers import Callers
 from services.apiserver.pipeline.pipeline import Pipeline, nobody
 from services.apiserver.storage.memory import MemoryStore
 from services.apiserver.storage.store import Store
 from services.apiserver.tokens.accounts import ServiceAccountTokens
-from services.apiserver.tokens.callers import Callers
 from tests.support.caller import CALLER, Caller
 from tests.support.signing import signing_keys
 
