@@ -25,6 +25,7 @@ from knarr.service.certificates import CertificateAuthority
 from knarr.service.client_certificates import UID_ATTRIBUTE, certified
 from knarr.service.interceptor import ServerInterceptor
 from knarr.service.keypair import KeyPair
+from services.apiserver.authorization import ALLOW_AUTHENTICATED
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
@@ -72,7 +73,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     authority.issue("apiserver", hosts=["127.0.0.1"]).save(tmp_path, "server")
     ca = tmp_path / "client-ca.crt"
     ca.write_bytes(authority.pair.certificate)
-    async with ApiInMemory(authenticate=TOKENS.authenticate) as api:
+    async with ApiInMemory(authenticate=TOKENS.authenticate, authorizer=ALLOW_AUTHENTICATED) as api:
         application = create_app(api.server.api, callers(api), api.server.registry)
         rest = RestServer(application, tls_context(str(tmp_path / "server.crt"), str(tmp_path / "server.key"), str(ca)))
         await rest.start()
