@@ -160,12 +160,12 @@ class WebhookTokens:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 connector=aiohttp.TCPConnector(limit=AT_ONCE),
             )
-        remote, options = self._remote, {}
-        if remote.server_name:
-            options["server_hostname"] = remote.server_name
+        remote = self._remote
         headers = {**remote.headers, "Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
         tls: Any = remote.context if remote.context is not None else True
-        async with self._session.post(remote.url, data=body, headers=headers, ssl=tls, allow_redirects=False, **options) as answer:
+        async with self._session.post(
+            remote.url, data=body, headers=headers, ssl=tls, allow_redirects=False, server_hostname=remote.server_name or None
+        ) as answer:
             if answer.status >= 500:
                 raise aiohttp.ClientError(f"it answered {answer.status}")
             if answer.status not in (200, 201):

@@ -21,7 +21,7 @@ from knarr.service.errors import CommandError
 from services.apiserver.identity import webhook as asking
 from services.apiserver.identity.webhook import AT_ONCE, REMEMBERED, WebhookTokens
 from services.apiserver.tokens.accounts import ISSUER, Refused
-from services.apiserver.webhooks.kubeconfig import read_remote
+from services.apiserver.webhooks.kubeconfig import Remote, read_remote
 from tests.support.virtual_time import virtual_time
 from tests.support.webhook import Webhook, running_webhook
 
@@ -228,7 +228,7 @@ def _scripted(said: list[Any]) -> WebhookTokens:
         async def _post(self, body: bytes) -> bytes:
             return orjson.dumps(review(said.pop(0)))
 
-    return Scripted(asking.Remote("http://there", None, {}), 120.0)
+    return Scripted(Remote("http://there", None, {}), 120.0)
 
 
 def _config(cluster: str = "server: https://x", user: str = "{}") -> str:

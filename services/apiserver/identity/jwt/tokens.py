@@ -160,7 +160,8 @@ def _verify(token: str, head: Head, issuer: Issuer, keys: KeySet) -> Verified:
     meant = tuple(audience for audience in issuer.audiences if audience in audiences)
     if not meant:
         raise Refused("oidc: verify token: the token is for another audience")
-    ends, begins = claims.get("exp"), claims.get("nbf", 0)
+    ends: Any = claims.get("exp")
+    begins: Any = claims.get("nbf", 0)
     if not _is_time(ends) or not _is_time(begins):
         raise Refused("oidc: verify token: the token says no time at which it ends")
     return Verified(user_of(issuer, claims), meant, float(begins), float(ends))
