@@ -25,7 +25,7 @@ from knarr.objects.keys import is_deleting
 from services.apiserver.api import Api
 from services.apiserver.aside import aside
 from services.apiserver.bootstrap import USER
-from services.apiserver.definitions.names import ESTABLISHED, TERMINATING, built_in_names, status_of
+from services.apiserver.definitions.names import ESTABLISHED, TERMINATING, Group, built_in_names, status_of
 from services.apiserver.entry import Entry
 from services.apiserver.request import DELETE_COLLECTION, UPDATE, Request
 from services.apiserver.results import Ref
@@ -52,6 +52,8 @@ class Definitions:
         # By the name of the definition: what was made of it, and the resource, None where nothing is served.
         self._served: dict[str, tuple[Form, Resource | None]] = {}
         self._going: dict[str, asyncio.Task[None]] = {}
+        # By group and name of the definition the revision that was seen to.
+        self._seen: dict[str, dict[str, int]] = {}
 
     def load(self) -> None:
         """Serves at once what the cache knows to be established. Synchronous: nobody is answered before."""
@@ -83,14 +85,31 @@ class Definitions:
             yield from self._cache.collection(DEFINITION.resource).listing(DEFINITION.resource.key_prefix)
 
     async def _keep(self, tasks: asyncio.TaskGroup) -> None:
+        """Sees to the groups in which something changed: names are shared within a group, and nothing else is."""
         self._drop()
-        for entry in list(self._entries()):
+        groups: dict[str, list[Entry]] = {}
+        for entry in self._entries():
+            groups.setdefault(entry.shared_message.spec.group, []).append(entry)
+        for gone in self._seen.keys() - groups.keys():
+            del self._seen[gone]
+        for group, entries in groups.items():
+            revisions = {entry.name: entry.revision for entry in entries}
+            if self._seen.get(group) != revisions:
+                await self._see_to(tasks, group, entries)
+                self._seen[group] = revisions
+
+    async def _see_to(self, tasks: asyncio.TaskGroup, group: str, entries: list[Entry]) -> None:
+        seen = self._seen.get(group, {})
+        names: Group | None = None
+        for entry in entries:
             definition = entry.shared_message
             if is_deleting(definition):
                 self._let_go(tasks, definition)
                 continue
-            await self._name(definition)
-            if self._is_new(entry):
+            names = names or self._names(group)
+            if await self._name(definition, names):
+                names = None
+            if seen.get(entry.name) != entry.revision and self._is_new(entry):
                 made = await aside(len(entry.raw), _made, entry)
                 self._serve(entry, made)
 
@@ -129,18 +148,19 @@ class Definitions:
 
     # Names.
 
-    async def _name(self, definition: Any) -> None:
-        group = definition.spec.group
-        others = [
-            found
-            for entry in self._entries()
-            if (found := entry.shared_message).spec.group == group and found.metadata.uid != definition.metadata.uid
-        ]
-        wanted = status_of(definition, others, built_in_names(group, self._built_in), self._clock())
-        if wanted != definition.status:
-            changed = copy_of(definition)
-            changed.status.CopyFrom(wanted)
-            await self._write(changed)
+    def _names(self, group: str) -> Group:
+        found = (entry.shared_message for entry in self._entries())
+        return Group((definition for definition in found if definition.spec.group == group), built_in_names(group, self._built_in))
+
+    async def _name(self, definition: Any, names: Group) -> bool:
+        """Gives a definition the names that are free; whether that took a write, by which ``names`` are others now."""
+        wanted = status_of(definition, names, self._clock())
+        if wanted == definition.status:
+            return False
+        changed = copy_of(definition)
+        changed.status.CopyFrom(wanted)
+        await self._write(changed)
+        return True
 
     async def _write(self, definition: Any) -> bool:
         """Writes a status; False when something else was written meanwhile, of which the cache will tell."""

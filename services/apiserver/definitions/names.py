@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.machinery.custom.definitions import Definition
@@ -24,40 +24,60 @@ Names = apiextensions.CustomResourceDefinitionNames
 Status = apiextensions.CustomResourceDefinitionStatus
 
 
+class IsTaken(Protocol):
+    """Whether a name is another one's; a name that is ``kept`` only an older one takes away."""
+
+    def __call__(self, name: str, *, kept: bool) -> bool: ...
+
+
 class Taken(NamedTuple):
-    """Names that others have: of resources (plural, singular, short) and of kinds."""
+    """Names that a group has of itself: of resources (plural, singular, short) and of kinds."""
 
     resources: frozenset[str]
     kinds: frozenset[str]
 
 
 def built_in_names(group: str, resources: Iterable[Resource]) -> Taken:
-    """The names that a group has of itself."""
     own = [(resource, version) for resource in resources for version in resource.versions if version.group == group]
     names = {name for resource, _ in own for name in (resource.plural, resource.singular, *resource.short_names)}
     return Taken(frozenset(names), frozenset(kind for _, version in own for kind in (version.kind, version.list_kind)))
 
 
-def _taken(definitions: Iterable[Definition], built_in: Taken) -> Taken:
-    accepted = [found.status.accepted_names for found in definitions]
-    resources = {name for names in accepted for name in (names.plural, names.singular, *names.short_names)}
-    kinds = {kind for names in accepted for kind in (names.kind, names.list_kind)}
-    return Taken(frozenset(resources) - {""} | built_in.resources, frozenset(kinds) - {""} | built_in.kinds)
+class Group:
+    """Who has which names in a group, of what is accepted: made once, and asked about each of its definitions."""
+
+    def __init__(self, definitions: Iterable[Definition], built_in: Taken) -> None:
+        self._built_in = built_in
+        self._resources: dict[str, list[Definition]] = {}
+        self._kinds: dict[str, list[Definition]] = {}
+        for found in definitions:
+            names = found.status.accepted_names
+            for name in {names.plural, names.singular, *names.short_names} - {""}:
+                self._resources.setdefault(name, []).append(found)
+            for name in {names.kind, names.list_kind} - {""}:
+                self._kinds.setdefault(name, []).append(found)
+
+    def resource_taken(self, name: str, of: Definition, *, before: bool) -> bool:
+        """Whether the name is another one's; with ``before``, one's that is older."""
+        return name in self._built_in.resources or _has_other(self._resources.get(name, ()), of, before=before)
+
+    def kind_taken(self, name: str, of: Definition, *, before: bool) -> bool:
+        return name in self._built_in.kinds or _has_other(self._kinds.get(name, ()), of, before=before)
+
+
+def _has_other(holders: Iterable[Definition], of: Definition, *, before: bool) -> bool:
+    return any(found.metadata.uid != of.metadata.uid and (not before or _age(found) < _age(of)) for found in holders)
 
 
 def _age(definition: Definition) -> tuple[int, str]:
     return definition.metadata.creation_timestamp.seconds, definition.metadata.name
 
 
-def status_of(definition: Definition, others: Iterable[Definition], built_in: Taken, now: datetime) -> Status:
+def status_of(definition: Definition, group: Group, now: datetime) -> Status:
     """The status that a definition should have beside the other ones of its group."""
-    rivals = list(others)
-    all_taken = _taken(rivals, built_in)
-    taken_before = _taken([found for found in rivals if _age(found) < _age(definition)], built_in)
     status = copy_of(definition.status)
-    wanted, accepted = definition.spec.names, definition.status.accepted_names
     status.accepted_names.Clear()
-    problem = _accept(wanted, accepted, status.accepted_names, all_taken, taken_before)
+    problem = _accept(definition, status.accepted_names, group)
     reason, message = problem or ("NoConflicts", "no conflicts found")
     set_condition(status, NAMES_ACCEPTED, problem is None, reason=reason, message=message, now=now)
     if problem is None:
@@ -69,28 +89,34 @@ def status_of(definition: Definition, others: Iterable[Definition], built_in: Ta
     return status
 
 
-def _accept(wanted: Names, accepted: Names, new: Names, taken: Taken, taken_before: Taken) -> tuple[str, str] | None:
+def _accept(definition: Definition, new: Names, group: Group) -> tuple[str, str] | None:
     """Fills in the names that are free, and those that it had; the last conflict is told, as in Kubernetes."""
-    problem = _accept_each(wanted, accepted, new, NAMES_OF_RESOURCES, taken.resources, taken_before.resources)
-    conflicts = [name for name in wanted.short_names if name in (taken_before if name in accepted.short_names else taken).resources]
+    wanted, had = definition.spec.names, definition.status.accepted_names
+
+    def taken(name: str, *, kept: bool) -> bool:
+        return group.resource_taken(name, definition, before=kept)
+
+    def kind_taken(name: str, *, kept: bool) -> bool:
+        return group.kind_taken(name, definition, before=kept)
+
+    problem = _accept_each(wanted, had, new, NAMES_OF_RESOURCES, taken)
+    conflicts = [name for name in wanted.short_names if taken(name, kept=name in had.short_names)]
     if conflicts:
         words = [f'"{name}" is already in use' for name in conflicts]
         problem = ("ShortNamesConflict", words[0] if len(words) == 1 else f"[{', '.join(words)}]")
-        new.short_names.extend(name for name in accepted.short_names if name not in taken_before.resources)
+        new.short_names.extend(name for name in had.short_names if not taken(name, kept=True))
     else:
         new.short_names.extend(wanted.short_names)
     new.categories.extend(wanted.categories)
-    return _accept_each(wanted, accepted, new, NAMES_OF_KINDS, taken.kinds, taken_before.kinds) or problem
+    return _accept_each(wanted, had, new, NAMES_OF_KINDS, kind_taken) or problem
 
 
-def _accept_each(
-    wanted: Names, accepted: Names, new: Names, fields: Mapping[str, str], used: frozenset[str], used_before: frozenset[str]
-) -> tuple[str, str] | None:
+def _accept_each(wanted: Names, accepted: Names, new: Names, fields: Mapping[str, str], taken: IsTaken) -> tuple[str, str] | None:
     problem: tuple[str, str] | None = None
     for field, reason in fields.items():
         name, had = getattr(wanted, field), getattr(accepted, field)
-        if name in (used_before if name == had else used):
+        if taken(name, kept=name == had):
             problem = (reason, f'"{name}" is already in use')
-            name = had if had not in used_before else ""
+            name = had if not taken(had, kept=True) else ""
         setattr(new, field, name)
     return problem

@@ -10,6 +10,7 @@ import pytest
 
 from knarr.client.clock import SYSTEM_CLOCK
 from services.apiserver.component import ApiServer
+from services.apiserver.definitions.names import status_of
 from services.apiserver.in_memory import SETTINGS, ApiInMemory, _no_kubelet
 from services.apiserver.metrics import CACHED_OBJECTS
 from services.apiserver.rest.application import create_app
@@ -382,6 +383,26 @@ async def test_a_change_of_the_schema_counts_at_once_also_for_what_is_stored() -
         while (found := (await rest("GET", f"{WIDGETS}/a")).json)["spec"] != {"mode": "fast"}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert found["metadata"]["generation"] == 1
+
+
+async def test_a_definition_has_only_those_of_its_group_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With hundreds of others each new one would hold the loop."""
+    looked: list[str] = []
+
+    def counted(found: Any, group: Any, now: Any) -> Any:
+        looked.append(found.metadata.name)
+        return status_of(found, group, now)
+
+    async with running() as rest:
+        for number in range(5):
+            await rest.define(definition(f"things{number}", kind=f"Thing{number}"))
+        monkeypatch.setattr("services.apiserver.definitions.keeper.status_of", counted)
+        await rest.define(definition("others", "example.net", "Other"))
+        assert set(looked) == {"others.example.net"}
+        await rest("DELETE", f"{CRDS}/things0.example.org")
+        await rest.until_gone("things0.example.org")
+        await rest.define(definition("lasts", "example.net", "Last"))
+        assert {name.partition(".")[2] for name in looked[-2:]} == {"example.net"}
 
 
 async def test_a_hundred_definitions_made_and_removed_leave_nothing_behind() -> None:
