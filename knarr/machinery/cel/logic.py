@@ -90,16 +90,16 @@ def has_(compiler: Compiler, node: Call) -> Part:
     name, _ = compiler.field(inner, field.field, field.position)
     of = operand.run
 
+    # Whether something is there costs nothing: Kubernetes counted so first, and published definitions stay within their limits by that.
     def run(evaluation: Evaluation) -> Any:
         value = of(evaluation)
-        evaluation.cost += 1
         if isinstance(value, Optional):
             value = value.value if value.present else {}
         if not isinstance(value, dict):
             raise EvaluationError("no such overload")
         return name in value
 
-    return Part(BOOL, run, operand.cost + 1)
+    return Part(BOOL, run, operand.cost)
 
 
 OPERATORS = {"_&&_": and_, "_||_": or_, "_?_:_": choice_, "!_": not_}

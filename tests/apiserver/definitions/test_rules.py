@@ -177,6 +177,15 @@ async def test_a_rule_that_may_cost_too_much_is_refused_with_advice() -> None:
         assert (await rest("POST", CRDS, definition(schema=schema(rule, l=bounded)))).status == 201
 
 
+async def test_to_ask_which_fields_are_there_is_cheap_in_a_list_of_any_length() -> None:
+    """Published definitions have long rows of such questions."""
+    names = "abcde"
+    element: dict[str, Any] = {"type": "object", "properties": {name: {"type": "boolean"} for name in names}}
+    element["x-kubernetes-validations"] = [{"rule": " || ".join(f"has(self.{name})" for name in names)}]
+    async with running() as rest:
+        assert (await rest("POST", CRDS, definition(schema=schema(l={"type": "array", "items": element})))).status == 201
+
+
 async def test_lists_within_lists_hold_no_more_than_a_request_does() -> None:
     """Published definitions have rules deep within lists of no length; only those that are dear for themselves are refused."""
     inner: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}}

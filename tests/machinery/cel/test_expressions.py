@@ -198,6 +198,13 @@ def test_a_url_costs_one_to_look_at_however_long_it_may_be() -> None:
     assert compile_expression("isURL(self)", {"self": STRING}).cost <= 2
 
 
+def test_to_ask_whether_a_field_is_there_costs_no_more_than_to_come_to_its_object() -> None:
+    program = compile_expression("has(self.a)", {"self": SELF})
+    assert (program.cost, program.evaluate({"self": VALUE}, 100)[1]) == (1, 1)
+    program = compile_expression("has(self.o.x)", {"self": SELF})
+    assert (program.cost, program.evaluate({"self": VALUE}, 100)[1]) == (2, 2)
+
+
 def test_an_empty_list_takes_the_type_of_what_it_stands_beside() -> None:
     with pytest.raises(InvalidExpression, match="overload"):
         compile_expression("(has(self.l) ? self.l : []).exists(x, x == 'a')", {"self": SELF})
