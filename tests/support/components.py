@@ -52,7 +52,7 @@ class Components(ClusterClient):
         # Each candidate listens on a port of its own.
         elected = ("scheduler", "scheduler-2", "controller", "controller-2", "cloud", "cloud-2")
         self.ports = {name: free_port() for name in ("apiserver", *elected, "kubelet", "proxy")}
-        self._rest = free_port()
+        self._rest, self._mutual = free_port(), free_port()
         offset = free_offset()
         self._services, self._pods = f"10.{100 + offset}.0.0/16", f"10.{150 + offset}.0.0/16"
         self._etcd_folder = folder / "etcd"
@@ -94,7 +94,12 @@ class Components(ClusterClient):
         ranges = [f"--service-cidr={self._services}", f"--cluster-cidr={self._pods}"]
         node = [f"--node-name={NODE}", f"--node-ip={LOOPBACK}", f"--pod-cidr={self._pods.replace('/16', '/24')}"]
         own = {
-            "apiserver": [f"--etcd={self.etcd.endpoint}", f"--rest-listen={LOOPBACK}:{self._rest}", ranges[0]],
+            "apiserver": [
+                f"--etcd={self.etcd.endpoint}",
+                f"--rest-listen={LOOPBACK}:{self._rest}",
+                f"--mutual-listen={LOOPBACK}:{self._mutual}",
+                ranges[0],
+            ],  # fmt: skip
             "scheduler": list(ELECTION),
             "controller": list(ELECTION),
             "cloud": list(ELECTION),
