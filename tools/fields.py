@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from services.apiserver.fields.table import HONOURED, REFUSED, REJECTED, WARNED, WHOLE, Row, Values, rows
+from services.apiserver.fields.table import HONOURED, REFUSED, WARNED, WHOLE, Row, Values, rows
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "fields.md"
 HEAD = """# Fields whose behaviour does not exist yet
@@ -24,10 +24,10 @@ the pod templates of workloads too. *When* names the values that are meant, othe
 """
 SECTIONS = (
     (
-        (REFUSED, REJECTED),
+        (REFUSED,),
         "Refused",
         "Ignoring them would take protection away, or make something that can never work: 422 Invalid, with the field's path and these\n"
-        "words (`runtimeClassName`: 403 Forbidden, as Kubernetes refuses a class that does not exist).",
+        "words.",
     ),
     ((WARNED,), "Warned about", "The object is stored with the field; the answer has a `Warning` header, which kubectl shows."),
 )

@@ -18,6 +18,8 @@ from knarr.service.host import Host
 from knarr.service.keypair import KeptPair
 from knarr.service.options import address, cidr_for, ipv4, readable_file
 from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY
+from services.apiserver.admission.catalog import NAMES
+from services.apiserver.admission.configuration import read_admission
 from services.apiserver.aggregation.front_proxy import FrontProxy, FrontProxyFiles
 from services.apiserver.audit import options as audit
 from services.apiserver.component import ApiServer
@@ -130,6 +132,22 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="DURATION",
         help="how long its answers hold (default: %(default)s s)",
     )
+    made.add_argument(
+        "--enable-admission-plugins",
+        default=frozenset(),
+        type=plugins,
+        metavar="NAME,...",
+        help=f"admission plugins to turn on besides those that are on; of {', '.join(sorted(NAMES))}",
+    )
+    made.add_argument(
+        "--disable-admission-plugins", default=frozenset(), type=plugins, metavar="NAME,...", help="admission plugins to turn off"
+    )
+    made.add_argument(
+        "--admission-control-config-file",
+        type=readable_file,
+        metavar="FILE",
+        help="an AdmissionConfiguration: what some plugins are told",
+    )
     made.add_argument("--advertise-address", type=ipv4, metavar="IP", help="by which pods reach the REST port (default: they do not)")
     return made
 
@@ -162,6 +180,20 @@ def storage_versions(text: str) -> frozenset[str]:
     if unknown := sorted(found - OLDER):
         raise argparse.ArgumentTypeError(f"nothing can be stored in {', '.join(unknown)}; there are {', '.join(sorted(OLDER))}")
     return found
+
+
+def plugins(text: str) -> frozenset[str]:
+    """The admission plugins that an option names."""
+    found = frozenset(part for part in text.split(",") if part)
+    if unknown := sorted(found - NAMES.keys()):
+        raise argparse.ArgumentTypeError(f"there is no admission plugin {', '.join(unknown)}; there are {', '.join(sorted(NAMES))}")
+    return found
+
+
+def check_plugins(arguments: argparse.Namespace) -> None:
+    """Raises CommandError for plugins that are both turned on and off."""
+    if both := sorted(arguments.enable_admission_plugins & arguments.disable_admission_plugins):
+        raise CommandError(f"{', '.join(both)}: in --enable-admission-plugins and in --disable-admission-plugins")
 
 
 def etcd_tls(arguments: argparse.Namespace) -> EtcdTls | None:
@@ -217,6 +249,7 @@ def signing_keys(arguments: argparse.Namespace) -> SigningKeys | None:
 async def serve(arguments: argparse.Namespace) -> None:
     """Runs both faces until cancelled."""
     defaults = ApiServerSettings()
+    check_plugins(arguments)
     host, _, port = arguments.rest_listen.rpartition(":")
     settings = ApiServerSettings(
         etcd=EtcdSettings(tuple(arguments.etcd), etcd_tls(arguments), data_folders=tuple(arguments.etcd_data)),
@@ -229,6 +262,9 @@ async def serve(arguments: argparse.Namespace) -> None:
             arguments.authentication_token_webhook_config_file,
             arguments.authentication_token_webhook_cache_ttl,
         ),
+        enabled_plugins=arguments.enable_admission_plugins,
+        disabled_plugins=arguments.disable_admission_plugins,
+        plugin_configurations=read_admission(arguments.admission_control_config_file),
         service_cidr=arguments.service_cidr,
         advertise_address=arguments.advertise_address or defaults.advertise_address,
         advertise_port=int(port),

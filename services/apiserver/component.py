@@ -24,7 +24,7 @@ from knarr.service.authentication import User
 from knarr.service.component import Component
 from knarr.service.loop_lag import LoopLag
 from services.apiserver import metrics
-from services.apiserver.admission.catalog import PLUGINS, Factory, asking, chain, mounting_tokens
+from services.apiserver.admission.catalog import PLUGINS, Factory, asking, asking_permission, chain, chosen, configured, mounting_tokens
 from services.apiserver.admission.outside import Outside
 from services.apiserver.aggregation.front_proxy import FrontProxy
 from services.apiserver.aggregation.keeper import Aggregation
@@ -124,6 +124,8 @@ class ApiServer(Component):
         )
         addresses, ports = AddressRange(settings.service_cidr), NumberRange(*settings.node_ports)
         self.allocators = ServiceAllocators(self._store, addresses, ports, source)
+        plugins = chosen(plugins, settings.enabled_plugins, settings.disabled_plugins)
+        plugins = configured(plugins, settings.plugin_configurations)
         if keys is not None:
             plugins = mounting_tokens(plugins)
         grants = Grants(cache)
@@ -136,6 +138,7 @@ class ApiServer(Component):
         conversions = Conversions(self._webhook_client, source)
         self._admission_client: WebhookClient | None = None
         outside = Outside(self._asking_client, conversions, authorizer, strategies)
+        plugins = asking_permission(plugins, authorizer)
         self.api = Api(
             Pipeline(
                 self.backend,

@@ -157,8 +157,6 @@ class ApiInMemory:
         metadata.generation = given.metadata.generation or metadata.generation
         if "status" in obj.DESCRIPTOR.fields_by_name and given.HasField("status"):
             obj.status.CopyFrom(given.status)
-        if isinstance(obj, core.Node):
-            obj.spec.CopyFrom(given.spec)  # the taint of a new node is lifted once it is ready
         refused = [
             *validate_object_meta(metadata, namespaced=version.resource.namespaced, name_format=strategy.name_format),
             *strategy.validate(obj),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from services.apiserver.backend import Waits
 from services.apiserver.cache.history import Limits
@@ -39,6 +41,10 @@ class ApiServerSettings:
     encryption: Encryption = NOT_ENCRYPTED
     # By which files callers are known.
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    # Admission plugins that are turned on and off, by name, and what is said of some.
+    enabled_plugins: frozenset[str] = frozenset()
+    disabled_plugins: frozenset[str] = frozenset()
+    plugin_configurations: Mapping[str, Any] = field(default_factory=dict)
     # Addresses of Services (CIDR); the first one is the `kubernetes` Service's.
     service_cidr: str = "10.96.0.0/16"
     # First and last port of NodePort Services, both included.

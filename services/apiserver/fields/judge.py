@@ -16,10 +16,9 @@ from google.protobuf.descriptor import Descriptor
 
 from knarr.machinery.custom.objects import CustomObject
 from knarr.machinery.errors import Cause
-from knarr.machinery.errors import forbidden as rejection
 from knarr.machinery.schema import Field, descriptor_of, fields_of, is_object
 from knarr.machinery.validation import Path, forbidden
-from services.apiserver.fields.table import HONOURED, REFUSED, REJECTED, WARNED, WHOLE, Row, rows
+from services.apiserver.fields.table import HONOURED, REFUSED, WARNED, WHOLE, Row, rows
 from services.apiserver.results import Ref
 
 
@@ -68,7 +67,7 @@ _lock = RLock()
 
 
 def judge(ref: Ref, new: Any, old: Any | None = None) -> Judgement:
-    """What is to be said of the fields that ``new`` sets and ``old``, if there is one, does not. Raises Forbidden."""
+    """What is to be said of the fields that ``new`` sets and ``old``, if there is one, does not."""
     if isinstance(new, CustomObject):
         return NOTHING  # what its fields mean is its owner's affair
     walk = _walk_of(descriptor_of(new))
@@ -77,9 +76,6 @@ def judge(ref: Ref, new: Any, old: Any | None = None) -> Judgement:
         return NOTHING
     if old is not None and walk is not None:
         found = _added(found, walk(old))
-    for finding in found:
-        if finding.row.state == REJECTED:
-            raise rejection(ref.resource.plural, ref.name, finding.row.words.format(value=finding.value), ref.version.group)
     return Judgement(
         causes=[forbidden(finding.path, finding.row.words) for finding in found if finding.row.state == REFUSED],
         warnings=[_warning(ref, finding) for finding in found if finding.row.state == WARNED],

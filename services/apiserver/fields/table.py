@@ -5,7 +5,6 @@
 | honoured | something acts by it, or it is information that is kept and shown |
 | warned | it is kept and not acted by, which is harmless; the answer has a warning |
 | refused | ignoring it would take protection away, or the object could never work: 422, the cause names the field |
-| rejected | as refused, in the words of Kubernetes' admission: 403 |
 
 A row speaks of one or more fields of a message, by their JSON names, and may hold for some values only (``when``); other values
 are honoured then. ``*`` are all fields of a kind but its metadata: those of a kind that is kept before anything acts by it. What
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-HONOURED, WARNED, REFUSED, REJECTED = STATES = ("honoured", "warned", "refused", "rejected")
+HONOURED, WARNED, REFUSED = STATES = ("honoured", "warned", "refused")
 WHOLE = "*"
 PACKAGE = "knarr.api."
 FILE = Path(__file__).with_name("support.tsv")

@@ -19,7 +19,6 @@ from knarr.machinery.validation import (
     qualified_name,
 )
 from knarr.objects.conditions import TRUE, condition_status
-from knarr.objects.tolerations import NO_SCHEDULE, NOT_READY
 from services.apiserver.strategies.amounts import check_amount
 from services.apiserver.strategies.paths import METADATA, SPEC, STATUS
 from services.apiserver.strategies.pod.scheduling import EFFECTS
@@ -37,7 +36,7 @@ OTHERWISE = (
 
 
 class NodeStrategy(Strategy):
-    """A node brings its status along when it registers, and starts out with the not-ready taint."""
+    """A node brings its status along when it registers."""
 
     columns = columns(
         "Name",
@@ -62,8 +61,7 @@ class NodeStrategy(Strategy):
                 obj.status.allocatable[name].CopyFrom(amount)
 
     def prepare_for_create(self, obj: core.Node) -> None:
-        if not any(taint.key == NOT_READY and taint.effect == NO_SCHEDULE for taint in obj.spec.taints):
-            obj.spec.taints.add(key=NOT_READY, effect=NO_SCHEDULE)
+        """Its status is its own word."""
 
     def selectable_fields(self, obj: core.Node) -> Mapping[str, str]:
         return {"spec.unschedulable": "true" if obj.spec.unschedulable else "false"}

@@ -10,7 +10,7 @@ import yaml
 
 from knarr.machinery import codec
 from knarr.machinery.catalog import registry
-from knarr.machinery.errors import Forbidden, Invalid
+from knarr.machinery.errors import Invalid
 from knarr.objects.copies import copy_of
 from services.apiserver.api import Ref
 from services.apiserver.fields.judge import NOTHING, Judgement, judge
@@ -103,11 +103,6 @@ def test_other_values_are_honoured(spec: dict[str, Any], container: dict[str, An
     assert judge(*pod(container, **spec)) == NOTHING
 
 
-def test_a_runtime_class_is_rejected_as_admission_does() -> None:
-    with pytest.raises(Forbidden, match='pods "p" is forbidden: pod rejected: RuntimeClass "gvisor" not found'):
-        judge(*pod(runtimeClassName="gvisor"))
-
-
 def test_templates_are_judged_where_they_stand() -> None:
     assert refused(judge(*deployment(hostUsers=False))) == ["spec.template.spec.hostUsers"]
 
@@ -149,8 +144,6 @@ async def test_the_api_server_judges_creates_and_updates() -> None:
         _, bad = deployment(hostUsers=False)
         with pytest.raises(Invalid, match=r"spec\.template\.spec\.hostUsers: Forbidden: pods have the user namespace of their node"):
             await client.create(bad)
-        with pytest.raises(Forbidden, match='RuntimeClass "gvisor" not found'):
-            await client.create(pod(runtimeClassName="gvisor")[1])
         api.seed(bad)
         await api.settle()
         stored = await client.get(type(bad), "d", "default")

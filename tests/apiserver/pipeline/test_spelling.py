@@ -8,16 +8,20 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.node.v1 import node_pb2 as nodes
 from knarr.machinery.errors import BadRequest, Invalid
-from tests.apiserver.pipeline.world import config_map, deployment, node, pod, ref, running
+from tests.apiserver.pipeline.world import config_map, deployment, fill, pod, ref, running
 from tests.support.virtual_time import virtual_time
 
 
 @virtual_time
 async def test_amounts_finer_than_a_thousandth_are_rounded_up() -> None:
     async with running() as world:
+        costly = nodes.RuntimeClass(metadata=meta.ObjectMeta(name="costly"), handler="h")
+        costly.overhead.pod_fixed["cpu"].string = "0.00001"
+        await fill(world, [costly])
         made = pod()
-        made.spec.overhead["cpu"].string = "0.00001"
+        made.spec.runtime_class_name, made.spec.overhead["cpu"].string = "costly", "0.00001"
         made.spec.containers[0].resources.requests["cpu"].string = "0.0001"
         made.spec.containers[0].resources.limits["cpu"].string = "100100u"
         made.spec.containers[0].resources.limits["memory"].string = "64Mi"
@@ -36,7 +40,7 @@ async def test_amounts_are_rounded_wherever_they_stand() -> None:
         owner.spec.template.spec.containers[0].resources.requests["cpu"].string = "1.0001"
         stored: Any = (await world.caller.create(ref(type(owner)), owner, meta.CreateOptions())).message
         assert stored.spec.template.spec.containers[0].resources.requests["cpu"].string == "1001m"
-        await world.caller.create(ref(core.Node), node(), meta.CreateOptions())
+        await world.caller.create(ref(core.Node), core.Node(metadata=meta.ObjectMeta(name="n")), meta.CreateOptions())
         body = b'{"status":{"capacity":{"cpu":"0.0009","memory":"1500u"}}}'
         stored = (await world.caller.patch(ref(core.Node, "n", "status"), "merge", body, meta.PatchOptions())).message
         assert {name: amount.string for name, amount in stored.status.capacity.items()} == {"cpu": "1m", "memory": "2m"}

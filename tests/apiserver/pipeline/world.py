@@ -207,7 +207,11 @@ def config_map(name: str = "c", **data: str) -> core.ConfigMap:
 
 
 def node(name: str = "n") -> core.Node:
-    return core.Node(metadata=meta.ObjectMeta(name=name))
+    """As a kubelet registers one, with room for a few pods."""
+    made = core.Node(metadata=meta.ObjectMeta(name=name, labels={"kubernetes.io/os": "linux"}))
+    for resource, amount in (("cpu", "8"), ("memory", "16Gi"), ("pods", "110")):
+        made.status.capacity[resource].string = amount
+    return made
 
 
 def pod(name: str = "p", on: str = "") -> core.Pod:

@@ -40,8 +40,8 @@ NEWER_MESSAGES = {"must be less than or equal to cpu limit": "must be less than 
 # Since 1.22 a Service says how it is reached from inside and over which IP families.
 NEWER_SERVICE = {"internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}
 ALLOCATED = ("clusterIP", "clusterIPs")
-# Of a pod, by the plugin Priority.
-ADMITTED = ("priority", "preemptionPolicy")
+# By admission, of the plugins Priority, DefaultTolerationSeconds and TaintNodesByCondition.
+ADMITTED = {"Pod": ("priority", "preemptionPolicy", "tolerations"), "Node": ("taints",)}
 
 
 def creates() -> list[Any]:
@@ -73,9 +73,8 @@ def test_a_recorded_create(manifest: dict[str, Any], response: dict[str, Any]) -
         wanted["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"] = 0  # since 1.22
     if subject.version.kind == "Service":
         _as_newer_and_not_allocated(wanted["spec"])
-    if subject.version.kind == "Pod":
-        for name in ADMITTED:
-            del wanted["spec"][name]
+    for name in ADMITTED.get(subject.version.kind, ()):
+        del wanted["spec"][name]
     for field in set(got) | set(wanted) - {"metadata"}:
         if field != "metadata":
             assert got.get(field) == wanted.get(field)

@@ -33,10 +33,10 @@ def refusal(pod: core.Pod) -> str:
 
 
 def bind(pod: core.Pod, binding: core.Binding, now: datetime) -> None:
-    """Writes the node and the annotations of a Binding into a pod that can have one."""
+    """Writes the node, the labels and the annotations of a Binding into a pod that can have one."""
     pod.spec.node_name = binding.target.name
     # Where it might have gone is of no more interest.
     pod.status.nominated_node_name = ""
-    for key, value in binding.metadata.annotations.items():
-        pod.metadata.annotations[key] = value
+    pod.metadata.labels.update(binding.metadata.labels)
+    pod.metadata.annotations.update(binding.metadata.annotations)
     set_condition(pod.status, "PodScheduled", True, now=now)

@@ -10,11 +10,9 @@ from knarr.machinery import quantity
 from knarr.objects.amounts import exact
 from knarr.objects.images import valid_image
 from knarr.objects.pods import init_and_main_containers
-from knarr.objects.tolerations import NO_EXECUTE, NOT_READY, UNREACHABLE
 
 FINER_THAN_MILLI = ("n", "u", "e-9", "e-6")
 DEFAULT_MODE = 0o644
-TOLERATED_SECONDS = 300
 
 
 def all_containers(spec: core.PodSpec) -> Iterable[Any]:
@@ -36,18 +34,6 @@ def default_pod(pod: core.Pod) -> None:
                 port.host_port = port.host_port or port.container_port
     if not spec.HasField("enable_service_links"):
         spec.enable_service_links = True
-
-
-def tolerate_lost_nodes(pod: core.Pod) -> None:
-    """What Kubernetes' plugin DefaultTolerationSeconds adds to a pod."""
-    spec = pod.spec
-    for key in (NOT_READY, UNREACHABLE):
-        if not any(_tolerates_eviction(toleration, key) for toleration in spec.tolerations):
-            spec.tolerations.add(key=key, operator="Exists", effect=NO_EXECUTE, toleration_seconds=TOLERATED_SECONDS)
-
-
-def _tolerates_eviction(toleration: core.Toleration, key: str) -> bool:
-    return toleration.key in ("", key) and toleration.effect in ("", NO_EXECUTE)
 
 
 def default_pod_spec(spec: core.PodSpec) -> None:

@@ -14,7 +14,7 @@ from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_finished
 from knarr.objects.qos import qos_class
 from services.apiserver.strategies.paths import SPEC
-from services.apiserver.strategies.pod.defaults import default_pod, tolerate_lost_nodes
+from services.apiserver.strategies.pod.defaults import default_pod
 from services.apiserver.strategies.pod.table import COLUMNS, pod_cells
 from services.apiserver.strategies.pod.update import validate_pod_status_update, validate_pod_update
 from services.apiserver.strategies.pod.validation import validate_pod_spec
@@ -51,7 +51,6 @@ class PodStrategy(Strategy):
 
     def prepare_for_create(self, obj: core.Pod) -> None:
         super().prepare_for_create(obj)
-        tolerate_lost_nodes(obj)
         obj.status.phase = "Pending"
         obj.status.qos_class = qos_class(obj.spec)
         if obj.spec.scheduling_gates:
@@ -62,7 +61,6 @@ class PodStrategy(Strategy):
         for field in ("priority", "preemption_policy"):
             if not new.spec.HasField(field) and old.spec.HasField(field):
                 setattr(new.spec, field, getattr(old.spec, field))
-        tolerate_lost_nodes(new)
         super().prepare_for_update(new, old)
 
     def prepare_for_status_update(self, new: core.Pod, old: core.Pod) -> None:
