@@ -6,7 +6,7 @@ import copy
 import re
 from typing import Any
 
-from knarr.machinery.errors import StatusError, bad_request, status_error
+from knarr.machinery.errors import Invalid, StatusError, bad_request, status_error
 from knarr.machinery.patches.problems import unprocessable
 
 MAX_OPERATIONS = 10_000
@@ -14,6 +14,10 @@ MAX_OPERATIONS = 10_000
 MAX_COPIED_BYTES = 3 * 1024 * 1024
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _MISSING = object()
+
+
+class FailedTest(Invalid):
+    """The object is not what a patch takes it for."""
 
 
 def apply(original: dict[str, Any], operations: list[Any]) -> Any:
@@ -178,7 +182,7 @@ def _remove(document: Any, steps: list[str], path: str) -> Any:
 def _test(document: Any, steps: list[str], path: str, wanted: Any) -> Any:
     found = _find(document, steps)
     if not _equal(None if found is _MISSING else found, wanted):
-        raise unprocessable(f"testing value {path} failed: test failed")
+        raise FailedTest(unprocessable(f"testing value {path} failed: test failed").status)
     return document
 
 

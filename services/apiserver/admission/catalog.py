@@ -16,6 +16,7 @@ from services.apiserver.admission.default_ingress_class.plugin import DefaultIng
 from services.apiserver.admission.default_storage_class.plugin import DefaultStorageClass
 from services.apiserver.admission.default_toleration_seconds.plugin import DefaultTolerationSeconds
 from services.apiserver.admission.limit_ranger.plugin import LimitRanger
+from services.apiserver.admission.mutating_admission_policy.plugin import MutatingAdmissionPolicy
 from services.apiserver.admission.mutating_admission_webhook.plugin import MutatingAdmissionWebhook
 from services.apiserver.admission.namespace_lifecycle.plugin import NamespaceLifecycle
 from services.apiserver.admission.node_restriction.plugin import NodeRestriction
@@ -32,6 +33,7 @@ from services.apiserver.admission.runtime_class.plugin import RuntimeClass
 from services.apiserver.admission.service_account.plugin import ServiceAccount
 from services.apiserver.admission.storage_object_in_use_protection.plugin import StorageObjectInUseProtection
 from services.apiserver.admission.taint_nodes_by_condition.plugin import TaintNodesByCondition
+from services.apiserver.admission.validating_admission_policy.plugin import ValidatingAdmissionPolicy
 from services.apiserver.admission.validating_admission_webhook.plugin import ValidatingAdmissionWebhook
 from services.apiserver.authorization import Authorizer
 from services.apiserver.backend import Backend
@@ -62,12 +64,14 @@ ALL: Sequence[Factory] = (
     PodTopologyLabels,
     PodResizeValidator,
     # Behind all that the server itself changes.
+    MutatingAdmissionPolicy,
     MutatingAdmissionWebhook,
+    ValidatingAdmissionPolicy,
     ValidatingAdmissionWebhook,
     ResourceQuota,
 )
 # Those that ask others, or judge by expressions that ask the authorizer.
-ASKING: Sequence[Factory] = (MutatingAdmissionWebhook, ValidatingAdmissionWebhook)
+ASKING: Sequence[Factory] = (MutatingAdmissionPolicy, MutatingAdmissionWebhook, ValidatingAdmissionPolicy, ValidatingAdmissionWebhook)
 # Those that are off unless they are turned on.
 OFF: frozenset[Factory] = frozenset({OwnerReferencesPermissionEnforcement})
 # Those that nobody turns off: what they write is trusted.

@@ -1,4 +1,4 @@
-"""The strategies of admission policies and their bindings. Expressions are judged where they are evaluated."""
+"""The strategies of admission policies and their bindings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from knarr.machinery.validation import (
     dns1123_subdomain,
     duplicate,
     forbidden,
+    invalid,
+    not_supported,
     path_segment,
+    qualified_name,
     required,
 )
 from services.apiserver.strategies.paths import SPEC
@@ -33,6 +36,47 @@ from services.apiserver.strategies.webhookconfiguration import (
 )
 
 ACTIONS, NOT_FOUND_ACTIONS, PATCH_TYPES = ("Audit", "Deny", "Warn"), ("Allow", "Deny"), ("ApplyConfiguration", "JSONPatch")
+
+
+REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+MAX_ANNOTATIONS, MAX_VALUE_BYTES = 20, 5 * 1024
+
+
+class _Scene:
+    """What the expressions of a policy see: its variables, as far as they can be compiled. ``causes`` are what is wrong with those."""
+
+    def __init__(self, spec: Any) -> None:
+        # What it stands on is only loaded by those who have expressions.
+        from knarr.machinery.cel.program import Program
+
+        self._params = spec.HasField("param_kind")
+        self._makes_objects = "mutations" in spec.DESCRIPTOR.fields_by_name
+        self._programs: dict[str, Program] = {}
+        self.causes: list[Cause] = []
+        for index, variable in enumerate(spec.variables):
+            found = self._compiled(SPEC.child("variables").index(index).child("expression"), variable.expression, [], authorizer=True)
+            if isinstance(found, Program):
+                self._programs[variable.name] = found
+            else:
+                self.causes += found
+
+    def check(self, path: Path, source: str, results: Sequence[str], *, authorizer: bool = True) -> list[Cause]:
+        found = self._compiled(path, source, results, authorizer=authorizer)
+        return found if isinstance(found, list) else []
+
+    def _compiled(self, path: Path, source: str, results: Sequence[str], *, authorizer: bool) -> Any:
+        from knarr.machinery.cel import admission as expressions
+        from knarr.machinery.cel.errors import InvalidExpression
+        from knarr.machinery.cel.types import Type
+
+        if not source.strip():
+            return []  # that it is missing is told elsewhere
+        variables = expressions.variables_type(self._programs)
+        types = expressions.environment(params=self._params, authorizer=authorizer, variables=variables)
+        try:
+            return expressions.compiled(source, types, [Type(name) for name in results], makes_objects=self._makes_objects)
+        except InvalidExpression as error:
+            return [invalid(path, source, error.message)]
 
 
 class _PolicyStrategy(Strategy):
@@ -58,8 +102,12 @@ class _PolicyStrategy(Strategy):
             if not spec.match_constraints.resource_rules:
                 causes.append(required(here.child("resourceRules")))
             causes += _match(spec.match_constraints, here)
-        causes += validate_conditions(spec.match_conditions, SPEC.child("matchConditions"))
-        return causes + _variables(spec.variables, SPEC.child("variables"))
+        causes += validate_conditions(spec.match_conditions, SPEC.child("matchConditions"), params=spec.HasField("param_kind"))
+        return causes + _variables(spec.variables, SPEC.child("variables")) + self.expressions(spec)
+
+    def expressions(self, spec: Any) -> list[Cause]:
+        """What is wrong with those that see all variables."""
+        raise NotImplementedError
 
     def cells(self, obj: Any, now: datetime) -> list[object]:
         kind = obj.spec.param_kind
@@ -79,15 +127,19 @@ class ValidatingAdmissionPolicyStrategy(_PolicyStrategy):
             words = "validations or auditAnnotations must contain at least one item"
             causes += [required(SPEC.child("validations"), words), required(SPEC.child("auditAnnotations"), words)]
         for index, validation in enumerate(spec.validations):
-            if not validation.expression.strip():
-                causes.append(required(SPEC.child("validations").index(index).child("expression"), "expression is not specified"))
+            causes += _validation(validation, SPEC.child("validations").index(index))
+        return causes + _annotations(obj.metadata.name, spec.audit_annotations, SPEC.child("auditAnnotations"))
+
+    def expressions(self, spec: Any) -> list[Cause]:
+        scene = _Scene(spec)
+        causes = scene.causes
+        for index, validation in enumerate(spec.validations):
+            here = SPEC.child("validations").index(index)
+            causes += scene.check(here.child("expression"), validation.expression, ["bool"])
+            causes += scene.check(here.child("messageExpression"), validation.message_expression, ["string"], authorizer=False)
         for index, annotation in enumerate(spec.audit_annotations):
-            here = SPEC.child("auditAnnotations").index(index)
-            causes += [
-                required(here.child(name))
-                for name, value in (("key", annotation.key), ("valueExpression", annotation.value_expression))
-                if not value
-            ]
+            here = SPEC.child("auditAnnotations").index(index).child("valueExpression")
+            causes += scene.check(here, annotation.value_expression, ["string", "null_type"])
         return causes
 
     def count(self, obj: admission.ValidatingAdmissionPolicy) -> int:
@@ -120,6 +172,19 @@ class MutatingAdmissionPolicyStrategy(_PolicyStrategy):
                 elif mutation.HasField(field) and not getattr(mutation, field).expression.strip():
                     causes.append(required(place.child("expression"), "expression is not specified"))
         return causes + check_choice(SPEC.child("reinvocationPolicy"), spec.reinvocation_policy, REINVOCATION)
+
+    def expressions(self, spec: Any) -> list[Cause]:
+        scene = _Scene(spec)
+        causes = scene.causes
+        for index, mutation in enumerate(spec.mutations):
+            here = SPEC.child("mutations").index(index)
+            for field, name, results in (
+                ("apply_configuration", "applyConfiguration", ["Object"]),
+                ("json_patch", "jsonPatch", ["list(JSONPatch)", "list(dyn)"]),
+            ):
+                if mutation.HasField(field):
+                    causes += scene.check(here.child(name).child("expression"), getattr(mutation, field).expression, results)
+        return causes
 
     def count(self, obj: admission.MutatingAdmissionPolicy) -> int:
         return len(obj.spec.mutations)
@@ -209,6 +274,44 @@ def _variables(variables: Sequence[admission.Variable], path: Path) -> list[Caus
         names.add(variable.name)
         if not variable.expression.strip():
             causes.append(required(here.child("expression"), "expression is not specified"))
+    return causes
+
+
+def _validation(validation: admission.Validation, path: Path) -> list[Cause]:
+    message, expression = validation.message, validation.message_expression
+    causes = [] if validation.expression.strip() else [required(path.child("expression"), "expression is not specified")]
+    if expression and not expression.strip():
+        causes.append(invalid(path.child("messageExpression"), expression, "must be non-empty if specified"))
+    if message and not message.strip():
+        causes.append(invalid(path.child("message"), message, "message must be non-empty if specified"))
+    elif "\n" in message.strip():
+        causes.append(invalid(path.child("message"), message, "message must not contain line breaks"))
+    elif "\n" in validation.expression.strip() and not message:
+        causes.append(required(path.child("message"), "message must be specified if expression contains line breaks"))
+    if validation.HasField("reason") and validation.reason not in REASONS:
+        causes.append(not_supported(path.child("reason"), validation.reason, REASONS))
+    return causes
+
+
+def _annotations(policy: str, annotations: Sequence[admission.AuditAnnotation], path: Path) -> list[Cause]:
+    if len(annotations) > MAX_ANNOTATIONS:
+        return [invalid(path, len(annotations), f"must not have more than {MAX_ANNOTATIONS} auditAnnotations")]
+    causes: list[Cause] = []
+    keys: set[str] = set()
+    for index, annotation in enumerate(annotations):
+        here = path.index(index)
+        if not annotation.key:
+            causes.append(required(here.child("key")))
+        elif annotation.key in keys:
+            causes.append(duplicate(here.child("key"), annotation.key))
+        else:
+            causes += check_format(here.child("key"), f"{policy}/{annotation.key}" if policy else annotation.key, qualified_name)
+        keys.add(annotation.key)
+        if not annotation.value_expression.strip():
+            causes.append(required(here.child("valueExpression"), "valueExpression is not specified"))
+        elif len(annotation.value_expression.encode()) > MAX_VALUE_BYTES:
+            words = f"must not exceed {MAX_VALUE_BYTES} bytes in length"
+            causes.append(invalid(here.child("valueExpression"), annotation.value_expression, words))
     return causes
 
 

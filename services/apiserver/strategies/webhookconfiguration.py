@@ -211,8 +211,8 @@ def _resources(resources: Sequence[str], path: Path) -> list[Cause]:
     return causes
 
 
-def validate_conditions(conditions: Sequence[admission.MatchCondition], path: Path) -> list[Cause]:
-    """What is asked of a request before it is sent; the expressions are judged where they are evaluated."""
+def validate_conditions(conditions: Sequence[admission.MatchCondition], path: Path, *, params: bool = False) -> list[Cause]:
+    """What is asked of a request before it is sent. ``params``: of a policy that has parameters."""
     if len(conditions) > MAX_CONDITIONS:
         return [invalid(path, len(conditions), f"must have at most {MAX_CONDITIONS} items")]
     causes: list[Cause] = []
@@ -221,12 +221,28 @@ def validate_conditions(conditions: Sequence[admission.MatchCondition], path: Pa
         here = path.index(index)
         if not condition.expression.strip():
             causes.append(required(here.child("expression")))
+        else:
+            causes += check_expression(here.child("expression"), condition.expression, ["bool"], params=params)
         if not condition.name:
             causes.append(required(here.child("name")))
         elif condition.name in names:
             causes.append(duplicate(here.child("name"), condition.name))
         names.add(condition.name)
     return causes
+
+
+def check_expression(path: Path, source: str, results: Sequence[str], *, params: bool = False) -> list[Cause]:
+    """Whether it can be compiled; ``results`` are the names of the types that it may have."""
+    # What it stands on is only loaded by those who have expressions.
+    from knarr.machinery.cel import admission as expressions
+    from knarr.machinery.cel.errors import InvalidExpression
+    from knarr.machinery.cel.types import Type
+
+    try:
+        expressions.compiled(source, expressions.environment(params=params), [Type(name) for name in results])
+    except InvalidExpression as error:
+        return [invalid(path, source, error.message)]
+    return []
 
 
 def _review_versions(versions: Sequence[str], path: Path) -> list[Cause]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import orjson
@@ -13,11 +12,12 @@ from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admi
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, internal
 from knarr.machinery.patches import json_patch
+from knarr.machinery.patches.problems import detail_of
 from knarr.machinery.resources import Resource, Version
-from knarr.objects.copies import copy_of
-from services.apiserver.admission.attributes import Attributes, Reinvocation
+from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.configured import Configured
 from services.apiserver.admission.outside import Outside
+from services.apiserver.admission.reinvocation import Asked
 from services.apiserver.admission.webhooks.calls import Caller, CallFailed, failed
 from services.apiserver.admission.webhooks.configurations import CompiledWebhook, compiled_webhooks
 from services.apiserver.admission.webhooks.review import JSON_PATCH
@@ -29,19 +29,6 @@ log = logging.getLogger(__name__)
 CONFIGURATIONS = version_of(admission.MutatingWebhookConfiguration).resource
 MUTATION, PATCH = "mutation.webhook.admission.k8s.io/", "patch.webhook.admission.k8s.io/"
 FAILED_OPEN = "failed-open." + MUTATION
-
-
-@dataclass(slots=True)
-class Asked:
-    """Which webhooks are asked once more if the object changes behind them, which of them are to be, and the object as it was left."""
-
-    before: set[str] = field(default_factory=set)
-    again: set[str] = field(default_factory=set)
-    left: Any = None
-
-    def ask_again(self) -> None:
-        self.again |= self.before
-        self.before = set()
 
 
 class MutatingAdmissionWebhook:
@@ -62,11 +49,7 @@ class MutatingAdmissionWebhook:
 
     async def mutate(self, attributes: Attributes) -> bool:
         webhooks = self._configured.of(attributes.operation, attributes.request.ref.version, attributes.subresource)
-        round_ = attributes.reinvocation or Reinvocation()
-        attributes.reinvocation = round_
-        asked: Asked = round_.kept.setdefault(self.name, Asked())
-        if round_.running and asked.left != attributes.obj:
-            asked.ask_again()
+        round_, asked = Asked.begin(attributes, self.name)
         caller = Caller(self._backend, self._outside, attributes, mutating=True)
         changed = False
         for index, webhook in enumerate(webhooks):
@@ -80,7 +63,7 @@ class MutatingAdmissionWebhook:
                 asked.ask_again()
             if webhook.is_reinvoked:
                 asked.before.add(webhook.key)
-        asked.left = copy_of(attributes.obj) if attributes.obj is not None else None
+        asked.leave(attributes)
         return changed
 
     async def _ask(self, caller: Caller, webhook: CompiledWebhook, version: Version, attributes: Attributes, place: str) -> bool:
@@ -134,7 +117,7 @@ async def _patched(caller: Caller, webhook: CompiledWebhook, version: Version, o
         else:
             patched = json_patch.apply(original, operations)
     except StatusError as error:
-        raise internal(error.status.message) from None
+        raise internal(detail_of(error)) from None
     if not isinstance(patched, dict):
         raise internal(f'the patch of admission webhook "{webhook.name}" leaves no JSON object')
     return await caller.shown.take(version, patched)

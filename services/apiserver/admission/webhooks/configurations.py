@@ -21,7 +21,7 @@ IGNORE, IF_NEEDED = "Ignore", "IfNeeded"
 NO_SIDE_EFFECTS, NONE_ON_DRY_RUN = "None", "NoneOnDryRun"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CompiledWebhook:
     """``key`` tells it apart from all others, also of its name; ``said`` is a ValidatingWebhook or a MutatingWebhook."""
 

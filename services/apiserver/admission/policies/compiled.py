@@ -1,0 +1,122 @@
+"""Policies with their bindings, compiled. What one evaluates is made when the first request needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from knarr.machinery.resources import Version
+from services.apiserver.admission.matching import Match
+from services.apiserver.entry import Entry
+
+if TYPE_CHECKING:
+    from knarr.machinery.cel.program import Program
+    from knarr.machinery.cel.types import Type
+    from services.apiserver.admission.conditions import Conditions
+    from services.apiserver.admission.expressions import Expression, Pace
+
+IGNORE, IF_NEEDED = "Ignore", "IfNeeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """``match`` is None where it is about all that the policy is about; ``spec`` is that of a binding of either kind."""
+
+    name: str
+    spec: Any
+    match: Match | None
+
+    def may_concern(self, operation: str, version: Version, subresource: str) -> bool:
+        return self.match is None or self.match.may_concern(operation, version, subresource)
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """Of either kind, with all bindings that name it."""
+
+    name: str
+    spec: Any
+    match: Match
+    bindings: Sequence[Binding]
+
+    def may_concern(self, operation: str, version: Version, subresource: str) -> bool:
+        if not self.match.may_concern(operation, version, subresource):
+            return False
+        return any(binding.may_concern(operation, version, subresource) for binding in self.bindings)
+
+    @property
+    def ignores(self) -> bool:
+        """Whether a request passes about which it could not be decided."""
+        return bool(self.spec.failure_policy == IGNORE)
+
+    @property
+    def has_params(self) -> bool:
+        return bool(self.spec.HasField("param_kind"))
+
+    @property
+    def param_names(self) -> tuple[str, str]:
+        """apiVersion and kind of its parameters."""
+        return self.spec.param_kind.api_version, self.spec.param_kind.kind
+
+    @cached_property
+    def pace(self) -> Pace:
+        from services.apiserver.admission.expressions import Pace
+
+        return Pace()
+
+    @cached_property
+    def conditions(self) -> Conditions | None:
+        """None where there are none."""
+        if not self.spec.match_conditions:
+            return None
+        from services.apiserver.admission.conditions import Conditions
+
+        return Conditions.of(self.spec.match_conditions, params=self.has_params)
+
+    @cached_property
+    def variables(self) -> Mapping[str, Program]:
+        """Those that can be compiled; each sees those before it. An expression that names another one cannot be compiled, either."""
+        from knarr.machinery.cel.admission import compiled, variables_type
+        from knarr.machinery.cel.errors import InvalidExpression
+
+        found: dict[str, Program] = {}
+        for variable in self.spec.variables:
+            try:
+                found[variable.name] = compiled(variable.expression, self._types(variables_type(found)), makes_objects=self._mutates)
+            except InvalidExpression:
+                continue
+        return found
+
+    def expression(self, source: str, results: Sequence[Type] = (), *, authorizer: bool = True) -> Expression:
+        """One that sees all variables."""
+        from knarr.machinery.cel.admission import variables_type
+        from services.apiserver.admission.expressions import Expression
+
+        types = self._types(variables_type(self.variables), authorizer=authorizer)
+        return Expression.of(source, types, results, makes_objects=self._mutates)
+
+    def _types(self, variables: Type, *, authorizer: bool = True) -> Mapping[str, Type]:
+        from knarr.machinery.cel.admission import environment
+
+        return environment(params=self.has_params, authorizer=authorizer, variables=variables)
+
+    @property
+    def _mutates(self) -> bool:
+        return "mutations" in self.spec.DESCRIPTOR.fields_by_name
+
+
+def compiled_policies(policies: Sequence[Entry], bindings: Sequence[Entry]) -> list[Policy]:
+    """In the order of their names, each with its bindings in that of theirs. A policy that nothing binds says nothing."""
+    bound: dict[str, list[Binding]] = {}
+    for entry in bindings:
+        spec = entry.shared_message.spec
+        match = Match.of_resources(spec.match_resources) if spec.HasField("match_resources") else None
+        bound.setdefault(spec.policy_name, []).append(Binding(entry.name, spec, match))
+    found = []
+    for entry in policies:
+        spec = entry.shared_message.spec
+        if entry.name in bound:
+            found.append(Policy(entry.name, spec, Match.of_resources(spec.match_constraints), bound[entry.name]))
+    return found

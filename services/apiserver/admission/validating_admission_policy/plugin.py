@@ -1,0 +1,130 @@
+"""Policies in CEL that may refuse what is written. Specified by Kubernetes' plugin of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from weakref import WeakKeyDictionary
+
+import orjson
+
+from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admission
+from knarr.machinery.catalog import version_of
+from knarr.machinery.errors import StatusError, error_of
+from knarr.machinery.resources import Resource
+from services.apiserver.admission.attributes import Attributes
+from services.apiserver.admission.configured import Configured
+from services.apiserver.admission.outside import Outside
+from services.apiserver.admission.policies.compiled import Binding, Policy, compiled_policies
+from services.apiserver.admission.policies.invocations import Invocation, Invocations
+from services.apiserver.admission.refusals import refused
+from services.apiserver.backend import Backend
+
+if TYPE_CHECKING:
+    from services.apiserver.admission.validating_admission_policy.evaluation import Denial, Outcome, Validations
+
+POLICIES = version_of(admission.ValidatingAdmissionPolicy).resource
+BINDINGS = version_of(admission.ValidatingAdmissionPolicyBinding).resource
+DENY, WARN, AUDIT = "Deny", "Warn", "Audit"
+INVALID = "Invalid"
+CODES = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
+OTHER_CODE = 422
+FAILURE = "validation.policy.admission.k8s.io/validation_failure"
+
+
+class Denied(NamedTuple):
+    """Why a request is refused; ``binding`` is None where no binding is to blame."""
+
+    policy: Policy
+    binding: Binding | None
+    message: str
+    reason: str = ""
+
+
+class ValidatingAdmissionPolicy:
+    """All policies are asked; who is refused hears the first refusal."""
+
+    name: ClassVar[str] = "ValidatingAdmissionPolicy"
+
+    def __init__(self, backend: Backend, outside: Outside | None = None) -> None:
+        self._backend, self._outside = backend, outside or Outside()
+        self._configured = Configured(backend, [POLICIES, BINDINGS], compiled_policies)
+        # They go with their policies.
+        self._validations: WeakKeyDictionary[Policy, Validations] = WeakKeyDictionary()
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        self._configured.subscribe(listener)
+
+    def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
+        return self._configured.concern(operation, resource, subresource)
+
+    async def validate(self, attributes: Attributes) -> None:
+        policies = self._configured.of(attributes.operation, attributes.request.ref.version, attributes.subresource)
+        invocations = Invocations(self._backend, self._outside, attributes, policies)
+        denied: list[Denied] = []
+        said: dict[str, list[str]] = {}
+        async for invocation in invocations:
+            outcome = await self._judged(invocations, invocation)
+            denied += _taken(attributes, invocation, outcome)
+            for key, value in outcome.annotations.items():
+                values = said.setdefault(f"{invocation.policy.name}/{key}", [])
+                if value not in values:
+                    values.append(value)
+        denied += [Denied(*problem) for problem in invocations.problems if not problem.policy.ignores]
+        for key, values in said.items():
+            # Several parameters may say several things.
+            attributes.annotate(key, ", ".join(values))
+        if denied:
+            order = {policy.name: place for place, policy in enumerate(policies)}
+            raise _refusal(attributes, min(denied, key=lambda one: order[one.policy.name]))
+
+    async def _judged(self, invocations: Invocations, invocation: Invocation) -> Outcome:
+        from services.apiserver.admission.conditions import ConditionsFailed
+        from services.apiserver.admission.expressions import PARAMS, ExpressionFailed
+        from services.apiserver.admission.validating_admission_policy.evaluation import Denial, Outcome, Validations
+
+        policy, scene = invocation.policy, await invocations.scene(invocation)
+        more = {PARAMS: invocation.param} if policy.has_params else {}
+        try:
+            if policy.conditions is not None and not await policy.conditions.hold(scene, **more):
+                return Outcome()
+            validations = self._validations.get(policy)
+            if validations is None:
+                validations = self._validations[policy] = Validations.of(policy)
+            found: Outcome = await scene.evaluated(validations.judged, policy.pace, namespaceObject=await invocations.namespace(), **more)
+        except (ConditionsFailed, ExpressionFailed) as error:
+            return Outcome() if policy.ignores else Outcome([Denial(0, str(error))])
+        return found
+
+
+def _taken(attributes: Attributes, invocation: Invocation, outcome: Outcome) -> Sequence[Denied]:
+    """What refuses, as the binding says; it may want a warning or an entry of the audit log instead, or besides."""
+    policy, binding, denied = invocation.policy, invocation.binding, []
+    for denial in outcome.denials:
+        for action in binding.spec.validation_actions:
+            if action == DENY:
+                denied.append(Denied(policy, binding, denial.message, denial.reason))
+            elif action == WARN:
+                words = f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' with binding '{binding.name}': {denial.message}"
+                attributes.request.warn(words)
+            elif action == AUDIT:
+                attributes.annotate(FAILURE, _failure(policy, binding, denial))
+    return [*denied, *(Denied(policy, binding, words) for words in outcome.broken)]
+
+
+def _failure(policy: Policy, binding: Binding, denial: Denial) -> str:
+    found = {
+        "message": denial.message, "policy": policy.name, "binding": binding.name, "expressionIndex": denial.index,
+        "validationActions": list(binding.spec.validation_actions),
+    }  # fmt: skip
+    return orjson.dumps([found]).decode()
+
+
+def _refusal(attributes: Attributes, denied: Denied) -> StatusError:
+    by = f" with binding '{denied.binding.name}'" if denied.binding is not None else ""
+    message = f"ValidatingAdmissionPolicy '{denied.policy.name}'{by} denied request: {denied.message}"
+    status = refused(attributes, message).status
+    status.reason = denied.reason or INVALID
+    status.code = CODES.get(status.reason, OTHER_CODE)
+    status.details.causes.add(message=message)
+    return error_of(status)
