@@ -33,6 +33,7 @@ MEASUREMENTS = {
     "bench.authorization:rbac_decision": ["rbac-decision", "rbac-decision-1000"],
     "bench.custom:custom_create": ["custom-create"],
     "bench.custom:custom_list": ["custom-list"],
+    "bench.webhooks:webhook_create": ["webhook-create"],
     "bench.loop_lag:loop_lag": ["loop-lag"],
     "bench.scheduler:decisions": ["scheduler-decisions-1000", "scheduler-decisions"],
     "bench.proxy:proxy_nftables": [f"proxy-nftables{suffix}" for suffix in DATAPATH_SUFFIXES],
