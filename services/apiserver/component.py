@@ -52,6 +52,7 @@ from services.apiserver.local import LocalClient
 from services.apiserver.node_stats import GrpcNodeStats
 from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline, nobody
+from services.apiserver.policy_types import PolicyTypes
 from services.apiserver.rbac.bootstrap import reconcile_roles
 from services.apiserver.rbac.escalation import RoleEscalation
 from services.apiserver.rbac.grants import Grants
@@ -156,6 +157,7 @@ class ApiServer(Component):
         self.registry.subscribe(self._forget)
         self.definitions = Definitions(self.api, self.registry, self.backend.clock)
         self.aggregation = Aggregation(self.api, Ways(self.backend, self.api.pipeline.node_streams), self.backend.clock, front_proxy)
+        self._policy_types = PolicyTypes(self.client(USER), self.backend, self.registry)
         self._local_services = LocalServices(self.client(USER), self.registry, cache)
         self.feed.on_loaded = self._load
         self._recorder = EventRecorder(self.client(USER), self.name, clock=clock)
@@ -239,6 +241,7 @@ class ApiServer(Component):
                 tasks.create_task(self._bootstrap(), name="apiserver/bootstrap")
                 tasks.create_task(self.definitions.run(), name="apiserver/definitions")
                 tasks.create_task(self.aggregation.run(), name="apiserver/aggregation")
+                tasks.create_task(self._policy_types.run(), name="apiserver/types of policies")
                 tasks.create_task(self.known.run(), name="apiserver/known")
                 tasks.create_task(self._measure(), name="apiserver/measure")
                 tasks.create_task(LoopLag().run(), name="apiserver/loop lag")

@@ -99,7 +99,7 @@ class Components(ClusterClient):
                 f"--rest-listen={LOOPBACK}:{self._rest}",
                 f"--mutual-listen={LOOPBACK}:{self._mutual}",
                 ranges[0],
-            ],  # fmt: skip
+            ],
             "scheduler": list(ELECTION),
             "controller": list(ELECTION),
             "cloud": list(ELECTION),
