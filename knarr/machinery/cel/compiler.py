@@ -19,7 +19,7 @@ from knarr.machinery.cel.logic import OPERATORS, has_
 from knarr.machinery.cel.macros import MACROS, bind
 from knarr.machinery.cel.program import LIST_COST, MAP_COST, MOST_COST, OBJECT_COST, Evaluation, Part, Program
 from knarr.machinery.cel.standard import STANDARD
-from knarr.machinery.cel.syntax import Call, Index, Literal, MakeList, MakeMap, MakeObject, Name, Node, Select
+from knarr.machinery.cel.syntax import RESERVED, Call, Index, Literal, MakeList, MakeMap, MakeObject, Name, Node, Select
 from knarr.machinery.cel.types import (
     BOOL,
     BYTES,
@@ -111,6 +111,9 @@ class Compiler:
         """The name of a field in JSON, and its type."""
         if operand.fields is not None:
             found = operand.fields.get(name)
+            if found is None and name in RESERVED:
+                # Also as it stands in the schema, as newer Kubernetes lets it be written: `metadata.namespace`.
+                found = operand.fields.get(f"__{name}__")
             if found is None:
                 raise InvalidExpression(f"undefined field '{name}'", position)
             return found.name, found.type

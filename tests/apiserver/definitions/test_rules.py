@@ -48,7 +48,7 @@ async def test_rules_see_dates_quantities_names_and_maps() -> None:
         {"rule": "self.until > timestamp('2024-01-01T00:00:00Z') && self.wait < duration('1h')", "message": "times"},
         {"rule": "quantity(self.size).isLessThan(quantity('2Gi'))", "message": "size"},
         {"rule": "self.labels.all(k, k.startsWith('x') && self.labels[k] != '')", "message": "labels"},
-        {"rule": "self.__namespace__ == 'n' && self.a__dash__b == 1.0", "message": "names"},
+        {"rule": "self.__namespace__ == 'n' && self.namespace == 'n' && self.a__dash__b == 1.0", "message": "names"},
         {"rule": "self.port == 80 || self.port == '80%'", "message": "port"},
     )
     text: dict[str, Any] = {"type": "string"}
