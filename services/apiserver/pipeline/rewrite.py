@@ -42,7 +42,7 @@ Complete = Callable[[Entry, Any], Awaitable[Change]]
 async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, complete: Complete, size_bytes: int = 0) -> Written:
     """Replaces the object by what ``propose`` and ``complete`` make of it.
 
-    A resourceVersion in the proposal must be the stored one (else Conflict); without one the write is tried again, from the proposal
+    A resourceVersion in the proposal must be the stored one (else Conflict); without one, or with 0, the write is tried again, from the proposal
     on, when another came between. An equal object is not written. ``size_bytes``: of what the request brings.
     """
     ref, backend = request.ref, pipeline.backend
@@ -54,6 +54,8 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
         known = await pipeline.conversions.entry(ref.version, entry, request.deadline)
         try:
             proposal = await converting(pipeline, request, max(size_bytes, len(known.raw)), _proposed, propose, known)
+            if proposal.metadata.resource_version == "0":
+                proposal.metadata.resource_version = ""  # Kubernetes takes 0 for none
             expected = proposal.metadata.resource_version
             if expected and expected != str(known.revision):
                 if fresh:

@@ -113,6 +113,15 @@ async def test_field_validation() -> None:
         assert made.status == 201 and len(made.warnings) == 1
 
 
+@pytest.mark.parametrize("revision", [{}, {"resourceVersion": "0"}])
+async def test_an_update_must_say_what_it_is_meant_for(revision: dict[str, str]) -> None:
+    async with running() as rest:
+        await rest.define(definition())
+        assert (await rest("POST", WIDGETS, widget())).status == 201
+        answer = await rest("PUT", f"{WIDGETS}/a", {**widget(), "metadata": {"name": "a", **revision}})
+        assert answer.status == 422 and "must be specified for an update" in answer.json["message"]
+
+
 async def test_a_strategic_merge_patch_is_refused_with_what_is_accepted() -> None:
     async with running() as rest:
         await rest.define(definition())
