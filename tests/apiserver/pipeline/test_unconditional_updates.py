@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -21,8 +23,8 @@ async def test_no_resource_version_and_zero_replace_what_is_there(revision: str)
         changed = config_map()
         changed.metadata.resource_version = revision
         changed.data["a"] = "b"
-        written = await world.caller.update(NAMED, changed, meta.UpdateOptions())
-        assert written.message.data["a"] == "b" and written.message.metadata.resource_version not in ("", "0")
+        written: Any = (await world.caller.update(NAMED, changed, meta.UpdateOptions())).message
+        assert written.data["a"] == "b" and written.metadata.resource_version not in ("", "0")
 
 
 @virtual_time
