@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -32,6 +33,31 @@ CLOCK_SKEW = timedelta(hours=1)
 LEAF_RESERVE = timedelta(days=30)
 # No leaf may outlive its authority.
 CA_RESERVE = LEAF_LIFETIME + LEAF_RESERVE
+
+
+_USAGE_BITS = (
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign",
+    "encipher_only", "decipher_only",
+)  # fmt: skip
+# The words of a CertificateSigningRequest. What would make an authority of somebody is not among them.
+KEY_USAGES = {
+    "signing": "digital_signature",
+    "digital signature": "digital_signature",
+    "content commitment": "content_commitment",
+    "key encipherment": "key_encipherment",
+    "data encipherment": "data_encipherment",
+    "key agreement": "key_agreement",
+}
+EXTENDED_USAGES = {
+    "any": ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+    "server auth": ExtendedKeyUsageOID.SERVER_AUTH,
+    "client auth": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "code signing": ExtendedKeyUsageOID.CODE_SIGNING,
+    "email protection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+    "s/mime": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+    "timestamping": ExtendedKeyUsageOID.TIME_STAMPING,
+    "ocsp signing": ExtendedKeyUsageOID.OCSP_SIGNING,
+}
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -154,6 +180,46 @@ class CertificateAuthority:
         except InvalidSignature:
             return False
         return True
+
+    @property
+    def ends(self) -> datetime:
+        """When its own certificate does; so does all that it has signed."""
+        return self._certificate.not_valid_after_utc
+
+    def sign(
+        self,
+        subject: x509.Name,
+        key: Any,
+        *,
+        usages: Iterable[str],
+        names: x509.SubjectAlternativeName | None,
+        begins: datetime,
+        ends: datetime,
+    ) -> bytes:
+        """Signs a certificate of somebody else's key, PEM. ``usages`` are in the words of a CertificateSigningRequest; raises ValueError
+        for one that is for authorities alone."""
+        wanted = set(usages)
+        if strange := sorted(wanted - KEY_USAGES.keys() - EXTENDED_USAGES.keys()):
+            raise ValueError(f"certificates for {', '.join(strange)} are not signed")
+        bits = dict.fromkeys(_USAGE_BITS, False) | {KEY_USAGES[usage]: True for usage in wanted & KEY_USAGES.keys()}
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._certificate.subject)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begins)
+            .not_valid_after(ends)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        if any(bits.values()):
+            builder = builder.add_extension(x509.KeyUsage(**bits), critical=True)
+        if extended := [EXTENDED_USAGES[usage] for usage in sorted(wanted & EXTENDED_USAGES.keys())]:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)
+        if names is not None:
+            builder = builder.add_extension(names, critical=not list(subject))
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def issue(self, common_name: str, *, organizations: Iterable[str] = (), hosts: Iterable[str] = ()) -> KeyPair:
         """Signs a certificate; with ``hosts`` (names or addresses) it serves, and it is always good for clients."""

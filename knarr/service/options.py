@@ -156,6 +156,23 @@ def number(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
+def duration(lowest_seconds: float, highest_seconds: float) -> Callable[[str], float]:
+    """A time as Kubernetes writes it (``2m0s``), in seconds, within bounds, both included."""
+
+    def parse(text: str) -> float:
+        from knarr.machinery.forms import parse_duration
+
+        try:
+            found = parse_duration(text) / 1e9
+        except ValueError:
+            found = -1.0
+        if not lowest_seconds <= found <= highest_seconds:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a time from {lowest_seconds:g}s to {highest_seconds:g}s, like 24h")
+        return found
+
+    return parse
+
+
 def seconds(text: str) -> float:
     """A time in seconds, as a number or as Kubernetes writes it (``15s``)."""
     try:

@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from knarr.machinery.catalog import RETIRED
-from knarr.machinery.forms import parse_duration
 from knarr.service.authentication import anybody
 from knarr.service.command import parser, read_ca, read_token, read_tokens, run, server_settings, start
 from knarr.service.errors import CommandError
 from knarr.service.host import Host
 from knarr.service.keypair import KeptPair
-from knarr.service.options import address, cidr_for, ipv4, readable_file
+from knarr.service.options import address, cidr_for, duration, ipv4, readable_file
 from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY
 from services.apiserver.admission.catalog import NAMES
 from services.apiserver.admission.configuration import read_admission
@@ -128,7 +127,7 @@ def arguments_parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--authentication-token-webhook-cache-ttl",
         default=defaults.identity.webhook_ttl_seconds,
-        type=go_seconds,
+        type=duration(0, 3600),
         metavar="DURATION",
         help="how long its answers hold (default: %(default)s s)",
     )
@@ -150,17 +149,6 @@ def arguments_parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--advertise-address", type=ipv4, metavar="IP", help="by which pods reach the REST port (default: they do not)")
     return made
-
-
-def go_seconds(text: str) -> float:
-    """A time as Kubernetes writes it (``2m0s``), in seconds."""
-    try:
-        found = parse_duration(text) / 1e9
-    except ValueError:
-        found = -1.0
-    if not 0 <= found <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time up to an hour, like 2m")
-    return found
 
 
 def runtime_config(text: str) -> frozenset[str]:

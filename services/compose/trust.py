@@ -87,6 +87,8 @@ def make(root: Path, found: list[Member], server: str) -> None:
         if member.node:
             table = kubelet_tokens(admin_token, tokens["apiserver"], member.node)
         table.save(folder / "tokens.csv")
+    # What signs requests for certificates, for the controllers that do.
+    authority.pair.save(root / "controller", "signing")
     make_front_proxy(root)
     _share_signing_key(kept, root / "apiserver")
     admin = authority.kept_pair(kept, "admin", ADMIN.name, organizations=ADMIN.groups)

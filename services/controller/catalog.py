@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from services.controller.controller import Controller
 from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
+from services.controller.controllers.csrapproving.controller import CertificateApprovingController
+from services.controller.controllers.csrcleaner.controller import CertificateCleanerController
+from services.controller.controllers.csrsigning.controller import CertificateSigningController
 from services.controller.controllers.deployment.controller import DeploymentController
 from services.controller.controllers.disruption.controller import DisruptionController
 from services.controller.controllers.endpoints.controller import EndpointsController
@@ -40,6 +43,9 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     ServiceAccountController,
     ServiceAccountTokenController,
     RootCertificateController,
+    CertificateApprovingController,
+    CertificateSigningController,
+    CertificateCleanerController,
     ResourceQuotaController,
     ClusterRoleAggregationController,
     GarbageCollector,

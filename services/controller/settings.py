@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from knarr.client.leader import Election
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """The authority that signs requests for certificates: files in PEM, and how many seconds what it signs is good for at most."""
+
+    certificate: Path
+    key: Path
+    duration_seconds: float = 365 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,7 @@ class ControllerSettings:
     ``cluster_cidr``: range of all pods, from which each node gets a part; empty leaves that to others.
     ``node_mask_size``: prefix length of a node's part, bits.
     ``root_certificate``: PEM of the CA that the API server's certificate is from, for the pods of each namespace; empty keeps none.
+    ``signing``: by what requests for certificates are signed; None leaves them to others.
     ``quota_resync_seconds``: how often the usage of a ResourceQuota is counted anew, whatever was heard.
     ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
     """
@@ -37,3 +48,4 @@ class ControllerSettings:
     cluster_cidr: str = "10.244.0.0/16"
     node_mask_size: int = 24
     root_certificate: str = ""
+    signing: Signing | None = None

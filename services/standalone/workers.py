@@ -12,7 +12,7 @@ from services.cloud.component import CloudControllerManager
 from services.cloud.providers.local.settings import LocalSettings
 from services.cloud.settings import CloudSettings
 from services.controller.component import ControllerManager
-from services.controller.settings import ControllerSettings
+from services.controller.settings import ControllerSettings, Signing
 from services.dns.component import Dns
 from services.dns.settings import DnsSettings
 from services.kubelet.component import Kubelet
@@ -40,7 +40,10 @@ def workers(settings: ClusterSettings, address: str, root_certificate: str, clie
     dns, cloud = _dns(settings, address, named), _cloud(settings)
     kubelet, proxy = _kubelet(settings, address, named), datapath_settings(settings)
     controller = ControllerSettings(
-        cluster_cidr=settings.cluster_cidr, node_mask_size=IPv4Network(settings.pod_cidr).prefixlen, root_certificate=root_certificate
+        cluster_cidr=settings.cluster_cidr,
+        node_mask_size=IPv4Network(settings.pod_cidr).prefixlen,
+        root_certificate=root_certificate,
+        signing=Signing(settings.files.pki / "ca.crt", settings.files.pki / "ca.key"),
     )
     return {
         "scheduler": lambda: Scheduler(client("system:kube-scheduler"), SchedulerSettings()),

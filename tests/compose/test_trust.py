@@ -43,6 +43,7 @@ def test_each_component_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.M
     for name in COMPONENTS:
         folder = tmp_path / name
         shown = {*FRONT_PROXY_FILES.values(), SIGNING_KEY} if name == "apiserver" else set()
+        shown |= {"signing.crt", "signing.key"} if name == "controller" else set()
         assert {path.name for path in folder.iterdir()} == set(TRUST_FILES.values()) | shown
         assert (folder / "token").stat().st_mode & 0o077 == 0 == (folder / "server.key").stat().st_mode & 0o077
         tokens.add((folder / "token").read_text())

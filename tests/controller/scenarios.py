@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.certificates.v1 import certificates_pb2 as csr
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.policy.v1 import policy_pb2 as policy
@@ -15,9 +16,14 @@ from knarr.client.client import Client
 from knarr.machinery.errors import TooManyRequests
 from knarr.objects import int_or_string
 from knarr.objects.conditions import set_condition
+from knarr.service.authentication import User
+from services.apiserver.rbac.defaults import defaults as role_defaults
 from services.controller.component import ControllerManager
 from services.controller.controller import Controller
 from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
+from services.controller.controllers.csrapproving.controller import CertificateApprovingController
+from services.controller.controllers.csrcleaner.controller import CertificateCleanerController
+from services.controller.controllers.csrsigning.controller import CertificateSigningController
 from services.controller.controllers.deployment.controller import DeploymentController
 from services.controller.controllers.disruption.controller import DisruptionController
 from services.controller.controllers.endpoints.controller import EndpointsController
@@ -42,6 +48,7 @@ from tests.controller.cluster import FakeKubelet
 from tests.controller.objects import claim, deployment, namespace, node, owned, pod, replica_set, service, volume
 from tests.support.mishaps import Scenario, World
 from tests.support.rights import CONTROLLER
+from tests.support.signing import CLIENT_SIGNER, SERVING_SIGNER, certificate_request, signing
 
 # Longer than whatever a component waits for, a relist after a lost event included.
 STEP_SECONDS = 30.0
@@ -340,6 +347,55 @@ async def token_secrets(w: World) -> None:
     await step()
 
 
+async def asked(w: World, name: str, signer: str = CLIENT_SIGNER, user: str = "system:node:node-1", **options: Any) -> None:
+    """A request for a certificate, by a node unless told."""
+    client = w.api.client(User(user, groups=("system:nodes", "system:authenticated")))
+    await client.create(certificate_request(name, signer, user, **options))
+
+
+async def approvals(w: World) -> None:
+    """Requests of a node for itself and for another, and for serving at addresses that it has and has not."""
+    w.api.seed(node(), *role_defaults())
+    await asked(w, "own")
+    await asked(w, "serving", SERVING_SIGNER, addresses=("10.0.0.9",))
+    await asked(w, "other", subject="system:node:node-2")
+    await step()
+
+    def addressed(found: core.Node) -> None:
+        found.status.addresses.add(type="InternalIP", address="10.0.0.9")
+
+    await w.edit(core.Node, "node-1", addressed, namespace="", subresource="status")
+    await step()
+
+
+async def approve(w: World, name: str, kind: str = "Approved") -> None:
+    def decide(found: csr.CertificateSigningRequest) -> None:
+        found.status.conditions.add(type=kind, status="True", reason="ByHand")
+
+    await w.edit(csr.CertificateSigningRequest, name, decide, namespace="", subresource="approval")
+
+
+async def signatures(w: World) -> None:
+    """Requests that are approved, of which one is none that the signer signs; one that is denied; one of another's signer."""
+    await asked(w, "good")
+    await asked(w, "denied")
+    await asked(w, "bad", SERVING_SIGNER)
+    await asked(w, "elsewhere", "example.com/signer")
+    for name in ("good", "bad", "elsewhere"):
+        await approve(w, name)
+    await approve(w, "denied", "Denied")
+    await step()
+
+
+async def old_requests(w: World) -> None:
+    """One that nobody decides about, and one that is denied."""
+    await asked(w, "pending")
+    await asked(w, "denied")
+    await approve(w, "denied", "Denied")
+    await step(2 * 3600)
+    await step(23 * 3600)
+
+
 async def certificates(w: World) -> None:
     """A new namespace, a ConfigMap that somebody changes and one that somebody deletes."""
     await w.client.create(namespace("team"))
@@ -429,6 +485,15 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
     ClusterRoleAggregationController: alone(ClusterRoleAggregationController, gathering_roles),
+    CertificateApprovingController: alone(CertificateApprovingController, approvals),
+    CertificateSigningController: alone(
+        CertificateSigningController,
+        signatures,
+        settings={"signing": signing()},
+        # No two certificates are the same.
+        free=frozenset({"CertificateSigningRequest.status.certificate"}),
+    ),
+    CertificateCleanerController: alone(CertificateCleanerController, old_requests),
     ServiceAccountController: alone(ServiceAccountController, accounts),
     ServiceAccountTokenController: alone(
         ServiceAccountTokenController,
