@@ -13,7 +13,7 @@ from knarr.service.errors import CommandError
 from knarr.service.options import duration, number, optional_cidr, readable_file
 from services.controller.component import LEASE, ControllerManager
 from services.controller.controllers.nodeipam.decide import ClusterRange
-from services.controller.settings import ControllerSettings, Signing
+from services.controller.settings import SIGNED_SECONDS, ControllerSettings, Signing
 
 # In the folder of `--trust`.
 SIGNING_FILES = {"cert": "signing.crt", "key": "signing.key"}
@@ -55,7 +55,7 @@ def main() -> int:
         )
     parser.add_argument(
         "--cluster-signing-duration",
-        default=Signing.duration_seconds,
+        default=SIGNED_SECONDS,
         type=duration(600, 10 * 365 * 86_400),
         metavar="DURATION",
         help="how long what it signs is good for at most (default: a year)",

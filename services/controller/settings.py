@@ -8,13 +8,17 @@ from pathlib import Path
 from knarr.client.leader import Election
 
 
+# A year, as in Kubernetes.
+SIGNED_SECONDS = 365 * 86_400.0
+
+
 @dataclass(frozen=True, slots=True)
 class Signing:
     """The authority that signs requests for certificates: files in PEM, and how many seconds what it signs is good for at most."""
 
     certificate: Path
     key: Path
-    duration_seconds: float = 365 * 86_400.0
+    duration_seconds: float = SIGNED_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
