@@ -61,16 +61,6 @@ async def as_nobody_else(user: User, metadata: Iterable[tuple[str, str | bytes]]
     raise forbidden("users", "", "this server plays nobody else, and acting as yourself instead could do harm")
 
 
-def anybody(user: User) -> bool:
-    """Of a server that asks with each call what its caller may do."""
-    return True
-
-
-def only_masters(user: User) -> bool:
-    """Of a server that does not: administrators may call it, and the API server, and nobody else whom the authority has named."""
-    return MASTERS in user.groups or user.name == KUBELET_CLIENT
-
-
 def node_of(user: User) -> str | None:
     """The node whose kubelet this is; empty where it is one that does not say of which, None where it is somebody else."""
     if NODES not in user.groups or not user.name.startswith(NODE_PREFIX):

@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +24,8 @@ from knarr.api.authentication.v1 import authentication_pb2 as authentication
 from knarr.client.rpc import RpcClient, connect
 from knarr.machinery.errors import StatusError, Unauthorized
 from knarr.service import collector, logs
-from knarr.service.authentication import TokenTable, only_masters
+from knarr.service.access import ReviewedAccess
+from knarr.service.authentication import TokenTable
 from knarr.service.component import Component
 from knarr.service.errors import CommandError
 from knarr.service.exposition import exposed
@@ -111,7 +113,7 @@ def server_settings(arguments: argparse.Namespace) -> ServerSettings:
         raise CommandError(f"--cert {arguments.cert} and --key {arguments.key} are not a certificate and its key: {error}") from error
     if arguments.client_ca_file is not None:
         read_ca(arguments.client_ca_file, "--client-ca-file")
-    return ServerSettings(arguments.listen, pair, read_tokens(arguments.tokens), client_ca=arguments.client_ca_file, admits=only_masters)
+    return ServerSettings(arguments.listen, pair, read_tokens(arguments.tokens), client_ca=arguments.client_ca_file)
 
 
 def read_tokens(path: Path) -> TokenTable:
@@ -221,7 +223,8 @@ def run_component(arguments: argparse.Namespace, make: Callable[[RpcClient], Com
         settings = server_settings(arguments)
         async with api_client(arguments) as client:
             await introduce(client, arguments)
-            host = Host(make(client), settings)
+            component = make(client)
+            host = Host(component, replace(settings, access=ReviewedAccess(client, component.right)))
             await start(host, arguments.listen)
             with ExitStack() as stack:
                 try:

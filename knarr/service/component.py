@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import grpc.aio
 
+from knarr.service.access import Right, right_of
+
 
 class Component(abc.ABC):
     """One of the cluster's services, as ``knarr.service.host`` runs it."""
@@ -21,6 +23,10 @@ class Component(abc.ABC):
     @abc.abstractmethod
     async def run(self) -> None:
         """Works until cancelled. On cancellation it stops in stages, each bounded in time."""
+
+    def right(self, method: str) -> Right:
+        """What a caller must be permitted for a call, as gRPC names it: like `/knarr.api.dns.v1.DnsService/Resolve`."""
+        return right_of(method)
 
     @property
     @abc.abstractmethod

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from knarr.client.channel import server_options
-from knarr.service.authentication import Impersonate, TokenAuthenticator, User, anybody, as_nobody_else
+from knarr.service.access import Access, anybody
+from knarr.service.authentication import Impersonate, TokenAuthenticator, as_nobody_else
 from knarr.service.component import Component
 from knarr.service.descriptors import raise_limit
 from knarr.service.interceptor import ServerInterceptor
@@ -58,8 +58,8 @@ class ServerSettings:
     client_ca: Path | None = None
     # Where that is asked of callers; empty: at `listen`. gRPC asks all callers of a port for one, or none.
     mutual_listen: str = ""
-    # Who may call by a certificate alone.
-    admits: Callable[[User], bool] = anybody
+    # Who may make which call; by default the server itself asks with each.
+    access: Access = anybody
 
 
 def _credentials(pair: KeyPair | KeptPair, client_ca: Path | None = None) -> grpc.ServerCredentials:
@@ -109,7 +109,7 @@ class Host:
             ("grpc.so_reuseport", 0),
             *server_options(),
         ]
-        server = grpc.aio.server(interceptors=[ServerInterceptor(settings.tokens, settings.impersonate, settings.admits)], options=options)
+        server = grpc.aio.server(interceptors=[ServerInterceptor(settings.tokens, settings.impersonate, settings.access)], options=options)
         names = self.component.register(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)

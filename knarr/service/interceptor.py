@@ -17,13 +17,13 @@ import grpc
 import grpc.aio
 from prometheus_client import Counter, Histogram
 
-from knarr.machinery.errors import REASONS, StatusError, internal, status_error
+from knarr.machinery.errors import REASONS, StatusError, internal
+from knarr.service.access import Access, anybody
 from knarr.service.authentication import (
     IMPERSONATE_PREFIX,
     Impersonate,
     TokenAuthenticator,
     User,
-    anybody,
     as_nobody_else,
     set_current_user,
     unauthorized,
@@ -52,11 +52,9 @@ def rpc_status(error: StatusError) -> tuple[grpc.StatusCode, str, tuple[tuple[st
 class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Authenticates by bearer token and turns StatusError into gRPC errors, for every method."""
 
-    def __init__(
-        self, tokens: TokenAuthenticator, impersonate: Impersonate = as_nobody_else, admits: Callable[[User], bool] = anybody
-    ) -> None:
-        """``admits`` says who may call by his certificate alone: not everybody whom the authority names is meant here."""
-        self._tokens, self._impersonate, self._admits = tokens, impersonate, admits
+    def __init__(self, tokens: TokenAuthenticator, impersonate: Impersonate = as_nobody_else, access: Access = anybody) -> None:
+        """``access`` says who may make which call: not everybody who is known is meant here."""
+        self._tokens, self._impersonate, self._access = tokens, impersonate, access
         self._open_streams = 0
 
     async def intercept_service(
@@ -78,6 +76,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             user = found if isinstance(found, User) else await found
             if plays:
                 user = await self._impersonate(user, details.invocation_metadata)
+            await self._access(user, details.method)
         except StatusError as error:
             return _refusal(error, details.method)
         guard = _Guard(user, details.method)
@@ -99,6 +98,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 user = self._certified(context)
                 if plays:
                     user = await self._impersonate(user, details.invocation_metadata)
+                await self._access(user, details.method)
             except StatusError as error:
                 code, text, metadata = rpc_status(error)
                 CALLS.labels(details.method, code.name).inc()
@@ -125,8 +125,6 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         user = certified.at(time.time()) if certified is not None else None
         if user is None:
             raise unauthorized()
-        if not self._admits(user):
-            raise status_error("Forbidden", f'forbidden: User "{user.name}" cannot call this component')
         return user
 
     def _numbered(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from knarr.machinery.catalog import RETIRED
-from knarr.service.authentication import anybody
 from knarr.service.command import parser, read_ca, read_token, read_tokens, run, server_settings, start
 from knarr.service.errors import CommandError
 from knarr.service.host import Host
@@ -21,12 +20,14 @@ from services.apiserver.admission.catalog import NAMES
 from services.apiserver.admission.configuration import read_admission
 from services.apiserver.aggregation.front_proxy import FrontProxy, FrontProxyFiles
 from services.apiserver.audit import options as audit
+from services.apiserver.authorizers.catalog import MODES
+from services.apiserver.authorizers.configuration import WEBHOOK
 from services.apiserver.component import ApiServer
 from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
-from services.apiserver.settings import ApiServerSettings, IdentitySettings
+from services.apiserver.settings import AUTHORIZATION_MODES, ApiServerSettings, IdentitySettings
 from services.apiserver.storage.connection import EtcdTls
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.values import OLDER
@@ -147,6 +148,20 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="an AdmissionConfiguration: what some plugins are told",
     )
+    deciding = made.add_mutually_exclusive_group()
+    deciding.add_argument(
+        "--authorization-mode",
+        default=defaults.authorization_modes,
+        type=authorization_modes,
+        metavar="MODE,...",
+        help=f"who decides what callers may do, one after the other; of {', '.join(MODES)} (default: {','.join(AUTHORIZATION_MODES)})",
+    )
+    deciding.add_argument(
+        "--authorization-config",
+        type=readable_file,
+        metavar="FILE",
+        help="an AuthorizationConfiguration: who decides, webhooks among them; followed while the server runs",
+    )
     made.add_argument("--advertise-address", type=ipv4, metavar="IP", help="by which pods reach the REST port (default: they do not)")
     return made
 
@@ -160,6 +175,18 @@ def runtime_config(text: str) -> frozenset[str]:
         if value not in ("", "true", "false"):
             raise argparse.ArgumentTypeError(f"{name}={value} is neither true nor false")
     return frozenset(name for name, value in found.items() if value != "false")
+
+
+def authorization_modes(text: str) -> tuple[str, ...]:
+    """Those who decide, by Kubernetes' names for them."""
+    found = tuple(part for part in text.split(",") if part)
+    for name in found:
+        if name not in MODES:
+            hint = "; give it by --authorization-config" if name == WEBHOOK else ""
+            raise argparse.ArgumentTypeError(f"there is no {name!r}{hint}; there are {', '.join(MODES)}")
+    if not found or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} must name one at least, and each once")
+    return found
 
 
 def storage_versions(text: str) -> frozenset[str]:
@@ -253,6 +280,8 @@ async def serve(arguments: argparse.Namespace) -> None:
         enabled_plugins=arguments.enable_admission_plugins,
         disabled_plugins=arguments.disable_admission_plugins,
         plugin_configurations=read_admission(arguments.admission_control_config_file),
+        authorization_modes=arguments.authorization_mode,
+        authorization_file=arguments.authorization_config,
         service_cidr=arguments.service_cidr,
         advertise_address=arguments.advertise_address or defaults.advertise_address,
         advertise_port=int(port),
@@ -278,7 +307,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         anonymous=lambda: apiserver.known.anonymous,
     )
     rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(client_ca)), host=host, port=int(port))
-    known = replace(listen, tokens=apiserver.callers, impersonate=apiserver.impersonate, admits=anybody)
+    known = replace(listen, tokens=apiserver.callers, impersonate=apiserver.impersonate)
     grpc_host = Host(apiserver, replace(known, client_ca=client_ca, mutual_listen=arguments.mutual_listen))
     await start(grpc_host, arguments.listen, arguments.mutual_listen)
     serving = asyncio.create_task(grpc_host.run(), name="apiserver")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import grpc
 
+from knarr.api.apiserver.v1 import authorization_service_pb2 as authorization_service
+from knarr.api.apiserver.v1 import authorization_service_pb2_grpc as authorization_grpc
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apiserver.v1 import resource_service_pb2_grpc as face_grpc
 from knarr.client.clock import SYSTEM_CLOCK, Clock
@@ -37,8 +39,10 @@ from services.apiserver.announcement import Announcer
 from services.apiserver.api import Api
 from services.apiserver.audit.auditor import Auditor
 from services.apiserver.authorization import Authorizer
+from services.apiserver.authorization_servicer import AuthorizationServicer
 from services.apiserver.authorizers.catalog import Parts, modes
 from services.apiserver.authorizers.chain import Chain
+from services.apiserver.authorizers.reloading import Reloading
 from services.apiserver.backend import Backend
 from services.apiserver.bootstrap import USER, bootstrap
 from services.apiserver.cache.feed import Feed
@@ -130,7 +134,12 @@ class ApiServer(Component):
         if keys is not None:
             plugins = mounting_tokens(plugins)
         grants = Grants(cache)
-        authorizer = authorizer or Chain(modes(Parts(cache, grants)))
+        parts = Parts(cache, grants)
+        self._follows_authorizers: Reloading | None = None
+        if authorizer is None:
+            authorizer = chain_of_modes = Chain(modes(parts, settings.authorization_modes))
+            if settings.authorization_file is not None:
+                self._follows_authorizers = Reloading(settings.authorization_file, chain_of_modes, parts)
         # Knows whoever calls, for the faces.
         accounts = ServiceAccountTokens(keys, self.backend) if keys is not None else None
         self.known = Known(settings.identity, self.backend, authenticate, accounts)
@@ -232,7 +241,11 @@ class ApiServer(Component):
 
     def register(self, server: grpc.aio.Server) -> list[str]:
         face_grpc.add_ResourceServiceServicer_to_server(ResourceServicer(self.api, self.registry), server)
-        return [face.DESCRIPTOR.services_by_name["ResourceService"].full_name]
+        authorization_grpc.add_AuthorizationServiceServicer_to_server(AuthorizationServicer(self.api), server)
+        return [
+            face.DESCRIPTOR.services_by_name["ResourceService"].full_name,
+            authorization_service.DESCRIPTOR.services_by_name["AuthorizationService"].full_name,
+        ]
 
     async def run(self) -> None:
         try:
@@ -248,6 +261,8 @@ class ApiServer(Component):
                 if self.auditor is not None:
                     tasks.create_task(self.auditor.backlog.run(), name="apiserver/audit")
                 tasks.create_task(self._recorder.run(), name="apiserver/events")
+                if self._follows_authorizers is not None:
+                    tasks.create_task(self._follows_authorizers.run(), name="apiserver/authorizers")
                 if self._settings.repair_seconds:
                     repairer = Repairer(self.backend, self.allocators, self._recorder, self._settings.repair_seconds)
                     tasks.create_task(repairer.run(), name="apiserver/repairer")

@@ -13,6 +13,9 @@ from services.apiserver.encryption.transformer import Encryption
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.values import NOT_ENCRYPTED
 
+# Who decides unless others are named.
+AUTHORIZATION_MODES = ("Node", "RBAC")
+
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
@@ -45,6 +48,9 @@ class ApiServerSettings:
     enabled_plugins: frozenset[str] = frozenset()
     disabled_plugins: frozenset[str] = frozenset()
     plugin_configurations: Mapping[str, Any] = field(default_factory=dict)
+    # Who decides what callers may do, one after the other; and a file that says so instead, and is followed while the server runs.
+    authorization_modes: tuple[str, ...] = AUTHORIZATION_MODES
+    authorization_file: Path | None = None
     # Addresses of Services (CIDR); the first one is the `kubernetes` Service's.
     service_cidr: str = "10.96.0.0/16"
     # First and last port of NodePort Services, both included.

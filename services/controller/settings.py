@@ -7,7 +7,6 @@ from pathlib import Path
 
 from knarr.client.leader import Election
 
-
 # A year, as in Kubernetes.
 SIGNED_SECONDS = 365 * 86_400.0
 

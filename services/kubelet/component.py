@@ -14,6 +14,7 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
 from knarr.client.informer import Informer
+from knarr.service.access import Right
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
 from services.kubelet.node.files import NodeFiles
@@ -33,6 +34,15 @@ from services.kubelet.worker.manager import PodManager
 log = logging.getLogger(__name__)
 
 ENGINE_RETRY_SECONDS = 0.5
+# What a caller needs for each call: a verb and the sub-resource of the Node. Whatever else there will be is `proxy`, which has all.
+RIGHTS = {
+    "ListPods": ("get", "pods"),
+    "Logs": ("get", "log"),
+    "Exec": ("create", "exec"),
+    "Attach": ("create", "attach"),
+    "PortForward": ("create", "portforward"),
+    "GetStats": ("get", "stats"),
+}
 
 
 class Kubelet(Component):
@@ -67,6 +77,11 @@ class Kubelet(Component):
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
         self.manager = PodManager(self.context, self._pods)
         self.stats = Stats(runtime, clock)
+
+    def right(self, method: str) -> Right:
+        """By sub-resources of the Node, as Kubernetes' kubelet has it permitted."""
+        verb, subresource = RIGHTS.get(method.rpartition("/")[2], ("create", "proxy"))
+        return Right(verb, resource="nodes", subresource=subresource, name=self._settings.node_name)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
         servicer = KubeletServicer(self.manager, self._runtime, self.stats, self._settings.node_ip)

@@ -21,7 +21,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
 from knarr.objects.conditions import is_true
 from knarr.service import collector
-from knarr.service.authentication import User, anybody, only_masters
+from knarr.service.access import ReviewedAccess
+from knarr.service.authentication import MASTERS, User
 from knarr.service.component import Component
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.host import Host, ServerSettings
@@ -133,6 +134,8 @@ class Cluster:
             keys=self._keys,
             auditor=auditor(settings),
         )
+        # As this process itself, which looks after the components and is asked who may call them.
+        self._client = apiserver.client(User("system:knarr", groups=(MASTERS,)))
         host = self._host(apiserver, credentials, settings.listen_address, settings.ports.apiserver)
         await host.start()
         self._background(stack, "apiserver", host.run())
@@ -170,10 +173,10 @@ class Cluster:
             await asyncio.sleep(RESTART_SECONDS)
 
     def _host(self, component: Component, credentials: Credentials, address: str, port: int) -> Host:
-        settings = ServerSettings(f"{address}:{port}", self._shown, credentials.tokens, admits=only_masters)
+        settings = ServerSettings(f"{address}:{port}", self._shown, credentials.tokens)
         if component.name == "kubelet":
             settings = replace(settings, tokens=credentials.kubelet_tokens(self._settings.node))
-        elif isinstance(component, ApiServer):
+        if isinstance(component, ApiServer):
             mutual = f"{address}:{self._settings.ports.mutual}"
             settings = replace(
                 settings,
@@ -181,19 +184,19 @@ class Cluster:
                 impersonate=component.impersonate,
                 client_ca=self._files.pki / "ca.crt",
                 mutual_listen=mutual,
-                admits=anybody,
             )
+        else:
+            settings = replace(settings, access=ReviewedAccess(self._client, component.right))
         host = Host(component, settings)
         self._hosts[component.name] = host
         return host
 
     async def _become_ready(self, apiserver: ApiServer, names: Iterable[str]) -> None:
         """Returns once every component is ready and the node says so too."""
-        client = apiserver.client(User("system:knarr", groups=("system:masters",)))
         for name in names:
             await _until(lambda name=name: self._is_ready(name))  # type: ignore[misc]
             self._progress.step(name)
-        await _until(lambda: _node_ready(client, self._settings.node))
+        await _until(lambda: _node_ready(self._client, self._settings.node))
 
     async def _is_ready(self, name: str) -> bool:
         return name in self._hosts and self._hosts[name].component.ready

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 # How often a running cluster looks at its certificates, which are made anew 30 days before they expire.
 RENEW_SECONDS = 6 * 3600.0
 ADMIN = User("knarr-admin", groups=("system:masters",))
-APISERVER = User("system:kube-apiserver", groups=("system:masters",))
+# As whom it speaks to kubelets: the role of that name says what for.
+APISERVER = User("system:kube-apiserver")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,19 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from knarr.api.controller.v1 import controller_service_pb2 as pb
 from knarr.api.controller.v1 import controller_service_pb2_grpc as pb_grpc
+from knarr.machinery.errors import status_error
 from knarr.service import certificates
-from knarr.service.authentication import TokenTable, User, current_user, hash_token, only_masters
+from knarr.service.authentication import TokenTable, User, current_user, hash_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.host import Host, ServerSettings
 from knarr.service.keypair import KeyPair
 from tests.service.test_host import Echo
+
+
+async def masters_alone(user: User, method: str) -> None:
+    if "system:masters" not in user.groups and user.name != "kube-apiserver-kubelet-client":
+        raise status_error("Forbidden", "no")
+
 
 TOKENS = TokenTable({hash_token("secret"): User("admin", groups=("system:masters",))})
 BEARER = (("authorization", "Bearer secret"),)
@@ -37,7 +44,7 @@ class Cluster:
         self.ca = folder / "client-ca.crt"
         self.ca.write_bytes(self.authority.pair.certificate)
         pair = self.authority.issue("echo", hosts=["127.0.0.1"])
-        settings = ServerSettings("127.0.0.1:0", pair, TOKENS, client_ca=self.ca, mutual_listen="127.0.0.1:0", admits=only_masters)
+        settings = ServerSettings("127.0.0.1:0", pair, TOKENS, client_ca=self.ca, mutual_listen="127.0.0.1:0", access=masters_alone)
         self.host = Host(Echo(), settings)
 
     def issue(self, name: str = "bob", *groups: str) -> KeyPair:

@@ -14,6 +14,7 @@ from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.rbac.authorizer import RoleAuthorizer
 from services.apiserver.rbac.grants import Grants
 from services.apiserver.request import Request
+from services.apiserver.settings import AUTHORIZATION_MODES
 from services.apiserver.strategies import strategy_for
 
 
@@ -45,8 +46,7 @@ MODES: Mapping[str, Callable[[Parts], Mode]] = {
     "AlwaysAllow": lambda parts: Always("AlwaysAllow", ALLOWED),
     "AlwaysDeny": lambda parts: Always("AlwaysDeny", Verdict(reason="Everything is forbidden.")),
 }
-DEFAULT_MODES = ("Node", "RBAC")
 
 
-def modes(parts: Parts, names: Sequence[str] = DEFAULT_MODES) -> list[Mode]:
+def modes(parts: Parts, names: Sequence[str] = AUTHORIZATION_MODES) -> list[Mode]:
     return [MODES[name](parts) for name in names]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.service.authentication import MASTERS, User
 from services.apiserver.authorization import ALLOWED, ListsRules, Mode, Verdict, refusal
 from services.apiserver.request import Request
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """One of those who decide that has connections."""
+
+    async def close(self) -> None: ...
 
 
 class Chain:
@@ -20,25 +27,15 @@ class Chain:
     def authorize(self, request: Request) -> Coroutine[Any, Any, None] | None:
         if MASTERS in request.user.groups:
             return None
-        reasons: list[str] = []
-        for number, mode in enumerate(self.modes):
+        # They may be exchanged while somebody is asked.
+        modes, reasons = self.modes, list[str]()
+        for number, mode in enumerate(modes):
             said = mode.decide(request)
             if not isinstance(said, Verdict):
-                return self._ask(request, number, said, reasons)
+                return _ask(request, modes[number + 1 :], said, reasons)
             if _settles(request, said, reasons):
                 return None
         raise _refused(request, reasons)
-
-    async def _ask(self, request: Request, number: int, first: Coroutine[Any, Any, Verdict], reasons: list[str]) -> None:
-        """Goes on with the one whose answer is to be waited for."""
-        said: Verdict | Coroutine[Any, Any, Verdict] = first
-        while True:
-            if _settles(request, said if isinstance(said, Verdict) else await said, reasons):
-                return
-            number += 1
-            if number == len(self.modes):
-                raise _refused(request, reasons)
-            said = self.modes[number].decide(request)
 
     async def verdicts(self, request: Request) -> list[tuple[str, Verdict]]:
         """What each of those who are asked says, by name, up to the one who is heard."""
@@ -72,6 +69,24 @@ class Chain:
                 errors.append(f"{mode.name} decides on each request, and lists no rules")
         found.evaluation_error = ", ".join(errors)
         return found
+
+
+async def close(modes: Iterable[object]) -> None:
+    """Lets go of the connections of those who have any."""
+    for mode in modes:
+        if isinstance(mode, Closing):
+            await mode.close()
+
+
+async def _ask(request: Request, others: Sequence[Mode], asking: Coroutine[Any, Any, Verdict], reasons: list[str]) -> None:
+    """Waits for an answer, and goes on with the others."""
+    if _settles(request, await asking, reasons):
+        return
+    for mode in others:
+        said = mode.decide(request)
+        if _settles(request, said if isinstance(said, Verdict) else await said, reasons):
+            return
+    raise _refused(request, reasons)
 
 
 def _settles(request: Request, said: Verdict, reasons: list[str]) -> bool:

@@ -19,7 +19,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden, bad_request, invalid, status_error
 from knarr.service.authentication import User
-from services.apiserver.authorization import asked, imagined, rules_of
+from services.apiserver.authorization import REASON, asked, imagined, rules_of
 from services.apiserver.backend import serialize
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
@@ -28,7 +28,7 @@ from services.apiserver.pipeline import elsewhere, metadata, posted, usage
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing
 from services.apiserver.pipeline.token_request import MAX_AUDIENCES
-from services.apiserver.request import CREATE, Request
+from services.apiserver.request import CREATE, LIST, WATCH, Request
 from services.apiserver.results import Page, Ref, Written
 from services.apiserver.storage.keys import object_key
 from services.apiserver.strategies.reviews import validate_review
@@ -120,19 +120,47 @@ async def _may_i(pipeline: Pipeline, request: Request, review: Any) -> Written:
 
 async def _may_they(pipeline: Pipeline, request: Request, review: Any) -> Written:
     spec = review.spec
-    return await _decide(pipeline, request, review, User(spec.user, spec.uid, tuple(spec.groups)))
+    return await _decide(pipeline, request, review, _spoken_of(spec))
+
+
+def _spoken_of(spec: Any) -> User:
+    extra = tuple((key, tuple(values.items)) for key, values in sorted(spec.extra.items()))
+    return User(spec.user, spec.uid, tuple(spec.groups), extra)
 
 
 async def _decide(pipeline: Pipeline, request: Request, review: Any, user: User) -> Written:
     review.ClearField("status")
+    wanted = _asked_about(pipeline, request, review.spec, user)
+    told = _Told()
+    wanted.audit = told
     try:
-        if (asking := asked(pipeline.authorizer, _asked_about(pipeline, request, review.spec, user))) is not None:
+        if (asking := asked(pipeline.authorizer, wanted)) is not None:
             await asking
     except Forbidden as error:
         review.status.reason = error.status.message
     else:
-        review.status.allowed = True
+        review.status.allowed, review.status.reason = True, told.reason
     return _answered(review)
+
+
+class _Told:
+    """Hears by what it was decided, as the audit log would."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+
+    def annotate(self, key: str, value: str) -> None:
+        if key == REASON:
+            self.reason = self.reason or value
+
+    def begun(self) -> None:
+        """Nothing goes on."""
+
+    def concluded(self, code: int, status: meta.Status | None, found: object = None) -> None:
+        """Nobody is answered by it."""
+
+    def failed(self, error: Exception) -> None:
+        """Whoever asks hears of it himself."""
 
 
 def _asked_about(pipeline: Pipeline, request: Request, spec: Any, user: User) -> Request:
@@ -143,7 +171,15 @@ def _asked_about(pipeline: Pipeline, request: Request, spec: Any, user: User) ->
         return Request(user, path.verb, Ref(imagined("", path.path)), None, request.deadline)
     registry = pipeline.backend.cache.registry
     version = registry.preferred(about.group, about.resource) or imagined(about.group, about.resource)
-    return Request(user, about.verb, Ref(version, about.namespace, about.name, about.subresource), None, request.deadline)
+    ref = Ref(version, about.namespace, about.name, about.subresource)
+    return Request(user, about.verb, ref, _selection(about) if about.verb in (LIST, WATCH) else None, request.deadline)
+
+
+def _selection(about: Any) -> meta.ListOptions:
+    """Of the field selector that which is about one value each: by anything else less is chosen, and so nothing more is allowed."""
+    said = about.field_selector
+    exact = (f"{found.key}={found.values[0]}" for found in said.requirements if found.operator == "In" and len(found.values) == 1)
+    return meta.ListOptions(field_selector=said.raw_selector or ",".join(exact))
 
 
 async def _what_may_i(pipeline: Pipeline, request: Request, review: Any) -> Written:

@@ -42,8 +42,8 @@ Complete = Callable[[Entry, Any], Awaitable[Change]]
 async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, complete: Complete, size_bytes: int = 0) -> Written:
     """Replaces the object by what ``propose`` and ``complete`` make of it.
 
-    A resourceVersion in the proposal must be the stored one (else Conflict); without one, or with 0, the write is tried again, from the proposal
-    on, when another came between. An equal object is not written. ``size_bytes``: of what the request brings.
+    A resourceVersion in the proposal must be the stored one (else Conflict); without one, or with 0, the write is tried again, from the
+    proposal on, when another came between. An equal object is not written. ``size_bytes``: of what the request brings.
     """
     ref, backend = request.ref, pipeline.backend
     entry, fresh = await backend.current(ref, request.deadline), False

@@ -104,6 +104,11 @@ class Grants:
         for place, subject, bound in self._bindings(user, namespace):
             yield Source(bound.binding, place, subject, bound.role, self._role(_key(bound.role, place)))
 
+    def cluster_roles(self) -> Iterator[str]:
+        """The names of all ClusterRoles."""
+        self._follow()
+        return (entry.name for entry in self._seen[KINDS.index(CLUSTER_ROLES)])
+
     def _follow(self) -> None:
         """A listing is the same one until something of it changes."""
         collection, seen = self._cache.collection, self._seen

@@ -1,0 +1,117 @@
+"""Whether a caller may make a call of a component: the component asks the API server by a SubjectAccessReview, and remembers the answer for
+a while, as Kubernetes' components do.
+
+Health may be asked by anybody, and reflection by everybody who is known: they say what is in the source. Members of `system:masters` are
+let through without being asked about, so that an administrator can look at a component whose API server is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from knarr.api.authorization.v1 import authorization_pb2 as authorization
+from knarr.client.client import Client
+from knarr.machinery.errors import StatusError, status_error
+from knarr.service.authentication import MASTERS, User
+
+# How long an answer holds, either way.
+REMEMBERED_SECONDS = 10.0
+# Callers and calls that are remembered, and what they may take each: of a caller there may be many groups.
+REMEMBERED, REMEMBERED_LETTERS = 1024, 4096
+ASK_SECONDS = 10.0
+# What every caller may who is known.
+FOR_ALL = ("/grpc.reflection.",)
+# By what a call begins that only looks.
+LOOKING = ("Get", "List", "Explain", "Resolve")
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What is to be permitted: a verb on a path that is no resource, or on a (sub-)resource of the core group."""
+
+    verb: str
+    path: str = ""
+    resource: str = ""
+    subresource: str = ""
+    name: str = ""
+
+
+def right_of(method: str) -> Right:
+    """What a call of any component needs unless it says otherwise: `get`, or `post` where the call does something, on the path that gRPC
+    has for it, like `/knarr.api.scheduler.v1.SchedulerService/Explain`."""
+    return Right("get" if method.rpartition("/")[2].startswith(LOOKING) else "post", path=method)
+
+
+# Says whether a user may make a call; raises Forbidden, ServiceUnavailable.
+Access = Callable[[User, str], Awaitable[None]]
+
+
+async def anybody(user: User, method: str) -> None:
+    """Of a server that asks with each call what its caller may do."""
+
+
+class ReviewedAccess:
+    """An ``Access`` by what the API server says."""
+
+    def __init__(self, client: Client, right: Callable[[str], Right] = right_of) -> None:
+        """``client`` is one that may create SubjectAccessReviews; ``right`` says what a call needs."""
+        self._client, self._right = client, right
+        # What is known, with when it was asked, the oldest first; and what is being asked.
+        self._known: OrderedDict[tuple[User, Right], tuple[float, str]] = OrderedDict()
+        self._asking: dict[tuple[User, Right], asyncio.Task[str]] = {}
+
+    async def __call__(self, user: User, method: str) -> None:
+        if MASTERS in user.groups or method.startswith(FOR_ALL):
+            return
+        right = self._right(method)
+        key, now = (user, right), asyncio.get_running_loop().time()
+        asked_at, refusal = self._known.get(key, (float("-inf"), ""))
+        if now - asked_at >= REMEMBERED_SECONDS:
+            refusal = await self._ask(key)
+        if refusal:
+            raise status_error("Forbidden", refusal)
+
+    async def _ask(self, key: tuple[User, Right]) -> str:
+        """Asks once, however many wait for the answer."""
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._review(*key), name="access review")
+            task.add_done_callback(lambda done: self._learn(key, done))
+        return await asyncio.shield(task)
+
+    def _learn(self, key: tuple[User, Right], task: asyncio.Task[str]) -> None:
+        del self._asking[key]
+        if task.cancelled() or task.exception() is not None or _letters(key[0]) > REMEMBERED_LETTERS:
+            return
+        self._known[key] = asyncio.get_running_loop().time(), task.result()
+        self._known.move_to_end(key)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def _review(self, user: User, right: Right) -> str:
+        """Why it is refused; empty where it is not."""
+        review = authorization.SubjectAccessReview()
+        spec = review.spec
+        spec.user, spec.uid = user.name, user.uid
+        spec.groups.extend(user.groups)
+        for key, values in user.extra:
+            spec.extra[key].items.extend(values)
+        if right.path:
+            spec.non_resource_attributes.path, spec.non_resource_attributes.verb = right.path, right.verb
+        else:
+            about = spec.resource_attributes
+            about.verb, about.resource, about.subresource, about.name = right.verb, right.resource, right.subresource, right.name
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                answer = await self._client.create(review)
+        except (StatusError, TimeoutError) as error:
+            words = error.status.message if isinstance(error, StatusError) else "it does not answer"
+            raise status_error("ServiceUnavailable", f"cannot ask the API server whether {user.name} may do this: {words}") from error
+        return "" if answer.status.allowed else answer.status.reason or f'forbidden: User "{user.name}" may not do this'
+
+
+def _letters(user: User) -> int:
+    return len(user.name) + len(user.uid) + sum(map(len, user.groups)) + sum(len(value) for _, values in user.extra for value in values)
