@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cluster import Server, cluster, run
+from bench.lister import lists
 from bench.result import Result
 
 PEER = "Kubernetes 1.20.2"
@@ -73,7 +74,8 @@ async def api_rates() -> list[Result]:
         for first in range(0, LIST_PODS, 50):
             batch = [bench.request("POST", "/api/v1/namespaces/default/pods", pod(f"p{number:04}")) for number in range(first, first + 50)]
             await asyncio.gather(*batch)
-        list_rate = await wrk(bench, "/api/v1/namespaces/default/pods?resourceVersion=0", connections=4)
+        pods = f"{bench.server}/api/v1/namespaces/default/pods?resourceVersion=0"
+        list_rate = await lists(pods, bench.token, connections=4, seconds=SECONDS)
     return [
         Result("api-get", get_rate, "/s", PEER, 4200, "≥ 6,000 /s", get_rate >= 6000),
         Result("api-list", list_rate, "/s", PEER, 64, "≥ 250 /s", list_rate >= 250),

@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.api import LIST_PODS, pod, wrk
+from bench.api import LIST_PODS, SECONDS, pod, wrk
 from bench.cluster import Server, cluster, resident_megabytes, session
 from bench.kube_apiserver import apiserver, beside_kubernetes, cpu_seconds
+from bench.lister import lists
 from bench.result import Result
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
@@ -69,7 +70,7 @@ async def _gets(server: Server) -> float:
 
 
 async def _lists(server: Server) -> float:
-    return await wrk(server, f"{PODS}?resourceVersion=0", connections=LISTS_AT_ONCE)
+    return await lists(f"{server.server}{PODS}?resourceVersion=0", server.token, connections=LISTS_AT_ONCE, seconds=SECONDS)
 
 
 class _Alone(Components):

@@ -9,17 +9,26 @@ import gc
 # Requests make and drop thousands of objects that are in no cycle: look less often than the default (700, 10, 10) does.
 THRESHOLDS = (20_000, 50, 100)
 GIVE_BACK_SECONDS = 30.0
+# glibc's names for what it keeps of the heap's free end, and for how large a block must be to be mapped apart. By itself it keeps no more
+# than twice the largest block that was ever freed: an answer of 3 MB, copied on its way, was given back and asked for again page by page,
+# with 1,400 page faults of 2 µs. What is kept goes back with the next ``give_back``.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES, MAPPED_BYTES = 32 * 1024 * 1024, 8 * 1024 * 1024
 
 
 def settle() -> None:
-    """Tells the garbage collector, after the start, that what exists now stays.
+    """Tells the garbage collector, after the start, that what exists now stays, and the C library that what is freed will be wanted again.
 
-    It need not look at that again, and looks seldom at the rest.
+    The collector need not look at that again, and looks seldom at the rest.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
     gc.enable()
+    choose = getattr(ctypes.CDLL(None), "mallopt", None)
+    if choose is not None:
+        choose(M_TRIM_THRESHOLD, KEPT_BYTES)
+        choose(M_MMAP_THRESHOLD, MAPPED_BYTES)
 
 
 async def give_back() -> None:

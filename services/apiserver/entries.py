@@ -17,8 +17,8 @@ Block = Sequence[Entry]
 class Entries(Sequence[Entry]):
     """Some entries in key order as they were at one moment; nothing changes them. ``blocks`` are their parts, none of them empty.
 
-    ``joined`` is for who writes them all as JSON, ``converted`` for who has them made in other versions, to be used again while they are
-    what there is.
+    ``joined`` is for who writes them all as JSON (the items of a list and its end), ``converted`` for who has them made in other versions,
+    to be used again while they are what there is.
     """
 
     __slots__ = ("blocks", "converted", "joined")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +33,25 @@ async def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPa
     assert set(asked) == {0}
 
 
-async def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def unsettled() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+
+def test_what_is_freed_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch, unsettled: None) -> None:
+    """A large answer would be made of pages that the system takes and gives anew, each time."""
+    chosen: dict[int, int] = {}
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=chosen.__setitem__))
+    collector.settle()
+    assert chosen == {-1: collector.KEPT_BYTES, -3: collector.MAPPED_BYTES}
+    # The C library takes no larger one.
+    assert collector.MAPPED_BYTES < 32 * 1024 * 1024
+
+
+async def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch, unsettled: None) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
     await collector.give_back()
+    collector.settle()

@@ -34,7 +34,7 @@ from services.apiserver.rest.issuer import Issuer
 from services.apiserver.rest.logs import Logs
 from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
 from services.apiserver.rest.openapi import OpenApi
-from services.apiserver.rest.pieces import send_pieces
+from services.apiserver.rest.pieces import cut, is_long, send_pieces
 from services.apiserver.rest.port_forward import PortForwards
 from services.apiserver.rest.proxying.handler import Proxy
 from services.apiserver.rest.reads import Reads
@@ -217,6 +217,13 @@ class Application:
         unread = request.leaves_much_unread
         if unread:
             answer.headers = [*answer.headers, CLOSE]
+        if request.method != "HEAD" and is_long(answer):
+            if request.marks:
+                answer.headers = [*answer.headers, *marked(request.marks)]
+            await send_pieces(request, cut(answer), send)
+            return
+        if answer.before:
+            answer.join()
         if answer.headers or request.method == "HEAD" or not request.answer(answer.head(request.marks), answer.body):
             if request.marks:
                 answer.headers = [*answer.headers, *marked(request.marks)]

@@ -78,5 +78,6 @@ def conclude(
     status = error.status if error is not None and error.code == answer.status else SUCCESS
     body = None
     if event.wants_response and isinstance(answer, Response) and answer.body:
+        answer.join()
         body = answered(answer.body, answer.content_type, target.version if target is not None else None)
     event.complete(answer.status, status, body)

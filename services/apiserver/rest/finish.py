@@ -29,15 +29,17 @@ def is_finished(request: Request, answer: Response) -> bool:
     """Whether an answer leaves as it is: most do, and one that clients may keep is as its ETag names it."""
     if answer.caching is not NO_STORE:
         return True
-    return len(answer.body) <= GZIP_BYTES and (answer.content_type != negotiation.JSON or not _is_read(request))
+    return answer.size_bytes <= GZIP_BYTES and (answer.content_type != negotiation.JSON or not _is_read(request))
 
 
 async def finished(request: Request, answer: Response) -> Response:
     """The answer as it leaves, of one that is not finished."""
     headers = request.headers
-    if answer.content_type == negotiation.JSON and len(answer.body) <= PRETTY_BYTES and _is_read(request):
+    if answer.content_type == negotiation.JSON and answer.size_bytes <= PRETTY_BYTES and _is_read(request):
+        answer.join()
         answer.body = indented(answer.body) if len(answer.body) <= LARGE_BYTES else await in_turn(indented, answer.body)
-    if len(answer.body) > GZIP_BYTES and negotiation.accepts_gzip(headers.get(b"accept-encoding", b"")):
+    if answer.size_bytes > GZIP_BYTES and negotiation.accepts_gzip(headers.get(b"accept-encoding", b"")):
+        answer.join()
         answer.body = await in_turn(compressed, answer.body)
         answer.headers = [*answer.headers, *GZIP_HEADERS]
     return answer

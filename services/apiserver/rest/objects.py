@@ -58,6 +58,10 @@ class Representation(abc.ABC):
         """The body of a list."""
         return b"".join(self.pieces(page, [page.entries]))
 
+    def parts(self, page: Page) -> tuple[bytes, bytes]:
+        """The same in two: what is this answer's own, and what may be others' too and is not copied for each."""
+        return b"", self.page(page)
+
     def is_written(self, page: Page) -> bool:
         """Whether a list is put together already."""
         return False
@@ -101,6 +105,11 @@ def separated(parts: Iterable[list[bytes]]) -> Iterator[bytes]:
         first = first and not part
 
 
+def _ended(items: list[bytes]) -> bytes:
+    """The items of a JSON list, and the end of both."""
+    return b",".join([*items[:-1], items[-1] + b"]}"]) if items else b"]}"
+
+
 def bookmark_metadata(event: Event) -> dict[str, object]:
     metadata: dict[str, object] = {"resourceVersion": str(event.revision), "creationTimestamp": None}
     if event.initial_events_end:
@@ -121,13 +130,17 @@ class JsonObjects(Representation):
         return self.version.form_of(found).to_json(found)
 
     def page(self, page: Page) -> bytes:
-        return b"".join((self._head(page), self._joined(page.entries), b"]}"))
+        return b"".join(self.parts(page))
+
+    def parts(self, page: Page) -> tuple[bytes, bytes]:
+        return self._head(page), self._joined(page.entries)
 
     def _joined(self, entries: Entries) -> bytes:
+        """The items of a list, and its end."""
         if self.version.conversion is not None:
-            return b",".join(self._items(entries))
+            return _ended(self._items(entries))
         if entries.joined is None:
-            entries.joined = b",".join(self._items(entries))
+            entries.joined = _ended(self._items(entries))
         return entries.joined
 
     def is_written(self, page: Page) -> bool:

@@ -1,7 +1,9 @@
-"""Lists that are too large to be put together at once: made and sent piece by piece, as the client takes them.
+"""Answers that are too large to be written at once, and lists that are too large to be put together: sent piece by piece, as the client
+takes them.
 
 So a list of hundreds of thousands of objects holds the loop for no longer than a piece takes, and costs no memory of its own: the objects'
-JSON is the cache's, and a client that does not read holds one piece. What is not written yet is made aside.
+JSON is the cache's, and a client that does not read holds one piece. What is not written yet is made aside. What is there as a whole leaves
+in pieces too: TLS copies what it is given at each step, and keeps room for the largest as long as the connection lasts.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ from services.apiserver.rest import negotiation
 from services.apiserver.rest.finish import GZIP_HEADERS, gzip
 from services.apiserver.rest.objects import Representation
 from services.apiserver.rest.request import Request, Send
-from services.apiserver.rest.response import Pieces
+from services.apiserver.rest.response import Pieces, Response
 from services.apiserver.results import Page
 
 logger = logging.getLogger(__name__)
 
-# As much as is worth a write, and does not take long: a millisecond where it is written already.
+# As much as is worth a write, does not take long (a tenth of a millisecond where it is written already), and goes through TLS and the loop
+# within a processor's own cache.
 PIECE_BYTES = 256 * 1024
-# A client that takes nothing for so long is given up; and one that has not taken all after so long: what it lists is kept for it.
+# A client that takes nothing for so long is given up; and one that has not taken all after so long: what it asked for is kept for it.
 STALL_SECONDS, LIST_SECONDS = 60.0, 600.0
 
 _RAW = attrgetter("raw")
@@ -42,6 +45,16 @@ async def in_pieces(request: Request, representation: Representation, page: Page
     if negotiation.accepts_gzip(request.headers.get(b"accept-encoding", b"")):
         pieces, headers = _compressed(pieces), [*GZIP_HEADERS]
     return Pieces(pieces, representation.content_type, headers)
+
+
+def is_long(answer: Response) -> bool:
+    """Whether an answer that is there as a whole is better cut."""
+    return len(answer.body) > PIECE_BYTES
+
+
+def cut(answer: Response) -> Pieces:
+    """An answer that is there as a whole, in pieces."""
+    return Pieces(_cut(answer), answer.content_type, answer.headers, answer.status, answer.caching, answer.size_bytes)
 
 
 async def send_pieces(request: Request, answer: Pieces, send: Send, stall_seconds: float = STALL_SECONDS) -> None:
@@ -64,7 +77,7 @@ async def send_pieces(request: Request, answer: Pieces, send: Send, stall_second
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             whole = True
     except TimeoutError:
-        logger.warning("a client does not read; its list is given up", extra={"path": request.path})
+        logger.warning("a client does not read; its answer is given up", extra={"path": request.path})
     finally:
         await answer.pieces.aclose()
         if not whole:
@@ -79,6 +92,14 @@ async def _made(
         yield next(made) if representation.has_ready(portion) else await in_turn(next, made)
     for piece in made:
         yield piece
+
+
+async def _cut(answer: Response) -> AsyncGenerator[bytes | memoryview, None]:
+    if answer.before:
+        yield answer.before
+    body = memoryview(answer.body)
+    for first in range(0, len(body), PIECE_BYTES):
+        yield body[first : first + PIECE_BYTES]
 
 
 async def _compressed(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.apiserver.api import Api
 from services.apiserver.aside import LARGE_BYTES, aside
 from services.apiserver.request import GET, LIST
+from services.apiserver.rest.objects import Representation
 from services.apiserver.rest.pieces import in_pieces, weight
 from services.apiserver.rest.query import get_options, list_options
 from services.apiserver.rest.refs import request_of
@@ -39,11 +40,16 @@ class Reads:
         representation = self._representations.choose(target.version, request.wanted, query, listed=True)
         page = await self._api.list(request_of(request, target, LIST, list_options(query)))
         if representation.is_written(page):
-            return Response(representation.page(page), content_type=representation.content_type)
+            return _listed(representation, representation.parts(page))
         entries = page.entries
         size_bytes = weight(entries) if len(entries) <= WHOLE_OBJECTS else WHOLE_BYTES + 1
         if size_bytes > WHOLE_BYTES:
             return await in_pieces(request, representation, page)
         if size_bytes <= MADE_AT_ONCE_BYTES or all(map(representation.has_ready, entries.blocks)):
-            return Response(representation.page(page), content_type=representation.content_type)
-        return Response(await aside(LARGE_BYTES + 1, representation.page, page), content_type=representation.content_type)
+            return _listed(representation, representation.parts(page))
+        return _listed(representation, await aside(LARGE_BYTES + 1, representation.parts, page))
+
+
+def _listed(representation: Representation, parts: tuple[bytes, bytes]) -> Response:
+    before, body = parts
+    return Response(body, content_type=representation.content_type, before=before)

@@ -38,14 +38,24 @@ class Response:
     headers: Sequence[tuple[bytes, bytes]] = ()
     # The header that says who may keep the answer.
     caching: tuple[bytes, bytes] = NO_STORE
+    # What the body begins with, where the rest may be large and others', and would have to be copied to be joined with it.
+    before: bytes = b""
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.before) + len(self.body)
+
+    def join(self) -> None:
+        """Makes the body one, for who must look at all of it."""
+        self.before, self.body = b"", self.before + self.body
 
     def start(self) -> dict[str, object]:
         """The ASGI message that opens the answer."""
-        headers: Headers = [_content_type(self.content_type), (b"content-length", b"%d" % len(self.body)), self.caching, *self.headers]
+        headers: Headers = [_content_type(self.content_type), (b"content-length", b"%d" % self.size_bytes), self.caching, *self.headers]
         return {"type": "http.response.start", "status": self.status, "headers": headers}
 
     def head(self, marks: bytes = b"") -> bytes:
-        """The same as bytes, of an answer without headers of its own but those of the server, as they are written."""
+        """The same as bytes, of an answer in one part without headers of its own but those of the server, as they are written."""
         return b"%b%d\r\n%b\r\n" % (_head(self.status, self.content_type, self.caching), len(self.body), marks)
 
 
@@ -74,16 +84,22 @@ class Stream:
 
 @dataclass(slots=True)
 class Pieces:
-    """A large answer, which is made while it leaves; a connection on which it cannot be finished is dropped, so that nobody takes a part
-    of it for all."""
+    """A large answer, which leaves as the client takes it, and may be made meanwhile; a connection on which it cannot be finished is
+    dropped, so that nobody takes a part of it for all.
 
-    pieces: AsyncGenerator[bytes, None]
+    ``size_bytes`` is how long it is, where that is known before: then it is told, and the pieces are written without a frame of their own.
+    """
+
+    pieces: AsyncGenerator[bytes | memoryview, None]
     content_type: str
     headers: Sequence[tuple[bytes, bytes]] = ()
     status: int = 200
+    caching: tuple[bytes, bytes] = NO_STORE
+    size_bytes: int | None = None
 
     def start(self) -> dict[str, object]:
-        headers: Headers = [_content_type(self.content_type), NO_STORE, *self.headers]
+        length = [] if self.size_bytes is None else [(b"content-length", b"%d" % self.size_bytes)]
+        headers: Headers = [_content_type(self.content_type), *length, self.caching, *self.headers]
         return {"type": "http.response.start", "status": self.status, "headers": headers}
 
 

@@ -20,9 +20,9 @@ from services.apiserver import aside as asides
 from services.apiserver.entries import Entries
 from services.apiserver.rest import pieces, reads
 from services.apiserver.rest.objects import JsonObjects
-from services.apiserver.rest.pieces import send_pieces
+from services.apiserver.rest.pieces import cut, is_long, send_pieces
 from services.apiserver.rest.request import CONNECTION, Message, Request
-from services.apiserver.rest.response import Pieces
+from services.apiserver.rest.response import NO_STORE, REVALIDATED, Pieces, Response
 from services.apiserver.rest.server import RestServer
 from tests.apiserver.rest.conftest import TOKEN, Certificates
 from tests.apiserver.rest.fake_api import FakeApi
@@ -106,6 +106,74 @@ async def test_who_does_not_read_holds_one_piece(server: RestServer, certificate
             assert tracemalloc.get_traced_memory()[0] < len(written) / 4
         finally:
             tracemalloc.stop()
+
+
+@pytest.fixture
+def long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every list is a long answer."""
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
+
+
+@pytest.mark.parametrize("accept", FORMS)
+async def test_what_is_there_as_a_whole_leaves_in_pieces_too(
+    accept: str, client: HttpClient, filled: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = await client.request("GET", LIST, accept=accept)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
+    for _ in range(2):
+        found = await client.request("GET", LIST, accept=accept)
+        assert (found.status, found.body, found.headers) == (200, whole.body, whole.headers)
+    assert int(whole.headers["content-length"]) == len(whole.body) > 10_000
+
+
+async def test_long_answers_that_are_asked_for_ahead_come_whole_and_in_turn(client: HttpClient, filled: FakeApi, long: None) -> None:
+    alone = (await client.request("GET", LIST)).body
+    reader, writer = client.streams
+    head = f"GET %s HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n%s\r\n"
+    writer.write("".join([head % (LIST, ""), head % ("/version", ""), head % (LIST, "connection: close\r\n")]).encode())
+    first, second, third = [part.partition(b"\r\n\r\n")[2] for part in (await reader.read()).split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert first == third == alone and orjson.loads(second)["major"]
+
+
+async def test_a_long_answer_to_who_knows_no_chunks(client: HttpClient, filled: FakeApi, long: None) -> None:
+    reader, writer = client.streams
+    writer.write(f"GET {LIST} HTTP/1.0\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert b"connection: close" in head and b"content-length: %d\r\n" % len(body) in head + b"\r\n"
+    assert len(orjson.loads(body)["items"]) == 700
+
+
+async def test_who_does_not_read_holds_one_piece_of_what_is_there(server: RestServer, certificates: Certificates, api: FakeApi) -> None:
+    for number in range(14):
+        api.put(core.ConfigMap(metadata=meta.ObjectMeta(name=f"c{number:03}", namespace="default"), data={"a": "x" * 250_000}))
+    async with HttpClient(server.port, certificates.client, TOKEN) as reader:
+        whole = (await reader.request("GET", LIST)).body  # from now on the list is there
+        assert len(whole) > 12 * pieces.PIECE_BYTES
+    async with HttpClient(server.port, certificates.client, TOKEN) as client:
+        tracemalloc.start()
+        try:
+            await client.send("GET", LIST)
+            await client.head()
+            await asyncio.sleep(0.1)
+            assert tracemalloc.get_traced_memory()[0] < 4 * pieces.PIECE_BYTES
+        finally:
+            tracemalloc.stop()
+        assert await client.streams[0].readexactly(len(whole)) == whole
+
+
+@pytest.mark.parametrize("caching", [NO_STORE, REVALIDATED])
+async def test_no_piece_is_larger_and_none_is_copied(caching: tuple[bytes, bytes]) -> None:
+    """TLS keeps room for the largest that it was given, as long as the connection lasts."""
+    body, client = b"x" * (3 * pieces.PIECE_BYTES + 1), Client()
+    answer = Response(body, 203, "text/plain", [(b"a", b"b")], caching, before=b"before")
+    assert is_long(answer) and not is_long(Response(b"x" * pieces.PIECE_BYTES))
+    await send_pieces(client.request, cut(answer), client.send)
+    head, *sent = client.received
+    assert head == answer.start() and (b"content-length", b"%d" % (len(body) + 6)) in head["headers"]
+    assert [message["more_body"] for message in sent] == [True] * (len(sent) - 1) + [False]
+    parts = [message["body"] for message in sent]
+    assert b"".join(parts) == b"before" + body and max(map(len, parts)) <= pieces.PIECE_BYTES
+    assert all(part.obj is body for part in parts if isinstance(part, memoryview)) and not client.dropped
 
 
 class Client:
