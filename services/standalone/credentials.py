@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # How often a running cluster looks at its certificates, which are made anew 30 days before they expire.
 RENEW_SECONDS = 6 * 3600.0
+# … and at the time of day.
+LOOK_SECONDS = 60.0
 ADMIN = User("knarr-admin", groups=("system:masters",))
 # As whom it speaks to kubelets: the role of that name says what for.
 APISERVER = User("system:kube-apiserver")
@@ -87,11 +90,20 @@ async def keep_renewed(files: Files, hosts: list[str], server: str) -> None:
     Works until cancelled. ``server`` is the URL of the REST API.
     """
     while True:
-        await asyncio.sleep(RENEW_SECONDS)
+        await _until_due()
         try:
             write_kubeconfig(files.kubeconfig, await asyncio.to_thread(load_or_create, files, hosts), server)
         except (CommandError, OSError) as error:
             log.error("certificates could not be renewed; trying again", extra={"error": error, "seconds": RENEW_SECONDS})
+
+
+async def _until_due() -> None:
+    """Returns after RENEW_SECONDS by one of both clocks: a machine that sleeps stops the loop's, and may find last year's certificates
+    when it awakes."""
+    began, waited = time.time(), 0.0
+    while waited < RENEW_SECONDS and 0 <= time.time() - began < RENEW_SECONDS:
+        await asyncio.sleep(LOOK_SECONDS)
+        waited += LOOK_SECONDS
 
 
 def kubeconfig(credentials: Credentials, server: str) -> dict[str, Any]:

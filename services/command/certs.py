@@ -1,0 +1,46 @@
+"""`knarr certs`: what is there, and making it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+
+from knarr.service.keypair import KeyPair
+from services.standalone.certificates import Found, certificates, now, renew, show_in_kubeconfig
+
+HEADINGS = ("NAME", "FOR", "GROUPS", "BY", "EXPIRES", "STATE")
+# Whose certificate the kubeconfig has.
+ADMIN = "admin"
+
+
+def show(folder: Path, output: str) -> int:
+    """Prints them; 1 where one of them is not good, or not for long."""
+    found, moment = certificates(folder), now()
+    if output == "json":
+        print(orjson.dumps([one.as_dict(moment) for one in found], option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print([HEADINGS, *(_row(one, moment) for one in found)])
+    return 0 if all(one.state(moment) == "good" for one in found) else 1
+
+
+def renewed(folder: Path, names: Sequence[str], kubeconfig: Path | None) -> int:
+    found, moment = renew(folder, names), now()
+    if kubeconfig is not None and any(one.name == ADMIN for one in found):
+        show_in_kubeconfig(kubeconfig, KeyPair.load(folder, ADMIN))
+    _print([HEADINGS, *(_row(one, moment) for one in found)])
+    return 0
+
+
+def _row(found: Found, moment: datetime) -> tuple[str, ...]:
+    days = (found.ends - moment).days
+    until = f"{found.ends:%Y-%m-%d} ({days} d)"
+    return found.name, found.subject or "-", ",".join(found.groups) or "-", found.authority or "itself", until, found.state(moment)
+
+
+def _print(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
