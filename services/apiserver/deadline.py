@@ -21,13 +21,19 @@ async def within(deadline: float, waiting: Coroutine[Any, Any, T], what: str) ->
     It is begun at once, and a timer is set only if it has to wait: what most requests ask for is there already, and a timer costs
     several microseconds.
     """
-    if deadline == math.inf:
-        return await waiting
     try:
         first = waiting.send(None)
     except StopIteration as done:
         answer: T = done.value
         return answer
+    return await finished(deadline, waiting, first, what)
+
+
+async def finished(deadline: float, waiting: Coroutine[Any, Any, T], first: Any, what: str) -> T:
+    """The rest of it, for who has begun it himself: ``waiting`` has yielded ``first``. On paths of every request that saves a microsecond
+    for each that ends at once."""
+    if deadline == math.inf:
+        return await _Begun(waiting, first)
     timer = asyncio.timeout_at(deadline)
     try:
         async with timer:

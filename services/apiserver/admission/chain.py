@@ -11,7 +11,7 @@ from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.plugin import Charging, Configurable, Mutating, Plugin, Validating
 from services.apiserver.backend import NO_EXTRA, Extra
-from services.apiserver.deadline import within
+from services.apiserver.deadline import finished, within
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
 
@@ -46,9 +46,15 @@ class Phases:
         return changed
 
     async def _mutate(self, attributes: Attributes) -> bool:
-        changed = False
+        changed, deadline = False, attributes.request.deadline
         for plugin in self.mutating:
-            changed |= await within(attributes.request.deadline, plugin.mutate(attributes), _shown(plugin))
+            mutating = plugin.mutate(attributes)
+            try:
+                first = mutating.send(None)
+            except StopIteration as done:
+                changed |= done.value
+            else:
+                changed |= await finished(deadline, mutating, first, _shown(plugin))
         return changed
 
     async def validate(self, request: Request, name: str, obj: Any, old: Any = None) -> None:
@@ -57,20 +63,24 @@ class Phases:
             return
         attributes = Attributes(self.operation, request, name, obj, old)
         for plugin in self.validating:
-            await within(request.deadline, plugin.validate(attributes), _shown(plugin))
+            validating = plugin.validate(attributes)
+            try:
+                first = validating.send(None)
+            except StopIteration:
+                continue
+            await finished(request.deadline, validating, first, _shown(plugin))
 
-    def turn(self, request: Request, name: str, obj: Any, old: Any = None) -> AbstractAsyncContextManager[Any]:
-        """Is held from ``charge`` until the object is stored. Raises Timeout at the request's deadline."""
-        if self.charging is None:
-            return NO_TURN
-        return self.charging.turn(Attributes(self.operation, request, name, obj, old)) or NO_TURN
+    def turn(self, request: Request) -> AbstractAsyncContextManager[Any] | None:
+        """Is held from ``charge`` until the object is stored; None where nothing is charged. Raises Timeout at the request's deadline."""
+        return self.charging.turn(request) if self.charging is not None else None
 
-    async def charge(self, request: Request, name: str, obj: Any, old: Any = None) -> Extra:
-        """What is stored beside ``obj``, in the same transaction. Raises as ``mutate`` does."""
+    async def charge(self, request: Request, name: str, obj: Any, old: Any = None, *, again: bool = False) -> Extra:
+        """What is stored beside ``obj``, in the same transaction; ``again``: what was answered before did not hold. Raises as ``mutate``
+        does."""
         if self.charging is None:
             return NO_EXTRA
         attributes = Attributes(self.operation, request, name, obj, old)
-        return await within(request.deadline, self.charging.charge(attributes), _shown(self.charging))
+        return await within(request.deadline, self.charging.charge(attributes, again), _shown(self.charging))
 
     async def stand_back(self) -> None:
         """Waits a moment after a write that another API server was faster than, so that not both try again at once."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.backend import Extra
+from services.apiserver.request import Request
 
 
 class Plugin(Protocol):
@@ -36,7 +37,7 @@ class Configurable(Plugin, Protocol):
 class Mutating(Plugin, Protocol):
     """Comes before validation and before what the server itself fills in at the end (uid, creationTimestamp …)."""
 
-    async def mutate(self, attributes: Attributes) -> bool:
+    def mutate(self, attributes: Attributes) -> Coroutine[Any, Any, bool]:
         """Answers whether it changed ``attributes.obj``; the defaults of the kind are then filled in again. May be called anew for
         the same request, with a fresh object, when another write came between; and once more with the object as it is when a later
         plugin wants that (``attributes.reinvocation``)."""
@@ -47,7 +48,7 @@ class Mutating(Plugin, Protocol):
 class Validating(Plugin, Protocol):
     """Comes last before the object is stored, when all that is stored can be seen."""
 
-    async def validate(self, attributes: Attributes) -> None:
+    def validate(self, attributes: Attributes) -> Coroutine[Any, Any, None]:
         """Changes nothing."""
         ...
 
@@ -56,13 +57,13 @@ class Validating(Plugin, Protocol):
 class Charging(Plugin, Protocol):
     """Comes as the object is stored, after all that may refuse it, with what is stored beside it: both are there then, or none is."""
 
-    def turn(self, attributes: Attributes) -> AbstractAsyncContextManager[None] | None:
+    def turn(self, request: Request) -> AbstractAsyncContextManager[None] | None:
         """What is held from before ``charge`` until the object is stored, so that writers of this server do not refuse one another; None
         where nothing will be charged."""
         ...
 
-    async def charge(self, attributes: Attributes) -> Extra:
-        """Answers what goes with the write; of a dry run nothing of it is stored. Called anew when its guards did not hold."""
+    async def charge(self, attributes: Attributes, again: bool) -> Extra:
+        """Answers what goes with the write; of a dry run nothing of it is stored. Called ``again`` when that did not hold."""
         ...
 
     async def stand_back(self) -> None:

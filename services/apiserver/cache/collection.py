@@ -17,6 +17,10 @@ from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.results import Event
 
+# Of namespaces that have nothing: so many are remembered.
+MOST_ABSENT = 4096
+NONE = Entries()
+
 
 class Collection:
     """One resource. ``revision`` arguments are those of the change being applied."""
@@ -28,6 +32,8 @@ class Collection:
         self._entries: dict[str, Entry] = {}
         self._ordered = Ordered()
         self._listings: dict[str, Entries] = {}
+        # Prefixes that were asked for, and nothing begins with: admission asks of each namespace for what limits it.
+        self._absent: set[str] = set()
         self._waiting: set[asyncio.Future[bool]] = set()
         self._listeners: list[Callable[[], None]] = []
         self.sleepers = Sleepers()
@@ -46,10 +52,16 @@ class Collection:
         Those of the resource, and of a namespace that has any, are the same until one of them changes."""
         found = self._listings.get(prefix)
         if found is None:
+            if prefix in self._absent:
+                return NONE
             found = self._ordered.between(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
-            # What is asked of namespaces that have none, or are not there, would be kept for ever.
             if found.blocks or prefix == self.resource.key_prefix:
                 self._listings[prefix] = found
+            else:
+                # What is asked of namespaces that have none, or are not there, would be kept for ever.
+                if len(self._absent) >= MOST_ABSENT:
+                    self._absent.clear()
+                self._absent.add(prefix)
         return found
 
     def put(self, entry: Entry, at_seconds: float) -> None:
@@ -77,6 +89,7 @@ class Collection:
         self._entries = {entry.key: entry for entry in entries}
         self._ordered = Ordered(entries)
         self._listings.clear()
+        self._absent.clear()
         self.size_bytes = sum(len(entry.raw) for entry in entries)
         self.history.forget(revision)
         self.wake()
@@ -116,9 +129,11 @@ class Collection:
             self._waiting.discard(future)
 
     def _forget_listings(self, key: str) -> None:
-        if self._listings:
+        if self._listings or self._absent:
+            prefix = key[: key.rindex("/") + 1]
             self._listings.pop(self.resource.key_prefix, None)
-            self._listings.pop(key[: key.rindex("/") + 1], None)
+            self._listings.pop(prefix, None)
+            self._absent.discard(prefix)
 
 
 def _resolve(future: asyncio.Future[bool], result: bool) -> None:

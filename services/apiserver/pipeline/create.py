@@ -10,7 +10,7 @@ from knarr.machinery.errors import AlreadyExists, bad_request, invalid, status_e
 from knarr.objects.copies import copy_of
 from knarr.objects.names import generated
 from services.apiserver.admission.attributes import CREATE
-from services.apiserver.admission.chain import Phases
+from services.apiserver.admission.chain import NO_ADMISSION, NO_TURN, Phases
 from services.apiserver.apply.names import check_options
 from services.apiserver.apply.tracking import track_create
 from services.apiserver.apply.versions import Known
@@ -85,8 +85,12 @@ async def _create(pipeline: Pipeline, request: Request, new: Any, strategy: Stra
     warnings = await aside(new.ByteSize() * strategy.work_factor, _judged, ref, strategy, new)
     await admission.validate(request, ref.name, new)
     converted = await bytes_to_store(pipeline, request, new) if ref.resource.converter is not None and not request.dry_run else None
-    storing = _store(pipeline, request, ref, new, admission, strategy.ttl_seconds, warnings, converted)
-    return await shown(pipeline, request, await backend.storing(request.deadline, storing))
+    turn = admission.turn(request)
+    async with turn or NO_TURN:
+        charging = admission if turn is not None else NO_ADMISSION
+        storing = _store(pipeline, request, ref, new, charging, strategy.ttl_seconds, warnings, converted)
+        written = await backend.storing(request.deadline, storing)
+    return await shown(pipeline, request, written)
 
 
 def _judged(ref: Ref, strategy: Strategy, new: Any) -> tuple[str, ...]:
@@ -118,18 +122,18 @@ async def _store(
     request: Request,
     ref: Ref,
     new: Any,
-    admission: Phases,
+    charging: Phases,
     ttl_seconds: int,
     warnings: tuple[str, ...],
     converted: bytes | None,
 ) -> Written:
-    """``converted`` are the bytes to store, where a webhook has made them of the object."""
+    """``charging`` is what charges for it; ``converted`` are the bytes to store, where a webhook has made them of the object."""
     backend, allocators = pipeline.backend, pipeline.allocators
-    async with allocators.serialized(ref.resource), admission.turn(request, ref.name, new):
-        for _ in allocators.attempts():
+    async with allocators.serialized(ref.resource):
+        for attempt in allocators.attempts():
             candidate = copy_of(new) if allocators.concerns(ref.resource) else new
             extra = await allocators.allocate(ref, None, candidate)
-            charged = NO_EXTRA if admission.charging is None else await admission.charge(request, ref.name, candidate)
+            charged = NO_EXTRA if charging.charging is None else await charging.charge(request, ref.name, candidate, again=attempt > 0)
             if charged.guards:
                 extra = extra.beside(charged)
             if request.dry_run:
@@ -146,5 +150,5 @@ async def _store(
                 raise taken(ref)
             await allocators.stand_back(ref.resource)
             if charged.guards:
-                await admission.stand_back()
+                await charging.stand_back()
     raise allocators.exhausted(ref)

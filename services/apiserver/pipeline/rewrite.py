@@ -8,7 +8,7 @@ from typing import Any
 
 from knarr.machinery.errors import StatusError, Timeout
 from knarr.objects.copies import copy_field, copy_of
-from services.apiserver.admission.chain import NO_ADMISSION, Phases
+from services.apiserver.admission.chain import NO_ADMISSION, NO_TURN, Phases
 from services.apiserver.apply.entries import only_times_differ
 from services.apiserver.aside import aside
 from services.apiserver.backend import NO_EXTRA, serialize
@@ -64,8 +64,11 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
                 continue
             change = await complete(known, proposal)
             converted = await _converted(pipeline, request, known, entry.stale, change)
-            storing = _store(pipeline, request, ref, known, change, stale=entry.stale, converted=converted)
-            written, seen = await backend.storing(request.deadline, storing)
+            turn = change.admission.turn(request)
+            async with turn or NO_TURN:
+                charging = change.admission if turn is not None else NO_ADMISSION
+                storing = _store(pipeline, request, ref, known, change, charging, stale=entry.stale, converted=converted, again=fresh)
+                written, seen = await backend.storing(request.deadline, storing)
         except Timeout:
             raise
         except StatusError:
@@ -115,14 +118,24 @@ async def _converted(pipeline: Pipeline, request: Request, known: Entry, stale: 
 
 
 async def _store(
-    pipeline: Pipeline, request: Request, ref: Ref, entry: Entry, change: Change, *, stale: bool, converted: bytes | None
+    pipeline: Pipeline,
+    request: Request,
+    ref: Ref,
+    entry: Entry,
+    change: Change,
+    charging: Phases,
+    *,
+    stale: bool,
+    converted: bytes | None,
+    again: bool,
 ) -> tuple[Written | None, Entry | None]:
-    """One attempt: what was written, or the object that came between. ``stale``: it is written even if nothing of it is new."""
-    backend, allocators, new, admission = pipeline.backend, pipeline.allocators, change.new, change.admission
+    """One attempt, perhaps made ``again``: what was written, or the object that came between. ``charging`` is what charges for it;
+    ``stale``: it is written even if nothing of it is new."""
+    backend, allocators, new = pipeline.backend, pipeline.allocators, change.new
     strategy = pipeline.strategies(ref.version)
-    async with allocators.serialized(ref.resource), admission.turn(request, ref.name, new, change.old):
+    async with allocators.serialized(ref.resource):
         extra = await allocators.allocate(ref, change.old, new)
-        charged = NO_EXTRA if admission.charging is None else await admission.charge(request, ref.name, new, change.old)
+        charged = NO_EXTRA if charging.charging is None else await charging.charge(request, ref.name, new, change.old, again=again)
         if charged.guards:
             extra = extra.beside(charged)
         raw = await aside(new.ByteSize(), serialize, new)
@@ -141,5 +154,5 @@ async def _store(
     if outcome.succeeded:
         return Written(entry=stored), None
     if charged.guards:
-        await admission.stand_back()
+        await charging.stand_back()
     return None, backend.found(outcome, ref)

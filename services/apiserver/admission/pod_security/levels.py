@@ -18,6 +18,7 @@ LATEST = "latest"
 LABELS = tuple(PREFIX + name for mode in MODES for name in (mode, f"{mode}-version"))
 LEVEL_WORDS, VERSION_WORDS = f"must be one of {', '.join(LEVELS)}", 'must be "latest" or "v1.x"'
 
+_KNOWN = frozenset(LABELS)
 _VERSION = re.compile(r"v1\.(0|[1-9][0-9]{0,5})", re.ASCII)
 
 
@@ -59,9 +60,14 @@ def version_error(version: str) -> str:
     return "" if version == LATEST or _VERSION.fullmatch(version) else VERSION_WORDS
 
 
+def says_nothing(labels: Mapping[str, str]) -> bool:
+    """Whether the labels of a namespace ask for nothing."""
+    return _KNOWN.isdisjoint(labels)
+
+
 def policy_of(labels: Mapping[str, str], default: Policy) -> Policy:
     """What is misspelled is taken for the strictest where it refuses, and for nothing where it only tells."""
-    if not any(label in labels for label in LABELS):
+    if says_nothing(labels):
         return default
     return _policy(tuple(labels.get(label) for label in LABELS), default)
 
@@ -82,7 +88,7 @@ def _policy(values: tuple[str | None, ...], default: Policy) -> Policy:
 
 def label_causes(labels: Mapping[str, str]) -> Iterator[Cause]:
     """What is misspelled in them."""
-    for label in LABELS:
+    for label in () if says_nothing(labels) else LABELS:
         if label in labels:
             error = (version_error if label.endswith("-version") else level_error)(labels[label])
             if error:

@@ -18,10 +18,20 @@ from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.admission.pod_security.changes import is_significant
 from services.apiserver.admission.pod_security.checks import Violations, violations
 from services.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
-from services.apiserver.admission.pod_security.levels import LEVELS, PREFIX, PRIVILEGED, Policy, Standard, label_causes, policy_of
+from services.apiserver.admission.pod_security.levels import (
+    LEVELS,
+    PREFIX,
+    PRIVILEGED,
+    Policy,
+    Standard,
+    label_causes,
+    policy_of,
+    says_nothing,
+)
 from services.apiserver.admission.pod_security.subject import Subject
 from services.apiserver.admission.refusals import refused
 from services.apiserver.backend import Backend
+from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import collection_prefix
 
@@ -45,6 +55,8 @@ class PodSecurity:
 
     def __init__(self, backend: Backend, *, configuration: PodSecurityConfiguration = PLAIN) -> None:
         self._backend, self._configuration = backend, configuration
+        # Whether everything is allowed where a namespace says nothing.
+        self._free = configuration.default.allows_all("enforce", "audit", "warn")
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         if operation not in (CREATE, UPDATE):
@@ -58,10 +70,13 @@ class PodSecurity:
         if attributes.resource is NAMESPACES.resource:
             await self._validate_namespace(attributes)
             return
+        entry = self._backend.cached(NAMESPACES.resource, "", attributes.namespace)
+        if self._free and entry is not None and says_nothing(entry.labels):
+            return  # as in most namespaces
         exempt = self._configuration
         if attributes.namespace in exempt.namespaces or attributes.user.name in exempt.usernames:
             return
-        policy = await self._policy(attributes)
+        policy = await self._policy(attributes, entry)
         enforced = attributes.resource is PODS
         if policy.allows_all("audit", "warn", *(["enforce"] if enforced else [])):
             return
@@ -72,11 +87,10 @@ class PodSecurity:
             return
         _judge(attributes, policy, Subject(pod.metadata.annotations, pod.spec), enforced=enforced)
 
-    async def _policy(self, attributes: Attributes) -> Policy:
-        backend, name = self._backend, attributes.namespace
-        entry = backend.cached(NAMESPACES.resource, "", name) or await backend.current(
-            Ref(NAMESPACES, name=name), attributes.request.deadline
-        )
+    async def _policy(self, attributes: Attributes, entry: Entry | None) -> Policy:
+        """What the namespace says, whose ``entry`` is None if it is to be asked for."""
+        name = attributes.namespace
+        entry = entry or await self._backend.current(Ref(NAMESPACES, name=name), attributes.request.deadline)
         if entry is None:
             raise refused(attributes, f"failed to lookup namespace {name}")
         found = policy_of(entry.labels, self._configuration.default)

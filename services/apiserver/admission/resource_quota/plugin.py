@@ -7,6 +7,7 @@ quotas are read again, and the object may be refused. docs/decisions/admission.m
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
@@ -21,7 +22,9 @@ from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.admission.refusals import refused
 from services.apiserver.admission.resource_quota.charges import Refusal, charge
 from services.apiserver.backend import NO_EXTRA, Backend, Extra, serialize
+from services.apiserver.deadline import within
 from services.apiserver.entry import Entry
+from services.apiserver.request import Request
 from services.apiserver.storage.keys import collection_prefix
 from services.apiserver.storage.store import Put
 from services.apiserver.turns import Turns
@@ -51,26 +54,35 @@ class ResourceQuota:
         handled = CREATED if resource.storage.group else HANDLED.get(resource.plural, CREATED)
         return (operation, subresource) in handled
 
-    def turn(self, attributes: Attributes) -> AbstractAsyncContextManager[None] | None:
-        if not self._quotas(attributes):
+    def turn(self, request: Request) -> AbstractAsyncContextManager[None] | None:
+        if not self._quotas(request):
             return None
-        return self._turns.of(attributes.namespace, attributes.request.deadline)
+        return self._turns.of(request.namespace, request.deadline)
 
     async def stand_back(self) -> None:
         await asyncio.sleep(self._backend.source.uniform(0, STAND_BACK_SECONDS))
 
-    async def charge(self, attributes: Attributes) -> Extra:
+    async def charge(self, attributes: Attributes, again: bool) -> Extra:
+        """``again``: another server was faster, and may be faster than this one hears of it; so the store is asked."""
+        entries = self._quotas(attributes.request)
+        if again and self._backend.shared:
+            entries = await self._stored(entries, attributes.request)
         try:
-            return self._charge(attributes)
+            return self._charge(attributes, entries)
         except Forbidden:
             if not self._backend.shared:
                 raise
         # Perhaps another server has given back what is missing here.
         await self._backend.latest(attributes.request.deadline)
-        return self._charge(attributes)
+        return self._charge(attributes, self._quotas(attributes.request))
 
-    def _charge(self, attributes: Attributes) -> Extra:
-        entries = self._quotas(attributes)
+    async def _stored(self, entries: Sequence[Entry], request: Request) -> Sequence[Entry]:
+        """The same as they are now; those that are gone are left out."""
+        store, cache = self._backend.store, self._backend.cache
+        items = [await within(request.deadline, store.get(entry.key), "etcd") for entry in entries]
+        return [entry for item in items if item is not None and (entry := cache.entry(item)) is not None]
+
+    def _charge(self, attributes: Attributes, entries: Sequence[Entry]) -> Extra:
         evaluator = evaluator_of(attributes.resource)
         if not entries or evaluator is None:
             return NO_EXTRA
@@ -90,11 +102,13 @@ class ResourceQuota:
         fill(quota.status.used, used)
         return Put(entry.key, self._backend.cache.values.value(QUOTAS, entry.key, serialize(quota)))
 
-    def _quotas(self, attributes: Attributes) -> list[Entry]:
+    def _quotas(self, request: Request) -> Sequence[Entry]:
         """Those of the namespace that count such objects."""
         collection = self._backend.cache.collection(QUOTAS)
-        evaluator = evaluator_of(attributes.resource) if len(collection) else None
+        if not len(collection):
+            return ()
+        entries = collection.listing(collection_prefix(QUOTAS, request.namespace))
+        evaluator = evaluator_of(request.resource) if entries.blocks else None
         if evaluator is None:
-            return []
-        entries = collection.listing(collection_prefix(QUOTAS, attributes.namespace))
+            return ()
         return [entry for entry in entries if tracked(evaluator, entry.shared_message.status.hard)]
