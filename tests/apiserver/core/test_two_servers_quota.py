@@ -12,10 +12,12 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden, ServerTimeout, StatusError
+from services.apiserver.api import Ref
+from services.apiserver.bootstrap import USER
 from services.apiserver.component import ApiServer
 from services.controller.component import ControllerManager
 from services.controller.controllers.resourcequota.controller import ResourceQuotaController
-from tests.apiserver.core.test_two_servers import USER, Ref, call, config_map, endpoint, named, server  # noqa: F401
+from tests.apiserver.core.test_two_servers import call, config_map, endpoint, named, server  # noqa: F401
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(60)]
 QUOTA, CONFIG_MAPS = Ref(version_of(core.ResourceQuota), "default", "q"), Ref(version_of(core.ConfigMap), "default")
