@@ -51,7 +51,8 @@ def _table(this: Mapping[str, list[Overload]], other: Mapping[str, list[Overload
 FUNCTIONS = _table(STANDARD.functions, KUBERNETES.functions)
 METHODS = _table(_table(STANDARD.methods, KUBERNETES.methods), AUTHORIZATION.methods)
 NAMESPACES = {name.partition(".")[0] for name in FUNCTIONS if "." in name}
-PATCH = Type("JSONPatch", size=1)
+# The types of what mutations make: an object, whose parts are called after their fields, and an operation of a patch.
+MADE, PATCH = "Object", Type("JSONPatch", size=1)
 PATCH_FIELDS = {"op": STRING, "path": STRING, "from": STRING, "value": DYN}
 TYPE_NAMES = ("bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type")
 
@@ -119,7 +120,7 @@ class Compiler:
             return found.name, found.type
         if operand.name == "map":
             return name, operand.parameters[1]
-        if operand == DYN:
+        if operand == DYN or operand.name.partition(".")[0] == MADE:
             return name, DYN
         raise InvalidExpression(f"type '{operand}' does not support field selection", position)
 
@@ -234,7 +235,7 @@ class Compiler:
     def _object(self, node: MakeObject) -> Part:
         """Of the types of mutations, whose fields are those of whatever object there is."""
         root = node.name.partition(".")[0]
-        if not self._makes_objects or root not in ("Object", "JSONPatch"):
+        if not self._makes_objects or root not in (MADE, PATCH.name):
             raise InvalidExpression(f"undeclared reference to '{node.name}' (in container '')", node.position)
         parts = [(name, self.part(value), optional) for name, value, optional in node.fields]
         if node.name == PATCH.name:

@@ -57,8 +57,12 @@ def _user(attributes: Attributes) -> Json:
 
 
 def _options(attributes: Attributes) -> Any:
-    """A CONNECT has none: its options are its object."""
+    """Those of what is done, which may not be those that were given: a patch is an update. A CONNECT has none: they are its object."""
     options = attributes.options
     if attributes.operation == CONNECT or not isinstance(options, Message):
         return None
-    return {**codec.to_dict(options), "kind": options.DESCRIPTOR.name, "apiVersion": OPTIONS_VERSION}
+    given, kind = codec.to_dict(options), options.DESCRIPTOR.name
+    if kind == "PatchOptions":
+        kind = "UpdateOptions"
+        given.pop("force", None)
+    return {**given, "kind": kind, "apiVersion": OPTIONS_VERSION}

@@ -82,7 +82,7 @@ PATCHES: dict[str, tuple[Callable[[Json], Awaitable[Any]], str]] = {
         changed(response={"patchType": "JSONPatch"}),
         INVALID + "webhook returned response.patchType but not response.patch",
     ),
-    "another type": (changed(response={"patch": "W10=", "patchType": "Merge"}), INVALID + 'unsupported patch type "Merge"'),
+    "another type": (changed(response={"patch": "W3t9XQ==", "patchType": "Merge"}), FAILED + 'unsupported patch type "Merge"'),
     "no base64": (changed(response={"patch": "!", "patchType": "JSONPatch"}), INVALID + "response.patch is no base64"),
     "no JSON": (changed(response={"patch": "eA==", "patchType": "JSONPatch"}), FAILED + "received undecodable patch in webhook response"),
     "an object": (

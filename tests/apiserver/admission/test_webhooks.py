@@ -63,7 +63,7 @@ async def test_updates_and_deletes_bring_the_old_object(sort: str) -> None:
         await world.caller.delete(ref(core.ConfigMap, "c"), meta.DeleteOptions())
         update, delete = world.requests
         assert (update["operation"], update["object"]["data"], update["oldObject"]["data"]) == ("UPDATE", {"a": "2"}, {"a": "1"})
-        assert update["options"]["kind"] == "PatchOptions"
+        assert update["options"]["kind"] == "UpdateOptions"
         assert (delete["operation"], delete["object"], delete["oldObject"]["data"]) == ("DELETE", None, {"a": "2"})
         assert (delete["name"], delete["options"]["kind"]) == ("c", "DeleteOptions")
 

@@ -73,6 +73,8 @@ class MutatingAdmissionWebhook:
             verdict = await caller.ask(webhook, version)
             if verdict.patch:
                 operations = _operations(verdict.patch)
+                if operations and verdict.patch_type != JSON_PATCH:
+                    raise CallFailed(f'unsupported patch type "{verdict.patch_type}"')
                 changed = await _patched(caller, webhook, version, operations)
                 attributes.annotate(PATCH + place, _said(webhook, patch=operations, patchType=JSON_PATCH))
         except CallFailed as error:

@@ -34,11 +34,13 @@ class InvalidAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``status`` is the refusal's, whatever the webhook has said of it; ``patch`` is JSON, as it was sent."""
+    """``status`` is the refusal's, whatever the webhook has said of it; ``patch`` is what was sent, which a type that is not known makes
+    nothing of."""
 
     allowed: bool
     status: meta.Status | None = None
     patch: bytes = b""
+    patch_type: str = JSON_PATCH
     warnings: Sequence[str] = ()
     annotations: Mapping[str, str] | None = None
 
@@ -72,6 +74,7 @@ def verdict_of(answer: bytes, uid: str, version: str, *, mutating: bool) -> Verd
         _typed(response, "allowed", bool, "a boolean", False),
         _status(response.get("status")),
         _bytes(patch) if patch else b"",
+        _shown(response.get("patchType")) if version == V1 and patch else JSON_PATCH,
         _texts(response.get("warnings")),
         _annotations(response.get("auditAnnotations")),
     )
@@ -96,8 +99,6 @@ def _check_v1(found: Json, response: Json, uid: str, *, mutating: bool) -> None:
         raise InvalidAnswer("webhook returned response.patchType but not response.patch")
     if patch_type == "":
         raise InvalidAnswer('webhook returned invalid response.patchType of ""')
-    if patch and patch_type != JSON_PATCH:
-        raise InvalidAnswer(f'unsupported patch type "{_shown(patch_type)}"')
 
 
 def refusal_of(name: str, said: meta.Status | None) -> meta.Status:
