@@ -17,6 +17,7 @@ from knarr.machinery.validation import (
     duplicate,
     forbidden,
     invalid,
+    not_supported,
     qualified_name,
     required,
     too_long,
@@ -49,7 +50,8 @@ class StorageClassStrategy(Strategy):
             causes += [invalid(PROVISIONER, obj.provisioner, sentence) for sentence in qualified_name(obj.provisioner.lower())]
         causes += validate_parameters(obj.parameters)
         causes += check_choice(Path("reclaimPolicy"), obj.reclaim_policy, RECLAIM_POLICIES, optional=True)
-        causes += check_choice(Path("volumeBindingMode"), obj.volume_binding_mode, BINDING_MODES)
+        if obj.volume_binding_mode not in BINDING_MODES:
+            causes.append(not_supported(Path("volumeBindingMode"), obj.volume_binding_mode, BINDING_MODES))
         return causes + _topologies(obj.allowed_topologies, Path("allowedTopologies"))
 
     def validate_update(self, new: storage.StorageClass, old: storage.StorageClass) -> list[Cause]:
