@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "bench.workloads:deploy_heal_memory": ["deploy-20", "heal-pod", "memory"],
     "bench.memory:memory_pods": ["memory-pods"],
     "bench.memory:memory_after": ["memory-after"],
+    "bench.definitions:definitions_memory": ["definitions-memory"],
     "bench.api:api_rates": ["api-get", "api-list", "api-create"],
     "bench.api:watch_fanout": ["watch-fanout"],
     "bench.reads:peer_reads": ["peer-get", "peer-list"],

@@ -99,8 +99,9 @@ class Collection:
         return (entry.key for entry in self._ordered)
 
     def close(self) -> None:
-        """Ends every watch."""
+        """Ends every watch; nobody reads the history any more."""
         self.closed = True
+        self.history.forget(self.history.floor)
         self.wake()
 
     def listen(self, listener: Callable[[], None]) -> None:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 from services.apiserver.entry import Entry
 from services.apiserver.results import Event
 
+# Which part of the limits those changes may take that are no longer fresh.
+OLD_PART = 8
 # The newest changes keep their JSON and decoded message while all watchers come to read them; older ones make them again when asked.
 WARM, WARM_SECONDS = 256, 30.0
 # What a change takes beside its object's bytes: those of small objects are mostly this.
@@ -23,11 +25,16 @@ CHANGE_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """At most ``count`` changes and ``max_bytes``, CHANGE_BYTES for each and its serialized bytes; older than ``age_seconds`` go too."""
+    """At most ``count`` changes and ``max_bytes``, CHANGE_BYTES for each and its serialized bytes; older than ``age_seconds`` go too.
+
+    Of those older than ``fresh_seconds`` only a small part of both is held: whoever watches is told a bookmark each minute, and Kubernetes
+    holds no more in any case. So what a busy hour has brought is soon let go.
+    """
 
     count: int = 10_000
     max_bytes: int = 8 * 1024 * 1024
     age_seconds: float = 600.0
+    fresh_seconds: float = 75.0
 
 
 class HistoryChange(NamedTuple):
@@ -98,12 +105,8 @@ class History:
     def trim(self, now: float) -> None:
         """Lets go of what is beyond the limits. Asked for now and then, also the changes of a collection that rests grow old."""
         self._cool(now)
-        limits, changes = self._limits, self._changes
-        while self._dropped < len(changes) and (
-            len(changes) - self._dropped > limits.count
-            or self._bytes > limits.max_bytes
-            or changes[self._dropped].at_seconds < now - limits.age_seconds
-        ):
+        changes = self._changes
+        while self._dropped < len(changes) and self._is_beyond(now - changes[self._dropped].at_seconds):
             oldest = changes[self._dropped]
             self._bytes -= _size(oldest)
             self._floor = max(self._floor, oldest.event.revision)
@@ -113,6 +116,13 @@ class History:
             del changes[: self._dropped]
             self._first += self._dropped
             self._dropped = 0
+
+    def _is_beyond(self, age_seconds: float) -> bool:
+        """Whether the oldest change that is held, of this age, is to go."""
+        limits, count = self._limits, len(self._changes) - self._dropped
+        if count > limits.count or self._bytes > limits.max_bytes or age_seconds > limits.age_seconds:
+            return True
+        return age_seconds > limits.fresh_seconds and (count > limits.count // OLD_PART or self._bytes > limits.max_bytes // OLD_PART)
 
     def _cool(self, now: float) -> None:
         """Drops what can be made again, of each change once: a present object may be asked for often."""

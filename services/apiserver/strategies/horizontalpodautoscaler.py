@@ -56,6 +56,13 @@ class HorizontalPodAutoscalerStrategy(Strategy):
         causes += _reference(spec.scale_target_ref, path.child("scaleTargetRef"))
         for position, metric in enumerate(spec.metrics):
             causes += _metric(metric, path.child("metrics").index(position))
+        if (
+            spec.HasField("min_replicas")
+            and spec.min_replicas == 0
+            and not {metric.type for metric in spec.metrics} & {"Object", "External"}
+        ):
+            words = "must specify at least one Object or External metric to support scaling to zero replicas"
+            causes.append(forbidden(path.child("metrics"), words))
         for name, field in (("scale_up", "scaleUp"), ("scale_down", "scaleDown")):
             if spec.behavior.HasField(name):
                 causes += _rules(getattr(spec.behavior, name), path.child("behavior", field))

@@ -156,6 +156,31 @@ def test_history_ages() -> None:
     assert collection.history.floor == 6 and len(collection.history.since(collection.history.position_after(6), 9)) == 1
 
 
+def test_of_old_changes_a_part_is_held() -> None:
+    now = [0.0]
+    history = filled(Limits(count=800, fresh_seconds=75.0), 600, now).history
+    now[0] = 75.0
+    history.trim(now[0])
+    assert len(history.since(history.position_after(history.floor), 1000)) == 600
+    now[0] = 76.0
+    history.trim(now[0])
+    assert len(history.since(history.position_after(history.floor), 1000)) == 100
+    size = CHANGE_BYTES + len(envelope.unwrap(value("0000")).raw)
+    history = filled(Limits(max_bytes=800 * size), 600, now).history
+    now[0] += 76.0
+    history.trim(now[0])
+    assert len(history.since(history.position_after(history.floor), 1000)) == 100
+
+
+def test_a_collection_that_is_served_no_more_holds_nothing_of_its_past() -> None:
+    collection = filled(Limits(), 20, [0.0])
+    floor = collection.history.floor
+    collection.close()
+    assert collection.history.since(collection.history.end, 9) == [] and collection.history.floor == floor
+    with pytest.raises(Overrun):
+        collection.history.since(collection.history.end - 1, 9)
+
+
 def test_what_can_be_made_again_is_kept_while_it_is_new() -> None:
     now = [0.0]
     collection = filled(Limits(), 5, now)
