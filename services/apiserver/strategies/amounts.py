@@ -14,6 +14,11 @@ def is_whole(value: meta.Quantity) -> bool:
     return found is None or found == found.to_integral_value()
 
 
+def shown_amount(value: meta.Quantity) -> str:
+    """One that was never given is nothing."""
+    return value.string or "0"
+
+
 def check_form(value: meta.Quantity, path: Path) -> list[Cause]:
     """Well formed, be it negative or not."""
     return [invalid(path, value.string, quantity.FORMAT_MESSAGE)] if exact(value) is None else []
@@ -24,7 +29,7 @@ def check_amount(value: meta.Quantity, path: Path) -> list[Cause]:
     found = exact(value)
     if found is None:
         return [invalid(path, value.string, quantity.FORMAT_MESSAGE)]
-    return [invalid(path, value.string, NOT_NEGATIVE)] if found < 0 else []
+    return [invalid(path, shown_amount(value), NOT_NEGATIVE)] if found < 0 else []
 
 
 def check_positive(value: meta.Quantity, path: Path) -> list[Cause]:
@@ -32,4 +37,4 @@ def check_positive(value: meta.Quantity, path: Path) -> list[Cause]:
     found = exact(value)
     if found is None:
         return [invalid(path, value.string, quantity.FORMAT_MESSAGE)]
-    return [] if found > 0 else [invalid(path, value.string, "must be greater than zero")]
+    return [] if found > 0 else [invalid(path, shown_amount(value), "must be greater than zero")]
