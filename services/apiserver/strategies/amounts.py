@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import quantity
 from knarr.machinery.errors import Cause
@@ -30,6 +32,12 @@ def check_amount(value: meta.Quantity, path: Path) -> list[Cause]:
     if found is None:
         return [invalid(path, value.string, quantity.FORMAT_MESSAGE)]
     return [invalid(path, shown_amount(value), NOT_NEGATIVE)] if found < 0 else []
+
+
+def check_basic(value: meta.Quantity, path: Path) -> list[Cause]:
+    """Not negative, in the words that Kubernetes has beside those of other rules: it shows the whole number above."""
+    found = exact(value)
+    return [invalid(path, math.ceil(found), "must be a valid resource quantity")] if found is not None and found < 0 else []
 
 
 def check_positive(value: meta.Quantity, path: Path) -> list[Cause]:

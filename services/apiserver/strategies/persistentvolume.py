@@ -21,7 +21,7 @@ from knarr.machinery.validation import (
 )
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
-from services.apiserver.strategies.amounts import check_positive
+from services.apiserver.strategies.amounts import check_basic, check_positive
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.scheduling import validate_node_selector_term
 from services.apiserver.strategies.pod.volumes import validate_host_path, validate_nfs
@@ -138,7 +138,7 @@ def _capacity(spec: core.PersistentVolumeSpec, path: Path) -> list[Cause]:
     if set(spec.capacity) != {STORAGE}:
         causes.append(not_supported(path, GoSyntax("core.ResourceList{…}"), (STORAGE,)))
     for name in sorted(spec.capacity):
-        causes += check_positive(spec.capacity[name], path.key(name))
+        causes += check_basic(spec.capacity[name], path.key(name)) + check_positive(spec.capacity[name], path.key(name))
     return causes
 
 

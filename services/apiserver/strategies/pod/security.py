@@ -87,7 +87,9 @@ def _profiles(context: Any, path: Path) -> list[Cause]:
         if not context.HasField(field):
             continue
         profile, here = getattr(context, field), path.child(name)
-        causes += check_choice(here.child("type"), profile.type, PROFILES)
+        if not profile.type:
+            causes.append(required(here.child("type"), f"type is required when {name} is set"))
+        causes += check_choice(here.child("type"), profile.type, PROFILES, optional=True)
         if profile.type == "Localhost" and not profile.HasField("localhost_profile"):
             causes.append(required(here.child("localhostProfile"), f"must be set when {word} type is Localhost"))
         if profile.type != "Localhost" and profile.HasField("localhost_profile"):
