@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -31,6 +32,33 @@ async def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPa
         await thrice.wait()
     await cancel([giving_back])
     assert set(asked) == {0}
+
+
+class Circle:
+    def __init__(self) -> None:
+        self.self = self
+
+
+@pytest.mark.parametrize(("few", "gone"), [(10**9, True), (0, False)])
+async def test_what_is_old_is_looked_through_where_there_is_little_of_it(monkeypatch: pytest.MonkeyPatch, few: int, gone: bool) -> None:
+    trimmed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(collector, "GIVE_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(collector, "FEW_OBJECTS", few)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(malloc_trim=lambda kept: loop.call_soon_threadsafe(trimmed.set)))
+    circle = Circle()
+    known = weakref.ref(circle)
+    gc.collect()
+    gc.disable()
+    try:
+        del circle
+        giving_back = asyncio.create_task(collector.give_back())
+        async with asyncio.timeout(10):
+            await trimmed.wait()
+        await cancel([giving_back])
+        assert (known() is None) is gone
+    finally:
+        gc.enable()
 
 
 @pytest.fixture
