@@ -80,7 +80,9 @@ def test_endpoints_are_read_by_both(mixed: Mixed) -> None:
     assert mixed.theirs.ask(Ask("POST", f"{APPS}/deployments", body=workload("Deployment", "served", replicas=2))).status == 201
     assert mixed.theirs.ask(Ask("POST", f"{CORE}/services", body=SERVICE)).status == 201
     selected = "?labelSelector=kubernetes.io%2Fservice-name%3Dserved"
-    (old,) = until(mixed.theirs, SLICES + selected, lambda found: len(found["items"][0]["endpoints"]) == 2)["items"]
+    (old,) = until(mixed.theirs, SLICES + selected, lambda found: found["items"] and len(found["items"][0]["endpoints"] or ()) == 2)[
+        "items"
+    ]
     (new,) = mixed.ours.ask(Ask("GET", SLICES.replace("v1beta1", "v1") + selected)).body["items"]
     assert {endpoint["topology"]["kubernetes.io/hostname"] for endpoint in old["endpoints"]} == {
         endpoint["nodeName"] for endpoint in new["endpoints"]
