@@ -1,4 +1,4 @@
-"""The ``knarr`` command: up, down, status, kubeconfig, load, backup, restore, certs, completion.
+"""The ``knarr`` command: up, down, status, kubeconfig, load, backup, restore, auth, certs, completion.
 
 Imports little at first: what a command does not need would only delay it, and so would it `knarr --help` and every press of Tab.
 """
@@ -270,6 +270,35 @@ def renew_certificates(data_dir: Path, folder: Path | None, names: tuple[str, ..
 
     kubeconfig = ClusterSettings(data_dir=data_dir).files.kubeconfig if folder is None else None
     return renewed(_folder(data_dir, folder), list(names), kubeconfig)
+
+
+@knarr.group(cls=Commands)
+def auth() -> None:
+    """who may do what in the running cluster"""
+
+
+@auth.command()
+@data_dir
+@click.argument("verb", metavar="VERB")
+@click.argument("what", metavar="RESOURCE")
+@click.argument("name", default="", metavar="[NAME]")
+@click.option("--namespace", "-n", default="default", metavar="NAME", help="where (default: default)")
+@click.option("--all-namespaces", "-A", is_flag=True, help="in the whole cluster, which is also where what has no namespace lies")
+@click.option("--as", "user", default="", metavar="USER", help="about whom, like system:serviceaccount:NAMESPACE:NAME")
+@click.option("--as-group", "groups", multiple=True, metavar="GROUP", help="a group that he is in; repeat for each")
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="(default: text)")
+def why(
+    data_dir: Path, verb: str, what: str, name: str, namespace: str, all_namespaces: bool, user: str, groups: tuple[str, ...], output: str
+) -> int:
+    """by which rule somebody may do something, or what is missing for it; exits with 1 when he may not
+
+    RESOURCE is like pods, pods/log, deployments.apps/scale, or a path that begins with a slash.
+    """
+    from services.command.auth import Question
+    from services.command.auth import why as ask
+
+    question = Question(verb, what, name, "" if all_namespaces else namespace, user, groups)
+    return ask(ClusterSettings(data_dir=data_dir).files, question, as_json=output == "json")
 
 
 @knarr.command()

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
-from knarr.service.authentication import TokenTable
+from knarr.service.authentication import AUTHENTICATED, TokenTable
 from knarr.service.certificates import covers
 from knarr.service.signing_key import SIGNING_KEY
 from services.apiserver.bootstrap import service_names
@@ -28,7 +28,7 @@ from tests.upgrade.kept import FORMATS, SETTINGS, TRUST, Api, content, identity,
 
 NAMES = sorted(path.name for path in FORMATS.iterdir() if path.is_dir())
 # What is made once and handed out, or stands in what was handed out.
-LASTING = ("cluster-id", "token", "pki/ca.crt", "pki/ca.key", "pki/admin.crt", "pki/admin.key", "pki/apiserver.token", "pki/tokens.csv")
+LASTING = ("cluster-id", "token", "pki/ca.crt", "pki/ca.key", "pki/admin.crt", "pki/admin.key", "pki/apiserver.token")
 # What components write again by themselves: where things are now, and what happened. They are the same objects still.
 DERIVED = ("endpoints/", "endpointslices/", "events/", "leases/kube-", "nodes/")
 OWN = ("endpoints/kept/by-hand", "endpointslices/kept/own", "events/kept/noted.1")
@@ -178,23 +178,27 @@ def test_the_earlier_name_of_the_trust_command_still_works(kept: Path, tmp_path:
 
 
 def check_trust(before: dict[str, bytes], folder: Path) -> None:
-    """Keys, certificates and tokens stay. Tables of those who may call are made from them; a kubelet's was changed in November 2026.
+    """Keys, certificates and tokens stay. Tables of those who may call are made from them; a kubelet's was changed in November 2026, and
+    since then the API server is an administrator in none of them.
 
     The API server's certificate names what pods call it by since then, and it has got the key for their tokens, and what is shown to
     extension API servers.
     """
-    made = {name for name in before if name.endswith("kubelet/tokens.csv")}
+    made = {name for name in before if name.endswith("tokens.csv")}
     renewed = {"apiserver/server.crt", "apiserver/server.key"}
     after = contents(folder)
     kept = before.keys() - made - renewed
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     new = {name for name in after.keys() - before.keys() if "front-proxy" not in name}
-    assert new == {f"apiserver/{SIGNING_KEY}", f"authority/{SIGNING_KEY}"}
+    # With the last two the controller signs certificates.
+    assert new == {f"apiserver/{SIGNING_KEY}", f"authority/{SIGNING_KEY}", "controller/signing.crt", "controller/signing.key"}
     authority = x509.load_pem_x509_certificate(before["apiserver/ca.crt"])
     x509.load_pem_x509_certificate(after["apiserver/server.crt"]).verify_directly_issued_by(authority)
     assert covers(after["apiserver/server.crt"], ["192.0.2.10", *service_names()])
     admin = after["admin/token"].decode().strip()
     assert all(TokenTable.load(folder / name).authenticate(f"Bearer {admin}").name == "knarr-admin" for name in made)
+    whom = after["apiserver/token"].decode().strip()
+    assert TokenTable.load(folder / "apiserver/tokens.csv").authenticate(f"Bearer {whom}").groups == (AUTHENTICATED,)
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -69,7 +69,8 @@ def _grant(source: Source, rule: Rule | None = None) -> face.Grant:
 
 
 def _candidates(grants: Grants, wish: Wish) -> Iterator[str]:
-    for name in grants.cluster_roles():
+    # Those that are made to be bound to somebody come first.
+    for name in sorted(grants.cluster_roles(), key=lambda name: (name.startswith("system:"), name)):
         rules = grants.rules_of(rbac.RoleRef(kind="ClusterRole", name=name), "")
         if any(rule.allows(wish) for rule in rules or ()):
             yield name

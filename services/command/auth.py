@@ -1,0 +1,133 @@
+"""``knarr auth why``: by which rule of which binding somebody may do something, or what is missing for it."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc.aio
+import orjson
+from google.protobuf.json_format import MessageToJson
+
+from knarr.api.apiserver.v1 import authorization_service_pb2 as face
+from knarr.api.apiserver.v1 import authorization_service_pb2_grpc as face_grpc
+from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.client.channel import open_channel
+from knarr.service.errors import CommandError
+from services.standalone.files import Files
+
+ANSWER_SECONDS = 10.0
+CORE = "core"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """``what`` is a resource as `kubectl auth can-i` takes it (`pods`, `pods/log`, `deployments.apps/scale`), or a path that begins with a
+    slash. Without ``user`` and ``groups`` it is about the administrator."""
+
+    verb: str
+    what: str
+    name: str = ""
+    namespace: str = ""
+    user: str = ""
+    groups: tuple[str, ...] = ()
+
+    @property
+    def request(self) -> face.ExplainRequest:
+        asked = face.ExplainRequest(user=self.user, groups=self.groups)
+        if self.what.startswith("/"):
+            asked.path.verb, asked.path.path = self.verb, self.what
+            return asked
+        typed, _, subresource = self.what.partition("/")
+        plural, _, group = typed.partition(".")
+        about = asked.resource
+        about.verb, about.resource, about.group, about.subresource = self.verb, plural, group, subresource
+        about.name, about.namespace = self.name, self.namespace
+        return asked
+
+
+def why(files: Files, question: Question, *, as_json: bool) -> int:
+    """Prints the answer; 0 where it is yes, 1 where it is no."""
+    answer = asyncio.run(_ask(files, question))
+    print(MessageToJson(answer) if as_json else "\n".join(told(question, answer)))
+    return 0 if answer.allowed else 1
+
+
+def told(question: Question, answer: face.ExplainResponse) -> Iterator[str]:
+    """For people, line by line."""
+    yield f"{'yes' if answer.allowed else 'no'}: {_asked(question)}"
+    for said in answer.decisions:
+        if said.reason or said.decision != "no opinion":
+            yield f"  {said.authorizer}: {said.decision}" + (f" ({said.reason})" if said.reason else "")
+    for grant in answer.grants:
+        given = f"{_binding(grant)} gives {grant.subject_kind} {grant.subject_name} the {grant.role_kind} {grant.role_name}"
+        yield f"  {given}: {_rule(grant.rule)}"
+    for grant in answer.broken:
+        yield f"  {_binding(grant)} names the {grant.role_kind} {grant.role_name}, which is not there"
+    if not answer.allowed:
+        yield f"needed: {_rule(answer.needed)}"
+        if answer.candidates:
+            yield f"ClusterRoles that say so: {', '.join(answer.candidates)}"
+            yield f"  {_command(question, answer.candidates)}"
+
+
+def _asked(question: Question) -> str:
+    who = question.user or ", ".join(question.groups) or "the administrator"
+    named = f" {question.name}" if question.name else ""
+    where = "" if question.what.startswith("/") else f" in {question.namespace}" if question.namespace else " in the whole cluster"
+    return f"{who}: {question.verb} {question.what}{named}{where}"
+
+
+def _binding(grant: face.Grant) -> str:
+    return f"{grant.binding_kind} " + (f"{grant.binding_namespace}/" if grant.binding_namespace else "") + grant.binding_name
+
+
+def _rule(rule: rbac.PolicyRule) -> str:
+    if rule.non_resource_urls:
+        return f"{_some(rule.verbs)} {_some(rule.non_resource_urls)}"
+    named = f" called {_some(rule.resource_names)}" if rule.resource_names else ""
+    return f"{_some(rule.verbs)} {_some(rule.resources)} of {_some([group or CORE for group in rule.api_groups])}{named}"
+
+
+def _some(words: Sequence[str]) -> str:
+    return ", ".join(words)
+
+
+def _command(question: Question, candidates: Sequence[str]) -> str:
+    """The narrowest of the usual ones, if it is among them."""
+    role = next((name for name in ("view", "edit", "admin") if name in candidates), candidates[0])
+    kind, place = ("rolebinding", ["-n", question.namespace]) if question.namespace else ("clusterrolebinding", [])
+    account = question.user.removeprefix("system:serviceaccount:")
+    subject = f"--serviceaccount={account}" if account != question.user else f"--user={question.user}" if question.user else ""
+    subject = subject or f"--group={question.groups[0] if question.groups else ''}"
+    return shlex.join(["kubectl", "create", kind, "NAME", f"--clusterrole={role}", subject, *place])
+
+
+async def _ask(files: Files, question: Question) -> face.ExplainResponse:
+    address, token, authority = _reached(files)
+    async with open_channel(address, authority, token) as channel:
+        try:
+            answer: face.ExplainResponse = await face_grpc.AuthorizationServiceStub(channel).Explain(
+                question.request, timeout=ANSWER_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            raise CommandError(f"the API server at {address} does not explain it: {error.details()}") from error
+    return answer
+
+
+def _reached(files: Files) -> tuple[str, str, bytes]:
+    """Where the API server is, and what is shown to it and by it."""
+    try:
+        state = orjson.loads(files.state.read_bytes())
+        return state["components"]["apiserver"], files.admin_token.read_text().strip(), _bytes(files.pki / "ca.crt")
+    except FileNotFoundError:
+        raise CommandError(f"no cluster runs from {files.root}; start it first: `knarr up`") from None
+    except (orjson.JSONDecodeError, KeyError):
+        raise CommandError(f"{files.state} is damaged; `knarr down` and `knarr up` make it anew") from None
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes()
