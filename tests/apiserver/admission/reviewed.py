@@ -19,6 +19,7 @@ from knarr.machinery.catalog import version_of
 from services.apiserver.authorization import Authorizer
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.results import Ref, Written
+from services.apiserver.tokens.keys import SigningKeys
 from tests.support.caller import Caller
 from tests.support.webhook import Webhook, running_webhook
 
@@ -128,7 +129,13 @@ def answering(make: Callable[..., Json], *args: Any, **more: Any) -> Callable[[J
 
 @asynccontextmanager
 async def reviewed(
-    answer: Callable[[Json], Awaitable[Any]] | None = None, authorizer: Authorizer | None = None, **options: Any
+    answer: Callable[[Json], Awaitable[Any]] | None = None,
+    authorizer: Authorizer | None = None,
+    keys: SigningKeys | None = None,
+    **options: Any,
 ) -> AsyncIterator[Reviewed]:
-    async with running_webhook(answer or answering(allowed), **options) as webhook, ApiInMemory(authorizer=authorizer) as api:
+    async with (
+        running_webhook(answer or answering(allowed), **options) as webhook,
+        ApiInMemory(authorizer=authorizer, keys=keys) as api,
+    ):
         yield Reviewed(api, webhook, Caller(api.server.api))

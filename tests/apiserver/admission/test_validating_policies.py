@@ -13,6 +13,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.machinery.errors import Forbidden, Invalid, StatusError, Unauthorized
+from services.apiserver.admission import expressions
 from services.apiserver.admission.policies import params as limits
 from services.apiserver.results import Ref
 from tests.apiserver.admission.governed import CONFIG_MAPS, MESSAGES, governed
@@ -363,3 +364,22 @@ async def test_what_is_no_policy(spec: Json, field: str, words: str) -> None:
             await world.make("ValidatingAdmissionPolicy", "p", {**plain, **spec})
         causes = [cause for cause in refused.value.status.details.causes if cause.field == field]
         assert len(causes) == 1 and words in causes[0].message
+
+
+async def test_what_has_shown_to_be_slow_is_carried_out_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    aside: list[object] = []
+
+    async def beside(work: Any, *args: Any) -> Any:
+        aside.append(work)
+        return work(*args)
+
+    monkeypatch.setattr(expressions, "in_turn", beside)
+    async with governed() as world:
+        await world.validate("object.data.size() > 0")
+        await world.create(config_map("quick", a="b"))
+        assert aside == []
+        monkeypatch.setattr(expressions, "SLOW_SECONDS", 0.0)
+        await world.create(config_map("slow", a="b"))
+        assert aside == []
+        await world.create(config_map("later", a="b"))
+        assert len(aside) == 1

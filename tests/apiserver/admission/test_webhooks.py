@@ -28,6 +28,7 @@ from tests.apiserver.admission.reviewed import (
     ref,
     reviewed,
 )
+from tests.support.signing import signing_keys
 
 ADD_LABEL = {"op": "add", "path": "/metadata/labels", "value": {"by": "webhook"}}
 
@@ -480,3 +481,16 @@ async def test_a_condition_that_fails_refuses_unless_another_one_says_no(sort: s
         with pytest.raises(Forbidden, match=words):
             await world.create(config_map("c", a="b"))
         assert world.requests == []
+
+
+async def test_the_servers_own_plugins_see_what_a_webhook_injects() -> None:
+    """A container that was added late has its token like the others, and there is one volume for all."""
+    container = {"op": "add", "path": "/spec/containers/-", "value": {"name": "side", "image": "busybox"}}
+    pods = {**CONFIG_MAPS, "resources": ["pods"], "operations": ["CREATE"]}
+    async with reviewed(answering(patched, container), keys=signing_keys()) as world:
+        await world.configure("Mutating", {"rules": [pods]})
+        pod = core.Pod(metadata=meta.ObjectMeta(name="p"))
+        pod.spec.containers.add(name="c", image="busybox")
+        made = await world.create(pod)
+        assert len(made.spec.volumes) == 1
+        assert [[mount.name for mount in one.volume_mounts] for one in made.spec.containers] == [[made.spec.volumes[0].name]] * 2
