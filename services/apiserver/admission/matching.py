@@ -108,7 +108,7 @@ class Match:
             return version
         if not self.equivalent:
             return None
-        others = [other for other in version.resource.versions if other is not version and (other.served or other.form.has_message)]
+        others = [other for other in version.resource.versions if other is not version and other.served]
         return next((other for rule in rules for other in others if rule.matches(operation, other, subresource)), None)
 
     def selects(self, attributes: Attributes, namespace_labels: Mapping[str, str] | None) -> bool:

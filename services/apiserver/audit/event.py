@@ -26,6 +26,8 @@ MAX_LINE_BYTES = 100 * 1024
 MAX_ANNOTATIONS, MAX_ANNOTATION_LETTERS = 64, 4096
 TRUNCATED = "audit.k8s.io/truncated"
 SUCCESS = meta.Status()
+# Annotations that show a part of an object: what webhooks have made of it.
+OF_BODIES = "patch.webhook.admission.k8s.io/"
 
 
 class AuditEvent:
@@ -78,6 +80,8 @@ class AuditEvent:
 
     def annotate(self, key: str, value: str) -> None:
         """The first value of a key holds, as in Kubernetes; so many are kept, cut to so many letters."""
+        if key.startswith(OF_BODIES) and not self.wants_request:
+            return
         if self._annotations is None:
             self._annotations = {}
         if len(self._annotations) < MAX_ANNOTATIONS:

@@ -8,14 +8,17 @@ from typing import Any
 import orjson
 import pytest
 
+from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as scale
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as v2
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery import codec
 from knarr.machinery.errors import BadRequest, Forbidden, InternalError, Invalid, StatusError
 from services.apiserver.in_memory import ApiInMemory
+from services.apiserver.results import Ref
 from tests.apiserver.admission.reviewed import (
     CONFIG_MAPS,
     Json,
@@ -494,3 +497,50 @@ async def test_the_servers_own_plugins_see_what_a_webhook_injects() -> None:
         made = await world.create(pod)
         assert len(made.spec.volumes) == 1
         assert [[mount.name for mount in one.volume_mounts] for one in made.spec.containers] == [[made.spec.volumes[0].name]] * 2
+
+
+async def test_a_changed_command_is_what_is_run() -> None:
+    async def rewrite(body: Json) -> Json:
+        if body["request"]["object"]["command"] == ["ls"]:
+            return patched(body, {"op": "replace", "path": "/command", "value": ["ls", "-l"]})
+        return denied(body, {"message": "seen"})
+
+    connects = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/exec"], "operations": ["CONNECT"]}
+    async with reviewed(rewrite) as world:
+        pod = core.Pod(metadata=meta.ObjectMeta(name="p"))
+        pod.spec.containers.add(name="c", image="busybox")
+        await world.create(pod)
+        await world.configure("Mutating", {"rules": [connects]})
+        await world.configure("Validating", {"rules": [connects]})
+        start = face.ExecStart(namespace="default", pod="p", container="c", command=["ls"], stdout=True)
+        with pytest.raises(StatusError, match="denied the request: seen"):
+            await world.caller.exec(ref(core.Pod, "p", "exec"), start)
+        first, second = world.requests
+        assert (first["object"]["command"], second["object"]["command"]) == (["ls"], ["ls", "-l"])
+        assert second["object"]["stdout"] is True and second["object"]["container"] == "c"
+
+
+async def test_a_custom_resource_of_several_versions_is_shown_in_the_one_that_the_rule_names() -> None:
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {"n": {"type": "integer"}}}}}}
+    versions = [{"name": name, "served": True, "storage": name == "v1", "schema": schema} for name in ("v1", "v2")]
+    names = {"plural": "widgets", "kind": "Widget"}
+    definition = {
+        "metadata": {"name": "widgets.example.org"},
+        "spec": {"group": "example.org", "scope": "Namespaced", "names": names, "versions": versions},
+    }
+    add = {"op": "replace", "path": "/spec/n", "value": 7}
+    rule = {"apiGroups": ["example.org"], "apiVersions": ["v1"], "resources": ["widgets"], "operations": ["*"]}
+    async with reviewed(answering(patched, add, {"op": "add", "path": "/spec/unknown", "value": 1})) as world:
+        served = asyncio.Event()
+        world.api.server.registry.subscribe(lambda old, new: served.set())
+        await world.create(codec.from_json(apiextensions.CustomResourceDefinition, definition).message)
+        await served.wait()
+        version = world.api.server.registry.named("example.org", "v2", "Widget")
+        assert version is not None
+        await world.configure("Mutating", {"rules": [rule]})
+        value = {"apiVersion": "example.org/v2", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"n": 1}}
+        written = await world.caller.create(Ref(version, "default"), version.form.from_json(value).message, meta.CreateOptions())
+        made: Any = written.message
+        (request,) = world.requests
+        assert (request["object"]["apiVersion"], request["requestKind"]["version"]) == ("example.org/v1", "v2")
+        assert made.names == ("example.org/v2", "Widget") and made.content == {"spec": {"n": 7}}

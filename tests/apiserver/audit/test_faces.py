@@ -31,7 +31,7 @@ from tests.support.faces import RestClient, rpc_client
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-BROKEN = "broken"
+BROKEN, PATCHED = "broken", "patched"
 
 
 class NoSink:
@@ -70,6 +70,8 @@ class Notes:
         if attributes.name == BROKEN:
             raise RuntimeError("it broke")
         attributes.annotate("notes.example/seen", attributes.name)
+        if attributes.name == PATCHED:
+            attributes.annotate("patch.webhook.admission.k8s.io/round_0_index_0", "{}")
 
 
 class NoSecrets:
@@ -155,6 +157,14 @@ async def test_each_level_keeps_what_it_says() -> None:
         if level is Level.REQUEST_RESPONSE:
             assert event["requestObject"] == config_map("one")
             assert event["responseObject"]["data"] == {"a": "b"}
+
+
+async def test_patches_of_webhooks_are_told_where_bodies_are() -> None:
+    for level, told in ((Level.METADATA, False), (Level.REQUEST, True)):
+        async with world(Rule(level)) as (api, kept):
+            await RestClient(api).call("POST", CONFIG_MAPS, config_map(PATCHED))
+            (event,) = kept.take()
+        assert ("patch.webhook.admission.k8s.io/round_0_index_0" in event["annotations"]) is told
 
 
 async def test_bodies_in_every_form_are_kept_as_json() -> None:
