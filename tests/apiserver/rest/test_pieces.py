@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
@@ -21,6 +22,7 @@ from services.apiserver.entries import Entries
 from services.apiserver.rest import pieces, reads
 from services.apiserver.rest.objects import JsonObjects
 from services.apiserver.rest.pieces import cut, is_long, send_pieces
+from services.apiserver.rest.protocol import Protocol
 from services.apiserver.rest.request import CONNECTION, Message, Request
 from services.apiserver.rest.response import NO_STORE, REVALIDATED, Pieces, Response
 from services.apiserver.rest.server import RestServer
@@ -143,22 +145,43 @@ async def test_a_long_answer_to_who_knows_no_chunks(client: HttpClient, filled: 
     assert len(orjson.loads(body)["items"]) == 700
 
 
-async def test_who_does_not_read_holds_one_piece_of_what_is_there(server: RestServer, certificates: Certificates, api: FakeApi) -> None:
-    for number in range(14):
+async def test_who_does_not_read_is_sent_one_piece_of_what_is_there(
+    server: RestServer, certificates: Certificates, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And all of it, once he reads."""
+    monkeypatch.setattr(reads, "WHOLE_BYTES", 64 * 1024 * 1024)
+    for number in range(40):
         api.put(core.ConfigMap(metadata=meta.ObjectMeta(name=f"c{number:03}", namespace="default"), data={"a": "x" * 250_000}))
     async with HttpClient(server.port, certificates.client, TOKEN) as reader:
-        whole = (await reader.request("GET", LIST)).body  # from now on the list is there
-        assert len(whole) > 12 * pieces.PIECE_BYTES
+        whole = (await reader.request("GET", LIST)).body
+    assert server._server is not None
+    for listener in server._server.sockets:
+        # What the kernel keeps for a connection may be megabytes.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    before = set(server._state.connections)
     async with HttpClient(server.port, certificates.client, TOKEN) as client:
-        tracemalloc.start()
-        try:
-            await client.send("GET", LIST)
-            await client.head()
-            await asyncio.sleep(0.1)
-            assert tracemalloc.get_traced_memory()[0] < 4 * pieces.PIECE_BYTES
-        finally:
-            tracemalloc.stop()
+        await client.send("GET", LIST)
+        await client.head()
+        [connection] = server._state.connections - before
+        assert isinstance(connection, Protocol)
+        async with asyncio.timeout(10):
+            while not connection.is_full():  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert connection.entered is not None
+        assert 0 < connection.entered.get_write_buffer_size() < 2 * pieces.PIECE_BYTES
         assert await client.streams[0].readexactly(len(whole)) == whole
+
+
+async def test_the_next_piece_waits_for_the_client() -> None:
+    body, client = b"x" * (3 * pieces.PIECE_BYTES), Client()
+    client.reads.clear()
+    sending = asyncio.create_task(send_pieces(client.request, cut(Response(body)), client.send))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(client.received) == 2
+    client.reads.set()
+    await sending
+    assert b"".join(message.get("body", b"") for message in client.received) == body and not client.dropped
 
 
 @pytest.mark.parametrize("caching", [NO_STORE, REVALIDATED])
