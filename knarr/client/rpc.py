@@ -7,10 +7,12 @@ know what may be repeated.
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -23,7 +25,7 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as rpc
 from knarr.api.apiserver.v1.resource_service_pb2_grpc import ResourceServiceStub
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.client.channel import open_channel
+from knarr.client.channel import Pair, open_channel
 from knarr.client.client import ADDED, ALLOWANCE, BOOKMARK, DELETED, MODIFIED, Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.served import ServedResources
 from knarr.machinery.errors import StatusError, error_of, status_error
@@ -36,6 +38,8 @@ M = TypeVar("M", bound=Message)
 
 STATUS_METADATA_KEY = "knarr-status-bin"
 CALL_TIMEOUT_SECONDS = 30.0
+# How often files are looked at for another certificate; how long calls over the connection with the former one may go on.
+LOOK_SECONDS, GRACE_SECONDS = 5.0, 3600.0
 
 _EVENT_TYPES = {
     rpc.EVENT_TYPE_ADDED: ADDED,
@@ -71,9 +75,14 @@ class RpcClient(Client):
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> None:
         self._channel = channel
-        self._stub = ResourceServiceStub(channel)
+        self._made = ResourceServiceStub(channel)
         self._timeout_seconds = timeout_seconds
         self._served = ServedResources()
+
+    @property
+    def _stub(self) -> Any:
+        """What the next call is made by."""
+        return self._made
 
     async def close(self) -> None:
         """Closes the channel; running calls fail."""
@@ -231,6 +240,47 @@ def _ref(version: Version, namespace: str, name: str, subresource: str) -> rpc.R
         name=name,
         subresource=subresource,
     )
+
+
+class Pairs(Protocol):
+    """Certificates and keys that are replaced from time to time."""
+
+    def latest(self) -> Pair:
+        """The pair of this moment; the same object for as long as it is the same."""
+
+
+class CertifiedRpcClient(RpcClient):
+    """A client that shows a certificate, and once it is replaced the new one: with the next call, over a new connection. Calls that run
+    go on over the former one; made inside the running loop."""
+
+    def __init__(self, endpoint: str, ca_certificate: bytes, pairs: Pairs, token: str = "") -> None:
+        self._pairs, self._shown = pairs, pairs.latest()
+        self._open = lambda pair: open_channel(endpoint, ca_certificate, token, pair=pair)
+        self._looked = time.monotonic()
+        self._closing: set[asyncio.Task[None]] = set()
+        super().__init__(self._open(self._shown))
+
+    @property
+    def _stub(self) -> Any:
+        if (now := time.monotonic()) - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            if (latest := self._pairs.latest()) is not self._shown:
+                self._replace(latest)
+        return self._made
+
+    def _replace(self, latest: Pair) -> None:
+        former, self._shown = self._channel, latest
+        self._channel = self._open(latest)
+        self._made = ResourceServiceStub(self._channel)
+        closing = asyncio.ensure_future(former.close(GRACE_SECONDS))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        await super().close()
 
 
 def _pack(obj: Message) -> AnyMessage:

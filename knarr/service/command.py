@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import uvloop
 
 from knarr.api.authentication.v1 import authentication_pb2 as authentication
-from knarr.client.rpc import RpcClient, connect
+from knarr.client.rpc import CertifiedRpcClient, RpcClient, connect
 from knarr.machinery.errors import StatusError, Unauthorized
 from knarr.service import collector, logs
 from knarr.service.access import ReviewedAccess
@@ -46,12 +46,17 @@ TRUST_FILES = {"cert": "server.crt", "key": "server.key", "ca": "ca.crt", "token
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage of a component is too long to help."""
+    """Says what is wrong in one line; the usage of a component is too long to help.
+
+    ``spared`` says which of the files a component can do without, given its arguments.
+    """
+
+    spared: Callable[[argparse.Namespace], Iterable[str]] = staticmethod(lambda arguments: ())
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses as argparse does, then takes from the folder of ``--trust`` what was not given."""
         arguments = super().parse_args(args, namespace)
-        missing = [name for name in TRUST_FILES if getattr(arguments, name) is None]
+        missing = [name for name in TRUST_FILES if getattr(arguments, name) is None and name not in self.spared(arguments)]
         if missing and arguments.trust is None:
             self.error(f"the following arguments are required: {', '.join(f'--{name}' for name in missing)}; or --trust")
         for name in missing:
@@ -94,6 +99,12 @@ def parser(name: str, description: str, *, port: int) -> Parser:
 def client_parser(name: str, description: str, *, port: int) -> Parser:
     """A ``parser`` for a component that is a client of the API server."""
     made = parser(name, description, port=port)
+    made.add_argument(
+        "--credential",
+        choices=("token", "certificate"),
+        default="token",
+        help="what is shown to the API server: the token, or the certificate alone, at its port for those, 6445 (default: %(default)s)",
+    )
     made.add_argument("--apiserver", required=True, type=address, metavar="HOST:PORT", help="gRPC address of the API server")
     made.add_argument(
         "--metrics-listen",
@@ -142,8 +153,10 @@ def read_token(path: Path) -> str:
 
 
 def api_client(arguments: argparse.Namespace) -> RpcClient:
-    """A client with this component's token; made inside the running loop."""
-    read_ca(arguments.ca)
+    """A client with this component's token or certificate; made inside the running loop."""
+    ca = read_ca(arguments.ca)
+    if arguments.credential == "certificate":
+        return CertifiedRpcClient(arguments.apiserver, ca, KeptPair(arguments.cert, arguments.key))
     return connect(arguments.apiserver, arguments.ca, read_token(arguments.token))
 
 
@@ -155,7 +168,8 @@ async def introduce(client: RpcClient, arguments: argparse.Namespace) -> None:
     try:
         await client.create(authentication.SelfSubjectReview())
     except Unauthorized as error:
-        raise CommandError(f"the API server at {arguments.apiserver} refuses the token in {arguments.token}") from error
+        told = f"the token in {arguments.token}" if arguments.credential == "token" else f"the certificate in {arguments.cert}"
+        raise CommandError(f"the API server at {arguments.apiserver} refuses {told}") from error
     except StatusError as error:
         log.warning("the API server does not answer yet", extra={"apiserver": arguments.apiserver, "error": str(error)})
 
@@ -223,14 +237,18 @@ def run_component(arguments: argparse.Namespace, make: Callable[[RpcClient], Com
         settings = server_settings(arguments)
         async with api_client(arguments) as client:
             await introduce(client, arguments)
-            component = make(client)
-            host = Host(component, replace(settings, access=ReviewedAccess(client, component.right)))
-            await start(host, arguments.listen)
-            with ExitStack() as stack:
-                try:
-                    stack.enter_context(exposed(arguments.metrics_listen))
-                except OSError as error:
-                    raise CommandError(f"--metrics-listen {arguments.metrics_listen}: {error.strerror or error}") from error
-                await host.run()
+            await serve(arguments, settings, client, make(client))
 
     return run(arguments, work)
+
+
+async def serve(arguments: argparse.Namespace, settings: ServerSettings, client: RpcClient, component: Component) -> None:
+    """Hosts a component until cancelled; its callers may do what the API server says."""
+    host = Host(component, replace(settings, access=ReviewedAccess(client, component.right)))
+    await start(host, arguments.listen)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exposed(arguments.metrics_listen))
+        except OSError as error:
+            raise CommandError(f"--metrics-listen {arguments.metrics_listen}: {error.strerror or error}") from error
+        await host.run()

@@ -31,12 +31,15 @@ class NoAnswer(Exception):
     """The component did not say how it is; the text says why."""
 
 
-def check(target: str, ca: Path, timeout_seconds: float) -> str:
-    """What the component at HOST:PORT says of itself: ``SERVING``, ``NOT_SERVING``. Raises NoAnswer."""
+def check(target: str, ca: Path, timeout_seconds: float, shown: tuple[Path, Path] | None = None) -> str:
+    """What the component at HOST:PORT says of itself: ``SERVING``, ``NOT_SERVING``. ``shown``: certificate and key, for one that asks for
+    them. Raises NoAnswer."""
     host, _, port = target.rpartition(":")
     try:
         trust = ssl.create_default_context(cafile=str(ca))
         trust.set_alpn_protocols(["h2"])
+        if shown is not None:
+            trust.load_cert_chain(*shown)
         with (
             socket.create_connection((host, int(port)), timeout_seconds) as plain,
             trust.wrap_socket(plain, server_hostname=host) as connection,
@@ -97,11 +100,16 @@ def main() -> int:
     parser.add_argument("address", metavar="HOST:PORT")
     parser.add_argument("--ca", type=Path, required=True, metavar="FILE", help="certificate of the cluster's CA, PEM")
     parser.add_argument("--timeout", type=float, default=3.0, metavar="SECONDS", help="(default: %(default)s)")
+    parser.add_argument("--cert", type=Path, metavar="FILE", help="certificate to show, for a component that asks for one, PEM")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="its private key, PEM")
     arguments = parser.parse_args()
+    if (arguments.cert is None) != (arguments.key is None):
+        parser.error("--cert and --key belong together")
     if not arguments.address.rpartition(":")[2].isdecimal():
         parser.error(f"{arguments.address!r} is not host:port, like 127.0.0.1:6444")
     try:
-        said = check(arguments.address, arguments.ca, arguments.timeout)
+        shown = (arguments.cert, arguments.key) if arguments.cert is not None else None
+        said = check(arguments.address, arguments.ca, arguments.timeout, shown)
     except NoAnswer as error:
         said = f"UNAVAILABLE: {error}"
     print(f"{arguments.address} {said}", file=sys.stderr if said != "SERVING" else sys.stdout)

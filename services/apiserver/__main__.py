@@ -288,7 +288,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     )
     ca, token = read_ca(arguments.ca), read_token(arguments.token)
     listen = server_settings(arguments)
-    kubelets = KubeletChannels(ca, token)
+    kubelets = KubeletChannels(ca, token, KeptPair(arguments.cert, arguments.key))
     apiserver = ApiServer(
         settings,
         kubelets,

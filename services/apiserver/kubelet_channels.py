@@ -13,6 +13,7 @@ import grpc.aio
 
 from knarr.client.channel import open_channel
 from knarr.service.authentication import bound_token
+from knarr.service.keypair import KeptPair
 
 # So many are kept open; of more nodes those that were not asked for the longest time are connected to anew.
 KEPT = 1024
@@ -22,20 +23,27 @@ GRACE_SECONDS = 600.0
 class KubeletChannels:
     """``ca`` is the cluster's certificate, ``token`` the API server's own, which is shown to nobody."""
 
-    def __init__(self, ca: bytes, token: str) -> None:
+    def __init__(self, ca: bytes, token: str, pairs: KeptPair | None = None) -> None:
+        """``pairs`` is the certificate that is shown to kubelets that ask for one, as it is when a connection is made."""
         self._ca = ca
         self._token = token
+        self._pairs, self._shown = pairs, pairs.latest() if pairs is not None else None
         self._channels: OrderedDict[str, tuple[str, grpc.aio.Channel]] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
 
     def __call__(self, node: str, address: str) -> grpc.aio.Channel:
         """An open channel to the kubelet of ``node`` at ``host:port``."""
+        if self._pairs is not None and (latest := self._pairs.latest()) is not self._shown:
+            self._shown = latest
+            for _, channel in self._channels.values():
+                self._let_go(channel)
+            self._channels.clear()
         known = self._channels.pop(node, None)
         if known is not None and known[0] != address:
             self._let_go(known[1])
             known = None
         if known is None:
-            known = address, open_channel(address, self._ca, bound_token(self._token, node), server_name=node)
+            known = address, open_channel(address, self._ca, bound_token(self._token, node), pair=self._shown, server_name=node)
         self._channels[node] = known
         if len(self._channels) > KEPT:
             self._let_go(self._channels.popitem(last=False)[1][1])

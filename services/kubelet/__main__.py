@@ -6,8 +6,10 @@ import argparse
 import socket
 from pathlib import Path
 
-from knarr.service.command import client_parser, run_component
-from knarr.service.options import domain, ipv4, node_name, number, optional_cidr, optional_ipv4, own_directory
+from knarr.client.client import Client
+from knarr.service.command import client_parser, run, run_component
+from knarr.service.options import address, domain, ipv4, node_name, number, optional_cidr, optional_ipv4, own_directory, readable_file
+from services.kubelet.bootstrap import serve_by_requests
 from services.kubelet.component import Kubelet
 from services.kubelet.node.registry_logins import node_config
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
@@ -17,8 +19,32 @@ from services.kubelet.settings import EXTERNAL, KubeletSettings
 MAX_PROCESS_ID = 1 << 22
 
 
+# What a kubelet that asks for its certificates need not be given.
+ASKED_FOR = ("cert", "key", "tokens", "token")
+
+
 def arguments_parser() -> argparse.ArgumentParser:
     made = client_parser("kubelet", "Run the pods of this node.", port=10250)
+    made.spared = lambda arguments: ASKED_FOR if arguments.cert_dir else ()
+    made.add_argument(
+        "--cert-dir",
+        type=own_directory,
+        metavar="DIR",
+        help="where the certificates are kept that this node asks the cluster for and renews, instead of those that it is given; "
+        "--apiserver is then the port for certificates, 6445",
+    )
+    made.add_argument(
+        "--bootstrap-token",
+        type=readable_file,
+        metavar="FILE",
+        help="a bootstrap token, by which the first certificate is asked for while --cert-dir has none",
+    )
+    made.add_argument(
+        "--bootstrap-apiserver",
+        type=address,
+        metavar="HOST:PORT",
+        help="where the token is shown: the API server's port for tokens, 6444",
+    )
     made.add_argument("--runtime", choices=RUNTIMES, default="docker", help="(default: %(default)s)")
     made.add_argument("--node-name", default=socket.gethostname().lower(), type=node_name, metavar="NAME", help="(default: the machine's)")
     made.add_argument("--node-ip", required=True, type=ipv4, metavar="IP", help="by which the API server reaches this node")
@@ -93,7 +119,13 @@ def main() -> int:
         cluster_domain=arguments.cluster_domain,
         resolv_conf=arguments.resolv_conf,
     )
-    return run_component(arguments, lambda client: Kubelet(client, settings, make_runtime(arguments.runtime, settings)))
+
+    def make(client: Client) -> Kubelet:
+        return Kubelet(client, settings, make_runtime(arguments.runtime, settings))
+
+    if arguments.cert_dir is not None:
+        return run(arguments, lambda: serve_by_requests(arguments, make))
+    return run_component(arguments, make)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -18,13 +19,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from knarr.api.authentication.v1 import authentication_pb2 as authentication
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.channel import open_channel
-from knarr.client.rpc import RpcClient
+from knarr.client.rpc import CertifiedRpcClient, RpcClient
 from knarr.service import certificates
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.client_certificates import UID_ATTRIBUTE, certified
 from knarr.service.interceptor import ServerInterceptor
-from knarr.service.keypair import KeyPair
+from knarr.service.keypair import KeptPair, KeyPair
 from services.apiserver.authorization import ALLOW_AUTHENTICATED
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rest.application import create_app
@@ -99,6 +102,34 @@ async def test_both_faces_know_the_same_user(world: World) -> None:
         review = await client.create(authentication.SelfSubjectReview())
     told = review.status.user_info
     assert (told.username, list(told.groups), list(told.extra[key].items)) == ("bob", found["groups"], [words])
+
+
+async def test_a_client_shows_the_certificate_that_lies_in_its_files_by_then(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a restart; what runs goes on over the former connection."""
+    monkeypatch.setattr("knarr.client.rpc.LOOK_SECONDS", 0.0)
+    world.authority.issue("bob", organizations=["dev"]).save(tmp_path, "own")
+    pairs = KeptPair(tmp_path / "own.crt", tmp_path / "own.key")
+    ca = (world.folder / "ca.crt").read_bytes()
+
+    async def who(client: RpcClient) -> str:
+        return str((await client.create(authentication.SelfSubjectReview())).status.user_info.username)
+
+    async with CertifiedRpcClient(f"127.0.0.1:{world.rpc_port}", ca, pairs) as client:
+        assert await who(client) == "bob"
+        watch: Any = client.watch(core.Namespace, resource_version="0")
+        await anext(watch)
+        world.authority.issue("carol").save(tmp_path, "own")
+        assert await who(client) == "carol"
+        await client.create(core.Namespace(metadata=meta.ObjectMeta(name="new")))
+        async with asyncio.timeout(10):
+            while not any(event.object.metadata.name == "new" for event in await anext(watch)):
+                pass
+        # What is no pair changes nothing.
+        (tmp_path / "own.key").write_bytes(b"nothing")
+        assert await who(client) == "carol"
+        await watch.aclose()
 
 
 async def test_a_token_goes_before_a_certificate(world: World) -> None:
