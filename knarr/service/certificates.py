@@ -177,7 +177,8 @@ class CertificateAuthority:
     def _issued(self, certificate: bytes) -> bool:
         try:
             x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(self._certificate)
-        except InvalidSignature:
+        except (InvalidSignature, ValueError, TypeError):
+            # By another key, under another name, or of another kind.
             return False
         return True
 
