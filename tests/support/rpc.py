@@ -26,7 +26,7 @@ async def rpc_client(apiserver: ApiServer, folder: Path, user: User = ADMIN) -> 
     pair = authority.issue("apiserver", hosts=["127.0.0.1"])
     (folder / "ca.crt").write_bytes(authority.pair.certificate)
     server = grpc.aio.server(interceptors=[ServerInterceptor(TokenTable({hash_token(TOKEN): user}))])
-    assert apiserver.register(server) == ["knarr.api.apiserver.v1.ResourceService"]
+    assert apiserver.register(server) == ["knarr.api.apiserver.v1.ResourceService", "knarr.api.apiserver.v1.AuthorizationService"]
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
     await server.start()
     try:
