@@ -125,6 +125,7 @@ class Cluster:
                 identity=IdentitySettings(
                     path_of(settings.authentication_config), path_of(settings.authentication_token_webhook_config_file)
                 ),
+                authorization_file=path_of(settings.authorization_config),
                 advertise_address=self._address,
                 advertise_port=settings.ports.rest,
             ),

@@ -42,6 +42,7 @@ LATER = frozenset(
         "audit_policy_file",
         "authentication_config",
         "authentication_token_webhook_config_file",
+        "authorization_config",
         "encryption_provider_config",
         "mutual",
         "rest_address",
@@ -143,6 +144,9 @@ class ClusterSettings:
     )
     authentication_token_webhook_config_file: str = chosen(
         "", optional_path, "a kubeconfig that names a webhook which knows tokens; empty: none", "FILE"
+    )
+    authorization_config: str = chosen(
+        "", optional_path, "an AuthorizationConfiguration: who decides what callers may do, webhooks among them; empty: Node, RBAC", "FILE"
     )
     log_style: str = _one("text", "json", text="how the log is written")
     log_level: str = _one("info", "debug", "warning", "error", text="the least important messages that are logged")
