@@ -35,9 +35,9 @@ def check_amount(value: meta.Quantity, path: Path) -> list[Cause]:
 
 
 def check_basic(value: meta.Quantity, path: Path) -> list[Cause]:
-    """Not negative, in the words that Kubernetes has beside those of other rules: it shows the whole number above."""
+    """Not negative, in the words that Kubernetes has beside those of other rules: it shows a whole number, rounded away from nothing."""
     found = exact(value)
-    return [invalid(path, math.ceil(found), "must be a valid resource quantity")] if found is not None and found < 0 else []
+    return [invalid(path, math.floor(found), "must be a valid resource quantity")] if found is not None and found < 0 else []
 
 
 def check_positive(value: meta.Quantity, path: Path) -> list[Cause]:
