@@ -32,6 +32,8 @@ MEASUREMENTS = {
     "bench.writes:peer_update": ["peer-update"],
     "bench.writes:peer_apply": ["peer-apply"],
     "bench.authorization:rbac_decision": ["rbac-decision", "rbac-decision-1000"],
+    "bench.audit:audit_overhead": ["audit-get", "audit-list", "audit-create"],
+    "bench.fairness:fairness": ["fairness-p99"],
     "bench.custom:custom_create": ["custom-create"],
     "bench.custom:custom_list": ["custom-list"],
     "bench.webhooks:webhook_create": ["webhook-create"],

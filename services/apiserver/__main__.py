@@ -35,6 +35,7 @@ from services.apiserver.tokens.keys import SigningKeys
 
 log = logging.getLogger(__name__)
 
+MOST_AT_ONCE = 100_000
 # In the folder of `--trust`.
 FRONT_PROXY_FILES = {"ca": "front-proxy-ca.crt", "cert": "front-proxy.crt", "key": "front-proxy.key"}
 
@@ -113,6 +114,13 @@ def arguments_parser() -> argparse.ArgumentParser:
         help="an EncryptionConfiguration: what is encrypted in etcd, and how",
     )
     audit.add_options(made)
+    made.add_argument(
+        "--requests-at-once",
+        type=at_once,
+        default=defaults.requests_at_once,
+        metavar="N",
+        help="requests at once, of all who are not exempt, shared out by FlowSchemas; 0: nobody waits (default: %(default)s)",
+    )
     made.add_argument(
         "--authentication-config",
         type=readable_file,
@@ -211,6 +219,13 @@ def check_plugins(arguments: argparse.Namespace) -> None:
         raise CommandError(f"{', '.join(both)}: in --enable-admission-plugins and in --disable-admission-plugins")
 
 
+def at_once(text: str) -> int:
+    """A number of requests."""
+    if not text.isascii() or not text.isdecimal() or int(text) > MOST_AT_ONCE:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {MOST_AT_ONCE}")
+    return int(text)
+
+
 def etcd_tls(arguments: argparse.Namespace) -> EtcdTls | None:
     """How etcd is spoken to; CommandError when the options do not fit together."""
     ca, cert, key = arguments.etcd_ca, arguments.etcd_cert, arguments.etcd_key
@@ -272,6 +287,8 @@ async def serve(arguments: argparse.Namespace) -> None:
         revived_versions=arguments.runtime_config,
         storage_versions=arguments.storage_versions,
         encryption=encryption(arguments.encryption_provider_config),
+        requests_at_once=arguments.requests_at_once,
+        encryption_file=arguments.encryption_provider_config,
         identity=IdentitySettings(
             arguments.authentication_config,
             arguments.authentication_token_webhook_config_file,

@@ -23,6 +23,7 @@ from knarr.service.authentication import User
 from services.apiserver.aside import in_turn
 from services.apiserver.audit.auditor import Auditor
 from services.apiserver.authorization import asked, imagined
+from services.apiserver.fairness.fairness import Fairness
 from services.apiserver.identity.impersonation import VERB as IMPERSONATE
 from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.metrics import request_counter, request_timer
@@ -104,6 +105,8 @@ class Api:
 
     async def create(self, request: Request, obj: Message) -> Written:
         """A new object, or what is posted to a sub-resource of one (binding, eviction); CreateOptions."""
+        if request.audit is not None:
+            request.audit.about(getattr(getattr(obj, "metadata", None), "name", ""))
         return await self._measured(CREATE, request, _way_of(request), obj)
 
     async def update(self, request: Request, obj: Message) -> Written:
@@ -161,6 +164,11 @@ class Api:
     def auditor(self) -> Auditor | None:
         """What keeps the audit log, where one is kept."""
         return self.pipeline.auditor
+
+    @property
+    def fairness(self) -> Fairness | None:
+        """Who says whose request is next, where somebody does; the faces ask."""
+        return self.pipeline.fairness
 
     async def visit(self, user: User, method: str, path: str, audit: Annotated | None = None) -> None:
         """What every way to that which is no resource begins with (discovery, metrics …); raises Forbidden."""

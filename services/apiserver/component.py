@@ -50,6 +50,9 @@ from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.compaction import Compactor
 from services.apiserver.conversion.conversions import Conversions
 from services.apiserver.definitions.keeper import Definitions
+from services.apiserver.encryption.reloading import EncryptionFile
+from services.apiserver.fairness.fairness import Fairness
+from services.apiserver.fairness.flows import Flows
 from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.identity.known import Known
 from services.apiserver.local import LocalClient
@@ -161,6 +164,7 @@ class ApiServer(Component):
                 conversions=conversions,
                 node_stats=GrpcNodeStats(kubelet_channel),
                 auditor=auditor,
+                fairness=Fairness(Flows(cache, settings.requests_at_once)) if settings.requests_at_once else None,
             )
         )
         self.registry.subscribe(self._forget)
@@ -258,6 +262,9 @@ class ApiServer(Component):
                 tasks.create_task(self.known.run(), name="apiserver/known")
                 tasks.create_task(self._measure(), name="apiserver/measure")
                 tasks.create_task(LoopLag().run(), name="apiserver/loop lag")
+                if self._settings.encryption_file is not None:
+                    values = self.backend.cache.values
+                    tasks.create_task(EncryptionFile(self._settings.encryption_file, values).run(), name="apiserver/encryption")
                 if self.auditor is not None:
                     tasks.create_task(self.auditor.backlog.run(), name="apiserver/audit")
                 tasks.create_task(self._recorder.run(), name="apiserver/events")

@@ -30,6 +30,10 @@ class Annotated(Protocol):
         """Notes a value under a qualified name; the first one holds."""
         ...
 
+    def about(self, name: str) -> None:
+        """What is created is called so."""
+        ...
+
     def begun(self) -> None:
         """The pipeline has an answer that goes on."""
         ...

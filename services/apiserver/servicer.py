@@ -20,6 +20,7 @@ from services.apiserver.api import Api, Event, Ref, Written
 from services.apiserver.aside import LARGE_BYTES, aside
 from services.apiserver.call_auditing import note_body, note_patch
 from services.apiserver.entry import Entry
+from services.apiserver.fairness.fairness import Ticket, list_seats
 from services.apiserver.request import CREATE, DELETE, DELETE_COLLECTION, GET, LIST, PATCH, UPDATE, WATCH, Request
 from services.apiserver.stream_servicer import StreamServicer
 
@@ -146,9 +147,31 @@ class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
     def __init__(self, api: Api, registry: Registry) -> None:
         self._api, self._registry = api, registry
 
-    def _request(self, verb: str, ref: face.ResourceRef, options: Any, context: Any) -> Request:
-        """The request of the caller of this RPC, who waits until the RPC's deadline."""
-        return self._asked(verb, self._ref(ref), options, context)
+    async def _request(self, verb: str, ref: face.ResourceRef, options: Any, context: Any) -> Request:
+        """The request of the caller of this RPC, who waits until the RPC's deadline, once its turn has come. Raises TooManyRequests."""
+        wanted = self._asked(verb, self._ref(ref), options, context)
+        if (ticket := await self._let_in(wanted)) is not None:
+            context.add_done_callback(lambda _: self._give_back(ticket))
+        return wanted
+
+    async def _let_in(self, wanted: Request) -> Ticket | None:
+        """Waits for a request's turn. Raises TooManyRequests."""
+        fairness = self._api.fairness
+        if fairness is None:
+            return None
+        ref, version = wanted.ref, wanted.ref.version
+        flow = fairness.flows.of_resource(wanted.user, wanted.verb, version.group, ref.resource.plural, ref.subresource, ref.namespace)
+        entering = fairness.enter(flow, self._seats(wanted) if wanted.verb == LIST and not flow.level.is_exempt else 1)
+        return entering if entering is None or isinstance(entering, Ticket) else await fairness.let_in(entering)
+
+    def _give_back(self, ticket: Ticket | None) -> None:
+        if self._api.fairness is not None:
+            self._api.fairness.leave(ticket)
+
+    def _seats(self, wanted: Request) -> int:
+        resource, limit = wanted.resource, wanted.options.limit
+        objects = len(self._api.pipeline.backend.cache.collection(resource)) if resource.stored else 0
+        return list_seats(min(objects, limit) if limit > 0 else objects)
 
     def _ref(self, ref: face.ResourceRef) -> Ref:
         version = self._version(ref)
@@ -169,11 +192,11 @@ class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
         return face.ListResourcesResponse(resources=[pack_resource(resource, self._registry) for resource in found])
 
     async def Get(self, request: face.GetRequest, context: Any) -> face.GetResponse:
-        wanted = self._request(GET, request.ref, NEWEST, context)
+        wanted = await self._request(GET, request.ref, NEWEST, context)
         return face.GetResponse(object=pack(await self._api.get(wanted), wanted.ref.version))
 
     async def List(self, request: face.ListRequest, context: Any) -> face.ListResponse:
-        wanted = self._request(LIST, request.ref, request.options, context)
+        wanted = await self._request(LIST, request.ref, request.options, context)
         page = await self._api.list(wanted)
         response = face.ListResponse(items=[pack_entry(entry, wanted.ref.version) for entry in page.entries])
         response.metadata.resource_version, response.metadata.continue_token = str(page.revision), page.continue_token
@@ -182,45 +205,52 @@ class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
         return response
 
     async def Watch(self, request: face.WatchRequest, context: Any) -> AsyncIterator[face.WatchResponse]:
-        wanted = self._request(WATCH, request.ref, request.options, context)
-        async with self._api.watching(wanted) as batches:
-            await context.send_initial_metadata(())
-            try:
-                async for batch in batches:
-                    yield pack_events(wanted.ref.version, batch)
-            except Expired as error:
-                body = AnyMessage(type_url=type_url(type(error.status)), value=error.status.SerializeToString())
-                yield face.WatchResponse(events=[face.WatchEvent(type=face.EVENT_TYPE_ERROR, object=body)])
+        wanted = self._stream(WATCH, self._ref(request.ref), request.options, context)
+        ticket = await self._let_in(wanted)
+        try:
+            async with self._api.watching(wanted) as batches:
+                # What goes on takes no seat.
+                self._give_back(ticket)
+                ticket = None
+                await context.send_initial_metadata(())
+                try:
+                    async for batch in batches:
+                        yield pack_events(wanted.ref.version, batch)
+                except Expired as error:
+                    body = AnyMessage(type_url=type_url(type(error.status)), value=error.status.SerializeToString())
+                    yield face.WatchResponse(events=[face.WatchEvent(type=face.EVENT_TYPE_ERROR, object=body)])
+        finally:
+            self._give_back(ticket)
 
     async def Create(self, request: face.CreateRequest, context: Any) -> face.CreateResponse:
-        wanted = self._request(CREATE, request.ref, request.options, context)
+        wanted = await self._request(CREATE, request.ref, request.options, context)
         written = await self._api.create(wanted, await _body(wanted, request.object))
         return face.CreateResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Update(self, request: face.UpdateRequest, context: Any) -> face.UpdateResponse:
-        wanted = self._request(UPDATE, request.ref, request.options, context)
+        wanted = await self._request(UPDATE, request.ref, request.options, context)
         written = await self._api.update(wanted, await _body(wanted, request.object))
         return face.UpdateResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Patch(self, request: face.PatchRequest, context: Any) -> face.PatchResponse:
         if request.type not in PATCH_TYPES:
             raise bad_request("the type of the patch is missing")
-        wanted = self._request(PATCH, request.ref, request.options, context)
+        wanted = await self._request(PATCH, request.ref, request.options, context)
         note_patch(wanted, request.patch)
         written = await self._api.patch(wanted, PATCH_TYPES[request.type], request.patch)
         return face.PatchResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Apply(self, request: face.ApplyRequest, context: Any) -> face.ApplyResponse:
-        wanted = self._request(PATCH, request.ref, request.options, context)
+        wanted = await self._request(PATCH, request.ref, request.options, context)
         note_patch(wanted, request.intent)
         written = await self._api.patch(wanted, "apply", request.intent)
         return face.ApplyResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
 
     async def Delete(self, request: face.DeleteRequest, context: Any) -> face.DeleteResponse:
-        wanted = self._request(DELETE, request.ref, request.options, context)
+        wanted = await self._request(DELETE, request.ref, request.options, context)
         return face.DeleteResponse(object=pack(await self._api.delete(wanted), wanted.ref.version))
 
     async def DeleteCollection(self, request: face.DeleteCollectionRequest, context: Any) -> face.DeleteCollectionResponse:
-        wanted = self._request(DELETE_COLLECTION, request.ref, request.options, context)
+        wanted = await self._request(DELETE_COLLECTION, request.ref, request.options, context)
         page = await self._api.delete_collection(wanted, request.list_options)
         return face.DeleteCollectionResponse(items=[pack_entry(entry, wanted.ref.version) for entry in page.entries])

@@ -10,6 +10,7 @@ from typing import Any
 from services.apiserver.backend import Waits
 from services.apiserver.cache.history import Limits
 from services.apiserver.encryption.transformer import Encryption
+from services.apiserver.fairness.fairness import MAX_MUTATING, MAX_REQUESTS
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.values import NOT_ENCRYPTED
 
@@ -51,6 +52,8 @@ class ApiServerSettings:
     # Who decides what callers may do, one after the other; and a file that says so instead, and is followed while the server runs.
     authorization_modes: tuple[str, ...] = AUTHORIZATION_MODES
     authorization_file: Path | None = None
+    # Where that is said: the file is taken over when it is replaced. None: it stays as it is.
+    encryption_file: Path | None = None
     # Addresses of Services (CIDR); the first one is the `kubernetes` Service's.
     service_cidr: str = "10.96.0.0/16"
     # First and last port of NodePort Services, both included.
@@ -64,6 +67,8 @@ class ApiServerSettings:
     compaction_seconds: float = 300.0
     # Seconds between looks at whether the records of addresses and ports tell what Services hold. 0: only at the start.
     repair_seconds: float = 180.0
+    # Requests at once, of all who are not exempt, by priority and fairness. 0: whoever comes first is served first.
+    requests_at_once: int = MAX_REQUESTS + MAX_MUTATING
     # Bounds of the history of each kind.
     history: Limits = field(default_factory=Limits)
     # Bounds of every wait.

@@ -43,8 +43,16 @@ class StreamServicer:
         audit = begun(auditor, user, verb, ref, context) if auditor is not None else None
         return Request(user, verb, ref, options, deadline_of(context), audit=audit)
 
+    def _stream(self, verb: str, ref: Ref, options: Any, context: Any) -> Request:
+        """The request of a call that goes on, which counts among those of its user. Raises TooManyRequests."""
+        fairness, user = self._api.fairness, current_user()
+        if fairness is not None:
+            fairness.open(user)
+            context.add_done_callback(lambda _: fairness.close(user))
+        return self._asked(verb, ref, options, context)
+
     def _of_pod(self, verb: str, named: Any, subresource: str, options: Any, context: Any) -> Request:
-        return self._asked(verb, Ref(PODS, named.namespace, named.pod, subresource), options, context)
+        return self._stream(verb, Ref(PODS, named.namespace, named.pod, subresource), options, context)
 
     async def Log(self, request: face.LogRequest, context: Any) -> AsyncIterator[face.LogResponse]:
         async for data in await self._api.logs(self._of_pod(GET, request, "log", request, context)):
@@ -88,7 +96,7 @@ class StreamServicer:
         verb = VERBS.get(call.method)
         if verb is None:
             raise bad_request(f"requests are passed on whose method is one of {', '.join(VERBS)}, not {call.method}")
-        wanted = self._asked(verb, Ref(ref.version, ref.namespace, ref.name, "proxy"), options, context)
+        wanted = self._stream(verb, Ref(ref.version, ref.namespace, ref.name, "proxy"), options, context)
         destination = await self._api.proxy(wanted)
         async with aclosing(call.answers(destination.connect, destination.scheme, destination.host, _data(requests, "body"))) as answers:
             async for answer in answers:

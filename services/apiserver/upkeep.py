@@ -1,5 +1,5 @@
-"""Keeps what every cluster has: the namespaces of the system, the `kubernetes` Service and its endpoints, and what extension API servers
-read to know whom to believe."""
+"""Keeps what every cluster has: the namespaces of the system, priorities of requests, the `kubernetes` Service and its endpoints, and what
+extension API servers read to know whom to believe."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from services.apiserver.aggregation.front_proxy import NAME, FrontProxy
 from services.apiserver.aggregation.front_proxy import NAMESPACE as IN_NAMESPACE
 from services.apiserver.announcement import NAMESPACE, RENEW_SECONDS, SERVICE, Announcer
 from services.apiserver.bootstrap import bootstrap
+from services.apiserver.fairness.upkeep import keep_fairness
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Upkeep:
 
     async def _keep(self) -> None:
         await self._try(self._publish)
+        await self._try(lambda: keep_fairness(self._client))
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_SECONDS):
@@ -75,6 +77,7 @@ class Upkeep:
 
     async def _keep_once(self) -> None:
         await bootstrap(self._client, self._service_address)
+        await keep_fairness(self._client)
         await self._announcer.announce()
         await self._publish()
 

@@ -272,6 +272,29 @@ def renew_certificates(data_dir: Path, folder: Path | None, names: tuple[str, ..
     return renewed(_folder(data_dir, folder), list(names), kubeconfig)
 
 
+@knarr.command()
+@data_dir
+@click.option("--kubeconfig", type=click.Path(path_type=Path), metavar="FILE", help="whose cluster it is (default: that of `knarr up`)")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="how it is told (default: text)")
+def audit(data_dir: Path, kubeconfig: Path | None, output: str) -> int:
+    """look whether the cluster is as safe as it can be; exits with 1 when something is not
+
+    Each finding says why it matters and how it is mended.
+    """
+    from services.command.api import ApiClient
+    from services.command.audit import as_json, as_text, has_failed
+    from services.command.audit import audit as look
+
+    files = ClusterSettings(data_dir=data_dir).files
+    path = kubeconfig or files.kubeconfig
+    if not path.exists():
+        raise CommandError(f"there is no {path}; start the cluster first (`knarr up`), or name another --kubeconfig")
+    with ApiClient(path) as api:
+        results = look(api, files.root if kubeconfig is None else None)
+    print(as_json(results).decode() if output == "json" else as_text(results))
+    return 1 if has_failed(results) else 0
+
+
 @knarr.group(cls=Commands)
 def auth() -> None:
     """who may do what in the running cluster"""
@@ -299,6 +322,32 @@ def why(
 
     question = Question(verb, what, name, "" if all_namespaces else namespace, user, groups)
     return ask(ClusterSettings(data_dir=data_dir).files, question, as_json=output == "json")
+
+
+@knarr.group(cls=Commands)
+def secrets() -> None:
+    """what lies encrypted in the store"""
+
+
+@secrets.command()
+@data_dir
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="the EncryptionConfiguration (default: that of `knarr up`)")
+@click.option("--kubeconfig", type=click.Path(path_type=Path), metavar="FILE", help="whose cluster it is (default: that of `knarr up`)")
+@click.option("--server", multiple=True, metavar="URL", help="an API server, where there are several; repeat for each")
+def rotate(data_dir: Path, config: Path | None, kubeconfig: Path | None, server: tuple[str, ...]) -> int:
+    """replace the key that Secrets are encrypted with, while the cluster runs
+
+    A command that was cut short goes on when it is given again.
+    """
+    from services.command.secrets import rotate_of
+
+    settings = ClusterSettings.saved(data_dir)
+    file = config or settings.encryption_file
+    if file is None:
+        raise CommandError("nothing is encrypted: start the cluster with `knarr up --encryption-provider-config FILE` (docs/security.md)")
+    with Working("writing", "objects") as progress:
+        rotate_of(file, kubeconfig or settings.files.kubeconfig, server, lambda line: print(line, flush=True), progress)
+    return 0
 
 
 @knarr.command()

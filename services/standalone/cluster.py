@@ -122,6 +122,7 @@ class Cluster:
                 service_cidr=settings.service_cidr,
                 node_ports=settings.node_ports,
                 encryption=encryption(settings.encryption_file),
+                encryption_file=settings.encryption_file,
                 identity=IdentitySettings(
                     path_of(settings.authentication_config), path_of(settings.authentication_token_webhook_config_file)
                 ),

@@ -282,7 +282,7 @@ def test_a_shell_learns_to_complete(shell: str, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("knarr ", {"up", "down", "status", "kubeconfig", "load", "backup", "restore", "auth", "certs", "completion"}),
+        ("knarr ", {"up", "down", "status", "kubeconfig", "load", "backup", "restore", "auth", "certs", "audit", "secrets", "completion"}),
         ("knarr up --runtime ", {"docker", "hollow"}),
     ],
 )

@@ -73,6 +73,7 @@ class PipelineEvent(AuditEvent):
     def concluded(self, code: int, status: meta.Status | None, found: object = None) -> None:
         if isinstance(found, Written) and found.created:
             code = 201
+        self._name(found)
         ref = self.ref
         self.complete(code, status or SUCCESS, result(found, ref) if self.wants_response and ref is not None else None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,7 +15,7 @@ from knarr.service.authentication import User
 from services.apiserver.audit.bodies import Body
 from services.apiserver.audit.policy import COMPLETE, PANIC, RECEIVED, STARTED, Decision, Level
 from services.apiserver.audit.text import addresses_json, agent_json, object_json, quoted, stamp, user_json
-from services.apiserver.results import Ref
+from services.apiserver.results import Ref, Written
 
 if TYPE_CHECKING:
     from services.apiserver.audit.backlog import Backlog
@@ -87,6 +88,11 @@ class AuditEvent:
         if len(self._annotations) < MAX_ANNOTATIONS:
             self._annotations.setdefault(key, value[:MAX_ANNOTATION_LETTERS])
 
+    def about(self, name: str) -> None:
+        """What is created is called so, which its path does not say."""
+        if name and self.ref is not None and not self.ref.name:
+            self.ref = replace(self.ref, name=name)
+
     def sent(self, body: Body) -> None:
         """What came with the request, of one whose object is kept."""
         self._request_body = body
@@ -121,6 +127,11 @@ class AuditEvent:
 
     def concluded(self, code: int, status: meta.Status | None, found: object = None) -> None:
         """The pipeline has answered ``found``, or refused."""
+        self._name(found)
+
+    def _name(self, found: object) -> None:
+        if isinstance(found, Written) and found.created and found.entry is not None:
+            self.about(found.entry.name)
 
     def failed(self, error: Exception) -> None:
         """The pipeline has broken."""

@@ -12,6 +12,7 @@ from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
 from services.apiserver.backend import Backend
 from services.apiserver.conversion.conversions import Conversions
 from services.apiserver.elsewhere import Elsewhere
+from services.apiserver.fairness.fairness import Fairness
 from services.apiserver.identity.callers import Callers
 from services.apiserver.node_stats import NodeStats, NoNodeStats
 from services.apiserver.node_streams import NodeStreams, NoNodeStreams
@@ -43,3 +44,5 @@ class Pipeline:
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
     # What keeps the audit log, where one is kept.
     auditor: Auditor | None = None
+    # Who says whose request is next, where somebody does.
+    fairness: Fairness | None = None

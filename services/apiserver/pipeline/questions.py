@@ -153,6 +153,9 @@ class _Told:
         if key == REASON:
             self.reason = self.reason or value
 
+    def about(self, name: str) -> None:
+        """Nothing is created."""
+
     def begun(self) -> None:
         """Nothing goes on."""
 

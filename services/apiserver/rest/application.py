@@ -20,6 +20,8 @@ from knarr.service.authentication import TokenAuthenticator, User, bearer_token
 from services.apiserver.aggregation.extension import Extension
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api
+from services.apiserver.audit.event import AuditEvent
+from services.apiserver.fairness.fairness import Ticket
 from services.apiserver.identity.configuration import Anonymous
 from services.apiserver.rest import metrics, representations
 from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude, ref_of
@@ -34,6 +36,7 @@ from services.apiserver.rest.issuer import Issuer
 from services.apiserver.rest.logs import Logs
 from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
 from services.apiserver.rest.openapi import OpenApi
+from services.apiserver.rest.ordering import Ordering
 from services.apiserver.rest.pieces import cut, is_long, send_pieces
 from services.apiserver.rest.port_forward import PortForwards
 from services.apiserver.rest.proxying.handler import Proxy
@@ -86,6 +89,7 @@ class Application:
         self._api = api
         self._authenticator = Authenticator(tokens, api, anonymous)
         self._auditing = Auditing(api.auditor) if api.auditor is not None else None
+        self._ordering = Ordering(api.fairness, api.pipeline.backend) if api.fairness is not None else None
         self.checks = {"ping": lambda: True, **(checks or {})}
         self._registry = registry
         self._openapi = OpenApi(registry, aggregation)
@@ -139,9 +143,21 @@ class Application:
         if scope["type"] == "websocket":
             await self._websocket(Request(scope, receive), receive, send)
             return
-        started = perf_counter()
         request = Request(scope, receive)
         name_task(request.method, request.path)
+        if self._ordering is None:
+            await self._serve(request, send)
+            return
+        try:
+            await self._serve(request, send)
+        finally:
+            if request.ticket is not None:
+                self._ordering.leave(request)
+            if request.is_open:
+                self._ordering.close(request)
+
+    async def _serve(self, request: Request, send: Send) -> None:
+        started = perf_counter()
         verb, resource = "", ""
         refusal: StatusError | None = None
         answer: Response | Stream | Pieces | Upgrade | Relay
@@ -152,13 +168,18 @@ class Application:
             target = self._router.target(request.path) if extension is None else None
             if self._auditing is not None:
                 self._begin(self._auditing, request, target, extension)
+            if target is not None:
+                verb, resource = verb_of(request, target), target.version.resource.plural
+            if self._ordering is not None:
+                entering = self._entering(self._ordering, request, verb, target, extension)
+                if entering is not None:
+                    request.ticket = entering if isinstance(entering, Ticket) else await self._in_turn(request, entering)
             if extension is not None:
                 assert self._extensions is not None
                 answer = await self._extensions.answer(request, extension)
             elif target is None:
                 answer = await self._other(request)
             else:
-                verb, resource = verb_of(request, target), target.version.resource.plural
                 answer = await self._handler(verb, target)(request, target)
                 if target.version.deprecation_warning and isinstance(answer, Response | Stream | Pieces):
                     answer.headers = [*answer.headers, *warning_headers([target.version.deprecation_warning])]
@@ -184,6 +205,9 @@ class Application:
         audit = request.audit
         if audit is not None:
             conclude(audit, answer, refusal, request.target)
+        if self._ordering is not None and isinstance(answer, Upgrade | Relay | Stream):
+            # What goes on takes no seat.
+            self._ordering.leave(request)
         if isinstance(answer, Upgrade):
             try:
                 await self.streams.serve(request, answer)
@@ -203,8 +227,10 @@ class Application:
         if isinstance(answer, Stream | Pieces) and request.marks:
             answer.headers = [*answer.headers, *marked(request.marks)]
         if isinstance(answer, Stream):
-            if audit is not None:
-                answer.on_end = partial(audit.complete, answer.status)
+            if audit is not None or request.is_open:
+                # It may go on behind its task.
+                answer.on_end = partial(self._ended, request.user if request.is_open else None, audit, answer.status)
+                request.is_open = False
             await self.streams.send(request, answer, send)
             return
         if isinstance(answer, Pieces):
@@ -231,6 +257,32 @@ class Application:
             await send({"type": "http.response.body", "body": answer.body})
         if unread and len(answer.body) < UNREAD_BYTES:
             request.linger()
+
+    def _entering(
+        self, ordering: Ordering, request: Request, verb: str, target: Target | None, extension: Extension | None
+    ) -> Ticket | asyncio.Future[Ticket] | None:
+        """What lets a request in. Raises TooManyRequests, MethodNotAllowed."""
+        if target is not None:
+            return ordering.enter(request, verb, target)
+        if extension is not None:
+            return ordering.enter_elsewhere(request, asked_of(request, extension))
+        return ordering.enter_path(request)
+
+    async def _in_turn(self, request: Request, entering: asyncio.Future[Ticket]) -> Ticket:
+        """Raises Disconnected where the client has not waited."""
+        assert self._ordering is not None
+        ticket = await self._ordering.let_in(entering)
+        if request.is_gone:
+            request.ticket = ticket
+            raise Disconnected
+        return ticket
+
+    def _ended(self, user: User | None, audit: AuditEvent | None, status: int) -> None:
+        """A stream is over."""
+        if user is not None and self._ordering is not None:
+            self._ordering.end(user)
+        if audit is not None:
+            audit.complete(status)
 
     def _begin(self, auditing: Auditing, request: Request, target: Target | None, extension: Extension | None) -> None:
         """Raises MethodNotAllowed, once that may be kept."""
@@ -326,9 +378,16 @@ class Application:
             if target is None:
                 raise no_such_resource()
             handler = self._socket(request, target)
+            if self._ordering is not None:
+                entering = self._ordering.enter(request, verb_of(request, target), target)
+                # It waits for its turn; how long the handler takes to begin is not known here.
+                request.ticket = entering if entering is None or isinstance(entering, Ticket) else await self._in_turn(request, entering)
+                self._ordering.leave(request)
             if request.audit is not None:
                 request.audit.started(101)
             await handler(request, target, receive, send)
+        except Disconnected:
+            await refuse_websocket(no_such_resource(), send)
         except StatusError as error:
             if self._auditing is not None and request.user is User.ANONYMOUS:
                 self._auditing.refused(request, error)
@@ -336,6 +395,9 @@ class Application:
                 request.audit.complete(error.code, error.status)
             await refuse_websocket(error, send)
         finally:
+            if self._ordering is not None:
+                self._ordering.leave(request)
+                self._ordering.close(request)
             if request.audit is not None:
                 request.audit.complete(101)
 

@@ -17,6 +17,7 @@ from services.apiserver.rest.query import Query
 
 if TYPE_CHECKING:
     from services.apiserver.audit.event import AuditEvent
+    from services.apiserver.fairness.fairness import Ticket
     from services.apiserver.rest.pipe import Pipe
     from services.apiserver.rest.routing import Target
 
@@ -98,7 +99,21 @@ class Disconnected(Exception):
 class Request:
     """Method, path, headers and parameters are at hand; the body is read when asked for."""
 
-    __slots__ = ("_query", "_read", "_receive", "audit", "headers", "marks", "method", "path", "scope", "target", "user")
+    __slots__ = (
+        "_query",
+        "_read",
+        "_receive",
+        "audit",
+        "headers",
+        "is_open",
+        "marks",
+        "method",
+        "path",
+        "scope",
+        "target",
+        "ticket",
+        "user",
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -109,6 +124,9 @@ class Request:
         # What the audit log keeps of it, and what it is about, for that alone.
         self.audit: AuditEvent | None = None
         self.target: Target | None = None
+        # What it was let in by, and whether it counts among its user's streams.
+        self.ticket: Ticket | None = None
+        self.is_open = False
         # Headers of the answer that are the server's own, as they are written.
         self.marks = b""
         self._receive = receive

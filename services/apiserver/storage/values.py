@@ -42,6 +42,10 @@ class Values:
             resource: found for resource in BUILT_IN if (found := _version_among(resource, older)) is not None
         }
 
+    def encrypt_by(self, encryption: Encryption) -> None:
+        """From now on values are made and opened otherwise."""
+        self._encryption = encryption
+
     def value(self, resource: Resource, key: str, raw: bytes) -> bytes:
         """What to store under ``key`` for an object's bytes."""
         value = self._enveloped(resource, raw)

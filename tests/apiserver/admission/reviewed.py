@@ -50,6 +50,9 @@ class Log:
         if not key.startswith("authorization.k8s.io/"):
             self.said.setdefault(key, value)
 
+    def about(self, name: str) -> None:
+        """Nothing asks for it."""
+
     def begun(self) -> None: ...
 
     def concluded(self, code: int, status: meta.Status | None, found: object = None) -> None: ...

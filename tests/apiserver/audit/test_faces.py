@@ -113,7 +113,7 @@ async def test_a_request_by_rest() -> None:
         "user": {"username": "admin", "groups": ["system:masters"]},
         "sourceIPs": [],
         "userAgent": "kubectl/v1",
-        "objectRef": {"resource": "configmaps", "namespace": "default", "apiVersion": "v1"},
+        "objectRef": {"resource": "configmaps", "namespace": "default", "name": "one", "apiVersion": "v1"},
         "responseStatus": {"metadata": {}, "code": 201},
         "annotations": {
             "authorization.k8s.io/decision": "allow",
@@ -145,6 +145,16 @@ async def test_a_request_by_grpc_and_one_from_within(tmp_path: Path) -> None:
                 assert events[0]["sourceIPs"] == ["127.0.0.1"]
                 assert events[0]["requestObject"]["data"] == {"a": "b"}
                 assert "grpc" in events[0]["userAgent"]
+
+
+async def test_what_is_created_is_named_also_where_the_server_names_it_or_refuses() -> None:
+    async with world() as (api, kept):
+        client = RestClient(api)
+        await client.call("POST", CONFIG_MAPS, {"metadata": {"generateName": "some-"}})
+        await client.call("POST", CONFIG_MAPS, config_map("one"))
+        await client.call("POST", CONFIG_MAPS, config_map("one"))
+        found = [(event["objectRef"]["name"][:5], event["responseStatus"]["code"]) for event in kept.take()]
+    assert found == [("some-", 201), ("one", 201), ("one", 409)]
 
 
 async def test_each_level_keeps_what_it_says() -> None:

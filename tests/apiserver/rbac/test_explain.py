@@ -109,6 +109,9 @@ async def test_the_audit_log_hears_by_which_binding(api: ApiInMemory) -> None:
         def annotate(self, key: str, value: str) -> None:
             noted.setdefault(key, value)
 
+        def about(self, name: str) -> None:
+            """Nothing asks for it."""
+
         def begun(self) -> None: ...
 
         def concluded(self, code: int, status: Any, found: object = None) -> None: ...

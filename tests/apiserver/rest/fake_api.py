@@ -112,6 +112,10 @@ class FakeApi(Api):
     def auditor(self) -> None:
         """It keeps no log."""
 
+    @property
+    def fairness(self) -> None:
+        """Whoever comes first is first."""
+
     async def visit(self, user: User, method: str, path: str, audit: Annotated | None = None) -> None:
         """Everybody may."""
 

@@ -1,0 +1,119 @@
+"""What the audit log costs: GET, LIST and create of the API server's own processor time, with the log at level Metadata and without."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bench.api import CREATE_SCRIPT, pod, wrk
+from bench.cluster import Server, session
+from bench.kube_apiserver import cpu_seconds
+from bench.reads import ACCOUNTS, CONFIG_MAPS, PODS, config_map
+from bench.result import Result
+from knarr.service.authentication import TokenTable, User, hash_token
+from tests.support.components import Components
+
+LISTED_PODS, MADE_AT_ONCE = 100, 25
+ROUNDS = 3
+LIMIT = 1.10
+POLL_SECONDS, READY_SECONDS = 0.1, 20.0
+POLICY = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n"
+# Requests of people, who are not exempt from fairness.
+BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+VIEWERS = {
+    "metadata": {"name": "people"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name} for name in ("quiet", "noisy")],
+}
+PEOPLE = {name: User(name, groups=("system:authenticated",)) for name in ("quiet", "noisy")}
+
+
+class Alone(Components):
+    """An API server over an etcd of its own, with these options besides, which knows two people too."""
+
+    def __init__(self, folder: Path, options: tuple[str, ...] = ()) -> None:
+        self.more: Mapping[str, tuple[str, ...]] = {"apiserver": options}
+        super().__init__(folder)
+
+    def _make_trust(self) -> None:
+        super()._make_trust()
+        path = self.data_dir / "tokens.csv"
+        known = TokenTable.load(path)
+        people = TokenTable({hash_token(f"secret-of-{name}"): user for name, user in PEOPLE.items()})
+        people.save(self.data_dir / "people.csv")
+        known.save(path)
+        path.write_text(path.read_text() + (self.data_dir / "people.csv").read_text())
+
+    @property
+    def pid(self) -> int:
+        return self.processes["apiserver"].pid
+
+
+@asynccontextmanager
+async def alone(*options: str) -> AsyncIterator[tuple[Alone, Server]]:
+    """Ready, as its administrator sees it."""
+    with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
+        side = Alone(Path(folder), options)
+        await asyncio.to_thread(side.etcd.start)
+        try:
+            side.start("apiserver")
+            async with session(side.data_dir / "ca.crt", "secret-of-admin") as shown:
+                server = Server(side.server, "secret-of-admin", shown)
+                deadline = time.monotonic() + READY_SECONDS
+                while not await _is_ready(server):
+                    if time.monotonic() > deadline:
+                        raise RuntimeError("the API server did not become ready:\n" + (side.data_dir / "apiserver.log").read_text()[-4000:])
+                    await asyncio.sleep(POLL_SECONDS)
+                await server.request("POST", ACCOUNTS, {"metadata": {"name": "default"}, "automountServiceAccountToken": False})
+                await server.request("POST", CONFIG_MAPS, config_map("one"))
+                await server.request("POST", BINDINGS, VIEWERS)
+                yield side, server
+        finally:
+            await asyncio.to_thread(side.stop)
+
+
+async def _is_ready(server: Server) -> bool:
+    try:
+        async with server.session.get(f"{server.server}/readyz") as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+async def audit_overhead() -> list[Result]:
+    """In turn, so that what else the machine does befalls both."""
+    with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
+        policy, log = Path(folder) / "policy.yaml", Path(folder) / "audit.log"
+        policy.write_text(POLICY)
+        options = f"--audit-policy-file={policy}", f"--audit-log-path={log}"
+        async with alone() as (without, plain), alone(*options) as (within, audited):
+            for server in (plain, audited):
+                for first in range(0, LISTED_PODS, MADE_AT_ONCE):
+                    await asyncio.gather(*(server.request("POST", PODS, pod(f"p{first + number}")) for number in range(MADE_AT_ONCE)))
+            found = []
+            for name, path, connections, script in (
+                ("audit-get", f"{CONFIG_MAPS}/one", 16, ""),
+                ("audit-list", f"{PODS}?resourceVersion=0", 4, ""),
+                ("audit-create", CONFIG_MAPS, 16, CREATE_SCRIPT),
+            ):
+                costs: list[tuple[float, float]] = []
+                for number in range(ROUNDS):
+                    filled = script.format(run=f"{number}", filling="x" * 900) if script else ""
+                    sides = ((without, plain), (within, audited))
+                    costs.append((await _cost(*sides[0], path, connections, filled), await _cost(*sides[1], path, connections, filled)))
+                own, kept = min(costs, key=lambda pair: pair[1] / pair[0])
+                print(f"  {name}: {' '.join(f'{after / before:.3f}' for before, after in costs)} times the time of its own", flush=True)
+                found.append(Result(name, kept, "µs", "without a log", own, f"≤ {LIMIT:g} × without", kept <= LIMIT * own))
+            print(f"  {log.stat().st_size / 1e6:.0f} MB of log", flush=True)
+    return found
+
+
+async def _cost(side: Alone, server: Server, path: str, connections: int, script: str) -> float:
+    """Microseconds of the API server's own for one answer."""
+    before, started = cpu_seconds(side.pid), time.monotonic()
+    rate = await wrk(server, path, connections=connections, script=script)
+    return 1e6 * (cpu_seconds(side.pid) - before) / (rate * (time.monotonic() - started))

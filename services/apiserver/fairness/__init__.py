@@ -1,0 +1,1 @@
+"""Priority and fairness: whose request is served next, by FlowSchemas and PriorityLevelConfigurations."""
