@@ -21,6 +21,7 @@ from knarr.service.keypair import KeyPair
 from tests.apiserver.rest.kubectl import Kubectl
 from tests.apiserver.rest.live import LiveServer, running_server
 from tests.support.clients import HELM, KUBECTL, Program
+from tests.support.signing import signing_request
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,26 @@ async def test_kubectl(kubectl: Kubectl, kubeconfig: Path, program: Program) -> 
     assert "default" in (await bob("get", "serviceaccounts", KUBECONFIG=str(kubeconfig))).out
     if bob.version >= (1, 28):
         assert "bob" in (await bob("auth", "whoami", KUBECONFIG=str(kubeconfig))).out
+
+
+@pytest.mark.parametrize("program", KUBECTL, ids=str)
+async def test_requests_for_certificates_are_approved_and_denied(kubectl: Kubectl, program: Program) -> None:
+    admin = Kubectl(kubectl.server, kubectl.namespace, program.path)
+    for verb, condition in (("approve", "Approved"), ("deny", "Denied")):
+        name = f"{program.version.replace('.', '-')}-{verb}"
+        request = {
+            "apiVersion": "certificates.k8s.io/v1",
+            "kind": "CertificateSigningRequest",
+            "metadata": {"name": name},
+            "spec": {
+                "request": base64.b64encode(signing_request("carol", ["dev"])).decode(),
+                "signerName": "kubernetes.io/kube-apiserver-client",
+                "usages": ["client auth"],
+            },
+        }
+        await admin("create", "-f", "-", stdin=yaml.safe_dump(request))
+        assert f"{name} {condition.lower()}" in (await admin("certificate", verb, name)).out
+        assert (await admin("get", "csr", name, "-o", "jsonpath={.status.conditions[*].type}")).out == condition
 
 
 @pytest.mark.parametrize("program", HELM, ids=str)
