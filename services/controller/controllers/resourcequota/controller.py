@@ -21,6 +21,7 @@ from knarr.client.reconciler import Again
 from knarr.machinery import catalog
 from knarr.machinery.errors import NotFound
 from knarr.machinery.resources import Resource
+from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
 from knarr.objects.quotas.evaluator import Evaluator
 from knarr.objects.quotas.evaluators import evaluator_of
@@ -71,8 +72,10 @@ class ResourceQuotaController(Controller):
     async def reconcile(self, key: Key) -> Again | None:
         quota: core.ResourceQuota | None = self._quotas.get(*key)
         if quota is not None:
-            with contextlib.suppress(NotFound):
-                await self._count(await self.client.get(core.ResourceQuota, key.name, key.namespace))
+            # As it is now: counts begin behind it. By a list, for it may do no more than list and write the status.
+            page = await self.client.list(core.ResourceQuota, key.namespace, field_selector=f"metadata.name={key.name}")
+            for found in page.items:
+                await self._count(copy_of(found))
         self._watching.keep(resource for resource, evaluator in self._known() if self._is_limited(resource, evaluator))
         return Again(self.context.settings.quota_resync_seconds) if quota is not None else None
 
