@@ -163,3 +163,16 @@ async def test_other_namespaces_have_no_limits() -> None:
         account = core.ServiceAccount(metadata=meta.ObjectMeta(name="default"))
         await world.caller.create(ref(core.ServiceAccount, namespace="free"), account, meta.CreateOptions())
         await world.caller.create(ref(core.Pod, namespace="free"), pod(), meta.CreateOptions())
+
+
+async def test_more_than_a_create_can_look_at() -> None:
+    async with running() as world:
+        await fill(world, [limits("Container", default={f"example.com/r{number}": "1" for number in range(3000)})])
+        many = pod()
+        for number in range(6):
+            many.spec.containers.add(name=f"c{number}", image="busybox")
+        words = "its namespace has more than 100 LimitRanges, or 20000 amounts in them for all containers"
+        assert await refusal(world, many) == f'pods "p" is forbidden: {words}'
+        for number in range(100):
+            await fill(world, [limits("Pod", f"m{number}", max={"cpu": "2"})])
+        assert await refusal(world, claim("1Gi")) == f'persistentvolumeclaims "c" is forbidden: {words}'

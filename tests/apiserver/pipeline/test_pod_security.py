@@ -259,6 +259,7 @@ async def test_an_administrator_says_what_holds_and_who_is_let_off(tmp_path: Pat
         ("kind: Other", "and not a apiserver.config.k8s.io/v1 AdmissionConfiguration"),
         (CONFIGURATION.replace("enforce: baseline", "enforce: none"), "defaults.enforce: 'none' must be one of privileged"),
         (CONFIGURATION.replace("v1.30", "v2.30"), "defaults.enforce-version: 'v2.30' must be \"latest\""),
+        (CONFIGURATION.replace("k8s.io/v1\n    kind", "k8s.io/v2\n    kind"), "and not a pod-security.admission.config.k8s.io/v1"),
         (CONFIGURATION.replace("usernames", "users"), "unknown field exemptions.users"),
         (CONFIGURATION.replace("[free]", "free"), "exemptions.namespaces is no list of names"),
         (CONFIGURATION.replace("name: PodSecurity", "name: Nothing"), "no plugin 'Nothing' has a configuration"),

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import AlreadyExists, Forbidden, StatusError
@@ -271,6 +270,14 @@ async def test_a_quota_that_changes_meanwhile_counts_as_it_is_then() -> None:
 async def test_more_quotas_than_a_transaction_has_room_for() -> None:
     async with running() as world:
         for number in range(101):
-            await limit(world, {"configmaps": "5"}, f"q{number}")
-        assert "101 quotas of its namespace count it; there may be no more than 100" in await refusal(world, config_map())
-        await created(world, apps.Deployment(metadata=deployment("d").metadata, spec=deployment("d").spec))
+            await limit(world, {"configmaps": "5"}, f"q{number:03}")
+        words = "its namespace has more than 100 quotas, or 5000 amounts in them: nothing that may be counted is created there"
+        assert await refusal(world, config_map()) == f'configmaps "c" is forbidden: {words}'
+        await world.caller.delete(ref(core.ResourceQuota, "q000"), meta.DeleteOptions())
+        await created(world, config_map())
+
+
+async def test_more_amounts_than_each_create_can_look_at() -> None:
+    async with running() as world:
+        await limit(world, {f"count/a{number}.example.com": "1" for number in range(5001)})
+        assert "5000 amounts in them" in await refusal(world, config_map())

@@ -9,6 +9,8 @@ from typing import Any
 from services.apiserver.admission.pod_security.levels import LATEST, MODES, PRIVILEGED, Policy, Standard, level_error, version_error
 
 API_VERSION, KIND = "pod-security.admission.config.k8s.io/v1", "PodSecurityConfiguration"
+# The same under its older names.
+API_VERSIONS = frozenset({API_VERSION, f"{API_VERSION}beta1", f"{API_VERSION}alpha1"})
 EXEMPT = ("usernames", "runtimeClasses", "namespaces")
 
 
@@ -25,7 +27,7 @@ class PodSecurityConfiguration:
 def pod_security_configuration(said: Mapping[str, Any]) -> PodSecurityConfiguration:
     """Reads a PodSecurityConfiguration; raises ValueError, with the path of what is wrong."""
     _check_keys(said, ("apiVersion", "kind", "defaults", "exemptions"), "")
-    if (said.get("apiVersion", API_VERSION), said.get("kind", KIND)) != (API_VERSION, KIND):
+    if said.get("apiVersion", API_VERSION) not in API_VERSIONS or said.get("kind", KIND) != KIND:
         raise ValueError(f"it is a {said.get('apiVersion')} {said.get('kind')}, and not a {API_VERSION} {KIND}")
     defaults, exemptions = _mapping(said, "defaults"), _mapping(said, "exemptions")
     _check_keys(defaults, [name for mode in MODES for name in (mode, f"{mode}-version")], "defaults.")

@@ -37,8 +37,8 @@ HANDLED = {
     SERVICES: CREATED | {(UPDATE, "")},
     CLAIMS: CREATED | {(UPDATE, ""), (UPDATE, "status")},
 }
-# All lie in one transaction, of which etcd takes 128 parts.
-MAX_CHARGED = 100
+# Of one namespace: what is charged lies in one transaction, of which etcd takes 128 parts, and each create looks at all amounts.
+MAX_QUOTAS, MAX_AMOUNTS = 100, 5000
 STAND_BACK_SECONDS = 0.01
 
 
@@ -87,12 +87,13 @@ class ResourceQuota:
         if not entries or evaluator is None:
             return NO_EXTRA
         quotas = [entry.shared_message for entry in entries]
+        if _is_too_much(entries):
+            limits = f"more than {MAX_QUOTAS} quotas, or {MAX_AMOUNTS} amounts in them"
+            raise refused(attributes, f"its namespace has {limits}: nothing that may be counted is created there")
         try:
             charged = charge(evaluator, quotas, attributes.obj, attributes.old, self._backend.clock())
         except Refusal as refusal:
             raise refused(attributes, str(refusal)) from None
-        if len(charged) > MAX_CHARGED:
-            raise refused(attributes, f"{len(charged)} quotas of its namespace count it; there may be no more than {MAX_CHARGED}")
         found = {entry.name: entry for entry in entries}
         guards = {found[name].key: found[name].revision for name in charged}
         return Extra(guards, [self._put(found[name], used) for name, used in charged.items()])
@@ -103,12 +104,20 @@ class ResourceQuota:
         return Put(entry.key, self._backend.cache.values.value(QUOTAS, entry.key, serialize(quota)))
 
     def _quotas(self, request: Request) -> Sequence[Entry]:
-        """Those of the namespace that count such objects."""
+        """Those of the namespace that count such objects; where there are too many, as many as show that."""
         collection = self._backend.cache.collection(QUOTAS)
         if not len(collection):
             return ()
-        entries = collection.listing(collection_prefix(QUOTAS, request.namespace))
-        evaluator = evaluator_of(request.resource) if entries.blocks else None
+        listed = collection.listing(collection_prefix(QUOTAS, request.namespace))
+        evaluator = evaluator_of(request.resource) if listed.blocks else None
         if evaluator is None:
             return ()
+        entries = listed.first(MAX_QUOTAS + 1)
+        if _is_too_much(entries):
+            return entries
         return [entry for entry in entries if tracked(evaluator, entry.shared_message.status.hard)]
+
+
+def _is_too_much(entries: Sequence[Entry]) -> bool:
+    """Whether one create would have to look at too much of them."""
+    return len(entries) > MAX_QUOTAS or sum(len(entry.shared_message.status.hard) for entry in entries) > MAX_AMOUNTS
