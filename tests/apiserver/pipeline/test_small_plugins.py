@@ -12,7 +12,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.api.node.v1 import node_pb2 as nodes
 from knarr.api.storage.v1 import storage_pb2 as storage
-from knarr.machinery.errors import Forbidden
+from knarr.machinery.errors import Forbidden, Invalid
 from knarr.objects.copies import copy_of
 from services.apiserver.admission.runtime_class.tolerations import covers, merged
 from tests.apiserver.pipeline.test_limit_ranger import claim, created, refusal
@@ -160,6 +160,9 @@ async def test_a_bound_pod_has_the_zone_and_region_of_its_node() -> None:
         await fill(world, [there, pod(), pod("own", on="n")])
         binding = core.Binding(metadata=meta.ObjectMeta(name="p"), target=core.ObjectReference(kind="Node", name="n"))
         await world.caller.create(ref(core.Pod, "p", "binding"), binding, meta.CreateOptions())
+        bad = core.Binding(metadata=meta.ObjectMeta(name="p", labels={"a": "no label"}), target=core.ObjectReference(name="n"))
+        with pytest.raises(Invalid, match=r"metadata\.labels"):
+            await world.caller.create(ref(core.Pod, "p", "binding"), bad, meta.CreateOptions())
         for name in ("p", "own"):
             found: Any = (await world.caller.get(ref(core.Pod, name))).message
             assert dict(found.metadata.labels) == {"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r"}

@@ -9,13 +9,16 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, required
 from knarr.objects.conditions import set_condition
 from knarr.objects.keys import is_deleting
+from services.apiserver.strategies.metadata import validate_labels
+from services.apiserver.strategies.paths import METADATA
 
 TARGET = Path("target")
 
 
 def validate_binding(binding: core.Binding) -> list[Cause]:
     """What is wrong with a Binding whatever the pod is."""
-    causes: list[Cause] = []
+    # They become the pod's.
+    causes = validate_labels(binding.metadata.labels, METADATA.child("labels"))
     if binding.target.kind not in ("", "Node"):
         message = f'Unsupported value: "{binding.target.kind}": supported values: "Node", "<empty>"'
         causes.append(Cause("FieldValueNotSupported", message, TARGET.child("kind")))
