@@ -74,9 +74,17 @@ def compiled(source: str, types: Mapping[str, Type], results: Sequence[Type] = (
     return program
 
 
-def variables_type(programs: Mapping[str, Program]) -> Type:
-    """The type of ``variables``, given those that are defined so far."""
-    return object_of("kubernetes.variables", {name: Field(name, program.type) for name, program in programs.items()})
+class Composed:
+    """The variables of a policy as they are defined, one after the other; ``type`` is that of ``variables``, and has those so far."""
+
+    def __init__(self) -> None:
+        self.programs: dict[str, Program] = {}
+        self._fields: dict[str, Field] = {}
+        self.type = Type("kubernetes.variables", fields=self._fields)
+
+    def define(self, name: str, program: Program) -> None:
+        self.programs[name] = program
+        self._fields[name] = Field(name, program.type)
 
 
 class Variables:

@@ -47,16 +47,17 @@ class _Scene:
 
     def __init__(self, spec: Any) -> None:
         # What it stands on is only loaded by those who have expressions.
+        from knarr.machinery.cel.admission import Composed
         from knarr.machinery.cel.program import Program
 
         self._params = spec.HasField("param_kind")
         self._makes_objects = "mutations" in spec.DESCRIPTOR.fields_by_name
-        self._programs: dict[str, Program] = {}
+        self._variables = Composed()
         self.causes: list[Cause] = []
         for index, variable in enumerate(spec.variables):
             found = self._compiled(SPEC.child("variables").index(index).child("expression"), variable.expression, [], authorizer=True)
             if isinstance(found, Program):
-                self._programs[variable.name] = found
+                self._variables.define(variable.name, found)
             else:
                 self.causes += found
 
@@ -71,8 +72,7 @@ class _Scene:
 
         if not source.strip():
             return []  # that it is missing is told elsewhere
-        variables = expressions.variables_type(self._programs)
-        types = expressions.environment(params=self._params, authorizer=authorizer, variables=variables)
+        types = expressions.environment(params=self._params, authorizer=authorizer, variables=self._variables.type)
         try:
             return expressions.compiled(source, types, [Type(name) for name in results], makes_objects=self._makes_objects)
         except InvalidExpression as error:
@@ -82,6 +82,8 @@ class _Scene:
 class _PolicyStrategy(Strategy):
     """A spec change makes a new generation."""
 
+    # Expressions are much work for their size.
+    work_factor = 64
     has_generation = True
 
     def default(self, obj: Any) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from knarr.machinery.cel.admission import environment, variables_type
+from knarr.machinery.cel.admission import Composed, environment
 from knarr.machinery.cel.compiler import compile_expression
 from knarr.machinery.cel.errors import InvalidExpression
-from knarr.machinery.cel.program import Program
 from knarr.machinery.cel.types import DYN, Type
 from services.apiserver.strategies.paths import SPEC
 
@@ -28,17 +27,17 @@ def _expressions(spec: Any) -> Iterator[tuple[str, str]]:
 
 def _problems(spec: Any, source: str, kinds: Mapping[str, Type], params: Type | None) -> Iterator[str]:
     for kind, found in kinds.items():
-        programs: dict[str, Program] = {}
+        variables = Composed()
         for variable in spec.variables:
             try:
-                programs[variable.name] = compile_expression(variable.expression, _types(found, params, programs))
+                variables.define(variable.name, compile_expression(variable.expression, _types(found, params, variables)))
             except InvalidExpression:
                 continue  # whoever names it is told
         try:
-            compile_expression(source, _types(found, params, programs))
+            compile_expression(source, _types(found, params, variables))
         except InvalidExpression as error:
             yield f"{kind}: {error.shown(source)}\n"
 
 
-def _types(kind: Type, params: Type | None, programs: Mapping[str, Program]) -> Mapping[str, Type]:
-    return environment(params=params is not None, variables=variables_type(programs), of=kind, of_params=params or DYN)
+def _types(kind: Type, params: Type | None, variables: Composed) -> Mapping[str, Type]:
+    return environment(params=params is not None, variables=variables.type, of=kind, of_params=params or DYN)

@@ -41,6 +41,8 @@ URL_FORM = "; desired format: https://host[/path]"
 class WebhookConfigurationStrategy(Strategy):
     """Of both kinds of configurations. A change of the webhooks makes a new generation."""
 
+    # Conditions are much work for their size.
+    work_factor = 16
     columns = columns("Name", "Webhooks", "Age", integers=("Webhooks",))
     has_generation = True
     allows_unconditional_update = False

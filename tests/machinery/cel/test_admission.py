@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from knarr.machinery.cel.admission import VARIABLES, Variables, compiled, environment, variables_type
+from knarr.machinery.cel.admission import VARIABLES, Composed, Variables, compiled, environment
 from knarr.machinery.cel.authorization import AskingAuthorizer, Check, Decision
 from knarr.machinery.cel.errors import CostExceeded, EvaluationError, InvalidExpression
 from knarr.machinery.cel.json_values import as_json, check_types
-from knarr.machinery.cel.program import Program
 from knarr.machinery.cel.values import Duration, MadeObject, Timestamp, UInt
 
 LIMIT = 1_000_000
@@ -81,38 +80,38 @@ def test_a_check_has_its_price() -> None:
         program.evaluate({"authorizer": AskingAuthorizer(Check(), Asked())}, LIMIT)
 
 
-def _variables(*said: tuple[str, str]) -> dict[str, Program]:
-    found: dict[str, Program] = {}
+def _variables(*said: tuple[str, str]) -> Composed:
+    found = Composed()
     for name, source in said:
-        found[name] = compiled(source, environment(variables=variables_type(found)))
+        found.define(name, compiled(source, environment(variables=found.type)))
     return found
 
 
 def test_variables_are_evaluated_when_they_are_asked_for_and_once() -> None:
     asked = Asked()
-    programs = _variables(("a", "authorizer.path('/').check('get').allowed()"), ("b", "variables.a && variables.a"), ("c", "object.none"))
+    composed = _variables(("a", "authorizer.path('/').check('get').allowed()"), ("b", "variables.a && variables.a"), ("c", "object.none"))
     seen: dict[str, Any] = {"authorizer": AskingAuthorizer(Check(), asked), "object": {}}
-    seen[VARIABLES] = Variables(programs, seen)
-    program = compiled("[1, 2].all(object, variables.b && variables.a)", environment(variables=variables_type(programs)))
+    seen[VARIABLES] = Variables(composed.programs, seen)
+    program = compiled("[1, 2].all(object, variables.b && variables.a)", environment(variables=composed.type))
     found, cost = program.evaluate(seen, LIMIT)
     assert found is True and len(asked.checks) == 1 and cost > 350_000
 
 
 def test_a_variable_costs_whoever_asks_first_and_its_failure_stays() -> None:
-    programs = _variables(
+    composed = _variables(
         ("bad", "object.none"),
     )
     seen: dict[str, Any] = {"object": {}}
-    seen[VARIABLES] = Variables(programs, seen)
-    program = compiled("variables.bad == 1", environment(variables=variables_type(programs)))
+    seen[VARIABLES] = Variables(composed.programs, seen)
+    program = compiled("variables.bad == 1", environment(variables=composed.type))
     for _ in range(2):
         with pytest.raises(EvaluationError, match='composited variable "bad" fails to evaluate: no such key: none'):
             program.evaluate(seen, LIMIT)
     hungry = _variables(("many", "object.items.all(a, object.items.all(b, object.items.all(c, a + b + c > 0)))"))
     seen = {"object": {"items": list(range(1, 200))}}
-    seen[VARIABLES] = Variables(hungry, seen)
+    seen[VARIABLES] = Variables(hungry.programs, seen)
     with pytest.raises(CostExceeded):
-        compiled("variables.many", environment(variables=variables_type(hungry))).evaluate(seen, LIMIT)
+        compiled("variables.many", environment(variables=hungry.type)).evaluate(seen, LIMIT)
 
 
 def test_objects_are_made() -> None:

@@ -77,6 +77,9 @@ class MutatingAdmissionPolicy:
         from services.apiserver.admission.mutating_admission_policy.patches import Mutation, MutationFailed, shape_for
 
         policy, version, changed = invocation.policy, invocation.version, False
+        mutations = self._mutations.get(policy)
+        if mutations is None:
+            mutations = self._mutations[policy] = await policy.made(Mutation.all_of)
         more = {PARAMS: invocation.param} if policy.has_params else {}
         try:
             scene = await invocations.scene(invocation)
@@ -86,9 +89,6 @@ class MutatingAdmissionPolicy:
             if not policy.ignores:
                 problems.append(Problem(policy, invocation.binding, str(error)))
             return None
-        mutations = self._mutations.get(policy)
-        if mutations is None:
-            mutations = self._mutations[policy] = Mutation.all_of(policy)
         namespace = await invocations.namespace()
         for mutation in mutations:
             original = await invocations.shown.object(version)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from knarr.machinery.resources import Version
 from services.apiserver.admission.matching import Match
+from services.apiserver.aside import in_turn
 from services.apiserver.entry import Entry
 
 if TYPE_CHECKING:
+    from knarr.machinery.cel.admission import Composed
     from knarr.machinery.cel.program import Program
     from knarr.machinery.cel.types import Type
     from services.apiserver.admission.conditions import Conditions
     from services.apiserver.admission.expressions import Expression, Pace
 
 IGNORE, IF_NEEDED = "Ignore", "IfNeeded"
+# Of a configuration whose expressions are compiled at once.
+SMALL_BYTES = 1024
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +81,39 @@ class Policy:
 
         return Conditions.of(self.spec.match_conditions, params=self.has_params)
 
-    @cached_property
+    @property
     def variables(self) -> Mapping[str, Program]:
         """Those that can be compiled; each sees those before it. An expression that names another one cannot be compiled, either."""
-        from knarr.machinery.cel.admission import compiled, variables_type
+        return self._composed.programs
+
+    @cached_property
+    def _composed(self) -> Composed:
+        from knarr.machinery.cel.admission import Composed, compiled
         from knarr.machinery.cel.errors import InvalidExpression
 
-        found: dict[str, Program] = {}
+        found = Composed()
         for variable in self.spec.variables:
             try:
-                found[variable.name] = compiled(variable.expression, self._types(variables_type(found)), makes_objects=self._mutates)
+                found.define(variable.name, compiled(variable.expression, self._types(found.type), makes_objects=self._mutates))
             except InvalidExpression:
                 continue
         return found
 
     def expression(self, source: str, results: Sequence[Type] = (), *, authorizer: bool = True) -> Expression:
         """One that sees all variables."""
-        from knarr.machinery.cel.admission import variables_type
         from services.apiserver.admission.expressions import Expression
 
-        types = self._types(variables_type(self.variables), authorizer=authorizer)
+        types = self._types(self._composed.type, authorizer=authorizer)
         return Expression.of(source, types, results, makes_objects=self._mutates)
+
+    async def made(self, make: Callable[[Policy], T]) -> T:
+        """What ``make`` compiles of the policy and its conditions; aside where that may be much work."""
+
+        def work() -> T:
+            _ = self.conditions
+            return make(self)
+
+        return work() if self.spec.ByteSize() <= SMALL_BYTES else await in_turn(work)
 
     def _types(self, variables: Type, *, authorizer: bool = True) -> Mapping[str, Type]:
         from knarr.machinery.cel.admission import environment

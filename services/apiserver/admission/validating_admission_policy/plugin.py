@@ -86,11 +86,11 @@ class ValidatingAdmissionPolicy:
         policy, scene = invocation.policy, await invocations.scene(invocation)
         more = {PARAMS: invocation.param} if policy.has_params else {}
         try:
-            if policy.conditions is not None and not await policy.conditions.hold(scene, **more):
-                return Outcome()
             validations = self._validations.get(policy)
             if validations is None:
-                validations = self._validations[policy] = Validations.of(policy)
+                validations = self._validations[policy] = await policy.made(Validations.of)
+            if policy.conditions is not None and not await policy.conditions.hold(scene, **more):
+                return Outcome()
             found: Outcome = await scene.evaluated(validations.judged, policy.pace, namespaceObject=await invocations.namespace(), **more)
         except (ConditionsFailed, ExpressionFailed) as error:
             return Outcome() if policy.ignores else Outcome([Denial(0, str(error))])

@@ -18,6 +18,7 @@ from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.facts import facts_of
 from services.apiserver.admission.matching import Match, is_namespaces, own_labels
 from services.apiserver.admission.outside import Outside
+from services.apiserver.admission.policies.compiled import SMALL_BYTES
 from services.apiserver.admission.refusals import refused
 from services.apiserver.admission.shown import Json, Shown
 from services.apiserver.admission.webhooks.configurations import NO_SIDE_EFFECTS, NONE_ON_DRY_RUN, CompiledWebhook
@@ -49,8 +50,12 @@ class Caller:
         version = webhook.match.version(attributes.operation, attributes.request.ref.version, attributes.subresource, attributes.name)
         if version is None or not webhook.match.selects(attributes, await namespace_labels(self._backend, attributes, webhook.match)):
             return None
-        if webhook.conditions is None:
+        if not webhook.said.match_conditions:
             return version
+        if "conditions" not in vars(webhook) and webhook.said.ByteSize() > SMALL_BYTES:
+            # What they are compiled from may be much.
+            await in_turn(getattr, webhook, "conditions")
+        assert webhook.conditions is not None
         # What they stand on is only loaded by those who have expressions.
         from services.apiserver.admission.conditions import ConditionsFailed
         from services.apiserver.admission.expressions import ExpressionFailed, Scene
