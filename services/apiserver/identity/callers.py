@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
-from knarr.machinery.errors import StatusError, Unauthorized
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import Unauthorized, error_of
 from knarr.service.authentication import User, bearer_token, unauthorized
 from services.apiserver.tokens.accounts import ISSUER, Refused, ServiceAccountTokens
 
@@ -88,17 +89,18 @@ class Callers:
             return accounts.authenticate(token)
         if not token:
             raise unauthorized()
-        refusal: StatusError | None = None
+        # Not the error itself: it would hold this frame, and what is in it, until the garbage is looked for.
+        refusal: meta.Status | None = None
         for at, kind in enumerate(self._kinds):
             if not kind.knows(token):
                 continue
             try:
                 found = kind.authenticate(token)
             except Unauthorized as error:
-                refusal = error
+                refusal = error.status
                 continue
             return found if isinstance(found, User) or at == len(self._kinds) - 1 else self._later(found, token, at + 1)
-        raise refusal or unauthorized()
+        raise error_of(refusal) if refusal is not None else unauthorized()
 
     async def _later(self, asking: Coroutine[Any, Any, User], token: str, at: int) -> User:
         """What one kind answers later, or those behind it."""

@@ -14,6 +14,7 @@ from time import perf_counter
 
 import orjson
 
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, internal, status_error
 from knarr.machinery.resources import Registry, Resource, Route
 from knarr.service.authentication import TokenAuthenticator, User, bearer_token
@@ -159,7 +160,8 @@ class Application:
     async def _serve(self, request: Request, send: Send) -> None:
         started = perf_counter()
         verb, resource = "", ""
-        refusal: StatusError | None = None
+        # Not the error itself: it holds this frame, and the request with it, until the garbage is looked for.
+        refusal: meta.Status | None = None
         answer: Response | Stream | Pieces | Upgrade | Relay
         try:
             # Nothing is worked out, and nothing remembered, for a caller who is not known.
@@ -188,7 +190,7 @@ class Application:
                 request.audit.complete(GONE, GONE_STATUS)
             return
         except StatusError as error:
-            refusal = error
+            refusal = error.status
             if self._auditing is not None and request.user is User.ANONYMOUS:
                 self._auditing.refused(request, error)
             # Who names somebody must be them, whatever they ask for.

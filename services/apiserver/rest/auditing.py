@@ -69,13 +69,13 @@ def addresses(request: Request) -> tuple[str, ...]:
 
 
 def conclude(
-    event: AuditEvent, answer: Response | Stream | Pieces | Upgrade | Relay, error: StatusError | None, target: Target | None
+    event: AuditEvent, answer: Response | Stream | Pieces | Upgrade | Relay, refusal: meta.Status | None, target: Target | None
 ) -> None:
     """Tells what a request is answered with; of what goes on, that it has begun."""
     if isinstance(answer, Stream | Upgrade | Relay):
         event.started(answer.status)
         return
-    status = error.status if error is not None and error.code == answer.status else SUCCESS
+    status = refusal if refusal is not None and refusal.code == answer.status else SUCCESS
     body = None
     if event.wants_response and isinstance(answer, Response) and answer.body:
         answer.join()
