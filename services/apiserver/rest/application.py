@@ -207,6 +207,8 @@ class Application:
         audit = request.audit
         if audit is not None:
             conclude(audit, answer, refusal, request.target)
+        # It leads to this frame, and the frame to it: they would lie about until the collector comes, with all that was sent.
+        refusal = None
         if self._ordering is not None and isinstance(answer, Upgrade | Relay | Stream):
             # What goes on takes no seat.
             self._ordering.leave(request)
