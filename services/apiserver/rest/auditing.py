@@ -79,6 +79,5 @@ def conclude(
     body = None
     if event.wants_response and isinstance(answer, Response) and answer.body:
         answer.join()
-        answer.join()
         body = answered(answer.body, answer.content_type, target.version if target is not None else None)
     event.complete(answer.status, status, body)
