@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,18 @@ from typing import Any
 import pytest
 
 from services.standalone.backup import snapshot
-from tests.apiserver.rest.live import running_server
+from tests.apiserver.rest.live import SETTINGS, running_server
 from tests.peer.comparison import Schema, as_stored, without_newer
 from tests.peer.kube_apiserver import running_kube_apiserver
-from tests.peer.objects import STORED_NEWER, collection_of, inputs
+from tests.peer.objects import collection_of, inputs
 from tests.peer.peers import Ask, Peer, wait_for_namespace
+from tests.peer.test_mixed_control_plane import OLDER
 from tests.support.etcd import EtcdServer, running_etcd
 
 pytestmark = [pytest.mark.peer, pytest.mark.etcd]
+
+# What an API server of 1.20 reads.
+READABLE = dataclasses.replace(SETTINGS, storage_versions=OLDER)
 
 
 def test_from_kubernetes(tmp_path: Path) -> None:
@@ -44,10 +49,10 @@ def test_from_kubernetes(tmp_path: Path) -> None:
 def test_to_kubernetes(tmp_path: Path) -> None:
     with running_etcd(folder(tmp_path, "old")) as etcd:
         with (
-            running_server(folder(tmp_path, "ours"), endpoint=etcd.endpoint) as live,
+            running_server(folder(tmp_path, "ours"), endpoint=etcd.endpoint, settings=READABLE) as live,
             contextlib.closing(Peer(live)) as ours,
         ):
-            written = write_all(ours, None, STORED_NEWER)
+            written = write_all(ours, None, ())
         asyncio.run(snapshot.take(etcd.endpoint, tmp_path / "cluster.db", snapshot.silent))
     with (
         restored(tmp_path) as etcd,

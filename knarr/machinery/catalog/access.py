@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from google.protobuf.message import Message
+
 from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admission
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.flowcontrol.v1 import flowcontrol_pb2 as flowcontrol
+from knarr.api.flowcontrol.v1beta1 import flowcontrol_pb2 as old_flowcontrol
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
-from knarr.machinery.catalog.parts import STATUS, v1
-from knarr.machinery.resources import Resource, Subresource
+from knarr.machinery.catalog.parts import STATUS, retired, v1
+from knarr.machinery.conversions.retired import FLOW_SCHEMA_V1BETA1, LEVEL_V1BETA1
+from knarr.machinery.resources import Conversion, Resource, Subresource, Version
 
 RBAC, CERTIFICATES = "rbac.authorization.k8s.io", "certificates.k8s.io"
 ADMISSION, FLOWCONTROL = "admissionregistration.k8s.io", "flowcontrol.apiserver.k8s.io"
-FORMER_FLOWCONTROL = tuple(f"{FLOWCONTROL}/{version}" for version in ("v1beta3", "v1beta2", "v1beta1"))
+FORMER_FLOWCONTROL = tuple(f"{FLOWCONTROL}/{version}" for version in ("v1beta3", "v1beta2"))
 EXTENSIONS = ("api-extensions",)
+
+
+def _flowcontrol_v1beta1(message: type[Message], list_message: type[Message], conversion: Conversion) -> Version:
+    return retired(FLOWCONTROL, "v1beta1", message, list_message, conversion, since="1.23", until="1.26")
+
 
 RESOURCES: tuple[Resource, ...] = (
     Resource(
@@ -82,14 +91,20 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         "flowschemas",
-        (v1(FLOWCONTROL, flowcontrol.FlowSchema, flowcontrol.FlowSchemaList),),
+        (
+            v1(FLOWCONTROL, flowcontrol.FlowSchema, flowcontrol.FlowSchemaList),
+            _flowcontrol_v1beta1(old_flowcontrol.FlowSchema, old_flowcontrol.FlowSchemaList, FLOW_SCHEMA_V1BETA1),
+        ),
         formerly=FORMER_FLOWCONTROL,
         namespaced=False,
         subresources=(STATUS,),
     ),
     Resource(
         "prioritylevelconfigurations",
-        (v1(FLOWCONTROL, flowcontrol.PriorityLevelConfiguration, flowcontrol.PriorityLevelConfigurationList),),
+        (
+            v1(FLOWCONTROL, flowcontrol.PriorityLevelConfiguration, flowcontrol.PriorityLevelConfigurationList),
+            _flowcontrol_v1beta1(old_flowcontrol.PriorityLevelConfiguration, old_flowcontrol.PriorityLevelConfigurationList, LEVEL_V1BETA1),
+        ),
         formerly=FORMER_FLOWCONTROL,
         namespaced=False,
         subresources=(STATUS,),

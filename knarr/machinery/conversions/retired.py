@@ -2,7 +2,7 @@
 
 CronJobs of ``batch/v1beta1`` have the fields of ``batch/v1``. In ``policy/v1beta1`` an empty selector takes no pods, in ``policy/v1`` all
 of them: each stands in the other for what it means. ``discovery.k8s.io/v1beta1`` has an endpoint's zone and node among the labels of its
-place.
+place. In ``flowcontrol.apiserver.k8s.io/v1beta1`` the shares of a level have another name, and what it lends and borrows none at all.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.batch.v1beta1 import batch_pb2 as old_batch
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.discovery.v1beta1 import discovery_pb2 as old_discovery
+from knarr.api.flowcontrol.v1 import flowcontrol_pb2 as flowcontrol
+from knarr.api.flowcontrol.v1beta1 import flowcontrol_pb2 as old_flowcontrol
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.api.policy.v1beta1 import policy_pb2 as old_policy
@@ -91,6 +93,24 @@ def from_slice(stored: discovery.EndpointSlice) -> old_discovery.EndpointSlice:
     return found
 
 
+def to_flow_schema(given: old_flowcontrol.FlowSchema) -> flowcontrol.FlowSchema:
+    return _alike(given, flowcontrol.FlowSchema())
+
+
+def from_flow_schema(stored: flowcontrol.FlowSchema) -> old_flowcontrol.FlowSchema:
+    return _alike(stored, old_flowcontrol.FlowSchema())
+
+
+def to_level(given: old_flowcontrol.PriorityLevelConfiguration) -> flowcontrol.PriorityLevelConfiguration:
+    return _alike(given, flowcontrol.PriorityLevelConfiguration())
+
+
+def from_level(stored: flowcontrol.PriorityLevelConfiguration) -> old_flowcontrol.PriorityLevelConfiguration:
+    return _alike(stored, old_flowcontrol.PriorityLevelConfiguration())
+
+
 BATCH_V1BETA1 = Conversion(to_cron_job, from_cron_job)
 POLICY_V1BETA1 = Conversion(to_budget, from_budget)
 DISCOVERY_V1BETA1 = Conversion(to_slice, from_slice)
+FLOW_SCHEMA_V1BETA1 = Conversion(to_flow_schema, from_flow_schema)
+LEVEL_V1BETA1 = Conversion(to_level, from_level)

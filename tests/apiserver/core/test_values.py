@@ -10,6 +10,7 @@ from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.flowcontrol.v1 import flowcontrol_pb2 as flowcontrol
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import envelope
 from knarr.machinery.catalog import version_of
@@ -19,10 +20,14 @@ from services.apiserver.storage.values import OLDER, Values
 KEY = "/registry/a"
 NAMED = meta.ObjectMeta(name="a", namespace="default")
 SPEC = autoscaling.HorizontalPodAutoscalerSpec(max_replicas=3)
+LIMITED = flowcontrol.PriorityLevelConfigurationSpec(
+    type="Limited", limited=flowcontrol.LimitedPriorityLevelConfiguration(nominal_concurrency_shares=7)
+)
 OBJECTS: dict[str, Message] = {
     "autoscaling/v1": autoscaling.HorizontalPodAutoscaler(metadata=NAMED, spec=SPEC),
     "batch/v1beta1": batch.CronJob(metadata=NAMED, spec=batch.CronJobSpec(schedule="@daily")),
     "coordination.k8s.io/v1beta1": coordination.Lease(metadata=NAMED, spec=coordination.LeaseSpec(holder_identity="me")),
+    "flowcontrol.apiserver.k8s.io/v1beta1": flowcontrol.PriorityLevelConfiguration(metadata=NAMED, spec=LIMITED),
     "discovery.k8s.io/v1beta1": discovery.EndpointSlice(metadata=NAMED, endpoints=[discovery.Endpoint(addresses=["10.0.0.1"], zone="z")]),
 }
 
