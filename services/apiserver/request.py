@@ -91,6 +91,11 @@ class Request:
         self._warned()
         return replace(self, verb=CREATE, options=options)
 
+    def of(self, ref: Ref) -> Request:
+        """The same as far as it is about ``ref``: one of a collection, or an object by another path of its own."""
+        self._warned()
+        return replace(self, ref=ref)
+
     def _warned(self) -> list[str]:
         if self.warned is None:
             self.warned = []

@@ -38,6 +38,7 @@ async def create(pipeline: Pipeline, request: Request, obj: Message, *, tracked:
     check_options(request.options)
     await backend.synced(request.deadline)
     metadata.check_request(ref, new)
+    metadata.wipe(new)
     if ref.name and not new.metadata.name:
         # Who may create what has this name may not create what has another.
         raise bad_request(f"the name of the object ({ref.name} based on the request) was undeterminable: name must be provided")

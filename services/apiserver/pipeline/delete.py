@@ -134,7 +134,8 @@ async def delete_collection(pipeline: Pipeline, request: Request, selection: met
     gone: list[Entry] = []
     for entry in page.entries:
         with suppress(NotFound):
-            await remove(pipeline, request, Ref(version, entry.namespace, entry.name), request.options)
+            ref = Ref(version, entry.namespace, entry.name)
+            await remove(pipeline, request.of(ref), ref, request.options)
         gone.append(entry)
     return Page(Entries.of(gone), pipeline.backend.cache.revision)
 

@@ -12,6 +12,7 @@ from services.apiserver.pipeline.refusals import precondition_failed
 from services.apiserver.results import Ref
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+SYSTEM_FIELDS = ("uid", "self_link", "creation_timestamp", "deletion_timestamp", "deletion_grace_period_seconds")
 
 
 def check_request(ref: Ref, obj: Any) -> None:
@@ -31,14 +32,22 @@ def check_request(ref: Ref, obj: Any) -> None:
         raise bad_request(f"the name of the object ({found.name}) does not match the name on the URL ({ref.name})")
 
 
+def wipe(obj: Any) -> None:
+    """Takes from what is to be created what only the server says of an object, before anybody is asked about it: who exempts objects
+    that are being deleted, say, exempts no new one."""
+    found = obj.metadata
+    for name in SYSTEM_FIELDS:
+        found.ClearField(name)
+
+
 def prepare_for_create(obj: Any, now: datetime, source: random.Random) -> None:
     """Sets what the server decides; raises BadRequest when a resourceVersion is given."""
     found = obj.metadata
     if found.resource_version not in ("", "0"):  # Kubernetes takes 0 for none
         raise bad_request("resourceVersion should not be set on objects to be created")
-    for name in ("deletion_timestamp", "deletion_grace_period_seconds", "resource_version"):
-        found.ClearField(name)
-    found.self_link, found.generation = "", 0
+    wipe(obj)
+    found.ClearField("resource_version")
+    found.generation = 0
     found.uid = str(uuid.UUID(int=source.getrandbits(128), version=4))
     found.creation_timestamp.seconds, found.creation_timestamp.nanos = int(now.timestamp()), 0
 

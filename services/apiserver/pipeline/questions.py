@@ -28,7 +28,7 @@ from services.apiserver.pipeline import elsewhere, metadata, posted, usage
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing
 from services.apiserver.pipeline.token_request import MAX_AUDIENCES
-from services.apiserver.request import CREATE, LIST, WATCH, Request
+from services.apiserver.request import LIST, WATCH, Request
 from services.apiserver.results import Page, Ref, Written
 from services.apiserver.storage.keys import object_key
 from services.apiserver.strategies.reviews import validate_review
@@ -84,7 +84,7 @@ async def _bind(pipeline: Pipeline, request: Request, binding: Any) -> Written:
     if not binding.metadata.name:
         raise bad_request("metadata.name must be the name of a pod")
     pod = Ref(PODS, request.namespace, binding.metadata.name, "binding")
-    return await posted.post(pipeline, Request(request.user, CREATE, pod, request.options, request.deadline), binding)
+    return await posted.post(pipeline, request.of(pod), binding)
 
 
 async def _who_am_i(pipeline: Pipeline, request: Request, review: Any) -> Written:

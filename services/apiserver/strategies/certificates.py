@@ -102,6 +102,7 @@ def request_error(pem: bytes) -> str:
         return "PEM block type must be CERTIFICATE REQUEST"
     try:
         request = x509.load_pem_x509_csr(pem)
+        _ = request.subject  # which is only read when somebody asks for it
         return "" if request.is_signature_valid else "x509: the signature of the request is not valid"
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
         return f"x509: {error}"

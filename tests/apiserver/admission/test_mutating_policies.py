@@ -185,3 +185,15 @@ async def test_objects_are_made_where_they_are_for_alone() -> None:
     async with governed() as world:
         with pytest.raises(Invalid, match="undeclared reference to 'Object'"):
             await world.validate("Object{} == Object{}")
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+async def test_what_leaves_no_such_object_is_a_failure_of_the_policy(*, ignores: bool) -> None:
+    async with governed() as world:
+        await world.mutate("[JSONPatch{op: 'add', path: '/data', value: 'x'}]", failurePolicy="Ignore" if ignores else "Fail")
+        if ignores:
+            assert dict((await world.create(config_map(a="b"))).data) == {"a": "b"}
+            return
+        with pytest.raises(StatusError, match="policy 'p' with binding 'p-b' denied request: error applying patch") as refused:
+            await world.create(config_map(a="b"))
+        assert refused.value.status.reason == "Invalid"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -383,3 +384,18 @@ async def test_what_has_shown_to_be_slow_is_carried_out_aside(monkeypatch: pytes
         assert aside == []
         await world.create(config_map("later", a="b"))
         assert len(aside) == 1
+
+
+async def test_what_was_compiled_of_a_policy_goes_with_it() -> None:
+    """Whoever changes one policy has all of them compiled anew."""
+    from services.apiserver.admission.mutating_admission_policy.patches import Mutation
+    from services.apiserver.admission.validating_admission_policy.evaluation import Validations
+
+    async with governed() as world:
+        for number in range(4):
+            await world.validate("variables.size < 5", name=f"v{number}", variables=[{"name": "size", "expression": "object.data.size()"}])
+            await world.mutate("Object{metadata: Object.metadata{labels: {'by': 'policy'}}}", name=f"m{number}")
+            await world.create(config_map(f"c{number}", a="b"))
+        gc.collect()
+        found = [type(one) for one in gc.get_objects() if type(one) in (Validations, Mutation)]
+        assert (found.count(Validations), found.count(Mutation)) == (4, 4)

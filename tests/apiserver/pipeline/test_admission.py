@@ -287,3 +287,41 @@ async def test_who_asks_for_a_certificate_is_written_by_the_server() -> None:
         where = ref(certificates.CertificateSigningRequest, "r")
         kept: Any = (await world.caller.update(where, made, meta.UpdateOptions())).message
         assert kept.spec.username == CALLER.name
+
+
+@virtual_time
+async def test_nobody_takes_a_new_object_for_one_that_is_being_deleted() -> None:
+    async with running() as world:
+        seen: list[str] = []
+
+        async def note(phase: str, attributes: Attributes) -> bool:
+            found = [field.name for field, _ in attributes.obj.metadata.ListFields() if field.name != "managed_fields"]
+            seen.append(f"{phase}: {', '.join(found)}")
+            return False
+
+        world.witness.act = note
+        new = config_map()
+        new.metadata.uid, new.metadata.self_link, new.metadata.deletion_grace_period_seconds = "mine", "/mine", 5
+        for field in (new.metadata.creation_timestamp, new.metadata.deletion_timestamp):
+            field.seconds = 1
+        await world.caller.create(ref(core.ConfigMap), new, meta.CreateOptions())
+        assert seen == ["mutate: name, namespace", "validate: name, namespace, uid, creation_timestamp"]
+
+
+@virtual_time
+async def test_each_of_a_collection_is_deleted_in_its_own_namespace() -> None:
+    async with running() as world:
+        await world.caller.create(ref(core.Namespace), namespace("other"), meta.CreateOptions())
+        for where in ("default", "other"):
+            await world.caller.create(ref(core.ConfigMap, namespace=where), config_map(), meta.CreateOptions())
+        world.forget()
+
+        async def warn(phase: str, attributes: Attributes) -> bool:
+            attributes.request.warn(f"gone from {attributes.namespace}")
+            return False
+
+        world.witness.act = warn
+        request = world.caller.request("deletecollection", ref(core.ConfigMap, namespace=""), meta.DeleteOptions())
+        await world.caller.api.delete_collection(request, meta.ListOptions())
+        assert [seen.namespace for seen in world.witness.seen if seen.phase == "validate"] == ["default", "other"]
+        assert list(request.warnings) == ["gone from default", "gone from other"]

@@ -281,3 +281,22 @@ async def test_more_amounts_than_each_create_can_look_at() -> None:
     async with running() as world:
         await limit(world, {f"count/a{number}.example.com": "1" for number in range(5001)})
         assert "5000 amounts in them" in await refusal(world, config_map())
+
+
+@virtual_time
+async def test_a_claim_that_comes_into_the_scope_of_a_quota_is_charged_as_a_whole() -> None:
+    async with running() as world:
+        gold = rule("VolumeAttributesClass", "In", "gold")
+        await limit(world, {"persistentvolumeclaims": "1", "requests.storage": "5Gi"}, scope_selector=gold)
+        for name in ("c", "d"):
+            made = claim("3Gi")
+            made.metadata.name, made.spec.volume_attributes_class_name = name, "silver"
+            await created(world, made)
+            status = b'{"status":{"phase":"Bound","currentVolumeAttributesClassName":"silver"}}'
+            await world.caller.patch(ref(core.PersistentVolumeClaim, name, "status"), "merge", status, meta.PatchOptions())
+        assert await used(world) == {"persistentvolumeclaims": "0", "requests.storage": "0"}
+        better = b'{"spec":{"volumeAttributesClassName":"gold"}}'
+        await world.caller.patch(ref(core.PersistentVolumeClaim, "c"), "merge", better, meta.PatchOptions())
+        assert await used(world) == {"persistentvolumeclaims": "1", "requests.storage": "3Gi"}
+        with pytest.raises(Forbidden, match="exceeded quota: q, requested: persistentvolumeclaims=1,requests.storage=3Gi"):
+            await world.caller.patch(ref(core.PersistentVolumeClaim, "d"), "merge", better, meta.PatchOptions())

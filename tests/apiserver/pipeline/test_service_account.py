@@ -112,6 +112,11 @@ async def test_an_account_may_limit_the_secrets_of_its_pods_to_those_that_it_lis
                 made.spec.volumes.add(name="v").volume_source.secret.secret_name = name
             elif use == "pull":
                 made.spec.image_pull_secrets.add(name="pull" if known else name)
+            elif use == "env from":
+                made.spec.containers[0].env_from.add().secret_ref.local_object_reference.name = name
+            elif use == "init":
+                first = made.spec.init_containers.add(name="i", image="busybox")
+                first.env_from.add().secret_ref.local_object_reference.name = name
             else:
                 reference = made.spec.containers[0].env.add(name="E").value_from.secret_key_ref
                 reference.local_object_reference.name, reference.key = name, "k"
@@ -121,10 +126,12 @@ async def test_an_account_may_limit_the_secrets_of_its_pods_to_those_that_it_lis
         for use, words in {
             "volume": f'volume with secret.secretName="foreign" {not_allowed} secret',
             "env": f'container c with envVar E referencing secret.secretName="foreign" {not_allowed} secret',
+            "env from": f'container c with envFrom referencing secret.secretName="foreign" {not_allowed} secret',
+            "init": f'init container i with envFrom referencing secret.secretName="foreign" {not_allowed} secret',
             "pull": f'imagePullSecrets[0].name="foreign" {not_allowed} imagePullSecret',
         }.items():
             known = using(True, use)
-            known.metadata.name = f"known-{use}"
+            known.metadata.name = f"known-{use.replace(' ', '-')}"
             await create(world, known)
             with pytest.raises(Forbidden) as refused:
                 await create(world, using(False, use))

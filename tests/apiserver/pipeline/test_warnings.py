@@ -13,7 +13,7 @@ from knarr.machinery.errors import Forbidden
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.request import MAX_WARNING_LETTERS, MAX_WARNINGS
 from services.apiserver.rest.errors import error_response
-from tests.apiserver.pipeline.world import config_map, ref, running
+from tests.apiserver.pipeline.world import config_map, fill, pod, ref, running
 from tests.support.virtual_time import virtual_time
 
 
@@ -66,3 +66,18 @@ async def test_warnings_are_bounded() -> None:
         for number in range(1000):
             request.warn(f"{number} {'x' * 10_000}")
         assert len(request.warnings) == MAX_WARNINGS and max(map(len, request.warnings)) == MAX_WARNING_LETTERS
+
+
+@virtual_time
+async def test_what_is_said_of_a_binding_by_the_old_path_is_heard() -> None:
+    async with running() as world:
+        await fill(world, [pod("p")])
+
+        async def warn(phase: str, attributes: Attributes) -> bool:
+            attributes.request.warn(attributes.subresource)
+            return False
+
+        world.witness.act = warn
+        binding = core.Binding(metadata=meta.ObjectMeta(name="p"), target=core.ObjectReference(kind="Node", name="n"))
+        written = await world.caller.create(ref(core.Binding), binding, meta.CreateOptions())
+        assert list(written.warnings) == ["binding"]

@@ -5,13 +5,14 @@ Specified by Kubernetes' plugin ``MutatingAdmissionPolicy``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from knarr.machinery.cel.admission import POLICY_LIMIT
 from knarr.machinery.cel.errors import EvaluationError
 from knarr.machinery.cel.json_values import as_json, check_types
+from knarr.machinery.cel.program import Program
 from knarr.machinery.cel.types import DYN, Type, list_of
 from knarr.machinery.cel.values import MadeObject
 from knarr.machinery.errors import StatusError
@@ -41,9 +42,9 @@ class MutationFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """``sort`` is ApplyConfiguration or JSONPatch."""
+    """``sort`` is ApplyConfiguration or JSONPatch. The policy is not held by it: it goes when there is another one of its name."""
 
-    policy: Policy
+    variables: Mapping[str, Program]
     sort: str
     expression: Expression
 
@@ -55,12 +56,12 @@ class Mutation:
                 expression = policy.expression(said.apply_configuration.expression, [Type(OBJECT)])
             else:
                 expression = policy.expression(said.json_patch.expression, [list_of(Type(PATCH)), list_of(DYN)])
-            found.append(cls(policy, said.patch_type, expression))
+            found.append(cls(policy.variables, said.patch_type, expression))
         return found
 
     def value(self, seen: dict[str, Any]) -> Any:
         """What its expression answers: a part of an object, or the operations of a patch, as JSON. Raises MutationFailed, Undecided."""
-        seen[VARIABLES] = VariablesValue(self.policy.variables, seen)
+        seen[VARIABLES] = VariablesValue(self.variables, seen)
         try:
             found = self.expression.evaluate(seen, Budget(POLICY_LIMIT))
             return _part(found) if self.sort == APPLY else [_operation(item) for item in _listed(found)]

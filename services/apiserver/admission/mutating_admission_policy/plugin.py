@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admission
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, error_of
+from knarr.machinery.patches.problems import detail_of
 from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.configured import Configured
@@ -96,10 +97,12 @@ class MutatingAdmissionPolicy:
             try:
                 value = await scene.evaluated(mutation.value, policy.pace, namespaceObject=namespace, **more)
                 mutated = mutation.mutated(value, original, shape_for(version, invocations.shown.attributes.obj))
+                changed |= mutated is not original and await invocations.shown.take(version, mutated)
             except (MutationFailed, ExpressionFailed) as error:
                 problems.append(Problem(policy, invocation.binding, str(error)))
-                continue
-            changed |= mutated is not original and await invocations.shown.take(version, mutated)
+            except StatusError as error:
+                # What it makes is no such object: that is a failure of the policy, as any other.
+                problems.append(Problem(policy, invocation.binding, f"error applying patch: {detail_of(error)}"))
         return changed
 
 

@@ -27,10 +27,12 @@ def charge(evaluator: Evaluator, quotas: Sequence[core.ResourceQuota], obj: Any,
     concerned = [(quota, names) for quota in quotas if (names := tracked(evaluator, quota.status.hard)) and covers(quota, evaluator, obj)]
     for quota, names in concerned:
         _check_known(evaluator, quota, names, obj)
-    more = _more(evaluator, obj, old, now)
+    usage = _usage(evaluator, obj, now)
+    before = evaluator.usage(old, now) if old is not None and concerned else {}
     charged: dict[str, Totals] = {}
     for quota, _ in concerned:
-        asked = only(more, quota.status.hard)
+        # What comes into a quota's scope is charged as a whole.
+        asked = only(_more(usage, before if old is not None and covers(quota, evaluator, old) else {}), quota.status.hard)
         if asked:
             charged[quota.metadata.name] = _used_with(quota, asked)
     return charged
@@ -44,12 +46,15 @@ def _check_known(evaluator: Evaluator, quota: core.ResourceQuota, names: Iterabl
         raise Refusal(f"status unknown for quota: {quota.metadata.name}, resources: {','.join(sorted(names))}")
 
 
-def _more(evaluator: Evaluator, obj: Any, old: Any, now: datetime) -> Totals:
-    """What it uses more than before; what it uses less is given back by a controller, which has seen it stored."""
+def _usage(evaluator: Evaluator, obj: Any, now: datetime) -> Totals:
     usage = evaluator.usage(obj, now)
     if negative := sorted(name for name, amount in usage.items() if amount.value < NOTHING):
         raise Refusal(f"quota usage is negative for resource(s): {','.join(negative)}")
-    before = evaluator.usage(old, now) if old is not None else {}
+    return usage
+
+
+def _more(usage: Totals, before: Totals) -> Totals:
+    """What it uses more than before; what it uses less is given back by a controller, which has seen it stored."""
     grown = {name: amount - before[name] if name in before else amount for name, amount in usage.items()}
     return {name: amount for name, amount in grown.items() if amount.value > NOTHING}
 

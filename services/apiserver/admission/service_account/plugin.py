@@ -139,6 +139,10 @@ def _foreign_secrets(spec: core.PodSpec, account: core.ServiceAccount) -> Iterat
                 name = variable.value_from.secret_key_ref.local_object_reference.name
                 if variable.value_from.HasField("secret_key_ref") and name not in mountable:
                     yield f'{kind} {container.name} with envVar {variable.name} referencing secret.secretName="{name}"', "secret"
+            for source in container.env_from:
+                name = source.secret_ref.local_object_reference.name
+                if source.HasField("secret_ref") and name not in mountable:
+                    yield f'{kind} {container.name} with envFrom referencing secret.secretName="{name}"', "secret"
     for index, reference in enumerate(spec.image_pull_secrets):
         if reference.name not in pulling:
             yield f'imagePullSecrets[{index}].name="{reference.name}"', "imagePullSecret"

@@ -5,11 +5,12 @@ Specified by Kubernetes' plugin ``ValidatingAdmissionPolicy``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from knarr.machinery.cel.admission import POLICY_LIMIT
+from knarr.machinery.cel.program import Program
 from knarr.machinery.cel.types import BOOL, NULL, STRING
 from knarr.machinery.cel.values import type_name
 from services.apiserver.admission.expressions import VARIABLES, Budget, Expression, ExpressionFailed, OutOfBudget, VariablesValue
@@ -39,9 +40,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Validations:
-    """The expressions of one policy."""
+    """The expressions of one policy, which they do not hold: it goes when there is another one of its name."""
 
-    policy: Policy
+    spec: Any
+    ignores: bool
+    variables: Mapping[str, Program]
     checks: Sequence[tuple[Expression, Expression | None]]
     annotations: Sequence[tuple[str, Expression]]
 
@@ -56,16 +59,16 @@ class Validations:
             for validation in spec.validations
         ]
         annotations = [(said.key, policy.expression(said.value_expression, [STRING, NULL])) for said in spec.audit_annotations]
-        return cls(policy, checks, annotations)
+        return cls(spec, policy.ignores, policy.variables, checks, annotations)
 
     def judged(self, seen: dict[str, Any]) -> Outcome:
         """Raises Undecided. What fails refuses, unless the policy ignores that."""
-        seen[VARIABLES] = VariablesValue(self.policy.variables, seen)
+        seen[VARIABLES] = VariablesValue(self.variables, seen)
         outcome = Outcome()
         try:
             self._judge(seen, outcome)
         except OutOfBudget as error:
-            outcome.denials = [] if self.policy.ignores else [Denial(0, str(error))]
+            outcome.denials = [] if self.ignores else [Denial(0, str(error))]
             return outcome
         self._annotate(seen, outcome)
         return outcome
@@ -77,10 +80,10 @@ class Validations:
                 if check.evaluate(seen, budget) is True:
                     continue
             except ExpressionFailed as error:
-                if not self.policy.ignores:
+                if not self.ignores:
                     outcome.denials.append(Denial(index, str(error)))
                 continue
-            said = self.policy.spec.validations[index]
+            said = self.spec.validations[index]
             words = _message(message, seen, budget) or said.message.strip() or f"failed expression: {said.expression.strip()}"
             outcome.denials.append(Denial(index, words, said.reason or INVALID))
 
@@ -90,7 +93,7 @@ class Validations:
             try:
                 value = expression.evaluate(seen, budget)
             except (ExpressionFailed, OutOfBudget) as error:
-                if not self.policy.ignores:
+                if not self.ignores:
                     outcome.broken.append(str(error))
                 continue
             if isinstance(value, str):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
 from knarr.objects.quotas.evaluator import Evaluator
 from knarr.objects.quotas.evaluators import evaluator_of
-from knarr.objects.quotas.quota import tracked
+from knarr.objects.quotas.quota import covers, tracked
 from knarr.objects.totals import Totals
 from services.controller.controller import Context, Controller
 from services.controller.controllers.resourcequota.decide import decide, usage
@@ -34,6 +35,9 @@ from services.controller.controllers.resourcequota.watching import Watching
 PAGE_SIZE = 500
 # What many things that end at once wait for, to be counted once.
 GATHER_SECONDS = 0.2
+# After which what is new in a quota is counted once more: nobody charged for what was stored between the lists and the write, nor on an
+# API server that had not heard of it yet.
+UNCHARGED_SECONDS = 5.0
 COUNT = "count/"
 # The quotas that limit an amount.
 BY_AMOUNT: Index[core.ResourceQuota] = Index("amount", lambda quota: quota.spec.hard)
@@ -61,7 +65,7 @@ class ResourceQuotaController(Controller):
         for quota in self._quotas.list(metadata_of(old).namespace):
             if evaluator is None or not tracked(evaluator, quota.spec.hard):
                 continue
-            if new is None or (isinstance(new, DETAILED) and evaluator.usage(old, now) != evaluator.usage(new, now)):
+            if new is None or (isinstance(new, DETAILED) and _counts_otherwise(quota, evaluator, old, new, now)):
                 self.queue.enqueue_after(key_of(quota), GATHER_SECONDS)
 
     async def run(self) -> None:
@@ -71,15 +75,18 @@ class ResourceQuotaController(Controller):
 
     async def reconcile(self, key: Key) -> Again | None:
         quota: core.ResourceQuota | None = self._quotas.get(*key)
+        limits_more = False
         if quota is not None:
             # As it is now: counts begin behind it. By a list, for it may do no more than list and write the status.
             page = await self.client.list(core.ResourceQuota, key.namespace, field_selector=f"metadata.name={key.name}")
             for found in page.items:
-                await self._count(copy_of(found))
+                limits_more = await self._count(copy_of(found)) or limits_more
         self._watching.keep(resource for resource, evaluator in self._known() if self._is_limited(resource, evaluator))
-        return Again(self.context.settings.quota_resync_seconds) if quota is not None else None
+        seconds = self.context.settings.quota_resync_seconds
+        return Again(min(UNCHARGED_SECONDS, seconds) if limits_more else seconds) if quota is not None else None
 
-    async def _count(self, quota: core.ResourceQuota) -> None:
+    async def _count(self, quota: core.ResourceQuota) -> bool:
+        """Answers whether it limits from now on what it did not limit before."""
         await self._learn(quota)
         counted: Totals = {}
         for resource, evaluator in self._known():
@@ -90,9 +97,12 @@ class ResourceQuotaController(Controller):
                     objects = [obj async for obj in self._objects(resource, quota.metadata.namespace)]
                     counted.update(usage(quota, evaluator, names, objects, self.context.clock.now()))
         wanted = decide(quota, counted)
-        if wanted is not None:
-            quota.status.CopyFrom(wanted)
-            await self.client.update(quota, subresource="status")
+        if wanted is None:
+            return False
+        limits_more = not wanted.hard.keys() <= quota.status.hard.keys()
+        quota.status.CopyFrom(wanted)
+        await self.client.update(quota, subresource="status")
+        return limits_more
 
     async def _learn(self, quota: core.ResourceQuota) -> None:
         """Asks what is served, where something is counted that is not built in."""
@@ -119,6 +129,10 @@ class ResourceQuotaController(Controller):
             token = page.continue_token
             if not token:
                 return
+
+
+def _counts_otherwise(quota: core.ResourceQuota, evaluator: Evaluator, old: Any, new: Any, now: datetime) -> bool:
+    return covers(quota, evaluator, old) != covers(quota, evaluator, new) or evaluator.usage(old, now) != evaluator.usage(new, now)
 
 
 def _counts(names: Iterable[str]) -> list[str]:
