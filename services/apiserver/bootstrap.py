@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -24,11 +25,8 @@ def service_names(domain: str = "cluster.local") -> list[str]:
 
 async def bootstrap(client: Client, service_address: str) -> None:
     """Creates what is missing; several servers may do so at once."""
-    for name in NAMESPACES:
-        await ensure(client, core.Namespace(metadata=meta.ObjectMeta(name=name)))
-    await ensure(client, _service(service_address))
-    for priority in system_classes():
-        await ensure(client, priority)
+    await asyncio.gather(*(ensure(client, core.Namespace(metadata=meta.ObjectMeta(name=name))) for name in NAMESPACES))
+    await asyncio.gather(*(ensure(client, wanted) for wanted in (_service(service_address), *system_classes())))
 
 
 async def ensure(client: Client, obj: Any) -> None:

@@ -291,9 +291,8 @@ class ApiServer(Component):
             try:
                 await repair(self.backend, self.allocators, self._recorder)
                 await bootstrap(self.client(USER), self.allocators.addresses.first_address)
-                await reconcile_roles(self.client(USER))
-                await self._local_services.make()
-                await self._announcer.announce()
+                # None of them waits for another, and each waits for etcd's disk.
+                await asyncio.gather(reconcile_roles(self.client(USER)), self._local_services.make(), self._announcer.announce())
                 self._bootstrapped.set()
             except StatusError as error:
                 log.warning("the first objects are not there yet, trying again: %s", error.status.message)

@@ -21,23 +21,13 @@ from typing import Any
 from knarr.machinery.errors import StatusError
 from knarr.machinery.yaml_text import yaml_documents
 from knarr.service.errors import CommandError
+from services.apiserver.identity.anonymous import Anonymous
 from services.apiserver.identity.jwt.configuration import Issuer, read_issuer
 from services.apiserver.identity.sections import flag, listed, refuse_others, section, text
 
 API_VERSION, KIND = "apiserver.config.k8s.io/v1", "AuthenticationConfiguration"
 MOST_BYTES = 1024 * 1024
 MOST_ISSUERS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Anonymous:
-    """Who says nothing of himself is `system:anonymous` where ``enabled``: at all paths, or at those of ``paths`` alone."""
-
-    enabled: bool
-    paths: frozenset[str] | None = None
-
-    def admits(self, path: str) -> bool:
-        return self.enabled and (self.paths is None or path in self.paths)
 
 
 @dataclass(frozen=True, slots=True)

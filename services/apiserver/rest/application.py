@@ -23,7 +23,7 @@ from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api
 from services.apiserver.audit.event import AuditEvent
 from services.apiserver.fairness.fairness import Ticket
-from services.apiserver.identity.configuration import Anonymous
+from services.apiserver.identity.anonymous import Anonymous
 from services.apiserver.rest import metrics, representations
 from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude, ref_of
 from services.apiserver.rest.authentication import Authenticator

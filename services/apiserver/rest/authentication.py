@@ -9,7 +9,7 @@ from typing import Any
 from knarr.service.authentication import IMPERSONATE_PREFIX, TokenAuthenticator, User, unauthorized
 from knarr.service.client_certificates import CertifiedUser
 from services.apiserver.api import Api
-from services.apiserver.identity.configuration import Anonymous
+from services.apiserver.identity.anonymous import Anonymous
 from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.rest.request import Request
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from knarr.service.errors import CommandError
-from services.apiserver.identity.configuration import MOST_BYTES, Anonymous, parse_authentication, read_authentication
+from services.apiserver.identity.anonymous import Anonymous
+from services.apiserver.identity.configuration import MOST_BYTES, parse_authentication, read_authentication
 from tests.support.issuer import URL
 
 

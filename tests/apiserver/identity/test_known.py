@@ -14,6 +14,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from services.apiserver.identity.callers import AUTHORIZATION_LETTERS
 from services.apiserver.identity.configuration import parse_authentication
+from services.apiserver.identity.followed import Followed
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac.defaults import defaults
 from services.apiserver.rest.application import create_app
@@ -51,6 +52,12 @@ class World:
         known = server.known
         self.rest.application = create_app(server.api, server.callers, server.registry, anonymous=lambda: known.anonymous)
 
+    @property
+    def followed(self) -> Followed:
+        found = self.api.server.known.followed
+        assert found is not None
+        return found
+
     async def who(self, token: str) -> Any:
         answer = await self.rest.call("POST", SELF, {}, authorization=f"Bearer {token}")
         return answer.json["status"]["userInfo"] if answer.status == 201 else answer.status
@@ -60,7 +67,7 @@ class World:
 
     def configure(self, text: bytes) -> None:
         self.file.write_bytes(text)
-        self.api.server.known.take(self.file)
+        self.followed.take()
 
 
 @pytest.fixture
@@ -71,7 +78,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     api = ApiInMemory(clock, settings=settings, authenticate=TOKENS.authenticate, keys=signing_keys())
     api.seed(core.ServiceAccount(metadata=meta.ObjectMeta(name="robot", namespace="shop")), bootstrap_secret(), *defaults())
     async with api:
-        issued = api.server.known.issued
+        followed = api.server.known.followed
+        assert followed is not None
+        issued = followed.issued
         issued._get = there.fetch
         issued.follow(())
         issued.follow(parse_authentication(file.read_bytes()).issuers)
@@ -116,7 +125,7 @@ async def test_what_is_nobodys(world: World, token: str) -> None:
 async def test_many_bad_tokens_leave_nothing(world: World) -> None:
     for number in range(300):
         assert await world.who(signed(claims(jti=str(number)))[:-4] + "AAAA") == 401
-    assert not world.api.server.known.issued._known
+    assert not world.followed.issued._known
 
 
 @pytest.mark.parametrize(
