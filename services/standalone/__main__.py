@@ -16,7 +16,9 @@ from services.standalone.settings import ClusterSettings
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m services.standalone", description="Run a cluster in the foreground.")
+    parser = argparse.ArgumentParser(
+        prog="python -m services.standalone", usage="%(prog)s [OPTION]...", description="Run a cluster in the foreground."
+    )
     add_settings(parser)
     parser.add_argument("--progress-fd", type=int, metavar="FD", help="file descriptor of a pipe that is told how the start goes")
     parser.add_argument("--lock-fd", type=int, metavar="FD", help="file descriptor by which whoever starts this holds the data directory")

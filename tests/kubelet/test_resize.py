@@ -12,10 +12,13 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
 from knarr.objects.conditions import get_condition
+from services.apiserver.admission.catalog import PLUGINS
+from services.apiserver.admission.pod_resize_validator.plugin import PodResizeValidator
 from services.kubelet.pod.resources import resource_limits, told_resources
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import Limits
 from tests.kubelet.support import Cluster, make_pod, running, until
+from tests.support.api import FaultyApi
 
 
 def resources(cpu: str = "", memory: str = "", *, most_cpu: str = "", most_memory: str = "") -> core.ResourceRequirements:
@@ -53,9 +56,9 @@ def asking(name: str = "web", cpu: str = "100m", policy: str = "") -> core.Pod:
 
 
 @asynccontextmanager
-async def node(tmp_path: Path) -> AsyncIterator[tuple[Cluster, HollowRuntime]]:
+async def node(tmp_path: Path, api: FaultyApi | None = None) -> AsyncIterator[tuple[Cluster, HollowRuntime]]:
     runtime = HollowRuntime("10.244.0.0/24")
-    async with running(runtime, tmp_path) as cluster:
+    async with running(runtime, tmp_path, api) as cluster:
         yield cluster, runtime
 
 
@@ -125,8 +128,13 @@ async def test_one_that_asks_for_it_is_started_anew(tmp_path: Path) -> None:
         assert any(event.message == "Container app resize requires restart" for event in cluster.api.all(core.Event))
 
 
+def trusting() -> FaultyApi:
+    """An API server that leaves it to the kubelet to say what could never be had, as older ones do."""
+    return FaultyApi(plugins=[make for make in PLUGINS if make is not PodResizeValidator])
+
+
 async def test_what_no_node_of_its_size_has_is_infeasible(tmp_path: Path) -> None:
-    async with node(tmp_path) as (cluster, runtime):
+    async with node(tmp_path, trusting()) as (cluster, runtime):
         await cluster.client.create(asking())
         await cluster.ready()
         before = limits(cluster, runtime)
@@ -179,7 +187,7 @@ async def test_what_the_engine_refuses_is_told_and_tried_again(tmp_path: Path) -
 
 async def test_a_kubelet_that_comes_anew_knows_what_was_granted(tmp_path: Path) -> None:
     runtime = HollowRuntime("10.244.0.0/24")
-    async with running(runtime, tmp_path) as cluster:
+    async with running(runtime, tmp_path, trusting()) as cluster:
         await cluster.client.create(asking())
         await cluster.ready()
         before = limits(cluster, runtime)

@@ -22,6 +22,7 @@ from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
 from knarr.service.authentication import User
+from services.apiserver.admission.catalog import PLUGINS, Factory
 from services.apiserver.authorizers.chain import Chain
 from services.apiserver.in_memory import ADMIN, ApiInMemory
 from services.apiserver.storage.store import Put, Transaction
@@ -64,8 +65,10 @@ class Fault:
 class FaultyApi(ApiInMemory):
     """One cluster. ``writes`` lists every accepted or refused write of its clients, in order."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK, seed: int = 0, keys: SigningKeys | None = None) -> None:
-        super().__init__(clock, seed, keys=keys)
+    def __init__(
+        self, clock: Clock = SYSTEM_CLOCK, seed: int = 0, keys: SigningKeys | None = None, plugins: Sequence[Factory] = PLUGINS
+    ) -> None:
+        super().__init__(clock, seed, keys=keys, plugins=plugins)
         authorizer = self.server.api.pipeline.authorizer
         assert isinstance(authorizer, Chain)
         authorizer.modes = tuple(ROLES if mode.name == ROLES.name else mode for mode in authorizer.modes)

@@ -298,5 +298,5 @@ async def test_a_claim_that_comes_into_the_scope_of_a_quota_is_charged_as_a_whol
         better = b'{"spec":{"volumeAttributesClassName":"gold"}}'
         await world.caller.patch(ref(core.PersistentVolumeClaim, "c"), "merge", better, meta.PatchOptions())
         assert await used(world) == {"persistentvolumeclaims": "1", "requests.storage": "3Gi"}
-        with pytest.raises(Forbidden, match="exceeded quota: q, requested: persistentvolumeclaims=1,requests.storage=3Gi"):
+        with pytest.raises(Forbidden, match=r"exceeded quota: q, requested: persistentvolumeclaims=1,requests\.storage=3Gi"):
             await world.caller.patch(ref(core.PersistentVolumeClaim, "d"), "merge", better, meta.PatchOptions())
