@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,8 +32,8 @@ T = TypeVar("T")
 OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
 # Of one request, for one configuration: each may ask a webhook of the authorizer's.
 MOST_CHECKS = 64
-# Whoever took longer is not carried out where everybody waits any more.
-SLOW_SECONDS = 0.005
+# Whoever took longer is not carried out where everybody waits any more; behind who took that long others have their turn.
+SLOW_SECONDS, TURN_SECONDS = 0.005, 0.001
 # Fields of a namespace that are points in time.
 TIMES = ("creationTimestamp", "deletionTimestamp")
 
@@ -103,6 +104,17 @@ class Pace:
 
     slow: bool = False
 
+    async def measured(self, work: Callable[[dict[str, Any]], T], seen: dict[str, Any]) -> T:
+        """What ``work`` makes of it, at once. Others have their turn then where it took a moment: there may be many configurations."""
+        begun = time.perf_counter()
+        try:
+            return work(seen)
+        finally:
+            took = time.perf_counter() - begun
+            self.slow = self.slow or took > SLOW_SECONDS
+            if took > TURN_SECONDS:
+                await asyncio.sleep(0)
+
 
 @dataclass(slots=True)
 class Scene:
@@ -126,15 +138,12 @@ class Scene:
         seen |= {REQUEST: self.facts, NAMESPACE: None, AUTHORIZER_NAME: self._authorizer(), **more}
         size_bytes = sum(obj.ByteSize() for obj in (self.attributes.obj, self.attributes.old) if obj is not None)
         for _ in range(MOST_CHECKS + 1):
-            begun = time.perf_counter()
             try:
                 if pace.slow or size_bytes > LARGE_BYTES:
                     return await in_turn(work, dict(seen))
-                return work(dict(seen))
+                return await pace.measured(work, dict(seen))
             except Undecided as wanted:
                 self._decisions[wanted.check] = await self._decide(wanted.check)
-            finally:
-                pace.slow = pace.slow or time.perf_counter() - begun > SLOW_SECONDS
         raise ExpressionFailed(f"the authorizer was asked more than {MOST_CHECKS} times about one request")
 
     def _authorizer(self) -> AskingAuthorizer:

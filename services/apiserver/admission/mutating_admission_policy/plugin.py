@@ -14,7 +14,7 @@ from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.configured import Configured
 from services.apiserver.admission.outside import Outside
-from services.apiserver.admission.policies.compiled import IF_NEEDED, Policy, compiled_policies
+from services.apiserver.admission.policies.compiled import IF_NEEDED, Policy, PolicyCompiler
 from services.apiserver.admission.policies.invocations import Invocation, Invocations, Problem
 from services.apiserver.admission.refusals import refused
 from services.apiserver.admission.reinvocation import Asked
@@ -36,7 +36,7 @@ class MutatingAdmissionPolicy:
 
     def __init__(self, backend: Backend, outside: Outside | None = None) -> None:
         self._backend, self._outside = backend, outside or Outside()
-        self._configured = Configured(backend, [POLICIES, BINDINGS], compiled_policies)
+        self._configured = Configured(backend, [POLICIES, BINDINGS], PolicyCompiler())
         # They go with their policies.
         self._mutations: WeakKeyDictionary[Policy, list[Mutation]] = WeakKeyDictionary()
 

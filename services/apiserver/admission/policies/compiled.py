@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,7 +114,12 @@ class Policy:
             _ = self.conditions
             return make(self)
 
-        return work() if self.spec.ByteSize() <= SMALL_BYTES else await in_turn(work)
+        if self.spec.ByteSize() > SMALL_BYTES:
+            return await in_turn(work)
+        found = work()
+        # There may be a hundred of them: others have their turn in between.
+        await asyncio.sleep(0)
+        return found
 
     def _types(self, variables: Type, *, authorizer: bool = True) -> Mapping[str, Type]:
         from knarr.machinery.cel.admission import environment
@@ -125,16 +131,29 @@ class Policy:
         return "mutations" in self.spec.DESCRIPTOR.fields_by_name
 
 
-def compiled_policies(policies: Sequence[Entry], bindings: Sequence[Entry]) -> list[Policy]:
-    """In the order of their names, each with its bindings in that of theirs. A policy that nothing binds says nothing."""
-    bound: dict[str, list[Binding]] = {}
-    for entry in bindings:
-        spec = entry.shared_message.spec
-        match = Match.of_resources(spec.match_resources) if spec.HasField("match_resources") else None
-        bound.setdefault(spec.policy_name, []).append(Binding(entry.name, spec, match))
-    found = []
-    for entry in policies:
-        spec = entry.shared_message.spec
-        if entry.name in bound:
-            found.append(Policy(entry.name, spec, Match.of_resources(spec.match_constraints), bound[entry.name]))
-    return found
+class PolicyCompiler:
+    """Makes policies with their bindings of what is stored. One that says what it said before stays the same, with all that was compiled
+    of it: whoever changes one of a hundred, or tells its status, has not all of them compiled anew."""
+
+    def __init__(self) -> None:
+        self._known: Mapping[str, Policy] = {}
+
+    def __call__(self, policies: Sequence[Entry], bindings: Sequence[Entry]) -> list[Policy]:
+        """In the order of their names, each with its bindings in that of theirs. A policy that nothing binds says nothing."""
+        bound: dict[str, list[tuple[str, Any]]] = {}
+        for entry in bindings:
+            spec = entry.shared_message.spec
+            bound.setdefault(spec.policy_name, []).append((entry.name, spec))
+        found = [self._policy(entry.name, entry.shared_message.spec, bound[entry.name]) for entry in policies if entry.name in bound]
+        self._known = {policy.name: policy for policy in found}
+        return found
+
+    def _policy(self, name: str, spec: Any, bindings: Sequence[tuple[str, Any]]) -> Policy:
+        known = self._known.get(name)
+        if known is not None and known.spec == spec and [(binding.name, binding.spec) for binding in known.bindings] == bindings:
+            return known
+        return Policy(name, spec, Match.of_resources(spec.match_constraints), [_binding(*binding) for binding in bindings])
+
+
+def _binding(name: str, spec: Any) -> Binding:
+    return Binding(name, spec, Match.of_resources(spec.match_resources) if spec.HasField("match_resources") else None)
