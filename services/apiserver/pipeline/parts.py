@@ -12,7 +12,6 @@ from typing import Any, ClassVar, NamedTuple
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause, bad_request, conflict, invalid
-from knarr.objects.copies import copy_of
 from knarr.objects.pods import ephemeral_containers
 from services.apiserver.entry import Entry
 from services.apiserver.fields.judge import Judgement, judge
@@ -80,11 +79,8 @@ class Approval(Status):
     """The conditions in the status of a CertificateSigningRequest; what else a body brings is dropped."""
 
     def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
-        given = copy_of(new.status)
-        new.status.CopyFrom(old.status)
-        del new.status.conditions[:]
-        new.status.conditions.extend(given.conditions)
-        return super().validate(ref, strategy, new, old)
+        strategy.prepare_for_approval(new, old)
+        return Verdict([*_metadata_causes(strategy, new, old), *strategy.validate_approval_update(new, old)])
 
 
 class Scale(Whole):

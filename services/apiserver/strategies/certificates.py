@@ -27,7 +27,7 @@ from knarr.machinery.validation import (
     shown,
     too_long,
 )
-from knarr.objects.copies import copy_field
+from knarr.objects.copies import copy_field, copy_of
 from services.apiserver.strategies.duration import human_duration
 from services.apiserver.strategies.paths import METADATA, SPEC, STATUS
 from services.apiserver.strategies.strategy import Strategy
@@ -43,6 +43,8 @@ SHORTEST_SECONDS = 600
 LEGACY_SIGNER = "kubernetes.io/legacy-unknown"
 # What can be true only: a request is not un-approved.
 FINAL = ("Approved", "Denied", "Failed")
+# Who may write these may do so for the signer: they are written to `/approval` alone.
+DECISIONS = ("Approved", "Denied")
 STATUSES = ("False", "True", "Unknown")
 MAX_SIGNER, MAX_DOMAIN = 571, 253
 
@@ -77,11 +79,36 @@ class CertificateSigningRequestStrategy(Strategy):
             causes.append(invalid(SPEC.child("expirationSeconds"), spec.expiration_seconds, words))
         return causes + _status(obj)
 
+    def prepare_for_status_update(self, new: Any, old: Any) -> None:
+        """A decision that is there stays as it is."""
+        super().prepare_for_status_update(new, old)
+        for kind in DECISIONS:
+            found, kept = _of_kind(new, kind), _of_kind(old, kind)
+            if len(found) == len(kept):
+                for condition, before in zip(found, kept, strict=True):
+                    condition.CopyFrom(before)
+
+    def prepare_for_approval(self, new: Any, old: Any) -> None:
+        """Of the status only conditions are written."""
+        given = copy_of(new.status)
+        super().prepare_for_status_update(new, old)
+        new.status.CopyFrom(old.status)
+        del new.status.conditions[:]
+        new.status.conditions.extend(given.conditions)
+
     def validate_status_update(self, new: Any, old: Any) -> list[Cause]:
+        """Who writes the status decides nothing: what is approved is signed."""
+        return self.validate_approval_update(new, old) + [
+            forbidden(STATUS.child("conditions"), f"updates may not add a condition of type {shown(kind)}")
+            for kind in DECISIONS
+            if len(_of_kind(new, kind)) > len(_of_kind(old, kind))
+        ]
+
+    def validate_approval_update(self, new: Any, old: Any) -> list[Cause]:
         """An approval and a denial are for ever; a certificate too."""
         causes = _status(new)
         for kind in FINAL:
-            if _has(old, kind) and not _has(new, kind):
+            if len(_of_kind(new, kind)) < len(_of_kind(old, kind)):
                 causes.append(forbidden(STATUS.child("conditions"), f"updates may not remove a condition of type {shown(kind)}"))
         if old.status.certificate:
             causes += check_immutable(STATUS.child("certificate"), new.status.certificate, old.status.certificate, GoSyntax("[]byte{…}"))
@@ -172,13 +199,13 @@ def certificates_error(pem: bytes) -> str:
     return ""
 
 
-def _has(obj: certificates.CertificateSigningRequest, kind: str) -> bool:
-    return any(condition.type == kind for condition in obj.status.conditions)
+def _of_kind(obj: certificates.CertificateSigningRequest, kind: str) -> list[certificates.CertificateSigningRequestCondition]:
+    return [condition for condition in obj.status.conditions if condition.type == kind]
 
 
 def _condition(obj: certificates.CertificateSigningRequest) -> str:
-    words = next((kind for kind in ("Approved", "Denied") if _has(obj, kind)), "Pending")
-    words += ",Failed" if _has(obj, "Failed") else ""
+    words = next((kind for kind in ("Approved", "Denied") if _of_kind(obj, kind)), "Pending")
+    words += ",Failed" if _of_kind(obj, "Failed") else ""
     return f"{words},Issued" if obj.status.certificate else words
 
 

@@ -85,6 +85,10 @@ class Strategy:
                 copy_field(descriptor.name, new, old)
         new.metadata.generation = old.metadata.generation
 
+    def prepare_for_approval(self, new: Any, old: Any) -> None:
+        """As above for a write to ``/approval``."""
+        self.prepare_for_status_update(new, old)
+
     def unreached(self, message: type[Message], subresource: str) -> Fields:
         """The fields that a write to the object, or to a sub-resource of it, does not reach: nobody comes to own them by it."""
         if subresource != "status":
@@ -106,6 +110,9 @@ class Strategy:
 
     def validate_status_update(self, new: Any, old: Any) -> list[Cause]:
         return []
+
+    def validate_approval_update(self, new: Any, old: Any) -> list[Cause]:
+        return self.validate_status_update(new, old)
 
     def warnings(self, obj: Any) -> list[str]:
         """What a person should hear although the object is accepted."""

@@ -15,7 +15,7 @@ from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client
-from knarr.machinery.errors import Forbidden
+from knarr.machinery.errors import Forbidden, Invalid
 from services.apiserver.admission.catalog import ALL
 from services.apiserver.authorization import refusal
 from services.apiserver.in_memory import ApiInMemory
@@ -93,6 +93,26 @@ async def test_who_approves_and_signs_may_do_so_for_the_signer() -> None:
         assert await update(client, found, "status") == where + f'sign requests with signerName "{SIGNER}"'
         some.allowed = {("sign", "signers", SIGNER)}
         assert await update(client, found, "status") == ""
+
+
+async def test_who_signs_does_not_approve() -> None:
+    some = Some()
+    some.allowed = {("sign", "signers", SIGNER), ("approve", "signers", SIGNER)}
+    async with ApiInMemory(plugins=ALL, authorizer=some) as api:
+        client = api.client()
+        found = await client.create(csr())
+        for kind in ("Approved", "Denied"):
+            del found.status.conditions[:]
+            found.status.conditions.add(type=kind, status="True", reason="Tested")
+            with pytest.raises(Invalid, match=f'updates may not add a condition of type "{kind}"'):
+                await client.update(found, subresource="status")
+        found = await client.update(found, subresource="approval")
+        found.status.conditions[0].reason = "Changed"
+        found = await client.update(found, subresource="status")
+        assert found.status.conditions[0].reason == "Tested"
+        found.status.conditions[0].reason, found.status.certificate = "Changed", certificate().encode()
+        found = await client.update(found, subresource="approval")
+        assert (found.status.conditions[0].reason, found.status.certificate) == ("Changed", b"")
 
 
 async def test_nobody_asks_for_a_certificate_of_the_masters() -> None:
