@@ -72,6 +72,7 @@ def main() -> int:
         cluster_cidr=arguments.cluster_cidr,
         node_mask_size=arguments.node_cidr_mask_size,
         signing=signing(arguments),
+        api_hosts=(arguments.apiserver.rpartition(":")[0],),
     )
     return run_component(arguments, lambda client: ControllerManager(client, settings(root_certificate=read_ca(arguments.ca).decode())))
 

@@ -35,6 +35,7 @@ class ControllerSettings:
     ``node_mask_size``: prefix length of a node's part, bits.
     ``root_certificate``: PEM of the CA that the API server's certificate is from, for the pods of each namespace; empty keeps none.
     ``signing``: by what requests for certificates are signed; None leaves them to others.
+    ``api_hosts``: further names at which API servers are reached: no node gets a certificate of one of them without a person.
     ``quota_resync_seconds``: how often the usage of a ResourceQuota is counted anew, whatever was heard.
     ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
     """
@@ -52,3 +53,4 @@ class ControllerSettings:
     node_mask_size: int = 24
     root_certificate: str = ""
     signing: Signing | None = None
+    api_hosts: tuple[str, ...] = ()

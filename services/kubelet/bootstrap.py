@@ -43,7 +43,7 @@ async def serve_by_requests(arguments: argparse.Namespace, make: Callable[[Clien
     await asyncio.to_thread(_first_serving, folder, node, arguments.node_ip)
     if not own.is_good:
         await _begin(arguments, own)
-    serving = OwnCertificate(node, serving_certificate(node, arguments.node_ip), folder, share=share, authority=ca)
+    serving = OwnCertificate(node, serving_certificate(node), folder, share=share, authority=ca)
     shown = KeptPair(folder / f"{SERVING}.crt", folder / f"{SERVING}.key")
     settings = ServerSettings(arguments.listen, shown, TokenTable({}), client_ca=arguments.client_ca_file or arguments.ca)
     async with CertifiedRpcClient(arguments.apiserver, ca, KeptPair(folder / f"{CLIENT}.crt", folder / f"{CLIENT}.key")) as client:

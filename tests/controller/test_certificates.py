@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.core.v1 import core_pb2 as core
@@ -65,23 +67,36 @@ def test_what_is_no_client_of_a_node_is_not_approved(made: Request) -> None:
     assert rights(made) == []
 
 
-def test_a_node_serves_at_its_own_addresses() -> None:
-    has = node()
-    has.status.addresses.add(type="InternalIP", address="10.0.0.9")
-    has.status.addresses.add(type="Hostname", address="node-1")
-    good = request(SERVING_SIGNER, addresses=("10.0.0.9",))
-    assert serves_itself(good, has)
-    assert not serves_itself(good, None)
-    assert not serves_itself(good, node())
+def test_a_node_serves_by_its_own_name() -> None:
+    own = ("node-1",)
+    assert serves_itself(request(SERVING_SIGNER, names=own))
     for made in (
-        request(SERVING_SIGNER, addresses=("10.0.0.9", "10.0.0.10")),
         request(SERVING_SIGNER),
-        request(SERVING_SIGNER, subject="system:node:node-2", addresses=("10.0.0.9",)),
-        request(SERVING_SIGNER, addresses=("10.0.0.9",), groups=()),
-        request(SERVING_SIGNER, user="carol", subject=NODE, addresses=("10.0.0.9",)),
-        request(SERVING_SIGNER, addresses=("10.0.0.9",), usages=("digital signature", "server auth", "client auth")),
+        request(SERVING_SIGNER, names=("node-2",)),
+        request(SERVING_SIGNER, names=("node-1", "node-2")),
+        request(SERVING_SIGNER, subject="system:node:node-2", names=own),
+        request(SERVING_SIGNER, names=own, groups=()),
+        request(SERVING_SIGNER, user="carol", subject=NODE, names=own),
+        request(SERVING_SIGNER, names=own, usages=("digital signature", "server auth", "client auth")),
+        request(CLIENT_SIGNER, names=own),
     ):
-        assert not serves_itself(made, has)
+        assert not serves_itself(made)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["kubernetes", "kubernetes.default.svc", "localhost", "127.0.0.1", "10.96.0.1", "hooks.shop.svc", "hooks.shop.svc.cluster.local"],
+)
+def test_a_node_is_not_taken_for_an_api_server(name: str) -> None:
+    user = f"system:node:{name}"
+    assert not serves_itself(request(SERVING_SIGNER, user=user, names=(name,)))
+    assert not serves_itself(request(SERVING_SIGNER, names=("node-1",)), ["node-1"])
+
+
+def test_addresses_that_a_node_says_of_itself_are_for_a_person() -> None:
+    assert not serves_itself(request(SERVING_SIGNER, addresses=("10.0.0.9",)))
+    assert not serves_itself(request(SERVING_SIGNER, names=("node-1",), addresses=("10.0.0.9",)))
+    assert not serves_itself(request(SERVING_SIGNER, user="system:node:10.0.0.9", addresses=("10.0.0.9",)))
 
 
 @pytest.mark.parametrize(
@@ -100,6 +115,20 @@ def test_a_node_serves_at_its_own_addresses() -> None:
 def test_a_signer_takes_what_it_is_for(made: Request, words: str) -> None:
     with pytest.raises(Refused, match=words):
         check(made, asked(made))
+
+
+def test_names_that_cannot_be_read_are_refused() -> None:
+    # An X.400 address, which cryptography does not know.
+    strange = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3004a3023000"))
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"), x509.NameAttribute(NameOID.COMMON_NAME, NODE)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(strange, critical=False)
+    pem = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    client, serving = request(), request(SERVING_SIGNER)
+    client.spec.request = serving.spec.request = pem
+    assert rights(client) == [] and not serves_itself(serving)
+    for made in (client, serving):
+        with pytest.raises(Refused, match="its subjectAltName cannot be read"):
+            check(made, asked(made))
 
 
 @pytest.mark.parametrize("organizations", [(), ("system:nodes", "system:masters"), ("system:masters",)])
@@ -189,13 +218,13 @@ def kinds(c: Cluster, name: str) -> list[str]:
 async def test_a_machine_becomes_a_node_and_renews_itself() -> None:
     async with cluster(kubelet=False, controllers=BOTH, signing=signing()) as c:
         has = node()
-        has.status.addresses.add(type="InternalIP", address="10.0.0.9")
+        has.status.addresses.add(type="InternalIP", address="10.0.0.10")
         c.api.seed(has, *defaults())
         machine = c.api.client(User("system:bootstrap:abcdef", groups=("system:bootstrappers", "system:authenticated")))
         own = c.api.client(User(NODE, groups=("system:nodes", "system:authenticated")))
         await machine.create(certificate_request("first", CLIENT_SIGNER, NODE))
         await own.create(certificate_request("next", CLIENT_SIGNER, NODE))
-        await own.create(certificate_request("serving", SERVING_SIGNER, NODE, addresses=("10.0.0.9",)))
+        await own.create(certificate_request("serving", SERVING_SIGNER, NODE, names=("node-1",)))
         await own.create(certificate_request("stolen", SERVING_SIGNER, NODE, addresses=("10.0.0.10",)))
         await own.create(certificate_request("another", CLIENT_SIGNER, NODE, subject="system:node:node-2"))
         await c.until(lambda: all(stored(c)[name].status.certificate for name in ("first", "next", "serving")))

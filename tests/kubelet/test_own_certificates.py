@@ -99,11 +99,11 @@ async def test_it_is_renewed_before_it_expires_and_shown_without_a_restart(tmp_p
 
 
 @virtual_time
-async def test_serving_certificates_name_the_node_and_its_address(tmp_path: Path) -> None:
+async def test_serving_certificates_name_the_node(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
-        await OwnCertificate("node-1", serving_certificate("node-1", "192.0.2.11"), tmp_path, w.clock).renew(w.client())
+        await OwnCertificate("node-1", serving_certificate("node-1"), tmp_path, w.clock).renew(w.client())
         names = w.kept("serving").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        assert [str(name.value) for name in names] == ["node-1", "192.0.2.11"]
+        assert [str(name.value) for name in names] == ["node-1"]
 
 
 @virtual_time

@@ -41,17 +41,26 @@ def signing_request(
 
 
 @cache
-def node_request(subject: str, addresses: tuple[str, ...] = ()) -> bytes:
+def node_request(subject: str, addresses: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> bytes:
     """That of a node, the same for all who ask for it."""
-    return signing_request(subject, ["system:nodes"], [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses])
+    served = [*map(x509.DNSName, names), *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses)]
+    return signing_request(subject, ["system:nodes"], served)
 
 
 def certificate_request(
-    name: str, signer: str, user: str, *, subject: str = "", addresses: tuple[str, ...] = (), usages: Sequence[str] = (), seconds: int = 0
+    name: str,
+    signer: str,
+    user: str,
+    *,
+    subject: str = "",
+    addresses: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
+    usages: Sequence[str] = (),
+    seconds: int = 0,
 ) -> certificates.CertificateSigningRequest:
     """What a node asks for, ``subject`` being itself unless told; usages are those of the signer."""
     found = certificates.CertificateSigningRequest(metadata=meta.ObjectMeta(name=name))
-    found.spec.request, found.spec.signer_name = node_request(subject or user, addresses), signer
+    found.spec.request, found.spec.signer_name = node_request(subject or user, addresses, names), signer
     found.spec.usages.extend(usages or ("digital signature", "server auth" if signer == SERVING_SIGNER else "client auth"))
     if seconds:
         found.spec.expiration_seconds = seconds

@@ -6,18 +6,14 @@ import contextlib
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
-from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key
-from knarr.service.authentication import NODE_PREFIX
 from services.controller.controller import Context, Controller
-from services.controller.controllers.csrapproving.decide import KUBELET_SERVING, SERVING, Right, is_open, rights, serves_itself
+from services.controller.controllers.csrapproving.decide import SERVING, Right, is_open, rights, serves_itself
 
 GROUP, RESOURCE = "certificates.k8s.io", "certificatesigningrequests"
-# A node may ask before its Node has its addresses.
-LATER_SECONDS, PATIENT_SECONDS = 5.0, 600.0
 
 
 class CertificateApprovingController(Controller):
@@ -34,8 +30,9 @@ class CertificateApprovingController(Controller):
         if request is None or not is_open(request):
             return None
         try:
-            if request.spec.signer_name == KUBELET_SERVING:
-                return await self._serving(request)
+            if serves_itself(request, self.context.settings.api_hosts):
+                await self._approve(request, SERVING)
+                return None
             for right in rights(request):
                 if await self._may(request, right):
                     await self._approve(request, right.message)
@@ -44,17 +41,6 @@ class CertificateApprovingController(Controller):
             # It is no request at all; the API server takes none, but an earlier one may have.
             return None
         return None
-
-    async def _serving(self, request: certificates.CertificateSigningRequest) -> Again | None:
-        try:
-            node: core.Node | None = await self.client.get(core.Node, request.spec.username.removeprefix(NODE_PREFIX))
-        except NotFound:
-            node = None
-        if serves_itself(request, node):
-            await self._approve(request, SERVING)
-            return None
-        age = self.context.clock.now().timestamp() - request.metadata.creation_timestamp.seconds
-        return Again(LATER_SECONDS) if age < PATIENT_SECONDS and request.spec.username.startswith(NODE_PREFIX) else None
 
     async def _may(self, request: certificates.CertificateSigningRequest, right: Right) -> bool:
         spec, review = request.spec, authorization.SubjectAccessReview()

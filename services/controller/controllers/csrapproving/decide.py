@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
-from knarr.api.core.v1 import core_pb2 as core
 from knarr.service.authentication import NODE_PREFIX, NODES
 
 KUBELET_CLIENT, KUBELET_SERVING = "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving"
@@ -27,7 +27,11 @@ class Right:
 
 SELF = Right("selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview.")
 OTHER = Right("nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview.")
-SERVING = "Auto approving kubelet serving certificate for addresses that the node has."
+SERVING = "Auto approving kubelet serving certificate for the name of the node."
+# What no node is called.
+STRANGE = "?"
+# With these the names of API servers begin, and this is a part of those of Services: no node is to be taken for one of them.
+RESERVED, OF_SERVICES = ("kubernetes", "localhost"), "svc"
 
 
 def is_open(request: certificates.CertificateSigningRequest) -> bool:
@@ -49,19 +53,22 @@ def rights(request: certificates.CertificateSigningRequest) -> list[Right]:
     return [SELF, OTHER] if spec.username == name else [OTHER]
 
 
-def serves_itself(request: certificates.CertificateSigningRequest, node: core.Node | None) -> bool:
-    """Whether a node asks for a serving certificate for itself, of its name and of addresses that its Node has. Raises ValueError."""
+def serves_itself(request: certificates.CertificateSigningRequest, api_hosts: Collection[str] = ()) -> bool:
+    """Whether a node asks for a serving certificate of its own name and of nothing else; that must be no name of an API server, which
+    ``api_hosts`` are besides. Raises ValueError.
+
+    Of its addresses a node says what it likes, and the same authority has signed what API servers show: those are for a person to approve.
+    """
     spec = request.spec
     asked = x509.load_pem_x509_csr(spec.request)
     name = node_user(asked)
-    if spec.signer_name != KUBELET_SERVING or not name or spec.username != name or NODES not in spec.groups or node is None:
+    if spec.signer_name != KUBELET_SERVING or not name or spec.username != name or NODES not in spec.groups:
         return False
     usages = set(spec.usages)
     if not {SIGNATURE, SERVER_AUTH} <= usages <= {SIGNATURE, SERVER_AUTH, ENCIPHERMENT}:
         return False
-    known = {node.metadata.name, *(_address(found.address) for found in node.status.addresses)}
-    wanted = names_of(asked)
-    return bool(wanted) and all(found in known for found in wanted)
+    node = name.removeprefix(NODE_PREFIX)
+    return names_of(asked) == [node] and node not in api_hosts and not _is_reserved(node)
 
 
 def node_user(asked: x509.CertificateSigningRequest) -> str:
@@ -78,11 +85,16 @@ def names_of(asked: x509.CertificateSigningRequest) -> list[str]:
         found = asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    return [str(name.value) if isinstance(name, x509.DNSName | x509.IPAddress) else "?" for name in found]
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return [STRANGE]
+    return [str(name.value) if isinstance(name, x509.DNSName | x509.IPAddress) else STRANGE for name in found]
 
 
-def _address(text: str) -> str:
+def _is_reserved(node: str) -> bool:
+    """Whether something else than a node may be looked for by that name; an address is no name at all."""
+    labels = node.lower().split(".")
     try:
-        return str(ipaddress.ip_address(text))
+        ipaddress.ip_address(node)
     except ValueError:
-        return text
+        return labels[0] in RESERVED or OF_SERVICES in labels[1:]
+    return True

@@ -60,10 +60,13 @@ def signed(
 
 
 def _names(asked: x509.CertificateSigningRequest) -> x509.SubjectAlternativeName | None:
+    """Raises Refused for what cannot be read."""
     try:
         return asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return None
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise Refused(f"its subjectAltName cannot be read: {error}") from None
 
 
 def _texts(asked: x509.CertificateSigningRequest, kind: x509.ObjectIdentifier) -> list[str]:
