@@ -10,6 +10,8 @@ from knarr.machinery.times import to_datetime
 from knarr.objects.conditions import TRUE, get_condition, is_true
 from knarr.objects.keys import is_deleting
 
+# The annotation of a pod that shows one which its node runs by itself: the node has made it.
+MIRROR = "kubernetes.io/config.mirror"
 PENDING, RUNNING, SUCCEEDED, FAILED, UNKNOWN = "Pending", "Running", "Succeeded", "Failed", "Unknown"
 
 

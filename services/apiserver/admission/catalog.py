@@ -55,7 +55,6 @@ ALL: Sequence[Factory] = (
     OwnerReferencesPermissionEnforcement,
     PersistentVolumeClaimResize,
     RuntimeClass,
-    CertificateRequester,
     CertificateApproval,
     CertificateSigning,
     ClusterTrustBundleAttest,
@@ -66,6 +65,8 @@ ALL: Sequence[Factory] = (
     # Behind all that the server itself changes.
     MutatingAdmissionPolicy,
     MutatingAdmissionWebhook,
+    # Nobody behind it says who asked.
+    CertificateRequester,
     ValidatingAdmissionPolicy,
     ValidatingAdmissionWebhook,
     ResourceQuota,

@@ -13,6 +13,7 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as scale
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as v2
+from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
@@ -31,7 +32,7 @@ from tests.apiserver.admission.reviewed import (
     ref,
     reviewed,
 )
-from tests.support.signing import signing_keys
+from tests.support.signing import CLIENT_SIGNER, certificate_request, signing_keys
 
 ADD_LABEL = {"op": "add", "path": "/metadata/labels", "value": {"by": "webhook"}}
 
@@ -338,6 +339,19 @@ async def test_a_webhook_sets_none_of_what_the_server_sets() -> None:
         for found in (made, changed):
             assert found.metadata.creation_timestamp.seconds >= first.metadata.creation_timestamp.seconds
             assert not found.metadata.HasField("deletion_timestamp") and found.metadata.generation == 0
+
+
+async def test_a_webhook_does_not_say_who_asked_for_a_certificate() -> None:
+    forged = [
+        {"op": "add", "path": "/spec/username", "value": "system:node:node-1"},
+        {"op": "add", "path": "/spec/groups", "value": ["system:nodes"]},
+    ]
+    async with reviewed(answering(patched, *forged)) as world:
+        rules = [{"apiGroups": ["certificates.k8s.io"], "apiVersions": ["*"], "resources": ["*"], "operations": ["*"]}]
+        await world.configure("Mutating", {"rules": rules, "reinvocationPolicy": "IfNeeded"})
+        made = certificate_request("r", CLIENT_SIGNER, "system:node:node-1")
+        found = (await world.caller.create(ref(certificates.CertificateSigningRequest), made, meta.CreateOptions())).message
+        assert (found.spec.username, list(found.spec.groups)) == ("caller", ["system:masters", "system:authenticated"])
 
 
 async def test_all_refusals_of_webhooks_that_validate_are_waited_for() -> None:

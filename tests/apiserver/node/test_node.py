@@ -16,6 +16,7 @@ from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.client.client import Client
 from knarr.machinery.errors import Forbidden
+from knarr.objects.pods import MIRROR
 from services.apiserver.admission.node_restriction.labels import forbidden_labels
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac.defaults import defaults
@@ -201,6 +202,34 @@ async def test_what_a_pod_names_is_seen_while_the_pod_is_there_and_on_that_node(
     await api.client().delete(core.Pod, "late", "shop", grace_period_seconds=0)
     with pytest.raises(Forbidden):
         await read(node)
+
+
+def mirror(uid: str) -> core.Pod:
+    """A pod of its own that names nothing, as a node shows it."""
+    found = core.Pod(metadata=meta.ObjectMeta(name="static", namespace="shop", annotations={MIRROR: "hash"}))
+    found.metadata.owner_references.add(api_version="v1", kind="Node", name=OWN, uid=uid, controller=True)
+    found.spec.node_name = OWN
+    found.spec.containers.add(name="main", image="app:1")
+    return found
+
+
+async def test_a_mirror_pod_opens_nothing(node: Client) -> None:
+    made = mirror((await node.get(core.Node, OWN)).metadata.uid)
+    made.spec.containers[0].env_from.add().config_map_ref.local_object_reference.name = "settings-other"
+    with pytest.raises(Forbidden, match="can not create pods that reference configmaps"):
+        await node.create(made)
+    made.spec.containers[0].ClearField("env_from")
+    await node.create(made)
+
+
+async def test_what_a_mirror_pod_names_is_not_seen_whoever_made_it(api: ApiInMemory, node: Client) -> None:
+    made = pod("static", OWN)
+    made.metadata.annotations[MIRROR] = "hash"
+    api.seed(core.Secret(metadata=meta.ObjectMeta(name="secret-static", namespace="shop")), made, checked=False)
+    await api.settle()
+    with pytest.raises(Forbidden):
+        await _gets(core.Secret, "secret-static")(node)
+    await _gets(core.Pod, "static")(node)
 
 
 async def test_it_may_not_become_another_by_a_role_of_its_own(node: Client) -> None:

@@ -15,6 +15,7 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, forbidden
 from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
+from knarr.objects.pods import MIRROR
 from knarr.objects.references import config_map_names, secret_names
 from knarr.service.authentication import node_of
 from services.apiserver.admission.attributes import CREATE, DELETE, UPDATE, Attributes
@@ -32,7 +33,6 @@ PODS, NODES, CLAIMS, ACCOUNTS, LEASES, CSI_NODES = (
         storage.CSINode,
     )
 )
-MIRROR = "kubernetes.io/config.mirror"
 LEASE_NAMESPACE = "kube-node-lease"
 
 
@@ -95,6 +95,7 @@ class NodeRestriction:
                 source.HasField("cluster_trust_bundle") for volume in pod.spec.volumes for source in volume.volume_source.projected.sources
             ),
             "persistentvolumeclaims": any(volume.volume_source.HasField("persistent_volume_claim") for volume in pod.spec.volumes),
+            "resourceclaims": bool(pod.spec.resource_claims),
         }
         return next((f'node "{node}" can not create pods that reference {what}' for what, is_named in named.items() if is_named), "")
 

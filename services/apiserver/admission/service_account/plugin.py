@@ -12,7 +12,7 @@ from typing import ClassVar
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from knarr.machinery.resources import Resource
-from knarr.objects.pods import ephemeral_containers
+from knarr.objects.pods import MIRROR, ephemeral_containers
 from knarr.objects.references import secret_names
 from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.admission.refusals import refused
@@ -24,7 +24,6 @@ from services.apiserver.results import Ref
 POD, ACCOUNT = version_of(core.Pod), version_of(core.ServiceAccount)
 DEFAULT = "default"
 EPHEMERAL = "ephemeralcontainers"
-MIRROR = "kubernetes.io/config.mirror"
 ENFORCE = "kubernetes.io/enforce-mountable-secrets"
 # What Go's strconv.ParseBool takes for true.
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import DELETED
 from knarr.machinery.catalog import version_of
+from knarr.objects.pods import MIRROR
 from knarr.objects.references import config_map_names, secret_names
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import Overrun
@@ -104,6 +105,9 @@ class PodsByNode:
 
 
 def _named(pod: core.Pod) -> Iterator[Reference]:
+    """Nothing of a mirror pod, which its node has made: by none of its own may it come to see more."""
+    if MIRROR in pod.metadata.annotations:
+        return
     yield from (("secrets", name) for name in secret_names(pod))
     yield from (("configmaps", name) for name in config_map_names(pod))
     yield "serviceaccounts", pod.spec.service_account_name

@@ -7,13 +7,12 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, forbidden, not_found
-from knarr.objects.pods import ephemeral_containers, init_and_main_containers
+from knarr.objects.pods import MIRROR, ephemeral_containers, init_and_main_containers
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.containers import PodFacts, validate_containers
 from services.apiserver.strategies.pod.validation import too_many_of
 
 EPHEMERAL = SPEC.child("ephemeralContainers")
-MIRROR = "kubernetes.io/config.mirror"
 # What an ephemeral container has in common with others and may not set.
 UNSET = ("ports", "resources", "liveness_probe", "readiness_probe", "startup_probe", "lifecycle", "resize_policy", "restart_policy")
 NOT_FOR_EPHEMERAL = "cannot be set for an Ephemeral Container"

@@ -11,13 +11,12 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, forbidden, invalid
 from knarr.objects.amounts import exact
 from knarr.objects.copies import copy_of
-from knarr.objects.pods import is_sidecar
+from knarr.objects.pods import MIRROR, is_sidecar
 from knarr.objects.qos import qos_class
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.resources import RESIZABLE, RESTART
 from services.apiserver.strategies.pod.validation import validate_pod_spec
 
-MIRROR = "kubernetes.io/config.mirror"
 OTHERS = "only cpu and memory resources are mutable"
 INIT_OTHERS = "only cpu and memory resources for init or sidecar containers are mutable"
 LISTS = (("init_containers", "initContainers"), ("containers", "containers"))
