@@ -84,12 +84,14 @@ def certified(der: bytes) -> tuple[User | None, float, float]:
 
 
 def _chain(connection: Any) -> list[bytes]:
-    """The certificates that vouch for the client, its own first, in DER."""
-    if hasattr(connection, "get_verified_chain"):
-        return list(connection.get_verified_chain())
-    # The same before Python 3.13.
+    """The certificates that vouch for the client, its own first, in DER. Of a session that is taken up again its own alone: what vouched
+    for it was looked at when the session began, by the same context."""
+    found: list[bytes] = []
     inner = getattr(connection, "_sslobj", None)
-    if inner is not None and hasattr(inner, "get_verified_chain"):
-        return [found.public_bytes(ssl._ssl.ENCODING_DER) for found in inner.get_verified_chain() or ()]  # type: ignore[attr-defined]
-    own = connection.getpeercert(binary_form=True)
-    return [own] if own else []
+    if hasattr(connection, "get_verified_chain"):
+        found = list(connection.get_verified_chain())
+    elif inner is not None and hasattr(inner, "get_verified_chain"):
+        # The same before Python 3.13.
+        found = [one.public_bytes(ssl._ssl.ENCODING_DER) for one in inner.get_verified_chain() or ()]  # type: ignore[attr-defined]
+    own = connection.getpeercert(binary_form=True) if not found else None
+    return [own] if own else found

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from knarr.service.keypair import FileMarks, KeptPair
+from knarr.service.keypair import FileMarks, KeptPair, KeyPair
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.entrance import entrance
@@ -95,8 +96,7 @@ class RestServer:
             protocol = Protocol(config, self._state, state)
             if self._context is None:
                 return protocol
-            self._context.follow()
-            return entrance(crowd, self._context, protocol)
+            return entrance(crowd, self._context.latest(), protocol)
 
         self._server = await asyncio.get_running_loop().create_server(accept, self._host, self._port, backlog=BACKLOG)
         for listener in self._server.sockets:
@@ -130,49 +130,54 @@ class RestServer:
             await asyncio.wait(running, timeout=self._grace_seconds)
 
 
-class ServerContext(ssl.SSLContext):
-    """A server's, which shows the certificate that lies in its files when a connection begins; see ``tls_context``."""
-
-    def __new__(cls, *_: str) -> ServerContext:
-        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+class ServerContext:
+    """What a server shows and whom it trusts by what lies in its files when a connection begins; see ``tls_context``."""
 
     def __init__(self, certificate: str, key: str, client_ca: str = "") -> None:
-        self._client_ca = client_ca
+        """Raises OSError or ssl.SSLError for files that are none."""
         self._pair = KeptPair(Path(certificate), Path(key))
         self._shown = self._pair.latest()
         self._authorities = FileMarks([Path(client_ca)] if client_ca else [])
-        self.load_cert_chain(certificate, key)
-        if client_ca:
-            self.load_verify_locations(cafile=client_ca)
-        self._files = certificate, key
+        self._certificate, self._client_ca = certificate, client_ca
+        self._made = _context(self._shown, client_ca)
 
-    def follow(self) -> None:
-        """Takes over files that were replaced; what is no pair changes nothing."""
-        if (latest := self._pair.latest()) is not self._shown:
+    def latest(self) -> ssl.SSLContext:
+        """The context for a connection that begins now; the same object for as long as the files are the same. Files that are no good
+        change nothing.
+
+        Another authority makes another context: one forgets none that it has trusted, nor the sessions of whom that let in.
+        """
+        latest, has_others = self._pair.latest(), self._authorities.changed()
+        if latest is not self._shown or has_others:
             self._shown = latest
-            self._try(lambda: self.load_cert_chain(*self._files))
-        if self._authorities.changed():
-            self._try(lambda: self.load_verify_locations(cafile=self._client_ca))
-
-    def _try(self, take: Callable[[], None]) -> None:
-        try:
-            take()
-        except (OSError, ssl.SSLError) as error:
-            logger.warning("cannot take over certificates that were replaced", extra={"path": self._files[0], "error": error})
+            try:
+                self._made = _context(latest, self._client_ca)
+            except (OSError, ssl.SSLError) as error:
+                logger.warning("cannot take over certificates that were replaced", extra={"path": self._certificate, "error": error})
+        return self._made
 
 
 def tls_context(certificate: str, key: str, client_ca: str = "") -> ServerContext:
-    """A server context; with ``client_ca`` a client may name itself by a certificate of that CA.
+    """A server's; with ``client_ca`` a client may name itself by a certificate of that CA.
 
     Whether such a certificate has expired is left to who asks for its user: a refusal in the handshake
     reaches the client as a connection that breaks, without a reason.
     """
-    context = ServerContext(certificate, key, client_ca)
+    return ServerContext(certificate, key, client_ca)
+
+
+def _context(pair: KeyPair, client_ca: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # The library reads files only; those of the pair may be half replaced by now.
+    with os.fdopen(os.memfd_create("pair"), "wb", buffering=0) as file:
+        file.write(b"\n".join((pair.certificate, pair.key)))
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # All that are left are good: the client knows what its processor is quick at. Go's, which are most, prefer AES with the shorter key.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
     if client_ca:
+        context.load_verify_locations(cafile=client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
         context.verify_flags |= NO_CHECK_TIME
     return context
