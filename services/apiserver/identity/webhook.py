@@ -180,7 +180,8 @@ class WebhookTokens:
 
 
 def _key(token: str, audiences: tuple[str, ...]) -> bytes:
-    return hashlib.sha256("\0".join((token, *audiences)).encode()).digest()
+    # A token of a review may hold any letter.
+    return hashlib.sha256(orjson.dumps((token, audiences))).digest()
 
 
 def _read(data: bytes, audiences: tuple[str, ...], until: float) -> Answer:

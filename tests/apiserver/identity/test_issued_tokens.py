@@ -20,7 +20,7 @@ from knarr.machinery.errors import Unauthorized
 from knarr.service.authentication import User
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.identity.configuration import parse_authentication
-from services.apiserver.identity.jwt.issuer_keys import MOST_BYTES, fetch
+from services.apiserver.identity.jwt.issuer_keys import MOST_BYTES, RETRY_SECONDS, fetch
 from services.apiserver.identity.jwt.keys import MOST_KEYS
 from services.apiserver.identity.jwt.tokens import MAX_TOKEN_LETTERS, IssuedTokens
 from services.apiserver.tokens.accounts import Refused
@@ -302,6 +302,10 @@ async def test_an_issuer_that_lies_is_not_believed(url: str, page: Any, words: s
         {"kty": "oct", "k": "AAAA", "kid": "k1"},
         {"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA", "kid": "k1"},
         {"kty": ["EC"], "kid": "k1"},
+        {"kty": "EC", "crv": ["P-256"], "kid": "k1"},
+        {"kty": "EC", "crv": "P-256", "x": 7, "y": "AA", "kid": "k1"},
+        {"kty": "EC", "crv": "P-256", "kid": "k1"},
+        {"kty": "RSA", "n": "_" * 400, "kid": "k1"},
         {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "k1"},
         {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "k1"},
         public("k1", use="enc"),
@@ -309,12 +313,38 @@ async def test_an_issuer_that_lies_is_not_believed(url: str, page: Any, words: s
         public("k1", kid=7),
     ],
     # Processes that share the tests must call them the same; the keys are made anew in each.
-    ids=["number", "empty", "oct", "curve", "list", "no-point", "small", "encrypts", "other-algorithm", "kid"],
+    ids=[
+        "number",
+        "empty",
+        "oct",
+        "curve",
+        "list",
+        "curves",
+        "number-x",
+        "no-x",
+        "no-e",
+        "no-point",
+        "small",
+        "encrypts",
+        "other-algorithm",
+        "kid",
+    ],
 )
 async def test_keys_that_are_no_use_are_left_out(said: Any) -> None:
     async with following(Issuer(said, public("good"))) as tokens:
         assert "no key of the issuer fits" in str(await who(tokens, signed(claims())))
         assert isinstance(await who(tokens, signed(claims(), "good")), User)
+
+
+@virtual_time
+async def test_an_issuer_is_asked_on_whatever_befalls() -> None:
+    there = Issuer()
+    keys, there.pages[KEYS] = there.pages[KEYS], RuntimeError("never thought of")
+    async with following(there) as tokens:
+        assert tokens.trouble(URL) == "never thought of"
+        there.pages[KEYS] = keys
+        await asyncio.sleep(RETRY_SECONDS + 1)
+        assert isinstance(await who(tokens, signed(claims())), User)
 
 
 @virtual_time

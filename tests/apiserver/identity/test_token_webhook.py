@@ -223,6 +223,13 @@ async def test_what_is_remembered_is_bounded_and_is_no_token() -> None:
     assert all(len(key) == 32 for key in tokens._known)
 
 
+async def test_what_is_asked_about_one_token_says_nothing_of_another() -> None:
+    tokens = _scripted([KNOWN, {"authenticated": False}])
+    assert (await tokens.review("t", ["a", "b"]))[0] == CAROL
+    with pytest.raises(Refused):
+        await tokens.review("t\0a", ["b"])
+
+
 def _scripted(said: list[Any]) -> WebhookTokens:
     class Scripted(WebhookTokens):
         async def _post(self, body: bytes) -> bytes:

@@ -109,6 +109,11 @@ class IssuerKeys:
             self.trouble = str(error) or type(error).__name__
             log.warning("an issuer of tokens does not say its keys", extra={"issuer": issuer.url, "error": self.trouble})
             return
+        except Exception as error:
+            # Who asked no more would believe for ever in a key that was withdrawn.
+            self.trouble = str(error) or type(error).__name__
+            log.exception("an issuer of tokens cannot be asked for its keys", extra={"issuer": issuer.url})
+            return
         self.trouble = ""
         if keys.described != self.keys.described:
             # Who remembers what the former ones signed sees that these are others.

@@ -109,7 +109,8 @@ def _usable(said: Any) -> Iterator[Key]:
     if not isinstance(said, dict) or said.get("use", "sig") != "sig":
         return
     kind = said.get("kty")
-    known = ALGORITHMS.get((kind, said.get("crv", "") if kind == "EC" else "")) if isinstance(kind, str) else None
+    curve = said.get("crv", "") if kind == "EC" else ""
+    known = ALGORITHMS.get((kind, curve)) if isinstance(kind, str) and isinstance(curve, str) else None
     meant = said.get("alg")
     algorithms = tuple(name for name in known or () if meant is None or name == meant)
     key_id = said.get("kid", "")
@@ -117,13 +118,14 @@ def _usable(said: Any) -> Iterator[Key]:
         return
     # Members beside those of a public key are of no use here: chains of certificates, and private ones that should not be there.
     public = {name: said[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in said}
+    from joserfc.errors import JoseError
     from joserfc.jwk import ECKey, RSAKey
 
     try:
         if kind == "RSA" and len(_bytes(public.get("n"))) * 8 < LEAST_RSA_BITS:
             return
         yield Key(key_id, algorithms, (RSAKey if kind == "RSA" else ECKey).import_key(public))
-    except (ValueError, TypeError, KeyError):
+    except (JoseError, ValueError, TypeError, KeyError):
         return
 
 
