@@ -9,7 +9,7 @@ from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Forbidden
-from services.controller.controllers.resourcequota.controller import GATHER_SECONDS, ResourceQuotaController
+from services.controller.controllers.resourcequota.controller import GATHER_SECONDS, UNCHARGED_SECONDS, ResourceQuotaController
 from services.controller.controllers.resourcequota.decide import decide
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import pod, service
@@ -150,3 +150,31 @@ async def test_a_count_never_takes_back_what_is_being_used() -> None:
 
         await asyncio.gather(*map(churn, range(8)))
         await c.until(lambda: used(c) == {"secrets": "0"})
+
+
+@virtual_time
+async def test_what_nobody_charged_while_a_quota_was_counted_first_is_counted_soon() -> None:
+    """The lists are read; then somebody creates, whom the quota does not limit yet; then it says what is used."""
+    async with cluster(kubelet=False, controllers=[ResourceQuotaController]) as c:
+        c.client.api.latency_seconds = 1.0
+        making = asyncio.create_task(c.client.create(quota({"secrets": "5"})))
+        await c.until(lambda: bool(c.api.all(core.ResourceQuota)))
+        while not used(c):
+            c.api.seed(secret(f"s{len(c.api.all(core.Secret))}"))
+            await asyncio.sleep(0.1)
+        await making
+        assert int(used(c)["secrets"]) < len(c.api.all(core.Secret))
+        await c.until(lambda: int(used(c)["secrets"]) == len(c.api.all(core.Secret)), seconds=2 * UNCHARGED_SECONDS)
+
+
+@virtual_time
+async def test_a_pod_that_changes_its_scope_is_counted_by_both_quotas_at_once() -> None:
+    async with cluster(kubelet=False, controllers=[ResourceQuotaController]) as c:
+        c.api.seed(pod("a"))
+        for scope in ("Terminating", "NotTerminating"):
+            await c.client.create(quota({"pods": "2"}, scope.lower(), scopes=[scope]))
+        await c.until(lambda: (used(c, "terminating"), used(c, "notterminating")) == ({"pods": "0"}, {"pods": "1"}))
+        await asyncio.sleep(2 * UNCHARGED_SECONDS)
+        await c.edit(core.Pod, "a", lambda found: setattr(found.spec, "active_deadline_seconds", 60))
+        moved = {"pods": "1"}, {"pods": "0"}
+        await c.until(lambda: (used(c, "terminating"), used(c, "notterminating")) == moved, seconds=2 * GATHER_SECONDS)
