@@ -350,7 +350,7 @@ async def test_a_webhook_does_not_say_who_asked_for_a_certificate() -> None:
         rules = [{"apiGroups": ["certificates.k8s.io"], "apiVersions": ["*"], "resources": ["*"], "operations": ["*"]}]
         await world.configure("Mutating", {"rules": rules, "reinvocationPolicy": "IfNeeded"})
         made = certificate_request("r", CLIENT_SIGNER, "system:node:node-1")
-        found = (await world.caller.create(ref(certificates.CertificateSigningRequest), made, meta.CreateOptions())).message
+        found: Any = (await world.caller.create(ref(certificates.CertificateSigningRequest), made, meta.CreateOptions())).message
         assert (found.spec.username, list(found.spec.groups)) == ("caller", ["system:masters", "system:authenticated"])
 
 
