@@ -229,11 +229,11 @@ async def test_parameters_that_make_no_sense(kind: Json, reference: Json, words:
 
 async def test_a_namespaced_parameter_of_what_lies_in_no_namespace() -> None:
     async with governed() as world:
-        namespaces = {"resourceRules": [{**CONFIG_MAPS, "resources": ["namespaces"]}]}
+        nodes = {"resourceRules": [{**CONFIG_MAPS, "resources": ["nodes"]}]}
         reference = {"name": "x", "parameterNotFoundAction": "Allow"}
-        await world.validate("true", paramKind=PARAM_KIND, binding={"paramRef": reference}, matchConstraints=namespaces)
+        await world.validate("true", paramKind=PARAM_KIND, binding={"paramRef": reference}, matchConstraints=nodes)
         with pytest.raises(Invalid, match="cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"):
-            await world.create(core.Namespace(metadata=meta.ObjectMeta(name="n")))
+            await world.create(core.Node(metadata=meta.ObjectMeta(name="n")))
 
 
 async def test_a_custom_resource_as_parameter_and_as_object() -> None:
@@ -272,6 +272,26 @@ async def test_a_custom_resource_as_parameter_and_as_object() -> None:
         await make("m", 9)
         with pytest.raises(Invalid):
             await make("n", 10)
+
+
+async def test_the_parameters_of_a_namespace_lie_in_it() -> None:
+    async with governed() as world:
+        await world.create(config_map("limits", most="2"))
+        constraints = {"resourceRules": [{**CONFIG_MAPS, "resources": ["namespaces"]}]}
+        reference = {"name": "limits", "parameterNotFoundAction": "Deny"}
+        await world.validate(
+            "object.metadata.labels.size() <= int(params.data.most)",
+            paramKind={"apiVersion": "v1", "kind": "ConfigMap"}, matchConstraints=constraints, binding={"paramRef": reference},
+        )  # fmt: skip
+        for labels, does in ((b'{"a":"b"}', True), (b'{"c":"d","e":"f"}', False)):
+            change = world.caller.patch(
+                ref(core.Namespace, "default"), "merge", b'{"metadata":{"labels":%s}}' % labels, meta.PatchOptions()
+            )
+            if does:
+                await change
+                continue
+            with pytest.raises(Invalid, match="failed expression"):
+                await change
 
 
 async def test_a_scale_and_an_older_version() -> None:

@@ -288,6 +288,16 @@ async def test_who_asks_for_a_certificate_is_written_by_the_server() -> None:
         kept: Any = (await world.caller.update(where, made, meta.UpdateOptions())).message
         assert kept.spec.username == CALLER.name
 
+        async def pretend(phase: str, attributes: Attributes) -> bool:
+            if phase == "mutate":
+                attributes.obj.spec.groups.append("system:masters")
+            return phase == "mutate"
+
+        world.witness.act = pretend
+        request.metadata.name = "other"
+        with pytest.raises(Forbidden, match="who asks for a certificate is the server's to say"):
+            await world.caller.create(ref(certificates.CertificateSigningRequest), request, meta.CreateOptions())
+
 
 @virtual_time
 async def test_nobody_takes_a_new_object_for_one_that_is_being_deleted() -> None:

@@ -11,6 +11,7 @@ from knarr.machinery.errors import StatusError
 from knarr.machinery.resources import Version
 from knarr.machinery.selectors import label_selector
 from services.apiserver.admission.attributes import Attributes
+from services.apiserver.admission.matching import is_namespaces
 from services.apiserver.admission.outside import Outside
 from services.apiserver.admission.policies.compiled import Binding, Policy
 from services.apiserver.backend import Backend
@@ -39,7 +40,9 @@ async def params_of(backend: Backend, outside: Outside, policy: Policy, binding:
     if version is None or not version.resource.stored:
         raise Misconfigured(f"failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'")
     reference = binding.spec.param_ref
-    place = _place(version, reference.namespace, attributes.namespace)
+    # As in Kubernetes a namespace lies in itself.
+    where = attributes.name if is_namespaces(attributes.resource) else attributes.namespace
+    place = _place(version, reference.namespace, where)
     try:
         found = await _entries(backend, version, place, reference, attributes.request.deadline)
         entries = await outside.conversions.entries(version, found, attributes.request.deadline)
