@@ -46,8 +46,10 @@ class AuthorizationServicer(face_grpc.AuthorizationServiceServicer):
                 return request.path.verb, Ref(imagined("", request.path.path))
             case "resource" if about.verb and about.resource:
                 registry = self._api.pipeline.backend.cache.registry
-                version = registry.preferred(about.group, about.resource) or imagined(about.group, about.resource)
-                return about.verb, Ref(version, about.namespace, about.name, about.subresource)
+                version = registry.preferred(about.group, about.resource)
+                # Whoever asks seldom knows that something has no namespace, and a role of one would say nothing about it.
+                namespace = about.namespace if version is None or version.resource.namespaced else ""
+                return about.verb, Ref(version or imagined(about.group, about.resource), namespace, about.name, about.subresource)
             case _:
                 raise bad_request("say what is wanted: a verb and a resource, or a verb and a path")
 

@@ -21,6 +21,8 @@ from services.standalone.files import Files
 
 ANSWER_SECONDS = 10.0
 CORE = "core"
+# Roles that are made to be bound to somebody, the narrowest first.
+USUAL = ("view", "edit", "admin", "system:monitoring")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def why(files: Files, question: Question, *, as_json: bool) -> int:
 
 def told(question: Question, answer: face.ExplainResponse) -> Iterator[str]:
     """For people, line by line."""
-    yield f"{'yes' if answer.allowed else 'no'}: {_asked(question)}"
+    yield f"{'yes' if answer.allowed else 'no'}: {_asked(question, answer.namespace)}"
     for said in answer.decisions:
         if said.reason or said.decision != "no opinion":
             yield f"  {said.authorizer}: {said.decision}" + (f" ({said.reason})" if said.reason else "")
@@ -71,13 +73,13 @@ def told(question: Question, answer: face.ExplainResponse) -> Iterator[str]:
         yield f"needed: {_rule(answer.needed)}"
         if answer.candidates:
             yield f"ClusterRoles that say so: {', '.join(answer.candidates)}"
-            yield f"  {_command(question, answer.candidates)}"
+        yield from (f"  {command}" for command in _commands(question, answer))
 
 
-def _asked(question: Question) -> str:
+def _asked(question: Question, namespace: str) -> str:
     who = question.user or ", ".join(question.groups) or "the administrator"
     named = f" {question.name}" if question.name else ""
-    where = "" if question.what.startswith("/") else f" in {question.namespace}" if question.namespace else " in the whole cluster"
+    where = "" if question.what.startswith("/") else f" in {namespace}" if namespace else " in the whole cluster"
     return f"{who}: {question.verb} {question.what}{named}{where}"
 
 
@@ -96,24 +98,35 @@ def _some(words: Sequence[str]) -> str:
     return ", ".join(words)
 
 
-def _command(question: Question, candidates: Sequence[str]) -> str:
-    """The narrowest of the usual ones, if it is among them."""
-    role = next((name for name in ("view", "edit", "admin") if name in candidates), candidates[0])
-    kind, place = ("rolebinding", ["-n", question.namespace]) if question.namespace else ("clusterrolebinding", [])
+def _commands(question: Question, answer: face.ExplainResponse) -> Iterator[str]:
+    """What gives it: a usual role, or one that is made for it. Roles of components and of administrators allow far more than was asked."""
+    kind, place = ("rolebinding", ["-n", answer.namespace]) if answer.namespace else ("clusterrolebinding", [])
+    role = next((name for name in (*USUAL, *answer.candidates) if name in answer.candidates and _is_for_people(name)), "")
+    if not role:
+        role, wanted = "NAME", "--non-resource-url" if question.what.startswith("/") else "--resource"
+        yield shlex.join(["kubectl", "create", "clusterrole", role, f"--verb={question.verb}", f"{wanted}={question.what}"])
     account = question.user.removeprefix("system:serviceaccount:")
     subject = f"--serviceaccount={account}" if account != question.user else f"--user={question.user}" if question.user else ""
     subject = subject or f"--group={question.groups[0] if question.groups else ''}"
-    return shlex.join(["kubectl", "create", kind, "NAME", f"--clusterrole={role}", subject, *place])
+    yield shlex.join(["kubectl", "create", kind, "NAME", f"--clusterrole={role}", subject, *place])
+
+
+def _is_for_people(role: str) -> bool:
+    return role in USUAL or not (role.startswith("system:") or role == "cluster-admin")
 
 
 async def _ask(files: Files, question: Question) -> face.ExplainResponse:
     address, token, authority = _reached(files)
     async with open_channel(address, authority, token) as channel:
         try:
+            # A server that has just started may not be quick enough for the first handshake.
             answer: face.ExplainResponse = await face_grpc.AuthorizationServiceStub(channel).Explain(
-                question.request, timeout=ANSWER_SECONDS
+                question.request, timeout=ANSWER_SECONDS, wait_for_ready=True
             )
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                words = f"the API server at {address} did not answer within {ANSWER_SECONDS:g} s; `knarr status` says how the cluster is"
+                raise CommandError(words) from None
             raise CommandError(f"the API server at {address} does not explain it: {error.details()}") from error
     return answer
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import socket
+from pathlib import Path
+
 import pytest
 
 from knarr.api.apiserver.v1 import authorization_service_pb2 as face
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
+from services.command import auth
 from services.command.auth import Question, told, why
 from services.standalone.files import Files
 
@@ -33,7 +39,7 @@ def test_a_path() -> None:
 
 
 def test_who_may_hears_by_what() -> None:
-    answer = face.ExplainResponse(allowed=True)
+    answer = face.ExplainResponse(allowed=True, namespace="shop")
     answer.decisions.add(authorizer="Node", decision="no opinion")
     answer.decisions.add(authorizer="RBAC", decision="allow")
     answer.grants.add(
@@ -54,7 +60,9 @@ def test_who_may_hears_by_what() -> None:
 
 
 def test_who_may_not_hears_what_is_missing() -> None:
-    answer = face.ExplainResponse(needed=rbac.PolicyRule(verbs=["delete"], api_groups=["apps"], resources=["deployments"]))
+    answer = face.ExplainResponse(
+        needed=rbac.PolicyRule(verbs=["delete"], api_groups=["apps"], resources=["deployments"]), namespace="shop"
+    )
     answer.decisions.add(authorizer="RBAC", decision="no opinion", reason="no role")
     answer.broken.add(binding_kind="ClusterRoleBinding", binding_name="old", role_kind="ClusterRole", role_name="gone")
     answer.candidates.extend(["admin", "cluster-admin", "edit"])
@@ -82,6 +90,53 @@ def test_the_command_that_would_give_it(question: Question, subject: str) -> Non
     answer = face.ExplainResponse(needed=rbac.PolicyRule(verbs=["get"], non_resource_urls=["/metrics"]), candidates=["system:monitoring"])
     command = f"  kubectl create clusterrolebinding NAME --clusterrole=system:monitoring {subject}"
     assert list(told(question, answer))[-3:] == ["needed: get /metrics", "ClusterRoles that say so: system:monitoring", command]
+
+
+@pytest.mark.parametrize(
+    ("question", "candidates", "commands"),
+    [
+        # A role of a namespace says nothing about a path, whatever namespace was named.
+        (
+            Question("get", "/metrics", namespace="default", user="ann"),
+            ["cluster-admin", "system:monitoring"],
+            ["kubectl create clusterrolebinding NAME --clusterrole=system:monitoring --user=ann"],
+        ),
+        # Nor about what has no namespace; and nobody should be a component, or an administrator, for the sake of one rule.
+        (
+            Question("list", "nodes", namespace="default", user="ann"),
+            ["cluster-admin", "system:controller:node-controller", "system:node"],
+            [
+                "kubectl create clusterrole NAME --verb=list --resource=nodes",
+                "kubectl create clusterrolebinding NAME --clusterrole=NAME --user=ann",
+            ],
+        ),
+        (
+            Question("*", "/x", user="ann"),
+            [],
+            [
+                "kubectl create clusterrole NAME '--verb=*' --non-resource-url=/x",
+                "kubectl create clusterrolebinding NAME --clusterrole=NAME --user=ann",
+            ],
+        ),
+    ],
+)
+def test_the_least_that_would_give_it(question: Question, candidates: list[str], commands: list[str]) -> None:
+    lines = list(told(question, face.ExplainResponse(candidates=candidates)))
+    assert [line.strip() for line in lines if line.startswith("  kubectl")] == commands
+    assert question.what.startswith("/") or "in the whole cluster" in lines[0]
+
+
+def test_a_server_that_does_not_answer_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "ANSWER_SECONDS", 0.3)
+    files = Files(tmp_path)
+    files.prepare()
+    files.pki.mkdir(exist_ok=True)
+    (files.pki / "ca.crt").write_bytes(CertificateAuthority.create().pair.certificate)
+    files.admin_token.write_text("t")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        files.state.write_text(json.dumps({"components": {"apiserver": f"127.0.0.1:{mute.getsockname()[1]}"}}))
+        with pytest.raises(CommandError, match=r"did not answer within 0\.3 s; `knarr status`"):
+            why(files, Question("get", "pods"), as_json=False)
 
 
 def test_without_a_cluster(tmp_path: object) -> None:

@@ -24,6 +24,7 @@ async def explanation(chain: Chain, request: Request, *, tells_roles: bool) -> f
     for name, verdict in decisions:
         found.decisions.add(authorizer=name, decision=_word(verdict), reason=verdict.reason)
     wish = Wish.of(request)
+    found.namespace = wish.namespace
     grants = next((mode.grants for mode in chain.modes if isinstance(mode, RoleAuthorizer)), None)
     if grants is not None:
         sources = list(grants.sources(request.user, wish.namespace))

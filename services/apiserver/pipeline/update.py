@@ -145,6 +145,8 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: 
         raise invalid(ref.resource.plural, ref.name, [UNCONDITIONAL], ref.resource.storage.group)
     size_bytes = max(body.ByteSize(), len(entry.raw)) * strategy.work_factor
     await aside(size_bytes, part.prepare, ref, strategy, body, old)
+    if part.replaces:
+        strategy.stamp(body, old, pipeline.backend.clock)
     if part.replaces and not applied:
         await _track(pipeline, request, strategy, body, old, size_bytes)
     if await admission.mutate(request, ref.name, body, shown):

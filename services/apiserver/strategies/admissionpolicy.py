@@ -320,4 +320,8 @@ def _annotations(policy: str, annotations: Sequence[admission.AuditAnnotation], 
 def _actions(actions: Sequence[str], path: Path) -> list[Cause]:
     if not actions:
         return [required(path, "at least one validation action is required")]
-    return check_distinct_choices(path, actions, ACTIONS)
+    causes = check_distinct_choices(path, actions, ACTIONS)
+    if "Deny" in actions and "Warn" in actions:
+        # Who is refused hears why already.
+        causes.append(invalid(path, list(actions), "must not contain both Deny and Warn; leave out Warn"))
+    return causes

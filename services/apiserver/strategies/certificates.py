@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -63,6 +63,20 @@ class CertificateSigningRequestStrategy(Strategy):
     def prepare_for_update(self, new: Any, old: Any) -> None:
         super().prepare_for_update(new, old)
         copy_field("spec", new, old)
+
+    def stamp(self, new: Any, old: Any, now: Callable[[], datetime]) -> None:
+        """When conditions came, and were last written: `kubectl certificate approve` leaves that to the server."""
+        before = {(condition.type, condition.status): condition for condition in old.status.conditions}
+        for condition in new.status.conditions:
+            if not condition.HasField("last_update_time"):
+                condition.last_update_time.seconds = int(now().timestamp())
+            if condition.HasField("last_transition_time"):
+                continue
+            known = before.get((condition.type, condition.status))
+            if known is not None and known.HasField("last_transition_time"):
+                condition.last_transition_time.CopyFrom(known.last_transition_time)
+            else:
+                condition.last_transition_time.seconds = int(now().timestamp())
 
     def validate(self, obj: certificates.CertificateSigningRequest) -> list[Cause]:
         spec = obj.spec

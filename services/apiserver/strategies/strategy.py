@@ -6,7 +6,7 @@ objects given to them where their names say so, and raise nothing but what they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -77,6 +77,9 @@ class Strategy:
             copy_field("status", new, old)
         if self.has_generation:
             new.metadata.generation = old.metadata.generation + _content_differs(new, old)
+
+    def stamp(self, new: Any, old: Any, now: Callable[[], datetime]) -> None:
+        """Notes in a proposed object since when something is so, where its writer leaves that to the server."""
 
     def prepare_for_status_update(self, new: Any, old: Any) -> None:
         """As above for a write to ``/status``: everything but the status is kept."""

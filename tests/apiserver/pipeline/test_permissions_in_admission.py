@@ -20,6 +20,7 @@ from services.apiserver.admission.catalog import ALL
 from services.apiserver.authorization import refusal
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.request import Request
+from tests.support.set_clock import SetClock
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 SIGNER = "example.com/signer"
@@ -113,6 +114,25 @@ async def test_who_signs_does_not_approve() -> None:
         found.status.conditions[0].reason, found.status.certificate = "Changed", certificate().encode()
         found = await client.update(found, subresource="approval")
         assert (found.status.conditions[0].reason, found.status.certificate) == ("Changed", b"")
+
+
+async def test_an_approval_without_times_gets_those_at_which_it_came() -> None:
+    clock = SetClock()
+    async with ApiInMemory(clock) as api:
+        client = api.client()
+        found = await client.create(csr())
+        found.status.conditions.add(type="Approved", status="True", reason="Tested")
+        assert await update(client, found, "approval") == ""
+        (first,) = (await client.get(certificates.CertificateSigningRequest, "r")).status.conditions
+        assert first.last_update_time.seconds == first.last_transition_time.seconds == int(clock.now().timestamp())
+        clock.move(60)
+        found = await client.get(certificates.CertificateSigningRequest, "r")
+        found.status.conditions[0].ClearField("last_update_time")
+        found.status.conditions[0].ClearField("last_transition_time")
+        assert await update(client, found, "approval") == ""
+        (second,) = (await client.get(certificates.CertificateSigningRequest, "r")).status.conditions
+        assert second.last_transition_time == first.last_transition_time
+        assert second.last_update_time.seconds == first.last_update_time.seconds + 60
 
 
 async def test_nobody_asks_for_a_certificate_of_the_masters() -> None:

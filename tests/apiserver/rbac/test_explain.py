@@ -70,6 +70,14 @@ async def test_what_would_be_needed(explains: Any) -> None:
     assert "not found" in found.decisions[1].reason
 
 
+async def test_what_has_no_namespace_is_judged_without_one(explains: Any) -> None:
+    pods = await explains(face.ExplainRequest(user="ann", resource={"verb": "get", "resource": "pods", "namespace": "shop"}))
+    nodes = await explains(
+        face.ExplainRequest(user="ann", groups=["dev"], resource={"verb": "list", "resource": "nodes", "namespace": "shop"})
+    )
+    assert (pods.namespace, nodes.namespace) == ("shop", "") and [grant.role_name for grant in nodes.broken] == ["none"]
+
+
 async def test_a_path(explains: Any) -> None:
     assert (
         await explains(face.ExplainRequest(user="ann", groups=["system:authenticated"], path={"verb": "get", "path": "/api/v1"}))

@@ -26,7 +26,7 @@ from knarr.api.authorization.v1 import authorization_pb2 as knarr_dot_api_dot_au
 from knarr.api.rbac.v1 import rbac_pb2 as knarr_dot_api_dot_rbac_dot_v1_dot_rbac__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2knarr/api/apiserver/v1/authorization_service.proto\x12\x16knarr.api.apiserver.v1\x1a.knarr/api/authorization/v1/authorization.proto\x1a\x1cknarr/api/rbac/v1/rbac.proto\"\xe4\x02\n\x0e\x45xplainRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0e\n\x06groups\x18\x03 \x03(\t\x12@\n\x05\x65xtra\x18\x04 \x03(\x0b\x32\x31.knarr.api.apiserver.v1.ExplainRequest.ExtraEntry\x12\x42\n\x08resource\x18\x05 \x01(\x0b\x32..knarr.api.authorization.v1.ResourceAttributesH\x00\x12\x41\n\x04path\x18\x06 \x01(\x0b\x32\x31.knarr.api.authorization.v1.NonResourceAttributesH\x00\x1aT\n\nExtraEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x35\n\x05value\x18\x02 \x01(\x0b\x32&.knarr.api.authorization.v1.ExtraValue:\x02\x38\x01\x42\x08\n\x06wanted\"\x82\x02\n\x0f\x45xplainResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12=\n\tdecisions\x18\x02 \x03(\x0b\x32*.knarr.api.apiserver.v1.AuthorizerDecision\x12-\n\x06grants\x18\x03 \x03(\x0b\x32\x1d.knarr.api.apiserver.v1.Grant\x12-\n\x06\x62roken\x18\x04 \x03(\x0b\x32\x1d.knarr.api.apiserver.v1.Grant\x12-\n\x06needed\x18\x05 \x01(\x0b\x32\x1d.knarr.api.rbac.v1.PolicyRule\x12\x12\n\ncandidates\x18\x06 \x03(\t\"J\n\x12\x41uthorizerDecision\x12\x12\n\nauthorizer\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xcd\x01\n\x05Grant\x12\x14\n\x0c\x62inding_kind\x18\x01 \x01(\t\x12\x19\n\x11\x62inding_namespace\x18\x02 \x01(\t\x12\x14\n\x0c\x62inding_name\x18\x03 \x01(\t\x12\x14\n\x0csubject_kind\x18\x04 \x01(\t\x12\x14\n\x0csubject_name\x18\x05 \x01(\t\x12\x11\n\trole_kind\x18\x06 \x01(\t\x12\x11\n\trole_name\x18\x07 \x01(\t\x12+\n\x04rule\x18\x08 \x01(\x0b\x32\x1d.knarr.api.rbac.v1.PolicyRule2r\n\x14\x41uthorizationService\x12Z\n\x07\x45xplain\x12&.knarr.api.apiserver.v1.ExplainRequest\x1a\'.knarr.api.apiserver.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2knarr/api/apiserver/v1/authorization_service.proto\x12\x16knarr.api.apiserver.v1\x1a.knarr/api/authorization/v1/authorization.proto\x1a\x1cknarr/api/rbac/v1/rbac.proto\"\xe4\x02\n\x0e\x45xplainRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0e\n\x06groups\x18\x03 \x03(\t\x12@\n\x05\x65xtra\x18\x04 \x03(\x0b\x32\x31.knarr.api.apiserver.v1.ExplainRequest.ExtraEntry\x12\x42\n\x08resource\x18\x05 \x01(\x0b\x32..knarr.api.authorization.v1.ResourceAttributesH\x00\x12\x41\n\x04path\x18\x06 \x01(\x0b\x32\x31.knarr.api.authorization.v1.NonResourceAttributesH\x00\x1aT\n\nExtraEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x35\n\x05value\x18\x02 \x01(\x0b\x32&.knarr.api.authorization.v1.ExtraValue:\x02\x38\x01\x42\x08\n\x06wanted\"\x95\x02\n\x0f\x45xplainResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12=\n\tdecisions\x18\x02 \x03(\x0b\x32*.knarr.api.apiserver.v1.AuthorizerDecision\x12-\n\x06grants\x18\x03 \x03(\x0b\x32\x1d.knarr.api.apiserver.v1.Grant\x12-\n\x06\x62roken\x18\x04 \x03(\x0b\x32\x1d.knarr.api.apiserver.v1.Grant\x12-\n\x06needed\x18\x05 \x01(\x0b\x32\x1d.knarr.api.rbac.v1.PolicyRule\x12\x12\n\ncandidates\x18\x06 \x03(\t\x12\x11\n\tnamespace\x18\x07 \x01(\t\"J\n\x12\x41uthorizerDecision\x12\x12\n\nauthorizer\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xcd\x01\n\x05Grant\x12\x14\n\x0c\x62inding_kind\x18\x01 \x01(\t\x12\x19\n\x11\x62inding_namespace\x18\x02 \x01(\t\x12\x14\n\x0c\x62inding_name\x18\x03 \x01(\t\x12\x14\n\x0csubject_kind\x18\x04 \x01(\t\x12\x14\n\x0csubject_name\x18\x05 \x01(\t\x12\x11\n\trole_kind\x18\x06 \x01(\t\x12\x11\n\trole_name\x18\x07 \x01(\t\x12+\n\x04rule\x18\x08 \x01(\x0b\x32\x1d.knarr.api.rbac.v1.PolicyRule2r\n\x14\x41uthorizationService\x12Z\n\x07\x45xplain\x12&.knarr.api.apiserver.v1.ExplainRequest\x1a\'.knarr.api.apiserver.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,11 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINREQUEST_EXTRAENTRY']._serialized_start=419
   _globals['_EXPLAINREQUEST_EXTRAENTRY']._serialized_end=503
   _globals['_EXPLAINRESPONSE']._serialized_start=516
-  _globals['_EXPLAINRESPONSE']._serialized_end=774
-  _globals['_AUTHORIZERDECISION']._serialized_start=776
-  _globals['_AUTHORIZERDECISION']._serialized_end=850
-  _globals['_GRANT']._serialized_start=853
-  _globals['_GRANT']._serialized_end=1058
-  _globals['_AUTHORIZATIONSERVICE']._serialized_start=1060
-  _globals['_AUTHORIZATIONSERVICE']._serialized_end=1174
+  _globals['_EXPLAINRESPONSE']._serialized_end=793
+  _globals['_AUTHORIZERDECISION']._serialized_start=795
+  _globals['_AUTHORIZERDECISION']._serialized_end=869
+  _globals['_GRANT']._serialized_start=872
+  _globals['_GRANT']._serialized_end=1077
+  _globals['_AUTHORIZATIONSERVICE']._serialized_start=1079
+  _globals['_AUTHORIZATIONSERVICE']._serialized_end=1193
 # @@protoc_insertion_point(module_scope)

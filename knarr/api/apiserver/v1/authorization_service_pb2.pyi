@@ -32,20 +32,22 @@ class ExplainRequest(_message.Message):
     def __init__(self, user: _Optional[str] = ..., uid: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., extra: _Optional[_Mapping[str, _authorization_pb2.ExtraValue]] = ..., resource: _Optional[_Union[_authorization_pb2.ResourceAttributes, _Mapping]] = ..., path: _Optional[_Union[_authorization_pb2.NonResourceAttributes, _Mapping]] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("allowed", "decisions", "grants", "broken", "needed", "candidates")
+    __slots__ = ("allowed", "decisions", "grants", "broken", "needed", "candidates", "namespace")
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     GRANTS_FIELD_NUMBER: _ClassVar[int]
     BROKEN_FIELD_NUMBER: _ClassVar[int]
     NEEDED_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     allowed: bool
     decisions: _containers.RepeatedCompositeFieldContainer[AuthorizerDecision]
     grants: _containers.RepeatedCompositeFieldContainer[Grant]
     broken: _containers.RepeatedCompositeFieldContainer[Grant]
     needed: _rbac_pb2.PolicyRule
     candidates: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, allowed: _Optional[bool] = ..., decisions: _Optional[_Iterable[_Union[AuthorizerDecision, _Mapping]]] = ..., grants: _Optional[_Iterable[_Union[Grant, _Mapping]]] = ..., broken: _Optional[_Iterable[_Union[Grant, _Mapping]]] = ..., needed: _Optional[_Union[_rbac_pb2.PolicyRule, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ...) -> None: ...
+    namespace: str
+    def __init__(self, allowed: _Optional[bool] = ..., decisions: _Optional[_Iterable[_Union[AuthorizerDecision, _Mapping]]] = ..., grants: _Optional[_Iterable[_Union[Grant, _Mapping]]] = ..., broken: _Optional[_Iterable[_Union[Grant, _Mapping]]] = ..., needed: _Optional[_Union[_rbac_pb2.PolicyRule, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., namespace: _Optional[str] = ...) -> None: ...
 
 class AuthorizerDecision(_message.Message):
     __slots__ = ("authorizer", "decision", "reason")
