@@ -50,8 +50,8 @@ class ServerSettings:
     listen: str
     # Certificate and key of the server; one that is kept in files is looked at for each new connection.
     pair: KeyPair | KeptPair
-    # Who may call.
-    tokens: TokenAuthenticator
+    # Who may call. None: nobody is known by a token, and what is shown of them is passed over.
+    tokens: TokenAuthenticator | None
     # Who says whom a caller may play.
     impersonate: Impersonate = as_nobody_else
     # The authorities of client certificates, PEM: with them a caller must show one (mutual TLS).

@@ -52,8 +52,9 @@ def rpc_status(error: StatusError) -> tuple[grpc.StatusCode, str, tuple[tuple[st
 class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Authenticates by bearer token and turns StatusError into gRPC errors, for every method."""
 
-    def __init__(self, tokens: TokenAuthenticator, impersonate: Impersonate = as_nobody_else, access: Access = anybody) -> None:
-        """``access`` says who may make which call: not everybody who is known is meant here."""
+    def __init__(self, tokens: TokenAuthenticator | None, impersonate: Impersonate = as_nobody_else, access: Access = anybody) -> None:
+        """``access`` says who may make which call: not everybody who is known is meant here. Without ``tokens`` certificates alone say
+        who somebody is."""
         self._tokens, self._impersonate, self._access = tokens, impersonate, access
         self._open_streams = 0
 
@@ -69,7 +70,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 authorization = authorization or str(value)
             elif key.startswith(IMPERSONATE_PREFIX):
                 plays = True
-        if not authorization:
+        if not authorization or self._tokens is None:
             return self._by_certificate(handler, details, plays)
         try:
             found = self._tokens.authenticate(authorization)

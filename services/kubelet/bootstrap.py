@@ -15,7 +15,6 @@ from pathlib import Path
 from knarr.client.client import Client
 from knarr.client.rpc import CertifiedRpcClient, connect
 from knarr.machinery.errors import StatusError, Unauthorized
-from knarr.service.authentication import TokenTable
 from knarr.service.command import read_ca, read_token, serve
 from knarr.service.component import Component
 from knarr.service.errors import CommandError
@@ -45,7 +44,7 @@ async def serve_by_requests(arguments: argparse.Namespace, make: Callable[[Clien
         await _begin(arguments, own)
     serving = OwnCertificate(node, serving_certificate(node), folder, share=share, authority=ca)
     shown = KeptPair(folder / f"{SERVING}.crt", folder / f"{SERVING}.key")
-    settings = ServerSettings(arguments.listen, shown, TokenTable({}), client_ca=arguments.client_ca_file or arguments.ca)
+    settings = ServerSettings(arguments.listen, shown, None, client_ca=arguments.client_ca_file or arguments.ca)
     async with CertifiedRpcClient(arguments.apiserver, ca, KeptPair(folder / f"{CLIENT}.crt", folder / f"{CLIENT}.key")) as client:
         parts = {
             "component": serve(arguments, settings, client, make(client)),

@@ -127,7 +127,8 @@ async def test_a_machine_becomes_a_node(tmp_path: Path, monkeypatch: pytest.Monk
         authority = CertificateAuthority(KeyPair.load(tmp_path, "ca"))
         await until(lambda: authority._issued((tmp_path / "node" / "serving.crt").read_bytes()))
         admin = authority.issue("admin", organizations=["system:masters"])
-        channel = open_channel(arguments.listen, authority.pair.certificate, pair=admin, server_name="node-1")
+        # The API server shows its token, too, which is for kubelets that have a table of them.
+        channel = open_channel(arguments.listen, authority.pair.certificate, "token", pair=admin, server_name="node-1")
         async with channel:
             answer = await pb_grpc.ControllerServiceStub(channel).ListControllers(pb.ListControllersRequest(), wait_for_ready=True)
             assert answer.controllers[0].name == "admin"
