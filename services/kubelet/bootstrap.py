@@ -39,10 +39,11 @@ async def serve_by_requests(arguments: argparse.Namespace, make: Callable[[Clien
     folder, node, ca = arguments.cert_dir, arguments.node_name, read_ca(arguments.ca)
     share = random.random()
     own = OwnCertificate(node, client_certificate(), folder, share=share)
-    await asyncio.to_thread(_first_serving, folder, node, arguments.node_ip)
+    serving = OwnCertificate(node, serving_certificate(node), folder, share=share, authority=ca)
+    if not serving.is_there:
+        await asyncio.to_thread(_first_serving, folder, node, arguments.node_ip)
     if not own.is_good:
         await _begin(arguments, own)
-    serving = OwnCertificate(node, serving_certificate(node), folder, share=share, authority=ca)
     shown = KeptPair(folder / f"{SERVING}.crt", folder / f"{SERVING}.key")
     settings = ServerSettings(arguments.listen, shown, None, client_ca=arguments.client_ca_file or arguments.ca)
     async with CertifiedRpcClient(arguments.apiserver, ca, KeptPair(folder / f"{CLIENT}.crt", folder / f"{CLIENT}.key")) as client:
@@ -55,11 +56,10 @@ async def serve_by_requests(arguments: argparse.Namespace, make: Callable[[Clien
 
 
 def _first_serving(folder: Path, node: str, address: str) -> None:
-    """A pair of the node's own making, where there is none at all."""
+    """A pair of the node's own making."""
     from knarr.service.certificates import CertificateAuthority
 
-    if not (folder / f"{SERVING}.key").exists():
-        CertificateAuthority.create("knarr-not-signed-yet").issue(node, hosts=[node, address]).save(folder, SERVING)
+    CertificateAuthority.create("knarr-not-signed-yet").issue(node, hosts=[node, address]).save(folder, SERVING)
 
 
 async def _begin(arguments: argparse.Namespace, own: OwnCertificate) -> None:

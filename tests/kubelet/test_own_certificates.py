@@ -17,6 +17,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client
 from knarr.service.authentication import User
+from knarr.service.files import write_whole
 from knarr.service.keypair import KeptPair
 from services.apiserver.rbac.defaults import defaults
 from services.controller.component import ControllerManager
@@ -96,6 +97,32 @@ async def test_it_is_renewed_before_it_expires_and_shown_without_a_restart(tmp_p
         assert own.is_good and not own.is_due
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+@virtual_time
+@pytest.mark.parametrize("written", range(5))
+async def test_who_dies_while_replacing_is_the_node_still(written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever number of files it had written by then."""
+    async with world(tmp_path) as w:
+        await w.own().renew(w.client(MACHINE))
+        left = written
+
+        def write(path: Path, data: bytes, *, mode: int) -> None:
+            nonlocal left
+            if not left:
+                raise OSError("the power is gone")
+            left -= 1
+            write_whole(path, data, mode=mode)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("knarr.service.keypair.write_whole", write)
+            if written < 4:
+                with pytest.raises(OSError, match="the power is gone"):
+                    await w.own().renew(w.client())
+            else:
+                await w.own().renew(w.client())
+        assert w.own().is_good and not w.own().is_due
+        KeptPair(tmp_path / "client.crt", tmp_path / "client.key")
 
 
 @virtual_time

@@ -70,6 +70,11 @@ class OwnCertificate:
         self._part = RENEWED_AFTER + SPREAD * share
 
     @property
+    def is_there(self) -> bool:
+        """Whether there is one, and the key that belongs to it."""
+        return self._certificate() is not None
+
+    @property
     def is_good(self) -> bool:
         """Whether there is one that is good at this time."""
         found = self._certificate()
@@ -108,7 +113,8 @@ class OwnCertificate:
                 certificate = await self._issued(client, name)
         except TimeoutError:
             raise NotIssued(f"nobody approved and signed the request {name} within {PATIENT_SECONDS:g} s") from None
-        KeyPair(certificate, key).save(self._folder, self._wanted.name)
+        KeyPair(certificate, key).save(self._folder, self._next)
+        self._take_next()
         log.info("a certificate was renewed", extra={"certificate": self._wanted.name, "request": name})
 
     async def _issued(self, client: Client, name: str) -> bytes:
@@ -157,14 +163,32 @@ class OwnCertificate:
         return True
 
     def _certificate(self) -> x509.Certificate | None:
-        """The one that is kept; None where there is none, or it is no pair."""
+        """The one that is kept; None where there is none, or it is no pair. One that was replaced by half is replaced."""
         from cryptography import x509
 
+        pair = self._pair(self._wanted.name) or self._take_next()
+        return x509.load_pem_x509_certificate(pair.certificate) if pair is not None else None
+
+    @property
+    def _next(self) -> str:
+        """What a pair is called until both of its files are in place: without one of them the node would be nobody."""
+        return f"{self._wanted.name}-next"
+
+    def _take_next(self) -> KeyPair | None:
+        """Puts the next pair in its place, if there is one."""
+        pair = self._pair(self._next)
+        if pair is not None:
+            pair.save(self._folder, self._wanted.name)
+            for ending in ("key", "crt"):
+                (self._folder / f"{self._next}.{ending}").unlink(missing_ok=True)
+        return pair
+
+    def _pair(self, name: str) -> KeyPair | None:
         from knarr.service.certificates import belong_together
 
         try:
-            pair = KeyPair.load(self._folder, self._wanted.name)
-            return x509.load_pem_x509_certificate(pair.certificate) if belong_together(pair) else None
+            pair = KeyPair.load(self._folder, name)
+            return pair if belong_together(pair) else None
         except (OSError, ValueError, TypeError):
             return None
 
