@@ -12,6 +12,7 @@ import orjson
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.machinery.errors import status_error
 from knarr.service.authentication import User
 from knarr.service.keypair import FileMarks
 
@@ -70,7 +71,10 @@ class FrontProxy:
 
 
 def caller_headers(user: User) -> tuple[tuple[bytes, bytes], ...]:
-    """Who asks, as an extension API server reads it."""
+    """Who asks, as an extension API server reads it. Raises Forbidden for who would be read as another one there."""
+    for word in (user.name, user.uid, *user.groups):
+        if word != word.strip() or len(word.splitlines()) > 1:
+            raise status_error("Forbidden", f"{word!r} cannot be told to the server that is to answer: its blanks would be lost on the way")
     named = [(USER_HEADER, user.name), *((GROUP_HEADER, group) for group in user.groups)]
     if user.uid:
         named.append((UID_HEADER, user.uid))

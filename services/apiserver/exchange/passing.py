@@ -61,7 +61,9 @@ def request_headers(headers: Iterable[tuple[bytes, bytes]], client: str, place: 
         result.append((b"host", place.host.encode("latin-1")))
     forwarded = [value for name, value in found if name == b"x-forwarded-for"]
     for name, value in found:
-        if name in dropped or name.startswith(CREDENTIAL_PREFIXES):
+        # Some servers take an underscore for a hyphen.
+        plain = name.replace(b"_", b"-")
+        if name in dropped or plain in CREDENTIALS or plain.startswith(CREDENTIAL_PREFIXES):
             continue
         if name == b"sec-websocket-protocol":
             value = b", ".join(protocol for protocol in map(bytes.strip, value.split(b",")) if not protocol.startswith(BEARER_PROTOCOL))

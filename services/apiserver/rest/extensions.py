@@ -10,7 +10,7 @@ import ssl
 from urllib.parse import unquote
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.errors import StatusError, bad_request, status_error
 from knarr.machinery.resources import Resource, Version
 from services.apiserver.aggregation.extension import Extension
 from services.apiserver.aggregation.front_proxy import caller_headers
@@ -30,6 +30,7 @@ DISCOVERY_SECONDS = 5.0
 AWAY = "service unavailable\n"
 REDIRECTED = "the backend attempted to redirect this request, which is not permitted"
 _OBJECT_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
+_UPWARDS = frozenset((".", ".."))
 _COLLECTION_VERBS = {**_OBJECT_VERBS, "GET": "list", "HEAD": "list", "DELETE": "deletecollection"}
 
 
@@ -81,7 +82,8 @@ def _seconds(request: Request, asked: Asked | None) -> float:
 
 
 def asked_of(request: Request, extension: Extension) -> Asked | None:
-    """What the path is about, for whoever decides whether it may be asked for; None for what is served there. Raises MethodNotAllowed.
+    """What the path is about, for whoever decides whether it may be asked for; None for what is served there. Raises MethodNotAllowed, and
+    BadRequest for a path that leads up again: the other side may follow it.
 
     It is read as Kubernetes' servers read it, which is how the other side will: a slash is one however it is written, and a part may be
     empty, which names no resource that anybody but who may do everything is let at.
@@ -89,6 +91,8 @@ def asked_of(request: Request, extension: Extension) -> Asked | None:
     parts = unquote(request.path).strip("/").split("/")[3:]
     if not parts:
         return None
+    if not _UPWARDS.isdisjoint(parts):
+        raise bad_request("no part of the path may be . or ..")
     watched = len(parts) > 1 and parts[0] == "watch"
     if watched:
         parts = parts[1:]

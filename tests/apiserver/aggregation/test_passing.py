@@ -10,8 +10,10 @@ import pytest
 from aiohttp import web
 from websockets.asyncio.client import connect
 
+from knarr.machinery.errors import Forbidden
 from knarr.service.authentication import User
 from services.apiserver.aggregation.front_proxy import caller_headers
+from services.apiserver.exchange.passing import Place, request_headers
 from services.apiserver.rest import extensions
 from tests.apiserver.aggregation.conftest import Cluster
 from tests.apiserver.rest.conftest import TOKEN
@@ -47,6 +49,30 @@ def test_what_else_is_known_of_a_caller() -> None:
         (b"x-remote-extra-authentication.kubernetes.io%2fpod-name", "ä".encode()),
         (b"x-remote-extra-100%25%20a", b"x y: z"),
     )
+
+
+@pytest.mark.parametrize(
+    "way", ["default/../other/flunders", "default/%2e%2e/other/flunders", "default%2f..%2fother/flunders", "./flunders"]
+)
+async def test_no_path_leads_elsewhere_than_it_is_judged_by(cluster: Cluster, extension: ExtensionServer, way: str) -> None:
+    await cluster.served(extension)
+    before = len(extension.heard)
+    assert (await cluster.rest.get(f"{ROOT}/namespaces/{way}")).status == 400
+    assert len(extension.heard) == before
+
+
+@pytest.mark.parametrize("word", ["system:masters ", " system:masters", "system:masters\n", "system:\rmasters"])
+def test_who_would_be_read_as_another_is_not_passed_on(word: str) -> None:
+    for user in (User("sa", groups=(word,)), User(word), User("sa", word)):
+        with pytest.raises(Forbidden, match="its blanks would be lost on the way"):
+            caller_headers(user)
+    assert caller_headers(User("Carol  Smith", groups=("two words",)))[0] == (b"x-remote-user", b"Carol  Smith")
+
+
+def test_nobody_says_who_he_is_by_other_marks() -> None:
+    said = [(b"x_remote_user", b"root"), (b"X-Remote_Group".lower(), b"system:masters"), (b"impersonate_user", b"root"), (b"x_other", b"1")]
+    place = Place("", "/", "there", whole=True)
+    assert {name for name, _ in request_headers(said, "192.0.2.1", place, upgrade=False)} & {name for name, _ in said} == {b"x_other"}
 
 
 async def test_nobody_comes_by_without_a_name(cluster: Cluster, extension: ExtensionServer) -> None:
