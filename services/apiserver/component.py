@@ -53,6 +53,7 @@ from services.apiserver.definitions.keeper import Definitions
 from services.apiserver.encryption.reloading import EncryptionFile
 from services.apiserver.fairness.fairness import Fairness
 from services.apiserver.fairness.flows import Flows
+from services.apiserver.fairness.upkeep import keep_fairness
 from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.identity.known import Known
 from services.apiserver.local import LocalClient
@@ -291,8 +292,14 @@ class ApiServer(Component):
             try:
                 await repair(self.backend, self.allocators, self._recorder)
                 await bootstrap(self.client(USER), self.allocators.addresses.first_address)
-                # None of them waits for another, and each waits for etcd's disk.
-                await asyncio.gather(reconcile_roles(self.client(USER)), self._local_services.make(), self._announcer.announce())
+                # None of them waits for another, and each waits for etcd's disk. Without the FlowSchemas everybody would be in that for
+                # the rest, whose level refuses whom it has no seat for.
+                await asyncio.gather(
+                    reconcile_roles(self.client(USER)),
+                    keep_fairness(self.client(USER)),
+                    self._local_services.make(),
+                    self._announcer.announce(),
+                )
                 self._bootstrapped.set()
             except StatusError as error:
                 log.warning("the first objects are not there yet, trying again: %s", error.status.message)

@@ -67,7 +67,6 @@ class Upkeep:
 
     async def _keep(self) -> None:
         await self._try(self._publish)
-        await self._try(lambda: keep_fairness(self._client))
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_SECONDS):

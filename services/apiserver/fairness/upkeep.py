@@ -6,6 +6,7 @@ deleted. Of each FlowSchema it is said whether its level is there.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -30,13 +31,13 @@ DANGLING = "Dangling"
 
 async def keep_fairness(client: Client) -> None:
     """Once; several servers may do so at the same time."""
-    for wanted in (*mandatory_levels(), *mandatory_schemas()):
-        await _keep(client, wanted, mandatory=True)
-    for wanted in (*suggested_levels(), *suggested_schemas()):
-        await _keep(client, wanted, mandatory=False)
+    # A new cluster waits for them, and each waits for etcd's disk.
+    for musts, coulds in ((mandatory_levels(), suggested_levels()), (mandatory_schemas(), suggested_schemas())):
+        kept = [_keep(client, wanted, mandatory=True) for wanted in musts] + [_keep(client, wanted, mandatory=False) for wanted in coulds]
+        await asyncio.gather(*kept)
     levels = {level.metadata.name for level in (await client.list(flowcontrol.PriorityLevelConfiguration)).items}
-    for schema in (await client.list(flowcontrol.FlowSchema)).items:
-        await _tell(client, schema, schema.spec.priority_level_configuration.name in levels)
+    schemas = (await client.list(flowcontrol.FlowSchema)).items
+    await asyncio.gather(*(_tell(client, schema, schema.spec.priority_level_configuration.name in levels) for schema in schemas))
 
 
 async def _keep(client: Client, wanted: Any, *, mandatory: bool) -> None:

@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
+from knarr.api.flowcontrol.v1 import flowcontrol_pb2 as flowcontrol
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.client.client import Client
 from knarr.machinery.catalog import version_of
+from knarr.objects.conditions import is_true
 from services.apiserver.component import ApiServer
+from services.apiserver.fairness.suggested import schemas
+from services.apiserver.fairness.upkeep import DANGLING
 from services.apiserver.in_memory import ADMIN, ApiInMemory
 from services.apiserver.rbac.bootstrap import reconcile_roles
 from services.apiserver.rbac.defaults import AUTOUPDATE, bindings, defaults, roles
@@ -44,6 +48,10 @@ async def test_they_are_there_once_a_server_is_ready() -> None:
     for wanted in defaults():
         found = await server.client(ADMIN).get(type(wanted), wanted.metadata.name, wanted.metadata.namespace)
         assert found.metadata.labels["kubernetes.io/bootstrapping"] == "rbac-defaults"
+    # Who is in none of these is in that for the rest, and refused where a second one asks.
+    page = await server.client(ADMIN).list(flowcontrol.FlowSchema)
+    assert {schema.metadata.name for schema in page.items} == {schema.metadata.name for schema in schemas()}
+    assert not any(is_true(schema.status, DANGLING) for schema in page.items)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
