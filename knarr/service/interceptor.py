@@ -15,9 +15,10 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Histogram
 
-from knarr.machinery.errors import REASONS, StatusError, internal
+from knarr.machinery.errors import REASONS, StatusError, bad_request, internal
 from knarr.service.access import Access, anybody
 from knarr.service.authentication import (
     IMPERSONATE_PREFIX,
@@ -100,12 +101,13 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 if plays:
                     user = await self._impersonate(user, details.invocation_metadata)
                 await self._access(user, details.method)
+                asked = _decoded(requests, handler.request_deserializer)
+                argument = asked if handler.request_streaming else await _first(asked)
             except StatusError as error:
                 code, text, metadata = rpc_status(error)
                 CALLS.labels(details.method, code.name).inc()
                 await context.abort(code, text, metadata)
-            guard, asked = _Guard(user, details.method), _decoded(requests, handler.request_deserializer)
-            argument = asked if handler.request_streaming else await anext(asked)
+            guard = _Guard(user, details.method)
             if handler.response_streaming:
                 behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
                 async for answer in guard.stream(behaviour)(argument, context):
@@ -146,8 +148,20 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
 
 
 async def _decoded(requests: Any, decode: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+    """Raises BadRequest for what is no message of the call's."""
     async for request in requests:
-        yield decode(request)
+        try:
+            decoded = decode(request)
+        except DecodeError as error:
+            raise bad_request(f"the request cannot be read: {error}") from None
+        yield decoded
+
+
+async def _first(asked: AsyncIterator[Any]) -> Any:
+    """Raises BadRequest where nothing comes."""
+    async for found in asked:
+        return found
+    raise bad_request("the call ended without its request")
 
 
 def _refusal(error: StatusError, method: str) -> grpc.RpcMethodHandler:

@@ -104,6 +104,17 @@ async def test_both_faces_know_the_same_user(world: World) -> None:
     assert (told.username, list(told.groups), list(told.extra[key].items)) == ("bob", found["groups"], [words])
 
 
+async def test_what_is_no_request_is_refused(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    ca = (world.folder / "ca.crt").read_bytes()
+    async with open_channel(f"127.0.0.1:{world.rpc_port}", ca, pair=world.authority.issue("bob")) as channel:
+        method = "/knarr.api.apiserver.v1.ResourceService/Get"
+        for sent in ([b"\xff"], []):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await channel.stream_unary(method)(iter(sent))
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not caplog.records
+
+
 async def test_a_client_shows_the_certificate_that_lies_in_its_files_by_then(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
