@@ -17,7 +17,7 @@ from knarr.service.authentication import User
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.entries import Entries
 from services.apiserver.rbac.index import Index
-from services.apiserver.rbac.rules import Rule
+from services.apiserver.rbac.rules import Rule, Wish
 from services.apiserver.storage.keys import collection_prefix
 from services.apiserver.tokens.claims import ACCOUNT_PREFIX
 
@@ -75,6 +75,7 @@ class Grants:
         self._cache = cache
         self._seen: list[Entries] = []
         self._known: dict[tuple[User, str], Granted] = {}
+        self._reasons: dict[tuple[User, Wish], str] = {}
         # What follows from roles taken together: most callers have the same ones in every namespace.
         self._together: dict[tuple[RoleKey, ...], Granted] = {}
         self._rules: dict[RoleKey, Sequence[Rule]] = {}
@@ -104,6 +105,28 @@ class Grants:
         for place, subject, bound in self._bindings(user, namespace):
             yield Source(bound.binding, place, subject, bound.role, self._role(_key(bound.role, place)))
 
+    def reason(self, user: User, wish: Wish) -> str:
+        """The binding by which something is allowed, in Kubernetes' words; empty where none does. For the audit log, which is told it of
+        each request: that of the last ones is remembered."""
+        self._follow()
+        known = self._reasons.get((user, wish))
+        if known is None:
+            known = self._reason(user, wish)
+            if _letters(user) + sum(map(len, wish)) <= REMEMBERED_LETTERS:
+                if len(self._reasons) >= REMEMBERED:
+                    self._reasons.clear()
+                self._reasons[user, wish] = known
+        return known
+
+    def _reason(self, user: User, wish: Wish) -> str:
+        for source in self.sources(user, wish.namespace):
+            if any(rule.allows(wish) for rule in source.rules or ()):
+                kind, name = source.subject
+                where, bound = (f"/{source.namespace}", "RoleBinding") if source.namespace else ("", "ClusterRoleBinding")
+                binding = f'{bound} "{source.binding}{where}"'
+                return f'RBAC: allowed by {binding} of {source.role.kind} "{source.role.name}" to {kind} "{name}"'
+        return ""
+
     def cluster_roles(self) -> Iterator[str]:
         """The names of all ClusterRoles."""
         self._follow()
@@ -124,6 +147,7 @@ class Grants:
             self._together.clear()
         self._seen = now
         self._known.clear()
+        self._reasons.clear()
 
     def _bound_in(self, place: str) -> _BySubject:
         """Only the bindings of a namespace in which something has changed are read anew."""

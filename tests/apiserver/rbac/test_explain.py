@@ -14,8 +14,12 @@ from knarr.api.apiserver.v1 import authorization_service_pb2_grpc as face_grpc
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.client.channel import open_channel
 from services.apiserver.authorization import REASON
+from services.apiserver.authorizers.chain import Chain
 from services.apiserver.in_memory import ApiInMemory
+from services.apiserver.rbac.authorizer import RoleAuthorizer
 from services.apiserver.rbac.defaults import defaults
+from services.apiserver.rbac.grants import REMEMBERED, REMEMBERED_LETTERS, Grants
+from services.apiserver.rbac.rules import Wish
 from services.apiserver.request import GET, Request
 from services.apiserver.results import Ref
 from tests.apiserver.tokens.test_roles import binding, role
@@ -130,3 +134,26 @@ async def test_the_audit_log_hears_by_which_binding(api: ApiInMemory) -> None:
     request.audit = Log()
     api.server.api.pipeline.authorizer.authorize(request)
     assert noted[REASON] == 'RBAC: allowed by RoleBinding "to-own/shop" of Role "own" to User "ann"'
+    # It is remembered, but not longer than it is so.
+    assert list(grants_of(api)._reasons) == [(request.user, Wish.of(request))]
+    other = binding("Role", "own", subject=ANN)
+    other.metadata.name = "earlier"
+    await api.client().create(other)
+    noted.clear()
+    api.server.api.pipeline.authorizer.authorize(request)
+    assert noted[REASON] == 'RBAC: allowed by RoleBinding "earlier/shop" of Role "own" to User "ann"'
+
+
+async def test_what_is_remembered_for_the_audit_log_is_bounded(api: ApiInMemory) -> None:
+    grants, ann = grants_of(api), component("ann")
+    for number in range(REMEMBERED + 3):
+        assert "to-own" in grants.reason(ann, Wish("get", "", "pods", "", f"p{number}", "shop"))
+    assert len(grants._reasons) == 3
+    assert "to-own" in grants.reason(ann, Wish("get", "", "pods", "", "x" * REMEMBERED_LETTERS, "shop"))
+    assert len(grants._reasons) == 3
+
+
+def grants_of(api: ApiInMemory) -> Grants:
+    authorizer = api.server.api.pipeline.authorizer
+    assert isinstance(authorizer, Chain)
+    return next(mode.grants for mode in authorizer.modes if isinstance(mode, RoleAuthorizer))
