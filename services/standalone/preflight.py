@@ -9,9 +9,10 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from knarr.service.errors import CommandError
@@ -22,7 +23,7 @@ from services.standalone.auditing import audit_policy
 from services.standalone.etcd_process import DATA, has_state, path_problem
 from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
-from services.standalone.settings import ClusterSettings
+from services.standalone.settings import ClusterSettings, path_of
 
 # What etcd takes from the disk at the first start: its log is made at its full length. And without what nothing can be written at all.
 NEW_STORE_BYTES, LEAST_BYTES = 64 * 1024 * 1024, 1024 * 1024
@@ -44,6 +45,7 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
     yield from _restore_problems(settings)
     yield from _encryption_problems(settings)
     yield from _audit_problems(settings)
+    yield from _identity_problems(settings)
     yield from _name_problems(settings)
     yield from _range_problems(settings)
     if shutil.which("ip") is not None:
@@ -143,6 +145,29 @@ def _audit_problems(settings: ClusterSettings) -> Iterator[str]:
         audit_policy(settings)
     except CommandError as error:
         yield f"--audit-policy-file: {error}"
+
+
+def _identity_problems(settings: ClusterSettings) -> Iterator[str]:
+    """What reads these files is loaded by those alone who have them."""
+    if file := path_of(settings.authentication_config):
+        from services.apiserver.identity.configuration import read_authentication
+
+        yield from _told("--authentication-config", read_authentication, file)
+    if file := path_of(settings.authentication_token_webhook_config_file):
+        from services.apiserver.webhooks.kubeconfig import read_remote
+
+        yield from _told("--authentication-token-webhook-config-file", read_remote, file)
+    if file := path_of(settings.authorization_config):
+        from services.apiserver.authorizers.configuration import check_modes
+
+        yield from _told("--authorization-config", check_modes, file)
+
+
+def _told(option: str, read: Callable[[Path], object], file: Path) -> Iterator[str]:
+    try:
+        read(file)
+    except CommandError as error:
+        yield f"{option}: {error}"
 
 
 def _name_problems(settings: ClusterSettings) -> Iterator[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,3 +55,23 @@ def test_an_identity_that_is_none_is_none(junk: bytes, tmp_path: Path) -> None:
     assert settings.files.known_id() == ""
     assert not [problem for problem in problems(settings) if "in use" not in problem]
     assert settings.files.cluster_id() == settings.files.known_id() != ""
+
+
+@pytest.mark.parametrize("option", ["authentication_config", "authentication_token_webhook_config_file", "authorization_config"])
+def test_a_file_about_callers_that_is_no_good_is_named_before_anything_starts(option: str, tmp_path: Path) -> None:
+    settings = ClusterSettings(data_dir=tmp_path / "data", runtime="hollow", datapath="userspace", ports=FREE_PORTS, node_name="n")
+    file = tmp_path / "file.yaml"
+    for content in (None, b"kind: Banana\n"):
+        if content is not None:
+            file.write_bytes(content)
+        chosen: dict[str, Any] = {option: str(file)}
+        found = [problem for problem in problems(dataclasses.replace(settings, **chosen)) if problem.startswith("--auth")]
+        assert len(found) == 1 and found[0].startswith(f"--{option.replace('_', '-')}: ") and str(file) in found[0]
+
+
+def test_a_good_file_about_who_may_what_is_no_problem(tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    document = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration"}
+    file.write_text(json.dumps({**document, "authorizers": [{"type": "Node", "name": "node"}, {"type": "RBAC", "name": "rbac"}]}))
+    settings = ClusterSettings(data_dir=tmp_path / "data", runtime="hollow", datapath="userspace", authorization_config=str(file))
+    assert not [problem for problem in problems(settings) if problem.startswith("--auth")]

@@ -23,12 +23,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from knarr.machinery import catalog
 from knarr.machinery.errors import StatusError
 from knarr.machinery.forms import parse_duration
 from knarr.machinery.yaml_text import yaml_documents
 from knarr.service.errors import CommandError
 from services.apiserver.authorization import Mode
 from services.apiserver.authorizers.catalog import MODES, Parts
+from services.apiserver.cache.watch_cache import WatchCache
+from services.apiserver.rbac.grants import Grants
 
 API_VERSION, KIND, WEBHOOK = "apiserver.config.k8s.io/v1", "AuthorizationConfiguration", "Webhook"
 MOST_BYTES, MOST_AUTHORIZERS = 1024 * 1024, 64
@@ -49,6 +52,12 @@ def read_modes(file: Path, parts: Parts) -> list[Mode]:
         return parse_modes(text, parts)
     except ValueError as error:
         raise CommandError(f"{file}: {error}") from error
+
+
+def check_modes(file: Path) -> None:
+    """Whether a server could start with it; raises CommandError."""
+    cache = WatchCache(catalog.registry())
+    read_modes(file, Parts(cache, Grants(cache)))
 
 
 def parse_modes(text: bytes, parts: Parts) -> list[Mode]:
