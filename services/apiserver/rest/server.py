@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 
 from knarr.service.keypair import FileMarks, KeptPair, KeyPair
 from services.apiserver.rest.application import Application
+from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.entrance import entrance
 from services.apiserver.rest.protocol import CROWD, Protocol, WebSocketProtocol
@@ -96,12 +97,22 @@ class RestServer:
             protocol = Protocol(config, self._state, state)
             if self._context is None:
                 return protocol
-            return entrance(crowd, self._context.latest(), protocol)
+            before, latest = self._context.generation, self._context.latest()
+            if self._context.generation != before:
+                self._ask_anew()
+            return entrance(crowd, latest, protocol)
 
         self._server = await asyncio.get_running_loop().create_server(accept, self._host, self._port, backlog=BACKLOG)
         for listener in self._server.sockets:
             keep_asking(listener)
         logger.info("the REST face listens", extra={"host": self._host, "port": self.port})
+
+    def _ask_anew(self) -> None:
+        """Ends the connections whose clients have shown certificates once their requests are answered: who vouched for them may be trusted
+        no more. Whoever is trusted still comes again."""
+        for connection in list(self._state.connections):
+            if isinstance(connection, Protocol) and CERTIFICATE_USER in connection.app_state:
+                connection.shutdown()
 
     async def stop(self) -> None:
         """Ends every connection within ``grace_seconds``; may be called twice."""
@@ -139,6 +150,8 @@ class ServerContext:
         self._shown = self._pair.latest()
         self._authorities = FileMarks([Path(client_ca)] if client_ca else [])
         self._certificate, self._client_ca = certificate, client_ca
+        # Counts how often other authorities were taken over.
+        self.generation = 0
         self._made = _context(self._shown, client_ca)
 
     def latest(self) -> ssl.SSLContext:
@@ -152,6 +165,7 @@ class ServerContext:
             self._shown = latest
             try:
                 self._made = _context(latest, self._client_ca)
+                self.generation += has_others
             except (OSError, ssl.SSLError) as error:
                 logger.warning("cannot take over certificates that were replaced", extra={"path": self._certificate, "error": error})
         return self._made

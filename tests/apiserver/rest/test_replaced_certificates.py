@@ -46,11 +46,16 @@ async def follow(folder: Path) -> None:
         carol.load_cert_chain(folder / "carol.crt", folder / "carol.key")
         async with HttpClient(server.port, carol) as client:
             assert (await client.get("/version")).status == 200
-        # Whoever is trusted no more lets nobody in.
-        (folder / "ca.crt").write_bytes(another.pair.certificate)
+        # Whoever is trusted no more lets nobody in, nor stay.
         authority.issue("dave").save(folder, "dave")
         dave = ssl.create_default_context(cafile=str(folder / "all.crt"))
         dave.load_cert_chain(folder / "dave.crt", folder / "dave.key")
+        async with HttpClient(server.port, dave) as client:
+            assert (await client.get("/version")).status == 200
+            (folder / "ca.crt").write_bytes(another.pair.certificate)
+            assert await asyncio.to_thread(shown, server.port) == "CN=second"
+            with pytest.raises((OSError, EOFError)):
+                await client.get("/version")
         with pytest.raises((OSError, EOFError)):
             async with HttpClient(server.port, dave) as client:
                 await client.get("/version")
