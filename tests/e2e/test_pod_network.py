@@ -66,8 +66,10 @@ class Hosts(Components):
 
     def options(self, name: str) -> list[str]:
         service, _, number = name.partition("-")
+        node = self.lab.nodes[int(number)] if number else None
+        user = node.name if node is not None and service == "kubelet" else service
         options = [
-            f"--token={self.data_dir / service}.token",
+            f"--token={self.data_dir / user}.token",
             f"--cert={self.data_dir / service}.crt",
             f"--key={self.data_dir / service}.key",
         ]
@@ -75,7 +77,6 @@ class Hosts(Components):
         options.append(f"--listen=0.0.0.0:{self.ports[name]}")
         if service == "apiserver":
             return ["-m", "services.apiserver", *options, f"--etcd={self.etcd.endpoint}", f"--rest-listen=127.0.0.1:{self._rest}"]
-        node = self.lab.nodes[int(number)] if number else None
         options.append(f"--apiserver={node.gateway if node else '127.0.0.1'}:{self.ports['apiserver']}")
         if node is not None:
             options.append(f"--node-name={node.name}")

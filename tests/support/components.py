@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from knarr.service.authentication import TokenTable, User, bound_token, hash_token
+from knarr.service.authentication import NODE_PREFIX, NODES, TokenTable, User, bound_token, hash_token
 from knarr.service.certificates import CertificateAuthority
 from services.standalone.credentials import Credentials, write_kubeconfig
 from tests.support.cluster_client import BIN, ROOT, ClusterClient
@@ -25,12 +25,18 @@ NODE = "hollow-1"
 STOP_SECONDS = 20.0
 # Quick enough for a test; the order of magnitude between them is Kubernetes' own.
 ELECTION = ("--leader-elect", "--leader-elect-lease-duration=2s", "--leader-elect-renew-deadline=1.5s", "--leader-elect-retry-period=0.3s")
+
+
+def node_user(name: str) -> User:
+    return User(f"{NODE_PREFIX}{name}", groups=(NODES,))
+
+
 USERS = {
     "apiserver": User("system:kube-apiserver", groups=("system:masters",)),
     "scheduler": User("system:kube-scheduler"),
     "controller": User("system:kube-controller-manager"),
     "cloud": User("system:cloud-controller-manager"),
-    "kubelet": User(f"system:node:{NODE}", groups=("system:nodes",)),
+    "kubelet": node_user(NODE),
     "proxy": User("system:kube-proxy"),
     "admin": User("admin", groups=("system:masters",)),
 }
@@ -63,12 +69,15 @@ class Components(ClusterClient):
     def _make_trust(self) -> None:
         authority = CertificateAuthority.create()
         authority.pair.save(self.data_dir, "ca")
-        for name in USERS:
+        # Each node may write its own object alone; ``kubelet.token`` is that of the usual one.
+        users = USERS | {node: node_user(node) for node in self.node_names}
+        for name in users:
             (self.data_dir / f"{name}.token").write_text(f"secret-of-{name}\n")
+        for name in USERS:
             names = self.node_names if name == "kubelet" else ()
             authority.issue(name, hosts=[LOOPBACK, *self.hosts, *names]).save(self.data_dir, name)
         shown = {bound_token("secret-of-apiserver", node): USERS["apiserver"] for node in self.node_names}
-        known = {**{f"secret-of-{name}": user for name, user in USERS.items()}, **shown}
+        known = {**{f"secret-of-{name}": user for name, user in users.items()}, **shown}
         tokens = TokenTable({hash_token(token): user for token, user in known.items()})
         tokens.save(self.data_dir / "tokens.csv")
         admin = authority.issue("admin", organizations=["system:masters"])
