@@ -22,7 +22,7 @@ from knarr.machinery.resources import Version
 from knarr.service.authentication import User
 from services.apiserver.aside import in_turn
 from services.apiserver.audit.auditor import Auditor
-from services.apiserver.authorization import asked, imagined
+from services.apiserver.authorization import asked, imagined_path
 from services.apiserver.fairness.fairness import Fairness
 from services.apiserver.identity.impersonation import VERB as IMPERSONATE
 from services.apiserver.identity.impersonation import Impersonation
@@ -173,7 +173,7 @@ class Api:
     async def visit(self, user: User, method: str, path: str, audit: Annotated | None = None) -> None:
         """What every way to that which is no resource begins with (discovery, metrics …); raises Forbidden."""
         deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
-        wanted = Request(user, method.lower(), Ref(imagined("", path)), None, deadline, audit=audit)
+        wanted = Request(user, method.lower(), Ref(imagined_path(path)), None, deadline, audit=audit)
         if (asking := asked(self.pipeline.authorizer, wanted)) is not None:
             await asking
 

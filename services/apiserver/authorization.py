@@ -15,6 +15,8 @@ from services.apiserver.deadline import within
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
 
+# The kind of what is a path: no kind is spelled like that.
+PATH = "/"
 # What the audit log is told, in Kubernetes' words.
 DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
 
@@ -104,14 +106,18 @@ ALLOW_AUTHENTICATED = AllowAuthenticated()
 
 
 def imagined(group: str, plural: str) -> Version:
-    """What is not served as a resource: one of another server's, or a path of this one, which begins with a slash."""
+    """A resource that is not served here, whatever it is called."""
     return Resource(plural, (Version(group, "", "", meta.PartialObjectMetadata, None),), stored=False).storage
 
 
+def imagined_path(path: str) -> Version:
+    """A path of this server that is no resource's."""
+    return Resource(path or "/", (Version("", "", PATH, meta.PartialObjectMetadata, None),), stored=False).storage
+
+
 def path_of(ref: Ref) -> str:
-    """The path of the server that is meant; empty where it is a resource, whatever that is called. A path has neither group nor version."""
-    plural, version = ref.resource.plural, ref.version
-    return plural if plural.startswith("/") and not version.group and not version.version else ""
+    """The path of the server that is meant; empty where it is a resource, whatever that is called."""
+    return ref.resource.plural if ref.version.kind == PATH else ""
 
 
 def refusal(request: Request, reason: str = "") -> StatusError:

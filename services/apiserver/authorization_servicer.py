@@ -12,7 +12,7 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden, bad_request, status_error
 from knarr.service.authentication import User, current_user
 from services.apiserver.api import Api
-from services.apiserver.authorization import asked, imagined
+from services.apiserver.authorization import asked, imagined, imagined_path
 from services.apiserver.authorizers.chain import Chain
 from services.apiserver.authorizers.explanation import explanation
 from services.apiserver.request import CREATE, LIST, Request
@@ -43,7 +43,7 @@ class AuthorizationServicer(face_grpc.AuthorizationServiceServicer):
         about = request.resource
         match request.WhichOneof("wanted"):
             case "path" if request.path.path and request.path.verb:
-                return request.path.verb, Ref(imagined("", request.path.path))
+                return request.path.verb, Ref(imagined_path(request.path.path))
             case "resource" if about.verb and about.resource:
                 registry = self._api.pipeline.backend.cache.registry
                 version = registry.preferred(about.group, about.resource)

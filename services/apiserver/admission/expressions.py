@@ -22,7 +22,7 @@ from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.outside import Outside
 from services.apiserver.admission.shown import Json, Shown
 from services.apiserver.aside import LARGE_BYTES, in_turn
-from services.apiserver.authorization import asked, imagined
+from services.apiserver.authorization import asked, imagined, imagined_path
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
 from services.apiserver.tokens.claims import ACCOUNT_PREFIX, ACCOUNTS_GROUP
@@ -167,7 +167,7 @@ class Scene:
         request = self.attributes.request
         user = request.user if check.account is None else _account(*check.account)
         if check.path:
-            ref = Ref(imagined("", check.path))
+            ref = Ref(imagined_path(check.path))
         else:
             version = self.registry.preferred(check.group, check.resource) or imagined(check.group, check.resource)
             ref = Ref(version, check.namespace, check.name, check.subresource)

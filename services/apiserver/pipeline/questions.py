@@ -19,7 +19,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden, bad_request, invalid, status_error
 from knarr.service.authentication import User
-from services.apiserver.authorization import REASON, asked, imagined, rules_of
+from services.apiserver.authorization import REASON, asked, imagined, imagined_path, rules_of
 from services.apiserver.backend import serialize
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
@@ -171,7 +171,7 @@ def _asked_about(pipeline: Pipeline, request: Request, spec: Any, user: User) ->
     about = spec.resource_attributes
     if spec.HasField("non_resource_attributes"):
         path = spec.non_resource_attributes
-        return Request(user, path.verb, Ref(imagined("", path.path)), None, request.deadline)
+        return Request(user, path.verb, Ref(imagined_path(path.path)), None, request.deadline)
     registry = pipeline.backend.cache.registry
     version = registry.preferred(about.group, about.resource) or imagined(about.group, about.resource)
     ref = Ref(version, about.namespace, about.name, about.subresource)

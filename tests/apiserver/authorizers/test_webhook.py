@@ -19,7 +19,7 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden, StatusError
 from knarr.service.authentication import MASTERS, User
 from knarr.service.certificates import CertificateAuthority
-from services.apiserver.authorization import ALLOWED, NO_OPINION, Mode, Verdict, imagined
+from services.apiserver.authorization import ALLOWED, NO_OPINION, Mode, Verdict, imagined_path
 from services.apiserver.authorizers.chain import Chain
 from services.apiserver.authorizers.webhook import authorizer as limits
 from services.apiserver.authorizers.webhook.authorizer import WebhookAuthorizer, WebhookSettings, spec_of, verdict_of
@@ -95,7 +95,7 @@ def test_selectors_and_paths_are_told() -> None:
     options = meta.ListOptions(field_selector="spec.nodeName=a", label_selector="b=c")
     about = spec_of(request(verb=LIST, name="", options=options))["resourceAttributes"]
     assert (about["fieldSelector"], about["labelSelector"]) == ({"rawSelector": "spec.nodeName=a"}, {"rawSelector": "b=c"})
-    path = spec_of(Request(User("ann"), GET, Ref(imagined("", "/metrics")), None))
+    path = spec_of(Request(User("ann"), GET, Ref(imagined_path("/metrics")), None))
     assert path == {"user": "ann", "nonResourceAttributes": {"path": "/metrics", "verb": "get"}}
 
 
@@ -190,13 +190,13 @@ async def test_conditions_say_what_it_is_asked_about(tmp_path: Path) -> None:
     async with running_webhook(by_user) as webhook, asking(tmp_path, webhook, conditions) as found:
         assert await decided(found, request(User("ann", groups=("dev",)))) == ALLOWED
         assert await decided(found, request(User("ann", groups=("ops",)))) == NO_OPINION
-        assert await decided(found, Request(User("ann"), GET, Ref(imagined("", "/metrics")), None)) == NO_OPINION
+        assert await decided(found, Request(User("ann"), GET, Ref(imagined_path("/metrics")), None)) == NO_OPINION
         assert len(webhook.asked) == 1
 
 
 async def test_a_condition_that_fails_counts_as_the_failure_policy_says(tmp_path: Path) -> None:
     conditions = ["request.resourceAttributes.namespace == 'shop'"]
-    path = Request(ANN, GET, Ref(imagined("", "/metrics")), None)
+    path = Request(ANN, GET, Ref(imagined_path("/metrics")), None)
     async with running_webhook(by_user) as webhook:
         async with asking(tmp_path, webhook, conditions) as found:
             assert (await decided(found, path)).denied

@@ -10,7 +10,7 @@ import pytest
 
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.service.authentication import User
-from services.apiserver.authorization import imagined
+from services.apiserver.authorization import imagined, imagined_path
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac import index
 from services.apiserver.rbac.authorizer import RoleAuthorizer
@@ -95,7 +95,7 @@ class World:
         user = User(self.random.choice(USERS), groups=tuple(self.some(MEMBERS)))
         verb = self.random.choice((*VERBS, "other"))
         if self.random.random() < 0.2:
-            return Request(user, verb, Ref(imagined("", self.random.choice(PATHS))), None)
+            return Request(user, verb, Ref(imagined_path(self.random.choice(PATHS))), None)
         plural, _, part = self.random.choice(RESOURCES).partition("/")
         group, name = self.random.choice(GROUPS), self.random.choice(NAMES)
         return Request(user, verb, Ref(imagined(group, plural), self.random.choice((*NAMESPACES, "")), name, part), None)

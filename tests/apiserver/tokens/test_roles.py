@@ -22,7 +22,7 @@ from knarr.machinery.errors import Forbidden
 from knarr.machinery.resources import Resource, Version
 from knarr.service.authentication import User
 from services.apiserver.aggregation.front_proxy import caller_headers
-from services.apiserver.authorization import imagined
+from services.apiserver.authorization import imagined, imagined_path
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac.defaults import roles
 from services.apiserver.rbac.grants import KINDS
@@ -371,10 +371,18 @@ async def test_many_bindings_cost_a_request_little(rest: RestClient, text: str, 
     assert (time.process_time() - began) / 100 < 0.005
 
 
+def test_a_resource_is_none_of_the_servers_paths_nor_a_path_a_resource() -> None:
+    """Reviews may speak of either by any name."""
+    user = User("ann")
+    resource, path = (Wish.of(Request(user, "get", Ref(version), None)) for version in (imagined("", "/metrics"), imagined_path("pods")))
+    assert (resource.resource, resource.path, path.resource, path.path) == ("/metrics", "", "", "pods")
+    assert Wish.of(Request(user, "get", Ref(imagined_path("")), None)).path == "/"
+
+
 def test_a_resource_of_others_is_no_path_whatever_it_is_called() -> None:
     other = Resource("/metrics", (Version("example.com", "v1", "", meta.PartialObjectMetadata, None),), stored=False).storage
     user = User(NAME, groups=("system:serviceaccounts",))
-    wish, path = (Wish.of(Request(user, "get", Ref(version), None)) for version in (other, imagined("", "/metrics")))
+    wish, path = (Wish.of(Request(user, "get", Ref(version), None)) for version in (other, imagined_path("/metrics")))
     rule = Rule(rbac.PolicyRule(verbs=["get"], non_resource_urls=["/metrics"]))
     assert rule.allows(path) and not rule.allows(wish)
 
