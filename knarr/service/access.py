@@ -8,13 +8,13 @@ let through without being asked about, so that an administrator can look at a co
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.client.client import Client
 from knarr.machinery.errors import StatusError, status_error
+from knarr.service.answers import Answers
 from knarr.service.authentication import MASTERS, User
 
 # How long an answer holds, either way.
@@ -59,17 +59,16 @@ class ReviewedAccess:
     def __init__(self, client: Client, right: Callable[[str], Right] = right_of) -> None:
         """``client`` is one that may create SubjectAccessReviews; ``right`` says what a call needs."""
         self._client, self._right = client, right
-        # What is known, with when it was asked, the oldest first; and what is being asked.
-        self._known: OrderedDict[tuple[User, Right], tuple[float, str]] = OrderedDict()
+        # Why it is refused, or nothing; and what is being asked.
+        self._known: Answers[tuple[User, Right], str] = Answers(REMEMBERED)
         self._asking: dict[tuple[User, Right], asyncio.Task[str]] = {}
 
     async def __call__(self, user: User, method: str) -> None:
         if MASTERS in user.groups or method.startswith(FOR_ALL):
             return
-        right = self._right(method)
-        key, now = (user, right), asyncio.get_running_loop().time()
-        asked_at, refusal = self._known.get(key, (float("-inf"), ""))
-        if now - asked_at >= REMEMBERED_SECONDS:
+        key = user, self._right(method)
+        refusal = self._known.get(key)
+        if refusal is None:
             refusal = await self._ask(key)
         if refusal:
             raise status_error("Forbidden", refusal)
@@ -86,10 +85,7 @@ class ReviewedAccess:
         del self._asking[key]
         if task.cancelled() or task.exception() is not None or _letters(key[0]) > REMEMBERED_LETTERS:
             return
-        self._known[key] = asyncio.get_running_loop().time(), task.result()
-        self._known.move_to_end(key)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self._known.learn(key, task.result(), REMEMBERED_SECONDS)
 
     async def _review(self, user: User, right: Right) -> str:
         """Why it is refused; empty where it is not."""

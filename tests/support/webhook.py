@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import yaml
 from aiohttp import web
 
 from knarr.service.certificates import CertificateAuthority
@@ -81,3 +83,21 @@ def _context(authority: CertificateAuthority, names: tuple[str, ...]) -> ssl.SSL
         pair.save(Path(folder), "tls")
         context.load_cert_chain(Path(folder, "tls.crt"), Path(folder, "tls.key"))
     return context
+
+
+def kubeconfig(folder: Path, server: str, ca: bytes = b"", **user: Any) -> Path:
+    """A file in ``folder`` that names a server, whom to trust there, and what is shown to it."""
+    cluster: dict[str, Any] = {"server": server}
+    if ca:
+        cluster["certificate-authority-data"] = base64.b64encode(ca).decode()
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "there", "user": "us"}}],
+        "clusters": [{"name": "there", "cluster": cluster}],
+        "users": [{"name": "us", "user": user}],
+    }
+    file = folder / "webhook.kubeconfig"
+    file.write_text(yaml.safe_dump(document))
+    return file

@@ -15,14 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from knarr.machinery.errors import StatusError
-from knarr.machinery.yaml_text import yaml_documents
+from knarr.service.configuration_file import read_configuration, refuse_repeated, sole_document
 from knarr.service.errors import CommandError
 from services.apiserver.admission.pod_security.configuration import pod_security_configuration
 
 API_VERSION, KIND = "apiserver.config.k8s.io/v1", "AdmissionConfiguration"
-# Far more than names come to.
-MOST_BYTES = 1024 * 1024
 # By plugin: what makes sense of its configuration. All others have none.
 READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {"PodSecurity": pod_security_configuration}
 
@@ -31,7 +28,7 @@ def read_admission(file: Path | None) -> Mapping[str, Any]:
     """What a file says, by the names of plugins; nothing without one. Raises CommandError."""
     if file is None:
         return {}
-    said = _document(file)
+    said = _document(file, KIND)
     if (said.get("apiVersion"), said.get("kind")) != (API_VERSION, KIND):
         raise CommandError(f"{file} is a {said.get('apiVersion')} {said.get('kind')}, and not a {API_VERSION} {KIND}")
     plugins = said.get("plugins") or []
@@ -54,7 +51,7 @@ def _configuration(file: Path, name: str, plugin: Mapping[str, Any]) -> Any:
         if not isinstance(path, str) or not path:
             raise CommandError(f"{file}: {name} has neither a configuration nor a path to one")
         file = file.parent / path
-        said = _document(file)
+        said = _document(file, f"configuration of {name}")
     if not isinstance(said, Mapping):
         raise CommandError(f"{file}: the configuration of {name} is no mapping")
     try:
@@ -63,18 +60,13 @@ def _configuration(file: Path, name: str, plugin: Mapping[str, Any]) -> Any:
         raise CommandError(f"{file}: {name}: {error}") from error
 
 
-def _document(file: Path) -> Mapping[str, Any]:
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
-    if len(text) > MOST_BYTES:
-        raise CommandError(f"{file} is larger than {MOST_BYTES // 1024} KiB")
-    try:
-        documents = list(yaml_documents(text))
-    except StatusError as error:
-        raise CommandError(f"{file}: {error}") from error
-    if len(documents) != 1 or not isinstance(documents[0], Mapping):
-        raise CommandError(f"{file} is no single document with names and values")
-    return documents[0]
+def _document(file: Path, kind: str) -> Mapping[str, Any]:
+    return read_configuration(file, kind, _fields)
+
+
+def _fields(text: bytes) -> Mapping[str, Any]:
+    found = sole_document(text)
+    if found is None:
+        raise ValueError("it is no single document with names and values")
+    refuse_repeated(found)
+    return found

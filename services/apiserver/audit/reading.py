@@ -6,42 +6,24 @@ import re
 from pathlib import Path
 from typing import Any
 
-from knarr.machinery.errors import StatusError
-from knarr.machinery.yaml_text import yaml_documents
-from knarr.service.errors import CommandError
+from knarr.service.configuration_file import document_of, read_configuration, refuse_others
 from services.apiserver.audit.policy import STAGES, WORDS, Policy, Resources, Rule
 
 API_VERSION, KIND = "audit.k8s.io/v1", "Policy"
-MOST_BYTES, MOST_RULES = 1024 * 1024, 1000
+MOST_RULES = 1000
 LEVELS = {word: level for level, word in WORDS.items()}
 _GROUP = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 def read_policy(file: Path) -> Policy:
     """What a file says; raises CommandError."""
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
-    if len(text) > MOST_BYTES:
-        raise CommandError(f"{file} is larger than {MOST_BYTES // 1024} KiB: that is no {KIND}")
-    try:
-        return parse_policy(text)
-    except ValueError as error:
-        raise CommandError(f"{file}: {error}") from error
+    return read_configuration(file, KIND, parse_policy)
 
 
 def parse_policy(text: bytes) -> Policy:
     """What a document says; raises ValueError with the field, or the line where it is no YAML."""
-    try:
-        documents = list(yaml_documents(text))
-    except StatusError as error:
-        raise ValueError(error.status.message) from None
-    document = documents[0] if len(documents) == 1 else None
-    if not isinstance(document, dict) or (document.get("apiVersion"), document.get("kind")) != (API_VERSION, KIND):
-        raise ValueError(f"it must be one {KIND} of {API_VERSION}")
-    _refuse_others(document, "", "apiVersion", "kind", "metadata", "rules", "omitStages", "omitManagedFields")
+    document = document_of(text, API_VERSION, KIND)
+    refuse_others(document, "", "apiVersion", "kind", "metadata", "rules", "omitStages", "omitManagedFields")
     rules = document.get("rules")
     if not isinstance(rules, list) or not rules:
         raise ValueError("rules: there must be one at least, since what no rule covers is not kept")
@@ -56,7 +38,7 @@ def parse_policy(text: bytes) -> Policy:
 
 def _rule(rule: Any, path: str) -> Rule:
     known = ("level", "users", "userGroups", "verbs", "resources", "namespaces", "nonResourceURLs", "omitStages", "omitManagedFields")
-    _refuse_others(rule, path, *known)
+    refuse_others(rule, path, *known)
     level = LEVELS.get(str(rule.get("level")))
     if level is None:
         raise ValueError(f"{path}.level: must be one of {', '.join(LEVELS)}")
@@ -80,7 +62,7 @@ def _rule(rule: Any, path: str) -> Rule:
 
 
 def _resources(found: Any, path: str) -> Resources:
-    _refuse_others(found, path, "group", "resources", "resourceNames")
+    refuse_others(found, path, "group", "resources", "resourceNames")
     group = found.get("group") or ""
     if not isinstance(group, str) or (group and not _GROUP.fullmatch(group)):
         raise ValueError(f"{path}.group: must be the name of a group without its version, like apps; empty for that of pods")
@@ -127,13 +109,3 @@ def _list(holder: Any, name: str, path: str) -> list[Any]:
     if not isinstance(found, list):
         raise ValueError(f"{path}.{name}: must be a list".lstrip("."))
     return found
-
-
-def _refuse_others(found: Any, path: str, *known: str) -> None:
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: must be a mapping")
-    if unknown := sorted(str(name) for name in found if name not in known):
-        raise ValueError(f"{path}: unknown field {unknown[0]!r}".lstrip(": "))
-    repeated = getattr(found, "repeated", ())
-    if repeated:
-        raise ValueError(f"{path}: field {repeated[0]!r} is there twice".lstrip(": "))

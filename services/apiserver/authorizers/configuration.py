@@ -20,38 +20,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from knarr.machinery import catalog
-from knarr.machinery.errors import StatusError
 from knarr.machinery.forms import parse_duration
-from knarr.machinery.yaml_text import yaml_documents
-from knarr.service.errors import CommandError
+from knarr.service.configuration_file import document_of, read_configuration, refuse_others
 from services.apiserver.authorization import Mode
 from services.apiserver.authorizers.catalog import MODES, Parts
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.rbac.grants import Grants
 
 API_VERSION, KIND, WEBHOOK = "apiserver.config.k8s.io/v1", "AuthorizationConfiguration", "Webhook"
-MOST_BYTES, MOST_AUTHORIZERS = 1024 * 1024, 64
+MOST_AUTHORIZERS = 64
 MOST_TIMEOUT_SECONDS, MOST_SECONDS = 30.0, 1e8
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 def read_modes(file: Path, parts: Parts) -> list[Mode]:
     """Those that a file names, in its order; raises CommandError."""
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
-    if len(text) > MOST_BYTES:
-        raise CommandError(f"{file} is larger than {MOST_BYTES // 1024} KiB: that is no {KIND}")
-    try:
-        return parse_modes(text, parts)
-    except ValueError as error:
-        raise CommandError(f"{file}: {error}") from error
+    return read_configuration(file, KIND, partial(parse_modes, parts=parts))
 
 
 def check_modes(file: Path) -> None:
@@ -62,14 +51,8 @@ def check_modes(file: Path) -> None:
 
 def parse_modes(text: bytes, parts: Parts) -> list[Mode]:
     """Raises ValueError with the field, CommandError for a kubeconfig that is none."""
-    try:
-        documents = list(yaml_documents(text))
-    except StatusError as error:
-        raise ValueError(error.status.message) from None
-    document = documents[0] if len(documents) == 1 else None
-    if not isinstance(document, dict) or (document.get("apiVersion"), document.get("kind")) != (API_VERSION, KIND):
-        raise ValueError(f"it must be one {KIND} of {API_VERSION}")
-    _refuse_others(document, "", "apiVersion", "kind", "authorizers")
+    document = document_of(text, API_VERSION, KIND)
+    refuse_others(document, "", "apiVersion", "kind", "authorizers")
     given = document.get("authorizers")
     if not isinstance(given, list) or not given:
         raise ValueError("authorizers: at least one authorization mode must be defined")
@@ -81,7 +64,7 @@ def parse_modes(text: bytes, parts: Parts) -> list[Mode]:
 
 
 def _mode(said: Any, path: str, parts: Parts, names: set[str], types: set[str]) -> Mode:
-    _refuse_others(said, path, "type", "name", "webhook")
+    refuse_others(said, path, "type", "name", "webhook")
     kind, name = str(said.get("type")), str(said.get("name") or "")
     if not _NAME.fullmatch(name) or len(name) > 253:
         raise ValueError(f"{path}.name: {name!r} must be a lower case DNS name")
@@ -110,7 +93,7 @@ def _webhook(said: Any, path: str, name: str) -> Mode:
         "authorizedTTL", "unauthorizedTTL", "cacheAuthorizedRequests", "cacheUnauthorizedRequests", "timeout", "subjectAccessReviewVersion",
         "matchConditionSubjectAccessReviewVersion", "failurePolicy", "connectionInfo", "matchConditions",
     )  # fmt: skip
-    _refuse_others(said, path, *known)
+    refuse_others(said, path, *known)
     if said.get("subjectAccessReviewVersion") != "v1":
         raise ValueError(f"{path}.subjectAccessReviewVersion: must be v1")
     policy = said.get("failurePolicy")
@@ -136,7 +119,7 @@ def _webhook(said: Any, path: str, name: str) -> Mode:
 
 
 def _kubeconfig(said: Any, path: str) -> Path:
-    _refuse_others(said, path, "type", "kubeConfigFile")
+    refuse_others(said, path, "type", "kubeConfigFile")
     if said.get("type") != "KubeConfigFile":
         raise ValueError(f"{path}.type: must be KubeConfigFile")
     file = said.get("kubeConfigFile")
@@ -150,7 +133,7 @@ def _expressions(said: dict[str, Any], path: str) -> Sequence[str]:
     if not isinstance(found, list):
         raise ValueError(f"{path}.matchConditions: must be a list")
     for at, condition in enumerate(found):
-        _refuse_others(condition, f"{path}.matchConditions[{at}]", "expression")
+        refuse_others(condition, f"{path}.matchConditions[{at}]", "expression")
         if not isinstance(condition.get("expression"), str) or not condition["expression"].strip():
             raise ValueError(f"{path}.matchConditions[{at}].expression: must be a text")
     return [condition["expression"] for condition in found]
@@ -174,10 +157,3 @@ def _seconds(text: Any, path: str) -> float:
     if not 0 <= found <= MOST_SECONDS:
         raise ValueError(f"{path}: must be a duration like 3s or 1m30s")
     return found
-
-
-def _refuse_others(found: Any, path: str, *known: str) -> None:
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: must be a mapping".lstrip(": "))
-    if unknown := sorted(str(name) for name in found if name not in known):
-        raise ValueError(f"{path}: unknown field {unknown[0]!r}".lstrip(": "))

@@ -18,15 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from knarr.machinery.errors import StatusError
-from knarr.machinery.yaml_text import yaml_documents
-from knarr.service.errors import CommandError
+from knarr.service.configuration_file import document_of, read_configuration
 from services.apiserver.identity.anonymous import Anonymous
 from services.apiserver.identity.jwt.configuration import Issuer, read_issuer
 from services.apiserver.identity.sections import flag, listed, refuse_others, section, text
 
 API_VERSION, KIND = "apiserver.config.k8s.io/v1", "AuthenticationConfiguration"
-MOST_BYTES = 1024 * 1024
 MOST_ISSUERS = 64
 
 
@@ -40,28 +37,12 @@ class Authentication:
 
 def read_authentication(file: Path) -> Authentication:
     """What a file says; raises CommandError."""
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
-    if len(data) > MOST_BYTES:
-        raise CommandError(f"{file} is larger than {MOST_BYTES // 1024} KiB: that is no {KIND}")
-    try:
-        return parse_authentication(data)
-    except ValueError as error:
-        raise CommandError(f"{file}: {error}") from error
+    return read_configuration(file, KIND, parse_authentication)
 
 
 def parse_authentication(data: bytes) -> Authentication:
     """What a document says; raises ValueError with the field."""
-    try:
-        documents: list[Any] = list(yaml_documents(data))
-    except StatusError as error:
-        raise ValueError(error.status.message) from None
-    document = documents[0] if len(documents) == 1 else None
-    if not isinstance(document, dict) or (document.get("apiVersion"), document.get("kind")) != (API_VERSION, KIND):
-        raise ValueError(f"it must be one {KIND} of {API_VERSION}")
+    document = document_of(data, API_VERSION, KIND)
     refuse_others(document, "", "apiVersion", "kind", "jwt", "anonymous")
     found = listed(document, "jwt", "")
     if len(found) > MOST_ISSUERS:

@@ -16,29 +16,29 @@ from typing import Any
 import aiohttp
 import orjson
 
-from knarr.client.http import open_outside_session
 from knarr.machinery.errors import status_error
+from knarr.service.answers import Answers
 from knarr.service.authentication import AUTHENTICATED, User, unauthorized
 from services.apiserver.tokens.accounts import ISSUER, Refused
 from services.apiserver.webhooks.kubeconfig import Remote
+from services.apiserver.webhooks.remote_client import RemoteClient
 
 log = logging.getLogger(__name__)
 
 API_VERSION = "authentication.k8s.io/v1"
-# Answers that are remembered, questions at once, letters of a token, bytes of an answer, groups and extra values of a user.
-REMEMBERED, AT_ONCE, MAX_TOKEN_LETTERS, MOST_BYTES, MOST_GROUPS = 4096, 32, 16 * 1024, 1024 * 1024, 4096
+# Answers that are remembered, questions at once, letters of a token, groups and extra values of a user.
+REMEMBERED, AT_ONCE, MAX_TOKEN_LETTERS, MOST_GROUPS = 4096, 32, 16 * 1024, 4096
 # How long one question may take, all tries together; how often it is asked, and how long it is waited in between.
 ASK_SECONDS, TRIES, PAUSE_SECONDS = 30.0, 3, 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``user`` is None of a token that is not known; ``until`` is when it is to be asked again, by the loop's time."""
+    """``user`` is None of a token that is not known."""
 
     user: User | None
-    audiences: tuple[str, ...]
-    error: str
-    until: float
+    audiences: tuple[str, ...] = ()
+    error: str = ""
 
 
 class Away(Exception):
@@ -55,10 +55,10 @@ class WebhookTokens:
         audiences: Collection[str] = (ISSUER,),
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
-        self._remote, self._ttl_seconds, self._audiences, self._sleep = remote, ttl_seconds, tuple(audiences), sleep
-        self._known: dict[bytes, Answer] = {}
+        self._ttl_seconds, self._audiences, self._sleep = ttl_seconds, tuple(audiences), sleep
+        self._client = RemoteClient(remote, AT_ONCE)
+        self._known: Answers[bytes, Answer] = Answers(REMEMBERED)
         self._asking: dict[bytes, asyncio.Task[Answer]] = {}
-        self._session: aiohttp.ClientSession | None = None
 
     def knows(self, token: str) -> bool:
         """It may be any text."""
@@ -66,7 +66,7 @@ class WebhookTokens:
 
     def authenticate(self, token: str) -> User | Coroutine[Any, Any, User]:
         """Raises Unauthorized, or answers a coroutine that does where the webhook is to be asked."""
-        known = self._remembered(_key(token, self._audiences))
+        known = self._known.get(_key(token, self._audiences))
         if known is None:
             return self._later(token)
         if known.user is None:
@@ -88,8 +88,7 @@ class WebhookTokens:
         for task in self._asking.values():
             task.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        await self._client.close()
 
     async def _later(self, token: str) -> User:
         try:
@@ -100,17 +99,10 @@ class WebhookTokens:
             raise unauthorized()
         return found.user
 
-    def _remembered(self, key: bytes) -> Answer | None:
-        found = self._known.get(key)
-        if found is not None and found.until <= asyncio.get_running_loop().time():
-            del self._known[key]
-            return None
-        return found
-
     async def _answer(self, token: str, audiences: tuple[str, ...]) -> Answer:
         """Those who ask about the same token at once cause one question. Raises Away, TooManyRequests."""
         key = _key(token, audiences)
-        if (known := self._remembered(key)) is not None:
+        if (known := self._known.get(key)) is not None:
             return known
         task = self._asking.get(key)
         if task is None:
@@ -125,7 +117,7 @@ class WebhookTokens:
     def _asked(self, key: bytes, task: asyncio.Task[Answer]) -> None:
         self._asking.pop(key, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("the webhook for tokens did not answer", extra={"url": self._remote.url, "error": error})
+            log.warning("the webhook for tokens did not answer", extra={"url": self._client.remote.url, "error": error})
 
     async def _ask(self, key: bytes, token: str, audiences: tuple[str, ...]) -> Answer:
         body = orjson.dumps(
@@ -136,11 +128,8 @@ class WebhookTokens:
                 said = await self._posted(body)
         except TimeoutError:
             raise Away(f"it took longer than {ASK_SECONDS:g} s") from None
-        found = _read(said, audiences, asyncio.get_running_loop().time() + self._ttl_seconds)
-        if len(self._known) >= REMEMBERED:
-            # The one that was asked the longest ago.
-            del self._known[next(iter(self._known))]
-        self._known[key] = found
+        found = _read(said, audiences)
+        self._known.learn(key, found, self._ttl_seconds)
         return found
 
     async def _posted(self, body: bytes) -> bytes:
@@ -154,29 +143,12 @@ class WebhookTokens:
         raise AssertionError("unreachable")
 
     async def _post(self, body: bytes) -> bytes:
-        if self._session is None:
-            self._session = open_outside_session(
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(limit=AT_ONCE),
-            )
-        remote = self._remote
-        headers = {**remote.headers, "Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
-        tls: Any = remote.context if remote.context is not None else True
-        async with self._session.post(
-            remote.url, data=body, headers=headers, ssl=tls, allow_redirects=False, server_hostname=remote.server_name or None
-        ) as answer:
-            if answer.status >= 500:
-                raise aiohttp.ClientError(f"it answered {answer.status}")
-            if answer.status not in (200, 201):
-                raise Away(f"it answered {answer.status}")
-            found = b""
-            async for piece in answer.content.iter_any():
-                found += piece
-                if len(found) > MOST_BYTES:
-                    answer.close()
-                    raise Away(f"its answer has more than {MOST_BYTES} bytes")
-            return found
+        answer = await self._client.post(body)
+        if answer.status >= 500:
+            raise aiohttp.ClientError(answer.fault)
+        if answer.status not in (200, 201) or answer.body is None:
+            raise Away(answer.fault if answer.body is None else f"it answered {answer.status}")
+        return answer.body
 
 
 def _key(token: str, audiences: tuple[str, ...]) -> bytes:
@@ -184,7 +156,7 @@ def _key(token: str, audiences: tuple[str, ...]) -> bytes:
     return hashlib.sha256(orjson.dumps((token, audiences))).digest()
 
 
-def _read(data: bytes, audiences: tuple[str, ...], until: float) -> Answer:
+def _read(data: bytes, audiences: tuple[str, ...]) -> Answer:
     """Raises Away for what is no answer to a TokenReview."""
     try:
         review: Any = orjson.loads(data)
@@ -193,12 +165,12 @@ def _read(data: bytes, audiences: tuple[str, ...], until: float) -> Answer:
         status = review.get("status") or {}
         error = str(status.get("error") or "")
         if status.get("authenticated") is not True:
-            return Answer(None, (), error, until)
+            return Answer(None, error=error)
         said = status.get("audiences")
         # One that says nothing of audiences knows nothing of them: the token is for this server.
         meant = tuple(audience for audience in audiences if audience in said) if said else audiences
         if not meant:
-            return Answer(None, (), "the token is for another audience", until)
+            return Answer(None, error="the token is for another audience")
         user = status.get("user") or {}
         groups = [str(group) for group in user.get("groups") or ()]
         extra = tuple((str(key), tuple(map(str, values))) for key, values in sorted((user.get("extra") or {}).items()))
@@ -208,7 +180,5 @@ def _read(data: bytes, audiences: tuple[str, ...], until: float) -> Answer:
     except (ValueError, TypeError, KeyError, AttributeError):
         raise Away("its answer is not understood") from None
     if not name:
-        return Answer(None, (), "the webhook names nobody", until)
-    return Answer(
-        User(name, str(user.get("uid") or ""), (*groups, *(() if AUTHENTICATED in groups else (AUTHENTICATED,))), extra), meant, "", until
-    )
+        return Answer(None, error="the webhook names nobody")
+    return Answer(User(name, str(user.get("uid") or ""), (*groups, *(() if AUTHENTICATED in groups else (AUTHENTICATED,))), extra), meant)

@@ -11,15 +11,13 @@ import binascii
 import ssl
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from knarr.machinery.errors import StatusError
-from knarr.machinery.yaml_text import yaml_documents
-from knarr.service.errors import CommandError
+from knarr.service.configuration_file import read_configuration, sole_document
 
-MOST_BYTES = 1024 * 1024
 CLUSTER_FIELDS = {
     "server",
     "certificate-authority",
@@ -43,18 +41,18 @@ class Remote:
 
 def read_remote(file: Path) -> Remote:
     """What a kubeconfig says; raises CommandError."""
+    return read_configuration(file, "kubeconfig", partial(_parse, folder=file.parent))
+
+
+def _parse(text: bytes, folder: Path) -> Remote:
+    found = sole_document(text)
+    if found is None or found.get("kind", "Config") != "Config":
+        raise ValueError("it is no kubeconfig")
     try:
-        data = file.read_bytes()
-        if len(data) > MOST_BYTES:
-            raise ValueError("it is too large for a kubeconfig")
-        documents: list[Any] = list(yaml_documents(data))
-        if len(documents) != 1 or not isinstance(documents[0], dict) or documents[0].get("kind", "Config") != "Config":
-            raise ValueError("it is no kubeconfig")
-        return _remote(documents[0], file.parent)
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{file}: {error}") from error
-    except StatusError as error:
-        raise CommandError(f"{file}: {error.status.message}") from error
+        return _remote(found, folder)
+    except OSError as error:
+        # Of a file that it names.
+        raise ValueError(str(error)) from error
 
 
 def _remote(found: dict[str, Any], folder: Path) -> Remote:

@@ -22,8 +22,9 @@ from services.apiserver.authorizers.reloading import LOOK_SECONDS, Reloading
 from services.apiserver.authorizers.webhook.authorizer import WebhookAuthorizer, WebhookSettings
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac.grants import Grants
-from tests.apiserver.authorizers.test_webhook import decided, kubeconfig, request
+from tests.apiserver.authorizers.test_webhook import decided, request
 from tests.support.virtual_time import virtual_time
+from tests.support.webhook import kubeconfig
 
 CA = CertificateAuthority.create().pair.certificate
 WEBHOOK: dict[str, Any] = {

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -21,13 +19,13 @@ from knarr.service.authentication import MASTERS, User
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.authorization import ALLOWED, NO_OPINION, Mode, Verdict, imagined_path
 from services.apiserver.authorizers.chain import Chain
-from services.apiserver.authorizers.webhook import authorizer as limits
 from services.apiserver.authorizers.webhook.authorizer import WebhookAuthorizer, WebhookSettings, spec_of, verdict_of
 from services.apiserver.authorizers.webhook.conditions import MOST, MatchConditions
 from services.apiserver.request import CREATE, GET, LIST, Request
 from services.apiserver.results import Ref
 from services.apiserver.webhooks.kubeconfig import read_remote
-from tests.support.webhook import Webhook, running_webhook
+from services.apiserver.webhooks.remote_client import MOST_BYTES
+from tests.support.webhook import Webhook, kubeconfig, running_webhook
 
 PODS = version_of(core.Pod)
 ANN = User("ann", "7", ("dev", "ops"), (("scopes", ("a",)),))
@@ -40,19 +38,6 @@ def said(**status: Any) -> Any:
 async def by_user(review: Any) -> Any:
     known: dict[str, Any] = {"ann": {"allowed": True}, "bob": {"allowed": False, "denied": True, "reason": "bob is away"}}
     return said(**known.get(review["spec"]["user"], {}))
-
-
-def kubeconfig(folder: Path, url: str, ca: bytes, **user: Any) -> Path:
-    cluster = {"server": url, "certificate-authority-data": base64.b64encode(ca).decode()}
-    config = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": user}],
-    }
-    file = folder / "webhook.kubeconfig"
-    file.write_text(yaml.safe_dump(config))
-    return file
 
 
 @asynccontextmanager
@@ -99,17 +84,16 @@ def test_selectors_and_paths_are_told() -> None:
     assert path == {"user": "ann", "nonResourceAttributes": {"path": "/metrics", "verb": "get"}}
 
 
-async def test_answers_are_remembered_for_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answers_are_remembered_for_their_time(tmp_path: Path) -> None:
     async with running_webhook(by_user) as webhook, asking(tmp_path, webhook, authorized_ttl=100.0, unauthorized_ttl=0.0) as found:
         for _ in range(3):
             assert await decided(found, request()) == ALLOWED
             assert (await decided(found, request(User("bob")))).denied
         assert [asked["spec"]["user"] for asked in webhook.asked] == ["ann", "bob", "bob", "bob"]
         assert await decided(found, request(verb=CREATE)) == ALLOWED and len(webhook.asked) == 5
-        question, (_, verdict) = next(iter(found._known.items()))
-        found._known[question] = (0.0, verdict)
+        found._known.learn(next(iter(found._known)), ALLOWED, 0.0)
         assert await decided(found, request()) == ALLOWED and len(webhook.asked) == 6
-        monkeypatch.setattr(limits, "REMEMBERED", 2)
+        found._known.most = 2
         for number in range(5):
             await decided(found, request(name=f"web-{number}"))
         known = len(found._known)
@@ -131,7 +115,7 @@ async def test_answers_are_remembered_for_their_time(tmp_path: Path, monkeypatch
         {**said(allowed=True), "apiVersion": "authorization.k8s.io/v1beta1"},
         web.Response(status=500),
         web.Response(status=302, headers={"location": "https://127.0.0.1:1/"}),
-        b"x" * (limits.MOST_BYTES + 1),
+        b"x" * (MOST_BYTES + 1),
     ],
 )
 async def test_what_is_no_answer_counts_as_the_failure_policy_says(answer: Any, closed: bool, tmp_path: Path) -> None:

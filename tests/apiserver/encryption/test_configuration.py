@@ -12,8 +12,9 @@ import yaml
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
+from knarr.service.configuration_file import MOST_BYTES
 from knarr.service.errors import CommandError
-from services.apiserver.encryption.configuration import MOST_BYTES, parse_encryption, read_encryption
+from services.apiserver.encryption.configuration import parse_encryption, read_encryption
 
 SECRET = base64.b64encode(b"k" * 32).decode()
 KEYS = {"keys": [{"name": "one", "secret": SECRET}]}

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from knarr.service.configuration_file import MOST_BYTES
 from knarr.service.errors import CommandError
 from services.apiserver.identity.anonymous import Anonymous
-from services.apiserver.identity.configuration import MOST_BYTES, parse_authentication, read_authentication
+from services.apiserver.identity.configuration import parse_authentication, read_authentication
 from tests.support.issuer import URL
 
 

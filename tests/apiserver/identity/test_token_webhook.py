@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-import yaml
 from aiohttp import web
 
 from knarr.machinery.errors import StatusError, TooManyRequests, Unauthorized
@@ -22,8 +20,9 @@ from services.apiserver.identity import webhook as asking
 from services.apiserver.identity.webhook import AT_ONCE, REMEMBERED, WebhookTokens
 from services.apiserver.tokens.accounts import ISSUER, Refused
 from services.apiserver.webhooks.kubeconfig import Remote, read_remote
+from services.apiserver.webhooks.remote_client import MOST_BYTES
 from tests.support.virtual_time import virtual_time
-from tests.support.webhook import Webhook, running_webhook
+from tests.support.webhook import Webhook, kubeconfig, running_webhook
 
 KNOWN = {"authenticated": True, "user": {"username": "carol", "uid": "7", "groups": ["dev"], "extra": {"example.com/a": ["x"]}}}
 CAROL = User("carol", "7", ("dev", "system:authenticated"), (("example.com/a", ("x",)),))
@@ -31,23 +30,6 @@ CAROL = User("carol", "7", ("dev", "system:authenticated"), (("example.com/a", (
 
 def review(status: Any, **more: Any) -> dict[str, Any]:
     return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": status, **more}
-
-
-def kubeconfig(folder: Path, server: str, ca: bytes = b"", **user: str) -> Path:
-    cluster: dict[str, Any] = {"server": server}
-    if ca:
-        cluster["certificate-authority-data"] = base64.b64encode(ca).decode()
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "there", "user": "us"}}],
-        "clusters": [{"name": "there", "cluster": cluster}],
-        "users": [{"name": "us", "user": user}],
-    }
-    file = folder / "webhook.kubeconfig"
-    file.write_text(yaml.safe_dump(document))
-    return file
 
 
 @asynccontextmanager
@@ -117,7 +99,7 @@ async def test_what_says_nobody(tmp_path: Path, status: Any, words: str) -> None
         {"apiVersion": "authentication.k8s.io/v1beta1", "kind": "TokenReview", "status": KNOWN},
         [],
         b"not json",
-        b"x" * (asking.MOST_BYTES + 1),
+        b"x" * (MOST_BYTES + 1),
         web.Response(status=302, headers={"Location": "/"}),
         web.Response(status=404),
     ],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -16,21 +15,21 @@ import aiohttp
 import orjson
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.client.http import open_outside_session
+from knarr.service.answers import Answers
 from services.apiserver.authorization import ALLOWED, NO_OPINION, Verdict, path_of
 from services.apiserver.authorizers.webhook.conditions import ConditionFailed, MatchConditions
 from services.apiserver.request import Request
 from services.apiserver.webhooks.kubeconfig import Remote
+from services.apiserver.webhooks.remote_client import RemoteClient
 
 log = logging.getLogger(__name__)
 
 API_VERSION, KIND = "authorization.k8s.io/v1", "SubjectAccessReview"
 # Answers that are remembered, and how long a question may be for that.
 REMEMBERED, REMEMBERED_BYTES = 8192, 10_000
-# Of an answer; of calls at once: who comes later waits, within the call's time.
-MOST_BYTES, CONNECTIONS = 1024 * 1024, 64
+# Of calls at once: who comes later waits, within the call's time.
+CONNECTIONS = 64
 SHOWN_LETTERS = 1024
-HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "knarr-apiserver"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +48,9 @@ class WebhookAuthorizer:
 
     def __init__(self, name: str, remote: Remote, settings: WebhookSettings, conditions: MatchConditions | None = None) -> None:
         self.name = name
-        self._remote, self._settings, self._conditions = remote, settings, conditions
-        # By the question's bytes: until when an answer holds.
-        self._known: OrderedDict[bytes, tuple[float, Verdict]] = OrderedDict()
-        self._session: aiohttp.ClientSession | None = None
+        self._client, self._settings, self._conditions = RemoteClient(remote, CONNECTIONS), settings, conditions
+        # By the question's bytes.
+        self._known: Answers[bytes, Verdict] = Answers(REMEMBERED)
 
     def decide(self, request: Request) -> Verdict | Coroutine[Any, Any, Verdict]:
         spec = spec_of(request)
@@ -64,18 +62,18 @@ class WebhookAuthorizer:
                 return self._failed(str(error))
         question = orjson.dumps({"apiVersion": API_VERSION, "kind": KIND, "metadata": {}, "spec": spec}, option=orjson.OPT_SORT_KEYS)
         known = self._known.get(question)
-        if known is not None and known[0] > asyncio.get_running_loop().time():
-            return known[1]
-        return self._ask(question)
+        return known if known is not None else self._ask(question)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._client.close()
 
     async def _ask(self, question: bytes) -> Verdict:
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
-                verdict = verdict_of(await self._post(question))
+                answer = await self._client.post(question)
+            if answer.body is None:
+                raise ValueError(answer.fault)
+            verdict = verdict_of(answer.body)
         except TimeoutError:
             return self._failed(f"it did not answer within {self._settings.timeout_seconds:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -83,34 +81,11 @@ class WebhookAuthorizer:
         self._remember(question, verdict)
         return verdict
 
-    async def _post(self, question: bytes) -> bytes:
-        remote = self._remote
-        if self._session is None:
-            options: dict[str, Any] = {"auto_decompress": False, "skip_auto_headers": ("Accept-Encoding",)}
-            options |= {"timeout": aiohttp.ClientTimeout(total=None), "cookie_jar": aiohttp.DummyCookieJar()}
-            connector, headers = aiohttp.TCPConnector(limit=CONNECTIONS), {**HEADERS, **remote.headers}
-            self._session = open_outside_session(connector=connector, headers=headers, **options)
-        tls: Any = remote.context if remote.context is not None else True
-        asking = self._session.post(remote.url, data=question, ssl=tls, allow_redirects=False, server_hostname=remote.server_name or None)
-        async with asking as answer:
-            body = await answer.content.read(MOST_BYTES + 1)
-            while len(body) <= MOST_BYTES and (piece := await answer.content.read(MOST_BYTES + 1 - len(body))):
-                body += piece
-            if len(body) > MOST_BYTES:
-                answer.close()
-                raise ValueError(f"its answer has more than {MOST_BYTES} bytes")
-            if not 200 <= answer.status < 300:
-                raise ValueError(f"it answered {answer.status}")
-            return body
-
     def _remember(self, question: bytes, verdict: Verdict) -> None:
         seconds = self._settings.authorized_ttl if verdict.allowed else self._settings.unauthorized_ttl
         if not seconds or len(question) > REMEMBERED_BYTES:
             return
-        self._known[question] = asyncio.get_running_loop().time() + seconds, verdict
-        self._known.move_to_end(question)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self._known.learn(question, verdict, seconds)
 
     def _failed(self, words: str) -> Verdict:
         log.warning("a webhook of the authorizer could not be asked", extra={"authorizer": self.name, "error": words})
