@@ -22,8 +22,9 @@ from knarr.service.access import Access, anybody
 from knarr.service.authentication import Impersonate, TokenAuthenticator, as_nobody_else
 from knarr.service.component import Component
 from knarr.service.descriptors import raise_limit
+from knarr.service.file_marks import FileMarks
 from knarr.service.interceptor import ServerInterceptor
-from knarr.service.keypair import FileMarks, KeptPair, KeyPair
+from knarr.service.keypair import KeptPair, KeyPair
 from knarr.service.tasks import cancel
 
 log = logging.getLogger(__name__)

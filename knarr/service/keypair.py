@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from knarr.service.file_marks import FileMarks
 from knarr.service.files import PRIVATE, PUBLIC, write_whole
 
 log = logging.getLogger(__name__)
@@ -63,26 +63,3 @@ class KeptPair:
     def _read(self) -> KeyPair:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate, self._key)
         return KeyPair(self._certificate.read_bytes(), self._key.read_bytes())
-
-
-class FileMarks:
-    """Tells whether files have been replaced or written since it was last asked."""
-
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self._paths = tuple(paths)
-        self._marks = self._look()
-
-    def changed(self) -> bool:
-        before, self._marks = self._marks, self._look()
-        return self._marks != before
-
-    def _look(self) -> list[tuple[int, int, int] | None]:
-        return [_mark(path) for path in self._paths]
-
-
-def _mark(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -14,7 +14,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import status_error
 from knarr.service.authentication import User
-from knarr.service.keypair import FileMarks
+from knarr.service.file_marks import FileMarks
 
 # Whom the certificate names; an extension API server takes no other's word for who asks.
 COMMON_NAME = "front-proxy-client"

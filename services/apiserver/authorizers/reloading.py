@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from knarr.service.errors import CommandError
-from knarr.service.keypair import FileMarks
+from knarr.service.file_marks import FileMarks
 from services.apiserver.authorizers.catalog import Parts
 from services.apiserver.authorizers.chain import Chain, close
 from services.apiserver.authorizers.configuration import read_modes
@@ -31,9 +31,8 @@ class Reloading:
     async def run(self) -> None:
         leaving: set[asyncio.Task[None]] = set()
         try:
-            while True:
-                await asyncio.sleep(LOOK_SECONDS)
-                if self._marks.changed() and (task := self._reload()) is not None:
+            async for _ in self._marks.changes(LOOK_SECONDS):
+                if (task := self._reload()) is not None:
                     leaving.add(task)
                     task.add_done_callback(leaving.discard)
         finally:

@@ -5,7 +5,6 @@ One that is broken changes nothing: the log says what is wrong with it.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from prometheus_client import Gauge
 
 from knarr.service.errors import CommandError
-from knarr.service.keypair import FileMarks
+from knarr.service.file_marks import FileMarks
 from knarr.service.tally import Counts
 from services.apiserver.encryption.reading import encryption
 from services.apiserver.storage.values import Values
@@ -40,14 +39,15 @@ class EncryptionFile:
         self._tell()
 
     async def run(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self.look()
+        async for _ in self._marks.changes(LOOK_SECONDS):
+            self._take()
 
     def look(self) -> None:
-        """Takes the file over where it is another."""
-        if not self._marks.changed():
-            return
+        """Takes the file over where it is another, now."""
+        if self._marks.changed():
+            self._take()
+
+    def _take(self) -> None:
         try:
             found = encryption(self._file)
         except CommandError as error:

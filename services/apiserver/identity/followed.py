@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from knarr.service.errors import CommandError
-from knarr.service.keypair import FileMarks
+from knarr.service.file_marks import FileMarks
 from services.apiserver.identity.anonymous import Anonymous
 from services.apiserver.identity.configuration import read_authentication
 from services.apiserver.identity.jwt.tokens import IssuedTokens
@@ -41,10 +41,8 @@ class Followed:
             tasks.create_task(self._look(), name="apiserver/authentication configuration")
 
     async def _look(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            if self._marks.changed():
-                self.take()
+        async for _ in self._marks.changes(LOOK_SECONDS):
+            self.take()
 
     def take(self) -> None:
         """What the file says counts from now on; one that is no good changes nothing."""

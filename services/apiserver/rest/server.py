@@ -20,7 +20,8 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from knarr.service.keypair import FileMarks, KeptPair, KeyPair
+from knarr.service.file_marks import FileMarks
+from knarr.service.keypair import KeptPair, KeyPair
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd

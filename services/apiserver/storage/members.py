@@ -15,7 +15,8 @@ from typing import Any
 
 from aetcd import rpc
 
-from knarr.service.keypair import FileMarks, KeptPair
+from knarr.service.file_marks import FileMarks
+from knarr.service.keypair import KeptPair
 from services.apiserver.storage import connection
 from services.apiserver.storage.wire.channel import AnswerStream, Metadata
 
