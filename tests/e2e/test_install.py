@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from services.kubelet.node.mounts import mounts_below, unmount_all
 from tests.proxy.laboratory import Namespace
 from tests.proxy.machines import Machine, Machines
 from tests.support.cluster_client import BIN, ROOT, ClusterClient, run
@@ -43,12 +44,14 @@ class Host:
 
     def __init__(self, site: Site, namespace: Namespace, etc: Path, engine: OwnEngine | None = None) -> None:
         self.site, self.namespace, self.etc, self.engine = site, namespace, etc, engine
+        # Where a node's kubelet keeps its pods: two nodes share this machine's files.
+        self.kubelet = etc.parent / "kubelet"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         etc.mkdir(parents=True)
 
     def sh(self, line: str) -> str:
         """Runs a command of the page on this machine."""
-        own = {"/etc/knarr": str(self.etc), "scp -r ": "cp -r ", f"{CONTROL}:/": "/"}
+        own = {"/etc/knarr": str(self.etc), "/var/lib/knarr": str(self.kubelet), "scp -r ": "cp -r ", f"{CONTROL}:/": "/"}
         environment = {**os.environ, **({"DOCKER_HOST": self.engine.url} if self.engine else {})}
         with self.namespace.entered():
             return run(["bash", "-euo", "pipefail", "-c", self.site.here(line, own)], environment=environment).stdout
@@ -157,6 +160,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         for machine in lab.nodes:
             made.nodes.append(_node(made, machine, stack))
         for host in (made.control, *made.nodes):
+            stack.callback(unmount_all, host.kubelet)
             stack.callback(host.close)
         yield made
 
@@ -187,8 +191,7 @@ def install_node(site: Site, number: int) -> None:
     host, name = site.nodes[number - 1], f"node-{number}"
     host.sh(page_line("scp -r").replace("node-1", name))
     own = {"KNARR_ADDRESS": site.lab.nodes[number - 1].address, "KNARR_NODE_NAME": name}
-    # Two nodes share this machine's files.
-    own["KNARR_KUBELET_OPTIONS"] = f"--data-dir={site.data_dir / name / 'kubelet'}"
+    own["KNARR_KUBELET_OPTIONS"] = f"--data-dir={host.kubelet}"
     variables = site.environment_of("node-1")
     assert variables.keys() - own.keys() == {"KNARR_APISERVER", "KNARR_TRUST"}
     write_environment(host.etc / "knarr.env", {**variables, **own})
@@ -232,6 +235,7 @@ def leftovers(host: Host) -> list[str]:
         *routes,
         *links,
         *tables,
+        *mounts_below(host.kubelet),
         *host.engine.docker("ps", "-aq", *label).split(),
         *host.engine.docker("network", "ls", "-q", *label).split(),
     ]
@@ -275,7 +279,7 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
     assert leftovers(leaver)
     leaver.stop(*enabled(page_line("systemctl disable --now knarr-kubelet knarr-proxy")))
     site.kubectl("delete", "node", "node-2")
-    for words in (("docker ps -aq", "io.knarr.cluster"), ("docker network ls -q",), ("services.proxy.uninstall",)):
+    for words in (("docker ps -aq", "io.knarr.cluster"), ("docker network ls -q",), ("services.proxy.uninstall",), ("xargs -r umount",)):
         leaver.sh(page_line(*words))
     assert leftovers(leaver) == []
     token = (leaver.etc / "kubelet/token").read_text().strip()
