@@ -34,12 +34,9 @@ def settings_from(data_dir: Path, given: dict[str, Any]) -> ClusterSettings:
     """What was chosen now, by the options' names with underscores, over what was chosen before."""
     before = ClusterSettings.saved(data_dir)
     ports = {field.name: given[f"{field.name}_port"] for field in dataclasses.fields(Ports) if f"{field.name}_port" in given}
-    if ports.get("apiserver") and "mutual" not in ports:
-        # Who moves the one out of another cluster's way means both.
-        ports["mutual"] = min(ports["apiserver"] + 1, 65535)
     names = {field.name for field in dataclasses.fields(ClusterSettings)} - {"data_dir", "ports"}
     values = {name: value for name, value in given.items() if name in names}
-    return dataclasses.replace(before, ports=dataclasses.replace(before.ports, **ports), **values)
+    return dataclasses.replace(before, ports=before.ports.moved(**ports), **values)
 
 
 def options_of(settings: ClusterSettings) -> list[str]:

@@ -92,7 +92,7 @@ class Ports:
 
     rest: int = _port(6443, "the Kubernetes REST API")
     apiserver: int = _port(6444, "the API server's gRPC service")
-    mutual: int = _port(6445, "the same for callers that show a client certificate")
+    mutual: int = _port(6445, "the same for callers that show a client certificate, beside that one unless given")
     kubelet: int = _port(10250, "the kubelet's gRPC service")
     proxy: int = _port(10256, "the proxy's gRPC service")
     controller: int = _port(10257, "the controller manager's gRPC service")
@@ -100,6 +100,19 @@ class Ports:
     dns: int = _port(10253, "the DNS component's gRPC service")
     cloud: int = _port(10258, "the cloud controller manager's gRPC service")
     nameserver: int = chosen(10053, port, "port of the cluster's DNS, UDP and TCP, on the node's address; 0 lets the system choose", "PORT")
+
+    def moved(self, **given: int) -> Ports:
+        """These with others in their places. ``mutual`` goes where ``apiserver`` goes, unless it is given, or was chosen: who moves all the
+        ports that he knows out of another cluster's way means that one too."""
+        ports = dataclasses.replace(self, **given)
+        follows = "mutual" not in given and self.mutual == self._beside()
+        return dataclasses.replace(ports, mutual=ports._beside()) if follows else ports
+
+    def _beside(self) -> int:
+        """The first port behind the API server's that no other part has; 0 where there is none, or the system chooses that one too."""
+        others = {value for name, value in asdict(self).items() if name != "mutual"}
+        behind = range(self.apiserver + 1, MAX_PORT + 1) if self.apiserver else ()
+        return next((found for found in behind if found not in others), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +223,7 @@ def _read(kept: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         complaints.append("ports is no object" if "ports" in kept else "ports is missing")
     else:
         good, bad = _fields(Ports, ports, frozenset())
-        values["ports"] = Ports(**good)
+        values["ports"] = Ports().moved(**good)
         complaints += [f"ports.{complaint}" for complaint in bad]
     match kept.get("node_ports"):
         case [first, last] if type(first) is type(last) is int and 0 < first <= last <= MAX_PORT:

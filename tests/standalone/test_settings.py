@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from knarr.service.errors import CommandError
+from services.standalone.options import settings_from
 from services.standalone.settings import ClusterSettings, Ports
 
 CHOSEN = {"runtime": "hollow", "service_cidr": "10.1.0.0/16"}
@@ -86,3 +88,41 @@ def test_what_is_right_is_salvaged(tmp_path: Path) -> None:
     settings, complaint = ClusterSettings.salvaged(tmp_path)
     assert (settings.runtime, settings.service_cidr, settings.ports.rest, settings.datapath) == ("hollow", "10.1.0.0/16", 1, "nftables")
     assert "colour is not known to this version of Knarr; datapath: invalid choice: 'magic'" in complaint
+
+
+@pytest.mark.parametrize(
+    ("given", "mutual"),
+    [
+        ({}, 6445),
+        ({"rest": 7443}, 6445),
+        ({"apiserver": 7444}, 7445),
+        ({"apiserver": 7444, "mutual": 9000}, 9000),
+        ({"apiserver": 7444, "mutual": 6445}, 6445),
+        ({"apiserver": 7444, "mutual": 0}, 0),
+        ({"apiserver": 0}, 0),
+        ({"apiserver": 65534}, 65535),
+        # Of none behind it, and of one of another part, no cluster could make use.
+        ({"apiserver": 65535}, 0),
+        ({"rest": 6445}, 6446),
+        ({"apiserver": 7444, "rest": 7445, "nameserver": 7446}, 7447),
+    ],
+)
+def test_the_port_for_certificates_lies_beside_the_api_servers(given: dict[str, int], mutual: int) -> None:
+    assert Ports().moved(**given) == Ports(**{**given, "mutual": mutual})
+
+
+def test_the_port_for_certificates_goes_along_until_somebody_chooses_it() -> None:
+    assert Ports().moved(apiserver=7444).moved(dns=1) == Ports(apiserver=7444, mutual=7445, dns=1)
+    assert Ports().moved(apiserver=7444).moved(apiserver=8444).mutual == 8445
+    assert Ports().moved(apiserver=7444, mutual=9000).moved(apiserver=8444).mutual == 9000
+
+
+def test_a_second_cluster_needs_no_port_that_earlier_versions_did_not_have(tmp_path: Path) -> None:
+    """Its options, and the file that it left, are from before there was a port for certificates."""
+    known = [field.name for field in dataclasses.fields(Ports) if field.name != "mutual"]
+    others = {f"{name}_port": 7000 + index for index, name in enumerate(known)}
+    chosen = settings_from(tmp_path, others)
+    ports = dataclasses.asdict(chosen.ports)
+    assert len(set(ports.values()) - set(dataclasses.asdict(Ports()).values())) == len(ports)
+    written(tmp_path, ports={name: ports[name] for name in known})
+    assert ClusterSettings.saved(tmp_path).ports == settings_from(tmp_path, {}).ports == chosen.ports
