@@ -8,7 +8,6 @@ from services.apiserver.audit.auditor import Auditor
 from services.apiserver.audit.default import DEFAULT_POLICY
 from services.apiserver.audit.log_file import Keeping
 from services.apiserver.audit.options import keeping_log
-from services.apiserver.audit.policy import Policy
 from services.apiserver.audit.reading import read_policy
 from services.standalone.settings import ClusterSettings
 
@@ -17,12 +16,10 @@ KEEPING = Keeping(megabytes=32, files=3)
 NOWHERE = "none"
 
 
-def audit_policy(settings: ClusterSettings) -> Policy:
-    """What is kept. CommandError names what is wrong with a policy."""
-    return read_policy(Path(settings.audit_policy_file)) if settings.audit_policy_file else DEFAULT_POLICY
-
-
 def auditor(settings: ClusterSettings) -> Auditor | None:
     """None where no log is wanted. Raises CommandError."""
     path = settings.audit_log_path or str(settings.files.audit_log)
-    return keeping_log(audit_policy(settings), path, KEEPING) if path != NOWHERE else None
+    if path == NOWHERE:
+        return None
+    policy = read_policy(Path(settings.audit_policy_file)) if settings.audit_policy_file else DEFAULT_POLICY
+    return keeping_log(policy, path, KEEPING)

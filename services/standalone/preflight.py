@@ -17,9 +17,7 @@ from typing import Any
 
 from knarr.service.errors import CommandError
 from knarr.service.options import node_name
-from services.apiserver.encryption.reading import encryption
 from services.kubelet.runtime.catalog import bridge_name, engine_url
-from services.standalone.auditing import audit_policy
 from services.standalone.etcd_process import DATA, has_state, path_problem
 from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
@@ -43,9 +41,7 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
         yield from _nftables_problems()
     yield from _disk_problems(settings)
     yield from _restore_problems(settings)
-    yield from _encryption_problems(settings)
-    yield from _audit_problems(settings)
-    yield from _identity_problems(settings)
+    yield from _file_problems(settings)
     yield from _name_problems(settings)
     yield from _range_problems(settings)
     if shutil.which("ip") is not None:
@@ -133,22 +129,16 @@ def _restore_problems(settings: ClusterSettings) -> Iterator[str]:
         yield f"a restore was interrupted: give `knarr restore` again, or move {kept[-1]} back to {present}"
 
 
-def _encryption_problems(settings: ClusterSettings) -> Iterator[str]:
-    try:
-        encryption(settings.encryption_file)
-    except CommandError as error:
-        yield f"--encryption-provider-config: {error}"
-
-
-def _audit_problems(settings: ClusterSettings) -> Iterator[str]:
-    try:
-        audit_policy(settings)
-    except CommandError as error:
-        yield f"--audit-policy-file: {error}"
-
-
-def _identity_problems(settings: ClusterSettings) -> Iterator[str]:
+def _file_problems(settings: ClusterSettings) -> Iterator[str]:
     """What reads these files is loaded by those alone who have them."""
+    if file := settings.encryption_file:
+        from services.apiserver.encryption.reading import encryption
+
+        yield from _told("--encryption-provider-config", encryption, file)
+    if file := path_of(settings.audit_policy_file):
+        from services.apiserver.audit.reading import read_policy
+
+        yield from _told("--audit-policy-file", read_policy, file)
     if file := path_of(settings.authentication_config):
         from services.apiserver.identity.configuration import read_authentication
 

@@ -6,8 +6,20 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["services.apiserver.__main__", "services.standalone.cluster"])
-def test_a_client_of_http_and_cel_wait_for_who_needs_them(module: str) -> None:
+def loaded(module: str) -> set[str]:
+    """All modules that come with one."""
     code = f"import sys, {module}; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert not {"aiohttp", "knarr.machinery.cel.compiler", "re2", "docker"} & set(done.stdout.split())
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["services.apiserver.__main__", "services.standalone.cluster"])
+def test_a_client_of_http_and_cel_wait_for_who_needs_them(module: str) -> None:
+    assert not {"aiohttp", "knarr.machinery.cel.compiler", "re2", "docker"} & loaded(module)
+
+
+def test_what_is_looked_at_before_a_cluster_starts_needs_nothing_of_it() -> None:
+    """It is looked at before the cluster's own process begins: what is loaded for it is waited for twice."""
+    assert not {"google.protobuf", "grpc", "prometheus_client", "yaml", "knarr.machinery.resources"} & loaded(
+        "services.standalone.preflight"
+    )
