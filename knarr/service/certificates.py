@@ -60,35 +60,25 @@ EXTENDED_USAGES = {
 }
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as it lies in a file."""
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+def _builder(subject: x509.Name, issuer: x509.Name, key: Any, begins: datetime, ends: datetime) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + lifetime)
+        .not_valid_before(begins)
+        .not_valid_after(ends)
     )
 
 
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
+def _key_usage(*bits: str) -> x509.KeyUsage:
+    return x509.KeyUsage(**dict.fromkeys(_USAGE_BITS, False) | dict.fromkeys(bits, True))
 
 
 class CertificateAuthority:
@@ -108,15 +98,15 @@ class CertificateAuthority:
 
     @classmethod
     def _signed_by_itself(cls, name: str, key: ec.EllipticCurvePrivateKey) -> CertificateAuthority:
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        subject, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), datetime.now(UTC)
         certificate = (
-            _builder(subject, subject, key.public_key(), CA_LIFETIME)
+            _builder(subject, subject, key.public_key(), now - CLOCK_SKEW, now + CA_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=True), critical=True)
+            .add_extension(_key_usage("digital_signature", "key_cert_sign", "crl_sign"), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
-        return cls(KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key)))
+        return cls(KeyPair(certificate.public_bytes(serialization.Encoding.PEM), key_pem(key)))
 
     @classmethod
     def load_or_create(cls, folder: Path, name: str = CA_NAME) -> CertificateAuthority:
@@ -166,7 +156,11 @@ class CertificateAuthority:
         hosts = list(hosts)
         try:
             pair = KeyPair.load(folder, name)
-            if belong_together(pair) and self._issued(pair.certificate) and covers(pair.certificate, hosts):
+            if (
+                belong_together(pair)
+                and self.has_issued(x509.load_pem_x509_certificate(pair.certificate))
+                and covers(pair.certificate, hosts)
+            ):
                 return pair
         except (FileNotFoundError, ValueError, TypeError):
             pass
@@ -174,13 +168,8 @@ class CertificateAuthority:
         pair.save(folder, name)
         return pair
 
-    def _issued(self, certificate: bytes) -> bool:
-        try:
-            x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(self._certificate)
-        except (InvalidSignature, ValueError, TypeError):
-            # By another key, under another name, or of another kind.
-            return False
-        return True
+    def has_issued(self, certificate: x509.Certificate) -> bool:
+        return is_issued_by(certificate, self.pair.certificate)
 
     @property
     def ends(self) -> datetime:
@@ -202,20 +191,13 @@ class CertificateAuthority:
         wanted = set(usages)
         if strange := sorted(wanted - KEY_USAGES.keys() - EXTENDED_USAGES.keys()):
             raise ValueError(f"certificates for {', '.join(strange)} are not signed")
-        bits = dict.fromkeys(_USAGE_BITS, False) | {KEY_USAGES[usage]: True for usage in wanted & KEY_USAGES.keys()}
         builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._certificate.subject)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(begins)
-            .not_valid_after(ends)
+            _builder(subject, self._certificate.subject, key, begins, ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
-        if any(bits.values()):
-            builder = builder.add_extension(x509.KeyUsage(**bits), critical=True)
+        if bits := [KEY_USAGES[usage] for usage in wanted & KEY_USAGES.keys()]:
+            builder = builder.add_extension(_key_usage(*bits), critical=True)
         if extended := [EXTENDED_USAGES[usage] for usage in sorted(wanted & EXTENDED_USAGES.keys())]:
             builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)
         if names is not None:
@@ -224,29 +206,37 @@ class CertificateAuthority:
 
     def issue(self, common_name: str, *, organizations: Iterable[str] = (), hosts: Iterable[str] = ()) -> KeyPair:
         """Signs a certificate; with ``hosts`` (names or addresses) it serves, and it is always good for clients."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization) for organization in organizations]
-        subject = x509.Name([*names, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        builder = (
-            _builder(subject, self._certificate.subject, key.public_key(), LEAF_LIFETIME)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+        groups = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization) for organization in organizations]
+        subject = x509.Name([*groups, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        served = [general_name(host) for host in hosts]
+        certificate = self.sign(
+            subject,
+            key.public_key(),
+            usages=["digital signature", "client auth", *(["server auth"] if served else [])],
+            names=x509.SubjectAlternativeName(served) if served else None,
+            begins=now - CLOCK_SKEW,
+            ends=now + LEAF_LIFETIME,
         )
-        usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
-        alternative = [_general_name(host) for host in hosts]
-        if alternative:
-            usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
-            builder = builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False)
-        certificate = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False).sign(self._key, hashes.SHA256())
-        return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
+        return KeyPair(certificate, key_pem(key))
 
 
-def _general_name(host: str) -> x509.GeneralName:
+def general_name(host: str) -> x509.GeneralName:
+    """A name or an address, as a certificate has it."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
+
+
+def is_issued_by(certificate: x509.Certificate, issuer: bytes) -> bool:
+    """Whether an authority has signed it, by the name and the key of the authority's certificate, PEM."""
+    try:
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(issuer))
+    except (InvalidSignature, ValueError, TypeError):
+        # By another key, under another name, or of another kind.
+        return False
+    return True
 
 
 def belong_together(pair: KeyPair) -> bool:
@@ -270,4 +260,4 @@ def covers(certificate: bytes, hosts: Iterable[str], *, at_least: timedelta = LE
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return not list(hosts)
-    return all(_general_name(host) in list(names) for host in hosts)
+    return all(general_name(host) in list(names) for host in hosts)

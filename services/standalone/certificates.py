@@ -16,7 +16,6 @@ from typing import Any
 
 import orjson
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
 from knarr.service.certificates import LEAF_RESERVE, CertificateAuthority
@@ -113,7 +112,7 @@ def renew(folder: Path, names: Sequence[str] = ()) -> list[Found]:
     authorities = _authorities(folder)
     due: list[tuple[Found, CertificateAuthority]] = []
     for one in found:
-        signer = next((authority for authority in authorities if _signed_by(one, authority)), None)
+        signer = next((authority for authority in authorities if authority.has_issued(one.certificate)), None)
         can_be = signer is not None and not one.signs and one.path.with_suffix(".key").is_file()
         if can_be and (not names or one.name in names):
             assert signer is not None
@@ -152,14 +151,6 @@ def _authorities(folder: Path) -> list[CertificateAuthority]:
     """Those whose keys lie here; one that would not outlive what it signs gets a new certificate for the same key."""
     keys = [path for path in sorted(folder.rglob(f"{AUTHORITY}.key")) if path.is_file() and not path.is_symlink()]
     return [CertificateAuthority.load_or_create(path.parent) for path in keys]
-
-
-def _signed_by(found: Found, authority: CertificateAuthority) -> bool:
-    try:
-        found.certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.pair.certificate))
-    except (InvalidSignature, ValueError, TypeError):
-        return False
-    return True
 
 
 def _common_name(name: x509.Name) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from cryptography import x509
 
 from knarr.api.authentication.v1 import authentication_pb2 as authentication
 from knarr.api.controller.v1 import controller_service_pb2 as pb
@@ -125,7 +126,7 @@ async def test_a_machine_becomes_a_node(tmp_path: Path, monkeypatch: pytest.Monk
         assert w.users == ["system:node:node-1"]
         # Its serving certificate is signed meanwhile, and shown: whoever trusts the cluster finds the node by its name.
         authority = CertificateAuthority(KeyPair.load(tmp_path, "ca"))
-        await until(lambda: authority._issued((tmp_path / "node" / "serving.crt").read_bytes()))
+        await until(lambda: authority.has_issued(x509.load_pem_x509_certificate((tmp_path / "node" / "serving.crt").read_bytes())))
         admin = authority.issue("admin", organizations=["system:masters"])
         # The API server shows its token, too, which is for kubelets that have a table of them.
         channel = open_channel(arguments.listen, authority.pair.certificate, "token", pair=admin, server_name="node-1")

@@ -7,11 +7,8 @@ machine never; it lies on the disk once its certificate is there, not before.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,12 +40,12 @@ class NotIssued(Exception):
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A certificate of a node: what it is called in its folder, who signs it and for what. ``hosts`` are names and addresses at which it
-    serves, as they are when it is asked."""
+    serves."""
 
     name: str
     signer: str
     usage: str
-    hosts: Callable[[], Sequence[str]] = tuple
+    hosts: tuple[str, ...] = ()
 
 
 def client_certificate() -> Wanted:
@@ -56,7 +53,7 @@ def client_certificate() -> Wanted:
 
 
 def serving_certificate(*hosts: str) -> Wanted:
-    return Wanted(SERVING, SERVING_SIGNER, "server auth", lambda: hosts)
+    return Wanted(SERVING, SERVING_SIGNER, "server auth", hosts)
 
 
 class OwnCertificate:
@@ -84,10 +81,10 @@ class OwnCertificate:
     def is_due(self) -> bool:
         """Whether another one is to be asked for."""
         found = self._certificate()
-        if found is None or not self.is_good or not self._is_signed(found):
+        if found is None or not self._is_signed(found):
             return True
         begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
-        return self._clock.now() >= begins + timedelta(seconds=(ends - begins).total_seconds() * self._part)
+        return not begins <= self._clock.now() < begins + (ends - begins) * self._part
 
     async def run(self, client: Client) -> None:
         """Renews it by ``client``, until cancelled. What fails is tried again; the former one is shown as long as it is good."""
@@ -138,29 +135,23 @@ class OwnCertificate:
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.x509.oid import NameOID
 
+        from knarr.service.certificates import general_name, key_pem
+
         key = ec.generate_private_key(ec.SECP256R1())
         named = ((NameOID.ORGANIZATION_NAME, NODES), (NameOID.COMMON_NAME, f"{NODE_PREFIX}{self._node}"))
         builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(*one) for one in named]))
-        if hosts := [_general_name(host) for host in self._wanted.hosts()]:
+        if hosts := [general_name(host) for host in self._wanted.hosts]:
             builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         made = certificates.CertificateSigningRequest(metadata=meta.ObjectMeta(generate_name="csr-"))
         made.spec.request = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         made.spec.signer_name = self._wanted.signer
         made.spec.usages.extend(["digital signature", self._wanted.usage])
-        pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        return made, pem
+        return made, key_pem(key)
 
     def _is_signed(self, found: x509.Certificate) -> bool:
-        from cryptography import x509
-        from cryptography.exceptions import InvalidSignature
+        from knarr.service.certificates import is_issued_by
 
-        if not self._authority:
-            return True
-        try:
-            found.verify_directly_issued_by(x509.load_pem_x509_certificate(self._authority))
-        except (InvalidSignature, ValueError, TypeError):
-            return False
-        return True
+        return not self._authority or is_issued_by(found, self._authority)
 
     def _certificate(self) -> x509.Certificate | None:
         """The one that is kept; None where there is none, or it is no pair. One that was replaced by half is replaced."""
@@ -191,12 +182,3 @@ class OwnCertificate:
             return pair if belong_together(pair) else None
         except (OSError, ValueError, TypeError):
             return None
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    from cryptography import x509
-
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
