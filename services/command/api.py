@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import http.client
-import ssl
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import orjson
-import yaml
 
 from knarr.service.errors import CommandError
-from knarr.service.files import PRIVATE, write_whole
+from services.apiserver.webhooks.kubeconfig import read_remote
 
 ANSWER_SECONDS = 30.0
 # Objects of one page of a list.
@@ -39,16 +33,11 @@ class ApiClient:
 
     def __init__(self, kubeconfig: Path, server: str = "") -> None:
         """``server`` is another URL than the kubeconfig's: one of several API servers."""
-        self._stack = ExitStack()
         try:
-            cluster, user = _chosen(kubeconfig)
-            self.server = server or str(cluster["server"])
-            self._context = self._trust(cluster, user)
-            # Of who names nobody.
-            self._bare = self._trust(cluster, {})
-        except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError, binascii.Error, ssl.SSLError) as error:
-            raise CommandError(f"{kubeconfig} is no kubeconfig of a cluster: {error}") from error
-        self._token = str(user.get("token", ""))
+            self._known, self._nobody = read_remote(kubeconfig), read_remote(kubeconfig, as_nobody=True)
+        except CommandError as error:
+            raise CommandError(f"{error}: that is no kubeconfig of a cluster") from error
+        self.server = server or self._known.url
         self._host = urlsplit(self.server)
         if self._host.scheme != "https" or not self._host.hostname:
             raise CommandError(f"{self.server} is no https:// URL of an API server")
@@ -60,24 +49,9 @@ class ApiClient:
     def __exit__(self, *_: object) -> None:
         for connection in self._connections.values():
             connection.close()
-        self._stack.close()
-
-    def _trust(self, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
-        data = cluster.get("certificate-authority-data")
-        context = ssl.create_default_context(
-            cafile=cluster.get("certificate-authority"), cadata=base64.b64decode(data).decode() if data else None
-        )
-        if "client-certificate-data" in user:
-            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="knarr-")))
-            for name in ("client-certificate", "client-key"):
-                write_whole(folder / name, base64.b64decode(user[f"{name}-data"]), mode=PRIVATE)
-            context.load_cert_chain(folder / "client-certificate", folder / "client-key")
-        elif "client-certificate" in user:
-            context.load_cert_chain(user["client-certificate"], user["client-key"])
-        return context
 
     def _opened(self, known: bool) -> http.client.HTTPSConnection:
-        context = self._context if known else self._bare
+        context = (self._known if known else self._nobody).context
         return http.client.HTTPSConnection(str(self._host.hostname), self._host.port or 443, timeout=ANSWER_SECONDS, context=context)
 
     def get(self, path: str) -> Any:
@@ -87,7 +61,7 @@ class ApiClient:
         return orjson.loads(self.text("PUT", path, orjson.dumps(obj)))
 
     def objects(self, path: str) -> Iterator[Any]:
-        """Everything of a collection, page by page. With a page's first object ``remaining`` is how many come behind that page."""
+        """Everything of a collection, page by page."""
         token = ""
         while True:
             page = self.get(f"{path}?limit={PAGE}" + (f"&continue={token}" if token else ""))
@@ -98,9 +72,8 @@ class ApiClient:
 
     def text(self, method: str, path: str, body: bytes | None = None, *, known: bool = True) -> bytes:
         """The body of an answer; without ``known`` nobody is named."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if known and self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        shown = self._known.headers if known else {}
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **shown}
         for attempt in range(2):
             connection = self._connections.pop(known, None) or self._opened(known)
             try:
@@ -117,16 +90,6 @@ class ApiClient:
         if answer.status >= 400:
             raise Refused(answer.status, _message(text))
         return text
-
-
-def _chosen(kubeconfig: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The cluster and the user of the current context."""
-    document = yaml.safe_load(kubeconfig.read_text())
-    contexts = {found["name"]: found["context"] for found in document["contexts"]}
-    context = contexts[document["current-context"]]
-    clusters = {found["name"]: found["cluster"] for found in document["clusters"]}
-    users = {found["name"]: found["user"] for found in document["users"]}
-    return clusters[context["cluster"]], users[context["user"]]
 
 
 def _message(text: bytes) -> str:

@@ -195,7 +195,7 @@ def test_the_command_exits_with_what_it_found(
 
 def test_who_is_no_administrator_is_told(server: LiveServer) -> None:
     with ApiClient(server.kubeconfig) as api:
-        api._token = "wrong"
+        api._known.headers["Authorization"] = "Bearer wrong"
         with pytest.raises(CommandError, match="ask as its administrator"):
             audit(api, None)
 

@@ -1,4 +1,4 @@
-"""A server that a kubeconfig names, for this server to ask: where it is, whom to trust there, and how to show oneself.
+"""A server that a kubeconfig names, for whoever is to ask it: where it is, whom to trust there, and how to show oneself.
 
 The form is that of clients' kubeconfigs, of which the current context counts. What a client could do besides (commands for credentials,
 impersonation, other proxies) is refused by its name.
@@ -39,26 +39,26 @@ class Remote:
     server_name: str = ""
 
 
-def read_remote(file: Path) -> Remote:
-    """What a kubeconfig says; raises CommandError."""
-    return read_configuration(file, "kubeconfig", partial(_parse, folder=file.parent))
+def read_remote(file: Path, *, as_nobody: bool = False) -> Remote:
+    """What a kubeconfig says, ``as_nobody`` without what would be shown of oneself; raises CommandError."""
+    return read_configuration(file, "kubeconfig", partial(_parse, folder=file.parent, as_nobody=as_nobody))
 
 
-def _parse(text: bytes, folder: Path) -> Remote:
+def _parse(text: bytes, folder: Path, as_nobody: bool) -> Remote:
     found = sole_document(text)
     if found is None or found.get("kind", "Config") != "Config":
         raise ValueError("it is no kubeconfig")
     try:
-        return _remote(found, folder)
+        return _remote(found, folder, as_nobody)
     except OSError as error:
         # Of a file that it names.
         raise ValueError(str(error)) from error
 
 
-def _remote(found: dict[str, Any], folder: Path) -> Remote:
+def _remote(found: dict[str, Any], folder: Path, as_nobody: bool) -> Remote:
     context = _named(found, "contexts", "context", str(found.get("current-context", "")))
     cluster = _named(found, "clusters", "cluster", str(context.get("cluster", "")))
-    user = _named(found, "users", "user", str(context["user"])) if context.get("user") else {}
+    user = _named(found, "users", "user", str(context["user"])) if context.get("user") and not as_nobody else {}
     for section, known, what in ((cluster, CLUSTER_FIELDS, "cluster"), (user, USER_FIELDS, "user")):
         if strange := sorted(section.keys() - known):
             raise ValueError(f"{strange[0]} of the {what} is not honoured")
