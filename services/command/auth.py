@@ -6,10 +6,8 @@ import asyncio
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc.aio
-import orjson
 from google.protobuf.json_format import MessageToJson
 
 from knarr.api.apiserver.v1 import authorization_service_pb2 as face
@@ -134,13 +132,7 @@ async def _ask(files: Files, question: Question) -> face.ExplainResponse:
 def _reached(files: Files) -> tuple[str, str, bytes]:
     """Where the API server is, and what is shown to it and by it."""
     try:
-        state = orjson.loads(files.state.read_bytes())
-        return state["components"]["apiserver"], files.admin_token.read_text().strip(), _bytes(files.pki / "ca.crt")
+        address = str(files.read_state()["components"]["apiserver"])
+        return address, files.admin_token.read_text().strip(), (files.pki / "ca.crt").read_bytes()
     except FileNotFoundError:
         raise CommandError(f"no cluster runs from {files.root}; start it first: `knarr up`") from None
-    except (orjson.JSONDecodeError, KeyError):
-        raise CommandError(f"{files.state} is damaged; `knarr down` and `knarr up` make it anew") from None
-
-
-def _bytes(path: Path) -> bytes:
-    return path.read_bytes()

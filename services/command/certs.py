@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
 from knarr.service.keypair import KeyPair
-from services.standalone.certificates import Found, certificates, now, renew, show_in_kubeconfig
+from services.standalone.certificates import Found, certificates, renew, show_in_kubeconfig
 
 HEADINGS = ("NAME", "FOR", "GROUPS", "BY", "EXPIRES", "STATE")
 # Whose certificate the kubeconfig has.
@@ -18,7 +18,7 @@ ADMIN = "admin"
 
 def show(folder: Path, output: str) -> int:
     """Prints them; 1 where one of them is not good, or not for long."""
-    found, moment = certificates(folder), now()
+    found, moment = certificates(folder), datetime.now(UTC)
     if output == "json":
         print(orjson.dumps([one.as_dict(moment) for one in found], option=orjson.OPT_INDENT_2).decode())
     else:
@@ -27,7 +27,7 @@ def show(folder: Path, output: str) -> int:
 
 
 def renewed(folder: Path, names: Sequence[str], kubeconfig: Path | None) -> int:
-    found, moment = renew(folder, names), now()
+    found, moment = renew(folder, names), datetime.now(UTC)
     if kubeconfig is not None and any(one.name == ADMIN for one in found):
         show_in_kubeconfig(kubeconfig, KeyPair.load(folder, ADMIN))
     _print([HEADINGS, *(_row(one, moment) for one in found)])

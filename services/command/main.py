@@ -1,4 +1,4 @@
-"""The ``knarr`` command: up, down, status, kubeconfig, load, backup, restore, auth, certs, completion.
+"""The ``knarr`` command.
 
 Imports little at first: what a command does not need would only delay it, and so would it `knarr --help` and every press of Tab.
 """

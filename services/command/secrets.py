@@ -51,33 +51,29 @@ class _Rotation:
         self._file, self._servers, self._say, self._progress = file, servers, say, progress
         # Its name is written down before the key is anywhere: by it a rotation is known that was cut short.
         self._note = file.with_name(f"{file.name}.rotation")
-        self._document = self._read()
+        self._read()
         self._name = self._noted()
 
     def step(self) -> bool:
         """Does what is next; False when nothing is."""
-        self._document = self._read()
-        step = next_step(self._document, SECRETS, self._name)
+        document = self._read()
+        # Nothing has happened yet where a server does not look at its file; and one that does not know the key could not read what
+        # others make with it.
+        self._await_servers()
+        step = next_step(document, SECRETS, self._name)
         if step is Step.DONE:
-            self._await_servers()
             self._note.unlink(missing_ok=True)
             self._say(f"the key {self._name} is the only one; keep {self._file} apart from backups")
             return False
         self._say(f"{step.value} ({self._name})")
-        if step is Step.REWRITE:
-            self._await_servers()
-            for resource in entry_of(self._document, SECRETS)["resources"]:
-                self._rewrite(resource)
-            self._replace(finished(self._document, SECRETS, self._name))
-        elif step is Step.ADD:
-            # Where the first step is given to a server that does not look at its file, nothing has happened yet.
-            self._await_servers()
-            self._replace(added(self._document, SECRETS, self._name, os.urandom(KEY_BYTES)))
+        if step is Step.ADD:
+            self._replace(added(document, SECRETS, self._name, os.urandom(KEY_BYTES)))
+        elif step is Step.PROMOTE:
+            self._replace(promoted(document, SECRETS, self._name))
         else:
-            # Who does not know the key yet could not read what the others make with it.
-            self._await_servers()
-            self._replace(promoted(self._document, SECRETS, self._name))
-        self._await_servers()
+            for resource in entry_of(document, SECRETS)["resources"]:
+                self._rewrite(resource)
+            self._replace(finished(document, SECRETS, self._name))
         return True
 
     def _read(self) -> Any:

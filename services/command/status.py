@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import grpc
 import grpc.aio
-import orjson
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from knarr.client.channel import open_secure_channel
-from knarr.service.errors import CommandError
 from services.standalone import process
 from services.standalone.files import Files
 from services.standalone.settings import ClusterSettings
@@ -40,10 +38,7 @@ def report(settings: ClusterSettings) -> int:
         kept = " (its state is kept; `knarr up` starts it again)" if files.etcd.exists() else ""
         print(f"no cluster runs from {files.root}{kept}")
         return 1
-    try:
-        state = orjson.loads(files.state.read_bytes())
-    except orjson.JSONDecodeError:
-        raise CommandError(f"{files.state} is damaged; `knarr down` and `knarr up` make it anew") from None
+    state = files.read_state()
     answers = asyncio.run(_ask_all(files, state["components"]))
     print(f"{state['server']}  pid {running.pid}  {state['runtime']} runtime, {state['datapath']} datapath")
     width = max(len(answer.component) for answer in answers)

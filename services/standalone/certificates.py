@@ -10,7 +10,7 @@ import base64
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +141,6 @@ def show_in_kubeconfig(kubeconfig: Path, pair: KeyPair) -> bool:
     user["client-key-data"] = base64.b64encode(pair.key).decode()
     write_whole(kubeconfig, orjson.dumps(document, option=orjson.OPT_INDENT_2), mode=PRIVATE)
     return True
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _authorities(folder: Path) -> list[CertificateAuthority]:

@@ -7,6 +7,9 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, sweep, write_whole
@@ -78,6 +81,16 @@ class Files:
     def state(self) -> Path:
         """What the running cluster tells about itself; there only once it is ready."""
         return self.root / "state.json"
+
+    def read_state(self) -> dict[str, Any]:
+        """What it has told. Raises FileNotFoundError where none is ready, CommandError for a file that is damaged."""
+        try:
+            found = orjson.loads(self.state.read_bytes())
+            if "apiserver" in found["components"]:
+                return dict(found)
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            pass
+        raise CommandError(f"{self.state} is damaged; `knarr down` and `knarr up` make it anew")
 
     @property
     def settings(self) -> Path:

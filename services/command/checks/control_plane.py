@@ -6,12 +6,13 @@ import re
 import socket
 from collections.abc import Sequence
 
+from knarr.service.authentication import AUTHENTICATED, NODE_PREFIX, NODES
 from services.apiserver.encryption.reloading import INFO
 from services.command.checks.check import Check, Weight
 from services.command.checks.facts import Facts
 
 READ_ONLY_PORT, CONNECT_SECONDS = 10255, 1.0
-NOBODY, KNOWN = "knarr-audit-nobody", "system:authenticated"
+NOBODY = "knarr-audit-nobody"
 _LOST = re.compile(r'^apiserver_audit_error_total\{plugin="[^"]*"\} ([0-9.]+)', re.MULTILINE)
 
 
@@ -23,17 +24,19 @@ def _strangers(facts: Facts) -> Sequence[str]:
 def _anybody(facts: Facts) -> Sequence[str]:
     wishes = (("list", "secrets"), ("create", "pods"), ("delete", "namespaces"))
     return [
-        f"whoever is known may {verb} {resource}" for verb, resource in wishes if facts.may(NOBODY, [KNOWN], verb=verb, resource=resource)
+        f"whoever is known may {verb} {resource}"
+        for verb, resource in wishes
+        if facts.may(NOBODY, [AUTHENTICATED], verb=verb, resource=resource)
     ]
 
 
 def _nodes(facts: Facts) -> Sequence[str]:
-    groups = ["system:nodes", KNOWN]
+    groups = [NODES, AUTHENTICATED]
     wishes = ({"verb": "list", "resource": "secrets"}, {"verb": "get", "resource": "secrets", "namespace": "default", "name": NOBODY})
     return [
         f"a node without pods may {wish['verb']} {wish['resource']}"
         for wish in wishes
-        if facts.may(f"system:node:{NOBODY}", groups, **wish)
+        if facts.may(f"{NODE_PREFIX}{NOBODY}", groups, **wish)
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from services.apiserver.rbac.defaults import BOOTSTRAPPED
 from services.command.api import ApiClient, Refused
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -77,7 +78,7 @@ class Facts:
 
 def is_own(obj: Any) -> bool:
     """Whether every cluster has it from its beginning."""
-    return bool(obj["metadata"].get("labels", {}).get("kubernetes.io/bootstrapping") == "rbac-defaults")
+    return bool(obj["metadata"].get("labels", {}).items() >= BOOTSTRAPPED.items())
 
 
 def shown(obj: Any) -> str:

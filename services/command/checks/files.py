@@ -6,10 +6,11 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from knarr.service.files import PRIVATE
 from services.command.checks.check import Check, NotHere
 from services.command.checks.facts import Facts
 
-PRIVATE, CLOSED = 0o600, 0o700
+CLOSED = 0o700
 SECRET_SUFFIXES = (".key", ".csv", ".token")
 SECRET_NAMES = ("token", "kubeconfig", "settings.json")
 

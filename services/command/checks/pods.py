@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from services.apiserver.admission.pod_security.baseline import CAPABILITIES
+from services.apiserver.admission.pod_security.levels import PREFIX
 from services.command.checks.check import Check, Weight
 from services.command.checks.facts import SYSTEM, Facts, shown
 
-ENFORCE = "pod-security.kubernetes.io/enforce"
-# What a container has without being given it.
-ORDINARY = frozenset(("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID"))
-ORDINARY_TOO = frozenset(("SETPCAP", "SETUID", "SYS_CHROOT"))
+ENFORCE = f"{PREFIX}enforce"
 
 
 def _containers(pod: Any) -> list[Any]:
@@ -53,7 +52,7 @@ def _may_be_root(container: Any, spec: Any) -> bool:
 
 def _has_capabilities(container: Any, _: Any) -> bool:
     added = (_security(container).get("capabilities") or {}).get("add") or ()
-    return any(name.removeprefix("CAP_") not in ORDINARY | ORDINARY_TOO for name in added)
+    return any(name.removeprefix("CAP_") not in CAPABILITIES for name in added)
 
 
 def _has_secret_variables(container: Any, _: Any) -> bool:

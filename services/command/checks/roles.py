@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from knarr.service.authentication import MASTERS, UNAUTHENTICATED, User
 from services.command.checks.check import Check, Weight
 from services.command.checks.facts import Facts, shown
 
-MASTERS, ANONYMOUS, UNKNOWN = "system:masters", "system:anonymous", "system:unauthenticated"
 ALL = "*"
 # By these somebody becomes somebody else, or has them work for him: verb, group, resource.
 POWERS = (
@@ -90,7 +90,7 @@ def _strangers(facts: Facts) -> Sequence[str]:
         f"{shown(binding)} gives {binding['roleRef']['name']} to {subject}"
         for binding in facts.bindings
         for subject in _subjects(binding)
-        if subject in (f"User/{ANONYMOUS}", f"Group/{UNKNOWN}")
+        if subject in (f"User/{User.ANONYMOUS.name}", f"Group/{UNAUTHENTICATED}")
     ]
 
 
