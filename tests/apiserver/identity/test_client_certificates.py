@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +195,9 @@ async def test_nor_the_one_of_its_authority(world: World, monkeypatch: pytest.Mo
 def test_the_subject_names_the_user(attributes: list[tuple[Any, str]], name: str | None, uid: str, groups: list[str]) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(kind, value) for kind, value in attributes])
-    made = certificates._builder(subject, subject, key.public_key(), timedelta(days=1)).sign(key, hashes.SHA256())
+    now = datetime.now(UTC)
+    begun, over = now - timedelta(hours=1), now + timedelta(days=1)
+    made = certificates._builder(subject, subject, key.public_key(), begun, over).sign(key, hashes.SHA256())
     user, begins, ends = certified(made.public_bytes(serialization.Encoding.DER))
     assert begins < time.time() < ends
     assert (user.name if user else None) == name
