@@ -46,6 +46,11 @@ async def in_turn(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await running
 
 
+async def in_turn_if_large(size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same, and at once where it takes no longer than ``size_bytes`` of up to LARGE_BYTES do."""
+    return work(*args, **kwargs) if size_bytes <= LARGE_BYTES else await in_turn(work, *args, **kwargs)
+
+
 def _done(_: object) -> None:
     global _waiting
     _waiting -= 1

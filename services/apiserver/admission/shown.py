@@ -14,7 +14,7 @@ from knarr.objects.copies import copy_field
 from services.apiserver.admission.attributes import CONNECT, Attributes
 from services.apiserver.admission.outside import Outside
 from services.apiserver.apply import entries
-from services.apiserver.aside import LARGE_BYTES, in_turn
+from services.apiserver.aside import in_turn_if_large
 from services.apiserver.canonical import canonicalize
 
 Json = dict[str, Any]
@@ -71,17 +71,15 @@ class Shown:
             return None
         own = self.attributes.request.ref.version
         if version is own or version.resource.converter is None or not isinstance(obj, own.message):
-            found: Json = await _worked(obj.ByteSize(), _json, version, obj)
-            return found
+            return await in_turn_if_large(obj.ByteSize(), _json, version, obj)
         raw = await self._outside.conversions.between(own, version, obj.SerializeToString(), self.attributes.request.deadline)
-        found = await _worked(len(raw), _json, version, version.message.FromString(raw))
-        return found
+        return await in_turn_if_large(len(raw), _json, version, version.message.FromString(raw))
 
     async def _of(self, version: Version, value: Any, size_bytes: int) -> Any:
         """The object, as the request has it, that JSON in a version describes."""
         attributes = self.attributes
         try:
-            found: Any = await _worked(size_bytes, _message, attributes, version, value)
+            found = await in_turn_if_large(size_bytes, _message, attributes, version, value)
         except StatusError as error:
             raise internal(error.status.message) from None
         own = attributes.request.ref.version
@@ -90,7 +88,7 @@ class Shown:
             found = own.message.FromString(raw)
         if isinstance(found, (own.resource.storage.message, own.message)):
             strategy = self._outside.strategies(own)
-            await _worked(size_bytes, strategy.default, found)
+            await in_turn_if_large(size_bytes, strategy.default, found)
             canonicalize(found)
         return found
 
@@ -152,7 +150,3 @@ def _start_of(attributes: Attributes, value: Any) -> face.ExecStart:
         setattr(start, name, getattr(found, name))
     start.command.extend(getattr(found, "command", ()))
     return start
-
-
-async def _worked(size_bytes: int, work: Any, *args: Any) -> Any:
-    return work(*args) if size_bytes <= LARGE_BYTES else await in_turn(work, *args)

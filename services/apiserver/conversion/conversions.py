@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 from knarr.machinery.errors import StatusError, error_of
 from knarr.machinery.resources import Version
 from services.apiserver.apply.versions import Unconverted
-from services.apiserver.aside import LARGE_BYTES, in_turn
+from services.apiserver.aside import in_turn_if_large
 from services.apiserver.deadline import within
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
@@ -154,12 +154,12 @@ class Conversions:
         uid = str(uuid.UUID(int=self._source.getrandbits(128), version=4))
         review = Review(uid, review_version(config.conversion_review_versions), source, target, raws)
         async with self._gate(hook.url):
-            body = await _worked(sum(map(len, raws)), review.body)
+            body = await in_turn_if_large(sum(map(len, raws)), review.body)
             try:
                 answer = await self._called().post(hook, body, HOOK_SECONDS)
             except HookFailed as error:
                 raise failure(source, f"failed: {error}") from error
-            found: list[bytes] = await _worked(len(answer), review.converted, answer)
+            found = await in_turn_if_large(len(answer), review.converted, answer)
             return found
 
     @asynccontextmanager
@@ -213,7 +213,3 @@ def _result(found: asyncio.Future[Entry]) -> Entry:
     if isinstance(error, StatusError):
         raise error_of(error.status)
     return found.result()
-
-
-async def _worked(size_bytes: int, work: Callable[..., Any], *args: Any) -> Any:
-    return work(*args) if size_bytes <= LARGE_BYTES else await in_turn(work, *args)

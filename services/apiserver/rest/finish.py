@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from knarr.machinery.errors import StatusError
-from services.apiserver.aside import LARGE_BYTES, in_turn
+from services.apiserver.aside import in_turn, in_turn_if_large
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.request import GZIP_WINDOW, Request
 from services.apiserver.rest.response import NO_STORE, Response
@@ -37,7 +37,7 @@ async def finished(request: Request, answer: Response) -> Response:
     headers = request.headers
     if answer.content_type == negotiation.JSON and answer.size_bytes <= PRETTY_BYTES and _is_read(request):
         answer.join()
-        answer.body = indented(answer.body) if len(answer.body) <= LARGE_BYTES else await in_turn(indented, answer.body)
+        answer.body = await in_turn_if_large(len(answer.body), indented, answer.body)
     if answer.size_bytes > GZIP_BYTES and negotiation.accepts_gzip(headers.get(b"accept-encoding", b"")):
         answer.join()
         answer.body = await in_turn(compressed, answer.body)

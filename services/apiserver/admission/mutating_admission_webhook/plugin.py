@@ -21,7 +21,7 @@ from services.apiserver.admission.reinvocation import Asked
 from services.apiserver.admission.webhooks.calls import Caller, CallFailed, failed
 from services.apiserver.admission.webhooks.configurations import CompiledWebhook, compiled_webhooks
 from services.apiserver.admission.webhooks.review import JSON_PATCH
-from services.apiserver.aside import LARGE_BYTES, in_turn
+from services.apiserver.aside import in_turn_if_large
 from services.apiserver.backend import Backend
 
 log = logging.getLogger(__name__)
@@ -114,10 +114,8 @@ async def _patched(caller: Caller, webhook: CompiledWebhook, version: Version, o
         words = f'admission webhook "{webhook.name}" attempted to modify the object, which is not supported for this operation'
         raise internal(words)
     try:
-        if len(operations) > 1 and len(orjson.dumps(operations)) > LARGE_BYTES:
-            patched = await in_turn(json_patch.apply, original, operations)
-        else:
-            patched = json_patch.apply(original, operations)
+        size_bytes = len(orjson.dumps(operations)) if len(operations) > 1 else 0
+        patched = await in_turn_if_large(size_bytes, json_patch.apply, original, operations)
     except StatusError as error:
         raise internal(detail_of(error)) from None
     if not isinstance(patched, dict):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping
-from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
@@ -23,7 +22,7 @@ from services.apiserver.admission.refusals import refused
 from services.apiserver.admission.shown import Json, Shown
 from services.apiserver.admission.webhooks.configurations import NO_SIDE_EFFECTS, NONE_ON_DRY_RUN, CompiledWebhook
 from services.apiserver.admission.webhooks.review import InvalidAnswer, Verdict, refusal_of, review_of, verdict_of
-from services.apiserver.aside import LARGE_BYTES, in_turn
+from services.apiserver.aside import in_turn, in_turn_if_large
 from services.apiserver.backend import Backend
 from services.apiserver.results import Ref
 
@@ -86,10 +85,10 @@ class Caller:
         uid = str(uuid.UUID(int=self._backend.source.getrandbits(128), version=4))
         objects = await self.shown.object(version), await self.shown.old(version)
         size_bytes = sum(obj.ByteSize() for obj in (self._attributes.obj, self._attributes.old) if obj is not None)
-        body = await _worked(size_bytes, review_of, uid, webhook.review_version, self.facts(version), *objects)
+        body = await in_turn_if_large(size_bytes, review_of, uid, webhook.review_version, self.facts(version), *objects)
         answer = await self._posted(webhook, body)
         try:
-            verdict: Verdict = await _worked(len(answer), _verdict, answer, uid, webhook.review_version, self._mutating)
+            verdict = await in_turn_if_large(len(answer), verdict_of, answer, uid, webhook.review_version, mutating=self._mutating)
         except InvalidAnswer as error:
             raise CallFailed(f"received invalid webhook response: {error}") from None
         for key, value in (verdict.annotations or {}).items():
@@ -140,11 +139,3 @@ async def namespace_labels(backend: Backend, attributes: Attributes, match: Matc
     if entry is None:
         raise not_found("namespaces", name)
     return entry.labels
-
-
-def _verdict(answer: bytes, uid: str, version: str, mutating: bool) -> Verdict:
-    return verdict_of(answer, uid, version, mutating=mutating)
-
-
-async def _worked(size_bytes: int, work: Any, *args: Any) -> Any:
-    return work(*args) if size_bytes <= LARGE_BYTES else await in_turn(work, *args)
