@@ -28,9 +28,9 @@ class Conditions:
         types = environment(params=params)
         return cls([Expression.of(condition.expression, types, [BOOL]) for condition in said])
 
-    async def hold(self, scene: Scene, **more: Any) -> bool:
+    async def hold(self, scene: Scene) -> bool:
         """Raises ConditionsFailed."""
-        return await scene.evaluated(self._hold, self.pace, **more)
+        return await scene.evaluated(self._hold, self.pace)
 
     def _hold(self, seen: dict[str, Any]) -> bool:
         budget, problems = Budget(CONDITIONS_LIMIT), []

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from knarr.machinery.cel import values
-from knarr.machinery.cel.admission import AUTHORIZER_NAME, CALL_LIMIT, NAMESPACE, OBJECT, OLD_OBJECT, PARAMS, REQUEST, VARIABLES, compiled
-from knarr.machinery.cel.admission import Variables as VariablesValue
+from knarr.machinery.cel.admission import AUTHORIZER_NAME, CALL_LIMIT, NAMESPACE, OBJECT, OLD_OBJECT, REQUEST, compiled
 from knarr.machinery.cel.authorization import AskingAuthorizer, Check, Decision
 from knarr.machinery.cel.errors import CostExceeded, EvaluationError, InvalidExpression
 from knarr.machinery.cel.program import Program
@@ -125,6 +124,8 @@ class Scene:
     version: Version
     facts: Json
     registry: Registry
+    # Variables besides those that every expression sees.
+    more: Mapping[str, Any]
     _decisions: dict[Check, Decision] = field(default_factory=dict)
 
     @property
@@ -135,8 +136,8 @@ class Scene:
         """What ``work`` makes of the variables, to which ``more`` are added. It is begun anew with each answer of the authorizer that it
         turns out to need."""
         seen: dict[str, Any] = {OBJECT: await self.shown.object(self.version), OLD_OBJECT: await self.shown.old(self.version)}
-        seen |= {REQUEST: self.facts, NAMESPACE: None, AUTHORIZER_NAME: self._authorizer(), **more}
-        size_bytes = sum(obj.ByteSize() for obj in (self.attributes.obj, self.attributes.old) if obj is not None)
+        seen |= {REQUEST: self.facts, NAMESPACE: None, AUTHORIZER_NAME: self._authorizer(), **self.more, **more}
+        size_bytes = self.shown.size_bytes
         for _ in range(MOST_CHECKS + 1):
             try:
                 if pace.slow or size_bytes > LARGE_BYTES:
@@ -194,8 +195,3 @@ def namespace_shown(value: Json) -> Json:
         if name in metadata:
             metadata[name] = values.timestamp(metadata[name])
     return {**value, "metadata": metadata}
-
-
-__all__ = [
-    "PARAMS", "VARIABLES", "Budget", "Expression", "ExpressionFailed", "OutOfBudget", "Pace", "Scene", "VariablesValue", "namespace_shown",
-]  # fmt: skip

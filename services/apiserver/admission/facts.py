@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from knarr.machinery import codec
 from knarr.machinery.resources import Version
 from services.apiserver.admission.attributes import CONNECT, Attributes
-from services.apiserver.admission.matching import is_namespaces
+from services.apiserver.admission.matching import place_of
 from services.apiserver.admission.shown import Json, kind_of
 
 OPTIONS_VERSION = "meta.k8s.io/v1"
@@ -24,8 +24,7 @@ def facts_of(attributes: Attributes, version: Version) -> Json:
         found["subResource"] = found["requestSubResource"] = attributes.subresource
     if attributes.name:
         found["name"] = attributes.name
-    # As in Kubernetes a namespace lies in itself.
-    if namespace := attributes.name if is_namespaces(attributes.resource) else attributes.namespace:
+    if namespace := place_of(attributes):
         found["namespace"] = namespace
     found |= {"operation": attributes.operation, "userInfo": _user(attributes)}
     found |= {"dryRun": attributes.dry_run, "options": _options(attributes)}

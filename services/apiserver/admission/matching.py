@@ -131,6 +131,11 @@ def labels_of(obj: Any) -> Mapping[str, str] | None:
     return metadata.labels if metadata is not None else None
 
 
+def place_of(attributes: Attributes) -> str:
+    """The namespace that a request is in; empty where it is in none. As in Kubernetes a namespace lies in itself."""
+    return attributes.name if is_namespaces(attributes.resource) else attributes.namespace
+
+
 def own_labels(attributes: Attributes) -> Mapping[str, str] | None:
     """Of a namespace that is made or changed: it is selected by the labels that it shall have. None for everything else."""
     if is_namespaces(attributes.resource) and not attributes.subresource and attributes.operation in (CREATE, UPDATE):

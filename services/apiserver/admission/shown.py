@@ -37,6 +37,11 @@ class Shown:
         self._objects: dict[Version, Json | None] = {}
         self._old: dict[Version, Json | None] = {}
 
+    @property
+    def size_bytes(self) -> int:
+        """Of both objects, as they are now."""
+        return sum(obj.ByteSize() for obj in (self.attributes.obj, self.attributes.old) if obj is not None)
+
     async def object(self, version: Version) -> Json | None:
         """None for a DELETE."""
         if version not in self._objects:

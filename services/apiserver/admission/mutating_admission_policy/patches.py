@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from knarr.machinery.cel.admission import POLICY_LIMIT
+from knarr.machinery.cel.admission import POLICY_LIMIT, VARIABLES, Variables
 from knarr.machinery.cel.errors import EvaluationError
 from knarr.machinery.cel.json_values import as_json, check_types
 from knarr.machinery.cel.program import Program
@@ -24,16 +24,15 @@ from knarr.machinery.patches import json_patch
 from knarr.machinery.patches.problems import detail_of
 from knarr.machinery.resources import Version
 from knarr.machinery.schema import descriptor_of
-from services.apiserver.admission.expressions import VARIABLES, Budget, Expression, ExpressionFailed, OutOfBudget, VariablesValue
+from services.apiserver.admission.expressions import Budget, Expression, ExpressionFailed, OutOfBudget
 from services.apiserver.admission.policies.compiled import Policy
+from services.apiserver.admission.shown import Json
 from services.apiserver.apply.versions import shape_of_version
 
 OBJECT, PATCH = "Object", "JSONPatch"
 APPLY, JSON_PATCH = "ApplyConfiguration", "JSONPatch"
 # A value is copied with each operation that names it.
 MAX_OPERATIONS = 1000
-
-Json = dict[str, Any]
 
 
 class MutationFailed(Exception):
@@ -42,7 +41,7 @@ class MutationFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """``sort`` is ApplyConfiguration or JSONPatch. The policy is not held by it: it goes when there is another one of its name."""
+    """``sort`` is ApplyConfiguration or JSONPatch."""
 
     variables: Mapping[str, Program]
     sort: str
@@ -51,7 +50,7 @@ class Mutation:
     @classmethod
     def all_of(cls, policy: Policy) -> list[Mutation]:
         found = []
-        for said in policy.spec.mutations:
+        for said in policy.said.mutations:
             if said.patch_type == APPLY:
                 expression = policy.expression(said.apply_configuration.expression, [Type(OBJECT)])
             else:
@@ -61,7 +60,7 @@ class Mutation:
 
     def value(self, seen: dict[str, Any]) -> Any:
         """What its expression answers: a part of an object, or the operations of a patch, as JSON. Raises MutationFailed, Undecided."""
-        seen[VARIABLES] = VariablesValue(self.variables, seen)
+        seen[VARIABLES] = Variables(self.variables, seen)
         try:
             found = self.expression.evaluate(seen, Budget(POLICY_LIMIT))
             return _part(found) if self.sort == APPLY else [_operation(item) for item in _listed(found)]

@@ -2,56 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
-from weakref import WeakKeyDictionary
+from typing import ClassVar
 
 from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admission
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, error_of
 from knarr.machinery.patches.problems import detail_of
-from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.configured import Configured
 from services.apiserver.admission.outside import Outside
-from services.apiserver.admission.policies.compiled import IF_NEEDED, Policy, PolicyCompiler
+from services.apiserver.admission.policies.compiled import Policy, PolicyCompiler
 from services.apiserver.admission.policies.invocations import Invocation, Invocations, Problem
 from services.apiserver.admission.refusals import refused
 from services.apiserver.admission.reinvocation import Asked
 from services.apiserver.backend import Backend
-
-if TYPE_CHECKING:
-    from services.apiserver.admission.mutating_admission_policy.patches import Mutation
 
 POLICIES = version_of(admission.MutatingAdmissionPolicy).resource
 BINDINGS = version_of(admission.MutatingAdmissionPolicyBinding).resource
 INVALID = "Invalid"
 
 
-class MutatingAdmissionPolicy:
+class MutatingAdmissionPolicy(Configured[Policy]):
     """In the order of the policies' names, and of their bindings'. Where one has changed the object, all plugins are asked once more, and
     of the policies before it those that want that (``reinvocationPolicy: IfNeeded``)."""
 
     name: ClassVar[str] = "MutatingAdmissionPolicy"
 
     def __init__(self, backend: Backend, outside: Outside | None = None) -> None:
-        self._backend, self._outside = backend, outside or Outside()
-        self._configured = Configured(backend, [POLICIES, BINDINGS], PolicyCompiler())
-        # They go with their policies.
-        self._mutations: WeakKeyDictionary[Policy, list[Mutation]] = WeakKeyDictionary()
-
-    def subscribe(self, listener: Callable[[], None]) -> None:
-        self._configured.subscribe(listener)
-
-    def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
-        return self._configured.concern(operation, resource, subresource)
+        super().__init__(backend, outside, [POLICIES, BINDINGS], PolicyCompiler())
 
     async def mutate(self, attributes: Attributes) -> bool:
         if attributes.obj is None:
             return False
-        policies = self._configured.of(attributes.operation, attributes.request.ref.version, attributes.subresource)
+        policies = self.concerned(attributes)
         round_, asked = Asked.begin(attributes, self.name)
-        invocations, changed = Invocations(self._backend, self._outside, attributes, policies), False
+        invocations, changed = Invocations(self.inquiry(attributes), policies), False
         problems: list[Problem] = []
         # Whom it is about is decided by the object as it came to this plugin.
         for invocation in [invocation async for invocation in invocations]:
@@ -63,7 +48,7 @@ class MutatingAdmissionPolicy:
             if found:
                 changed = round_.wanted = True
                 asked.ask_again()
-            if invocation.policy.spec.reinvocation_policy == IF_NEEDED:
+            if invocation.policy.is_reinvoked:
                 asked.before.add(invocation.key)
         asked.leave(attributes)
         refusing = [problem for problem in (*invocations.problems, *problems) if not problem.policy.ignores]
@@ -74,30 +59,26 @@ class MutatingAdmissionPolicy:
     async def _mutate(self, invocations: Invocations, invocation: Invocation, problems: list[Problem]) -> bool | None:
         """Whether it has changed the object; None where it is not about the request after all."""
         from services.apiserver.admission.conditions import ConditionsFailed
-        from services.apiserver.admission.expressions import PARAMS, ExpressionFailed
+        from services.apiserver.admission.expressions import ExpressionFailed
         from services.apiserver.admission.mutating_admission_policy.patches import Mutation, MutationFailed, shape_for
 
         policy, version, changed = invocation.policy, invocation.version, False
-        mutations = self._mutations.get(policy)
-        if mutations is None:
-            mutations = self._mutations[policy] = await policy.made(Mutation.all_of)
-        more = {PARAMS: invocation.param} if policy.has_params else {}
+        inquiry, scene = invocations.inquiry, invocations.scene(invocation)
         try:
-            scene = await invocations.scene(invocation)
-            if policy.conditions is not None and not await policy.conditions.hold(scene, **more):
+            if not await policy.is_about(scene):
                 return None
         except (ConditionsFailed, ExpressionFailed) as error:
             if not policy.ignores:
                 problems.append(Problem(policy, invocation.binding, str(error)))
             return None
-        namespace = await invocations.namespace()
-        for mutation in mutations:
-            original = await invocations.shown.object(version)
+        namespace = await inquiry.namespace()
+        for mutation in await policy.made(Mutation.all_of):
+            original = await inquiry.shown.object(version)
             assert original is not None
             try:
-                value = await scene.evaluated(mutation.value, policy.pace, namespaceObject=namespace, **more)
-                mutated = mutation.mutated(value, original, shape_for(version, invocations.shown.attributes.obj))
-                changed |= mutated is not original and await invocations.shown.take(version, mutated)
+                value = await scene.evaluated(mutation.value, policy.pace, namespaceObject=namespace)
+                mutated = mutation.mutated(value, original, shape_for(version, inquiry.attributes.obj))
+                changed |= mutated is not original and await inquiry.shown.take(version, mutated)
             except (MutationFailed, ExpressionFailed) as error:
                 problems.append(Problem(policy, invocation.binding, str(error)))
             except StatusError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import orjson
@@ -13,44 +11,35 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, internal
 from knarr.machinery.patches import json_patch
 from knarr.machinery.patches.problems import detail_of
-from knarr.machinery.resources import Resource, Version
+from knarr.machinery.resources import Version
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.configured import Configured
 from services.apiserver.admission.outside import Outside
 from services.apiserver.admission.reinvocation import Asked
-from services.apiserver.admission.webhooks.calls import Caller, CallFailed, failed
+from services.apiserver.admission.webhooks.calls import Caller, CallFailed
 from services.apiserver.admission.webhooks.configurations import CompiledWebhook, compiled_webhooks
 from services.apiserver.admission.webhooks.review import JSON_PATCH
 from services.apiserver.aside import in_turn_if_large
 from services.apiserver.backend import Backend
-
-log = logging.getLogger(__name__)
 
 CONFIGURATIONS = version_of(admission.MutatingWebhookConfiguration).resource
 MUTATION, PATCH = "mutation.webhook.admission.k8s.io/", "patch.webhook.admission.k8s.io/"
 FAILED_OPEN = "failed-open." + MUTATION
 
 
-class MutatingAdmissionWebhook:
+class MutatingAdmissionWebhook(Configured[CompiledWebhook]):
     """In the order of the configurations' names. Where one has changed the object, all plugins are asked once more, and of the webhooks
     before it those that want that (``reinvocationPolicy: IfNeeded``)."""
 
     name: ClassVar[str] = "MutatingAdmissionWebhook"
 
     def __init__(self, backend: Backend, outside: Outside | None = None) -> None:
-        self._backend, self._outside = backend, outside or Outside()
-        self._configured = Configured(backend, [CONFIGURATIONS], compiled_webhooks)
-
-    def subscribe(self, listener: Callable[[], None]) -> None:
-        self._configured.subscribe(listener)
-
-    def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
-        return self._configured.concern(operation, resource, subresource)
+        super().__init__(backend, outside, [CONFIGURATIONS], compiled_webhooks)
 
     async def mutate(self, attributes: Attributes) -> bool:
-        webhooks = self._configured.of(attributes.operation, attributes.request.ref.version, attributes.subresource)
+        webhooks = self.concerned(attributes)
         round_, asked = Asked.begin(attributes, self.name)
-        caller = Caller(self._backend, self._outside, attributes, mutating=True)
+        caller = Caller(self.inquiry(attributes), mutating=True)
         changed = False
         for index, webhook in enumerate(webhooks):
             if round_.running and webhook.key not in asked.again:
@@ -78,10 +67,8 @@ class MutatingAdmissionWebhook:
                 changed = await _patched(caller, webhook, version, operations)
                 attributes.annotate(PATCH + place, _said(webhook, patch=operations, patchType=JSON_PATCH))
         except CallFailed as error:
-            if not webhook.ignores:
-                raise failed(webhook, error) from None
-            log.warning("a webhook could not be asked and is passed over", extra={"webhook": webhook.name, "error": str(error)})
-            attributes.annotate(FAILED_OPEN + place, webhook.name)
+            if (refusal := caller.pass_over(webhook, error, FAILED_OPEN + place)) is not None:
+                raise refusal from None
         finally:
             attributes.annotate(MUTATION + place, _said(webhook, mutated=changed))
         return changed

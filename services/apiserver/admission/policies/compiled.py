@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from knarr.machinery.resources import Version
+from services.apiserver.admission.consulted import Consulted
 from services.apiserver.admission.matching import Match
-from services.apiserver.aside import in_turn
 from services.apiserver.entry import Entry
 
 if TYPE_CHECKING:
     from knarr.machinery.cel.admission import Composed
     from knarr.machinery.cel.program import Program
     from knarr.machinery.cel.types import Type
-    from services.apiserver.admission.conditions import Conditions
     from services.apiserver.admission.expressions import Expression, Pace
-
-IGNORE, IF_NEEDED = "Ignore", "IfNeeded"
-# Of a configuration whose expressions are compiled at once.
-SMALL_BYTES = 1024
 
 T = TypeVar("T")
 
@@ -40,47 +34,33 @@ class Binding:
 
 
 @dataclass(frozen=True, eq=False)
-class Policy:
-    """Of either kind, with all bindings that name it."""
+class Policy(Consulted):
+    """Of either kind, with all bindings that name it; its spec says it."""
 
     name: str
-    spec: Any
-    match: Match
     bindings: Sequence[Binding]
+    # What its plugin has compiled of it.
+    _made: list[Any] = field(default_factory=list, init=False)
 
     def may_concern(self, operation: str, version: Version, subresource: str) -> bool:
-        if not self.match.may_concern(operation, version, subresource):
+        if not super().may_concern(operation, version, subresource):
             return False
         return any(binding.may_concern(operation, version, subresource) for binding in self.bindings)
 
     @property
-    def ignores(self) -> bool:
-        """Whether a request passes about which it could not be decided."""
-        return bool(self.spec.failure_policy == IGNORE)
-
-    @property
     def has_params(self) -> bool:
-        return bool(self.spec.HasField("param_kind"))
+        return bool(self.said.HasField("param_kind"))
 
     @property
     def param_names(self) -> tuple[str, str]:
         """apiVersion and kind of its parameters."""
-        return self.spec.param_kind.api_version, self.spec.param_kind.kind
+        return self.said.param_kind.api_version, self.said.param_kind.kind
 
     @cached_property
     def pace(self) -> Pace:
         from services.apiserver.admission.expressions import Pace
 
         return Pace()
-
-    @cached_property
-    def conditions(self) -> Conditions | None:
-        """None where there are none."""
-        if not self.spec.match_conditions:
-            return None
-        from services.apiserver.admission.conditions import Conditions
-
-        return Conditions.of(self.spec.match_conditions, params=self.has_params)
 
     @property
     def variables(self) -> Mapping[str, Program]:
@@ -93,7 +73,7 @@ class Policy:
         from knarr.machinery.cel.errors import InvalidExpression
 
         found = Composed()
-        for variable in self.spec.variables:
+        for variable in self.said.variables:
             try:
                 found.define(variable.name, compiled(variable.expression, self._types(found.type), makes_objects=self._mutates))
             except InvalidExpression:
@@ -108,17 +88,10 @@ class Policy:
         return Expression.of(source, types, results, makes_objects=self._mutates)
 
     async def made(self, make: Callable[[Policy], T]) -> T:
-        """What ``make`` compiles of the policy and its conditions; aside where that may be much work."""
-
-        def work() -> T:
-            _ = self.conditions
-            return make(self)
-
-        if self.spec.ByteSize() > SMALL_BYTES:
-            return await in_turn(work)
-        found = work()
-        # There may be a hundred of them: others have their turn in between.
-        await asyncio.sleep(0)
+        """What ``make`` compiles of the policy, by the first request that needs it; always the same is to be asked for."""
+        if not self._made:
+            self._made.append(await self.compiled(partial(make, self)))
+        found: T = self._made[0]
         return found
 
     def _types(self, variables: Type, *, authorizer: bool = True) -> Mapping[str, Type]:
@@ -128,7 +101,7 @@ class Policy:
 
     @property
     def _mutates(self) -> bool:
-        return "mutations" in self.spec.DESCRIPTOR.fields_by_name
+        return "mutations" in self.said.DESCRIPTOR.fields_by_name
 
 
 class PolicyCompiler:
@@ -150,9 +123,9 @@ class PolicyCompiler:
 
     def _policy(self, name: str, spec: Any, bindings: Sequence[tuple[str, Any]]) -> Policy:
         known = self._known.get(name)
-        if known is not None and known.spec == spec and [(binding.name, binding.spec) for binding in known.bindings] == bindings:
+        if known is not None and known.said == spec and [(binding.name, binding.spec) for binding in known.bindings] == bindings:
             return known
-        return Policy(name, spec, Match.of_resources(spec.match_constraints), [_binding(*binding) for binding in bindings])
+        return Policy(spec, Match.of_resources(spec.match_constraints), name, [_binding(*binding) for binding in bindings])
 
 
 def _binding(name: str, spec: Any) -> Binding:

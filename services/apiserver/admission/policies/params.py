@@ -10,16 +10,14 @@ import orjson
 from knarr.machinery.errors import StatusError
 from knarr.machinery.resources import Version
 from knarr.machinery.selectors import label_selector
-from services.apiserver.admission.attributes import Attributes
-from services.apiserver.admission.matching import is_namespaces
-from services.apiserver.admission.outside import Outside
+from services.apiserver.admission.inquiry import Inquiry
+from services.apiserver.admission.matching import place_of
 from services.apiserver.admission.policies.compiled import Binding, Policy
+from services.apiserver.admission.shown import Json
 from services.apiserver.backend import Backend
 from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import collection_prefix
-
-Json = dict[str, Any]
 
 DENY = "Deny"
 # A policy is evaluated for each of them.
@@ -30,22 +28,21 @@ class Misconfigured(Exception):
     """A policy or its binding makes no sense for this request: its failurePolicy says what becomes of that."""
 
 
-async def params_of(backend: Backend, outside: Outside, policy: Policy, binding: Binding, attributes: Attributes) -> Sequence[Json | None]:
+async def params_of(inquiry: Inquiry, policy: Policy, binding: Binding) -> Sequence[Json | None]:
     """As JSON; None alone where there is no parameter. Raises Misconfigured."""
     if not policy.has_params or not binding.spec.HasField("param_ref"):
         return [None]
+    backend, deadline = inquiry.backend, inquiry.attributes.request.deadline
     api_version, kind = policy.param_names
     group, _, name = api_version.rpartition("/")
     version = backend.cache.registry.named(group, name, kind)
     if version is None or not version.resource.stored:
         raise Misconfigured(f"failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'")
     reference = binding.spec.param_ref
-    # As in Kubernetes a namespace lies in itself.
-    where = attributes.name if is_namespaces(attributes.resource) else attributes.namespace
-    place = _place(version, reference.namespace, where)
+    place = _place(version, reference.namespace, place_of(inquiry.attributes))
     try:
-        found = await _entries(backend, version, place, reference, attributes.request.deadline)
-        entries = await outside.conversions.entries(version, found, attributes.request.deadline)
+        found = await _entries(backend, version, place, reference, deadline)
+        entries = await inquiry.outside.conversions.entries(version, found, deadline)
     except StatusError as error:
         raise Misconfigured(error.status.message) from None
     if not entries and reference.parameter_not_found_action == DENY:

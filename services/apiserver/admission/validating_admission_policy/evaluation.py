@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from knarr.machinery.cel.admission import POLICY_LIMIT
+from knarr.machinery.cel.admission import POLICY_LIMIT, VARIABLES, Variables
 from knarr.machinery.cel.program import Program
 from knarr.machinery.cel.types import BOOL, NULL, STRING
 from knarr.machinery.cel.values import type_name
-from services.apiserver.admission.expressions import VARIABLES, Budget, Expression, ExpressionFailed, OutOfBudget, VariablesValue
+from services.apiserver.admission.expressions import Budget, Expression, ExpressionFailed, OutOfBudget
 from services.apiserver.admission.policies.compiled import Policy
 
 INVALID = "Invalid"
@@ -40,7 +40,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Validations:
-    """The expressions of one policy, which they do not hold: it goes when there is another one of its name."""
+    """The expressions of one policy."""
 
     spec: Any
     ignores: bool
@@ -50,7 +50,7 @@ class Validations:
 
     @classmethod
     def of(cls, policy: Policy) -> Validations:
-        spec = policy.spec
+        spec = policy.said
         checks = [
             (
                 policy.expression(validation.expression, [BOOL]),
@@ -63,7 +63,7 @@ class Validations:
 
     def judged(self, seen: dict[str, Any]) -> Outcome:
         """Raises Undecided. What fails refuses, unless the policy ignores that."""
-        seen[VARIABLES] = VariablesValue(self.variables, seen)
+        seen[VARIABLES] = Variables(self.variables, seen)
         outcome = Outcome()
         try:
             self._judge(seen, outcome)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
-from weakref import WeakKeyDictionary
 
 import orjson
 
 from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admission
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, error_of
-from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.configured import Configured
 from services.apiserver.admission.outside import Outside
@@ -21,7 +19,7 @@ from services.apiserver.admission.refusals import refused
 from services.apiserver.backend import Backend
 
 if TYPE_CHECKING:
-    from services.apiserver.admission.validating_admission_policy.evaluation import Denial, Outcome, Validations
+    from services.apiserver.admission.validating_admission_policy.evaluation import Denial, Outcome
 
 POLICIES = version_of(admission.ValidatingAdmissionPolicy).resource
 BINDINGS = version_of(admission.ValidatingAdmissionPolicyBinding).resource
@@ -41,26 +39,17 @@ class Denied(NamedTuple):
     reason: str = ""
 
 
-class ValidatingAdmissionPolicy:
+class ValidatingAdmissionPolicy(Configured[Policy]):
     """All policies are asked; who is refused hears the first refusal."""
 
     name: ClassVar[str] = "ValidatingAdmissionPolicy"
 
     def __init__(self, backend: Backend, outside: Outside | None = None) -> None:
-        self._backend, self._outside = backend, outside or Outside()
-        self._configured = Configured(backend, [POLICIES, BINDINGS], PolicyCompiler())
-        # They go with their policies.
-        self._validations: WeakKeyDictionary[Policy, Validations] = WeakKeyDictionary()
-
-    def subscribe(self, listener: Callable[[], None]) -> None:
-        self._configured.subscribe(listener)
-
-    def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
-        return self._configured.concern(operation, resource, subresource)
+        super().__init__(backend, outside, [POLICIES, BINDINGS], PolicyCompiler())
 
     async def validate(self, attributes: Attributes) -> None:
-        policies = self._configured.of(attributes.operation, attributes.request.ref.version, attributes.subresource)
-        invocations = Invocations(self._backend, self._outside, attributes, policies)
+        policies = self.concerned(attributes)
+        invocations = Invocations(self.inquiry(attributes), policies)
         denied: list[Denied] = []
         said: dict[str, list[str]] = {}
         async for invocation in invocations:
@@ -80,21 +69,17 @@ class ValidatingAdmissionPolicy:
 
     async def _judged(self, invocations: Invocations, invocation: Invocation) -> Outcome:
         from services.apiserver.admission.conditions import ConditionsFailed
-        from services.apiserver.admission.expressions import PARAMS, ExpressionFailed
+        from services.apiserver.admission.expressions import ExpressionFailed
         from services.apiserver.admission.validating_admission_policy.evaluation import Denial, Outcome, Validations
 
-        policy, scene = invocation.policy, await invocations.scene(invocation)
-        more = {PARAMS: invocation.param} if policy.has_params else {}
+        policy, scene = invocation.policy, invocations.scene(invocation)
         try:
-            validations = self._validations.get(policy)
-            if validations is None:
-                validations = self._validations[policy] = await policy.made(Validations.of)
-            if policy.conditions is not None and not await policy.conditions.hold(scene, **more):
+            if not await policy.is_about(scene):
                 return Outcome()
-            found: Outcome = await scene.evaluated(validations.judged, policy.pace, namespaceObject=await invocations.namespace(), **more)
+            validations, namespace = await policy.made(Validations.of), await invocations.inquiry.namespace()
+            return await scene.evaluated(validations.judged, policy.pace, namespaceObject=namespace)
         except (ConditionsFailed, ExpressionFailed) as error:
             return Outcome() if policy.ignores else Outcome([Denial(0, str(error))])
-        return found
 
 
 def _taken(attributes: Attributes, invocation: Invocation, outcome: Outcome) -> Sequence[Denied]:

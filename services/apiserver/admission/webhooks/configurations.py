@@ -5,46 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from knarr.machinery.resources import Version
+from services.apiserver.admission.consulted import Consulted
 from services.apiserver.admission.matching import Match
 from services.apiserver.entry import Entry
 
 if TYPE_CHECKING:
-    from services.apiserver.admission.conditions import Conditions
     from services.apiserver.webhooks.hook import Hook
 
 V1, V1BETA1 = "v1", "v1beta1"
-IGNORE, IF_NEEDED = "Ignore", "IfNeeded"
 # Nothing is done beside the answer: not at all, or not where a request is dry.
 NO_SIDE_EFFECTS, NONE_ON_DRY_RUN = "None", "NoneOnDryRun"
 
 
 @dataclass(frozen=True, eq=False)
-class CompiledWebhook:
-    """``key`` tells it apart from all others, also of its name; ``said`` is a ValidatingWebhook or a MutatingWebhook."""
+class CompiledWebhook(Consulted):
+    """``key`` tells it apart from all others, also of its name; it is said by a ValidatingWebhook or a MutatingWebhook."""
 
     configuration: str
     key: str
-    said: Any
-    match: Match
-
-    def may_concern(self, operation: str, version: Version, subresource: str) -> bool:
-        return self.match.may_concern(operation, version, subresource)
 
     @property
     def name(self) -> str:
         return str(self.said.name)
-
-    @property
-    def ignores(self) -> bool:
-        """Whether a request passes that it cannot be asked about."""
-        return bool(self.said.failure_policy == IGNORE)
-
-    @property
-    def is_reinvoked(self) -> bool:
-        return bool(self.said.reinvocation_policy == IF_NEEDED)
 
     @property
     def seconds(self) -> float:
@@ -54,16 +38,6 @@ class CompiledWebhook:
     def review_version(self) -> str:
         """The first of those that it accepts which is known here; empty when none is."""
         return next((version for version in self.said.admission_review_versions if version in (V1, V1BETA1)), "")
-
-    @cached_property
-    def conditions(self) -> Conditions | None:
-        """None where there are none."""
-        if not self.said.match_conditions:
-            return None
-        # What it stands on is only loaded by those who have expressions.
-        from services.apiserver.admission.conditions import Conditions
-
-        return Conditions.of(self.said.match_conditions, params=False)
 
     @cached_property
     def hook(self) -> Hook:
@@ -83,5 +57,5 @@ def compiled_webhooks(entries: Sequence[Entry]) -> list[CompiledWebhook]:
         counts: dict[str, int] = {}
         for said in entry.shared_message.webhooks:
             count = counts[said.name] = counts.get(said.name, -1) + 1
-            found.append(CompiledWebhook(entry.name, f"{entry.name}/{said.name}/{count}", said, Match.of_webhook(said)))
+            found.append(CompiledWebhook(said, Match.of_webhook(said), entry.name, f"{entry.name}/{said.name}/{count}"))
     return found
