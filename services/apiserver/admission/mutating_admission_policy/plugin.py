@@ -12,7 +12,7 @@ from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.configured import Configured
 from services.apiserver.admission.outside import Outside
 from services.apiserver.admission.policies.compiled import Policy, PolicyCompiler
-from services.apiserver.admission.policies.invocations import Invocation, Invocations, Problem
+from services.apiserver.admission.policies.invocations import Denied, Invocation, Invocations
 from services.apiserver.admission.refusals import refused
 from services.apiserver.admission.reinvocation import Asked
 from services.apiserver.backend import Backend
@@ -37,7 +37,7 @@ class MutatingAdmissionPolicy(Configured[Policy]):
         policies = self.concerned(attributes)
         round_, asked = Asked.begin(attributes, self.name)
         invocations, changed = Invocations(self.inquiry(attributes), policies), False
-        problems: list[Problem] = []
+        problems: list[Denied] = []
         # Whom it is about is decided by the object as it came to this plugin.
         for invocation in [invocation async for invocation in invocations]:
             if round_.running and invocation.key not in asked.again:
@@ -56,7 +56,7 @@ class MutatingAdmissionPolicy(Configured[Policy]):
             raise _refusal(attributes, refusing)
         return changed
 
-    async def _mutate(self, invocations: Invocations, invocation: Invocation, problems: list[Problem]) -> bool | None:
+    async def _mutate(self, invocations: Invocations, invocation: Invocation, problems: list[Denied]) -> bool | None:
         """Whether it has changed the object; None where it is not about the request after all."""
         from services.apiserver.admission.conditions import ConditionsFailed
         from services.apiserver.admission.expressions import ExpressionFailed
@@ -69,7 +69,7 @@ class MutatingAdmissionPolicy(Configured[Policy]):
                 return None
         except (ConditionsFailed, ExpressionFailed) as error:
             if not policy.ignores:
-                problems.append(Problem(policy, invocation.binding, str(error)))
+                problems.append(Denied(policy, invocation.binding, str(error)))
             return None
         namespace = await inquiry.namespace()
         for mutation in await policy.made(Mutation.all_of):
@@ -80,20 +80,17 @@ class MutatingAdmissionPolicy(Configured[Policy]):
                 mutated = mutation.mutated(value, original, shape_for(version, inquiry.attributes.obj))
                 changed |= mutated is not original and await inquiry.shown.take(version, mutated)
             except (MutationFailed, ExpressionFailed) as error:
-                problems.append(Problem(policy, invocation.binding, str(error)))
+                problems.append(Denied(policy, invocation.binding, str(error)))
             except StatusError as error:
                 # What it makes is no such object: that is a failure of the policy, as any other.
-                problems.append(Problem(policy, invocation.binding, f"error applying patch: {detail_of(error)}"))
+                problems.append(Denied(policy, invocation.binding, f"error applying patch: {detail_of(error)}"))
         return changed
 
 
-def _refusal(attributes: Attributes, problems: list[Problem]) -> StatusError:
+def _refusal(attributes: Attributes, problems: list[Denied]) -> StatusError:
     """The first one's words, and all of them as causes."""
     status = refused(attributes, "admission request denied by policy").status
-    messages = []
-    for problem in problems:
-        by = f" with binding '{problem.binding.name}'" if problem.binding is not None else ""
-        messages.append(f"policy '{problem.policy.name}'{by} denied request: {problem.words}")
+    messages = [problem.message("policy") for problem in problems]
     status.message = messages[0]
     if not problems[0].words.startswith("failed to configure "):
         status.reason = INVALID

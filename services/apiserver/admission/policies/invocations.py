@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
 from knarr.machinery.resources import Version
 from services.apiserver.admission.inquiry import Inquiry
@@ -14,19 +12,22 @@ from services.apiserver.admission.policies.compiled import Binding, Policy
 from services.apiserver.admission.policies.params import Misconfigured, params_of
 from services.apiserver.admission.shown import Json
 
-NAMESPACE = version_of(core.Namespace)
-
-
 if TYPE_CHECKING:
     from services.apiserver.admission.expressions import Scene
 
 
-class Problem(NamedTuple):
-    """Why a policy could not be asked. ``binding`` is None where no binding is to blame."""
+class Denied(NamedTuple):
+    """Why a policy refuses a request, or could not be asked about it. ``binding`` is None where no binding is to blame; ``reason`` is empty
+    where the policy names none."""
 
     policy: Policy
     binding: Binding | None
     words: str
+    reason: str = ""
+
+    def message(self, kind: str) -> str:
+        by = f" with binding '{self.binding.name}'" if self.binding is not None else ""
+        return f"{kind} '{self.policy.name}'{by} denied request: {self.words}"
 
 
 class Invocation(NamedTuple):
@@ -49,7 +50,7 @@ class Invocations:
 
     def __init__(self, inquiry: Inquiry, policies: Sequence[Policy]) -> None:
         self.inquiry, self._policies = inquiry, policies
-        self.problems: list[Problem] = []
+        self.problems: list[Denied] = []
 
     async def __aiter__(self) -> AsyncIterator[Invocation]:
         """One after the other, each looked for when it is its turn; what goes wrong with finding one is a problem, and its place is left
@@ -58,7 +59,7 @@ class Invocations:
             try:
                 version = await self.inquiry.version(policy.match)
             except StatusError as error:
-                self.problems.append(Problem(policy, None, f"failed to configure policy: {error.status.message}"))
+                self.problems.append(Denied(policy, None, f"failed to configure policy: {error.status.message}"))
                 continue
             if version is None:
                 continue
@@ -68,10 +69,10 @@ class Invocations:
                         continue
                     params = await params_of(self.inquiry, policy, binding)
                 except StatusError as error:
-                    self.problems.append(Problem(policy, binding, f"failed to configure binding: {error.status.message}"))
+                    self.problems.append(Denied(policy, binding, f"failed to configure binding: {error.status.message}"))
                     continue
                 except Misconfigured as error:
-                    self.problems.append(Problem(policy, binding, f"failed to configure binding: {error}"))
+                    self.problems.append(Denied(policy, binding, f"failed to configure binding: {error}"))
                     continue
                 for param in params:
                     yield Invocation(policy, binding, version, param)

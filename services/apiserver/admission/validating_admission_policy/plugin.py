@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import orjson
 
@@ -14,7 +14,7 @@ from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.configured import Configured
 from services.apiserver.admission.outside import Outside
 from services.apiserver.admission.policies.compiled import Binding, Policy, PolicyCompiler
-from services.apiserver.admission.policies.invocations import Invocation, Invocations
+from services.apiserver.admission.policies.invocations import Denied, Invocation, Invocations
 from services.apiserver.admission.refusals import refused
 from services.apiserver.backend import Backend
 
@@ -28,15 +28,6 @@ INVALID = "Invalid"
 CODES = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
 OTHER_CODE = 422
 FAILURE = "validation.policy.admission.k8s.io/validation_failure"
-
-
-class Denied(NamedTuple):
-    """Why a request is refused; ``binding`` is None where no binding is to blame."""
-
-    policy: Policy
-    binding: Binding | None
-    message: str
-    reason: str = ""
 
 
 class ValidatingAdmissionPolicy(Configured[Policy]):
@@ -59,7 +50,7 @@ class ValidatingAdmissionPolicy(Configured[Policy]):
                 values = said.setdefault(f"{invocation.policy.name}/{key}", [])
                 if value not in values:
                     values.append(value)
-        denied += [Denied(*problem) for problem in invocations.problems if not problem.policy.ignores]
+        denied += [problem for problem in invocations.problems if not problem.policy.ignores]
         for key, values in said.items():
             # Several parameters may say several things.
             attributes.annotate(key, ", ".join(values))
@@ -106,8 +97,7 @@ def _failure(policy: Policy, binding: Binding, denial: Denial) -> str:
 
 
 def _refusal(attributes: Attributes, denied: Denied) -> StatusError:
-    by = f" with binding '{denied.binding.name}'" if denied.binding is not None else ""
-    message = f"ValidatingAdmissionPolicy '{denied.policy.name}'{by} denied request: {denied.message}"
+    message = denied.message("ValidatingAdmissionPolicy")
     status = refused(attributes, message).status
     status.reason = denied.reason or INVALID
     status.code = CODES.get(status.reason, OTHER_CODE)
