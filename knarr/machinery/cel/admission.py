@@ -6,7 +6,8 @@ expression is about objects of many kinds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from knarr.machinery.cel.authorization import AUTHORIZER
@@ -61,30 +62,56 @@ def environment(
     return found
 
 
-def compiled(source: str, types: Mapping[str, Type], results: Sequence[Type] = (), *, makes_objects: bool = False) -> Program:
-    """Raises InvalidExpression, in Kubernetes' words also where it answers none of ``results`` (empty: anything)."""
+def compiled(source: str, types: Mapping[str, Type], results: Sequence[Type | str] = (), *, makes_objects: bool = False) -> Program:
+    """Raises InvalidExpression, in Kubernetes' words also where it answers none of ``results``, which are types or their names (empty:
+    anything)."""
     try:
         program = compile_expression(source, types, makes_objects=makes_objects)
     except InvalidExpression as error:
         raise InvalidExpression(f"compilation failed: {error.shown(source)}") from None
-    if results and not any(str(program.type) == str(wanted) for wanted in results):
-        names = [str(wanted) for wanted in results]
+    names = [str(wanted) for wanted in results]
+    if names and str(program.type) not in names:
         wanted_words = names[0] if len(names) == 1 else f"one of [{' '.join(names)}]"
         raise InvalidExpression(f"must evaluate to {wanted_words} but got {program.type}")
     return program
 
 
 class Composed:
-    """The variables of a policy as they are defined, one after the other; ``type`` is that of ``variables``, and has those so far."""
+    """The variables of a policy, each of which sees those before it, and what is compiled where all of them are seen. ``variables`` are
+    names with expressions. Of an expression that is none ``problems`` tell why, by its place; another one that names its variable is none,
+    either. ``types`` are those of all that may be looked at."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        variables: Iterable[tuple[str, str]],
+        *,
+        params: bool = False,
+        makes_objects: bool = False,
+        of: Type = DYN,
+        of_params: Type = DYN,
+    ) -> None:
         self.programs: dict[str, Program] = {}
-        self._fields: dict[str, Field] = {}
-        self.type = Type("kubernetes.variables", fields=self._fields)
+        self.problems: dict[int, str] = {}
+        fields: dict[str, Field] = {}
+        self._makes_objects = makes_objects
+        self.types = partial(environment, params=params, variables=Type(Variables.cel_type, fields=fields), of=of, of_params=of_params)
+        for place, (name, source) in enumerate(variables):
+            try:
+                program = self.programs[name] = self.compiled(source)
+            except InvalidExpression as error:
+                self.problems[place] = error.message
+            else:
+                fields[name] = Field(name, program.type)
 
-    def define(self, name: str, program: Program) -> None:
-        self.programs[name] = program
-        self._fields[name] = Field(name, program.type)
+    @classmethod
+    def of_policy(cls, spec: Any) -> Composed:
+        """As the spec of a policy of either kind says it."""
+        variables = ((variable.name, variable.expression) for variable in spec.variables)
+        return cls(variables, params=spec.HasField("param_kind"), makes_objects="mutations" in spec.DESCRIPTOR.fields_by_name)
+
+    def compiled(self, source: str, results: Sequence[Type | str] = (), *, authorizer: bool = True) -> Program:
+        """Raises InvalidExpression."""
+        return compiled(source, self.types(authorizer=authorizer), results, makes_objects=self._makes_objects)
 
 
 class Variables:

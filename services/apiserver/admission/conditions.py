@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from knarr.machinery.cel.admission import CONDITIONS_LIMIT, environment
+from knarr.machinery.cel.admission import CONDITIONS_LIMIT, compiled, environment
 from knarr.machinery.cel.types import BOOL
 from services.apiserver.admission.expressions import Budget, Expression, ExpressionFailed, OutOfBudget, Pace, Scene
 
@@ -25,8 +26,8 @@ class Conditions:
     @classmethod
     def of(cls, said: Iterable[Any], *, params: bool) -> Conditions:
         """From MatchConditions."""
-        types = environment(params=params)
-        return cls([Expression.of(condition.expression, types, [BOOL]) for condition in said])
+        compile_one = partial(compiled, types=environment(params=params), results=[BOOL])
+        return cls([Expression.of(condition.expression, compile_one) for condition in said])
 
     async def hold(self, scene: Scene) -> bool:
         """Raises ConditionsFailed."""

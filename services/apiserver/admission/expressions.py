@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from knarr.machinery.cel import values
-from knarr.machinery.cel.admission import AUTHORIZER_NAME, CALL_LIMIT, NAMESPACE, OBJECT, OLD_OBJECT, REQUEST, compiled
+from knarr.machinery.cel.admission import AUTHORIZER_NAME, CALL_LIMIT, NAMESPACE, OBJECT, OLD_OBJECT, REQUEST
 from knarr.machinery.cel.authorization import AskingAuthorizer, Check, Decision
 from knarr.machinery.cel.errors import CostExceeded, EvaluationError, InvalidExpression
 from knarr.machinery.cel.program import Program
-from knarr.machinery.cel.types import Type
 from knarr.machinery.errors import Forbidden, StatusError
 from knarr.machinery.resources import Registry, Version
 from knarr.service.authentication import User
@@ -78,9 +77,10 @@ class Expression:
     problem: str = ""
 
     @classmethod
-    def of(cls, source: str, types: Mapping[str, Type], results: Sequence[Type] = (), *, makes_objects: bool = False) -> Expression:
+    def of(cls, source: str, compiled: Callable[[str], Program]) -> Expression:
+        """``compiled`` raises InvalidExpression."""
         try:
-            return cls(source, compiled(source, types, results, makes_objects=makes_objects))
+            return cls(source, compiled(source))
         except InvalidExpression as error:
             return cls(source, None, error.message)
 

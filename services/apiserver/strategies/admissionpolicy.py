@@ -43,40 +43,29 @@ MAX_ANNOTATIONS, MAX_VALUE_BYTES = 20, 5 * 1024
 
 
 class _Scene:
-    """What the expressions of a policy see: its variables, as far as they can be compiled. ``causes`` are what is wrong with those."""
+    """What the expressions of a policy see: its variables, as far as they can be compiled. ``causes`` are what is wrong with those. That an
+    expression is missing is told elsewhere."""
 
     def __init__(self, spec: Any) -> None:
         # What it stands on is only loaded by those who have expressions.
         from knarr.machinery.cel.admission import Composed
-        from knarr.machinery.cel.program import Program
 
-        self._params = spec.HasField("param_kind")
-        self._makes_objects = "mutations" in spec.DESCRIPTOR.fields_by_name
-        self._variables = Composed()
+        self._composed = Composed.of_policy(spec)
         self.causes: list[Cause] = []
-        for index, variable in enumerate(spec.variables):
-            found = self._compiled(SPEC.child("variables").index(index).child("expression"), variable.expression, [], authorizer=True)
-            if isinstance(found, Program):
-                self._variables.define(variable.name, found)
-            else:
-                self.causes += found
+        for index, words in self._composed.problems.items():
+            if (source := spec.variables[index].expression).strip():
+                self.causes.append(invalid(SPEC.child("variables").index(index).child("expression"), source, words))
 
     def check(self, path: Path, source: str, results: Sequence[str], *, authorizer: bool = True) -> list[Cause]:
-        found = self._compiled(path, source, results, authorizer=authorizer)
-        return found if isinstance(found, list) else []
-
-    def _compiled(self, path: Path, source: str, results: Sequence[str], *, authorizer: bool) -> Any:
-        from knarr.machinery.cel import admission as expressions
         from knarr.machinery.cel.errors import InvalidExpression
-        from knarr.machinery.cel.types import Type
 
         if not source.strip():
-            return []  # that it is missing is told elsewhere
-        types = expressions.environment(params=self._params, authorizer=authorizer, variables=self._variables.type)
+            return []
         try:
-            return expressions.compiled(source, types, [Type(name) for name in results], makes_objects=self._makes_objects)
+            self._composed.compiled(source, results, authorizer=authorizer)
         except InvalidExpression as error:
             return [invalid(path, source, error.message)]
+        return []
 
 
 class _PolicyStrategy(Strategy):

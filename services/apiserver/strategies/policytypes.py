@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from knarr.machinery.cel.admission import Composed, environment
+from knarr.machinery.cel.admission import Composed
 from knarr.machinery.cel.compiler import compile_expression
 from knarr.machinery.cel.errors import InvalidExpression
 from knarr.machinery.cel.types import DYN, Type
@@ -14,7 +14,10 @@ from services.apiserver.strategies.paths import SPEC
 
 def warnings_of(spec: Any, kinds: Mapping[str, Type], params: Type | None) -> list[tuple[str, str]]:
     """The place of an expression and what is wrong with it, kind by kind, of each that is not right for all of them."""
-    return [(place, "\n".join(found)) for place, source in _expressions(spec) if (found := list(_problems(spec, source, kinds, params)))]
+    variables = [(variable.name, variable.expression) for variable in spec.variables]
+    of_params = params or DYN
+    composed = {kind: Composed(variables, params=params is not None, of=found, of_params=of_params) for kind, found in kinds.items()}
+    return [(place, "\n".join(found)) for place, source in _expressions(spec) if (found := list(_problems(source, composed)))]
 
 
 def _expressions(spec: Any) -> Iterator[tuple[str, str]]:
@@ -25,19 +28,9 @@ def _expressions(spec: Any) -> Iterator[tuple[str, str]]:
             yield str(here.child("messageExpression")), validation.message_expression
 
 
-def _problems(spec: Any, source: str, kinds: Mapping[str, Type], params: Type | None) -> Iterator[str]:
-    for kind, found in kinds.items():
-        variables = Composed()
-        for variable in spec.variables:
-            try:
-                variables.define(variable.name, compile_expression(variable.expression, _types(found, params, variables)))
-            except InvalidExpression:
-                continue  # whoever names it is told
+def _problems(source: str, composed: Mapping[str, Composed]) -> Iterator[str]:
+    for kind, found in composed.items():
         try:
-            compile_expression(source, _types(found, params, variables))
+            compile_expression(source, found.types())
         except InvalidExpression as error:
             yield f"{kind}: {error.shown(source)}\n"
-
-
-def _types(kind: Type, params: Type | None, variables: Composed) -> Mapping[str, Type]:
-    return environment(params=params is not None, variables=variables.type, of=kind, of_params=params or DYN)

@@ -238,10 +238,9 @@ def check_expression(path: Path, source: str, results: Sequence[str], *, params:
     # What it stands on is only loaded by those who have expressions.
     from knarr.machinery.cel import admission as expressions
     from knarr.machinery.cel.errors import InvalidExpression
-    from knarr.machinery.cel.types import Type
 
     try:
-        expressions.compiled(source, expressions.environment(params=params), [Type(name) for name in results])
+        expressions.compiled(source, expressions.environment(params=params), results)
     except InvalidExpression as error:
         return [invalid(path, source, error.message)]
     return []

@@ -81,9 +81,8 @@ def test_a_check_has_its_price() -> None:
 
 
 def _variables(*said: tuple[str, str]) -> Composed:
-    found = Composed()
-    for name, source in said:
-        found.define(name, compiled(source, environment(variables=found.type)))
+    found = Composed(said)
+    assert not found.problems
     return found
 
 
@@ -92,7 +91,7 @@ def test_variables_are_evaluated_when_they_are_asked_for_and_once() -> None:
     composed = _variables(("a", "authorizer.path('/').check('get').allowed()"), ("b", "variables.a && variables.a"), ("c", "object.none"))
     seen: dict[str, Any] = {"authorizer": AskingAuthorizer(Check(), asked), "object": {}}
     seen[VARIABLES] = Variables(composed.programs, seen)
-    program = compiled("[1, 2].all(object, variables.b && variables.a)", environment(variables=composed.type))
+    program = composed.compiled("[1, 2].all(object, variables.b && variables.a)")
     found, cost = program.evaluate(seen, LIMIT)
     assert found is True and len(asked.checks) == 1 and cost > 350_000
 
@@ -103,7 +102,7 @@ def test_a_variable_costs_whoever_asks_first_and_its_failure_stays() -> None:
     )
     seen: dict[str, Any] = {"object": {}}
     seen[VARIABLES] = Variables(composed.programs, seen)
-    program = compiled("variables.bad == 1", environment(variables=composed.type))
+    program = composed.compiled("variables.bad == 1")
     for _ in range(2):
         with pytest.raises(EvaluationError, match='composited variable "bad" fails to evaluate: no such key: none'):
             program.evaluate(seen, LIMIT)
@@ -111,7 +110,7 @@ def test_a_variable_costs_whoever_asks_first_and_its_failure_stays() -> None:
     seen = {"object": {"items": list(range(1, 200))}}
     seen[VARIABLES] = Variables(hungry.programs, seen)
     with pytest.raises(CostExceeded):
-        compiled("variables.many", environment(variables=hungry.type)).evaluate(seen, LIMIT)
+        hungry.compiled("variables.many").evaluate(seen, LIMIT)
 
 
 def test_objects_are_made() -> None:

@@ -69,23 +69,15 @@ class Policy(Consulted):
 
     @cached_property
     def _composed(self) -> Composed:
-        from knarr.machinery.cel.admission import Composed, compiled
-        from knarr.machinery.cel.errors import InvalidExpression
+        from knarr.machinery.cel.admission import Composed
 
-        found = Composed()
-        for variable in self.said.variables:
-            try:
-                found.define(variable.name, compiled(variable.expression, self._types(found.type), makes_objects=self._mutates))
-            except InvalidExpression:
-                continue
-        return found
+        return Composed.of_policy(self.said)
 
     def expression(self, source: str, results: Sequence[Type] = (), *, authorizer: bool = True) -> Expression:
         """One that sees all variables."""
         from services.apiserver.admission.expressions import Expression
 
-        types = self._types(self._composed.type, authorizer=authorizer)
-        return Expression.of(source, types, results, makes_objects=self._mutates)
+        return Expression.of(source, partial(self._composed.compiled, results=results, authorizer=authorizer))
 
     async def made(self, make: Callable[[Policy], T]) -> T:
         """What ``make`` compiles of the policy, by the first request that needs it; always the same is to be asked for."""
@@ -93,15 +85,6 @@ class Policy(Consulted):
             self._made.append(await self.compiled(partial(make, self)))
         found: T = self._made[0]
         return found
-
-    def _types(self, variables: Type, *, authorizer: bool = True) -> Mapping[str, Type]:
-        from knarr.machinery.cel.admission import environment
-
-        return environment(params=self.has_params, authorizer=authorizer, variables=variables)
-
-    @property
-    def _mutates(self) -> bool:
-        return "mutations" in self.said.DESCRIPTOR.fields_by_name
 
 
 class PolicyCompiler:
