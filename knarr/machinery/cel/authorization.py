@@ -89,7 +89,7 @@ class AskingAuthorizer(Asking):
     cel_type: ClassVar[str] = AUTHORIZER.name
     requested: Check = Check()
 
-    def cel_field(self, name: str) -> ResourceCheck:
+    def cel_look(self, name: str, _: object) -> ResourceCheck:
         """Raises EvaluationError."""
         if name != REQUEST_RESOURCE:
             raise EvaluationError(f"no such key: {name}")

@@ -340,8 +340,6 @@ def _looked(value: Any, name: str, evaluation: Evaluation) -> Any:
         raise EvaluationError(f"no such key: {name}")
     if (look := getattr(value, "cel_look", None)) is not None:
         return look(name, evaluation)
-    if (field := getattr(value, "cel_field", None)) is not None:
-        return field(name)
     raise EvaluationError("no such overload")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -202,7 +203,7 @@ class _Parser:
 
     def _member(self) -> Node:
         found, count = self._primary(), 0
-        while (token := self._take(".", "[", "{" if _type_name(found) else ".")) is not None:
+        while (token := self._take(".", "[") or (self._take("{") if _type_name(found) else None)) is not None:
             count += 1
             if token.text == "{":
                 found = MakeObject(token.position, _type_name(found), self._fields())
@@ -214,10 +215,7 @@ class _Parser:
                 found = Index(token.position, found, self._expression(), optional)
                 self._expect("]")
                 continue
-            name = self._next
-            if name.sort != "name":
-                raise self._unexpected()
-            self._at += 1
+            name = self._name()
             if not optional and self._take("(") is not None:
                 found = Call(token.position, name.text, self._arguments(")"), found)
             else:
@@ -226,19 +224,29 @@ class _Parser:
 
     def _fields(self) -> tuple[tuple[str, Node, bool], ...]:
         fields: list[tuple[str, Node, bool]] = []
-        while self._take("}") is None:
-            if fields:
-                self._expect(",")
-                if self._take("}") is not None:
-                    break
-            optional = self._take("?") is not None
-            name = self._next
-            if name.sort != "name":
-                raise self._unexpected()
-            self._at += 1
+        for optional in self._items("}"):
+            name = self._name()
             self._expect(":")
             fields.append((name.text, self._expression(), optional))
         return tuple(fields)
+
+    def _name(self) -> Token:
+        name = self._next
+        if name.sort != "name":
+            raise self._unexpected()
+        self._at += 1
+        return name
+
+    def _items(self, end: str) -> Iterator[bool]:
+        """Comes to each item up to the end, before which there may be a comma too; whether the item is optional."""
+        is_first = True
+        while self._take(end) is None:
+            if not is_first:
+                self._expect(",")
+                if self._take(end) is not None:
+                    return
+            is_first = False
+            yield self._take("?") is not None
 
     def _arguments(self, end: str) -> tuple[Node, ...]:
         found: list[Node] = []
@@ -286,23 +294,13 @@ class _Parser:
 
     def _list(self, token: Token) -> Node:
         items: list[tuple[Node, bool]] = []
-        while self._take("]") is None:
-            if items:
-                self._expect(",")
-                if self._take("]") is not None:
-                    break
-            optional = self._take("?") is not None
+        for optional in self._items("]"):
             items.append((self._expression(), optional))
         return MakeList(token.position, tuple(items))
 
     def _map(self, token: Token) -> Node:
         entries: list[tuple[Node, Node, bool]] = []
-        while self._take("}") is None:
-            if entries:
-                self._expect(",")
-                if self._take("}") is not None:
-                    break
-            optional = self._take("?") is not None
+        for optional in self._items("}"):
             key = self._expression()
             self._expect(":")
             entries.append((key, self._expression(), optional))
