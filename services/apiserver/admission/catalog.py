@@ -72,7 +72,9 @@ ALL: Sequence[Factory] = (
     ResourceQuota,
 )
 # Those that ask others, or judge by expressions that ask the authorizer.
-ASKING: Sequence[Factory] = (MutatingAdmissionPolicy, MutatingAdmissionWebhook, ValidatingAdmissionPolicy, ValidatingAdmissionWebhook)
+ASKING: frozenset[Factory] = frozenset(
+    {MutatingAdmissionPolicy, MutatingAdmissionWebhook, ValidatingAdmissionPolicy, ValidatingAdmissionWebhook}
+)
 # Those that are off unless they are turned on.
 OFF: frozenset[Factory] = frozenset({OwnerReferencesPermissionEnforcement})
 # Those that nobody turns off: what they write is trusted.
@@ -103,17 +105,22 @@ def configured(plugins: Sequence[Factory], configurations: Mapping[str, Any]) ->
 
 def asking_permission(plugins: Sequence[Factory], authorizer: Authorizer) -> Sequence[Factory]:
     """The same where there is somebody to ask."""
-    return [partial(make, authorizer=authorizer) if make in ASKING_PERMISSION else make for make in plugins]  # type: ignore[call-arg]
+    return _given(plugins, ASKING_PERMISSION, authorizer=authorizer)
 
 
 def mounting_tokens(plugins: Sequence[Factory]) -> Sequence[Factory]:
     """The same where the API server issues tokens: then pods have theirs."""
-    return [partial(ServiceAccount, mounts_tokens=True) if make is ServiceAccount else make for make in plugins]
+    return _given(plugins, {ServiceAccount}, mounts_tokens=True)
 
 
 def asking(plugins: Sequence[Factory], outside: Outside) -> Sequence[Factory]:
     """The same where the API server has somebody to ask."""
-    return [partial(make, outside=outside) if make in ASKING else make for make in plugins]  # type: ignore[call-arg]
+    return _given(plugins, ASKING, outside=outside)
+
+
+def _given(plugins: Sequence[Factory], those: Collection[Factory], **more: Any) -> Sequence[Factory]:
+    """The same, those of them made with something more."""
+    return [partial(make, **more) if make in those else make for make in plugins]
 
 
 def chain(backend: Backend, plugins: Sequence[Factory] = PLUGINS) -> Chain:

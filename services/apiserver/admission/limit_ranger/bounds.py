@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.quantity import Quantity
-from knarr.objects.totals import Totals, exactly, limits_of, requests_of, totals
+from knarr.objects.totals import exactly, limits_of, requests_of, totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,7 @@ def pod_refusals(found: core.LimitRange, pod: core.Pod, old: core.Pod | None) ->
 
 def claim_refusals(found: core.LimitRange, claim: core.PersistentVolumeClaim, old: core.PersistentVolumeClaim | None) -> Iterator[str]:
     """Of a claim only what it asks for counts."""
-    use, before = (Use(totals(it.spec.resources.requests)) if it is not None else None for it in (claim, old))
-    assert use is not None
+    use, before = Use(totals(claim.spec.resources.requests)), Use(totals(old.spec.resources.requests)) if old is not None else None
     for item in found.spec.limits:
         if item.type == "PersistentVolumeClaim":
             for name in _names(item.min, use, before):
@@ -108,8 +107,7 @@ def _use(container: core.Container) -> Use:
 
 
 def _use_of_pod(pod: core.Pod) -> Use:
-    requests: Totals = requests_of(pod.spec)
-    return Use(requests, limits_of(pod.spec))
+    return Use(requests_of(pod.spec), limits_of(pod.spec))
 
 
 def _same(one: Quantity | None, other: Quantity | None) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knarr.machinery.cel.admission import POLICY_LIMIT, VARIABLES, Variables
+from knarr.machinery.cel.compiler import MADE, PATCH
 from knarr.machinery.cel.errors import EvaluationError
 from knarr.machinery.cel.json_values import as_json, check_types
 from knarr.machinery.cel.program import Program
@@ -29,7 +30,6 @@ from services.apiserver.admission.policies.compiled import Policy
 from services.apiserver.admission.shown import Json
 from services.apiserver.apply.versions import shape_of_version
 
-OBJECT, PATCH = "Object", "JSONPatch"
 APPLY, JSON_PATCH = "ApplyConfiguration", "JSONPatch"
 # A value is copied with each operation that names it.
 MAX_OPERATIONS = 1000
@@ -52,9 +52,9 @@ class Mutation:
         found = []
         for said in policy.said.mutations:
             if said.patch_type == APPLY:
-                expression = policy.expression(said.apply_configuration.expression, [Type(OBJECT)])
+                expression = policy.expression(said.apply_configuration.expression, [Type(MADE)])
             else:
-                expression = policy.expression(said.json_patch.expression, [list_of(Type(PATCH)), list_of(DYN)])
+                expression = policy.expression(said.json_patch.expression, [list_of(PATCH), list_of(DYN)])
             found.append(cls(policy.variables, said.patch_type, expression))
         return found
 
@@ -120,9 +120,9 @@ def _atomics(shape: Shape, value: Any, path: str) -> Iterator[str]:
 
 
 def _part(found: Any) -> Any:
-    if not isinstance(found, MadeObject) or found.cel_type != OBJECT:
+    if not isinstance(found, MadeObject) or found.cel_type != MADE:
         raise EvaluationError("unsupported return type from ApplyConfiguration expression")
-    check_types(found, OBJECT)
+    check_types(found, MADE)
     return as_json(found)
 
 
@@ -135,7 +135,7 @@ def _listed(found: Any) -> list[Any]:
 
 
 def _operation(found: Any) -> Json:
-    if not isinstance(found, MadeObject) or found.cel_type != PATCH:
+    if not isinstance(found, MadeObject) or found.cel_type != PATCH.name:
         raise EvaluationError("JSONPatchType.expression should evaluate to array of JSONPatch")
     value = found.get("value")
     if isinstance(value, MadeObject):

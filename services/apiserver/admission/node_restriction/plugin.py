@@ -12,7 +12,6 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.catalog import version_of
-from knarr.machinery.errors import StatusError, forbidden
 from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
 from knarr.objects.pods import MIRROR
@@ -20,6 +19,7 @@ from knarr.objects.references import config_map_names, secret_names
 from knarr.service.authentication import node_of
 from services.apiserver.admission.attributes import CREATE, DELETE, UPDATE, Attributes
 from services.apiserver.admission.node_restriction.labels import forbidden_labels
+from services.apiserver.admission.refusals import refused
 from services.apiserver.backend import Backend
 
 PODS, NODES, CLAIMS, ACCOUNTS, LEASES, CSI_NODES = (
@@ -47,7 +47,7 @@ class NodeRestriction:
             CLAIMS: _claim,
             ACCOUNTS: self._token,
             LEASES: _lease,
-            CSI_NODES: _csi_node,
+            CSI_NODES: _own,
         }
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
@@ -60,7 +60,7 @@ class NodeRestriction:
             return
         words = self._of[attributes.resource](node, attributes) if node else f'could not determine node from user "{attributes.user.name}"'
         if words:
-            raise _refused(attributes, words)
+            raise refused(attributes, words)
 
     def _pod(self, node: str, attributes: Attributes) -> str:
         match attributes.subresource, attributes.operation:
@@ -172,16 +172,7 @@ def _lease(node: str, attributes: Attributes) -> str:
     return _own(node, attributes)
 
 
-def _csi_node(node: str, attributes: Attributes) -> str:
-    return _own(node, attributes)
-
-
 def _own(node: str, attributes: Attributes) -> str:
     name = attributes.name or attributes.obj.metadata.name
     kind = attributes.resource.singular or attributes.resource.plural
     return "" if name == node else f"can only access {kind} with the same name as the requesting node"
-
-
-def _refused(attributes: Attributes, words: str) -> StatusError:
-    group = attributes.resource.storage.group
-    return forbidden(attributes.resource.plural, attributes.name, words, group)
