@@ -64,7 +64,7 @@ class PolicyTypes:
                 await self._tell(policy)
 
     async def _tell(self, policy: Any) -> None:
-        from services.apiserver.strategies.policytypes import warnings_of
+        from services.apiserver.admission.policies.type_warnings import warnings_of
 
         kinds = list(kinds_of(policy.spec, self._registry))
         found = await in_turn(warnings_of, policy.spec, {shown(kind): type_of(kind) for kind in kinds}, self._param_type(policy.spec))
