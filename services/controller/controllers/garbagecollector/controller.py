@@ -39,7 +39,7 @@ from services.controller.controllers.garbagecollector.decide import (
     decide,
 )
 from services.controller.controllers.garbagecollector.graph import ORPHAN, Graph, Item, Owner, item_of
-from services.controller.metadata_informer import MetadataInformer
+from services.controller.watching import Watching
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,7 @@ class GarbageCollector(Controller):
         self._served = catalog.registry()
         self.graph = Graph(self._find)
         self._absent: OrderedDict[str, None] = OrderedDict()
-        self._shared: set[type[Message]] = set()
-        self._own: dict[type[Message], asyncio.Task[None]] = {}
+        self._watching = Watching(self.name, self.client, context.informers, lambda resource: self._changed)
         self._defined = asyncio.Event()
 
     def _find(self, api_version: str, kind: str) -> Version | None:
@@ -96,8 +95,9 @@ class GarbageCollector(Controller):
     async def run(self) -> None:
         """By now every controller has said what it reads."""
         async with asyncio.TaskGroup() as group:
-            await self._wait_synced(await self._learn(group))
-            group.create_task(self._keep_learning(group), name="garbagecollector discovery")
+            self._watching.begin(group)
+            await self._wait_synced(await self._learn())
+            group.create_task(self._keep_learning(), name="garbagecollector discovery")
             await super().run()
 
     async def _wait_synced(self, informers: Sequence[Informer[Any]]) -> None:
@@ -110,7 +110,7 @@ class GarbageCollector(Controller):
             away = sorted(informer.kind for informer in informers if not informer.synced)
             log.warning("garbage collection begins without all kinds, those are heard of later: %s", ", ".join(away))
 
-    async def _keep_learning(self, group: asyncio.TaskGroup) -> None:
+    async def _keep_learning(self) -> None:
         """What is served from now on is watched; what is served no more is watched no longer."""
         while True:
             with contextlib.suppress(TimeoutError):
@@ -119,9 +119,9 @@ class GarbageCollector(Controller):
                     # Soon its resource is served, and others may follow.
                     await asyncio.sleep(RETRY_SECONDS)
             self._defined.clear()
-            await self._learn(group)
+            await self._learn()
 
-    async def _learn(self, group: asyncio.TaskGroup) -> list[Informer[Any]]:
+    async def _learn(self) -> list[Informer[Any]]:
         """Asks what is served now; answers the informers that it has started."""
         while True:
             try:
@@ -131,20 +131,7 @@ class GarbageCollector(Controller):
                 log.warning("what is served cannot be learned, trying again: %s", error.status.message)
                 await asyncio.sleep(RETRY_SECONDS)
         self._look(*self.graph.learned())
-        wanted = {resource.storage.message for resource in self._served if collected(resource)}
-        for message in self._own.keys() - wanted:
-            self._own.pop(message).cancel()
-        started: list[Informer[Any]] = []
-        for message in sorted(wanted - self._own.keys() - self._shared, key=lambda found: found.DESCRIPTOR.full_name):
-            if message in self.context.informers:
-                self.context.informers.get(message).on_change(self._changed)
-                self._shared.add(message)
-                continue
-            informer: Informer[Any] = MetadataInformer(self.client, message)
-            informer.on_change(self._changed)
-            self._own[message] = group.create_task(informer.run(), name="garbagecollector informer")
-            started.append(informer)
-        return started
+        return self._watching.keep(resource for resource in self._served if collected(resource))
 
     # Reconcile; the key's name is a uid.
 

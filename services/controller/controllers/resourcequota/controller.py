@@ -30,7 +30,7 @@ from knarr.objects.quotas.quota import covers, tracked
 from knarr.objects.totals import Totals
 from services.controller.controller import Context, Controller
 from services.controller.controllers.resourcequota.decide import decide, usage
-from services.controller.controllers.resourcequota.watching import Watching
+from services.controller.watching import Listener, Watching
 
 PAGE_SIZE = 500
 # What many things that end at once wait for, to be counted once.
@@ -51,11 +51,14 @@ class ResourceQuotaController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._watching = Watching(self.client, context.informers, self._changed)
+        self._watching = Watching(self.name, self.client, context.informers, self._heard)
         self._defined: list[tuple[Resource, Evaluator]] = []
         self._quotas = self.watches(core.ResourceQuota, BY_AMOUNT, when=_is_to_be_counted)
         for kind in DETAILED:
-            context.informers.get(kind).on_change(partial(self._changed, catalog.version_of(kind).resource))
+            context.informers.get(kind).on_change(self._heard(catalog.version_of(kind).resource))
+
+    def _heard(self, resource: Resource) -> Listener:
+        return partial(self._changed, resource)
 
     def _changed(self, resource: Resource, old: Message | None, new: Message | None) -> None:
         """Counts anew, in a moment, by those quotas of which an object uses less, or something else, now."""
