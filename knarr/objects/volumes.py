@@ -1,4 +1,4 @@
-"""Claims that pods use, and what keeps volumes and claims from going while they are used."""
+"""Claims, their classes, who uses them, and what keeps volumes and claims from going while they are used."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from knarr.objects.keys import is_deleting
 from knarr.objects.owners import is_controlled_by
 
 CLAIM_PROTECTION, VOLUME_PROTECTION = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
+
+# Where a claim or a volume named its class before there was a field for it.
+CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+
+
+def storage_class_of(claim: core.PersistentVolumeClaim) -> str:
+    """The name of its class; empty where it has none."""
+    annotations = claim.metadata.annotations
+    return str(annotations.get(CLASS_ANNOTATION, claim.spec.storage_class_name))
 
 
 def claim_names(pod: core.Pod) -> Iterator[str]:

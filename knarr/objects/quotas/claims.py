@@ -10,11 +10,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.quantity import Quantity
 from knarr.objects.quotas.evaluator import Evaluator, counted, selects
 from knarr.objects.totals import ONE, Totals, exactly
+from knarr.objects.volumes import storage_class_of
 
 COUNT, CLAIMS, STORAGE = counted("", "persistentvolumeclaims"), "persistentvolumeclaims", "requests.storage"
 OF_CLASS = ".storageclass.storage.k8s.io/"
-# Where a claim named its class before there was a field for it.
-CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 
 class ClaimEvaluator(Evaluator):
@@ -37,12 +36,6 @@ class ClaimEvaluator(Evaluator):
         if rule.scope_name != "VolumeAttributesClass":
             return False
         return any(selects(rule, name) for name in set(_attributes_classes(obj)) or {""})
-
-
-def storage_class_of(claim: core.PersistentVolumeClaim) -> str:
-    """The name of its class; empty where it has none."""
-    annotations = claim.metadata.annotations
-    return str(annotations.get(CLASS_ANNOTATION, claim.spec.storage_class_name))
 
 
 def _storage(claim: core.PersistentVolumeClaim) -> Quantity | None:

@@ -21,6 +21,7 @@ from knarr.machinery.validation import (
 )
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
+from knarr.objects.volumes import CLASS_ANNOTATION
 from services.apiserver.strategies.amounts import check_basic, check_positive
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.scheduling import validate_node_selector_term
@@ -30,7 +31,6 @@ from services.apiserver.strategies.table import UNSET, access_modes_text, age, c
 from services.apiserver.strategies.volumes import ACCESS_MODES, VOLUME_MODES, check_driver_name, validate_access_modes
 
 STORAGE = "storage"
-CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
 # The field of each kind of volume, by the name of its field in JSON.
 SOURCES = {field.json_name: field.name for field in fields_of(descriptor_of(core.PersistentVolumeSource))}

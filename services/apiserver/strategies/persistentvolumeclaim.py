@@ -11,6 +11,7 @@ from knarr.machinery.validation import Path, check_choice, check_format, dns1123
 from knarr.objects.amounts import exact
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
+from knarr.objects.volumes import CLASS_ANNOTATION
 from services.apiserver.strategies.amounts import check_positive
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.selectors import validate_label_selector
@@ -20,7 +21,6 @@ from services.apiserver.strategies.volumes import ACCESS_MODES, VOLUME_MODES, va
 
 STORAGE = "storage"
 # The annotation that named the class before there was a field.
-CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 IMMUTABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 

@@ -10,11 +10,10 @@ from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import CREATE, Attributes
 from services.apiserver.admission.defaults import default_of
 from services.apiserver.backend import Backend
+from services.apiserver.strategies.ingress import CLASS_ANNOTATION
 
 INGRESSES, CLASSES = version_of(networking.Ingress).resource, version_of(networking.IngressClass).resource
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
-# Where an Ingress named its class before there was a field for it.
-CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 
 
 class DefaultIngressClass:

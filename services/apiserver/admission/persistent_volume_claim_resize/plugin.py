@@ -9,8 +9,8 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.catalog import version_of
 from knarr.machinery.resources import Resource
-from knarr.objects.quotas.claims import storage_class_of
 from knarr.objects.totals import exactly
+from knarr.objects.volumes import storage_class_of
 from services.apiserver.admission.attributes import UPDATE, Attributes
 from services.apiserver.admission.refusals import refused
 from services.apiserver.backend import Backend
