@@ -48,6 +48,10 @@ class Quantity:
     def __str__(self) -> str:
         return _write(self.value, self.notation)
 
+    def __gt__(self, other: Quantity) -> bool:
+        """However the two are written."""
+        return self.value > other.value
+
     def __add__(self, other: Quantity) -> Quantity:
         return Quantity(_EXACT.add(self.value, other.value), self.notation if self.value else other.notation)
 

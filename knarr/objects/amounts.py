@@ -5,13 +5,13 @@ Whole units are millicores of CPU, bytes of memory and storage, and counts of ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import quantity
-from knarr.objects.pods import is_sidecar
+from knarr.objects.peaks import add, peak
 
 CPU, MEMORY, PODS = "cpu", "memory", "pods"
 # What a container that asks for nothing is taken to use when nodes are compared (not when they are filtered).
@@ -40,32 +40,13 @@ def whole(name: str, text: str) -> int:
 
 def pod_requests(pod: core.Pod) -> Amounts:
     """The most that the pod needs at any time: its containers together, or an init container beside the sidecars before it."""
-    return _with_overhead(_peak(pod.spec, _requests), pod.spec)
+    return _with_overhead(peak(pod.spec, _requests), pod.spec)
 
 
 def assumed_requests(pod: core.Pod) -> tuple[int, int]:
     """CPU and memory as requested, with an assumed need for containers that ask for none."""
-    total = _with_overhead(_peak(pod.spec, _assumed), pod.spec)
+    total = _with_overhead(peak(pod.spec, _assumed), pod.spec)
     return total.get(CPU, 0), total.get(MEMORY, 0)
-
-
-def _peak(spec: core.PodSpec, amounts_of: Callable[[core.Container], Amounts]) -> Amounts:
-    """Init containers run one by one, each beside the sidecars that were started before it."""
-    sidecars: Amounts = {}
-    peak: Amounts = {}
-    for container in spec.init_containers:
-        needs = amounts_of(container)
-        if is_sidecar(container):
-            _add(sidecars, needs)
-            needs = sidecars
-        else:
-            needs = _sum((needs, sidecars))
-        for name, amount in needs.items():
-            peak[name] = max(peak.get(name, 0), amount)
-    total = _sum((sidecars, *(amounts_of(container) for container in spec.containers)))
-    for name, amount in peak.items():
-        total[name] = max(total.get(name, 0), amount)
-    return total
 
 
 def _requests(container: core.Container) -> Amounts:
@@ -77,17 +58,5 @@ def _assumed(container: core.Container) -> Amounts:
 
 
 def _with_overhead(total: Amounts, spec: core.PodSpec) -> Amounts:
-    _add(total, amounts(spec.overhead))
+    add(total, amounts(spec.overhead))
     return total
-
-
-def _sum(parts: Iterable[Amounts]) -> Amounts:
-    total: Amounts = {}
-    for part in parts:
-        _add(total, part)
-    return total
-
-
-def _add(total: Amounts, part: Amounts) -> None:
-    for name, amount in part.items():
-        total[name] = total.get(name, 0) + amount

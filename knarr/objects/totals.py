@@ -11,7 +11,7 @@ from decimal import Decimal
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.quantity import Notation, Quantity, read
-from knarr.objects.pods import is_sidecar
+from knarr.objects.peaks import peak
 
 Totals = dict[str, Quantity]
 
@@ -33,38 +33,9 @@ def totals(amounts: Mapping[str, meta.Quantity]) -> Totals:
     return {name: exactly(amounts[name]) for name in amounts}
 
 
-def add(total: Totals, part: Mapping[str, Quantity]) -> None:
-    """Adds to ``total``, whose notation stays."""
-    for name, amount in part.items():
-        total[name] = total[name] + amount if name in total else amount
-
-
-def at_least(total: Totals, part: Mapping[str, Quantity]) -> None:
-    """Lets ``total`` be nowhere less than ``part``."""
-    for name, amount in part.items():
-        if name not in total or amount.value > total[name].value:
-            total[name] = amount
-
-
 def of_pod(spec: core.PodSpec, amounts_of: Callable[[core.Container], Totals], whole: Mapping[str, meta.Quantity]) -> Totals:
-    """The most at any time: its containers together with its sidecars, or an init container beside the sidecars before it. ``whole`` are
-    the amounts of the pod as a whole, which count instead."""
-    total: Totals = {}
-    sidecars: Totals = {}
-    peak: Totals = {}
-    for container in spec.containers:
-        add(total, amounts_of(container))
-    for container in spec.init_containers:
-        needs = amounts_of(container)
-        if is_sidecar(container):
-            add(total, needs)
-            add(sidecars, needs)
-            needs = sidecars
-        else:
-            needs = dict(needs)
-            add(needs, sidecars)
-        at_least(peak, needs)
-    at_least(total, peak)
+    """The most at any time; ``whole`` are the amounts of the pod as a whole, which count instead."""
+    total = peak(spec, amounts_of)
     total.update((name, exactly(whole[name])) for name in whole if name in OF_WHOLE_PODS)
     return total
 

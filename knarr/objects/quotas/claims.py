@@ -44,7 +44,7 @@ def _storage(claim: core.PersistentVolumeClaim) -> Quantity | None:
     if "storage" not in requests:
         return None
     found = exactly(requests["storage"])
-    if "storage" in given and (other := exactly(given["storage"])).value > found.value:
+    if "storage" in given and (other := exactly(given["storage"])) > found:
         found = other
     return Quantity(found.value.to_integral_value(ROUND_CEILING), found.notation)
 

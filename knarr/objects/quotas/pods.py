@@ -9,10 +9,11 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_datetime
 from knarr.objects.conditions import get_condition
 from knarr.objects.keys import is_deleting
+from knarr.objects.peaks import add, at_least
 from knarr.objects.pods import init_and_main_containers, is_finished
 from knarr.objects.qos import BEST_EFFORT, qos_class
 from knarr.objects.quotas.evaluator import Evaluator, counted, selects
-from knarr.objects.totals import ONE, Totals, add, at_least, limits_of, of_pod, totals
+from knarr.objects.totals import ONE, Totals, limits_of, of_pod, totals
 
 COUNT, PODS = counted("", "pods"), "pods"
 COMPUTE = ("cpu", "memory", "ephemeral-storage")

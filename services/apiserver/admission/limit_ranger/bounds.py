@@ -66,9 +66,9 @@ def _least(kind: str, name: str, least: Quantity, use: Use) -> Iterator[str]:
     words = f"minimum {name} usage per {kind} is {least}"
     if request is None:
         yield f"{words}.  No request is specified"
-    elif request.value < least.value:
+    elif request < least:
         yield f"{words}, but request is {request}"
-    elif limit is not None and limit.value < least.value:
+    elif limit is not None and limit < least:
         yield f"{words}, but limit is {limit}"
 
 
@@ -77,9 +77,9 @@ def _most(kind: str, name: str, most: Quantity, use: Use) -> Iterator[str]:
     words = f"maximum {name} usage per {kind} is {most}"
     if limit is None:
         yield f"{words}.  No limit is specified"
-    elif limit.value > most.value:
+    elif limit > most:
         yield f"{words}, but limit is {limit}"
-    elif request is not None and request.value > most.value:
+    elif request is not None and request > most:
         yield f"{words}, but request is {request}"
 
 
@@ -87,7 +87,7 @@ def _most_asked(kind: str, name: str, most: Quantity, requests: Mapping[str, Qua
     request, words = requests.get(name), f"maximum {name} usage per {kind} is {most}"
     if request is None:
         yield f"{words}.  No request is specified"
-    elif request.value > most.value:
+    elif request > most:
         yield f"{words}, but request is {request}"
 
 

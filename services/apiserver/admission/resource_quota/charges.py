@@ -9,9 +9,10 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.quantity import Quantity
+from knarr.objects.peaks import add
 from knarr.objects.quotas.evaluator import Evaluator
 from knarr.objects.quotas.quota import covers, tracked
-from knarr.objects.totals import Totals, add, only, totals
+from knarr.objects.totals import Totals, only, totals
 
 NOTHING = Decimal(0)
 
@@ -64,7 +65,7 @@ def _used_with(quota: core.ResourceQuota, asked: Totals) -> Totals:
     used, hard = totals(quota.status.used), totals(quota.status.hard)
     after = dict(used)
     add(after, asked)
-    exceeded = [name for name in asked if after[name].value > hard[name].value]
+    exceeded = [name for name in asked if after[name] > hard[name]]
     if exceeded:
         told = (f"{word}: {_shown(amounts, exceeded)}" for word, amounts in (("requested", asked), ("used", used), ("limited", hard)))
         raise Refusal(f"exceeded quota: {quota.metadata.name}, {', '.join(told)}")

@@ -8,9 +8,10 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.quantity import Quantity
+from knarr.objects.peaks import add
 from knarr.objects.quotas.evaluator import Evaluator
 from knarr.objects.quotas.quota import covers
-from knarr.objects.totals import ZERO, Totals, add, fill, only, totals
+from knarr.objects.totals import ZERO, Totals, fill, only, totals
 
 
 def usage(quota: core.ResourceQuota, evaluator: Evaluator, names: Sequence[str], objects: Iterable[Any], now: datetime) -> Totals:
