@@ -25,6 +25,11 @@ def is_active(pod: core.Pod) -> bool:
     return not is_finished(pod) and not is_deleting(pod)
 
 
+def is_terminating(pod: core.Pod) -> bool:
+    """Whether it is being deleted, and something of it may still run."""
+    return is_deleting(pod) and not is_finished(pod)
+
+
 def is_ready(pod: core.Pod) -> bool:
     """Whether its Ready condition is True."""
     return is_true(pod.status, "Ready")

@@ -20,6 +20,7 @@ from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
 from services.controller.controllers.replicaset.controller import ReplicaSetController
+from services.controller.controllers.replicationcontroller.controller import ReplicationControllerController
 from services.controller.controllers.resourcequota.controller import ResourceQuotaController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
@@ -29,6 +30,7 @@ from services.controller.controllers.staledisruption.controller import StaleDisr
 CONTROLLERS: tuple[type[Controller], ...] = (
     DeploymentController,
     ReplicaSetController,
+    ReplicationControllerController,
     EndpointSliceController,
     EndpointsController,
     EndpointSliceMirroringController,

@@ -68,6 +68,16 @@ def replica_set(name: str = "web", replicas: int = 3, *, min_ready: int = 0) -> 
     return result
 
 
+def replication_controller(name: str = "web", replicas: int = 3, *, min_ready: int = 0) -> core.ReplicationController:
+    result = core.ReplicationController()
+    result.metadata.name, result.metadata.namespace = name, NAMESPACE
+    result.spec.replicas = replicas
+    result.spec.min_ready_seconds = min_ready
+    result.spec.selector["app"] = "web"
+    result.spec.template.CopyFrom(template())
+    return result
+
+
 def pod(name: str, *, node: str = "", phase: str = "Pending", ready: bool = False, ip: str = "", **labels: str) -> core.Pod:
     result = core.Pod()
     result.metadata.name, result.metadata.namespace, result.metadata.uid = name, NAMESPACE, f"uid-{name}"

@@ -37,6 +37,7 @@ from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
 from services.controller.controllers.replicaset.controller import ReplicaSetController
+from services.controller.controllers.replicationcontroller.controller import ReplicationControllerController
 from services.controller.controllers.resourcequota.controller import ResourceQuotaController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
@@ -45,7 +46,7 @@ from services.controller.controllers.staledisruption.controller import StaleDisr
 from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIME
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import FakeKubelet
-from tests.controller.objects import claim, deployment, namespace, node, owned, pod, replica_set, service, volume
+from tests.controller.objects import claim, deployment, namespace, node, owned, pod, replica_set, replication_controller, service, volume
 from tests.support.mishaps import Scenario, World
 from tests.support.rights import CONTROLLER
 from tests.support.signing import CLIENT_SIGNER, SERVING_SIGNER, certificate_request, signing
@@ -87,20 +88,20 @@ async def deployments(w: World) -> None:
     await step()
 
 
-async def replica_sets(w: World) -> None:
+async def replicated(w: World, workload: apps.ReplicaSet | core.ReplicationController) -> None:
     """Adopts an orphan, loses a pod, releases one, is scaled down."""
     w.api.seed(node())
-    orphan = core.Pod(spec=replica_set().spec.template.spec)
+    orphan = core.Pod(spec=workload.spec.template.spec)
     orphan.metadata.name, orphan.metadata.namespace, orphan.metadata.labels["app"] = "orphan", "default", "web"
     await w.client.create(orphan)
-    await w.client.create(replica_set("web", 3))
+    await w.client.create(workload)
     await step()
     await w.edit(core.Pod, "orphan", lambda found: found.metadata.labels.update(app="other"))
     await step()
     lost = next(found for found in w.api.all(core.Pod) if found.metadata.name != "orphan")
     await w.client.delete(core.Pod, lost.metadata.name, "default")
     await step()
-    await w.edit(apps.ReplicaSet, "web", lambda found: setattr(found.spec, "replicas", 1))
+    await w.edit(type(workload), "web", lambda found: setattr(found.spec, "replicas", 1))
     await step()
 
 
@@ -470,7 +471,10 @@ SCENARIOS: dict[type[Controller], Scenario] = {
         # A rollout that nobody has seen begin is no news, as in Kubernetes: the message names the ReplicaSet of the one before.
         free=frozenset({"Deployment.status.conditions.message"}),
     ),
-    ReplicaSetController: alone(ReplicaSetController, replica_sets, kubelet=True),
+    ReplicaSetController: alone(ReplicaSetController, lambda w: replicated(w, replica_set("web", 3)), kubelet=True),
+    ReplicationControllerController: alone(
+        ReplicationControllerController, lambda w: replicated(w, replication_controller("web", 3)), kubelet=True
+    ),
     EndpointSliceController: alone(EndpointSliceController, services, free=trigger_time("EndpointSlice")),
     EndpointsController: alone(EndpointsController, services, free=trigger_time("Endpoints")),
     EndpointSliceMirroringController: alone(EndpointSliceMirroringController, mirrored),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
 from knarr.objects.keys import Key
@@ -14,9 +15,10 @@ from services.controller.controllers.deployment.limits import Limits, limits
 from services.controller.controllers.deployment.revision import HISTORY, REVISION, carry_annotations
 from services.controller.controllers.deployment.template import template_hash
 from services.controller.controllers.podgc.decide import decide as decide_garbage
-from services.controller.controllers.replicaset.decide import decide, rank_for_deletion
 from services.controller.expectations import LAPSE_SECONDS, Expectations, created
-from tests.controller.objects import deployment, pod, replica_set, template
+from services.controller.workloads.ranking import deletion_cost, rank_for_deletion
+from services.controller.workloads.replicas import Replicated, decide
+from tests.controller.objects import deployment, pod, replica_set, replication_controller, template
 from tests.support.virtual_time import virtual_time
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,23 +51,60 @@ def test_the_most_dispensable_pod_goes_first() -> None:
     assert names == ["unscheduled", "pending", "not-ready", "cheap", "crowded", "just-ready", "restarted", "young", "old"]
 
 
+def test_pods_that_are_about_as_old_are_as_dispensable_and_their_uids_decide() -> None:
+    """So that those of one node or zone, which came a moment later, do not all go first."""
+    ready = [running(f"{number}", age=100, ready_age=70 + number) for number in (3, 1, 2)]
+    made = [running(f"{number}", ready=False, age=130 + number) for number in (3, 1, 2)]
+    for pods in (ready, made):
+        assert [found.metadata.name for found in rank_for_deletion(pods, pods, NOW)] == ["1", "2", "3"]
+    ahead = running("ahead", ready_age=-5)
+    assert rank_for_deletion([*ready, ahead], ready, NOW)[0] is ahead
+
+
+@pytest.mark.parametrize(
+    ("text", "cost"),
+    [
+        ("7", 7),
+        ("-7", -7),
+        ("0", 0),
+        ("", 0),
+        ("+7", 0),
+        ("07", 0),
+        ("1_0", 0),
+        (" 7", 0),
+        ("٧", 0),
+        ("2147483648", 0),
+        ("-2147483648", -(2**31)),
+    ],
+)
+def test_a_deletion_cost_is_a_number_of_32_bits(text: str, cost: int) -> None:
+    found = pod("web")
+    found.metadata.annotations["controller.kubernetes.io/pod-deletion-cost"] = text
+    assert deletion_cost(found) == cost
+
+
 def test_nothing_is_made_or_removed_while_own_writes_are_unseen() -> None:
     plan = decide(replica_set(replicas=5), [], [], now=NOW, burst=500, settled=False)
     assert (plan.create, list(plan.delete)) == (0, [])
     assert decide(replica_set(replicas=5), [], [], now=NOW, burst=3, settled=True).create == 3
 
 
-def test_status_counts_and_says_when_it_will_change() -> None:
-    target = replica_set(min_ready=30)
+@pytest.mark.parametrize(
+    "target", [replica_set(min_ready=30), replication_controller(min_ready=30)], ids=["ReplicaSet", "ReplicationController"]
+)
+def test_status_counts_and_says_when_it_will_change(target: Replicated) -> None:
     odd = running("odd", ready=False)
     odd.metadata.labels.clear()
     going = running("going")
     going.metadata.deletion_timestamp.seconds = 1
-    pods = [running("a", ready_age=30), running("b", ready_age=10), odd, going, pod("done", phase="Failed")]
+    ended = pod("ended", phase="Failed")
+    ended.metadata.deletion_timestamp.seconds = 1
+    pods = [running("a", ready_age=30), running("b", ready_age=10), odd, going, ended, pod("done", phase="Failed")]
     plan = decide(target, pods, pods, now=NOW, burst=500, settled=True)
     status = plan.status
     counts = (status.replicas, status.fully_labeled_replicas, status.ready_replicas, status.available_replicas)
     assert counts == (3, 2, 2, 1)
+    assert not isinstance(status, apps.ReplicaSetStatus) or status.terminating_replicas == 1
     assert plan.again_seconds == 20
 
 

@@ -1,16 +1,24 @@
-"""The ReplicaSet controller on the API server in memory."""
+"""The controllers of ReplicaSets and ReplicationControllers on the API server in memory."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+
+import pytest
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
 from knarr.objects.owners import controller_key, controller_of
+from services.controller.controllers.replicaset.controller import ReplicaSetController
+from services.controller.workloads.replicas import Replicated
 from tests.controller.cluster import cluster
-from tests.controller.objects import condition_of, node, pod, replica_set
+from tests.controller.objects import condition_of, deployment, namespace, node, pod, replica_set, replication_controller
 from tests.support.virtual_time import virtual_time
+
+KINDS = {"ReplicaSet": replica_set, "ReplicationController": replication_controller}
+both = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
 
 @virtual_time
@@ -37,14 +45,15 @@ async def test_a_slow_cache_never_makes_too_many() -> None:
         assert len(c.ready_pods()) == 10
 
 
+@both
 @virtual_time
-async def test_it_adopts_what_matches_and_releases_what_does_not() -> None:
+async def test_it_adopts_what_matches_and_releases_what_does_not(make: Callable[..., Replicated]) -> None:
     async with cluster() as c:
         c.api.seed(node(), pod("stray", node="node-1", phase="Running", ready=True))
-        await c.client.create(replica_set(replicas=2))
+        owner = await c.client.create(make(replicas=2))
         await c.until(lambda: len(c.ready_pods()) == 2)
         stray = next(p for p in c.ready_pods() if p.metadata.name == "stray")
-        assert controller_key(stray, apps.ReplicaSet) == ("default", "web")
+        assert controller_key(stray, type(owner)) == ("default", "web")
 
         def relabel(obj: core.Pod) -> None:
             obj.metadata.labels["app"] = "debug"
@@ -55,18 +64,19 @@ async def test_it_adopts_what_matches_and_releases_what_does_not() -> None:
         assert controller_of(released) is None
 
 
+@both
 @virtual_time
-async def test_a_refused_create_is_told_and_tried_again() -> None:
+async def test_a_refused_create_is_told_and_tried_again(make: Callable[..., Replicated]) -> None:
     async with cluster() as c:
         c.api.seed(node())
         error = status_error("Forbidden", "exceeded quota")
         c.api.fail_next(error, verb="create", message_type=core.Pod, times=6)
-        await c.client.create(replica_set())
-        await c.until(lambda: len(c.api.all(apps.ReplicaSet)[0].status.conditions) == 1)
-        condition = condition_of(c.api.all(apps.ReplicaSet)[0].status, "ReplicaFailure")
+        kind = type(await c.client.create(make()))
+        await c.until(lambda: len(c.api.all(kind)[0].status.conditions) == 1)
+        condition = condition_of(c.api.all(kind)[0].status, "ReplicaFailure")
         assert (condition.reason, condition.message) == ("FailedCreate", "exceeded quota")
         await c.until(lambda: len(c.ready_pods()) == 3)
-        await c.until(lambda: not c.api.all(apps.ReplicaSet)[0].status.conditions)
+        await c.until(lambda: not c.api.all(kind)[0].status.conditions)
         assert c.events("FailedCreate") == ["Error creating: exceeded quota"]
 
 
@@ -115,4 +125,52 @@ async def test_a_status_written_from_a_cache_that_lags_is_settled_without_an_err
         c.api.fail_next(conflict, verb="update", message_type=apps.ReplicaSet, times=1)
         await c.client.create(replica_set())
         await c.until(lambda: c.api.all(apps.ReplicaSet)[0].status.ready_replicas == 3)
+        assert c.manager.queues["replicaset"].status().errors == 0
+
+
+@both
+@virtual_time
+async def test_it_is_as_large_as_its_scale_says(make: Callable[..., Replicated]) -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        kind = type(await c.client.create(make(replicas=1)))
+        await c.until(lambda: len(c.ready_pods()) == 1)
+        await c.client.patch(kind, "web", "default", patch={"spec": {"replicas": 3}}, subresource="scale")
+        await c.until(lambda: len(c.ready_pods()) == 3)
+        await c.until(lambda: c.api.all(kind)[0].status.available_replicas == 3)
+        scale = await c.client.scale(kind, "web", "default")
+        assert (scale.spec.replicas, scale.status.replicas, scale.status.selector) == (3, 3, "app=web")
+        await c.client.patch(kind, "web", "default", patch={"spec": {"replicas": 0}}, subresource="scale")
+        await c.until(lambda: not c.api.all(core.Pod) and c.api.all(kind)[0].status.replicas == 0)
+
+
+@virtual_time
+async def test_pods_that_terminate_are_counted_until_they_are_gone() -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        c.kubelet.stop_seconds = 20
+        await c.client.create(deployment(replicas=2))
+        await c.until(lambda: len(c.ready_pods()) == 2)
+        await c.edit(apps.Deployment, "web", lambda found: setattr(found.spec, "replicas", 0))
+        told = lambda: (c.replica_sets()[0].status.terminating_replicas, c.deployment().status.terminating_replicas)  # noqa: E731
+        await c.until(lambda: told() == (2, 2), 5)
+        assert (c.replica_sets()[0].status.replicas, c.deployment().status.replicas) == (0, 0)
+        await c.until(lambda: told() == (0, 0), 30)
+        assert c.deployment().status.HasField("terminating_replicas")
+
+
+@virtual_time
+async def test_nothing_is_said_or_tried_again_in_a_namespace_that_goes() -> None:
+    async with cluster(controllers=(ReplicaSetController,)) as c:
+        c.api.seed(node(), namespace("team"))
+        wanted = replica_set(replicas=0)
+        wanted.metadata.namespace = "team"
+        wanted.metadata.finalizers.append("example.com/hold")
+        await c.client.create(wanted)
+        await c.client.delete(core.Namespace, "team")
+        await c.edit(apps.ReplicaSet, "web", lambda found: setattr(found.spec, "replicas", 3), "team")
+        await asyncio.sleep(60)
+        (found,) = c.api.all(apps.ReplicaSet)
+        assert (found.status.observed_generation, len(found.status.conditions)) == (2, 0)
+        assert c.events("FailedCreate") == []
         assert c.manager.queues["replicaset"].status().errors == 0

@@ -73,7 +73,8 @@ class DeploymentStrategy(Strategy):
         return validate_selector_unchanged(new.spec, old.spec)
 
     def validate_status_update(self, new: apps.Deployment, old: apps.Deployment) -> list[Cause]:
-        return validate_counts(new.status, "observed_generation", "replicas", "updated_replicas", "ready_replicas", "available_replicas")
+        counts = ("replicas", "updated_replicas", "ready_replicas", "available_replicas", "terminating_replicas")
+        return validate_counts(new.status, "observed_generation", *counts)
 
     def warnings(self, obj: apps.Deployment) -> list[str]:
         return pod_spec_warnings(obj.spec.template.spec, SPEC.child("template", "spec"))

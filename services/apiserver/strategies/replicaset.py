@@ -36,7 +36,13 @@ class ReplicaSetStrategy(ReplicatedStrategy):
     def validate_status_update(self, new: apps.ReplicaSet, old: apps.ReplicaSet) -> list[Cause]:
         status = new.status
         causes = validate_counts(
-            status, "replicas", "fully_labeled_replicas", "ready_replicas", "available_replicas", "observed_generation"
+            status,
+            "replicas",
+            "fully_labeled_replicas",
+            "ready_replicas",
+            "available_replicas",
+            "terminating_replicas",
+            "observed_generation",
         )
         causes += check_not_above(status, "fully_labeled_replicas", "replicas") + check_not_above(status, "ready_replicas", "replicas")
         causes += check_not_above(status, "available_replicas", "ready_replicas", "cannot be greater than readyReplicas")

@@ -42,8 +42,9 @@ class PodWriter:
         self._client, self._recorder, self._expectations = client, recorder, expectations
 
     async def create(self, owner: Message, pods: Iterable[core.Pod]) -> StatusError | None:
-        """Slowly at first; after an error those that are left are not tried."""
-        return await slow_start(pods, lambda pod: self._create(owner, pod))
+        """Slowly at first; after an error those that are left are not tried. That the namespace is going is no error: nothing mends it."""
+        failure = await slow_start(pods, lambda pod: self._create(owner, pod))
+        return None if failure is not None and _in_going_namespace(failure) else failure
 
     async def delete(self, owner: Message, pods: Iterable[core.Pod]) -> StatusError | None:
         """All at once. Pods that are gone, or are others of the same name, count as deleted."""
@@ -60,7 +61,7 @@ class PodWriter:
                 self._expectations.met(key, token)
                 if not isinstance(error, StatusError):
                     raise
-                if not isinstance(error, AlreadyExists):
+                if not isinstance(error, AlreadyExists) and not _in_going_namespace(error):
                     self._recorder.event(owner, WARNING, "FailedCreate", f"Error creating: {error}")
                 return error
         self._recorder.event(owner, NORMAL, "SuccessfulCreate", f"Created pod: {pod.metadata.name}")
@@ -81,6 +82,11 @@ class PodWriter:
             return error
         self._recorder.event(owner, NORMAL, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
         return None
+
+
+def _in_going_namespace(error: StatusError) -> bool:
+    """Whether a creation was refused because the namespace is being deleted."""
+    return any(cause.reason == "NamespaceTerminating" for cause in error.status.details.causes)
 
 
 async def slow_start(items: Iterable[T], act: Callable[[T], Awaitable[StatusError | None]]) -> StatusError | None:

@@ -44,6 +44,9 @@ def counted(
         available_replicas=available,
         unavailable_replicas=max(0, sum(rs.spec.replicas for rs in sets) - available),
     )
+    terminating = _terminating(sets)
+    if terminating is not None:
+        status.terminating_replicas = terminating
     if deployment.status.HasField("collision_count"):
         status.collision_count = deployment.status.collision_count
     status.conditions.extend(deployment.status.conditions)
@@ -53,6 +56,14 @@ def counted(
         message = "Deployment does not have minimum availability."
         set_condition(status, AVAILABLE, "False", "MinimumReplicasUnavailable", message, now)
     return status
+
+
+def _terminating(sets: Sequence[apps.ReplicaSet]) -> int | None:
+    """Of all ReplicaSets; None while one that was reported on has not told."""
+    told = [rs.status for rs in sets if rs.status.observed_generation]
+    if not all(status.HasField("terminating_replicas") for status in told):
+        return None
+    return sum(status.terminating_replicas for status in told)
 
 
 def is_complete(deployment: apps.Deployment, status: apps.DeploymentStatus) -> bool:

@@ -1,61 +1,15 @@
-"""ReplicaSet: keeps as many pods as asked for."""
+"""ReplicaSet: keeps as many pods as asked for (``workloads/replicas.py`` decides)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar
 
 from google.protobuf.message import Message
 
 from knarr.api.apps.v1 import apps_pb2 as apps
-from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.reconciler import Again
-from knarr.machinery.errors import StatusError
-from knarr.objects.keys import key_of
-from knarr.objects.owners import controller_of
-from services.controller.controller import Context
-from services.controller.controllers.replicaset.decide import Plan, decide
-from services.controller.workloads.adoption import BY_CONTROLLER
-from services.controller.workloads.controller import WorkloadController
-from services.controller.workloads.pods import PodWriter, pod_from_template
-from services.controller.workloads.status import report, set_replica_failure
+from services.controller.workloads.replicated import ReplicatedController
 
 
-class ReplicaSetController(WorkloadController[apps.ReplicaSet]):
+class ReplicaSetController(ReplicatedController[apps.ReplicaSet]):
     name = "replicaset"
     workload: ClassVar[type[Message]] = apps.ReplicaSet
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._sets = self.reads(apps.ReplicaSet, BY_CONTROLLER)
-        self._pods = self.owns(core.Pod)
-        self._writer = PodWriter(context.client, context.recorder, self.expectations)
-
-    async def sync(self, workload: apps.ReplicaSet) -> Again | None:
-        plan = decide(
-            workload,
-            await self.claimed(workload, self._pods),
-            self._siblings(workload),
-            now=self.context.clock.now(),
-            burst=self.context.settings.burst_replicas,
-            settled=self.expectations.open(key_of(workload)) == 0,
-        )
-        failure = await self._act(workload, plan)
-        set_replica_failure(plan.status, "FailedCreate" if plan.create else "FailedDelete", failure, self.context.clock.now())
-        await report(self.client, workload, plan.status, insist=True)
-        if failure is not None:
-            raise failure
-        # A little later than due, so that it is due for sure.
-        return Again(plan.again_seconds + 0.01) if plan.again_seconds else None
-
-    def _siblings(self, replica_set: apps.ReplicaSet) -> Iterable[core.Pod]:
-        ref = controller_of(replica_set)
-        sets = [replica_set] if ref is None else self._sets.index(BY_CONTROLLER, ref.uid)
-        for sibling in sets:
-            yield from self._pods.index(BY_CONTROLLER, sibling.metadata.uid)
-
-    async def _act(self, replica_set: apps.ReplicaSet, plan: Plan) -> StatusError | None:
-        if plan.create:
-            pods = (pod_from_template(replica_set.spec.template, replica_set) for _ in range(plan.create))
-            return await self._writer.create(replica_set, pods)
-        return await self._writer.delete(replica_set, plan.delete)

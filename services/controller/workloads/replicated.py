@@ -1,0 +1,60 @@
+"""What keeps as many pods of one template as asked for: ReplicaSets and ReplicationControllers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.reconciler import Again
+from knarr.machinery.errors import StatusError
+from knarr.objects.keys import key_of
+from knarr.objects.owners import controller_of
+from services.controller.controller import Context
+from services.controller.workloads.adoption import BY_CONTROLLER
+from services.controller.workloads.controller import WorkloadController
+from services.controller.workloads.pods import PodWriter, pod_from_template
+from services.controller.workloads.replicas import Plan, Replicated, decide
+from services.controller.workloads.status import report, set_replica_failure
+
+R = TypeVar("R", bound=Replicated)
+
+
+class ReplicatedController(WorkloadController[R]):
+    """A subclass names its kind."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.reads(self.workload, BY_CONTROLLER)
+        self._pods = self.owns(core.Pod)
+        self._writer = PodWriter(context.client, context.recorder, self.expectations)
+
+    async def sync(self, workload: R) -> Again | None:
+        plan = decide(
+            workload,
+            await self.claimed(workload, self._pods),
+            self._siblings(workload),
+            now=self.context.clock.now(),
+            burst=self.context.settings.burst_replicas,
+            settled=self.expectations.open(key_of(workload)) == 0,
+        )
+        failure = await self._act(workload, plan)
+        set_replica_failure(plan.status, "FailedCreate" if plan.create else "FailedDelete", failure, self.context.clock.now())
+        await report(self.client, workload, plan.status, insist=True)
+        if failure is not None:
+            raise failure
+        # A little later than due, so that it is due for sure.
+        return Again(plan.again_seconds + 0.01) if plan.again_seconds else None
+
+    def _siblings(self, workload: R) -> Iterable[core.Pod]:
+        """The pods of all workloads of the kind that the same owner controls."""
+        ref = controller_of(workload)
+        workloads = [workload] if ref is None else self.workloads.index(BY_CONTROLLER, ref.uid)
+        for sibling in workloads:
+            yield from self._pods.index(BY_CONTROLLER, sibling.metadata.uid)
+
+    async def _act(self, workload: R, plan: Plan) -> StatusError | None:
+        if plan.create:
+            pods = (pod_from_template(workload.spec.template, workload) for _ in range(plan.create))
+            return await self._writer.create(workload, pods)
+        return await self._writer.delete(workload, plan.delete)
