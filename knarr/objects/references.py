@@ -1,6 +1,8 @@
-"""The ConfigMaps and Secrets of its namespace that a pod names."""
+"""What a pod names beside itself: ConfigMaps and Secrets of its namespace, bundles of certificates that are trusted."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.pods import every_container
@@ -28,3 +30,24 @@ def secret_names(pod: core.Pod) -> set[str]:
         names.add(volume.volume_source.secret.secret_name)
         names |= {source.secret.local_object_reference.name for source in volume.volume_source.projected.sources}
     return names - {""}
+
+
+def trust_bundles(pod: core.Pod) -> Iterator[core.ClusterTrustBundleProjection]:
+    """What its volumes show of ClusterTrustBundles."""
+    for volume in pod.spec.volumes:
+        for source in volume.volume_source.projected.sources:
+            if source.HasField("cluster_trust_bundle"):
+                yield source.cluster_trust_bundle
+
+
+def trust_bundle_prefix(signer_name: str) -> str:
+    """How the name of each ClusterTrustBundle of a signer begins."""
+    return signer_name.replace("/", ":") + ":"
+
+
+def names_trust_bundle(pod: core.Pod, name: str) -> bool:
+    """Whether a volume of the pod may show a ClusterTrustBundle of a name: itself, or what its signer says."""
+    return any(
+        name == wanted.name if wanted.HasField("name") else name.startswith(trust_bundle_prefix(wanted.signer_name))
+        for wanted in trust_bundles(pod)
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.clock import Clock
 from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.tokens.keys import SigningKeys
-from services.kubelet.node.files import NodeFiles
-from services.kubelet.node.mounts import unmount_all
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.references import References
 from services.kubelet.pod.tokens import TokenKeeper, Wanted
@@ -38,12 +35,6 @@ HOUR = Wanted("", 3607)
 @pytest.fixture
 def keys() -> SigningKeys:
     return signing_keys()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
-    unmount_all(tmp_path)
 
 
 def token_pod(name: str = "web", audience: str = "", seconds: int = 3607) -> core.Pod:
@@ -162,16 +153,6 @@ async def test_one_that_is_good_is_kept_while_no_other_can_be_had(keeper: TokenK
 
 async def test_pods_without_one_cost_nothing(keeper: TokenKeeper, asked: Asked) -> None:
     assert await keeper.read(make_pod()) == {} and keeper.renew_at("") is None and not asked.requests
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lays files without a thread: on virtual time nobody waits for one."""
-
-    async def call(self: NodeFiles, work: Callable[..., Any], *arguments: Any) -> Any:
-        return work(*arguments)
-
-    monkeypatch.setattr(NodeFiles, "call", call)
 
 
 def claims(text: str) -> Any:

@@ -16,8 +16,6 @@ from knarr.machinery.validation import (
     Path,
     check_distinct_choices,
     check_immutable,
-    dns1123_label,
-    dns1123_subdomain,
     duplicate,
     forbidden,
     invalid,
@@ -27,9 +25,11 @@ from knarr.machinery.validation import (
     shown,
     too_long,
 )
+from knarr.objects import pem
 from knarr.objects.copies import copy_field, copy_of
 from services.apiserver.strategies.duration import human_duration
 from services.apiserver.strategies.paths import METADATA, SPEC, STATUS
+from services.apiserver.strategies.signers import bundle_name, validate_signer
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, age, columns
 
@@ -46,7 +46,7 @@ FINAL = ("Approved", "Denied", "Failed")
 # Who may write these may do so for the signer: they are written to `/approval` alone.
 DECISIONS = ("Approved", "Denied")
 STATUSES = ("False", "True", "Unknown")
-MAX_SIGNER, MAX_DOMAIN = 571, 253
+MAX_TRUST_BUNDLE_BYTES = 1024 * 1024
 
 
 class CertificateSigningRequestStrategy(Strategy):
@@ -153,31 +153,6 @@ def _usages(spec: certificates.CertificateSigningRequestSpec, path: Path) -> lis
     return check_distinct_choices(path, spec.usages, USAGES) if spec.usages else [required(path, "usages must be provided")]
 
 
-def validate_signer(name: str, path: Path) -> list[Cause]:
-    """``example.com/signer-name``."""
-    if not name:
-        return [required(path, "signerName must be provided")]
-    segments = name.split("/")
-    if len(segments) != 2:
-        return [invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")]
-    domain, rest = segments
-    causes = [too_long(path, MAX_DOMAIN)] if len(domain) > MAX_DOMAIN else []
-    labels = domain.split(".")
-    for label in labels:
-        wrong = [invalid(path, domain, f'validating label "{label}": {sentence}') for sentence in dns1123_label(label)]
-        if wrong:
-            causes += wrong
-            break
-    if len(labels) < 2:
-        causes.append(invalid(path, domain, "should be a domain with at least two segments separated by dots"))
-    for label in rest.split("."):
-        wrong = [invalid(path, rest, f'validating label "{label}": {sentence}') for sentence in dns1123_subdomain(label)]
-        if wrong:
-            causes += wrong
-            break
-    return [*causes, too_long(path, MAX_SIGNER)] if len(name) > MAX_SIGNER else causes
-
-
 def _status(obj: certificates.CertificateSigningRequest) -> list[Cause]:
     causes: list[Cause] = []
     seen: set[str] = set()
@@ -231,32 +206,51 @@ class ClusterTrustBundleStrategy(Strategy):
     selectable_field_names = ("spec.signerName",)
 
     def validate(self, obj: certificates.ClusterTrustBundle) -> list[Cause]:
-        spec, name, path = obj.spec, obj.metadata.name, METADATA.child("name")
-        causes: list[Cause] = []
-        if spec.signer_name:
-            causes += validate_signer(spec.signer_name, SPEC.child("signerName"))
-            prefix = spec.signer_name.replace("/", ":") + ":"
-            if not name.startswith(prefix):
-                causes.append(
-                    invalid(path, name, f"ClusterTrustBundle for signerName {spec.signer_name} must be named with prefix {prefix}")
-                )
-            else:
-                causes += [invalid(path, name, sentence) for sentence in dns1123_subdomain(name.removeprefix(prefix))]
-        elif ":" in name:
-            causes.append(invalid(path, name, 'ClusterTrustBundle without signer name must not have ":" in its name'))
-        else:
-            causes += [invalid(path, name, sentence) for sentence in dns1123_subdomain(name)]
-        here = SPEC.child("trustBundle")
-        if not spec.trust_bundle:
-            return [*causes, invalid(here, GoSyntax("<value omitted>"), "at least one trust anchor must be provided")]
-        error = certificates_error(spec.trust_bundle.encode())
-        return [*causes, invalid(here, GoSyntax("<value omitted>"), error)] if error else causes
+        signer, name = obj.spec.signer_name, obj.metadata.name
+        causes = [invalid(METADATA.child("name"), name, sentence) for sentence in bundle_name(name, signer)]
+        return causes + (validate_signer(signer, SPEC.child("signerName")) if signer else [])
+
+    def validate_create(self, obj: certificates.ClusterTrustBundle) -> list[Cause]:
+        return _trust_bundle(obj.spec.trust_bundle, SPEC.child("trustBundle"))
 
     def validate_update(self, new: certificates.ClusterTrustBundle, old: certificates.ClusterTrustBundle) -> list[Cause]:
-        return check_immutable(SPEC.child("signerName"), new.spec.signer_name, old.spec.signer_name)
+        """What is there already is not judged again: it stays changeable whatever newer libraries say of it."""
+        changed = new.spec.trust_bundle != old.spec.trust_bundle
+        causes = _trust_bundle(new.spec.trust_bundle, SPEC.child("trustBundle")) if changed else []
+        return causes + check_immutable(SPEC.child("signerName"), new.spec.signer_name, old.spec.signer_name)
 
     def selectable_fields(self, obj: certificates.ClusterTrustBundle) -> Mapping[str, str]:
         return {"spec.signerName": obj.spec.signer_name}
 
     def cells(self, obj: certificates.ClusterTrustBundle, now: datetime) -> list[object]:
         return [obj.metadata.name, obj.spec.signer_name or NONE]
+
+
+def _trust_bundle(text: str, path: Path) -> list[Cause]:
+    """Certificates of authorities in PEM, each once, and nothing between that could be taken for more."""
+    if len(text.encode()) > MAX_TRUST_BUNDLE_BYTES:
+        return [too_long(path, MAX_TRUST_BUNDLE_BYTES)]
+    blocks = list(pem.blocks(text))
+    wrong = [f"entry {number} {words}" for number, block in enumerate(blocks) if (words := _why_no_anchor(block))]
+    if not wrong and not blocks:
+        wrong = ["at least one trust anchor must be provided"]
+    numbers: dict[bytes, list[int]] = {}
+    for number, block in enumerate([] if wrong else blocks):
+        numbers.setdefault(block.data, []).append(number)
+    wrong += [f"duplicate trust anchor (indices [{' '.join(map(str, found))}])" for found in numbers.values() if len(found) > 1]
+    return [invalid(path, GoSyntax("<value omitted>"), words) for words in wrong]
+
+
+def _why_no_anchor(block: pem.Block) -> str:
+    """Why nobody can trust by a block; empty when somebody can."""
+    if block.label != pem.CERTIFICATE:
+        return f"has bad block type: {block.label}"
+    if block.has_headers:
+        return "has PEM block headers"
+    try:
+        constraints = x509.load_der_x509_certificate(block.data).extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        return "does not have the CA bit set"
+    except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm):
+        return "does not parse as X.509"
+    return "" if constraints.ca else "does not have the CA bit set"

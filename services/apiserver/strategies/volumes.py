@@ -1,4 +1,4 @@
-"""Words and rules that volumes and claims share."""
+"""Words and rules that volumes of pods, volumes and claims share."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ def check_driver_name(name: str, path: Path) -> list[Cause]:
     if len(name) > MAX_DRIVER_NAME:
         causes.append(too_long(path, MAX_DRIVER_NAME))
     return causes + [invalid(path, name, sentence) for sentence in dns1123_subdomain(name.lower())]
+
+
+def check_relative(value: str, path: Path, *, reserved: bool = False) -> list[Cause]:
+    """A path below the volume; ``reserved``: names that start with two dots belong to the volume itself."""
+    causes = [invalid(path, value, "must be a relative path")] if value.startswith("/") else []
+    if ".." in value.split("/"):
+        causes.append(invalid(path, value, "must not contain '..'"))
+    elif reserved and value.startswith(".."):
+        causes.append(invalid(path, value, "must not start with '..'"))
+    return causes

@@ -1,4 +1,4 @@
-"""What a pod refers to: ConfigMaps, Secrets and Services, and the tokens of its account.
+"""What a pod refers to: ConfigMaps, Secrets, Services and bundles of certificates, and the tokens of its account.
 
 A ConfigMap or Secret is watched by itself, from the first pod on that names it until the last one is gone: a node may see nothing else of
 the kind. A miss in the store is asked of the API once, so that a pod made right after its ConfigMap does not stumble.
@@ -23,6 +23,8 @@ from knarr.objects.keys import Key, key_of
 from knarr.objects.references import config_map_names, secret_names
 from knarr.service.tasks import cancel
 from services.kubelet.pod.tokens import TokenKeeper, Wanted
+from services.kubelet.pod.trust_anchors import NO_ANCHORS, TrustAnchors
+from services.kubelet.pod.trust_bundles import TrustBundleReader
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class References:
     secrets: dict[str, core.Secret] = field(default_factory=dict)
     services: tuple[core.Service, ...] = ()
     tokens: Mapping[Wanted, str] = field(default_factory=dict)
+    anchors: TrustAnchors = NO_ANCHORS
 
 
 @dataclass(slots=True)
@@ -50,11 +53,12 @@ class _Followed:
 
 
 class ReferenceReader:
-    """Reads references; ``on_change`` hears of each ConfigMap and Secret that changed."""
+    """Reads references; ``on_change`` hears of each ConfigMap, Secret and ClusterTrustBundle that changed."""
 
     def __init__(self, client: Client, services: Informer[core.Service], clock: Clock = SYSTEM_CLOCK) -> None:
         self._client = client
         self.tokens = TokenKeeper(client, clock)
+        self._bundles = TrustBundleReader(client, lambda old, new: self._tell("ClusterTrustBundle", old, new))
         self._services = services
         self._followed: dict[Reference, _Followed] = {}
         self._listeners: list[Callable[[str, Key], None]] = []
@@ -64,12 +68,12 @@ class ReferenceReader:
         self._listeners.append(listener)
 
     async def read(self, pod: core.Pod) -> References:
-        """Everything the pod refers to, as stored now. Raises StatusError when the API cannot be asked."""
+        """Everything the pod refers to, as stored now. Raises StatusError when the API cannot be asked, NoAnchors while it is not told."""
         named = _references(pod)
         self._follow(pod.metadata.uid, named)
         informers = [self._followed[reference].informer for reference in named]
-        tokens, *found = await asyncio.gather(self.tokens.read(pod), *map(self._find, named, informers))
-        read = References(services=tuple(self._services.store.list()), tokens=tokens)
+        tokens, anchors, *found = await asyncio.gather(self.tokens.read(pod), self._bundles.read(pod), *map(self._find, named, informers))
+        read = References(services=tuple(self._services.store.list()), tokens=tokens, anchors=anchors)
         for (kind, key), obj in zip(named, found, strict=True):
             if obj is not None:
                 (read.config_maps if kind is core.ConfigMap else read.secrets)[key.name] = obj
@@ -78,9 +82,11 @@ class ReferenceReader:
     def forget(self, uid: str) -> None:
         """The pod is no more."""
         self.tokens.forget(uid)
+        self._bundles.forget(uid)
         self._follow(uid, ())
 
     async def close(self) -> None:
+        await self._bundles.close()
         await cancel([followed.task for followed in self._followed.values()])
 
     def _follow(self, uid: str, named: tuple[Reference, ...]) -> None:

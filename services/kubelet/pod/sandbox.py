@@ -13,6 +13,7 @@ from services.kubelet.pod.facts import StartFailure
 from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.names import NameTooLong
 from services.kubelet.pod.sandbox_plan import sandbox_plan
+from services.kubelet.pod.trust_anchors import NoAnchors
 from services.kubelet.pod.volumes import VolumeError, contents
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 
@@ -47,7 +48,7 @@ class SandboxMaker:
             self._facts.volumes_ready = True
             self._facts.failures.pop(VOLUMES, None)
         except Exception as error:
-            if not isinstance(error, VolumeError | OSError | StatusError):
+            if not isinstance(error, VolumeError | NoAnchors | OSError | StatusError):
                 log.exception("volumes cannot be made", extra={"pod": pod.metadata.name})
             self._event("Warning", "FailedMount", str(error))
             self._facts.volumes_stale = True

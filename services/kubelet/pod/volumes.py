@@ -12,6 +12,7 @@ from services.kubelet.node.view import NodeView
 from services.kubelet.pod.downward import UnknownField, field_value, resource_value
 from services.kubelet.pod.references import References
 from services.kubelet.pod.tokens import Wanted
+from services.kubelet.pod.trust_anchors import NoAnchors
 
 DEFAULT_MODE, CLOSED_MODE = 0o644, 0o600
 # The longest name of a file that Linux takes.
@@ -57,6 +58,8 @@ class Files:
 
 
 Content = HostDirectory | EmptyDirectory | Files
+# What a volume shows that may say whose it is.
+HasUser = core.ServiceAccountTokenProjection | core.ClusterTrustBundleProjection
 
 
 def contents(pod: core.Pod, references: References, node: NodeView, pod_ip: str = "") -> dict[str, Content]:
@@ -65,7 +68,7 @@ def contents(pod: core.Pod, references: References, node: NodeView, pod_ip: str 
     for volume in pod.spec.volumes:
         try:
             result[volume.name] = _content(pod, volume.volume_source, references, node, pod_ip)
-        except (VolumeError, UnknownField) as error:
+        except (VolumeError, UnknownField, NoAnchors) as error:
             raise failed(volume.name, error) from error
     return result
 
@@ -128,6 +131,9 @@ def _projected(pod: core.Pod, source: core.ProjectedVolumeSource, references: Re
             files += _downward(pod, part.downward_api.items, mode, node, pod_ip)
         elif part.HasField("service_account_token"):
             files.append(_token(pod, part.service_account_token, mode, references))
+        elif part.HasField("cluster_trust_bundle"):
+            bundle = part.cluster_trust_bundle
+            files.append(_closed(pod, bundle, bundle.path, references.anchors.of(bundle), mode))
         else:
             kinds = [descriptor.json_name for descriptor, _ in part.ListFields()]
             raise VolumeError(f"this kubelet cannot project {', '.join(kinds) or 'an empty source'}")
@@ -135,13 +141,17 @@ def _projected(pod: core.Pod, source: core.ProjectedVolumeSource, references: Re
 
 
 def _token(pod: core.Pod, wanted: core.ServiceAccountTokenProjection, mode: int, references: References) -> File:
-    """Closed to all but those who are to read it, as in Kubernetes: the one user of all containers, the group of the pod's volumes."""
     text = references.tokens.get(Wanted.of(wanted))
     if text is None:
         raise VolumeError("there is no token of the service account yet")
+    return _closed(pod, wanted, wanted.path, text.encode(), mode)
+
+
+def _closed(pod: core.Pod, wanted: HasUser, path: str, data: bytes, mode: int) -> File:
+    """Closed to all but those who are to read it, as in Kubernetes: the one user of all containers, the group of the pod's volumes."""
     owner = wanted.user if wanted.HasField("user") else _only_user(pod)
     closed = owner is not None or pod.spec.security_context.HasField("fs_group")
-    return File(_safe(wanted.path), text.encode(), CLOSED_MODE if closed else mode, owner)
+    return File(_safe(path), data, CLOSED_MODE if closed else mode, owner)
 
 
 def _only_user(pod: core.Pod) -> int | None:

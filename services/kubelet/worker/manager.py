@@ -11,7 +11,7 @@ from knarr.client.backoff import Backoff
 from knarr.client.informer import Informer
 from knarr.objects.keys import Key, is_deleting
 from knarr.objects.pods import is_finished
-from knarr.objects.references import config_map_names, secret_names
+from knarr.objects.references import config_map_names, names_trust_bundle, secret_names
 from knarr.service.tasks import cancel
 from services.kubelet.metrics import ENGINE_WELL, PODS
 from services.kubelet.pod.admission import is_too_large, refusal, resize_refusal, too_large
@@ -149,9 +149,8 @@ class PodManager:
                 self._start(_stub(observation.ref), gone=True)
 
     def _reference_changed(self, kind: str, key: Key) -> None:
-        names = config_map_names if kind == "ConfigMap" else secret_names
         for worker in list(self._workers.values()):
-            if worker.pod.metadata.namespace == key.namespace and key.name in names(worker.pod):
+            if _names(worker.pod, kind, key):
                 worker.refresh_volumes()
 
     def _start(self, pod: core.Pod, *, gone: bool) -> PodWorker:
@@ -183,6 +182,13 @@ class PodManager:
     def _restart(self, worker: PodWorker) -> None:
         if worker.pod.metadata.uid not in self._workers:
             self._start(worker.pod, gone=worker.facts.gone)
+
+
+def _names(pod: core.Pod, kind: str, key: Key) -> bool:
+    if kind == "ClusterTrustBundle":
+        return names_trust_bundle(pod, key.name)
+    names = config_map_names if kind == "ConfigMap" else secret_names
+    return bool(pod.metadata.namespace == key.namespace and key.name in names(pod))
 
 
 def _stub(ref: PodRef) -> core.Pod:

@@ -37,7 +37,7 @@ CONTAINERS = [{"name": "c", "image": "busybox"}]
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": CONTAINERS}}
 WORKLOAD = {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}}
 JOB = {"spec": {"template": {"spec": {"containers": CONTAINERS, "restartPolicy": "Never"}}}}
-PAIR = CertificateAuthority.create().issue("someone")
+CA = CertificateAuthority.create().pair.certificate
 SIGNING_REQUEST = b64encode(signing_request("someone")).decode()
 CLAIM = {"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}}}
 ROLE_REF = {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}
@@ -99,7 +99,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("certificates.k8s.io", "CertificateSigningRequest"): {
         "spec": {"request": SIGNING_REQUEST, "signerName": "example.com/s", "usages": ["client auth"]}
     },
-    ("certificates.k8s.io", "ClusterTrustBundle"): {"spec": {"trustBundle": PAIR.certificate.decode()}},
+    ("certificates.k8s.io", "ClusterTrustBundle"): {"spec": {"trustBundle": CA.decode()}},
     ("certificates.k8s.io", "PodCertificateRequest"): {
         "spec": {
             "signerName": "example.com/s", "podName": "p", "podUID": "u", "serviceAccountName": "a", "serviceAccountUID": "u",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -20,6 +20,8 @@ from knarr.machinery.validation import (
 )
 from services.apiserver.strategies.amounts import check_amount
 from services.apiserver.strategies.pod.environment import VOLUME_FIELDS, validate_field_ref, validate_resource_field_ref
+from services.apiserver.strategies.pod.projections import paths_given_twice, validate_trust_bundle
+from services.apiserver.strategies.volumes import check_relative
 
 HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
 MODE_SENTENCE = "must be a number between 0 and 0777 (octal), both inclusive"
@@ -85,7 +87,7 @@ def _downward_api(source: core.DownwardAPIVolumeSource, path: Path) -> list[Caus
 def _downward_items(items: Iterable[core.DownwardAPIVolumeFile], path: Path) -> list[Cause]:
     causes: list[Cause] = []
     for item in items:
-        causes += [required(path.child("path"))] if not item.path else _relative(item.path, path.child("path"), reserved=True)
+        causes += [required(path.child("path"))] if not item.path else check_relative(item.path, path.child("path"), reserved=True)
         if item.HasField("field_ref"):
             causes += validate_field_ref(item.field_ref, VOLUME_FIELDS, path.child("fieldRef"))
             if item.HasField("resource_field_ref"):
@@ -122,20 +124,7 @@ def _projected(source: core.ProjectedVolumeSource, path: Path) -> list[Cause]:
                 causes.append(forbidden(here.child(name), "may not specify more than 1 volume type"))
             else:
                 causes += _projection(field, getattr(projection, field), here.child(name))
-    return causes + [invalid(path, value, "conflicting duplicate paths") for value in _paths_given_twice(source)]
-
-
-def _paths_given_twice(source: core.ProjectedVolumeSource) -> Iterator[str]:
-    """Of each path that another projection has already: what Kubernetes shows of it, which is the object's name where there is one."""
-    known: set[str] = set()
-    for projection in source.sources:
-        for kind, given in projection.ListFields():
-            named = kind.name in ("secret", "config_map")
-            paths = [given.path] if kind.name == "service_account_token" else [item.path for item in getattr(given, "items", ())]
-            for path in filter(None, paths):
-                if path in known:
-                    yield str(given.local_object_reference.name) if named else path
-                known.add(path)
+    return causes + [invalid(path, value, "conflicting duplicate paths") for value in paths_given_twice(source)]
 
 
 def _projection(kind: str, source: Any, path: Path) -> list[Cause]:
@@ -150,6 +139,8 @@ def _projection(kind: str, source: Any, path: Path) -> list[Cause]:
             sentence = "may not specify a duration less than 10 minutes"
             causes.append(invalid(path.child("expirationSeconds"), source.expiration_seconds, sentence))
         return causes
+    if kind == "cluster_trust_bundle":
+        return validate_trust_bundle(source, path)
     return []
 
 
@@ -158,7 +149,7 @@ def _items(items: Iterable[core.KeyToPath], path: Path) -> list[Cause]:
     for index, item in enumerate(items):
         here = path.index(index)
         causes += [] if item.key else [required(here.child("key"))]
-        causes += _relative(item.path, here.child("path"), reserved=True) if item.path else [required(here.child("path"))]
+        causes += check_relative(item.path, here.child("path"), reserved=True) if item.path else [required(here.child("path"))]
         causes += _mode(item, "mode", here.child("mode"))
     return causes
 
@@ -166,16 +157,6 @@ def _items(items: Iterable[core.KeyToPath], path: Path) -> list[Cause]:
 def _mode(source: Any, field: str, path: Path) -> list[Cause]:
     mode = getattr(source, field)
     return [invalid(path, mode, MODE_SENTENCE)] if source.HasField(field) and not 0 <= mode <= 0o777 else []
-
-
-def _relative(value: str, path: Path, *, reserved: bool = False) -> list[Cause]:
-    """A path below the volume; ``reserved``: names that start with two dots belong to the volume itself."""
-    causes = [invalid(path, value, "must be a relative path")] if value.startswith("/") else []
-    if ".." in value.split("/"):
-        causes.append(invalid(path, value, "must not contain '..'"))
-    elif reserved and value.startswith(".."):
-        causes.append(invalid(path, value, "must not start with '..'"))
-    return causes
 
 
 def validate_mounts(container: core.Container, names: Collection[str], path: Path) -> list[Cause]:
@@ -200,7 +181,7 @@ def validate_mounts(container: core.Container, names: Collection[str], path: Pat
 
 def _sub_paths(mount: core.VolumeMount, path: Path, mounts: Path) -> list[Cause]:
     # Kubernetes leaves the index out of these two.
-    causes = _relative(mount.sub_path, mounts.child("subPath")) + _relative(mount.sub_path_expr, mounts.child("subPathExpr"))
+    causes = check_relative(mount.sub_path, mounts.child("subPath")) + check_relative(mount.sub_path_expr, mounts.child("subPathExpr"))
     if mount.sub_path and mount.sub_path_expr:
         causes.append(invalid(path.child("subPathExpr"), mount.sub_path_expr, "subPathExpr and subPath are mutually exclusive"))
     return causes

@@ -1,0 +1,28 @@
+"""What several of the kubelet's tests stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.mounts import unmount_all
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    unmount_all(tmp_path)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lays files without a thread: on virtual time nobody waits for one."""
+
+    async def call(self: NodeFiles, work: Callable[..., Any], *arguments: Any) -> Any:
+        return work(*arguments)
+
+    monkeypatch.setattr(NodeFiles, "call", call)
