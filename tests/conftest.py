@@ -11,6 +11,7 @@ from tests.support import golden
 from tests.support.engine import ensure_image
 from tests.support.knarr_cluster import KnarrCluster
 from tests.support.matrix import MatrixPlugin
+from tests.support.watchdog import Watchdog
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     golden.rewriting = bool(config.getoption("--rewrite"))
     config.pluginmanager.register(MatrixPlugin(config))
+    config.pluginmanager.register(Watchdog(config))
 
 
 @pytest.fixture(scope="session")
