@@ -43,6 +43,15 @@ async def test_a_definition_is_established_and_published() -> None:
         assert "org.example.v1.Widget" in document["components"]["schemas"]
 
 
+async def test_a_definition_says_that_it_is_not_established_before_it_is() -> None:
+    """`kubectl wait` fails at conditions that are ``null``, and it may ask at once."""
+    async with running() as rest:
+        made = (await rest("POST", CRDS, definition())).json
+        (condition,) = made["status"]["conditions"]
+        assert (condition["type"], condition["status"], condition["reason"]) == ("Established", "False", "NotAccepted")
+        assert condition["lastTransitionTime"] == made["metadata"]["creationTimestamp"]
+
+
 async def test_objects_are_written_read_watched_and_patched() -> None:
     async with running() as rest:
         await rest.define(definition())

@@ -36,6 +36,9 @@ class CustomResourceDefinitionStrategy(Strategy):
     def prepare_for_create(self, obj: Definition) -> None:
         super().prepare_for_create(obj)
         _note_stored_version(obj)
+        # Without any condition a definition would say ``null`` of them until its names are looked at, and `kubectl wait` fail at that.
+        made = datetime.fromtimestamp(obj.metadata.creation_timestamp.seconds, UTC)
+        set_condition(obj.status, "Established", False, reason="NotAccepted", message="not all names are accepted", now=made)
 
     def prepare_for_update(self, new: Definition, old: Definition) -> None:
         super().prepare_for_update(new, old)
