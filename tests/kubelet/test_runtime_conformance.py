@@ -17,6 +17,7 @@ from services.kubelet.runtime.port import (
     EXITED,
     RUNNING,
     LogOptions,
+    NoSuchHandler,
     NoSuchImage,
     Runtime,
     RuntimeFailure,
@@ -83,6 +84,18 @@ async def test_a_sandbox_has_an_address_of_the_range_and_is_made_once(subject: S
     assert subject.pod.uid in subject.changes
     other = SandboxPlan(PodRef("default", "other", str(uuid.uuid4())), 0, "other")
     assert (await subject.runtime.create_sandbox(other)).ip != first.ip
+
+
+async def test_a_pod_is_run_by_the_handler_that_it_asks_for_or_not_at_all(subject: Subject) -> None:
+    handler = subject.runtime.handlers[-1]
+    with pytest.raises(NoSuchHandler, match='no runtime for "another" is configured'):
+        await subject.runtime.create_sandbox(replace(subject.sandbox_plan(), handler="another"))
+    assert subject.runtime.observe(subject.pod.uid) is None
+    sandbox = await subject.runtime.create_sandbox(replace(subject.sandbox_plan(), handler=handler))
+    assert sandbox.handler == handler
+    container = await subject.runtime.create_container(replace(subject.plan(sandbox), handler=handler))
+    await subject.runtime.start_container(container, subject.pod)
+    assert subject.states == [RUNNING]
 
 
 async def test_a_container_is_created_started_stopped_and_removed(subject: Subject) -> None:

@@ -31,6 +31,7 @@ def container_plan(inputs: ContainerInputs) -> ContainerPlan:
         security=security(spec, pod.spec.security_context, inputs.image),
         limits=limits(inputs),
         namespaces=_namespaces(pod.spec, inputs.target_id),
+        handler=sandbox.handler,
     )
 
 

@@ -100,6 +100,7 @@ class NodeKeeper:
             settings=self._settings,
             machine=self._machine,
             runtime_version=self._runtime.version,
+            runtime_handlers=self._runtime.handlers,
             engine_trouble=self._runtime.trouble,
             network_trouble=self.pod_range.trouble,
             pressure=read_pressure(self._settings.data_dir),

@@ -26,6 +26,7 @@ class NodeFacts:
     settings: KubeletSettings
     machine: Machine
     runtime_version: str
+    runtime_handlers: Sequence[str]
     engine_trouble: str
     network_trouble: str
     pressure: Pressure
@@ -49,7 +50,13 @@ def node_status(facts: NodeFacts, old: core.NodeStatus) -> core.NodeStatus:
     status.node_info.CopyFrom(_node_info(facts))
     set_conditions(status, old, facts.pressure, facts.engine_trouble, facts.network_trouble, facts.now)
     status.images.extend(facts.images)
+    status.runtime_handlers.extend(_handler(name) for name in ("", *facts.runtime_handlers))
     return status
+
+
+def _handler(name: str) -> core.NodeRuntimeHandler:
+    """What may run pods, the engine's default without a name. Pods get no user namespaces, and no mount is read-only throughout."""
+    return core.NodeRuntimeHandler(name=name, features={"recursive_read_only_mounts": False, "user_namespaces": False})
 
 
 def _node_info(facts: NodeFacts) -> core.NodeSystemInfo:

@@ -65,8 +65,6 @@ def _unprotected(pod: core.Pod) -> Refusal | None:
         return Refusal("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
     if spec.HasField("host_users") and not spec.host_users:
         return Refusal("UserNamespacesNotSupported", "can't set spec.HostUsers: false, runtime does not support user namespaces")
-    if spec.runtime_class_name:
-        return Refusal("RuntimeClassNotFound", f'RuntimeClass "{spec.runtime_class_name}" not found')
     if spec.security_context.supplemental_groups_policy == "Strict":
         return Refusal("SupplementalGroupsPolicyNotSupported", "SupplementalGroupsPolicy=Strict is not supported in this node")
     own = [container.security_context for container in init_and_main_containers(spec)]

@@ -22,7 +22,7 @@ def resource_limits(resources: core.ResourceRequirements) -> Limits:
     most = {name: resources.limits[name].string for name in resources.limits}
     asked = {name: resources.requests[name].string for name in resources.requests}
     return Limits(
-        cpu_shares=_shares(asked.get("cpu") or most.get("cpu") or "0"),
+        cpu_shares=cpu_shares(asked.get("cpu") or most.get("cpu") or "0"),
         cpu_quota_micros=_quota(most["cpu"]) if "cpu" in most else 0,
         memory_bytes=quantity.value(most["memory"]) if "memory" in most else 0,
     )
@@ -57,7 +57,8 @@ def _tell(amounts: MutableMapping[str, meta.Quantity], name: str, text: str) -> 
         amounts[name].string = quantity.canonical(text)
 
 
-def _shares(cpu: str) -> int:
+def cpu_shares(cpu: str) -> int:
+    """The weight of so much CPU, a quantity, beside others'."""
     return max(quantity.milli(cpu) * SHARES_PER_CPU // 1000, MIN_SHARES)
 
 

@@ -6,7 +6,8 @@ import logging
 from datetime import timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.errors import StatusError
+from knarr.api.node.v1 import node_pb2 as node
+from knarr.machinery.errors import TRANSIENT, StatusError
 from services.kubelet.pod.actions import SANDBOX, VOLUMES
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure
@@ -61,15 +62,24 @@ class SandboxMaker:
         """Makes the sandbox and the pod's name files."""
         settings = self._shared.settings
         try:
+            handler = await self._handler(pod.spec.runtime_class_name)
             async with self._shared.starts:
-                sandbox = await self._shared.runtime.create_sandbox(sandbox_plan(pod, attempt, settings.cluster_domain))
-        except (RuntimeFailure, NameTooLong) as error:
+                sandbox = await self._shared.runtime.create_sandbox(sandbox_plan(pod, attempt, settings.cluster_domain, handler))
+        except (RuntimeFailure, NameTooLong, StatusError) as error:
             now = self._shared.clock.now()
             self._facts.failures[SANDBOX] = StartFailure("ContainerCreating", str(error), now, now + RETRY)
-            if not isinstance(error, RuntimeUnavailable):
+            if not isinstance(error, (RuntimeUnavailable, *TRANSIENT)):
                 self._event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             log.warning("no sandbox", extra={"pod": pod.metadata.name, "error": str(error)})
             return
         self._facts.failures.pop(SANDBOX, None)
         for words in write_name_files(pod, sandbox, self._directory, settings):
             self._event("Warning", "DNSConfigForming", words)
+
+    async def _handler(self, class_name: str) -> str:
+        """By what of the engine a pod of a RuntimeClass runs; empty for its default. Raises StatusError, NotFound where there is no such
+        class: the pod is never run by anything else."""
+        if not class_name:
+            return ""
+        found = await self._shared.client.get(node.RuntimeClass, class_name)
+        return str(found.handler)

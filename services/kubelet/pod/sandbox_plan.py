@@ -5,12 +5,14 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.sysctls import dotted
 from services.kubelet.pod.names import hostname_of
+from services.kubelet.pod.resources import cpu_shares
 from services.kubelet.pod.spec import ref_of
 from services.kubelet.runtime.plan import SandboxPlan
 
 
-def sandbox_plan(pod: core.Pod, attempt: int, domain: str) -> SandboxPlan:
-    """The sandbox of a pod in the cluster's ``domain``. Its host ports are the proxy's business. Raises NameTooLong."""
+def sandbox_plan(pod: core.Pod, attempt: int, domain: str, handler: str = "") -> SandboxPlan:
+    """The sandbox of a pod in the cluster's ``domain``, run by a ``handler`` of its engine. Its host ports are the proxy's business.
+    Raises NameTooLong."""
     return SandboxPlan(
         pod=ref_of(pod),
         attempt=attempt,
@@ -19,4 +21,6 @@ def sandbox_plan(pod: core.Pod, attempt: int, domain: str) -> SandboxPlan:
         host_pid=pod.spec.host_pid,
         host_ipc=pod.spec.host_ipc,
         sysctls={dotted(entry.name): entry.value for entry in pod.spec.security_context.sysctls},
+        handler=handler,
+        cpu_shares=cpu_shares(pod.spec.overhead["cpu"].string if "cpu" in pod.spec.overhead else "0"),
     )

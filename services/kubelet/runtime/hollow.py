@@ -28,6 +28,7 @@ from services.kubelet.runtime.port import (
     LocalImage,
     LogOptions,
     NoSuchContainer,
+    NoSuchHandler,
     NoSuchImage,
     PodObservation,
     ProbeResult,
@@ -70,6 +71,7 @@ class HollowRuntime(Runtime):
         self._plans: dict[str, ContainerPlan] = {}
         self._count = 0
         self._trouble = ""
+        self._handlers: tuple[str, ...] = ("hollow",)
         # References that cannot be pulled, and container names whose start fails with these words.
         self.missing_images: set[str] = set()
         self.fail_start: dict[str, str] = {}
@@ -97,6 +99,14 @@ class HollowRuntime(Runtime):
         return "hollow://1.0.0"
 
     @property
+    def handlers(self) -> tuple[str, ...]:
+        return self._handlers
+
+    @handlers.setter
+    def handlers(self, names: tuple[str, ...]) -> None:
+        self._handlers = names
+
+    @property
     def trouble(self) -> str:
         return self._trouble
 
@@ -120,9 +130,11 @@ class HollowRuntime(Runtime):
         for found in pod.sandboxes if pod else ():
             if found.attempt == plan.attempt:
                 return found
+        if plan.handler and plan.handler not in self.handlers:
+            raise NoSuchHandler(plan.handler)
         ip = "" if plan.host_network else self._addresses.take()
         await asyncio.sleep(self._settings.sandbox_seconds)
-        sandbox = Sandbox(self._new_id(), plan.pod, plan.attempt, True, ip, self._clock.now())
+        sandbox = Sandbox(self._new_id(), plan.pod, plan.attempt, True, ip, self._clock.now(), plan.handler)
         self._observations.put_sandbox(sandbox)
         return sandbox
 

@@ -21,7 +21,10 @@ class PodRef:
 
 @dataclass(frozen=True, slots=True)
 class SandboxPlan:
-    """A pod's sandbox: what its containers share. ``attempt`` counts the sandboxes of this pod from 0."""
+    """A pod's sandbox: what its containers share. ``attempt`` counts the sandboxes of this pod from 0.
+
+    ``handler`` is what of the engine runs the pod, empty for its default; ``cpu_shares`` is for that, beside what the containers get.
+    """
 
     pod: PodRef
     attempt: int
@@ -31,6 +34,8 @@ class SandboxPlan:
     host_ipc: bool = False
     sysctls: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    handler: str = ""
+    cpu_shares: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +122,5 @@ class ContainerPlan:
     security: Security = Security()
     limits: Limits = Limits()
     namespaces: Namespaces = Namespaces()
+    # As its sandbox's.
+    handler: str = ""

@@ -36,9 +36,16 @@ class NoSuchContainer(RuntimeFailure):
     """The container is gone."""
 
 
+class NoSuchHandler(RuntimeFailure):
+    """The engine has nothing of that name to run a pod by."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(f'failed to get sandbox runtime: no runtime for "{handler}" is configured')
+
+
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """An observed sandbox. ``ready`` while it runs; ``ip`` is empty on the host network."""
+    """An observed sandbox. ``ready`` while it runs; ``ip`` is empty on the host network, ``handler`` where the engine's default runs it."""
 
     id: str
     pod: PodRef
@@ -46,6 +53,7 @@ class Sandbox:
     ready: bool
     ip: str = ""
     created_at: datetime | None = None
+    handler: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +235,11 @@ class Runtime(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def handlers(self) -> tuple[str, ...]:
+        """What of the engine may run a pod, by name, beside its default; none before it was asked."""
+
+    @property
+    @abc.abstractmethod
     def trouble(self) -> str:
         """Why the engine cannot be used now, in its words; empty when it is well."""
 
@@ -244,7 +257,7 @@ class Runtime(abc.ABC):
 
     @abc.abstractmethod
     async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
-        """Creates and starts it; the same plan again answers the one that is there."""
+        """Creates and starts it; the same plan again answers the one that is there. Raises NoSuchHandler, too."""
 
     @abc.abstractmethod
     async def remove_sandbox(self, sandbox: Sandbox) -> None:

@@ -28,11 +28,12 @@ def sandbox_body(plan: SandboxPlan, ip: str, image: str, settings: DockerSetting
         "IpcMode": "host" if plan.host_ipc else "shareable",
         "PidMode": "host" if plan.host_pid else "",
         "LogConfig": {"Type": "none"},
-        "CpuShares": 2,
+        "CpuShares": plan.cpu_shares,
         "ReadonlyRootfs": True,
         "SecurityOpt": ["no-new-privileges"],
         "CapDrop": ["ALL"],
         "Sysctls": dict(plan.sysctls),
+        **_handler(plan.handler),
     }
     body: dict[str, Any] = {
         "Image": image,
@@ -80,7 +81,13 @@ def _host_config(plan: ContainerPlan, settings: DockerSettings) -> dict[str, Any
         "LogConfig": {"Type": "local", "Config": log_config},
         **_security(plan.security),
         **_limits(plan.limits),
+        **_handler(plan.handler),
     }
+
+
+def _handler(name: str) -> dict[str, str]:
+    """The engine's default where nobody says otherwise."""
+    return {"Runtime": name} if name else {}
 
 
 def _namespaces(wanted: Namespaces, sandbox: str) -> dict[str, str]:

@@ -10,13 +10,14 @@ from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, Sandbox
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Sandbox
 
 CLUSTER, NODE, KIND = "io.knarr.cluster", "io.knarr.node", "io.knarr.kind"
-ATTEMPT, SANDBOX_ATTEMPT, SPEC_HASH, IP, IMAGE, TTY = (
+ATTEMPT, SANDBOX_ATTEMPT, SPEC_HASH, IP, IMAGE, TTY, HANDLER = (
     "io.knarr.attempt",
     "io.knarr.sandbox-attempt",
     "io.knarr.spec-hash",
     "io.knarr.ip",
     "io.knarr.image",
     "io.knarr.tty",
+    "io.knarr.handler",
 )
 POD_NAME, POD_NAMESPACE, POD_UID, CONTAINER_NAME = (
     "io.kubernetes.pod.name",
@@ -29,7 +30,7 @@ START_FAILED_EXIT_CODE = 128
 
 
 def sandbox_labels(plan: SandboxPlan, ip: str) -> dict[str, str]:
-    return {**_pod_labels(plan.pod), KIND: SANDBOX_KIND, ATTEMPT: str(plan.attempt), IP: ip}
+    return {**_pod_labels(plan.pod), KIND: SANDBOX_KIND, ATTEMPT: str(plan.attempt), IP: ip, HANDLER: plan.handler}
 
 
 def container_labels(plan: ContainerPlan) -> dict[str, str]:
@@ -58,7 +59,8 @@ def is_sandbox(labels: Mapping[str, str]) -> bool:
 
 
 def sandbox_from(engine_id: str, labels: Mapping[str, str], *, ready: bool, created_at: datetime | None) -> Sandbox:
-    return Sandbox(engine_id, pod_of(labels), int(labels.get(ATTEMPT, "0")), ready, labels.get(IP, ""), created_at)
+    attempt, handler = int(labels.get(ATTEMPT, "0")), labels.get(HANDLER, "")
+    return Sandbox(engine_id, pod_of(labels), attempt, ready, labels.get(IP, ""), created_at, handler)
 
 
 def container_from(inspected: Mapping[str, Any]) -> Container:

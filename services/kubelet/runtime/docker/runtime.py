@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from knarr.service.tasks import run_together
@@ -19,6 +20,7 @@ from services.kubelet.runtime.docker.bridge import BridgeKeeper
 from services.kubelet.runtime.docker.containers import EngineContainers
 from services.kubelet.runtime.docker.dialing import dial
 from services.kubelet.runtime.docker.engine import Engine
+from services.kubelet.runtime.docker.handlers import EngineHandlers
 from services.kubelet.runtime.docker.images import EngineImages
 from services.kubelet.runtime.docker.labels import CLUSTER, NODE
 from services.kubelet.runtime.docker.logs import EngineLogs
@@ -62,6 +64,7 @@ class DockerRuntime(Runtime):
         self._observer = EngineObserver(self._engine, settings, self._own)
         owned = OwnContainers(self._engine, self._own)
         self._images = EngineImages(self._engine)
+        self._handlers = EngineHandlers(self._engine)
         self._sandboxes = EngineSandboxes(self._engine, settings, self._own, owned, self._observer)
         self._containers = EngineContainers(self._engine, settings, self._own, owned, self._images, self._observer)
         self._processes = EngineProcesses(self._engine, self._observer)
@@ -86,7 +89,9 @@ class DockerRuntime(Runtime):
         version = await self._engine.request("GET", "version", timeout_seconds=VERSION_TIMEOUT_SECONDS)
         self._version = str(version["Version"]).partition("+")[0]
         await asyncio.gather(
-            ensure_network(self._engine, self._settings, self._observer.addresses.gateway, self._own), ensure_pause_image(self._engine, {})
+            ensure_network(self._engine, self._settings, self._observer.addresses.gateway, self._own),
+            ensure_pause_image(self._engine, {}),
+            self._handlers.read(),
         )
         await self._observer.relist()
 
@@ -107,6 +112,9 @@ class DockerRuntime(Runtime):
                 self._observer.set_trouble(str(error))
                 log.warning("the engine's event stream broke", extra={"error": str(error)})
             await asyncio.sleep(RECONNECT_SECONDS)
+            # Where it is away still, those that it had are the best guess.
+            with suppress(RuntimeFailure):
+                await self._handlers.read()
 
     async def close(self) -> None:
         await self._engine.close()
@@ -114,6 +122,10 @@ class DockerRuntime(Runtime):
     @property
     def version(self) -> str:
         return f"docker://{self._version}"
+
+    @property
+    def handlers(self) -> tuple[str, ...]:
+        return self._handlers.names
 
     @property
     def trouble(self) -> str:
@@ -129,6 +141,7 @@ class DockerRuntime(Runtime):
         self._observer.observations.on_change(callback)
 
     async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
+        await self._handlers.check(plan.handler)
         return await self._sandboxes.create(plan)
 
     async def remove_sandbox(self, sandbox: Sandbox) -> None:
