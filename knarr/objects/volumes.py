@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.objects.keys import is_deleting
 from knarr.objects.owners import is_controlled_by
 
@@ -12,12 +13,33 @@ CLAIM_PROTECTION, VOLUME_PROTECTION = "kubernetes.io/pvc-protection", "kubernete
 
 # Where a claim or a volume named its class before there was a field for it.
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+# What makes a class the one for claims that name none.
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+BETA_DEFAULT_CLASS = "storageclass.beta.kubernetes.io/is-default-class"
+
+# Of a claim's amounts, and a volume's capacity.
+STORAGE = "storage"
+FILESYSTEM, BLOCK = "Filesystem", "Block"
+WAIT_FOR_FIRST_CONSUMER = "WaitForFirstConsumer"
+ONE_POD = "ReadWriteOncePod"
 
 
-def storage_class_of(claim: core.PersistentVolumeClaim) -> str:
+def storage_class_of(obj: core.PersistentVolumeClaim | core.PersistentVolume) -> str:
     """The name of its class; empty where it has none."""
-    annotations = claim.metadata.annotations
-    return str(annotations.get(CLASS_ANNOTATION, claim.spec.storage_class_name))
+    annotations = obj.metadata.annotations
+    return str(annotations.get(CLASS_ANNOTATION, obj.spec.storage_class_name))
+
+
+def names_no_class(claim: core.PersistentVolumeClaim) -> bool:
+    """Whether it says nothing of classes; an empty class is one, that of volumes without any."""
+    return not claim.spec.HasField("storage_class_name") and CLASS_ANNOTATION not in claim.metadata.annotations
+
+
+def default_of(classes: Iterable[meta.ObjectMeta], *annotations: str) -> str:
+    """The name of the class that one of the annotations says it of: the youngest, and of these the first by name; empty without one."""
+    marked = [found for found in classes if any(found.annotations.get(annotation) == "true" for annotation in annotations)]
+    youngest = sorted(marked, key=lambda found: (-found.creation_timestamp.seconds, found.name))
+    return str(youngest[0].name) if youngest else ""
 
 
 def claim_names(pod: core.Pod) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What every cluster has from its first moments: its namespaces, the Service of the API server, the priorities of the system."""
+"""What every cluster has from its first moments: namespaces, the Service of the API server, the system's priorities, a class of storage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client
 from knarr.machinery.errors import AlreadyExists, NotFound
+from knarr.objects import local_path
 from knarr.service.authentication import User
 from services.apiserver.strategies.priorityclass import system_classes
 
@@ -26,7 +27,7 @@ def service_names(domain: str = "cluster.local") -> list[str]:
 async def bootstrap(client: Client, service_address: str) -> None:
     """Creates what is missing; several servers may do so at once."""
     await asyncio.gather(*(ensure(client, core.Namespace(metadata=meta.ObjectMeta(name=name))) for name in NAMESPACES))
-    await asyncio.gather(*(ensure(client, wanted) for wanted in (_service(service_address), *system_classes())))
+    await asyncio.gather(*(ensure(client, wanted) for wanted in (_service(service_address), local_path.default_class(), *system_classes())))
 
 
 async def ensure(client: Client, obj: Any) -> None:

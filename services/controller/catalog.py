@@ -13,9 +13,11 @@ from services.controller.controllers.endpoints.controller import EndpointsContro
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
 from services.controller.controllers.endpointslicemirroring.controller import EndpointSliceMirroringController
 from services.controller.controllers.garbagecollector.controller import GarbageCollector
+from services.controller.controllers.localpath.controller import LocalPathController
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
+from services.controller.controllers.persistentvolumebinder.controller import PersistentVolumeBinder
 from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
@@ -41,6 +43,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     StaleDisruptionController,
     ClaimProtectionController,
     VolumeProtectionController,
+    PersistentVolumeBinder,
+    LocalPathController,
     NamespaceController,
     ServiceAccountController,
     ServiceAccountTokenController,

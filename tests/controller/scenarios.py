@@ -14,7 +14,8 @@ from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.client.client import Client
 from knarr.machinery.errors import TooManyRequests
-from knarr.objects import int_or_string
+from knarr.objects import int_or_string, local_path
+from knarr.objects.binding import PROVISIONER, SELECTED_NODE
 from knarr.objects.conditions import set_condition
 from knarr.service.authentication import User
 from services.apiserver.rbac.defaults import defaults as role_defaults
@@ -30,9 +31,11 @@ from services.controller.controllers.endpoints.controller import EndpointsContro
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
 from services.controller.controllers.endpointslicemirroring.controller import EndpointSliceMirroringController
 from services.controller.controllers.garbagecollector.controller import GarbageCollector
+from services.controller.controllers.localpath.controller import LocalPathController
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
+from services.controller.controllers.persistentvolumebinder.controller import PersistentVolumeBinder
 from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
@@ -47,6 +50,7 @@ from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIM
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import FakeKubelet
 from tests.controller.objects import claim, deployment, namespace, node, owned, pod, replica_set, replication_controller, service, volume
+from tests.controller.storage import asking, sized, storage_class
 from tests.support.mishaps import Scenario, World
 from tests.support.rights import CONTROLLER
 from tests.support.signing import CLIENT_SIGNER, SERVING_SIGNER, certificate_request, signing
@@ -306,6 +310,77 @@ async def volumes(w: World) -> None:
     await step()
 
 
+async def bindings(w: World) -> None:
+    """The best fit, both ways of choosing beforehand, one that suits nobody, one that is provided for elsewhere, one that waits; claims and
+    a volume go."""
+    await w.client.create(storage_class("disks"))
+    await w.client.create(storage_class("late", waits=True))
+    for made in (
+        sized("small", "1Gi"),
+        sized("middle", "5Gi", policy="Delete"),
+        sized("kept", "9Gi", kept_for="keeper"),
+        sized("late", "5Gi", of="late"),
+        sized("named", "9Gi"),
+    ):
+        await w.client.create(made)
+    await step()
+    for wanted in (
+        asking("fitting", "3Gi"),
+        asking("keeper", "1Gi"),
+        asking("choosing", "8Gi", named="named"),
+        asking("greedy", "50Gi"),
+        asking("elsewhere", "1Gi", of="disks"),
+        asking("waiting", "1Gi", of="late"),
+    ):
+        await w.client.create(wanted)
+    await step()
+    await w.client.create(sized("huge", "100Gi"))
+    await w.client.delete(core.PersistentVolumeClaim, "fitting", "default")
+    await w.client.delete(core.PersistentVolume, "kept")
+    await step()
+    await w.edit(core.PersistentVolume, "kept", lambda found: found.metadata.finalizers.clear(), "")
+    await w.client.delete(core.PersistentVolumeClaim, "choosing", "default")
+    await step()
+    await w.edit(core.PersistentVolume, "named", lambda found: found.spec.ClearField("claim_ref"), "")
+    await step()
+
+
+def every_volume_has_one_claim(w: World) -> None:
+    """And no two claims have one volume."""
+    named = [found.spec.volume_name for found in w.api.all(core.PersistentVolumeClaim) if found.spec.volume_name]
+    assert len(named) == len(set(named)), named
+    for found in w.api.all(core.PersistentVolumeClaim):
+        if found.status.phase == "Bound":
+            held = next(one for one in w.api.all(core.PersistentVolume) if one.metadata.name == found.spec.volume_name)
+            assert held.spec.claim_ref.uid == found.metadata.uid, (held.metadata.name, found.metadata.name)
+
+
+async def folders(w: World) -> None:
+    """A volume for a claim whose pod has a node; it grows, and goes with the claim. Another one's node goes; a third is refused."""
+    for name in ("node-1", "node-2"):
+        made = node(name)
+        made.metadata.annotations[local_path.FOLDERS] = "/srv/knarr"
+        await w.client.create(made)
+    await w.client.create(local_path.default_class())
+    for name, chosen in (("data", "node-1"), ("lost", "node-2"), ("shared", "node-1")):
+        wanted = asking(name, "1Gi", of=local_path.CLASS)
+        wanted.metadata.annotations.update({PROVISIONER: local_path.PROVISIONER, SELECTED_NODE: chosen})
+        if name == "shared":
+            wanted.spec.access_modes[:] = ["ReadWriteMany"]
+        await w.client.create(wanted)
+    await step()
+    await w.edit(core.PersistentVolumeClaim, "data", lambda found: found.spec.resources.requests["storage"].CopyFrom(amount_of("2Gi")))
+    await step()
+    for name in ("data", "lost"):
+        await w.client.delete(core.PersistentVolumeClaim, name, "default")
+    await w.client.delete(core.Node, "node-2")
+    await step()
+
+
+def amount_of(text: str) -> meta.Quantity:
+    return meta.Quantity(string=text)
+
+
 def config(name: str, namespace: str = "default") -> core.ConfigMap:
     made = core.ConfigMap()
     made.metadata.name, made.metadata.namespace = name, namespace
@@ -486,6 +561,14 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     StaleDisruptionController: alone(StaleDisruptionController, stale_disruptions),
     ClaimProtectionController: alone(ClaimProtectionController, claims),
     VolumeProtectionController: alone(VolumeProtectionController, volumes),
+    PersistentVolumeBinder: alone(
+        PersistentVolumeBinder,
+        bindings,
+        ClaimProtectionController,
+        VolumeProtectionController,
+        check=every_volume_has_one_claim,
+    ),
+    LocalPathController: alone(LocalPathController, folders, PersistentVolumeBinder, ClaimProtectionController, VolumeProtectionController),
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
     ClusterRoleAggregationController: alone(ClusterRoleAggregationController, gathering_roles),

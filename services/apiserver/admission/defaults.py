@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from knarr.machinery.resources import Resource
+from knarr.objects import volumes
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.storage.keys import collection_prefix
 
 
 def default_of(cache: WatchCache, classes: Resource, *annotations: str) -> str:
-    """The name of the class that one of the annotations says it of: the youngest, and of these the first by name; empty when there is
-    none."""
+    """The name of the class that one of the annotations says it of; empty when there is none."""
     collection = cache.collection(classes)
-    marked = [
-        entry.shared_message.metadata
-        for entry in collection.listing(collection_prefix(classes))
-        if any(entry.shared_message.metadata.annotations.get(annotation) == "true" for annotation in annotations)
-    ]
-    youngest = sorted(marked, key=lambda found: (-found.creation_timestamp.seconds, found.name))
-    return str(youngest[0].name) if youngest else ""
+    found = (entry.shared_message.metadata for entry in collection.listing(collection_prefix(classes)))
+    return volumes.default_of(found, *annotations)

@@ -11,7 +11,7 @@ from knarr.machinery.validation import Path, check_choice, check_format, dns1123
 from knarr.objects.amounts import exact
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
-from knarr.objects.volumes import CLASS_ANNOTATION
+from knarr.objects.volumes import CLASS_ANNOTATION, names_no_class
 from services.apiserver.strategies.amounts import check_positive
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.selectors import validate_label_selector
@@ -53,6 +53,10 @@ class PersistentVolumeClaimStrategy(Strategy):
         kept, was = copy_of(new.spec), copy_of(old.spec)
         if not was.volume_name:
             was.volume_name = kept.volume_name
+        if names_no_class(old):
+            # Where there was no default class when it was made, it may be given one later.
+            was.ClearField("storage_class_name")
+            kept.ClearField("storage_class_name")
         if old.status.phase == "Bound":
             for spec in (kept, was):
                 spec.resources.requests.pop(STORAGE, None)

@@ -22,11 +22,10 @@ from knarr.machinery.validation import (
     required,
     too_long,
 )
+from knarr.objects.volumes import BETA_DEFAULT_CLASS, DEFAULT_CLASS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
-DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-BETA_DEFAULT_CLASS = "storageclass.beta.kubernetes.io/is-default-class"
 DEFAULT_ATTRIBUTES_CLASS = "volumeattributesclass.storage.kubernetes.io/is-default-class"
 RECLAIM_POLICIES = ("Delete", "Retain")
 BINDING_MODES = ("Immediate", "WaitForFirstConsumer")

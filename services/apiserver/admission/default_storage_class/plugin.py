@@ -8,11 +8,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.catalog import version_of
 from knarr.machinery.resources import Resource
-from knarr.objects.volumes import CLASS_ANNOTATION
+from knarr.objects.volumes import BETA_DEFAULT_CLASS, CLASS_ANNOTATION, DEFAULT_CLASS
 from services.apiserver.admission.attributes import CREATE, Attributes
 from services.apiserver.admission.defaults import default_of
 from services.apiserver.backend import Backend
-from services.apiserver.strategies.storageclass import BETA_DEFAULT_CLASS, DEFAULT_CLASS
 
 CLAIMS, CLASSES = version_of(core.PersistentVolumeClaim).resource, version_of(storage.StorageClass).resource
 
