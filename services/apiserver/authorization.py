@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.errors import Forbidden, StatusError, status_error
 from knarr.machinery.resources import Resource, Version
 from knarr.service.authentication import UNAUTHENTICATED, User
 from services.apiserver.deadline import within
@@ -28,6 +28,10 @@ class Verdict:
     allowed: bool = False
     denied: bool = False
     reason: str = ""
+
+
+class Denied(Forbidden):
+    """Somebody who decides says no, and nobody behind him is asked: there is no right that would help."""
 
 
 ALLOWED, NO_OPINION = Verdict(allowed=True), Verdict()

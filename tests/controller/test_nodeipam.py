@@ -153,3 +153,38 @@ async def test_nodes_that_bring_overlapping_ranges_are_told() -> None:
         c.api.seed(node_with("a", "10.244.0.0/24"), node_with("b", "10.244.0.0/25"))
         await c.until(lambda: c.events("CIDROverlap"))
         assert "overlaps that of" in c.events("CIDROverlap")[0]
+
+
+def wishing(name: str, wish: str) -> core.Node:
+    made = node(name)
+    made.metadata.annotations["knarr.io/pod-cidr"] = wish
+    return made
+
+
+@pytest.mark.parametrize(
+    ("wish", "given"),
+    [
+        ("10.244.7.0/24", "10.244.7.0/24"),
+        ("10.244.0.0/24", "10.244.1.0/24"),
+        ("10.244.7.0/25", "10.244.1.0/24"),
+        ("10.245.7.0/24", "10.244.1.0/24"),
+        ("10.244.7.1/24", "10.244.1.0/24"),
+        ("nonsense", "10.244.1.0/24"),
+        ("", "10.244.1.0/24"),
+    ],
+    ids=["free", "taken", "no-part", "elsewhere", "no-network", "no-range", "none"],
+)
+@virtual_time
+async def test_a_part_that_a_node_wishes_to_have_again_is_given_if_it_is_free(wish: str, given: str) -> None:
+    async with cluster(kubelet=False) as c:
+        c.api.seed(node_with("first", "10.244.0.0/24"), wishing("anew", wish))
+        await c.until(lambda: all_have_one(c))
+        assert ranges(c.api)["anew"] == given
+
+
+@virtual_time
+async def test_two_that_wish_the_same_do_not_both_get_it() -> None:
+    async with cluster(kubelet=False) as c:
+        c.api.seed(wishing("one", "10.244.7.0/24"), wishing("two", "10.244.7.0/24"))
+        await c.until(lambda: all_have_one(c))
+        assert sorted(ranges(c.api).values()) == ["10.244.7.0/24", "10.244.8.0/24"]

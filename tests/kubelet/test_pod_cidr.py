@@ -79,20 +79,22 @@ async def test_a_restart_takes_the_range_that_the_node_has_and_never_looks_unrea
         assert set(readiness) == {"True"}
 
 
-async def test_a_node_that_is_made_anew_keeps_its_range(tmp_path: Path) -> None:
+async def test_a_node_that_is_made_anew_wishes_its_range_again(tmp_path: Path) -> None:
     api = FaultyApi()
     api.seed(seeded(GIVEN))
     async with running(HollowRuntime(""), tmp_path, api, pod_cidr="", status_check_seconds=0.01, status_report_seconds=0.01) as cluster:
         await cluster.client.delete(core.Node, NODE)
-        await cluster.until(lambda: (node := one_node(api)) is not None and node.spec.pod_cidr == GIVEN)
+        await cluster.until(lambda: one_node(api))
+        node = one_node(api)
+        assert node is not None and not node.spec.pod_cidr and node.metadata.annotations["knarr.io/pod-cidr"] == GIVEN
+        await give(cluster, GIVEN)
         assert condition(one_node(api), "Ready") == "True"
 
 
-async def test_a_range_that_another_node_has_by_now_is_not_taken_back(tmp_path: Path) -> None:
+async def test_a_node_that_is_given_another_range_says_what_to_do(tmp_path: Path) -> None:
     api = FaultyApi()
     api.seed(seeded(GIVEN))
     async with running(HollowRuntime(""), tmp_path, api, pod_cidr="", status_check_seconds=0.01, status_report_seconds=0.01) as cluster:
-        api.seed(seeded(GIVEN, "node-2"))
         await cluster.client.delete(core.Node, NODE)
         await cluster.until(lambda: (node := one_node(api)) is not None and not node.spec.pod_cidr)
         await give(cluster, "10.244.8.0/24")

@@ -82,7 +82,7 @@ FIXED: frozenset[Factory] = frozenset({CertificateRequester})
 PLUGINS: Sequence[Factory] = tuple(make for make in ALL if make not in OFF)
 # Those that ask what else the caller may do.
 ASKING_PERMISSION: frozenset[Factory] = frozenset(
-    {OwnerReferencesPermissionEnforcement, CertificateApproval, CertificateSigning, ClusterTrustBundleAttest}
+    {NodeRestriction, OwnerReferencesPermissionEnforcement, CertificateApproval, CertificateSigning, ClusterTrustBundleAttest}
 )
 NAMES: Mapping[str, Factory] = {make.name: make for make in ALL if make not in FIXED}  # type: ignore[attr-defined]
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.service.authentication import MASTERS, User
-from services.apiserver.authorization import ALLOWED, ListsRules, Mode, Verdict, refusal
+from services.apiserver.authorization import ALLOWED, Denied, ListsRules, Mode, Verdict, refusal
 from services.apiserver.request import Request
 
 
@@ -90,13 +90,13 @@ async def _ask(request: Request, others: Sequence[Mode], asking: Coroutine[Any, 
 
 
 def _settles(request: Request, said: Verdict, reasons: list[str]) -> bool:
-    """Whether somebody says yes. Raises Forbidden where he says no; keeps what he says else."""
+    """Whether somebody says yes. Raises Denied where he says no; keeps what he says else."""
     if said.allowed:
         return True
     if said.reason:
         reasons.append(said.reason)
     if said.denied:
-        raise refusal(request, said.reason)
+        raise Denied(refusal(request, said.reason).status)
     return False
 
 

@@ -19,7 +19,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden, bad_request, invalid, status_error
 from knarr.service.authentication import User
-from services.apiserver.authorization import REASON, asked, imagined, imagined_path, rules_of
+from services.apiserver.authorization import REASON, Denied, asked, imagined, imagined_path, rules_of
 from services.apiserver.backend import serialize
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
@@ -137,7 +137,7 @@ async def _decide(pipeline: Pipeline, request: Request, review: Any, user: User)
         if (asking := asked(pipeline.authorizer, wanted)) is not None:
             await asking
     except Forbidden as error:
-        review.status.reason = error.status.message
+        review.status.denied, review.status.reason = isinstance(error, Denied), error.status.message
     else:
         review.status.allowed, review.status.reason = True, told.reason
     return _answered(review)

@@ -76,7 +76,8 @@ class NodeKeeper:
         self.pod_range.learn(node)
 
     async def _register(self) -> core.Node:
-        desired = desired_node(self._settings, self._machine, await self._range_to_bring())
+        # Given once, the range is wished for when the Node is made anew: the pods have addresses of it.
+        desired = desired_node(self._settings, self._machine, self.pod_range.cidr)
         desired.status.CopyFrom(self._status(core.NodeStatus()))
         try:
             node = await self._client.create(desired)
@@ -86,14 +87,6 @@ class NodeKeeper:
             return node if changed == node else await self._client.update(changed)
         self._recorder.event(node, "Normal", "Starting", "Starting kubelet.")
         return node
-
-    async def _range_to_bring(self) -> str:
-        """A range that was given once is kept when the Node is made anew, unless another node has it by now."""
-        if not self.pod_range.may_be_taken:
-            return self.pod_range.cidr
-        nodes = await self._client.list(core.Node)
-        others = (node for node in nodes.items if node.metadata.name != self._settings.node_name)
-        return "" if self.pod_range.is_taken(others) else self.pod_range.cidr
 
     def _status(self, old: core.NodeStatus) -> core.NodeStatus:
         facts = NodeFacts(

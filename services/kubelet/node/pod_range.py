@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from knarr.api.core.v1 import core_pb2 as core
 
@@ -40,12 +40,3 @@ class PodRange:
         """The range, once the Node has one."""
         await self._known.wait()
         return self.cidr
-
-    @property
-    def may_be_taken(self) -> bool:
-        """Whether the range was given by the cluster, which may have given it to another node since."""
-        return not self._configured and bool(self.cidr)
-
-    def is_taken(self, others: Iterable[core.Node]) -> bool:
-        """Whether one of the other nodes has it."""
-        return any(self.cidr in (node.spec.pod_cidr, *node.spec.pod_cidrs) for node in others)

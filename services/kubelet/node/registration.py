@@ -5,19 +5,23 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.copies import copy_of
 from knarr.objects.labels import HOSTNAME
+from knarr.objects.pod_ranges import WISH_ANNOTATION
 from knarr.objects.tolerations import NO_SCHEDULE, UNINITIALIZED
 from services.kubelet.node.machine import Machine
 from services.kubelet.settings import EXTERNAL, KubeletSettings
 
 
-def desired_node(settings: KubeletSettings, machine: Machine, pod_cidr: str) -> core.Node:
-    """The Node as it is registered, without its status. An empty ``pod_cidr`` is left to the controller."""
+def desired_node(settings: KubeletSettings, machine: Machine, wish: str) -> core.Node:
+    """The Node as it is registered, without its status. Where the settings have no range of pod addresses it is left to the controller,
+    which is told that of ``wish``, a CIDR or empty."""
     node = core.Node()
     node.metadata.name = settings.node_name
     node.metadata.labels.update(_labels(settings, machine))
-    if pod_cidr:
-        node.spec.pod_cidr = pod_cidr
-        node.spec.pod_cidrs.append(pod_cidr)
+    if settings.pod_cidr:
+        node.spec.pod_cidr = settings.pod_cidr
+        node.spec.pod_cidrs.append(settings.pod_cidr)
+    elif wish:
+        node.metadata.annotations[WISH_ANNOTATION] = wish
     node.spec.provider_id = settings.provider_id
     if settings.cloud_provider == EXTERNAL:
         node.spec.taints.add(key=UNINITIALIZED, value="true", effect=NO_SCHEDULE)
@@ -32,6 +36,7 @@ def registered_again(found: core.Node, desired: core.Node) -> core.Node:
     """The Node that a kubelet before this one registered, with this one's labels, and its range of pod addresses if it had none."""
     node = copy_of(found)
     node.metadata.labels.update(desired.metadata.labels)
+    node.metadata.annotations.update(desired.metadata.annotations)
     if desired.spec.pod_cidr and not node.spec.pod_cidr:
         node.spec.pod_cidr = desired.spec.pod_cidr
         node.spec.pod_cidrs.append(desired.spec.pod_cidr)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from knarr.api.authentication.v1 import authentication_pb2 as authentication
+from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -21,7 +22,7 @@ from services.apiserver.admission.node_restriction.labels import forbidden_label
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac.defaults import defaults
 from tests.support.rights import kubelet
-from tests.support.signing import signing_keys
+from tests.support.signing import signing_keys, signing_request
 
 OWN, OTHER = "node-1", "node-2"
 
@@ -33,6 +34,9 @@ def pod(name: str, node: str) -> core.Pod:
     found.spec.containers.add(name="main", image="app:1").env_from.add().secret_ref.local_object_reference.name = f"secret-{name}"
     volume = found.spec.volumes.add(name="settings")
     volume.volume_source.config_map.local_object_reference.name = f"settings-{name}"
+    shown = found.spec.volumes.add(name="tokens").volume_source.projected
+    for audience in ("", "vault"):
+        shown.sources.add().service_account_token.MergeFrom(core.ServiceAccountTokenProjection(path=f"for-{audience}", audience=audience))
     found.spec.volumes.add(name="data").volume_source.persistent_volume_claim.claim_name = f"data-{name}"
     found.spec.image_pull_secrets.add(name=f"pull-{name}")
     return found
@@ -83,8 +87,9 @@ def _gets(kind: Any, name: str, namespace: str = "shop") -> Callable[[Client], A
     return lambda client: client.get(kind, name, namespace)
 
 
-def _asks_for_a_token(account: str, bound: str, uid: str = "") -> Callable[[Client], Awaitable[Any]]:
+def _asks_for_a_token(account: str, bound: str, uid: str = "", *audiences: str) -> Callable[[Client], Awaitable[Any]]:
     request = authentication.TokenRequest(metadata=meta.ObjectMeta(namespace="shop"))
+    request.spec.audiences.extend(audiences)
     if bound:
         request.spec.bound_object_ref.CopyFrom(authentication.BoundObjectReference(api_version="v1", kind="Pod", name=bound, uid=uid))
     return lambda client: client.create(request, subresource="token", name=account)
@@ -106,6 +111,7 @@ ALLOWED: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "its pods": _lists(core.Pod, "", f"spec.nodeName={OWN}"),
     "its pod by name in a list": _lists(core.Pod, "shop", "metadata.name=own"),
     "its node": _gets(core.Node, OWN, ""),
+    "its node in a list": _lists(core.Node, "", f"metadata.name={OWN}"),
     "its lease": _gets(coordination.Lease, OWN, "kube-node-lease"),
     "services": _lists(core.Service),
     "its CSINode": _gets(storage.CSINode, OWN, ""),
@@ -126,6 +132,10 @@ REFUSED: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "all pods": _lists(core.Pod),
     "another node's pods": _lists(core.Pod, "", f"spec.nodeName={OTHER}"),
     "pods of all nodes but one": _lists(core.Pod, "", f"spec.nodeName!={OTHER}"),
+    "another node": _gets(core.Node, OTHER, ""),
+    "all nodes": _lists(core.Node),
+    "another node in a list": _lists(core.Node, "", f"metadata.name={OTHER}"),
+    "nodes but one": _lists(core.Node, "", f"metadata.name!={OTHER}"),
     "another's lease": _gets(coordination.Lease, OTHER, "kube-node-lease"),
     "leases elsewhere": _gets(coordination.Lease, OWN, "default"),
     "accounts": _gets(core.ServiceAccount, "runs-own"),
@@ -185,6 +195,80 @@ async def test_it_writes_what_is_its_own(node: Client) -> None:
     uid = (await node.get(core.Pod, "own", "shop")).metadata.uid
     assert (await _asks_for_a_token("runs-own", "own", uid)(node)).status.token
     await node.delete(core.Pod, "own", "shop", grace_period_seconds=0)
+
+
+NOT_SHOWN = 'audience "{}" not found in pod spec volume, system:node:node-1 is not authorized to request tokens for this audience'
+
+
+@pytest.mark.parametrize(
+    ("audiences", "words"),
+    [
+        ((), ""),
+        (("vault",), ""),
+        (("elsewhere",), NOT_SHOWN.format("elsewhere")),
+        (("vault", "elsewhere"), "node may only request 0 or 1 audiences"),
+        (("driven",), NOT_SHOWN.format("driven")),
+    ],
+    ids=["the-servers", "one-that-a-volume-names", "another", "two", "no-driver-yet"],
+)
+async def test_tokens_are_for_whom_the_pods_volumes_name(audiences: tuple[str, ...], words: str, node: Client) -> None:
+    uid = (await node.get(core.Pod, "own", "shop")).metadata.uid
+    asking = _asks_for_a_token("runs-own", "own", uid, *audiences)
+    if not words:
+        assert (await asking(node)).status.token
+        return
+    with pytest.raises(Forbidden, match=words):
+        await asking(node)
+
+
+async def test_the_driver_of_a_claims_volume_is_given_the_tokens_that_it_asks_for(api: ApiInMemory, node: Client) -> None:
+    uid = (await node.get(core.Pod, "own", "shop")).metadata.uid
+    asking = _asks_for_a_token("runs-own", "own", uid, "driven")
+    driver = storage.CSIDriver(metadata=meta.ObjectMeta(name="csi.example.com"))
+    driver.spec.token_requests.add(audience="driven")
+    claim = await api.client().get(core.PersistentVolumeClaim, "data-own", "shop")
+    claim.spec.volume_name = "volume-own"
+    found = await api.client().get(core.PersistentVolume, "volume-own")
+    found.spec.persistent_volume_source.csi.driver = "csi.example.com"
+    api.seed(claim, found, checked=False)
+    with pytest.raises(Forbidden, match="audience"):
+        await asking(node)
+    api.seed(driver, checked=False)
+    await api.settle()
+    assert (await asking(node)).status.token
+
+
+async def test_a_role_may_say_for_whom_else(api: ApiInMemory, node: Client) -> None:
+    uid = (await node.get(core.Pod, "own", "shop")).metadata.uid
+    role = rbac.ClusterRole(metadata=meta.ObjectMeta(name="audiences"))
+    role.rules.add(verbs=["request-serviceaccounts-token-audience"], api_groups=[""], resources=["elsewhere"], resource_names=["runs-own"])
+    binding = rbac.RoleBinding(metadata=meta.ObjectMeta(name="audiences", namespace="shop"))
+    binding.role_ref.CopyFrom(rbac.RoleRef(api_group="rbac.authorization.k8s.io", kind="ClusterRole", name="audiences"))
+    binding.subjects.add(kind="Group", name="system:nodes", api_group="rbac.authorization.k8s.io")
+    await api.client().create(role)
+    await api.client().create(binding)
+    assert (await _asks_for_a_token("runs-own", "own", uid, "elsewhere")(node)).status.token
+    with pytest.raises(Forbidden, match="audience"):
+        await _asks_for_a_token("runs-own", "own", uid, "further")(node)
+
+
+def asks_for_a_certificate(common_name: str, signer: str) -> certificates.CertificateSigningRequest:
+    made = certificates.CertificateSigningRequest(metadata=meta.ObjectMeta(name="asked"))
+    made.spec.request, made.spec.signer_name = signing_request(common_name, ["system:nodes"]), signer
+    made.spec.usages.extend(["digital signature", "client auth"])
+    return made
+
+
+@pytest.mark.parametrize("signer", ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"])
+async def test_certificates_of_kubelets_are_asked_for_in_its_own_name(signer: str, api: ApiInMemory, node: Client) -> None:
+    for name in ("system:node:node-2", "system:node:", "node-1"):
+        with pytest.raises(Forbidden, match="can only create a node CSR with CN=system:node:node-1"):
+            await node.create(asks_for_a_certificate(name, signer))
+    await node.create(asks_for_a_certificate("system:node:node-1", signer))
+
+
+async def test_certificates_of_others_are_their_approvers_affair(node: Client) -> None:
+    await node.create(asks_for_a_certificate("somebody", "example.com/signer"))
 
 
 async def test_what_a_pod_names_is_seen_while_the_pod_is_there_and_on_that_node(api: ApiInMemory, node: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
 from knarr.service.authentication import TokenTable, User, hash_token
-from services.apiserver.authorization import refusal
+from services.apiserver.authorization import ALLOWED, NO_OPINION, Verdict, refusal
+from services.apiserver.authorizers.chain import Chain
 from services.apiserver.in_memory import ADMIN, ApiInMemory
 from services.apiserver.request import Request
 from tests.support.faces import RestClient
@@ -73,6 +75,44 @@ async def test_what_i_may(rest: RestClient, api: ApiInMemory) -> None:
     assert await ask(rest, path, {"resourceAttributes": PODS}) == {"allowed": True}
     assert await ask(rest, path, {"nonResourceAttributes": {"verb": "get", "path": "/healthz"}}) == {"allowed": True}
     assert (await ask(rest, f"{AUTHORIZATION}/selfsubjectrulesreviews", {"namespace": "default"}))["incomplete"] is True
+
+
+class Says:
+    """One of a chain, who says the same to everybody."""
+
+    def __init__(self, verdict: Verdict, *, later: bool = False) -> None:
+        self.name, self._verdict, self._later = "says", verdict, later
+
+    def decide(self, request: Request) -> Any:
+        return self._answer() if self._later else self._verdict
+
+    async def _answer(self) -> Verdict:
+        await asyncio.sleep(0)
+        return self._verdict
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at-once", "later"])
+@pytest.mark.parametrize(
+    ("verdicts", "allowed", "denied", "words"),
+    [
+        ((Verdict(denied=True, reason="never"), ALLOWED), False, True, "never"),
+        ((NO_OPINION, Verdict(denied=True)), False, True, "cannot get"),
+        ((Verdict(reason="not I"), NO_OPINION), False, False, "not I"),
+        ((NO_OPINION, ALLOWED), True, False, ""),
+    ],
+    ids=["a-no-is-final", "a-later-no", "nobody-says-yes", "a-yes"],
+)
+async def test_a_no_is_told_from_nobodys_yes_on_both_faces(
+    verdicts: tuple[Verdict, ...], allowed: bool, denied: bool, words: str, later: bool
+) -> None:
+    chain = Chain([Says(verdict, later=later) for verdict in verdicts])
+    async with ApiInMemory(authorizer=chain) as api:
+        review = authorization.SubjectAccessReview(spec={"user": "bob"})
+        review.spec.resource_attributes.MergeFrom(authorization.ResourceAttributes(verb="get", resource="pods", namespace="default"))
+        found = (await api.client().create(review)).status
+        assert (found.allowed, found.denied) == (allowed, denied) and words in found.reason
+        shown = await ask(RestClient(api), f"{AUTHORIZATION}/subjectaccessreviews", {"user": "bob", "resourceAttributes": PODS})
+        assert (shown["allowed"], shown.get("denied", False)) == (allowed, denied)
 
 
 async def test_what_others_may_is_what_the_authorizer_says(rest: RestClient) -> None:

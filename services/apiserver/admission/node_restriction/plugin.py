@@ -1,13 +1,17 @@
-"""A node writes only what is its own: its Node, its Lease, its CSINode, the status of its pods; tokens only for its pods.
+"""A node writes only what is its own: its Node, its Lease, its CSINode, the status of its pods; tokens only for its pods and for whom these
+show them to; requests for certificates only in its own name.
 
 As Kubernetes' NodeRestriction. What a node may read is the Node authorizer's to say, which does not see what is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
+from cryptography import x509
+
+from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
@@ -15,14 +19,18 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
 from knarr.objects.pods import MIRROR
-from knarr.objects.references import config_map_names, secret_names
-from knarr.service.authentication import node_of
+from knarr.objects.references import config_map_names, secret_names, trust_bundles
+from knarr.service.authentication import NODE_PREFIX, node_of
 from services.apiserver.admission.attributes import CREATE, DELETE, UPDATE, Attributes
+from services.apiserver.admission.node_restriction.audiences import names_audience
 from services.apiserver.admission.node_restriction.labels import forbidden_labels
+from services.apiserver.admission.permission import may
 from services.apiserver.admission.refusals import refused
+from services.apiserver.authorization import Authorizer, imagined
 from services.apiserver.backend import Backend
+from services.apiserver.results import Ref
 
-PODS, NODES, CLAIMS, ACCOUNTS, LEASES, CSI_NODES = (
+PODS, NODES, CLAIMS, ACCOUNTS, LEASES, CSI_NODES, SIGNING_REQUESTS = (
     version_of(kind).resource
     for kind in (
         core.Pod,
@@ -31,23 +39,29 @@ PODS, NODES, CLAIMS, ACCOUNTS, LEASES, CSI_NODES = (
         core.ServiceAccount,
         coordination.Lease,
         storage.CSINode,
+        certificates.CertificateSigningRequest,
     )
 )
 LEASE_NAMESPACE = "kube-node-lease"
+# Of kubelets' own certificates: another name in them would be another node's.
+OWN_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
+ASKS_FOR_AUDIENCE = "request-serviceaccounts-token-audience"
 
 
 class NodeRestriction:
     name: ClassVar[str] = "NodeRestriction"
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._of: Mapping[Resource, Callable[[str, Attributes], str]] = {
+    def __init__(self, backend: Backend, *, authorizer: Authorizer | None = None) -> None:
+        """``authorizer`` is asked for whom nodes may have tokens besides whom their pods name; without one for nobody."""
+        self._backend, self._authorizer = backend, authorizer
+        self._of: Mapping[Resource, Callable[[str, Attributes], str | Awaitable[str]]] = {
             PODS: self._pod,
             NODES: self._node,
             CLAIMS: _claim,
             ACCOUNTS: self._token,
             LEASES: _lease,
             CSI_NODES: _own,
+            SIGNING_REQUESTS: _signing_request,
         }
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
@@ -58,8 +72,8 @@ class NodeRestriction:
         node = node_of(attributes.user)
         if node is None:
             return
-        words = self._of[attributes.resource](node, attributes) if node else f'could not determine node from user "{attributes.user.name}"'
-        if words:
+        said = self._of[attributes.resource](node, attributes) if node else f'could not determine node from user "{attributes.user.name}"'
+        if words := said if isinstance(said, str) else await said:
             raise refused(attributes, words)
 
     def _pod(self, node: str, attributes: Attributes) -> str:
@@ -91,9 +105,7 @@ class NodeRestriction:
             "a service account": bool(pod.spec.service_account_name),
             "secrets": bool(secret_names(pod)),
             "configmaps": bool(config_map_names(pod)),
-            "clustertrustbundles": any(
-                source.HasField("cluster_trust_bundle") for volume in pod.spec.volumes for source in volume.volume_source.projected.sources
-            ),
+            "clustertrustbundles": any(trust_bundles(pod)),
             "persistentvolumeclaims": any(volume.volume_source.HasField("persistent_volume_claim") for volume in pod.spec.volumes),
             "resourceclaims": bool(pod.spec.resource_claims),
         }
@@ -129,7 +141,7 @@ class NodeRestriction:
         labels = forbidden_labels(new.metadata.labels, old.metadata.labels)
         return f"is not allowed to modify labels: {', '.join(labels)}" if labels else ""
 
-    def _token(self, node: str, attributes: Attributes) -> str:
+    async def _token(self, node: str, attributes: Attributes) -> str:
         if (attributes.operation, attributes.subresource) != (CREATE, "token"):
             return ""
         bound = attributes.obj.spec.bound_object_ref
@@ -141,7 +153,23 @@ class NodeRestriction:
         pod = entry.shared_message if entry is not None else core.Pod()
         if pod.metadata.uid != bound.uid:
             return f"the UID in the bound object reference ({bound.uid}) does not match the UID in record ({pod.metadata.uid})"
-        return "" if pod.spec.node_name == node else "node requested token bound to a pod scheduled on a different node"
+        if pod.spec.node_name != node:
+            return "node requested token bound to a pod scheduled on a different node"
+        return await self._audience(attributes, pod)
+
+    async def _audience(self, attributes: Attributes, pod: core.Pod) -> str:
+        """Whoever takes a node over is not to have tokens for whom its pods never call."""
+        audiences = list(attributes.obj.spec.audiences)
+        if len(audiences) > 1:
+            return "node may only request 0 or 1 audiences"
+        audience = audiences[0] if audiences else ""
+        if names_audience(self._backend.cache, pod, audience):
+            return ""
+        wanted = Ref(imagined("", audience), attributes.namespace, attributes.name)
+        if audience and self._authorizer is not None and await may(self._authorizer, attributes, ASKS_FOR_AUDIENCE, wanted):
+            return ""
+        who = f"{attributes.user.name} is not authorized to request tokens for this audience"
+        return f'audience "{audience}" not found in pod spec volume, {who}'
 
 
 def _pod_status(node: str, old: core.Pod, new: core.Pod) -> str:
@@ -164,6 +192,17 @@ def _claim(node: str, attributes: Attributes) -> str:
         for field in ("capacity", "conditions", "allocated_resources", "allocated_resource_statuses"):
             claim.status.ClearField(field)
     return "" if left[0] == left[1] else f'node "{node}" is not allowed to update fields other than status.capacity and status.conditions'
+
+
+def _signing_request(node: str, attributes: Attributes) -> str:
+    if attributes.operation != CREATE or attributes.obj.spec.signer_name not in OWN_SIGNERS:
+        return ""
+    try:
+        names = x509.load_pem_x509_csr(attributes.obj.spec.request).subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    except ValueError as error:
+        return f"unable to parse csr: {error}"
+    own = f"{NODE_PREFIX}{node}"
+    return "" if [name.value for name in names] == [own] else f"can only create a node CSR with CN={own}"
 
 
 def _lease(node: str, attributes: Attributes) -> str:

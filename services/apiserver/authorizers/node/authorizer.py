@@ -43,6 +43,7 @@ class NodeAuthorizer:
             ("", "persistentvolumes"): self._volume,
             ("", "serviceaccounts"): self._token,
             ("", "pods"): self._pod,
+            ("", "nodes"): self._node,
             ("resource.k8s.io", "resourceclaims"): self._get_named,
             ("storage.k8s.io", "volumeattachments"): self._attachment,
             ("storage.k8s.io", "csinodes"): self._own,
@@ -123,6 +124,15 @@ class NodeAuthorizer:
         if wish.verb == GET and wish.subresource in ("", "status"):
             return "" if self._pods.has(node, wish.namespace, wish.name) else f"no relationship found between node '{node}' and this object"
         return "" if self._rules.allows(wish) else "nodes may do nothing else to pods"
+
+    def _node(self, node: str, wish: Wish, request: Request) -> str:
+        """Which one it writes is admission's to say; its own it may ask for before it is there."""
+        if wish.verb in READ and not wish.subresource:
+            if wish.name == node:
+                return ""
+            what = f"'{wish.name}'" if wish.name else "all nodes"
+            return f"node '{node}' cannot read {what}, only its own Node object"
+        return "" if self._rules.allows(wish) else "nodes may do nothing else to nodes"
 
     def _lease(self, node: str, wish: Wish, request: Request) -> str:
         if wish.verb not in CHANGE or wish.subresource:

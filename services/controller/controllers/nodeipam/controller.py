@@ -3,7 +3,8 @@
 No range is given twice. One worker gives them out. It lists the nodes from the server, so a cache that lags behind cannot mislead it, and
 serves all that have none, the oldest first. A range stays promised to its node from the decision until the node is gone: a write whose
 answer was lost is repeated with the same range, never with another one. A new leader begins from the list alone; what its predecessor
-wrote late meets a changed resourceVersion. A node that comes with a range keeps it.
+wrote late meets a changed resourceVersion. A node that comes with a range keeps it; one that wishes
+to have a part again gets it if it is free.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of
+from knarr.objects.pod_ranges import wished_range
 from services.controller.controller import Context, Controller
 from services.controller.controllers.nodeipam.decide import ClusterRange, has_range, ranges_of, rivals
 
@@ -116,6 +118,9 @@ class NodeIpamController(Controller):
         promised = self._promised.get(node.metadata.uid)
         if promised is not None and not any(promised.overlaps(network) for network in taken):
             return promised
+        wish = wished_range(node)
+        if wish is not None and self._range.has_part(wish) and not any(wish.overlaps(network) for network in taken):
+            return wish
         return self._range.free(taken, self._last or max(taken, default=None))
 
     def _refuse(self, node: core.Node) -> None:

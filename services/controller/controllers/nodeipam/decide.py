@@ -32,6 +32,10 @@ class ClusterRange:
         index = next(index % count for index in range(start, start + count) if index % count not in used)
         return self._part(index)
 
+    def has_part(self, network: IPv4Network) -> bool:
+        """Whether it is one of the parts."""
+        return network.prefixlen == self.node_prefix and network.subnet_of(self.network)
+
     def _size(self) -> int:
         return 1 << (32 - self.node_prefix)
 
