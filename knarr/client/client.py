@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -67,6 +67,19 @@ class Client(abc.ABC):
     @abc.abstractmethod
     async def scale(self, message: type[Message], name: str, namespace: str = "") -> autoscaling.Scale:
         """Reads the ``scale`` sub-resource of an object; NotFound when there is no such object, or objects of its kind have none."""
+
+    @abc.abstractmethod
+    async def rescale(self, message: type[Message], scale: autoscaling.Scale) -> autoscaling.Scale:
+        """Writes the ``scale`` of the object that it names; Conflict when its resourceVersion is not the stored one."""
+
+    @abc.abstractmethod
+    async def ask_elsewhere(
+        self, group: str, plural: str, namespace: str = "", name: str = "", subresource: str = "", *, query: Mapping[str, str]
+    ) -> bytes:
+        """JSON: what the API server of others that serves a group answers about a resource that has no objects, such as a metric.
+
+        ServiceUnavailable where nobody serves the group. The verb is ``get`` with a name, else ``list``.
+        """
 
     @abc.abstractmethod
     async def list(

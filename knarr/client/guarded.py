@@ -42,6 +42,13 @@ class GuardedClient(Client):
     async def scale(self, message: type[Message], name: str, namespace: str = "") -> autoscaling.Scale:
         return await self._client.scale(message, name, namespace)
 
+    async def rescale(self, message: type[Message], scale: autoscaling.Scale) -> autoscaling.Scale:
+        with self._allowed():
+            return await self._client.rescale(message, scale)
+
+    async def ask_elsewhere(self, group: str, plural: str, *names: str, **options: Any) -> bytes:
+        return await self._client.ask_elsewhere(group, plural, *names, **options)
+
     async def list(self, message: type[M], namespace: str = "", **options: Any) -> ObjectList[M]:
         return await self._client.list(message, namespace, **options)
 

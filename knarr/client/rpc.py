@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -105,6 +105,19 @@ class RpcClient(Client):
     async def scale(self, message: type[Message], name: str, namespace: str = "") -> autoscaling.Scale:
         reply = await self._call(self._stub.Get, rpc.GetRequest(ref=await self._ref(message, namespace, name, "scale")))
         return _unpack(reply.object, autoscaling.Scale)
+
+    async def rescale(self, message: type[Message], scale: autoscaling.Scale) -> autoscaling.Scale:
+        ref = await self._ref(message, scale.metadata.namespace, scale.metadata.name, "scale")
+        reply = await self._call(self._stub.Update, rpc.UpdateRequest(ref=ref, object=_pack(scale)))
+        return _unpack(reply.object, autoscaling.Scale)
+
+    async def ask_elsewhere(
+        self, group: str, plural: str, namespace: str = "", name: str = "", subresource: str = "", *, query: Mapping[str, str]
+    ) -> bytes:
+        ref = rpc.ResourceRef(group=group, resource=plural, namespace=namespace, name=name, subresource=subresource)
+        reply = await self._call(self._stub.AskElsewhere, rpc.AskElsewhereRequest(ref=ref, query=query))
+        answer: bytes = reply.answer
+        return answer
 
     async def list(
         self,

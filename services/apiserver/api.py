@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -154,6 +154,19 @@ class Api:
         """Returns where the caller may ask this of another server, to which it is passed on; raises Forbidden."""
         if (asking := self._enter(request.verb, request)) is not None:
             await asking
+
+    async def ask_elsewhere(self, request: Request, query: Mapping[str, str]) -> bytes:
+        """JSON: what another server answers about what has no objects (``pipeline.elsewhere.ref``)."""
+        try:
+            await self.permit(request)
+            answer = await elsewhere.ask(self.pipeline, request, query)
+        except StatusError as error:
+            if request.audit is not None:
+                request.audit.concluded(error.code, error.status)
+            raise
+        if request.audit is not None:
+            request.audit.concluded(200, None)
+        return answer
 
     @property
     def accounts(self) -> ServiceAccountTokens | None:

@@ -1,4 +1,5 @@
-"""The resources that other API servers serve, for who asks for them here by gRPC: controllers that empty a namespace or collect garbage.
+"""The resources that other API servers serve, for who asks for them here by gRPC: controllers that empty a namespace, collect garbage,
+scale by metrics.
 
 Nothing of them is kept; what is asked is asked there. REST passes requests on as they are, and has no need of this.
 """
@@ -13,6 +14,7 @@ from knarr.machinery import codec
 from knarr.machinery.errors import StatusError, error_of, status_error
 from knarr.machinery.resources import Registry, Resource, Version
 from knarr.service.authentication import User
+from services.apiserver.results import Ref
 
 # Given a version, a method, a path with its query, a body of JSON or none, and who asks: what is answered there. Raises StatusError.
 Ask = Callable[[Version, str, str, bytes, User], Coroutine[Any, Any, bytes]]
@@ -46,6 +48,11 @@ async def _silence(version: Version, path: str, user: User) -> Lines:
     raise status_error("ServiceUnavailable", f"nobody serves {version.qualified} {version.version} any more")
 
 
+def imagined(group: str, version: str, plural: str) -> Version:
+    """A resource of which nothing is known here but its name."""
+    return Resource(plural, (Version(group, version, "", meta.PartialObjectMetadata, None),), stored=False).storage
+
+
 class Elsewhere:
     """``ask`` and ``follow`` are set by whoever knows the other servers, and so is what they serve."""
 
@@ -53,6 +60,8 @@ class Elsewhere:
         self.registry = Registry()
         self.ask: Ask = _nobody
         self.follow: Follow = _silence
+        # Given a group, which of its versions is asked for first; None where nobody serves it.
+        self.version_of: Callable[[str], str | None] = lambda group: None
         self._served: list[Resource] = []
 
     def serve(self, resources: Iterable[Resource]) -> None:
@@ -81,6 +90,10 @@ class Elsewhere:
             if own.preferred(resource.storage.group, resource.plural) is None
             and own.named(resource.storage.group, resource.storage.version, resource.storage.kind) is None
         ]
+
+    def ref(self, group: str, version: str, plural: str, namespace: str, name: str, subresource: str) -> Ref:
+        """What has no objects: whether it is there, only the other server knows. Without a version where nobody serves the group."""
+        return Ref(imagined(group, version or self.version_of(group) or "", plural), namespace, name, subresource)
 
     def __contains__(self, resource: Resource) -> bool:
         return not resource.stored and resource in self.registry

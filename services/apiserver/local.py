@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -57,6 +57,18 @@ class LocalClient(Client):
         ref = self._ref(message, namespace, name, "scale")
         answer: autoscaling.Scale = _answer(await self._api.get(self._request(GET, ref, NEWEST)), ref)
         return answer
+
+    async def rescale(self, message: type[Message], scale: autoscaling.Scale) -> autoscaling.Scale:
+        ref = self._ref(message, scale.metadata.namespace, scale.metadata.name, "scale")
+        written = await self._api.update(self._request(UPDATE, ref, meta.UpdateOptions()), copy_of(scale))
+        answer: autoscaling.Scale = _answer(written, ref)
+        return answer
+
+    async def ask_elsewhere(
+        self, group: str, plural: str, namespace: str = "", name: str = "", subresource: str = "", *, query: Mapping[str, str]
+    ) -> bytes:
+        ref = self._api.pipeline.elsewhere.ref(group, "", plural, namespace, name, subresource)
+        return await self._api.ask_elsewhere(self._request(GET if name else LIST, ref, meta.ListOptions()), query)
 
     async def list(
         self,

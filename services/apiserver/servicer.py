@@ -149,7 +149,9 @@ class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
 
     async def _request(self, verb: str, ref: face.ResourceRef, options: Any, context: Any) -> Request:
         """The request of the caller of this RPC, who waits until the RPC's deadline, once its turn has come. Raises TooManyRequests."""
-        wanted = self._asked(verb, self._ref(ref), options, context)
+        return await self._in_turn(self._asked(verb, self._ref(ref), options, context), context)
+
+    async def _in_turn(self, wanted: Request, context: Any) -> Request:
         if (ticket := await self._let_in(wanted)) is not None:
             context.add_done_callback(lambda _: self._give_back(ticket))
         return wanted
@@ -245,6 +247,12 @@ class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
         note_patch(wanted, request.intent)
         written = await self._api.patch(wanted, "apply", request.intent)
         return face.ApplyResponse(object=pack(written, wanted.ref.version), warnings=warnings(written, wanted.ref.version))
+
+    async def AskElsewhere(self, request: face.AskElsewhereRequest, context: Any) -> face.AskElsewhereResponse:
+        asked = request.ref
+        names = asked.group, asked.version, asked.resource, asked.namespace, asked.name, asked.subresource
+        wanted = self._asked(GET if asked.name else LIST, self._api.pipeline.elsewhere.ref(*names), meta.ListOptions(), context)
+        return face.AskElsewhereResponse(answer=await self._api.ask_elsewhere(await self._in_turn(wanted, context), dict(request.query)))
 
     async def Delete(self, request: face.DeleteRequest, context: Any) -> face.DeleteResponse:
         wanted = await self._request(DELETE, request.ref, request.options, context)

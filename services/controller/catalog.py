@@ -13,6 +13,7 @@ from services.controller.controllers.endpoints.controller import EndpointsContro
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
 from services.controller.controllers.endpointslicemirroring.controller import EndpointSliceMirroringController
 from services.controller.controllers.garbagecollector.controller import GarbageCollector
+from services.controller.controllers.horizontalpodautoscaler.controller import HorizontalPodAutoscalerController
 from services.controller.controllers.localpath.controller import LocalPathController
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
@@ -39,6 +40,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     NodeIpamController,
     NodeLifecycleController,
     PodGarbageCollector,
+    HorizontalPodAutoscalerController,
     DisruptionController,
     StaleDisruptionController,
     ClaimProtectionController,

@@ -38,6 +38,11 @@ class ControllerSettings:
     ``api_hosts``: further names at which API servers are reached: no node gets a certificate of one of them without a person.
     ``quota_resync_seconds``: how often the usage of a ResourceQuota is counted anew, whatever was heard.
     ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
+    ``autoscaler_sync_seconds``: how often each autoscaler is looked at.
+    ``autoscaler_tolerance``: by which share a metric may be off before anything is scaled, where the autoscaler says nothing.
+    ``autoscaler_downscale_stabilization_seconds``: within which recommendations count before pods go, where it says nothing.
+    ``autoscaler_cpu_initialization_seconds``: how long after its start the CPU of a pod that is not ready says nothing.
+    ``autoscaler_initial_readiness_seconds``: how long after its start a pod may be unready and count as never ready yet.
     """
 
     election: Election = field(default_factory=lambda: Election("controller-manager"))
@@ -49,6 +54,11 @@ class ControllerSettings:
     pod_gc_seconds: float = 20.0
     namespace_retry_seconds: float = 0.5
     quota_resync_seconds: float = 300.0
+    autoscaler_sync_seconds: float = 15.0
+    autoscaler_tolerance: float = 0.1
+    autoscaler_downscale_stabilization_seconds: float = 300.0
+    autoscaler_cpu_initialization_seconds: float = 300.0
+    autoscaler_initial_readiness_seconds: float = 30.0
     cluster_cidr: str = "10.244.0.0/16"
     node_mask_size: int = 24
     root_certificate: str = ""

@@ -11,7 +11,7 @@ import pytest
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED, Client, WatchEvent
-from knarr.machinery.errors import AlreadyExists, BadRequest, Conflict, NotFound, StatusError
+from knarr.machinery.errors import AlreadyExists, BadRequest, Conflict, NotFound, ServiceUnavailable, StatusError
 from knarr.objects.copies import copy_of
 from tests.client.objects import binding, config_map, pod
 
@@ -189,6 +189,10 @@ class ClientConformance:
         assert [(condition.type, condition.status) for condition in bound.status.conditions] == [("PodScheduled", "True")]
         await refused(Conflict, client.create(binding("default", "node-2"), subresource="binding", name="p"))
 
+    async def test_what_nobody_serves_elsewhere(self, client: Client) -> None:
+        asking = client.ask_elsewhere("external.metrics.k8s.io", "depth", "default", query={"labelSelector": "a=b"})
+        await refused(ServiceUnavailable, asking)
+
     async def test_scale_changes_replicas_only(self, client: Client) -> None:
         replica_set = apps.ReplicaSet()
         replica_set.metadata.name, replica_set.metadata.namespace = "rs", "default"
@@ -201,6 +205,11 @@ class ClientConformance:
         assert scaled.spec.replicas == 4 and scaled.metadata.generation == created.metadata.generation + 1
         scale = await client.scale(apps.ReplicaSet, "rs", "default")
         assert (scale.spec.replicas, scale.metadata.uid, scale.status.selector) == (4, created.metadata.uid, "app=x")
+        earlier = copy_of(scale)
+        scale.spec.replicas = 2
+        assert (await client.rescale(apps.ReplicaSet, scale)).spec.replicas == 2
+        assert (await client.get(apps.ReplicaSet, "rs", "default")).spec.replicas == 2
+        await refused(Conflict, client.rescale(apps.ReplicaSet, earlier))
         await refused(NotFound, client.scale(apps.ReplicaSet, "nobody", "default"))
         await client.create(pod())
         await refused(NotFound, client.scale(core.Pod, "p", "default"))

@@ -16,6 +16,7 @@ from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.informer import Informers
 from knarr.client.reconciler import Reconciler
+from knarr.machinery.times import to_time
 from knarr.objects.conditions import set_condition
 from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.pods import is_active, is_ready
@@ -90,6 +91,9 @@ class FakeKubelet:
             await self.client.update(live, subresource="status")
             return
         live.status.phase = "Running"
+        live.status.start_time.CopyFrom(to_time(self.clock.now()))
+        for container in live.spec.containers:
+            live.status.container_statuses.add(name=container.name, ready=True).state.running.started_at.CopyFrom(live.status.start_time)
         live.status.pod_ip = f"10.244.0.{self._addresses}"
         live.status.pod_ips.add(ip=live.status.pod_ip)
         set_condition(live.status, "Ready", "True", now=self.clock.now())

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling
 from knarr.api.certificates.v1 import certificates_pb2 as csr
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -31,6 +32,7 @@ from services.controller.controllers.endpoints.controller import EndpointsContro
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
 from services.controller.controllers.endpointslicemirroring.controller import EndpointSliceMirroringController
 from services.controller.controllers.garbagecollector.controller import GarbageCollector
+from services.controller.controllers.horizontalpodautoscaler.controller import HorizontalPodAutoscalerController
 from services.controller.controllers.localpath.controller import LocalPathController
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
@@ -48,9 +50,11 @@ from services.controller.controllers.serviceaccounttoken.controller import Servi
 from services.controller.controllers.staledisruption.controller import StaleDisruptionController
 from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIME
 from services.controller.settings import ControllerSettings
+from tests.controller.autoscalers import autoscaler, metric
 from tests.controller.cluster import FakeKubelet
 from tests.controller.objects import claim, deployment, namespace, node, owned, pod, replica_set, replication_controller, service, volume
 from tests.controller.storage import asking, sized, storage_class
+from tests.support.measured import Measured
 from tests.support.mishaps import Scenario, World
 from tests.support.rights import CONTROLLER
 from tests.support.signing import CLIENT_SIGNER, SERVING_SIGNER, certificate_request, signing
@@ -89,6 +93,21 @@ async def deployments(w: World) -> None:
         await w.edit(apps.Deployment, name, lambda found: setattr(found.spec.template.spec.containers[0], "image", "app:2"))
     await step()
     await w.edit(apps.Deployment, "web", lambda found: setattr(found.spec, "replicas", 2))
+    await step()
+
+
+async def autoscaled(w: World) -> None:
+    """What there is to do grows, is nothing for a while, and comes back; the autoscaler goes."""
+    measured = Measured(w.api, w.clock)
+    w.api.seed(node())
+    await w.client.create(deployment("web", 1))
+    depth = metric("external", metric={"name": "depth"}, target={"type": "AverageValue", "averageValue": "10"})
+    for count in (30, 30, 0, 20):
+        measured.values["namespaces/default/depth"] = [("", str(count))]
+        if not w.api.all(autoscaling.HorizontalPodAutoscaler):
+            await w.client.create(autoscaler(depth, least=0, most=5))
+        await step(45)
+    await w.client.delete(autoscaling.HorizontalPodAutoscaler, "web", "default")
     await step()
 
 
@@ -545,6 +564,14 @@ SCENARIOS: dict[type[Controller], Scenario] = {
         kubelet=True,
         # A rollout that nobody has seen begin is no news, as in Kubernetes: the message names the ReplicaSet of the one before.
         free=frozenset({"Deployment.status.conditions.message"}),
+    ),
+    HorizontalPodAutoscalerController: alone(
+        HorizontalPodAutoscalerController,
+        autoscaled,
+        DeploymentController,
+        ReplicaSetController,
+        kubelet=True,
+        settings={"autoscaler_downscale_stabilization_seconds": 0.0},
     ),
     ReplicaSetController: alone(ReplicaSetController, lambda w: replicated(w, replica_set("web", 3)), kubelet=True),
     ReplicationControllerController: alone(

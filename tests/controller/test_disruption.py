@@ -202,6 +202,7 @@ async def define(c: Cluster) -> type[Any]:
     version.schema.open_apiv3_schema.x_kubernetes_preserve_unknown_fields = True
     version.subresources.scale.spec_replicas_path = ".spec.size"
     version.subresources.scale.status_replicas_path = ".status.size"
+    version.subresources.scale.label_selector_path = ".status.selector"
     await c.client.create(made)
     await asyncio.sleep(1)
     fleet = next(resource.storage.message for resource in await c.client.resources() if resource.plural == "fleets")

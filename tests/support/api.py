@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from knarr.api.autoscaling.v1 import autoscaling_pb2 as autoscaling
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client, JsonPatch, ObjectList, WatchEvent
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery.errors import StatusError, status_error
@@ -139,6 +140,16 @@ class FaultyClient(Client):
     async def scale(self, message: type[Message], name: str, namespace: str = "") -> autoscaling.Scale:
         await self._begin("get", message, "scale")
         return await self._inner.scale(message, name, namespace)
+
+    async def rescale(self, message: type[Message], scale: autoscaling.Scale) -> autoscaling.Scale:
+        await self._begin("update", message, "scale", key_of(scale), scale)
+        result = await self._inner.rescale(message, scale)
+        self.api.strike("update", message, "scale", after=True)
+        return result
+
+    async def ask_elsewhere(self, group: str, plural: str, *names: str, **options: Any) -> bytes:
+        await self._begin("get", meta.Status)
+        return await self._inner.ask_elsewhere(group, plural, *names, **options)
 
     async def list(self, message: type[M], namespace: str = "", **options: Any) -> ObjectList[M]:
         await self._begin("list", message)

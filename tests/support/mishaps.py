@@ -150,6 +150,14 @@ class FatedClient(Client):
         await self._fate.alive(self._life)
         return await self._inner.scale(message, name, namespace)
 
+    async def rescale(self, message: type[Message], scale: autoscaling.Scale) -> autoscaling.Scale:
+        act = lambda: self._inner.rescale(message, scale)  # noqa: E731
+        return await self._write("update", message, scale.metadata.name, {"subresource": "scale"}, act)
+
+    async def ask_elsewhere(self, group: str, plural: str, *names: str, **options: Any) -> bytes:
+        await self._fate.alive(self._life)
+        return await self._inner.ask_elsewhere(group, plural, *names, **options)
+
     async def list(self, message: type[M], namespace: str = "", **options: Any) -> ObjectList[M]:
         await self._fate.alive(self._life)
         return await self._inner.list(message, namespace, **options)

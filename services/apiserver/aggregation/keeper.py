@@ -71,7 +71,7 @@ class Aggregation:
         self._api, self._ways, self._clock, self.front_proxy = api, ways, clock, front_proxy
         self._cache = api.pipeline.backend.cache
         self._elsewhere = api.pipeline.elsewhere
-        self._elsewhere.ask, self._elsewhere.follow = self._ask, self._follow
+        self._elsewhere.ask, self._elsewhere.follow, self._elsewhere.version_of = self._ask, self._follow, self._version_of
         # By the name of the APIService.
         self._known: dict[str, Extension] = {}
         self._looking: dict[str, tuple[Extension, asyncio.Task[None]]] = {}
@@ -254,6 +254,11 @@ class Aggregation:
             return Followed(
                 await open_stream(connect, trust, extension.host, path, caller_headers(user), LINE_BYTES, FOLLOW_SECONDS + FETCH_SECONDS)
             )
+
+    def _version_of(self, group: str) -> str | None:
+        """The preferred one of those that can be asked for."""
+        found = [extension for extension in self._extensions.values() if extension.group == group and extension.available]
+        return max(found, key=lambda extension: (extension.priority.version, extension.version)).version if found else None
 
     def _available(self, version: Version) -> Extension:
         """Whom to ask for a version. Raises ServiceUnavailable."""

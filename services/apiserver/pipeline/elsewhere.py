@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,7 +12,7 @@ import orjson
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import ADDED, BOOKMARK, DELETED, MODIFIED
 from knarr.machinery import codec
-from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.errors import StatusError, bad_request, status_error
 from knarr.machinery.resources import Version
 from services.apiserver.aside import aside
 from services.apiserver.deadline import within
@@ -25,11 +25,24 @@ from services.apiserver.results import Event, Page, Written
 from services.apiserver.storage.keys import object_key
 
 ERROR = "ERROR"
+# In a path, besides letters and digits: metrics of all pods are asked for as of one called so.
+SAFE = "*"
+UPWARDS = frozenset((".", ".."))
 
 
 async def get(pipeline: Pipeline, request: Request) -> Written:
     answer = await _ask(pipeline, request, "GET", _path(request))
     return Written(entry=await aside(len(answer), _entry, request.ref.version, _parsed(answer)))
+
+
+async def ask(pipeline: Pipeline, request: Request, query: Mapping[str, str]) -> bytes:
+    """What has no objects here: the answer as it came. Raises ServiceUnavailable where nobody serves the group."""
+    version = request.ref.version
+    if not version.version:
+        words = f"nobody serves {version.group}: it needs an APIService of that group that is available"
+        raise status_error("ServiceUnavailable", words)
+    path = _path(request)
+    return await _ask(pipeline, request, "GET", f"{path}?{urlencode(query)}" if query else path)
 
 
 async def list_page(pipeline: Pipeline, request: Request) -> Page:
@@ -100,8 +113,11 @@ def _path(request: Request) -> str:
     version = request.ref.version
     parts = ["", "apis", version.group, version.version]
     parts += ["namespaces", request.namespace] if request.namespace else []
-    parts += [request.resource.plural, *([request.name] if request.name else [])]
-    return "/".join(quote(part, safe="") for part in parts)
+    parts += [part for part in (request.resource.plural, request.name, request.subresource) if part]
+    if any(part in UPWARDS or "/" in part for part in parts):
+        # The other side may follow it to what the caller was not permitted.
+        raise bad_request("no name may be . or .. or have a slash")
+    return "/".join(quote(part, safe=SAFE) for part in parts)
 
 
 def _parsed(answer: bytes) -> object:

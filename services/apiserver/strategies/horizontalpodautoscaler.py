@@ -1,4 +1,4 @@
-"""The strategy of HorizontalPodAutoscalers, in terms of ``autoscaling/v2``. Nothing scales by them yet."""
+"""The strategy of HorizontalPodAutoscalers, in terms of ``autoscaling/v2``."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class HorizontalPodAutoscalerStrategy(Strategy):
     def validate(self, obj: autoscaling.HorizontalPodAutoscaler) -> list[Cause]:
         spec, path = obj.spec, Path("spec")
         causes: list[Cause] = []
-        if spec.HasField("min_replicas") and spec.min_replicas < 1:
-            causes.append(invalid(path.child("minReplicas"), spec.min_replicas, "must be greater than or equal to 1"))
+        if spec.HasField("min_replicas") and spec.min_replicas < 0:
+            causes.append(invalid(path.child("minReplicas"), spec.min_replicas, "must be greater than or equal to 0"))
         if spec.max_replicas < 1:
             causes.append(invalid(path.child("maxReplicas"), spec.max_replicas, "must be greater than 0"))
         if spec.HasField("min_replicas") and spec.max_replicas < spec.min_replicas:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import NotFound, StatusError
+from knarr.machinery.errors import BadRequest, Forbidden, NotFound, StatusError
 from knarr.machinery.resources import Registry, Resource, Version
 from knarr.objects.keys import metadata_of
 from knarr.service.authentication import User, set_current_user
@@ -20,6 +20,7 @@ from services.apiserver.servicer import ResourceServicer
 from tests.apiserver.aggregation.conftest import Cluster
 from tests.apiserver.definitions.asgi import definition
 from tests.support.extension import GROUP, ROOT, VERSION, ExtensionServer
+from tests.support.rights import ROLES
 
 FLUNDERS = f"{ROOT}/namespaces/default/flunders"
 ITEMS = [
@@ -117,6 +118,37 @@ async def test_by_grpc(served: Cluster) -> None:
         with pytest.raises(StatusError) as caught:
             await refused
         assert caught.value.code == 405
+
+
+METRICS = f"{ROOT}/namespaces/default/pods/*/rate"
+
+
+async def test_what_has_no_objects(served: Cluster, extension: ExtensionServer) -> None:
+    async def values(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b'{"items": [{"value": "5"}]}')
+
+    extension.play[METRICS] = values
+    answer = await served.client.ask_elsewhere(GROUP, "pods", "default", "*", "rate", query={"labelSelector": "a=b"})
+    assert answer == b'{"items": [{"value": "5"}]}'
+    _, target, headers = extension.heard[-1]
+    assert (target, headers["x-remote-user"]) == (f"{METRICS}?labelSelector=a%3Db", ["admin"])
+    set_current_user(User("bob", groups=("system:masters",)))
+    servicer = ResourceServicer(served.api.server.api, served.api.server.registry)
+    ref = face.ResourceRef(group=GROUP, resource="pods", namespace="default", name="*", subresource="rate")
+    assert (await servicer.AskElsewhere(face.AskElsewhereRequest(ref=ref), Context())).answer == answer
+
+
+@pytest.mark.parametrize("name", ["..", "a/../b", "a/b"])
+async def test_no_name_leads_elsewhere(served: Cluster, name: str) -> None:
+    with pytest.raises(BadRequest, match="have a slash"):
+        await served.client.ask_elsewhere(GROUP, "pods", "default", name, "rate", query={})
+
+
+async def test_what_has_no_objects_is_asked_for_by_who_may(served: Cluster) -> None:
+    stranger = served.api.client(User("mallory", groups=("system:authenticated",)))
+    served.api.server.api.pipeline.authorizer.modes = (ROLES,)  # type: ignore[attr-defined]
+    with pytest.raises(Forbidden, match=r'cannot get resource "pods/rate" in API group "wardle\.example\.com"'):
+        await stranger.ask_elsewhere(GROUP, "pods", "default", "*", "rate", query={})
 
 
 def watched(extension: ExtensionServer, *lines: bytes, status: int = 200) -> None:

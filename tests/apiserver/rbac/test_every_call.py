@@ -62,6 +62,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "Apply": lambda stub: stub.Apply(face.ApplyRequest(ref=SECRET, intent=b"{}")),
     "Delete": lambda stub: stub.Delete(face.DeleteRequest(ref=SECRET)),
     "DeleteCollection": lambda stub: stub.DeleteCollection(face.DeleteCollectionRequest(ref=SECRETS)),
+    "AskElsewhere": lambda stub: stub.AskElsewhere(face.AskElsewhereRequest(ref=SECRET)),
     "Log": lambda stub: stub.Log(face.LogRequest(**POD)).read(),
     "Exec": lambda stub: stub.Exec(_one(face.ExecRequest(start=face.ExecStart(command=["id"], **POD)))).read(),
     "Attach": lambda stub: stub.Attach(_one(face.AttachRequest(start=face.ExecStart(**POD)))).read(),
@@ -87,6 +88,7 @@ REST: dict[str, tuple[str, str]] = {
     "Apply": ("PATCH", f"{SECRETS_PATH}/key?fieldManager=a"),
     "Delete": ("DELETE", f"{SECRETS_PATH}/key"),
     "DeleteCollection": ("DELETE", SECRETS_PATH),
+    "AskElsewhere": ("GET", f"{SECRETS_PATH}/key"),
     "Log": ("GET", f"{POD_PATH}/log"),
     "Exec": ("POST", f"{POD_PATH}/exec?command=id&stdout=1"),
     "Attach": ("POST", f"{POD_PATH}/attach?stdout=1"),
@@ -98,7 +100,7 @@ BODIES: dict[str, tuple[str, Any]] = {
     "Apply": ("application/apply-patch+yaml", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}}),
 }
 # Who collects garbage and empties namespaces reads, changes and deletes whatever there is, as in Kubernetes: and reads logs with it.
-MAY = {(CONTROLLER, call) for call in ("Get", "List", "Watch", "Update", "Delete", "Log")}
+MAY = {(CONTROLLER, call) for call in ("Get", "List", "Watch", "Update", "Delete", "Log", "AskElsewhere")}
 TRIED = [(name, call) for name in IDENTITIES for call in CALLS if (name, call) not in MAY]
 
 

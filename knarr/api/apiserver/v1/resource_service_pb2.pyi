@@ -263,6 +263,27 @@ class DeleteCollectionResponse(_message.Message):
     items: _containers.RepeatedCompositeFieldContainer[_any_pb2.Any]
     def __init__(self, items: _Optional[_Iterable[_Union[_any_pb2.Any, _Mapping]]] = ...) -> None: ...
 
+class AskElsewhereRequest(_message.Message):
+    __slots__ = ("ref", "query")
+    class QueryEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    REF_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    ref: ResourceRef
+    query: _containers.ScalarMap[str, str]
+    def __init__(self, ref: _Optional[_Union[ResourceRef, _Mapping]] = ..., query: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class AskElsewhereResponse(_message.Message):
+    __slots__ = ("answer",)
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    answer: bytes
+    def __init__(self, answer: _Optional[bytes] = ...) -> None: ...
+
 class LogRequest(_message.Message):
     __slots__ = ("namespace", "pod", "container", "follow", "previous", "timestamps", "tail_lines", "since_seconds", "limit_bytes", "since_time")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]

@@ -96,6 +96,11 @@ class ResourceServiceStub:
                 request_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.DeleteCollectionResponse.FromString,
                 _registered_method=True)
+        self.AskElsewhere = channel.unary_unary(
+                '/knarr.api.apiserver.v1.ResourceService/AskElsewhere',
+                request_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AskElsewhereRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AskElsewhereResponse.FromString,
+                _registered_method=True)
         self.Log = channel.unary_stream(
                 '/knarr.api.apiserver.v1.ResourceService/Log',
                 request_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.LogRequest.SerializeToString,
@@ -209,6 +214,15 @@ class ResourceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AskElsewhere(self, request, context):
+        """AskElsewhere reads what another API server behind this one answers about a
+        resource that has no objects, such as a metric of
+        `custom.metrics.k8s.io`. May be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Log(self, request, context):
         """Log streams a container's output.
         """
@@ -302,6 +316,11 @@ def add_ResourceServiceServicer_to_server(servicer, server):
                     servicer.DeleteCollection,
                     request_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'AskElsewhere': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskElsewhere,
+                    request_deserializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AskElsewhereRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AskElsewhereResponse.SerializeToString,
             ),
             'Log': grpc.unary_stream_rpc_method_handler(
                     servicer.Log,
@@ -611,6 +630,33 @@ class ResourceService:
             '/knarr.api.apiserver.v1.ResourceService/DeleteCollection',
             knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.DeleteCollectionRequest.SerializeToString,
             knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskElsewhere(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knarr.api.apiserver.v1.ResourceService/AskElsewhere',
+            knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AskElsewhereRequest.SerializeToString,
+            knarr_dot_api_dot_apiserver_dot_v1_dot_resource__service__pb2.AskElsewhereResponse.FromString,
             options,
             channel_credentials,
             insecure,

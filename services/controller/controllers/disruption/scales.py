@@ -7,8 +7,8 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client
 from knarr.client.store import Store
 from knarr.machinery.errors import NotFound
-from knarr.machinery.resources import Version
 from knarr.objects.owners import controller_key, controller_of, group_of
+from services.controller.versions import NoVersion, Versions
 
 
 class NoScale(Exception):
@@ -20,7 +20,7 @@ class Scales:
 
     def __init__(self, client: Client, sets: Store[apps.ReplicaSet], deployments: Store[apps.Deployment]) -> None:
         self._client, self._sets, self._deployments = client, sets, deployments
-        self._versions: dict[tuple[str, str], Version] = {}
+        self._served = Versions(client)
 
     async def of(self, reference: meta.OwnerReference, namespace: str) -> tuple[str, int] | None:
         """The uid of who decides on the count, and the count; None when the controller is gone. Raises NoScale, StatusError."""
@@ -28,7 +28,11 @@ class Scales:
             found = self._sets.get(namespace, reference.name)
             if found is not None and found.metadata.uid == reference.uid:
                 return self._decider(found)
-        version = await self._version(reference)
+        group = group_of(reference.api_version)
+        try:
+            version = await self._served.of(group, reference.kind, reference.api_version)
+        except NoVersion as error:
+            raise NoScale(str(error)) from error
         if version.resource.subresource("scale") is None:
             raise NoScale(f"{version.qualified} does not implement the scale subresource")
         try:
@@ -44,15 +48,3 @@ class Scales:
         if deployment is not None and owner is not None and deployment.metadata.uid == owner.uid:
             return deployment.metadata.uid, deployment.spec.replicas
         return replica_set.metadata.uid, replica_set.spec.replicas
-
-    async def _version(self, reference: meta.OwnerReference) -> Version:
-        names = group_of(reference.api_version), reference.kind
-        found = self._versions.get(names)
-        if found is None or found.resource not in await self._client.resources():
-            self._versions = {
-                (version.group, version.kind): version for resource in await self._client.resources() for version in resource.versions
-            }
-            found = self._versions.get(names)
-        if found is None:
-            raise NoScale(f'no matches for kind "{reference.kind}" in version "{reference.api_version}"')
-        return found
