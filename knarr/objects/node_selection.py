@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
 
+# The one field of a node that can be selected by.
+NAME = "metadata.name"
+
 
 def matches_term(term: core.NodeSelectorTerm, node: core.Node) -> bool:
     """All expressions and fields of a term; an empty term matches nothing."""
     if not term.match_expressions and not term.match_fields:
         return False
-    labels, fields = node.metadata.labels, {"metadata.name": node.metadata.name}
+    labels, fields = node.metadata.labels, {NAME: node.metadata.name}
     return all(_matches(requirement, labels) for requirement in term.match_expressions) and all(
         _matches(requirement, fields) for requirement in term.match_fields
     )
@@ -30,6 +33,23 @@ def matches_pod(spec: core.PodSpec, node: core.Node) -> bool:
     affinity = spec.affinity.node_affinity
     required = "required_during_scheduling_ignored_during_execution"
     return not affinity.HasField(required) or matches_selector(getattr(affinity, required), node)
+
+
+def only_on(name: str) -> core.NodeSelector:
+    """What no node matches but the one of that name."""
+    selector = core.NodeSelector()
+    selector.node_selector_terms.add().match_fields.add(key=NAME, operator="In", values=[name])
+    return selector
+
+
+def node_named_by(spec: core.PodSpec) -> str:
+    """The one node that a pod's required affinity names; empty when it names none, or several."""
+    required = spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution
+    for term in required.node_selector_terms:
+        for field in term.match_fields:
+            if field.key == NAME and field.operator == "In":
+                return str(field.values[0]) if len(field.values) == 1 else ""
+    return ""
 
 
 def _matches(requirement: core.NodeSelectorRequirement, values: Mapping[str, str]) -> bool:

@@ -10,6 +10,8 @@ NO_SCHEDULE, PREFER_NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "PreferNoSchedule", 
 # Taints that Kubernetes itself sets on nodes.
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+DISK_PRESSURE, MEMORY_PRESSURE, PID_PRESSURE = (f"node.kubernetes.io/{what}-pressure" for what in ("disk", "memory", "pid"))
+NETWORK_UNAVAILABLE = "node.kubernetes.io/network-unavailable"
 # And the one that a node has until the cloud controller manager knows its machine.
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 UNSCHEDULABLE_TAINT = core.Taint(key=UNSCHEDULABLE, effect=NO_SCHEDULE)

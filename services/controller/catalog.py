@@ -7,6 +7,7 @@ from services.controller.controllers.clusterroleaggregation.controller import Cl
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
 from services.controller.controllers.csrcleaner.controller import CertificateCleanerController
 from services.controller.controllers.csrsigning.controller import CertificateSigningController
+from services.controller.controllers.daemonset.controller import DaemonSetController
 from services.controller.controllers.deployment.controller import DeploymentController
 from services.controller.controllers.disruption.controller import DisruptionController
 from services.controller.controllers.endpoints.controller import EndpointsController
@@ -34,6 +35,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     DeploymentController,
     ReplicaSetController,
     ReplicationControllerController,
+    DaemonSetController,
     EndpointSliceController,
     EndpointsController,
     EndpointSliceMirroringController,

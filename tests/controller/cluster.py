@@ -19,6 +19,7 @@ from knarr.client.reconciler import Reconciler
 from knarr.machinery.times import to_time
 from knarr.objects.conditions import set_condition
 from knarr.objects.keys import Key, is_deleting, key_of
+from knarr.objects.node_selection import node_named_by
 from knarr.objects.pods import is_active, is_ready
 from services.apiserver.tokens.keys import SigningKeys
 from services.controller.catalog import CONTROLLERS
@@ -36,7 +37,7 @@ SETTINGS = ControllerSettings()
 
 @dataclass
 class FakeKubelet:
-    """Binds each pod to ``node``, makes it ready after a while and ends it when it is deleted.
+    """Binds each pod to the node that it names, else to ``node``; makes it ready after a while and ends it when it is deleted.
 
     ``ready_seconds`` answers how long a pod takes to become ready; None means never. ``ending`` answers how a pod ends by itself
     instead: Succeeded or Failed; None means that it goes on.
@@ -72,7 +73,7 @@ class FakeKubelet:
                 return
             binding = core.Binding()
             binding.metadata.name, binding.metadata.namespace = pod.metadata.name, pod.metadata.namespace
-            binding.target.kind, binding.target.name = "Node", self.node
+            binding.target.kind, binding.target.name = "Node", node_named_by(pod.spec) or self.node
             await self.client.create(binding, subresource="binding", name=pod.metadata.name)
         elif pod.status.phase == "Pending":
             await self._start(pod)

@@ -78,6 +78,29 @@ def replication_controller(name: str = "web", replicas: int = 3, *, min_ready: i
     return result
 
 
+def daemon_set(
+    name: str = "web",
+    *,
+    image: str = "app:1",
+    surge: int | str = 0,
+    unavailable: int | str = 1,
+    strategy: str = "RollingUpdate",
+    min_ready: int = 0,
+    history: int = 10,
+) -> apps.DaemonSet:
+    result = apps.DaemonSet()
+    result.metadata.name, result.metadata.namespace = name, NAMESPACE
+    result.spec.selector.match_labels["app"] = name
+    result.spec.template.CopyFrom(template(image, app=name))
+    result.spec.update_strategy.type = strategy
+    if strategy == "RollingUpdate":
+        result.spec.update_strategy.rolling_update.max_surge.CopyFrom(amount(surge))
+        result.spec.update_strategy.rolling_update.max_unavailable.CopyFrom(amount(unavailable))
+    result.spec.revision_history_limit = history
+    result.spec.min_ready_seconds = min_ready
+    return result
+
+
 def pod(name: str, *, node: str = "", phase: str = "Pending", ready: bool = False, ip: str = "", **labels: str) -> core.Pod:
     result = core.Pod()
     result.metadata.name, result.metadata.namespace, result.metadata.uid = name, NAMESPACE, f"uid-{name}"

@@ -26,6 +26,7 @@ from services.controller.controllers.clusterroleaggregation.controller import Cl
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
 from services.controller.controllers.csrcleaner.controller import CertificateCleanerController
 from services.controller.controllers.csrsigning.controller import CertificateSigningController
+from services.controller.controllers.daemonset.controller import DaemonSetController
 from services.controller.controllers.deployment.controller import DeploymentController
 from services.controller.controllers.disruption.controller import DisruptionController
 from services.controller.controllers.endpoints.controller import EndpointsController
@@ -52,7 +53,19 @@ from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIM
 from services.controller.settings import ControllerSettings
 from tests.controller.autoscalers import autoscaler, metric
 from tests.controller.cluster import FakeKubelet
-from tests.controller.objects import claim, deployment, namespace, node, owned, pod, replica_set, replication_controller, service, volume
+from tests.controller.objects import (
+    claim,
+    daemon_set,
+    deployment,
+    namespace,
+    node,
+    owned,
+    pod,
+    replica_set,
+    replication_controller,
+    service,
+    volume,
+)
 from tests.controller.storage import asking, sized, storage_class
 from tests.support.measured import Measured
 from tests.support.mishaps import Scenario, World
@@ -81,6 +94,22 @@ def alone(
 
 async def step(seconds: float = STEP_SECONDS) -> None:
     await asyncio.sleep(seconds)
+
+
+async def daemon_sets(w: World) -> None:
+    """Two nodes, of which one fails its pod; an update that surges and keeps no history; a node that no pod may stay on."""
+    w.api.seed(node("node-1"), node("node-2"))
+    await w.client.create(daemon_set(history=0))
+    await step()
+    failed = next(found for found in w.api.all(core.Pod) if found.spec.node_name == "node-2")
+    await w.edit(core.Pod, failed.metadata.name, lambda found: setattr(found.status, "phase", "Failed"), subresource="status")
+    await step()
+    await w.edit(
+        apps.DaemonSet, "web", lambda found: found.spec.CopyFrom(daemon_set(image="app:2", surge=1, unavailable=0, history=0).spec)
+    )
+    await step()
+    await w.edit(core.Node, "node-1", lambda found: found.spec.taints.add(key="broken", effect="NoExecute"), "")
+    await step()
 
 
 async def deployments(w: World) -> None:
@@ -573,6 +602,7 @@ SCENARIOS: dict[type[Controller], Scenario] = {
         kubelet=True,
         settings={"autoscaler_downscale_stabilization_seconds": 0.0},
     ),
+    DaemonSetController: alone(DaemonSetController, daemon_sets, kubelet=True),
     ReplicaSetController: alone(ReplicaSetController, lambda w: replicated(w, replica_set("web", 3)), kubelet=True),
     ReplicationControllerController: alone(
         ReplicationControllerController, lambda w: replicated(w, replication_controller("web", 3)), kubelet=True

@@ -104,6 +104,67 @@ async def test_a_paused_rollout_waits_for_resume(live: LiveCluster) -> None:
     assert ready[0]["targetRef"]["kind"] == "Pod"
 
 
+async def test_a_rollout_goes_back_to_a_revision_that_is_named(live: LiveCluster) -> None:
+    await deploy(live)
+    for image in ("app:2", "app:3"):
+        await live.kubectl("set", "image", "deployment/web", f"app={image}")
+        await live.kubectl("rollout", "status", "deployment/web")
+    assert "rolled back" in await live.kubectl("rollout", "undo", "deployment/web", "--to-revision=1")
+    await live.kubectl("rollout", "status", "deployment/web")
+    assert await images(live) == {"app:1"}
+    assert await listed(live, "deployment/web") == ["2", "3", "4"]
+
+
+async def listed(live: LiveCluster, workload: str) -> list[str]:
+    """The revisions in a workload's history."""
+    history = await live.kubectl("rollout", "history", workload)
+    return [line.split()[0] for line in history.splitlines() if line[:1].isdigit()]
+
+
+async def test_a_daemon_set_is_rolled_undone_and_left_alone_by_drain(live: LiveCluster) -> None:
+    manifest = json.loads(await live.kubectl("create", "-f", "-", "--dry-run=client", "-o", "json", stdin=MANIFEST.split("---")[0]))
+    manifest["kind"] = "DaemonSet"
+    del manifest["spec"]["replicas"]
+    assert "Warning" not in await live.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    assert "successfully rolled out" in await live.kubectl("rollout", "status", "daemonset/web")
+    await live.kubectl("set", "image", "daemonset/web", "app=app:2")
+    assert "successfully rolled out" in await live.kubectl("rollout", "status", "daemonset/web")
+    assert await images(live) == {"app:2"}
+    assert await listed(live, "daemonset/web") == ["1", "2"]
+    assert "app:1" in await live.kubectl("rollout", "history", "daemonset/web", "--revision=1")
+    assert "rolled back" in await live.kubectl("rollout", "undo", "daemonset/web", "--to-revision=1")
+    await live.kubectl("rollout", "status", "daemonset/web")
+    assert await images(live) == {"app:1"}
+    assert await listed(live, "daemonset/web") == ["2", "3"]
+    await live.kubectl("rollout", "restart", "daemonset/web")
+    await live.kubectl("rollout", "status", "daemonset/web")
+    before = await live.names("pods")
+    drained = await live.kubectl("drain", "node-1", "--ignore-daemonsets")
+    assert "ignoring DaemonSet-managed Pods" in drained and await live.names("pods") == before
+    described = await live.kubectl("describe", "daemonset/web")
+    assert "SuccessfulCreate" in described and "Pods Status:  1 Running / 0 Waiting" in described
+    await live.kubectl("delete", "daemonset/web", "--cascade=foreground")
+    assert await live.names("pods") == await live.names("controllerrevisions") == []
+
+
+async def test_a_replication_controller_is_scaled_and_described(live: LiveCluster) -> None:
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app", "image": "app:1"}]}}
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "ReplicationController",
+        "metadata": {"name": "web"},
+        "spec": {"replicas": 1, "template": template},
+    }
+    assert "Warning" not in await live.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    await live.kubectl("wait", "rc/web", "--for=jsonpath={.status.readyReplicas}=1", "--timeout=10s")
+    await live.kubectl("scale", "rc/web", "--replicas=3", "--current-replicas=1")
+    await live.kubectl("wait", "rc/web", "--for=jsonpath={.status.availableReplicas}=3", "--timeout=10s")
+    described = await live.kubectl("describe", "rc/web")
+    assert "3 current / 3 desired" in described and "SuccessfulCreate" in described
+    await live.kubectl("delete", "rc/web")
+    await gone(live, "pods")
+
+
 async def test_deletes_cascade_as_asked(live: LiveCluster) -> None:
     await deploy(live)
     await live.kubectl("delete", "deployment/web", "--cascade=orphan")

@@ -6,7 +6,7 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.host_ports import HostPort, host_ports
-from knarr.objects.node_selection import matches_pod, matches_selector, matches_term
+from knarr.objects.node_selection import matches_pod, matches_selector, matches_term, node_named_by, only_on
 from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, tolerates, untolerated
 
 TAINT = core.Taint(key="disk", value="slow", effect=NO_SCHEDULE)
@@ -95,6 +95,18 @@ def test_a_pods_selector_and_required_affinity_both_count() -> None:
     required.node_selector_terms.add().match_expressions.add(key="disk", operator="Exists")
     assert not matches_pod(spec, node(zone="a"))
     assert matches_pod(spec, node(zone="a", disk="fast"))
+
+
+def test_the_one_node_that_a_pod_may_go_to() -> None:
+    here, there = node(), node()
+    here.metadata.name, there.metadata.name = "here", "there"
+    pod = core.PodSpec()
+    assert node_named_by(pod) == ""
+    required = pod.affinity.node_affinity.required_during_scheduling_ignored_during_execution
+    required.CopyFrom(only_on("here"))
+    assert (node_named_by(pod), matches_pod(pod, here), matches_pod(pod, there)) == ("here", True, False)
+    required.node_selector_terms[0].match_fields[0].values.append("there")
+    assert node_named_by(pod) == ""
 
 
 def test_host_ports_of_what_runs_on() -> None:

@@ -1,0 +1,124 @@
+"""A DaemonSet's world without an API server: decisions are applied, pods become ready or fail when told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.times import to_time
+from knarr.objects.conditions import set_condition
+from knarr.objects.keys import Key, is_deleting
+from knarr.objects.node_selection import node_named_by
+from knarr.objects.pods import is_ready
+from services.controller.controllers.daemonset.decide import Facts, Plan, decide
+from services.controller.controllers.daemonset.failures import FailedPods
+from services.controller.controllers.daemonset.placement import new_pod
+from services.controller.workloads.history import POD_REVISION
+from tests.controller.objects import amount, daemon_set, node
+
+MAX_SYNCS = 60
+KEY = Key("default", "web")
+
+
+@dataclass
+class World:
+    """A revision's hash is its image. Pods that are deleted go at once unless they ``linger``."""
+
+    target: apps.DaemonSet = field(default_factory=daemon_set)
+    nodes: dict[str, core.Node] = field(default_factory=dict)
+    pods: list[core.Pod] = field(default_factory=list)
+    failed: FailedPods = field(default_factory=FailedPods)
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    linger: bool = False
+    made: int = 0
+
+    def edit(self, **changes: str) -> None:
+        """Changes the spec as a person would: image, surge, unavailable, strategy, ready (minReadySeconds), zone (of the selector)."""
+        spec = self.target.spec
+        rolling = spec.update_strategy.rolling_update
+        for name, value in changes.items():
+            match name:
+                case "image":
+                    spec.template.spec.containers[0].image = value
+                case "surge" | "unavailable":
+                    getattr(rolling, f"max_{name}").CopyFrom(amount(value if value.endswith("%") else int(value)))
+                case "strategy":
+                    spec.update_strategy.type = value
+                case "ready":
+                    spec.min_ready_seconds = int(value)
+                case "zone":
+                    spec.template.spec.node_selector["zone"] = value
+                case _:
+                    raise ValueError(name)
+        self.target.metadata.generation += 1
+
+    @property
+    def image(self) -> str:
+        return str(self.target.spec.template.spec.containers[0].image)
+
+    def add_node(self, name: str, zone: str = "") -> None:
+        made = self.nodes[name] = node(name)
+        if zone:
+            made.metadata.labels["zone"] = zone
+
+    def on(self, *names: str) -> list[core.Pod]:
+        """The pods on these nodes, or on all, that are not being deleted."""
+        return [pod for pod in self.pods if (not names or pod.spec.node_name in names) and not is_deleting(pod)]
+
+    def mark(self, pods: Iterable[core.Pod], ready: bool) -> None:
+        for pod in pods:
+            pod.status.phase = "Running"
+            set_condition(pod.status, "Ready", ready, now=self.now)
+
+    def plan(self) -> Plan:
+        seconds, generation = self.now.timestamp(), self.target.metadata.generation
+        held = lambda name: self.failed.held(KEY, generation, name, seconds)  # noqa: E731
+        return decide(self.target, Facts(self.nodes.values(), self.pods, {self.image}, self.now, held))
+
+    def step(self) -> list[str]:
+        """One decision, applied; tells what was done."""
+        plan = self.plan()
+        told = [self._create(name) for name in plan.create]
+        for name, pod in plan.ended:
+            if pod.status.phase == "Failed":
+                self.failed.note(KEY, self.target.metadata.generation, name, self.now.timestamp())
+        told += [self._delete(pod) for pod in plan.delete]
+        self.target.status.CopyFrom(plan.status)
+        return told
+
+    def settle(self) -> list[str]:
+        """Decides until nothing is left to do."""
+        told = list[str]()
+        for _ in range(MAX_SYNCS):
+            done = self.step()
+            if not done:
+                return told
+            told += done
+        raise AssertionError("the decisions do not come to rest: " + "; ".join(told[-10:]))
+
+    def _create(self, name: str) -> str:
+        made = new_pod(self.target, name, self.image)
+        self.made += 1
+        self.now += timedelta(milliseconds=1)
+        made.metadata.name, made.metadata.uid = f"web-{self.made}", f"uid-{self.made}"
+        made.metadata.creation_timestamp.CopyFrom(to_time(self.now))
+        assert node_named_by(made.spec) == name
+        made.spec.node_name, made.status.phase = name, "Running"
+        self.pods.append(made)
+        return f"create {self.image} on {name}"
+
+    def _delete(self, pod: core.Pod) -> str:
+        if self.linger:
+            pod.metadata.deletion_timestamp.CopyFrom(to_time(self.now))
+        else:
+            self.pods.remove(pod)
+        return f"delete {told(pod)} on {pod.spec.node_name or node_named_by(pod.spec)}"
+
+
+def told(pod: core.Pod) -> str:
+    """A pod in words: its image and how it is."""
+    state = pod.status.phase if pod.status.phase != "Running" else "ready" if is_ready(pod) else "not ready"
+    return f"{pod.metadata.labels[POD_REVISION] or '?'} {state}{' leaving' if is_deleting(pod) else ''}"
