@@ -22,7 +22,7 @@ RUN apt-get update -qq \
 COPY deploy/healthcheck.sh /usr/local/bin/knarr-healthcheck
 COPY deploy/etcd-member.sh /usr/local/bin/knarr-etcd
 USER etcd
-ENV ETCDCTL_API=3
+ENV ETCDCTL_API=3 ETCDCTL_CACERT=/etc/knarr/ca.crt ETCDCTL_CERT=/etc/knarr/server.crt ETCDCTL_KEY=/etc/knarr/server.key
 ENTRYPOINT ["knarr-etcd"]
 
 FROM base AS balancer

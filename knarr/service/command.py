@@ -48,7 +48,7 @@ TRUST_FILES = {"cert": "server.crt", "key": "server.key", "ca": "ca.crt", "token
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage of a component is too long to help.
 
-    ``spared`` says which of the files a component can do without, given its arguments.
+    ``spared`` says which of the files a component can do without, given its arguments; those are not taken from the folder either.
     """
 
     spared: Callable[[argparse.Namespace], Iterable[str]] = staticmethod(lambda arguments: ())
@@ -89,7 +89,11 @@ def parser(name: str, description: str, *, port: int) -> Parser:
         type=readable_file,
         metavar="FILE",
         help="authorities of client certificates, PEM: callers %s"
-        % ("must show one" if name != "apiserver" else "may show one by REST, and must at --mutual-listen (default: that of --ca)"),
+        % (
+            "must show one, and need no --tokens then"
+            if name != "apiserver"
+            else "may show one by REST, and must at --mutual-listen (default: that of --ca)"
+        ),
     )
     made.add_argument("--log-style", choices=("text", "json"), default="json")
     made.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
@@ -99,11 +103,13 @@ def parser(name: str, description: str, *, port: int) -> Parser:
 def client_parser(name: str, description: str, *, port: int) -> Parser:
     """A ``parser`` for a component that is a client of the API server."""
     made = parser(name, description, port=port)
+    made.spared = without_tokens
     made.add_argument(
         "--credential",
         choices=("token", "certificate"),
         default="token",
-        help="what is shown to the API server: the token, or the certificate alone, at its port for those, 6445 (default: %(default)s)",
+        help="what is shown to the API server: the token, or the certificate alone, at its port for those, 6445, which needs no --token "
+        "(default: %(default)s)",
     )
     made.add_argument("--apiserver", required=True, type=address, metavar="HOST:PORT", help="gRPC address of the API server")
     made.add_argument(
@@ -116,6 +122,11 @@ def client_parser(name: str, description: str, *, port: int) -> Parser:
     return made
 
 
+def without_tokens(arguments: argparse.Namespace) -> Iterable[str]:
+    """What nobody need give who is known by his certificate, and who knows his callers by theirs."""
+    return [*(["token"] if arguments.credential == "certificate" else []), *(["tokens"] if arguments.client_ca_file else [])]
+
+
 def server_settings(arguments: argparse.Namespace) -> ServerSettings:
     """How the component listens; CommandError when its files do not fit together."""
     try:
@@ -124,7 +135,8 @@ def server_settings(arguments: argparse.Namespace) -> ServerSettings:
         raise CommandError(f"--cert {arguments.cert} and --key {arguments.key} are not a certificate and its key: {error}") from error
     if arguments.client_ca_file is not None:
         read_ca(arguments.client_ca_file, "--client-ca-file")
-    return ServerSettings(arguments.listen, pair, read_tokens(arguments.tokens), client_ca=arguments.client_ca_file)
+    tokens = read_tokens(arguments.tokens) if arguments.tokens is not None else None
+    return ServerSettings(arguments.listen, pair, tokens, client_ca=arguments.client_ca_file)
 
 
 def read_tokens(path: Path) -> TokenTable:

@@ -1,4 +1,4 @@
-"""``python -m knarr.service.healthcheck HOST:PORT --ca FILE``: does a component serve?
+"""``python -m knarr.service.healthcheck HOST:PORT --trust DIR``: does a component serve?
 
 Exit code 0 when it says SERVING, 1 with one line of reason otherwise; for whoever watches processes.
 
@@ -98,11 +98,16 @@ def _status(connection: ssl.SSLSocket) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m knarr.service.healthcheck", description="Ask a component for its health.")
     parser.add_argument("address", metavar="HOST:PORT")
-    parser.add_argument("--ca", type=Path, required=True, metavar="FILE", help="certificate of the cluster's CA, PEM")
+    parser.add_argument("--trust", type=Path, metavar="DIR", help="a component's folder: ca.crt, and server.crt and server.key to show")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="certificate of the cluster's CA, PEM")
     parser.add_argument("--timeout", type=float, default=3.0, metavar="SECONDS", help="(default: %(default)s)")
     parser.add_argument("--cert", type=Path, metavar="FILE", help="certificate to show, for a component that asks for one, PEM")
     parser.add_argument("--key", type=Path, metavar="FILE", help="its private key, PEM")
     arguments = parser.parse_args()
+    if (folder := arguments.trust) is not None:
+        arguments.ca, arguments.cert, arguments.key = folder / "ca.crt", folder / "server.crt", folder / "server.key"
+    if arguments.ca is None:
+        parser.error("give --trust or --ca")
     if (arguments.cert is None) != (arguments.key is None):
         parser.error("--cert and --key belong together")
     if not arguments.address.rpartition(":")[2].isdecimal():

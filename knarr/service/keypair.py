@@ -12,6 +12,8 @@ from knarr.service.files import PRIVATE, PUBLIC, write_whole
 
 log = logging.getLogger(__name__)
 
+GROUP_READS = 0o040
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
@@ -30,10 +32,12 @@ class KeyPair:
         return cls((folder / f"{name}.crt").read_bytes(), (folder / f"{name}.key").read_bytes())
 
     def save(self, folder: Path, name: str) -> None:
-        """Writes ``<name>.crt`` and ``<name>.key``; the key is readable by its owner only."""
+        """Writes ``<name>.crt`` and ``<name>.key``; the key is readable by its owner only, and by the group that might read the former."""
         folder.mkdir(parents=True, exist_ok=True)
+        key = folder / f"{name}.key"
+        shared = key.stat().st_mode & GROUP_READS if key.exists() else 0
         write_whole(folder / f"{name}.crt", self.certificate, mode=PUBLIC)
-        write_whole(folder / f"{name}.key", self.key, mode=PRIVATE)
+        write_whole(key, self.key, mode=PRIVATE | shared)
 
 
 class KeptPair:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import ssl
 from dataclasses import replace
 from pathlib import Path
 
 from knarr.machinery.catalog import RETIRED
-from knarr.service.command import parser, read_ca, read_token, read_tokens, run, server_settings, start
+from knarr.service.command import parser, read_ca, read_tokens, run, server_settings, start
 from knarr.service.errors import CommandError
 from knarr.service.host import Host
-from knarr.service.keypair import KeptPair
 from knarr.service.options import address, cidr_for, duration, ipv4, readable_file
 from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY
+from services.apiserver import shown
 from services.apiserver.admission.catalog import NAMES
 from services.apiserver.admission.configuration import read_admission
-from services.apiserver.aggregation.front_proxy import FrontProxy, FrontProxyFiles
 from services.apiserver.audit import options as audit
 from services.apiserver.authorizers.catalog import MODES
 from services.apiserver.authorizers.configuration import WEBHOOK
@@ -28,7 +26,6 @@ from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import AUTHORIZATION_MODES, ApiServerSettings, IdentitySettings
-from services.apiserver.storage.connection import EtcdTls
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.values import OLDER
 from services.apiserver.tokens.keys import SigningKeys
@@ -36,28 +33,14 @@ from services.apiserver.tokens.keys import SigningKeys
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 100_000
-# In the folder of `--trust`.
-FRONT_PROXY_FILES = {"ca": "front-proxy-ca.crt", "cert": "front-proxy.crt", "key": "front-proxy.key"}
 
 
 def arguments_parser() -> argparse.ArgumentParser:
     made = parser("apiserver", "Serve the Kubernetes API from etcd, by REST and gRPC.", port=6444)
+    made.spared = lambda arguments: ("token",)
     defaults = ApiServerSettings()
     made.add_argument("--etcd", action="append", required=True, type=address, metavar="HOST:PORT", help="a member of etcd; repeat for each")
-    for name, what in (
-        ("ca", "certificate of etcd's CA: speak TLS to it"),
-        ("cert", "certificate shown to etcd"),
-        ("key", "its private key"),
-    ):
-        made.add_argument(f"--etcd-{name}", type=readable_file, metavar="FILE", help=f"{what}, PEM")
-    for name, what in (
-        ("ca", "certificate of the authority by which extension API servers know this one"),
-        ("cert", "certificate shown to them"),
-        ("key", "its private key"),
-    ):
-        made.add_argument(
-            f"--front-proxy-{name}", type=readable_file, metavar="FILE", help=f"{what}, PEM (default: {FRONT_PROXY_FILES[name]} of --trust)"
-        )
+    shown.add_options(made)
     made.add_argument(
         "--etcd-data",
         action="append",
@@ -226,39 +209,6 @@ def at_once(text: str) -> int:
     return int(text)
 
 
-def etcd_tls(arguments: argparse.Namespace) -> EtcdTls | None:
-    """How etcd is spoken to; CommandError when the options do not fit together."""
-    ca, cert, key = arguments.etcd_ca, arguments.etcd_cert, arguments.etcd_key
-    if (cert is None) != (key is None) or (cert and not ca):
-        raise CommandError("--etcd-cert and --etcd-key belong together, and to --etcd-ca")
-    if cert:
-        try:
-            KeptPair(cert, key)
-        except (ssl.SSLError, OSError) as error:
-            raise CommandError(f"--etcd-cert {cert} and --etcd-key {key} are not a certificate and its key: {error}") from error
-    return EtcdTls(ca, cert, key) if ca else None
-
-
-def front_proxy(arguments: argparse.Namespace) -> FrontProxy | None:
-    """How extension API servers are shown who speaks; None without files, CommandError when they do not fit together."""
-    found: dict[str, Path] = {}
-    for name, file in FRONT_PROXY_FILES.items():
-        given = getattr(arguments, f"front_proxy_{name}")
-        path = given if given is not None or arguments.trust is None else arguments.trust / file
-        if path is not None and path.is_file():
-            found[name] = path
-    if not found:
-        return None
-    if len(found) < len(FRONT_PROXY_FILES):
-        missing = FRONT_PROXY_FILES.keys() - found.keys()
-        raise CommandError(f"of --front-proxy-ca, --front-proxy-cert and --front-proxy-key these are missing: {', '.join(sorted(missing))}")
-    try:
-        KeptPair(found["cert"], found["key"])
-    except (ssl.SSLError, OSError) as error:
-        raise CommandError(f"{found['cert']} and {found['key']} are not a certificate and its key: {error}") from error
-    return FrontProxy(FrontProxyFiles(found["ca"], found["cert"], found["key"], arguments.client_ca_file or arguments.ca))
-
-
 def signing_keys(arguments: argparse.Namespace) -> SigningKeys | None:
     """What signs the tokens of service accounts; CommandError for files that are no keys."""
     key, further = arguments.service_account_key, arguments.service_account_public_keys
@@ -282,7 +232,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     check_plugins(arguments)
     host, _, port = arguments.rest_listen.rpartition(":")
     settings = ApiServerSettings(
-        etcd=EtcdSettings(tuple(arguments.etcd), etcd_tls(arguments), data_folders=tuple(arguments.etcd_data)),
+        etcd=EtcdSettings(tuple(arguments.etcd), shown.etcd_tls(arguments), data_folders=tuple(arguments.etcd_data)),
         shared_store=not arguments.sole,
         revived_versions=arguments.runtime_config,
         storage_versions=arguments.storage_versions,
@@ -303,14 +253,13 @@ async def serve(arguments: argparse.Namespace) -> None:
         advertise_address=arguments.advertise_address or defaults.advertise_address,
         advertise_port=int(port),
     )
-    ca, token = read_ca(arguments.ca), read_token(arguments.token)
     listen = server_settings(arguments)
-    kubelets = KubeletChannels(ca, token, KeptPair(arguments.cert, arguments.key))
+    kubelets = KubeletChannels(read_ca(arguments.ca), shown.kubelet_token(arguments), shown.kubelet_client(arguments))
     apiserver = ApiServer(
         settings,
         kubelets,
         authenticate=read_tokens(arguments.tokens).authenticate,
-        front_proxy=front_proxy(arguments),
+        front_proxy=shown.front_proxy(arguments),
         keys=signing_keys(arguments),
         auditor=audit.auditor_of(arguments),
     )

@@ -1,7 +1,8 @@
 """Channels to the kubelets, each to the one node that it is for.
 
 The address is what the Node object says, and whoever runs a node may say anything there. So the certificate must be of the node's own
-name, and the token is good for that kubelet alone: shown to another, or shown on by this one, it opens nothing.
+name, and what is shown there opens nothing elsewhere: a certificate does not give its key away, and a token, for kubelets that know callers
+by those, is good for that kubelet alone.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ GRACE_SECONDS = 600.0
 
 
 class KubeletChannels:
-    """``ca`` is the cluster's certificate, ``token`` the API server's own, which is shown to nobody."""
+    """``ca`` is the cluster's certificate, ``token`` the API server's own, which is shown to nobody; empty: it has none."""
 
-    def __init__(self, ca: bytes, token: str, pairs: KeptPair | None = None) -> None:
+    def __init__(self, ca: bytes, token: str = "", pairs: KeptPair | None = None) -> None:
         """``pairs`` is the certificate that is shown to kubelets that ask for one, as it is when a connection is made."""
         self._ca = ca
         self._token = token
@@ -43,7 +44,8 @@ class KubeletChannels:
             self._let_go(known[1])
             known = None
         if known is None:
-            known = address, open_channel(address, self._ca, bound_token(self._token, node), pair=self._shown, server_name=node)
+            token = bound_token(self._token, node) if self._token else ""
+            known = address, open_channel(address, self._ca, token, pair=self._shown, server_name=node)
         self._channels[node] = known
         if len(self._channels) > KEPT:
             self._let_go(self._channels.popitem(last=False)[1][1])

@@ -19,7 +19,7 @@ from knarr.service.files import write_whole
 from services.compose.trust import CONTROL_PLANE
 
 FOLDER = Path("/etc/knarr")
-PARTS = (*CONTROL_PLANE, "kubelet", "proxy")
+PARTS = (*CONTROL_PLANE, "kubelet", "proxy", "etcd")
 COPY_SECONDS, RESTART_SECONDS = 60.0, 120.0
 # What scp is told: to ask nothing, and to give up in time.
 SCP = ("scp", "-q", "-r", "-B", "-o", "ConnectTimeout=10")
@@ -66,14 +66,18 @@ def _take_over(fresh: Path, folder: Path) -> bool:
 def restart(parts: list[str]) -> None:
     """Restarts the units of components, of which some may be disabled. Raises CommandError with the service manager's words."""
     done = subprocess.run(
-        ["systemctl", "try-restart", *(f"knarr-{part}.service" for part in parts)],
+        ["systemctl", "try-restart", *(_unit(part) for part in parts)],
         capture_output=True,
         text=True,
         timeout=RESTART_SECONDS,
         check=False,
     )
     if done.returncode:
-        raise CommandError(f"systemctl cannot restart knarr-{', knarr-'.join(parts)}: {done.stderr.strip()}")
+        raise CommandError(f"systemctl cannot restart {', '.join(map(_unit, parts))}: {done.stderr.strip()}")
+
+
+def _unit(part: str) -> str:
+    return "etcd.service" if part == "etcd" else f"knarr-{part}.service"
 
 
 def main() -> int:

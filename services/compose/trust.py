@@ -1,14 +1,13 @@
 """``python -m services.compose.trust DIR``: what the components of a cluster of several machines need to trust one another.
 
-Each component gets a folder of its own for its ``--trust`` option, with a certificate, a token and the
-hashes of those tokens whose owners may call it. The authority's key and the tokens of others stay in ``authority/``.
-What is there and good stays as it is, so that it may run before every start:
+Each component gets a folder of its own for its ``--trust`` option, with a certificate that it serves with and is known by. The
+authority's key stays in ``authority/``. What is there and good stays as it is, so that it may run before every start:
 
     DIR/authority/                  for nobody but this command
     DIR/apiserver/ scheduler/ controller/ cloud/ dns/
     DIR/NODE/kubelet/ NODE/proxy/   one folder for each --node
-    DIR/etcd/                       with --etcd: certificates of etcd's own authority, for its members' clients and peers
-    DIR/admin/kubeconfig            and the token and CA for grpcurl
+    DIR/etcd/                       with --etcd: the certificate of a member of etcd, by an authority of etcd's own
+    DIR/admin/kubeconfig            and what grpcurl shows: certificate and key, or the token
 """
 
 from __future__ import annotations
@@ -21,17 +20,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from knarr.service.authentication import TokenTable, User, hash_token, kept_token
+from knarr.service.authentication import KUBELET_CLIENT, TokenTable, User, kept_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, PUBLIC, write_whole
 from knarr.service.keypair import KeyPair
 from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY, keep_signing_key
 from services.apiserver.bootstrap import service_names
-from services.standalone.credentials import ADMIN, APISERVER, Credentials, keep_front_proxy, kubelet_tokens, write_kubeconfig
+from services.apiserver.shown import ETCD_FILES, FRONT_PROXY_FILES, KUBELET_CLIENT_FILES
+from services.compose import earlier_tokens
+from services.standalone.credentials import ADMIN, APISERVER, Credentials, keep_front_proxy, write_kubeconfig
 
 LOCAL = ("127.0.0.1", "localhost")
 NODES = "system:nodes"
+# As whom the API server speaks to etcd: nobody else has a certificate of that authority but the members.
+ETCD_CLIENT = "kube-apiserver-etcd-client"
+SHARED_KEY = 0o640
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +72,25 @@ def members(hosts: Mapping[str, list[str]], nodes: Mapping[str, str]) -> list[Me
     return [*control, *kubelets, *proxies]
 
 
-def make(root: Path, found: list[Member], server: str) -> None:
-    """Fills the folders; ``server`` is the URL of the REST API for the kubeconfig."""
+def make(root: Path, found: list[Member], server: str, *, end_tokens: bool = False) -> None:
+    """Fills the folders; ``server`` is the URL of the REST API for the kubeconfig. Tokens that a version before has made for components
+    stay good unless they are to end."""
     kept = root / "authority"
     authority = CertificateAuthority.load_or_create(kept)
     kept.chmod(0o700)
-    tokens = {member.folder: kept_token(kept / f"{member.folder.replace('/', '-')}.token") for member in found}
-    admin_token = kept_token(kept / "admin.token")
-    callers = {hash_token(admin_token): ADMIN, hash_token(tokens["apiserver"]): APISERVER}
-    everyone = {**callers, **{hash_token(tokens[member.folder]): member.user for member in found}}
     for member in found:
         folder = root / member.folder
         folder.mkdir(parents=True, exist_ok=True)
         authority.kept_pair(folder, "server", member.user.name, organizations=member.user.groups, hosts=member.hosts)
         write_whole(folder / "ca.crt", authority.pair.certificate, mode=PUBLIC)
-        write_whole(folder / "token", f"{tokens[member.folder]}\n".encode(), mode=PRIVATE)
-        table = TokenTable(everyone if member.folder == "apiserver" else callers)
-        if member.node:
-            table = kubelet_tokens(admin_token, tokens["apiserver"], member.node)
-        table.save(folder / "tokens.csv")
+    authority.kept_pair(root / "apiserver", _stem(KUBELET_CLIENT_FILES["key"]), KUBELET_CLIENT)
+    admin_token = kept_token(kept / "admin.token")
+    folders = [member.folder for member in found]
+    if end_tokens:
+        earlier_tokens.take_back(root, kept, folders)
+    users = {member.folder: member.user for member in found}
+    nodes = {member.folder: member.node for member in found if member.node}
+    earlier_tokens.hand_out(root, earlier_tokens.earlier(kept, folders), users, nodes, admin_token)
     # What signs requests for certificates, for the controllers that do.
     authority.pair.save(root / "controller", "signing")
     make_front_proxy(root)
@@ -96,9 +100,15 @@ def make(root: Path, found: list[Member], server: str) -> None:
     folder.mkdir(exist_ok=True)
     write_whole(folder / "ca.crt", authority.pair.certificate, mode=PUBLIC)
     write_whole(folder / "token", f"{admin_token}\n".encode(), mode=PRIVATE)
-    credentials = Credentials(authority.pair.certificate, admin, admin, admin_token, tokens["apiserver"], TokenTable(everyone))
+    admin.save(folder, "admin")
+    credentials = Credentials(authority.pair.certificate, admin, admin, admin_token, "", TokenTable({}))
     write_kubeconfig(folder / "kubeconfig", credentials, server)
     _hand_over(folder)
+
+
+def _stem(file: str) -> str:
+    """What a pair is called whose key has this name."""
+    return file.removesuffix(".key")
 
 
 def _share_signing_key(kept: Path, folder: Path) -> None:
@@ -108,17 +118,22 @@ def _share_signing_key(kept: Path, folder: Path) -> None:
         write_whole(folder / FURTHER_KEYS, (kept / FURTHER_KEYS).read_bytes(), mode=PUBLIC)
 
 
-def make_etcd(root: Path, hosts: list[str]) -> None:
+def make_etcd(root: Path, hosts: Mapping[str, list[str]], group: int | None = None) -> None:
     """What etcd and the API servers need to trust one another, by an authority of etcd's own: a member of the cluster is no client of
-    its store. ``hosts`` are names and addresses of etcd's members."""
+    its store. ``hosts`` are names and addresses of etcd's members, by their folders; their keys may be read by a ``group`` as well."""
     kept = root / "authority" / "etcd"
     authority = CertificateAuthority.load_or_create(kept)
     kept.chmod(0o700)
-    for folder, name, served in ((root / "etcd", "server", [*LOCAL, *hosts]), (root / "apiserver", "etcd", [])):
+    for name, served in hosts.items():
+        folder = root / name
         folder.mkdir(exist_ok=True)
-        authority.kept_pair(folder, name, f"etcd-{name}", hosts=served)
-    write_whole(root / "etcd" / "ca.crt", authority.pair.certificate, mode=PUBLIC)
-    write_whole(root / "apiserver" / "etcd-ca.crt", authority.pair.certificate, mode=PUBLIC)
+        authority.kept_pair(folder, "server", name, hosts=[*LOCAL, *served])
+        write_whole(folder / "ca.crt", authority.pair.certificate, mode=PUBLIC)
+        if group is not None:
+            os.chown(folder / "server.key", -1, group)
+            (folder / "server.key").chmod(SHARED_KEY)
+    authority.kept_pair(root / "apiserver", _stem(ETCD_FILES["key"]), ETCD_CLIENT)
+    write_whole(root / "apiserver" / ETCD_FILES["ca"], authority.pair.certificate, mode=PUBLIC)
 
 
 def make_front_proxy(root: Path) -> None:
@@ -126,8 +141,8 @@ def make_front_proxy(root: Path) -> None:
     kept = root / "authority" / "front-proxy"
     authority = keep_front_proxy(kept)
     kept.chmod(0o700)
-    KeyPair.load(kept, "client").save(root / "apiserver", "front-proxy")
-    write_whole(root / "apiserver" / "front-proxy-ca.crt", authority.pair.certificate, mode=PUBLIC)
+    KeyPair.load(kept, "client").save(root / "apiserver", _stem(FRONT_PROXY_FILES["key"]))
+    write_whole(root / "apiserver" / FRONT_PROXY_FILES["ca"], authority.pair.certificate, mode=PUBLIC)
 
 
 def _hand_over(folder: Path) -> None:
@@ -145,13 +160,29 @@ def _node(text: str) -> tuple[str, str]:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=IP, like node-1=192.0.2.11") from None
 
 
+def _etcd(text: str) -> tuple[str, str]:
+    name, _, host = text.rpartition("=")
+    return name or "etcd", host
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m services.compose.trust", description="Make certificates and tokens for a cluster.")
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--apiserver", action="append", required=True, metavar="HOST", help="a name or address of the API server")
     for name in sorted(CONTROL_PLANE.keys() - {"apiserver"}):
         parser.add_argument(f"--{name}", action="append", default=[], metavar="HOST", help=f"one of the component {name}")
-    parser.add_argument("--etcd", action="append", default=[], metavar="HOST", help="one of a member of etcd; none: etcd without TLS")
+    parser.add_argument(
+        "--etcd",
+        action="append",
+        type=_etcd,
+        default=[],
+        metavar="[FOLDER=]HOST",
+        help="one of a member of etcd, and its folder (etcd); none: etcd without TLS",
+    )
+    parser.add_argument("--etcd-group", type=int, metavar="GID", help="a group that may read the keys of etcd's members")
+    parser.add_argument(
+        "--end-tokens", action="store_true", help="take back the tokens that a version before has made for components: they need none"
+    )
     parser.add_argument("--node", action="append", type=_node, default=[], metavar="NAME=IP")
     parser.add_argument("--server", required=True, metavar="URL", help="where the kubeconfig's owner reaches the REST API")
     arguments = parser.parse_args()
@@ -159,9 +190,12 @@ def main() -> int:
     hosts["apiserver"].extend(service_names())
     found = members(hosts, dict(arguments.node))
     try:
-        make(arguments.folder, found, arguments.server)
+        make(arguments.folder, found, arguments.server, end_tokens=arguments.end_tokens)
         if arguments.etcd:
-            make_etcd(arguments.folder, arguments.etcd)
+            members_of_etcd: dict[str, list[str]] = {}
+            for folder, host in arguments.etcd:
+                members_of_etcd.setdefault(folder, []).append(host)
+            make_etcd(arguments.folder, members_of_etcd, arguments.etcd_group)
     except CommandError as error:
         sys.exit(f"error: {error}")
     print(f"{arguments.folder}: certificates and tokens are in place; kubeconfig for {arguments.server}")

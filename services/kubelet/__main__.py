@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from knarr.client.client import Client
-from knarr.service.command import client_parser, run, run_component
+from knarr.service.command import client_parser, run, run_component, without_tokens
 from knarr.service.options import address, domain, ipv4, node_name, number, optional_cidr, optional_ipv4, own_directory, readable_file
 from services.kubelet.bootstrap import serve_by_requests
 from services.kubelet.component import Kubelet
@@ -25,7 +25,7 @@ ASKED_FOR = ("cert", "key", "tokens", "token")
 
 def arguments_parser() -> argparse.ArgumentParser:
     made = client_parser("kubelet", "Run the pods of this node.", port=10250)
-    made.spared = lambda arguments: ASKED_FOR if arguments.cert_dir else ()
+    made.spared = lambda arguments: ASKED_FOR if arguments.cert_dir else without_tokens(arguments)
     made.add_argument(
         "--cert-dir",
         type=own_directory,

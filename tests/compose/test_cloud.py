@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster_client import BIN, run
+from tests.support.cluster_client import run
 from tests.support.compose import NETWORK, NODES, ComposeCluster
 from tests.support.engine import IMAGE
 
@@ -117,11 +117,9 @@ def test_a_manager_that_is_stopped_changes_nothing_and_the_next_one_knows_all(ap
     assert asked(before[0][0]), "the nodes go on without it"
     app.apply({**service(), "metadata": {"name": APP, "labels": {"seen": "no"}}})
     app.up()
-    token = (app.data_dir / "token").read_text().strip()
-    command = [str(BIN / "grpcurl"), "-cacert", str(app.data_dir / "ca.crt"), "-H", f"authorization: Bearer {token}"]
 
     def in_force() -> bool:
-        done = run([*command, f"{NETWORK}.50:10258", "knarr.api.cloud.v1.CloudService/ListLoadBalancers"], check=False)
+        done = run([*app.grpcurl, f"{NETWORK}.50:10258", "knarr.api.cloud.v1.CloudService/ListLoadBalancers"], check=False)
         listed = json.loads(done.stdout or "{}").get("load_balancers", [])
         return any(
             one["service"] == APP and one["state"] == "LOAD_BALANCER_STATE_IN_FORCE" and one.get("last_success_seconds") for one in listed

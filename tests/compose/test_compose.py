@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster_client import BIN, run
+from tests.support.cluster_client import run
 from tests.support.compose import NETWORK, NODES, ComposeCluster
 from tests.support.engine import IMAGE
 from tests.support.load import Load
@@ -100,16 +100,36 @@ def test_no_container_is_privileged_and_components_have_few_capabilities(cluster
 
 
 def test_a_component_holds_no_secret_of_another(cluster: ComposeCluster) -> None:
-    folders = cluster.in_node("kubelet-1", "find", "/etc/knarr", "-name", "*.key", "-o", "-name", "token").split()
-    assert sorted(folders) == sorted(f"/etc/knarr/{name}/{file}" for name in ("kubelet", "proxy") for file in ("server.key", "token"))
-    subject = cluster.in_node("scheduler", "find", "/etc/knarr", "-type", "f").split()
-    assert sorted(subject) == [f"/etc/knarr/{file}" for file in ("ca.crt", "server.crt", "server.key", "token", "tokens.csv")]
+    folders = cluster.in_node("kubelet-1", "find", "/etc/knarr", "-name", "*.key", "-o", "-name", "token*").split()
+    assert sorted(folders) == sorted(f"/etc/knarr/{name}/server.key" for name in ("kubelet", "proxy"))
+    for component in ("scheduler", "etcd"):
+        subject = cluster.in_node(component, "find", "/etc/knarr", "-type", "f").split()
+        assert sorted(subject) == [f"/etc/knarr/{file}" for file in ("ca.crt", "server.crt", "server.key")]
+
+
+LOOK = """
+import socket, ssl
+context = ssl.create_default_context(cafile="/etc/knarr/etcd-ca.crt")
+context.load_cert_chain(f"/etc/knarr/{NAME}.crt", f"/etc/knarr/{NAME}.key")
+with socket.create_connection((ADDRESS, PORT), 5) as plain, context.wrap_socket(plain, server_hostname=ADDRESS) as connection:
+    connection.sendall(b"GET /health HTTP/1.0\\r\\n\\r\\n")
+    print(connection.recv(64))
+"""
+
+
+@pytest.mark.parametrize(("name", "known"), [("etcd", True), ("server", False), ("kubelet-client", False), ("front-proxy", False)])
+@pytest.mark.parametrize("port", [2379, 2382])
+def test_the_store_knows_the_api_server_by_a_certificate_for_it_alone(cluster: ComposeCluster, name: str, known: bool, port: int) -> None:
+    code = LOOK.replace("ADDRESS", f'"{NETWORK}.131"').replace("PORT", str(port)).replace("{NAME}", name)
+    done = cluster.shell(f"docker compose exec -T apiserver python -c '{code}'", check=False)
+    assert (b"HTTP/1.0 " in done.stdout.encode()) is known, done.stderr
+    assert done.returncode == 0 or any(words in done.stderr for words in ("alert", "reset", "Broken pipe")), done.stderr
 
 
 @pytest.mark.parametrize(
     ("address", "service"),
     [
-        (f"{NETWORK}.10:6444", "knarr.api.apiserver.v1.ResourceService"),
+        (f"{NETWORK}.10:6445", "knarr.api.apiserver.v1.ResourceService"),
         (f"{NETWORK}.20:10259", "knarr.api.scheduler.v1.SchedulerService"),
         (f"{NETWORK}.30:10257", "knarr.api.controller.v1.ControllerService"),
         (f"{NETWORK}.50:10258", "knarr.api.cloud.v1.CloudProviderService"),
@@ -118,10 +138,16 @@ def test_a_component_holds_no_secret_of_another(cluster: ComposeCluster) -> None
     ],
 )
 def test_grpcurl_reaches_every_component(cluster: ComposeCluster, address: str, service: str) -> None:
+    assert service in run([*cluster.grpcurl, address, "list"]).stdout.split()
+    assert '"SERVING"' in run([*cluster.grpcurl, address, "grpc.health.v1.Health/Check"]).stdout
+
+
+def test_a_token_opens_the_port_for_tokens_alone(cluster: ComposeCluster) -> None:
     token = (cluster.data_dir / "token").read_text().strip()
-    command = [str(BIN / "grpcurl"), "-cacert", str(cluster.data_dir / "ca.crt"), "-H", f"authorization: Bearer {token}", address]
-    assert service in run([*command, "list"]).stdout.split()
-    assert '"SERVING"' in run([*command, "grpc.health.v1.Health/Check"]).stdout
+    command = [cluster.grpcurl[0], f"-cacert={cluster.data_dir / 'ca.crt'}", "-max-time=5", "-H", f"authorization: Bearer {token}"]
+    assert "knarr.api.apiserver.v1.ResourceService" in run([*command, f"{NETWORK}.10:6444", "list"]).stdout
+    for address in (f"{NETWORK}.10:6445", f"{NETWORK}.20:10259", f"{NODES['node-1']}:10250", f"{NODES['node-1']}:10256"):
+        assert run([*command, address, "list"], check=False).returncode != 0
 
 
 def test_an_image_is_copied_to_the_nodes_that_lack_it(cluster: ComposeCluster) -> None:

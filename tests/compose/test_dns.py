@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster_client import BIN
 from tests.support.compose import NETWORK, NODES, ComposeCluster
 from tests.support.lookup_image import IMAGE, ensure_lookup_image
 
@@ -102,9 +101,7 @@ def test_each_server_says_how_it_is(names: ComposeCluster) -> None:
 
 
 def grpcurl(cluster: ComposeCluster, address: str, method: str, **request: str) -> Any:
-    token = (cluster.data_dir / "token").read_text().strip()
-    command = [str(BIN / "grpcurl"), "-cacert", str(cluster.data_dir / "ca.crt"), "-H", f"authorization: Bearer {token}"]
-    command += ["-d", json.dumps(request), f"{address}:{DNS_PORT}", f"knarr.api.dns.v1.DnsService/{method}"]
+    command = [*cluster.grpcurl, "-d", json.dumps(request), f"{address}:{DNS_PORT}", f"knarr.api.dns.v1.DnsService/{method}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -63,7 +63,7 @@ def members(cluster: ComposeCluster) -> dict[str, bool]:
     found = {}
     for name in ETCD:
         if any(service_of(container) == name for container in cluster.containers()):
-            lines = cluster.in_node(name, "etcdctl", "--endpoints", "http://127.0.0.1:2379", "endpoint", "status").split(", ")
+            lines = cluster.in_node(name, "etcdctl", "endpoint", "status").split(", ")
             assert lines[5] == "false", f"{name} has no vote"
             found[name] = lines[4] == "true"
     return found

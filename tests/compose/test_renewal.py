@@ -57,7 +57,6 @@ def test_what_is_about_to_expire_is_replaced_everywhere(machine: Machine, capsys
         patch.setattr(certificates, "LEAF_LIFETIME", timedelta(days=29))
         machine.trust()
     machine.install()
-    token = (machine.own / "kubelet/token").read_bytes()
     assert machine.renew() == 0 and machine.told == []
     machine.trust()
     assert machine.renew(f"host:{machine.kept / NODE}") == 0
@@ -66,17 +65,24 @@ def test_what_is_about_to_expire_is_replaced_everywhere(machine: Machine, capsys
         assert covers((machine.own / part / "server.crt").read_bytes(), [NODE, "192.0.2.11"])
         assert (machine.own / part / "server.key").read_bytes() == (machine.kept / NODE / part / "server.key").read_bytes()
         assert (machine.own / part / "server.key").stat().st_mode & 0o777 == 0o600
-    assert (machine.own / "kubelet/token").read_bytes() == token
     assert machine.renew() == 0 and len(machine.told) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "all is as it should be"
+
+
+def test_the_store_is_given_its_certificate_as_well(machine: Machine) -> None:
+    (machine.kept / NODE / "etcd").mkdir(parents=True)
+    (machine.kept / NODE / "etcd/server.crt").write_text("new\n")
+    (machine.own / "etcd").mkdir(parents=True)
+    assert machine.renew() == 0 and machine.told == ["try-restart etcd.service"]
+    assert (machine.own / "etcd/server.crt").read_text() == "new\n"
 
 
 def test_what_cannot_be_had_changes_nothing(machine: Machine) -> None:
     machine.trust()
     machine.install()
-    (machine.kept / NODE / "kubelet/tokens.csv").write_text("other\n")
+    (machine.kept / NODE / "kubelet/ca.crt").write_text("other\n")
     shutil.rmtree(machine.kept / NODE / "proxy")
     for source in (str(machine.kept / NODE), f"host:{machine.kept / NODE}"):
         with pytest.raises(SystemExit, match=rf"error: .*{machine.kept / NODE}/proxy"):
             machine.renew(source)
-    assert machine.told == [] and (machine.own / "kubelet/tokens.csv").read_text() != "other\n"
+    assert machine.told == [] and (machine.own / "kubelet/ca.crt").read_text() != "other\n"

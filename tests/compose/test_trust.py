@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from knarr.service.authentication import TokenTable, bound_token
-from knarr.service.certificates import covers
-from knarr.service.command import TRUST_FILES
+from knarr.service.authentication import TokenTable, bound_token, hash_token
+from knarr.service.certificates import belong_together, covers
+from knarr.service.keypair import KeyPair
 from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY
-from services.apiserver.__main__ import FRONT_PROXY_FILES
+from services.apiserver.shown import ETCD_FILES, FRONT_PROXY_FILES, KUBELET_CLIENT_FILES
 from services.apiserver.tokens.keys import SigningKeys
 from services.compose.trust import main
+from services.standalone.certificates import renew
 
 URL = "https://127.0.0.1:6443"
 COMPONENTS = (
@@ -39,24 +41,45 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def test_each_component_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, tmp_path) == 0
-    tokens = set()
     for name in COMPONENTS:
         folder = tmp_path / name
-        shown = {*FRONT_PROXY_FILES.values(), SIGNING_KEY} if name == "apiserver" else set()
+        shown = {*FRONT_PROXY_FILES.values(), *KUBELET_CLIENT_FILES.values(), SIGNING_KEY, "tokens.csv"} if name == "apiserver" else set()
         shown |= {"signing.crt", "signing.key"} if name == "controller" else set()
-        assert {path.name for path in folder.iterdir()} == set(TRUST_FILES.values()) | shown
-        assert (folder / "token").stat().st_mode & 0o077 == 0 == (folder / "server.key").stat().st_mode & 0o077
-        tokens.add((folder / "token").read_text())
-    assert len(tokens) == len(COMPONENTS)
+        assert {path.name for path in folder.iterdir()} == {"ca.crt", "server.crt", "server.key"} | shown
+        assert (folder / "server.key").stat().st_mode & 0o077 == 0
     assert covers((tmp_path / "node-2/kubelet/server.crt").read_bytes(), ["192.0.2.12", "node-2", "127.0.0.1"])
     assert covers((tmp_path / "controller/server.crt").read_bytes(), ["192.0.2.30"])
     assert covers((tmp_path / "dns/server.crt").read_bytes(), ["192.0.2.41"])
     subject = x509.load_pem_x509_certificate((tmp_path / "node-1/kubelet/server.crt").read_bytes()).subject
     assert subject.rfc4514_string() == "CN=system:node:node-1,O=system:nodes"
+    subject = x509.load_pem_x509_certificate((tmp_path / "apiserver/kubelet-client.crt").read_bytes()).subject
+    assert subject.rfc4514_string() == "CN=kube-apiserver-kubelet-client"
 
 
-def test_the_api_server_knows_everyone_and_a_node_only_its_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_administrator_alone_has_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*token*"))] == [
+        "admin/token",
+        "apiserver/tokens.csv",
+        "authority/admin.token",
+    ]
+    token = (tmp_path / "admin/token").read_text().strip()
+    (line,) = (tmp_path / "apiserver/tokens.csv").read_text().splitlines()
+    assert line.split(",")[:2] == [hash_token(token), "knarr-admin"]
+    pair = KeyPair.load(tmp_path / "admin", "admin")
+    assert belong_together(pair) and (tmp_path / "admin/admin.key").stat().st_mode & 0o077 == 0
+
+
+def earlier(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of a version that gave each component a token."""
+    (root / "authority").mkdir()
+    for name in COMPONENTS:
+        (root / "authority" / f"{name.replace('/', '-')}.token").write_text(f"{'t' * 32}-{name.replace('/', '-')}\n")
+    run(monkeypatch, root)
+
+
+def test_tokens_of_a_version_before_stay_good_until_they_are_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier(tmp_path, monkeypatch)
 
     def name_at(component: str, caller: str) -> str:
         token = (tmp_path / caller / "token").read_text().strip()
@@ -74,6 +97,14 @@ def test_the_api_server_knows_everyone_and_a_node_only_its_callers(tmp_path: Pat
     assert name_at("node-1/proxy", "admin") == "knarr-admin"
     with pytest.raises(Exception, match="Unauthorized"):
         name_at("node-1/kubelet", "node-2/kubelet")
+    old = (tmp_path / "node-2/kubelet/token").read_text().strip()
+    run(monkeypatch, tmp_path, "--end-tokens")
+    with pytest.raises(Exception, match="Unauthorized"):
+        TokenTable.load(tmp_path / "apiserver/tokens.csv").authenticate(f"Bearer {old}")
+    after = contents(tmp_path)
+    fresh = tmp_path / "fresh"
+    run(monkeypatch, fresh)
+    assert after.keys() == contents(fresh).keys()
 
 
 def test_a_second_run_changes_nothing_but_adds_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +114,8 @@ def test_a_second_run_changes_nothing_but_adds_what_is_new(tmp_path: Path, monke
     assert contents(tmp_path) == before
     run(monkeypatch, tmp_path, "--node=node-3=192.0.2.13")
     after = contents(tmp_path)
-    assert {name for name in after if name not in before} >= {"node-3/kubelet/token", "node-3/proxy/server.crt"}
-    assert {name for name in before if after[name] != before[name]} == {"apiserver/tokens.csv"}
+    assert {name for name in after if name not in before} >= {"node-3/kubelet/server.key", "node-3/proxy/server.crt"}
+    assert not {name for name in before if after[name] != before[name]}
 
 
 def test_extension_api_servers_know_an_api_server_by_an_authority_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +157,27 @@ def test_etcd_trusts_its_own_authority_alone(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "apiserver/etcd.key").stat().st_mode & 0o077 == 0 == (tmp_path / "etcd/server.key").stat().st_mode & 0o077
     run(monkeypatch, tmp_path, "--etcd=192.0.2.31", "--etcd=etcd-2")
     assert contents(tmp_path) == before
+    authority = (tmp_path / "etcd/ca.crt").read_bytes()
+    for name, subject in (("etcd/server", "etcd"), ("apiserver/etcd", "kube-apiserver-etcd-client")):
+        found = x509.load_pem_x509_certificate((tmp_path / f"{name}.crt").read_bytes())
+        found.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+        assert found.subject.rfc4514_string() == f"CN={subject}"
+    assert {f"apiserver/{file}" for file in ETCD_FILES.values()} <= before.keys()
+
+
+def test_each_member_of_etcd_has_a_certificate_of_its_own_that_its_group_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--etcd=etcd=192.0.2.31", "--etcd=etcd-2=192.0.2.32", "--etcd=etcd-2=store", f"--etcd-group={os.getgid()}")
+    run(monkeypatch, tmp_path, *options)
+    keys = {(tmp_path / name / "server.key").read_bytes() for name in ("etcd", "etcd-2")}
+    assert len(keys) == 2
+    assert covers((tmp_path / "etcd-2/server.crt").read_bytes(), ["192.0.2.32", "store", "127.0.0.1"])
+    assert not covers((tmp_path / "etcd/server.crt").read_bytes(), ["192.0.2.32"])
+    for _ in range(2):
+        for name in ("etcd", "etcd-2"):
+            assert (tmp_path / name / "server.key").stat().st_mode & 0o777 == 0o640
+        # Made anew by another way, it is readable still.
+        renew(tmp_path, ["etcd/server", "etcd-2/server"])
+    assert not keys & {(tmp_path / name / "server.key").read_bytes() for name in ("etcd", "etcd-2")}
 
 
 def test_the_kubeconfig_leads_to_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

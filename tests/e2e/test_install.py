@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,14 +22,17 @@ from typing import Any
 
 import pytest
 
+from services.compose.trust import make_etcd
 from services.kubelet.node.mounts import mounts_below, unmount_all
 from tests.proxy.laboratory import Namespace
 from tests.proxy.machines import Machine, Machines
 from tests.support.cluster_client import BIN, ROOT, ClusterClient, run
 from tests.support.engine import IMAGE, ensure_image
-from tests.support.etcd import EtcdServer
+from tests.support.etcd import ETCD, START_SECONDS, EtcdServer
 from tests.support.own_engine import OwnEngine
-from tests.support.units import UNITS, Unit, environment_files, service_environment, shell_lines, write_environment
+from tests.support.ports import free_port
+from tests.support.processes import end
+from tests.support.units import UNITS, Unit, drop_in, environment_files, service_environment, shell_lines, write_environment
 
 PAGE = ROOT / "docs/install.md"
 CONTROL = "192.0.2.10"
@@ -100,7 +104,8 @@ class Site(ClusterClient):
         self.trust = folder / "trust"
         self.etcd_folder = folder / "store"
         self.etcd_folder.mkdir()
-        self.etcd = EtcdServer(self.etcd_folder)
+        # With what the drop-in gives it.
+        self.etcd = EtcdServer(self.etcd_folder, tls=folder / "control/etc/etcd")
         self.control = Host(self, lab.fabric, folder / "control/etc")
         self.nodes: list[Host] = []
         self._here = {
@@ -154,8 +159,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
     with ExitStack() as stack:
         lab = stack.enter_context(Machines(2, routed=True, pods=0).opened())
         made = Site(tmp_path, lab)
-        with lab.fabric.entered():
-            made.etcd.start()
         stack.callback(made.etcd.stop)
         for machine in lab.nodes:
             made.nodes.append(_node(made, machine, stack))
@@ -182,7 +185,9 @@ def _remove(engine: OwnEngine, namespace: Namespace) -> None:
 def install_control_plane(site: Site) -> None:
     site.control.sh(page_line("KNARR_TRUST_OPTIONS="))
     site.control.sh(page_line("services.compose.trust"))
-    site.control.sh(page_line("for part in apiserver"))
+    site.control.sh(page_line("for part in etcd"))
+    with site.lab.fabric.entered():
+        site.etcd.start()
     write_environment(site.control.etc / "knarr.env", site.environment_of(CONTROL))
     site.control.start(*enabled(page_line("systemctl enable --now etcd")))
 
@@ -274,7 +279,12 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
     )
     assert site.inside("pod-1", "wget", "-qO-", f"http://{addresses['pod-2']}:8080/cgi-bin/who").split() == ["pod-2"]
 
-    # One less: it leaves, nothing of it stays, and its secrets are worth nothing any more.
+    # The administrator looks at a component by certificate, and nobody without one.
+    listed = site.control.sh(page_line("grpcurl -cacert").replace("grpcurl", str(BIN / "grpcurl"), 1))
+    assert "knarr.api.scheduler.v1.SchedulerService" in listed
+    assert not list(site.data_dir.glob("*/etc/*/token")) and not list(site.data_dir.glob("machine-*/etc/*/tokens.csv"))
+
+    # One less: it leaves, nothing of it stays.
     leaver = site.nodes[1]
     assert leftovers(leaver)
     leaver.stop(*enabled(page_line("systemctl disable --now knarr-kubelet knarr-proxy")))
@@ -282,18 +292,39 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
     for words in (("docker ps -aq", "io.knarr.cluster"), ("docker network ls -q",), ("services.proxy.uninstall",), ("xargs -r umount",)):
         leaver.sh(page_line(*words))
     assert leftovers(leaver) == []
-    token = (leaver.etc / "kubelet/token").read_text().strip()
-    anonymous = ["--kubeconfig=/dev/null", f"--server=https://{site.lab.nodes[0].gateway}:6443", f"--token={token}"]
-    anonymous += [f"--certificate-authority={leaver.etc / 'kubelet/ca.crt'}", "get", "nodes"]
-    assert site.kubectl(*anonymous).stdout
-    site.control.sh("sed -i 's/ --node=node-2=[^ \"]*//' /etc/knarr/trust.env")
-    site.control.sh(page_line("services.compose.trust"))
-    shutil.copy(site.trust / "apiserver/tokens.csv", site.control.etc / "apiserver/tokens.csv")
-    site.control.stop("knarr-apiserver")
-    site.control.start("knarr-apiserver")
-    site.wait_for("the API", lambda: site.ready_nodes() == {"node-1"})
-    refused = site.kubectl(*anonymous, check=False)
-    assert refused.returncode != 0 and "Unauthorized" in refused.stderr
+
+
+@pytest.mark.etcd
+def test_the_store_asks_for_certificates_as_its_drop_in_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """etcd itself, with the variables of the file and no option beside its data."""
+    credentials, variables = drop_in("etcd-knarr")
+    (tmp_path / "authority").mkdir()
+    make_etcd(tmp_path, {"etcd": []})
+    assert {path.name for path in (tmp_path / "etcd").iterdir()} == set(credentials)
+    assert all(path == Path("/etc/knarr/etcd") / name for name, path in credentials.items())
+    client, peer = free_port(), free_port()
+    here = {
+        "/run/credentials/etcd.service": str(tmp_path / "etcd"),
+        "127.0.0.1:2379": f"127.0.0.1:{client}",
+        "127.0.0.1:2380": f"127.0.0.1:{peer}",
+    }
+    environment = {"PATH": os.environ["PATH"], "ETCD_NAME": "here", "ETCD_DATA_DIR": str(tmp_path / "data")}
+    for name, value in variables.items():
+        environment[name] = value
+        for written, actual in here.items():
+            environment[name] = environment[name].replace(written, actual)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([ETCD], env=environment, stdout=log, stderr=log)
+    asked = ["etcdctl", f"--endpoints=https://127.0.0.1:{client}", f"--cacert={tmp_path}/apiserver/etcd-ca.crt", "--command-timeout=2s"]
+    known = [f"--cert={tmp_path}/apiserver/etcd.crt", f"--key={tmp_path}/apiserver/etcd.key"]
+    own = {**os.environ, "ETCDCTL_API": "3"}
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while run([*asked, *known, "put", "a", "b"], check=False, environment=own).returncode != 0:
+            assert time.monotonic() < deadline and process.poll() is None, (tmp_path / "log").read_text()[-2000:]
+        assert run([*asked, "get", "a"], check=False, environment=own).returncode != 0
+    finally:
+        end(process, signal.SIGTERM, STOP_SECONDS)
 
 
 def test_every_unit_is_on_the_page_and_starts_its_component() -> None:

@@ -66,7 +66,8 @@ def test_help_is_given(service: str, monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_missing_options_and_files(service: str, trust: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     needed = NEEDED.get(service, ["--apiserver=127.0.0.1:1"])
     assert f"required: {needed[0].partition('=')[0]}" in error_of(service, [], monkeypatch, capsys)
-    assert "required: --cert, --key, --ca, --tokens, --token; or --trust" in error_of(service, needed, monkeypatch, capsys)
+    own = "" if service == "apiserver" else ", --token"
+    assert f"required: --cert, --key, --ca, --tokens{own}; or --trust" in error_of(service, needed, monkeypatch, capsys)
     for name in FILES:
         line = error_of(service, options(service, trust, **{name: trust / "none"}), monkeypatch, capsys)
         assert f"argument --{name}: cannot read {trust}/none: No such file or directory" in line
@@ -83,6 +84,22 @@ def test_a_folder_stands_for_what_is_not_given(trust: Path, capsys: pytest.Captu
     with pytest.raises(SystemExit):
         parser.parse_args([*needed, "--trust=/nowhere"])
     assert "argument --trust: cannot read /nowhere/server.crt: No such file or directory" in capsys.readouterr().err
+
+
+def test_who_is_known_by_a_certificate_needs_no_tokens(trust: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor are those of the folder taken that a version before has made."""
+    needed = ["--apiserver=127.0.0.1:1", f"--client-ca-file={trust / 'ca.crt'}", "--credential=certificate"]
+    arguments = client_parser("scheduler", "", port=1).parse_args([*needed, f"--trust={trust}"])
+    assert arguments.token is None is arguments.tokens
+    settings = server_settings(arguments)
+    assert settings.tokens is None and settings.client_ca == trust / "ca.crt"
+    for name in ("ca.crt", "server.crt", "server.key"):
+        (tmp_path / name).write_bytes((trust / name).read_bytes())
+    client_parser("scheduler", "", port=1).parse_args([*needed, f"--trust={tmp_path}"])
+    for left_out, lacking in ((1, "tokens.csv"), (2, "token")):
+        with pytest.raises(SystemExit):
+            client_parser("scheduler", "", port=1).parse_args([*needed[:left_out], *needed[left_out + 1 :], f"--trust={tmp_path}"])
+        assert f"cannot read {tmp_path}/{lacking}:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

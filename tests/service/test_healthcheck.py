@@ -34,10 +34,12 @@ class Sleeper(Component):
 
 
 @asynccontextmanager
-async def hosted(folder: Path, component: Component) -> AsyncIterator[str]:
+async def hosted(folder: Path, component: Component, *, mutual: bool = False) -> AsyncIterator[str]:
     authority = CertificateAuthority.create()
     authority.pair.save(folder, "ca")
-    host = Host(component, ServerSettings("127.0.0.1:0", authority.issue("sleeper", hosts=["127.0.0.1"]), TokenTable({})))
+    pair = authority.issue("sleeper", hosts=["127.0.0.1"])
+    pair.save(folder, "server")
+    host = Host(component, ServerSettings("127.0.0.1:0", pair, TokenTable({}), client_ca=folder / "ca.crt" if mutual else None))
     await host.start()
     running = asyncio.create_task(host.run())
     try:
@@ -64,6 +66,26 @@ async def test_the_exit_code_follows_readiness(tmp_path: Path, monkeypatch: pyte
         assert f"{address} SERVING" in capsys.readouterr().out
     assert await asked(address, tmp_path, monkeypatch) == 1
     assert f"{address} UNAVAILABLE" in capsys.readouterr().err
+
+
+async def test_one_that_asks_for_a_certificate_is_shown_the_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    component = Sleeper()
+    component.ready = True
+
+    async def ask(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["healthcheck", address, *words, "--timeout", "5"])
+        return await asyncio.to_thread(main)
+
+    async with asyncio.timeout(30), hosted(tmp_path, component, mutual=True) as address:
+        while await ask("--trust", str(tmp_path)) != 0:
+            pass
+        files = {"--ca": "ca.crt", "--cert": "server.crt", "--key": "server.key"}
+        assert await ask(*(word for option, file in files.items() for word in (option, str(tmp_path / file)))) == 0
+        capsys.readouterr()
+        assert await ask("--ca", str(tmp_path / "ca.crt")) == 1
+        assert f"{address} UNAVAILABLE" in capsys.readouterr().err
 
 
 async def test_a_server_of_another_authority_is_not_believed(

@@ -155,7 +155,7 @@ def test_any_file_of_a_trust_folder_may_be_harmed_in_any_way(harm: str, tmp_path
 
     def make() -> None:
         trust.make(tmp_path, found, "https://127.0.0.1:6443")
-        trust.make_etcd(tmp_path, ["192.0.2.50"])
+        trust.make_etcd(tmp_path, {"etcd": ["192.0.2.50"]})
 
     make()
     whole = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -171,10 +171,11 @@ def test_any_file_of_a_trust_folder_may_be_harmed_in_any_way(harm: str, tmp_path
             assert name.parts[0] == "authority" and name.name in str(error) and "\n" not in str(error)
         else:
             table = TokenTable.load(tmp_path / "apiserver/tokens.csv")
-            for member in found:
-                token = (tmp_path / member.folder / "token").read_text().strip()
-                assert table.authenticate(f"Bearer {token}").name == member.user.name
-                assert belong_together(KeyPair.load(tmp_path / member.folder, "server"))
+            token = (tmp_path / "admin/token").read_text().strip()
+            assert table.authenticate(f"Bearer {token}").name == "knarr-admin"
+            shown = [f"{member.folder}/server" for member in found]
+            for pair in (*shown, "apiserver/kubelet-client", "apiserver/etcd", "etcd/server", "admin/admin"):
+                assert belong_together(KeyPair.load(tmp_path, pair))
             with pytest.raises(Unauthorized):
                 table.authenticate("Bearer")
         for path, before in whole.items():

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.cluster_client import ROOT, ClusterClient, run
+from tests.support.cluster_client import BIN, ROOT, ClusterClient, run
 from tests.support.ports import free_port
 
 PROJECT = "knarr-test"
@@ -34,6 +34,12 @@ class ComposeCluster(ClusterClient):
 
     def compose(self, *arguments: str) -> str:
         return self._run(["docker", "compose", "--progress", "quiet", *arguments])
+
+    @property
+    def grpcurl(self) -> list[str]:
+        """What asks components as the administrator, by certificate."""
+        own = [f"-{option}={self.data_dir / file}" for option, file in (("cacert", "ca.crt"), ("cert", "admin.crt"), ("key", "admin.key"))]
+        return [str(BIN / "grpcurl"), *own]
 
     def docker(self, *arguments: str) -> str:
         return self._run(["docker", *arguments])

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,9 +22,10 @@ START_SECONDS, STOP_SECONDS = 15.0, 5.0
 class EtcdServer:
     """One member. ``kill`` and ``start`` again keep the data, as after a crash."""
 
-    def __init__(self, folder: Path, name: str = "test", quota_bytes: int = 0) -> None:
-        """``quota_bytes`` is what its data may come to, etcd's own 2 GiB if 0."""
-        self._quota_bytes = quota_bytes
+    def __init__(self, folder: Path, name: str = "test", quota_bytes: int = 0, tls: Path | None = None) -> None:
+        """``quota_bytes`` is what its data may come to, etcd's own 2 GiB if 0. ``tls``: a folder with its certificate (``server``) and the
+        authority's (``ca``), which it looks at for each connection; clients and members must show one of that authority."""
+        self._quota_bytes, self._tls = quota_bytes, tls
         self.folder, self.name = folder, name
         self._client, self._peer = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,7 +38,11 @@ class EtcdServer:
 
     @property
     def peer_url(self) -> str:
-        return f"http://127.0.0.1:{self._peer}"
+        return f"{self._scheme}://127.0.0.1:{self._peer}"
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self._tls is not None else "http"
 
     @property
     def pid(self) -> int:
@@ -50,13 +56,17 @@ class EtcdServer:
 
     def spawn(self) -> None:
         """Starts the member."""
-        client, peer = f"http://127.0.0.1:{self._client}", self.peer_url
+        client, peer = f"{self._scheme}://127.0.0.1:{self._client}", self.peer_url
         command = [
             ETCD, "--data-dir", str(self.folder / "data"), "--name", self.name, "--logger", "zap", "--log-level", "error",
             "--listen-client-urls", client, "--advertise-client-urls", client,
             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", self.initial_cluster,
             "--heartbeat-interval", "50", "--election-timeout", "500", "--quota-backend-bytes", str(self._quota_bytes),
         ]  # fmt: skip
+        if (tls := self._tls) is not None:
+            for part in ("", "peer-"):
+                command += [f"--{part}cert-file={tls / 'server.crt'}", f"--{part}key-file={tls / 'server.key'}"]
+                command += [f"--{part}trusted-ca-file={tls / 'ca.crt'}", f"--{part}client-cert-auth"]
         with (self.folder / "etcd.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -95,11 +105,18 @@ class EtcdServer:
 
     def _healthy(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self._client), timeout=1) as connection:
+            with socket.create_connection(("127.0.0.1", self._client), timeout=1) as plain, self._wrapped(plain) as connection:
                 connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
                 return b'"true"' in connection.makefile("rb").read()
         except OSError:
             return False
+
+    def _wrapped(self, plain: socket.socket) -> socket.socket:
+        if (tls := self._tls) is None:
+            return plain
+        context = ssl.create_default_context(cafile=str(tls / "ca.crt"))
+        context.load_cert_chain(tls / "server.crt", tls / "server.key")
+        return context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
 @contextlib.contextmanager

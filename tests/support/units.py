@@ -56,6 +56,14 @@ class Unit:
         return ["setpriv", "--no-new-privs", f"--bounding-set=-all{kept}", "--inh-caps=-all", "--", *command]
 
 
+def drop_in(name: str) -> tuple[dict[str, Path], dict[str, str]]:
+    """What a file beside a unit of others adds to it: its files of LoadCredential, and variables."""
+    lines = [line.partition("=")[::2] for line in (UNITS / f"{name}.conf").read_text().splitlines() if not line.startswith("#")]
+    credentials = dict(value.split(":", 1) for key, value in lines if key == "LoadCredential")
+    variables = dict(value.split("=", 1) for key, value in lines if key == "Environment")
+    return {name: Path(path) for name, path in credentials.items()}, variables
+
+
 def shell_lines(page: Path) -> Iterator[str]:
     """The commands of a page's `sh` blocks without their comments, in order."""
     for block in _BLOCK.findall(page.read_text()):
