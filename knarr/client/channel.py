@@ -23,10 +23,13 @@ PERMITTED_PING_SECONDS = PING_SECONDS / 3
 # The same for servers that are not ours, which permit what gRPC does unless told otherwise: one ping in five minutes.
 FOREIGN_PING_SECONDS = 330.0
 
+# How long an attempt to connect may take, handshake included: on a busy machine that is longer than the pause before the next one.
+CONNECT_SECONDS = 5.0
 UNLIMITED = -1
 _RECONNECT: Options = [
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # gRPC calls it so; it is the time of one attempt.
+    ("grpc.min_reconnect_backoff_ms", int(CONNECT_SECONDS * 1000)),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import aiohttp
@@ -16,6 +16,7 @@ from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from knarr.client.channel import (
+    CONNECT_SECONDS,
     FOREIGN_PING_SECONDS,
     PERMITTED_PING_SECONDS,
     PING_SECONDS,
@@ -38,6 +39,8 @@ DEFAULT_PERMITTED_SECONDS = 300.0
 # Small numbers in the same proportion: gRPC pings once in a second at most, and the third ping too many ends the connection.
 SCALE = PING_SECONDS
 SILENCE_SECONDS = 4.5
+# Longer than the pause before the next attempt.
+SLOW_SECONDS = 0.4
 PROXIES = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
 
 
@@ -84,6 +87,66 @@ async def test_a_stream_that_says_nothing_stays_open_and_a_server_with_other_opt
     assert isinstance(kept, TimeoutError)
     assert isinstance(ended, grpc.aio.AioRpcError)
     assert ended.code() == grpc.StatusCode.UNAVAILABLE
+
+
+class SlowWay:
+    """Passes connections on to a server, each after a while."""
+
+    def __init__(self, target: str) -> None:
+        self._host, _, self._port = target.rpartition(":")
+        self.came: list[float] = []
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._pass_on, HOST, 0)
+        async with server:
+            yield f"{HOST}:{server.sockets[0].getsockname()[1]}"
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.came.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(SLOW_SECONDS)
+        to_reader, to_writer = await asyncio.open_connection(self._host, int(self._port))
+        await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+async def test_a_handshake_on_a_busy_machine_gets_its_time() -> None:
+    """The first call of a component failed once where the other side needed longer than the pause between attempts."""
+    async with health_server(server_options()) as address:
+        way = SlowWay(address)
+        async with way.opened() as slow, open_channel(slow) as channel:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=CONNECT_SECONDS)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert len(way.came) == 1
+
+
+async def test_who_was_away_is_found_again_soon() -> None:
+    """However long an attempt may take, one that fails at once is followed by the next."""
+    came: list[float] = []
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(asyncio.get_running_loop().time())
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, HOST, 0)
+    async with server, open_channel(f"{HOST}:{server.sockets[0].getsockname()[1]}") as channel:
+        call = asyncio.create_task(_ask_patiently(channel))
+        async with asyncio.timeout(20):
+            while len(came) < 4:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    assert came[3] - came[0] < CONNECT_SECONDS
+
+
+async def _ask_patiently(channel: grpc.aio.Channel) -> None:
+    await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
 
 
 @pytest.fixture
