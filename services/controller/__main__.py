@@ -15,6 +15,8 @@ from services.controller.component import LEASE, ControllerManager
 from services.controller.controllers.nodeipam.decide import ClusterRange
 from services.controller.settings import SIGNED_SECONDS, ControllerSettings, Signing
 
+# What is good for less expires before it can be renewed.
+SHORTEST_SECONDS = 60
 # In the folder of `--trust`.
 SIGNING_FILES = {"cert": "signing.crt", "key": "signing.key"}
 
@@ -56,7 +58,7 @@ def main() -> int:
     parser.add_argument(
         "--cluster-signing-duration",
         default=SIGNED_SECONDS,
-        type=duration(600, 10 * 365 * 86_400),
+        type=duration(SHORTEST_SECONDS, 10 * 365 * 86_400),
         metavar="DURATION",
         help="how long what it signs is good for at most (default: a year)",
     )

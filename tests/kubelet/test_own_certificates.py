@@ -24,7 +24,14 @@ from services.controller.component import ControllerManager
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
 from services.controller.controllers.csrsigning.controller import CertificateSigningController
 from services.controller.settings import ControllerSettings
-from services.kubelet.node.own_certificates import PATIENT_SECONDS, NotIssued, OwnCertificate, client_certificate, serving_certificate
+from services.kubelet.node.own_certificates import (
+    PATIENT_SECONDS,
+    NotIssued,
+    OwnCertificate,
+    client_certificate,
+    pause,
+    serving_certificate,
+)
 from tests.support.api import FaultyApi
 from tests.support.rights import CONTROLLER
 from tests.support.set_clock import SetClock
@@ -97,6 +104,15 @@ async def test_it_is_renewed_before_it_expires_and_shown_without_a_restart(tmp_p
         assert own.is_good and not own.is_due
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("due", "ends", "seconds"),
+    [(7200, 9000, 60), (40, 9000, 40), (1, 9000, 5), (0, 120, 60), (-30, 60, 30), (-200, 8, 5), (-200, -100, 5)],
+)
+def test_what_is_good_for_minutes_is_looked_at_in_time(due: int, ends: int, seconds: float) -> None:
+    now = datetime.now(UTC)
+    assert pause(now, now + timedelta(seconds=due), now + timedelta(seconds=ends)) == seconds
 
 
 @virtual_time

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ CLIENT, SERVING = "client", "serving"
 # a request that came to nothing; how often it is looked for an answer, and for how long.
 RENEWED_AFTER, SPREAD = 0.7, 0.2
 LOOK_SECONDS, RETRY_SECONDS, ASK_SECONDS, PATIENT_SECONDS = 60.0, 30.0, 1.0, 900.0
+SHORTEST_SECONDS = 5.0
 
 
 class NotIssued(Exception):
@@ -54,6 +56,13 @@ def client_certificate() -> Wanted:
 
 def serving_certificate(*hosts: str) -> Wanted:
     return Wanted(SERVING, SERVING_SIGNER, "server auth", hosts)
+
+
+def pause(now: datetime, due: datetime, ends: datetime) -> float:
+    """Seconds until a certificate is looked at again: until it is due, if that is soon; for one that is due from its beginning, as those of
+    minutes are that begin before they are signed, half of what is left of it."""
+    left = due - now if due > now else (ends - now) / 2
+    return min(LOOK_SECONDS, max(SHORTEST_SECONDS, left.total_seconds()))
 
 
 class OwnCertificate:
@@ -83,8 +92,8 @@ class OwnCertificate:
         found = self._certificate()
         if found is None or not self._is_signed(found):
             return True
-        begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
-        return not begins <= self._clock.now() < begins + (ends - begins) * self._part
+        begins, due, _ = self._times(found)
+        return not begins <= self._clock.now() < due
 
     async def run(self, client: Client) -> None:
         """Renews it by ``client``, until cancelled. What fails is tried again; the former one is shown as long as it is good."""
@@ -97,7 +106,20 @@ class OwnCertificate:
                     log.warning("a certificate was not renewed; trying again", extra={"certificate": self._wanted.name, "error": words})
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._until_next_look())
+
+    def _until_next_look(self) -> float:
+        """Seconds. The time of day is looked at again and again: clocks are set, and machines sleep."""
+        found = self._certificate()
+        if found is None:
+            return LOOK_SECONDS
+        _, due, ends = self._times(found)
+        return pause(self._clock.now(), due, ends)
+
+    def _times(self, found: x509.Certificate) -> tuple[datetime, datetime, datetime]:
+        """When it begins, is due to be renewed, and ends."""
+        begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
+        return begins, begins + (ends - begins) * self._part, ends
 
     async def renew(self, client: Client) -> None:
         """Asks for one and keeps it. Raises NotIssued, StatusError, OSError."""
