@@ -30,12 +30,14 @@ from services.controller.controllers.rootcertificate.controller import RootCerti
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
 from services.controller.controllers.serviceaccounttoken.controller import ServiceAccountTokenController
 from services.controller.controllers.staledisruption.controller import StaleDisruptionController
+from services.controller.controllers.statefulset.controller import StatefulSetController
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     DeploymentController,
     ReplicaSetController,
     ReplicationControllerController,
     DaemonSetController,
+    StatefulSetController,
     EndpointSliceController,
     EndpointsController,
     EndpointSliceMirroringController,

@@ -14,8 +14,9 @@ from collections import defaultdict
 from google.protobuf.message import Message
 
 from knarr.client.client import Client
-from knarr.machinery.errors import TRANSIENT, StatusError
+from knarr.machinery.errors import TRANSIENT, AlreadyExists, StatusError
 from knarr.objects.keys import Key, metadata_of
+from knarr.objects.owners import controller_of
 
 LAPSE_SECONDS = 300.0
 
@@ -68,15 +69,17 @@ def deleted(uid: str) -> str:
 
 
 async def is_made(client: Client, obj: Message, error: BaseException) -> bool:
-    """Whether an object is stored although its creation ended with ``error``; its name is nobody else's.
+    """Whether an object is stored although its creation ended with ``error``: the answer was lost, or it is not the first try.
 
-    It is still expected: whoever counts before the watch shows it would make another.
+    It is still expected: whoever counts before the watch shows it would make another. One of the same name that another controls is
+    not it.
     """
-    if not isinstance(error, TRANSIENT):
+    if not isinstance(error, (*TRANSIENT, AlreadyExists)):
         return False
     metadata = metadata_of(obj)
     try:
-        await client.get(type(obj), metadata.name, metadata.namespace)
+        live = await client.get(type(obj), metadata.name, metadata.namespace)
     except StatusError:
         return False
-    return True
+    found, wanted = controller_of(live), controller_of(obj)
+    return found is not None and wanted is not None and bool(found.uid == wanted.uid)

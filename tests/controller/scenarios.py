@@ -49,6 +49,7 @@ from services.controller.controllers.rootcertificate.controller import RootCerti
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
 from services.controller.controllers.serviceaccounttoken.controller import ServiceAccountTokenController
 from services.controller.controllers.staledisruption.controller import StaleDisruptionController
+from services.controller.controllers.statefulset.controller import StatefulSetController
 from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIME
 from services.controller.settings import ControllerSettings
 from tests.controller.autoscalers import autoscaler, metric
@@ -66,6 +67,7 @@ from tests.controller.objects import (
     service,
     volume,
 )
+from tests.controller.stateful import stateful_set
 from tests.controller.storage import asking, sized, storage_class
 from tests.support.measured import Measured
 from tests.support.mishaps import Scenario, World
@@ -74,6 +76,11 @@ from tests.support.signing import CLIENT_SIGNER, SERVING_SIGNER, certificate_req
 
 # Longer than whatever a component waits for, a relist after a lost event included.
 STEP_SECONDS = 30.0
+
+
+def never_broken(found: core.Pod) -> float | None:
+    """A pod of a broken image does not become ready."""
+    return None if found.spec.containers[0].image == "broken" else 0.1
 
 
 def alone(
@@ -87,7 +94,7 @@ def alone(
 
     def beside(world: World) -> list[Callable[[], Awaitable[None]]]:
         parts = [manager(*others, world=world, client=world.api.client()).run] if others else []
-        return [*parts, *([FakeKubelet(world.api.client(), clock=world.clock).run] if kubelet else [])]
+        return [*parts, *([FakeKubelet(world.api.client(), clock=world.clock, ready_seconds=never_broken).run] if kubelet else [])]
 
     return Scenario(lambda world, client: manager(controller, world=world, client=client), act, beside, user=CONTROLLER, **options)
 
@@ -154,6 +161,29 @@ async def replicated(w: World, workload: apps.ReplicaSet | core.ReplicationContr
     await w.client.delete(core.Pod, lost.metadata.name, "default")
     await step()
     await w.edit(type(workload), "web", lambda found: setattr(found.spec, "replicas", 1))
+    await step()
+
+
+async def stateful_sets(w: World) -> None:
+    """One in order is broken, rolled back and scaled down. One in parallel, which keeps no history, is rolled and releases a pod."""
+
+    def to_image(image: str) -> Callable[[apps.StatefulSet], object]:
+        return lambda found: setattr(found.spec.template.spec.containers[0], "image", image)
+
+    w.api.seed(node())
+    await w.client.create(stateful_set("web", 2, image="app:1"))
+    parallel = stateful_set("shop", 1, image="app:1", history=0)
+    parallel.spec.pod_management_policy = "Parallel"
+    await w.client.create(parallel)
+    await step()
+    await w.edit(apps.StatefulSet, "web", to_image("broken"))
+    await w.edit(apps.StatefulSet, "shop", to_image("app:2"))
+    await step()
+    await w.edit(apps.StatefulSet, "web", to_image("app:1"))
+    await w.edit(core.Pod, "shop-0", lambda found: found.metadata.labels.update(app="other"))
+    await step()
+    await w.client.delete(core.Pod, "shop-0", "default")
+    await w.edit(apps.StatefulSet, "web", lambda found: setattr(found.spec, "replicas", 1))
     await step()
 
 
@@ -607,6 +637,7 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     ReplicationControllerController: alone(
         ReplicationControllerController, lambda w: replicated(w, replication_controller("web", 3)), kubelet=True
     ),
+    StatefulSetController: alone(StatefulSetController, stateful_sets, kubelet=True),
     EndpointSliceController: alone(EndpointSliceController, services, free=trigger_time("EndpointSlice")),
     EndpointsController: alone(EndpointsController, services, free=trigger_time("Endpoints")),
     EndpointSliceMirroringController: alone(EndpointSliceMirroringController, mirrored),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -12,7 +12,7 @@ from knarr.client.index import Index
 from knarr.machinery.selectors import Selector
 from knarr.objects.keys import is_deleting
 from knarr.objects.owners import controller_of
-from services.controller.workloads.claims import claim, with_controller, without_owner
+from services.controller.workloads.claims import anybody, claim, with_controller, without_owner
 
 # Any message with ``metadata``.
 M = TypeVar("M", bound=Any)
@@ -32,12 +32,15 @@ BY_CONTROLLER: Index[Message] = Index("controller", _controller_uid)
 ORPHANS: Index[Message] = Index("orphans", _orphan_namespace)
 
 
-async def settle_claims(client: Client, owner: Any, selector: Selector, candidates: Iterable[M]) -> list[M]:
+async def settle_claims(
+    client: Client, owner: Any, selector: Selector, candidates: Iterable[M], may_belong: Callable[[M], bool] = anybody
+) -> list[M]:
     """The objects that ``owner`` controls and ``selector`` matches, after adopting and releasing.
 
-    ``candidates`` are of the owner's namespace. Raises StatusError when a write fails.
+    ``candidates`` are of the owner's namespace; ``may_belong`` says of them what the selector does not. Raises StatusError when a write
+    fails.
     """
-    claims = claim(owner, selector, candidates)
+    claims = claim(owner, selector, candidates, may_belong)
     adopted = list[M]()
     if claims.adopt and await _still_exists(client, owner):
         adopted = [await client.update(with_controller(found, owner)) for found in claims.adopt]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -30,12 +30,19 @@ class Claims(Generic[M]):
     release: list[M]
 
 
-def claim(owner: Any, selector: Selector, candidates: Iterable[M]) -> Claims[M]:
-    """Sorts ``candidates`` (of the owner's namespace). An owner being deleted adopts nothing."""
+def anybody(candidate: object) -> bool:
+    return True
+
+
+def claim(owner: Any, selector: Selector, candidates: Iterable[M], may_belong: Callable[[M], bool] = anybody) -> Claims[M]:
+    """Sorts ``candidates`` (of the owner's namespace). An owner being deleted adopts nothing.
+
+    ``may_belong`` says of what the selector matches whether it can be the owner's at all.
+    """
     claims: Claims[M] = Claims([], [], [])
     leaving = is_deleting(owner)
     for candidate in candidates:
-        matches = selector.matches(candidate.metadata.labels)
+        matches = selector.matches(candidate.metadata.labels) and may_belong(candidate)
         ref = controller_of(candidate)
         if ref is None:
             if matches and not leaving and not is_deleting(candidate):

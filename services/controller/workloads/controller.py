@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -17,6 +17,7 @@ from knarr.objects.owners import controller_key, controller_of
 from services.controller.controller import Context, Controller
 from services.controller.expectations import Expectations
 from services.controller.workloads.adoption import BY_CONTROLLER, ORPHANS, settle_claims
+from services.controller.workloads.claims import anybody
 
 # The workload's message, and that of what it owns: any with ``metadata``.
 W = TypeVar("W", bound=Any)
@@ -51,11 +52,14 @@ class WorkloadController(Controller, Generic[W]):
         """The objects of a kind that workloads own. A change enqueues the owner; one that nobody controls, those who may adopt it."""
         return self.hears(kind, self._owned_changed, BY_CONTROLLER, ORPHANS, *indexes)
 
-    async def claimed(self, workload: W, owned: Store[M]) -> list[M]:
-        """The workload's own objects, after adopting orphans that match and releasing what matches no longer."""
+    async def claimed(self, workload: W, owned: Store[M], may_belong: Callable[[M], bool] = anybody) -> list[M]:
+        """The workload's own objects, after adopting orphans that match and releasing what matches no longer.
+
+        ``may_belong`` says of an object what the selector does not.
+        """
         metadata = workload.metadata
         candidates = [*owned.index(BY_CONTROLLER, metadata.uid), *owned.index(ORPHANS, metadata.namespace)]
-        return await settle_claims(self.client, workload, self.selector_of(workload), candidates)
+        return await settle_claims(self.client, workload, self.selector_of(workload), candidates, may_belong)
 
     async def reconcile(self, key: Key) -> Again | None:
         workload = self.workloads.get(*key)

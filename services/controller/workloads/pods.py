@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.events import NORMAL, WARNING, EventRecorder
-from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
+from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.objects.keys import key_of, metadata_of
 from knarr.objects.names import generated
 from knarr.objects.owners import owner_reference
@@ -35,16 +36,27 @@ def pod_from_template(template: core.PodTemplateSpec, owner: Message) -> core.Po
     return pod
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What events say of a pod of a workload, with the names of ``{pod}`` and ``{owner}`` and an ``{error}``."""
+
+    created: str = "Created pod: {pod}"
+    not_created: str = "Error creating: {error}"
+    deleted: str = "Deleted pod: {pod}"
+    not_deleted: str = "Error deleting: {error}"
+
+
 class PodWriter:
     """Creates and deletes pods for their owners. Each answers the first error, which is told by an event already; None when all is well."""
 
-    def __init__(self, client: Client, recorder: EventRecorder, expectations: Expectations) -> None:
+    def __init__(self, client: Client, recorder: EventRecorder, expectations: Expectations, words: Words | None = None) -> None:
         self._client, self._recorder, self._expectations = client, recorder, expectations
+        self._words = words or Words()
 
     async def create(self, owner: Message, pods: Iterable[core.Pod]) -> StatusError | None:
         """Slowly at first; after an error those that are left are not tried. That the namespace is going is no error: nothing mends it."""
         failure = await slow_start(pods, lambda pod: self._create(owner, pod))
-        return None if failure is not None and _in_going_namespace(failure) else failure
+        return None if failure is not None and is_in_going_namespace(failure) else failure
 
     async def delete(self, owner: Message, pods: Iterable[core.Pod]) -> StatusError | None:
         """All at once. Pods that are gone, or are others of the same name, count as deleted."""
@@ -61,10 +73,10 @@ class PodWriter:
                 self._expectations.met(key, token)
                 if not isinstance(error, StatusError):
                     raise
-                if not isinstance(error, AlreadyExists) and not _in_going_namespace(error):
-                    self._recorder.event(owner, WARNING, "FailedCreate", f"Error creating: {error}")
+                if not is_in_going_namespace(error):
+                    self._tell(owner, WARNING, "FailedCreate", self._words.not_created, pod, error)
                 return error
-        self._recorder.event(owner, NORMAL, "SuccessfulCreate", f"Created pod: {pod.metadata.name}")
+        self._tell(owner, NORMAL, "SuccessfulCreate", self._words.created, pod)
         return None
 
     async def _delete(self, owner: Message, pod: core.Pod) -> StatusError | None:
@@ -78,13 +90,16 @@ class PodWriter:
                 raise
             if isinstance(error, NotFound | Conflict):
                 return None
-            self._recorder.event(owner, WARNING, "FailedDelete", f"Error deleting: {error}")
+            self._tell(owner, WARNING, "FailedDelete", self._words.not_deleted, pod, error)
             return error
-        self._recorder.event(owner, NORMAL, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
+        self._tell(owner, NORMAL, "SuccessfulDelete", self._words.deleted, pod)
         return None
 
+    def _tell(self, owner: Message, kind: str, reason: str, words: str, pod: core.Pod, error: StatusError | None = None) -> None:
+        self._recorder.event(owner, kind, reason, words.format(pod=pod.metadata.name, owner=metadata_of(owner).name, error=error))
 
-def _in_going_namespace(error: StatusError) -> bool:
+
+def is_in_going_namespace(error: StatusError) -> bool:
     """Whether a creation was refused because the namespace is being deleted."""
     return any(cause.reason == "NamespaceTerminating" for cause in error.status.details.causes)
 
