@@ -57,24 +57,33 @@ class Authorizer(Protocol):
 
 def asked(authorizer: Authorizer, request: Request) -> Coroutine[Any, Any, None] | None:
     """Asks; answers what is to be waited for, if anything. Raises Forbidden; what is waited for raises Timeout too."""
-    if request.audit is not None:
-        return _noted(authorizer, request)
-    asking = authorizer.authorize(request)
-    return None if asking is None else within(request.deadline, asking, "the authorizer")
-
-
-async def _noted(authorizer: Authorizer, request: Request) -> None:
-    """The same, with what is decided told to the audit log. Whoever knows the reason has told it by then."""
     try:
-        if (asking := authorizer.authorize(request)) is not None:
-            await within(request.deadline, asking, "the authorizer")
+        asking = authorizer.authorize(request)
     except StatusError as error:
-        if error.code == 403:
-            request.annotate(DECISION, "forbid")
-            request.annotate(REASON, error.status.message)
+        _note_refusal(request, error)
         raise
-    request.annotate(DECISION, "allow")
-    request.annotate(REASON, "")
+    if asking is not None:
+        return _told(request, asking)
+    if request.audit is not None:
+        request.audit.permitted()
+    return None
+
+
+async def _told(request: Request, asking: Coroutine[Any, Any, None]) -> None:
+    """Waits for what is decided elsewhere, and tells it to the audit log."""
+    try:
+        await within(request.deadline, asking, "the authorizer")
+    except StatusError as error:
+        _note_refusal(request, error)
+        raise
+    if request.audit is not None:
+        request.audit.permitted()
+
+
+def _note_refusal(request: Request, error: StatusError) -> None:
+    if error.code == 403:
+        request.annotate(DECISION, "forbid")
+        request.annotate(REASON, error.status.message)
 
 
 @runtime_checkable

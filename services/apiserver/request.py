@@ -30,6 +30,10 @@ class Annotated(Protocol):
         """Notes a value under a qualified name; the first one holds."""
         ...
 
+    def permitted(self) -> None:
+        """The authorizer lets the request pass. Whoever knows the reason has noted it by then."""
+        ...
+
     def about(self, name: str) -> None:
         """What is created is called so."""
         ...

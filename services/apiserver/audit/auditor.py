@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import time
+from time import time
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.service.authentication import User
 from services.apiserver.audit.backlog import Backlog
 from services.apiserver.audit.bodies import result
-from services.apiserver.audit.event import SUCCESS, AuditEvent
+from services.apiserver.audit.event import SUCCESS, AuditEvent, Common
 from services.apiserver.audit.metrics import LEVELS
 from services.apiserver.audit.policy import NOTHING, WORDS, Decision, Policy, Subject
-from services.apiserver.audit.text import new_id
+from services.apiserver.audit.text import asked_json, caller_json, new_id
 from services.apiserver.results import Ref, Written
 
 # What a client may call its request; it stands in a header of the answer.
@@ -24,7 +24,7 @@ class Auditor:
 
     def __init__(self, policy: Policy, backlog: Backlog) -> None:
         self._policy, self.backlog = policy, backlog
-        self._levels = {level: LEVELS.of(word) for level, word in WORDS.items()}
+        self._levels = {word: LEVELS.of(word) for word in WORDS.values()}
 
     def begin(
         self,
@@ -41,14 +41,35 @@ class Auditor:
     ) -> AuditEvent | None:
         """The event of a request, its receipt told; None where nothing is kept of it. ``user`` is None of a caller who is not known;
         ``identity`` is what the client calls the request, if it is fit to be shown."""
+        return self.begin_as(self.common(user, verb, ref, uri, path=path, addresses=addresses, agent=agent), identity, kind)
+
+    def common(
+        self,
+        user: User | None,
+        verb: str,
+        ref: Ref | None,
+        uri: str,
+        *,
+        path: str = "",
+        addresses: tuple[str, ...] = (),
+        agent: str = "",
+    ) -> Common:
+        """What all events of requests have in common that are the same in all of this; for who keeps it, as long as the user is the same
+        object."""
         decision = self._decided(user, verb, ref, path)
-        self._levels[decision.level].inc()
-        if decision is NOTHING:
+        told = "" if decision is NOTHING else asked_json(uri, verb) + caller_json(user, addresses, agent)
+        return Common(self.backlog, decision, self._levels[decision.word], ref, told)
+
+    def begin_as(self, common: Common, identity: str = "", kind: type[AuditEvent] = AuditEvent) -> AuditEvent | None:
+        """As ``begin``."""
+        common.count.value += 1
+        if common.decision is NOTHING:
             return None
         if not identity or not _IDENTITY.fullmatch(identity):
             identity = new_id()
-        event = kind(self.backlog, decision, identity, user, verb, uri, ref, addresses, agent, time.time())
-        event.received()
+        event = kind(common, identity, time())
+        if common.tells_receipt:
+            event.received()
         return event
 
     def _decided(self, user: User | None, verb: str, ref: Ref | None, path: str) -> Decision:
@@ -73,7 +94,7 @@ class PipelineEvent(AuditEvent):
     def concluded(self, code: int, status: meta.Status | None, found: object = None) -> None:
         if isinstance(found, Written) and found.created:
             code = 201
-        self._name(found)
+        super().concluded(code, status, found)
         ref = self.ref
         self.complete(code, status or SUCCESS, result(found, ref) if self.wants_response and ref is not None else None)
 

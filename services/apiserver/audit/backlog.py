@@ -37,25 +37,25 @@ class Backlog:
         self._sink, self._max_lines, self._max_bytes = sink, max_lines, max_bytes
         self._lines: list[bytes | Objects] = []
         self._bytes = 0
+        self._is_full = False
         self._filled = asyncio.Event()
         self._events, self._errors = EVENTS.of(plugin), ERRORS.of(plugin)
 
-    def add(self, line: bytes) -> None:
-        self._add(line, len(line))
-
-    def add_later(self, objects: Objects) -> None:
-        """A line whose objects are not written yet; they are held as they came."""
-        self._add(objects, objects.held_bytes)
-
-    def _add(self, line: bytes | Objects, size: int) -> None:
-        if self._bytes + size > self._max_bytes or len(self._lines) >= self._max_lines:
+    def add(self, line: bytes | Objects) -> None:
+        """A line, or one whose objects are not written yet: those are held as they came."""
+        size = len(line) if isinstance(line, bytes) else line.held_bytes
+        lines = self._lines
+        if self._bytes + size > self._max_bytes or len(lines) >= self._max_lines:
             self._errors.inc()
-            log.error("the audit log does not keep up; events are left out", extra={"waiting": len(self._lines), "bytes": self._bytes})
+            if not self._is_full:
+                # Told once of each heap: to tell it of each event would be as much work as to keep them.
+                self._is_full = True
+                log.error("the audit log does not keep up; events are left out", extra={"waiting": len(lines), "bytes": self._bytes})
             return
-        self._events.inc()
-        if not self._lines:
+        self._events.value += 1
+        if not lines:
             self._filled.set()
-        self._lines.append(line)
+        lines.append(line)
         self._bytes += size
 
     async def run(self) -> None:
@@ -75,7 +75,7 @@ class Backlog:
 
     def _taken(self) -> list[bytes | Objects]:
         self._filled.clear()
-        taken, self._lines, self._bytes = self._lines, [], 0
+        taken, self._lines, self._bytes, self._is_full = self._lines, [], 0, False
         return taken
 
     def _write(self, lines: list[bytes | Objects]) -> None:

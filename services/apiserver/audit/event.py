@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
-from knarr.service.authentication import User
+from knarr.service.tally import Count
 from services.apiserver.audit.bodies import Body
-from services.apiserver.audit.policy import COMPLETE, PANIC, RECEIVED, STARTED, Decision, Level
-from services.apiserver.audit.text import addresses_json, agent_json, object_json, quoted, stamp, user_json
+from services.apiserver.audit.policy import COMPLETE, PANIC, RECEIVED, STARTED, Decision
+from services.apiserver.audit.text import object_json, stamps
+from services.apiserver.authorization import DECISION, REASON
 from services.apiserver.results import Ref, Written
 
 if TYPE_CHECKING:
@@ -27,66 +28,60 @@ MAX_LINE_BYTES = 100 * 1024
 MAX_ANNOTATIONS, MAX_ANNOTATION_LETTERS = 64, 4096
 TRUNCATED = "audit.k8s.io/truncated"
 SUCCESS = meta.Status()
+# What is noted of most requests, and its text: nobody changes it.
+PERMITTED = {DECISION: "allow", REASON: ""}
+PERMITTED_JSON = f',"annotations":{orjson.dumps(PERMITTED).decode()}'
 # Annotations that show a part of an object: what webhooks have made of it.
 OF_BODIES = "patch.webhook.admission.k8s.io/"
+
+
+class Common:
+    """What the events of some requests have in common: what becomes of them, and what they tell of who asks for what."""
+
+    __slots__ = ("about", "backlog", "begin", "count", "decision", "ref", "tells_completion", "tells_receipt", "told")
+
+    def __init__(self, backlog: Backlog, decision: Decision, count: Count, ref: Ref | None, told: str) -> None:
+        """``count`` counts them, kept or not; ``told`` is what is told of all of them, as JSON."""
+        self.backlog, self.decision, self.count, self.ref, self.told = backlog, decision, count, ref, told
+        self.begin = f'{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"{decision.word}","auditID":"'
+        self.about = object_json(ref) if ref is not None and told else ""
+        self.tells_receipt, self.tells_completion = (stage not in decision.omitted_stages for stage in (RECEIVED, COMPLETE))
 
 
 class AuditEvent:
     """One request, from its receipt on. ``received`` and all that follows tells the log of a stage, where that is kept."""
 
-    __slots__ = (
-        "_addresses",
-        "_agent",
-        "_annotations",
-        "_backlog",
-        "_decision",
-        "_is_over",
-        "_received_seconds",
-        "_request_body",
-        "_uri",
-        "_user",
-        "_verb",
-        "identity",
-        "ref",
-    )
+    __slots__ = ("_annotations", "_common", "_is_over", "_received_seconds", "_request_body", "identity", "ref", "wants_response")
 
-    def __init__(
-        self,
-        backlog: Backlog,
-        decision: Decision,
-        identity: str,
-        user: User | None,
-        verb: str,
-        uri: str,
-        ref: Ref | None,
-        addresses: tuple[str, ...],
-        agent: str,
-        received_seconds: float,
-    ) -> None:
-        self._backlog, self._decision, self.identity = backlog, decision, identity
-        self._user, self._verb, self._uri, self.ref = user, verb, uri, ref
-        self._addresses, self._agent, self._received_seconds = addresses, agent, received_seconds
+    def __init__(self, common: Common, identity: str, received_seconds: float) -> None:
+        self._common, self.identity, self._received_seconds, self.ref = common, identity, received_seconds, common.ref
         self._annotations: dict[str, str] | None = None
         self._request_body: Body | None = None
         self._is_over = False
+        # Whether the object that is answered is kept.
+        self.wants_response = common.decision.wants_response
 
     @property
     def wants_request(self) -> bool:
         """Whether the object that was sent is kept."""
-        return self._decision.level >= Level.REQUEST
-
-    @property
-    def wants_response(self) -> bool:
-        return self._decision.level >= Level.REQUEST_RESPONSE
+        return self._common.decision.wants_request
 
     def annotate(self, key: str, value: str) -> None:
         """The first value of a key holds, as in Kubernetes; so many are kept, cut to so many letters."""
         if key.startswith(OF_BODIES) and not self.wants_request:
             return
-        if self._annotations is None:
-            self._annotations = {}
+        if self._annotations is None or self._annotations is PERMITTED:
+            self._annotations = {**(self._annotations or {})}
         if len(self._annotations) < MAX_ANNOTATIONS:
             self._annotations.setdefault(key, value[:MAX_ANNOTATION_LETTERS])
+
+    def permitted(self) -> None:
+        """The authorizer lets the request pass, and has told why, if it knows."""
+        if self._annotations is None:
+            self._annotations = PERMITTED
+        else:
+            for key, value in PERMITTED.items():
+                self.annotate(key, value)
 
     def about(self, name: str) -> None:
         """What is created is called so, which its path does not say."""
@@ -98,12 +93,12 @@ class AuditEvent:
         self._request_body = body
 
     def received(self) -> None:
-        if RECEIVED not in self._decision.omitted_stages:
+        if self._common.tells_receipt:
             self._tell(RECEIVED, None, SUCCESS)
 
     def started(self, code: int) -> None:
         """Of an answer that goes on, its beginning."""
-        if STARTED not in self._decision.omitted_stages:
+        if STARTED not in self._common.decision.omitted_stages:
             self._tell(STARTED, code, SUCCESS)
 
     def complete(self, code: int, status: meta.Status = SUCCESS, answer: Body | None = None) -> None:
@@ -111,7 +106,7 @@ class AuditEvent:
         if self._is_over:
             return
         self._is_over = True
-        if COMPLETE not in self._decision.omitted_stages:
+        if self._common.tells_completion:
             self._tell(COMPLETE, code, status, answer)
 
     def panic(self, message: str) -> None:
@@ -119,7 +114,7 @@ class AuditEvent:
         if self._is_over:
             return
         self._is_over = True
-        if PANIC not in self._decision.omitted_stages:
+        if PANIC not in self._common.decision.omitted_stages:
             self._tell(PANIC, 500, meta.Status(status="Failure", reason="InternalError", message=message))
 
     def begun(self) -> None:
@@ -127,9 +122,6 @@ class AuditEvent:
 
     def concluded(self, code: int, status: meta.Status | None, found: object = None) -> None:
         """The pipeline has answered ``found``, or refused."""
-        self._name(found)
-
-    def _name(self, found: object) -> None:
         if isinstance(found, Written) and found.created and found.entry is not None:
             self.about(found.entry.name)
 
@@ -137,30 +129,18 @@ class AuditEvent:
         """The pipeline has broken."""
 
     def _tell(self, stage: str, code: int | None, status: meta.Status, answer: Body | None = None) -> None:
-        first, last = self._text(stage, code, status)
+        common, ref, received, notes = self._common, self.ref, self._received_seconds, self._annotations
+        about = common.about if ref is common.ref else object_json(ref) if ref is not None else ""
+        answered = f'"responseStatus":{_status_json(code, status)},' if code is not None else ""
+        noted = "" if not notes else PERMITTED_JSON if notes is PERMITTED else f',"annotations":{orjson.dumps(notes).decode()}'
+        # The line up to its objects, and from there on, but for what ends it.
+        first = f'{common.begin}{self.identity}","stage":"{stage}",{common.told}{about}{answered}'
+        last = f"{stamps(received, received if stage == RECEIVED else time())}{noted}}}"
         request = self._request_body if stage != RECEIVED else None
         if request is None and answer is None:
-            self._backlog.add(f"{first}{last}\n".encode())
+            common.backlog.add(f"{first}{last}\n".encode())
         else:
-            self._backlog.add_later(Objects(first, last, request, answer, self._decision.omits_managed_fields))
-
-    def _text(self, stage: str, code: int | None, status: meta.Status) -> tuple[str, str]:
-        """The line up to its objects, and from there on, but for what ends it."""
-        user = self._user
-        real = user if user is None or user.impersonator is None else user.impersonator
-        played = f'"impersonatedUser":{user_json(user)},' if user is not None and real is not user else ""
-        agent = f'"userAgent":{agent_json(self._agent)},' if self._agent else ""
-        about = f'"objectRef":{object_json(self.ref)},' if self.ref is not None else ""
-        answered = f'"responseStatus":{_status_json(code, status)},' if code is not None else ""
-        first = (
-            f'{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"{self._decision.level.word}","auditID":"{self.identity}",'
-            f'"stage":"{stage}","requestURI":{quoted(self._uri)},"verb":{quoted(self._verb)},"user":{user_json(real) if real else "{}"},'
-            f'{played}"sourceIPs":{addresses_json(self._addresses)},{agent}{about}{answered}'
-        )
-        received = self._received_seconds
-        now = received if stage == RECEIVED else time.time()
-        notes = f',"annotations":{orjson.dumps(self._annotations).decode()}' if self._annotations else ""
-        return first, f'"requestReceivedTimestamp":"{stamp(received)}","stageTimestamp":"{stamp(now)}"{notes}}}'
+            common.backlog.add(Objects(first, last, request, answer, common.decision.omits_managed_fields))
 
 
 class Objects:
@@ -209,7 +189,7 @@ def truncated(last: str) -> str:
     return f"{begin}{found}{note},{end}" if found else f'{last[:-1]},"annotations":{{{note}}}}}'
 
 
-def _status_json(code: int | None, status: meta.Status) -> str:
+def _status_json(code: int, status: meta.Status) -> str:
     if status is SUCCESS:
         return f'{{"metadata":{{}},"code":{code}}}'
     found: dict[str, Any] = {"metadata": {}, **codec.to_dict(status), "code": code}

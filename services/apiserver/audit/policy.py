@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from services.apiserver.results import Ref
@@ -21,10 +21,6 @@ class Level(IntEnum):
     METADATA = 1
     REQUEST = 2
     REQUEST_RESPONSE = 3
-
-    @property
-    def word(self) -> str:
-        return WORDS[self]
 
 
 WORDS = {Level.NONE: "None", Level.METADATA: "Metadata", Level.REQUEST: "Request", Level.REQUEST_RESPONSE: "RequestResponse"}
@@ -47,6 +43,19 @@ class Decision:
     level: Level
     omitted_stages: frozenset[str] = frozenset()
     omits_managed_fields: bool = False
+
+    # As they are asked for on each request.
+    word: str = field(init=False, compare=False)
+    wants_request: bool = field(init=False, compare=False)
+    wants_response: bool = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("word", WORDS[self.level]),
+            ("wants_request", self.level >= Level.REQUEST),
+            ("wants_response", self.level >= Level.REQUEST_RESPONSE),
+        ):
+            object.__setattr__(self, name, value)
 
 
 NOTHING = Decision(Level.NONE)

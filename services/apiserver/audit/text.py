@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Iterator
 from functools import lru_cache
+from uuid import uuid4
 
 import orjson
 
@@ -14,7 +15,10 @@ from services.apiserver.results import Ref
 # As Kubernetes cuts it.
 MAX_AGENT_LETTERS = 1024
 MAX_URI_LETTERS = 8192
-_IDS_AT_ONCE = 256
+# IDs that are counted up from one that was drawn.
+_IDS_AT_ONCE = 65_536
+# Of what is written once and used again, so much of each kind is kept.
+REMEMBERED = 1024
 
 
 def quoted(text: str) -> str:
@@ -25,31 +29,39 @@ def quoted(text: str) -> str:
         return orjson.dumps(text.encode("utf-8", "replace").decode()).decode()
 
 
-@lru_cache(maxsize=1024)
-def agent_json(agent: str) -> str:
-    return quoted(agent if len(agent) <= MAX_AGENT_LETTERS else agent[:MAX_AGENT_LETTERS] + "...TRUNCATED")
+def shown_agent(agent: str) -> str:
+    """What a client calls itself, as much of it as is kept."""
+    return agent if len(agent) <= MAX_AGENT_LETTERS else agent[:MAX_AGENT_LETTERS] + "...TRUNCATED"
 
 
-@lru_cache(maxsize=1024)
-def _addresses_json(addresses: tuple[str, ...]) -> str:
-    return orjson.dumps(addresses).decode()
+# By the user himself: his fields are long to be compared, and those who call often are the same object each time.
+_callers: dict[tuple[int, tuple[str, ...], str], tuple[User, str]] = {}
 
 
-def addresses_json(addresses: tuple[str, ...]) -> str:
-    return _addresses_json(addresses)
-
-
-# By the object itself: its fields are long to be compared, and those who call often are the same object each time.
-_users: dict[int, tuple[User, str]] = {}
-_REMEMBERED_USERS = 1024
-
-
-def user_json(user: User) -> str:
-    found = _users.get(id(user))
+def caller_json(user: User | None, addresses: tuple[str, ...], agent: str) -> str:
+    """Who asks, whom he plays, from where and with what: ``"user":…,"sourceIPs":…,`` and so on."""
+    agent = shown_agent(agent)
+    if user is None or user.impersonator is not None:
+        return _caller_json(user, addresses, agent)
+    key = id(user), addresses, agent
+    found = _callers.get(key)
     if found is not None and found[0] is user:
         return found[1]
-    if len(_users) >= _REMEMBERED_USERS:
-        _users.clear()
+    if len(_callers) >= REMEMBERED:
+        _callers.clear()
+    text = _caller_json(user, addresses, agent)
+    _callers[key] = user, text
+    return text
+
+
+def _caller_json(user: User | None, addresses: tuple[str, ...], agent: str) -> str:
+    real = user if user is None or user.impersonator is None else user.impersonator
+    played = f'"impersonatedUser":{_user_json(user)},' if user is not None and real is not user else ""
+    named = f'"userAgent":{quoted(agent)},' if agent else ""
+    return f'"user":{_user_json(real) if real is not None else "{}"},{played}"sourceIPs":{orjson.dumps(addresses).decode()},{named}'
+
+
+def _user_json(user: User) -> str:
     parts: dict[str, object] = {"username": user.name}
     if user.uid:
         parts["uid"] = user.uid
@@ -57,54 +69,51 @@ def user_json(user: User) -> str:
         parts["groups"] = user.groups
     if user.extra:
         parts["extra"] = dict(user.extra)
-    text = orjson.dumps(parts).decode()
-    _users[id(user)] = user, text
-    return text
+    return orjson.dumps(parts).decode()
 
 
-def object_json(ref: Ref, uid: str = "", resource_version: str = "") -> str:
-    """What a request is about."""
-    version, parts = ref.version, [f'"resource":{_plain(ref.resource.plural)}']
+def asked_json(uri: str, verb: str) -> str:
+    """What is asked for: ``"requestURI":…,"verb":…,``."""
+    return f'"requestURI":{quoted(uri)},"verb":{quoted(verb)},'
+
+
+def object_json(ref: Ref) -> str:
+    """What a request is about: ``"objectRef":…,``."""
+    version, parts = ref.version, [f'"resource":{quoted(ref.resource.plural)}']
     if ref.namespace:
-        parts.append(f'"namespace":{_plain(ref.namespace)}')
+        parts.append(f'"namespace":{quoted(ref.namespace)}')
     if ref.name:
-        parts.append(f'"name":{_plain(ref.name)}')
-    if uid:
-        parts.append(f'"uid":{_plain(uid)}')
+        parts.append(f'"name":{quoted(ref.name)}')
     if version.group:
         parts.append(f'"apiGroup":"{version.group}"')
     parts.append(f'"apiVersion":"{version.version}"')
-    if resource_version:
-        parts.append(f'"resourceVersion":{_plain(resource_version)}')
     if ref.subresource:
-        parts.append(f'"subresource":{_plain(ref.subresource)}')
-    return "{" + ",".join(parts) + "}"
+        parts.append(f'"subresource":{quoted(ref.subresource)}')
+    return f'"objectRef":{{{",".join(parts)}}},'
 
 
-def _plain(text: str) -> str:
-    return quoted(text)
+@lru_cache(maxsize=64)
+def _second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
-_second, _second_text = 0, ""
+def stamps(received_seconds: float, seconds: float) -> str:
+    """Two moments, in seconds since 1970, as Kubernetes writes them to the microsecond: when a request came, and when this is told."""
+    micros, told = int(received_seconds * 1e6), int(seconds * 1e6)
+    whole, now = micros // 1_000_000, told // 1_000_000
+    return (
+        f'"requestReceivedTimestamp":"{_second(whole)}.{micros % 1_000_000:06}Z","stageTimestamp":"{_second(now)}.{told % 1_000_000:06}Z"'
+    )
 
 
-def stamp(seconds: float) -> str:
-    """A moment, in seconds since 1970, as Kubernetes writes it to the microsecond."""
-    global _second, _second_text
-    whole = int(seconds)
-    if whole != _second:
-        _second, _second_text = whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-    return f"{_second_text}.{int((seconds - whole) * 1e6):06}Z"
+def _ids() -> Iterator[str]:
+    """UUIDs, random at first and every 65,536 of them, which are counted up: nobody is to guess them, nobody is hindered from it either."""
+    while True:
+        drawn = uuid4().hex
+        begin = f"{drawn[:8]}-{drawn[8:12]}-{drawn[12:16]}-{drawn[16:20]}-{drawn[20:28]}"
+        for number in range(_IDS_AT_ONCE):
+            yield f"{begin}{number:04x}"
 
 
-_ids: list[str] = []
-
-
-def new_id() -> str:
-    """A random UUID; the system is asked for many at once."""
-    if not _ids:
-        found = os.urandom(16 * _IDS_AT_ONCE).hex()
-        for at in range(0, len(found), 32):
-            part = found[at : at + 32]
-            _ids.append(f"{part[:8]}-{part[8:12]}-4{part[13:16]}-{'89ab'[int(part[16], 16) & 3]}{part[17:20]}-{part[20:]}")
-    return _ids.pop()
+# A random UUID, or the next one.
+new_id = _ids().__next__

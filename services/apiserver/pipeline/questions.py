@@ -153,6 +153,9 @@ class _Told:
         if key == REASON:
             self.reason = self.reason or value
 
+    def permitted(self) -> None:
+        """That is what is asked for."""
+
     def about(self, name: str) -> None:
         """Nothing is created."""
 

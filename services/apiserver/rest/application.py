@@ -25,7 +25,7 @@ from services.apiserver.audit.event import AuditEvent
 from services.apiserver.fairness.fairness import Ticket
 from services.apiserver.identity.anonymous import Anonymous
 from services.apiserver.rest import metrics, representations
-from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude, ref_of
+from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude
 from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
@@ -58,6 +58,8 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[Request, Target], Awaitable[Response | Stream | Pieces | Upgrade | Relay]]
 SocketHandler = Callable[[Request, Target, Receive, Send], Awaitable[None]]
 
+# What goes on behind its head, and what is written part by part.
+ONGOING, IN_PARTS = (Stream, Upgrade, Relay), (Stream, Pieces)
 # The check that says whether all that is stored is known.
 LOADED = "cache"
 _PROBES = ("healthz", "livez", "readyz")
@@ -168,10 +170,10 @@ class Application:
             request.user = await self._authenticator.user(request)
             extension = self._extensions.at(request.path) if self._extensions is not None else None
             target = self._router.target(request.path) if extension is None else None
-            if self._auditing is not None:
-                self._begin(self._auditing, request, target, extension)
             if target is not None:
-                verb, resource = verb_of(request, target), target.version.resource.plural
+                verb, resource = self._asked(request, target), target.version.resource.plural
+            elif self._auditing is not None:
+                self._visited(self._auditing, request, extension)
             if self._ordering is not None:
                 entering = self._entering(self._ordering, request, verb, target, extension)
                 if entering is not None:
@@ -209,7 +211,7 @@ class Application:
             conclude(audit, answer, refusal, request.target)
         # It leads to this frame, and the frame to it: they would lie about until the collector comes, with all that was sent.
         refusal = None
-        if self._ordering is not None and isinstance(answer, Upgrade | Relay | Stream):
+        if self._ordering is not None and isinstance(answer, ONGOING):
             # What goes on takes no seat.
             self._ordering.leave(request)
         if isinstance(answer, Upgrade):
@@ -228,7 +230,7 @@ class Application:
                 if audit is not None:
                     audit.complete(answer.status)
             return
-        if isinstance(answer, Stream | Pieces) and request.marks:
+        if request.marks and isinstance(answer, IN_PARTS):
             answer.headers = [*answer.headers, *marked(request.marks)]
         if isinstance(answer, Stream):
             if audit is not None or request.is_open:
@@ -288,24 +290,27 @@ class Application:
         if audit is not None:
             audit.complete(status)
 
-    def _begin(self, auditing: Auditing, request: Request, target: Target | None, extension: Extension | None) -> None:
-        """Raises MethodNotAllowed, once that may be kept."""
-        request.target = target
+    def _asked(self, request: Request, target: Target) -> str:
+        """What is done to the target: its verb. Raises MethodNotAllowed, BadRequest, once that may be kept."""
+        request.target, verb = target, ""
+        try:
+            verb = verb_of(request, target)
+            return verb
+        finally:
+            if self._auditing is not None:
+                self._auditing.begin(request, verb or request.method.lower(), target.ref, request.user)
+
+    def _visited(self, auditing: Auditing, request: Request, extension: Extension | None) -> None:
+        """Begins what is kept of a request about no resource of this server's."""
         method = request.method.lower()
-        if extension is not None:
-            try:
-                asked = asked_of(request, extension)
-            except StatusError:
-                asked = None
-            auditing.begin(request, asked.verb if asked is not None else method, asked.ref if asked is not None else None, request.user)
-        elif target is None:
+        if extension is None:
             auditing.begin(request, "get" if method == "head" else method, None, request.user)
-        else:
-            try:
-                verb = verb_of(request, target)
-            except StatusError:
-                verb = method
-            auditing.begin(request, verb, ref_of(target), request.user)
+            return
+        try:
+            asked = asked_of(request, extension)
+        except StatusError:
+            asked = None
+        auditing.begin(request, asked.verb if asked is not None else method, asked.ref if asked is not None else None, request.user)
 
     def _handler(self, verb: str, target: Target) -> Handler:
         subresource = target.subresource
@@ -377,13 +382,14 @@ class Application:
         try:
             request.user = await self._authenticator.user(request)
             target = self._router.target(request.path)
-            if self._auditing is not None:
-                self._begin(self._auditing, request, target, None)
             if target is None:
+                if self._auditing is not None:
+                    self._visited(self._auditing, request, None)
                 raise no_such_resource()
+            verb = self._asked(request, target)
             handler = self._socket(request, target)
             if self._ordering is not None:
-                entering = self._ordering.enter(request, verb_of(request, target), target)
+                entering = self._ordering.enter(request, verb, target)
                 # It waits for its turn; how long the handler takes to begin is not known here.
                 request.ticket = entering if entering is None or isinstance(entering, Ticket) else await self._in_turn(request, entering)
                 self._ordering.leave(request)
@@ -432,7 +438,7 @@ async def refuse_websocket(error: StatusError, send: Send) -> None:
 
 
 def verb_of(request: Request, target: Target) -> str:
-    """Kubernetes' verb for a request; raises MethodNotAllowed."""
+    """Kubernetes' verb for a request; raises MethodNotAllowed, or BadRequest for a query that cannot be read."""
     method = request.method
     if target.watched:
         verb = "watch" if method == "GET" else None

@@ -7,43 +7,57 @@ from knarr.machinery.errors import StatusError
 from knarr.service.authentication import User
 from services.apiserver.audit.auditor import Auditor
 from services.apiserver.audit.bodies import answered
-from services.apiserver.audit.event import SUCCESS, AuditEvent
-from services.apiserver.audit.text import MAX_URI_LETTERS
+from services.apiserver.audit.event import SUCCESS, AuditEvent, Common
+from services.apiserver.audit.text import MAX_URI_LETTERS, REMEMBERED
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Pieces, Relay, Response, Stream, Upgrade
 from services.apiserver.rest.routing import Target
 from services.apiserver.results import Ref
 
-AUDIT_ID, FORWARDED, REAL = b"audit-id", b"x-forwarded-for", b"x-real-ip"
+AUDIT_ID, FORWARDED, REAL, AGENT = b"audit-id", b"x-forwarded-for", b"x-real-ip", b"user-agent"
+# Requests that come again are remembered, unless a client's own part of what is told of them is longer.
+REMEMBERED_LETTERS = 1024
 MAX_ADDRESSES, MAX_ADDRESS_LETTERS = 16, 64
+ONGOING = (Stream, Upgrade, Relay)
 # What did not come whole is answered to nobody; nginx's number for it.
 GONE = 499
 GONE_STATUS = meta.Status(status="Failure", message="the client went away before its request was complete")
 
 
 class Auditing:
-    """``begin`` sets the event of a request, where anything is kept of it."""
+    """``begin`` sets the event of a request, where anything is kept of it. Most requests come again: what is told of them is put together
+    once, and remembered by the caller and the reference, which are the same objects then."""
 
     def __init__(self, auditor: Auditor) -> None:
         self._auditor = auditor
+        self._known: dict[tuple[object, ...], tuple[User, Common]] = {}
 
     def begin(self, request: Request, verb: str, ref: Ref | None, user: User | None) -> None:
         """``ref`` is None for what is no resource; ``user`` for a caller who is not known, and then nothing is remembered of the path."""
-        scope, headers = request.scope, request.headers
-        query = scope["query_string"]
-        uri = f"{request.path}?{query.decode('latin-1')}" if query else request.path
-        request.audit = event = self._auditor.begin(
-            user,
-            verb,
-            ref,
-            uri[:MAX_URI_LETTERS],
-            path=request.path,
-            addresses=addresses(request),
-            agent=request.agent,
-            identity=headers[AUDIT_ID].decode("latin-1") if AUDIT_ID in headers else "",
-        )
+        headers, key, common = request.headers, None, None
+        if ref is not None and user is not None and FORWARDED not in headers and REAL not in headers:
+            client, agent, query = request.scope.get("client"), headers.get(AGENT), request.scope["query_string"]
+            key = id(user), id(ref), verb, client[0] if client else "", agent, query
+            known = self._known.get(key)
+            if known is not None and known[0] is user and known[1].ref is ref:
+                common = known[1]
+        if common is None:
+            common = self._common(request, verb, ref, user)
+            if key is not None and user is not None and user.impersonator is None and _letters(request) <= REMEMBERED_LETTERS:
+                if len(self._known) >= REMEMBERED:
+                    self._known.clear()
+                self._known[key] = user, common
+        identity = headers[AUDIT_ID].decode("latin-1") if AUDIT_ID in headers else ""
+        request.audit = event = self._auditor.begin_as(common, identity)
         if event is not None:
             request.marks += b"audit-id: %b\r\n" % event.identity.encode()
+
+    def _common(self, request: Request, verb: str, ref: Ref | None, user: User | None) -> Common:
+        query = request.scope["query_string"]
+        uri = f"{request.path}?{query.decode('latin-1')}" if query else request.path
+        return self._auditor.common(
+            user, verb, ref, uri[:MAX_URI_LETTERS], path=request.path, addresses=addresses(request), agent=request.agent
+        )
 
     def refused(self, request: Request, error: StatusError) -> None:
         """Of a caller who is not known."""
@@ -51,8 +65,9 @@ class Auditing:
             self.begin(request, request.method.lower(), None, None)
 
 
-def ref_of(target: Target) -> Ref:
-    return Ref(target.version, target.namespace, target.name, target.subresource.name if target.subresource is not None else "")
+def _letters(request: Request) -> int:
+    """How much a client has chosen of what is told of its request."""
+    return len(request.path) + len(request.scope["query_string"]) + len(request.headers.get(AGENT, b""))
 
 
 def addresses(request: Request) -> tuple[str, ...]:
@@ -72,7 +87,10 @@ def conclude(
     event: AuditEvent, answer: Response | Stream | Pieces | Upgrade | Relay, refusal: meta.Status | None, target: Target | None
 ) -> None:
     """Tells what a request is answered with; of what goes on, that it has begun."""
-    if isinstance(answer, Stream | Upgrade | Relay):
+    if refusal is None and isinstance(answer, Response) and not event.wants_response:
+        event.complete(answer.status)
+        return
+    if isinstance(answer, ONGOING):
         event.started(answer.status)
         return
     status = refusal if refusal is not None and refusal.code == answer.status else SUCCESS

@@ -8,13 +8,11 @@ from typing import Any
 from services.apiserver.request import REQUEST_SECONDS, Request
 from services.apiserver.rest import request as http
 from services.apiserver.rest.routing import Target
-from services.apiserver.results import Ref
 
 
 def request_of(request: http.Request, target: Target, verb: str, options: Any) -> Request:
     """What a client wants of the pipeline; raises BadRequest for a timeout that is none."""
-    ref = Ref(target.version, target.namespace, target.name, target.subresource.name if target.subresource else "")
-    return Request(request.user, verb, ref, options, deadline_of(request), request.agent, request.audit)
+    return Request(request.user, verb, target.ref, options, deadline_of(request), request.agent, request.audit)
 
 
 def deadline_of(request: http.Request) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from urllib.parse import unquote
 
 from knarr.machinery.resources import Registry, Route, Subresource, Version
+from services.apiserver.results import Ref
 
 # So many paths are remembered, of no more letters than those of objects have.
 REMEMBERED, REMEMBERED_LETTERS = 2048, 512
@@ -18,7 +19,8 @@ class Target:
 
     ``scoped`` is False for a namespaced collection that is asked for over all namespaces. ``watched``: the path says ``watch`` before
     the resource, as watches were once asked for; it is about one object, then, where it has a name. ``path`` is what comes behind a
-    sub-resource whose requests are passed on, as it was sent: empty, or with the slash that it begins with.
+    sub-resource whose requests are passed on, as it was sent: empty, or with the slash that it begins with. ``ref`` is the same in the
+    pipeline's words; made here, where a path that is in use is parsed once.
     """
 
     version: Version
@@ -27,6 +29,11 @@ class Target:
     subresource: Subresource | None = None
     watched: bool = False
     path: str = ""
+    ref: Ref = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        subresource = self.subresource.name if self.subresource is not None else ""
+        object.__setattr__(self, "ref", Ref(self.version, self.namespace, self.name, subresource))
 
     @property
     def scoped(self) -> bool:

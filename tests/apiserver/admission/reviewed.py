@@ -50,6 +50,8 @@ class Log:
         if not key.startswith("authorization.k8s.io/"):
             self.said.setdefault(key, value)
 
+    def permitted(self) -> None: ...
+
     def about(self, name: str) -> None:
         """Nothing asks for it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import orjson
+import pytest
 
 from services.apiserver.audit.backlog import Backlog
 from services.apiserver.audit.bodies import Body
@@ -122,3 +123,19 @@ def test_an_object_that_cannot_be_read_costs_nothing_but_itself() -> None:
     line = orjson.loads(Objects(FIRST, LAST, Body(3, broken), body(b"{}"), omits_managed_fields=False).line())
     assert "requestObject" not in line
     assert line["responseObject"] == {}
+
+
+async def test_that_it_does_not_keep_up_is_told_once_of_each_heap(caplog: pytest.LogCaptureFixture) -> None:
+    sink = Sink()
+    backlog = Backlog(sink, "flooded", max_lines=2)
+    for _ in range(10):
+        backlog.add(b"line\n")
+    assert ERRORS.of("flooded").value == 8
+    assert len(caplog.records) == 1
+    task = asyncio.create_task(backlog.run())
+    await asyncio.sleep(0)
+    await stopped(task)
+    assert sink.lines == [b"line"] * 2
+    for _ in range(4):
+        backlog.add(b"line\n")
+    assert len(caplog.records) == 2

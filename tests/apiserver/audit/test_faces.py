@@ -280,6 +280,31 @@ async def test_a_client_may_name_its_request_but_not_write_headers_by_it() -> No
         assert len({event["auditID"] for event in kept.take()}) == 5
 
 
+async def test_what_is_remembered_of_a_request_is_told_of_its_like_alone() -> None:
+    """Each of these differs from the one before in one thing, and comes twice."""
+    async with world() as (api, kept):
+        client = RestClient(api)
+        path = f"{CONFIG_MAPS}/one"
+        calls: list[tuple[str, str, dict[str, Any]]] = [
+            ("GET", path, {"user_agent": "first"}),
+            ("GET", path, {"user_agent": "second"}),
+            ("GET", f"{path}?pretty=1", {"user_agent": "second"}),
+            ("DELETE", f"{path}?pretty=1", {"user_agent": "second"}),
+            ("DELETE", f"{CONFIG_MAPS}/two?pretty=1", {"user_agent": "second"}),
+            ("DELETE", f"{CONFIG_MAPS}/two?pretty=1", {"user_agent": "second", "x_real_ip": "10.0.0.3"}),
+            ("DELETE", f"{CONFIG_MAPS}/two?pretty=1", {"user_agent": "second", "impersonate_user": "jane"}),
+        ]
+        for method, uri, headers in calls:
+            for _ in range(2):
+                await client.call(method, uri, **headers)
+                event = kept.take()[-1]
+                assert (event["requestURI"], event["userAgent"]) == (uri, headers["user_agent"])
+                assert event["verb"] == method.lower()
+                assert event["objectRef"]["name"] == uri.partition("?")[0].rpartition("/")[2]
+                assert event["sourceIPs"] == [address for name, address in headers.items() if name == "x_real_ip"]
+                assert event.get("impersonatedUser", {}).get("username") == headers.get("impersonate_user")
+
+
 async def test_addresses_come_from_headers_and_the_connection() -> None:
     async with world() as (api, kept):
         await RestClient(api).get("/version", x_forwarded_for="10.0.0.1, 10.0.0.2", x_real_ip="10.0.0.3")

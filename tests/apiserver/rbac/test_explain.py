@@ -121,6 +121,8 @@ async def test_the_audit_log_hears_by_which_binding(api: ApiInMemory) -> None:
         def annotate(self, key: str, value: str) -> None:
             noted.setdefault(key, value)
 
+        def permitted(self) -> None: ...
+
         def about(self, name: str) -> None:
             """Nothing asks for it."""
 
