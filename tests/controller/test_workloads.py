@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -9,11 +10,13 @@ import pytest
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import EventRecorder
-from knarr.machinery.errors import Conflict, StatusError, status_error
+from knarr.machinery.errors import Conflict, NotFound, StatusError, status_error
+from knarr.machinery.selectors import label_selector
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import key_of
-from knarr.objects.owners import is_controlled_by
+from knarr.objects.owners import controller_of, is_controlled_by
 from services.controller.expectations import Expectations, created, deleted
+from services.controller.workloads.adoption import settle_claims
 from services.controller.workloads.pods import PodWriter, pod_from_template, slow_start
 from services.controller.workloads.status import report
 from tests.controller.objects import pod, replica_set
@@ -145,3 +148,38 @@ async def test_a_status_of_what_is_gone_or_another_now_is_dropped() -> None:
     await client.create(replica_set())
     await report(client, old, status, insist=True)
     assert (await client.get(apps.ReplicaSet, "web", "default")).status.replicas == 0
+
+
+async def orphan_of(api: FaultyApi) -> core.Pod:
+    """A pod that nobody controls, with the labels that the owner asks for."""
+    found = pod("orphan")
+    api.seed(found)
+    return await api.client().get(core.Pod, "orphan", "default")
+
+
+@pytest.mark.parametrize("live", ["another", "leaving", "gone"])
+@virtual_time
+async def test_an_owner_that_is_no_more_adopts_nothing(live: str) -> None:
+    """Whatever the cache says: there may be another of the same name, which does not want what the former did."""
+    api = FaultyApi()
+    client, old, orphan = api.client(), await stored_owner(api), await orphan_of(api)
+    await client.delete(apps.ReplicaSet, "web", "default", propagation_policy="Foreground" if live == "leaving" else "Background")
+    if live == "another":
+        await client.create(replica_set())
+    before = len(api.writes)
+    with contextlib.suppress(NotFound):
+        assert await settle_claims(client, old, label_selector(old.spec.selector), [orphan]) == []
+    assert len(api.writes) == before
+    assert controller_of(api.all(core.Pod)[0]) is None
+
+
+@virtual_time
+async def test_what_changed_meanwhile_is_neither_adopted_nor_released() -> None:
+    api = FaultyApi()
+    client, owner, orphan = api.client(), await stored_owner(api), await orphan_of(api)
+    changed = copy_of(orphan)
+    changed.metadata.labels["app"] = "other"
+    await client.update(changed)
+    with pytest.raises(Conflict):
+        await settle_claims(client, owner, label_selector(owner.spec.selector), [orphan])
+    assert controller_of(api.all(core.Pod)[0]) is None

@@ -1,0 +1,134 @@
+"""The controllers under load: many workloads on many nodes whose containers are simulated, much deleted at once, and nothing to do."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from bench.cluster import PORTS, BenchCluster, cluster
+from bench.kube_apiserver import cpu_seconds
+from bench.result import Result
+from bench.workloads import deployment
+
+NODES, DEPLOYMENTS, REPLICAS_EACH, REPLICAS = 20, 500, 2, 1_000
+DEPLOYMENTS_TARGET, REPLICAS_TARGET, NAMESPACE_TARGET, IDLE_TARGET = 20.0, 12.0, 5.0, 1.0
+AT_ONCE = 16
+DELETED = 1_000
+# A Deployment has a ReplicaSet, and a Service has Endpoints and a slice: 5,000 objects, each of which some controller keeps.
+KEPT_EACH = 1_000
+SETTLE_SECONDS, IDLE_SECONDS = 20.0, 60.0
+DEPLOYMENTS_PATH = "/apis/apps/v1/namespaces/default/deployments"
+SERVICES_PATH = "/api/v1/namespaces/default/services"
+
+
+@asynccontextmanager
+async def hollow_nodes(count: int) -> AsyncIterator[BenchCluster]:
+    """A cluster with as many nodes beside its own, in a process of their own."""
+    async with cluster(runtime="hollow", datapath="userspace") as bench:
+        command = [sys.executable, "-m", "bench.hollow_nodes", f"127.0.0.1:{PORTS['apiserver']}", str(bench.data_dir / "pki/ca.crt")]
+        nodes = await asyncio.create_subprocess_exec(*command, bench.token, str(count), stdout=asyncio.subprocess.PIPE)
+        try:
+            assert nodes.stdout is not None
+            if not await nodes.stdout.readline():
+                raise RuntimeError("the nodes did not start")
+            yield bench
+        finally:
+            nodes.kill()
+            await nodes.wait()
+
+
+async def many_deployments() -> list[Result]:
+    """500 Deployments of 2 replicas on 20 nodes: from the first one's creation until all pods are ready."""
+    ready = dict[str, int]()
+
+    def done(event: dict[str, Any]) -> bool:
+        found = event["object"]
+        ready[found["metadata"]["name"]] = found.get("status", {}).get("readyReplicas", 0)
+        return sum(ready.values()) == DEPLOYMENTS * REPLICAS_EACH
+
+    async with hollow_nodes(NODES) as bench:
+        seconds = await _timed(bench, done, lambda: _make(bench, DEPLOYMENTS_PATH, DEPLOYMENTS, _deployed(REPLICAS_EACH)))
+    return [_seconds("deployments-500", seconds, DEPLOYMENTS_TARGET)]
+
+
+async def one_deployment() -> list[Result]:
+    """One Deployment of 1,000 replicas on 20 nodes."""
+
+    def done(event: dict[str, Any]) -> bool:
+        return bool(event["object"].get("status", {}).get("readyReplicas", 0) == REPLICAS)
+
+    async with hollow_nodes(NODES) as bench:
+        seconds = await _timed(bench, done, lambda: _make(bench, DEPLOYMENTS_PATH, 1, _deployed(REPLICAS)))
+    return [_seconds("replicas-1000", seconds, REPLICAS_TARGET)]
+
+
+async def namespace_deleted() -> list[Result]:
+    """A namespace with 1,000 ConfigMaps: from the request to delete it until it is gone."""
+    path = "/api/v1/namespaces/full/configmaps"
+    async with cluster(runtime="hollow", datapath="userspace") as bench:
+        await bench.request("POST", "/api/v1/namespaces", {"metadata": {"name": "full"}})
+        await _make(bench, path, DELETED, lambda number: {"metadata": {"name": f"c{number}"}, "data": {"k": "v"}})
+        since = (await bench.request("GET", path))["metadata"]["resourceVersion"]
+        watched = f"/api/v1/namespaces?fieldSelector=metadata.name=full&resourceVersion={since}"
+        watching = asyncio.create_task(bench.watch_until(watched, lambda event: event["type"] == "DELETED"))
+        started = time.monotonic()
+        await bench.request("DELETE", "/api/v1/namespaces/full")
+        seconds = await watching - started
+    return [_seconds("namespace-1000", seconds, NAMESPACE_TARGET)]
+
+
+async def idle() -> list[Result]:
+    """What a cluster of one process takes of a core when nothing happens, with 5,000 objects that controllers keep, and without."""
+    async with cluster(runtime="hollow", datapath="userspace") as bench:
+        without = await _idle_percent(bench)
+        await _make(bench, DEPLOYMENTS_PATH, KEPT_EACH, _deployed(0))
+        await _make(bench, SERVICES_PATH, KEPT_EACH, _service)
+        full = await _idle_percent(bench)
+    # Of one process nobody can tell what the controllers alone take: what comes with the objects is theirs and the API server's.
+    added = full - without
+    target = f"≤ {IDLE_TARGET:g} % more than without"
+    return [Result("idle-5000", full, "% of a core", "without the objects", without, target, added <= IDLE_TARGET)]
+
+
+async def _timed(bench: BenchCluster, done: Callable[[dict[str, Any]], bool], make: Callable[[], Awaitable[None]]) -> float:
+    """Seconds from the first request to the event that ends it."""
+    watching = asyncio.create_task(bench.watch_until(DEPLOYMENTS_PATH, done))
+    started, before = time.monotonic(), cpu_seconds(bench.pid)
+    await make()
+    finished = await watching
+    print(f"  {cpu_seconds(bench.pid) - before:.1f} s of the cluster's own time, its nodes and etcd left out", flush=True)
+    return finished - started
+
+
+async def _make(bench: BenchCluster, path: str, count: int, body: Callable[[int], dict[str, Any]]) -> None:
+    """Makes objects, some at once."""
+    numbers = iter(range(count))
+
+    async def worker() -> None:
+        for number in numbers:
+            await bench.request("POST", path, body(number))
+
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+
+
+async def _idle_percent(bench: BenchCluster) -> float:
+    await asyncio.sleep(SETTLE_SECONDS)
+    before, started = cpu_seconds(bench.pid), time.monotonic()
+    await asyncio.sleep(IDLE_SECONDS)
+    return 100 * (cpu_seconds(bench.pid) - before) / (time.monotonic() - started)
+
+
+def _deployed(replicas: int) -> Callable[[int], dict[str, Any]]:
+    return lambda number: deployment(f"web-{number}", replicas)
+
+
+def _service(number: int) -> dict[str, Any]:
+    return {"metadata": {"name": f"web-{number}"}, "spec": {"selector": {"app": f"web-{number}"}, "ports": [{"port": 80}]}}
+
+
+def _seconds(name: str, seconds: float, target: float) -> Result:
+    return Result(name, seconds, "s", "the limit", target, f"≤ {target:g} s", seconds <= target)
