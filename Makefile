@@ -5,10 +5,10 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 KNARR := $(SUDO) .venv/bin/knarr
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test history up down status images node ha registry install venv proto lint fix bench clean
+.PHONY: help demo demo-autoscale test history up down status images node ha registry install venv proto lint fix bench clean
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## install what is missing (virtual environment, etcd, Docker engine, nftables)
 	@scripts/install.sh
@@ -18,6 +18,9 @@ venv:
 
 demo: install ## a cluster, an app on it, healing, scaling, round robin: see it work
 	@$(SUDO) $(PYTHON) examples/demo.py
+
+demo-autoscale: install ## traffic grows, pods are added; it falls, they go
+	@$(SUDO) $(PYTHON) examples/autoscale.py
 
 up: install ## start the cluster in the background
 	@$(KNARR) up
