@@ -13,6 +13,7 @@ _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 REQUESTS = Counts("knarr_apiserver_requests_total", "Requests by verb, resource and HTTP code", ["verb", "resource", "code"])
 REQUEST_SECONDS = Timings("knarr_apiserver_request_seconds", "Time of a request without a face", ["verb", "resource"], _FAST)
 STORE_SECONDS = Timings("knarr_apiserver_etcd_seconds", "Time of a call to etcd", ["operation"], _FAST)
+STORE_TRANSPORT = Gauge("knarr_apiserver_etcd_transport_info", "1 for the way by which etcd is spoken to", ["transport"])
 STORE_CONNECTED = Gauge("knarr_apiserver_etcd_watch_connected", "1 while the watch on etcd stands")
 WATCHERS = Gauge("knarr_apiserver_watchers", "Open watches", ["resource"])
 CACHED_OBJECTS = Gauge("knarr_apiserver_cached_objects", "Objects in the watch cache", ["resource"])

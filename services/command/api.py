@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -53,6 +54,12 @@ class ApiClient:
     def _opened(self, known: bool) -> http.client.HTTPSConnection:
         context = (self._known if known else self._nobody).context
         return http.client.HTTPSConnection(str(self._host.hostname), self._host.port or 443, timeout=ANSWER_SECONDS, context=context)
+
+    @property
+    def authority(self) -> bytes:
+        """The certificates of those whom the kubeconfig trusts, PEM."""
+        found = self._nobody.context.get_ca_certs(binary_form=True) if self._nobody.context is not None else []
+        return "".join(map(ssl.DER_cert_to_PEM_cert, found)).encode()
 
     def get(self, path: str) -> Any:
         return orjson.loads(self.text("GET", path))

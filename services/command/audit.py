@@ -10,11 +10,11 @@ import orjson
 
 from knarr.service.errors import CommandError
 from services.command.api import ApiClient, Refused
-from services.command.checks import control_plane, files, pods, roles
+from services.command.checks import connections, control_plane, files, pods, roles
 from services.command.checks.check import Check, Result, run
 from services.command.checks.facts import Facts
 
-CHECKS: tuple[Check, ...] = (*control_plane.CHECKS, *files.CHECKS, *roles.CHECKS, *pods.CHECKS)
+CHECKS: tuple[Check, ...] = (*control_plane.CHECKS, *connections.CHECKS, *files.CHECKS, *roles.CHECKS, *pods.CHECKS)
 # Of one check so much is printed; JSON has all.
 SHOWN = 10
 MARKS = {"pass": "ok  ", "fail": "FAIL", "advice": "note", "skipped": "-   "}

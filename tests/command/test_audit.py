@@ -5,20 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import orjson
 import pytest
 
+from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
+from knarr.service.keypair import KeyPair
 from services.apiserver.encryption.reloading import INFO
 from services.apiserver.settings import ApiServerSettings
 from services.command import main as cli
 from services.command.api import ApiClient, Refused
 from services.command.audit import CHECKS, as_json, as_text, audit, has_failed
-from services.command.checks import control_plane, files
-from services.command.checks.check import Result, Weight
+from services.command.checks import connections, control_plane, files
+from services.command.checks.check import NotHere, Result, Weight
 from services.command.checks.facts import RBAC, Facts
 from tests.apiserver.rest.live import LiveServer, running_server
 
@@ -59,7 +63,11 @@ def test_a_fresh_cluster_is_well(server: LiveServer) -> None:
     # The server of the tests keeps no log.
     failed = {name for name, result in found.items() if result.state == "fail"} - {"api-audit-log"}
     assert not failed, as_text(list(found.values()))
-    assert {name for name, result in found.items() if result.state == "skipped"} == {check.id for check in files.CHECKS}
+    # Nor has it etcd.
+    assert {name for name, result in found.items() if result.state == "skipped"} == {
+        "store-certificates",
+        *(check.id for check in files.CHECKS),
+    }
 
 
 BAD_PODS = {
@@ -112,6 +120,11 @@ def test_each_check_finds_what_it_is_about(server: LiveServer) -> None:
     assert "mend: " in text
 
 
+def transport(way: str) -> str:
+    """What an API server says of its way to etcd."""
+    return f'knarr_apiserver_etcd_transport_info{{transport="{way}"}} 1.0\n'
+
+
 class Answers(ApiClient):
     """What a cluster says that is not well."""
 
@@ -139,12 +152,55 @@ class Answers(ApiClient):
         ("api-encryption", Answers(), Answers(f'{INFO}{{hash="x"}} 1.0')),
         ("api-fairness", Answers(), Answers('apiserver_flowcontrol_nominal_limit_seats{priority_level="exempt"} 0.0\n')),
         ("api-profiling", Answers(codes=200), Answers(codes=404)),
+        ("store-certificates", Answers(transport("plain")), Answers(transport("mutual-tls"))),
+        ("store-certificates", Answers(transport("tls")), Answers(transport("unix"))),
     ],
 )
 def test_the_control_plane_is_judged_by_what_it_answers(name: str, bad: Answers, good: Answers) -> None:
-    check = next(check for check in control_plane.CHECKS if check.id == name)
+    check = next(check for check in (*control_plane.CHECKS, *connections.CHECKS) if check.id == name)
     assert check.look(Facts(bad, None))
     assert not check.look(Facts(good, None))
+
+
+class OpenKubelet(grpc.GenericRpcHandler):
+    """Asks nobody who he is, or takes whatever token it is shown."""
+
+    def __init__(self, *, wants_token: bool) -> None:
+        self._wants_token = wants_token
+
+    def service(self, details: Any) -> Any:
+        shown = any(key == "authorization" for key, _ in details.invocation_metadata)
+        if self._wants_token and not shown:
+            return None
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+
+
+@pytest.mark.parametrize(("wants_token", "words"), [(True, ["any token"]), (False, ["who shows nothing", "any token"])])
+def test_a_kubelet_that_answers_strangers_is_found(server: LiveServer, wants_token: bool, words: list[str]) -> None:
+    authority = CertificateAuthority(KeyPair.load(server.folder, "ca"))
+    pair = authority.issue("system:node:open", hosts=["open"])
+    kubelet = grpc.server(ThreadPoolExecutor(2), handlers=[OpenKubelet(wants_token=wants_token)])
+    port = kubelet.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
+    kubelet.start()
+    try:
+        status = {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        }
+        node = {"metadata": {"name": "open"}, "status": status}
+        assert [finding.partition(" tells its pods to ")[2] for finding in kubelets(server, node)] == words
+    finally:
+        kubelet.stop(0).wait()
+    with pytest.raises(NotHere, match="no kubelet can be reached"):
+        kubelets(server, node)
+
+
+def kubelets(server: LiveServer, *nodes: Any) -> list[str]:
+    check = next(check for check in connections.CHECKS if check.id == "node-strangers")
+    with ApiClient(server.kubeconfig) as api:
+        facts = Facts(api, None)
+        facts.nodes = [*nodes]
+        return list(check.look(facts))
 
 
 def test_files_that_others_may_use_are_found(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ from knarr.client.channel import open_secure_channel
 from knarr.service import certificates
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.keypair import KeyPair
+from services.command.api import ApiClient
+from services.command.audit import audit
+from services.command.checks import connections
 from tests.support.trusted import LOOPBACK, NODE, PARTS, TrustedCluster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -217,6 +220,14 @@ def test_the_api_server_reaches_a_kubelet_by_its_certificate(ports: Ports) -> No
     ports.cluster.kubectl("run", "seen", "--image=web:1", "--restart=Never")
     ports.cluster.wait_for("its pod", lambda: ports.cluster.ready_pods("run=seen"))
     assert ports.cluster.kubectl("logs", "seen", check=False).returncode == 0
+
+
+def test_an_audit_finds_no_port_open(ports: Ports) -> None:
+    with ApiClient(ports.trust / "admin/kubeconfig") as api:
+        assert {result.check.id: result.state for result in audit(api, None, connections.CHECKS)} == {
+            "store-certificates": "pass",
+            "node-strangers": "pass",
+        }
 
 
 def test_no_component_has_a_token(ports: Ports) -> None:

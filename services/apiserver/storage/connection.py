@@ -51,6 +51,15 @@ def host_of(endpoint: str) -> str:
     return endpoint.removeprefix("http://").removeprefix("https://").rpartition(":")[0].strip("[]")
 
 
+def transport(endpoints: Sequence[str], tls: EtcdTls | None) -> str:
+    """The way to etcd in a word: ``unix``, ``mutual-tls``, ``tls`` (nothing is shown to it) or ``plain``."""
+    if all(endpoint.startswith("unix:") for endpoint in endpoints):
+        return "unix"
+    if tls is None:
+        return "plain"
+    return "mutual-tls" if tls.cert_file is not None else "tls"
+
+
 def connect(endpoint: str, tls: EtcdTls | None) -> Channel:
     """The way to a member; nothing is sent yet. Raises OSError or ssl.SSLError for files that cannot be used."""
     limits = Limits(MESSAGE_LIMIT_BYTES, PING_SECONDS, PING_ANSWER_SECONDS)

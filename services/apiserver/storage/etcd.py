@@ -14,6 +14,7 @@ import grpc
 from aetcd import rpc
 
 from knarr.machinery.errors import StatusError, status_error
+from services.apiserver.metrics import STORE_TRANSPORT
 from services.apiserver.storage import connection, marks
 from services.apiserver.storage.calls import Calls, EtcdSettings, Written
 from services.apiserver.storage.keys import range_end
@@ -59,6 +60,7 @@ class EtcdStore:
         self._members = Members(settings.endpoints, settings.tls)
         self._calls = Calls(settings, self._members)
         self._leases = Leases(self._calls.ask)
+        STORE_TRANSPORT.labels(connection.transport(settings.endpoints, settings.tls)).set(1)
 
     @property
     def world(self) -> int:

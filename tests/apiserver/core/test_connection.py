@@ -13,7 +13,7 @@ import pytest
 from knarr.machinery.errors import StatusError
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.storage import members
-from services.apiserver.storage.connection import EtcdTls, address
+from services.apiserver.storage.connection import EtcdTls, address, transport
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.store import Put, Transaction
 from services.apiserver.storage.wire.channel import Address
@@ -34,6 +34,20 @@ from tests.support.ports import free_port
 )
 def test_an_endpoint_becomes_an_address(endpoint: str, expected: Address) -> None:
     assert address(endpoint) == expected
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "tls", "word"),
+    [
+        (("unix:etcd.sock",), None, "unix"),
+        (("10.0.0.1:2379",), None, "plain"),
+        (("10.0.0.1:2379",), EtcdTls(Path("ca")), "tls"),
+        (("10.0.0.1:2379", "10.0.0.2:2379"), EtcdTls(Path("ca"), Path("cert"), Path("key")), "mutual-tls"),
+    ],
+    ids=["unix", "plain", "tls", "mutual-tls"],
+)
+def test_the_way_to_etcd_in_a_word(endpoints: tuple[str, ...], tls: EtcdTls | None, word: str) -> None:
+    assert transport(endpoints, tls) == word
 
 
 async def test_an_etcd_that_is_not_there_is_named_in_bounded_time() -> None:
