@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.etcd]
 
 OLDER = frozenset({"autoscaling/v1", "batch/v1beta1", "discovery.k8s.io/v1beta1", "policy/v1beta1", "flowcontrol.apiserver.k8s.io/v1beta1"})
 # What Knarr's controller manager has no controllers for.
-THEIR_CONTROLLERS = "daemonset,job,cronjob"
+THEIR_CONTROLLERS = "job,cronjob"
 SLICES = "/apis/discovery.k8s.io/v1beta1/namespaces/default/endpointslices"
 SERVICE = {"metadata": {"name": "served"}, "spec": {"selector": {"app": "served"}, "ports": [{"port": 80}]}}
 
