@@ -14,8 +14,8 @@ from knarr.objects.keys import Key, is_deleting
 from knarr.objects.node_selection import node_named_by
 from knarr.objects.pods import is_ready
 from services.controller.controllers.daemonset.decide import Facts, Plan, decide
-from services.controller.controllers.daemonset.failures import FailedPods
 from services.controller.controllers.daemonset.placement import new_pod
+from services.controller.workloads.failures import FailedPods
 from services.controller.workloads.history import POD_REVISION
 from tests.controller.objects import amount, daemon_set, node
 

@@ -9,16 +9,17 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
 from knarr.objects.conditions import set_condition
-from knarr.objects.keys import is_deleting
-from services.controller.controllers.statefulset.controller import HASH_LABEL
-from services.controller.controllers.statefulset.decide import Plan, decide
+from knarr.objects.keys import Key, is_deleting
+from services.controller.controllers.statefulset.controller import BACKOFF, HASH_LABEL
+from services.controller.controllers.statefulset.decide import Facts, Plan, decide
 from services.controller.controllers.statefulset.identity import revision_of
 from services.controller.controllers.statefulset.status import Version, Versions, is_available
+from services.controller.workloads.failures import FailedPods
 from services.controller.workloads.history import history, surplus, template_of
 from tests.controller.objects import NAMESPACE, amount, claim, template
 
 MAX_STEPS = 80
-BURST = 500
+OWNER = Key(NAMESPACE, "web")
 
 
 def stateful_set(
@@ -58,6 +59,7 @@ class World:
     revisions: list[apps.ControllerRevision] = field(default_factory=list)
     down: set[str] = field(default_factory=set)
     strangers: set[str] = field(default_factory=set)
+    failed: FailedPods = field(default_factory=lambda: FailedPods(BACKOFF))
     lingers: bool = False
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     made: int = 0
@@ -110,13 +112,14 @@ class World:
         versions = Versions(Version(self.target.status.current_revision, current) if current is not None else wanted, wanted)
         return decide(
             self.target,
-            list(self.pods.values()),
-            self.claims.get,
-            self.strangers.__contains__,
-            versions,
-            now=self.now,
-            burst=BURST,
-            settled=True,
+            Facts(
+                list(self.pods.values()),
+                versions,
+                self.now,
+                claims=self.claims.get,
+                is_taken=self.strangers.__contains__,
+                held=lambda ordinal: self.failed.held(OWNER, 1, str(ordinal), self.now.timestamp()),
+            ),
         )
 
     def step(self) -> list[str]:
@@ -136,6 +139,8 @@ class World:
         for better in plan.repair:
             self.pods[better.metadata.name] = better
             told.append(f"repair {better.metadata.name}")
+        for ordinal in plan.failed:
+            self.failed.note(OWNER, 1, str(ordinal), self.now.timestamp())
         for pod in plan.delete:
             self.delete(pod.metadata.name)
             told.append(f"delete {pod.metadata.name}")

@@ -15,8 +15,8 @@ from knarr.objects.keys import Key
 from knarr.objects.node_selection import node_named_by
 from knarr.objects.owners import controller_key, controller_of
 from services.controller.controllers.daemonset.controller import DaemonSetController
-from services.controller.controllers.daemonset.failures import FailedPods
 from services.controller.controllers.daemonset.placement import FITS, NOT_FIT, STAYS, Fit, fit, new_pod, tolerations
+from services.controller.workloads.failures import FailedPods
 from services.controller.workloads.history import POD_REVISION, data_of, template_of
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import daemon_set, node, pod

@@ -13,6 +13,7 @@ from knarr.machinery.errors import status_error
 from knarr.objects.conditions import set_condition
 from knarr.objects.owners import controller_key, controller_of, owner_reference
 from knarr.objects.pods import is_ready
+from services.controller.controllers.statefulset.controller import StatefulSetController
 from services.controller.controllers.statefulset.retention import retention
 from services.controller.workloads.history import POD_REVISION, template_of
 from tests.controller.cluster import Cluster, cluster
@@ -203,6 +204,20 @@ async def test_a_refused_pod_is_told_and_tried_again() -> None:
         await c.client.create(stateful_set("web", 1, image="app:1"))
         await c.until(lambda: is_settled(c, 1))
         await c.until(lambda: c.events("FailedCreate") == ["create Pod web-0 in StatefulSet web failed error: exceeded quota"])
+
+
+@virtual_time
+async def test_a_pod_that_its_node_refuses_is_tried_again_ever_more_slowly() -> None:
+    async with cluster(controllers=(StatefulSetController,)) as c:
+        c.api.seed(node())
+        c.kubelet.ending = lambda found: "Failed"
+        await c.client.create(stateful_set("web", 1, image="app:1"))
+        await asyncio.sleep(60)
+        made = [write for write in c.api.writes if write.verb == "create" and write.message_type is core.Pod and not write.subresource]
+        # After 0, 1, 3, 7, 15 and 31 seconds, and a little each.
+        assert len(made) in (6, 7)
+        c.kubelet.ending = lambda found: None
+        await c.until(lambda: is_settled(c, 1))
 
 
 @virtual_time

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from knarr.machinery.times import to_time
 from knarr.objects.keys import is_deleting
+from services.controller.controllers.statefulset.controller import BACKOFF
 from services.controller.controllers.statefulset.identity import ordinal_of, ordinals, revision_of
 from tests.controller.stateful import World
 from tests.support import golden
@@ -176,6 +177,7 @@ def test_no_promise_is_ever_broken_and_all_comes_right_in_the_end(seed: int) -> 
     world.edit(image="good", partition="0")
     world.down.clear()
     world.lingers = False
+    world.pass_time(2 * BACKOFF.limit_seconds)
     world.nature()
     world.settle()
     assert sorted(world.pods) == sorted(f"web-{ordinal}" for ordinal in ordinals(world.target))

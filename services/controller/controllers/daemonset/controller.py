@@ -17,9 +17,9 @@ from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.pods import FAILED
 from services.controller.controller import Context
 from services.controller.controllers.daemonset.decide import Facts, Plan, decide
-from services.controller.controllers.daemonset.failures import FailedPods
 from services.controller.controllers.daemonset.placement import fit, new_pod
 from services.controller.workloads.controller import WorkloadController
+from services.controller.workloads.failures import FailedPods
 from services.controller.workloads.history import POD_REVISION, history, same_template, settle_history, truncate
 from services.controller.workloads.pods import PodWriter
 from services.controller.workloads.status import report

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from google.protobuf.message import Message
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.backoff import Backoff
 from knarr.client.controller import is_gone
 from knarr.client.events import NORMAL, WARNING
 from knarr.client.reconciler import Again
@@ -16,14 +18,17 @@ from knarr.machinery.errors import AlreadyExists, Conflict, StatusError
 from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.owners import is_controlled_by
 from services.controller.controller import Context
-from services.controller.controllers.statefulset.decide import Make, Plan, decide
+from services.controller.controllers.statefulset.decide import Facts, Make, Plan, decide
 from services.controller.controllers.statefulset.identity import ordinal_of, revision_of
 from services.controller.controllers.statefulset.status import Version, Versions
 from services.controller.workloads.controller import WorkloadController
+from services.controller.workloads.failures import FailedPods
 from services.controller.workloads.history import history, settle_history, template_of, truncate
 from services.controller.workloads.pods import PodWriter, Words, is_in_going_namespace, slow_start
 from services.controller.workloads.status import report
 
+# How long a pod that failed again is left before the next one is tried; the first is replaced at once.
+BACKOFF = Backoff(first_seconds=1.0, limit_seconds=60.0)
 # The label of a revision that has its hash.
 HASH_LABEL = "controller.kubernetes.io/hash"
 WORDS = Words(
@@ -44,7 +49,14 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
         self.watches(core.Pod, mapped=self._of_its_name, when=is_gone)
         self._revisions = self.owns(apps.ControllerRevision)
         self._claims = self.watches(core.PersistentVolumeClaim, mapped=self._waiting_for, when=is_gone)
+        self._failed = FailedPods(BACKOFF)
+        self.hears(apps.StatefulSet, self._forget_failures)
         self._writer = PodWriter(context.client, context.recorder, self.expectations, WORDS)
+
+    def _forget_failures(self, old: apps.StatefulSet | None, new: apps.StatefulSet | None) -> Iterable[Key]:
+        if new is None and old is not None:
+            self._failed.forget(key_of(old))
+        return ()
 
     def _waiting_for(self, claim: core.PersistentVolumeClaim) -> Iterator[Key]:
         """A claim that is gone may be one that a pod needs, or that a pod must not be made with."""
@@ -67,16 +79,7 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
         revisions = await self.claimed(workload, self._revisions)
         pods = await self.claimed(workload, self._pods, lambda pod: ordinal_of(workload, pod) is not None)
         versions = await self._versions(workload, revisions)
-        plan = decide(
-            workload,
-            pods,
-            lambda name: self._claims.get(workload.metadata.namespace, name),
-            lambda name: self._is_taken(workload, name),
-            versions,
-            now=self.context.clock.now(),
-            burst=self.context.settings.burst_replicas,
-            settled=self.expectations.open(key_of(workload)) == 0,
-        )
+        plan = decide(workload, self._facts(workload, pods, versions))
         failure = await self._act(workload, plan)
         await report(self.client, workload, plan.status)
         if not is_deleting(workload):
@@ -86,6 +89,19 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
             raise failure
         # A little later than due, so that it is due for sure.
         return Again(plan.again_seconds + 0.01) if plan.again_seconds else None
+
+    def _facts(self, stateful_set: apps.StatefulSet, pods: Sequence[core.Pod], versions: Versions) -> Facts:
+        key, generation, now = key_of(stateful_set), stateful_set.metadata.generation, asyncio.get_running_loop().time()
+        return Facts(
+            pods,
+            versions,
+            self.context.clock.now(),
+            claims=lambda name: self._claims.get(key.namespace, name),
+            is_taken=lambda name: self._is_taken(stateful_set, name),
+            held=lambda ordinal: self._failed.held(key, generation, str(ordinal), now),
+            burst=self.context.settings.burst_replicas,
+            settled=self.expectations.open(key) == 0,
+        )
 
     async def _versions(self, stateful_set: apps.StatefulSet, revisions: list[apps.ControllerRevision]) -> Versions:
         status, template = stateful_set.status, stateful_set.spec.template
@@ -113,6 +129,9 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
             return error
         if failure is not None:
             return None if is_in_going_namespace(failure) else failure
+        for ordinal in plan.failed:
+            now = asyncio.get_running_loop().time()
+            self._failed.note(key_of(stateful_set), stateful_set.metadata.generation, str(ordinal), now)
         return await self._writer.delete(stateful_set, plan.delete)
 
     def _tell(self, stateful_set: apps.StatefulSet, plan: Plan) -> None:

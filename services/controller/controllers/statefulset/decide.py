@@ -7,7 +7,7 @@ Specified in Kubernetes' documentation of StatefulSets; where this does more, do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,13 +15,29 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.int_or_string import scaled_value
 from knarr.objects.keys import is_deleting
-from knarr.objects.pods import PENDING, is_finished, seconds_until_available
+from knarr.objects.pods import FAILED, PENDING, is_finished, seconds_until_available
 from services.controller.controllers.statefulset.identity import new_claims, new_pod, ordinal_of, ordinals, repaired, revision_of
 from services.controller.controllers.statefulset.retention import is_leaving, own_new, retention
 from services.controller.controllers.statefulset.status import ROLLING_UPDATE, Version, Versions, counted, is_available
 
-# A claim by its name; None when there is none.
-Claims = Callable[[str], core.PersistentVolumeClaim | None]
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known when a StatefulSet is looked at.
+
+    ``pods`` are its own, ``claims`` those of its namespace; a name ``is_taken`` when a pod that is not its own has it. ``held`` answers for
+    how many seconds the pod of an ordinal that failed is still to be left alone. No more than ``burst`` pods are made and deleted at once.
+    ``settled`` is False while own writes are still unseen: then nothing is written.
+    """
+
+    pods: Sequence[core.Pod]
+    versions: Versions
+    now: datetime
+    claims: Callable[[str], core.PersistentVolumeClaim | None] = lambda name: None
+    is_taken: Callable[[str], bool] = lambda name: False
+    held: Callable[[int], float] = lambda ordinal: 0.0
+    burst: int = 500
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +53,9 @@ class Make:
 class Plan:
     """Writes, to be made in this order: owners of claims, what is to be made, pods to be repaired, pods to be deleted.
 
-    ``refused`` are pods that cannot be made now, each with the reason; ``conflicts`` the names of claims that another controller has.
-    ``status`` is that of what was found; ``again_seconds`` after how long time alone changes it (None: never).
+    ``failed`` are the ordinals of those deleted pods that had failed. ``refused`` are pods that cannot be made now, each with the reason;
+    ``conflicts`` the names of claims that another controller has. ``status`` is that of what was found; ``again_seconds`` after how long
+    time alone changes something (None: never).
     """
 
     status: apps.StatefulSetStatus
@@ -46,57 +63,35 @@ class Plan:
     make: list[Make] = field(default_factory=list)
     repair: list[core.Pod] = field(default_factory=list)
     delete: list[core.Pod] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
     refused: list[tuple[core.Pod, str]] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     again_seconds: float | None = None
 
+    def wait(self, seconds: float) -> None:
+        """Has it looked at again by then."""
+        self.again_seconds = seconds if self.again_seconds is None else min(self.again_seconds, seconds)
 
-def decide(
-    stateful_set: apps.StatefulSet,
-    pods: Iterable[core.Pod],
-    claims: Claims,
-    is_taken: Callable[[str], bool],
-    versions: Versions,
-    *,
-    now: datetime,
-    burst: int,
-    settled: bool,
-) -> Plan:
-    """``pods`` are the set's own, ``claims`` those of its namespace, and a name ``is_taken`` when a pod of it has it that is not the set's.
 
-    No more than ``burst`` pods are made and deleted at once.
-
-    ``settled`` is False while own writes are still unseen: then nothing is written.
-    """
-    found = list(pods)
-    plan = Plan(counted(stateful_set, found, versions, now))
-    waits = (seconds_until_available(pod, stateful_set.spec.min_ready_seconds, now) for pod in found)
-    plan.again_seconds = min((seconds for seconds in waits if seconds), default=None)
-    if settled and not is_deleting(stateful_set):
-        _Step(stateful_set, found, claims, is_taken, versions, now, burst, plan).take()
+def decide(stateful_set: apps.StatefulSet, facts: Facts) -> Plan:
+    plan = Plan(counted(stateful_set, facts.pods, facts.versions, facts.now))
+    for pod in facts.pods:
+        if seconds := seconds_until_available(pod, stateful_set.spec.min_ready_seconds, facts.now):
+            plan.wait(seconds)
+    if facts.settled and not is_deleting(stateful_set):
+        _Step(stateful_set, facts, plan).take()
     return plan
 
 
 class _Step:
     """One step towards what is wanted, written into a plan."""
 
-    def __init__(
-        self,
-        stateful_set: apps.StatefulSet,
-        pods: Sequence[core.Pod],
-        claims: Claims,
-        is_taken: Callable[[str], bool],
-        versions: Versions,
-        now: datetime,
-        burst: int,
-        plan: Plan,
-    ) -> None:
-        self.set, self.spec, self.versions = stateful_set, stateful_set.spec, versions
-        self.claims, self.is_taken = claims, is_taken
-        self.now, self.burst, self.plan = now, burst, plan
+    def __init__(self, stateful_set: apps.StatefulSet, facts: Facts, plan: Plan) -> None:
+        self.set, self.spec, self.facts, self.plan = stateful_set, stateful_set.spec, facts, plan
+        self.versions = facts.versions
         self.ordinals = ordinals(stateful_set)
         self.is_ordered = stateful_set.spec.pod_management_policy != "Parallel"
-        by_ordinal = ((ordinal_of(stateful_set, pod), pod) for pod in pods)
+        by_ordinal = ((ordinal_of(stateful_set, pod), pod) for pod in facts.pods)
         self.pods = {ordinal: pod for ordinal, pod in by_ordinal if ordinal is not None}
 
     def take(self) -> None:
@@ -113,10 +108,10 @@ class _Step:
             self._remove(condemned)
         if self.spec.update_strategy.type == ROLLING_UPDATE and not (condemned and self.is_ordered):
             self._roll()
-        del self.plan.delete[self.burst :]
+        del self.plan.delete[self.facts.burst :]
 
     def _is_full(self) -> bool:
-        return len(self.plan.make) >= self.burst or len(self.plan.delete) >= self.burst
+        return len(self.plan.make) >= self.facts.burst or len(self.plan.delete) >= self.facts.burst
 
     # One pod of each ordinal.
 
@@ -127,9 +122,7 @@ class _Step:
             self._make(ordinal)
             return True
         if is_finished(pod):
-            # Whatever its exit code: what must run was stopped from outside.
-            if not is_deleting(pod):
-                self.plan.delete.append(pod)
+            self._replace_finished(pod, ordinal)
             return True
         if pod.status.phase == PENDING and not is_deleting(pod) and (missing := self._missing(ordinal)):
             self.plan.make.append(Make(pod, missing, exists=True))
@@ -140,13 +133,24 @@ class _Step:
             self.plan.repair.append(better)
         return False
 
+    def _replace_finished(self, pod: core.Pod, ordinal: int) -> None:
+        """Whatever its exit code: what must run was stopped from outside. One that fails again and again is replaced ever more slowly."""
+        if is_deleting(pod):
+            return
+        if seconds := self.facts.held(ordinal):
+            self.plan.wait(seconds)
+            return
+        self.plan.delete.append(pod)
+        if pod.status.phase == FAILED:
+            self.plan.failed.append(ordinal)
+
     def _make(self, ordinal: int) -> None:
         version = self._version(ordinal)
         pod = new_pod(self.set, version.template, version.name, ordinal)
-        if self.is_taken(pod.metadata.name):
+        if self.facts.is_taken(pod.metadata.name):
             self.plan.refused.append((pod, f'pods "{pod.metadata.name}" already exists'))
             return
-        stored = [claim for wanted in new_claims(self.set, ordinal) if (claim := self.claims(wanted.metadata.name)) is not None]
+        stored = [claim for wanted in new_claims(self.set, ordinal) if (claim := self.facts.claims(wanted.metadata.name)) is not None]
         if any(is_leaving(self.set, claim, pod) for claim in stored):
             return
         leaving = next((claim.metadata.name for claim in stored if is_deleting(claim)), None)
@@ -164,14 +168,14 @@ class _Step:
         return self.versions.current if is_kept else self.versions.update
 
     def _missing(self, ordinal: int) -> list[core.PersistentVolumeClaim]:
-        missing = [claim for claim in new_claims(self.set, ordinal) if self.claims(claim.metadata.name) is None]
+        missing = [claim for claim in new_claims(self.set, ordinal) if self.facts.claims(claim.metadata.name) is None]
         for claim in missing:
             own_new(self.set, claim)
         return missing
 
     def _retain(self, pod: core.Pod, ordinal: int, *, condemned: bool = False) -> None:
         for wanted in new_claims(self.set, ordinal):
-            stored = self.claims(wanted.metadata.name)
+            stored = self.facts.claims(wanted.metadata.name)
             if stored is None:
                 continue
             decided = retention(self.set, stored, pod, condemned=condemned)
@@ -181,7 +185,7 @@ class _Step:
                 self.plan.conflicts.append(stored.metadata.name)
 
     def _is_available(self, pod: core.Pod) -> bool:
-        return is_available(pod, self.spec.min_ready_seconds, self.now)
+        return is_available(pod, self.spec.min_ready_seconds, self.facts.now)
 
     # Pods that are too many.
 
