@@ -27,3 +27,11 @@ async def tell_disruption(client: Client, pod: core.Pod, reason: str, message: s
         live.status.phase, live.status.observed_generation = FAILED, generation
     if changed or fail:
         await client.update(live, subresource="status")
+
+
+async def tell_failed(client: Client, pod: core.Pod) -> None:
+    """Says that a pod has ended, where nobody else ever will. StatusError NotFound: it is gone."""
+    live = await client.get(core.Pod, pod.metadata.name, pod.metadata.namespace)
+    if live.metadata.uid == pod.metadata.uid and not is_finished(live):
+        live.status.phase, live.status.observed_generation = FAILED, live.metadata.generation
+        await client.update(live, subresource="status")

@@ -152,6 +152,13 @@ def test_pods_that_nobody_will_finish_are_garbage() -> None:
     assert [garbage.pod.metadata.name for garbage in found] == ["lost", "unscheduled"]
 
 
+def test_evicted_pods_go_before_others_that_have_finished() -> None:
+    old, evicted = pod("old", phase="Succeeded"), pod("evicted", phase="Failed")
+    old.metadata.creation_timestamp.seconds, evicted.metadata.creation_timestamp.seconds = 1, 2
+    evicted.status.reason = "Evicted"
+    assert [garbage.pod.metadata.name for garbage in decide_garbage([old, evicted], set(), 1)] == ["evicted"]
+
+
 @virtual_time
 async def test_an_expectation_that_is_never_met_lapses() -> None:
     expectations, key = Expectations(), Key("default", "web")

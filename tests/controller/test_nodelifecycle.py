@@ -13,10 +13,11 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.informer import Informer
 from knarr.machinery.errors import status_error
+from knarr.machinery.times import to_time
 from knarr.objects.conditions import condition_status
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_ready
-from services.controller.controllers.nodelifecycle.decide import evictions, silenced, taints
+from services.controller.controllers.nodelifecycle.decide import evictions, seen_taints, silenced, taints
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import condition_of, node, pod, replica_set
 from tests.support.virtual_time import virtual_time
@@ -63,10 +64,44 @@ def test_evictions_wait_as_long_as_each_pod_tolerates() -> None:
     hasty, patient, forever = (pod(name, node="node-1", phase="Running", ready=True) for name in ("hasty", "patient", "forever"))
     patient.spec.tolerations.add(key="node.kubernetes.io/unreachable", operator="Exists", effect="NoExecute", toleration_seconds=60)
     forever.spec.tolerations.add(operator="Exists")
-    plan = evictions(target, [hasty, patient, forever], NOW + timedelta(seconds=20))
+    later = NOW + timedelta(seconds=20)
+    plan = evictions(target, [hasty, patient, forever], seen_taints(target, {}, later), later)
     assert [found.metadata.name for found in plan.now] == ["hasty"]
     assert plan.again_seconds == 40
     assert len(plan.not_ready) == 3
+
+
+def test_a_pod_that_comes_later_has_its_time_too() -> None:
+    target = node()
+    target.spec.taints.add(key="full", effect="NoExecute")
+    made = pod("late", node="node-1", phase="Running", ready=True)
+    made.spec.tolerations.add(key="full", operator="Exists", toleration_seconds=60)
+    made.metadata.creation_timestamp.CopyFrom(to_time(NOW + timedelta(seconds=1000)))
+    seen = seen_taints(target, {}, NOW)
+    assert evictions(target, [made], seen, NOW + timedelta(seconds=1020)).again_seconds == 40
+    # What was seen before counts from then, a taint of another value anew.
+    assert seen_taints(target, seen, NOW + timedelta(seconds=5)) == seen
+    target.spec.taints[0].value = "other"
+    assert seen_taints(target, seen, NOW + timedelta(seconds=5)) == {("full", "other"): NOW + timedelta(seconds=5)}
+
+
+@virtual_time
+async def test_a_taint_that_a_person_adds_counts_from_when_it_is_seen() -> None:
+    async with cluster(node_grace_seconds=1000.0) as c:
+        c.api.seed(node(), lease())
+        target = replica_set(replicas=1)
+        target.spec.template.spec.tolerations.add(key="full", operator="Exists", effect="NoExecute", toleration_seconds=60)
+        await c.client.create(target)
+        await c.until(lambda: len(c.ready_pods()) == 1)
+        first = c.ready_pods()[0].metadata.uid
+        await c.edit(core.Node, "node-1", lambda found: found.spec.taints.add(key="full", effect="NoExecute"), "")
+        for _ in range(5):
+            await asyncio.sleep(10)
+            # Whatever else is heard of the node meanwhile.
+            await c.edit(core.Node, "node-1", lambda found: found.metadata.labels.update(beat=str(c.kubelet.clock.now().second)), "")
+        assert [found.metadata.uid for found in c.ready_pods()] == [first]
+        await c.until(lambda: first not in {found.metadata.uid for found in c.active_pods()}, 15)
+        assert c.events("TaintManagerEviction")
 
 
 def lease() -> coordination.Lease:
@@ -187,3 +222,27 @@ async def test_finished_pods_beyond_the_threshold_go_oldest_first() -> None:
             c.api.seed(finished)
         await c.until(lambda: len(c.api.all(core.Pod)) == 3)
         assert [p.metadata.name for p in c.api.all(core.Pod)] == ["job-2", "job-3", "job-4"]
+
+
+@virtual_time
+async def test_pods_of_a_node_that_is_out_of_service_are_let_go() -> None:
+    async with cluster(kubelet=False, node_grace_seconds=1000.0, pod_gc_seconds=1.0) as c:
+        stuck, alive = (pod(name, node="node-1", phase="Running") for name in ("stuck", "alive"))
+        for patient in (stuck, alive):
+            patient.spec.tolerations.add(operator="Exists")
+        c.api.seed(node(ready="False"), stuck, alive)
+        ends = dict[str, str]()
+        watched = Informer(c.client, core.Pod)
+        watched.on_change(lambda old, new: ends.update({old.metadata.name: old.status.phase}) if new is None and old is not None else None)
+        following = asyncio.create_task(watched.run())
+        await watched.wait_synced()
+        await c.client.delete(core.Pod, "stuck", "default")
+        await asyncio.sleep(5)
+        assert len(c.api.all(core.Pod)) == 2
+        await c.edit(
+            core.Node, "node-1", lambda found: found.spec.taints.add(key="node.kubernetes.io/out-of-service", effect="NoSchedule"), ""
+        )
+        await c.until(lambda: [found.metadata.name for found in c.api.all(core.Pod)] == ["alive"], 5)
+        await c.until(lambda: ends == {"stuck": "Failed"}, 1)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

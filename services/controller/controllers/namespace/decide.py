@@ -51,7 +51,8 @@ def finalized(namespace: core.Namespace) -> core.Namespace | None:
 
 
 def _conditions(content: Content) -> Sequence[tuple[str, str, str, str]]:
-    failed = ("True", "ContentDeletionFailed", "; ".join(sorted(content.errors)))
+    problems = f"Failed to delete all resource types, {len(content.errors)} remaining: {', '.join(sorted(content.errors))}"
+    failed = ("True", "ContentDeletionFailed", problems)
     deleted = ("False", "ContentDeleted", "All content successfully deleted, may be waiting on finalization")
     counts = [f"{resource} has {count} resource instances" for resource, count in sorted(content.remaining.items())]
     holders = [f"{finalizer} in {count} resource instances" for finalizer, count in sorted(content.finalizers.items())]

@@ -20,7 +20,7 @@ from knarr.objects.conditions import UNKNOWN, condition_status, get_condition, i
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of
 from services.controller.controller import Context, Controller
-from services.controller.controllers.nodelifecycle.decide import Evictions, evictions, silenced, taints
+from services.controller.controllers.nodelifecycle.decide import Evictions, Seen, evictions, seen_taints, silenced, taints
 from services.controller.pods import BY_NODE, tell_disruption
 
 LEASE_NAMESPACE = "kube-node-lease"
@@ -36,6 +36,7 @@ class NodeLifecycleController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._heard: dict[str, float] = {}
+        self._seen: dict[str, Seen] = {}
         self._nodes = self.hears(core.Node, self._node_changed)
         self._leases = self.hears(coordination.Lease, self._lease_changed)
         self._pods = self.watches(core.Pod, BY_NODE, mapped=self._troubled_node, when=is_there)
@@ -44,6 +45,7 @@ class NodeLifecycleController(Controller):
         if new is None:
             if old is not None:
                 self._heard.pop(old.metadata.name, None)
+                self._seen.pop(old.metadata.name, None)
             return
         if old is None:
             message = f"Node {new.metadata.name} event: Registered Node {new.metadata.name} in Controller"
@@ -75,7 +77,9 @@ class NodeLifecycleController(Controller):
         if left <= 0 and condition_status(node.status, "Ready") != UNKNOWN:
             node = await self._silence(node)
         node = await self._taint(node)
-        plan = evictions(node, self._pods.index(BY_NODE, key.name), self.context.clock.now())
+        now = self.context.clock.now()
+        seen = self._seen[key.name] = seen_taints(node, self._seen.get(key.name, {}), now)
+        plan = evictions(node, self._pods.index(BY_NODE, key.name), seen, now)
         await self._clear(node, plan)
         waits = [seconds for seconds in (left, plan.again_seconds) if seconds is not None and seconds > 0]
         return Again(max(SHORTEST_WAIT_SECONDS, min([*waits, settings.node_grace_seconds])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,6 +26,9 @@ _REPORTED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 _MANAGED = {(key, effect) for key in (NOT_READY, UNREACHABLE) for effect in (NO_SCHEDULE, NO_EXECUTE)} | {
     (key, NO_SCHEDULE) for key in (UNSCHEDULABLE, *PRESSURES.values())
 }
+
+# By key and value of a NoExecute taint, since when it is there.
+Seen = Mapping[tuple[str, str], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +63,26 @@ def taints(node: core.Node, now: datetime) -> list[core.Taint]:
     return kept + [core.Taint(key=key, effect=effect, time_added=stamp) for key, effect in wanted if (key, effect) not in present]
 
 
-def evictions(node: core.Node, pods: Iterable[core.Pod], now: datetime) -> Evictions:
-    """What becomes of the node's pods under its NoExecute taints, counted from when each was added."""
+def seen_taints(node: core.Node, seen: Seen, now: datetime) -> Seen:
+    """Since when each NoExecute taint is there: when it was added, if it says so (one that a person adds does not), else when it was
+    first ``seen``."""
+    found = {}
+    for taint in node.spec.taints:
+        if taint.effect == NO_EXECUTE:
+            mark = taint.key, taint.value
+            found[mark] = to_datetime(taint.time_added) if taint.HasField("time_added") else seen.get(mark, now)
+    return found
+
+
+def evictions(node: core.Node, pods: Iterable[core.Pod], seen: Seen, now: datetime) -> Evictions:
+    """What becomes of the node's pods under its NoExecute taints. What a pod tolerates for a time it does from when the taint was there,
+    or the pod, whichever came later."""
     executing = [taint for taint in node.spec.taints if taint.effect == NO_EXECUTE]
     lost = condition_status(node.status, "Ready") not in ("", TRUE)
     alive = [pod for pod in pods if not is_finished(pod)]
     go, waits = list[core.Pod](), list[float]()
     for pod in alive:
-        seconds = None if is_deleting(pod) else _seconds_left(pod, executing, now)
+        seconds = None if is_deleting(pod) else _seconds_left(pod, executing, seen, now)
         if seconds == 0:
             go.append(pod)
         elif seconds is not None:
@@ -90,7 +105,7 @@ def _wanted(node: core.Node) -> list[tuple[str, str]]:
     return wanted
 
 
-def _seconds_left(pod: core.Pod, executing: Sequence[core.Taint], now: datetime) -> float | None:
+def _seconds_left(pod: core.Pod, executing: Sequence[core.Taint], seen: Seen, now: datetime) -> float | None:
     """0 when the pod must go now, None when it may stay."""
     left = list[float]()
     for taint in executing:
@@ -99,6 +114,6 @@ def _seconds_left(pod: core.Pod, executing: Sequence[core.Taint], now: datetime)
             return 0.0
         limits = [toleration.toleration_seconds for toleration in matching if toleration.HasField("toleration_seconds")]
         if limits:
-            since = to_datetime(taint.time_added) if taint.HasField("time_added") else now
+            since = max(seen[taint.key, taint.value], to_datetime(pod.metadata.creation_timestamp))
             left.append(max(0.0, (since + timedelta(seconds=max(0, min(limits))) - now).total_seconds()))
     return min(left, default=None)

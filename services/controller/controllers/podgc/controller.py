@@ -11,8 +11,8 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.keys import Key
 from services.controller.controller import Context, Controller
-from services.controller.controllers.podgc.decide import decide
-from services.controller.pods import tell_disruption
+from services.controller.controllers.podgc.decide import decide, is_out_of_service
+from services.controller.pods import tell_disruption, tell_failed
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +35,15 @@ class PodGarbageCollector(Controller):
     async def reconcile(self, key: Key) -> Again | None:
         settings = self.context.settings
         pods = self._pods.list()
-        for garbage in decide(pods, await self._lost_nodes(pods), settings.terminated_pod_threshold):
+        unserved = {node.metadata.name for node in self._nodes.list() if is_out_of_service(node)}
+        for garbage in decide(pods, await self._lost_nodes(pods), settings.terminated_pod_threshold, unserved):
             pod = garbage.pod.metadata
             logger.info("deleting pod", extra={"pod": f"{pod.namespace}/{pod.name}", "reason": garbage.reason})
             try:
                 if garbage.disrupted:
                     await tell_disruption(self.client, garbage.pod, *NODE_GONE, self.context.clock.now(), fail=True)
+                if garbage.unfinished:
+                    await tell_failed(self.client, garbage.pod)
                 await self.client.delete(core.Pod, pod.name, pod.namespace, grace_period_seconds=0, uid=pod.uid)
             except (NotFound, Conflict):
                 pass
