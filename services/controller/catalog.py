@@ -13,6 +13,7 @@ from services.controller.controllers.disruption.controller import DisruptionCont
 from services.controller.controllers.endpoints.controller import EndpointsController
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
 from services.controller.controllers.endpointslicemirroring.controller import EndpointSliceMirroringController
+from services.controller.controllers.ephemeralvolume.controller import EphemeralVolumeController
 from services.controller.controllers.garbagecollector.controller import GarbageCollector
 from services.controller.controllers.horizontalpodautoscaler.controller import HorizontalPodAutoscalerController
 from services.controller.controllers.localpath.controller import LocalPathController
@@ -47,6 +48,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     HorizontalPodAutoscalerController,
     DisruptionController,
     StaleDisruptionController,
+    EphemeralVolumeController,
     ClaimProtectionController,
     VolumeProtectionController,
     PersistentVolumeBinder,

@@ -161,6 +161,14 @@ def claim(name: str = "data") -> core.PersistentVolumeClaim:
     return result
 
 
+def with_scratch(obj: core.Pod) -> core.Pod:
+    """The pod with a generic ephemeral volume."""
+    template = obj.spec.volumes.add(name="scratch").volume_source.ephemeral.volume_claim_template
+    template.metadata.labels["for"] = "scratch"
+    template.spec.CopyFrom(claim().spec)
+    return obj
+
+
 def volume(name: str = "disk") -> core.PersistentVolume:
     result = core.PersistentVolume()
     result.metadata.name = name

@@ -32,6 +32,7 @@ from services.controller.controllers.disruption.controller import DisruptionCont
 from services.controller.controllers.endpoints.controller import EndpointsController
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
 from services.controller.controllers.endpointslicemirroring.controller import EndpointSliceMirroringController
+from services.controller.controllers.ephemeralvolume.controller import EphemeralVolumeController
 from services.controller.controllers.garbagecollector.controller import GarbageCollector
 from services.controller.controllers.horizontalpodautoscaler.controller import HorizontalPodAutoscalerController
 from services.controller.controllers.localpath.controller import LocalPathController
@@ -66,6 +67,7 @@ from tests.controller.objects import (
     replication_controller,
     service,
     volume,
+    with_scratch,
 )
 from tests.controller.stateful import stateful_set
 from tests.controller.storage import asking, sized, storage_class
@@ -374,6 +376,19 @@ async def claims(w: World) -> None:
     await step()
 
 
+async def ephemeral_volumes(w: World) -> None:
+    """Of two pods one goes; the claim of the other is deleted."""
+    w.api.seed(with_scratch(pod("stays")), with_scratch(pod("goes")))
+    await step()
+    await w.client.delete(core.Pod, "goes", "default", grace_period_seconds=0)
+    lost = await w.client.get(core.PersistentVolumeClaim, "stays-scratch", "default")
+    await w.client.delete(core.PersistentVolumeClaim, "stays-scratch", "default")
+    await w.edit(core.PersistentVolumeClaim, "stays-scratch", lambda found: found.metadata.ClearField("finalizers"))
+    await step()
+    found = await w.client.get(core.PersistentVolumeClaim, "stays-scratch", "default")
+    assert found.metadata.uid != lost.metadata.uid
+
+
 async def volumes(w: World) -> None:
     """Of three volumes that are deleted one is bound for a while; one was made before there was protection."""
     w.api.seed(volume("old"))
@@ -647,6 +662,7 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     NodeLifecycleController: alone(NodeLifecycleController, silent_nodes, rest_seconds=5.0),
     DisruptionController: alone(DisruptionController, budgets, ReplicaSetController, kubelet=True),
     StaleDisruptionController: alone(StaleDisruptionController, stale_disruptions),
+    EphemeralVolumeController: alone(EphemeralVolumeController, ephemeral_volumes),
     ClaimProtectionController: alone(ClaimProtectionController, claims),
     VolumeProtectionController: alone(VolumeProtectionController, volumes),
     PersistentVolumeBinder: alone(
