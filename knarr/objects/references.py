@@ -40,6 +40,14 @@ def trust_bundles(pod: core.Pod) -> Iterator[core.ClusterTrustBundleProjection]:
                 yield source.cluster_trust_bundle
 
 
+def pod_certificates(pod: core.Pod) -> Iterator[core.PodCertificateProjection]:
+    """What its volumes show of keys and certificates that are made for it."""
+    for volume in pod.spec.volumes:
+        for source in volume.volume_source.projected.sources:
+            if source.HasField("pod_certificate"):
+                yield source.pod_certificate
+
+
 def trust_bundle_prefix(signer_name: str) -> str:
     """How the name of each ClusterTrustBundle of a signer begins."""
     return signer_name.replace("/", ":") + ":"

@@ -21,6 +21,7 @@ from services.controller.controllers.namespace.controller import NamespaceContro
 from services.controller.controllers.nodeipam.controller import NodeIpamController
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
 from services.controller.controllers.persistentvolumebinder.controller import PersistentVolumeBinder
+from services.controller.controllers.podcertificatecleaner.controller import PodCertificateCleanerController
 from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
@@ -32,6 +33,7 @@ from services.controller.controllers.serviceaccount.controller import ServiceAcc
 from services.controller.controllers.serviceaccounttoken.controller import ServiceAccountTokenController
 from services.controller.controllers.staledisruption.controller import StaleDisruptionController
 from services.controller.controllers.statefulset.controller import StatefulSetController
+from services.controller.controllers.trustbundlepublisher.controller import TrustBundlePublisher
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     DeploymentController,
@@ -60,6 +62,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     CertificateApprovingController,
     CertificateSigningController,
     CertificateCleanerController,
+    PodCertificateCleanerController,
+    TrustBundlePublisher,
     ResourceQuotaController,
     ClusterRoleAggregationController,
     GarbageCollector,

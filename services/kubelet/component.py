@@ -56,7 +56,7 @@ class Kubelet(Component):
         self._pods: Informer[core.Pod] = Informer(client, core.Pod, field_selector=f"spec.nodeName={settings.node_name}")
         self._services: Informer[core.Service] = Informer(client, core.Service)
         self._recorder = EventRecorder(client, "kubelet", settings.node_name)
-        self._references = ReferenceReader(client, self._services, clock)
+        self._references = ReferenceReader(client, self._services, settings.node_name, self._recorder, clock)
         self._images = Images(runtime)
         machine = read_machine(settings.data_dir)
         self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock)

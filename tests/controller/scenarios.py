@@ -40,6 +40,7 @@ from services.controller.controllers.namespace.controller import NamespaceContro
 from services.controller.controllers.nodeipam.controller import NodeIpamController
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
 from services.controller.controllers.persistentvolumebinder.controller import PersistentVolumeBinder
+from services.controller.controllers.podcertificatecleaner.controller import PodCertificateCleanerController
 from services.controller.controllers.podgc.controller import PodGarbageCollector
 from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
@@ -51,6 +52,8 @@ from services.controller.controllers.serviceaccount.controller import ServiceAcc
 from services.controller.controllers.serviceaccounttoken.controller import ServiceAccountTokenController
 from services.controller.controllers.staledisruption.controller import StaleDisruptionController
 from services.controller.controllers.statefulset.controller import StatefulSetController
+from services.controller.controllers.trustbundlepublisher.controller import TrustBundlePublisher
+from services.controller.controllers.trustbundlepublisher.decide import SIGNER, bundle_name
 from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIME
 from services.controller.settings import ControllerSettings
 from tests.controller.autoscalers import autoscaler, metric
@@ -74,7 +77,7 @@ from tests.controller.storage import asking, sized, storage_class
 from tests.support.measured import Measured
 from tests.support.mishaps import Scenario, World
 from tests.support.rights import CONTROLLER
-from tests.support.signing import CLIENT_SIGNER, SERVING_SIGNER, certificate_request, signing
+from tests.support.signing import CLIENT_SIGNER, SERVING_SIGNER, authority, certificate_request, pod_certificate_request, signing
 
 # Longer than whatever a component waits for, a relist after a lost event included.
 STEP_SECONDS = 30.0
@@ -575,6 +578,29 @@ async def certificates(w: World) -> None:
     await step()
 
 
+async def pod_certificates(w: World) -> None:
+    """One that nobody answers, and one that its owner takes away."""
+    for name in ("unanswered", "taken"):
+        await w.client.create(pod_certificate_request(name))
+    await step()
+    await w.client.delete(csr.PodCertificateRequest, "taken", "default")
+    await step(16 * 60)
+
+
+async def trust_bundles(w: World) -> None:
+    """One of a former authority; then somebody changes the one that is kept, and somebody deletes it."""
+    former = csr.ClusterTrustBundle()
+    former.metadata.name, former.spec.signer_name = "kubernetes.io:kube-apiserver-serving:former", SIGNER
+    former.spec.trust_bundle = authority("former")
+    await w.client.create(former)
+    await step()
+    kept = bundle_name(authority("knarr"))
+    await w.edit(csr.ClusterTrustBundle, kept, lambda found: setattr(found.spec, "trust_bundle", authority("another")), "")
+    await step()
+    await w.client.delete(csr.ClusterTrustBundle, kept)
+    await step()
+
+
 def secret(name: str) -> core.Secret:
     made = core.Secret()
     made.metadata.name, made.metadata.namespace = name, "default"
@@ -685,6 +711,8 @@ SCENARIOS: dict[type[Controller], Scenario] = {
         free=frozenset({"CertificateSigningRequest.status.certificate"}),
     ),
     CertificateCleanerController: alone(CertificateCleanerController, old_requests),
+    PodCertificateCleanerController: alone(PodCertificateCleanerController, pod_certificates),
+    TrustBundlePublisher: alone(TrustBundlePublisher, trust_bundles, settings={"root_certificate": authority("knarr")}),
     ServiceAccountController: alone(ServiceAccountController, accounts),
     ServiceAccountTokenController: alone(
         ServiceAccountTokenController,

@@ -20,6 +20,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.service.certificates import CertificateAuthority
 from services.apiserver.tokens.keys import SigningKeys
 from services.controller.settings import Signing
+from services.kubelet.pod.certificate_keys import key_and_request
 
 CLIENT_SIGNER, SERVING_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving"
 
@@ -65,6 +66,28 @@ def certificate_request(
     if seconds:
         found.spec.expiration_seconds = seconds
     return found
+
+
+@cache
+def pod_key_request() -> bytes:
+    """That of a pod's key, DER, the same for all who ask for it."""
+    return key_and_request("ED25519")[1]
+
+
+def pod_certificate_request(name: str) -> certificates.PodCertificateRequest:
+    """What a kubelet asks for, for some pod of the default namespace."""
+    found = certificates.PodCertificateRequest(metadata=meta.ObjectMeta(name=name, namespace="default"))
+    spec = found.spec
+    spec.signer_name, spec.stub_pkcs10_request = "example.com/mesh", pod_key_request()
+    spec.pod_name, spec.pod_uid, spec.node_name, spec.node_uid = "web", "uid-of-web", "node-1", "uid-of-node-1"
+    spec.service_account_name, spec.service_account_uid = "default", "uid-of-default"
+    return found
+
+
+@cache
+def authority(name: str) -> str:
+    """The certificate of an authority of that name, PEM, the same for all who ask for it."""
+    return CertificateAuthority.create(name).pair.certificate.decode()
 
 
 @cache

@@ -24,6 +24,7 @@ from services.apiserver.admission.outside import Outside
 from services.apiserver.admission.owner_references_permission_enforcement.plugin import OwnerReferencesPermissionEnforcement
 from services.apiserver.admission.persistent_volume_claim_resize.plugin import PersistentVolumeClaimResize
 from services.apiserver.admission.plugin import Plugin
+from services.apiserver.admission.pod_certificate_signing.plugin import PodCertificateSigning
 from services.apiserver.admission.pod_resize_validator.plugin import PodResizeValidator
 from services.apiserver.admission.pod_security.plugin import PodSecurity
 from services.apiserver.admission.pod_topology_labels.plugin import PodTopologyLabels
@@ -67,6 +68,7 @@ ALL: Sequence[Factory] = (
     MutatingAdmissionWebhook,
     # Nobody behind it says who asked.
     CertificateRequester,
+    PodCertificateSigning,
     ValidatingAdmissionPolicy,
     ValidatingAdmissionWebhook,
     ResourceQuota,
@@ -78,11 +80,18 @@ ASKING: frozenset[Factory] = frozenset(
 # Those that are off unless they are turned on.
 OFF: frozenset[Factory] = frozenset({OwnerReferencesPermissionEnforcement})
 # Those that nobody turns off: what they write is trusted.
-FIXED: frozenset[Factory] = frozenset({CertificateRequester})
+FIXED: frozenset[Factory] = frozenset({CertificateRequester, PodCertificateSigning})
 PLUGINS: Sequence[Factory] = tuple(make for make in ALL if make not in OFF)
 # Those that ask what else the caller may do.
 ASKING_PERMISSION: frozenset[Factory] = frozenset(
-    {NodeRestriction, OwnerReferencesPermissionEnforcement, CertificateApproval, CertificateSigning, ClusterTrustBundleAttest}
+    {
+        NodeRestriction,
+        OwnerReferencesPermissionEnforcement,
+        CertificateApproval,
+        CertificateSigning,
+        ClusterTrustBundleAttest,
+        PodCertificateSigning,
+    }
 )
 NAMES: Mapping[str, Factory] = {make.name: make for make in ALL if make not in FIXED}  # type: ignore[attr-defined]
 

@@ -119,6 +119,7 @@ LATE: dict[type[Message], Late] = {
     networking.ServiceCIDR: Late("serviceaddress", "ServiceCIDRStrategy"),
     requests.CertificateSigningRequest: Late("certificates", "CertificateSigningRequestStrategy"),
     requests.ClusterTrustBundle: Late("certificates", "ClusterTrustBundleStrategy"),
+    requests.PodCertificateRequest: Late("podcertificaterequest", "PodCertificateRequestStrategy"),
     admission.ValidatingWebhookConfiguration: Late("webhookconfiguration", "WebhookConfigurationStrategy"),
     admission.MutatingWebhookConfiguration: Late("webhookconfiguration", "WebhookConfigurationStrategy"),
     admission.ValidatingAdmissionPolicy: Late("admissionpolicy", "ValidatingAdmissionPolicyStrategy"),

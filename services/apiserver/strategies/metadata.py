@@ -89,6 +89,13 @@ def validate_annotations(annotations: Mapping[str, str], path: Path) -> list[Cau
     return causes
 
 
+def validate_user_annotations(annotations: Mapping[str, str], path: Path) -> list[Cause]:
+    """As annotations of objects, and each of somebody's domain."""
+    causes = validate_annotations(annotations, path)
+    bare = (key for key in sorted(annotations) if "/" not in key)
+    return causes + [invalid(path, key, 'must be a domain-prefixed key (such as "acme.io/foo")') for key in bare]
+
+
 def _rest(metadata: meta.ObjectMeta, path: Path, *, full_finalizers: bool) -> list[Cause]:
     """Looks only at what is there: most objects have none of it."""
     causes: list[Cause] = []

@@ -16,6 +16,7 @@ from services.kubelet.node.images import ImageFailure
 from services.kubelet.pod.actions import StartContainer
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure, next_backoff
+from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.volumes import VolumeError
 from services.kubelet.runtime.plan import ContainerPlan
@@ -64,7 +65,7 @@ class ContainerStarter:
             self._facts.failures.pop(spec.name, None)
         except ImageFailure as failure:
             self._images.fail(spec, failure)
-        except (ConfigError, VolumeError) as error:
+        except (ConfigError, VolumeError, Missing) as error:
             self._event("Warning", "Failed", f"Error: {error}", spec.name)
             self._fail(spec.name, "CreateContainerConfigError", str(error), CONFIG_RETRY)
         except CreateFailure as error:

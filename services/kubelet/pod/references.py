@@ -1,4 +1,4 @@
-"""What a pod refers to: ConfigMaps, Secrets, Services and bundles of certificates, and the tokens of its account.
+"""What a pod refers to: ConfigMaps, Secrets, Services and bundles of certificates, and the tokens and certificates that are made for it.
 
 A ConfigMap or Secret is watched by itself, from the first pod on that names it until the last one is gone: a node may see nothing else of
 the kind. A miss in the store is asked of the API once, so that a pod made right after its ConfigMap does not stumble.
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.message import Message
@@ -17,11 +18,14 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.client.events import WARNING, EventRecorder
 from knarr.client.informer import Informer
 from knarr.machinery.errors import NotFound
 from knarr.objects.keys import Key, key_of
 from knarr.objects.references import config_map_names, secret_names
 from knarr.service.tasks import cancel
+from services.kubelet.pod.credentials import Credential, Event
+from services.kubelet.pod.pod_certificates import Place, PodCertificateKeeper
 from services.kubelet.pod.tokens import TokenKeeper, Wanted
 from services.kubelet.pod.trust_anchors import NO_ANCHORS, TrustAnchors
 from services.kubelet.pod.trust_bundles import TrustBundleReader
@@ -41,6 +45,7 @@ class References:
     services: tuple[core.Service, ...] = ()
     tokens: Mapping[Wanted, str] = field(default_factory=dict)
     anchors: TrustAnchors = NO_ANCHORS
+    credentials: Mapping[Place, Credential] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -53,10 +58,15 @@ class _Followed:
 
 
 class ReferenceReader:
-    """Reads references; ``on_change`` hears of each ConfigMap, Secret and ClusterTrustBundle that changed."""
+    """Reads references; ``on_change`` hears of each ConfigMap, Secret and ClusterTrustBundle that changed, and of each pod whose
+    certificates did."""
 
-    def __init__(self, client: Client, services: Informer[core.Service], clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, client: Client, services: Informer[core.Service], node_name: str, recorder: EventRecorder, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._client = client
+        self._recorder = recorder
+        self._certificates = PodCertificateKeeper(client, node_name, clock, lambda key: self._hear("Pod", key), self._warn)
         self.tokens = TokenKeeper(client, clock)
         self._bundles = TrustBundleReader(client, lambda old, new: self._tell("ClusterTrustBundle", old, new))
         self._services = services
@@ -68,25 +78,34 @@ class ReferenceReader:
         self._listeners.append(listener)
 
     async def read(self, pod: core.Pod) -> References:
-        """Everything the pod refers to, as stored now. Raises StatusError when the API cannot be asked, NoAnchors while it is not told."""
+        """Everything the pod refers to, as stored now. Raises StatusError when the API cannot be asked, NoAnchors and
+        NoCredential while it has not told what the volumes show."""
         named = _references(pod)
         self._follow(pod.metadata.uid, named)
         informers = [self._followed[reference].informer for reference in named]
-        tokens, anchors, *found = await asyncio.gather(self.tokens.read(pod), self._bundles.read(pod), *map(self._find, named, informers))
-        read = References(services=tuple(self._services.store.list()), tokens=tokens, anchors=anchors)
+        tokens, anchors, credentials, *found = await asyncio.gather(
+            self.tokens.read(pod), self._bundles.read(pod), self._certificates.read(pod), *map(self._find, named, informers)
+        )
+        read = References(services=tuple(self._services.store.list()), tokens=tokens, anchors=anchors, credentials=credentials)
         for (kind, key), obj in zip(named, found, strict=True):
             if obj is not None:
                 (read.config_maps if kind is core.ConfigMap else read.secrets)[key.name] = obj
         return read
 
+    def renew_at(self, uid: str) -> datetime | None:
+        """When the first of what a pod's volumes show is to be renewed; None where nothing of it ends."""
+        return min((at for at in (self.tokens.renew_at(uid), self._certificates.renew_at(uid)) if at is not None), default=None)
+
     def forget(self, uid: str) -> None:
         """The pod is no more."""
         self.tokens.forget(uid)
+        self._certificates.forget(uid)
         self._bundles.forget(uid)
         self._follow(uid, ())
 
     async def close(self) -> None:
         await self._bundles.close()
+        await self._certificates.close()
         await cancel([followed.task for followed in self._followed.values()])
 
     def _follow(self, uid: str, named: tuple[Reference, ...]) -> None:
@@ -122,8 +141,14 @@ class ReferenceReader:
     def _tell(self, kind: str, old: Message | None, new: Message | None) -> None:
         changed = new if new is not None else old
         if changed is not None:
-            for listener in self._listeners:
-                listener(kind, key_of(changed))
+            self._hear(kind, key_of(changed))
+
+    def _hear(self, kind: str, key: Key) -> None:
+        for listener in self._listeners:
+            listener(kind, key)
+
+    def _warn(self, pod: core.Pod, event: Event) -> None:
+        self._recorder.event(pod, WARNING, *event)
 
 
 def _references(pod: core.Pod) -> tuple[Reference, ...]:

@@ -11,10 +11,10 @@ from knarr.machinery.errors import TRANSIENT, StatusError
 from services.kubelet.pod.actions import SANDBOX, VOLUMES
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure
+from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.names import NameTooLong
 from services.kubelet.pod.sandbox_plan import sandbox_plan
-from services.kubelet.pod.trust_anchors import NoAnchors
 from services.kubelet.pod.volumes import VolumeError, contents
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 
@@ -49,7 +49,7 @@ class SandboxMaker:
             self._facts.volumes_ready = True
             self._facts.failures.pop(VOLUMES, None)
         except Exception as error:
-            if not isinstance(error, VolumeError | NoAnchors | OSError | StatusError):
+            if not isinstance(error, VolumeError | Missing | OSError | StatusError):
                 log.exception("volumes cannot be made", extra={"pod": pod.metadata.name})
             self._event("Warning", "FailedMount", str(error))
             self._facts.volumes_stale = True

@@ -10,9 +10,10 @@ from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.selectors import label_selector
 from knarr.objects import pem
+from services.kubelet.pod.missing import Missing
 
 
-class NoAnchors(Exception):
+class NoAnchors(Missing):
     """A bundle that a pod cannot do without is not there."""
 
 

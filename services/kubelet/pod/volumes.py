@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
 from knarr.objects.pods import init_and_main_containers
 from services.kubelet.node.view import NodeView
+from services.kubelet.pod.credentials import Credential
 from services.kubelet.pod.downward import UnknownField, field_value, resource_value
+from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.references import References
 from services.kubelet.pod.tokens import Wanted
-from services.kubelet.pod.trust_anchors import NoAnchors
 
 DEFAULT_MODE, CLOSED_MODE = 0o644, 0o600
 # The longest name of a file that Linux takes.
@@ -59,7 +60,9 @@ class Files:
 
 Content = HostDirectory | EmptyDirectory | Files
 # What a volume shows that may say whose it is.
-HasUser = core.ServiceAccountTokenProjection | core.ClusterTrustBundleProjection
+HasUser = core.ServiceAccountTokenProjection | core.ClusterTrustBundleProjection | core.PodCertificateProjection
+# Of projected volumes, what belongs on no disk.
+SECRET_PARTS = ("secret", "service_account_token", "pod_certificate")
 
 
 def contents(pod: core.Pod, references: References, node: NodeView, pod_ip: str = "") -> dict[str, Content]:
@@ -67,8 +70,8 @@ def contents(pod: core.Pod, references: References, node: NodeView, pod_ip: str 
     result: dict[str, Content] = {}
     for volume in pod.spec.volumes:
         try:
-            result[volume.name] = _content(pod, volume.volume_source, references, node, pod_ip)
-        except (VolumeError, UnknownField, NoAnchors) as error:
+            result[volume.name] = _content(pod, volume.name, volume.volume_source, references, node, pod_ip)
+        except (VolumeError, UnknownField, Missing) as error:
             raise failed(volume.name, error) from error
     return result
 
@@ -91,7 +94,7 @@ def shown_metadata(pod: core.Pod) -> tuple[dict[str, str], dict[str, str]]:
     return dict(pod.metadata.labels), dict(pod.metadata.annotations)
 
 
-def _content(pod: core.Pod, source: core.VolumeSource, references: References, node: NodeView, pod_ip: str) -> Content:
+def _content(pod: core.Pod, volume: str, source: core.VolumeSource, references: References, node: NodeView, pod_ip: str) -> Content:
     if source.HasField("empty_dir"):
         limit = source.empty_dir.size_limit.string
         return EmptyDirectory(source.empty_dir.medium == "Memory", quantity.value(limit) if limit else 0)
@@ -107,8 +110,8 @@ def _content(pod: core.Pod, source: core.VolumeSource, references: References, n
     if source.HasField("downward_api"):
         return Files(_downward(pod, source.downward_api.items, _mode(source.downward_api), node, pod_ip))
     if source.HasField("projected"):
-        secret_parts = any(part.HasField("secret") or part.HasField("service_account_token") for part in source.projected.sources)
-        return Files(_projected(pod, source.projected, references, node, pod_ip), secret_parts)
+        secret_parts = any(part.HasField(kind) for part in source.projected.sources for kind in SECRET_PARTS)
+        return Files(_projected(pod, volume, source.projected, references, node, pod_ip), secret_parts)
     kinds = [descriptor.json_name for descriptor, _ in source.ListFields()]
     raise VolumeError(f"no volume plugin matched: this kubelet has none for {', '.join(kinds) or 'an empty source'}")
 
@@ -117,10 +120,12 @@ def _mode(source: core.ConfigMapVolumeSource | core.SecretVolumeSource | core.Do
     return int(source.default_mode) if source.HasField("default_mode") else DEFAULT_MODE
 
 
-def _projected(pod: core.Pod, source: core.ProjectedVolumeSource, references: References, node: NodeView, pod_ip: str) -> tuple[File, ...]:
+def _projected(
+    pod: core.Pod, volume: str, source: core.ProjectedVolumeSource, references: References, node: NodeView, pod_ip: str
+) -> tuple[File, ...]:
     mode = _mode(source)
     files: list[File] = []
-    for part in source.sources:
+    for position, part in enumerate(source.sources):
         if part.HasField("config_map"):
             one = part.config_map
             files += _config_map(references, one.local_object_reference.name, one.items, mode, one.optional, pod.metadata.namespace)
@@ -134,6 +139,8 @@ def _projected(pod: core.Pod, source: core.ProjectedVolumeSource, references: Re
         elif part.HasField("cluster_trust_bundle"):
             bundle = part.cluster_trust_bundle
             files.append(_closed(pod, bundle, bundle.path, references.anchors.of(bundle), mode))
+        elif part.HasField("pod_certificate"):
+            files += _credential(pod, part.pod_certificate, references.credentials.get((volume, position)), mode)
         else:
             kinds = [descriptor.json_name for descriptor, _ in part.ListFields()]
             raise VolumeError(f"this kubelet cannot project {', '.join(kinds) or 'an empty source'}")
@@ -145,6 +152,20 @@ def _token(pod: core.Pod, wanted: core.ServiceAccountTokenProjection, mode: int,
     if text is None:
         raise VolumeError("there is no token of the service account yet")
     return _closed(pod, wanted, wanted.path, text.encode(), mode)
+
+
+def _credential(pod: core.Pod, wanted: core.PodCertificateProjection, found: Credential | None, mode: int) -> Iterator[File]:
+    """Key and certificates in one file, which is read as a whole, or each in one of its own."""
+    if found is None:
+        raise VolumeError("credential bundle is not issued yet")
+    written = {
+        wanted.credential_bundle_path: found.key + found.chain,
+        wanted.key_path: found.key,
+        wanted.certificate_chain_path: found.chain,
+    }
+    for path, text in written.items():
+        if path:
+            yield _closed(pod, wanted, path, text.encode(), mode)
 
 
 def _closed(pod: core.Pod, wanted: HasUser, path: str, data: bytes, mode: int) -> File:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from knarr.client.informer import Informer
-from knarr.objects.keys import Key, is_deleting
+from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.pods import is_finished
 from knarr.objects.references import config_map_names, names_trust_bundle, secret_names
 from knarr.service.tasks import cancel
@@ -187,6 +187,8 @@ class PodManager:
 def _names(pod: core.Pod, kind: str, key: Key) -> bool:
     if kind == "ClusterTrustBundle":
         return names_trust_bundle(pod, key.name)
+    if kind == "Pod":
+        return key_of(pod) == key
     names = config_map_names if kind == "ConfigMap" else secret_names
     return bool(pod.metadata.namespace == key.namespace and key.name in names(pod))
 

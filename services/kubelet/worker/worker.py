@@ -183,10 +183,10 @@ class PodWorker:
         return False
 
     def _renewal(self, now: datetime) -> datetime | None:
-        """When a token in the volumes is to be renewed; one whose time has come makes them stale."""
+        """When a token or certificate in the volumes is to be renewed; one whose time has come makes them stale."""
         if not self.facts.volumes_ready or not self.is_active:
             return None
-        due = self._context.references.tokens.renew_at(self._ref.uid)
+        due = self._context.references.renew_at(self._ref.uid)
         if due is None or due > now:
             return due
         # Brought up to date at once, unless that failed lately: then it is tried again by itself.

@@ -20,7 +20,7 @@ from kubernetes import client as models
 from knarr.machinery.catalog import registry
 from knarr.service.certificates import CertificateAuthority
 from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
-from tests.support.signing import signing_request
+from tests.support.signing import pod_key_request, signing_request
 
 RETURNED = {
     "Pod", "Service", "ServiceAccount", "Namespace", "PodTemplate", "ResourceQuota", "PersistentVolume", "PersistentVolumeClaim",
@@ -39,6 +39,7 @@ WORKLOAD = {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLA
 JOB = {"spec": {"template": {"spec": {"containers": CONTAINERS, "restartPolicy": "Never"}}}}
 CA = CertificateAuthority.create().pair.certificate
 SIGNING_REQUEST = b64encode(signing_request("someone")).decode()
+POD_KEY = b64encode(pod_key_request()).decode()
 CLAIM = {"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}}}
 ROLE_REF = {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}
 MATCH = {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]}
@@ -103,7 +104,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("certificates.k8s.io", "PodCertificateRequest"): {
         "spec": {
             "signerName": "example.com/s", "podName": "p", "podUID": "u", "serviceAccountName": "a", "serviceAccountUID": "u",
-            "nodeName": "n", "nodeUID": "u", "stubPKCS10Request": "eA==",
+            "nodeName": "n", "nodeUID": "u", "stubPKCS10Request": POD_KEY,
         }
     },
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): {

@@ -52,7 +52,11 @@ def test_columns_are_those_of_kubernetes(version: Version) -> None:
     columns = [(column.name, column.type, column.format, column.priority) for column in strategy_for(version).columns]
     # The table was recorded when some of the versions were not there: all of a resource have the same columns.
     recorded = [kubernetes_columns().get((other.api_version, version.resource.plural)) for other in version.resource.versions]
-    assert columns in recorded
+    if any(recorded):
+        assert columns in recorded
+    else:
+        # Nor were some of the resources: those have the columns of a kind that says nothing of them.
+        assert tuple(strategy_for(version).columns) == tuple(Strategy.columns)
 
 
 @EVERY_KIND

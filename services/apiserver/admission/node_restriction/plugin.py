@@ -1,5 +1,5 @@
 """A node writes only what is its own: its Node, its Lease, its CSINode, the status of its pods; tokens only for its pods and for whom these
-show them to; requests for certificates only in its own name.
+show them to; requests for certificates only in its own name or for its pods.
 
 As Kubernetes' NodeRestriction. What a node may read is the Node authorizer's to say, which does not see what is written.
 """
@@ -19,18 +19,19 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
 from knarr.objects.pods import MIRROR
-from knarr.objects.references import config_map_names, secret_names, trust_bundles
+from knarr.objects.references import config_map_names, pod_certificates, secret_names, trust_bundles
 from knarr.service.authentication import NODE_PREFIX, node_of
 from services.apiserver.admission.attributes import CREATE, DELETE, UPDATE, Attributes
 from services.apiserver.admission.node_restriction.audiences import names_audience
 from services.apiserver.admission.node_restriction.labels import forbidden_labels
+from services.apiserver.admission.node_restriction.pod_certificates import why_not
 from services.apiserver.admission.permission import may
 from services.apiserver.admission.refusals import refused
 from services.apiserver.authorization import Authorizer, imagined
 from services.apiserver.backend import Backend
 from services.apiserver.results import Ref
 
-PODS, NODES, CLAIMS, ACCOUNTS, LEASES, CSI_NODES, SIGNING_REQUESTS = (
+PODS, NODES, CLAIMS, ACCOUNTS, LEASES, CSI_NODES, SIGNING_REQUESTS, POD_CERTIFICATES = (
     version_of(kind).resource
     for kind in (
         core.Pod,
@@ -40,6 +41,7 @@ PODS, NODES, CLAIMS, ACCOUNTS, LEASES, CSI_NODES, SIGNING_REQUESTS = (
         coordination.Lease,
         storage.CSINode,
         certificates.CertificateSigningRequest,
+        certificates.PodCertificateRequest,
     )
 )
 LEASE_NAMESPACE = "kube-node-lease"
@@ -62,6 +64,7 @@ class NodeRestriction:
             LEASES: _lease,
             CSI_NODES: _own,
             SIGNING_REQUESTS: _signing_request,
+            POD_CERTIFICATES: self._pod_certificate,
         }
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
@@ -106,6 +109,7 @@ class NodeRestriction:
             "secrets": bool(secret_names(pod)),
             "configmaps": bool(config_map_names(pod)),
             "clustertrustbundles": any(trust_bundles(pod)),
+            "podcertificates": any(pod_certificates(pod)),
             "persistentvolumeclaims": any(volume.volume_source.HasField("persistent_volume_claim") for volume in pod.spec.volumes),
             "resourceclaims": bool(pod.spec.resource_claims),
         }
@@ -140,6 +144,9 @@ class NodeRestriction:
             return f'node "{node}" is not allowed to modify ownerReferences'
         labels = forbidden_labels(new.metadata.labels, old.metadata.labels)
         return f"is not allowed to modify labels: {', '.join(labels)}" if labels else ""
+
+    def _pod_certificate(self, node: str, attributes: Attributes) -> Awaitable[str]:
+        return why_not(self._backend.cache, self._authorizer, node, attributes)
 
     async def _token(self, node: str, attributes: Attributes) -> str:
         if (attributes.operation, attributes.subresource) != (CREATE, "token"):

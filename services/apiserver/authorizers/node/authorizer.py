@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
+from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.storage.v1 import storage_pb2 as storage
@@ -24,7 +25,9 @@ from services.apiserver.request import CREATE, DELETE, GET, LIST, PATCH, UPDATE,
 ROLE = "system:node"
 LEASES = "kube-node-lease"
 READ, CHANGE = frozenset((GET, LIST, WATCH)), frozenset((GET, CREATE, UPDATE, PATCH, DELETE))
-VOLUMES, ATTACHMENTS = version_of(core.PersistentVolume).resource, version_of(storage.VolumeAttachment).resource
+VOLUMES, ATTACHMENTS, POD_CERTIFICATES = (
+    version_of(kind).resource for kind in (core.PersistentVolume, storage.VolumeAttachment, certificates.PodCertificateRequest)
+)
 
 
 class NodeAuthorizer:
@@ -41,9 +44,10 @@ class NodeAuthorizer:
             ("", "configmaps"): self._read_named,
             ("", "persistentvolumeclaims"): self._claim,
             ("", "persistentvolumes"): self._volume,
-            ("", "serviceaccounts"): self._token,
+            ("", "serviceaccounts"): self._account,
             ("", "pods"): self._pod,
             ("", "nodes"): self._node,
+            ("certificates.k8s.io", "podcertificaterequests"): self._pod_certificate,
             ("resource.k8s.io", "resourceclaims"): self._get_named,
             ("storage.k8s.io", "volumeattachments"): self._attachment,
             ("storage.k8s.io", "csinodes"): self._own,
@@ -110,7 +114,10 @@ class NodeAuthorizer:
             return ""
         return f"no relationship found between node '{node}' and this object"
 
-    def _token(self, node: str, wish: Wish, request: Request) -> str:
+    def _account(self, node: str, wish: Wish, request: Request) -> str:
+        """Who asks for a pod's certificate says of which account it is, by its uid."""
+        if wish.verb == GET and not wish.subresource:
+            return self._named_by_a_pod(node, wish)
         if wish.verb != CREATE or wish.subresource != "token":
             return "can only create tokens for individual service accounts"
         return self._named_by_a_pod(node, wish)
@@ -124,6 +131,20 @@ class NodeAuthorizer:
         if wish.verb == GET and wish.subresource in ("", "status"):
             return "" if self._pods.has(node, wish.namespace, wish.name) else f"no relationship found between node '{node}' and this object"
         return "" if self._rules.allows(wish) else "nodes may do nothing else to pods"
+
+    def _pod_certificate(self, node: str, wish: Wish, request: Request) -> str:
+        """What it asks for is admission's to judge."""
+        if wish.subresource:
+            return "nodes may not access the status subresource of PodCertificateRequests"
+        if wish.verb == CREATE:
+            return ""
+        if wish.verb == GET:
+            entry = self._cache.get(POD_CERTIFICATES, wish.namespace, wish.name)
+            own = entry is not None and entry.seen.spec.node_name == node
+            return "" if own else f"no relationship found between node '{node}' and this object"
+        if wish.verb in (LIST, WATCH):
+            return "" if _selected(request) == node else "can only list/watch podcertificaterequests with nodeName field selector"
+        return f"nodes may not {wish.verb} podcertificaterequests"
 
     def _node(self, node: str, wish: Wish, request: Request) -> str:
         """Which one it writes is admission's to say; its own it may ask for before it is there."""
@@ -149,7 +170,7 @@ class NodeAuthorizer:
 
 
 def _selected(request: Request) -> str:
-    """The node of whose pods a list or a watch is."""
+    """The node of whose pods, or requests for them, a list or a watch is."""
     options = request.options
     if not isinstance(options, meta.ListOptions) or NODE_NAME not in options.field_selector:
         return ""

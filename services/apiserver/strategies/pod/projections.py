@@ -6,10 +6,15 @@ from collections.abc import Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, invalid, required
+from knarr.machinery.validation import GoSyntax, Path, check_choice, invalid, required
+from services.apiserver.strategies.metadata import validate_user_annotations
 from services.apiserver.strategies.selectors import go_selector, validate_label_selector
-from services.apiserver.strategies.signers import bundle_name, signer_of_bundle, validate_signer
+from services.apiserver.strategies.signers import SHORTEST_SECONDS, bundle_name, longest_seconds, signer_of_bundle, validate_signer
 from services.apiserver.strategies.volumes import check_relative
+
+KEY_TYPES = ("ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096")
+# Where key and certificates are written, by the names of messages' fields and of JSON's.
+PATHS = {"credential_bundle_path": "credentialBundlePath", "key_path": "keyPath", "certificate_chain_path": "certificateChainPath"}
 
 
 def validate_trust_bundle(source: core.ClusterTrustBundleProjection, path: Path) -> list[Cause]:
@@ -31,6 +36,22 @@ def validate_trust_bundle(source: core.ClusterTrustBundleProjection, path: Path)
     return causes + check_relative(source.path, path.child("path"), reserved=True)
 
 
+def validate_pod_certificate(source: core.PodCertificateProjection, path: Path) -> list[Cause]:
+    causes = validate_signer(source.signer_name, path.child("signerName"))
+    causes += check_choice(path.child("keyType"), source.key_type, KEY_TYPES)
+    if source.HasField("max_expiration_seconds"):
+        here, longest = path.child("maxExpirationSeconds"), longest_seconds(source.signer_name)
+        if not SHORTEST_SECONDS <= source.max_expiration_seconds <= longest:
+            words = f"if provided, maxExpirationSeconds must be in the range [{SHORTEST_SECONDS}, {longest}]"
+            causes.append(invalid(here, source.max_expiration_seconds, words))
+    given = [(name, value) for field, name in PATHS.items() if (value := getattr(source, field))]
+    for name, value in given:
+        causes += check_relative(value, path.child(name), reserved=True)
+    if not given:
+        causes.append(required(path, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"))
+    return causes + validate_user_annotations(source.user_annotations, path.child("userAnnotations"))
+
+
 def _by_name(source: core.ClusterTrustBundleProjection, path: Path) -> list[Cause]:
     here, name = path.child("name"), source.name
     causes = [] if name else [required(here, "must be a valid object name")]
@@ -48,7 +69,10 @@ def paths_given_twice(source: core.ProjectedVolumeSource) -> Iterator[str]:
     for projection in source.sources:
         for kind, given in projection.ListFields():
             named = kind.name in ("secret", "config_map")
-            paths = [given.path] if hasattr(given, "path") else [item.path for item in getattr(given, "items", ())]
+            if kind.name == "pod_certificate":
+                paths = [getattr(given, field) for field in PATHS]
+            else:
+                paths = [given.path] if hasattr(given, "path") else [item.path for item in getattr(given, "items", ())]
             for path in filter(None, paths):
                 if path in known:
                     yield str(given.local_object_reference.name) if named else path

@@ -20,7 +20,7 @@ from knarr.machinery.validation import (
 )
 from services.apiserver.strategies.amounts import check_amount
 from services.apiserver.strategies.pod.environment import VOLUME_FIELDS, validate_field_ref, validate_resource_field_ref
-from services.apiserver.strategies.pod.projections import paths_given_twice, validate_trust_bundle
+from services.apiserver.strategies.pod.projections import paths_given_twice, validate_pod_certificate, validate_trust_bundle
 from services.apiserver.strategies.volumes import check_relative
 
 HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
@@ -141,6 +141,8 @@ def _projection(kind: str, source: Any, path: Path) -> list[Cause]:
         return causes
     if kind == "cluster_trust_bundle":
         return validate_trust_bundle(source, path)
+    if kind == "pod_certificate":
+        return validate_pod_certificate(source, path)
     return []
 
 
