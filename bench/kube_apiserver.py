@@ -106,7 +106,7 @@ async def apiserver() -> AsyncIterator[Side]:
             ours.start("apiserver")
             async with session(ours.data_dir / "ca.crt", "secret-of-admin") as shown:
                 server = Server(ours.server, "secret-of-admin", shown)
-                await _wait_for_namespace(server)
+                await wait_for_namespace(server)
                 yield Side(server, ours.processes["apiserver"].pid, ours.etcd.pid)
         finally:
             await asyncio.to_thread(ours.stop)
@@ -127,14 +127,15 @@ async def _kube_apiserver() -> AsyncIterator[Side | None]:
             await asyncio.to_thread(theirs.start)
             async with session(theirs.ca, TOKEN) as shown:
                 server = Server(theirs.url, TOKEN, shown)
-                await _wait_for_namespace(server)
+                await wait_for_namespace(server)
                 yield Side(server, theirs.pid, etcd.pid)
         finally:
             await asyncio.to_thread(theirs.stop)
             await asyncio.to_thread(etcd.stop)
 
 
-async def _wait_for_namespace(server: Server) -> None:
+async def wait_for_namespace(server: Server) -> None:
+    """Until a server that has just started has made the namespace ``default``; raises what it answered last."""
     deadline = time.monotonic() + NAMESPACE_SECONDS
     while True:
         try:

@@ -43,10 +43,10 @@ def ready_since(pod: core.Pod) -> datetime | None:
 
 def seconds_until_available(pod: core.Pod, min_ready_seconds: int, now: datetime) -> float | None:
     """How long it must stay ready to be available; 0 when it is, None when it is not ready."""
+    if not min_ready_seconds:
+        return 0.0 if is_ready(pod) else None
     since = ready_since(pod)
-    if since is None:
-        return None
-    return max((since + timedelta(seconds=min_ready_seconds) - now).total_seconds(), 0.0) if min_ready_seconds else 0.0
+    return None if since is None else max((since + timedelta(seconds=min_ready_seconds) - now).total_seconds(), 0.0)
 
 
 def restarts(pod: core.Pod) -> int:

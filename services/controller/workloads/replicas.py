@@ -5,7 +5,7 @@ What is decided here holds for ReplicaSets and for ReplicationControllers, which
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -13,7 +13,7 @@ from typing import Any, cast
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting
-from knarr.objects.pods import is_active, is_ready, is_terminating, seconds_until_available
+from knarr.objects.pods import is_active, is_terminating, seconds_until_available
 from services.controller.workloads.ranking import rank_for_deletion
 
 Replicated = apps.ReplicaSet | core.ReplicationController
@@ -46,23 +46,26 @@ def decide(
         if surplus > 0:
             delete = rank_for_deletion(active, siblings, now)[: min(surplus, burst)]
     waits = [seconds_until_available(pod, workload.spec.min_ready_seconds, now) for pod in active]
+    status = _status(workload, active, waits)
+    if isinstance(status, apps.ReplicaSetStatus):
+        status.terminating_replicas = sum(1 for pod in pods if is_terminating(pod)) if len(active) < len(pods) else 0
     future = [seconds for seconds in waits if seconds]
-    return Plan(create, delete, status_of(workload, pods, now), min(future) if future else None)
+    return Plan(create, delete, status, min(future) if future else None)
 
 
-def status_of(workload: Replicated, pods: Iterable[core.Pod], now: datetime) -> ReplicatedStatus:
-    """The counts of the workload's own pods; conditions are kept as they are."""
-    found = list(pods)
-    active = [pod for pod in found if is_active(pod)]
-    labels = dict(workload.spec.template.metadata.labels)
+def _status(workload: Replicated, active: Sequence[core.Pod], waits: Sequence[float | None]) -> ReplicatedStatus:
+    """The counts; conditions are kept as they are. ``waits`` are the seconds until each is available: None until it is ready."""
+    labels = workload.spec.template.metadata.labels.items()
     status: Any = type(workload.status)(
         replicas=len(active),
-        fully_labeled_replicas=sum(1 for pod in active if labels.items() <= dict(pod.metadata.labels).items()),
-        ready_replicas=sum(1 for pod in active if is_ready(pod)),
-        available_replicas=sum(1 for pod in active if seconds_until_available(pod, workload.spec.min_ready_seconds, now) == 0),
+        fully_labeled_replicas=sum(1 for pod in active if _has(pod.metadata.labels, labels)),
+        ready_replicas=sum(1 for seconds in waits if seconds is not None),
+        available_replicas=sum(1 for seconds in waits if seconds == 0),
         observed_generation=workload.metadata.generation,
     )
-    if isinstance(status, apps.ReplicaSetStatus):
-        status.terminating_replicas = sum(1 for pod in found if is_terminating(pod))
     status.conditions.extend(workload.status.conditions)
     return cast(ReplicatedStatus, status)
+
+
+def _has(found: Mapping[str, str], wanted: Iterable[tuple[str, str]]) -> bool:
+    return all(found.get(key) == value for key, value in wanted)
