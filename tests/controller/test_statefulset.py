@@ -9,16 +9,20 @@ import pytest
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.informer import Informers
 from knarr.machinery.errors import status_error
 from knarr.objects.conditions import set_condition
 from knarr.objects.owners import controller_key, controller_of, owner_reference
 from knarr.objects.pods import is_ready
+from services.controller.component import ControllerManager
 from services.controller.controllers.statefulset.controller import StatefulSetController
 from services.controller.controllers.statefulset.retention import retention
+from services.controller.settings import ControllerSettings
 from services.controller.workloads.history import POD_REVISION, template_of
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import claim, node, owned, pod
 from tests.controller.stateful import stateful_set
+from tests.support.rights import CONTROLLER
 from tests.support.virtual_time import virtual_time
 
 
@@ -143,6 +147,31 @@ async def test_there_are_never_two_of_a_place_however_slow_the_cache_is() -> Non
         assert least == 7
         made = [write for write in c.api.writes if write.verb == "create" and write.message_type is core.Pod and not write.subresource]
         assert len(made) == 16
+
+
+@virtual_time
+async def test_two_that_both_lead_for_a_moment_make_and_delete_nothing_twice() -> None:
+    """The second one hears everything a little later: it takes each step of the first for one that is still to be made."""
+    async with cluster(controllers=(StatefulSetController,)) as c:
+        c.api.seed(node())
+        late = c.api.client(CONTROLLER)
+        other = ControllerManager(late, ControllerSettings(), clock=c.kubelet.clock, controllers=(StatefulSetController,))
+        c.api.latency_seconds = 0.1
+        informers, seen = Informers(c.api.client()), set[tuple[str, str]]()
+        informers.get(core.Pod).on_change(lambda old, new: seen.add((new.metadata.name, new.metadata.uid)) if new is not None else None)
+        tasks = [asyncio.create_task(other.run()), asyncio.create_task(informers.run())]
+        try:
+            await c.client.create(stateful_set("web", 3, image="app:1"))
+            await c.until(lambda: is_settled(c))
+            await to_image(c, "app:2")
+            await c.until(lambda: runs(c, "app:2"))
+            await asyncio.sleep(10)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        assert runs(c, "app:2") and sorted(found.revision for found in c.api.all(apps.ControllerRevision)) == [1, 2]
+        assert sorted(name for name, _ in seen) == ["web-0", "web-0", "web-1", "web-1", "web-2", "web-2"]
 
 
 @virtual_time
