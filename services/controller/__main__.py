@@ -17,6 +17,26 @@ from services.controller.settings import SIGNED_SECONDS, ControllerSettings, Sig
 
 # What is good for less expires before it can be renewed.
 SHORTEST_SECONDS = 60
+FRESH = ControllerSettings()
+# By what follows --horizontal-pod-autoscaler-, which are Kubernetes' names: the shortest, the usual one, what it is.
+AUTOSCALER_TIMES = {
+    "sync-period": (0.1, FRESH.autoscaler_sync_seconds, "how often each autoscaler is looked at"),
+    "downscale-stabilization": (
+        0.0,
+        FRESH.autoscaler_downscale_stabilization_seconds,
+        "within which recommendations count before pods go, where the autoscaler says nothing of its own",
+    ),
+    "cpu-initialization-period": (
+        0.0,
+        FRESH.autoscaler_cpu_initialization_seconds,
+        "how long after its start the CPU of a pod that is not ready says nothing",
+    ),
+    "initial-readiness-delay": (
+        0.0,
+        FRESH.autoscaler_initial_readiness_seconds,
+        "how long after its start a pod may be unready and count as never ready yet",
+    ),
+}
 # In the folder of `--trust`.
 SIGNING_FILES = {"cert": "signing.crt", "key": "signing.key"}
 
@@ -37,16 +57,15 @@ def signing(arguments: argparse.Namespace) -> Signing | None:
 def main() -> int:
     parser = client_parser("controller", "Keep the cluster as its objects want it.", port=10257)
     add_leader_election(parser, LEASE)
-    fresh = ControllerSettings()
     parser.add_argument(
         "--cluster-cidr",
-        default=fresh.cluster_cidr,
+        default=FRESH.cluster_cidr,
         type=optional_cidr,
         metavar="CIDR",
         help="addresses of all pods, of which each node gets a part; empty: nodes bring their own (default: %(default)s)",
     )
     parser.add_argument(
-        "--node-cidr-mask-size", default=fresh.node_mask_size, type=number(1, 30), metavar="BITS", help="(default: %(default)s)"
+        "--node-cidr-mask-size", default=FRESH.node_mask_size, type=number(1, 30), metavar="BITS", help="(default: %(default)s)"
     )
     for name, what in (("cert", "certificate of the authority that signs requests for certificates"), ("key", "its private key")):
         parser.add_argument(
@@ -62,6 +81,14 @@ def main() -> int:
         metavar="DURATION",
         help="how long what it signs is good for at most (default: a year)",
     )
+    for name, (shortest, default, what) in AUTOSCALER_TIMES.items():
+        parser.add_argument(
+            f"--horizontal-pod-autoscaler-{name}",
+            default=default,
+            type=duration(shortest, 86_400),
+            metavar="DURATION",
+            help=f"{what} (default: {default:g}s)",
+        )
     arguments = parser.parse_args()
     if arguments.cluster_cidr:
         try:
@@ -75,6 +102,10 @@ def main() -> int:
         node_mask_size=arguments.node_cidr_mask_size,
         signing=signing(arguments),
         api_hosts=(arguments.apiserver.rpartition(":")[0],),
+        autoscaler_sync_seconds=arguments.horizontal_pod_autoscaler_sync_period,
+        autoscaler_downscale_stabilization_seconds=arguments.horizontal_pod_autoscaler_downscale_stabilization,
+        autoscaler_cpu_initialization_seconds=arguments.horizontal_pod_autoscaler_cpu_initialization_period,
+        autoscaler_initial_readiness_seconds=arguments.horizontal_pod_autoscaler_initial_readiness_delay,
     )
     return run_component(arguments, lambda client: ControllerManager(client, settings(root_certificate=read_ca(arguments.ca).decode())))
 
