@@ -2,7 +2,8 @@
 
 On machines of one's own a timer gives it. The folders of this machine's components are compared with those that ``services.compose.trust``
 keeps in FROM, a folder or HOST:FOLDER, which scp reads. What differs is replaced, each file whole, and the units that were given
-other files are restarted: the service manager hands them over when a unit starts.
+other files are restarted: the service manager hands them over when a unit starts. The kubelet reads its own itself, and shows the next
+connection what is there by then.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from services.compose.trust import CONTROL_PLANE
 
 FOLDER = Path("/etc/knarr")
 PARTS = (*CONTROL_PLANE, "kubelet", "proxy", "etcd")
+# What a component follows by itself, since its unit reads the folder and not a copy of it.
+FOLLOWED = {"kubelet": {"server.crt", "server.key"}}
 COPY_SECONDS, RESTART_SECONDS = 60.0, 120.0
 # What scp is told: to ask nothing, and to give up in time.
 SCP = ("scp", "-q", "-r", "-B", "-o", "ConnectTimeout=10")
 
 
-def renew(source: str, folder: Path) -> list[str]:
-    """Makes the folders of components in ``folder`` as they are in ``source``; the names of those where something was replaced.
+def renew(source: str, folder: Path) -> dict[str, set[str]]:
+    """Makes the folders of components in ``folder`` as they are in ``source``; the files that were replaced, by the component's name.
 
     Raises CommandError when one of them cannot be had; then none has changed.
     """
@@ -34,7 +37,8 @@ def renew(source: str, folder: Path) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="knarr-renewal-") as scratch:
         for part in parts:
             _fetch(f"{source.rstrip('/')}/{part}", Path(scratch) / part)
-        return [part for part in parts if _take_over(Path(scratch) / part, folder / part)]
+        taken = {part: _take_over(Path(scratch) / part, folder / part) for part in parts}
+        return {part: files for part, files in taken.items() if files}
 
 
 def _fetch(source: str, target: Path) -> None:
@@ -52,14 +56,14 @@ def _fetch(source: str, target: Path) -> None:
         raise CommandError(f"scp cannot bring {source} ({reason}); root here must be let in there with a key, without being asked")
 
 
-def _take_over(fresh: Path, folder: Path) -> bool:
-    """Whether a file of ``folder`` was replaced by another one, or came to it."""
-    changed = False
+def _take_over(fresh: Path, folder: Path) -> set[str]:
+    """The files of ``folder`` that were replaced by others, or came to it."""
+    changed: set[str] = set()
     for file in sorted(fresh.iterdir()):
         data, own = file.read_bytes(), folder / file.name
         if not own.exists() or own.read_bytes() != data:
             write_whole(own, data, mode=file.stat().st_mode & 0o777)
-            changed = True
+            changed.add(file.name)
     return changed
 
 
@@ -87,11 +91,12 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         changed = renew(arguments.source, arguments.folder)
-        if changed:
-            restart(changed)
+        if due := [part for part, files in changed.items() if files - FOLLOWED.get(part, set())]:
+            restart(due)
     except (CommandError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(f"renewed and restarted: {', '.join(changed)}" if changed else "all is as it should be")
+    words = [f"{part} (restarted)" if part in due else part for part in changed]
+    print(f"renewed: {', '.join(words)}" if changed else "all is as it should be")
     return 0
 
 

@@ -162,6 +162,8 @@ def _node(text: str) -> tuple[str, str]:
 
 def _etcd(text: str) -> tuple[str, str]:
     name, _, host = text.rpartition("=")
+    if name in (*CONTROL_PLANE, "admin", "authority") or "/" in name or not host:
+        raise argparse.ArgumentTypeError(f"{text!r} is not [FOLDER=]HOST with a folder of its own, like etcd-2=192.0.2.12")
     return name or "etcd", host
 
 

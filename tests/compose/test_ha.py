@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.api_probe import ApiProbe
 from tests.support.cluster_client import BIN
-from tests.support.compose import NODES, ComposeCluster
+from tests.support.compose import NETWORK, NODES, ComposeCluster
 from tests.support.engine import IMAGE
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
@@ -196,3 +196,40 @@ def test_a_backup_is_restored_and_the_members_follow(available: ComposeCluster) 
     for name in ETCD:
         keys = available.in_node(name, "etcdctl", "get", "/registry/configmaps/default/", "--prefix", "--keys-only").split()
         assert "/registry/configmaps/default/saved" in keys and "/registry/configmaps/default/lost" not in keys
+
+
+# A snapshot becomes a member as one was before members spoke TLS: known to the others at a port in plain text.
+PLAIN = """
+set -eu; cd /var/lib/etcd; cat >incoming.db
+etcdctl snapshot restore incoming.db --data-dir=fresh --name=$(hostname) --initial-cluster={cluster} \\
+    --initial-advertise-peer-urls=http://$ADDRESS:2380 --initial-cluster-token=plain
+rm -rf member peers-by-tls incoming.db; mv fresh/member member; rmdir fresh
+"""
+
+
+def test_members_that_spoke_in_plain_text_go_over_to_tls_together(available: ComposeCluster) -> None:
+    """Three at once, as an upgrade recreates them; nothing of what was stored is lost."""
+    available.kubectl("create", "configmap", "plain")
+    snapshot = available.data_dir / "plain.db"
+    available.shell(f"docker compose exec -T etcd knarr-etcd backup >{snapshot}")
+    available.compose("--profile", "ha", "stop")
+    everyone = ",".join(f"{name}=http://{NETWORK}.{number}:2380" for name, number in ETCD.items())
+    for name in ETCD:
+        script = PLAIN.format(cluster=everyone)
+        available.shell(f"docker compose --profile ha run --rm -T --no-deps --entrypoint bash {name} -c '{script}' <{snapshot}")
+    grow(available)
+    assert members(available).keys() == ETCD.keys()
+
+    def urls() -> set[str]:
+        return {line.split(", ")[3] for line in available.in_node("etcd", "etcdctl", "member", "list").splitlines()}
+
+    available.wait_for("all to be reached by TLS", lambda: urls() == {f"https://{NETWORK}.{number}:2382" for number in ETCD.values()})
+    assert available.kubectl("get", "configmap", "plain").stdout
+    # From the next start on nobody listens without it.
+    for name, number in ETCD.items():
+        available.compose("restart", name)
+        grow(available)
+        code = f'import socket; socket.create_connection(("{NETWORK}.{number}", 2380), 3)'
+        done = available.shell(f"docker compose exec -T apiserver python -c '{code}'", check=False)
+        assert "ConnectionRefusedError" in done.stderr
+    available.kubectl("create", "configmap", "moved")

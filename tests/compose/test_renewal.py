@@ -60,13 +60,22 @@ def test_what_is_about_to_expire_is_replaced_everywhere(machine: Machine, capsys
     assert machine.renew() == 0 and machine.told == []
     machine.trust()
     assert machine.renew(f"host:{machine.kept / NODE}") == 0
-    assert machine.told == ["try-restart knarr-kubelet.service knarr-proxy.service"]
+    # The kubelet shows by itself what lies in its folder.
+    assert machine.told == ["try-restart knarr-proxy.service"]
+    assert capsys.readouterr().out.splitlines()[-1] == "renewed: kubelet, proxy (restarted)"
     for part in ("kubelet", "proxy"):
         assert covers((machine.own / part / "server.crt").read_bytes(), [NODE, "192.0.2.11"])
         assert (machine.own / part / "server.key").read_bytes() == (machine.kept / NODE / part / "server.key").read_bytes()
         assert (machine.own / part / "server.key").stat().st_mode & 0o777 == 0o600
     assert machine.renew() == 0 and len(machine.told) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "all is as it should be"
+
+
+def test_an_authoritys_new_certificate_is_told_the_kubelet(machine: Machine) -> None:
+    machine.trust()
+    machine.install()
+    (machine.own / "kubelet/ca.crt").write_text("former\n")
+    assert machine.renew() == 0 and machine.told == ["try-restart knarr-kubelet.service"]
 
 
 def test_the_store_is_given_its_certificate_as_well(machine: Machine) -> None:

@@ -186,6 +186,16 @@ def test_the_kubeconfig_leads_to_the_server(tmp_path: Path, monkeypatch: pytest.
     assert config["clusters"][0]["cluster"]["server"] == URL
 
 
+@pytest.mark.parametrize("option", ["apiserver=192.0.2.31", "admin=192.0.2.31", "../etcd=192.0.2.31", "etcd="])
+def test_a_member_of_etcd_gets_no_folder_of_others(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path, f"--etcd={option}")
+    assert f"{option!r} is not [FOLDER=]HOST" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_wrong_node_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run(monkeypatch, tmp_path, "--node=node-3")
