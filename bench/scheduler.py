@@ -27,6 +27,9 @@ class _Nothing(Cluster):
     def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
         return []
 
+    def get(self, kind: type[M], namespace: str, name: str) -> M | None:
+        return None
+
 
 def node(number: int) -> core.Node:
     """A node of one of three zones that takes 110 pods."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
-from knarr.objects.binding import PROVISIONED_BY
+from knarr.objects.binding import BOUND, PROVISIONED_BY
+from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
 from knarr.objects.volumes import DEFAULT_CLASS, WAIT_FOR_FIRST_CONSUMER
 
@@ -17,7 +18,6 @@ CLASS, PROVISIONER = "local-path", "knarr.dev/local-path"
 FOLDERS = "knarr.dev/local-path"
 # On a volume: the node that has its folder, as a label; and what keeps the volume until the folder is gone.
 NODE_LABEL, FINALIZER = "knarr.dev/local-path-node", "knarr.dev/local-path"
-HOSTNAME = "kubernetes.io/hostname"
 
 
 def default_class() -> storage.StorageClass:
@@ -35,8 +35,16 @@ def is_local_path(volume: core.PersistentVolume) -> bool:
 
 
 def is_to_be_removed(volume: core.PersistentVolume) -> bool:
-    """Whether its node has yet to let go of it."""
-    return is_local_path(volume) and is_deleting(volume) and FINALIZER in volume.metadata.finalizers
+    """Whether its node has yet to let go of it; one that a claim still has stays as it is."""
+    ends = is_local_path(volume) and is_deleting(volume) and FINALIZER in volume.metadata.finalizers
+    return ends and volume.status.phase != BOUND
+
+
+def without_finalizer(volume: core.PersistentVolume) -> core.PersistentVolume:
+    """As its node, or who speaks for one that is gone, lets go of it."""
+    changed = copy_of(volume)
+    changed.metadata.finalizers.remove(FINALIZER)
+    return changed
 
 
 def loses_its_data(volume: core.PersistentVolume) -> bool:

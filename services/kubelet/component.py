@@ -18,6 +18,7 @@ from knarr.service.access import Right
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
 from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.folders import LocalFolders
 from services.kubelet.node.images import Images
 from services.kubelet.node.keeper import NodeKeeper
 from services.kubelet.node.lease import LeaseKeeper
@@ -75,6 +76,7 @@ class Kubelet(Component):
         )
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
+        self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files)
         self.manager = PodManager(self.context, self._pods)
         self.stats = Stats(runtime, clock)
 
@@ -100,6 +102,7 @@ class Kubelet(Component):
                 "lease": self._lease.run(),
                 "stats": self.stats.run(),
                 "workers": self._work(),
+                "folders": self._folders.run(),
             }
             if not self._settings.pod_cidr:
                 parts["own-node"] = self._own_node.run()

@@ -58,3 +58,8 @@ class KubeletSettings:
     labels: dict[str, str] = field(default_factory=dict)
     # Taints the node registers with, as `key=value:effect`.
     taints: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> Path:
+        """Where the node's volumes of the class local-path lie."""
+        return self.data_dir.absolute() / "local-path"

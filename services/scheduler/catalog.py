@@ -10,5 +10,17 @@ from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.plugins.spreading.plugin import Spreading
 from services.scheduler.plugins.taints.plugin import Taints
 from services.scheduler.plugins.unschedulable.plugin import Unschedulable
+from services.scheduler.plugins.volumebinding.plugin import VolumeBinding
+from services.scheduler.plugins.volumerestrictions.plugin import VolumeRestrictions
 
-PLUGINS: tuple[type[Plugin], ...] = (Unschedulable, NodeName, Taints, NodeAffinity, Ports, Resources, Spreading)
+PLUGINS: tuple[type[Plugin], ...] = (
+    Unschedulable,
+    NodeName,
+    Taints,
+    NodeAffinity,
+    Ports,
+    Resources,
+    VolumeRestrictions,
+    VolumeBinding,
+    Spreading,
+)

@@ -13,10 +13,9 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import grpc.aio
-from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.scheduler.v1 import scheduler_service_pb2, scheduler_service_pb2_grpc
@@ -29,14 +28,17 @@ from knarr.objects.copies import copy_of
 from knarr.service.elected import ElectedComponent
 from knarr.service.tasks import cancel, run_together
 from services.scheduler.catalog import PLUGINS
-from services.scheduler.decide import Decision, Verdict, decide, explain, summary
+from services.scheduler.decide import Decision, Verdict, decide, explain, impossible, summary
+from services.scheduler.informed_cluster import InformedCluster
 from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
-from services.scheduler.plugin import Cluster, M, Plugin
+from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preparation import Preparation, Spoiled
+from services.scheduler.preparer import Preparer
 from services.scheduler.queue import State, Waiting
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.state import SchedulerState, parts_read_by
+from services.scheduler.state import SchedulerState
 from services.scheduler.view import View
 from services.scheduler.writer import bind, report_unschedulable
 
@@ -44,21 +46,6 @@ logger = logging.getLogger(__name__)
 
 LEASE = "knarr-scheduler"
 METRICS_SECONDS = 5.0
-
-
-class _InformedCluster(Cluster):
-    """What plugins declare to read besides nodes and pods, by informers."""
-
-    def __init__(self, informers: Informers, plugins: Sequence[type[Plugin]]) -> None:
-        subjects = [subject for subject, parts in parts_read_by(plugins).items() if parts]
-        kinds = {subject.message for subject in subjects} - {core.Pod, core.Node}
-        self.informers: dict[type[Message], Informer[Any]] = {kind: informers.get(kind) for kind in kinds}
-
-    def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
-        informer = self.informers.get(kind)
-        if informer is None:
-            raise LookupError(f"no plugin declares that it reads anything of {kind.DESCRIPTOR.name}")
-        return informer.store.list(namespace or None)
 
 
 class Scheduler(ElectedComponent):
@@ -80,6 +67,7 @@ class Scheduler(ElectedComponent):
         self._plugins = plugins
         self._random = random.Random(self._settings.seed)
         self._state: SchedulerState | None = None
+        self._preparer: Preparer | None = None
         self._pods: Informer[core.Pod] | None = None
         self._recorder = EventRecorder(self._client, self._settings.scheduler_name, clock=clock)
         self._writes: set[asyncio.Task[None]] = set()
@@ -101,6 +89,11 @@ class Scheduler(ElectedComponent):
             raise status_error("ServiceUnavailable", "this scheduler is not active: it is starting, or another one leads")
         return self._state
 
+    @property
+    def preparer(self) -> Preparer:
+        assert self._preparer is not None
+        return self._preparer
+
     def explain(self, namespace: str, name: str) -> tuple[list[Verdict], str]:
         """The verdict on every node for a pod, as if it were to be placed now, and the summary if none fits."""
         state = self.state
@@ -116,17 +109,21 @@ class Scheduler(ElectedComponent):
         verdicts = explain(nodes, state.plugins, PodFacts.of(free))
         if any(not verdict.refused_by for verdict in verdicts):
             return verdicts, ""
+        if (hopeless := impossible(state.plugins, PodFacts.of(free))) is not None:
+            return verdicts, f"0/{len(verdicts)} nodes are available: {hopeless[1]}."
         return verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons))
 
     async def _lead(self) -> None:
         informers = Informers(self._client)
         self._pods = informers.get(core.Pod)
-        cluster = _InformedCluster(informers, self._plugins)
+        cluster = InformedCluster(informers, self._plugins)
         self._state = SchedulerState(self._settings, cluster, asyncio.get_running_loop().time, self._plugins)
         informers.get(core.Node).on_change(self._state.node_changed)
         self._pods.on_change(self._state.pod_changed)
         for informer in cluster.informers.values():
             informer.on_change(self._state.object_changed)
+        self._preparer = Preparer(self._client, cluster, self._waits, self._slots, self._settings.volume_seconds)
+        self._pods.on_change(lambda old, new: cluster.tell() if new is None else None)
         parts = {
             "informers": informers.run(),
             "events": self._recorder.run(),
@@ -140,6 +137,9 @@ class Scheduler(ElectedComponent):
             await cancel(list(self._writes))
             self._state = self._pods = None
 
+    def _waits(self, pod: PodFacts) -> bool:
+        return self._state is not None and self._state.queue.uid_of(pod.key) == pod.uid
+
     async def _place_pods(self, informers: Informers) -> None:
         await informers.wait_synced()
         self._working = True
@@ -152,7 +152,7 @@ class Scheduler(ElectedComponent):
     def _place(self, waiting: Waiting) -> None:
         """Decides on one pod and starts the write; releases its slot when that is done."""
         state, pod = self.state, waiting.pod
-        if state.queue.uid_of(pod.key) != pod.uid:
+        if not self._waits(pod):
             self._slots.release()
             return
         started = time.perf_counter()
@@ -167,8 +167,13 @@ class Scheduler(ElectedComponent):
             return
         DECISION_SECONDS.observe(time.perf_counter() - started)
         if decision.node:
+            row = state.table.rows[decision.node]
+            # What is to be written counts before the next pod is looked at, as the pod itself does.
+            needed = [plan for plugin in state.plugins if (plan := plugin.prepare(pod, state.table.node(row))) is not None]
             state.assume(pod, decision.node)
-            write = self._bind(waiting, decision.node)
+            for plan in needed:
+                self.preparer.count(plan)
+            write = self._bind(waiting, decision.node, needed)
         else:
             ATTEMPTS.labels("unschedulable").inc()
             state.queue.refuse(waiting, decision.refused_by)
@@ -183,9 +188,11 @@ class Scheduler(ElectedComponent):
         if not task.cancelled() and task.exception() is not None:
             logger.error("a placement could not be written", exc_info=task.exception(), extra={"task": task.get_name()})
 
-    async def _bind(self, waiting: Waiting, node: str) -> None:
+    async def _bind(self, waiting: Waiting, node: str, needed: Sequence[Preparation]) -> None:
         pod = waiting.pod
         try:
+            if needed:
+                await self.preparer.carry_out(pod, needed)
             await bind(self._client, pod, node)
         except Exception as error:
             ATTEMPTS.labels("error").inc()
@@ -193,7 +200,8 @@ class Scheduler(ElectedComponent):
             self.state.queue.retry(waiting)
             logger.warning("binding failed", extra={"pod": str(pod.key), "node": node, "error": str(error)})
             if not isinstance(error, NotFound):
-                self._recorder.event(pod.pod, WARNING, "FailedScheduling", f"binding rejected: {error}")
+                words = str(error) if isinstance(error, Spoiled) else f"binding rejected: {error}"
+                self._recorder.event(pod.pod, WARNING, "FailedScheduling", words)
             return
         ATTEMPTS.labels("scheduled").inc()
         PLACED_SECONDS.observe(max(asyncio.get_running_loop().time() - waiting.since, 0.0))

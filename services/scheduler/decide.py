@@ -47,6 +47,9 @@ def decide(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, source: rando
     """Picks the best node; ``source`` picks among equals."""
     if not len(nodes):
         return Decision(summary=NO_NODES)
+    if (hopeless := impossible(plugins, pod)) is not None:
+        plugin, words = hopeless
+        return Decision(summary=f"0/{len(nodes)} nodes are available: {words}.", refused_by=frozenset({plugin.name}))
     feasible, refused = _filter(nodes, plugins, pod)
     rows = np.flatnonzero(feasible)
     if not len(rows):
@@ -57,6 +60,11 @@ def decide(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, source: rando
     best = rows if len(rows) == 1 else _best(nodes, plugins, pod, rows)
     row = int(best[0] if len(best) == 1 else best[source.randrange(len(best))])
     return Decision(node=nodes.node(row).metadata.name, feasible=len(rows))
+
+
+def impossible(plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Plugin, str] | None:
+    """The first plugin by which no node whatever will do, and why."""
+    return next(((plugin, words) for plugin in plugins if (words := plugin.impossible(pod))), None)
 
 
 def explain(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> list[Verdict]:

@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.storage.v1 import storage_pb2 as storage
 
 
 class Subject(Enum):
@@ -24,6 +25,8 @@ class Subject(Enum):
     NODE = "node"
     SERVICE = "service"
     CLAIM = "claim"
+    VOLUME = "volume"
+    STORAGE_CLASS = "storage class"
     NAMESPACE = "namespace"
 
     @property
@@ -38,6 +41,8 @@ _MESSAGES: dict[Subject, type[Message]] = {
     Subject.NODE: core.Node,
     Subject.SERVICE: core.Service,
     Subject.CLAIM: core.PersistentVolumeClaim,
+    Subject.VOLUME: core.PersistentVolume,
+    Subject.STORAGE_CLASS: storage.StorageClass,
     Subject.NAMESPACE: core.Namespace,
 }
 

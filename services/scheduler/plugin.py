@@ -11,9 +11,11 @@ import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import Part
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preparation import Preparation
 
 MAX_SCORE = 100
 
@@ -40,6 +42,10 @@ class Cluster(abc.ABC):
     def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
         """The objects of a kind that some plugin declares to read: those of a namespace, or all without one."""
 
+    @abc.abstractmethod
+    def get(self, kind: type[M], namespace: str, name: str) -> M | None:
+        """One of them; the namespace of a cluster-scoped one is empty."""
+
 
 class Plugin(abc.ABC):
     """One rule. Stateless but for caches: the same nodes and pod give the same answer."""
@@ -59,6 +65,10 @@ class Plugin(abc.ABC):
         if not isinstance(reads, frozenset) or not all(isinstance(part, Part) for part in reads):
             raise TypeError(f"{cls.__name__} must declare in `reads`, a frozenset of Part, what its answers depend on")
 
+    def impossible(self, pod: PodFacts) -> str:
+        """Why no node whatever will do, in the words of the event; empty where some may. ``filter`` accepts none then."""
+        return ""
+
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         """Which rows the pod may be placed on; None means all. Dead rows may hold anything."""
         return None
@@ -69,6 +79,10 @@ class Plugin(abc.ABC):
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         """How good each of the rows is, 0 to 100; None when it makes no difference."""
+        return None
+
+    def prepare(self, pod: PodFacts, node: core.Node) -> Preparation | None:
+        """What must be so before the pod is bound to a node that the filter accepts; None when nothing must."""
         return None
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:

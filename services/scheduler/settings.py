@@ -16,6 +16,7 @@ class SchedulerSettings:
     ``backoff_first_seconds``, ``backoff_limit_seconds``: pause of a pod after its first and after many failed attempts.
     ``flush_seconds``: how long an unschedulable pod waits at most when nothing that may help it happens.
     ``concurrent_writes``: bindings and status writes under way at once.
+    ``volume_seconds``: how long a pod that has a node waits for its volumes.
     ``seed``: of the choice among equally good nodes; None differs from run to run.
     """
 
@@ -25,4 +26,5 @@ class SchedulerSettings:
     backoff_limit_seconds: float = 10.0
     flush_seconds: float = 300.0
     concurrent_writes: int = 64
+    volume_seconds: float = 600.0
     seed: int | None = None

@@ -18,8 +18,8 @@ from services.kubelet.container import starter
 from services.kubelet.container.inputs import ContainerInputs
 from services.kubelet.container.plan import container_plan
 from services.kubelet.pod import admission
+from services.kubelet.pod.contents import File, Files
 from services.kubelet.pod.directory import PodDirectory
-from services.kubelet.pod.volumes import File, Files
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.plan import ContainerPlan
 from services.kubelet.runtime.port import RUNNING, Check, ExecCheck, LocalImage, ProbeResult

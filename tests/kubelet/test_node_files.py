@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from services.kubelet.node.files import NodeFiles
+from services.kubelet.pod.contents import EmptyDirectory, File, Files
 from services.kubelet.pod.directory import PodDirectory
-from services.kubelet.pod.volumes import EmptyDirectory, File, Files
 
 # A process with mounts of its own: it says so when it has them, and waits to be ended.
 MACHINE = "print('ready', flush=True); input()"

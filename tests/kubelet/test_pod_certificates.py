@@ -24,9 +24,10 @@ from knarr.objects import pem
 from knarr.service.certificates import CertificateAuthority
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.certificate_keys import is_slow, key_and_request
+from services.kubelet.pod.contents import Files, VolumeError
 from services.kubelet.pod.credentials import Credential
 from services.kubelet.pod.references import References
-from services.kubelet.pod.volumes import Files, VolumeError, contents
+from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.support import NODE, Cluster, make_pod, running, until
 from tests.support.api import FaultyApi

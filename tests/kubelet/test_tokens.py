@@ -18,9 +18,10 @@ from knarr.client.clock import Clock
 from knarr.machinery.errors import StatusError, status_error
 from services.apiserver.tokens.keys import SigningKeys
 from services.kubelet.node.view import NodeView
+from services.kubelet.pod.contents import File, Files, VolumeError
 from services.kubelet.pod.references import References
 from services.kubelet.pod.tokens import TokenKeeper, Wanted
-from services.kubelet.pod.volumes import File, Files, VolumeError, contents
+from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.support import NODE, Cluster, make_pod, running, until
 from tests.support.api import FaultyApi

@@ -15,9 +15,10 @@ from knarr.objects import pem
 from knarr.objects.references import names_trust_bundle
 from knarr.service.certificates import CertificateAuthority
 from services.kubelet.node.view import NodeView
+from services.kubelet.pod.contents import File, Files, VolumeError
 from services.kubelet.pod.references import References
 from services.kubelet.pod.trust_anchors import NoAnchors, TrustAnchors
-from services.kubelet.pod.volumes import File, Files, VolumeError, contents
+from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.support import Cluster, make_pod, running, until
 from tests.support.api import FaultyApi

@@ -18,10 +18,11 @@ from services.kubelet.container.plan import container_plan
 from services.kubelet.node import beneath, mounts
 from services.kubelet.node.mounts import mounts_below
 from services.kubelet.node.view import NodeView
+from services.kubelet.pod.contents import EmptyDirectory, File, Files, HostDirectory, VolumeError
 from services.kubelet.pod.directory import PodDirectory, check_host_path
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volume_files import write_files
-from services.kubelet.pod.volumes import EmptyDirectory, File, Files, HostDirectory, VolumeError, contents
+from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.plan import Mount, PodRef
 from services.kubelet.runtime.port import Image, Sandbox
 from tests.kubelet.support import make_pod
@@ -108,7 +109,7 @@ def volume(**source: object) -> core.Pod:
     ("source", "words"),
     [
         ({"secret": core.SecretVolumeSource(secret_name="none")}, 'MountVolume.SetUp failed for volume "v" : secret "none" not found'),
-        ({"nfs": core.NFSVolumeSource(server="x")}, "this kubelet has none for nfs"),
+        ({"iscsi": core.ISCSIVolumeSource(iqn="x")}, "this kubelet has none for iscsi"),
         (
             {"config_map": core.ConfigMapVolumeSource(local_object_reference={"name": "c"}, items=[{"key": "k", "path": "p"}])},
             "references non-existent config key: k",

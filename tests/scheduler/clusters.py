@@ -8,6 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.storage.v1 import storage_pb2 as storage
+from knarr.objects.binding import BIND_COMPLETED, NO_PROVISIONER
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.node_table import NodeTable
 from services.scheduler.parts import Subject
@@ -20,6 +22,7 @@ LABELS = st.dictionaries(st.sampled_from(["zone", "disk"]), st.sampled_from(["a"
 APPS = st.sampled_from([{}, {"app": "web"}, {"app": "web", "tier": "front"}, {"app": "db"}])
 EFFECTS = st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"])
 TAINTS = st.lists(st.tuples(st.sampled_from(["dedicated", "gpu"]), EFFECTS), max_size=2)
+CLAIM_NAMES = ("bound", "alone", "orphan", "late", "made", "lost", "ending", "immediate", "missing")
 NODE_NAMES = st.sampled_from([f"n{number}" for number in range(6)])
 
 
@@ -51,6 +54,10 @@ def pods(draw: Any, number: int) -> core.Pod:
         found.spec.containers[0].ports.add(host_port=draw(st.sampled_from([80, 443])), container_port=80)
     if draw(st.booleans()):
         found.spec.containers[0].resources.requests["example.com/gpu"].string = "1"
+    for number, name in enumerate(draw(st.lists(st.sampled_from((*CLAIM_NAMES, *["alone", "made", "late"] * 3)), max_size=2, unique=True))):
+        found.spec.volumes.add(name=f"v{number}").volume_source.persistent_volume_claim.claim_name = name
+    if draw(st.integers(0, 9)) == 0:
+        found.spec.volumes.add(name="own").volume_source.ephemeral.volume_claim_template.SetInParent()
     found.spec.node_selector.update(draw(st.sampled_from([{}, {}, {"zone": "a"}, {"kubernetes.io/hostname": "n1"}])))
     for key, effect in draw(TAINTS):
         found.spec.tolerations.add(key=key, effect=effect, operator="Exists")
@@ -89,6 +96,37 @@ def table_of(found: list[core.Node], placed: Any, plugins: Sequence[type[Plugin]
     for facts, name in placed:
         table.put_pod(facts, name)
     return table
+
+
+def storage_objects() -> list[Any]:
+    """Claims of every sort, the volumes of those that have one and for those that wait, and their classes."""
+    late, made = storage.StorageClass(provisioner=NO_PROVISIONER), storage.StorageClass(provisioner="example.com/disks")
+    for name, found in (("late", late), ("made", made)):
+        found.metadata.name, found.volume_binding_mode = name, "WaitForFirstConsumer"
+    made.allowed_topologies.add().match_label_expressions.add(key="zone", values=["a"])
+    claims = {name: core.PersistentVolumeClaim() for name in (*CLAIM_NAMES, "p99-own")}
+    for name, claim in claims.items():
+        claim.metadata.name, claim.metadata.namespace, claim.metadata.uid = name, "default", f"uid-{name}"
+        claim.spec.access_modes.append("ReadWriteOncePod" if name == "alone" else "ReadWriteOnce")
+        claim.spec.resources.requests["storage"].string = "1Gi"
+    claims["p99-own"].metadata.owner_references.add(kind="Pod", name="p99", uid="uid-default-p99", controller=True)
+    for name, of in (("bound", "there"), ("alone", "there"), ("orphan", "gone")):
+        claims[name].spec.volume_name = of
+        claims[name].metadata.annotations[BIND_COMPLETED] = "yes"
+    claims["late"].spec.storage_class_name, claims["made"].spec.storage_class_name = "late", "made"
+    claims["late"].spec.selector.match_labels["tier"] = "gold"
+    claims["lost"].status.phase = "Lost"
+    claims["ending"].metadata.deletion_timestamp.seconds = 1
+    del claims["missing"]
+    volumes = [core.PersistentVolume() for _ in range(2)]
+    for name, volume in zip(("there", "free"), volumes, strict=True):
+        volume.metadata.name, volume.status.phase, volume.spec.storage_class_name = name, "Available", "late"
+        volume.metadata.labels["tier"] = "gold"
+        volume.spec.access_modes.append("ReadWriteOnce")
+        volume.spec.capacity["storage"].string = "2Gi"
+        term = volume.spec.node_affinity.required.node_selector_terms.add()
+        term.match_expressions.add(key="disk", operator="In", values=["a"])
+    return [late, made, *claims.values(), *volumes]
 
 
 def web_service() -> core.Service:

@@ -25,6 +25,9 @@ class Objects(Cluster):
     def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
         return [obj for obj in self.objects if isinstance(obj, kind) and namespace in ("", key_of(obj).namespace)]
 
+    def get(self, kind: type[M], namespace: str, name: str) -> M | None:
+        return next((obj for obj in self.objects if isinstance(obj, kind) and key_of(obj) == (namespace, name)), None)
+
 
 def node(name: str, cpu: str = "4", memory: str = "8Gi", pods: str = "110", labels: Mapping[str, str] | None = None) -> core.Node:
     obj = core.Node()

@@ -23,7 +23,7 @@ from services.scheduler.queue import Waiting
 from services.scheduler.row_cache import RowCache
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
-from tests.scheduler.clusters import CLUSTERS, pods, table_of, web_service
+from tests.scheduler.clusters import CLUSTERS, pods, storage_objects, table_of, web_service
 from tests.scheduler.objects import NeedsTeam, Objects, node, pod
 from tests.scheduler.watched import UndeclaredRead, ask_everything
 
@@ -113,7 +113,7 @@ def in_random_clusters(plugin: type[Plugin]) -> None:
     @settings(max_examples=60, deadline=None, database=None, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
     def check(cluster: Any) -> None:
         found, placed, waiting = cluster
-        ask_everything(plugin, table_of(found, placed, [plugin]), waiting, Objects(web_service()))
+        ask_everything(plugin, table_of(found, placed, [plugin]), waiting, Objects(web_service(), *storage_objects()))
 
     check()
 

@@ -1,6 +1,6 @@
 """Golden scenarios: nodes and pods in, placements and reasons out.
 
-Each ``scenarios/<name>.input.yaml`` holds nodes, services and pods; pods without a node are placed
+Each ``scenarios/<name>.input.yaml`` holds nodes, services, volumes and pods; pods without a node are placed
 in their order, each seeing the ones before it. The result is compared with
 ``<name>.output.yaml``; ``pytest --rewrite`` writes it anew, and you read the difference.
 """
@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery import codec
 from services.scheduler.decide import decide, explain
 from services.scheduler.pod_facts import PodFacts
@@ -25,14 +26,16 @@ from tests.scheduler.objects import Objects
 from tests.support import golden
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-TYPES = {"Node": core.Node, "Pod": core.Pod, "Service": core.Service}
+KINDS = (core.Node, core.Pod, core.Service, core.PersistentVolumeClaim, core.PersistentVolume, storage.StorageClass)
+TYPES = {kind.DESCRIPTOR.name: kind for kind in KINDS}
+CLUSTER_SCOPED = (core.Node, core.PersistentVolume, storage.StorageClass)
 
 
 def load(path: Path) -> list[Any]:
     found = []
     for document in yaml.safe_load_all(path.read_text()):
         obj: Any = codec.from_json(TYPES[document["kind"]], document, codec.UnknownFields.REJECT).message
-        if not isinstance(obj, core.Node):
+        if not isinstance(obj, CLUSTER_SCOPED):
             obj.metadata.namespace = obj.metadata.namespace or "default"
         if isinstance(obj, core.Pod):
             obj.metadata.uid = f"uid-{obj.metadata.name}"
@@ -42,8 +45,8 @@ def load(path: Path) -> list[Any]:
 
 def play(objects: Sequence[Any]) -> dict[str, Any]:
     """Places the pods and tells, for each, where it went and what was said of every node."""
-    services = [obj for obj in objects if isinstance(obj, core.Service)]
-    state = SchedulerState(SchedulerSettings(), Objects(*services), lambda: 0.0)
+    others = [obj for obj in objects if not isinstance(obj, (core.Node, core.Pod))]
+    state = SchedulerState(SchedulerSettings(), Objects(*others), lambda: 0.0)
     pods = [obj for obj in objects if isinstance(obj, core.Pod)]
     for obj in objects:
         if isinstance(obj, core.Node):

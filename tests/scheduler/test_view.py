@@ -17,7 +17,7 @@ from services.scheduler.nodes import Nodes
 from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.view import View
-from tests.scheduler.clusters import CLUSTERS, NODE_NAMES, nodes, pods, table_of, web_service
+from tests.scheduler.clusters import CLUSTERS, NODE_NAMES, nodes, pods, storage_objects, table_of, web_service
 from tests.scheduler.objects import Objects, node, pod
 
 CHANGES = st.lists(
@@ -88,7 +88,7 @@ def answers(shown: Nodes, plugins: list[Plugin], waiting: list[PodFacts]) -> Any
 @settings(max_examples=250, deadline=None)
 def test_a_view_answers_as_a_changed_table_and_leaves_the_table_alone(cluster: Any, changes: list[tuple[Any, ...]]) -> None:
     found, placed, waiting = cluster
-    services = Objects(web_service())
+    services = Objects(web_service(), *storage_objects())
     plugins = [plugin(services) for plugin in PLUGINS]
     table = table_of(found, placed)
     as_it_was = answers(table, plugins, waiting)

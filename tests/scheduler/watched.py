@@ -21,8 +21,10 @@ IDENTITY = {
     Subject.PLACED: ("metadata.name", "metadata.namespace", "metadata.uid"),
     Subject.NODE: (),
     Subject.SERVICE: ("metadata.name", "metadata.namespace"),
-    Subject.CLAIM: ("metadata.name", "metadata.namespace"),
+    Subject.CLAIM: ("metadata.name", "metadata.namespace", "metadata.uid"),
     Subject.NAMESPACE: ("metadata.name",),
+    Subject.VOLUME: ("metadata.name", "metadata.uid"),
+    Subject.STORAGE_CLASS: ("metadata.name",),
 }
 
 
@@ -134,10 +136,18 @@ class WatchedCluster(Cluster):
     def __init__(self, cluster: Cluster, plugin: type[Plugin]) -> None:
         self._cluster, self._plugin = cluster, plugin
 
-    def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
+    def get(self, kind: type[M], namespace: str, name: str) -> M | None:
+        found, subject = self._cluster.get(kind, namespace, name), self._declared(kind)
+        return cast("M", WatchedMessage(found, self._plugin, subject)) if found is not None else None
+
+    def _declared(self, kind: type[Message]) -> Subject:
         subject = next(subject for subject in Subject if subject.message is kind)
         if not any(part.subject is subject for part in self._plugin.reads):
             raise UndeclaredRead(self._plugin.__name__, subject, "")
+        return subject
+
+    def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
+        subject = self._declared(kind)
         return cast("Sequence[M]", [WatchedMessage(obj, self._plugin, subject) for obj in self._cluster.list(kind, namespace)])
 
 
@@ -147,6 +157,7 @@ def ask_everything(plugin: type[Plugin], table: NodeTable, waiting: Sequence[Pod
     asked, nodes = plugin(WatchedCluster(cluster, plugin)), WatchedNodes(table, plugin)
     for facts in waiting:
         watched = cast("PodFacts", WatchedFacts(facts, plugin, Subject.POD))
+        asked.impossible(watched)
         mask = asked.filter(watched, nodes)
         asked.score(watched, nodes, rows)
         for row in rows.tolist():

@@ -339,6 +339,8 @@ async def _relist(world: World) -> None:
 # What a run is compared by.
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+# Of an object that is named after another one.
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _POD_ADDRESS = re.compile(r"10\.244\.0\.\d+")
 # Made anew with every object or write.
 _OWN = frozenset({"uid", "resourceVersion", "generation", "observedGeneration", "managedFields"})
@@ -383,7 +385,7 @@ async def _changes(world: World) -> list[Change]:
 
 def _named(obj: Message, names: dict[str, str]) -> str:
     name = metadata_of(obj).name
-    return f"{obj.DESCRIPTOR.name} {names.get(name, name)}"
+    return f"{obj.DESCRIPTOR.name} {_UID.sub('uid', names.get(name, name))}"
 
 
 def _words(obj: Any, names: dict[str, str], free: frozenset[str]) -> str:
@@ -406,5 +408,5 @@ def _plain(value: Any, path: str, names: dict[str, str], free: frozenset[str]) -
     if isinstance(value, list):
         return sorted((_plain(found, path, names, free) for found in value), key=json.dumps)
     if isinstance(value, str):
-        return _POD_ADDRESS.sub("10.244.0.x", _TIME.sub("then", names.get(value, value)))
+        return _UID.sub("uid", _POD_ADDRESS.sub("10.244.0.x", _TIME.sub("then", names.get(value, value))))
     return value

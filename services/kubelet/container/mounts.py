@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.environment import expand, missing
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
-from services.kubelet.pod.volumes import Content, Files, HostDirectory, contents
+from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory
+from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.plan import Mount
 
 TERMINATION_PATH = "/dev/termination-log"
@@ -42,7 +43,7 @@ def _mount(wanted: core.VolumeMount, index: int, volumes: Mapping[str, Content],
         source=str(directory.sub_path(wanted.name, inputs.spec.name, index)) if sub_path else volume,
         target=wanted.mount_path if wanted.mount_path.startswith("/") else f"/{wanted.mount_path}",
         # What the kubelet writes into a volume, its containers never change.
-        read_only=wanted.read_only or isinstance(content, Files),
+        read_only=wanted.read_only or isinstance(content, Files) or (not isinstance(content, EmptyDirectory) and content.read_only),
         propagation=PROPAGATIONS.get(wanted.mount_propagation, ""),
         volume=volume if sub_path else "",
         sub_path=sub_path,

@@ -14,11 +14,11 @@ from services.kubelet.container.oom import lowest_possible
 from services.kubelet.container.plan import container_plan
 from services.kubelet.node.images import ImageFailure
 from services.kubelet.pod.actions import StartContainer
+from services.kubelet.pod.contents import VolumeError
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure, next_backoff
 from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.name_files import write_name_files
-from services.kubelet.pod.volumes import VolumeError
 from services.kubelet.runtime.plan import ContainerPlan
 from services.kubelet.runtime.port import RUNNING, Container, RuntimeFailure, RuntimeUnavailable, Sandbox
 

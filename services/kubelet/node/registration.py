@@ -5,6 +5,7 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.copies import copy_of
 from knarr.objects.labels import HOSTNAME
+from knarr.objects.local_path import FOLDERS
 from knarr.objects.pod_ranges import WISH_ANNOTATION
 from knarr.objects.tolerations import NO_SCHEDULE, UNINITIALIZED
 from services.kubelet.node.machine import Machine
@@ -17,6 +18,7 @@ def desired_node(settings: KubeletSettings, machine: Machine, wish: str) -> core
     node = core.Node()
     node.metadata.name = settings.node_name
     node.metadata.labels.update(_labels(settings, machine))
+    node.metadata.annotations[FOLDERS] = str(settings.folders)
     if settings.pod_cidr:
         node.spec.pod_cidr = settings.pod_cidr
         node.spec.pod_cidrs.append(settings.pod_cidr)
@@ -36,7 +38,7 @@ def registered_again(found: core.Node, desired: core.Node) -> core.Node:
     """The Node that a kubelet before this one registered, with this one's labels, and its range of pod addresses if it had none."""
     node = copy_of(found)
     node.metadata.labels.update(desired.metadata.labels)
-    node.metadata.annotations.update(desired.metadata.annotations)
+    node.metadata.annotations[FOLDERS] = desired.metadata.annotations[FOLDERS]
     if desired.spec.pod_cidr and not node.spec.pod_cidr:
         node.spec.pod_cidr = desired.spec.pod_cidr
         node.spec.pod_cidrs.append(desired.spec.pod_cidr)

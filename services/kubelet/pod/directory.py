@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, are_private, mount_tmpfs, unmount_all
+from services.kubelet.node.network_mounts import MountFailed, mount_nfs
+from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory, NetworkDirectory, VolumeError
+from services.kubelet.pod.ownership import Giving, give_to_group
 from services.kubelet.pod.volume_files import DATA_LINK, write_files
-from services.kubelet.pod.volumes import Content, EmptyDirectory, Files, HostDirectory, VolumeError, failed
+from services.kubelet.pod.volumes import failed
 
 log = logging.getLogger(__name__)
 
@@ -65,21 +68,29 @@ class PodDirectory:
             path.mkdir(exist_ok=True)
             path.chmod(PRIVATE_MODE)
 
-    def set_up(self, volumes: Mapping[str, Content], group: int | None = None) -> None:
-        """Makes what is not there yet and brings files up to date; may be repeated. Raises VolumeError."""
+    def set_up(self, volumes: Mapping[str, Content], group: int | None = None, giving: Giving = Giving.ALWAYS) -> None:
+        """Makes what is not there yet and brings files up to date; may be repeated. ``giving``: whether what lies in volumes that outlive
+        their pods is given to the group. Raises VolumeError."""
         self.make()
         for name, content in volumes.items():
             try:
-                self._set_up(name, content, group)
+                self._set_up(name, content, group, giving)
             except (VolumeError, OSError) as error:
                 raise failed(name, error) from error
 
-    def _set_up(self, name: str, content: Content, group: int | None) -> None:
+    def _set_up(self, name: str, content: Content, group: int | None, giving: Giving) -> None:
         if isinstance(content, HostDirectory):
+            if content.made:
+                make_folder(Path(content.path))
             check_host_path(content)
+            if content.owned and group is not None and not content.read_only:
+                give_to_group(Path(content.path), group, giving)
             return
         path = self.volume_path(name)
         path.mkdir(exist_ok=True)
+        if isinstance(content, NetworkDirectory):
+            _mount_network(path, content)
+            return
         if isinstance(content, Files):
             if content.secret:
                 keep_in_memory(path)
@@ -106,6 +117,25 @@ def _set_up_empty(path: Path, content: EmptyDirectory, group: int | None) -> Non
     if group is not None:
         os.chown(path, -1, group)
     path.chmod(EMPTY_MODE if group is None else GROUP_MODE)
+
+
+def make_folder(path: Path) -> None:
+    """A folder for a volume that outlives its pods: any user of a container may write there, nobody else gets to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(PRIVATE_MODE)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return
+    path.chmod(EMPTY_MODE)
+
+
+def _mount_network(path: Path, content: NetworkDirectory) -> None:
+    options = (*content.options, "ro") if content.read_only else content.options
+    try:
+        mount_nfs(content.server, content.path, path, options)
+    except MountFailed as error:
+        raise VolumeError(str(error)) from error
 
 
 def check_host_path(content: HostDirectory) -> None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -20,9 +20,10 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import WARNING, EventRecorder
 from knarr.client.informer import Informer
-from knarr.machinery.errors import NotFound
+from knarr.machinery.errors import Forbidden, NotFound
 from knarr.objects.keys import Key, key_of
 from knarr.objects.references import config_map_names, secret_names
+from knarr.objects.volumes import claim_names
 from knarr.service.tasks import cancel
 from services.kubelet.pod.credentials import Credential, Event
 from services.kubelet.pod.pod_certificates import Place, PodCertificateKeeper
@@ -31,6 +32,7 @@ from services.kubelet.pod.trust_anchors import NO_ANCHORS, TrustAnchors
 from services.kubelet.pod.trust_bundles import TrustBundleReader
 
 log = logging.getLogger(__name__)
+M = TypeVar("M", bound=Message)
 
 # A kind and the key of an object of it.
 Reference = tuple[type[Message], Key]
@@ -46,6 +48,9 @@ class References:
     tokens: Mapping[Wanted, str] = field(default_factory=dict)
     anchors: TrustAnchors = NO_ANCHORS
     credentials: Mapping[Place, Credential] = field(default_factory=dict)
+    # Of claims, and of the volumes that they have, by the volumes' own names.
+    claims: Mapping[str, core.PersistentVolumeClaim] = field(default_factory=dict)
+    volumes: Mapping[str, core.PersistentVolume] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -83,10 +88,15 @@ class ReferenceReader:
         named = _references(pod)
         self._follow(pod.metadata.uid, named)
         informers = [self._followed[reference].informer for reference in named]
-        tokens, anchors, credentials, *found = await asyncio.gather(
-            self.tokens.read(pod), self._bundles.read(pod), self._certificates.read(pod), *map(self._find, named, informers)
+        tokens, anchors, credentials, (claims, volumes), *found = await asyncio.gather(
+            self.tokens.read(pod),
+            self._bundles.read(pod),
+            self._certificates.read(pod),
+            self._claims(pod),
+            *map(self._find, named, informers),
         )
-        read = References(services=tuple(self._services.store.list()), tokens=tokens, anchors=anchors, credentials=credentials)
+        services = tuple(self._services.store.list())
+        read = References(services=services, tokens=tokens, anchors=anchors, credentials=credentials, claims=claims, volumes=volumes)
         for (kind, key), obj in zip(named, found, strict=True):
             if obj is not None:
                 (read.config_maps if kind is core.ConfigMap else read.secrets)[key.name] = obj
@@ -137,6 +147,22 @@ class ReferenceReader:
             except NotFound:
                 return None
         return obj
+
+    async def _claims(self, pod: core.Pod) -> tuple[dict[str, core.PersistentVolumeClaim], dict[str, core.PersistentVolume]]:
+        """Asked for each time: a node may not follow them, and what a claim has once been bound to stays."""
+        namespace = pod.metadata.namespace
+        claims = [await self._get(core.PersistentVolumeClaim, name, namespace) for name in sorted(set(claim_names(pod)))]
+        there = {claim.metadata.name: claim for claim in claims if claim is not None}
+        named = sorted({claim.spec.volume_name for claim in there.values() if claim.spec.volume_name})
+        volumes = [await self._get(core.PersistentVolume, name) for name in named]
+        return there, {volume.metadata.name: volume for volume in volumes if volume is not None}
+
+    async def _get(self, kind: type[M], name: str, namespace: str = "") -> M | None:
+        """A node hears of what is not there, or not its pods', that it may not see it."""
+        try:
+            return await self._client.get(kind, name, namespace)
+        except (NotFound, Forbidden):
+            return None
 
     def _tell(self, kind: str, old: Message | None, new: Message | None) -> None:
         changed = new if new is not None else old

@@ -9,13 +9,15 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.node.v1 import node_pb2 as node
 from knarr.machinery.errors import TRANSIENT, StatusError
 from services.kubelet.pod.actions import SANDBOX, VOLUMES
+from services.kubelet.pod.contents import VolumeError
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure
 from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.names import NameTooLong
+from services.kubelet.pod.ownership import Giving
 from services.kubelet.pod.sandbox_plan import sandbox_plan
-from services.kubelet.pod.volumes import VolumeError, contents
+from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 
 RETRY = timedelta(seconds=2)
@@ -43,7 +45,9 @@ class SandboxMaker:
             context = pod.spec.security_context
             group = context.fs_group if context.HasField("fs_group") else None
             if pod.spec.volumes:
-                await self._shared.files.call(self._directory.set_up, volumes, group)
+                giving = Giving(context.fs_group_change_policy or Giving.ALWAYS.value)
+                giving = Giving.NEVER if self._facts.volumes_ready else giving
+                await self._shared.files.call(self._directory.set_up, volumes, group, giving)
             else:
                 self._directory.set_up(volumes, group)
             self._facts.volumes_ready = True

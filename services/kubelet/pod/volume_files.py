@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.kubelet.node.beneath import make_directory_at, opened, opened_beneath, read_beneath, remove_at, write_at
-from services.kubelet.pod.volumes import File
+from services.kubelet.pod.contents import File
 
 GROUP_READ = 0o440
 DIRECTORY_MODE = 0o755

@@ -3,62 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
 from knarr.objects.pods import init_and_main_containers
 from services.kubelet.node.view import NodeView
+from services.kubelet.pod.claims import claimed, network_directory
+from services.kubelet.pod.contents import DEFAULT_MODE, Content, EmptyDirectory, File, Files, HostDirectory, VolumeError
 from services.kubelet.pod.credentials import Credential
 from services.kubelet.pod.downward import UnknownField, field_value, resource_value
 from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.references import References
 from services.kubelet.pod.tokens import Wanted
 
-DEFAULT_MODE, CLOSED_MODE = 0o644, 0o600
+CLOSED_MODE = 0o600
 # The longest name of a file that Linux takes.
 MAX_NAME_BYTES = 255
 
 
-class VolumeError(Exception):
-    """A volume cannot be set up: the message of the FailedMount event."""
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file of a volume; ``path`` is relative and never leaves the volume. ``owner`` is a user id, the kubelet's own unless given."""
-
-    path: str
-    data: bytes
-    mode: int = DEFAULT_MODE
-    owner: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HostDirectory:
-    """A path of the node; ``kind`` is the hostPath type."""
-
-    path: str
-    kind: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EmptyDirectory:
-    """``size_bytes`` 0: no limit, meant for ``memory`` only."""
-
-    memory: bool = False
-    size_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Content that is written and kept current; a container only reads it. ``secret``: it belongs on no disk."""
-
-    files: tuple[File, ...] = field(default=())
-    secret: bool = False
-
-
-Content = HostDirectory | EmptyDirectory | Files
 # What a volume shows that may say whose it is.
 HasUser = core.ServiceAccountTokenProjection | core.ClusterTrustBundleProjection | core.PodCertificateProjection
 # Of projected volumes, what belongs on no disk.
@@ -70,7 +32,7 @@ def contents(pod: core.Pod, references: References, node: NodeView, pod_ip: str 
     result: dict[str, Content] = {}
     for volume in pod.spec.volumes:
         try:
-            result[volume.name] = _content(pod, volume.name, volume.volume_source, references, node, pod_ip)
+            result[volume.name] = _content(pod, volume, references, node, pod_ip)
         except (VolumeError, UnknownField, Missing) as error:
             raise failed(volume.name, error) from error
     return result
@@ -94,7 +56,12 @@ def shown_metadata(pod: core.Pod) -> tuple[dict[str, str], dict[str, str]]:
     return dict(pod.metadata.labels), dict(pod.metadata.annotations)
 
 
-def _content(pod: core.Pod, volume: str, source: core.VolumeSource, references: References, node: NodeView, pod_ip: str) -> Content:
+def _content(pod: core.Pod, volume: core.Volume, references: References, node: NodeView, pod_ip: str) -> Content:
+    source = volume.volume_source
+    if source.HasField("persistent_volume_claim") or source.HasField("ephemeral"):
+        return claimed(pod, volume, references, node)
+    if source.HasField("nfs"):
+        return network_directory(source.nfs)
     if source.HasField("empty_dir"):
         limit = source.empty_dir.size_limit.string
         return EmptyDirectory(source.empty_dir.medium == "Memory", quantity.value(limit) if limit else 0)
@@ -111,7 +78,7 @@ def _content(pod: core.Pod, volume: str, source: core.VolumeSource, references: 
         return Files(_downward(pod, source.downward_api.items, _mode(source.downward_api), node, pod_ip))
     if source.HasField("projected"):
         secret_parts = any(part.HasField(kind) for part in source.projected.sources for kind in SECRET_PARTS)
-        return Files(_projected(pod, volume, source.projected, references, node, pod_ip), secret_parts)
+        return Files(_projected(pod, volume.name, source.projected, references, node, pod_ip), secret_parts)
     kinds = [descriptor.json_name for descriptor, _ in source.ListFields()]
     raise VolumeError(f"no volume plugin matched: this kubelet has none for {', '.join(kinds) or 'an empty source'}")
 

@@ -17,6 +17,8 @@ from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.client.client import Client
 from knarr.machinery.errors import Forbidden
+from knarr.objects import local_path
+from knarr.objects.binding import PROVISIONED_BY
 from knarr.objects.pods import MIRROR
 from services.apiserver.admission.node_restriction.labels import forbidden_labels
 from services.apiserver.in_memory import ApiInMemory
@@ -48,6 +50,37 @@ def volume(name: str, claim: str) -> core.PersistentVolume:
     return found
 
 
+def folder(name: str, node: str) -> core.PersistentVolume:
+    """A volume of local-path that is being deleted."""
+    found = volume(name, "gone")
+    found.metadata.labels[local_path.NODE_LABEL], found.metadata.annotations[PROVISIONED_BY] = node, local_path.PROVISIONER
+    found.metadata.finalizers.append(local_path.FINALIZER)
+    found.spec.access_modes.append("ReadWriteOnce")
+    found.spec.capacity["storage"].string = "1Gi"
+    found.spec.persistent_volume_source.local.path = f"/srv/{name}"
+    term = found.spec.node_affinity.required.node_selector_terms.add()
+    term.match_expressions.add(key="kubernetes.io/hostname", operator="In", values=[node])
+    found.metadata.deletion_timestamp.seconds, found.status.phase = 1, "Released"
+    return found
+
+
+def _lists_folders(selector: str) -> Callable[[Client], Awaitable[Any]]:
+    return lambda client: client.list(core.PersistentVolume, label_selector=selector)
+
+
+def _lets_go(name: str, **metadata: Any) -> Callable[[Client], Awaitable[Any]]:
+    """Writes the volume without the finalizer, and with other things of its metadata."""
+
+    async def write(client: Client) -> Any:
+        found = folder(name, OWN if name.endswith("own") else OTHER)
+        live = await client.get(core.PersistentVolume, name) if name.endswith("own") else found
+        live.metadata.finalizers.remove(local_path.FINALIZER)
+        live.metadata.labels.update(metadata)
+        return await client.update(live)
+
+    return write
+
+
 def objects() -> list[Any]:
     found: list[Any] = [*defaults()]
     for node, name in ((OWN, "own"), (OTHER, "other")):
@@ -61,6 +94,7 @@ def objects() -> list[Any]:
             core.ConfigMap(metadata=meta.ObjectMeta(name=f"settings-{name}", namespace="shop")),
             core.PersistentVolumeClaim(metadata=meta.ObjectMeta(name=f"data-{name}", namespace="shop")),
             volume(f"volume-{name}", f"data-{name}"),
+            folder(f"folder-{name}", node),
             pod(name, node),
         ]
     return [*found, core.Secret(metadata=meta.ObjectMeta(name="secret-own", namespace="default"))]
@@ -107,6 +141,8 @@ ALLOWED: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "the same by name in a list": _lists(core.Secret, "shop", "metadata.name=secret-own"),
     "a claim that its pod names": _gets(core.PersistentVolumeClaim, "data-own"),
     "the volume of that claim": _gets(core.PersistentVolume, "volume-own", ""),
+    "a volume that is its folder": _gets(core.PersistentVolume, "folder-own", ""),
+    "all of them": _lists_folders(f"{local_path.NODE_LABEL}={OWN}"),
     "its pod": _gets(core.Pod, "own"),
     "its pods": _lists(core.Pod, "", f"spec.nodeName={OWN}"),
     "its pod by name in a list": _lists(core.Pod, "shop", "metadata.name=own"),
@@ -129,6 +165,15 @@ REFUSED: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "another's claim": _gets(core.PersistentVolumeClaim, "data-other"),
     "all claims": _lists(core.PersistentVolumeClaim, "shop"),
     "another's volume": _gets(core.PersistentVolume, "volume-other", ""),
+    "another's folder": _gets(core.PersistentVolume, "folder-other", ""),
+    "all folders": _lists_folders(local_path.NODE_LABEL),
+    "another's folders": _lists_folders(f"{local_path.NODE_LABEL}={OTHER}"),
+    "folders of two": _lists_folders(f"{local_path.NODE_LABEL} in ({OTHER},{OWN})"),
+    "folders of all nodes but one": _lists_folders(f"{local_path.NODE_LABEL}!={OTHER}"),
+    "all volumes": _lists_folders(""),
+    "letting go of another's folder": _lets_go("folder-other"),
+    "making its folder another's": _lets_go("folder-own", **{local_path.NODE_LABEL: OTHER}),
+    "deleting its folder": lambda client: client.delete(core.PersistentVolume, "folder-own"),
     "another node's pod": _gets(core.Pod, "other"),
     "all pods": _lists(core.Pod),
     "another node's pods": _lists(core.Pod, "", f"spec.nodeName={OTHER}"),
@@ -187,6 +232,12 @@ async def test_it_may_not(what: str, node: Client) -> None:
 async def test_one_that_does_not_say_which_it_is_may_do_nothing(what: str, api: ApiInMemory) -> None:
     with pytest.raises(Forbidden):
         await {**ALLOWED, **REFUSED}[what](api.client(kubelet("")))
+
+
+async def test_it_lets_go_of_a_volume_that_is_its_folder(api: ApiInMemory, node: Client) -> None:
+    await _lets_go("folder-own")(node)
+    left = [found.metadata.name for found in (await api.client().list(core.PersistentVolume)).items]
+    assert "folder-own" not in left and "folder-other" in left
 
 
 async def test_it_writes_what_is_its_own(node: Client) -> None:

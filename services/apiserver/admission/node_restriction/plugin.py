@@ -1,5 +1,6 @@
 """A node writes only what is its own: its Node, its Lease, its CSINode, the status of its pods; tokens only for its pods and for whom these
-show them to; requests for certificates only in its own name or for its pods.
+show them to; requests for certificates only in its own name or for its pods; volumes that are its
+folders it lets go.
 
 As Kubernetes' NodeRestriction. What a node may read is the Node authorizer's to say, which does not see what is written.
 """
@@ -18,6 +19,7 @@ from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.catalog import version_of
 from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
+from knarr.objects.local_path import FINALIZER, NODE_LABEL, is_to_be_removed, without_finalizer
 from knarr.objects.pods import MIRROR
 from knarr.objects.references import config_map_names, pod_certificates, secret_names, trust_bundles
 from knarr.service.authentication import NODE_PREFIX, node_of
@@ -31,12 +33,13 @@ from services.apiserver.authorization import Authorizer, imagined
 from services.apiserver.backend import Backend
 from services.apiserver.results import Ref
 
-PODS, NODES, CLAIMS, ACCOUNTS, LEASES, CSI_NODES, SIGNING_REQUESTS, POD_CERTIFICATES = (
+PODS, NODES, CLAIMS, VOLUMES, ACCOUNTS, LEASES, CSI_NODES, SIGNING_REQUESTS, POD_CERTIFICATES = (
     version_of(kind).resource
     for kind in (
         core.Pod,
         core.Node,
         core.PersistentVolumeClaim,
+        core.PersistentVolume,
         core.ServiceAccount,
         coordination.Lease,
         storage.CSINode,
@@ -60,6 +63,7 @@ class NodeRestriction:
             PODS: self._pod,
             NODES: self._node,
             CLAIMS: _claim,
+            VOLUMES: _volume,
             ACCOUNTS: self._token,
             LEASES: _lease,
             CSI_NODES: _own,
@@ -210,6 +214,18 @@ def _signing_request(node: str, attributes: Attributes) -> str:
         return f"unable to parse csr: {error}"
     own = f"{NODE_PREFIX}{node}"
     return "" if [name.value for name in names] == [own] else f"can only create a node CSR with CN={own}"
+
+
+def _volume(node: str, attributes: Attributes) -> str:
+    """Lets go of one that is a folder of its own."""
+    words = f'node "{node}" may only take the finalizer {FINALIZER} from deleted volumes that are folders of its own'
+    if (attributes.operation, attributes.subresource) != (UPDATE, "") or not is_to_be_removed(attributes.old):
+        return words
+    left = [without_finalizer(attributes.old), copy_of(attributes.obj)]
+    for volume in left:
+        volume.metadata.ClearField("resource_version")
+        volume.metadata.ClearField("managed_fields")
+    return "" if left[0] == left[1] and attributes.old.metadata.labels.get(NODE_LABEL) == node else words
 
 
 def _lease(node: str, attributes: Attributes) -> str:

@@ -12,7 +12,8 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
-from knarr.machinery.selectors import parse_field_selector
+from knarr.machinery.selectors import EQUALS, IN, parse_field_selector, parse_label_selector
+from knarr.objects.local_path import NODE_LABEL
 from knarr.service.authentication import User, node_of
 from services.apiserver.authorization import ALLOWED, NO_OPINION, Verdict
 from services.apiserver.authorizers.node.pods import NODE_NAME, PodsByNode
@@ -97,10 +98,17 @@ class NodeAuthorizer:
         return self._get_named(node, wish, request)
 
     def _volume(self, node: str, wish: Wish, request: Request) -> str:
-        """One that is bound to a claim of a pod."""
-        if wish.verb != GET or wish.subresource:
+        """One that is bound to a claim of a pod, and those that are folders of the node: of these it lets go, once they are deleted."""
+        if wish.verb in (LIST, WATCH) and not wish.subresource:
+            words = f"can only list/watch persistentvolumes with the label selector {NODE_LABEL}={node}"
+            return "" if _labelled(request) == node else words
+        if wish.verb not in (GET, UPDATE) or wish.subresource:
             return "can only get individual resources of this type"
         entry = self._cache.get(VOLUMES, "", wish.name)
+        if entry is not None and entry.seen.metadata.labels.get(NODE_LABEL) == node:
+            return ""
+        if wish.verb == UPDATE:
+            return f"is no folder of node '{node}'"
         claim = entry.seen.spec.claim_ref if entry is not None else core.ObjectReference()
         if claim.name and self._pods.name(node, claim.namespace, ("persistentvolumeclaims", claim.name)):
             return ""
@@ -167,6 +175,19 @@ class NodeAuthorizer:
         if wish.verb not in CHANGE or wish.subresource:
             return "can only get, create, update, patch, or delete it"
         return "" if wish.verb == CREATE or wish.name == node else "can only access the object with the same name as the requesting node"
+
+
+def _labelled(request: Request) -> str:
+    """The node of whose folders a list or a watch is."""
+    options = request.options
+    if not isinstance(options, meta.ListOptions) or NODE_LABEL not in options.label_selector:
+        return ""
+    try:
+        asked = parse_label_selector(options.label_selector).requirements
+    except StatusError:
+        return ""
+    values = [rule.values for rule in asked if rule.key == NODE_LABEL and rule.operator in (EQUALS, IN)]
+    return next((next(iter(found)) for found in values if len(found) == 1), "")
 
 
 def _selected(request: Request) -> str:

@@ -17,7 +17,7 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import AlreadyExists, NotFound
 from knarr.objects.binding import BIND_COMPLETED, PROVISIONER, SELECTED_NODE
 from knarr.objects.keys import Key, key_of
-from knarr.objects.local_path import NODE_LABEL, is_local_path
+from knarr.objects.local_path import NODE_LABEL, is_local_path, without_finalizer
 from knarr.objects.volumes import storage_class_of
 from services.controller.controller import Context, Controller
 from services.controller.controllers.localpath.decide import (
@@ -31,7 +31,6 @@ from services.controller.controllers.localpath.decide import (
     is_wanted,
     make,
     volume_name,
-    without_finalizer,
 )
 
 BY_NODE: Index[core.PersistentVolume] = Index(

@@ -12,11 +12,11 @@ from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.objects.binding import BIND_COMPLETED, BOUND, PROVISIONED_BY, RELEASED, SELECTED_NODE, storage_of, wanted_storage
 from knarr.objects.copies import copy_field, copy_of
 from knarr.objects.keys import is_deleting
+from knarr.objects.labels import HOSTNAME
 from knarr.objects.local_path import (
     CLASS,
     FINALIZER,
     FOLDERS,
-    HOSTNAME,
     NODE_LABEL,
     PROVISIONER,
     is_local_path,
@@ -96,12 +96,6 @@ def is_to_be_deleted(volume: core.PersistentVolume) -> bool:
 def has_lost_its_node(volume: core.PersistentVolume, nodes: frozenset[str]) -> bool:
     """Whether nobody is left who could remove its folder."""
     return is_to_be_removed(volume) and volume.metadata.labels.get(NODE_LABEL) not in nodes
-
-
-def without_finalizer(volume: core.PersistentVolume) -> core.PersistentVolume:
-    changed = copy_of(volume)
-    changed.metadata.finalizers.remove(FINALIZER)
-    return changed
 
 
 def grows(claim: core.PersistentVolumeClaim) -> bool:

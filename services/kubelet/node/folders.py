@@ -1,0 +1,56 @@
+"""The node's volumes of the class local-path: their folders are removed when the volumes are, and not before.
+
+Only a volume that is being deleted, whose claim is gone and whose policy is Delete takes its folder with it. A folder whose volume is not
+known is left: the cluster may have been restored to an older state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.client.informer import Informer
+from knarr.client.reconciler import Again, Reconciler
+from knarr.machinery.errors import NotFound
+from knarr.objects.keys import Key, key_of
+from knarr.objects.local_path import NODE_LABEL, is_to_be_removed, loses_its_data, without_finalizer
+from knarr.service.tasks import run_together
+from services.kubelet.node.beneath import opened, remove_at
+from services.kubelet.node.files import NodeFiles
+
+log = logging.getLogger(__name__)
+WORKERS = 2
+
+
+class LocalFolders:
+    """Follows the volumes that have their folder on this node."""
+
+    def __init__(self, client: Client, node: str, root: Path, files: NodeFiles) -> None:
+        self._client, self._root, self._files = client, root, files
+        self._volumes: Informer[core.PersistentVolume] = Informer(client, core.PersistentVolume, label_selector=f"{NODE_LABEL}={node}")
+        self._queue = Reconciler("local folders", self._reconcile, workers=WORKERS)
+        self._volumes.on_change(lambda old, new: self._queue.enqueue(key_of(new)) if new is not None else None)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await run_together("local folders", {"volumes": self._volumes.run(), "removals": self._queue.run()})
+
+    async def _reconcile(self, key: Key) -> Again | None:
+        volume = self._volumes.store.get(*key)
+        if volume is None or not is_to_be_removed(volume):
+            return None
+        if loses_its_data(volume) and volume.spec.persistent_volume_source.local.path == f"{self._root}/{key.name}":
+            await self._files.call(remove_folder, self._root, key.name)
+            log.info("a volume's folder was removed", extra={"volume": key.name})
+        with contextlib.suppress(NotFound):
+            await self._client.update(without_finalizer(volume))
+        return None
+
+
+def remove_folder(root: Path, name: str) -> None:
+    """Removes one with all that is in it, whatever links lie there; one that is not there is success. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError), opened(root) as folders:
+        remove_at(folders, name)

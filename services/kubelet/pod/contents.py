@@ -1,0 +1,62 @@
+"""What can lie at a volume of a pod, as types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+DEFAULT_MODE = 0o644
+
+
+class VolumeError(Exception):
+    """A volume cannot be set up: the message of the FailedMount event."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a volume; ``path`` is relative and never leaves the volume. ``owner`` is a user id, the kubelet's own unless given."""
+
+    path: str
+    data: bytes
+    mode: int = DEFAULT_MODE
+    owner: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostDirectory:
+    """A path of the node; ``kind`` is the hostPath type. ``owned``: its files are given to the pod's fsGroup. ``made``: it is a folder of
+    the kubelet's own, and made where it is missing."""
+
+    path: str
+    kind: str = ""
+    read_only: bool = False
+    owned: bool = False
+    made: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDirectory:
+    """A directory of an NFS server, mounted with these options."""
+
+    server: str
+    path: str
+    read_only: bool = False
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyDirectory:
+    """``size_bytes`` 0: no limit, meant for ``memory`` only."""
+
+    memory: bool = False
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Content that is written and kept current; a container only reads it. ``secret``: it belongs on no disk."""
+
+    files: tuple[File, ...] = field(default=())
+    secret: bool = False
+
+
+Content = HostDirectory | EmptyDirectory | NetworkDirectory | Files

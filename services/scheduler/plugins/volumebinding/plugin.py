@@ -1,0 +1,185 @@
+"""A pod goes where its volumes can be used; claims that wait for it get theirs once it has a node.
+
+A claim that is not bound and does not wait keeps its pod from every node. One that waits is given the smallest volume that suits it on a
+node; where there is none, whoever makes volumes of its class is told the node. The pod is bound when all its claims are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from google.protobuf.message import Message
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.storage.v1 import storage_pb2 as storage
+from knarr.objects.binding import SELECTED_NODE, best_volume, can_reach, claimed, is_fully_bound
+from knarr.objects.copies import copy_of
+from services.scheduler.nodes import Mask, Nodes
+from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
+from services.scheduler.plugin import Cluster, Plugin
+from services.scheduler.plugins.volumebinding.claims import Claims, Impossible, Unbound, claims_of, has_claims
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preparation import Preparation, Spoiled
+from services.scheduler.row_cache import RowCache
+
+CONFLICT = "node(s) had volume node affinity conflict"
+NO_MATCH = "node(s) didn't find available persistent volumes to bind"
+NOT_THERE = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
+FAILED = 'running PreBind plugin "VolumeBinding": binding volumes: '
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What the claims that wait get on a node."""
+
+    volumes: list[tuple[core.PersistentVolumeClaim, core.PersistentVolume]] = field(default_factory=list)
+    made: list[core.PersistentVolumeClaim] = field(default_factory=list)
+
+
+class VolumeBinding(Plugin):
+    name: ClassVar[str] = "VolumeBinding"
+    reads: ClassVar[frozenset[Part]] = frozenset(
+        {
+            NODE_LABELS,
+            NODE_NAME,
+            Part(Subject.POD, "spec.volumes"),
+            Part(Subject.CLAIM, "spec"),
+            Part(Subject.CLAIM, "status.phase"),
+            Part(Subject.CLAIM, "metadata.annotations"),
+            Part(Subject.CLAIM, "metadata.deletionTimestamp"),
+            Part(Subject.CLAIM, "metadata.ownerReferences"),
+            Part(Subject.VOLUME, "spec"),
+            Part(Subject.VOLUME, "status.phase"),
+            Part(Subject.VOLUME, "metadata.labels"),
+            Part(Subject.VOLUME, "metadata.annotations"),
+            Part(Subject.VOLUME, "metadata.deletionTimestamp"),
+            Part(Subject.STORAGE_CLASS, "provisioner"),
+            Part(Subject.STORAGE_CLASS, "volumeBindingMode"),
+            Part(Subject.STORAGE_CLASS, "allowedTopologies"),
+        }
+    )
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._reached = RowCache(self.reads, _reaches, np.bool_)
+
+    def impossible(self, pod: PodFacts) -> str:
+        try:
+            claims_of(pod, self.cluster)
+        except Impossible as error:
+            return str(error)
+        return ""
+
+    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        if not has_claims(pod):
+            return None
+        try:
+            claims = claims_of(pod, self.cluster)
+        except Impossible:
+            return np.zeros(nodes.size, np.bool_)
+        mask = self._reach_bound(claims, nodes)
+        volumes = self.cluster.list(core.PersistentVolume) if claims.unbound else ()
+        for row in np.flatnonzero(nodes.alive[: nodes.size] & mask) if claims.unbound else ():
+            mask[row] = self._choose(claims.unbound, nodes.node(int(row)), volumes) is not None
+        return mask
+
+    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
+        try:
+            claims = claims_of(pod, self.cluster)
+        except Impossible as error:
+            return [str(error)]
+        node, found = nodes.node(row), [volume for claim in claims.bound if (volume := self._volume(claim)) is not None]
+        if len(found) < len(claims.bound):
+            return [NOT_THERE]
+        words = [] if all(can_reach(volume, node) for volume in found) else [CONFLICT]
+        if self._choose(claims.unbound, node, self.cluster.list(core.PersistentVolume)) is None:
+            words.append(NO_MATCH)
+        return words
+
+    def prepare(self, pod: PodFacts, node: core.Node) -> Preparation | None:
+        if not has_claims(pod):
+            return None
+        claims = claims_of(pod, self.cluster)
+        choice = self._choose(claims.unbound, node, self.cluster.list(core.PersistentVolume)) if claims.unbound else None
+        return None if choice is None else _Binding(self.cluster, node, choice)
+
+    def _volume(self, claim: core.PersistentVolumeClaim) -> core.PersistentVolume | None:
+        return self.cluster.get(core.PersistentVolume, "", claim.spec.volume_name)
+
+    def _reach_bound(self, claims: Claims, nodes: Nodes) -> Mask:
+        """From where the volumes that the claims have can be used."""
+        mask = np.ones(nodes.size, np.bool_)
+        for claim in claims.bound:
+            volume = self._volume(claim)
+            if volume is None:
+                mask[:] = False
+            elif volume.spec.node_affinity.HasField("required"):
+                key = volume.spec.node_affinity.SerializeToString(deterministic=True)
+                mask &= self._reached.get(nodes, key, volume)
+        return mask
+
+    def _choose(self, unbound: Sequence[Unbound], node: core.Node, volumes: Sequence[core.PersistentVolume]) -> _Choice | None:
+        """None where a claim would get nothing on the node."""
+        choice, taken = _Choice(), set[str]()
+        for wanted in unbound:
+            if wanted.node and wanted.node != node.metadata.name:
+                return None
+            left = (found for found in volumes if found.metadata.name not in taken)
+            volume = None if wanted.node else best_volume(wanted.claim, left, node=node)
+            if volume is not None:
+                taken.add(volume.metadata.name)
+                choice.volumes.append((wanted.claim, volume))
+            elif wanted.is_provisioned and _is_allowed(wanted.found, node):
+                choice.made.append(wanted.claim)
+            else:
+                return None
+        return choice
+
+
+class _Binding(Preparation):
+    """Volumes are kept for their claims, and claims are told the node; it is done when all are bound."""
+
+    def __init__(self, cluster: Cluster, node: core.Node, choice: _Choice) -> None:
+        self._cluster, self._node = cluster, node
+        self._claims = [*(claim for claim, _ in choice.volumes), *choice.made]
+        self._told = {claim.metadata.uid for claim in choice.made}
+        kept = [changed for claim, volume in choice.volumes if (changed := claimed(volume, claim)) is not None]
+        self.writes: Sequence[Message] = (*kept, *(made for claim in choice.made if (made := self._telling(claim)) is not None))
+
+    def is_done(self) -> bool:
+        return all(self._is_bound(claim) for claim in self._claims)
+
+    def _telling(self, claim: core.PersistentVolumeClaim) -> core.PersistentVolumeClaim | None:
+        name = self._node.metadata.name
+        if claim.metadata.annotations.get(SELECTED_NODE) == name:
+            return None
+        told = copy_of(claim)
+        told.metadata.annotations[SELECTED_NODE] = name
+        return told
+
+    def _is_bound(self, wanted: core.PersistentVolumeClaim) -> bool:
+        name = wanted.metadata.name
+        claim = self._cluster.get(core.PersistentVolumeClaim, wanted.metadata.namespace, name)
+        if claim is None or claim.metadata.uid != wanted.metadata.uid:
+            raise Spoiled(f'{FAILED}persistentvolumeclaim "{name}" not found')
+        if is_fully_bound(claim):
+            volume = self._cluster.get(core.PersistentVolume, "", claim.spec.volume_name)
+            if volume is not None and not can_reach(volume, self._node):
+                raise Spoiled(f'{FAILED}pv "{volume.metadata.name}" node affinity doesn\'t match node "{self._node.metadata.name}"')
+            return volume is not None
+        if wanted.metadata.uid in self._told and claim.metadata.annotations.get(SELECTED_NODE) != self._node.metadata.name:
+            raise Spoiled(f'{FAILED}selectedNode annotation reset for PVC "{name}"')
+        return False
+
+
+def _reaches(volume: core.PersistentVolume, node: core.Node) -> bool:
+    return can_reach(volume, node)
+
+
+def _is_allowed(found: storage.StorageClass, node: core.Node) -> bool:
+    """Whether volumes of a class may be made for a node; a class that says nothing means all of them."""
+    labels, terms = node.metadata.labels, found.allowed_topologies
+    return not terms or any(all(labels.get(rule.key) in rule.values for rule in term.match_label_expressions) for term in terms)

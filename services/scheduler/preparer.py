@@ -1,0 +1,53 @@
+"""Carries out what must be so before pods are bound: writes it, and waits until it has come about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from knarr.client.client import Client
+from knarr.machinery.errors import not_found
+from services.scheduler.informed_cluster import InformedCluster
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preparation import Preparation, Spoiled
+
+TIMED_OUT = 'running PreBind plugin "VolumeBinding": binding volumes: timed out waiting for the condition'
+
+
+class Preparer:
+    """Whoever waits here holds none of the ``slots`` for writes: others are bound meanwhile."""
+
+    def __init__(
+        self, client: Client, cluster: InformedCluster, waits: Callable[[PodFacts], bool], slots: asyncio.Semaphore, seconds: float
+    ) -> None:
+        """``waits``: whether a pod is still to be placed. ``seconds``: how long one waits at most."""
+        self._client, self._cluster, self._waits, self._slots, self._seconds = client, cluster, waits, slots, seconds
+
+    def count(self, plan: Preparation) -> None:
+        """From now on what is to be written counts as written."""
+        self._cluster.assume(plan.writes)
+
+    async def carry_out(self, pod: PodFacts, needed: Sequence[Preparation]) -> None:
+        """Raises StatusError where something cannot be written or the pod is gone, Spoiled where it does not come about."""
+        try:
+            for plan in needed:
+                for obj in plan.writes:
+                    await self._client.update(obj)
+            self._slots.release()
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._until_done(pod, needed)
+            except TimeoutError:
+                raise Spoiled(TIMED_OUT) from None
+            finally:
+                await self._slots.acquire()
+        except BaseException:
+            for plan in needed:
+                self._cluster.forget(plan.writes)
+            raise
+
+    async def _until_done(self, pod: PodFacts, needed: Sequence[Preparation]) -> None:
+        while not all(plan.is_done() for plan in needed):
+            if not self._waits(pod):
+                raise not_found("pods", pod.key.name)
+            await self._cluster.change()

@@ -1,0 +1,243 @@
+"""What a pod's claims are on the node: which volume is mounted, what is said of one that cannot be, and when a folder goes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects import local_path
+from knarr.objects.binding import PROVISIONED_BY
+from services.kubelet.node import network_mounts
+from services.kubelet.node.folders import remove_folder
+from services.kubelet.node.network_mounts import MountFailed, mount_nfs
+from services.kubelet.node.view import NodeView
+from services.kubelet.pod.contents import HostDirectory, NetworkDirectory, VolumeError
+from services.kubelet.pod.directory import PodDirectory, make_folder
+from services.kubelet.pod.ownership import Giving, give_to_group
+from services.kubelet.pod.references import References
+from services.kubelet.pod.volumes import contents
+from services.kubelet.runtime.hollow import HollowRuntime
+from tests.kubelet.support import NODE, make_pod, running
+
+VIEW = NodeView(NODE, "192.0.2.1", {"cpu": "4"}, folders="/srv/local-path")
+
+
+def using(claim: str = "data", *, read_only: bool = False) -> core.Pod:
+    pod = make_pod()
+    pod.spec.volumes.add(name="v").volume_source.persistent_volume_claim.claim_name = claim
+    pod.spec.volumes[0].volume_source.persistent_volume_claim.read_only = read_only
+    return pod
+
+
+def bound(name: str = "data", volume: str = "disk") -> core.PersistentVolumeClaim:
+    claim = core.PersistentVolumeClaim()
+    claim.metadata.name, claim.metadata.namespace, claim.metadata.uid = name, "default", f"uid-{name}"
+    claim.spec.access_modes.append("ReadWriteOnce")
+    claim.spec.resources.requests["storage"].string = "1Gi"
+    claim.spec.volume_name, claim.status.phase = volume, "Bound"
+    return claim
+
+
+def disk(claim: str = "data", **source: Any) -> core.PersistentVolume:
+    volume = core.PersistentVolume()
+    volume.metadata.name = "disk"
+    volume.spec.access_modes.append("ReadWriteOnce")
+    volume.spec.capacity["storage"].string = "1Gi"
+    volume.spec.persistent_volume_source.CopyFrom(core.PersistentVolumeSource(**source))
+    reference = volume.spec.claim_ref
+    reference.namespace, reference.name, reference.uid = "default", claim, f"uid-{claim}"
+    return volume
+
+
+def folder(root: str = "/srv/local-path", node: str = NODE, name: str = "pvc-1") -> core.PersistentVolume:
+    volume = disk(local=core.LocalVolumeSource(path=f"{root}/{name}"))
+    volume.metadata.name, volume.metadata.labels[local_path.NODE_LABEL] = name, node
+    volume.metadata.annotations[PROVISIONED_BY] = local_path.PROVISIONER
+    volume.metadata.finalizers.append(local_path.FINALIZER)
+    volume.spec.persistent_volume_reclaim_policy = "Delete"
+    term = volume.spec.node_affinity.required.node_selector_terms.add()
+    term.match_expressions.add(key="kubernetes.io/hostname", operator="In", values=[node])
+    return volume
+
+
+def told(pod: core.Pod, claim: core.PersistentVolumeClaim | None = None, volume: core.PersistentVolume | None = None) -> Any:
+    claims = {claim.metadata.name: claim} if claim is not None else {}
+    volumes = {volume.metadata.name: volume} if volume is not None else {}
+    return contents(pod, References(claims=claims, volumes=volumes), VIEW)["v"]
+
+
+HOST = {"host_path": core.HostPathVolumeSource(path="/data", type="Directory")}
+LOCAL: dict[str, Any] = {"local": core.LocalVolumeSource(path="/mnt/disk")}
+NFS: dict[str, Any] = {"nfs": core.NFSVolumeSource(server="nfs.example.com", path="/exports")}
+
+
+@pytest.mark.parametrize(
+    ("source", "content"),
+    [
+        (HOST, HostDirectory("/data", "Directory")),
+        (LOCAL, HostDirectory("/mnt/disk", "Directory", owned=True)),
+        (NFS, NetworkDirectory("nfs.example.com", "/exports")),
+    ],
+    ids=["hostPath", "local", "nfs"],
+)
+def test_a_claim_is_its_volume(source: dict[str, Any], content: Any) -> None:
+    assert told(using(), bound(), disk(**source)) == content
+    assert told(using(read_only=True), bound(), disk(**source)).read_only
+
+
+def test_a_folder_is_made_where_the_node_keeps_its_own() -> None:
+    made = told(using(), bound(volume="pvc-1"), folder())
+    assert made == HostDirectory("/srv/local-path/pvc-1", owned=True, made=True)
+
+
+def test_options_are_those_of_a_network_volume() -> None:
+    volume = disk(**NFS)
+    volume.spec.mount_options.extend(["vers=4.1", "soft"])
+    assert told(using(), bound(), volume).options == ("vers=4.1", "soft")
+
+
+def spoiled(volume: core.PersistentVolume, change: Callable[[core.PersistentVolume], object]) -> core.PersistentVolume:
+    change(volume)
+    return volume
+
+
+UNBOUND = bound(volume="")
+UNBOUND.status.phase = "Pending"
+
+
+@pytest.mark.parametrize(
+    ("claim", "volume", "words"),
+    [
+        (None, None, 'persistentvolumeclaim "data" not found'),
+        (UNBOUND, None, 'PVC has non-bound phase ("Pending") or empty pvc.Spec.VolumeName ("")'),
+        (bound(), None, "PV disk is not there, or not this claim's"),
+        (bound(), disk("other", **LOCAL), "PV disk is not there, or not this claim's"),
+        (bound(), spoiled(disk(**LOCAL), lambda volume: setattr(volume.spec, "volume_mode", "Block")), "use Filesystem"),
+        (bound(), disk(csi=core.CSIPersistentVolumeSource(driver="d")), "this kubelet has none for csi of PV disk"),
+        (bound(), spoiled(disk(**LOCAL), lambda volume: volume.spec.mount_options.append("ro")), "only a volume of type nfs"),
+        (bound(volume="pvc-1"), folder(node="node-2"), 'is a folder of node "node-2", and this is "node-1"'),
+        (bound(volume="pvc-1"), folder(root="/etc"), "this node keeps it at /srv/local-path/pvc-1"),
+    ],
+    ids=["missing", "unbound", "no volume", "another's", "block", "csi", "options", "another node's", "elsewhere"],
+)
+def test_what_cannot_be_mounted_says_why(claim: Any, volume: Any, words: str) -> None:
+    with pytest.raises(VolumeError) as caught:
+        told(using(), claim, volume)
+    assert words in str(caught.value) and 'MountVolume.SetUp failed for volume "v" : ' in str(caught.value)
+
+
+def test_a_claim_that_was_not_made_for_the_pod_is_not_its_ephemeral_volume() -> None:
+    pod = make_pod()
+    pod.metadata.uid = "uid-web"
+    pod.spec.volumes.add(name="v").volume_source.ephemeral.volume_claim_template.SetInParent()
+    claim = bound("web-v")
+    with pytest.raises(VolumeError, match="pod is not owner"):
+        told(pod, claim, disk("web-v", **LOCAL))
+    claim.metadata.owner_references.add(kind="Pod", name="web", uid="uid-web", controller=True)
+    assert told(pod, claim, disk("web-v", **LOCAL)) == HostDirectory("/mnt/disk", "Directory", owned=True)
+
+
+def test_a_folder_stays_as_it_is_when_it_is_mounted_again(tmp_path: Path) -> None:
+    content = HostDirectory(str(tmp_path / "local-path" / "pvc-1"), owned=True, made=True)
+    made = Path(content.path)
+    for uid in ("one", "two"):
+        PodDirectory(tmp_path, uid).set_up({"v": content})
+        (made / uid).write_text("kept")
+        PodDirectory(tmp_path, uid).remove()
+    assert {path.name for path in made.iterdir()} == {"one", "two"}
+    assert stat.S_IMODE(made.stat().st_mode) == 0o777 and stat.S_IMODE(made.parent.stat().st_mode) == 0o750
+
+
+def test_what_lies_in_a_volume_belongs_to_the_group_and_no_link_is_followed(tmp_path: Path) -> None:
+    group = os.getegid()
+    victim = tmp_path / "victim"
+    victim.write_text("secret")
+    victim.chmod(0o600)
+    root = tmp_path / "volume"
+    (root / "deep").mkdir(parents=True)
+    (root / "deep" / "file").write_text("x")
+    (root / "deep" / "file").chmod(0o600)
+    (root / "link").symlink_to(victim)
+    os.mkfifo(root / "pipe")
+    give_to_group(root, group)
+    assert stat.S_IMODE((root / "deep" / "file").stat().st_mode) == 0o660
+    assert stat.S_IMODE((root / "deep").stat().st_mode) & 0o2770 == 0o2770
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+    (root / "deep" / "file").chmod(0o600)
+    for giving in (Giving.ON_MISMATCH, Giving.NEVER):
+        give_to_group(root, group, giving)
+        assert stat.S_IMODE((root / "deep" / "file").stat().st_mode) == 0o600
+
+
+def test_a_folder_is_removed_with_what_is_in_it_and_nothing_else(tmp_path: Path) -> None:
+    root, victim = tmp_path / "local-path", tmp_path / "victim"
+    victim.mkdir()
+    (victim / "precious").write_text("kept")
+    make_folder(root / "pvc-1")
+    make_folder(root / "pvc-2")
+    (root / "pvc-1" / "link").symlink_to(victim)
+    for _ in range(2):
+        remove_folder(root, "pvc-1")
+    assert [path.name for path in root.iterdir()] == ["pvc-2"] and (victim / "precious").exists()
+    remove_folder(tmp_path / "none", "pvc-1")
+
+
+def test_a_mount_that_fails_says_so_in_the_words_of_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "mount"
+    program.write_text('#!/bin/sh\necho "mount.nfs: $*: no route" >&2\nexit 32\n')
+    program.chmod(0o755)
+    target = tmp_path / "target"
+    target.mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(MountFailed, match=r"exit status 32: mount\.nfs: -t nfs -o soft,ro -- \[2001:db8::1\]:/exports .*/target: no route"):
+        mount_nfs("2001:db8::1", "/exports", target, ("soft", "ro"))
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(network_mounts, "PATIENCE_SECONDS", 0.05)
+    with pytest.raises(MountFailed, match=r"nfs\.example\.com did not answer"):
+        mount_nfs("nfs.example.com", "/exports", target)
+
+
+async def test_a_pod_waits_for_its_claim_and_its_folder_outlives_it(tmp_path: Path) -> None:
+    root = tmp_path / "local-path"
+    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as c:
+        node = await c.client.get(core.Node, NODE)
+        assert node.metadata.annotations[local_path.FOLDERS] == str(root)
+        await c.client.create(using())
+        await c.until(lambda: any('"data" not found' in words for words in c.events("FailedMount")))
+        c.api.seed(bound(volume="pvc-1"), folder(str(root)))
+        await c.ready()
+        (root / "pvc-1" / "row").write_text("1")
+        await c.client.delete(core.Pod, "web", "default", grace_period_seconds=0)
+        await c.until(lambda: c.pod() is None)
+        await c.client.create(using())
+        await c.ready()
+        assert (root / "pvc-1" / "row").read_text() == "1"
+
+
+@pytest.mark.parametrize(("policy", "stays"), [("Delete", False), ("Retain", True)])
+async def test_a_deleted_volume_takes_its_folder_with_it_where_its_policy_says_so(tmp_path: Path, policy: str, stays: bool) -> None:
+    root = tmp_path / "local-path"
+    for name in ("pvc-1", "pvc-2"):
+        make_folder(root / name)
+    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as c:
+        used, other = folder(str(root)), folder(str(root), "node-2", "pvc-2")
+        used.spec.persistent_volume_reclaim_policy = policy
+        used.status.phase = "Bound"
+        c.api.seed(used, other)
+        for name in ("pvc-1", "pvc-2"):
+            await c.client.delete(core.PersistentVolume, name)
+        await asyncio.sleep(0.2)
+        # A claim has it still.
+        assert (root / "pvc-1").exists()
+        released = await c.client.get(core.PersistentVolume, "pvc-1")
+        released.status.phase = "Released"
+        await c.client.update(released, subresource="status")
+        await c.until(lambda: [found.metadata.name for found in c.api.all(core.PersistentVolume)] == ["pvc-2"])
+        assert (root / "pvc-1").exists() is stays and (root / "pvc-2").exists()
