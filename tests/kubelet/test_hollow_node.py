@@ -112,6 +112,16 @@ async def test_completes_a_pod_that_is_not_restarted(tmp_path: Path) -> None:
         await cluster.until(lambda: (seen := cluster.observed()) is not None and not seen.sandboxes)
 
 
+@pytest.mark.parametrize(("script", "phase"), [("exit 0", "Succeeded"), ("sleep 0; exit 3", "Failed")])
+async def test_a_container_ends_as_its_command_says(script: str, phase: str, tmp_path: Path) -> None:
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        made = make_pod(restart_policy="Never")
+        made.spec.containers[0].command.extend(["sh", "-c", script])
+        await cluster.client.create(made)
+        pod = await cluster.phase(phase)
+        assert pod.status.container_statuses[0].state.terminated.exit_code == (3 if phase == "Failed" else 0)
+
+
 async def test_a_pod_past_its_deadline_fails(tmp_path: Path) -> None:
     async with running(HollowRuntime(CIDR), tmp_path) as cluster:
         pod = make_pod()

@@ -1,7 +1,7 @@
 """The hollow runtime: no containers, only their states. For simulated nodes and quick tests.
 
-Containers start after a delay and run until told to stop. ``exit`` ends one as if its process had
-ended; ``fail_start`` and ``missing_images`` make failures. Its probes succeed unless told otherwise.
+Containers start after a delay and run until told to stop, or until their command would have ended (``hollow_process.py``). ``exit`` ends
+one as if its process had ended; ``fail_start`` and ``missing_images`` make failures. Its probes succeed unless told otherwise.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from services.kubelet.runtime.addresses import PodAddresses
+from services.kubelet.runtime.hollow_process import fate_of
 from services.kubelet.runtime.observations import Observations
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
 from services.kubelet.runtime.port import (
@@ -194,6 +195,17 @@ class HollowRuntime(Runtime):
             self._observations.put_container(pod, failed)
             raise RuntimeFailure(words)
         self._observations.put_container(pod, replace(container, state=RUNNING, started_at=self._clock.now()))
+        fate = fate_of(self._plan(container.id).process)
+        if fate is not None:
+            asyncio.get_running_loop().call_later(fate.seconds, self._end, pod, container.id, fate.exit_code)
+
+    def _end(self, ref: PodRef, container_id: str, exit_code: int) -> None:
+        """The process ends, unless it was stopped before."""
+        pod = self._observations.get(ref.uid)
+        for container in pod.containers if pod else ():
+            if container.id == container_id and container.state == RUNNING:
+                ended = replace(container, state=EXITED, exit_code=exit_code, finished_at=self._clock.now())
+                self._observations.put_container(ref, ended)
 
     def exit(self, uid: str, name: str, exit_code: int = 0, *, oom_killed: bool = False) -> None:
         """Ends a running container as if its process had ended."""
