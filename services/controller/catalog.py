@@ -16,6 +16,8 @@ from services.controller.controllers.endpointslicemirroring.controller import En
 from services.controller.controllers.ephemeralvolume.controller import EphemeralVolumeController
 from services.controller.controllers.garbagecollector.controller import GarbageCollector
 from services.controller.controllers.horizontalpodautoscaler.controller import HorizontalPodAutoscalerController
+from services.controller.controllers.job.controller import JobController
+from services.controller.controllers.jobrelease.controller import JobReleaseController
 from services.controller.controllers.localpath.controller import LocalPathController
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
@@ -41,6 +43,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     ReplicationControllerController,
     DaemonSetController,
     StatefulSetController,
+    JobController,
+    JobReleaseController,
     EndpointSliceController,
     EndpointsController,
     EndpointSliceMirroringController,

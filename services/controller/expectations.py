@@ -59,6 +59,13 @@ class Expectations:
             self.met(owner, token)
         return len(tokens)
 
+    def unseen(self, owner: Key) -> tuple[int, frozenset[str]]:
+        """How many objects it has created, and the uids of those it has deleted, that no watch shows yet."""
+        if not self.open(owner):
+            return 0, frozenset()
+        uids = frozenset(token[1:] for token in self._open[owner] if token.startswith("-"))
+        return len(self._open[owner]) - len(uids), uids
+
 
 def created(name: str) -> str:
     return f"+{name}"

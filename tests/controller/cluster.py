@@ -20,7 +20,7 @@ from knarr.machinery.times import to_time
 from knarr.objects.conditions import set_condition
 from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.node_selection import node_named_by
-from knarr.objects.pods import is_active, is_ready
+from knarr.objects.pods import is_active, is_finished, is_ready
 from services.apiserver.tokens.keys import SigningKeys
 from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
@@ -67,6 +67,8 @@ class FakeKubelet:
             return
         if is_deleting(pod):
             await asyncio.sleep(self.stop_seconds)
+            if pod.metadata.finalizers:
+                await self._tell_end(pod)
             await self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0, uid=pod.metadata.uid)
         elif not pod.spec.node_name:
             if not self.schedules:
@@ -77,6 +79,13 @@ class FakeKubelet:
             await self.client.create(binding, subresource="binding", name=pod.metadata.name)
         elif pod.status.phase == "Pending":
             await self._start(pod)
+
+    async def _tell_end(self, pod: core.Pod) -> None:
+        """Of a pod that stays while somebody still wants to know how it ended."""
+        live = await self.client.get(core.Pod, pod.metadata.name, pod.metadata.namespace)
+        if not is_finished(live):
+            live.status.phase = "Failed"
+            await self.client.update(live, subresource="status")
 
     async def _start(self, pod: core.Pod) -> None:
         seconds = self.ready_seconds(pod)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
@@ -98,6 +99,23 @@ def daemon_set(
         result.spec.update_strategy.rolling_update.max_unavailable.CopyFrom(amount(unavailable))
     result.spec.revision_history_limit = history
     result.spec.min_ready_seconds = min_ready
+    return result
+
+
+def job(name: str = "sums", completions: int | None = 1, parallelism: int = 1, **spec: Any) -> batch.Job:
+    """``spec``: further fields of it, as they are called in Python."""
+    result = batch.Job()
+    result.metadata.name, result.metadata.namespace = name, NAMESPACE
+    if completions is not None:
+        result.spec.completions = completions
+    result.spec.parallelism = parallelism
+    result.spec.template.CopyFrom(template(app="sums"))
+    result.spec.template.spec.restart_policy = spec.pop("restart_policy", "Never")
+    for field, value in spec.items():
+        if isinstance(value, Message):
+            getattr(result.spec, field).CopyFrom(value)
+        else:
+            setattr(result.spec, field, value)
     return result
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling
+from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.certificates.v1 import certificates_pb2 as csr
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -18,6 +19,7 @@ from knarr.machinery.errors import TooManyRequests
 from knarr.objects import int_or_string, local_path
 from knarr.objects.binding import PROVISIONER, SELECTED_NODE
 from knarr.objects.conditions import set_condition
+from knarr.objects.jobs import TRACKING
 from knarr.service.authentication import User
 from services.apiserver.rbac.defaults import defaults as role_defaults
 from services.controller.component import ControllerManager
@@ -35,6 +37,10 @@ from services.controller.controllers.endpointslicemirroring.controller import En
 from services.controller.controllers.ephemeralvolume.controller import EphemeralVolumeController
 from services.controller.controllers.garbagecollector.controller import GarbageCollector
 from services.controller.controllers.horizontalpodautoscaler.controller import HorizontalPodAutoscalerController
+from services.controller.controllers.job.controller import JobController
+from services.controller.controllers.job.pods import FAILURES as INDEX_FAILURES
+from services.controller.controllers.job.pods import INDEX as COMPLETION_INDEX
+from services.controller.controllers.jobrelease.controller import JobReleaseController
 from services.controller.controllers.localpath.controller import LocalPathController
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
@@ -62,6 +68,7 @@ from tests.controller.objects import (
     claim,
     daemon_set,
     deployment,
+    job,
     namespace,
     node,
     owned,
@@ -89,9 +96,14 @@ def never_broken(found: core.Pod) -> float | None:
 
 
 def alone(
-    controller: type[Controller], act: Callable[[World], Awaitable[None]], *others: type[Controller], kubelet: bool = False, **options: Any
+    controller: type[Controller],
+    act: Callable[[World], Awaitable[None]],
+    *others: type[Controller],
+    kubelet: bool = False,
+    ending: Callable[[core.Pod], str | None] = lambda pod: None,
+    **options: Any,
 ) -> Scenario:
-    """The controller in a manager of its own; ``others`` and a kubelet have no mishaps."""
+    """The controller in a manager of its own; ``others`` and a kubelet have no mishaps. ``ending``: how a pod ends there by itself."""
     settings = ControllerSettings(**options.pop("settings", {}))
 
     def manager(*controllers: type[Controller], world: World, client: Client) -> ControllerManager:
@@ -99,7 +111,8 @@ def alone(
 
     def beside(world: World) -> list[Callable[[], Awaitable[None]]]:
         parts = [manager(*others, world=world, client=world.api.client()).run] if others else []
-        return [*parts, *([FakeKubelet(world.api.client(), clock=world.clock, ready_seconds=never_broken).run] if kubelet else [])]
+        nodes = FakeKubelet(world.api.client(), clock=world.clock, ready_seconds=never_broken, ending=ending)
+        return [*parts, *([nodes.run] if kubelet else [])]
 
     return Scenario(lambda world, client: manager(controller, world=world, client=client), act, beside, user=CONTROLLER, **options)
 
@@ -189,6 +202,70 @@ async def stateful_sets(w: World) -> None:
     await step()
     await w.client.delete(core.Pod, "shop-0", "default")
     await w.edit(apps.StatefulSet, "web", lambda found: setattr(found.spec, "replicas", 1))
+    await step()
+
+
+def job_ending(found: core.Pod) -> str | None:
+    """As the name of its Job says; a pod of the indexed one fails while its index is greater than the failures before it."""
+    match found.metadata.labels.get("job-name", ""):
+        case "sums":
+            return "Succeeded"
+        case "fails":
+            return "Failed"
+        case "indexed":
+            annotations = found.metadata.annotations
+            return "Failed" if int(annotations[COMPLETION_INDEX]) > int(annotations[INDEX_FAILURES]) else "Succeeded"
+    return None
+
+
+async def jobs(w: World) -> None:
+    """One succeeds, one fails, one gives up an index; one adopts a pod, loses one, shrinks, is suspended, resumed and too late."""
+    w.api.seed(node())
+    orphan = core.Pod(spec=job().spec.template.spec)
+    orphan.metadata.name, orphan.metadata.namespace, orphan.metadata.labels["app"] = "orphan", "default", "sums"
+    await w.client.create(orphan)
+    await w.client.create(job("sums", 2, 2))
+    await w.client.create(job("fails", 2, 1, backoff_limit=1))
+    await w.client.create(job("indexed", 2, 2, completion_mode="Indexed", backoff_limit_per_index=1))
+    await step(60)
+    served = job("serves", 4, 3, manual_selector=True, active_deadline_seconds=200)
+    served.spec.selector.match_labels["app"] = "sums"
+    await w.client.create(served)
+    await step()
+    lost = next(found for found in w.api.all(core.Pod) if found.metadata.name.startswith("serves-"))
+    await w.client.delete(core.Pod, lost.metadata.name, "default")
+    await step()
+    await w.edit(core.Pod, "orphan", lambda found: found.metadata.labels.update(app="other"))
+    await step()
+    await w.edit(batch.Job, "serves", lambda found: setattr(found.spec, "parallelism", 2))
+    await step()
+    await w.edit(batch.Job, "serves", lambda found: setattr(found.spec, "suspend", True))
+    await step()
+    await w.edit(batch.Job, "serves", lambda found: setattr(found.spec, "suspend", False))
+    await step(240)
+
+
+async def uncounted_pods(w: World) -> None:
+    """Pods that wait to be counted: of a Job that goes, of one that is over, of none, and of one that stays."""
+    w.api.seed(node())
+    for name in ("goes", "over", "stays"):
+        owner = await w.client.create(job(name))
+        waits = owned(pod(f"of-{name}", node="node-1", phase="Running"), owner)
+        waits.metadata.finalizers.append(TRACKING)
+        w.api.seed(waits)
+    alone = pod("of-none", node="node-1", phase="Running")
+    alone.metadata.finalizers.append(TRACKING)
+    w.api.seed(alone)
+    await step()
+    await w.client.delete(batch.Job, "goes", "default", propagation_policy="Background")
+
+    def over(found: batch.Job) -> None:
+        set_condition(found.status, "Failed", True, reason="BackoffLimitExceeded", now=w.clock.now())
+
+    await w.edit(batch.Job, "over", over, subresource="status")
+    await step()
+    for name in ("goes", "stays"):
+        await w.client.delete(core.Pod, f"of-{name}", "default", grace_period_seconds=0)
     await step()
 
 
@@ -679,6 +756,8 @@ SCENARIOS: dict[type[Controller], Scenario] = {
         ReplicationControllerController, lambda w: replicated(w, replication_controller("web", 3)), kubelet=True
     ),
     StatefulSetController: alone(StatefulSetController, stateful_sets, kubelet=True),
+    JobController: alone(JobController, jobs, JobReleaseController, kubelet=True, ending=job_ending),
+    JobReleaseController: alone(JobReleaseController, uncounted_pods),
     EndpointSliceController: alone(EndpointSliceController, services, free=trigger_time("EndpointSlice")),
     EndpointsController: alone(EndpointsController, services, free=trigger_time("Endpoints")),
     EndpointSliceMirroringController: alone(EndpointSliceMirroringController, mirrored),

@@ -73,11 +73,13 @@ def check_preconditions(ref: Ref, wanted: meta.Preconditions, obj: Any) -> None:
             raise conflict(stored.kind, ref.name, stored.group, f"{differs}. The object might have been {otherwise}")
 
 
-def set_propagation(obj: Any, options: meta.DeleteOptions) -> None:
+def set_propagation(strategy: Strategy, obj: Any, options: meta.DeleteOptions) -> None:
     """Sets the finalizers that the garbage collector works through for the wanted policy."""
     policy = options.propagation_policy
     if options.HasField("orphan_dependents"):
         policy = "Orphan" if options.orphan_dependents else "Background"
+    if not policy and strategy.orphans_by_default and FOREGROUND not in obj.metadata.finalizers:
+        policy = "Orphan"
     if not policy:
         return
     wanted = {"Foreground": FOREGROUND, "Orphan": ORPHAN}.get(policy)
@@ -93,7 +95,7 @@ def decide(strategy: Strategy, obj: Any, options: meta.DeleteOptions, now: datet
 
     A second delete may shorten the grace period, never lengthen it.
     """
-    set_propagation(obj, options)
+    set_propagation(strategy, obj, options)
     found = obj.metadata
     requested = options.grace_period_seconds if options.HasField("grace_period_seconds") else None
     marked = is_deleting(obj)
@@ -124,12 +126,14 @@ def success(ref: Ref, uid: str) -> meta.Status:
 
 async def delete(pipeline: Pipeline, request: Request) -> Written:
     """Answers the object while it still exists, and of some kinds when it is gone too, else a Status of success."""
+    _warn(pipeline, request)
     return await remove(pipeline, request, request.ref, request.options)
 
 
 async def delete_collection(pipeline: Pipeline, request: Request, selection: meta.ListOptions) -> Page:
     """Deletes what the selectors choose; answers it as it was. Objects that vanish meanwhile are no error."""
     version = request.ref.version
+    _warn(pipeline, request)
     page = await read.list_selected(pipeline, request, selection)
     gone: list[Entry] = []
     for entry in page.entries:
@@ -183,6 +187,13 @@ async def remove(
         await allocators.stand_back(ref.resource)
         fresh = True
     raise modified(ref)
+
+
+def _warn(pipeline: Pipeline, request: Request) -> None:
+    """Of what becomes of dependents where nothing was said about them."""
+    words = pipeline.strategies(request.ref.version).orphaning_warning
+    if words and not request.options.propagation_policy and not request.options.HasField("orphan_dependents"):
+        request.warn(words)
 
 
 async def _remove(

@@ -56,6 +56,11 @@ class JobStrategy(Strategy):
 
     has_generation = True
     selectable_field_names = ("status.successful",)
+    orphans_by_default = True
+    orphaning_warning = (
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
+        "set propagationPolicy=Orphan to suppress this warning"
+    )
 
     def default(self, obj: batch.Job) -> None:
         default_job_spec(obj.spec)

@@ -58,6 +58,10 @@ class Strategy:
     creates_on_update: bool = False
     # Whether a delete answers the object that it removed, instead of a Status: Kubernetes' ReturnDeletedObject.
     returns_deleted: bool = False
+    # Whether what it owns stays when it is deleted and nothing is said about that: Kubernetes' DefaultGarbageCollectionPolicy; and then
+    # what whoever says nothing should hear.
+    orphans_by_default: bool = False
+    orphaning_warning: str = ""
     # Whether its owner may take a grace period to end it; what is removed at once is marked as deleted all the same.
     graceful: bool = False
 

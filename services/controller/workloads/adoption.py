@@ -33,19 +33,24 @@ ORPHANS: Index[Message] = Index("orphans", _orphan_namespace)
 
 
 async def settle_claims(
-    client: Client, owner: Any, selector: Selector, candidates: Iterable[M], may_belong: Callable[[M], bool] = anybody
+    client: Client,
+    owner: Any,
+    selector: Selector,
+    candidates: Iterable[M],
+    may_belong: Callable[[M], bool] = anybody,
+    finalizer: str = "",
 ) -> list[M]:
     """The objects that ``owner`` controls and ``selector`` matches, after adopting and releasing.
 
-    ``candidates`` are of the owner's namespace; ``may_belong`` says of them what the selector does not. Raises StatusError when a write
-    fails.
+    ``candidates`` are of the owner's namespace; ``may_belong`` says of them what the selector does not. ``finalizer``: by which the
+    owner holds what is its own. Raises StatusError when a write fails.
     """
     claims = claim(owner, selector, candidates, may_belong)
     adopted = list[M]()
     if claims.adopt and await _still_exists(client, owner):
-        adopted = [await client.update(with_controller(found, owner)) for found in claims.adopt]
+        adopted = [await client.update(with_controller(found, owner, finalizer)) for found in claims.adopt]
     for found in claims.release:
-        await client.update(without_owner(found, owner.metadata.uid))
+        await client.update(without_owner(found, owner.metadata.uid, finalizer))
     return [*claims.owned, *adopted]
 
 

@@ -55,17 +55,21 @@ def claim(owner: Any, selector: Selector, candidates: Iterable[M], may_belong: C
     return claims
 
 
-def without_owner(obj: M, uid: str) -> M:
-    """A copy without the references to ``uid``."""
+def without_owner(obj: M, uid: str, finalizer: str = "") -> M:
+    """A copy without the references to ``uid``, and without the finalizer by which that owner held it, if any."""
     copy = copy_of(obj)
     kept = [ref for ref in obj.metadata.owner_references if ref.uid != uid]
     del copy.metadata.owner_references[:]
     copy.metadata.owner_references.extend(kept)
+    if finalizer in obj.metadata.finalizers:
+        copy.metadata.finalizers.remove(finalizer)
     return copy
 
 
-def with_controller(obj: M, owner: Message) -> M:
-    """A copy that ``owner`` controls."""
+def with_controller(obj: M, owner: Message, finalizer: str = "") -> M:
+    """A copy that ``owner`` controls, and holds by a finalizer, if any."""
     copy = copy_of(obj)
     copy.metadata.owner_references.append(owner_reference(owner))
+    if finalizer and finalizer not in obj.metadata.finalizers:
+        copy.metadata.finalizers.append(finalizer)
     return copy

@@ -33,6 +33,8 @@ class WorkloadController(Controller, Generic[W]):
 
     # Of type[W].
     workload: ClassVar[type[Message]]
+    # By which it holds what is its own until it has taken note of its end; empty: by none.
+    finalizer: ClassVar[str] = ""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -52,14 +54,17 @@ class WorkloadController(Controller, Generic[W]):
         """The objects of a kind that workloads own. A change enqueues the owner; one that nobody controls, those who may adopt it."""
         return self.hears(kind, self._owned_changed, BY_CONTROLLER, ORPHANS, *indexes)
 
-    async def claimed(self, workload: W, owned: Store[M], may_belong: Callable[[M], bool] = anybody) -> list[M]:
+    async def claimed(
+        self, workload: W, owned: Store[M], may_belong: Callable[[M], bool] = anybody, *, by: Index[M] = BY_CONTROLLER
+    ) -> list[M]:
         """The workload's own objects, after adopting orphans that match and releasing what matches no longer.
 
-        ``may_belong`` says of an object what the selector does not.
+        ``may_belong`` says of an object what the selector does not. ``by`` finds its own by its uid; one that finds a part of them leaves
+        the others alone.
         """
         metadata = workload.metadata
-        candidates = [*owned.index(BY_CONTROLLER, metadata.uid), *owned.index(ORPHANS, metadata.namespace)]
-        return await settle_claims(self.client, workload, self.selector_of(workload), candidates, may_belong)
+        candidates = [*owned.index(by, metadata.uid), *owned.index(ORPHANS, metadata.namespace)]
+        return await settle_claims(self.client, workload, self.selector_of(workload), candidates, may_belong, self.finalizer)
 
     async def reconcile(self, key: Key) -> Again | None:
         workload = self.workloads.get(*key)
