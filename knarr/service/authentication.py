@@ -40,6 +40,8 @@ class User:
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
     # Who plays this one, where somebody does: that is written down, and decides nothing.
     impersonator: User | None = field(default=None, compare=False)
+    # Within which limits he does: the impersonator needs `impersonate-on:CONSTRAINT:VERB` for each request. Empty: within none.
+    constraint: str = field(default="", compare=False)
 
     ANONYMOUS: ClassVar[User]
 

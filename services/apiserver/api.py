@@ -24,8 +24,8 @@ from services.apiserver.aside import in_turn
 from services.apiserver.audit.auditor import Auditor
 from services.apiserver.authorization import asked, imagined_path
 from services.apiserver.fairness.fairness import Fairness
-from services.apiserver.identity.impersonation import VERB as IMPERSONATE
 from services.apiserver.identity.impersonation import Impersonation
+from services.apiserver.identity.playing import may_as_played, played
 from services.apiserver.metrics import request_counter, request_timer
 from services.apiserver.pipeline import create, delete, elsewhere, posted, proxy, questions, read, streams, update, watch
 from services.apiserver.pipeline.apply import apply
@@ -187,16 +187,13 @@ class Api:
         """What every way to that which is no resource begins with (discovery, metrics …); raises Forbidden."""
         deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
         wanted = Request(user, method.lower(), Ref(imagined_path(path)), None, deadline, audit=audit)
-        if (asking := asked(self.pipeline.authorizer, wanted)) is not None:
+        if (asking := self._permitted(wanted)) is not None:
             await asking
 
     async def impersonate(self, user: User, wanted: Impersonation) -> User:
         """Whom a caller plays, where he may be all that he wants to be; raises Forbidden for the first that he may not."""
         deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
-        for ref in wanted.refs():
-            if (asking := asked(self.pipeline.authorizer, Request(user, IMPERSONATE, ref, None, deadline))) is not None:
-                await asking
-        return wanted.user(user)
+        return await played(self.pipeline.authorizer, user, wanted, deadline)
 
     def _enter(self, verb: str, request: Request) -> Coroutine[Any, Any, None] | None:
         """The one way from a face into the pipeline; answers what is to be waited for, if anything."""
@@ -204,7 +201,18 @@ class Api:
             raise ValueError(f"a request to {request.verb} came as one to {verb}")
         if not request.resource.stored and request.resource in self.pipeline.elsewhere and verb not in request.resource.verbs:
             raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
+        return self._permitted(request)
+
+    def _permitted(self, request: Request) -> Coroutine[Any, Any, None] | None:
+        """Answers what is to be waited for, if anything; raises Forbidden."""
+        if request.user.constraint:
+            return self._as_played(request)
         return asked(self.pipeline.authorizer, request)
+
+    async def _as_played(self, request: Request) -> None:
+        await may_as_played(self.pipeline.authorizer, request)
+        if (asking := asked(self.pipeline.authorizer, request)) is not None:
+            await asking
 
     async def _do(self, verb: str, request: Request, path: Callable[..., Awaitable[T]]) -> T:
         """What goes on behind its answer."""

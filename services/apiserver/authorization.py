@@ -10,13 +10,15 @@ from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Forbidden, StatusError, status_error
 from knarr.machinery.resources import Resource, Version
+from knarr.machinery.selectors import parse_field_selector
 from knarr.service.authentication import UNAUTHENTICATED, User
 from services.apiserver.deadline import within
-from services.apiserver.request import Request
+from services.apiserver.request import LIST, WATCH, Request
 from services.apiserver.results import Ref
 
 # The kind of what is a path: no kind is spelled like that.
 PATH = "/"
+NAME = "metadata.name"
 # What the audit log is told, in Kubernetes' words.
 DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
 
@@ -131,6 +133,21 @@ def imagined_path(path: str) -> Version:
 def path_of(ref: Ref) -> str:
     """The path of the server that is meant; empty where it is a resource, whatever that is called."""
     return ref.resource.plural if ref.version.kind == PATH else ""
+
+
+def name_of(request: Request) -> str:
+    """The one object that a request is about, also where a list or a watch selects it: who may look at one object may wait for its changes,
+    as in Kubernetes. Empty where it is about several."""
+    if request.ref.name or request.verb not in (LIST, WATCH) or not isinstance(request.options, meta.ListOptions):
+        return request.ref.name
+    text = request.options.field_selector
+    if NAME not in text:
+        return ""
+    try:
+        return parse_field_selector(text).exact(NAME) or ""
+    except StatusError:
+        # What is wrong with it is said to those who may ask.
+        return ""
 
 
 def refusal(request: Request, reason: str = "") -> StatusError:

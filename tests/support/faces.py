@@ -27,9 +27,9 @@ TOKENS = TokenTable({hash_token(TOKEN): ADMIN})
 __all__ = ["Answer", "RestClient", "rpc_client"]
 
 
-def callers(api: ApiInMemory) -> Callers:
+def callers(api: ApiInMemory, tokens: TokenTable = TOKENS) -> Callers:
     """Who is known to the faces: the administrator by ``TOKEN``, and service accounts where the API server issues tokens."""
-    return Callers(TOKENS.authenticate, api.server.callers.accounts)
+    return Callers(tokens.authenticate, api.server.callers.accounts)
 
 
 @asynccontextmanager
@@ -51,9 +51,9 @@ async def serving(
 
 
 @asynccontextmanager
-async def rpc_server(api: ApiInMemory, folder: Path) -> AsyncIterator[str]:
+async def rpc_server(api: ApiInMemory, folder: Path, tokens: TokenTable = TOKENS) -> AsyncIterator[str]:
     """The gRPC face of an API server in memory, as ``serving`` has it."""
-    async with serving(api.server, folder, callers(api), api.server.impersonate) as address:
+    async with serving(api.server, folder, callers(api, tokens), api.server.impersonate) as address:
         yield address
 
 
@@ -83,9 +83,10 @@ class RestClient:
     application: Application = field(init=False)
     # Headers that each request has besides, as they are.
     further: Sequence[tuple[bytes, bytes]] = ()
+    tokens: TokenTable = TOKENS
 
     def __post_init__(self) -> None:
-        self.application = create_app(self.api.server.api, callers(self.api), self.api.server.registry)
+        self.application = create_app(self.api.server.api, callers(self.api, self.tokens), self.api.server.registry)
 
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.call("GET", path, **headers)

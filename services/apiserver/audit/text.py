@@ -57,6 +57,8 @@ def caller_json(user: User | None, addresses: tuple[str, ...], agent: str) -> st
 def _caller_json(user: User | None, addresses: tuple[str, ...], agent: str) -> str:
     real = user if user is None or user.impersonator is None else user.impersonator
     played = f'"impersonatedUser":{_user_json(user)},' if user is not None and real is not user else ""
+    if user is not None and user.constraint:
+        played += f'"authenticationMetadata":{{"impersonationConstraint":{quoted(f"impersonate:{user.constraint}")}}},'
     named = f'"userAgent":{quoted(agent)},' if agent else ""
     return f'"user":{_user_json(real) if real is not None else "{}"},{played}"sourceIPs":{orjson.dumps(addresses).decode()},{named}'
 

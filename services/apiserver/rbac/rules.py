@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
-from knarr.machinery.errors import StatusError
-from knarr.machinery.selectors import parse_field_selector
-from services.apiserver.authorization import path_of
-from services.apiserver.request import LIST, WATCH, Request
+from services.apiserver.authorization import name_of, path_of
+from services.apiserver.request import Request
 
 ALL = "*"
 NAMESPACES = "namespaces"
-NAME = "metadata.name"
 
 
 class Wish(NamedTuple):
@@ -37,21 +33,7 @@ class Wish(NamedTuple):
             return cls(request.verb, path=path)
         namespace = ref.name if plural == NAMESPACES and not ref.version.group else ref.namespace
         resource = f"{plural}/{subresource}" if subresource else plural
-        return cls(request.verb, ref.version.group, resource, subresource, ref.name or _selected(request), namespace)
-
-
-def _selected(request: Request) -> str:
-    """The one name that a list or a watch is about: who may look at one object may wait for its changes, as in Kubernetes."""
-    if request.verb not in (LIST, WATCH) or not isinstance(request.options, meta.ListOptions):
-        return ""
-    text = request.options.field_selector
-    if NAME not in text:
-        return ""
-    try:
-        return parse_field_selector(text).exact(NAME) or ""
-    except StatusError:
-        # What is wrong with it is said to those who may ask.
-        return ""
+        return cls(request.verb, ref.version.group, resource, subresource, name_of(request), namespace)
 
 
 class Rule:

@@ -34,6 +34,8 @@ class Limited:
 
     def authorize(self, request: Request) -> None:
         self.users.append(request.user)
+        if request.verb.startswith("impersonate:"):
+            raise forbidden(request.ref.resource.plural, request.ref.name, "within no limits either")
         if request.verb == "impersonate":
             assert request.user == ADMIN
             ref = request.ref
