@@ -26,6 +26,7 @@ MEASUREMENTS = {
     "bench.controllers:one_deployment": ["replicas-1000"],
     "bench.controllers:namespace_deleted": ["namespace-1000"],
     "bench.controllers:idle": ["idle-5000"],
+    "bench.autoscaling:autoscale_decision": ["autoscale-decision"],
     "bench.api:api_rates": ["api-get", "api-list", "api-create"],
     "bench.api:watch_fanout": ["watch-fanout"],
     "bench.reads:peer_reads": ["peer-get", "peer-list"],

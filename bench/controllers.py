@@ -87,7 +87,7 @@ async def namespace_deleted() -> list[Result]:
 async def idle() -> list[Result]:
     """What the controllers, in a process of their own, take of a core when nothing happens: with 5,000 objects that they keep, and none."""
     with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
-        parts = _Controllers(Path(folder))
+        parts = Controllers(Path(folder))
         try:
             await asyncio.to_thread(parts.etcd.start)
             parts.start("apiserver", "controller")
@@ -105,7 +105,7 @@ async def idle() -> list[Result]:
     return [Result("idle-5000", full, "% of a core", "without the objects", without, f"≤ {IDLE_TARGET:g} %", full <= IDLE_TARGET)]
 
 
-class _Controllers(Components):
+class Controllers(Components):
     """The API server and the controllers, who hold their lease as on a machine."""
 
     more: Mapping[str, tuple[str, ...]] = {

@@ -112,9 +112,8 @@ def show(began: float) -> None:
         visitors.leave()
     watch(visitors, began, lambda ready: ready == 1, "one pod again")
     say(f"one pod is enough again. {visitors.served} visits were answered, {visitors.failed} were not; why it was done:")
-    kubectl(
-        "get", "events", "--field-selector", f"involvedObject.name={NAME},reason=SuccessfulRescale", "-o", "custom-columns=WHY:.message"
-    )
+    chosen = f"involvedObject.uid={get('hpa', NAME)['metadata']['uid']},reason=SuccessfulRescale"
+    kubectl("get", "events", "--field-selector", chosen, "-o", "custom-columns=WHY:.message")
     if visitors.served == 0 or visitors.failed * 20 > visitors.served:
         raise SystemExit("error: more than one in twenty visits was not answered")
 

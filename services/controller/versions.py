@@ -11,7 +11,7 @@ class NoVersion(Exception):
 
 
 class Versions:
-    """Asks for what is served again when a name is not known, and when what it stood for is served no longer."""
+    """Asks for what is served again when a name is not known, and when what a definition gave it to may be served no longer."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -20,6 +20,9 @@ class Versions:
     async def of(self, group: str, kind: str, api_version: str) -> Version:
         """A version of the group in which there is the kind, whichever ``api_version`` says. Raises NoVersion, StatusError."""
         found = self._known.get((group, kind))
+        if found is not None and found.form.has_message:
+            # What is built in stays.
+            return found
         resources = await self._client.resources()
         if found is None or found.resource not in resources:
             # The first of several is the one that is stored.

@@ -49,6 +49,9 @@ from services.controller.workloads.status import report
 
 logger = logging.getLogger(__name__)
 
+# Looks that take longer than a period are not to fill all the time.
+SHORTEST_PAUSE_SECONDS = 0.05
+
 Autoscaler = autoscaling.HorizontalPodAutoscaler
 
 
@@ -76,6 +79,7 @@ class HorizontalPodAutoscalerController(Controller):
         self._selectors: dict[Key, Selector] = {}
 
     async def reconcile(self, key: Key) -> Again | None:
+        began = asyncio.get_running_loop().time()
         if key not in self._autoscalers or (autoscaler := await self._stored(key)) is None:
             self._histories.pop(key, None)
             self._selectors.pop(key, None)
@@ -87,7 +91,7 @@ class HorizontalPodAutoscalerController(Controller):
             self._warn(autoscaler, "FailedGetScale", str(error))
             self._say(status, [failed_scale(str(error))])
             await report(self.client, autoscaler, status, insist=True)
-            return self._again()
+            return self._again(began)
         self._say(status, [GOT_SCALE])
         status.current_replicas = scale.spec.replicas
         plan = settled(autoscaler, scale.spec.replicas, self._histories.get(key, History()))
@@ -102,10 +106,12 @@ class HorizontalPodAutoscalerController(Controller):
             await self._carry_out(autoscaler, version, scale, status, plan)
         # Nobody else writes it: what was seen holds whatever became of the rest meanwhile.
         await report(self.client, autoscaler, status, insist=True)
-        return self._again()
+        return self._again(began)
 
-    def _again(self) -> Again:
-        return Again(self.context.settings.autoscaler_sync_seconds)
+    def _again(self, began: float) -> Again:
+        """A period after this look began, however long it took."""
+        due = began + self.context.settings.autoscaler_sync_seconds - asyncio.get_running_loop().time()
+        return Again(max(SHORTEST_PAUSE_SECONDS, due))
 
     async def _stored(self, key: Key) -> Autoscaler | None:
         """As it is now: what it said of itself last (that it went to zero, say) is part of what is decided by."""
