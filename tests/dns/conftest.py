@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-import uvloop
+
+from tests.support.loops import new_uvloop
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
     """Overrides pytest-asyncio's choice for this directory."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": new_uvloop}

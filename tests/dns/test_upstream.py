@@ -18,6 +18,7 @@ from services.dns.settings import DnsSettings
 from services.dns.upstream.cache import STALE_TTL_SECONDS, AnswerCache
 from services.dns.upstream.forwarder import Forwarder
 from services.dns.upstream.resolv_conf import Choice, Server, choose, parse_server, read
+from services.dns.upstream.sockets import Sockets
 from services.dns.zone.records import Answer, Record
 from tests.dns.upstreams import LOOPBACK, FakeUpstream, address, fake_upstream, nothing, reply
 
@@ -64,6 +65,34 @@ async def test_one_who_gave_up_does_not_take_the_answer_from_others() -> None:
         await asyncio.sleep(0)
         first.cancel()
         assert data(await second) == ["192.0.2.80"]
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_question_that_ends_while_its_socket_is_made_leaves_none_open(turns: int) -> None:
+    before, sockets = open_sockets(), Sockets()
+    asking = [asyncio.create_task(sockets.make_socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(20)]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    made = [task.result() for task in asking if task.done()]
+    for task in asking:
+        task.cancel()
+    await asyncio.wait(asking)
+    await sockets.close()
+    for one in made:
+        await one.close()
+    # A transport is closed in the loop's next turns.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert open_sockets() == before and (turns or not made)
+
+
+def open_sockets() -> set[str]:
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        # What the folder itself is read by is gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(link.readlink()))
+    return {text for text in found if text.startswith("socket:")}
 
 
 async def test_the_next_is_asked_where_one_is_dead_and_it_is_asked_first_from_then_on() -> None:

@@ -8,16 +8,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-import uvloop
 
 from services.proxy.datapath.port import Datapath
 from tests.proxy.conformance import DATAPATHS, SETTINGS
 from tests.proxy.laboratory import Laboratory
+from tests.support.loops import new_uvloop
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
     """Overrides pytest-asyncio's choice for this directory."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": new_uvloop}
 
 
 @pytest.fixture

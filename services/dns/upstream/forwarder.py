@@ -28,6 +28,7 @@ from services.dns.query.message import name_of, text_of
 from services.dns.settings import DnsSettings
 from services.dns.upstream.cache import AnswerCache
 from services.dns.upstream.resolv_conf import Choice, Server
+from services.dns.upstream.sockets import Sockets
 from services.dns.zone.records import NOERROR, NXDOMAIN, SERVFAIL, Answer, Record
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Forwarder:
     def __init__(self, settings: DnsSettings) -> None:
         self._settings = settings
         self._asking: dict[tuple[str, str], asyncio.Task[Answer]] = {}
+        self._sockets = Sockets()
         self.upstreams: list[Upstream] = []
         self._unwanted: Sequence[str] = ()
         # Questions that look for loops, and whether they came back.
@@ -140,6 +142,7 @@ class Forwarder:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._sockets.close()
 
     async def _resolve(self, name: str, kind: str) -> Answer:
         answer = await self._ask(name, kind)
@@ -197,7 +200,7 @@ class Forwarder:
         """The answer to this very question, over TCP where it is too long. What comes from elsewhere or answers another is passed over."""
         async with asyncio.timeout(self._settings.upstream_try_seconds):
             found, _ = await dns.asyncquery.udp_with_fallback(
-                query, server.address, port=server.port, ignore_unexpected=True, ignore_errors=True
+                query, server.address, port=server.port, ignore_unexpected=True, ignore_errors=True, backend=self._sockets
             )
         return found
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import uvloop
 import yaml
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
@@ -32,6 +31,7 @@ from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.memory import MemoryStore
 from services.apiserver.tokens.keys import SigningKeys
 from tests.support.etcd import running_etcd
+from tests.support.loops import new_uvloop
 
 T = TypeVar("T")
 TOKEN = "a-token-for-tests"
@@ -171,7 +171,7 @@ class _Runner:
         self.server: LiveServer | None = None
 
     def run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_uvloop) as runner:
             runner.run(self._main())
 
     def end(self) -> None:

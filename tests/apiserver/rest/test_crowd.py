@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable
 
 import pytest
-import uvloop
 
 from knarr.machinery.catalog import registry
 from services.apiserver.rest.application import create_app
@@ -17,11 +16,12 @@ from services.apiserver.rest.server import RestServer
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
 from tests.apiserver.rest.fake_api import FakeApi
 from tests.apiserver.rest.http_client import HttpClient
+from tests.support.loops import new_uvloop
 
 pytestmark = pytest.mark.hostile
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, new_uvloop])
 def test_who_does_not_begin_with_tls_is_counted_too(
     new_loop: Callable[[], asyncio.AbstractEventLoop], certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,5 +90,5 @@ def test_a_connection_that_is_gone_lies_in_no_circle(certificates: Certificates)
             gc.enable()
             await server.stop()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=new_uvloop) as runner:
         assert not [name for name in runner.run(waves()) if name.startswith(("services.", "uvicorn.", "uvloop.", "ssl.", "httptools."))]

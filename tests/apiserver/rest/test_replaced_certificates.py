@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 from cryptography import x509
 
 from knarr.machinery.catalog import registry
@@ -19,6 +18,7 @@ from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from tests.apiserver.rest.fake_api import FakeApi
 from tests.apiserver.rest.http_client import HttpClient
+from tests.support.loops import new_uvloop
 
 
 def shown(port: int) -> str:
@@ -96,7 +96,7 @@ async def test_who_takes_up_a_session_is_known_still(version: ssl.TLSVersion, tm
         await server.stop()
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, new_uvloop])
 def test_what_was_replaced_is_shown(loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path) -> None:
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(follow(tmp_path))

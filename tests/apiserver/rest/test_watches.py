@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import orjson
 import pytest
-import uvloop
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -29,6 +28,7 @@ from services.apiserver.results import Event
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
 from tests.apiserver.rest.fake_api import FakeApi
 from tests.apiserver.rest.http_client import HttpClient
+from tests.support.loops import new_uvloop
 
 WATCH = "/api/v1/namespaces/default/configmaps?watch=true"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -253,7 +253,7 @@ def test_who_does_not_read_holds_little_of_large_objects(certificates: Certifica
                 client.close()
             await server.stop()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=new_uvloop) as runner:
         assert runner.run(held()) < 3 * CHUNK_BYTES
 
 
