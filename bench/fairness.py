@@ -31,7 +31,18 @@ async def _heard(words: str, *options: str) -> tuple[float, float]:
         await asks(side, SECONDS)
         lonely = await asks(side, SECONDS)
         headers = ["-H", "Authorization: Bearer secret-of-noisy"]
-        command = ["wrk", "-t1", f"-c{NOISY_CONNECTIONS}", f"-d{SECONDS + 2}s", *headers, f"{server.server}{CONFIG_MAPS}/one"]
+        # The noise is to have the server, not the processor that the quiet client needs to read its answer: with two of them, what is heard
+        # would be the kernel's choice among clients.
+        command = [
+            "nice",
+            "-n19",
+            "wrk",
+            "-t1",
+            f"-c{NOISY_CONNECTIONS}",
+            f"-d{SECONDS + 2}s",
+            *headers,
+            f"{server.server}{CONFIG_MAPS}/one",
+        ]
         noise = asyncio.create_task(run(*command))
         await asyncio.sleep(1)
         beside = await asks(side, SECONDS)

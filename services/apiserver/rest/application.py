@@ -138,6 +138,11 @@ class Application:
     def _derive_discovery(self) -> None:
         self._discovery = Discovery(self._registry, self._aggregation.extensions if self._aggregation is not None else ())
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether requests are answered in fair order."""
+        return self._ordering is not None
+
     def passes_on(self, path: str) -> bool:
         """Whether requests to a path are answered elsewhere, to where they go as they are."""
         return bool(proxy_end(path)) or (self._extensions is not None and self._extensions.at(path) is not None)

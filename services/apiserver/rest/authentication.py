@@ -30,7 +30,7 @@ class Authenticator:
         else is to be played who may not be."""
         found = self._named(request)
         user = found if isinstance(found, User) else await found
-        request.greet()
+        request.greet(user.name)
         for name in request.headers:
             if name.startswith(_IMPERSONATE):
                 # Who may not play somebody is known all the same.

@@ -13,6 +13,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 
 from knarr.service.client_certificates import of_connection
+from services.apiserver.rest.arrivals import Arrivals
 from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.flow import Flow
@@ -22,6 +23,8 @@ from services.apiserver.rest.request import BODY_SECONDS, CONNECTION, LINGER_SEC
 
 # The key of a server's state under which its ``Crowd`` is.
 CROWD = "crowd"
+# … and its ``Arrivals``, where anybody asks in order.
+ARRIVALS = "arrivals"
 # … and in that of a connection, what the crowd knows it by.
 ENTERED = "entered"
 # What a client may take for the head of a request, and how long for it to come; as Kubernetes bounds them.
@@ -35,6 +38,8 @@ MAX_AHEAD = 64
 COPY_BYTES = 16 * 1024
 # What waits for a client that does not read, before whoever writes to it waits too, where ``entrance`` does not say so before.
 UNREAD_BYTES = 16 * 1024
+# Of a request whose turn has not come so much is taken from the connection.
+KEPT_BYTES = 64 * 1024
 # What a client may say behind a request to upgrade before that is answered.
 EARLY_BYTES = 64 * 1024
 LAST_CHUNK = b"0\r\n\r\n"
@@ -64,6 +69,9 @@ class Protocol(HttpToolsProtocol):
 
     # Beside what uvicorn keeps in a dictionary, which would grow by a kilobyte.
     __slots__ = (
+        "_arrivals",
+        "_arrived",
+        "_caller",
         "_crowd",
         "_early",
         "_early_begins",
@@ -101,6 +109,10 @@ class Protocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
         self._crowd: Crowd = self.app_state[CROWD]
         self._stranger = True
+        # Who asks by this connection, and what has come of a request of his whose turn it is not yet.
+        self._arrivals: Arrivals | None = self.app_state.get(ARRIVALS)
+        self._caller = ""
+        self._arrived: bytearray | None = None
         # What came behind a request to upgrade that is not answered yet; None while there is no such request.
         self._early: bytearray | None = None
         self._early_begins = 0
@@ -113,7 +125,8 @@ class Protocol(HttpToolsProtocol):
     def abort(self) -> None:
         self.transport.abort()
 
-    def greet(self) -> None:
+    def greet(self, caller: str) -> None:
+        self._caller = caller
         if self._stranger and self.entered is not None:
             self._stranger = False
             self._crowd.greet(self.entered)
@@ -234,6 +247,28 @@ class Protocol(HttpToolsProtocol):
         if self._early is not None:
             self._keep_early(self._early, data)
             return
+        arrived = self._arrived
+        if arrived is not None:
+            arrived += data
+            if len(arrived) > KEPT_BYTES:
+                self.flow.pause_reading()
+            return
+        arrivals, cycle = self._arrivals, self.cycle
+        # What belongs to a request that is under way is not held up.
+        begins = not self._in_head and (cycle is None or (cycle.response_complete and not cycle.more_body))
+        if begins and arrivals is not None and not arrivals.admits(self._caller):
+            self._arrived = bytearray(data)
+            arrivals.keep(self._caller, self)
+        else:
+            self._take(data)
+
+    def begin(self) -> None:
+        arrived, self._arrived = self._arrived, None
+        if arrived is not None and not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._take(bytes(arrived))
+
+    def _take(self, data: bytes) -> None:
         super().data_received(data)
         if self._early is not None:
             self._keep_early(self._early, data[self._early_begins :])
@@ -245,6 +280,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
+        self._arrived = None
         if self.entered is not None:
             self._crowd.leave(self.entered)
         if self._rest_timer is not None:

@@ -44,8 +44,8 @@ UNPACKED_AT_ONCE = 8
 class Connection(Protocol):
     """What a request may ask of the connection that it came by."""
 
-    def greet(self) -> None:
-        """Tells the server that the connection's caller is known."""
+    def greet(self, caller: str) -> None:
+        """Tells the server who asks by the connection."""
 
     def abort(self) -> None:
         """Drops the connection with whatever waits to be written to it."""
@@ -233,10 +233,10 @@ class Request:
         if (connection := self._connection) is not None:
             connection.abort()
 
-    def greet(self) -> None:
-        """Tells the server that its caller is known."""
+    def greet(self, caller: str) -> None:
+        """Tells the server who asks."""
         if (connection := self._connection) is not None:
-            connection.greet()
+            connection.greet(caller)
 
     def drained(self) -> Awaitable[None] | None:
         """None while the connection takes what is written, else what to wait for before more of it is made."""

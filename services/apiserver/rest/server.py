@@ -23,10 +23,11 @@ from uvicorn.server import ServerState
 from knarr.service.file_marks import FileMarks
 from knarr.service.keypair import KeptPair, KeyPair
 from services.apiserver.rest.application import Application
+from services.apiserver.rest.arrivals import Arrivals
 from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.entrance import entrance
-from services.apiserver.rest.protocol import CROWD, Protocol, WebSocketProtocol
+from services.apiserver.rest.protocol import ARRIVALS, CROWD, Protocol, WebSocketProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ class RestServer:
         config.load()
         crowd = self._crowd = Crowd()
         state: dict[str, Any] = {CROWD: crowd}
+        if self._application.is_ordered:
+            state[ARRIVALS] = Arrivals()
 
         def accept() -> asyncio.BaseProtocol:
             protocol = Protocol(config, self._state, state)

@@ -1,0 +1,79 @@
+"""Requests begin in fair order between callers; a caller who is alone is not held up at all."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.apiserver.rest.arrivals import ALL_AT_ONCE, AT_ONCE, Arrivals
+
+
+class Asking:
+    """Somebody's request; what has begun is noted in order."""
+
+    def __init__(self, name: str, begun: list[str]) -> None:
+        self._name, self._begun = name, begun
+
+    def begin(self) -> None:
+        self._begun.append(self._name)
+
+
+def come(arrivals: Arrivals, begun: list[str], name: str) -> None:
+    caller = name.rstrip("0123456789")
+    if arrivals.admits(caller):
+        begun.append(name)
+    else:
+        arrivals.keep(caller, Asking(name, begun))
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_who_is_alone_is_not_held_up() -> None:
+    arrivals, begun = Arrivals(), list[str]()
+    for number in range(1000):
+        come(arrivals, begun, f"one{number}")
+    assert len(begun) == 1000
+
+
+async def test_of_a_caller_who_has_met_others_some_begin_in_each_turn_in_their_order() -> None:
+    arrivals, begun = Arrivals(), list[str]()
+    come(arrivals, begun, "quiet")
+    for number in range(100):
+        come(arrivals, begun, f"noisy{number}")
+    assert begun == ["quiet", *(f"noisy{number}" for number in range(AT_ONCE))]
+    for turn in range(1, 100 // AT_ONCE):
+        await turns(1)
+        assert len(begun) == 1 + (turn + 1) * AT_ONCE
+    assert begun[1:] == [f"noisy{number}" for number in range(100)]
+
+
+async def test_who_has_asked_for_less_begins_at_once() -> None:
+    arrivals, begun = Arrivals(), list[str]()
+    come(arrivals, begun, "quiet")
+    for number in range(100):
+        come(arrivals, begun, f"noisy{number}")
+    await turns(3)
+    before = len(begun)
+    come(arrivals, begun, "quiet")
+    assert begun[before:] == ["quiet"]
+
+
+async def test_callers_take_turns_and_many_of_them_have_bounded_turns() -> None:
+    arrivals, begun = Arrivals(), list[str]()
+    callers = [f"caller-{chr(97 + at)}-" for at in range(26)]
+    for number in range(8):
+        for caller in callers:
+            come(arrivals, begun, f"{caller}{number}")
+    # The first one had not met anybody yet.
+    assert len(begun) == 1 + ALL_AT_ONCE
+    while len(begun) < 26 * 8:
+        before = len(begun)
+        await turns(1)
+        assert 0 < len(begun) - before <= ALL_AT_ONCE
+    for caller in callers:
+        assert [name for name in begun if name.startswith(caller)] == [f"{caller}{number}" for number in range(8)]
+    # Nobody's second half lies behind all of everybody else's.
+    middle = [name.rstrip("0123456789") for name in begun[: len(begun) // 2]]
+    assert max(middle.count(caller) for caller in callers) - min(middle.count(caller) for caller in callers) <= 2
