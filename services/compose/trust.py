@@ -35,6 +35,7 @@ LOCAL = ("127.0.0.1", "localhost")
 NODES = "system:nodes"
 # As whom the API server speaks to etcd: nobody else has a certificate of that authority but the members.
 ETCD_CLIENT = "kube-apiserver-etcd-client"
+ETCD_AUTHORITY = "knarr-etcd-ca"
 SHARED_KEY = 0o640
 
 
@@ -122,7 +123,7 @@ def make_etcd(root: Path, hosts: Mapping[str, list[str]], group: int | None = No
     """What etcd and the API servers need to trust one another, by an authority of etcd's own: a member of the cluster is no client of
     its store. ``hosts`` are names and addresses of etcd's members, by their folders; their keys may be read by a ``group`` as well."""
     kept = root / "authority" / "etcd"
-    authority = CertificateAuthority.load_or_create(kept)
+    authority = CertificateAuthority.load_or_create(kept, ETCD_AUTHORITY)
     kept.chmod(0o700)
     for name, served in hosts.items():
         folder = root / name

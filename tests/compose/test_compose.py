@@ -107,6 +107,14 @@ def test_a_component_holds_no_secret_of_another(cluster: ComposeCluster) -> None
         assert sorted(subject) == [f"/etc/knarr/{file}" for file in ("ca.crt", "server.crt", "server.key")]
 
 
+def test_all_certificates_are_listed_where_they_are_made(cluster: ComposeCluster) -> None:
+    lines = cluster.shell("docker compose run --rm -T --no-deps setup services.command certs list --folder /trust").stdout.splitlines()
+    found = {line.split()[0]: line.split() for line in lines[1:]}
+    assert all(line[-1] == "good" for line in found.values())
+    assert found["apiserver/etcd"][1:4] == ["kube-apiserver-etcd-client", "-", "knarr-etcd-ca"]
+    assert {"etcd-3/server", "node-2/proxy/server", "apiserver/kubelet-client", "authority/ca"} <= found.keys()
+
+
 LOOK = """
 import socket, ssl
 context = ssl.create_default_context(cafile="/etc/knarr/etcd-ca.crt")

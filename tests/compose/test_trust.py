@@ -162,6 +162,7 @@ def test_etcd_trusts_its_own_authority_alone(tmp_path: Path, monkeypatch: pytest
         found = x509.load_pem_x509_certificate((tmp_path / f"{name}.crt").read_bytes())
         found.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
         assert found.subject.rfc4514_string() == f"CN={subject}"
+        assert found.issuer.rfc4514_string() == "CN=knarr-etcd-ca"
     assert {f"apiserver/{file}" for file in ETCD_FILES.values()} <= before.keys()
 
 
