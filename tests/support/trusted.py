@@ -53,13 +53,17 @@ class TrustedCluster(ClusterClient):
         self.rest, self.mutual = free_port(), free_port()
         offset = free_offset()
         self._services, self._pods = f"10.{100 + offset}.0.0/16", f"10.{150 + offset}.0.0/16"
-        found = trust.members({"apiserver": list(service_names())}, {NODE: LOOPBACK})
-        trust.make(self.trust, found, f"https://{LOOPBACK}:{self.rest}")
-        trust.make_etcd(self.trust, {"etcd": []})
+        self.make_trust()
         (folder / "kubeconfig").symlink_to(self.trust / "admin/kubeconfig")
         (folder / "etcd").mkdir()
         self.etcd = EtcdServer(folder / "etcd", tls=self.trust / "etcd")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def make_trust(self) -> None:
+        """What compose's `setup` does before the first start, and every day."""
+        found = trust.members({"apiserver": list(service_names())}, {NODE: LOOPBACK})
+        trust.make(self.trust, found, f"https://{LOOPBACK}:{self.rest}")
+        trust.make_etcd(self.trust, {"etcd": []})
 
     def address(self, part: str) -> str:
         return f"{LOOPBACK}:{self.ports[part]}"
