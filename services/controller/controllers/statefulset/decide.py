@@ -16,7 +16,15 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.int_or_string import scaled_value
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import FAILED, PENDING, is_finished, seconds_until_available
-from services.controller.controllers.statefulset.identity import new_claims, new_pod, ordinal_of, ordinals, repaired, revision_of
+from services.controller.controllers.statefulset.identity import (
+    claim_templates,
+    new_claim,
+    new_pod,
+    ordinal_of,
+    ordinals,
+    repaired,
+    revision_of,
+)
 from services.controller.controllers.statefulset.retention import is_leaving, own_new, retention
 from services.controller.controllers.statefulset.status import ROLLING_UPDATE, Version, Versions, counted, is_available
 
@@ -150,7 +158,7 @@ class _Step:
         if self.facts.is_taken(pod.metadata.name):
             self.plan.refused.append((pod, f'pods "{pod.metadata.name}" already exists'))
             return
-        stored = [claim for wanted in new_claims(self.set, ordinal) if (claim := self.facts.claims(wanted.metadata.name)) is not None]
+        stored = self._claims(ordinal)
         if any(is_leaving(self.set, claim, pod) for claim in stored):
             return
         leaving = next((claim.metadata.name for claim in stored if is_deleting(claim)), None)
@@ -168,16 +176,19 @@ class _Step:
         return self.versions.current if is_kept else self.versions.update
 
     def _missing(self, ordinal: int) -> list[core.PersistentVolumeClaim]:
-        missing = [claim for claim in new_claims(self.set, ordinal) if self.facts.claims(claim.metadata.name) is None]
+        wanted = claim_templates(self.set, ordinal)
+        missing = [new_claim(self.set, template, ordinal) for name, template in wanted if self.facts.claims(name) is None]
         for claim in missing:
             own_new(self.set, claim)
         return missing
 
+    def _claims(self, ordinal: int) -> list[core.PersistentVolumeClaim]:
+        """Those of an ordinal's pod that there are."""
+        found = (self.facts.claims(name) for name, _ in claim_templates(self.set, ordinal))
+        return [claim for claim in found if claim is not None]
+
     def _retain(self, pod: core.Pod, ordinal: int, *, condemned: bool = False) -> None:
-        for wanted in new_claims(self.set, ordinal):
-            stored = self.facts.claims(wanted.metadata.name)
-            if stored is None:
-                continue
+        for stored in self._claims(ordinal):
             decided = retention(self.set, stored, pod, condemned=condemned)
             if decided.claim is not None:
                 self.plan.claims.append(decided.claim)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.copies import copy_of
@@ -65,12 +67,14 @@ def claim_name(stateful_set: apps.StatefulSet, template: str, ordinal: int) -> s
     return f"{template}-{stateful_set.metadata.name}-{ordinal}"
 
 
-def new_claims(stateful_set: apps.StatefulSet, ordinal: int) -> list[core.PersistentVolumeClaim]:
-    """The claims of an ordinal's pod, owned by nobody yet; they carry the labels that the set selects by."""
-    return [_new_claim(stateful_set, template, ordinal) for template in stateful_set.spec.volume_claim_templates]
+def claim_templates(stateful_set: apps.StatefulSet, ordinal: int) -> Iterator[tuple[str, core.PersistentVolumeClaim]]:
+    """The claims of an ordinal's pod: what each is called, and made from."""
+    for template in stateful_set.spec.volume_claim_templates:
+        yield claim_name(stateful_set, template.metadata.name, ordinal), template
 
 
-def _new_claim(stateful_set: apps.StatefulSet, template: core.PersistentVolumeClaim, ordinal: int) -> core.PersistentVolumeClaim:
+def new_claim(stateful_set: apps.StatefulSet, template: core.PersistentVolumeClaim, ordinal: int) -> core.PersistentVolumeClaim:
+    """The claim of an ordinal's pod, owned by nobody yet; it carries the labels that the set selects by."""
     claim = core.PersistentVolumeClaim(spec=template.spec)
     claim.metadata.name = claim_name(stateful_set, template.metadata.name, ordinal)
     claim.metadata.namespace = stateful_set.metadata.namespace
@@ -88,8 +92,7 @@ def _identify(pod: core.Pod, ordinal: int) -> None:
 
 def _mounted(stateful_set: apps.StatefulSet, ordinal: int) -> dict[str, str]:
     """The names of claims by those of the volumes that mount them."""
-    names = (template.metadata.name for template in stateful_set.spec.volume_claim_templates)
-    return {name: claim_name(stateful_set, name, ordinal) for name in names}
+    return {template.metadata.name: name for name, template in claim_templates(stateful_set, ordinal)}
 
 
 def _has_claims(stateful_set: apps.StatefulSet, pod: core.Pod, ordinal: int) -> bool:
