@@ -183,13 +183,16 @@ async def replicated(w: World, workload: apps.ReplicaSet | core.ReplicationContr
 
 
 async def stateful_sets(w: World) -> None:
-    """One in order is broken, rolled back and scaled down. One in parallel, which keeps no history, is rolled and releases a pod."""
+    """One in order is broken, rolled back and scaled down, and claims go with its pods. One in parallel, which keeps no history, is rolled
+    and releases a pod."""
 
     def to_image(image: str) -> Callable[[apps.StatefulSet], object]:
         return lambda found: setattr(found.spec.template.spec.containers[0], "image", image)
 
     w.api.seed(node())
-    await w.client.create(stateful_set("web", 2, image="app:1"))
+    ordered = stateful_set("web", 2, image="app:1", claims=("data",))
+    ordered.spec.persistent_volume_claim_retention_policy.when_scaled = "Delete"
+    await w.client.create(ordered)
     parallel = stateful_set("shop", 1, image="app:1", history=0)
     parallel.spec.pod_management_policy = "Parallel"
     await w.client.create(parallel)

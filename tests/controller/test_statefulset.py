@@ -290,7 +290,86 @@ async def test_a_pod_that_stops_being_ready_holds_up_those_that_come() -> None:
         await c.until(lambda: is_settled(c))
 
 
-# Whose a claim is.
+# Claims.
+
+
+def claims_of(c: Cluster) -> dict[str, core.PersistentVolumeClaim]:
+    return {found.metadata.name: found for found in c.api.all(core.PersistentVolumeClaim)}
+
+
+def with_claims(replicas: int, *, deleted: str = "Retain", scaled: str = "Retain") -> apps.StatefulSet:
+    made = stateful_set("web", replicas, image="app:1", claims=("data",))
+    policy = made.spec.persistent_volume_claim_retention_policy
+    policy.when_deleted, policy.when_scaled = deleted, scaled
+    return made
+
+
+@virtual_time
+async def test_each_pod_has_claims_of_its_own_that_outlive_it() -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        await c.client.create(with_claims(2))
+        await c.until(lambda: is_settled(c, 2))
+        found = claims_of(c)
+        assert sorted(found) == ["data-web-0", "data-web-1"]
+        assert all(dict(each.metadata.labels) == {"app": "web"} and not each.metadata.owner_references for each in found.values())
+        volume = pods_of(c)["web-1"].spec.volumes[0]
+        assert (volume.name, volume.volume_source.persistent_volume_claim.claim_name) == ("data", "data-web-1")
+        told = [f"create Claim data-web-{ordinal} Pod web-{ordinal} in StatefulSet web success" for ordinal in range(2)]
+        await c.until(lambda: set(told) <= set(c.events("SuccessfulCreate")))
+        await scale(c, 0)
+        await c.until(lambda: not pods_of(c))
+        await c.client.delete(apps.StatefulSet, "web", "default", propagation_policy="Foreground")
+        await c.until(lambda: not c.api.all(apps.StatefulSet))
+        await asyncio.sleep(5)
+        assert {name: each.metadata.uid for name, each in claims_of(c).items()} == {name: each.metadata.uid for name, each in found.items()}
+        await c.client.create(with_claims(2))
+        await c.until(lambda: is_settled(c, 2))
+        assert claims_of(c)["data-web-0"].metadata.uid == found["data-web-0"].metadata.uid
+
+
+@virtual_time
+async def test_claims_go_with_pods_that_are_too_many_and_with_their_set() -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        await c.client.create(with_claims(2, deleted="Delete", scaled="Delete"))
+        await c.until(lambda: is_settled(c, 2))
+        before = claims_of(c)
+        assert all(controller_key(each, apps.StatefulSet) == ("default", "web") for each in before.values())
+        await c.client.delete(core.Pod, "web-1", "default")
+        await c.until(lambda: is_settled(c, 2) and pods_of(c)["web-1"].metadata.resource_version != "")
+        assert claims_of(c)["data-web-1"].metadata.uid == before["data-web-1"].metadata.uid
+        await scale(c, 1)
+        await c.until(lambda: list(claims_of(c)) == ["data-web-0"])
+        await scale(c, 2)
+        await c.until(lambda: is_settled(c, 2))
+        assert claims_of(c)["data-web-1"].metadata.uid != before["data-web-1"].metadata.uid
+        await c.client.delete(apps.StatefulSet, "web", "default", propagation_policy="Background")
+        await c.until(lambda: not pods_of(c) and not claims_of(c))
+
+
+@virtual_time
+async def test_a_claim_that_a_waiting_pod_lacks_is_made_again() -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        c.kubelet.schedules = False
+        await c.client.create(with_claims(1))
+        await c.until(lambda: "web-0" in pods_of(c) and "data-web-0" in claims_of(c))
+        before = claims_of(c)["data-web-0"].metadata.uid
+        await c.client.delete(core.PersistentVolumeClaim, "data-web-0", "default")
+        await c.edit(core.PersistentVolumeClaim, "data-web-0", lambda found: found.metadata.ClearField("finalizers"))
+        await c.until(lambda: "data-web-0" in claims_of(c) and claims_of(c)["data-web-0"].metadata.uid != before)
+
+
+@virtual_time
+async def test_a_refused_claim_is_told_and_its_pod_waits() -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        c.api.fail_next(status_error("Forbidden", "exceeded quota"), verb="create", message_type=core.PersistentVolumeClaim, times=3)
+        await c.client.create(with_claims(1))
+        await c.until(lambda: is_settled(c, 1))
+        message = "create Claim data-web-0 for Pod web-0 in StatefulSet web failed error: exceeded quota"
+        await c.until(lambda: c.events("FailedCreate") == [message])
 
 
 @pytest.mark.parametrize(

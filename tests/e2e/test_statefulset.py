@@ -1,4 +1,4 @@
-"""A StatefulSet of real containers: every pod is reached by its own name, keeps it, and a broken update is taken back."""
+"""A StatefulSet of real containers: every pod is reached by its own name, keeps it and its data, and a broken update is taken back."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 SPACE = "stateful"
 PODS = ["db-0", "db-1", "db-2"]
-# Serves its host name; goes at once when it is told to.
-SERVE = "trap 'exit 0' TERM; mkdir /tmp/a; hostname >/tmp/a/index.html; httpd -p 8080 -h /tmp/a; while :; do sleep 1 & wait $!; done"
+# Serves its host name and notes each start in its volume; goes at once when it is told to.
+SERVE = """trap 'exit 0' TERM; hostname >>/data/starts; mkdir /tmp/a; hostname >/tmp/a/index.html
+httpd -p 8080 -h /tmp/a; while :; do sleep 1 & wait $!; done"""
 SELECTOR = {"app": "db"}
 SERVICE: dict[str, Any] = {
     "apiVersion": "v1",
@@ -28,9 +29,23 @@ SERVICE: dict[str, Any] = {
 
 def stateful_set(image: str = IMAGE) -> dict[str, Any]:
     ready = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
-    container = {"name": "db", "image": image, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", SERVE], "readinessProbe": ready}
+    container = {
+        "name": "db",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", SERVE],
+        "readinessProbe": ready,
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}
     template = {"metadata": {"labels": SELECTOR}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 2}}
-    spec = {"serviceName": "db", "replicas": len(PODS), "selector": {"matchLabels": SELECTOR}, "template": template}
+    spec = {
+        "serviceName": "db",
+        "replicas": len(PODS),
+        "selector": {"matchLabels": SELECTOR},
+        "template": template,
+        "volumeClaimTemplates": [claim],
+    }
     return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": SPACE}, "spec": spec}
 
 
@@ -69,12 +84,18 @@ def test_they_came_one_after_another_and_each_answers_to_its_name(db: KnarrClust
         assert answer(db, "db-2", f"{name}.db.{SPACE}.svc.cluster.local") == name
 
 
-def test_one_that_is_lost_comes_back_under_its_name(db: KnarrCluster) -> None:
+def starts(db: KnarrCluster, pod: str) -> list[str]:
+    """The pods that have started with a pod's volume."""
+    return db.kubectl("exec", "-n", SPACE, pod, "--", "cat", "/data/starts").stdout.split()
+
+
+def test_one_that_is_lost_comes_back_under_its_name_with_its_data(db: KnarrCluster) -> None:
     before = pods(db)["db-1"]["metadata"]["uid"]
     db.kubectl("delete", "pod", "db-1", "-n", SPACE)
     db.kubectl("rollout", "status", "statefulset/db", "-n", SPACE, "--timeout=60s")
     assert pods(db)["db-1"]["metadata"]["uid"] != before
     db.wait_for("the name of db-1", lambda: answer(db, "db-0", "db-1.db") == "db-1")
+    assert [starts(db, name) for name in PODS] == [["db-0"], ["db-1", "db-1"], ["db-2"]]
 
 
 def test_a_broken_update_is_taken_back_without_deleting_a_pod(db: KnarrCluster) -> None:
