@@ -19,7 +19,7 @@ from services.controller.controllers.pvcprotection.controller import ClaimProtec
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import node
-from tests.controller.storage import asking
+from tests.controller.storage import asking, sized, storage_class
 from tests.support.virtual_time import virtual_time
 
 CONTROLLERS = (LocalPathController, PersistentVolumeBinder, ClaimProtectionController, VolumeProtectionController)
@@ -114,6 +114,26 @@ async def test_a_claim_is_bound_grows_and_takes_its_volume_with_it() -> None:
         await asyncio.sleep(1)
         # Its node has yet to remove the folder.
         assert list(c.api.all(core.PersistentVolume)[0].metadata.finalizers) == [local_path.FINALIZER]
+
+
+@virtual_time
+async def test_a_volume_that_others_have_made_is_theirs_to_make_larger() -> None:
+    async with cluster(kubelet=False, controllers=CONTROLLERS) as c:
+        theirs = storage_class("disks")
+        theirs.allow_volume_expansion = True
+        await c.client.create(theirs)
+        await c.client.create(sized("disk", "1Gi", of="disks"))
+        await asyncio.sleep(1)
+        await c.client.create(asking("data", "1Gi", of="disks"))
+        await c.until(lambda: c.api.all(core.PersistentVolumeClaim)[0].status.phase == "Bound")
+
+        def more(claim: core.PersistentVolumeClaim) -> None:
+            claim.spec.resources.requests["storage"].CopyFrom(meta.Quantity(string="3Gi"))
+
+        await c.edit(core.PersistentVolumeClaim, "data", more)
+        await asyncio.sleep(5)
+        assert c.events("ExternalExpanding") == ["waiting for an external controller to expand this PVC"]
+        assert c.api.all(core.PersistentVolumeClaim)[0].status.capacity["storage"].string == "1Gi"
 
 
 @virtual_time

@@ -37,6 +37,7 @@ BY_NODE: Index[core.PersistentVolume] = Index(
     "local-path-node", lambda volume: filter(None, (volume.metadata.labels.get(NODE_LABEL),)) if is_local_path(volume) else ()
 )
 BY_CLASS: Index[core.PersistentVolumeClaim] = Index("storage-class", lambda claim: (storage_class_of(claim),))
+WAITS_FOR_OTHERS = "waiting for an external controller to expand this PVC"
 RESIZED = "VolumeResizeSuccessful"
 NODE_IS_GONE = "node {} is gone: the volume is let go, and its folder stays on that machine's disk"
 
@@ -106,7 +107,11 @@ class LocalPathController(Controller):
 
     async def _grow(self, claim: core.PersistentVolumeClaim) -> None:
         volume = self._volumes.get("", claim.spec.volume_name)
-        if volume is None or not is_local_path(volume):
+        if volume is None:
+            return
+        if not is_local_path(volume):
+            # Whoever made it makes it larger: a claim that waits for that says so.
+            self._event(claim, Told("ExternalExpanding", WAITS_FOR_OTHERS))
             return
         if (larger := grown_volume(claim, volume)) is not None:
             volume = await self.client.update(larger)
