@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,7 @@ from tests.support.etcd import ETCD, START_SECONDS, EtcdServer
 from tests.support.own_engine import OwnEngine
 from tests.support.ports import free_port
 from tests.support.processes import end
+from tests.support.trusted import TrustedCluster
 from tests.support.units import UNITS, Unit, drop_in, environment_files, service_environment, shell_lines, write_environment
 
 PAGE = ROOT / "docs/install.md"
@@ -325,6 +327,43 @@ def test_the_store_asks_for_certificates_as_its_drop_in_says(tmp_path: Path, mon
         assert run([*asked, "get", "a"], check=False, environment=own).returncode != 0
     finally:
         end(process, signal.SIGTERM, STOP_SECONDS)
+
+
+@pytest.mark.etcd
+@pytest.mark.cluster
+def test_a_machine_joins_by_a_token_as_the_page_says(tmp_path: Path) -> None:
+    """The page's commands and options, with the kubelet's unit; without containers."""
+    cluster = TrustedCluster(tmp_path)
+    folder = tmp_path / "machine/kubelet"
+    folder.mkdir(parents=True)
+    environment = {"KUBECONFIG": str(tmp_path / "kubeconfig"), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    try:
+        cluster.etcd.start()
+        cluster.start("apiserver", "controller")
+        cluster.wait_for("the API", lambda: cluster.kubectl("get", "--raw", "/readyz", check=False).returncode == 0)
+        lines = [line for line in shell_lines(PAGE) if "bootstrap-token-abcdef" in line]
+        made, said = [run(["bash", "-c", line], environment=environment) for line in lines]
+        assert "created" in made.stdout
+        (folder / "bootstrap-token").write_text(said.stdout)
+        shutil.copy(cluster.trust / "admin/ca.crt", folder / "ca.crt")
+        (options,) = re.findall(r"`KNARR_KUBELET_OPTIONS=(--cert-dir=[^`]*)`", PAGE.read_text())
+        own = f" --runtime=hollow --data-dir={tmp_path / 'kubelet'} --listen={cluster.address('kubelet-1')} --metrics-listen=127.0.0.1:0"
+        here = {
+            "/etc/knarr/kubelet": str(folder),
+            "/var/lib/knarr/pki": str(tmp_path / "machine/pki"),
+            f"{CONTROL}:6444": cluster.address("apiserver"),
+            "/opt/knarr/bin/python": sys.executable,
+        }
+        variables = {"KNARR_APISERVER": f"127.0.0.1:{cluster.mutual}", "KNARR_NODE_NAME": "joined", "KNARR_ADDRESS": "127.0.0.1"}
+        words = Unit.read("knarr-kubelet").command({**variables, "KNARR_KUBELET_OPTIONS": options + own})
+        for written, actual in here.items():
+            words = [word.replace(written, actual) for word in words]
+        with (tmp_path / "joined.log").open("wb") as log:
+            cluster.processes["joined"] = subprocess.Popen([word for word in words if word != "-P"], stdout=log, stderr=log, cwd=ROOT)
+        ready = ("wait", "--for=condition=Ready", "node/joined", "--timeout=1s")
+        cluster.wait_for("the node", lambda: cluster.kubectl(*ready, check=False).returncode == 0)
+    finally:
+        cluster.stop()
 
 
 def test_every_unit_is_on_the_page_and_starts_its_component() -> None:
