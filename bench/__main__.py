@@ -29,7 +29,7 @@ MEASUREMENTS = {
     "bench.autoscaling:autoscale_decision": ["autoscale-decision"],
     "bench.api:api_rates": ["api-get", "api-list", "api-create"],
     "bench.api:watch_fanout": ["watch-fanout"],
-    "bench.reads:peer_reads": ["peer-get", "peer-list"],
+    "bench.reads:peer_reads": ["peer-get", "peer-list", "peer-list-gzip"],
     "bench.reads:long_list": ["list-300000", "list-300000-first", "list-300000-others", "list-300000-memory"],
     "bench.reads:many_pods": ["memory-10000-pods"],
     "bench.reads:many_watchers": ["watch-1000"],

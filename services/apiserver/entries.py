@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 from knarr.machinery.resources import Version
 from services.apiserver.entry import Entry
@@ -18,14 +19,15 @@ class Entries(Sequence[Entry]):
     """Some entries in key order as they were at one moment; nothing changes them. ``blocks`` are their parts, none of them empty.
 
     ``joined`` is for who writes them all as JSON (the items of a list and its end), ``converted`` for who has them made in other versions,
-    to be used again while they are what there is.
+    to be used again while they are what there is. ``squeezed`` is ``joined``, compressed.
     """
 
-    __slots__ = ("blocks", "converted", "joined")
+    __slots__ = ("blocks", "converted", "joined", "squeezed")
 
     def __init__(self, blocks: Iterable[Block] = ()) -> None:
         self.blocks: Sequence[Block] = [block for block in blocks if block]
         self.joined: bytes | None = None
+        self.squeezed: Any = None
         self.converted: dict[Version, Entries] = {}
 
     @classmethod

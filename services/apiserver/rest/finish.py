@@ -9,9 +9,11 @@ import orjson
 
 from knarr.machinery.errors import StatusError
 from services.apiserver.aside import in_turn, in_turn_if_large
+from services.apiserver.entries import Entries
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.request import GZIP_WINDOW, Request
 from services.apiserver.rest.response import NO_STORE, Response
+from services.apiserver.rest.squeezed import Squeezed
 
 # As in Kubernetes: what is smaller is sent sooner than compressed, and more compression costs more than it saves.
 GZIP_BYTES = 128 * 1024
@@ -39,8 +41,12 @@ async def finished(request: Request, answer: Response) -> Response:
         answer.join()
         answer.body = await in_turn_if_large(len(answer.body), indented, answer.body)
     if answer.size_bytes > GZIP_BYTES and negotiation.accepts_gzip(headers.get(b"accept-encoding", b"")):
-        answer.join()
-        answer.body = await in_turn(compressed, answer.body)
+        if answer.items is not None:
+            squeezed = answer.items.squeezed or await in_turn(squeezed_items, answer.items)
+            answer.before, answer.body, answer.items = b"", squeezed.behind(answer.before), None
+        else:
+            answer.join()
+            answer.body = await in_turn(compressed, answer.body)
         answer.headers = [*answer.headers, *GZIP_HEADERS]
     return answer
 
@@ -64,6 +70,15 @@ def indented(body: bytes) -> bytes:
 def gzip() -> Any:
     """A compressor, to be fed and flushed."""
     return zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW)
+
+
+def squeezed_items(items: Entries) -> Squeezed:
+    """The end of a list, of which others may have asked meanwhile."""
+    if items.squeezed is None:
+        assert items.joined is not None
+        items.squeezed = Squeezed(items.joined)
+    found: Squeezed = items.squeezed
+    return found
 
 
 def compressed(body: bytes) -> bytes:

@@ -13,6 +13,7 @@ from services.apiserver.rest.representations import Representations, written
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Pieces, Response
 from services.apiserver.rest.routing import Target
+from services.apiserver.results import Page
 
 # A list of more, as it is stored, leaves in pieces: so much is put together, and given to a connection, in a millisecond or two.
 WHOLE_OBJECTS, WHOLE_BYTES = 4096, 4 * 1024 * 1024
@@ -40,16 +41,17 @@ class Reads:
         representation = self._representations.choose(target.version, request.wanted, query, listed=True)
         page = await self._api.list(request_of(request, target, LIST, list_options(query)))
         if representation.is_written(page):
-            return _listed(representation, representation.parts(page))
+            return _listed(representation, page, representation.parts(page))
         entries = page.entries
         size_bytes = weight(entries) if len(entries) <= WHOLE_OBJECTS else WHOLE_BYTES + 1
         if size_bytes > WHOLE_BYTES:
             return await in_pieces(request, representation, page)
         if size_bytes <= MADE_AT_ONCE_BYTES or all(map(representation.has_ready, entries.blocks)):
-            return _listed(representation, representation.parts(page))
-        return _listed(representation, await aside(LARGE_BYTES + 1, representation.parts, page))
+            return _listed(representation, page, representation.parts(page))
+        return _listed(representation, page, await aside(LARGE_BYTES + 1, representation.parts, page))
 
 
-def _listed(representation: Representation, parts: tuple[bytes, bytes]) -> Response:
+def _listed(representation: Representation, page: Page, parts: tuple[bytes, bytes]) -> Response:
     before, body = parts
-    return Response(body, content_type=representation.content_type, before=before)
+    items = page.entries if body is page.entries.joined else None
+    return Response(body, content_type=representation.content_type, before=before, items=items)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from services.apiserver.entries import Entries
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.pipe import Pipe
 from services.apiserver.rest.request import HeldConnection, Send
@@ -40,6 +41,8 @@ class Response:
     caching: tuple[bytes, bytes] = NO_STORE
     # What the body begins with, where the rest may be large and others', and would have to be copied to be joined with it.
     before: bytes = b""
+    # Whose ``joined`` the rest is, where it is that.
+    items: Entries | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -47,7 +50,7 @@ class Response:
 
     def join(self) -> None:
         """Makes the body one, for who must look at all of it."""
-        self.before, self.body = b"", self.before + self.body
+        self.before, self.body, self.items = b"", self.before + self.body, None
 
     def start(self) -> dict[str, object]:
         """The ASGI message that opens the answer."""
