@@ -76,8 +76,8 @@ class Kubelet(Component):
         )
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
-        self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files)
         self.manager = PodManager(self.context, self._pods)
+        self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files, self._recorder, self.manager.uses)
         self.stats = Stats(runtime, clock)
 
     def right(self, method: str) -> Right:

@@ -241,3 +241,50 @@ async def test_a_deleted_volume_takes_its_folder_with_it_where_its_policy_says_s
         await c.client.update(released, subresource="status")
         await c.until(lambda: [found.metadata.name for found in c.api.all(core.PersistentVolume)] == ["pvc-2"])
         assert (root / "pvc-1").exists() is stays and (root / "pvc-2").exists()
+
+
+async def test_a_folder_stays_while_containers_of_a_pod_that_is_gone_run_in_it(tmp_path: Path) -> None:
+    root = tmp_path / "local-path"
+    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as c:
+        ended = folder(str(root))
+        ended.status.phase = "Bound"
+        c.api.seed(bound(volume="pvc-1"), ended)
+        await c.client.create(using())
+        await c.ready()
+        stopping = asyncio.Event()
+        stop = c.runtime.stop_container
+
+        async def late(*arguments: Any) -> None:
+            await stopping.wait()
+            await stop(*arguments)
+
+        c.runtime.stop_container = late
+        await c.client.delete(core.Pod, "web", "default", grace_period_seconds=0)
+        await c.until(lambda: c.pod() is None)
+        released = await c.client.get(core.PersistentVolume, "pvc-1")
+        released.status.phase = "Released"
+        await c.client.update(released, subresource="status")
+        await c.client.delete(core.PersistentVolume, "pvc-1")
+        await asyncio.sleep(0.2)
+        assert (root / "pvc-1").exists() and c.api.all(core.PersistentVolume)
+        stopping.set()
+        # A claim of the same name has another volume.
+        await c.client.delete(core.PersistentVolumeClaim, "data", "default")
+        c.api.seed(bound(volume="pvc-2"), folder(str(root), name="pvc-2"))
+        await c.client.create(using())
+        await c.until(lambda: [found.metadata.name for found in c.api.all(core.PersistentVolume)] == ["pvc-2"])
+        await c.ready()
+        assert [path.name for path in root.iterdir()] == ["pvc-2"]
+
+
+async def test_a_folder_elsewhere_is_left_and_that_is_said(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    make_folder(elsewhere / "pvc-1")
+    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as c:
+        moved = folder(str(elsewhere))
+        moved.status.phase = "Released"
+        c.api.seed(moved)
+        await c.client.delete(core.PersistentVolume, "pvc-1")
+        await c.until(lambda: not c.api.all(core.PersistentVolume))
+        assert (elsewhere / "pvc-1").exists()
+        await c.until(lambda: any("is left as it is" in words for words in c.events("VolumeFailedDelete")))

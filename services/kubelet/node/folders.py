@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
+from knarr.client.events import WARNING, EventRecorder
 from knarr.client.informer import Informer
 from knarr.client.reconciler import Again, Reconciler
 from knarr.machinery.errors import NotFound
@@ -23,13 +25,24 @@ from services.kubelet.node.files import NodeFiles
 
 log = logging.getLogger(__name__)
 WORKERS = 2
+# How long it waits for containers to end, before it looks again.
+USED_SECONDS = 1.0
 
 
 class LocalFolders:
     """Follows the volumes that have their folder on this node."""
 
-    def __init__(self, client: Client, node: str, root: Path, files: NodeFiles) -> None:
-        self._client, self._root, self._files = client, root, files
+    def __init__(
+        self,
+        client: Client,
+        node: str,
+        root: Path,
+        files: NodeFiles,
+        recorder: EventRecorder,
+        is_used: Callable[[core.PersistentVolume], bool],
+    ) -> None:
+        """``is_used``: whether containers may still run in a volume's folder; a pod that is deleted by force is gone before they are."""
+        self._client, self._root, self._files, self._recorder, self._is_used = client, root, files, recorder, is_used
         self._volumes: Informer[core.PersistentVolume] = Informer(client, core.PersistentVolume, label_selector=f"{NODE_LABEL}={node}")
         self._queue = Reconciler("local folders", self._reconcile, workers=WORKERS)
         self._volumes.on_change(lambda old, new: self._queue.enqueue(key_of(new)) if new is not None else None)
@@ -42,9 +55,15 @@ class LocalFolders:
         volume = self._volumes.store.get(*key)
         if volume is None or not is_to_be_removed(volume):
             return None
-        if loses_its_data(volume) and volume.spec.persistent_volume_source.local.path == f"{self._root}/{key.name}":
+        if self._is_used(volume):
+            return Again(USED_SECONDS)
+        path = volume.spec.persistent_volume_source.local.path
+        if loses_its_data(volume) and path == f"{self._root}/{key.name}":
             await self._files.call(remove_folder, self._root, key.name)
             log.info("a volume's folder was removed", extra={"volume": key.name})
+        elif loses_its_data(volume):
+            words = f"{path} is not where this node keeps such folders, which is {self._root}: it is left as it is"
+            self._recorder.event(volume, WARNING, "VolumeFailedDelete", words)
         with contextlib.suppress(NotFound):
             await self._client.update(without_finalizer(volume))
         return None

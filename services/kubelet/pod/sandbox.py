@@ -9,7 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.node.v1 import node_pb2 as node
 from knarr.machinery.errors import TRANSIENT, StatusError
 from services.kubelet.pod.actions import SANDBOX, VOLUMES
-from services.kubelet.pod.contents import VolumeError
+from services.kubelet.pod.contents import HostDirectory, VolumeError
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure
 from services.kubelet.pod.missing import Missing
@@ -42,6 +42,7 @@ class SandboxMaker:
         try:
             references = await self._shared.references.read(pod)
             volumes = contents(pod, references, self._shared.node, pod.status.pod_ip)
+            self._facts.folders = frozenset(found.path for found in volumes.values() if isinstance(found, HostDirectory) and found.made)
             context = pod.spec.security_context
             group = context.fs_group if context.HasField("fs_group") else None
             if pod.spec.volumes:

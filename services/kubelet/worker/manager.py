@@ -53,6 +53,11 @@ class PodManager:
                 return worker
         return None
 
+    def uses(self, volume: core.PersistentVolume) -> bool:
+        """Whether a pod that is here, or not quite gone from here, has mounted the folder of a volume."""
+        path = volume.spec.persistent_volume_source.local.path
+        return any(path in worker.facts.folders for worker in self._workers.values())
+
     async def run(self) -> None:
         """Until cancelled. Needs a synced informer and a runtime that has started."""
         ENGINE_WELL.set(not self._context.runtime.trouble)
