@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.controller.controller import Controller
 from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
+from services.controller.controllers.cronjob.controller import CronJobController
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
 from services.controller.controllers.csrcleaner.controller import CertificateCleanerController
 from services.controller.controllers.csrsigning.controller import CertificateSigningController
@@ -36,6 +37,7 @@ from services.controller.controllers.serviceaccounttoken.controller import Servi
 from services.controller.controllers.staledisruption.controller import StaleDisruptionController
 from services.controller.controllers.statefulset.controller import StatefulSetController
 from services.controller.controllers.trustbundlepublisher.controller import TrustBundlePublisher
+from services.controller.controllers.ttlafterfinished.controller import TtlAfterFinishedController
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     DeploymentController,
@@ -45,6 +47,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     StatefulSetController,
     JobController,
     JobReleaseController,
+    CronJobController,
+    TtlAfterFinishedController,
     EndpointSliceController,
     EndpointsController,
     EndpointSliceMirroringController,

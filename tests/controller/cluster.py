@@ -116,6 +116,7 @@ class Cluster:
     client: FaultyClient
     kubelet: FakeKubelet
     manager: ControllerManager
+    clock: VirtualClock
 
     def active_pods(self) -> list[core.Pod]:
         return [pod for pod in self.api.all(core.Pod) if is_active(pod)]
@@ -164,7 +165,7 @@ async def cluster(
         async with asyncio.timeout(5):
             while not manager.ready:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        yield Cluster(api, client, fake, manager)
+        yield Cluster(api, client, fake, manager, clock)
     finally:
         for task in tasks:
             if task.done():

@@ -119,6 +119,17 @@ def job(name: str = "sums", completions: int | None = 1, parallelism: int = 1, *
     return result
 
 
+def cron_job(name: str, schedule: str, **spec: Any) -> batch.CronJob:
+    """``spec``: further fields of it, as they are called in Python."""
+    result = batch.CronJob()
+    result.metadata.name, result.metadata.namespace = name, NAMESPACE
+    result.spec.schedule = schedule
+    result.spec.job_template.spec.CopyFrom(job().spec)
+    for field, value in spec.items():
+        setattr(result.spec, field, value)
+    return result
+
+
 def pod(name: str, *, node: str = "", phase: str = "Pending", ready: bool = False, ip: str = "", **labels: str) -> core.Pod:
     result = core.Pod()
     result.metadata.name, result.metadata.namespace, result.metadata.uid = name, NAMESPACE, f"uid-{name}"

@@ -16,6 +16,7 @@ from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.client.client import Client
 from knarr.machinery.errors import TooManyRequests
+from knarr.machinery.times import to_time
 from knarr.objects import int_or_string, local_path
 from knarr.objects.binding import PROVISIONER, SELECTED_NODE
 from knarr.objects.conditions import set_condition
@@ -25,6 +26,7 @@ from services.apiserver.rbac.defaults import defaults as role_defaults
 from services.controller.component import ControllerManager
 from services.controller.controller import Controller
 from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
+from services.controller.controllers.cronjob.controller import CronJobController
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
 from services.controller.controllers.csrcleaner.controller import CertificateCleanerController
 from services.controller.controllers.csrsigning.controller import CertificateSigningController
@@ -60,12 +62,14 @@ from services.controller.controllers.staledisruption.controller import StaleDisr
 from services.controller.controllers.statefulset.controller import StatefulSetController
 from services.controller.controllers.trustbundlepublisher.controller import TrustBundlePublisher
 from services.controller.controllers.trustbundlepublisher.decide import SIGNER, bundle_name
+from services.controller.controllers.ttlafterfinished.controller import TtlAfterFinishedController
 from services.controller.endpoints.trigger_time import ANNOTATION as TRIGGER_TIME
 from services.controller.settings import ControllerSettings
 from tests.controller.autoscalers import autoscaler, metric
 from tests.controller.cluster import FakeKubelet
 from tests.controller.objects import (
     claim,
+    cron_job,
     daemon_set,
     deployment,
     job,
@@ -269,6 +273,45 @@ async def uncounted_pods(w: World) -> None:
     await step()
     for name in ("goes", "stays"):
         await w.client.delete(core.Pod, f"of-{name}", "default", grace_period_seconds=0)
+    await step()
+
+
+async def over(w: World, name: str, kind: str = "Complete") -> None:
+    """A Job ends, as its own controller would say."""
+
+    def end(found: batch.Job) -> None:
+        set_condition(found.status, kind, True, now=w.clock.now())
+        if kind == "Complete":
+            found.status.completion_time.CopyFrom(to_time(w.clock.now()))
+
+    await w.edit(batch.Job, name, end, subresource="status")
+
+
+async def by_the_clock(w: World) -> None:
+    """One keeps a Job that succeeded and none that failed, one replaces its Jobs, one waits for its Job, which vanishes."""
+    for name, concurrency in (("keeps", "Allow"), ("replaces", "Replace"), ("waits", "Forbid")):
+        made = cron_job(name, "* * * * *", concurrency_policy=concurrency, successful_jobs_history_limit=1, failed_jobs_history_limit=0)
+        await w.client.create(made)
+    first = int(w.clock.now().timestamp()) // 60 + 1
+    await step(90)
+    await over(w, f"keeps-{first}")
+    await step(60)
+    await over(w, f"keeps-{first + 1}")
+    await w.client.delete(batch.Job, f"waits-{first}", "default", propagation_policy="Background")
+    await step(60)
+    await over(w, f"keeps-{first + 2}", "Failed")
+    for name in ("keeps", "replaces", "waits"):
+        await w.edit(batch.CronJob, name, lambda found: setattr(found.spec, "suspend", True))
+    await step()
+
+
+async def jobs_that_expire(w: World) -> None:
+    """Of two that are over one may stay, and one is given more time just before its time is up."""
+    for name, seconds in (("goes", 10), ("stays", None), ("later", 35)):
+        await w.client.create(job(name) if seconds is None else job(name, ttl_seconds_after_finished=seconds))
+        await over(w, name)
+    await step()
+    await w.edit(batch.Job, "later", lambda found: setattr(found.spec, "ttl_seconds_after_finished", 3600))
     await step()
 
 
@@ -761,6 +804,8 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     StatefulSetController: alone(StatefulSetController, stateful_sets, kubelet=True),
     JobController: alone(JobController, jobs, JobReleaseController, kubelet=True, ending=job_ending),
     JobReleaseController: alone(JobReleaseController, uncounted_pods),
+    CronJobController: alone(CronJobController, by_the_clock),
+    TtlAfterFinishedController: alone(TtlAfterFinishedController, jobs_that_expire),
     EndpointSliceController: alone(EndpointSliceController, services, free=trigger_time("EndpointSlice")),
     EndpointsController: alone(EndpointsController, services, free=trigger_time("Endpoints")),
     EndpointSliceMirroringController: alone(EndpointSliceMirroringController, mirrored),

@@ -25,9 +25,10 @@ from services.controller.controllers.job.backoff import of as backoff_of
 from services.controller.controllers.job.conditions import SUSPENDED, Verdict
 from services.controller.controllers.job.counting import Tally, count_released, finish, running, tally
 from services.controller.controllers.job.decide import Plan, decide
-from services.controller.controllers.job.memory import Memories, Memory, is_older
+from services.controller.controllers.job.memory import Memories, Memory
 from services.controller.controllers.job.pods import LIVE, is_failed
 from services.controller.controllers.job.view import JobView
+from services.controller.newest import is_older
 from services.controller.tracking import is_released, release, track
 from services.controller.workloads.adoption import BY_CONTROLLER
 from services.controller.workloads.controller import WorkloadController

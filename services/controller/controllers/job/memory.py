@@ -8,6 +8,7 @@ from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.jobs import is_tracked
 from services.controller.controllers.job.backoff import Backoff
+from services.controller.newest import is_older
 
 
 @dataclass(slots=True)
@@ -43,12 +44,3 @@ class Memories:
 
     def forget(self, uid: str) -> None:
         self._memories.pop(uid, None)
-
-
-def is_older(revision: str, job: batch.Job) -> bool:
-    """Whether what was read at a revision may lack something that had happened when the Job was written.
-
-    Revisions of one store can be compared across kinds; others count as older.
-    """
-    written = job.metadata.resource_version
-    return not (revision.isdecimal() and written.isdecimal() and int(revision) >= int(written))

@@ -1,0 +1,169 @@
+"""When a CronJob is due: its schedule in its time zone, as Kubernetes' parser (robfig/cron, standard form) reads it.
+
+Times of the clock that a day leaves out are left out, those that it has twice are due twice, as there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+JANUARY_TO_DECEMBER = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+SUNDAY_TO_SATURDAY = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+MONTHS = {name: number for number, name in enumerate(JANUARY_TO_DECEMBER, start=1)}
+DAYS = {name: number for number, name in enumerate(SUNDAY_TO_SATURDAY)}
+# Minute, hour, day of the month, month, day of the week.
+FIELDS: tuple[tuple[int, int, dict[str, int]], ...] = ((0, 59, {}), (0, 23, {}), (1, 31, {}), (1, 12, MONTHS), (0, 6, DAYS))
+DESCRIPTORS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+EVERY = "@every "
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_AMOUNT = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_DAY, _SECOND = timedelta(days=1), timedelta(seconds=1)
+# Changes of the clock that are looked at for one answer: those of more than 50 years.
+_MOST_CHANGES = 120
+
+
+class InvalidSchedule(ValueError):
+    """A schedule that cannot be read. An API server takes none; another one may have."""
+
+
+class UnknownZone(ValueError):
+    """A time zone that this machine does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """``fields`` as cron has them, with nothing but ``*`` and numbers; or else ``every`` so much time."""
+
+    fields: str
+    every: timedelta
+    zone: tzinfo
+
+    @classmethod
+    def parse(cls, text: str, zone: str = "") -> Schedule:
+        """``zone`` is UTC where there is none, and counts nothing beside one in the text itself. Raises InvalidSchedule, UnknownZone."""
+        if text.startswith(("TZ=", "CRON_TZ=")):
+            named, _, text = text.partition(" ")
+            zone, text = named.partition("=")[2], text.strip()
+        place = zone_of(zone)
+        if text.startswith(EVERY):
+            return cls("", _duration(text.removeprefix(EVERY)), place)
+        fields = DESCRIPTORS.get(text, text).split()
+        if len(fields) != len(FIELDS):
+            raise InvalidSchedule(f"expected exactly {len(FIELDS)} fields, found {len(fields)}: [{' '.join(fields)}]")
+        plain = " ".join(_plain(field, *bounds) for field, bounds in zip(fields, FIELDS, strict=True))
+        return cls(plain, timedelta(), place)
+
+    def next(self, after: datetime) -> datetime | None:
+        """The first time after that one, both in UTC; None where there is none within 50 years."""
+        if self.every:
+            return after.replace(microsecond=0) + self.every
+        moment = after.replace(microsecond=0)
+        offset = self._offset(moment)
+        for _ in range(_MOST_CHANGES):
+            found = self._next_by_clock(moment + offset)
+            if found is None:
+                return None
+            due = found - offset
+            change = self._change(moment, due, offset)
+            if change is None:
+                return due
+            # From there on the clock shows something else; what it shows at that very moment counts, too.
+            moment, offset = change - _SECOND, self._offset(change)
+        return None
+
+    def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        """The times after the one and not after the other."""
+        found = self.next(after)
+        while found is not None and found <= until:
+            yield found
+            found = self.next(found)
+
+    def _next_by_clock(self, shown: datetime) -> datetime | None:
+        try:
+            found = next(CronSim(self.fields, shown.replace(tzinfo=None)), None)
+        except CronSimError:
+            # The 30th of February.
+            return None
+        return None if found is None else found.replace(tzinfo=UTC)
+
+    def _offset(self, moment: datetime) -> timedelta:
+        return moment.astimezone(self.zone).utcoffset() or timedelta()
+
+    def _change(self, since: datetime, until: datetime, offset: timedelta) -> datetime | None:
+        """The first moment after ``since`` and not after ``until`` from which the zone's offset is another one."""
+        low, high = since, since
+        while high < until:
+            low, high = high, min(high + _DAY, until)
+            if self._offset(high) != offset:
+                break
+        else:
+            return None
+        while high - low > _SECOND:
+            middle = low + (high - low) // 2
+            middle = middle.replace(microsecond=0)
+            low, high = (middle, high) if self._offset(middle) == offset else (low, middle)
+        return high
+
+
+def zone_of(name: str) -> tzinfo:
+    """The zone of that name, UTC for none. Raises UnknownZone."""
+    if not name:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise UnknownZone(f"unknown time zone {name}") from None
+
+
+def _plain(field: str, low: int, high: int, names: dict[str, int]) -> str:
+    """The numbers of a field; ``*`` where it stands for all of them, which matters for days: those of the week and of the month."""
+    numbers: set[int] = set()
+    for part in field.split(","):
+        span, _, step_text = part.partition("/")
+        step = _number(step_text, {}) if step_text else 1
+        if not step:
+            raise InvalidSchedule(f"step of range should be a positive number: {part}")
+        if span in ("*", "?"):
+            if step == 1:
+                return "*"
+            numbers |= {*range(low, high + 1, step)}
+            continue
+        first, dash, last = span.partition("-")
+        start = _number(first, names)
+        end = _number(last, names) if dash else (high if step_text else start)
+        if not low <= start <= end <= high:
+            raise InvalidSchedule(f"range ({start}-{end}) is not within {low}-{high}: {part}")
+        numbers |= {*range(start, end + 1, step)}
+    return ",".join(map(str, sorted(numbers)))
+
+
+def _number(text: str, names: dict[str, int]) -> int:
+    named = names.get(text.lower())
+    if named is not None:
+        return named
+    if not text.isdecimal() or not text.isascii() or len(text) > 9:
+        raise InvalidSchedule(f"failed to parse int from {text}")
+    return int(text)
+
+
+def _duration(text: str) -> timedelta:
+    """Whole seconds, one at least."""
+    seconds = sum(float(amount) * _UNITS[unit] for amount, unit in _AMOUNT.findall(text))
+    try:
+        return timedelta(seconds=max(int(seconds), 1))
+    except OverflowError:
+        raise InvalidSchedule(f"failed to parse duration {EVERY}{text}") from None
