@@ -67,6 +67,7 @@ def test_evictions_wait_as_long_as_each_pod_tolerates() -> None:
     later = NOW + timedelta(seconds=20)
     plan = evictions(target, [hasty, patient, forever], seen_taints(target, {}, later), later)
     assert [found.metadata.name for found in plan.now] == ["hasty"]
+    assert [found.metadata.name for found in plan.later] == ["patient"]
     assert plan.again_seconds == 40
     assert len(plan.not_ready) == 3
 
@@ -166,6 +167,8 @@ async def test_a_node_that_returns_in_time_keeps_its_pods() -> None:
         await beat(c)
         await c.edit(core.Node, "node-1", come_back, "", "status")
         await c.until(lambda: not one_node(c).spec.taints, 1)
+        told = {f"Cancelling deletion of Pod default/{found.metadata.name}" for found in c.active_pods()}
+        await c.until(lambda: set(c.events("TaintManagerEviction")) == told, 1)
         for _ in range(10):
             await asyncio.sleep(10)
             await beat(c)

@@ -18,7 +18,8 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.objects.conditions import UNKNOWN, condition_status, get_condition, is_true, set_condition
 from knarr.objects.copies import copy_of
-from knarr.objects.keys import Key, key_of
+from knarr.objects.keys import Key, is_deleting, key_of
+from knarr.objects.pods import is_finished
 from services.controller.controller import Context, Controller
 from services.controller.controllers.nodelifecycle.decide import Evictions, Seen, evictions, seen_taints, silenced, taints
 from services.controller.pods import BY_NODE, tell_disruption
@@ -37,6 +38,8 @@ class NodeLifecycleController(Controller):
         super().__init__(context)
         self._heard: dict[str, float] = {}
         self._seen: dict[str, Seen] = {}
+        # By node, the uids of pods that were going to be evicted later.
+        self._waiting: dict[str, frozenset[str]] = {}
         self._nodes = self.hears(core.Node, self._node_changed)
         self._leases = self.hears(coordination.Lease, self._lease_changed)
         self._pods = self.watches(core.Pod, BY_NODE, mapped=self._troubled_node, when=is_there)
@@ -46,6 +49,7 @@ class NodeLifecycleController(Controller):
             if old is not None:
                 self._heard.pop(old.metadata.name, None)
                 self._seen.pop(old.metadata.name, None)
+                self._waiting.pop(old.metadata.name, None)
             return
         if old is None:
             message = f"Node {new.metadata.name} event: Registered Node {new.metadata.name} in Controller"
@@ -80,6 +84,7 @@ class NodeLifecycleController(Controller):
         now = self.context.clock.now()
         seen = self._seen[key.name] = seen_taints(node, self._seen.get(key.name, {}), now)
         plan = evictions(node, self._pods.index(BY_NODE, key.name), seen, now)
+        self._tell_cancelled(key.name, plan)
         await self._clear(node, plan)
         waits = [seconds for seconds in (left, plan.again_seconds) if seconds is not None and seconds > 0]
         return Again(max(SHORTEST_WAIT_SECONDS, min([*waits, settings.node_grace_seconds])))
@@ -117,6 +122,16 @@ class NodeLifecycleController(Controller):
         del changed.spec.taints[:]
         changed.spec.taints.extend(wanted)
         return await self.client.update(changed)
+
+    def _tell_cancelled(self, node: str, plan: Evictions) -> None:
+        """Tells of those that were going to be evicted later and are no more, since the taint has gone, or the node is well again."""
+        waited = self._waiting.get(node, frozenset())
+        self._waiting[node] = frozenset(pod.metadata.uid for pod in plan.later)
+        still = {pod.metadata.uid for pod in (*plan.now, *plan.later)}
+        for pod in self._pods.index(BY_NODE, node) if waited - still else ():
+            if pod.metadata.uid in waited - still and not is_deleting(pod) and not is_finished(pod):
+                message = f"Cancelling deletion of Pod {pod.metadata.namespace}/{pod.metadata.name}"
+                self.context.recorder.event(pod, NORMAL, "TaintManagerEviction", message)
 
     async def _clear(self, node: core.Node, plan: Evictions) -> None:
         for pod in plan.not_ready:

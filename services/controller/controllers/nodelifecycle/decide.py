@@ -33,9 +33,11 @@ Seen = Mapping[tuple[str, str], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Evictions:
-    """``now`` must go; ``not_ready`` are to be marked so; ``again_seconds`` until the next one is due."""
+    """``now`` must go; ``later`` are patient for a while yet; ``not_ready`` are to be marked so; ``again_seconds`` until the next one is
+    due."""
 
     now: Sequence[core.Pod]
+    later: Sequence[core.Pod]
     not_ready: Sequence[core.Pod]
     again_seconds: float | None
 
@@ -80,14 +82,15 @@ def evictions(node: core.Node, pods: Iterable[core.Pod], seen: Seen, now: dateti
     executing = [taint for taint in node.spec.taints if taint.effect == NO_EXECUTE]
     lost = condition_status(node.status, "Ready") not in ("", TRUE)
     alive = [pod for pod in pods if not is_finished(pod)]
-    go, waits = list[core.Pod](), list[float]()
+    go, later, waits = list[core.Pod](), list[core.Pod](), list[float]()
     for pod in alive:
         seconds = None if is_deleting(pod) else _seconds_left(pod, executing, seen, now)
         if seconds == 0:
             go.append(pod)
         elif seconds is not None:
+            later.append(pod)
             waits.append(seconds)
-    return Evictions(go, [pod for pod in alive if lost and is_ready(pod)], min(waits, default=None))
+    return Evictions(go, later, [pod for pod in alive if lost and is_ready(pod)], min(waits, default=None))
 
 
 def _wanted(node: core.Node) -> list[tuple[str, str]]:
