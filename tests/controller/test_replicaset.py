@@ -9,6 +9,7 @@ import pytest
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import status_error
 from knarr.objects.owners import controller_key, controller_of
 from services.controller.controllers.replicaset.controller import ReplicaSetController
@@ -174,3 +175,35 @@ async def test_nothing_is_said_or_tried_again_in_a_namespace_that_goes() -> None
         assert (found.status.observed_generation, len(found.status.conditions)) == (2, 0)
         assert c.events("FailedCreate") == []
         assert c.manager.queues["replicaset"].status().errors == 0
+
+
+@both
+@virtual_time
+async def test_what_a_quota_refuses_is_a_failure_until_no_more_is_wanted_than_it_allows(make: Callable[..., Replicated]) -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        quota = core.ResourceQuota(metadata=meta.ObjectMeta(name="few", namespace="default"))
+        quota.spec.hard["pods"].string = "2"
+        await c.client.create(quota)
+        await c.until(lambda: "pods" in c.api.all(core.ResourceQuota)[0].status.used)
+        kind = type(await c.client.create(make(replicas=3)))
+        await c.until(lambda: c.api.all(kind)[0].status.conditions)
+        condition = condition_of(c.api.all(kind)[0].status, "ReplicaFailure")
+        assert (condition.status, condition.reason) == ("True", "FailedCreate")
+        assert "exceeded quota: few, requested: pods=1, used: pods=2, limited: pods=2" in condition.message
+        await c.until(lambda: c.api.all(kind)[0].status.ready_replicas == 2)
+        await c.client.patch(kind, "web", "default", patch={"spec": {"replicas": 2}})
+        await c.until(lambda: not c.api.all(kind)[0].status.conditions, 5)
+
+
+@both
+@virtual_time
+async def test_a_status_that_somebody_else_writes_is_mended(make: Callable[..., Replicated]) -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        kind = type(await c.client.create(make(replicas=1)))
+        await c.until(lambda: c.api.all(kind)[0].status.available_replicas == 1)
+        wrong = {"status": {"readyReplicas": 0, "availableReplicas": 0}}
+        found = await c.client.patch(kind, "web", "default", patch=wrong, subresource="status")
+        assert found.status.available_replicas == 0
+        await c.until(lambda: c.api.all(kind)[0].status.available_replicas == 1, 5)
