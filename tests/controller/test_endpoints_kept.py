@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.objects.conditions import set_condition
@@ -11,9 +13,9 @@ from knarr.objects.keys import Key
 from services.controller.controllers.endpoints.decide import decide as decide_endpoints
 from services.controller.controllers.endpointslice.decide import decide
 from services.controller.endpoints.backends import backends
-from services.controller.endpoints.pace import Pace
 from services.controller.endpoints.slices import Plan
 from services.controller.endpoints.trigger_time import TriggerTimes
+from services.controller.pace import Pace
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import node, pod, service
 from tests.support.virtual_time import virtual_time
@@ -136,7 +138,7 @@ async def test_what_flaps_is_written_in_batches_and_ends_right() -> None:
     pace = Pace(burst=3, per_second=10)
     for _ in range(3):
         assert pace.wait_seconds(KEY) == 0
-        pace.wrote(KEY)
+        pace.did(KEY)
     assert 0 < pace.wait_seconds(KEY) <= 0.1
     await asyncio.sleep(0.11)
     assert pace.wait_seconds(KEY) == 0
@@ -215,3 +217,13 @@ async def test_what_it_wrote_itself_gives_no_new_work() -> None:
         }
         await c.edit(discovery.EndpointSlice, slices_of(c)[0].metadata.name, lambda found: found.endpoints.pop())
         await c.until(lambda: len(told(c)) == 2, 0.05)
+
+
+@virtual_time
+async def test_what_did_not_wait_leaves_no_debt() -> None:
+    pace = Pace(burst=2, per_second=10)
+    for _ in range(50):
+        pace.did(KEY)
+    assert pace.wait_seconds(KEY) == pytest.approx(0.1)
+    pace.forget(KEY)
+    assert pace.wait_seconds(KEY) == 0

@@ -207,3 +207,17 @@ async def test_a_status_that_somebody_else_writes_is_mended(make: Callable[..., 
         found = await c.client.patch(kind, "web", "default", patch=wrong, subresource="status")
         assert found.status.available_replicas == 0
         await c.until(lambda: c.api.all(kind)[0].status.available_replicas == 1, 5)
+
+
+@virtual_time
+async def test_many_pods_that_become_ready_are_counted_in_batches() -> None:
+    async with cluster(controllers=(ReplicaSetController,)) as c:
+        c.api.seed(node())
+        await c.client.create(replica_set(replicas=300))
+        await c.until(lambda: c.api.all(apps.ReplicaSet)[0].status.ready_replicas == 300)
+        # The kubelet starts eight at a time: it takes four seconds. Each pod changes three times.
+        assert c.manager.queues["replicaset"].status().syncs < 130
+        # What is to be made up for is not waited with.
+        victim = c.ready_pods()[0]
+        await c.client.delete(core.Pod, victim.metadata.name, "default", grace_period_seconds=0)
+        await c.until(lambda: len(c.api.all(core.Pod)) == 300, 0.05)

@@ -23,6 +23,8 @@ R = TypeVar("R", bound=Replicated)
 class ReplicatedController(WorkloadController[R]):
     """A subclass names its kind."""
 
+    counts_in_batches = True
+
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.reads(self.workload, BY_CONTROLLER)

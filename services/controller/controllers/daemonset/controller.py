@@ -28,6 +28,7 @@ from services.controller.workloads.status import report
 class DaemonSetController(WorkloadController[apps.DaemonSet]):
     name = "daemonset"
     workload: ClassVar[type[Message]] = apps.DaemonSet
+    counts_in_batches = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -13,9 +13,9 @@ from services.controller.controller import Context, Controller
 from services.controller.controllers.endpoints.decide import decide
 from services.controller.endpoints.backends import KnownBackends, selects
 from services.controller.endpoints.labels import ENDPOINTS_MANAGED_BY, ENDPOINTS_MANAGER
-from services.controller.endpoints.pace import Pace
 from services.controller.endpoints.service_changes import candidates, watch_services_and_pods
 from services.controller.endpoints.trigger_time import TriggerTimes, stamp
+from services.controller.pace import Pace
 
 
 class EndpointsController(Controller):
@@ -68,7 +68,7 @@ class EndpointsController(Controller):
         trigger, seen = self._triggers.changed(key, service, facts)
         wanted = decide(service, facts, found)
         if wanted != found:
-            self._pace.wrote(key)
+            self._pace.did(key)
             stamp(wanted, trigger)
             await self._write(key, wanted, is_new=found is None)
         self._triggers.wrote(key, seen)

@@ -8,10 +8,10 @@ from knarr.objects.keys import Key, is_deleting
 from services.controller.controller import Context, Controller
 from services.controller.controllers.endpointslice.decide import MANAGER, decide
 from services.controller.endpoints.backends import KnownBackends, selects
-from services.controller.endpoints.pace import Pace
 from services.controller.endpoints.service_changes import candidates, watch_nodes, watch_services_and_pods
 from services.controller.endpoints.slices import SliceWriter, by_service
 from services.controller.endpoints.trigger_time import TriggerTimes
+from services.controller.pace import Pace
 
 BY_SERVICE = by_service("service", MANAGER)
 
@@ -46,7 +46,7 @@ class EndpointSliceController(Controller):
         trigger, seen = self._triggers.changed(key, service, facts)
         plan = decide(service, facts, found, trigger=trigger)
         if not plan.empty:
-            self._pace.wrote(key)
+            self._pace.did(key)
             await self._writer.write(key, plan)
         self._triggers.wrote(key, seen)
         return None

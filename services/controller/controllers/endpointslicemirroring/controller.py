@@ -9,8 +9,8 @@ from knarr.client.reconciler import Again
 from knarr.objects.keys import Key, is_deleting
 from services.controller.controller import Context, Controller
 from services.controller.controllers.endpointslicemirroring.decide import MANAGER, MAX_ADDRESSES, decide, is_mirrored, skipped
-from services.controller.endpoints.pace import Pace
 from services.controller.endpoints.slices import Plan, SliceWriter, by_service
+from services.controller.pace import Pace
 
 BY_MIRRORED = by_service("mirrored", MANAGER)
 
@@ -44,7 +44,7 @@ class EndpointSliceMirroringController(Controller):
             plan = decide(endpoints, found)
             self._tell(endpoints, plan)
         if not plan.empty:
-            self._pace.wrote(key)
+            self._pace.did(key)
             await self._writer.write(key, plan)
         return None
 

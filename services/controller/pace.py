@@ -1,4 +1,4 @@
-"""How often what is told about one key may be written: a few times at once, then at a steady rate."""
+"""How often something may be done about one key: a few times at once, then at a steady rate."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class _Bucket:
 
 
 class Pace:
-    """A token bucket a key. What changes rarely is written at once; what flaps is written in batches."""
+    """A token bucket a key. What changes rarely is told of at once; what flaps, in batches."""
 
     def __init__(self, burst: float = BURST, per_second: float = PER_SECOND) -> None:
         self._burst, self._per_second = burst, per_second
         self._buckets: dict[Key, _Bucket] = {}
 
     def wait_seconds(self, key: Key) -> float:
-        """How long to wait before the next write; 0: write now."""
+        """How long to wait before the next time; 0: now."""
         left = self._left(key)
         return 0.0 if left >= WHOLE else (1.0 - left) / self._per_second
 
-    def wrote(self, key: Key) -> None:
-        """Counts a write."""
-        self._buckets[key] = _Bucket(self._left(key) - 1.0, _now())
+    def did(self, key: Key) -> None:
+        """Counts one time. Those that did not wait leave no debt: the next is never further than one."""
+        self._buckets[key] = _Bucket(max(self._left(key) - 1.0, 0.0), _now())
 
     def forget(self, key: Key) -> None:
         self._buckets.pop(key, None)
