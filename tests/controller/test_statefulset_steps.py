@@ -18,7 +18,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from knarr.machinery.times import to_time
@@ -156,6 +156,8 @@ def change(world: World, rng: random.Random, images: int) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 2**32))
+@example(seed=1015)  # of several pods too many, all had ended
+@example(seed=90174963)  # broken from the start, and what mended one of them was replaced before it was everywhere
 def test_no_promise_is_ever_broken_and_all_comes_right_in_the_end(seed: int) -> None:
     rng = random.Random(seed)
     world = World()

@@ -201,12 +201,17 @@ class _Step:
     # Pods that are too many.
 
     def _remove(self, condemned: Sequence[int]) -> None:
-        """``condemned`` are ordinals, the highest first."""
+        """``condemned`` are ordinals, the highest first. In order one goes at a time, and one that is down is waited for while another is:
+        not when it has ended, for then it will never be up again."""
+        leaving = [pod for ordinal in condemned if not is_deleting(pod := self.pods[ordinal])]
         if not self.is_ordered:
-            self.plan.delete += [self.pods[ordinal] for ordinal in condemned if not is_deleting(self.pods[ordinal])]
+            self.plan.delete += leaving
             return
+        ended = next((pod for pod in leaving if is_finished(pod)), None)
         highest, *others = (self.pods[ordinal] for ordinal in condemned)
-        if not is_deleting(highest) and (self._is_available(highest) or all(map(self._is_available, others))):
+        if ended is not None:
+            self.plan.delete.append(ended)
+        elif not is_deleting(highest) and (self._is_available(highest) or all(map(self._is_available, others))):
             self.plan.delete.append(highest)
 
     # Pods of another revision.
@@ -243,15 +248,21 @@ class _Step:
     def _unblock(self, ordinal: int) -> None:
         """Replaces the pod that all others wait for, when waiting for it is in vain: it is down, and to be replaced in any case.
 
-        That is so when nobody asks for its revision any more, as after a rollback; and when it is the next to be updated. One of the
-        current revision among others of it may only be starting again: that is waited for.
+        That is so when nobody asks for its revision any more, as after a rollback; and when it is the next of the current revision to be
+        updated. One with others of it above may only be starting again: that is waited for.
         """
         pod = self.pods.get(ordinal)
         if pod is None or self.spec.update_strategy.type != ROLLING_UPDATE or not self._is_old(pod):
             return
-        above = [other for at, other in self.pods.items() if at > ordinal]
         is_next = ordinal >= self.ordinals.start + self.spec.update_strategy.rolling_update.partition and all(
-            revision_of(other) == self.versions.update.name and self._is_available(other) for other in above
+            self._is_out_of_the_way(other) for at, other in self.pods.items() if at > ordinal
         )
         if is_next or revision_of(pod) != self.versions.current.name:
             self.plan.delete.append(pod)
+
+    def _is_out_of_the_way(self, pod: core.Pod) -> bool:
+        """Of a pod above: whether it would not be updated before one of the current revision. It is updated and serves, or it is of a
+        revision that nobody asks for any more."""
+        if revision_of(pod) == self.versions.update.name:
+            return self._is_available(pod)
+        return revision_of(pod) != self.versions.current.name
