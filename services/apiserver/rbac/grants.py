@@ -74,6 +74,7 @@ class Grants:
     def __init__(self, cache: WatchCache) -> None:
         self._cache = cache
         self._seen: list[Entries] = []
+        self._has_changed = False
         self._known: dict[tuple[User, str], Granted] = {}
         self._reasons: dict[tuple[User, Wish], str] = {}
         # What follows from roles taken together: most callers have the same ones in every namespace.
@@ -133,11 +134,16 @@ class Grants:
         return (entry.name for entry in self._seen[KINDS.index(CLUSTER_ROLES)])
 
     def _follow(self) -> None:
-        """A listing is the same one until something of it changes."""
-        collection, seen = self._cache.collection, self._seen
-        now = [collection(kind).listing(kind.key_prefix) for kind in KINDS]
+        """A listing is the same one until something of it changes; whether anything has is told, as to look costs a microsecond."""
+        seen = self._seen
+        if seen and not self._has_changed:
+            return
+        collections, self._has_changed = [self._cache.collection(kind) for kind in KINDS], False
+        now = [collection.listing(kind.key_prefix) for kind, collection in zip(KINDS, collections, strict=True)]
         if not seen:
             self._seen = now
+            for collection in collections:
+                collection.listen(self._change)
             return
         if now[0] is seen[0] and now[1] is seen[1]:
             if now[2] is seen[2] and now[3] is seen[3]:
@@ -148,6 +154,9 @@ class Grants:
         self._seen = now
         self._known.clear()
         self._reasons.clear()
+
+    def _change(self) -> None:
+        self._has_changed = True
 
     def _bound_in(self, place: str) -> _BySubject:
         """Only the bindings of a namespace in which something has changed are read anew."""

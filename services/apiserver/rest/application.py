@@ -172,7 +172,8 @@ class Application:
         answer: Response | Stream | Pieces | Upgrade | Relay
         try:
             # Nothing is worked out, and nothing remembered, for a caller who is not known.
-            request.user = await self._authenticator.user(request)
+            user = self._authenticator.user(request)
+            request.user = user if isinstance(user, User) else await user
             extension = self._extensions.at(request.path) if self._extensions is not None else None
             target = self._router.target(request.path) if extension is None else None
             if target is not None:
@@ -385,7 +386,8 @@ class Application:
 
     async def _websocket(self, request: Request, receive: Receive, send: Send) -> None:
         try:
-            request.user = await self._authenticator.user(request)
+            user = self._authenticator.user(request)
+            request.user = user if isinstance(user, User) else await user
             target = self._router.target(request.path)
             if target is None:
                 if self._auditing is not None:

@@ -25,18 +25,29 @@ class Authenticator:
     def __init__(self, tokens: TokenAuthenticator, api: Api, anonymous: Callable[[], Anonymous | None]) -> None:
         self._tokens, self._api, self._anonymous = tokens, api, anonymous
 
-    async def user(self, request: Request) -> User:
-        """The user as whom the request is to be answered. Raises Unauthorized when nobody is named, Forbidden or BadRequest when somebody
-        else is to be played who may not be."""
+    def user(self, request: Request) -> User | Coroutine[Any, Any, User]:
+        """The user as whom the request is to be answered, or what answers him later: most are known at once. Raises Unauthorized when
+        nobody is named, Forbidden or BadRequest when somebody else is to be played who may not be."""
         found = self._named(request)
-        user = found if isinstance(found, User) else await found
-        request.greet(user.name)
         for name in request.headers:
             if name.startswith(_IMPERSONATE):
-                # Who may not play somebody is known all the same.
-                request.user = user
-                return await self._api.impersonate(user, Impersonation.of_headers(request.scope["headers"]))
+                return self._played(request, found)
+        if not isinstance(found, User):
+            return self._later(request, found)
+        request.greet(found.name)
+        return found
+
+    async def _later(self, request: Request, asking: Coroutine[Any, Any, User]) -> User:
+        user = await asking
+        request.greet(user.name)
         return user
+
+    async def _played(self, request: Request, found: User | Coroutine[Any, Any, User]) -> User:
+        user = found if isinstance(found, User) else await found
+        request.greet(user.name)
+        # Who may not play somebody is known all the same.
+        request.user = user
+        return await self._api.impersonate(user, Impersonation.of_headers(request.scope["headers"]))
 
     def _named(self, request: Request) -> User | Coroutine[Any, Any, User]:
         authorization = request.headers.get(b"authorization")

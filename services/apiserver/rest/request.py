@@ -28,6 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 # The key of a request's state under which its ``Connection`` is, where there is one.
 CONNECTION = "connection"
+NOTHING: dict[str, Any] = {}
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
 # Of a refused request so much is read and thrown away; if more is to come, the connection ends with the answer.
 UNREAD_BYTES = 64 * 1024
@@ -100,6 +101,7 @@ class Request:
     """Method, path, headers and parameters are at hand; the body is read when asked for."""
 
     __slots__ = (
+        "_connection",
         "_query",
         "_read",
         "_receive",
@@ -120,6 +122,7 @@ class Request:
         self.method: str = scope.get("method", "GET")
         self.path: str = scope["raw_path"].decode("latin-1")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._connection: Connection | None = scope.get("state", NOTHING).get(CONNECTION)
         self.user = User.ANONYMOUS
         # What the audit log keeps of it, and what it is about, for that alone.
         self.audit: AuditEvent | None = None
@@ -222,11 +225,6 @@ class Request:
     def linger(self) -> None:
         """Drops the connection soon: until then, whatever still comes is read and thrown away."""
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self.abort)
-
-    @property
-    def _connection(self) -> Connection | None:
-        found: Connection | None = self.scope.get("state", {}).get(CONNECTION)
-        return found
 
     def abort(self) -> None:
         """Drops the connection with whatever waits to be written to it."""
