@@ -42,6 +42,10 @@ class Counts(Collector):
         """The count for these values of the labels; to be kept by who raises it often."""
         return self._counts.setdefault(tuple(map(str, values)), Count())
 
+    def values(self) -> dict[tuple[str, ...], int]:
+        """What was counted, by the values of the labels."""
+        return {values: count.value for values, count in self._counts.items()}
+
     def forget(self, label: str, value: str) -> None:
         """Drops the counts of one value of a label: of something that is gone."""
         _forget(self._counts, list(self._labels).index(label), value)

@@ -163,7 +163,7 @@ class ResourceServicer(StreamServicer, face_grpc.ResourceServiceServicer):
             return None
         ref, version = wanted.ref, wanted.ref.version
         flow = fairness.flows.of_resource(wanted.user, wanted.verb, version.group, ref.resource.plural, ref.subresource, ref.namespace)
-        entering = fairness.enter(flow, self._seats(wanted) if wanted.verb == LIST and not flow.level.is_exempt else 1)
+        entering = fairness.enter(flow, self._seats(wanted) if wanted.verb == LIST and not flow.level.is_exempt else 1, wanted)
         return entering if entering is None or isinstance(entering, Ticket) else await fairness.let_in(entering)
 
     def _give_back(self, ticket: Ticket | None) -> None:

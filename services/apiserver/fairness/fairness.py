@@ -47,10 +47,11 @@ class Ticket:
         self.flow, self.level, self.width, self.index, self.began_seconds = flow, level, width, index, began_seconds
 
 
-class _Waiter(Waiting):
-    """With whom it is, and who is to be told."""
+class Waiter(Waiting):
+    """With whom it is, who is to be told, and of what (for whoever looks at the queues)."""
 
     flow: Flow
+    about: object
     future: asyncio.Future[Ticket]
 
 
@@ -76,9 +77,10 @@ class Fairness:
             self._turn_soon()
         return self._flows
 
-    def enter(self, flow: Flow, width: int = 1) -> Ticket | asyncio.Future[Ticket] | None:
+    def enter(self, flow: Flow, width: int = 1, about: object = None) -> Ticket | asyncio.Future[Ticket] | None:
         """Lets a request in: at once, with a ticket, or none where its level is exempt; or when its turn has come. Raises, at once or
-        later, TooManyRequests. ``flow`` is one of ``flows``, of this turn."""
+        later, TooManyRequests. ``flow`` is one of ``flows``, of this turn; ``about`` the request, for whoever looks at
+        the queues."""
         level = flow.level
         if level.is_exempt:
             flow.counts.dispatched.value += 1
@@ -100,7 +102,7 @@ class Fairness:
         ):
             level.begin(index, width)
             return self._begun(flow, level, width, index)
-        return self._queued(flow, level, width)
+        return self._queued(flow, level, width, about)
 
     async def let_in(self, entering: asyncio.Future[Ticket]) -> Ticket:
         """Waits for what ``enter`` has answered. What comes too late for who does not wait any more is given back."""
@@ -144,11 +146,11 @@ class Fairness:
         flow.counts.dispatched.value += 1
         return Ticket(flow, level, width, index, monotonic() if index >= 0 else 0.0)
 
-    def _queued(self, flow: Flow, level: Level, width: int) -> asyncio.Future[Ticket]:
-        waiter = _Waiter(width, monotonic())
+    def _queued(self, flow: Flow, level: Level, width: int, about: object) -> asyncio.Future[Ticket]:
+        waiter = Waiter(width, monotonic())
         if reason := level.enqueue(flow.hand, waiter):
             raise refused(flow, reason)
-        waiter.flow, waiter.future = flow, asyncio.get_running_loop().create_future()
+        waiter.flow, waiter.about, waiter.future = flow, about, asyncio.get_running_loop().create_future()
         if level not in self._waiting:
             level.turn = max(level.turn, min((other.turn for other in self._waiting), default=level.turn))
             self._waiting.add(level)
@@ -190,12 +192,13 @@ class Fairness:
         index = level.next_index()
         assert index is not None
         waiter = level.take(index)
-        assert isinstance(waiter, _Waiter)
+        assert isinstance(waiter, Waiter)
         level.turn += waiter.width / max(level.seats, 1)
         if not level.waiting:
             self._waiting.discard(level)
         if waiter.future.done():
             # Its task was ended.
+            waiter.flow.counts.rejected("cancelled")
             level.ended(index, waiter.width, 0.0)
             return
         waiter.flow.counts.waited.observe(monotonic() - waiter.since_seconds)
@@ -206,8 +209,10 @@ class Fairness:
         before = monotonic() - MAX_WAIT_SECONDS
         for level in list(self._waiting):
             for waiter in level.expired(before):
-                assert isinstance(waiter, _Waiter)
-                if not waiter.future.done():
+                assert isinstance(waiter, Waiter)
+                if waiter.future.done():
+                    waiter.flow.counts.rejected("cancelled")
+                else:
                     waiter.flow.counts.gave_up.observe(MAX_WAIT_SECONDS)
                     waiter.future.set_exception(refused(waiter.flow, "time-out"))
             if not level.waiting:

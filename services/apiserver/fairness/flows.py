@@ -24,13 +24,15 @@ REMEMBERED = 4096
 
 @dataclass(slots=True, eq=False)
 class Flow:
-    """Requests that wait for one another, of one schema. ``marks`` are the headers that tell of it, as they are written."""
+    """Requests that wait for one another, of one schema, told from its other flows by ``distinguisher``. ``marks`` are the headers
+    that tell of it, as they are written."""
 
     schema: Schema
     level: Level
     hand: tuple[int, ...]
     marks: bytes
     counts: FlowCounts
+    distinguisher: str
 
 
 class Flows:
@@ -87,7 +89,7 @@ class Flows:
         hand = dealt(flow_hash(schema.name, distinguisher), shape.queues, shape.hand_size) if shape.queues else ()
         uid = self._level_uids.get(level.name, "")
         marks = b"x-kubernetes-pf-flowschema-uid: %b\r\nx-kubernetes-pf-prioritylevel-uid: %b\r\n" % (schema.uid.encode(), uid.encode())
-        return Flow(schema, level, hand, marks if uid else b"", counts_of(schema.name, level.name))
+        return Flow(schema, level, hand, marks if uid else b"", counts_of(schema.name, level.name), distinguisher)
 
     def follow(self) -> None:
         """Takes in what has changed; to be called now and then, as it costs a moment. A listing is the same one until something of it

@@ -7,7 +7,7 @@ is behind is next. The seconds are guessed when a request begins and put right w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 # What a request is guessed to take.
@@ -43,6 +43,8 @@ class Queue:
     waiting: deque[Waiting] = field(default_factory=deque)
     width: int = 0
     executing: int = 0
+    # The seats of those that were taken from it.
+    in_use: int = 0
     # The virtual time at which its next request begins.
     start: float = 0.0
 
@@ -62,6 +64,11 @@ class Level:
         # Its own virtual time among levels.
         self.turn = 0.0
         self._queues: dict[int, Queue] = {}
+
+    @property
+    def queues(self) -> Mapping[int, Queue]:
+        """Those in which something waits, or from which something was taken; the only one of a level without queues, too."""
+        return self._queues
 
     @property
     def guaranteed(self) -> int:
@@ -106,6 +113,7 @@ class Level:
             queue = self._queues[index] = Queue(start=self.virtual)
         queue.start = max(queue.start, self.virtual) + width * GUESSED_SECONDS
         queue.executing += 1
+        queue.in_use += width
 
     def next_index(self) -> int | None:
         """The queue whose turn it is: whose next request would end first in virtual time."""
@@ -127,6 +135,7 @@ class Level:
         self.virtual = max(self.virtual, queue.start)
         queue.start += request.width * GUESSED_SECONDS
         queue.executing += 1
+        queue.in_use += request.width
         return request
 
     def ended(self, index: int, width: int, seconds: float) -> None:
@@ -135,6 +144,7 @@ class Level:
         if queue is None:
             return
         queue.executing -= 1
+        queue.in_use -= width
         queue.start += width * (seconds - GUESSED_SECONDS)
         self._tidy(index, queue)
 

@@ -28,6 +28,8 @@ from services.apiserver.rest import metrics, representations
 from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude
 from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.discovery import Discovery
+from services.apiserver.rest.dumps import FOLDER as DUMPS
+from services.apiserver.rest.dumps import Dumps
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
 from services.apiserver.rest.exec import Commands, attachments, exec_commands
 from services.apiserver.rest.extensions import Extensions, asked_of
@@ -93,6 +95,7 @@ class Application:
         self._authenticator = Authenticator(tokens, api, anonymous)
         self._auditing = Auditing(api.auditor) if api.auditor is not None else None
         self._ordering = Ordering(api.fairness, api.pipeline.backend) if api.fairness is not None else None
+        self._dumps = Dumps(api.fairness, verb_of) if api.fairness is not None else None
         self.checks = {"ping": lambda: True, **(checks or {})}
         self._registry = registry
         self._openapi = OpenApi(registry, aggregation)
@@ -343,6 +346,8 @@ class Application:
         await self._api.visit(request.user, "get" if request.method == "HEAD" else request.method, path, request.audit)
         if path == "/metrics":
             return metrics_response()
+        if self._dumps is not None and path.startswith(DUMPS) and (found := self._dumps.answer(path, request)) is not None:
+            return found
         found = self._paths() if path == "/" else self._issuer.answer(path)
         if path.startswith("/openapi"):
             if self._extensions is not None and (there := self._openapi.elsewhere(path)) is not None:

@@ -36,7 +36,7 @@ class Ordering:
         plural = version.resource.plural
         flow = self._fairness.flows.of_resource(request.user, verb, version.group, plural, name, target.namespace)
         request.marks += flow.marks
-        return self._fairness.enter(flow, 1 if verb != "list" or flow.level.is_exempt else self._seats(request, target))
+        return self._fairness.enter(flow, 1 if verb != "list" or flow.level.is_exempt else self._seats(request, target), request)
 
     def _seats(self, request: Request, target: Target) -> int:
         """Of a list: by the objects that there are, or that are asked for."""
@@ -54,7 +54,7 @@ class Ordering:
         method = request.method.lower()
         flow = self._fairness.flows.of_path(request.user, "get" if method == "head" else method, request.path)
         request.marks += flow.marks
-        return self._fairness.enter(flow)
+        return self._fairness.enter(flow, 1, request)
 
     def enter_elsewhere(self, request: Request, asked: Asked | None) -> Ticket | asyncio.Future[Ticket] | None:
         """Of a request that another server answers."""
@@ -64,7 +64,7 @@ class Ordering:
         flow = self._fairness.flows.of_resource(
             request.user, asked.verb, ref.version.group, ref.resource.plural, ref.subresource, ref.namespace
         )
-        return self._fairness.enter(flow)
+        return self._fairness.enter(flow, 1, asked)
 
     def leave(self, request: Request) -> None:
         """Gives back what a request has; a second time nothing happens."""

@@ -265,7 +265,7 @@ async def test_grpc_waits_and_gives_back_too(tmp_path: Path) -> None:
         entered: list[str] = []
         real = fairness.enter
 
-        def enter(flow: Flow, width: int = 1) -> Any:
+        def enter(flow: Flow, width: int = 1, about: object = None) -> Any:
             entered.append(flow.schema.name)
             return real(flow, width)
 
