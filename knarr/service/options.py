@@ -51,6 +51,11 @@ def optional_log(text: str) -> str:
     return text if text in ("-", "none") else optional_path(text)
 
 
+def optional_names(text: str) -> str:
+    """Names with commas between them; or nothing."""
+    return ",".join(name for part in text.split(",") if (name := part.strip()))
+
+
 def own_directory(text: str) -> Path:
     """A directory that may be written to; made when it is missing."""
     path = Path(text)

@@ -19,10 +19,10 @@ from services.apiserver.admission.catalog import NAMES
 from services.apiserver.admission.configuration import read_admission
 from services.apiserver.audit import options as audit
 from services.apiserver.authorizers.catalog import MODES
-from services.apiserver.authorizers.configuration import WEBHOOK
 from services.apiserver.component import ApiServer
 from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
+from services.apiserver.named import authorization_modes, check_plugins, plugins
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
 from services.apiserver.settings import AUTHORIZATION_MODES, ApiServerSettings, IdentitySettings
@@ -168,38 +168,12 @@ def runtime_config(text: str) -> frozenset[str]:
     return frozenset(name for name, value in found.items() if value != "false")
 
 
-def authorization_modes(text: str) -> tuple[str, ...]:
-    """Those who decide, by Kubernetes' names for them."""
-    found = tuple(part for part in text.split(",") if part)
-    for name in found:
-        if name not in MODES:
-            hint = "; give it by --authorization-config" if name == WEBHOOK else ""
-            raise argparse.ArgumentTypeError(f"there is no {name!r}{hint}; there are {', '.join(MODES)}")
-    if not found or len(set(found)) < len(found):
-        raise argparse.ArgumentTypeError(f"{text!r} must name one at least, and each once")
-    return found
-
-
 def storage_versions(text: str) -> frozenset[str]:
     """The older versions that objects are to be stored in."""
     found = frozenset(part for part in text.split(",") if part)
     if unknown := sorted(found - OLDER):
         raise argparse.ArgumentTypeError(f"nothing can be stored in {', '.join(unknown)}; there are {', '.join(sorted(OLDER))}")
     return found
-
-
-def plugins(text: str) -> frozenset[str]:
-    """The admission plugins that an option names."""
-    found = frozenset(part for part in text.split(",") if part)
-    if unknown := sorted(found - NAMES.keys()):
-        raise argparse.ArgumentTypeError(f"there is no admission plugin {', '.join(unknown)}; there are {', '.join(sorted(NAMES))}")
-    return found
-
-
-def check_plugins(arguments: argparse.Namespace) -> None:
-    """Raises CommandError for plugins that are both turned on and off."""
-    if both := sorted(arguments.enable_admission_plugins & arguments.disable_admission_plugins):
-        raise CommandError(f"{', '.join(both)}: in --enable-admission-plugins and in --disable-admission-plugins")
 
 
 def at_once(text: str) -> int:
@@ -229,7 +203,7 @@ def signing_keys(arguments: argparse.Namespace) -> SigningKeys | None:
 async def serve(arguments: argparse.Namespace) -> None:
     """Runs both faces until cancelled."""
     defaults = ApiServerSettings()
-    check_plugins(arguments)
+    check_plugins(arguments.enable_admission_plugins, arguments.disable_admission_plugins)
     host, _, port = arguments.rest_listen.rpartition(":")
     settings = ApiServerSettings(
         etcd=EtcdSettings(tuple(arguments.etcd), shown.etcd_tls(arguments), data_folders=tuple(arguments.etcd_data)),

@@ -33,9 +33,10 @@ from services.apiserver.bootstrap import service_names
 from services.apiserver.component import ApiServer
 from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
+from services.apiserver.named import authorization_modes, plugins
 from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer, tls_context
-from services.apiserver.settings import ApiServerSettings, IdentitySettings
+from services.apiserver.settings import AUTHORIZATION_MODES, ApiServerSettings, IdentitySettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.tokens.keys import SigningKeys
 from services.standalone.auditing import auditor
@@ -127,6 +128,9 @@ class Cluster:
                     path_of(settings.authentication_config), path_of(settings.authentication_token_webhook_config_file)
                 ),
                 authorization_file=path_of(settings.authorization_config),
+                authorization_modes=authorization_modes(settings.authorization_mode or ",".join(AUTHORIZATION_MODES)),
+                enabled_plugins=plugins(settings.enable_admission_plugins),
+                disabled_plugins=plugins(settings.disable_admission_plugins),
                 advertise_address=self._address,
                 advertise_port=settings.ports.rest,
             ),

@@ -151,6 +151,31 @@ def _file_problems(settings: ClusterSettings) -> Iterator[str]:
         from services.apiserver.authorizers.configuration import check_modes
 
         yield from _told("--authorization-config", check_modes, file)
+        if settings.authorization_mode:
+            yield "--authorization-mode: --authorization-config says who decides; give the other as '' to have this one hold"
+    if settings.authorization_mode or settings.enable_admission_plugins or settings.disable_admission_plugins:
+        yield from _part_problems(settings)
+
+
+def _part_problems(settings: ClusterSettings) -> Iterator[str]:
+    """Of the parts of the API server that options name."""
+    from services.apiserver.named import authorization_modes, check_plugins, plugins
+
+    on, off = settings.enable_admission_plugins, settings.disable_admission_plugins
+    named = (
+        ("--authorization-mode", authorization_modes, settings.authorization_mode),
+        *((option, plugins, text) for option, text in (("--enable-admission-plugins", on), ("--disable-admission-plugins", off))),
+    )
+    for option, read, text in named:
+        try:
+            if text:
+                read(text)
+        except argparse.ArgumentTypeError as error:
+            yield f"{option}: {error}"
+    try:
+        check_plugins(on.split(",") if on else (), off.split(",") if off else ())
+    except CommandError as error:
+        yield str(error)
 
 
 def _told(option: str, read: Callable[[Path], object], file: Path) -> Iterator[str]:

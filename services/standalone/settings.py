@@ -28,6 +28,7 @@ from knarr.service.options import (
     one_of,
     optional_ipv4,
     optional_log,
+    optional_names,
     optional_node_name,
     optional_path,
     port,
@@ -43,6 +44,9 @@ LATER = frozenset(
         "authentication_config",
         "authentication_token_webhook_config_file",
         "authorization_config",
+        "authorization_mode",
+        "disable_admission_plugins",
+        "enable_admission_plugins",
         "encryption_provider_config",
         "mutual",
         "rest_address",
@@ -161,6 +165,13 @@ class ClusterSettings:
     authorization_config: str = chosen(
         "", optional_path, "an AuthorizationConfiguration: who decides what callers may do, webhooks among them; empty: Node, RBAC", "FILE"
     )
+    authorization_mode: str = chosen(
+        "", optional_names, "who decides what callers may do, one after the other, where no file says so; empty: Node,RBAC", "MODE,..."
+    )
+    enable_admission_plugins: str = chosen(
+        "", optional_names, "admission plugins to turn on besides those that are on; empty: none", "NAME,..."
+    )
+    disable_admission_plugins: str = chosen("", optional_names, "admission plugins to turn off; empty: none", "NAME,...")
     log_style: str = _one("text", "json", text="how the log is written")
     log_level: str = _one("info", "debug", "warning", "error", text="the least important messages that are logged")
 

@@ -75,3 +75,39 @@ def test_a_good_file_about_who_may_what_is_no_problem(tmp_path: Path) -> None:
     file.write_text(json.dumps({**document, "authorizers": [{"type": "Node", "name": "node"}, {"type": "RBAC", "name": "rbac"}]}))
     settings = ClusterSettings(data_dir=tmp_path / "data", runtime="hollow", datapath="userspace", authorization_config=str(file))
     assert not [problem for problem in problems(settings) if problem.startswith("--auth")]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"enable_admission_plugins": "Banana"}, "--enable-admission-plugins: there is no admission plugin Banana; there are "),
+        (
+            {"disable_admission_plugins": "NodeRestriction,Banana"},
+            "--disable-admission-plugins: there is no admission plugin Banana",
+        ),
+        (
+            {"enable_admission_plugins": "LimitRanger", "disable_admission_plugins": "LimitRanger"},
+            "LimitRanger: in --enable-admission-plugins and in --disable-admission-plugins",
+        ),
+        ({"authorization_mode": "ABAC"}, "--authorization-mode: there is no 'ABAC'; there are "),
+        ({"authorization_mode": "RBAC,Webhook"}, "--authorization-mode: there is no 'Webhook'; give it by --authorization-config"),
+        ({"authorization_mode": "RBAC,RBAC"}, "--authorization-mode: 'RBAC,RBAC' must name one at least, and each once"),
+        ({"authorization_mode": "Node,RBAC", "enable_admission_plugins": "OwnerReferencesPermissionEnforcement"}, ""),
+    ],
+)
+def test_parts_of_the_api_server_that_are_none_are_named(options: dict[str, Any], told: str, tmp_path: Path) -> None:
+    settings = ClusterSettings(
+        data_dir=tmp_path / "data", runtime="hollow", datapath="userspace", ports=FREE_PORTS, node_name="n", **options
+    )
+    found = [problem for problem in problems(settings) if "admission" in problem or "--auth" in problem]
+    assert [problem[: len(told)] for problem in found] == ([told] if told else [])
+
+
+def test_who_decides_is_said_once(tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    document = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration"}
+    file.write_text(json.dumps({**document, "authorizers": [{"type": "RBAC", "name": "rbac"}]}))
+    settings = ClusterSettings(
+        data_dir=tmp_path / "data", runtime="hollow", datapath="userspace", authorization_config=str(file), authorization_mode="RBAC"
+    )
+    assert [problem for problem in problems(settings) if problem.startswith("--authorization-mode: --authorization-config says")]
