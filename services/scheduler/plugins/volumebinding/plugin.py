@@ -65,6 +65,7 @@ class VolumeBinding(Plugin):
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
         self._reached = RowCache(self.reads, _reaches, np.bool_)
+        self._allowed = RowCache(self.reads, _is_allowed, np.bool_)
 
     def impossible(self, pod: PodFacts) -> str:
         try:
@@ -81,10 +82,7 @@ class VolumeBinding(Plugin):
         except Impossible:
             return np.zeros(nodes.size, np.bool_)
         mask = self._reach_bound(claims, nodes)
-        volumes = self.cluster.list(core.PersistentVolume) if claims.unbound else ()
-        for row in np.flatnonzero(nodes.alive[: nodes.size] & mask) if claims.unbound else ():
-            mask[row] = self._choose(claims.unbound, nodes.node(int(row)), volumes) is not None
-        return mask
+        return self._narrowed(mask, claims.unbound, nodes) if claims.unbound else mask
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         try:
@@ -120,6 +118,32 @@ class VolumeBinding(Plugin):
                 key = volume.spec.node_affinity.SerializeToString(deterministic=True)
                 mask &= self._reached.get(nodes, key, volume)
         return mask
+
+    def _narrowed(self, mask: Mask, unbound: Sequence[Unbound], nodes: Nodes) -> Mask:
+        """Without the rows where a claim that waits would get nothing. Nodes are looked at one by one only where some volume may suit."""
+        volumes = self.cluster.list(core.PersistentVolume)
+        suiting = [volume for volume in volumes if any(best_volume(wanted.claim, (volume,)) is not None for wanted in unbound)]
+        if not suiting:
+            for wanted in unbound:
+                mask &= self._where_made(wanted, nodes)
+            return mask
+        for row in np.flatnonzero(nodes.alive[: nodes.size] & mask):
+            mask[row] = self._choose(unbound, nodes.node(int(row)), suiting) is not None
+        return mask
+
+    def _where_made(self, wanted: Unbound, nodes: Nodes) -> Mask:
+        """For which nodes a volume is made for a claim."""
+        terms = wanted.found.allowed_topologies
+        key = b"\0".join(term.SerializeToString(deterministic=True) for term in terms)
+        mask = self._allowed.get(nodes, key, wanted.found) if terms else np.ones(nodes.size, np.bool_)
+        if not wanted.is_provisioned:
+            return np.zeros(nodes.size, np.bool_)
+        if not wanted.node:
+            return mask
+        only = np.zeros(nodes.size, np.bool_)
+        if wanted.node in nodes.rows:
+            only[nodes.rows[wanted.node]] = True
+        return mask & only
 
     def _choose(self, unbound: Sequence[Unbound], node: core.Node, volumes: Sequence[core.PersistentVolume]) -> _Choice | None:
         """None where a claim would get nothing on the node."""
