@@ -172,6 +172,8 @@ def _part_problems(settings: ClusterSettings) -> Iterator[str]:
                 read(text)
         except argparse.ArgumentTypeError as error:
             yield f"{option}: {error}"
+    if settings.authorization_mode and not {"Node", "AlwaysAllow"} & set(settings.authorization_mode.split(",")):
+        yield "--authorization-mode: without Node this node's kubelet may do nothing, and the cluster would never be ready"
     try:
         check_plugins(on.split(",") if on else (), off.split(",") if off else ())
     except CommandError as error:

@@ -89,9 +89,11 @@ def test_a_good_file_about_who_may_what_is_no_problem(tmp_path: Path) -> None:
             {"enable_admission_plugins": "LimitRanger", "disable_admission_plugins": "LimitRanger"},
             "LimitRanger: in --enable-admission-plugins and in --disable-admission-plugins",
         ),
-        ({"authorization_mode": "ABAC"}, "--authorization-mode: there is no 'ABAC'; there are "),
-        ({"authorization_mode": "RBAC,Webhook"}, "--authorization-mode: there is no 'Webhook'; give it by --authorization-config"),
-        ({"authorization_mode": "RBAC,RBAC"}, "--authorization-mode: 'RBAC,RBAC' must name one at least, and each once"),
+        ({"authorization_mode": "Node,ABAC"}, "--authorization-mode: there is no 'ABAC'; there are "),
+        ({"authorization_mode": "Node,Webhook"}, "--authorization-mode: there is no 'Webhook'; give it by --authorization-config"),
+        ({"authorization_mode": "Node,Node"}, "--authorization-mode: 'Node,Node' must name one at least, and each once"),
+        ({"authorization_mode": "RBAC"}, "--authorization-mode: without Node this node's kubelet may do nothing"),
+        ({"authorization_mode": "AlwaysAllow"}, ""),
         ({"authorization_mode": "Node,RBAC", "enable_admission_plugins": "OwnerReferencesPermissionEnforcement"}, ""),
     ],
 )
@@ -108,6 +110,6 @@ def test_who_decides_is_said_once(tmp_path: Path) -> None:
     document = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration"}
     file.write_text(json.dumps({**document, "authorizers": [{"type": "RBAC", "name": "rbac"}]}))
     settings = ClusterSettings(
-        data_dir=tmp_path / "data", runtime="hollow", datapath="userspace", authorization_config=str(file), authorization_mode="RBAC"
+        data_dir=tmp_path / "data", runtime="hollow", datapath="userspace", authorization_config=str(file), authorization_mode="Node"
     )
     assert [problem for problem in problems(settings) if problem.startswith("--authorization-mode: --authorization-config says")]
