@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import lru_cache
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,17 @@ MAX_LINE_BYTES = 100 * 1024
 MAX_ANNOTATIONS, MAX_ANNOTATION_LETTERS = 64, 4096
 TRUNCATED = "audit.k8s.io/truncated"
 SUCCESS = meta.Status()
-# What is noted of most requests, and its text: nobody changes it.
-PERMITTED = {DECISION: "allow", REASON: ""}
-PERMITTED_JSON = f',"annotations":{orjson.dumps(PERMITTED).decode()}'
+# What is noted of most requests, in Kubernetes' word. Why is one of few reasons.
+PERMITTED = "allow"
+REMEMBERED_REASONS = 256
 # Annotations that show a part of an object: what webhooks have made of it.
 OF_BODIES = "patch.webhook.admission.k8s.io/"
+
+
+@lru_cache(maxsize=REMEMBERED_REASONS)
+def permitted_json(reason: str) -> str:
+    """What is noted of a request of which nothing else is."""
+    return f',"annotations":{orjson.dumps({DECISION: PERMITTED, REASON: reason}).decode()}'
 
 
 class Common:
@@ -51,10 +58,24 @@ class Common:
 class AuditEvent:
     """One request, from its receipt on. ``received`` and all that follows tells the log of a stage, where that is kept."""
 
-    __slots__ = ("_annotations", "_common", "_is_over", "_received_seconds", "_request_body", "identity", "ref", "wants_response")
+    __slots__ = (
+        "_annotations",
+        "_common",
+        "_is_over",
+        "_is_permitted",
+        "_reason",
+        "_received_seconds",
+        "_request_body",
+        "identity",
+        "ref",
+        "wants_response",
+    )
 
     def __init__(self, common: Common, identity: str, received_seconds: float) -> None:
         self._common, self.identity, self._received_seconds, self.ref = common, identity, received_seconds, common.ref
+        # Whether the authorizer lets it pass, and why it decides as it does; and what else is noted.
+        self._is_permitted = False
+        self._reason: str | None = None
         self._annotations: dict[str, str] | None = None
         self._request_body: Body | None = None
         self._is_over = False
@@ -70,18 +91,18 @@ class AuditEvent:
         """The first value of a key holds, as in Kubernetes; so many are kept, cut to so many letters."""
         if key.startswith(OF_BODIES) and not self.wants_request:
             return
-        if self._annotations is None or self._annotations is PERMITTED:
-            self._annotations = {**(self._annotations or {})}
+        if key == REASON:
+            if self._reason is None:
+                self._reason = value[:MAX_ANNOTATION_LETTERS]
+            return
+        if self._annotations is None:
+            self._annotations = {}
         if len(self._annotations) < MAX_ANNOTATIONS:
             self._annotations.setdefault(key, value[:MAX_ANNOTATION_LETTERS])
 
     def permitted(self) -> None:
         """The authorizer lets the request pass, and has told why, if it knows."""
-        if self._annotations is None:
-            self._annotations = PERMITTED
-        else:
-            for key, value in PERMITTED.items():
-                self.annotate(key, value)
+        self._is_permitted = True
 
     def about(self, name: str) -> None:
         """What is created is called so, which its path does not say."""
@@ -128,11 +149,19 @@ class AuditEvent:
     def failed(self, error: Exception) -> None:
         """The pipeline has broken."""
 
+    def _notes_json(self) -> str:
+        notes = {} if self._reason is None else {REASON: self._reason}
+        if self._is_permitted:
+            notes = {DECISION: PERMITTED, REASON: self._reason or ""}
+        if self._annotations is not None:
+            notes |= self._annotations
+        return f',"annotations":{orjson.dumps(notes).decode()}' if notes else ""
+
     def _tell(self, stage: str, code: int | None, status: meta.Status, answer: Body | None = None) -> None:
         common, ref, received, notes = self._common, self.ref, self._received_seconds, self._annotations
         about = common.about if ref is common.ref else object_json(ref) if ref is not None else ""
         answered = f'"responseStatus":{_status_json(code, status)},' if code is not None else ""
-        noted = "" if not notes else PERMITTED_JSON if notes is PERMITTED else f',"annotations":{orjson.dumps(notes).decode()}'
+        noted = permitted_json(self._reason or "") if self._is_permitted and notes is None else self._notes_json()
         # The line up to its objects, and from there on, but for what ends it.
         first = f'{common.begin}{self.identity}","stage":"{stage}",{common.told}{about}{answered}'
         last = f"{stamps(received, received if stage == RECEIVED else time())}{noted}}}"
