@@ -41,7 +41,8 @@ class Arrivals:
 
     def admits(self, caller: str) -> bool:
         """Whether a request of a caller may begin in this turn; then it has begun. Else it is to be given to ``keep``."""
-        if caller != self._last:
+        # Each connection's first request is nobody's yet: what comes next by it is no other caller's.
+        if caller and caller != self._last:
             if self._last is not None:
                 self._mixed = MIXED_TURNS
             self._last = caller

@@ -37,6 +37,19 @@ async def test_who_is_alone_is_not_held_up() -> None:
     assert len(begun) == 1000
 
 
+async def test_who_has_not_said_yet_who_it_is_is_nobody_else() -> None:
+    arrivals, begun = Arrivals(), list[str]()
+    for number in range(100):
+        for name in ("", "one"):
+            come(arrivals, begun, f"{name}{number}")
+    assert len(begun) == 200
+    # Where callers have met, those who are not known share one's turns.
+    come(arrivals, begun, "other")
+    for number in range(100):
+        come(arrivals, begun, f"{number}")
+    assert len(begun) == 201 + AT_ONCE
+
+
 async def test_of_a_caller_who_has_met_others_some_begin_in_each_turn_in_their_order() -> None:
     arrivals, begun = Arrivals(), list[str]()
     come(arrivals, begun, "quiet")

@@ -157,27 +157,30 @@ async def test_a_caller_with_many_connections_does_not_hold_up_another() -> None
     for _, served in noisy:
         served.data_received(asking("noisy"))
         await crowded.rest()
-    own.data_received(asking("quiet"))
-    await crowded.rest()
+    # By now they have met.
+    for served in (own, own, noisy[0][1]):
+        served.data_received(asking("quiet" if served is own else "noisy"))
+        await crowded.rest()
     for _, served in noisy:
         served.data_received(asking("noisy"))
     own.data_received(asking("quiet"))
     for _ in range(8):
         await asyncio.sleep(0)
-    assert len(quiet.written) == 2
-    assert sum(len(transport.written) for transport, _ in noisy) <= 100 + 8 * arrivals.AT_ONCE
+    assert len(quiet.written) == 3
+    assert sum(len(transport.written) for transport, _ in noisy) <= 101 + 8 * arrivals.AT_ONCE
     await crowded.rest()
-    assert [len(transport.written) for transport, _ in noisy] == [2] * 100
+    assert [len(transport.written) for transport, _ in noisy] == [3] + [2] * 99
 
 
 async def test_what_follows_a_request_whose_turn_has_not_come_stays_behind_it() -> None:
     crowded = Crowded(b"body")
     _, other = crowded.connect()
-    other.data_received(asking("other"))
-    await crowded.rest()
     connections = [crowded.connect() for _ in range(arrivals.AT_ONCE + 1)]
     for _, served in connections:
         served.data_received(asking("noisy"))
+        await crowded.rest()
+    for _ in range(2):
+        other.data_received(asking("other"))
         await crowded.rest()
     for _, served in connections:
         served.data_received(asking("noisy", b"x" * 10)[:-5])
@@ -194,9 +197,12 @@ async def test_what_follows_a_request_whose_turn_has_not_come_stays_behind_it() 
 
 async def test_who_is_gone_when_his_turn_comes_is_passed_over() -> None:
     crowded = Crowded(b"body")
-    _, other = crowded.connect()
-    other.data_received(asking("other"))
-    await crowded.rest()
+    (_, one), (_, other) = crowded.connect(), crowded.connect()
+    for _ in range(2):
+        one.data_received(asking("one"))
+        await crowded.rest()
+        other.data_received(asking("other"))
+        await crowded.rest()
     connections = [crowded.connect() for _ in range(arrivals.AT_ONCE + 2)]
     for _, served in connections:
         served.data_received(asking(""))
