@@ -24,6 +24,7 @@ MEASUREMENTS = {
     "bench.definitions:definitions_memory": ["definitions-memory"],
     "bench.controllers:many_deployments": ["deployments-500"],
     "bench.controllers:one_deployment": ["replicas-1000"],
+    "bench.controllers:one_job": ["job-1000"],
     "bench.controllers:namespace_deleted": ["namespace-1000"],
     "bench.controllers:idle": ["idle-5000"],
     "bench.autoscaling:autoscale_decision": ["autoscale-decision"],

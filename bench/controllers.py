@@ -19,12 +19,14 @@ from tests.support.components import Components
 
 NODES, DEPLOYMENTS, REPLICAS_EACH, REPLICAS = 20, 500, 2, 1_000
 DEPLOYMENTS_TARGET, REPLICAS_TARGET, NAMESPACE_TARGET, IDLE_TARGET = 20.0, 12.0, 5.0, 1.0
+COMPLETIONS, PARALLELISM, JOB_TARGET = 1_000, 50, 15.0
 AT_ONCE = 16
 DELETED = 1_000
 # A Deployment has a ReplicaSet, and a Service has Endpoints and a slice: 5,000 objects, each of which some controller keeps.
 KEPT_EACH = 1_000
 SETTLE_SECONDS, IDLE_SECONDS, POLL_SECONDS = 20.0, 60.0, 0.5
 DEPLOYMENTS_PATH = "/apis/apps/v1/namespaces/default/deployments"
+JOBS_PATH = "/apis/batch/v1/namespaces/default/jobs"
 SERVICES_PATH = "/api/v1/namespaces/default/services"
 
 
@@ -67,6 +69,28 @@ async def one_deployment() -> list[Result]:
     async with hollow_nodes(NODES) as bench:
         seconds = await _timed(bench, done, lambda: _make(bench, DEPLOYMENTS_PATH, 1, _deployed(REPLICAS)))
     return [_seconds("replicas-1000", seconds, REPLICAS_TARGET)]
+
+
+async def one_job() -> list[Result]:
+    """A Job of 1,000 completions, 50 at a time, whose containers end as soon as they begin, on 20 nodes."""
+
+    def done(event: dict[str, Any]) -> bool:
+        conditions = event["object"].get("status", {}).get("conditions", [])
+        return any(found["type"] == "Complete" and found["status"] == "True" for found in conditions)
+
+    async with hollow_nodes(NODES) as bench:
+        seconds = await _timed(bench, done, lambda: _make(bench, JOBS_PATH, 1, _job), JOBS_PATH)
+        finished = await bench.request("GET", f"{JOBS_PATH}/j0")
+        pods = await bench.request("GET", "/api/v1/namespaces/default/pods?labelSelector=job-name=j0")
+    assert finished["status"]["succeeded"] == len(pods["items"]) == COMPLETIONS, finished["status"]
+    return [_seconds("job-1000", seconds, JOB_TARGET)]
+
+
+def _job(number: int) -> dict[str, Any]:
+    container = {"name": "app", "image": "hello:1", "imagePullPolicy": "IfNotPresent", "command": ["true"]}
+    template = {"spec": {"containers": [container], "restartPolicy": "Never"}}
+    spec = {"completions": COMPLETIONS, "parallelism": PARALLELISM, "template": template}
+    return {"metadata": {"name": f"j{number}"}, "spec": spec}
 
 
 async def namespace_deleted() -> list[Result]:
@@ -124,9 +148,11 @@ async def _all_kept(server: Server) -> None:
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def _timed(bench: BenchCluster, done: Callable[[dict[str, Any]], bool], make: Callable[[], Awaitable[None]]) -> float:
-    """Seconds from the first request to the event that ends it."""
-    watching = asyncio.create_task(bench.watch_until(DEPLOYMENTS_PATH, done))
+async def _timed(
+    bench: BenchCluster, done: Callable[[dict[str, Any]], bool], make: Callable[[], Awaitable[None]], path: str = DEPLOYMENTS_PATH
+) -> float:
+    """Seconds from the first request to the event of a collection that ends it."""
+    watching = asyncio.create_task(bench.watch_until(path, done))
     started, before = time.monotonic(), cpu_seconds(bench.pid)
     await make()
     finished = await watching

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+
 from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import EventRecorder
@@ -425,6 +427,7 @@ async def test_two_leaders_for_a_moment_count_each_pod_once() -> None:
         assert (the_job(c).status.succeeded, the_job(c).status.failed) == (1, 1)
 
 
+@pytest.mark.timeout(300)
 @virtual_time
 async def test_five_hundred_jobs_at_once() -> None:
     async with cluster(controllers=CONTROLLERS) as c:
@@ -439,6 +442,7 @@ async def test_five_hundred_jobs_at_once() -> None:
         assert len(c.api.all(core.Pod)) == 500 and all(found.status.succeeded == 1 for found in c.api.all(batch.Job))
 
 
+@pytest.mark.timeout(300)
 @virtual_time
 async def test_a_job_of_a_thousand_indexes() -> None:
     async with cluster(controllers=CONTROLLERS) as c:
