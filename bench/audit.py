@@ -105,7 +105,8 @@ async def audit_overhead() -> list[Result]:
                     filled = script.format(run=f"{number}", filling="x" * 900) if script else ""
                     sides = ((without, plain), (within, audited))
                     costs.append((await _cost(*sides[0], path, connections, filled), await _cost(*sides[1], path, connections, filled)))
-                own, kept = min(costs, key=lambda pair: pair[1] / pair[0])
+                # The round of the median ratio, not the best one.
+                own, kept = sorted(costs, key=lambda pair: pair[1] / pair[0])[len(costs) // 2]
                 print(f"  {name}: {' '.join(f'{after / before:.3f}' for before, after in costs)} times the time of its own", flush=True)
                 found.append(Result(name, kept, "µs", "without a log", own, f"≤ {LIMIT:g} × without", kept <= LIMIT * own))
             print(f"  {log.stat().st_size / 1e6:.0f} MB of log", flush=True)
