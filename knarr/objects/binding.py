@@ -72,18 +72,22 @@ def misfit(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim) -> 
 
 
 def best_volume(
-    claim: core.PersistentVolumeClaim, volumes: Iterable[core.PersistentVolume], *, node: core.Node | None = None, only_kept: bool = False
+    claim: core.PersistentVolumeClaim, volumes: Iterable[core.PersistentVolume], *, only_kept: bool = False
 ) -> core.PersistentVolume | None:
     """The volume that is kept for the claim, else the smallest that is free and suits it; of equals the one with fewer access modes, then
-    the first by name. ``node``: one that can be used there. ``only_kept``: a free one is not to be taken."""
-    suiting = [
-        found
-        for found in volumes
-        if not is_deleting(found) and _suits(found, claim) and (node is None or can_reach(found, node)) and not (is_taken(found, claim))
-    ]
+    the first by name. ``only_kept``: a free one is not to be taken."""
+    return next(iter(suiting_volumes(claim, volumes, only_kept=only_kept)), None)
+
+
+def suiting_volumes(
+    claim: core.PersistentVolumeClaim, volumes: Iterable[core.PersistentVolume], *, only_kept: bool = False
+) -> list[core.PersistentVolume]:
+    """Those that the claim may have, the best first, wherever they can be used. Where one is kept for it, no other is among them."""
+    # Most volumes of a cluster are others': that is seen at once.
+    suiting = [found for found in volumes if not is_taken(found, claim) and not is_deleting(found) and _suits(found, claim)]
     kept = [found for found in suiting if is_for(found, claim)]
     free = [] if kept or only_kept else [found for found in suiting if is_free(found) and _matches(found, claim)]
-    return min(kept or free, key=_rank, default=None)
+    return sorted(kept or free, key=_rank)
 
 
 def is_taken(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim) -> bool:

@@ -6,18 +6,22 @@ import asyncio
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
-from knarr.objects import local_path
-from knarr.objects.binding import NO_PROVISIONER, SELECTED_NODE, is_fully_bound
+from knarr.objects import binding, local_path
+from knarr.objects.binding import NO_PROVISIONER, SELECTED_NODE, is_fully_bound, is_taken
 from services.controller.component import ControllerManager
 from services.controller.controllers.localpath.controller import LocalPathController
 from services.controller.controllers.persistentvolumebinder.controller import PersistentVolumeBinder
 from services.scheduler.component import Scheduler
+from services.scheduler.node_table import NodeTable
+from services.scheduler.plugins.volumebinding.plugin import VolumeBinding
+from services.scheduler.pod_facts import PodFacts
 from services.scheduler.settings import SchedulerSettings
 from tests.controller.storage import asking, sized, storage_class
-from tests.scheduler.objects import node, pod
+from tests.scheduler.objects import Objects, node, pod
 from tests.scheduler.test_component import Fixture
 from tests.support.mishaps import Kind, Scenario, World, play, wrongs
 from tests.support.rights import CONTROLLER, SCHEDULER
@@ -95,6 +99,39 @@ async def test_a_volume_is_made_where_the_pod_goes() -> None:
         await b.client.create(using("b", "data"))
         await asyncio.sleep(2)
         assert await b.node_of("b") == chosen
+
+
+def placed(*objects: Message, nodes: int = 2) -> tuple[VolumeBinding, NodeTable]:
+    """The plugin in a cluster of these objects, and the nodes n1, n2 and so on."""
+    plugin, table = VolumeBinding(Objects(*objects)), NodeTable(VolumeBinding.reads)
+    for number in range(1, nodes + 1):
+        table.put_node(node(f"n{number}"))
+    return plugin, table
+
+
+def test_a_pod_goes_where_the_volume_is_that_is_kept_for_its_claim() -> None:
+    kept = disk("kept", "disks", "n2")
+    kept.spec.claim_ref.namespace, kept.spec.claim_ref.name = "default", "data"
+    other = disk("other", "disks", "n1")
+    kept.status.phase = other.status.phase = "Available"
+    plugin, table = placed(kept, other, asking("data", "1Gi", of="disks"), local_class())
+    mask = plugin.filter(PodFacts.of(using("a", "data")), table)
+    assert mask is not None and [name for name, row in table.rows.items() if mask[row]] == ["n2"]
+
+
+def test_the_volumes_are_looked_at_once_however_many_nodes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+
+    def looked(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim) -> bool:
+        looks.append(volume.metadata.name)
+        return is_taken(volume, claim)
+
+    monkeypatch.setattr(binding, "is_taken", looked)
+    others = [sized(f"disk-{number}", "1Gi", of=local_path.CLASS, kept_for="other") for number in range(5)]
+    plugin, table = placed(*others, asking("data", "1Gi", of=local_path.CLASS), local_path.default_class(), nodes=20)
+    mask = plugin.filter(PodFacts.of(using("a", "data")), table)
+    assert mask is not None and mask[: table.size].all()
+    assert len(looks) == len(others)
 
 
 @virtual_time

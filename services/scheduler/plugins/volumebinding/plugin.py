@@ -6,7 +6,7 @@ node; where there is none, whoever makes volumes of its class is told the node. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
-from knarr.objects.binding import SELECTED_NODE, best_volume, can_reach, claimed, is_fully_bound
+from knarr.objects.binding import SELECTED_NODE, can_reach, claimed, is_fully_bound, suiting_volumes
 from knarr.objects.copies import copy_of
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
@@ -29,6 +29,14 @@ CONFLICT = "node(s) had volume node affinity conflict"
 NO_MATCH = "node(s) didn't find available persistent volumes to bind"
 NOT_THERE = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 FAILED = 'running PreBind plugin "VolumeBinding": binding volumes: '
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A claim that waits, and the ``volumes`` that it may have, the best first, wherever they are."""
+
+    wanted: Unbound
+    volumes: Sequence[core.PersistentVolume]
 
 
 @dataclass(slots=True)
@@ -93,7 +101,7 @@ class VolumeBinding(Plugin):
         if len(found) < len(claims.bound):
             return [NOT_THERE]
         words = [] if all(can_reach(volume, node) for volume in found) else [CONFLICT]
-        if self._choose(claims.unbound, node, self.cluster.list(core.PersistentVolume)) is None:
+        if _choose(self._offers(claims.unbound), node) is None:
             words.append(NO_MATCH)
         return words
 
@@ -101,7 +109,7 @@ class VolumeBinding(Plugin):
         if not has_claims(pod):
             return None
         claims = claims_of(pod, self.cluster)
-        choice = self._choose(claims.unbound, node, self.cluster.list(core.PersistentVolume)) if claims.unbound else None
+        choice = _choose(self._offers(claims.unbound), node) if claims.unbound else None
         return None if choice is None else _Binding(self.cluster, node, choice)
 
     def _volume(self, claim: core.PersistentVolumeClaim) -> core.PersistentVolume | None:
@@ -121,14 +129,13 @@ class VolumeBinding(Plugin):
 
     def _narrowed(self, mask: Mask, unbound: Sequence[Unbound], nodes: Nodes) -> Mask:
         """Without the rows where a claim that waits would get nothing. Nodes are looked at one by one only where some volume may suit."""
-        volumes = self.cluster.list(core.PersistentVolume)
-        suiting = [volume for volume in volumes if any(best_volume(wanted.claim, (volume,)) is not None for wanted in unbound)]
-        if not suiting:
+        offers = self._offers(unbound)
+        if not any(offer.volumes for offer in offers):
             for wanted in unbound:
                 mask &= self._where_made(wanted, nodes)
             return mask
         for row in np.flatnonzero(nodes.alive[: nodes.size] & mask):
-            mask[row] = self._choose(unbound, nodes.node(int(row)), suiting) is not None
+            mask[row] = _choose(offers, nodes.node(int(row))) is not None
         return mask
 
     def _where_made(self, wanted: Unbound, nodes: Nodes) -> Mask:
@@ -145,22 +152,10 @@ class VolumeBinding(Plugin):
             only[nodes.rows[wanted.node]] = True
         return mask & only
 
-    def _choose(self, unbound: Sequence[Unbound], node: core.Node, volumes: Sequence[core.PersistentVolume]) -> _Choice | None:
-        """None where a claim would get nothing on the node."""
-        choice, taken = _Choice(), set[str]()
-        for wanted in unbound:
-            if wanted.node and wanted.node != node.metadata.name:
-                return None
-            left = (found for found in volumes if found.metadata.name not in taken)
-            volume = None if wanted.node else best_volume(wanted.claim, left, node=node)
-            if volume is not None:
-                taken.add(volume.metadata.name)
-                choice.volumes.append((wanted.claim, volume))
-            elif wanted.is_provisioned and _is_allowed(wanted.found, node):
-                choice.made.append(wanted.claim)
-            else:
-                return None
-        return choice
+    def _offers(self, unbound: Sequence[Unbound]) -> list[_Offer]:
+        """Looks at all volumes once, however many nodes there are."""
+        volumes = self.cluster.list(core.PersistentVolume) if unbound else ()
+        return [_Offer(wanted, () if wanted.node else suiting_volumes(wanted.claim, volumes)) for wanted in unbound]
 
 
 class _Binding(Preparation):
@@ -197,6 +192,24 @@ class _Binding(Preparation):
         if wanted.metadata.uid in self._told and claim.metadata.annotations.get(SELECTED_NODE) != self._node.metadata.name:
             raise Spoiled(f'{FAILED}selectedNode annotation reset for PVC "{name}"')
         return False
+
+
+def _choose(offers: Iterable[_Offer], node: core.Node) -> _Choice | None:
+    """None where a claim would get nothing on the node."""
+    choice, taken = _Choice(), set[str]()
+    for offer in offers:
+        wanted = offer.wanted
+        if wanted.node and wanted.node != node.metadata.name:
+            return None
+        volume = next((found for found in offer.volumes if found.metadata.name not in taken and can_reach(found, node)), None)
+        if volume is not None:
+            taken.add(volume.metadata.name)
+            choice.volumes.append((wanted.claim, volume))
+        elif wanted.is_provisioned and _is_allowed(wanted.found, node):
+            choice.made.append(wanted.claim)
+        else:
+            return None
+    return choice
 
 
 def _reaches(volume: core.PersistentVolume, node: core.Node) -> bool:
