@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from services.controller.controllers.replicaset.controller import ReplicaSetCont
 from services.controller.workloads.replicas import Replicated
 from tests.controller.cluster import cluster
 from tests.controller.objects import condition_of, deployment, namespace, node, pod, replica_set, replication_controller
+from tests.controller.scenarios import alone, step
+from tests.support.mishaps import Kind, Mishap, World, play
 from tests.support.virtual_time import virtual_time
 
 KINDS = {"ReplicaSet": replica_set, "ReplicationController": replication_controller}
@@ -44,6 +47,24 @@ async def test_a_slow_cache_never_makes_too_many() -> None:
             await asyncio.sleep(0.05)
             assert len(c.api.all(core.Pod)) <= 10
         assert len(c.ready_pods()) == 10
+
+
+class SlowlyAdopting(ReplicaSetController):
+    async def claimed(self, *arguments: Any, **options: Any) -> list[Any]:
+        found: list[Any] = await super().claimed(*arguments, **options)
+        await asyncio.sleep(3)
+        return found
+
+
+def test_what_is_seen_while_it_adopts_makes_no_older_list_of_pods_whole() -> None:
+    async def act(w: World) -> None:
+        # The first pod is made before the others, and shown before them.
+        w.api.latency_seconds = 0.2
+        await w.client.create(replica_set(replicas=3))
+        await step()
+
+    found = play(alone(SlowlyAdopting, act), Mishap(Kind.BEHIND, late="Pod"))
+    assert len([write for write in found.writes if write.startswith("create Pod")]) == 3
 
 
 @both

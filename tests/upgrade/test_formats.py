@@ -190,8 +190,9 @@ def check_trust(before: dict[str, bytes], folder: Path) -> None:
     kept = before.keys() - made - renewed
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     new = {name for name in after.keys() - before.keys() if "front-proxy" not in name}
-    # With the last two the controller signs certificates.
-    assert new == {f"apiserver/{SIGNING_KEY}", f"authority/{SIGNING_KEY}", "controller/signing.crt", "controller/signing.key"}
+    # With them the controller signs certificates, the API server calls kubelets, and people are known without a token.
+    pairs = {f"{pair}.{suffix}" for pair in ("controller/signing", "apiserver/kubelet-client", "admin/admin") for suffix in ("crt", "key")}
+    assert new == {f"apiserver/{SIGNING_KEY}", f"authority/{SIGNING_KEY}", *pairs}
     authority = x509.load_pem_x509_certificate(before["apiserver/ca.crt"])
     x509.load_pem_x509_certificate(after["apiserver/server.crt"]).verify_directly_issued_by(authority)
     assert covers(after["apiserver/server.crt"], ["192.0.2.10", *service_names()])

@@ -23,6 +23,9 @@ from services.apiserver.strategies.workloads import (
 class ReplicationControllerStrategy(ReplicatedStrategy):
     """A spec change makes a new generation; status writes do not. The selector is a map of labels, by default the template's."""
 
+    # As before there was a garbage collector.
+    orphans_by_default = True
+
     def default(self, obj: core.ReplicationController) -> None:
         labels = obj.spec.template.metadata.labels
         if labels:

@@ -62,6 +62,12 @@ class WorkloadController(Controller, Generic[W]):
         """The objects of a kind that workloads own. A change enqueues the owner; one that nobody controls, those who may adopt it."""
         return self.hears(kind, self._owned_changed, BY_CONTROLLER, ORPHANS, *indexes)
 
+    def is_settled(self, workload: W) -> bool:
+        """Whether all its writes were seen. To be asked before its objects are ``claimed``: what is seen while that waits for the server is
+        no reason to trust an older list of them.
+        """
+        return self.expectations.open(key_of(cast(Message, workload))) == 0
+
     async def claimed(
         self, workload: W, owned: Store[M], may_belong: Callable[[M], bool] = anybody, *, by: Index[M] = BY_CONTROLLER
     ) -> list[M]:

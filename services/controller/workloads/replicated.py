@@ -8,7 +8,6 @@ from typing import TypeVar
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
-from knarr.objects.keys import key_of
 from knarr.objects.owners import controller_of
 from services.controller.controller import Context
 from services.controller.workloads.adoption import BY_CONTROLLER
@@ -32,13 +31,14 @@ class ReplicatedController(WorkloadController[R]):
         self._writer = PodWriter(context.client, context.recorder, self.expectations)
 
     async def sync(self, workload: R) -> Again | None:
+        settled = self.is_settled(workload)
         plan = decide(
             workload,
             await self.claimed(workload, self._pods),
             self._siblings(workload),
             now=self.context.clock.now(),
             burst=self.context.settings.burst_replicas,
-            settled=self.expectations.open(key_of(workload)) == 0,
+            settled=settled,
         )
         failure = await self._act(workload, plan)
         set_replica_failure(plan.status, "FailedCreate" if plan.create else "FailedDelete", failure, self.context.clock.now())

@@ -59,9 +59,10 @@ class DaemonSetController(WorkloadController[apps.DaemonSet]):
             return None
         revisions = await self.claimed(workload, self._revisions)
         current, collisions = await settle_history(self.client, workload, history(workload, revisions, POD_REVISION), POD_REVISION)
+        settled = self.is_settled(workload)
         pods = await self.claimed(workload, self._pods)
         alike = same_template(workload.spec.template, revisions)
-        plan = self._decide(workload, pods, {_hash(current), *(_hash(found) for found in alike)})
+        plan = self._decide(workload, pods, {_hash(current), *(_hash(found) for found in alike)}, settled)
         failure = await self._act(workload, plan, _hash(current))
         live = {pod.metadata.labels.get(POD_REVISION, "") for pod in pods} | {_hash(current)}
         names = {found.metadata.name for found in revisions if _hash(found) in live}
@@ -74,7 +75,7 @@ class DaemonSetController(WorkloadController[apps.DaemonSet]):
         # A little later than due, so that it is due for sure.
         return Again(plan.again_seconds + 0.01) if plan.again_seconds else None
 
-    def _decide(self, daemon_set: apps.DaemonSet, pods: Sequence[core.Pod], hashes: set[str]) -> Plan:
+    def _decide(self, daemon_set: apps.DaemonSet, pods: Sequence[core.Pod], hashes: set[str], settled: bool) -> Plan:
         key, generation, now = key_of(daemon_set), daemon_set.metadata.generation, asyncio.get_running_loop().time()
         return decide(
             daemon_set,
@@ -85,7 +86,7 @@ class DaemonSetController(WorkloadController[apps.DaemonSet]):
                 self.context.clock.now(),
                 held=lambda node: self._failed.held(key, generation, node, now),
                 burst=self.context.settings.burst_replicas,
-                settled=self.expectations.open(key) == 0,
+                settled=settled,
             ),
         )
 

@@ -77,9 +77,10 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
 
     async def sync(self, workload: apps.StatefulSet) -> Again | None:
         revisions = await self.claimed(workload, self._revisions)
+        settled = self.is_settled(workload)
         pods = await self.claimed(workload, self._pods, lambda pod: ordinal_of(workload, pod) is not None)
         versions = await self._versions(workload, revisions)
-        plan = decide(workload, self._facts(workload, pods, versions))
+        plan = decide(workload, self._facts(workload, pods, versions, settled))
         failure = await self._act(workload, plan)
         await report(self.client, workload, plan.status)
         if not is_deleting(workload):
@@ -90,7 +91,7 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
         # A little later than due, so that it is due for sure.
         return Again(plan.again_seconds + 0.01) if plan.again_seconds else None
 
-    def _facts(self, stateful_set: apps.StatefulSet, pods: Sequence[core.Pod], versions: Versions) -> Facts:
+    def _facts(self, stateful_set: apps.StatefulSet, pods: Sequence[core.Pod], versions: Versions, settled: bool) -> Facts:
         key, generation, now = key_of(stateful_set), stateful_set.metadata.generation, asyncio.get_running_loop().time()
         return Facts(
             pods,
@@ -100,7 +101,7 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
             is_taken=lambda name: self._is_taken(stateful_set, name),
             held=lambda ordinal: self._failed.held(key, generation, str(ordinal), now),
             burst=self.context.settings.burst_replicas,
-            settled=self.expectations.open(key) == 0,
+            settled=settled,
         )
 
     async def _versions(self, stateful_set: apps.StatefulSet, revisions: list[apps.ControllerRevision]) -> Versions:
