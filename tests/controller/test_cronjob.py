@@ -169,6 +169,20 @@ async def test_it_starts_a_job_each_minute_and_keeps_some_of_those_that_are_over
         assert f"Saw completed job: tick-{minute_of(60)}, condition: Failed" in c.events("SawCompletedJob")
 
 
+@virtual_time
+async def test_the_time_between_two_starts_is_not_counted_anew_by_who_looks_meanwhile() -> None:
+    async with cluster(kubelet=False, controllers=CONTROLLERS) as c:
+        # A deadline that is shorter than the time between two keeps none from starting.
+        await c.client.create(cron_job("tick", "@every 2m", starting_deadline_seconds=30))
+        for number in range(1, 4):
+            await asyncio.sleep(115)
+            await c.edit(batch.CronJob, "tick", lambda found: found.metadata.annotations.update(look="again"))
+            await asyncio.sleep(5.5)
+            assert len(jobs(c)) == number
+            await c.edit(batch.CronJob, "tick", lambda found: found.metadata.annotations.clear())
+            assert to_datetime(the(c).status.last_schedule_time) == START + timedelta(minutes=2 * number)
+
+
 @pytest.mark.parametrize(("policy", "running"), [("Allow", 3), ("Forbid", 1), ("Replace", 1)])
 def test_what_still_runs_is_let_be_waited_for_or_replaced(policy: str, running: int) -> None:
     @virtual_time

@@ -26,6 +26,7 @@ def due(cron_job: batch.CronJob, schedule: Schedule, now: datetime) -> Due:
     """Of all that were missed only the last counts, and none from before the CronJob, its last start, or its starting deadline."""
     status, spec = cron_job.status, cron_job.spec
     since = to_datetime(status.last_schedule_time if status.HasField("last_schedule_time") else cron_job.metadata.creation_timestamp)
+    schedule = schedule.counted_from(since)
     # A clock that was set back is waited for.
     coming = schedule.next(max(now, since))
     if spec.HasField("starting_deadline_seconds"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -46,11 +46,13 @@ class UnknownZone(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """``fields`` as cron has them, with nothing but ``*`` and numbers; or else ``every`` so much time."""
+    """``fields`` as cron has them, with nothing but ``*`` and numbers; or else ``every`` so much time, counted from ``begin`` where that is
+    known and from the time that is asked about where not."""
 
     fields: str
     every: timedelta
     zone: tzinfo
+    begin: datetime | None = None
 
     @classmethod
     def parse(cls, text: str, zone: str = "") -> Schedule:
@@ -67,10 +69,15 @@ class Schedule:
         plain = " ".join(_plain(field, *bounds) for field, bounds in zip(fields, FIELDS, strict=True))
         return cls(plain, timedelta(), place)
 
+    def counted_from(self, begin: datetime) -> Schedule:
+        """The same, where the time between two counts from there: whoever asks in between is not answered a later time for it."""
+        return replace(self, begin=begin)
+
     def next(self, after: datetime) -> datetime | None:
         """The first time after that one, both in UTC; None where there is none within 50 years."""
         if self.every:
-            return after.replace(microsecond=0) + self.every
+            begin = (self.begin or after).replace(microsecond=0)
+            return begin + self.every * (max((after - begin) // self.every, 0) + 1)
         moment = after.replace(microsecond=0)
         offset = self._offset(moment)
         for _ in range(_MOST_CHANGES):
