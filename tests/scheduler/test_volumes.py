@@ -187,6 +187,28 @@ async def test_a_pod_whose_volume_cannot_be_made_there_is_placed_anew() -> None:
 
 
 @virtual_time
+async def test_a_pod_whose_volume_goes_while_it_waits_is_placed_anew() -> None:
+    # Nobody binds: the volume is kept for the claim, and no more happens.
+    async with Bound(node("n1"), node("n2"), controllers=()) as b:
+        await b.client.create(local_class())
+        for name in ("on-n1", "on-n2"):
+            made = await b.client.create(disk(name, "disks", name.removeprefix("on-")))
+            made.status.phase = "Available"
+            await b.client.update(made, subresource="status")
+        await b.client.create(asking("data", "1Gi", of="disks"))
+        await b.client.create(using("a", "data"))
+        await asyncio.sleep(5)
+        kept = next(found for found in b.api.all(core.PersistentVolume) if found.spec.HasField("claim_ref"))
+        await b.client.delete(core.PersistentVolume, kept.metadata.name)
+        kept = await b.client.get(core.PersistentVolume, kept.metadata.name)
+        del kept.metadata.finalizers[:]
+        await b.client.update(kept)
+        await asyncio.sleep(30)
+        left = b.api.all(core.PersistentVolume)
+        assert [found.spec.claim_ref.name for found in left] == ["data"]
+
+
+@virtual_time
 async def test_a_pod_that_goes_while_it_waits_gives_back_its_room() -> None:
     async with Bound(node("n1", pods="1"), controllers=(PersistentVolumeBinder,)) as b:
         await b.client.create(storage_class("slow", waits=True))

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
-from knarr.objects.binding import SELECTED_NODE, can_reach, claimed, is_fully_bound, suiting_volumes
+from knarr.objects.binding import SELECTED_NODE, can_reach, claimed, is_fully_bound, is_taken, suiting_volumes
 from knarr.objects.copies import copy_of
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
@@ -165,6 +165,7 @@ class _Binding(Preparation):
         self._cluster, self._node = cluster, node
         self._claims = [*(claim for claim, _ in choice.volumes), *choice.made]
         self._told = {claim.metadata.uid for claim in choice.made}
+        self._kept = {claim.metadata.uid: volume.metadata.name for claim, volume in choice.volumes}
         kept = [changed for claim, volume in choice.volumes if (changed := claimed(volume, claim)) is not None]
         self.writes: Sequence[Message] = (*kept, *(made for claim in choice.made if (made := self._telling(claim)) is not None))
 
@@ -189,9 +190,16 @@ class _Binding(Preparation):
             if volume is not None and not can_reach(volume, self._node):
                 raise Spoiled(f'{FAILED}pv "{volume.metadata.name}" node affinity doesn\'t match node "{self._node.metadata.name}"')
             return volume is not None
+        if (name := self._kept.get(wanted.metadata.uid, "")) and self._is_lost(name, claim):
+            raise Spoiled(f'{FAILED}pv "{name}" is gone, or another claim\'s')
         if wanted.metadata.uid in self._told and claim.metadata.annotations.get(SELECTED_NODE) != self._node.metadata.name:
-            raise Spoiled(f'{FAILED}selectedNode annotation reset for PVC "{name}"')
+            raise Spoiled(f'{FAILED}selectedNode annotation reset for PVC "{claim.metadata.name}"')
         return False
+
+    def _is_lost(self, name: str, claim: core.PersistentVolumeClaim) -> bool:
+        """Whether the volume that was kept for a claim cannot become its own any more."""
+        volume = self._cluster.get(core.PersistentVolume, "", name)
+        return volume is None or is_taken(volume, claim)
 
 
 def _choose(offers: Iterable[_Offer], node: core.Node) -> _Choice | None:
