@@ -14,6 +14,7 @@ from knarr.machinery.errors import status_error
 from knarr.machinery.times import to_datetime, to_time
 from knarr.objects.conditions import set_condition
 from knarr.objects.owners import owner_reference
+from services.apiserver.strategies.schedule import schedule_error
 from services.controller.controllers.cronjob.controller import CronJobController
 from services.controller.controllers.cronjob.decide import SCHEDULED_AT
 from services.controller.controllers.cronjob.due import due
@@ -52,6 +53,8 @@ def following(schedule: str, after: str, zone: str = "", count: int = 1) -> list
         ("@weekly", "2026-01-01 00:30:00", "01-04 00:00"),
         ("@yearly", "2026-01-01 00:00:00", "01-01 00:00"),
         ("@every 1h30m", "2026-01-01 00:00:10", "01-01 01:30"),
+        ("@every -5s", "2026-01-01 00:00:59", "01-01 00:01"),
+        ("+7,,9, *-3 * * *", "2026-01-01 04:00:00", "01-01 04:07"),
         ("0 0 29 FEB *", "2026-03-01 00:00:00", "02-29 00:00"),
         # A day of the month or of the week, unless one of the two is any day; a step is not any day.
         ("0 0 13 * 5", "2026-01-03 00:00:00", "01-09 00:00"),
@@ -90,6 +93,32 @@ def test_it_finds_what_a_look_at_each_minute_finds(seed: int) -> None:
 def test_what_cannot_be_read_is_said(text: str) -> None:
     with pytest.raises(InvalidSchedule):
         Schedule.parse(text)
+
+
+PERIODS = ("-", "+", "5", "1.5", "9000000", "h", "m", "s", "ms", "daily")
+
+
+def made_up(source: random.Random) -> str:
+    if not source.randrange(4):
+        return source.choice(("@every ", "@")) + "".join(source.choices(PERIODS, k=3))
+    pieces = ("*", "?", "0", "3", "12", "70", "-", "/", ",", "+", "mon", "FEB")
+    return " ".join("".join(source.choices(pieces, k=source.randint(1, 3))) for _ in range(5 if source.randrange(9) else 4))
+
+
+def test_what_the_api_server_takes_can_be_read_and_nothing_else() -> None:
+    source, taken = random.Random(1), 0
+    # Few of what is made up at random are right in all five fields, so one field at a time is made up as well.
+    for _ in range(4000):
+        fields = made_up(source).split(" ")
+        text = " ".join(["*"] * 4 + fields[:1]) if len(fields) == 5 else " ".join(fields)
+        try:
+            Schedule.parse(text)
+            read = True
+        except InvalidSchedule:
+            read = False
+        assert (schedule_error(text) == "") == read, text
+        taken += read
+    assert 400 < taken < 3600
 
 
 def test_a_zone_that_is_not_known_is_said_and_a_day_that_never_comes_is_none() -> None:

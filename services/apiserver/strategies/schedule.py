@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from zoneinfo import ZoneInfo
 
+from knarr.machinery.forms import parse_duration
+
 JANUARY_TO_DECEMBER = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTHS = {name: number for number, name in enumerate(JANUARY_TO_DECEMBER, start=1)}
 DAYS = {name: number for number, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"))}
@@ -13,7 +15,6 @@ NONE: dict[str, int] = {}
 FIELDS = ((0, 59, NONE), (0, 23, NONE), (1, 31, NONE), (1, 12, MONTHS), (0, 6, DAYS))
 DESCRIPTORS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 EVERY = "@every "
-_DURATION = re.compile(r"[-+]?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+")
 
 
 def schedule_error(text: str) -> str:
@@ -28,7 +29,7 @@ def schedule_error(text: str) -> str:
     fields = text.split()
     if len(fields) != len(FIELDS):
         return f"expected exactly {len(FIELDS)} fields, found {len(fields)}: [{' '.join(fields)}]" if text else "empty spec string"
-    errors = (_part_error(part, *bounds) for field, bounds in zip(fields, FIELDS, strict=True) for part in field.split(","))
+    errors = (_part_error(part, *bounds) for field, bounds in zip(fields, FIELDS, strict=True) for part in _parts(field))
     return next((error for error in errors if error), "")
 
 
@@ -46,10 +47,16 @@ def _descriptor_error(text: str) -> str:
         return ""
     if not text.startswith(EVERY):
         return f"unrecognized descriptor: {text}"
-    duration = text.removeprefix(EVERY)
-    if duration == "0" or _DURATION.fullmatch(duration):
-        return ""
-    return f'failed to parse duration {text}: time: invalid duration "{duration}"'
+    try:
+        parse_duration(text.removeprefix(EVERY))
+    except ValueError as error:
+        return f"failed to parse duration {text}: {error}"
+    return ""
+
+
+def _parts(field: str) -> list[str]:
+    """What commas part; nothing between two of them counts for nothing."""
+    return [part for part in field.split(",") if part] or [field]
 
 
 def _part_error(part: str, low: int, high: int, names: dict[str, int]) -> str:

@@ -5,13 +5,14 @@ Times of the clock that a day leaves out are left out, those that it has twice a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
+
+from knarr.machinery.forms import NANOSECONDS, parse_duration
 
 JANUARY_TO_DECEMBER = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 SUNDAY_TO_SATURDAY = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -29,8 +30,6 @@ DESCRIPTORS = {
     "@hourly": "0 * * * *",
 }
 EVERY = "@every "
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_AMOUNT = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _DAY, _SECOND = timedelta(days=1), timedelta(seconds=1)
 # Changes of the clock that are looked at for one answer: those of more than 50 years.
 _MOST_CHANGES = 120
@@ -139,38 +138,49 @@ def zone_of(name: str) -> tzinfo:
 def _plain(field: str, low: int, high: int, names: dict[str, int]) -> str:
     """The numbers of a field; ``*`` where it stands for all of them, which matters for days: those of the week and of the month."""
     numbers: set[int] = set()
-    for part in field.split(","):
-        span, _, step_text = part.partition("/")
-        step = _number(step_text, {}) if step_text else 1
+    any_number = False
+    for part in _parts(field):
+        span, slash, step_text = part.partition("/")
+        step = _number(step_text, {}) if slash else 1
         if not step:
             raise InvalidSchedule(f"step of range should be a positive number: {part}")
-        if span in ("*", "?"):
-            if step == 1:
-                return "*"
+        if span.count("-") > 1:
+            raise InvalidSchedule(f"too many hyphens: {part}")
+        first, dash, last = span.partition("-")
+        # What comes after it in a range is not looked at.
+        if first in ("*", "?"):
+            any_number = any_number or step == 1
             numbers |= {*range(low, high + 1, step)}
             continue
-        first, dash, last = span.partition("-")
         start = _number(first, names)
-        end = _number(last, names) if dash else (high if step_text else start)
+        end = _number(last, names) if dash else (high if slash else start)
         if not low <= start <= end <= high:
             raise InvalidSchedule(f"range ({start}-{end}) is not within {low}-{high}: {part}")
         numbers |= {*range(start, end + 1, step)}
-    return ",".join(map(str, sorted(numbers)))
+    return "*" if any_number else ",".join(map(str, sorted(numbers)))
+
+
+def _parts(field: str) -> list[str]:
+    """What commas part; nothing between two of them counts for nothing. Raises InvalidSchedule where there is nothing else."""
+    parts = [part for part in field.split(",") if part]
+    if not parts:
+        raise InvalidSchedule(f"a field has no number: {field}")
+    return parts
 
 
 def _number(text: str, names: dict[str, int]) -> int:
     named = names.get(text.lower())
     if named is not None:
         return named
+    text = text.removeprefix("+")
     if not text.isdecimal() or not text.isascii() or len(text) > 9:
         raise InvalidSchedule(f"failed to parse int from {text}")
     return int(text)
 
 
 def _duration(text: str) -> timedelta:
-    """Whole seconds, one at least."""
-    seconds = sum(float(amount) * _UNITS[unit] for amount, unit in _AMOUNT.findall(text))
+    """Whole seconds, one at least; that is also what a negative one comes to."""
     try:
-        return timedelta(seconds=max(int(seconds), 1))
-    except OverflowError:
-        raise InvalidSchedule(f"failed to parse duration {EVERY}{text}") from None
+        return timedelta(seconds=max(parse_duration(text) // NANOSECONDS, 1))
+    except ValueError as error:
+        raise InvalidSchedule(f"failed to parse duration {EVERY}{text}: {error}") from None
