@@ -42,7 +42,7 @@ async def hollow_nodes(count: int) -> AsyncIterator[BenchCluster]:
                 raise RuntimeError("the nodes did not start")
             yield bench
         finally:
-            nodes.kill()
+            nodes.terminate()
             await nodes.wait()
 
 

@@ -1,18 +1,22 @@
 """``python -m bench.hollow_nodes ENDPOINT CA TOKEN COUNT``: kubelets whose containers are simulated, all in this process.
 
-Prints a line once all of them are ready, and goes on until it is killed. A pod starts as soon as it is bound.
+Prints a line once all of them are ready, and goes on until it is terminated; nothing is left then. A pod starts as soon as it is bound.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from knarr.client.channel import open_channel
 from knarr.client.rpc import RpcClient
 from services.kubelet.component import Kubelet
+from services.kubelet.node.mounts import unmount_all
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.settings import KubeletSettings
 
@@ -20,7 +24,12 @@ POLL_SECONDS = 0.05
 
 
 async def main(endpoint: str, ca_certificate: bytes, token: str, count: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="knarr-hollow-") as folder:
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    with tempfile.TemporaryDirectory(prefix="knarr-hollow-") as folder, ExitStack() as ending:
+        # Their pods' tokens are mounted as any kubelet's.
+        ending.callback(unmount_all, Path(folder))
         client = RpcClient(open_channel(endpoint, ca_certificate, token))
         kubelets = [Kubelet(client, settings, HollowRuntime(settings.pod_cidr)) for settings in _settings(Path(folder), count)]
         async with asyncio.TaskGroup() as group:
@@ -40,4 +49,5 @@ def _settings(folder: Path, count: int) -> list[KubeletSettings]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]).read_bytes(), sys.argv[3], int(sys.argv[4])))
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(main(sys.argv[1], Path(sys.argv[2]).read_bytes(), sys.argv[3], int(sys.argv[4])))
