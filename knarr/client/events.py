@@ -63,17 +63,18 @@ class EventRecorder:
         # Events that were dropped: the queue was full, the object was muted or the server refused.
         self.dropped = 0
 
-    def event(self, obj: Message, event_type: str, reason: str, message: str, *, field_path: str = "") -> None:
+    def event(self, obj: Message, event_type: str, reason: str, message: str, *, field_path: str = "", component: str = "") -> None:
         """Queues an event about an object. ``event_type`` is Normal or Warning, ``reason`` a CamelCase word.
 
-        ``field_path`` names a part of the object, such as ``spec.containers{web}``.
+        ``field_path`` names a part of the object, such as ``spec.containers{web}``; ``component`` who says so, where the recorder speaks
+        for several.
         """
         if self.pending >= QUEUE_LIMIT:
             self.dropped += 1
             return
         now = self._clock.now()
         try:
-            event = self._draft(obj, event_type, reason, message, field_path, now)
+            event = self._draft(obj, event_type, reason, message, field_path, component or self._component, now)
         except Exception:
             self.dropped += 1
             logger.exception("an event could not be made", extra={"reason": reason})
@@ -106,9 +107,9 @@ class EventRecorder:
                 await self._record(lane.queue.popleft())
             lane.filled.clear()
 
-    def _draft(self, obj: Any, event_type: str, reason: str, message: str, field_path: str, now: datetime) -> core.Event:
+    def _draft(self, obj: Any, event_type: str, reason: str, message: str, field_path: str, component: str, now: datetime) -> core.Event:
         metadata = metadata_of(obj)
-        event = core.Event(reason=reason, message=message, type=event_type, count=1, reporting_component=self._component)
+        event = core.Event(reason=reason, message=message, type=event_type, count=1, reporting_component=component)
         event.metadata.namespace = metadata.namespace or "default"
         # Two events about one object in one tick of the clock are two objects.
         self._last_stamp = max(self._last_stamp + 1, int(now.timestamp() * 1e9))
@@ -117,7 +118,7 @@ class EventRecorder:
         (about.api_version, about.kind), about.field_path = names_of(type(obj)), field_path
         about.namespace, about.name, about.uid = metadata.namespace, metadata.name, metadata.uid
         about.resource_version = metadata.resource_version
-        event.source.component, event.source.host = self._component, self._host
+        event.source.component, event.source.host = component, self._host
         event.reporting_instance = self._host
         event.first_timestamp.seconds = event.last_timestamp.seconds = int(now.timestamp())
         return event
@@ -160,3 +161,14 @@ class EventRecorder:
 
 def _rfc3339(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class EventSource:
+    """One of several for whom a recorder speaks."""
+
+    recorder: EventRecorder
+    component: str
+
+    def event(self, obj: Message, event_type: str, reason: str, message: str) -> None:
+        self.recorder.event(obj, event_type, reason, message, component=self.component)

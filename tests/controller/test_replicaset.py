@@ -35,6 +35,8 @@ async def test_it_makes_what_is_missing_and_replaces_what_is_deleted() -> None:
         await c.client.delete(core.Pod, victim.metadata.name, "default")
         await c.until(lambda: len(c.ready_pods()) == 3 and victim.metadata.uid not in {p.metadata.uid for p in c.ready_pods()}, 1)
         await c.until(lambda: len(c.events("SuccessfulCreate")) >= 1)
+        told = next(event for event in c.api.all(core.Event) if event.reason == "SuccessfulCreate")
+        assert (told.source.component, told.reporting_component) == ("replicaset-controller",) * 2
 
 
 @virtual_time

@@ -9,7 +9,7 @@ import pytest
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.events import EventRecorder
+from knarr.client.events import EventRecorder, EventSource
 from knarr.machinery.errors import Conflict, NotFound, StatusError, status_error
 from knarr.machinery.selectors import label_selector
 from knarr.objects.copies import copy_of
@@ -81,7 +81,7 @@ async def stored_owner(api: FaultyApi) -> apps.ReplicaSet:
 async def test_writes_are_expected_until_they_are_seen_and_failed_ones_are_not() -> None:
     api, expectations = FaultyApi(), Expectations()
     owner = await stored_owner(api)
-    writer = PodWriter(api.client(), EventRecorder(api.client(), "test"), expectations)
+    writer = PodWriter(api.client(), EventSource(EventRecorder(api.client(), "test"), "test"), expectations)
     pods = [pod_from_template(owner.spec.template, owner) for _ in range(3)]
     api.fail_next(REFUSED, verb="create", message_type=core.Pod)
     assert await writer.create(owner, pods) == REFUSED

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
-from knarr.client.events import NORMAL, WARNING, EventRecorder
+from knarr.client.events import NORMAL, WARNING, EventSource
 from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.objects.keys import key_of, metadata_of
 from knarr.objects.names import generated
@@ -49,7 +49,7 @@ class Words:
 class PodWriter:
     """Creates and deletes pods for their owners. Each answers the first error, which is told by an event already; None when all is well."""
 
-    def __init__(self, client: Client, recorder: EventRecorder, expectations: Expectations, words: Words | None = None) -> None:
+    def __init__(self, client: Client, recorder: EventSource, expectations: Expectations, words: Words | None = None) -> None:
         self._client, self._recorder, self._expectations = client, recorder, expectations
         self._words = words or Words()
 

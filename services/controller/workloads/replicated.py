@@ -28,7 +28,7 @@ class ReplicatedController(WorkloadController[R]):
         super().__init__(context)
         self.reads(self.workload, BY_CONTROLLER)
         self._pods = self.owns(core.Pod)
-        self._writer = PodWriter(context.client, context.recorder, self.expectations)
+        self._writer = PodWriter(context.client, self.recorder, self.expectations)
 
     async def sync(self, workload: R) -> Again | None:
         settled = self.is_settled(workload)

@@ -240,7 +240,7 @@ class Recorder(EventRecorder):
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, str]] = []
 
-    def event(self, obj: Any, event_type: str, reason: str, message: str, *, field_path: str = "") -> None:
+    def event(self, obj: Any, event_type: str, reason: str, message: str, *, field_path: str = "", component: str = "") -> None:
         self.seen.append((obj.metadata.name, reason, message))
 
 

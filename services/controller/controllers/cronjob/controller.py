@@ -58,7 +58,7 @@ class CronJobController(Controller):
         return sorted(found, key=lambda job: job.metadata.name)
 
     async def _delete(self, cron_job: batch.CronJob, job: batch.Job, plan: Plan) -> None:
-        metadata, tell = job.metadata, self.context.recorder.event
+        metadata, tell = job.metadata, self.recorder.event
         try:
             await self.client.delete(batch.Job, metadata.name, metadata.namespace, propagation_policy="Background", uid=metadata.uid)
         except (NotFound, Conflict):
@@ -75,7 +75,7 @@ class CronJobController(Controller):
     async def _create(self, cron_job: batch.CronJob, plan: Plan) -> None:
         """A Job of that name that is there already was started by one who died before he could say so; or it is somebody else's."""
         assert plan.create is not None and plan.scheduled is not None
-        name, tell = plan.create.metadata.name, self.context.recorder.event
+        name, tell = plan.create.metadata.name, self.recorder.event
         try:
             job = await self.client.create(plan.create)
         except AlreadyExists:
@@ -109,7 +109,7 @@ class CronJobController(Controller):
             if (told.reason, told.time) in said:
                 return
             self._said[cron_job.metadata.uid] = {*(pair for pair in said if pair[1] == told.time), (told.reason, told.time)}
-        self.context.recorder.event(cron_job, told.kind, told.reason, told.message)
+        self.recorder.event(cron_job, told.kind, told.reason, told.message)
 
     def _forget_gone(self, old: Message | None, new: Message | None) -> Iterable[Key]:
         if new is None and isinstance(old, batch.CronJob):

@@ -37,7 +37,7 @@ class DaemonSetController(WorkloadController[apps.DaemonSet]):
         self._nodes = self.hears(core.Node, self._node_changed)
         self._failed = FailedPods()
         self.hears(apps.DaemonSet, self._forget_failures)
-        self._writer = PodWriter(context.client, context.recorder, self.expectations)
+        self._writer = PodWriter(context.client, self.recorder, self.expectations)
 
     def _forget_failures(self, old: apps.DaemonSet | None, new: apps.DaemonSet | None) -> Iterable[Key]:
         if new is None and old is not None:
@@ -98,7 +98,7 @@ class DaemonSetController(WorkloadController[apps.DaemonSet]):
 
     def _tell_ended(self, daemon_set: apps.DaemonSet, node: str, pod: core.Pod) -> None:
         what = f"daemon pod {pod.metadata.namespace}/{pod.metadata.name} on node {node}"
-        event = self.context.recorder.event
+        event = self.recorder.event
         if pod.status.phase == FAILED:
             self._failed.note(key_of(daemon_set), daemon_set.metadata.generation, node, asyncio.get_running_loop().time())
             event(daemon_set, WARNING, "FailedDaemonPod", f"Found failed {what}, will try to kill it")

@@ -101,7 +101,7 @@ class DeploymentController(WorkloadController[apps.Deployment]):
 
     async def _report_failed_create(self, deployment: apps.Deployment, replica_set: apps.ReplicaSet, error: StatusError) -> None:
         message = f'Failed to create new replica set "{replica_set.metadata.name}": {error}'
-        self.context.recorder.event(deployment, WARNING, "ReplicaSetCreateError", message)
+        self.recorder.event(deployment, WARNING, "ReplicaSetCreateError", message)
         if has_deadline(deployment):
             changed = copy_of(deployment)
             set_condition(changed.status, PROGRESSING, "False", "ReplicaSetCreateError", message, self.context.clock.now())
@@ -116,7 +116,7 @@ class DeploymentController(WorkloadController[apps.Deployment]):
         after = replica_set.spec.replicas
         if after != before:
             message = f"Scaled {'up' if after > before else 'down'} replica set {replica_set.metadata.name} from {before} to {after}"
-            self.context.recorder.event(deployment, NORMAL, "ScalingReplicaSet", message)
+            self.recorder.event(deployment, NORMAL, "ScalingReplicaSet", message)
 
 
 def _has_ended(old: core.Pod | None, new: core.Pod | None) -> bool:

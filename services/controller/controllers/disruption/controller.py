@@ -34,6 +34,7 @@ RETRY_SECONDS = 15.0
 
 class DisruptionController(Controller):
     name = "disruption"
+    speaks_as = "controllermanager"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -56,7 +57,7 @@ class DisruptionController(Controller):
     def _tell_several(self, pod: core.Pod, budgets: Sequence[Key]) -> None:
         names = ", ".join(f'"{key.name}"' for key in sorted(budgets))
         message = f'Pod "{key_of(pod)}" matches multiple PodDisruptionBudgets: {names}. It cannot be evicted until one is left.'
-        self.context.recorder.event(pod, WARNING, "MultiplePodDisruptionBudgets", message)
+        self.recorder.event(pod, WARNING, "MultiplePodDisruptionBudgets", message)
 
     async def reconcile(self, key: Key) -> Again | None:
         budget = self._budgets.get(*key)
@@ -66,18 +67,18 @@ class DisruptionController(Controller):
         candidates = [] if selector is None else self._pods.list(key.namespace)
         pods = [pod for pod in candidates if selector is not None and selector.matches(pod.metadata.labels)]
         if not pods:
-            self.context.recorder.event(budget, NORMAL, "NoPods", "No matching pods found")
+            self.recorder.event(budget, NORMAL, "NoPods", "No matching pods found")
         try:
             wanted = await self._expected(budget, pods)
         except (NoScale, StatusError, ValueError) as error:
             message = f"Failed to calculate the number of expected pods: {error}"
-            self.context.recorder.event(budget, WARNING, "CalculateExpectedPodCountFailed", message)
+            self.recorder.event(budget, WARNING, "CalculateExpectedPodCountFailed", message)
             await report(self.client, budget, failed(budget, str(error), now))
             return Again(RETRY_SECONDS)
         plan = decide(budget, pods, wanted, now)
         for pod in plan.overdue:
             message = f"Pod was expected by PDB {key} to be deleted but it wasn't"
-            self.context.recorder.event(pod, WARNING, "NotDeleted", message)
+            self.recorder.event(pod, WARNING, "NotDeleted", message)
         await report(self.client, budget, plan.status)
         # A little later than due, so that it is due for sure.
         return Again(plan.again_seconds + 0.01) if plan.again_seconds is not None else None
@@ -104,7 +105,7 @@ class DisruptionController(Controller):
             "unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in undefined behavior. To "
             'account for these pods please set ".spec.minAvailable" field of the PDB to an integer value.'
         )
-        self.context.recorder.event(budget, WARNING, "UnmanagedPods", message)
+        self.recorder.event(budget, WARNING, "UnmanagedPods", message)
 
 
 def _facts(pod: core.Pod) -> object:

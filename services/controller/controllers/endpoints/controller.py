@@ -20,6 +20,7 @@ from services.controller.pace import Pace
 
 class EndpointsController(Controller):
     name = "endpoints"
+    speaks_as = "endpoint-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

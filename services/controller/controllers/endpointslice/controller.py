@@ -18,6 +18,7 @@ BY_SERVICE = by_service("service", MANAGER)
 
 class EndpointSliceController(Controller):
     name = "endpointslice"
+    speaks_as = "endpoint-slice-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -17,6 +17,7 @@ BY_MIRRORED = by_service("mirrored", MANAGER)
 
 class EndpointSliceMirroringController(Controller):
     name = "endpointslicemirroring"
+    speaks_as = "endpoint-slice-mirroring-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -52,4 +53,4 @@ class EndpointSliceMirroringController(Controller):
         left = skipped(endpoints)
         if left and not plan.empty:
             limit = f"A max of {MAX_ADDRESSES} addresses can be mirrored to EndpointSlices per Endpoints subset"
-            self.context.recorder.event(endpoints, WARNING, "TooManyAddressesToMirror", f"{limit}. {left} addresses were skipped")
+            self.recorder.event(endpoints, WARNING, "TooManyAddressesToMirror", f"{limit}. {left} addresses were skipped")

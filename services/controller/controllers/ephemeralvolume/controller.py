@@ -23,6 +23,7 @@ class EphemeralVolumeController(Controller):
     """Its keys are those of pods."""
 
     name = "ephemeralvolume"
+    speaks_as = "ephemeral_volume"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -56,7 +57,7 @@ class EphemeralVolumeController(Controller):
         return ""
 
     def _tell(self, pod: core.Pod, wanted: Wanted, problem: str) -> None:
-        self.context.recorder.event(pod, WARNING, FAILED, f"ephemeral volume {wanted.volume}: {problem}")
+        self.recorder.event(pod, WARNING, FAILED, f"ephemeral volume {wanted.volume}: {problem}")
 
 
 def _is_new(old: core.Pod | None, new: core.Pod | None) -> bool:

@@ -60,6 +60,7 @@ def collected(resource: Resource) -> bool:
 
 class GarbageCollector(Controller):
     name = "garbagecollector"
+    speaks_as = "garbage-collector-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -160,7 +161,7 @@ class GarbageCollector(Controller):
             if known is not None and not known.virtual and known.namespace not in ("", item.namespace):
                 shown = f"[{owner.api_version}/{owner.kind}, namespace: {item.namespace}, name: {owner.name}, uid: {owner.uid}]"
                 message = f'ownerRef {shown} does not exist in namespace "{item.namespace}"'
-                self.context.recorder.event(obj, WARNING, "OwnerRefInvalidNamespace", message)
+                self.recorder.event(obj, WARNING, "OwnerRefInvalidNamespace", message)
 
     def _kept_alive(self, item: Item) -> bool:
         """The common case, told without asking the server: not deleted, and all owners are there."""

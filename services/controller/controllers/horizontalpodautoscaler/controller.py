@@ -65,6 +65,7 @@ class NoSubject(Exception):
 
 class HorizontalPodAutoscalerController(Controller):
     name = "horizontalpodautoscaler"
+    speaks_as = "horizontal-pod-autoscaler"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -208,7 +209,7 @@ class HorizontalPodAutoscalerController(Controller):
         now = self.context.clock.now()
         if autoscaler.spec.HasField("behavior"):
             self._histories[key] = plan.history.scaled(current, plan.replicas, now, autoscaler.spec.behavior)
-        self.context.recorder.event(autoscaler, NORMAL, "SuccessfulRescale", f"New size: {plan.replicas}; reason: {plan.reason}")
+        self.recorder.event(autoscaler, NORMAL, "SuccessfulRescale", f"New size: {plan.replicas}; reason: {plan.reason}")
         logger.info("scaled", extra={"autoscaler": str(key), "from": current, "to": plan.replicas, "reason": plan.reason})
         self._say(status, [*plan.said, rescaled(plan.replicas)])
         status.desired_replicas = plan.replicas
@@ -227,7 +228,7 @@ class HorizontalPodAutoscalerController(Controller):
             set_condition(status, condition.type, condition.value, reason=condition.reason, message=condition.message, now=now)
 
     def _warn(self, autoscaler: Autoscaler, reason: str, message: str) -> None:
-        self.context.recorder.event(autoscaler, WARNING, reason, message)
+        self.recorder.event(autoscaler, WARNING, reason, message)
 
 
 def _is_another(old: Autoscaler | None, new: Autoscaler | None) -> bool:

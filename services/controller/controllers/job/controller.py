@@ -50,7 +50,7 @@ class JobController(WorkloadController[batch.Job]):
         self.hears(core.Pod, self._remember_released)
         self._pods = self.owns(core.Pod, LIVE)
         self._seen_pods = context.informers.get(core.Pod)
-        self._writer = PodWriter(context.client, context.recorder, self.expectations)
+        self._writer = PodWriter(context.client, self.recorder, self.expectations)
 
     async def sync(self, workload: batch.Job) -> Again | None:
         if not is_ours(workload) or is_finished(workload):
@@ -176,10 +176,10 @@ class JobController(WorkloadController[batch.Job]):
         said = {found.type: found.status for found in before.status.conditions}
         for found in after.status.conditions:
             if found.type == SUSPENDED and said.get(SUSPENDED) != found.status:
-                self.context.recorder.event(after, NORMAL, "Suspended" if found.status == "True" else "Resumed", found.message)
+                self.recorder.event(after, NORMAL, "Suspended" if found.status == "True" else "Resumed", found.message)
 
     def _tell_end(self, job: batch.Job, verdict: Verdict) -> None:
-        tell = self.context.recorder.event
+        tell = self.recorder.event
         if not verdict.success:
             tell(job, WARNING, verdict.reason, verdict.message)
             return

@@ -116,7 +116,7 @@ class LocalPathController(Controller):
         if (larger := grown_volume(claim, volume)) is not None:
             volume = await self.client.update(larger)
         await self.client.update(grown_claim(claim, volume), subresource="status")
-        self.context.recorder.event(claim, NORMAL, RESIZED, "Resize volume succeeded")
+        self.recorder.event(claim, NORMAL, RESIZED, "Resize volume succeeded")
 
     async def _volume(self, key: Key) -> None:
         volume = self._volumes.get(*key)
@@ -129,7 +129,7 @@ class LocalPathController(Controller):
             elif has_lost_its_node(volume, nodes) and not await self._is_node_there(volume.metadata.labels[NODE_LABEL]):
                 await self.client.update(without_finalizer(volume))
                 words = NODE_IS_GONE.format(volume.metadata.labels[NODE_LABEL])
-                self.context.recorder.event(volume, WARNING, "VolumeFailedDelete", words)
+                self.recorder.event(volume, WARNING, "VolumeFailedDelete", words)
 
     async def _is_node_there(self, name: str) -> bool:
         """By the server's word: one that came a moment ago may not be in the copy yet."""
@@ -147,4 +147,4 @@ class LocalPathController(Controller):
         if self._said.get(key_of(claim)) == told.message:
             return
         self._said[key_of(claim)] = told.message
-        self.context.recorder.event(claim, WARNING if told.warning else NORMAL, told.reason, told.message)
+        self.recorder.event(claim, WARNING if told.warning else NORMAL, told.reason, told.message)

@@ -28,6 +28,7 @@ PAGE = 500
 
 class NodeIpamController(Controller):
     name = "nodeipam"
+    speaks_as = "cidrAllocator"
     workers = 1
 
     def __init__(self, context: Context) -> None:
@@ -87,7 +88,7 @@ class NodeIpamController(Controller):
         if found and node.metadata.uid not in self._rivals:
             self._rivals.add(node.metadata.uid)
             message = f"The range {node.spec.pod_cidr} of node {node.metadata.name} overlaps that of {', '.join(found)}"
-            self.context.recorder.event(node, WARNING, "CIDROverlap", message)
+            self.recorder.event(node, WARNING, "CIDROverlap", message)
 
     async def _live_nodes(self) -> list[core.Node]:
         found: list[core.Node] = []
@@ -129,7 +130,7 @@ class NodeIpamController(Controller):
         if name not in self._waiting:
             self._waiting.add(name)
             message = f"Node {name} status is now: CIDRNotAvailable; every range of {self.context.settings.cluster_cidr} is taken"
-            self.context.recorder.event(node, WARNING, "CIDRNotAvailable", message)
+            self.recorder.event(node, WARNING, "CIDRNotAvailable", message)
 
     async def _give(self, node: core.Node, given: IPv4Network) -> None:
         self._promised[node.metadata.uid] = self._last = given

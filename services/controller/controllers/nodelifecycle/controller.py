@@ -33,6 +33,7 @@ TAINTED = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute t
 
 class NodeLifecycleController(Controller):
     name = "nodelifecycle"
+    speaks_as = "node-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -53,7 +54,7 @@ class NodeLifecycleController(Controller):
             return
         if old is None:
             message = f"Node {new.metadata.name} event: Registered Node {new.metadata.name} in Controller"
-            self.context.recorder.event(new, NORMAL, "RegisteredNode", message)
+            self.recorder.event(new, NORMAL, "RegisteredNode", message)
         if old is None or _heartbeat(old) != _heartbeat(new):
             self._hear(new.metadata.name)
         yield key_of(new)
@@ -111,7 +112,7 @@ class NodeLifecycleController(Controller):
         changed = copy_of(node)
         changed.status.CopyFrom(silenced(node, self.context.clock.now()))
         changed = await self.client.update(changed, subresource="status")
-        self.context.recorder.event(changed, NORMAL, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+        self.recorder.event(changed, NORMAL, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
         return changed
 
     async def _taint(self, node: core.Node) -> core.Node:
@@ -131,7 +132,7 @@ class NodeLifecycleController(Controller):
         for pod in self._pods.index(BY_NODE, node) if waited - still else ():
             if pod.metadata.uid in waited - still and not is_deleting(pod) and not is_finished(pod):
                 message = f"Cancelling deletion of Pod {pod.metadata.namespace}/{pod.metadata.name}"
-                self.context.recorder.event(pod, NORMAL, "TaintManagerEviction", message)
+                self.recorder.event(pod, NORMAL, "TaintManagerEviction", message)
 
     async def _clear(self, node: core.Node, plan: Evictions) -> None:
         for pod in plan.not_ready:
@@ -139,7 +140,7 @@ class NodeLifecycleController(Controller):
                 await self._mark_not_ready(pod)
         for pod in plan.now:
             message = f"Marking for deletion Pod {pod.metadata.namespace}/{pod.metadata.name}"
-            self.context.recorder.event(pod, NORMAL, "TaintManagerEviction", message)
+            self.recorder.event(pod, NORMAL, "TaintManagerEviction", message)
             with contextlib.suppress(NotFound):
                 await tell_disruption(self.client, pod, *TAINTED, self.context.clock.now())
                 await self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid)
@@ -151,7 +152,7 @@ class NodeLifecycleController(Controller):
         now, generation = self.context.clock.now(), pod.metadata.generation
         set_condition(changed.status, "Ready", "False", reason=ready.reason, message=ready.message, now=now, generation=generation)
         await self.client.update(changed, subresource="status")
-        self.context.recorder.event(pod, WARNING, "NodeNotReady", "Node is not ready")
+        self.recorder.event(pod, WARNING, "NodeNotReady", "Node is not ready")
 
 
 def _heartbeat(node: core.Node) -> object:

@@ -52,6 +52,7 @@ PODS_BY_CLAIM: Index[core.Pod] = Index("claim-user", lambda pod: map(str, _claim
 
 class PersistentVolumeBinder(Controller):
     name = "persistentvolumebinder"
+    speaks_as = "persistentvolume-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -151,4 +152,4 @@ class PersistentVolumeBinder(Controller):
         words = (say.about.metadata.uid, say.reason, say.message)
         if self._said.get(key) != words:
             self._said[key] = words
-            self.context.recorder.event(say.about, say.type, say.reason, say.message)
+            self.recorder.event(say.about, say.type, say.reason, say.message)

@@ -12,4 +12,5 @@ from services.controller.workloads.replicated import ReplicatedController
 
 class ReplicationControllerController(ReplicatedController[core.ReplicationController]):
     name = "replicationcontroller"
+    speaks_as = "replication-controller"
     workload: ClassVar[type[Message]] = core.ReplicationController

@@ -51,7 +51,7 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
         self._claims = self.watches(core.PersistentVolumeClaim, mapped=self._waiting_for, when=is_gone)
         self._failed = FailedPods(BACKOFF)
         self.hears(apps.StatefulSet, self._forget_failures)
-        self._writer = PodWriter(context.client, context.recorder, self.expectations, WORDS)
+        self._writer = PodWriter(context.client, self.recorder, self.expectations, WORDS)
 
     def _forget_failures(self, old: apps.StatefulSet | None, new: apps.StatefulSet | None) -> Iterable[Key]:
         if new is None and old is not None:
@@ -138,13 +138,13 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
     def _tell(self, stateful_set: apps.StatefulSet, plan: Plan) -> None:
         for pod, reason in plan.refused:
             words = WORDS.not_created.format(pod=pod.metadata.name, owner=stateful_set.metadata.name, error=reason)
-            self.context.recorder.event(stateful_set, WARNING, "FailedCreate", words)
+            self.recorder.event(stateful_set, WARNING, "FailedCreate", words)
         for name in plan.conflicts:
             message = (
                 f"PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a managing controller, "
                 "the retention policy is ignored for this claim"
             )
-            self.context.recorder.event(stateful_set, WARNING, "ConflictingController", message)
+            self.recorder.event(stateful_set, WARNING, "ConflictingController", message)
 
     async def _make(self, stateful_set: apps.StatefulSet, item: Make) -> StatusError | None:
         for claim in item.claims:
@@ -154,7 +154,7 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
         return None if item.exists else await self._writer.create(stateful_set, [item.pod])
 
     async def _make_claim(self, stateful_set: apps.StatefulSet, pod: core.Pod, claim: core.PersistentVolumeClaim) -> StatusError | None:
-        name, event = claim.metadata.name, self.context.recorder.event
+        name, event = claim.metadata.name, self.recorder.event
         try:
             await self.client.create(claim)
         except AlreadyExists:
@@ -170,7 +170,7 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
         return None
 
     async def _repair(self, stateful_set: apps.StatefulSet, pod: core.Pod) -> None:
-        words, event = f"update Pod {pod.metadata.name} in StatefulSet {stateful_set.metadata.name}", self.context.recorder.event
+        words, event = f"update Pod {pod.metadata.name} in StatefulSet {stateful_set.metadata.name}", self.recorder.event
         try:
             await self.client.update(pod)
         except Conflict:
