@@ -17,6 +17,7 @@ from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
 from knarr.service.keypair import KeyPair
 from services.apiserver.encryption.reloading import INFO
+from services.apiserver.metrics import STORE_TRANSPORT
 from services.apiserver.settings import ApiServerSettings
 from services.command import main as cli
 from services.command.api import ApiClient, Refused
@@ -32,6 +33,8 @@ LOGGED = 'apiserver_audit_level_total{level="Metadata"} 1.0\n'
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    # Other tests of this process spoke to etcd.
+    STORE_TRANSPORT.clear()
     with running_server(tmp_path_factory.mktemp("server"), in_memory=True, settings=ApiServerSettings()) as running:
         yield running
 

@@ -13,7 +13,7 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import catalog
-from knarr.machinery.errors import BadRequest, Forbidden
+from knarr.machinery.errors import BadRequest, Forbidden, StatusError
 from knarr.machinery.resources import Registry, Resource, Route, Version
 from knarr.service.authentication import User, set_current_user
 from services.apiserver.api import Ref, Request
@@ -74,6 +74,12 @@ async def _one(stream: AsyncIterator[Any]) -> None:
     await stream.aclose()  # type: ignore[attr-defined]
 
 
+async def _unserved(call: Awaitable[Any]) -> None:
+    with pytest.raises(StatusError):
+        await call
+
+
+ELSEWHERE = face.ResourceRef(group="elsewhere.example.org", version="v1", resource="numbers", namespace="default")
 COLLECTION = face.ResourceRef(version="v1", resource="configmaps", namespace="default")
 RPCS: dict[str, tuple[str, Callable[[ResourceServicer], Awaitable[Any]]]] = {
     "Get": ("get", lambda to: to.Get(face.GetRequest(ref=REFERENCE), Context())),
@@ -85,6 +91,7 @@ RPCS: dict[str, tuple[str, Callable[[ResourceServicer], Awaitable[Any]]]] = {
         "patch",
         lambda to: to.Patch(face.PatchRequest(ref=REFERENCE, type=face.PATCH_TYPE_MERGE, patch=b'{"data":{"a":"b"}}'), Context()),
     ),
+    "AskElsewhere": ("list", lambda to: _unserved(to.AskElsewhere(face.AskElsewhereRequest(ref=ELSEWHERE), Context()))),
     "Delete": ("delete", lambda to: to.Delete(face.DeleteRequest(ref=REFERENCE), Context())),
     "DeleteCollection": ("deletecollection", lambda to: to.DeleteCollection(face.DeleteCollectionRequest(ref=COLLECTION), Context())),
     "Log": ("get", lambda to: _one(to.Log(face.LogRequest(namespace="default", pod="p"), Context()))),
