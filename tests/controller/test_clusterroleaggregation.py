@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.controller.controllers.clusterroleaggregation.decide import decide
-from tests.controller.scenarios import cluster_role
+from tests.controller.scenarios.access import cluster_role
 
 
 def test_by_name_each_rule_once_and_never_its_own() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from services.controller.catalog import CONTROLLERS
 from services.controller.controller import Controller
-from tests.controller.scenarios import SCENARIOS
+from tests.controller.scenarios.catalog import SCENARIOS
 from tests.support.mishaps import Kind, play, wrongs
 
 # Hundreds of runs of milliseconds, which a busy machine makes long.

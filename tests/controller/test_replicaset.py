@@ -17,7 +17,7 @@ from services.controller.controllers.replicaset.controller import ReplicaSetCont
 from services.controller.workloads.replicas import Replicated
 from tests.controller.cluster import cluster
 from tests.controller.objects import condition_of, deployment, namespace, node, pod, replica_set, replication_controller
-from tests.controller.scenarios import alone, step
+from tests.controller.scenarios.steps import alone, step
 from tests.support.mishaps import Kind, Mishap, World, play
 from tests.support.virtual_time import virtual_time
 
