@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from functools import partial
 
@@ -44,6 +45,14 @@ def start_registry(cluster: ComposeCluster, port: int, upstream: str) -> None:
     cluster.compose("--profile", "registry", "up", "--detach", "--wait", "registry")
 
 
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 def push(image: str) -> None:
     docker("tag", IMAGE, image)
     try:
@@ -65,12 +74,13 @@ def registry(cluster: ComposeCluster) -> Iterator[int]:
 
 
 @pytest.fixture
-def upstream(registry: int) -> Iterator[int]:
+def upstream(cluster: ComposeCluster, registry: int) -> Iterator[int]:
     """The port on loopback of another registry, which the cluster knows as `upstream`."""
     port = free_port()
     image = run(["docker", "inspect", "--format", "{{.Config.Image}}", f"{PROJECT}-registry-1"]).stdout.strip()
     published = f"127.0.0.1:{port}:5000"
     docker("run", "-d", "--name", UPSTREAM, "--network", f"{PROJECT}_cluster", "--network-alias", "upstream", "-p", published, image)
+    cluster.wait_for("the upstream", lambda: answers(port))
     yield port
     docker("rm", "--force", "--volumes", UPSTREAM)
 
