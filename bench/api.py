@@ -8,6 +8,7 @@ import re
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ function response(status) if status ~= 201 then bad = bad + 1 end end
 """
 
 
-async def wrk(bench: Server, path: str, *, connections: int, script: str = "") -> float:
+async def wrk(bench: Server, path: str, *, connections: int, script: str = "", headers: Sequence[str] = ()) -> float:
     """Requests per second of ``path``; RuntimeError when any answer was not a success."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "-H", f"Authorization: Bearer {bench.token}"]
+    command += [part for header in headers for part in ("-H", header)]
     with tempfile.TemporaryDirectory() as folder:
         if script:
             file = Path(folder) / "script.lua"

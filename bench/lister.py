@@ -5,8 +5,7 @@ be a success, and knows by it how long an answer is; of the following ones it lo
 much of the answer each of them has (RFC 8446, 5.2). They must end where the answer does. It prefers the ciphers that Go's clients prefer,
 which are most: ``lister.cnf`` says so to OpenSSL, of whose order Python knows nothing.
 
-Runs as a process of its own (``python -m bench.lister URL CONNECTIONS SECONDS ENCODING``, the token by standard input) and prints answers
-a second. ``ENCODING`` is what it accepts: ``identity``, or ``gzip`` as Go's clients do.
+Runs as a process of its own (``python -m bench.lister URL CONNECTIONS SECONDS``, the token by standard input) and prints answers a second.
 """
 
 from __future__ import annotations
@@ -33,14 +32,13 @@ CIPHERS = Path(__file__).parent / "lister.cnf"
 class Lister:
     """One connection; one answer after the other, of which the first tells how long all of them are."""
 
-    def __init__(self, url: str, token: str, encoding: str = "identity") -> None:
+    def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None and parts.port is not None
         self.socket = socket.create_connection((parts.hostname, parts.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        self._request = f"GET {target} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {token}\r\n".encode()
-        self._request += f"accept-encoding: {encoding}\r\n\r\n".encode()
+        self._request = f"GET {target} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {token}\r\n\r\n".encode()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         context = ssl.create_default_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -134,10 +132,10 @@ class Lister:
         self._incoming.write(data)
 
 
-def measure(url: str, token: str, connections: int, seconds: float, encoding: str = "identity") -> float:
+def measure(url: str, token: str, connections: int, seconds: float) -> float:
     """Answers a second."""
     with selectors.DefaultSelector() as selector, ExitStack() as opened:
-        listers = [Lister(url, token, encoding) for _ in range(connections)]
+        listers = [Lister(url, token) for _ in range(connections)]
         for lister in listers:
             opened.enter_context(lister.socket)
             lister.begin()
@@ -153,9 +151,9 @@ def measure(url: str, token: str, connections: int, seconds: float, encoding: st
     return count / elapsed
 
 
-async def lists(url: str, token: str, connections: int, seconds: float, encoding: str = "identity") -> float:
+async def lists(url: str, token: str, connections: int, seconds: float) -> float:
     """Answers a second, asked for by a process of its own; RuntimeError when one was no success."""
-    command = (sys.executable, "-m", "bench.lister", url, str(connections), str(seconds), encoding)
+    command = (sys.executable, "-m", "bench.lister", url, str(connections), str(seconds))
     pipe = asyncio.subprocess.PIPE
     environment = {**os.environ, "OPENSSL_CONF": str(CIPHERS)}
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
@@ -166,4 +164,4 @@ async def lists(url: str, token: str, connections: int, seconds: float, encoding
 
 
 if __name__ == "__main__":
-    print(measure(sys.argv[1], sys.stdin.read(), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]))
+    print(measure(sys.argv[1], sys.stdin.read(), int(sys.argv[2]), float(sys.argv[3])))
