@@ -17,14 +17,14 @@ from services.controller.controllers.daemonset.decide import Facts, Plan, decide
 from services.controller.controllers.daemonset.placement import new_pod
 from services.controller.workloads.failures import FailedPods
 from services.controller.workloads.history import POD_REVISION
-from tests.controller.objects import amount, daemon_set, node
+from tests.controller.objects import daemon_set, node
+from tests.controller.stepped import SteppedWorld, said_amount
 
-MAX_SYNCS = 60
 KEY = Key("default", "web")
 
 
 @dataclass
-class World:
+class World(SteppedWorld[apps.DaemonSet]):
     """A revision's hash is its image. Pods that are deleted go at once unless they ``linger``."""
 
     target: apps.DaemonSet = field(default_factory=daemon_set)
@@ -34,26 +34,25 @@ class World:
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     linger: bool = False
     made: int = 0
+    most_steps = 60
 
-    def edit(self, **changes: str) -> None:
-        """Changes the spec as a person would: image, surge, unavailable, strategy, ready (minReadySeconds), zone (of the selector)."""
+    def change(self, name: str, value: str) -> None:
+        """``ready`` is minReadySeconds, ``zone`` that of the selector."""
         spec = self.target.spec
         rolling = spec.update_strategy.rolling_update
-        for name, value in changes.items():
-            match name:
-                case "image":
-                    spec.template.spec.containers[0].image = value
-                case "surge" | "unavailable":
-                    getattr(rolling, f"max_{name}").CopyFrom(amount(value if value.endswith("%") else int(value)))
-                case "strategy":
-                    spec.update_strategy.type = value
-                case "ready":
-                    spec.min_ready_seconds = int(value)
-                case "zone":
-                    spec.template.spec.node_selector["zone"] = value
-                case _:
-                    raise ValueError(name)
-        self.target.metadata.generation += 1
+        match name:
+            case "image":
+                spec.template.spec.containers[0].image = value
+            case "surge" | "unavailable":
+                getattr(rolling, f"max_{name}").CopyFrom(said_amount(value))
+            case "strategy":
+                spec.update_strategy.type = value
+            case "ready":
+                spec.min_ready_seconds = int(value)
+            case "zone":
+                spec.template.spec.node_selector["zone"] = value
+            case _:
+                raise ValueError(name)
 
     @property
     def image(self) -> str:
@@ -79,7 +78,6 @@ class World:
         return decide(self.target, Facts(self.nodes.values(), self.pods, {self.image}, self.now, held))
 
     def step(self) -> list[str]:
-        """One decision, applied; tells what was done."""
         plan = self.plan()
         told = [self._create(name) for name in plan.create]
         for name, pod in plan.ended:
@@ -89,15 +87,9 @@ class World:
         self.target.status.CopyFrom(plan.status)
         return told
 
-    def settle(self) -> list[str]:
-        """Decides until nothing is left to do."""
-        told = list[str]()
-        for _ in range(MAX_SYNCS):
-            done = self.step()
-            if not done:
-                return told
-            told += done
-        raise AssertionError("the decisions do not come to rest: " + "; ".join(told[-10:]))
+    def turn(self) -> tuple[list[str], bool]:
+        done = self.step()
+        return done, not done
 
     def _create(self, name: str) -> str:
         made = new_pod(self.target, name, self.image)

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from knarr.api.apps.v1 import apps_pb2 as apps
-from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.times import to_time
 from services.controller.controllers.deployment.decide import Action, CreateReplicaSet, DeleteReplicaSet, UpdateReplicaSet, decide
 from services.controller.controllers.deployment.limits import limits
 from services.controller.controllers.deployment.revision import REVISION
-from tests.controller.objects import amount, deployment
-
-MAX_SYNCS = 30
+from tests.controller.objects import deployment
+from tests.controller.stepped import SteppedWorld, said_amount
 
 
 @dataclass
-class World:
+class World(SteppedWorld[apps.Deployment]):
     """``pods`` has one ready flag for each pod of a ReplicaSet, by its name."""
 
     target: apps.Deployment = field(default_factory=lambda: _fresh())
@@ -26,32 +24,30 @@ class World:
     pods: dict[str, list[bool]] = field(default_factory=dict)
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     old_pods_linger: bool = False
+    most_steps = 30
 
-    def edit(self, **changes: str) -> None:
-        """Changes the spec as a person would: image, replicas, surge, unavailable, strategy, paused, deadline, history."""
+    def change(self, name: str, value: str) -> None:
         spec = self.target.spec
-        for name, value in changes.items():
-            match name:
-                case "image":
-                    spec.template.spec.containers[0].image = value
-                case "surge":
-                    spec.strategy.rolling_update.max_surge.CopyFrom(_amount(value))
-                case "unavailable":
-                    spec.strategy.rolling_update.max_unavailable.CopyFrom(_amount(value))
-                case "strategy":
-                    spec.strategy.type = value
-                    spec.strategy.ClearField("rolling_update")
-                case "paused":
-                    spec.paused = value == "true"
-                case "replicas":
-                    spec.replicas = int(value)
-                case "deadline":
-                    spec.progress_deadline_seconds = int(value)
-                case "history":
-                    spec.revision_history_limit = int(value)
-                case _:
-                    raise ValueError(name)
-        self.target.metadata.generation += 1
+        match name:
+            case "image":
+                spec.template.spec.containers[0].image = value
+            case "surge":
+                spec.strategy.rolling_update.max_surge.CopyFrom(said_amount(value))
+            case "unavailable":
+                spec.strategy.rolling_update.max_unavailable.CopyFrom(said_amount(value))
+            case "strategy":
+                spec.strategy.type = value
+                spec.strategy.ClearField("rolling_update")
+            case "paused":
+                spec.paused = value == "true"
+            case "replicas":
+                spec.replicas = int(value)
+            case "deadline":
+                spec.progress_deadline_seconds = int(value)
+            case "history":
+                spec.revision_history_limit = int(value)
+            case _:
+                raise ValueError(name)
 
     def image_of(self, replica_set: apps.ReplicaSet) -> str:
         return str(replica_set.spec.template.spec.containers[0].image)
@@ -73,7 +69,6 @@ class World:
                 status.ready_replicas = status.available_replicas = sum(pods)
 
     def step(self) -> list[str]:
-        """One decision, applied; tells what was done."""
         plan = decide(self.target, list(self.sets.values()), old_pods_run=self._old_pods_run(), now=self.now)
         told = [self._apply(action) for action in plan.actions]
         if plan.revision is not None:
@@ -82,18 +77,13 @@ class World:
         self.target.status.CopyFrom(plan.status)
         return told
 
-    def settle(self) -> list[str]:
-        """Decides until nothing is left to do; the ReplicaSets report in between."""
-        told = list[str]()
-        for _ in range(MAX_SYNCS):
-            before = apps.DeploymentStatus()
-            before.CopyFrom(self.target.status)
-            done = self.step()
-            told += done
-            self.observe()
-            if not done and self.target.status == before:
-                return told
-        raise AssertionError("the decisions do not come to rest: " + "; ".join(told[-10:]))
+    def turn(self) -> tuple[list[str], bool]:
+        """The ReplicaSets report after each step."""
+        before = apps.DeploymentStatus()
+        before.CopyFrom(self.target.status)
+        done = self.step()
+        self.observe()
+        return done, not done and self.target.status == before
 
     @property
     def total(self) -> int:
@@ -156,10 +146,6 @@ def check_step(world: World, reported: int) -> None:
 
 def random_amount(rng: random.Random) -> str:
     return rng.choice(["0", "1", "2", "5", "25%", "50%", "100%"])
-
-
-def _amount(text: str) -> meta.IntOrString:
-    return amount(text if text.endswith("%") else int(text))
 
 
 def _fresh() -> apps.Deployment:

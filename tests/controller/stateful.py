@@ -16,9 +16,9 @@ from services.controller.controllers.statefulset.identity import revision_of
 from services.controller.controllers.statefulset.status import Version, Versions, is_available
 from services.controller.workloads.failures import FailedPods
 from services.controller.workloads.history import history, surplus, template_of
-from tests.controller.objects import NAMESPACE, amount, claim, template
+from tests.controller.objects import NAMESPACE, claim, template
+from tests.controller.stepped import SteppedWorld, said_amount
 
-MAX_STEPS = 80
 OWNER = Key(NAMESPACE, "web")
 
 
@@ -50,7 +50,7 @@ def _fresh() -> apps.StatefulSet:
 
 
 @dataclass
-class World:
+class World(SteppedWorld[apps.StatefulSet]):
     """``down`` are pods that do not become ready, ``strangers`` pods of others; ``lingers``: pods that were deleted do not go yet."""
 
     target: apps.StatefulSet = field(default_factory=_fresh)
@@ -63,40 +63,38 @@ class World:
     lingers: bool = False
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     made: int = 0
+    most_steps = 80
 
-    def edit(self, **changes: str) -> None:
-        """Changes the spec as a person would."""
+    def change(self, name: str, value: str) -> None:
         spec = self.target.spec
-        for name, value in changes.items():
-            match name:
-                case "image":
-                    spec.template.spec.containers[0].image = value
-                case "replicas":
-                    spec.replicas = int(value)
-                case "start":
-                    spec.ordinals.start = int(value)
-                case "partition":
-                    spec.update_strategy.rolling_update.partition = int(value)
-                case "unavailable":
-                    spec.update_strategy.rolling_update.max_unavailable.CopyFrom(amount(int(value) if value.isdecimal() else value))
-                case "policy":
-                    spec.pod_management_policy = value
-                case "strategy":
-                    spec.update_strategy.type = value
-                    spec.update_strategy.ClearField("rolling_update")
-                case "minready":
-                    spec.min_ready_seconds = int(value)
-                case "claims":
-                    spec.volume_claim_templates.extend(claim(found) for found in value.split(","))
-                case "deleted":
-                    spec.persistent_volume_claim_retention_policy.when_deleted = value
-                case "scaled":
-                    spec.persistent_volume_claim_retention_policy.when_scaled = value
-                case "history":
-                    spec.revision_history_limit = int(value)
-                case _:
-                    raise ValueError(name)
-        self.target.metadata.generation += 1
+        match name:
+            case "image":
+                spec.template.spec.containers[0].image = value
+            case "replicas":
+                spec.replicas = int(value)
+            case "start":
+                spec.ordinals.start = int(value)
+            case "partition":
+                spec.update_strategy.rolling_update.partition = int(value)
+            case "unavailable":
+                spec.update_strategy.rolling_update.max_unavailable.CopyFrom(said_amount(value))
+            case "policy":
+                spec.pod_management_policy = value
+            case "strategy":
+                spec.update_strategy.type = value
+                spec.update_strategy.ClearField("rolling_update")
+            case "minready":
+                spec.min_ready_seconds = int(value)
+            case "claims":
+                spec.volume_claim_templates.extend(claim(found) for found in value.split(","))
+            case "deleted":
+                spec.persistent_volume_claim_retention_policy.when_deleted = value
+            case "scaled":
+                spec.persistent_volume_claim_retention_policy.when_scaled = value
+            case "history":
+                spec.revision_history_limit = int(value)
+            case _:
+                raise ValueError(name)
 
     def decided(self) -> Plan:
         """What is to be done now; the history is settled before."""
@@ -123,7 +121,6 @@ class World:
         )
 
     def step(self) -> list[str]:
-        """One decision, applied; tells what was done."""
         plan = self.decided()
         told = [f"refuse {pod.metadata.name}: {reason}" for pod, reason in plan.refused]
         for changed in plan.claims:
@@ -163,18 +160,14 @@ class World:
                 pod.status.phase = "Running"
                 set_condition(pod.status, "Ready", name not in self.down and "broken" not in image, now=self.now)
 
-    def settle(self) -> list[str]:
-        """Decides until nothing is left to do; each line is one decision."""
-        told = list[str]()
-        for _ in range(MAX_STEPS):
-            before = apps.StatefulSetStatus()
-            before.CopyFrom(self.target.status)
-            done = self.step()
-            self.nature()
-            told += [", ".join(done)] if done else []
-            if not [word for word in done if not word.startswith("refuse")] and self.target.status == before and not self._changing():
-                return told
-        raise AssertionError("the decisions do not come to rest: " + "; ".join(told[-10:]))
+    def turn(self) -> tuple[list[str], bool]:
+        """What was done by a decision is one line; pods change after it."""
+        before = apps.StatefulSetStatus()
+        before.CopyFrom(self.target.status)
+        done = self.step()
+        self.nature()
+        rests = all(word.startswith("refuse") for word in done) and self.target.status == before and not self._changing()
+        return [", ".join(done)] if done else [], rests
 
     def delete(self, name: str) -> None:
         self.pods[name].metadata.deletion_timestamp.CopyFrom(to_time(self.now))

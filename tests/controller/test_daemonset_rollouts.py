@@ -28,6 +28,7 @@ from services.controller.controllers.daemonset.placement import fit
 from services.controller.controllers.daemonset.rolling import limits
 from tests.controller.daemons import World, told
 from tests.controller.rollout import random_amount
+from tests.controller.stepped import play
 from tests.support import golden
 
 SCENARIOS = sorted((Path(__file__).parent / "daemonsets").glob("*.txt"))
@@ -87,23 +88,9 @@ def state(world: World, steps: list[str]) -> list[str]:
     return [*(f"  {step}" for step in steps), f"  {'; '.join(places)}", f"  {counts}", *([f"  again in {again:g} s"] if again else [])]
 
 
-def play(text: str) -> str:
-    world = World()
-    blocks = list[str]()
-    for block in text.strip().split("\n\n"):
-        lines = [line for line in block.splitlines() if not line.startswith("  ") and line != "----"]
-        commands = [line for line in lines if not line.startswith("#")]
-        steps = list[str]()
-        for line in commands:
-            command(world, line)
-            steps += world.settle()
-        blocks.append("\n".join([*lines, *(["----", *state(world, steps)] if commands else [])]))
-    return "\n\n".join(blocks) + "\n"
-
-
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_scenario(path: Path) -> None:
-    golden.check(path, play(path.read_text()))
+    golden.check(path, play(path.read_text(), World(), command, state, settle_each=True))
 
 
 @settings(max_examples=60, deadline=None)

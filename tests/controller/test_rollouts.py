@@ -23,6 +23,7 @@ from knarr.objects.conditions import get_condition
 from services.controller.controllers.deployment.scaling import available, shrink_old
 from tests.controller.objects import condition_of, deployment, replica_set
 from tests.controller.rollout import World, check_step, random_amount
+from tests.controller.stepped import play
 from tests.support import golden
 
 SCENARIOS = sorted((Path(__file__).parent / "rollouts").glob("*.txt"))
@@ -56,21 +57,9 @@ def told(world: World, steps: list[str]) -> list[str]:
     return [*(f"  {step}" for step in steps), f"  pods: {pods or 'none'}; {counts}", *(f"  {entry}" for entry in conditions)]
 
 
-def play(text: str) -> str:
-    world = World()
-    blocks = list[str]()
-    for block in text.strip().split("\n\n"):
-        lines = [line for line in block.splitlines() if not line.startswith("  ") and line != "----"]
-        commands = [line for line in lines if not line.startswith("#")]
-        for line in commands:
-            command(world, line)
-        blocks.append("\n".join([*lines, *(["----", *told(world, world.settle())] if commands else [])]))
-    return "\n\n".join(blocks) + "\n"
-
-
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_scenario(path: Path) -> None:
-    golden.check(path, play(path.read_text()))
+    golden.check(path, play(path.read_text(), World(), command, told))
 
 
 @settings(max_examples=60, deadline=None)

@@ -26,6 +26,7 @@ from knarr.objects.keys import is_deleting
 from services.controller.controllers.statefulset.controller import BACKOFF
 from services.controller.controllers.statefulset.identity import ordinal_of, ordinals, revision_of
 from tests.controller.stateful import World
+from tests.controller.stepped import play
 from tests.support import golden
 
 SCENARIOS = sorted((Path(__file__).parent / "statefulsets").glob("*.txt"))
@@ -77,21 +78,9 @@ def told(world: World, steps: list[str]) -> list[str]:
     ]
 
 
-def play(text: str) -> str:
-    world = World()
-    blocks = list[str]()
-    for block in text.strip().split("\n\n"):
-        lines = [line for line in block.splitlines() if not line.startswith("  ") and line != "----"]
-        commands = [line for line in lines if not line.startswith("#")]
-        for line in commands:
-            command(world, line)
-        blocks.append("\n".join([*lines, *(["----", *told(world, world.settle())] if commands else [])]))
-    return "\n\n".join(blocks) + "\n"
-
-
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_scenario(path: Path) -> None:
-    golden.check(path, play(path.read_text()))
+    golden.check(path, play(path.read_text(), World(), command, told))
 
 
 def check_step(world: World) -> None:
