@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from knarr.api.batch.v1 import batch_pb2 as batch
+from knarr.machinery.cron import InvalidSchedule, UnknownZone
 from knarr.machinery.errors import status_error
 from knarr.machinery.times import to_datetime, to_time
 from knarr.objects.conditions import set_condition
@@ -18,7 +19,7 @@ from services.apiserver.strategies.schedule import schedule_error
 from services.controller.controllers.cronjob.controller import CronJobController
 from services.controller.controllers.cronjob.decide import SCHEDULED_AT
 from services.controller.controllers.cronjob.due import due
-from services.controller.controllers.cronjob.schedule import InvalidSchedule, Schedule, UnknownZone
+from services.controller.controllers.cronjob.schedule import Schedule
 from services.controller.controllers.ttlafterfinished.controller import TtlAfterFinishedController
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import cron_job, job

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.events import NORMAL, WARNING
+from knarr.machinery.cron import InvalidSchedule, UnknownZone
 from knarr.machinery.times import to_datetime, to_time
 from knarr.machinery.type_names import names_of
 from knarr.objects.copies import copy_of
@@ -16,7 +17,7 @@ from knarr.objects.jobs import COMPLETE, finished_condition
 from knarr.objects.keys import is_deleting
 from knarr.objects.owners import owner_reference
 from services.controller.controllers.cronjob.due import due
-from services.controller.controllers.cronjob.schedule import InvalidSchedule, Schedule, UnknownZone
+from services.controller.controllers.cronjob.schedule import Schedule
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 # Later than due, so that it is due for sure.
