@@ -27,8 +27,8 @@ def begun(auditor: Auditor, user: User, verb: str, ref: Ref, context: Any) -> Pi
     """The event of a call, which ends with it."""
     given = dict(context.invocation_metadata() or ())
     agent, identity = str(given.get(AGENT, "")), str(given.get(IDENTITY, ""))
-    uri = SERVICE + verb
-    event = auditor.begin(user, verb, ref, uri, addresses=address(context.peer()), agent=agent, identity=identity, kind=PipelineEvent)
+    common = auditor.common(user, verb, ref, SERVICE + verb, addresses=address(context.peer()), agent=agent)
+    event = auditor.begin(common, identity, PipelineEvent)
     if event is None:
         return None
     assert isinstance(event, PipelineEvent)

@@ -45,7 +45,7 @@ class LocalClient(Client):
 
     def _request(self, verb: str, ref: Ref, options: Any) -> Request:
         user, auditor = self._user, self._api.auditor
-        audit = auditor.begin(user, verb, ref, path_of(ref), kind=PipelineEvent) if auditor is not None else None
+        audit = auditor.begin(auditor.common(user, verb, ref, path_of(ref)), kind=PipelineEvent) if auditor is not None else None
         return Request(user, verb, ref, options, asyncio.get_running_loop().time() + REQUEST_SECONDS, audit=audit)
 
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:

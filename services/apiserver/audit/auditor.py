@@ -26,23 +26,6 @@ class Auditor:
         self._policy, self.backlog = policy, backlog
         self._levels = {word: LEVELS.of(word) for word in WORDS.values()}
 
-    def begin(
-        self,
-        user: User | None,
-        verb: str,
-        ref: Ref | None,
-        uri: str,
-        *,
-        path: str = "",
-        addresses: tuple[str, ...] = (),
-        agent: str = "",
-        identity: str = "",
-        kind: type[AuditEvent] = AuditEvent,
-    ) -> AuditEvent | None:
-        """The event of a request, its receipt told; None where nothing is kept of it. ``user`` is None of a caller who is not known;
-        ``identity`` is what the client calls the request, if it is fit to be shown."""
-        return self.begin_as(self.common(user, verb, ref, uri, path=path, addresses=addresses, agent=agent), identity, kind)
-
     def common(
         self,
         user: User | None,
@@ -55,13 +38,14 @@ class Auditor:
         agent: str = "",
     ) -> Common:
         """What all events of requests have in common that are the same in all of this; for who keeps it, as long as the user is the same
-        object."""
+        object. ``user`` is None of a caller who is not known."""
         decision = self._decided(user, verb, ref, path)
         told = "" if decision is NOTHING else asked_json(uri, verb) + caller_json(user, addresses, agent)
         return Common(self.backlog, decision, self._levels[decision.word], ref, told)
 
-    def begin_as(self, common: Common, identity: str = "", kind: type[AuditEvent] = AuditEvent) -> AuditEvent | None:
-        """As ``begin``."""
+    def begin(self, common: Common, identity: str = "", kind: type[AuditEvent] = AuditEvent) -> AuditEvent | None:
+        """The event of a request, its receipt told; None where nothing is kept of it. ``identity`` is what the client calls the request, if
+        it is fit to be shown."""
         common.count.value += 1
         if common.decision is NOTHING:
             return None

@@ -48,7 +48,7 @@ class Auditing:
                     self._known.clear()
                 self._known[key] = user, common
         identity = headers[AUDIT_ID].decode("latin-1") if AUDIT_ID in headers else ""
-        request.audit = event = self._auditor.begin_as(common, identity)
+        request.audit = event = self._auditor.begin(common, identity)
         if event is not None:
             request.marks += b"audit-id: %b\r\n" % event.identity.encode()
 
