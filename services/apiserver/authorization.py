@@ -120,9 +120,9 @@ class AllowAuthenticated:
 ALLOW_AUTHENTICATED = AllowAuthenticated()
 
 
-def imagined(group: str, plural: str) -> Version:
+def imagined(group: str, plural: str, version: str = "") -> Version:
     """A resource that is not served here, whatever it is called."""
-    return Resource(plural, (Version(group, "", "", meta.PartialObjectMetadata, None),), stored=False).storage
+    return Resource(plural, (Version(group, version, "", meta.PartialObjectMetadata, None),), stored=False).storage
 
 
 def imagined_path(path: str) -> Version:

@@ -14,6 +14,7 @@ from knarr.machinery import codec
 from knarr.machinery.errors import StatusError, error_of, status_error
 from knarr.machinery.resources import Registry, Resource, Version
 from knarr.service.authentication import User
+from services.apiserver.authorization import imagined
 from services.apiserver.results import Ref
 
 # Given a version, a method, a path with its query, a body of JSON or none, and who asks: what is answered there. Raises StatusError.
@@ -46,11 +47,6 @@ async def _nobody(version: Version, method: str, path: str, body: bytes, user: U
 
 async def _silence(version: Version, path: str, user: User) -> Lines:
     raise status_error("ServiceUnavailable", f"nobody serves {version.qualified} {version.version} any more")
-
-
-def imagined(group: str, version: str, plural: str) -> Version:
-    """A resource of which nothing is known here but its name."""
-    return Resource(plural, (Version(group, version, "", meta.PartialObjectMetadata, None),), stored=False).storage
 
 
 class Elsewhere:
@@ -93,7 +89,7 @@ class Elsewhere:
 
     def ref(self, group: str, version: str, plural: str, namespace: str, name: str, subresource: str) -> Ref:
         """What has no objects: whether it is there, only the other server knows. Without a version where nobody serves the group."""
-        return Ref(imagined(group, version or self.version_of(group) or "", plural), namespace, name, subresource)
+        return Ref(imagined(group, plural, version or self.version_of(group) or ""), namespace, name, subresource)
 
     def __contains__(self, resource: Resource) -> bool:
         return not resource.stored and resource in self.registry

@@ -14,7 +14,7 @@ from services.apiserver.aggregation.extension import Extension
 from services.apiserver.aggregation.front_proxy import caller_headers
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api, Destination
-from services.apiserver.elsewhere import imagined
+from services.apiserver.authorization import imagined
 from services.apiserver.exchange.passing import Place
 from services.apiserver.request import REQUEST_SECONDS
 from services.apiserver.request import Request as Asked
@@ -104,5 +104,5 @@ def asked_of(request: Request, extension: Extension) -> Asked | None:
         raise status_error("MethodNotAllowed", "the server does not allow this method on the requested resource")
     if watched or (verb == "list" and b"watch" in request.scope["query_string"] and request.query.flag("watch")):
         verb = "watch"
-    ref = Ref(imagined(extension.group, extension.version, plural), namespace, name, subresource)
+    ref = Ref(imagined(extension.group, plural, extension.version), namespace, name, subresource)
     return Asked(request.user, verb, ref, None, deadline_of(request), request.agent, request.audit)
