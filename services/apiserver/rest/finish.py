@@ -13,11 +13,10 @@ from services.apiserver.entries import Entries
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.request import GZIP_WINDOW, Request
 from services.apiserver.rest.response import NO_STORE, Response
-from services.apiserver.rest.squeezed import Squeezed
+from services.apiserver.rest.squeezed import LEVEL, Squeezed
 
-# As in Kubernetes: what is smaller is sent sooner than compressed, and more compression costs more than it saves.
+# As in Kubernetes: what is smaller is sent sooner than compressed.
 GZIP_BYTES = 128 * 1024
-GZIP_LEVEL = 1
 GZIP_HEADERS = ((b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
 # What is larger is not read by a person, and would hold the interpreter for long.
 PRETTY_BYTES = 1024 * 1024
@@ -69,7 +68,7 @@ def indented(body: bytes) -> bytes:
 
 def gzip() -> Any:
     """A compressor, to be fed and flushed."""
-    return zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW)
+    return zlib.compressobj(LEVEL, wbits=GZIP_WINDOW)
 
 
 def squeezed_items(items: Entries) -> Squeezed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 
-# The largest window without a header of its own; the level of all answers.
+# The largest window without a header of its own; the level of all answers, as in Kubernetes: more costs more than it saves.
 RAW_WINDOW, LEVEL = -15, 1
 # A member of gzip: DEFLATE, no name, no time, compressed in haste, by an unknown system.
 HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
