@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.catalog import version_of
+from knarr.objects.volumes import claim_names
 from services.apiserver.cache.watch_cache import WatchCache
 
 CLAIMS, VOLUMES, DRIVERS = (version_of(kind).resource for kind in (core.PersistentVolumeClaim, core.PersistentVolume, storage.CSIDriver))
@@ -26,12 +27,10 @@ def names_audience(cache: WatchCache, pod: core.Pod, audience: str) -> bool:
 def _drivers(cache: WatchCache, pod: core.Pod) -> Iterator[str]:
     """Those of its volumes."""
     for volume in pod.spec.volumes:
-        source = volume.volume_source
-        if source.HasField("csi"):
-            yield source.csi.driver
-            continue
-        claim = f"{pod.metadata.name}-{volume.name}" if source.HasField("ephemeral") else source.persistent_volume_claim.claim_name
-        entry = cache.get(CLAIMS, pod.metadata.namespace, claim) if claim else None
+        if volume.volume_source.HasField("csi"):
+            yield volume.volume_source.csi.driver
+    for claim in claim_names(pod):
+        entry = cache.get(CLAIMS, pod.metadata.namespace, claim)
         bound = cache.get(VOLUMES, "", entry.shared_message.spec.volume_name) if entry is not None else None
         if bound is not None:
             yield bound.shared_message.spec.persistent_volume_source.csi.driver
