@@ -45,6 +45,16 @@ METRICS_PORT_OFFSET = 10_000
 TRUST_FILES = {"cert": "server.crt", "key": "server.key", "ca": "ca.crt", "tokens": "tokens.csv", "token": "token"}
 
 
+def trusted_file(arguments: argparse.Namespace, option: str, name: str) -> Path | None:
+    """What an option names, which need be no file of a disk; or else the file of this name in the folder of ``--trust``, where it has
+    one."""
+    given: Path | None = getattr(arguments, option)
+    if given is not None or arguments.trust is None:
+        return given
+    path: Path = arguments.trust / name
+    return path if path.is_file() else None
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage of a component is too long to help.
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from knarr.machinery.catalog import RETIRED
-from knarr.service.command import parser, read_ca, read_tokens, run, server_settings, start
+from knarr.service.command import parser, read_ca, read_tokens, run, server_settings, start, trusted_file
 from knarr.service.errors import CommandError
 from knarr.service.host import Host
 from knarr.service.options import address, cidr_for, duration, ipv4, readable_file
@@ -185,12 +185,8 @@ def at_once(text: str) -> int:
 
 def signing_keys(arguments: argparse.Namespace) -> SigningKeys | None:
     """What signs the tokens of service accounts; CommandError for files that are no keys."""
-    key, further = arguments.service_account_key, arguments.service_account_public_keys
-    folder = arguments.trust
-    if key is None and folder is not None and (folder / SIGNING_KEY).exists():
-        key = folder / SIGNING_KEY
-    if further is None and folder is not None and (folder / FURTHER_KEYS).exists():
-        further = folder / FURTHER_KEYS
+    key = trusted_file(arguments, "service_account_key", SIGNING_KEY)
+    further = trusted_file(arguments, "service_account_public_keys", FURTHER_KEYS)
     if key is None:
         log.warning("there is no key to sign tokens of service accounts with: pods get none", extra={"option": "--service-account-key"})
         return None

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
-from knarr.service.command import TRUST_FILES, read_token
+from knarr.service.command import TRUST_FILES, read_token, trusted_file
 from knarr.service.errors import CommandError
 from knarr.service.keypair import KeptPair
 from knarr.service.options import readable_file
@@ -52,13 +52,8 @@ def add_options(made: argparse.ArgumentParser) -> None:
 
 def _given(arguments: argparse.Namespace, prefix: str, files: Mapping[str, str]) -> dict[str, Path]:
     """The files of options that begin with a prefix; of those that were not given, what the folder of --trust has."""
-    found: dict[str, Path] = {}
-    for name, file in files.items():
-        given: Path | None = getattr(arguments, f"{prefix}_{name}")
-        path = given if given is not None or arguments.trust is None else arguments.trust / file
-        if path is not None and path.is_file():
-            found[name] = path
-    return found
+    found = {name: trusted_file(arguments, f"{prefix}_{name}", file) for name, file in files.items()}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def _pair(cert: Path, key: Path, prefix: str) -> KeptPair:
@@ -90,9 +85,7 @@ def kubelet_client(arguments: argparse.Namespace) -> KeptPair:
 
 def kubelet_token(arguments: argparse.Namespace) -> str:
     """By what kubelets know this server that know callers by tokens; empty where it has none."""
-    path = arguments.token
-    if path is None and arguments.trust is not None and (arguments.trust / TRUST_FILES["token"]).is_file():
-        path = arguments.trust / TRUST_FILES["token"]
+    path = trusted_file(arguments, "token", TRUST_FILES["token"])
     return read_token(path) if path is not None else ""
 
 

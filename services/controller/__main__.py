@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from ipaddress import IPv4Network
-from pathlib import Path
 
-from knarr.service.command import client_parser, read_ca, run_component
+from knarr.service.command import client_parser, read_ca, run_component, trusted_file
 from knarr.service.election import add_leader_election, election
 from knarr.service.errors import CommandError
 from knarr.service.options import duration, number, optional_cidr, readable_file
@@ -43,15 +42,10 @@ SIGNING_FILES = {"cert": "signing.crt", "key": "signing.key"}
 
 def signing(arguments: argparse.Namespace) -> Signing | None:
     """By what requests for certificates are signed; None without files. CommandError where one of them is missing."""
-    found: dict[str, Path] = {}
-    for name, file in SIGNING_FILES.items():
-        given = getattr(arguments, f"cluster_signing_{name}_file")
-        path = given if given is not None or arguments.trust is None else arguments.trust / file
-        if path is not None and path.is_file():
-            found[name] = path
-    if len(found) == 1:
+    cert, key = (trusted_file(arguments, f"cluster_signing_{name}_file", file) for name, file in SIGNING_FILES.items())
+    if (cert is None) != (key is None):
         raise CommandError("--cluster-signing-cert-file and --cluster-signing-key-file belong together")
-    return Signing(found["cert"], found["key"], arguments.cluster_signing_duration) if found else None
+    return Signing(cert, key, arguments.cluster_signing_duration) if cert is not None and key is not None else None
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
-from knarr.service.command import api_client, client_parser, read_token, server_settings
+from knarr.service.command import api_client, client_parser, read_token, server_settings, trusted_file
 from knarr.service.errors import CommandError
 
 SERVICES = ("apiserver", "scheduler", "controller", "kubelet", "proxy", "dns")
@@ -139,6 +139,16 @@ def test_files_that_do_not_fit_together(trust: Path) -> None:
         api_client(parsed(ca="prose"))
     with pytest.raises(CommandError, match="holds no bearer token"):
         read_token(trust / "prose")
+
+
+def test_what_an_option_names_goes_before_what_the_folder_has(trust: Path) -> None:
+    def found(name: str, given: Path | None = None, folder: Path | None = trust) -> Path | None:
+        return trusted_file(argparse.Namespace(trust=folder, key=given), "key", name)
+
+    assert found("server.key") == trust / "server.key"
+    assert found("nowhere.key") is None is found("server.key", folder=None)
+    # No file of the folder stands in for it, whatever it is.
+    assert found("server.key", Path("/dev/null")) == Path("/dev/null") == found("server.key", Path("/dev/null"), None)
 
 
 def test_a_component_says_it_in_one_line_and_ends(trust: Path) -> None:
