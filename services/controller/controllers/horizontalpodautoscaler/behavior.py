@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -110,25 +110,29 @@ def limited_by_policies(
 
 
 def _highest(current: int, rules: autoscaling.HPAScalingRules, history: History, now: datetime) -> int:
-    if rules.select_policy == DISABLED:
-        return current
-    proposed = []
-    for policy in rules.policies:
-        before = _at_start(current, policy.period_seconds, history, now)
-        # Rounded up: a small percentage of few pods would never add one.
-        proposed.append(before + policy.value if policy.type == PODS else math.ceil(before * (1 + policy.value / 100)))
+    # Rounded up: a small percentage of few pods would never add one.
+    proposed = [
+        before + policy.value if policy.type == PODS else math.ceil(before * (1 + policy.value / 100))
+        for policy, before in _policies(current, rules, history, now)
+    ]
     chosen = min(proposed, default=current) if rules.select_policy == MIN else max(proposed, default=current)
     return min(chosen, MOST_PODS)
 
 
 def _lowest(current: int, rules: autoscaling.HPAScalingRules, history: History, now: datetime) -> int:
-    if rules.select_policy == DISABLED:
-        return current
-    proposed = []
-    for policy in rules.policies:
-        before = _at_start(current, policy.period_seconds, history, now)
-        proposed.append(before - policy.value if policy.type == PODS else int(before * (1 - policy.value / 100)))
+    proposed = [
+        before - policy.value if policy.type == PODS else int(before * (1 - policy.value / 100))
+        for policy, before in _policies(current, rules, history, now)
+    ]
     return max(proposed, default=current) if rules.select_policy == MIN else min(proposed, default=current)
+
+
+def _policies(
+    current: int, rules: autoscaling.HPAScalingRules, history: History, now: datetime
+) -> Iterator[tuple[autoscaling.HPAScalingPolicy, int]]:
+    """Each policy, and how many pods there were when its period began; none where no change is allowed."""
+    for policy in rules.policies if rules.select_policy != DISABLED else ():
+        yield policy, _at_start(current, policy.period_seconds, history, now)
 
 
 def _at_start(current: int, period_seconds: int, history: History, now: datetime) -> int:
