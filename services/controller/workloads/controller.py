@@ -26,6 +26,8 @@ from services.controller.workloads.claims import anybody
 W = TypeVar("W", bound=Any)
 M = TypeVar("M", bound=Any)
 
+# Later than due, so that it is due for sure.
+MARGIN_SECONDS = 0.01
 # How often one workload is looked at for what is only counted.
 COUNTED_AT_ONCE, COUNTED_A_SECOND = 20.0, 20.0
 
@@ -130,6 +132,11 @@ class WorkloadController(Controller, Generic[W]):
         for workload in self.workloads.list(metadata.namespace):
             if self.selector_of(workload).matches(metadata.labels):
                 yield key_of(cast(Message, workload))
+
+
+def again(seconds: float | None) -> Again | None:
+    """When time alone changes something after so long; None: never."""
+    return None if seconds is None else Again(seconds + MARGIN_SECONDS)
 
 
 def _asks_for_the_same(old: Message, new: Message) -> bool:

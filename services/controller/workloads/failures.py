@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from google.protobuf.message import Message
+
 from knarr.client.backoff import Backoff
-from knarr.objects.keys import Key
+from knarr.objects.keys import Key, key_of
 
 # Of DaemonSets, as in Kubernetes.
 BACKOFF = Backoff(first_seconds=1.0, limit_seconds=900.0)
@@ -44,6 +47,12 @@ class FailedPods:
 
     def forget(self, owner: Key) -> None:
         self._found.pop(owner, None)
+
+    def forget_gone(self, old: Message | None, new: Message | None) -> Iterable[Key]:
+        """For a controller that ``hears`` of its workloads: nothing is enqueued by it."""
+        if new is None and old is not None:
+            self.forget(key_of(old))
+        return ()
 
     def _of(self, owner: Key, generation: int) -> dict[str, _Failures]:
         known, places = self._found.get(owner, (generation, {}))

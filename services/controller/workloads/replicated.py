@@ -11,7 +11,7 @@ from knarr.machinery.errors import StatusError
 from knarr.objects.owners import controller_of
 from services.controller.controller import Context
 from services.controller.workloads.adoption import BY_CONTROLLER
-from services.controller.workloads.controller import WorkloadController
+from services.controller.workloads.controller import WorkloadController, again
 from services.controller.workloads.pods import PodWriter, pod_from_template
 from services.controller.workloads.replicas import Plan, Replicated, decide
 from services.controller.workloads.status import report, set_replica_failure
@@ -45,8 +45,7 @@ class ReplicatedController(WorkloadController[R]):
         await report(self.client, workload, plan.status, insist=True)
         if failure is not None:
             raise failure
-        # A little later than due, so that it is due for sure.
-        return Again(plan.again_seconds + 0.01) if plan.again_seconds else None
+        return again(plan.again_seconds)
 
     def _siblings(self, workload: R) -> Iterable[core.Pod]:
         """The pods of all workloads of the kind that the same owner controls."""

@@ -1,6 +1,6 @@
 """When a CronJob is due: its schedule (``knarr/machinery/cron.py`` reads it) in its time zone.
 
-Times of the clock that a day leaves out are left out, those that it has twice are due twice, as there.
+Times of the clock that a day leaves out are left out, those that it has twice are due twice, as in Kubernetes.
 """
 
 from __future__ import annotations

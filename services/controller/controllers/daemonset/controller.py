@@ -18,7 +18,7 @@ from knarr.objects.pods import FAILED
 from services.controller.controller import Context
 from services.controller.controllers.daemonset.decide import Facts, Plan, decide
 from services.controller.controllers.daemonset.placement import fit, new_pod
-from services.controller.workloads.controller import WorkloadController
+from services.controller.workloads.controller import WorkloadController, again
 from services.controller.workloads.failures import FailedPods
 from services.controller.workloads.history import POD_REVISION, history, same_template, settle_history, truncate
 from services.controller.workloads.pods import PodWriter
@@ -36,13 +36,8 @@ class DaemonSetController(WorkloadController[apps.DaemonSet]):
         self._revisions = self.owns(apps.ControllerRevision)
         self._nodes = self.hears(core.Node, self._node_changed)
         self._failed = FailedPods()
-        self.hears(apps.DaemonSet, self._forget_failures)
+        self.hears(apps.DaemonSet, self._failed.forget_gone)
         self._writer = PodWriter(context.client, self.recorder, self.expectations)
-
-    def _forget_failures(self, old: apps.DaemonSet | None, new: apps.DaemonSet | None) -> Iterable[Key]:
-        if new is None and old is not None:
-            self._failed.forget(key_of(old))
-        return ()
 
     def _node_changed(self, old: core.Node | None, new: core.Node | None) -> Iterable[Key]:
         """The DaemonSets that should run otherwise for it. A node tells of itself all the time, and mostly nothing that counts here."""
@@ -72,8 +67,7 @@ class DaemonSetController(WorkloadController[apps.DaemonSet]):
         await report(self.client, workload, plan.status, insist=True)
         if failure is not None:
             raise failure
-        # A little later than due, so that it is due for sure.
-        return Again(plan.again_seconds + 0.01) if plan.again_seconds else None
+        return again(plan.again_seconds)
 
     def _decide(self, daemon_set: apps.DaemonSet, pods: Sequence[core.Pod], hashes: set[str], settled: bool) -> Plan:
         key, generation, now = key_of(daemon_set), daemon_set.metadata.generation, asyncio.get_running_loop().time()

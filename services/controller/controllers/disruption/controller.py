@@ -26,6 +26,7 @@ from services.controller.controllers.disruption.decide import (
     unmanaged,
 )
 from services.controller.controllers.disruption.scales import NoScale, Scales
+from services.controller.workloads.controller import again
 from services.controller.workloads.status import report
 
 # When it is tried again to learn how many pods are wanted: nothing tells of a definition or a scale that comes.
@@ -80,8 +81,7 @@ class DisruptionController(Controller):
             message = f"Pod was expected by PDB {key} to be deleted but it wasn't"
             self.recorder.event(pod, WARNING, "NotDeleted", message)
         await report(self.client, budget, plan.status)
-        # A little later than due, so that it is due for sure.
-        return Again(plan.again_seconds + 0.01) if plan.again_seconds is not None else None
+        return again(plan.again_seconds)
 
     async def _expected(self, budget: policy.PodDisruptionBudget, pods: Sequence[core.Pod]) -> Expected:
         """Raises NoScale, StatusError, ValueError where it cannot be told."""

@@ -31,7 +31,7 @@ from services.controller.controllers.job.view import JobView
 from services.controller.newest import is_older
 from services.controller.tracking import is_released, release, track
 from services.controller.workloads.adoption import BY_CONTROLLER
-from services.controller.workloads.controller import WorkloadController
+from services.controller.workloads.controller import WorkloadController, again
 from services.controller.workloads.pods import PodWriter
 
 # How soon a Job is looked at again that somebody else has changed meanwhile.
@@ -75,8 +75,7 @@ class JobController(WorkloadController[batch.Job]):
         await self._count(view, plan, tally(view, plan, running(self._now(view, memory))), memory)
         if failure is not None:
             raise failure
-        # A little later than due, so that it is due for sure.
-        return None if plan.again_seconds is None else Again(plan.again_seconds + 0.01)
+        return again(plan.again_seconds)
 
     # What is known.
 

@@ -44,8 +44,7 @@ def is_failed(pod: core.Pod, spec: batch.JobSpec) -> bool:
 
 def index_of(pod: core.Pod) -> int:
     """Its completion index; NO_INDEX where it has none that makes sense."""
-    text = pod.metadata.annotations.get(INDEX, "")
-    return int(text) if text.isdecimal() and text.isascii() else NO_INDEX
+    return _number(pod, INDEX, NO_INDEX)
 
 
 def counted_failures(pod: core.Pod) -> int:
@@ -83,6 +82,6 @@ def _end(status: core.ContainerStatus) -> datetime | None:
     return to_datetime(ended.finished_at) if status.state.HasField("terminated") and ended.HasField("finished_at") else None
 
 
-def _number(pod: core.Pod, annotation: str) -> int:
+def _number(pod: core.Pod, annotation: str, otherwise: int = 0) -> int:
     text = pod.metadata.annotations.get(annotation, "")
-    return int(text) if text.isdecimal() and text.isascii() else 0
+    return int(text) if text.isdecimal() and text.isascii() else otherwise

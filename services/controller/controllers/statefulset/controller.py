@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from google.protobuf.message import Message
@@ -21,7 +21,7 @@ from services.controller.controller import Context
 from services.controller.controllers.statefulset.decide import Facts, Make, Plan, decide
 from services.controller.controllers.statefulset.identity import ordinal_of, revision_of
 from services.controller.controllers.statefulset.status import Version, Versions
-from services.controller.workloads.controller import WorkloadController
+from services.controller.workloads.controller import WorkloadController, again
 from services.controller.workloads.failures import FailedPods
 from services.controller.workloads.history import history, settle_history, template_of, truncate
 from services.controller.workloads.pods import PodWriter, Words, is_in_going_namespace, slow_start
@@ -50,13 +50,8 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
         self._revisions = self.owns(apps.ControllerRevision)
         self._claims = self.watches(core.PersistentVolumeClaim, mapped=self._waiting_for, when=is_gone)
         self._failed = FailedPods(BACKOFF)
-        self.hears(apps.StatefulSet, self._forget_failures)
+        self.hears(apps.StatefulSet, self._failed.forget_gone)
         self._writer = PodWriter(context.client, self.recorder, self.expectations, WORDS)
-
-    def _forget_failures(self, old: apps.StatefulSet | None, new: apps.StatefulSet | None) -> Iterable[Key]:
-        if new is None and old is not None:
-            self._failed.forget(key_of(old))
-        return ()
 
     def _waiting_for(self, claim: core.PersistentVolumeClaim) -> Iterator[Key]:
         """A claim that is gone may be one that a pod needs, or that a pod must not be made with."""
@@ -88,8 +83,7 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
             await truncate(self.client, revisions, live, workload.spec.revision_history_limit)
         if failure is not None:
             raise failure
-        # A little later than due, so that it is due for sure.
-        return Again(plan.again_seconds + 0.01) if plan.again_seconds else None
+        return again(plan.again_seconds)
 
     def _facts(self, stateful_set: apps.StatefulSet, pods: Sequence[core.Pod], versions: Versions, settled: bool) -> Facts:
         key, generation, now = key_of(stateful_set), stateful_set.metadata.generation, asyncio.get_running_loop().time()
