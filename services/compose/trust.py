@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from knarr.service.authentication import KUBELET_CLIENT, TokenTable, User, kept_token
+from knarr.service.authentication import KUBELET_CLIENT, NODE_PREFIX, NODES, TokenTable, User, kept_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, PUBLIC, write_whole
@@ -32,7 +32,6 @@ from services.compose import earlier_tokens
 from services.standalone.credentials import ADMIN, APISERVER, Credentials, keep_front_proxy, write_kubeconfig
 
 LOCAL = ("127.0.0.1", "localhost")
-NODES = "system:nodes"
 # As whom the API server speaks to etcd: nobody else has a certificate of that authority but the members.
 ETCD_CLIENT = "kube-apiserver-etcd-client"
 ETCD_AUTHORITY = "knarr-etcd-ca"
@@ -67,7 +66,7 @@ def members(hosts: Mapping[str, list[str]], nodes: Mapping[str, str]) -> list[Me
     """
     control = [Member(name, user, (*LOCAL, *hosts.get(name, []))) for name, user in CONTROL_PLANE.items()]
     kubelets = [
-        Member(f"{name}/kubelet", User(f"system:node:{name}", groups=(NODES,)), (*LOCAL, name, ip), name) for name, ip in nodes.items()
+        Member(f"{name}/kubelet", User(f"{NODE_PREFIX}{name}", groups=(NODES,)), (*LOCAL, name, ip), name) for name, ip in nodes.items()
     ]
     proxies = [Member(f"{name}/proxy", User("system:kube-proxy", uid=name), (*LOCAL, name, ip)) for name, ip in nodes.items()]
     return [*control, *kubelets, *proxies]
