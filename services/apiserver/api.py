@@ -22,7 +22,7 @@ from knarr.machinery.resources import Version
 from knarr.service.authentication import User
 from services.apiserver.aside import in_turn
 from services.apiserver.audit.auditor import Auditor
-from services.apiserver.authorization import asked, imagined_path
+from services.apiserver.authorization import asked, imagined_path, permit
 from services.apiserver.fairness.fairness import Fairness
 from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.identity.playing import may_as_played, played
@@ -211,8 +211,7 @@ class Api:
 
     async def _as_played(self, request: Request) -> None:
         await may_as_played(self.pipeline.authorizer, request)
-        if (asking := asked(self.pipeline.authorizer, request)) is not None:
-            await asking
+        await permit(self.pipeline.authorizer, request)
 
     async def _do(self, verb: str, request: Request, path: Callable[..., Awaitable[T]]) -> T:
         """What goes on behind its answer."""

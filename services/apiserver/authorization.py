@@ -71,6 +71,12 @@ def asked(authorizer: Authorizer, request: Request) -> Coroutine[Any, Any, None]
     return None
 
 
+async def permit(authorizer: Authorizer, request: Request) -> None:
+    """Asks and waits, for who need not know whether it takes long. Raises Forbidden, Timeout."""
+    if (asking := asked(authorizer, request)) is not None:
+        await asking
+
+
 async def _told(request: Request, asking: Coroutine[Any, Any, None]) -> None:
     """Waits for what is decided elsewhere, and tells it to the audit log."""
     try:

@@ -12,7 +12,7 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden, bad_request, status_error
 from knarr.service.authentication import User, current_user
 from services.apiserver.api import Api
-from services.apiserver.authorization import asked, imagined, imagined_path
+from services.apiserver.authorization import imagined, imagined_path, permit
 from services.apiserver.authorizers.chain import Chain
 from services.apiserver.authorizers.explanation import explanation
 from services.apiserver.request import CREATE, LIST, Request
@@ -54,8 +54,7 @@ class AuthorizationServicer(face_grpc.AuthorizationServiceServicer):
                 raise bad_request("say what is wanted: a verb and a resource, or a verb and a path")
 
     async def _permit(self, wanted: Request) -> None:
-        if (asking := asked(self._api.pipeline.authorizer, wanted)) is not None:
-            await asking
+        await permit(self._api.pipeline.authorizer, wanted)
 
     async def _may_list_roles(self, user: User, deadline: float) -> bool:
         try:

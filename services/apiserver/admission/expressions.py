@@ -20,7 +20,7 @@ from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.outside import Outside
 from services.apiserver.admission.shown import Json, Shown
 from services.apiserver.aside import LARGE_BYTES, in_turn
-from services.apiserver.authorization import asked, imagined, imagined_path
+from services.apiserver.authorization import imagined, imagined_path, permit
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
 from services.apiserver.tokens.claims import ACCOUNT_PREFIX, ACCOUNTS_GROUP
@@ -173,8 +173,7 @@ class Scene:
             version = self.registry.preferred(check.group, check.resource) or imagined(check.group, check.resource)
             ref = Ref(version, check.namespace, check.name, check.subresource)
         try:
-            if (asking := asked(self.outside.authorizer, Request(user, check.verb, ref, None, request.deadline))) is not None:
-                await asking
+            await permit(self.outside.authorizer, Request(user, check.verb, ref, None, request.deadline))
         except Forbidden as error:
             return Decision(False, error.status.message)
         except StatusError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from knarr.machinery.errors import Forbidden
 from services.apiserver.admission.attributes import Attributes
-from services.apiserver.authorization import Authorizer, asked, imagined
+from services.apiserver.authorization import Authorizer, imagined, permit
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
 
@@ -15,8 +15,7 @@ async def may(authorizer: Authorizer, attributes: Attributes, verb: str, ref: Re
     """Whether the caller may do something else than what the request asks. Raises Timeout at the request's deadline."""
     wanted = Request(attributes.user, verb, ref, None, attributes.request.deadline)
     try:
-        if (asking := asked(authorizer, wanted)) is not None:
-            await asking
+        await permit(authorizer, wanted)
     except Forbidden:
         return False
     return True

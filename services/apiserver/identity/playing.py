@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from knarr.machinery.errors import Forbidden
 from knarr.machinery.validation import dns1123_subdomain, qualified_name
 from knarr.service.authentication import AUTHENTICATED, MASTERS, NODE_PREFIX, NODES, User
-from services.apiserver.authorization import Authorizer, asked, imagined, name_of
+from services.apiserver.authorization import Authorizer, imagined, name_of, permit
 from services.apiserver.identity.impersonation import EXTRAS, GROUP_OF_IDENTITIES, UIDS, VERB, Impersonation
 from services.apiserver.request import Request
 from services.apiserver.results import Ref
+from services.apiserver.tokens.accounts import NODE_NAME
 from services.apiserver.tokens.claims import ACCOUNT_PREFIX
 
 ASSOCIATED, ARBITRARY, ACCOUNT, USER_INFO = "associated-node", "arbitrary-node", "serviceaccount", "user-info"
-NODE_NAME, NODE_KEYS = "authentication.kubernetes.io/node-name", "authentication.kubernetes.io/associated-node-keys"
+NODE_KEYS = "authentication.kubernetes.io/associated-node-keys"
 PLAYED_NODES, USERS, GROUPS, ACCOUNTS = (
     imagined(GROUP_OF_IDENTITIES, plural) for plural in ("nodes", "users", "groups", "serviceaccounts")
 )
@@ -49,7 +50,7 @@ async def played(authorizer: Authorizer, user: User, wanted: Impersonation, dead
                 return replace(User(wanted.name, groups=(NODES, AUTHENTICATED), impersonator=user), constraint=mode.name)
     try:
         for ref in wanted.refs():
-            await _ask(authorizer, Request(user, VERB, ref, None, deadline))
+            await permit(authorizer, Request(user, VERB, ref, None, deadline))
     except Forbidden:
         other = _of_others(user, wanted) if node is None else None
         if other is None or not await _may(authorizer, other, deadline):
@@ -65,7 +66,7 @@ async def may_as_played(authorizer: Authorizer, request: Request) -> None:
         return
     asker = _without_extra(played_by) if mode == ASSOCIATED else played_by
     ref = replace(request.ref, name=name_of(request))
-    await _ask(authorizer, Request(asker, f"{VERB}-on:{mode}:{request.verb}", ref, request.options, request.deadline))
+    await permit(authorizer, Request(asker, f"{VERB}-on:{mode}:{request.verb}", ref, request.options, request.deadline))
 
 
 def _of_nodes(user: User, wanted: Impersonation, node: str) -> Iterator[Mode]:
@@ -127,12 +128,7 @@ async def _may(authorizer: Authorizer, mode: Mode, deadline: float) -> bool:
 async def _may_each(authorizer: Authorizer, mode: Mode, refs: tuple[Ref, ...], deadline: float) -> bool:
     try:
         for ref in refs:
-            await _ask(authorizer, Request(mode.asker, f"{VERB}:{mode.name}", ref, None, deadline))
+            await permit(authorizer, Request(mode.asker, f"{VERB}:{mode.name}", ref, None, deadline))
     except Forbidden:
         return False
     return True
-
-
-async def _ask(authorizer: Authorizer, request: Request) -> None:
-    if (asking := asked(authorizer, request)) is not None:
-        await asking

@@ -15,7 +15,7 @@ from services.apiserver.apply.configuration import Configuration, parse
 from services.apiserver.apply.names import check_options
 from services.apiserver.apply.versions import Known, shape_of_version
 from services.apiserver.aside import aside
-from services.apiserver.authorization import asked
+from services.apiserver.authorization import permit
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata
 from services.apiserver.pipeline.conversion import converting
@@ -94,8 +94,7 @@ async def _create(pipeline: Pipeline, request: Request, part: Whole, config: Con
         raise modified(ref)
     options = meta.CreateOptions(dry_run=given.dry_run, field_manager=given.field_manager, field_validation=given.field_validation)
     wanted = request.as_create(options)
-    if (asking := asked(pipeline.authorizer, wanted)) is not None:
-        await asking
+    await permit(pipeline.authorizer, wanted)
     return await create(pipeline, wanted, obj, tracked=True)
 
 

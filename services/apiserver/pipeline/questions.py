@@ -19,7 +19,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden, bad_request, invalid, status_error
 from knarr.service.authentication import User
-from services.apiserver.authorization import REASON, Denied, asked, imagined, imagined_path, rules_of
+from services.apiserver.authorization import REASON, Denied, imagined, imagined_path, permit, rules_of
 from services.apiserver.backend import serialize
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
@@ -134,8 +134,7 @@ async def _decide(pipeline: Pipeline, request: Request, review: Any, user: User)
     told = _Told()
     wanted.audit = told
     try:
-        if (asking := asked(pipeline.authorizer, wanted)) is not None:
-            await asking
+        await permit(pipeline.authorizer, wanted)
     except Forbidden as error:
         review.status.denied, review.status.reason = isinstance(error, Denied), error.status.message
     else:

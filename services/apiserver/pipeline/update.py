@@ -15,7 +15,7 @@ from services.apiserver.apply.names import check_options
 from services.apiserver.apply.tracking import track_update
 from services.apiserver.apply.versions import Known
 from services.apiserver.aside import aside
-from services.apiserver.authorization import asked
+from services.apiserver.authorization import permit
 from services.apiserver.canonical import canonicalize
 from services.apiserver.entry import Entry
 from services.apiserver.pipeline import metadata, patching
@@ -77,8 +77,7 @@ async def _create(pipeline: Pipeline, request: Request, obj: Any) -> Written:
     obj.metadata.name, obj.metadata.resource_version = ref.name, ""
     options = meta.CreateOptions(dry_run=given.dry_run, field_manager=given.field_manager, field_validation=given.field_validation)
     wanted = request.as_create(options)
-    if (asking := asked(pipeline.authorizer, wanted)) is not None:
-        await asking
+    await permit(pipeline.authorizer, wanted)
     return await create(pipeline, wanted, obj)
 
 

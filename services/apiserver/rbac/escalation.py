@@ -19,7 +19,7 @@ from knarr.machinery.resources import Resource
 from knarr.service.authentication import MASTERS
 from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.aside import aside
-from services.apiserver.authorization import Authorizer, asked, imagined
+from services.apiserver.authorization import Authorizer, imagined, permit
 from services.apiserver.rbac.grants import BINDINGS, CLUSTER_BINDINGS, CLUSTER_ROLES, ROLES, Grants
 from services.apiserver.rbac.rules import Rule, Wish
 from services.apiserver.request import Request
@@ -82,8 +82,7 @@ class RoleEscalation:
     async def _may(self, attributes: Attributes, verb: str, kind: Resource, name: str) -> bool:
         ref = Ref(imagined(kind.storage.group, kind.plural), attributes.namespace, name)
         try:
-            if (asking := asked(self._authorizer, Request(attributes.user, verb, ref, None, attributes.request.deadline))) is not None:
-                await asking
+            await permit(self._authorizer, Request(attributes.user, verb, ref, None, attributes.request.deadline))
         except Forbidden:
             return False
         return True
