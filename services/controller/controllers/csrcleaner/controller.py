@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+from typing import ClassVar
+
+from google.protobuf.message import Message
 
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
-from knarr.client.reconciler import Again
-from knarr.machinery.errors import Conflict, NotFound
-from knarr.objects.keys import Key, is_deleting
-from services.controller.controller import Context, Controller
+from services.controller.cleaner import CleanerController
 from services.controller.controllers.csrcleaner.decide import seconds_left
 
 
-class CertificateCleanerController(Controller):
-    """Its keys are those of requests."""
-
+class CertificateCleanerController(CleanerController[certificates.CertificateSigningRequest]):
     name = "csrcleaner"
+    cleaned: ClassVar[type[Message]] = certificates.CertificateSigningRequest
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._requests = self.watches(certificates.CertificateSigningRequest)
-
-    async def reconcile(self, key: Key) -> Again | None:
-        request = self._requests.get(*key)
-        if request is None or is_deleting(request):
-            return None
-        if left := seconds_left(request, self.context.clock.now()):
-            return Again(left)
-        metadata = request.metadata
-        with contextlib.suppress(Conflict, NotFound):
-            await self.client.delete(
-                certificates.CertificateSigningRequest, metadata.name, uid=metadata.uid, resource_version=metadata.resource_version
-            )
-        return None
+    def seconds_left(self, obj: certificates.CertificateSigningRequest) -> float:
+        return seconds_left(obj, self.context.clock.now())
