@@ -18,8 +18,8 @@ async def tell_disruption(client: Client, pod: core.Pod, reason: str, message: s
 
     ``fail``: nobody else will ever say how it ended, so that is said too. StatusError NotFound: it is gone.
     """
-    live = await client.get(core.Pod, pod.metadata.name, pod.metadata.namespace)
-    if live.metadata.uid != pod.metadata.uid or is_finished(live):
+    live = await _unfinished(client, pod)
+    if live is None:
         return
     generation = live.metadata.generation
     changed = set_condition(live.status, "DisruptionTarget", "True", reason=reason, message=message, now=now, generation=generation)
@@ -31,7 +31,13 @@ async def tell_disruption(client: Client, pod: core.Pod, reason: str, message: s
 
 async def tell_failed(client: Client, pod: core.Pod) -> None:
     """Says that a pod has ended, where nobody else ever will. StatusError NotFound: it is gone."""
-    live = await client.get(core.Pod, pod.metadata.name, pod.metadata.namespace)
-    if live.metadata.uid == pod.metadata.uid and not is_finished(live):
+    live = await _unfinished(client, pod)
+    if live is not None:
         live.status.phase, live.status.observed_generation = FAILED, live.metadata.generation
         await client.update(live, subresource="status")
+
+
+async def _unfinished(client: Client, pod: core.Pod) -> core.Pod | None:
+    """The pod as it is now; None where it has ended, or another one has its name."""
+    live = await client.get(core.Pod, pod.metadata.name, pod.metadata.namespace)
+    return None if live.metadata.uid != pod.metadata.uid or is_finished(live) else live

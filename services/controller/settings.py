@@ -26,7 +26,7 @@ class ControllerSettings:
 
     ``election``: whether it acts only while holding the lease ``kube-system/knarr-controller-manager``.
     ``workers``: keys that one controller reconciles at once.
-    ``burst_replicas``: pods that one sync of a ReplicaSet, ReplicationController or DaemonSet creates or deletes at most.
+    ``burst_replicas``: pods that one sync of a workload creates or deletes at most.
     ``node_grace_seconds``: silence after which a node's conditions become Unknown.
     ``orphan_quarantine_seconds``: how long a node must be gone before its pods are deleted.
     ``terminated_pod_threshold``: finished pods that may exist before the oldest are deleted; 0 keeps all.
