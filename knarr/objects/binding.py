@@ -58,15 +58,15 @@ def can_reach(volume: core.PersistentVolume, node: core.Node) -> bool:
     return not affinity.HasField("required") or matches_selector(affinity.required, node)
 
 
-def misfit(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim) -> str:
-    """Why the volume that a claim names cannot be its volume, in Kubernetes' words; empty where it can."""
+def misfit(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim, *, kept: bool = False) -> str:
+    """Why a volume cannot be the claim's, in Kubernetes' words; empty where it can. ``kept``: for it, so its class says nothing."""
     if wanted_storage(claim) > storage_of(volume.spec.capacity):
         return "requested PV is too small"
-    if storage_class_of(volume) != storage_class_of(claim):
+    if not kept and storage_class_of(volume) != storage_class_of(claim):
         return "storageClassName does not match"
-    if _mode(volume) != _mode(claim):
+    if volume_mode(volume) != volume_mode(claim):
         return "incompatible volumeMode"
-    if not _offers_modes(volume, claim):
+    if not set(claim.spec.access_modes) <= set(volume.spec.access_modes):
         return "incompatible accessMode"
     return "" if _attributes_class(volume) == _attributes_class(claim) else "volumeAttributesClassName does not match"
 
@@ -84,9 +84,9 @@ def suiting_volumes(
 ) -> list[core.PersistentVolume]:
     """Those that the claim may have, the best first, wherever they can be used. Where one is kept for it, no other is among them."""
     # Most volumes of a cluster are others': that is seen at once.
-    suiting = [found for found in volumes if not is_taken(found, claim) and not is_deleting(found) and _suits(found, claim)]
-    kept = [found for found in suiting if is_for(found, claim)]
-    free = [] if kept or only_kept else [found for found in suiting if is_free(found) and _matches(found, claim)]
+    there = [found for found in volumes if not is_taken(found, claim) and not is_deleting(found)]
+    kept = [found for found in there if is_for(found, claim) and not misfit(found, claim, kept=True)]
+    free = [] if kept or only_kept else [found for found in there if is_free(found) and _suits(found, claim)]
     return sorted(kept or free, key=_rank)
 
 
@@ -105,12 +105,17 @@ def claimed(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim) ->
     changed = copy_of(volume)
     if not is_for(volume, claim):
         changed.metadata.annotations[BOUND_BY_CONTROLLER] = YES
-    reference, metadata = changed.spec.claim_ref, claim.metadata
-    if reference.uid != metadata.uid:
-        reference.api_version, reference.kind = "v1", "PersistentVolumeClaim"
-        reference.namespace, reference.name, reference.uid = metadata.namespace, metadata.name, metadata.uid
-        reference.resource_version = metadata.resource_version
+    if changed.spec.claim_ref.uid != claim.metadata.uid:
+        refer_to_claim(changed, claim)
     return None if changed == volume else changed
+
+
+def refer_to_claim(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim) -> None:
+    """Makes the volume name the claim."""
+    reference, metadata = volume.spec.claim_ref, claim.metadata
+    reference.api_version, reference.kind = "v1", "PersistentVolumeClaim"
+    reference.namespace, reference.name, reference.uid = metadata.namespace, metadata.name, metadata.uid
+    reference.resource_version = metadata.resource_version
 
 
 def unclaimed(volume: core.PersistentVolume) -> core.PersistentVolume:
@@ -125,25 +130,16 @@ def unclaimed(volume: core.PersistentVolume) -> core.PersistentVolume:
     return changed
 
 
+def volume_mode(obj: core.PersistentVolume | core.PersistentVolumeClaim) -> str:
+    """Filesystem or Block."""
+    return obj.spec.volume_mode or FILESYSTEM
+
+
 def _suits(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim) -> bool:
-    """What must be so of a volume that is kept for the claim, too."""
-    large = not wanted_storage(claim) > storage_of(volume.spec.capacity)
-    same = _mode(volume) == _mode(claim) and _attributes_class(volume) == _attributes_class(claim)
-    return large and same and _offers_modes(volume, claim)
-
-
-def _matches(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim) -> bool:
-    if storage_class_of(volume) != storage_class_of(claim):
+    """Whether a claim that names no volume may have this one, which is kept for nobody."""
+    if misfit(volume, claim):
         return False
     return not claim.spec.HasField("selector") or label_selector(claim.spec.selector).matches(volume.metadata.labels)
-
-
-def _offers_modes(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim) -> bool:
-    return set(claim.spec.access_modes) <= set(volume.spec.access_modes)
-
-
-def _mode(obj: core.PersistentVolume | core.PersistentVolumeClaim) -> str:
-    return obj.spec.volume_mode or FILESYSTEM
 
 
 def _attributes_class(obj: core.PersistentVolume | core.PersistentVolumeClaim) -> str:

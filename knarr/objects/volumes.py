@@ -55,6 +55,14 @@ def ephemeral_claim_name(pod: core.Pod, volume: core.Volume) -> str:
     return f"{pod.metadata.name}-{volume.name}"
 
 
+def strange(pod: core.Pod, claim: core.PersistentVolumeClaim) -> str:
+    """Why a claim is none that was made for the pod: a pod must not come by what somebody else keeps. Empty where it was."""
+    if is_controlled_by(claim, pod):
+        return ""
+    place = f"{claim.metadata.namespace}/{claim.metadata.name}"
+    return f"PVC {place} was not created for pod {pod.metadata.namespace}/{pod.metadata.name} (pod is not owner)"
+
+
 def uses_claim(pod: core.Pod, claim: core.PersistentVolumeClaim) -> bool:
     """Whether a pod of the claim's namespace keeps it: it has a node. One without can still be kept from starting.
 

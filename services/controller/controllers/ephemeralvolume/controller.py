@@ -11,8 +11,9 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import AlreadyExists, StatusError
 from knarr.objects.keys import Key
 from knarr.objects.owners import controller_key
+from knarr.objects.volumes import strange
 from services.controller.controller import Context, Controller
-from services.controller.controllers.ephemeralvolume.decide import Wanted, decide, has_ephemeral, strange
+from services.controller.controllers.ephemeralvolume.decide import Wanted, decide, has_ephemeral
 
 FAILED = "FailedBinding"
 # Nothing tells that a claim has gone which is not the pod's.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting
-from knarr.objects.owners import is_controlled_by, owner_reference
-from knarr.objects.volumes import ephemeral_claim_name
+from knarr.objects.owners import owner_reference
+from knarr.objects.volumes import ephemeral_claim_name, strange
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,6 @@ def decide(pod: core.Pod, find: Callable[[str], core.PersistentVolumeClaim | Non
         problem = strange(pod, found) if found is not None else ""
         if found is None or problem:
             yield Wanted(volume.name, _claim(pod, volume), problem)
-
-
-def strange(pod: core.Pod, claim: core.PersistentVolumeClaim) -> str:
-    """Why a claim is none that was made for the pod: a pod must not come by what somebody else keeps. Empty where it was."""
-    if is_controlled_by(claim, pod):
-        return ""
-    place = f"{claim.metadata.namespace}/{claim.metadata.name}"
-    return f"PVC {place} was not created for pod {pod.metadata.namespace}/{pod.metadata.name} (pod is not owner)"
 
 
 def _claim(pod: core.Pod, volume: core.Volume) -> core.PersistentVolumeClaim:

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
-from knarr.objects.binding import BIND_COMPLETED, BOUND, PROVISIONED_BY, RELEASED, SELECTED_NODE, storage_of, wanted_storage
+from knarr.objects.binding import (
+    BIND_COMPLETED,
+    BOUND,
+    PROVISIONED_BY,
+    RELEASED,
+    SELECTED_NODE,
+    refer_to_claim,
+    storage_of,
+    wanted_storage,
+)
 from knarr.objects.copies import copy_field, copy_of
 from knarr.objects.keys import is_deleting
 from knarr.objects.labels import HOSTNAME
@@ -162,10 +171,7 @@ def _volume(claim: core.PersistentVolumeClaim, found: storage.StorageClass, node
     spec.persistent_volume_source.local.path = f"{folders.rstrip('/')}/{made.metadata.name}"
     term = spec.node_affinity.required.node_selector_terms.add()
     term.match_expressions.add(key=HOSTNAME, operator="In", values=[node.metadata.labels.get(HOSTNAME, name)])
-    reference, metadata = spec.claim_ref, claim.metadata
-    reference.api_version, reference.kind = "v1", "PersistentVolumeClaim"
-    reference.namespace, reference.name, reference.uid = metadata.namespace, metadata.name, metadata.uid
-    reference.resource_version = metadata.resource_version
+    refer_to_claim(made, claim)
     return made
 
 

@@ -7,8 +7,7 @@ Recycle, is told to have failed, as Kubernetes tells it where it has no plugin f
 from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.binding import AVAILABLE, BOUND, FAILED, PROVISIONED_BY, RELEASED, unclaimed
-from knarr.objects.volumes import FILESYSTEM
+from knarr.objects.binding import AVAILABLE, BOUND, FAILED, PROVISIONED_BY, RELEASED, unclaimed, volume_mode
 from services.controller.controllers.persistentvolumebinder.decide import IN_TREE, with_phase
 from services.controller.controllers.persistentvolumebinder.step import NOTHING, Say, Step
 
@@ -22,7 +21,7 @@ def decide_volume(volume: core.PersistentVolume, claim: core.PersistentVolumeCla
     if claim is None:
         return _reclaim(volume)
     if not claim.spec.volume_name:
-        if (volume.spec.volume_mode or FILESYSTEM) != (claim.spec.volume_mode or FILESYSTEM):
+        if volume_mode(volume) != volume_mode(claim):
             name = f"{claim.metadata.namespace}/{claim.metadata.name}"
             words = f'Cannot bind PersistentVolume to requested PersistentVolumeClaim "{name}" due to incompatible volumeMode.'
             return Step(say=Say(volume, "VolumeMismatch", words, True))

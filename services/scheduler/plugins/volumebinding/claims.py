@@ -8,8 +8,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.objects.binding import LOST, NO_PROVISIONER, SELECTED_NODE, is_fully_bound, wanted_storage
 from knarr.objects.keys import is_deleting
-from knarr.objects.owners import is_controlled_by
-from knarr.objects.volumes import WAIT_FOR_FIRST_CONSUMER, ephemeral_claim_name, storage_class_of
+from knarr.objects.volumes import WAIT_FOR_FIRST_CONSUMER, claim_names, ephemeral_claim_name, storage_class_of, strange
 from services.scheduler.plugin import Cluster
 from services.scheduler.pod_facts import PodFacts
 
@@ -43,8 +42,7 @@ class Claims:
 
 
 def has_claims(pod: PodFacts) -> bool:
-    sources = (volume.volume_source for volume in pod.pod.spec.volumes)
-    return any(source.HasField("persistent_volume_claim") or source.HasField("ephemeral") for source in sources)
+    return any(True for _ in claim_names(pod.pod))
 
 
 def claims_of(pod: PodFacts, cluster: Cluster) -> Claims:
@@ -79,8 +77,8 @@ def _made_for(pod: PodFacts, cluster: Cluster, volume: core.Volume) -> core.Pers
     if cluster.get(core.PersistentVolumeClaim, pod.key.namespace, name) is None:
         raise Impossible(f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{name}"')
     claim = _there(pod, cluster, name)
-    if not is_controlled_by(claim, pod.pod):
-        raise Impossible(f"PVC {pod.key.namespace}/{name} was not created for pod {pod.key} (pod is not owner)")
+    if why := strange(pod.pod, claim):
+        raise Impossible(why)
     return claim
 
 
