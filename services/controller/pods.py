@@ -1,16 +1,27 @@
-"""Pods by their node, and telling a pod that it is about to be deleted from outside."""
+"""Pods by their node and by their claims, and telling a pod that it is about to be deleted from outside."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.index import Index
 from knarr.objects.conditions import set_condition
+from knarr.objects.keys import Key
 from knarr.objects.pods import FAILED, is_finished
+from knarr.objects.volumes import claim_names
+
+
+def claims_of(pod: core.Pod) -> Iterator[Key]:
+    """The keys of the claims that a pod's volumes name, or are made from it."""
+    for name in claim_names(pod):
+        yield Key(pod.metadata.namespace, name)
+
 
 BY_NODE: Index[core.Pod] = Index("node", lambda pod: [pod.spec.node_name] if pod.spec.node_name else [])
+BY_CLAIM: Index[core.Pod] = Index("claim", lambda pod: map(str, claims_of(pod)))
 
 
 async def tell_disruption(client: Client, pod: core.Pod, reason: str, message: str, now: datetime, *, fail: bool = False) -> None:

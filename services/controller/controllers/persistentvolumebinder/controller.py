@@ -17,17 +17,14 @@ from knarr.machinery.errors import NotFound
 from knarr.objects.binding import BIND_COMPLETED, is_fully_bound
 from knarr.objects.keys import Key, key_of
 from knarr.objects.pods import is_finished
-from knarr.objects.volumes import BETA_DEFAULT_CLASS, DEFAULT_CLASS, claim_names, default_of, storage_class_of
+from knarr.objects.volumes import BETA_DEFAULT_CLASS, DEFAULT_CLASS, default_of, storage_class_of
 from services.controller.controller import Context, Controller
 from services.controller.controllers.persistentvolumebinder.decide import Facts, decide
 from services.controller.controllers.persistentvolumebinder.reclaim import decide_volume, is_let_go
 from services.controller.controllers.persistentvolumebinder.step import Say, Step
+from services.controller.pods import BY_CLAIM, claims_of
 
 ANY = "any"
-
-
-def _claims_of_pod(pod: core.Pod) -> Iterable[Key]:
-    return (Key(pod.metadata.namespace, name) for name in claim_names(pod))
 
 
 def _claimants(volume: core.PersistentVolume) -> Iterable[str]:
@@ -47,7 +44,6 @@ def _waiting(claim: core.PersistentVolumeClaim) -> Iterable[str]:
 
 BY_CLAIMANT: Index[core.PersistentVolume] = Index("claimant", _claimants)
 WAITING: Index[core.PersistentVolumeClaim] = Index("waiting", _waiting)
-PODS_BY_CLAIM: Index[core.Pod] = Index("claim-user", lambda pod: map(str, _claims_of_pod(pod)))
 
 
 class PersistentVolumeBinder(Controller):
@@ -59,7 +55,7 @@ class PersistentVolumeBinder(Controller):
         self._claims = self.hears(core.PersistentVolumeClaim, self._claim_changed, WAITING)
         self._volumes = self.hears(core.PersistentVolume, self._volume_changed, BY_CLAIMANT)
         self._classes = self.hears(storage.StorageClass, self._class_changed)
-        self._pods = self.hears(core.Pod, self._pod_changed, PODS_BY_CLAIM)
+        self._pods = self.hears(core.Pod, self._pod_changed, BY_CLAIM)
         # What was said last of each claim and volume: it is said again only after something else.
         self._said: dict[Key, tuple[str, str, str]] = {}
 
@@ -93,7 +89,7 @@ class PersistentVolumeBinder(Controller):
             return
         for pod in (old, new):
             if pod is not None:
-                for key in _claims_of_pod(pod):
+                for key in claims_of(pod):
                     claim = self._claims.get(*key)
                     if claim is not None and BIND_COMPLETED not in claim.metadata.annotations:
                         yield key
@@ -143,7 +139,7 @@ class PersistentVolumeBinder(Controller):
         return default_of((found.metadata for found in self._classes.list()), DEFAULT_CLASS, BETA_DEFAULT_CLASS)
 
     def _waiting_pods(self, key: Key) -> list[str]:
-        users = self._pods.index(PODS_BY_CLAIM, str(key))
+        users = self._pods.index(BY_CLAIM, str(key))
         return [pod.metadata.name for pod in users if not pod.spec.node_name and not is_finished(pod)]
 
     def _tell(self, key: Key, say: Say | None) -> None:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.controller import is_there
-from knarr.client.index import Index
 from knarr.client.reconciler import Again
 from knarr.objects.keys import Key
-from knarr.objects.volumes import CLAIM_PROTECTION, claim_names
+from knarr.objects.volumes import CLAIM_PROTECTION
 from services.controller.controller import Context, Controller
 from services.controller.controllers.pvcprotection.decide import is_used
+from services.controller.pods import BY_CLAIM, claims_of
 from services.controller.protection import is_ending, is_unprotected, protect, release
 
 PAGE_SIZE = 500
-
-
-def _claims(pod: core.Pod) -> Iterator[Key]:
-    for name in claim_names(pod):
-        yield Key(pod.metadata.namespace, name)
-
-
-BY_CLAIM: Index[core.Pod] = Index("claim", lambda pod: map(str, _claims(pod)))
 
 
 class ClaimProtectionController(Controller):
@@ -31,7 +21,7 @@ class ClaimProtectionController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._claims = self.watches(core.PersistentVolumeClaim, when=is_there)
-        self._pods = self.watches(core.Pod, BY_CLAIM, mapped=_claims)
+        self._pods = self.watches(core.Pod, BY_CLAIM, mapped=claims_of)
 
     async def reconcile(self, key: Key) -> Again | None:
         claim = self._claims.get(*key)
