@@ -160,11 +160,12 @@ def read_beneath(directory: int, path: str) -> tuple[bytes, int]:
             return file.read(), stat.S_IMODE(found.st_mode)
 
 
-def remove_at(directory: int, name: str) -> None:
-    """Removes whatever ``name`` is in ``directory``: a link itself, never what it leads to. One that is not there is success."""
+def remove_at(directory: int, name: str) -> bool:
+    """Removes whatever ``name`` is in ``directory``: a link itself, never what it leads to. Answers whether it was there."""
     try:
         os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
-        return
+        return False
     except (IsADirectoryError, PermissionError):
         shutil.rmtree(name, dir_fd=directory)
+    return True

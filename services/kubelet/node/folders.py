@@ -59,8 +59,9 @@ class LocalFolders:
             return Again(USED_SECONDS)
         path = volume.spec.persistent_volume_source.local.path
         if loses_its_data(volume) and path == f"{self._root}/{key.name}":
-            await self._files.call(remove_folder, self._root, key.name)
-            log.info("a volume's folder was removed", extra={"volume": key.name})
+            # Each finalizer that others take away leads here again while ours is not yet seen to be gone.
+            if await self._files.call(remove_folder, self._root, key.name):
+                log.info("a volume's folder was removed", extra={"volume": key.name})
         elif loses_its_data(volume):
             words = f"{path} is not where this node keeps such folders, which is {self._root}: it is left as it is"
             self._recorder.event(volume, WARNING, "VolumeFailedDelete", words)
@@ -69,7 +70,8 @@ class LocalFolders:
         return None
 
 
-def remove_folder(root: Path, name: str) -> None:
-    """Removes one with all that is in it, whatever links lie there; one that is not there is success. Raises OSError."""
+def remove_folder(root: Path, name: str) -> bool:
+    """Removes one with all that is in it, whatever links lie there; answers whether it was there. Raises OSError."""
     with contextlib.suppress(FileNotFoundError), opened(root) as folders:
-        remove_at(folders, name)
+        return remove_at(folders, name)
+    return False
