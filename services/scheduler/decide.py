@@ -53,9 +53,8 @@ def decide(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, source: rando
     feasible, refused = _filter(nodes, plugins, pod)
     rows = np.flatnonzero(feasible)
     if not len(rows):
-        reasons = Counter(
-            reason for plugin, mask in refused for row in np.flatnonzero(mask) for reason in plugin.reasons(pod, nodes, int(row))
-        )
+        told = (words for plugin, mask in refused for words in plugin.all_reasons(pod, nodes, np.flatnonzero(mask)))
+        reasons = Counter(reason for words in told for reason in words)
         return Decision(summary=summary(len(nodes), reasons), refused_by=frozenset(plugin.name for plugin, _ in refused))
     best = rows if len(rows) == 1 else _best(nodes, plugins, pod, rows)
     row = int(best[0] if len(best) == 1 else best[source.randrange(len(best))])
@@ -76,8 +75,9 @@ def explain(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> list[Verd
         for row, score in zip(rows, scores, strict=True):
             found[int(row)].scores[plugin.name] = int(score)
     for plugin, mask in refused:
-        for row in np.flatnonzero(mask):
-            found[int(row)] = Verdict(nodes.node(int(row)).metadata.name, plugin.name, plugin.reasons(pod, nodes, int(row)))
+        without = np.flatnonzero(mask)
+        for row, words in zip(without, plugin.all_reasons(pod, nodes, without), strict=True):
+            found[int(row)] = Verdict(nodes.node(int(row)).metadata.name, plugin.name, words)
     return sorted(found.values(), key=lambda verdict: verdict.node)
 
 

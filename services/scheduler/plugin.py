@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -76,6 +76,10 @@ class Plugin(abc.ABC):
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         """Why the filter refuses a row, in the words of the FailedScheduling event."""
         return []
+
+    def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
+        """The reasons of each of the rows, for a plugin that can spare itself work by looking at all of them together."""
+        return (self.reasons(pod, nodes, int(row)) for row in rows)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         """How good each of the rows is, 0 to 100; None when it makes no difference."""

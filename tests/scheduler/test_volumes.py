@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from services.controller.component import ControllerManager
 from services.controller.controllers.localpath.controller import LocalPathController
 from services.controller.controllers.persistentvolumebinder.controller import PersistentVolumeBinder
 from services.scheduler.component import Scheduler
+from services.scheduler.decide import decide
 from services.scheduler.node_table import NodeTable
-from services.scheduler.plugins.volumebinding.plugin import VolumeBinding
+from services.scheduler.plugins.volumebinding.plugin import NO_MATCH, VolumeBinding
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.settings import SchedulerSettings
 from tests.controller.storage import asking, sized, storage_class
@@ -119,19 +121,33 @@ def test_a_pod_goes_where_the_volume_is_that_is_kept_for_its_claim() -> None:
     assert mask is not None and [name for name, row in table.rows.items() if mask[row]] == ["n2"]
 
 
-def test_the_volumes_are_looked_at_once_however_many_nodes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[str] = []
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the volumes that are held against a claim, each time."""
+    found: list[str] = []
 
     def looked(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim) -> bool:
-        looks.append(volume.metadata.name)
+        found.append(volume.metadata.name)
         return is_taken(volume, claim)
 
     monkeypatch.setattr(binding, "is_taken", looked)
+    return found
+
+
+def test_the_volumes_are_looked_at_once_however_many_nodes_there_are(looks: list[str]) -> None:
     others = [sized(f"disk-{number}", "1Gi", of=local_path.CLASS, kept_for="other") for number in range(5)]
     plugin, table = placed(*others, asking("data", "1Gi", of=local_path.CLASS), local_path.default_class(), nodes=20)
     mask = plugin.filter(PodFacts.of(using("a", "data")), table)
     assert mask is not None and mask[: table.size].all()
     assert len(looks) == len(others)
+
+
+def test_they_are_looked_at_once_more_to_say_why_no_node_will_do(looks: list[str]) -> None:
+    others = [sized(f"disk-{number}", "1Gi", of="disks", kept_for="other") for number in range(5)]
+    plugin, table = placed(*others, asking("data", "1Gi", of="disks"), local_class(), nodes=20)
+    decision = decide(table, [plugin], PodFacts.of(using("a", "data")), random.Random(0))
+    assert decision.summary == f"0/20 nodes are available: 20 {NO_MATCH}."
+    assert len(looks) == 2 * len(others)
 
 
 @virtual_time

@@ -17,7 +17,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.objects.binding import SELECTED_NODE, can_reach, claimed, is_fully_bound, is_taken, suiting_volumes
 from knarr.objects.copies import copy_of
-from services.scheduler.nodes import Mask, Nodes
+from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
 from services.scheduler.plugin import Cluster, Plugin
 from services.scheduler.plugins.volumebinding.claims import Claims, Impossible, Unbound, claims_of, has_claims
@@ -72,7 +72,7 @@ class VolumeBinding(Plugin):
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
-        self._reached = RowCache(self.reads, _reaches, np.bool_)
+        self._reached = RowCache(self.reads, can_reach, np.bool_)
         self._allowed = RowCache(self.reads, _is_allowed, np.bool_)
 
     def impossible(self, pod: PodFacts) -> str:
@@ -93,17 +93,18 @@ class VolumeBinding(Plugin):
         return self._narrowed(mask, claims.unbound, nodes) if claims.unbound else mask
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
+        return next(iter(self.all_reasons(pod, nodes, np.array([row], np.intp))))
+
+    def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
         try:
             claims = claims_of(pod, self.cluster)
         except Impossible as error:
-            return [str(error)]
-        node, found = nodes.node(row), [volume for claim in claims.bound if (volume := self._volume(claim)) is not None]
+            return [[str(error)] for _ in rows]
+        found = [volume for claim in claims.bound if (volume := self._volume(claim)) is not None]
         if len(found) < len(claims.bound):
-            return [NOT_THERE]
-        words = [] if all(can_reach(volume, node) for volume in found) else [CONFLICT]
-        if _choose(self._offers(claims.unbound), node) is None:
-            words.append(NO_MATCH)
-        return words
+            return [[NOT_THERE] for _ in rows]
+        offers = self._offers(claims.unbound)
+        return [_misses(found, offers, nodes.node(int(row))) for row in rows]
 
     def prepare(self, pod: PodFacts, node: core.Node) -> Preparation | None:
         if not has_claims(pod):
@@ -220,8 +221,10 @@ def _choose(offers: Iterable[_Offer], node: core.Node) -> _Choice | None:
     return choice
 
 
-def _reaches(volume: core.PersistentVolume, node: core.Node) -> bool:
-    return can_reach(volume, node)
+def _misses(bound: Iterable[core.PersistentVolume], offers: Iterable[_Offer], node: core.Node) -> list[str]:
+    """What keeps a pod from a node: the volumes that its claims have, or those that they would get."""
+    words = [] if all(can_reach(volume, node) for volume in bound) else [CONFLICT]
+    return words if _choose(offers, node) is not None else [*words, NO_MATCH]
 
 
 def _is_allowed(found: storage.StorageClass, node: core.Node) -> bool:
