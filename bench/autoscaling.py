@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
-from bench.cluster import Server, session
-from bench.controllers import Controllers
-from bench.kube_apiserver import wait_for_namespace
+from bench.cluster import Server
+from bench.controllers import controllers
 from bench.result import Result
 from bench.workloads import deployment
 from knarr.service.certificates import CertificateAuthority
@@ -43,20 +41,11 @@ class Metrics:
 
 async def autoscale_decision() -> list[Result]:
     """From when the metric is another one until the Deployment's replicas are, the longest of six."""
-    with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
-        parts = Controllers(Path(folder))
-        try:
-            await asyncio.to_thread(parts.etcd.start)
-            parts.start("apiserver", "controller")
-            async with session(parts.data_dir / "ca.crt", "secret-of-admin") as shown, _served(parts.data_dir) as (metrics, port):
-                server = Server(parts.server, "secret-of-admin", shown)
-                await wait_for_namespace(server)
-                await _register(server, port)
-                await server.request("POST", DEPLOYMENT.rpartition("/")[0], deployment("web-0", 1))
-                await server.request("POST", "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers", _autoscaler())
-                found = [seconds async for seconds in _moves(server, metrics)]
-        finally:
-            await asyncio.to_thread(parts.stop)
+    async with controllers() as (parts, server), _served(parts.data_dir) as (metrics, port):
+        await _register(server, port)
+        await server.request("POST", DEPLOYMENT.rpartition("/")[0], deployment("web-0", 1))
+        await server.request("POST", "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers", _autoscaler())
+        found = [seconds async for seconds in _moves(server, metrics)]
     slowest = max(found)
     limit = f"≤ {TARGET_SECONDS:g} s"
     return [Result("autoscale-decision", slowest, "s", "a sync period", PERIOD_SECONDS, limit, slowest <= TARGET_SECONDS)]

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.cluster import PORTS, BenchCluster, Server, cluster, session
-from bench.kube_apiserver import cpu_seconds, wait_for_namespace
+from bench.cluster import PORTS, BenchCluster, Server, cluster
+from bench.kube_apiserver import cpu_seconds, started
 from bench.result import Result
 from bench.workloads import deployment
 from tests.support.components import Components
@@ -110,32 +110,32 @@ async def namespace_deleted() -> list[Result]:
 
 async def idle() -> list[Result]:
     """What the controllers, in a process of their own, take of a core when nothing happens: with 5,000 objects that they keep, and none."""
-    with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
-        parts = Controllers(Path(folder))
-        try:
-            await asyncio.to_thread(parts.etcd.start)
-            parts.start("apiserver", "controller")
-            pid = parts.processes["controller"].pid
-            async with session(parts.data_dir / "ca.crt", "secret-of-admin") as shown:
-                server = Server(parts.server, "secret-of-admin", shown)
-                await wait_for_namespace(server)
-                without = await _idle_percent(pid)
-                await _make(server, DEPLOYMENTS_PATH, KEPT_EACH, _deployed(0))
-                await _make(server, SERVICES_PATH, KEPT_EACH, _service)
-                await _all_kept(server)
-                full = await _idle_percent(pid)
-        finally:
-            await asyncio.to_thread(parts.stop)
+    async with controllers() as (parts, server):
+        pid = parts.processes["controller"].pid
+        without = await _idle_percent(pid)
+        await _make(server, DEPLOYMENTS_PATH, KEPT_EACH, _deployed(0))
+        await _make(server, SERVICES_PATH, KEPT_EACH, _service)
+        await _all_kept(server)
+        full = await _idle_percent(pid)
     return [Result("idle-5000", full, "% of a core", "without the objects", without, f"≤ {IDLE_TARGET:g} %", full <= IDLE_TARGET)]
 
 
-class Controllers(Components):
+class _Controllers(Components):
     """The API server and the controllers, who hold their lease as on a machine."""
 
     more: Mapping[str, tuple[str, ...]] = {
         "apiserver": ("--sole",),
         "controller": ("--leader-elect-lease-duration=15s", "--leader-elect-renew-deadline=10s", "--leader-elect-retry-period=2s"),
     }
+
+
+@asynccontextmanager
+async def controllers() -> AsyncIterator[tuple[Components, Server]]:
+    """An API server and the controllers, each a process, over an etcd of their own."""
+    with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
+        parts = _Controllers(Path(folder))
+        async with started(parts, "apiserver", "controller") as server:
+            yield parts, server
 
 
 async def _all_kept(server: Server) -> None:

@@ -101,15 +101,22 @@ async def apiserver() -> AsyncIterator[Side]:
     """Ours alone, over an etcd of its own."""
     with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
         ours = _Alone(Path(folder))
-        try:
-            await asyncio.to_thread(ours.etcd.start)
-            ours.start("apiserver")
-            async with session(ours.data_dir / "ca.crt", "secret-of-admin") as shown:
-                server = Server(ours.server, "secret-of-admin", shown)
-                await wait_for_namespace(server)
-                yield Side(server, ours.processes["apiserver"].pid, ours.etcd.pid)
-        finally:
-            await asyncio.to_thread(ours.stop)
+        async with started(ours, "apiserver") as server:
+            yield Side(server, ours.processes["apiserver"].pid, ours.etcd.pid)
+
+
+@asynccontextmanager
+async def started(parts: Components, *names: str) -> AsyncIterator[Server]:
+    """The API server that is one of these components, once it answers; all are stopped at the end."""
+    try:
+        await asyncio.to_thread(parts.etcd.start)
+        parts.start(*names)
+        async with session(parts.data_dir / "ca.crt", "secret-of-admin") as shown:
+            server = Server(parts.server, "secret-of-admin", shown)
+            await wait_for_namespace(server)
+            yield server
+    finally:
+        await asyncio.to_thread(parts.stop)
 
 
 @asynccontextmanager
