@@ -48,6 +48,12 @@ def runs(c: Cluster, image: str) -> bool:
     return images == {image} and is_settled(c, len(pods_of(c)))
 
 
+async def settled(c: Cluster, target: apps.StatefulSet) -> None:
+    """Makes it, and waits until its pods are there."""
+    await c.client.create(target)
+    await c.until(lambda: is_settled(c, target.spec.replicas))
+
+
 async def to_image(c: Cluster, image: str) -> None:
     await c.edit(apps.StatefulSet, "web", lambda found: setattr(found.spec.template.spec.containers[0], "image", image))
 
@@ -60,8 +66,7 @@ async def scale(c: Cluster, replicas: int) -> None:
 async def test_pods_have_a_place_a_name_and_a_host_name() -> None:
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(stateful_set("web", 2, image="app:1"))
-        await c.until(lambda: is_settled(c, 2))
+        await settled(c, stateful_set("web", 2, image="app:1"))
         status = the_set(c).status
         for ordinal in range(2):
             found = pods_of(c)[f"web-{ordinal}"]
@@ -84,8 +89,7 @@ async def test_its_scale_says_how_its_pods_are_chosen() -> None:
     """As a HorizontalPodAutoscaler and a disruption budget ask for it."""
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(stateful_set("web", 2, image="app:1"))
-        await c.until(lambda: is_settled(c, 2))
+        await settled(c, stateful_set("web", 2, image="app:1"))
         found = await c.client.scale(apps.StatefulSet, "web", "default")
         assert (found.spec.replicas, found.status.replicas, found.status.selector) == (2, 2, "app=web")
         await scale(c, 1)
@@ -98,8 +102,7 @@ async def test_a_rollback_is_the_revision_of_before_with_a_new_number() -> None:
     async with cluster() as c:
         c.api.seed(node())
         c.kubelet.ready_seconds = lambda found: None if found.spec.containers[0].image == "broken" else 0.1
-        await c.client.create(stateful_set("web", 2, image="app:1"))
-        await c.until(lambda: is_settled(c, 2))
+        await settled(c, stateful_set("web", 2, image="app:1"))
         first = the_set(c).status.current_revision
         await to_image(c, "broken")
         await c.until(lambda: "web-1" in pods_of(c) and pods_of(c)["web-1"].metadata.labels[POD_REVISION] != first)
@@ -117,8 +120,7 @@ async def test_a_rollback_is_the_revision_of_before_with_a_new_number() -> None:
 async def test_a_lost_pod_is_made_again_with_its_name() -> None:
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(stateful_set("web", 3, image="app:1"))
-        await c.until(lambda: is_settled(c))
+        await settled(c, stateful_set("web", 3, image="app:1"))
         before = pods_of(c)["web-1"].metadata.uid
         await c.client.delete(core.Pod, "web-1", "default")
         await c.until(lambda: is_settled(c) and pods_of(c)["web-1"].metadata.uid != before)
@@ -161,8 +163,7 @@ async def test_two_that_both_lead_for_a_moment_make_and_delete_nothing_twice() -
         informers.get(core.Pod).on_change(lambda old, new: seen.add((new.metadata.name, new.metadata.uid)) if new is not None else None)
         tasks = [asyncio.create_task(other.run()), asyncio.create_task(informers.run())]
         try:
-            await c.client.create(stateful_set("web", 3, image="app:1"))
-            await c.until(lambda: is_settled(c))
+            await settled(c, stateful_set("web", 3, image="app:1"))
             await to_image(c, "app:2")
             await c.until(lambda: runs(c, "app:2"))
             await asyncio.sleep(10)
@@ -198,13 +199,11 @@ async def test_revisions_that_lost_their_owner_are_adopted() -> None:
     """As when a StatefulSet is deleted without its pods and made again: no pod is replaced."""
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(stateful_set("web", 2, image="app:1"))
-        await c.until(lambda: is_settled(c, 2))
+        await settled(c, stateful_set("web", 2, image="app:1"))
         before = {name: found.metadata.uid for name, found in pods_of(c).items()}
         await c.client.delete(apps.StatefulSet, "web", "default", propagation_policy="Orphan")
         await c.until(lambda: not c.api.all(apps.StatefulSet))
-        await c.client.create(stateful_set("web", 2, image="app:1"))
-        await c.until(lambda: is_settled(c, 2))
+        await settled(c, stateful_set("web", 2, image="app:1"))
         assert {name: found.metadata.uid for name, found in pods_of(c).items()} == before
         assert [template_of(found) for found in c.api.all(apps.ControllerRevision)] == [the_set(c).spec.template]
 
@@ -213,8 +212,7 @@ async def test_revisions_that_lost_their_owner_are_adopted() -> None:
 async def test_one_that_is_being_deleted_makes_no_pods() -> None:
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(stateful_set("web", 2, image="app:1"))
-        await c.until(lambda: is_settled(c, 2))
+        await settled(c, stateful_set("web", 2, image="app:1"))
         await c.edit(apps.StatefulSet, "web", lambda found: found.metadata.finalizers.append("example.com/hold"))
         await c.client.delete(apps.StatefulSet, "web", "default", propagation_policy="Foreground")
         await c.until(lambda: not pods_of(c))
@@ -230,8 +228,7 @@ async def test_a_refused_pod_is_told_and_tried_again() -> None:
     async with cluster() as c:
         c.api.seed(node())
         c.api.fail_next(status_error("Forbidden", "exceeded quota"), verb="create", message_type=core.Pod, times=4)
-        await c.client.create(stateful_set("web", 1, image="app:1"))
-        await c.until(lambda: is_settled(c, 1))
+        await settled(c, stateful_set("web", 1, image="app:1"))
         await c.until(lambda: c.events("FailedCreate") == ["create Pod web-0 in StatefulSet web failed error: exceeded quota"])
 
 
@@ -253,8 +250,7 @@ async def test_a_pod_that_its_node_refuses_is_tried_again_ever_more_slowly() -> 
 async def test_a_missing_label_is_put_back() -> None:
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(stateful_set("web", 1, image="app:1"))
-        await c.until(lambda: is_settled(c, 1))
+        await settled(c, stateful_set("web", 1, image="app:1"))
         label = "statefulset.kubernetes.io/pod-name"
         await c.edit(core.Pod, "web-0", lambda found: found.metadata.labels.pop(label))
         await c.until(lambda: pods_of(c)["web-0"].metadata.labels.get(label) == "web-0")
@@ -276,8 +272,7 @@ async def test_history_is_kept_as_long_as_it_is_wanted() -> None:
 async def test_a_pod_that_stops_being_ready_holds_up_those_that_come() -> None:
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(stateful_set("web", 1, image="app:1"))
-        await c.until(lambda: is_settled(c, 1))
+        await settled(c, stateful_set("web", 1, image="app:1"))
         await c.edit(
             core.Pod, "web-0", lambda found: set_condition(found.status, "Ready", "False", now=c.kubelet.clock.now()), subresource="status"
         )
@@ -308,8 +303,7 @@ def with_claims(replicas: int, *, deleted: str = "Retain", scaled: str = "Retain
 async def test_each_pod_has_claims_of_its_own_that_outlive_it() -> None:
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(with_claims(2))
-        await c.until(lambda: is_settled(c, 2))
+        await settled(c, with_claims(2))
         found = claims_of(c)
         assert sorted(found) == ["data-web-0", "data-web-1"]
         assert all(dict(each.metadata.labels) == {"app": "web"} and not each.metadata.owner_references for each in found.values())
@@ -323,8 +317,7 @@ async def test_each_pod_has_claims_of_its_own_that_outlive_it() -> None:
         await c.until(lambda: not c.api.all(apps.StatefulSet))
         await asyncio.sleep(5)
         assert {name: each.metadata.uid for name, each in claims_of(c).items()} == {name: each.metadata.uid for name, each in found.items()}
-        await c.client.create(with_claims(2))
-        await c.until(lambda: is_settled(c, 2))
+        await settled(c, with_claims(2))
         assert claims_of(c)["data-web-0"].metadata.uid == found["data-web-0"].metadata.uid
 
 
@@ -332,8 +325,7 @@ async def test_each_pod_has_claims_of_its_own_that_outlive_it() -> None:
 async def test_claims_go_with_pods_that_are_too_many_and_with_their_set() -> None:
     async with cluster() as c:
         c.api.seed(node())
-        await c.client.create(with_claims(2, deleted="Delete", scaled="Delete"))
-        await c.until(lambda: is_settled(c, 2))
+        await settled(c, with_claims(2, deleted="Delete", scaled="Delete"))
         before = claims_of(c)
         assert all(controller_key(each, apps.StatefulSet) == ("default", "web") for each in before.values())
         await c.client.delete(core.Pod, "web-1", "default")
@@ -366,8 +358,7 @@ async def test_a_refused_claim_is_told_and_its_pod_waits() -> None:
     async with cluster() as c:
         c.api.seed(node())
         c.api.fail_next(status_error("Forbidden", "exceeded quota"), verb="create", message_type=core.PersistentVolumeClaim, times=3)
-        await c.client.create(with_claims(1))
-        await c.until(lambda: is_settled(c, 1))
+        await settled(c, with_claims(1))
         message = "create Claim data-web-0 for Pod web-0 in StatefulSet web failed error: exceeded quota"
         await c.until(lambda: c.events("FailedCreate") == [message])
 

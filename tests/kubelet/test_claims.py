@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,17 @@ from services.kubelet.pod.ownership import Giving, give_to_group
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.hollow import HollowRuntime
-from tests.kubelet.support import NODE, make_pod, running
+from tests.kubelet.support import NODE, Cluster, make_pod, running
+from tests.support.virtual_time import VirtualClock, virtual_time
 
 VIEW = NodeView(NODE, "192.0.2.1", {"cpu": "4"}, folders="/srv/local-path")
+
+
+@asynccontextmanager
+async def hollow(folder: Path) -> AsyncIterator[Cluster]:
+    clock = VirtualClock()
+    async with running(HollowRuntime("10.244.0.0/24", clock=clock), folder, clock=clock) as cluster:
+        yield cluster
 
 
 def using(claim: str = "data", *, read_only: bool = False) -> core.Pod:
@@ -203,9 +212,10 @@ def test_a_mount_that_fails_says_so_in_the_words_of_mount(tmp_path: Path, monkey
         mount_nfs("nfs.example.com", "/exports", target)
 
 
+@virtual_time
 async def test_a_pod_waits_for_its_claim_and_its_folder_outlives_it(tmp_path: Path) -> None:
     root = tmp_path / "local-path"
-    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as c:
+    async with hollow(tmp_path) as c:
         node = await c.client.get(core.Node, NODE)
         assert node.metadata.annotations[local_path.FOLDERS] == str(root)
         await c.client.create(using())
@@ -221,18 +231,19 @@ async def test_a_pod_waits_for_its_claim_and_its_folder_outlives_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("policy", "stays"), [("Delete", False), ("Retain", True)])
+@virtual_time
 async def test_a_deleted_volume_takes_its_folder_with_it_where_its_policy_says_so(tmp_path: Path, policy: str, stays: bool) -> None:
     root = tmp_path / "local-path"
     for name in ("pvc-1", "pvc-2"):
         make_folder(root / name)
-    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as c:
+    async with hollow(tmp_path) as c:
         used, other = folder(str(root)), folder(str(root), "node-2", "pvc-2")
         used.spec.persistent_volume_reclaim_policy = policy
         used.status.phase = "Bound"
         c.api.seed(used, other)
         for name in ("pvc-1", "pvc-2"):
             await c.client.delete(core.PersistentVolume, name)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(60)
         # A claim has it still.
         assert (root / "pvc-1").exists()
         released = await c.client.get(core.PersistentVolume, "pvc-1")
@@ -242,9 +253,10 @@ async def test_a_deleted_volume_takes_its_folder_with_it_where_its_policy_says_s
         assert (root / "pvc-1").exists() is stays and (root / "pvc-2").exists()
 
 
+@virtual_time
 async def test_a_folder_stays_while_containers_of_a_pod_that_is_gone_run_in_it(tmp_path: Path) -> None:
     root = tmp_path / "local-path"
-    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as c:
+    async with hollow(tmp_path) as c:
         ended = folder(str(root))
         ended.status.phase = "Bound"
         c.api.seed(bound(volume="pvc-1"), ended)
@@ -264,7 +276,7 @@ async def test_a_folder_stays_while_containers_of_a_pod_that_is_gone_run_in_it(t
         released.status.phase = "Released"
         await c.client.update(released, subresource="status")
         await c.client.delete(core.PersistentVolume, "pvc-1")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(60)
         assert (root / "pvc-1").exists() and c.api.all(core.PersistentVolume)
         stopping.set()
         # A claim of the same name has another volume.
@@ -276,10 +288,11 @@ async def test_a_folder_stays_while_containers_of_a_pod_that_is_gone_run_in_it(t
         assert [path.name for path in root.iterdir()] == ["pvc-2"]
 
 
+@virtual_time
 async def test_a_folder_elsewhere_is_left_and_that_is_said(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     make_folder(elsewhere / "pvc-1")
-    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as c:
+    async with hollow(tmp_path) as c:
         moved = folder(str(elsewhere))
         moved.status.phase = "Released"
         c.api.seed(moved)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -34,28 +36,34 @@ def handlers(cluster: Cluster) -> set[str]:
     return {sandbox.handler for sandbox in observed.sandboxes} | {plan.handler for plan in cluster.runtime._plans.values()}
 
 
-def hollow(clock: VirtualClock, *names: str) -> HollowRuntime:
+@asynccontextmanager
+async def running_by(folder: Path, *names: str) -> AsyncIterator[Cluster]:
+    """A kubelet whose engine has these handlers."""
+    clock = VirtualClock()
     runtime = HollowRuntime(CIDR, clock=clock)
     runtime.handlers = names
-    return runtime
+    async with running(runtime, folder, clock=clock) as cluster:
+        yield cluster
+
+
+async def create_sandboxed(cluster: Cluster, handler: str) -> None:
+    """A pod of a class with that handler."""
+    await cluster.client.create(runtime_class("sandboxed", handler))
+    await cluster.client.create(sandboxed())
 
 
 @virtual_time
 async def test_sandbox_and_containers_are_made_by_the_handler_of_the_class(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    async with running(hollow(clock, "runc", "runsc"), tmp_path, clock=clock) as cluster:
-        await cluster.client.create(runtime_class("sandboxed", "runsc"))
-        await cluster.client.create(sandboxed())
+    async with running_by(tmp_path, "runc", "runsc") as cluster:
+        await create_sandboxed(cluster, "runsc")
         await cluster.ready()
         assert handlers(cluster) == {"runsc"}
 
 
 @virtual_time
 async def test_a_pod_that_runs_keeps_its_handler_without_the_class(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    async with running(hollow(clock, "runsc"), tmp_path, clock=clock) as cluster:
-        await cluster.client.create(runtime_class("sandboxed", "runsc"))
-        await cluster.client.create(sandboxed())
+    async with running_by(tmp_path, "runsc") as cluster:
+        await create_sandboxed(cluster, "runsc")
         pod = await cluster.ready()
         await cluster.client.delete(nodes.RuntimeClass, "sandboxed")
         cluster.runtime.exit(pod.metadata.uid, "app", 1)
@@ -66,8 +74,7 @@ async def test_a_pod_that_runs_keeps_its_handler_without_the_class(tmp_path: Pat
 
 @virtual_time
 async def test_a_pod_without_a_class_is_the_engines_default(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    async with running(hollow(clock, "runsc"), tmp_path, clock=clock) as cluster:
+    async with running_by(tmp_path, "runsc") as cluster:
         await cluster.client.create(make_pod())
         await cluster.ready()
         assert handlers(cluster) == {""}
@@ -75,10 +82,8 @@ async def test_a_pod_without_a_class_is_the_engines_default(tmp_path: Path) -> N
 
 @virtual_time
 async def test_a_handler_that_the_engine_does_not_have_is_waited_for(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    async with running(hollow(clock, "runc"), tmp_path, clock=clock) as cluster:
-        await cluster.client.create(runtime_class("sandboxed", "runsc"))
-        await cluster.client.create(sandboxed())
+    async with running_by(tmp_path, "runc") as cluster:
+        await create_sandboxed(cluster, "runsc")
         words = 'Failed to create pod sandbox: failed to get sandbox runtime: no runtime for "runsc" is configured'
         await cluster.until(lambda: words in cluster.events("FailedCreatePodSandBox"))
         pod = await cluster.phase("Pending")
@@ -92,8 +97,7 @@ async def test_a_handler_that_the_engine_does_not_have_is_waited_for(tmp_path: P
 @virtual_time
 async def test_a_class_that_is_gone_is_waited_for(tmp_path: Path) -> None:
     """The API server takes no pod of a class that is not there; this one was stored before the class went."""
-    clock = VirtualClock()
-    async with running(hollow(clock, "runc"), tmp_path, clock=clock) as cluster:
+    async with running_by(tmp_path, "runc") as cluster:
         pod = sandboxed("gone")
         pod.metadata.uid = "uid-of-web"
         cluster.api.seed(pod)
@@ -106,8 +110,7 @@ async def test_a_class_that_is_gone_is_waited_for(tmp_path: Path) -> None:
 
 @virtual_time
 async def test_an_api_that_is_away_for_a_moment_is_no_event(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    async with running(hollow(clock, "runc"), tmp_path, clock=clock) as cluster:
+    async with running_by(tmp_path, "runc") as cluster:
         await cluster.client.create(runtime_class("sandboxed", "runc"))
         cluster.api.fail_next(status_error("ServiceUnavailable", "away"), verb="get", message_type=nodes.RuntimeClass)
         await cluster.client.create(sandboxed())
@@ -117,8 +120,7 @@ async def test_an_api_that_is_away_for_a_moment_is_no_event(tmp_path: Path) -> N
 
 @virtual_time
 async def test_the_node_says_what_it_can_run_pods_by(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    async with running(hollow(clock, "kata", "runc"), tmp_path, clock=clock) as cluster:
+    async with running_by(tmp_path, "kata", "runc") as cluster:
         (node,) = cluster.api.all(core.Node)
         assert [handler.name for handler in node.status.runtime_handlers] == ["", "kata", "runc"]
         features = node.status.runtime_handlers[0].features

@@ -76,6 +76,12 @@ class Bound:
         await asyncio.gather(self._task, return_exceptions=True)
         await self._running.__aexit__(*error)
 
+    async def place(self, of: str) -> None:
+        """A claim of this class and the pod `a` that uses it; what comes of them at first has come."""
+        await self.client.create(asking("data", "1Gi", of=of))
+        await self.client.create(using("a", "data"))
+        await asyncio.sleep(5)
+
     async def node_of(self, name: str) -> str:
         return str((await self.fixture.pod(name)).spec.node_name)
 
@@ -171,9 +177,7 @@ async def test_a_pod_waits_for_its_claim_and_holds_up_nobody() -> None:
     settings = SchedulerSettings(seed=1, concurrent_writes=1)
     async with Bound(node("n1"), controllers=(PersistentVolumeBinder,), settings=settings) as b:
         await b.client.create(storage_class("slow", waits=True))
-        await b.client.create(asking("data", "1Gi", of="slow"))
-        await b.client.create(using("a", "data"))
-        await asyncio.sleep(5)
+        await b.place("slow")
         assert (await b.claim()).metadata.annotations[SELECTED_NODE] == "n1" and not await b.node_of("a")
         await b.client.create(pod("other"))
         await asyncio.sleep(5)
@@ -188,9 +192,7 @@ async def test_a_pod_whose_volume_cannot_be_made_there_is_placed_anew() -> None:
     settings = SchedulerSettings(seed=1, volume_seconds=30.0)
     async with Bound(node("n1"), controllers=(PersistentVolumeBinder,), settings=settings) as b:
         await b.client.create(storage_class("slow", waits=True))
-        await b.client.create(asking("data", "1Gi", of="slow"))
-        await b.client.create(using("a", "data"))
-        await asyncio.sleep(5)
+        await b.place("slow")
         claim = await b.claim()
         del claim.metadata.annotations[SELECTED_NODE]
         await b.client.update(claim)
@@ -211,9 +213,7 @@ async def test_a_pod_whose_volume_goes_while_it_waits_is_placed_anew() -> None:
             made = await b.client.create(disk(name, "disks", name.removeprefix("on-")))
             made.status.phase = "Available"
             await b.client.update(made, subresource="status")
-        await b.client.create(asking("data", "1Gi", of="disks"))
-        await b.client.create(using("a", "data"))
-        await asyncio.sleep(5)
+        await b.place("disks")
         kept = next(found for found in b.api.all(core.PersistentVolume) if found.spec.HasField("claim_ref"))
         await b.client.delete(core.PersistentVolume, kept.metadata.name)
         kept = await b.client.get(core.PersistentVolume, kept.metadata.name)
@@ -228,9 +228,7 @@ async def test_a_pod_whose_volume_goes_while_it_waits_is_placed_anew() -> None:
 async def test_a_pod_that_goes_while_it_waits_gives_back_its_room() -> None:
     async with Bound(node("n1", pods="1"), controllers=(PersistentVolumeBinder,)) as b:
         await b.client.create(storage_class("slow", waits=True))
-        await b.client.create(asking("data", "1Gi", of="slow"))
-        await b.client.create(using("a", "data"))
-        await asyncio.sleep(5)
+        await b.place("slow")
         await b.client.delete(core.Pod, "a", "default", grace_period_seconds=0)
         await b.client.create(pod("other"))
         await asyncio.sleep(5)
