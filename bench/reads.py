@@ -85,10 +85,6 @@ class _Alone(Components):
     """An API server as a process of its own, over an etcd of its own."""
 
     @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self._rest}"
-
-    @property
     def pid(self) -> int:
         return self.processes["apiserver"].pid
 
@@ -98,7 +94,7 @@ class _Alone(Components):
         self.start("apiserver")
         try:
             async with session(self.data_dir / "ca.crt", "secret-of-admin") as shown:
-                server = Server(self.url, "secret-of-admin", shown)
+                server = Server(self.server, "secret-of-admin", shown)
                 deadline = time.monotonic() + READY_SECONDS
                 while not await _is_ready(server):
                     if time.monotonic() > deadline:

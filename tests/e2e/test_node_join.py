@@ -19,10 +19,11 @@ from cryptography import x509
 
 from services.kubelet.node.mounts import unmount_all
 from tests.support.cluster_client import ROOT
+from tests.support.component_processes import LOOPBACK, STOP_SECONDS
 from tests.support.engine import IMAGE, docker, ensure_image
 from tests.support.ports import free_port
 from tests.support.processes import end
-from tests.support.trusted import LOOPBACK, STOP_SECONDS, TrustedCluster
+from tests.support.trusted import TrustedCluster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.docker, pytest.mark.cluster, pytest.mark.timeout(300)]
 

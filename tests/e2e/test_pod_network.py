@@ -76,7 +76,7 @@ class Hosts(Components):
         options += [f"--ca={self.data_dir / 'ca.crt'}", f"--tokens={self.data_dir / 'tokens.csv'}", "--log-style=text"]
         options.append(f"--listen=0.0.0.0:{self.ports[name]}")
         if service == "apiserver":
-            return ["-m", "services.apiserver", *options, f"--etcd={self.etcd.endpoint}", f"--rest-listen=127.0.0.1:{self._rest}"]
+            return ["-m", "services.apiserver", *options, f"--etcd={self.etcd.endpoint}", f"--rest-listen=127.0.0.1:{self.rest}"]
         options.append(f"--apiserver={node.gateway if node else '127.0.0.1'}:{self.ports['apiserver']}")
         if node is not None:
             options.append(f"--node-name={node.name}")

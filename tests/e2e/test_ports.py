@@ -21,7 +21,8 @@ from knarr.service.keypair import KeyPair
 from services.command.api import ApiClient
 from services.command.audit import audit
 from services.command.checks import connections
-from tests.support.trusted import LOOPBACK, NODE, PARTS, TrustedCluster
+from tests.support.component_processes import LOOPBACK
+from tests.support.trusted import NODE, PARTS, TrustedCluster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from knarr.service.authentication import NODE_PREFIX, NODES, TokenTable, User, bound_token, hash_token
 from knarr.service.certificates import CertificateAuthority
 from services.standalone.credentials import Credentials, write_kubeconfig
-from tests.support.cluster_client import BIN, ROOT, ClusterClient
+from tests.support.cluster_client import BIN, ROOT
+from tests.support.component_processes import LOOPBACK, STOP_SECONDS, ComponentProcesses
 from tests.support.etcd import EtcdServer
-from tests.support.knarr_cluster import free_offset
-from tests.support.ports import free_port
 
-LOOPBACK = "127.0.0.1"
 NODE = "hollow-1"
-STOP_SECONDS = 20.0
 # Quick enough for a test; the order of magnitude between them is Kubernetes' own.
 ELECTION = ("--leader-elect", "--leader-elect-lease-duration=2s", "--leader-elect-renew-deadline=1.5s", "--leader-elect-retry-period=0.3s")
 
@@ -42,7 +37,7 @@ USERS = {
 }
 
 
-class Components(ClusterClient):
+class Components(ComponentProcesses):
     """etcd and the components, each with certificate and token of its own. ``stop`` ends all of them."""
 
     # Where else than on loopback the components are reached.
@@ -53,14 +48,9 @@ class Components(ClusterClient):
     more: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         # Each candidate listens on a port of its own.
         elected = ("scheduler", "scheduler-2", "controller", "controller-2", "cloud", "cloud-2")
-        self.ports = {name: free_port() for name in ("apiserver", *elected, "kubelet", "proxy")}
-        self._rest, self._mutual = free_port(), free_port()
-        offset = free_offset()
-        self._services, self._pods = f"10.{100 + offset}.0.0/16", f"10.{150 + offset}.0.0/16"
+        super().__init__(folder, ("apiserver", *elected, "kubelet", "proxy"))
         self._etcd_folder = folder / "etcd"
         self._etcd_folder.mkdir()
         self.etcd = EtcdServer(self._etcd_folder)
@@ -84,14 +74,6 @@ class Components(ClusterClient):
         credentials = Credentials(authority.pair.certificate, admin, admin, "secret-of-admin", "secret-of-apiserver", tokens)
         write_kubeconfig(self.data_dir / "kubeconfig", credentials, self.server)
 
-    @property
-    def server(self) -> str:
-        """The URL of the API server."""
-        return f"https://{LOOPBACK}:{self._rest}"
-
-    def address(self, name: str) -> str:
-        return f"{LOOPBACK}:{self.ports[name]}"
-
     def options(self, name: str) -> list[str]:
         """The command line of a component; ``scheduler-2`` is a second scheduler."""
         service = name.partition("-")[0]
@@ -100,59 +82,26 @@ class Components(ClusterClient):
         shared += [f"--listen={self.address(name)}", "--log-style=text"]
         if service != "apiserver":
             shared += [f"--apiserver={self.address('apiserver')}", f"--metrics-listen={LOOPBACK}:0"]
-        ranges = [f"--service-cidr={self._services}", f"--cluster-cidr={self._pods}"]
-        node = [f"--node-name={NODE}", f"--node-ip={LOOPBACK}", f"--pod-cidr={self._pods.replace('/16', '/24')}"]
         own = {
-            "apiserver": [
-                f"--etcd={self.etcd.endpoint}",
-                f"--rest-listen={LOOPBACK}:{self._rest}",
-                f"--mutual-listen={LOOPBACK}:{self._mutual}",
-                ranges[0],
-            ],
+            "apiserver": self.apiserver_options,
             "scheduler": list(ELECTION),
             "controller": list(ELECTION),
             "cloud": list(ELECTION),
-            "kubelet": ["--runtime=hollow", f"--data-dir={self.data_dir / 'kubelet'}", *node],
-            "proxy": ["--datapath=userspace", f"--instance={os.getpid()}", *ranges],
+            "kubelet": self.kubelet_options(NODE),
+            "proxy": ["--datapath=userspace", f"--instance={os.getpid()}", *self.ranges],
         }
         return ["-m", f"services.{service}", *shared, *own[service], *self.more.get(service, ())]
 
-    def start(self, *names: str) -> None:
-        """Starts components and returns at once: they wait for one another themselves."""
-        for name in names:
-            with (self.data_dir / f"{name}.log").open("ab") as log:
-                self.processes[name] = subprocess.Popen([sys.executable, *self.options(name)], stdout=log, stderr=log, cwd=ROOT)
-
-    def kill(self, name: str) -> None:
-        """Ends a component without warning."""
-        self._end(name, signal.SIGKILL)
-
-    def terminate(self, name: str) -> int:
-        """Asks a component to end; its exit code."""
-        return self._end(name, signal.SIGTERM)
-
-    def _end(self, name: str, number: signal.Signals) -> int:
-        process = self.processes.pop(name)
-        process.send_signal(number)
-        try:
-            return process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-
     def stop(self) -> None:
-        """Ends all of them, the API server and etcd last, and removes what a proxy leaves in force when it ends."""
-        with ExitStack() as stack:
+        """Ends all of them, and removes what a proxy leaves in force when it ends."""
+        try:
+            super().stop()
+        finally:
             if (self.data_dir / "proxy.log").exists():
-                stack.callback(self._uninstall)
-            stack.callback(self.etcd.stop)
-            for name in sorted(self.processes, key=lambda name: name != "apiserver"):
-                stack.callback(self._end, name, signal.SIGTERM)
+                self._uninstall()
 
     def _uninstall(self) -> None:
-        ranges = [f"--service-cidr={self._services}", f"--cluster-cidr={self._pods}"]
-        command = [sys.executable, "-m", "services.proxy.uninstall", f"--instance={os.getpid()}", *ranges]
+        command = [sys.executable, "-m", "services.proxy.uninstall", f"--instance={os.getpid()}", *self.ranges]
         subprocess.run(command, check=True, cwd=ROOT, timeout=STOP_SECONDS)
 
     def call(self, name: str, method: str, request: dict[str, Any] | None = None) -> Any:
@@ -170,6 +119,3 @@ class Components(ClusterClient):
         """Who holds a lease of kube-system."""
         found = self.kubectl("get", "lease", "-n", "kube-system", lease, "-o", "jsonpath={.spec.holderIdentity}", check=False)
         return found.stdout
-
-    def logs(self) -> list[str]:
-        return [f"{path.stem}: {line}" for path in sorted(self.data_dir.glob("*.log")) for line in path.read_text().splitlines()[-15:]]
