@@ -98,8 +98,10 @@ class LocalPathController(Controller):
         if not name:
             return None
         known = self._nodes.get("", name)
-        if known is not None:
-            return known
+        return known if known is not None else await self._live_node(name)
+
+    async def _live_node(self, name: str) -> core.Node | None:
+        """By the server's word: one that came a moment ago may not be in the copy yet."""
         try:
             return await self.client.get(core.Node, name)
         except NotFound:
@@ -126,18 +128,10 @@ class LocalPathController(Controller):
         with contextlib.suppress(NotFound):
             if is_to_be_deleted(volume):
                 await self.client.delete(core.PersistentVolume, volume.metadata.name, uid=volume.metadata.uid)
-            elif has_lost_its_node(volume, nodes) and not await self._is_node_there(volume.metadata.labels[NODE_LABEL]):
+            elif has_lost_its_node(volume, nodes) and await self._live_node(volume.metadata.labels[NODE_LABEL]) is None:
                 await self.client.update(without_finalizer(volume))
                 words = NODE_IS_GONE.format(volume.metadata.labels[NODE_LABEL])
                 self.recorder.event(volume, WARNING, "VolumeFailedDelete", words)
-
-    async def _is_node_there(self, name: str) -> bool:
-        """By the server's word: one that came a moment ago may not be in the copy yet."""
-        try:
-            await self.client.get(core.Node, name)
-        except NotFound:
-            return False
-        return True
 
     def _tell(self, claim: core.PersistentVolumeClaim, made: Making) -> None:
         for told in made.told:
