@@ -23,8 +23,8 @@ from services.apiserver.storage.wire.channel import AnswerStream, Metadata
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.01
-# How often certificates are looked at, which are renewed weeks before they expire; what calls under way get when they are replaced.
-LOOK_SECONDS, GRACE_SECONDS = 60.0, 30.0
+# How often certificates are looked at, as all components look at theirs: two looks at files; what calls under way get when they are replaced.
+LOOK_SECONDS, GRACE_SECONDS = 5.0, 30.0
 
 
 class Member:
