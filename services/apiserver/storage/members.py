@@ -23,7 +23,7 @@ from services.apiserver.storage.wire.channel import AnswerStream, Metadata
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.01
-# How often certificates are looked at, as all components look at theirs: two looks at files; what calls under way get when they are replaced.
+# How often certificates are looked at (files, no more), as other components do; what calls under way get when they are replaced.
 LOOK_SECONDS, GRACE_SECONDS = 5.0, 30.0
 
 
