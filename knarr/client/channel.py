@@ -13,6 +13,8 @@ from typing import Protocol
 import grpc
 import grpc.aio
 
+from knarr.client.bearer import BearerChannel
+
 Options = list[tuple[str, int | str]]
 
 # How often a client asks whether a silent peer is there, and how long it waits for the answer.
@@ -85,8 +87,8 @@ def open_channel(
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
     tls = grpc.ssl_channel_credentials(ca_certificate, *((pair.key, pair.certificate) if pair is not None else ()))
-    credentials = grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials(token)) if token else tls
-    return open_secure_channel(endpoint, credentials, options)
+    channel = open_secure_channel(endpoint, tls, options)
+    return BearerChannel(channel, token) if token else channel
 
 
 def open_plain_channel(target: str, options: Options | None = None) -> grpc.aio.Channel:
