@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.controller.controller import Controller
+from services.controller.controllers.attachdetach.controller import AttachDetachController
 from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
 from services.controller.controllers.cronjob.controller import CronJobController
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
@@ -63,6 +64,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     VolumeProtectionController,
     PersistentVolumeBinder,
     LocalPathController,
+    AttachDetachController,
     NamespaceController,
     ServiceAccountController,
     ServiceAccountTokenController,

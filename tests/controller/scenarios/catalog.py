@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.controller.controller import Controller
+from services.controller.controllers.attachdetach.controller import AttachDetachController
 from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
 from services.controller.controllers.cronjob.controller import CronJobController
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
@@ -38,6 +39,7 @@ from services.controller.controllers.staledisruption.controller import StaleDisr
 from services.controller.controllers.statefulset.controller import StatefulSetController
 from services.controller.controllers.trustbundlepublisher.controller import TrustBundlePublisher
 from services.controller.controllers.ttlafterfinished.controller import TtlAfterFinishedController
+from tests.controller.disks import FakeAttacher
 from tests.controller.objects import (
     replica_set,
     replication_controller,
@@ -49,7 +51,15 @@ from tests.controller.scenarios.namespaces import collected, namespaces, quotas
 from tests.controller.scenarios.nodes import garbage_pods, node_ranges, ranges_are_apart, silent_nodes
 from tests.controller.scenarios.services import mirrored, services, trigger_time
 from tests.controller.scenarios.steps import alone
-from tests.controller.scenarios.storage import bindings, claims, ephemeral_volumes, every_volume_has_one_claim, folders, volumes
+from tests.controller.scenarios.storage import (
+    attachments,
+    bindings,
+    claims,
+    ephemeral_volumes,
+    every_volume_has_one_claim,
+    folders,
+    volumes,
+)
 from tests.controller.scenarios.workloads import autoscaled, budgets, daemon_sets, deployments, replicated, stale_disruptions, stateful_sets
 from tests.support.mishaps import Scenario
 from tests.support.signing import authority, signing
@@ -101,6 +111,7 @@ SCENARIOS: dict[type[Controller], Scenario] = {
         check=every_volume_has_one_claim,
     ),
     LocalPathController: alone(LocalPathController, folders, PersistentVolumeBinder, ClaimProtectionController, VolumeProtectionController),
+    AttachDetachController: alone(AttachDetachController, attachments, outsiders=lambda w: [FakeAttacher(w.api.client()).run]),
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
     ClusterRoleAggregationController: alone(ClusterRoleAggregationController, gathering_roles),

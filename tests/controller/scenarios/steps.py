@@ -30,9 +30,11 @@ def alone(
     *others: type[Controller],
     kubelet: bool = False,
     ending: Callable[[core.Pod], str | None] = lambda pod: None,
+    outsiders: Callable[[World], list[Callable[[], Awaitable[None]]]] = lambda world: [],
     **options: Any,
 ) -> Scenario:
-    """The controller in a manager of its own; ``others`` and a kubelet have no mishaps. ``ending``: how a pod ends there by itself."""
+    """The controller in a manager of its own; ``others``, ``outsiders`` and a kubelet have no mishaps. ``ending``: how a pod ends there by
+    itself."""
     settings = ControllerSettings(**options.pop("settings", {}))
 
     def manager(*controllers: type[Controller], world: World, client: Client) -> ControllerManager:
@@ -41,7 +43,7 @@ def alone(
     def beside(world: World) -> list[Callable[[], Awaitable[None]]]:
         parts = [manager(*others, world=world, client=world.api.client()).run] if others else []
         nodes = FakeKubelet(world.api.client(), clock=world.clock, ready_seconds=never_broken, ending=ending)
-        return [*parts, *([nodes.run] if kubelet else [])]
+        return [*parts, *outsiders(world), *([nodes.run] if kubelet else [])]
 
     return Scenario(lambda world, client: manager(controller, world=world, client=client), act, beside, user=CONTROLLER, **options)
 

@@ -6,6 +6,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.objects import local_path
 from knarr.objects.binding import PROVISIONER, SELECTED_NODE
+from tests.controller.disks import disk, driver, held, id_of, machine, writer
 from tests.controller.objects import (
     claim,
     node,
@@ -128,6 +129,26 @@ async def folders(w: World) -> None:
         await w.client.delete(core.PersistentVolumeClaim, name, "default")
     await w.client.delete(core.Node, "node-2")
     await step()
+
+
+async def attachments(w: World) -> None:
+    """A volume that is for one node follows its pods to another one, as its node lets go of it; one is for many. A node falls silent."""
+    shared = disk("shared", modes=["ReadWriteMany"], claim="files")
+    w.api.seed(machine("node-1"), machine("node-2"), driver(), disk(), held(), shared, held("files", "shared"))
+    w.api.seed(writer(), writer("reader", "node-1", claim="files"), writer("other", "node-2", claim="files"))
+    await step()
+    await w.edit(core.Node, "node-1", lambda found: found.status.volumes_in_use.append(id_of(disk())), "", "status")
+    w.api.seed(writer("late", "node-2"))
+    await w.client.delete(core.Pod, "writer", "default", grace_period_seconds=0)
+    await step()
+    await w.edit(core.Node, "node-1", lambda found: found.status.volumes_in_use.clear(), "", "status")
+    await step()
+    await w.edit(core.Node, "node-2", lambda found: found.status.volumes_in_use.append(id_of(disk())), "", "status")
+    await w.edit(core.Node, "node-2", lambda found: setattr(found.status.conditions[0], "status", "Unknown"), "", "status")
+    await w.client.delete(core.Pod, "late", "default", grace_period_seconds=0)
+    await w.client.delete(core.Pod, "reader", "default", grace_period_seconds=0)
+    # A manager that died has no memory of when it began to wait.
+    await step(14 * 60.0)
 
 
 def amount_of(text: str) -> meta.Quantity:

@@ -9,9 +9,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_datetime
 from knarr.objects.conditions import is_true
 from knarr.objects.keys import is_deleting
+from knarr.objects.nodes import is_taken_out
 from knarr.objects.pods import FAILED, is_finished
-
-OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Garbage:
 
 def is_out_of_service(node: core.Node) -> bool:
     """Whether somebody says that nothing runs there any more, and the node does not say otherwise."""
-    return not is_true(node.status, "Ready") and any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints)
+    return not is_true(node.status, "Ready") and is_taken_out(node)
 
 
 def decide(pods: Iterable[core.Pod], lost_nodes: Set[str], threshold: int, unserved: Set[str] = frozenset()) -> list[Garbage]:

@@ -1,0 +1,38 @@
+"""Volumes of CSI drivers: what they and their attachments are called, who attaches them, and what a driver tells of a node.
+
+Names are Kubernetes' to the letter: the sidecars that drivers bring, and a cluster's state that moves here or away, know volumes by them.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.storage.v1 import storage_pb2 as storage
+
+
+def source_of(volume: core.PersistentVolume) -> core.CSIPersistentVolumeSource | None:
+    """What a driver knows the volume by; None where it is no driver's."""
+    source = volume.spec.persistent_volume_source
+    return source.csi if source.HasField("csi") else None
+
+
+def attachment_name(handle: str, driver: str, node: str) -> str:
+    """The name of the VolumeAttachment of a volume to a node."""
+    return f"csi-{sha256(f'{handle}{driver}{node}'.encode()).hexdigest()}"
+
+
+def volume_id(driver: str, handle: str) -> str:
+    """What a Node calls a volume in ``status.volumesAttached`` and ``status.volumesInUse``."""
+    return f"kubernetes.io/csi/{driver}^{handle}"
+
+
+def is_attached_first(driver: storage.CSIDriver | None) -> bool:
+    """Whether a volume is attached to a node before it is mounted there; so it is where nothing is known of the driver."""
+    return driver is None or driver.spec.attach_required or not driver.spec.HasField("attach_required")
+
+
+def driver_on(node: storage.CSINode | None, driver: str) -> storage.CSINodeDriver | None:
+    """What a driver says of the node that it runs on; None where it does not run."""
+    found = (one for one in (node.spec.drivers if node is not None else ()) if one.name == driver)
+    return next(found, None)
