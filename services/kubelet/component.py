@@ -17,6 +17,9 @@ from knarr.client.informer import Informer
 from knarr.service.access import Right
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
+from services.kubelet.csi.drivers import Drivers
+from services.kubelet.csi.node_info import NodeInfoKeeper
+from services.kubelet.csi.places import Places
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.folders import LocalFolders
 from services.kubelet.node.images import Images
@@ -62,6 +65,7 @@ class Kubelet(Component):
         machine = read_machine(settings.data_dir)
         self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock)
         self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
+        self._drivers = Drivers(Places(settings.data_dir), NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node)
         self.context = NodeContext(
             client,
             runtime,
@@ -103,6 +107,7 @@ class Kubelet(Component):
                 "stats": self.stats.run(),
                 "workers": self._work(),
                 "folders": self._folders.run(),
+                "drivers": self._drivers.run(),
             }
             if not self._settings.pod_cidr:
                 parts["own-node"] = self._own_node.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from services.kubelet.node.mounts import unmount_all
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     unmount_all(tmp_path)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder whose name is short: that of a socket has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="knarr-") as name:
+        yield Path(name)
+        unmount_all(Path(name))
 
 
 @pytest.fixture

@@ -1,0 +1,55 @@
+"""Asking a plugin who it is, and telling it whether it was taken, by the public contract (proto/knarr/api/pluginregistration/v1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc.aio
+
+from knarr.api.pluginregistration.v1 import registration_pb2 as pb
+from knarr.api.pluginregistration.v1 import registration_pb2_grpc
+from knarr.client.channel import open_plain_channel
+from services.kubelet.csi.client import QUESTION_SECONDS, DriverError, words_of
+
+DRIVER = "CSIPlugin"
+# The version of the contract that is spoken; of it, whatever comes after the point.
+MAJOR = "1"
+
+
+async def ask(socket: Path) -> pb.PluginInfo:
+    """Raises DriverError."""
+    async with open_plain_channel(f"unix:{socket}") as channel:
+        try:
+            info: pb.PluginInfo = await registration_pb2_grpc.RegistrationStub(channel).GetInfo(pb.InfoRequest(), timeout=QUESTION_SECONDS)
+            return info
+        except grpc.aio.AioRpcError as error:
+            raise DriverError(words_of(error)) from error
+
+
+async def tell(socket: Path, refusal: str) -> None:
+    """Whether it was taken; ``refusal`` empty: it was. Raises DriverError."""
+    status = pb.RegistrationStatus(plugin_registered=not refusal, error=refusal)
+    async with open_plain_channel(f"unix:{socket}") as channel:
+        try:
+            await registration_pb2_grpc.RegistrationStub(channel).NotifyRegistrationStatus(status, timeout=QUESTION_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise DriverError(words_of(error)) from error
+
+
+def check(info: pb.PluginInfo, socket: Path) -> None:
+    """Raises DriverError for a plugin that is none of volumes, or speaks another version of the contract."""
+    if info.type != DRIVER:
+        raise DriverError(f"no handler registered for plugin type: {info.type} at socket {socket}")
+    if not info.name:
+        raise DriverError(f"the plugin at socket {socket} has no name")
+    if not any(_major(version) == MAJOR for version in info.supported_versions):
+        raise DriverError(f"CSI driver {info.name} speaks {_list(info.supported_versions)}, and this kubelet {MAJOR}.x alone")
+
+
+def _major(version: str) -> str:
+    return version.removeprefix("v").partition(".")[0]
+
+
+def _list(versions: Sequence[str]) -> str:
+    return ", ".join(versions) or "no version"
