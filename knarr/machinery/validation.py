@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from google.protobuf.message import Message
+
 from knarr.machinery.errors import Cause
 
 NOT_NEGATIVE = "must be greater than or equal to 0"
@@ -131,6 +133,12 @@ def check_choice(path: str, value: str, choices: Iterable[str], *, optional: boo
     if not value:
         return [] if optional else [required(path)]
     return [] if value in choices else [not_supported(path, value, choices)]
+
+
+def check_given_choice(path: str, message: Message, field: str, choices: Iterable[str]) -> list[Cause]:
+    """NotSupported when the message's field is given, an empty text too, and is none of the choices."""
+    value = getattr(message, field)
+    return [] if value in choices or not message.HasField(field) else [not_supported(path, value, choices)]
 
 
 def check_immutable(path: str, new: Any, old: Any, value: Any = None) -> list[Cause]:

@@ -158,7 +158,17 @@ def test_v2_says_of_it_what_it_can(with_custom: Registry) -> None:
     assert spec["properties"]["free"] == {"x-kubernetes-preserve-unknown-fields": True}
     assert spec["properties"]["size"] == {"type": "string", "enum": ["S", "L"], "default": "S"}
     metadata = document["definitions"]["com.example.stable.v1.CronTab"]["properties"]["metadata"]
-    assert metadata == {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
+    assert metadata["$ref"] == "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+
+def test_what_every_object_has_is_explained_in_the_words_that_are_looked_for(with_custom: Registry) -> None:
+    """Kubernetes' conformance suite reads them in what ``kubectl explain`` says of a custom resource."""
+    definitions = orjson.loads(b"".join(v2.as_json(with_custom)))["definitions"]
+    shown = definitions["com.example.stable.v1.CronTab"]["properties"]
+    created = definitions["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"]["properties"]["creationTimestamp"]
+    assert "APIVersion defines" in shown["apiVersion"]["description"]
+    assert "Standard object's metadata" in shown["metadata"]["description"]
+    assert "CreationTimestamp is a timestamp" in created["description"]
 
 
 def test_v2_names_no_field_of_a_kind_that_keeps_what_is_not_known() -> None:

@@ -18,6 +18,7 @@ from tests.peer.kube_apiserver import running_kube_apiserver
 from tests.support.etcd import running_etcd
 
 TIMEOUT_SECONDS = 20.0
+STORAGE_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 
 
 class Server(Protocol):
@@ -103,4 +104,12 @@ def running_peers(folder: Path) -> Iterator[Peers]:
         wait_for_namespace(their_peer)
         account = Ask("POST", "/api/v1/namespaces/default/serviceaccounts", body={"metadata": {"name": "default"}})
         assert their_peer.ask(account).status == 201
+        _give_classes(our_peer, their_peer)
         yield Peers(their_peer, our_peer)
+
+
+def _give_classes(ours: Peer, theirs: Peer) -> None:
+    """The StorageClasses that our server begins with: claims are given the default one by both."""
+    for found in ours.ask(Ask("GET", STORAGE_CLASSES)).body["items"]:
+        metadata = {key: found["metadata"][key] for key in ("name", "annotations", "labels") if key in found["metadata"]}
+        assert theirs.ask(Ask("POST", STORAGE_CLASSES, body={**found, "metadata": metadata})).status == 201

@@ -47,8 +47,10 @@ ANY_VALUE = "knarr.api.apiextensions.v1.JSON"
 # Options that every group has in its own name, as well as the core group.
 SHARED_KINDS = ("knarr.api.meta.v1.DeleteOptions",)
 VERSION_INFO = ("major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform")
+# "APIVersion defines" and "Standard object's metadata" are looked for by Kubernetes' conformance suite in what kubectl explains.
+METADATA = "Standard object's metadata: its name, namespace, labels and the like."
 TYPE_META: Json = {
-    "apiVersion": {"type": "string", "description": "The group and version of the schema that this object follows."},
+    "apiVersion": {"type": "string", "description": "APIVersion defines the group and version that this object is written in."},
     "kind": {"type": "string", "description": "The kind of object."},
 }
 
@@ -164,7 +166,7 @@ class Schemas:
         assert version.openapi is not None
         schema: Json = self._with_embedded(version.openapi())
         properties = schema.get("properties") or {}
-        schema["properties"] = {**properties, **TYPE_META, "metadata": {"allOf": [self.message(descriptor_of(meta.ObjectMeta))]}}
+        schema["properties"] = {**properties, **TYPE_META, "metadata": self._metadata()}
         return {"type": "object", **schema, KINDS: [kind_of(version.group, version.version, version.kind)]}
 
     def _custom_list(self, version: Version) -> Json:
@@ -186,9 +188,11 @@ class Schemas:
             return schema
         found = {name: self._with_embedded(item) for name, item in schema.items()}
         if found.get("x-kubernetes-embedded-resource") is True:
-            metadata = {"allOf": [self.message(descriptor_of(meta.ObjectMeta))]}
-            found["properties"] = {**(found.get("properties") or {}), **TYPE_META, "metadata": metadata}
+            found["properties"] = {**(found.get("properties") or {}), **TYPE_META, "metadata": self._metadata()}
         return found
+
+    def _metadata(self) -> Json:
+        return {"allOf": [self.message(descriptor_of(meta.ObjectMeta))], "description": METADATA}
 
 
 def kind_of(group: str, version: str, kind: str) -> Json:

@@ -9,8 +9,8 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     GoSyntax,
     Path,
-    check_choice,
     check_format,
+    check_given_choice,
     check_immutable,
     check_not_negative,
     dns1123_subdomain,
@@ -78,7 +78,7 @@ class CSIDriverStrategy(Strategy):
         spec = obj.spec
         modes = SPEC.child("volumeLifecycleModes")
         causes = [not_supported(modes, mode, LIFECYCLES) for mode in spec.volume_lifecycle_modes if mode not in LIFECYCLES]
-        causes += check_choice(SPEC.child("fsGroupPolicy"), spec.fs_group_policy, FS_GROUP_POLICIES, optional=True)
+        causes += check_given_choice(SPEC.child("fsGroupPolicy"), spec, "fs_group_policy", FS_GROUP_POLICIES)
         audiences: set[str] = set()
         for index, token in enumerate(spec.token_requests):
             here = SPEC.child("tokenRequests").index(index)

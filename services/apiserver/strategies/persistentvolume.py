@@ -13,6 +13,7 @@ from knarr.machinery.validation import (
     Path,
     check_choice,
     check_format,
+    check_given_choice,
     check_immutable,
     dns1123_subdomain,
     forbidden,
@@ -130,7 +131,7 @@ def validate_volume_spec(spec: core.PersistentVolumeSpec, path: Path) -> list[Ca
     ):
         if value:
             causes += check_format(path.child(name), value, dns1123_subdomain)
-    return causes + check_choice(path.child("volumeMode"), spec.volume_mode, VOLUME_MODES, optional=True)
+    return causes + check_given_choice(path.child("volumeMode"), spec, "volume_mode", VOLUME_MODES)
 
 
 def _capacity(spec: core.PersistentVolumeSpec, path: Path) -> list[Cause]:

@@ -7,7 +7,16 @@ from decimal import Decimal
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_choice, check_format, dns1123_subdomain, forbidden, invalid, not_supported, required
+from knarr.machinery.validation import (
+    Path,
+    check_format,
+    check_given_choice,
+    dns1123_subdomain,
+    forbidden,
+    invalid,
+    not_supported,
+    required,
+)
 from knarr.objects.amounts import exact
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
@@ -121,7 +130,7 @@ def validate_claim_spec(spec: core.PersistentVolumeClaimSpec, path: Path) -> lis
         causes += check_positive(spec.resources.requests[STORAGE], storage)
     if spec.storage_class_name:
         causes += check_format(path.child("storageClassName"), spec.storage_class_name, dns1123_subdomain)
-    causes += check_choice(path.child("volumeMode"), spec.volume_mode, VOLUME_MODES, optional=True)
+    causes += check_given_choice(path.child("volumeMode"), spec, "volume_mode", VOLUME_MODES)
     for field, name in (("data_source", "dataSource"), ("data_source_ref", "dataSourceRef")):
         if spec.HasField(field):
             causes += _source(getattr(spec, field), path.child(name))

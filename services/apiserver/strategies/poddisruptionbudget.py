@@ -6,7 +6,7 @@ from datetime import datetime
 
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, check_choice, invalid
+from knarr.machinery.validation import GoSyntax, check_given_choice, invalid
 from knarr.objects.int_or_string import plain
 from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part
 from services.apiserver.strategies.paths import SPEC
@@ -39,7 +39,7 @@ class PodDisruptionBudgetStrategy(Strategy):
                 found = getattr(spec, field)
                 causes += check_count_or_percent(found, SPEC.child(name)) or check_part(found, SPEC.child(name))
         causes += validate_label_selector(spec.selector, SPEC.child("selector"))
-        return causes + check_choice(SPEC.child("unhealthyPodEvictionPolicy"), spec.unhealthy_pod_eviction_policy, UNHEALTHY, optional=True)
+        return causes + check_given_choice(SPEC.child("unhealthyPodEvictionPolicy"), spec, "unhealthy_pod_eviction_policy", UNHEALTHY)
 
     def validate_status_update(self, new: policy.PodDisruptionBudget, old: policy.PodDisruptionBudget) -> list[Cause]:
         return validate_counts(new.status, "disruptions_allowed", "current_healthy", "desired_healthy", "expected_pods")

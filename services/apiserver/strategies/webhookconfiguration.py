@@ -11,8 +11,8 @@ from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admi
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     Path,
-    check_choice,
     check_format,
+    check_given_choice,
     dns1035_label,
     dns1123_subdomain,
     duplicate,
@@ -89,8 +89,8 @@ def _webhook(webhook: Any, path: Path) -> list[Cause]:
     causes = _qualified(webhook.name, path.child("name"))
     for index, rule in enumerate(webhook.rules):
         causes += validate_rule(rule, path.child("rules").index(index))
-    causes += check_choice(path.child("failurePolicy"), webhook.failure_policy, FAILURE_POLICIES, optional=True)
-    causes += check_choice(path.child("matchPolicy"), webhook.match_policy, MATCH_POLICIES, optional=True)
+    causes += check_given_choice(path.child("failurePolicy"), webhook, "failure_policy", FAILURE_POLICIES)
+    causes += check_given_choice(path.child("matchPolicy"), webhook, "match_policy", MATCH_POLICIES)
     here = path.child("sideEffects")
     if not webhook.HasField("side_effects"):
         causes.append(required(here, f"must specify one of {', '.join(SIDE_EFFECTS)}"))
@@ -102,7 +102,7 @@ def _webhook(webhook: Any, path: Path) -> list[Cause]:
     causes += validate_label_selector(webhook.namespace_selector, path.child("namespaceSelector"))
     causes += validate_label_selector(webhook.object_selector, path.child("objectSelector"))
     if isinstance(webhook, admission.MutatingWebhook):
-        causes += check_choice(path.child("reinvocationPolicy"), webhook.reinvocation_policy, REINVOCATION, optional=True)
+        causes += check_given_choice(path.child("reinvocationPolicy"), webhook, "reinvocation_policy", REINVOCATION)
     causes += validate_conditions(webhook.match_conditions, path.child("matchConditions"))
     return causes + _client(webhook.client_config, path.child("clientConfig"))
 
@@ -176,7 +176,7 @@ def validate_rule(rule: admission.RuleWithOperations, path: Path) -> list[Cause]
         causes += _alone(values, place, words) if values else [required(place)]
     causes += [required(path.child("apiVersions").index(index)) for index, version in enumerate(rule.rule.api_versions) if not version]
     causes += _resources(rule.rule.resources, path.child("resources"))
-    return causes + check_choice(path.child("scope"), rule.rule.scope, SCOPES, optional=True)
+    return causes + check_given_choice(path.child("scope"), rule.rule, "scope", SCOPES)
 
 
 def _alone(values: Sequence[str], path: Path, words: str) -> list[Cause]:

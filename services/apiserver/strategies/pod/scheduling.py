@@ -12,6 +12,7 @@ from knarr.machinery.validation import (
     Path,
     check_choice,
     check_format,
+    check_given_choice,
     dns1123_label,
     duplicate,
     forbidden,
@@ -164,7 +165,7 @@ def validate_topology_spread(constraints: Iterable[core.TopologySpreadConstraint
             causes.append(duplicate(here.child("{topologyKey, whenUnsatisfiable}"), "{" + ", ".join(pairs[index]) + "}"))
         causes += _min_domains(constraint, here.child("minDomains"))
         for field, name in (("node_affinity_policy", "nodeAffinityPolicy"), ("node_taints_policy", "nodeTaintsPolicy")):
-            causes += check_choice(here.child(name), getattr(constraint, field), ("Honor", "Ignore"), optional=True)
+            causes += check_given_choice(here.child(name), constraint, field, ("Honor", "Ignore"))
         if constraint.HasField("label_selector"):
             causes += validate_label_selector(constraint.label_selector, here.child("labelSelector"))
     return causes

@@ -7,7 +7,7 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_choice, duplicate, invalid, range_error, required
+from knarr.machinery.validation import GoSyntax, Path, check_choice, check_given_choice, duplicate, invalid, range_error, required
 from knarr.objects.sysctls import IPC, NETWORK, dotted, namespace_of
 
 LARGEST_ID = 2**31 - 1
@@ -23,7 +23,7 @@ PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
 
 def validate_container_security(context: core.SecurityContext, path: Path) -> list[Cause]:
     causes = _ids(context, path) + _profiles(context, path)
-    causes += check_choice(path.child("procMount"), context.proc_mount, ("Default", "Unmasked"), optional=True)
+    causes += check_given_choice(path.child("procMount"), context, "proc_mount", ("Default", "Unmasked"))
     if context.HasField("allow_privilege_escalation") and not context.allow_privilege_escalation:
         shown_context = GoSyntax("core.SecurityContext{…}")
         if context.privileged:
@@ -42,7 +42,7 @@ def validate_pod_security(spec: core.PodSpec, path: Path) -> list[Cause]:
     for index, group in enumerate(context.supplemental_groups):
         causes += _id(group, here.child("supplementalGroups").index(index))
     for field, name, choices in POLICIES:
-        causes += check_choice(here.child(name), getattr(context, field), choices, optional=True)
+        causes += check_given_choice(here.child(name), context, field, choices)
     causes += _sysctls(spec, here.child("sysctls"))
     if spec.host_pid and spec.share_process_namespace:
         causes.append(invalid(path.child("shareProcessNamespace"), True, "ShareProcessNamespace and HostPID cannot both be enabled"))

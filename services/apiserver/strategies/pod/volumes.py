@@ -11,6 +11,7 @@ from knarr.machinery.validation import (
     Path,
     check_choice,
     check_format,
+    check_given_choice,
     dns1123_label,
     duplicate,
     forbidden,
@@ -176,7 +177,8 @@ def validate_mounts(container: core.Container, names: Collection[str], path: Pat
             causes.append(invalid(here.child("mountPath"), mount.mount_path, "must be unique"))
         seen.add(mount.mount_path)
         causes += _sub_paths(mount, here, path)
-        causes += _propagation(mount, container, here.child("mountPropagation"))
+        # Kubernetes leaves the index out of this one too.
+        causes += _propagation(mount, container, path.child("mountPropagation"))
         causes += _recursive(mount, here.child("recursiveReadOnly"))
     return causes
 
@@ -201,7 +203,7 @@ def _recursive(mount: core.VolumeMount, path: Path) -> list[Cause]:
 
 
 def _propagation(mount: core.VolumeMount, container: core.Container, path: Path) -> list[Cause]:
-    causes = check_choice(path, mount.mount_propagation, PROPAGATIONS, optional=True)
+    causes = check_given_choice(path, mount, "mount_propagation", PROPAGATIONS)
     if mount.mount_propagation == "Bidirectional" and not container.security_context.privileged:
         causes.append(forbidden(path, "Bidirectional mount propagation is available only to privileged containers"))
     return causes

@@ -12,8 +12,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     GoSyntax,
-    check_choice,
     check_format,
+    check_given_choice,
     duplicate,
     invalid,
     ip_address,
@@ -54,7 +54,7 @@ def validate_cluster_ips(spec: core.ServiceSpec) -> list[Cause]:
     if not needs_cluster_ip(spec):
         return []
     causes = _first_address(spec) + _families(spec.ip_families)
-    causes += check_choice(SPEC.child("ipFamilyPolicy"), spec.ip_family_policy, FAMILY_POLICIES, optional=True)
+    causes += check_given_choice(SPEC.child("ipFamilyPolicy"), spec, "ip_family_policy", FAMILY_POLICIES)
     addresses = _addresses(spec.cluster_ips)
     if addresses:
         return causes + addresses
