@@ -77,6 +77,11 @@ def invalid(path: str, value: Any, detail: str) -> Cause:
     return Cause("FieldValueInvalid", _with(f"Invalid value: {shown(value)}", detail), path)
 
 
+def invalid_as_it_is(path: str, detail: str) -> Cause:
+    """As ``invalid`` about something too large, or too far apart, to be shown."""
+    return Cause("FieldValueInvalid", _with("Invalid value", detail), path)
+
+
 def not_supported(path: str, value: Any, supported: Iterable[str]) -> Cause:
     choices = ", ".join(shown(choice) for choice in sorted(supported))
     return Cause("FieldValueNotSupported", _with(f"Unsupported value: {shown(value)}", f"supported values: {choices}"), path)

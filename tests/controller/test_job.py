@@ -166,7 +166,10 @@ async def test_a_suspended_job_has_no_pods_and_one_that_is_resumed_begins_anew()
         await asyncio.sleep(20)
         await c.edit(batch.Job, "sums", lambda found: setattr(found.spec, "suspend", True))
         await c.until(lambda: not c.api.all(core.Pod))
-        assert conditions(c) == [("Suspended", "True", "JobSuspended")]
+        assert conditions(c) == [("Suspended", "True", "JobSuspended")] and not the_job(c).status.HasField("start_time")
+        # No pod is left: the template may change.
+        await c.edit(batch.Job, "sums", lambda found: found.spec.template.spec.node_selector.update(disk="fast"))
+        await c.edit(batch.Job, "sums", lambda found: found.spec.template.spec.node_selector.clear())
         await asyncio.sleep(20)
         await c.edit(batch.Job, "sums", lambda found: setattr(found.spec, "suspend", False))
         await c.until(lambda: len(c.ready_pods()) == 2)

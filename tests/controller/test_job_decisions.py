@@ -16,7 +16,9 @@ from knarr.objects.copies import copy_of
 from knarr.objects.jobs import TRACKING, is_tracked
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_active, is_finished
+from services.apiserver.strategies.jobstatus import validate_job_status
 from services.controller.controllers.job.backoff import NO_BACKOFF, Backoff, of, of_index
+from services.controller.controllers.job.conditions import BACKOFF_LIMIT_EXCEEDED, COMPLETIONS_REACHED
 from services.controller.controllers.job.counting import MAX_UNCOUNTED, count_released, finish, running, tally
 from services.controller.controllers.job.decide import decide
 from services.controller.controllers.job.indexes import Indexes
@@ -281,7 +283,7 @@ class World:
         told = tally(replace(view, released=released), plan, running(JobView(self.job, self.live(), self.now)))
         if self.dies():
             return
-        self.job.status.CopyFrom(told.status)
+        self.write(told.status)
         for chosen in told.release:
             if self.dies():
                 return
@@ -292,7 +294,13 @@ class World:
         count_released(status, {found.metadata.uid for found in self.pods.values() if is_tracked(found)})
         if plan.verdict is not None and told.whole:
             finish(status, plan.verdict, self.now)
+        self.write(status)
+
+    def write(self, status: batch.JobStatus) -> None:
+        """As the API server takes it."""
+        old = copy_of(self.job)
         self.job.status.CopyFrom(status)
+        assert validate_job_status(self.job, old) == []
 
     def live_on(self) -> None:
         """Something happens to some pods."""
@@ -324,6 +332,20 @@ class World:
 
     def count(self, word: str) -> int:
         return sum(1 for uid, said in self.ledger.items() if said == word and uid not in self.dismissed)
+
+
+def test_a_job_is_not_over_before_it_began_whatever_was_done_to_the_clock() -> None:
+    found = a_job(1)
+    found.status.start_time.CopyFrom(to_time(NOW + timedelta(hours=1)))
+    status = copy_of(found.status)
+    assert finish(status, COMPLETIONS_REACHED, NOW)
+    assert status.completion_time == status.start_time
+
+
+def test_a_job_that_ends_while_it_is_suspended_says_when_it_began() -> None:
+    status = batch.JobStatus()
+    assert finish(status, BACKOFF_LIMIT_EXCEEDED, NOW)
+    assert status.start_time == to_time(NOW) and not status.HasField("completion_time")
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -1,4 +1,4 @@
-"""A database keeps its data: through its pod's end, through the whole cluster's, and no longer than its claim.
+"""A database keeps its data: through its pod's end, its node's drain and the whole cluster's end, and no longer than its claim.
 
 The database is the machine's own etcd, run by a StatefulSet with a claim of the default class.
 """
@@ -53,6 +53,13 @@ spec:
       accessModes: [ReadWriteOnce]
       resources: {requests: {storage: 64Mi}}
 """
+# Nothing of one pod may be taken.
+BUDGET = """
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: store}
+spec: {minAvailable: 1, selector: {matchLabels: {app: store}}}
+"""
 
 
 @pytest.fixture
@@ -83,11 +90,17 @@ def uid_when_ready(cluster: KnarrCluster, other_than: str = "") -> str:
     return str(cluster.wait_for("the database to be ready", ready))
 
 
-def test_a_database_keeps_its_data_as_long_as_its_claim(machine: KnarrCluster) -> None:
+def filled(cluster: KnarrCluster) -> str:
+    """The uid of the database's pod, once something is kept there."""
     own = programs()
-    machine.apply(MANIFEST.replace("ETCD", own["etcd"]).replace("CTL", own["etcdctl"]))
-    first = uid_when_ready(machine)
-    assert ask(machine, "put", "ship", "knarr") == "OK"
+    cluster.apply(MANIFEST.replace("ETCD", own["etcd"]).replace("CTL", own["etcdctl"]))
+    first = uid_when_ready(cluster)
+    assert ask(cluster, "put", "ship", "knarr") == "OK"
+    return first
+
+
+def test_a_database_keeps_its_data_as_long_as_its_claim(machine: KnarrCluster) -> None:
+    first = filled(machine)
     machine.kubectl("delete", "pod", POD)
     uid_when_ready(machine, first)
     assert ask(machine, "get", "ship", "--print-value-only") == "knarr"
@@ -103,3 +116,25 @@ def test_a_database_keeps_its_data_as_long_as_its_claim(machine: KnarrCluster) -
     machine.kubectl("delete", "pvc", CLAIM)
     machine.wait_for("the volume to be gone", lambda: not machine.kubectl("get", "pv", "-o", "name").stdout)
     assert not folder.exists()
+
+
+def test_a_drained_database_waits_for_its_node_and_its_budget_is_kept(machine: KnarrCluster) -> None:
+    first = filled(machine)
+    machine.apply(BUDGET)
+    machine.wait_for("the budget", lambda: machine.get("pdb", "store").get("status", {}).get("currentHealthy"))
+    refused = machine.kubectl("drain", machine.node, "--timeout=3s", check=False)
+    assert refused.returncode != 0 and "would violate the pod's disruption budget" in refused.stderr
+    assert [pod["metadata"]["uid"] for pod in machine.ready_pods("app=store")] == [first]
+
+    machine.kubectl("patch", "pdb", "store", "--type=merge", "-p", '{"spec": {"minAvailable": null, "maxUnavailable": 1}}')
+    machine.kubectl("drain", machine.node, "--timeout=60s")
+
+    def told() -> str | None:
+        found = [pod for pod in machine.pods("app=store") if pod["metadata"]["uid"] != first]
+        conditions = found[0]["status"].get("conditions", []) if found else []
+        return next((entry["message"] for entry in conditions if entry.get("reason") == "Unschedulable"), None)
+
+    assert "1 node(s) were unschedulable" in machine.wait_for("the pod that waits", told)
+    machine.kubectl("uncordon", machine.node)
+    uid_when_ready(machine, first)
+    assert ask(machine, "get", "ship", "--print-value-only") == "knarr"

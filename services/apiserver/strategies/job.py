@@ -28,13 +28,14 @@ from services.apiserver.strategies.jobpolicies import (
     validate_replacement_policy,
     validate_success_policy,
 )
+from services.apiserver.strategies.jobstatus import validate_job_status
 from services.apiserver.strategies.paths import METADATA, SPEC
 from services.apiserver.strategies.pod.validation import validate_template
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.selectors import go_selector, validate_label_selector
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
-from services.apiserver.strategies.workloads import default_template, not_selected, validate_counts
+from services.apiserver.strategies.workloads import default_template, not_selected
 
 PREFIX = "batch.kubernetes.io/"
 UID, NAME = "controller-uid", "job-name"
@@ -45,7 +46,7 @@ BACKOFF_LIMIT, NO_BACKOFF_LIMIT = 6, 2**31 - 1
 MAX_PARALLEL_INDEXES = MAX_FAILED_INDEXES = 100_000
 # More indexes than this, and only so many of them run or fail at once.
 MANY_INDEXES, MANY_LIMIT = 100_000, 10_000
-# What may change of the template of a Job that is suspended and has not started.
+# What may change of the template of a Job that is suspended and has no pods.
 DIRECTIVES = ("node_selector", "tolerations", "scheduling_gates")
 
 
@@ -117,7 +118,7 @@ class JobStrategy(Strategy):
         return causes
 
     def validate_status_update(self, new: batch.Job, old: batch.Job) -> list[Cause]:
-        return validate_counts(new.status, "active", "succeeded", "failed", "ready", "terminating")
+        return validate_job_status(new, old)
 
     def warnings(self, obj: batch.Job) -> list[str]:
         return job_warnings(obj.spec, SPEC)
@@ -262,7 +263,7 @@ def _completions(new: batch.JobSpec, old: batch.JobSpec) -> list[Cause]:
 
 def _template_unchanged(new: batch.Job, old: batch.Job) -> list[Cause]:
     found, was = new.spec.template, old.spec.template
-    if old.spec.suspend and not old.status.HasField("start_time"):
+    if _may_be_rewritten(old):
         found, was = copy_of(found), copy_of(was)
         for template in (found, was):
             template.metadata.ClearField("labels")
@@ -274,6 +275,12 @@ def _template_unchanged(new: batch.Job, old: batch.Job) -> list[Cause]:
             for container in (*template.spec.containers, *template.spec.init_containers):
                 container.ClearField("resources")
     return check_immutable(SPEC.child("template"), found, was, GoSyntax("core.PodTemplateSpec{…}"))
+
+
+def _may_be_rewritten(job: batch.Job) -> bool:
+    """Whether it is suspended, and no pod of it is left from before."""
+    suspended = is_true(job.status, "Suspended") or not job.status.HasField("start_time")
+    return bool(job.spec.suspend and suspended and not job.status.active)
 
 
 def _state(obj: batch.Job) -> str:

@@ -13,12 +13,14 @@ from knarr.machinery.validation import (
     dns1123_subdomain,
     duplicate,
     invalid,
+    invalid_as_it_is,
     not_supported,
     qualified_name,
     required,
     too_long,
     too_many,
 )
+from services.apiserver.strategies.jobindexes import Malformed, count, parse_indexes
 
 ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
 OPERATORS = ("In", "NotIn")
@@ -26,6 +28,8 @@ STATUSES = ("False", "True", "Unknown")
 REPLACEMENTS = ("Failed", "TerminatingOrFailed")
 MAX_RULES, MAX_EXIT_CODES, MAX_CONDITIONS = 20, 255, 20
 MAX_MANAGED_BY = 63
+# Letters of the indexes that a rule of a success policy names.
+MAX_SUCCEEDED_INDEXES = 64 * 1024
 
 
 def validate_managed_by(spec: batch.JobSpec, path: Path) -> list[Cause]:
@@ -70,16 +74,17 @@ def _rule(rule: Any, spec: batch.JobSpec, names: set[str], path: Path) -> list[C
         causes += check_choice(here.child("status"), condition.status, STATUSES)
     codes = rule.HasField("on_exit_codes")
     if codes and rule.on_pod_conditions:
-        causes.append(invalid(path, "", "specifying both OnExitCodes and OnPodConditions is not supported"))
+        causes.append(invalid_as_it_is(path, "specifying both OnExitCodes and OnPodConditions is not supported"))
     if not codes and not rule.on_pod_conditions:
-        causes.append(invalid(path, "", "specifying one of OnExitCodes and OnPodConditions is required"))
+        causes.append(invalid_as_it_is(path, "specifying one of OnExitCodes and OnPodConditions is required"))
     return causes + (_exit_codes(rule.on_exit_codes, names, path.child("onExitCodes")) if codes else [])
 
 
 def _exit_codes(codes: Any, names: set[str], path: Path) -> list[Cause]:
     causes = check_choice(path.child("operator"), codes.operator, OPERATORS)
     if codes.HasField("container_name") and codes.container_name not in names:
-        causes.append(invalid(path.child("containerName"), codes.container_name, "must be one of the container or initContainer names"))
+        words = "must be one of the container or initContainer names in the pod template"
+        causes.append(invalid(path.child("containerName"), codes.container_name, words))
     here = path.child("values")
     if not codes.values:
         return [*causes, invalid(here, [], "at least one value is required")]
@@ -112,11 +117,36 @@ def validate_success_policy(spec: batch.JobSpec, path: Path) -> list[Cause]:
         place = here.index(index)
         if not rule.HasField("succeeded_indexes") and not rule.HasField("succeeded_count"):
             causes.append(required(place, "at least one of succeededCount or succeededIndexes must be specified"))
-        if rule.HasField("succeeded_count") and rule.succeeded_count <= 0:
-            causes.append(invalid(place.child("succeededCount"), rule.succeeded_count, "must be greater than or equal to 0"))
-        elif rule.succeeded_count > spec.completions:
-            words = f"must be less than or equal to {spec.completions} (the number of specified completions)"
-            causes.append(invalid(place.child("succeededCount"), rule.succeeded_count, words))
+        causes += _succeeded_count(rule, spec.completions, place.child("succeededCount"))
+        causes += _succeeded_indexes(rule, spec.completions, place)
+    return causes
+
+
+def _succeeded_count(rule: batch.SuccessPolicyRule, completions: int, path: Path) -> list[Cause]:
+    if rule.HasField("succeeded_count") and rule.succeeded_count <= 0:
+        return [invalid(path, rule.succeeded_count, "must be greater than or equal to 0")]
+    if rule.succeeded_count > completions:
+        words = f"must be less than or equal to {completions} (the number of specified completions)"
+        return [invalid(path, rule.succeeded_count, words)]
+    return []
+
+
+def _succeeded_indexes(rule: batch.SuccessPolicyRule, completions: int, path: Path) -> list[Cause]:
+    """What cannot be read counts as no index, as it will when it is asked whether the rule is met."""
+    if not rule.HasField("succeeded_indexes"):
+        return []
+    here, text = path.child("succeededIndexes"), rule.succeeded_indexes
+    if len(text) > MAX_SUCCEEDED_INDEXES:
+        return [too_long(here, MAX_SUCCEEDED_INDEXES)]
+    causes: list[Cause] = []
+    named = 0
+    try:
+        named = count(parse_indexes(text, completions))
+    except Malformed as error:
+        causes.append(invalid(here, text, f"error parsing succeededIndexes: {error}"))
+    if rule.HasField("succeeded_count") and rule.succeeded_count > named:
+        words = f"must be less than or equal to {named} (the number of indexes in the specified succeededIndexes field)"
+        causes.append(invalid(path.child("succeededCount"), rule.succeeded_count, words))
     return causes
 
 

@@ -45,6 +45,17 @@ def test_a_change_is_accepted_or_refused(file: Path, position: int) -> None:
     check(file, position, run)
 
 
+@pytest.mark.parametrize(("file", "position"), scenarios("statuses"))
+def test_a_status_is_accepted_or_refused(file: Path, position: int) -> None:
+    def run(document: dict[str, Any]) -> dict[str, Any]:
+        old, new = (Subject.of(document[name]) for name in ("old", "new"))
+        for subject in (old, new):
+            subject.strategy.default(subject.obj)
+        return {"causes": causes_shown(new.strategy.validate_status_update(new.obj, old.obj))}
+
+    check(file, position, run)
+
+
 @pytest.mark.parametrize(("file", "position"), scenarios("tables"))
 def test_a_table_row(file: Path, position: int) -> None:
     def run(document: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from datetime import datetime
 
 from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.times import to_time
+from knarr.machinery.times import to_datetime, to_time
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import SUCCEEDED, is_ready
@@ -89,8 +89,12 @@ def finish(status: batch.JobStatus, verdict: Verdict, now: datetime) -> bool:
     if uncounted.succeeded or uncounted.failed or status.terminating or status.active:
         return False
     set_job_condition(status, verdict.final, True, verdict.reason, verdict.message, now)
+    if not status.HasField("start_time"):
+        # It ended while it was suspended.
+        status.start_time.CopyFrom(to_time(now))
     if verdict.success:
-        status.completion_time.CopyFrom(to_time(now))
+        # Not before it began, whatever was done to the clock meanwhile: nobody would take it.
+        status.completion_time.CopyFrom(max(to_time(now), status.start_time, key=to_datetime))
     return True
 
 
@@ -101,7 +105,11 @@ def _begin(view: JobView, plan: Plan, status: batch.JobStatus) -> None:
     if not plan.managed:
         return
     words = ("JobSuspended", "Job suspended") if spec.suspend else ("JobResumed", "Job resumed")
-    if set_job_condition(status, SUSPENDED, spec.suspend, *words, view.now) and not spec.suspend:
+    if not set_job_condition(status, SUSPENDED, spec.suspend, *words, view.now):
+        return
+    if spec.suspend:
+        status.ClearField("start_time")
+    else:
         # The deadline counts from here.
         status.start_time.CopyFrom(to_time(view.now))
 
