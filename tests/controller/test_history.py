@@ -7,6 +7,7 @@ import pytest
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.errors import Conflict, StatusError, status_error
+from knarr.machinery.validation import dns1123_subdomain, label_value
 from knarr.objects.copies import copy_of
 from knarr.objects.owners import is_controlled_by
 from services.controller.workloads.history import (
@@ -67,13 +68,19 @@ def test_a_revision_says_whose_it_is_and_why_it_came() -> None:
     assert is_controlled_by(made, workload()) and made.revision == 4
 
 
-def test_its_name_follows_from_the_template_and_the_collisions_and_is_never_too_long() -> None:
+def test_its_name_follows_from_the_template_and_the_collisions() -> None:
     names = {new_revision(workload(image, count), 1, LABEL, count).metadata.name for image in ("a", "b") for count in (0, 1)}
     assert len(names) == 4
     assert new_revision(workload(), 1, LABEL, 0).metadata.name == new_revision(workload(), 9, LABEL, 0).metadata.name
+
+
+@pytest.mark.parametrize("name", ["n" * 52, "n" * 53, "n" * 253, "n" * 50 + ".-" + "n" * 20])
+def test_its_name_is_one_and_fits_into_a_label_however_long_its_owners_is(name: str) -> None:
     long = workload()
-    long.metadata.name = "n" * 253
-    assert len(new_revision(long, 1, LABEL, 0).metadata.name) <= 253
+    long.metadata.name = name
+    made = new_revision(long, 1, LABEL, 0).metadata
+    assert label_value(made.name) == [] and dns1123_subdomain(made.name) == []
+    assert made.name.removesuffix(f"-{made.labels[LABEL]}") in (name, name[:52], name[:50])
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,18 @@ async def test_pods_have_a_place_a_name_and_a_host_name() -> None:
 
 
 @virtual_time
+async def test_one_whose_name_is_as_long_as_pods_names_may_be_has_pods() -> None:
+    name = "web-" + "n" * 57
+    async with cluster() as c:
+        c.api.seed(node())
+        await c.client.create(stateful_set(name, 1, image="app:1"))
+        await c.until(lambda: [found.metadata.name for found in c.ready_pods()] == [f"{name}-0"])
+        # By another template, so that it has another revision, whose name begins alike.
+        await c.edit(apps.StatefulSet, name, lambda found: setattr(found.spec.template.spec.containers[0], "image", "app:2"))
+        await c.until(lambda: [found.spec.containers[0].image for found in c.ready_pods()] == ["app:2"])
+
+
+@virtual_time
 async def test_its_scale_says_how_its_pods_are_chosen() -> None:
     """As a HorizontalPodAutoscaler and a disruption budget ask for it."""
     async with cluster() as c:

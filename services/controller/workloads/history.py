@@ -30,8 +30,8 @@ from knarr.objects.owners import is_controlled_by, owner_reference
 
 # What a pod carries to say of which revision it is: a StatefulSet's the revision's name, a DaemonSet's its hash.
 POD_REVISION = "controller-revision-hash"
-# Kubernetes cuts what comes before the hash.
-LONGEST_BASE = 223
+# A StatefulSet's pods have the name as a label, which must fit. Kubernetes cuts at 223, and makes no pod of a set of a longer name than 52.
+LONGEST_NAME = 63
 # Hashes are 32 bits long: two collisions in a row do not happen by chance.
 MOST_COLLISIONS = 10
 
@@ -88,7 +88,8 @@ def new_revision(workload: Any, number: int, hash_label: str, collision_count: i
     template, metadata = workload.spec.template, workload.metadata
     digest = hashes.template_hash(template, POD_REVISION, collision_count)
     revision = apps.ControllerRevision(revision=number)
-    revision.metadata.name, revision.metadata.namespace = f"{metadata.name[:LONGEST_BASE]}-{digest}", metadata.namespace
+    base = metadata.name[: LONGEST_NAME - len(digest) - 1].rstrip("-.")
+    revision.metadata.name, revision.metadata.namespace = f"{base}-{digest}", metadata.namespace
     revision.metadata.labels.update(template.metadata.labels)
     revision.metadata.labels[hash_label] = digest
     # ``kubernetes.io/change-cause`` is among them, which ``kubectl rollout history`` shows.
