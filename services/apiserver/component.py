@@ -146,6 +146,7 @@ class ApiServer(Component):
                 self._follows_authorizers = Reloading(settings.authorization_file, chain_of_modes, parts)
         # Knows whoever calls, for the faces.
         accounts = ServiceAccountTokens(keys, self.backend) if keys is not None else None
+        self.uses = accounts.uses if accounts is not None else None
         self.known = Known(settings.identity, self.backend, authenticate, accounts)
         self.callers = self.known.callers
         strategies = Strategies(event_strategies(settings.event_ttl_seconds))
@@ -304,7 +305,8 @@ class ApiServer(Component):
             except StatusError as error:
                 log.warning("the first objects are not there yet, trying again: %s", error.status.message)
                 await asyncio.sleep(RETRY_SECONDS)
-        upkeep = Upkeep(self.client(USER), self.allocators.addresses.first_address, self._announcer, self._front_proxy)
+        address = self.allocators.addresses.first_address
+        upkeep = Upkeep(self.client(USER), address, self._announcer, self._front_proxy, self.uses)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(upkeep.run(), name="apiserver/upkeep")
             tasks.create_task(self._local_services.run(), name="apiserver/local apiservices")

@@ -1,5 +1,5 @@
-"""Keeps what every cluster has: the namespaces of the system, priorities of requests, the `kubernetes` Service and its endpoints, and what
-extension API servers read to know whom to believe."""
+"""Keeps what every cluster has: the namespaces of the system, priorities of requests, the `kubernetes` Service and its endpoints, what
+extension API servers read to know whom to believe, and when tokens of Secrets were used."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from services.apiserver.aggregation.front_proxy import NAMESPACE as IN_NAMESPACE
 from services.apiserver.announcement import NAMESPACE, RENEW_SECONDS, SERVICE, Announcer
 from services.apiserver.bootstrap import bootstrap
 from services.apiserver.fairness.upkeep import keep_fairness
+from services.apiserver.tokens.uses import Uses
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,16 @@ WATCHED: tuple[type[Message], ...] = (core.Service, core.Endpoints, discovery.En
 class Upkeep:
     """Makes anew what is gone: as soon as the Service or its endpoints are deleted, everything else within ``RENEW_SECONDS``."""
 
-    def __init__(self, client: Client, service_address: str, announcer: Announcer, front_proxy: FrontProxy | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        service_address: str,
+        announcer: Announcer,
+        front_proxy: FrontProxy | None = None,
+        uses: Uses | None = None,
+    ) -> None:
         self._client, self._service_address, self._announcer, self._front_proxy = client, service_address, announcer, front_proxy
+        self._uses = uses
         self._gone = asyncio.Event()
 
     async def run(self) -> None:
@@ -42,6 +51,8 @@ class Upkeep:
                 informer.on_change(self._see)
                 tasks.create_task(informer.run(), name=f"apiserver/upkeep {message.DESCRIPTOR.name}")
             tasks.create_task(self._keep(), name="apiserver/upkeep")
+            if self._uses is not None:
+                tasks.create_task(self._uses.run(self._client), name="apiserver/upkeep uses of tokens")
 
     def _see(self, old: Message | None, new: Message | None) -> None:
         # Only what is gone is urgent: servers that do not agree about each other would else answer one another without end.
@@ -65,8 +76,13 @@ class Upkeep:
             with suppress(Conflict, NotFound):
                 await self._client.update(changed)
 
+    async def _track(self) -> None:
+        if self._uses is not None:
+            await self._uses.say_since(self._client)
+
     async def _keep(self) -> None:
         await self._try(self._publish)
+        await self._try(self._track)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_SECONDS):
@@ -79,6 +95,7 @@ class Upkeep:
         await keep_fairness(self._client)
         await self._announcer.announce()
         await self._publish()
+        await self._track()
 
     async def _try(self, keep: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -75,6 +75,13 @@ def main() -> int:
         metavar="DURATION",
         help="how long what it signs is good for at most (default: a year)",
     )
+    parser.add_argument(
+        "--legacy-service-account-token-clean-up-period",
+        default=FRESH.legacy_token_clean_up_seconds,
+        type=duration(86_400, 10 * 365 * 86_400),
+        metavar="DURATION",
+        help="how long a token in an account's Secret may be unused before it is marked, and marked before it is deleted (default: a year)",
+    )
     for name, (shortest, default, what) in AUTOSCALER_TIMES.items():
         parser.add_argument(
             f"--horizontal-pod-autoscaler-{name}",
@@ -96,6 +103,7 @@ def main() -> int:
         node_mask_size=arguments.node_cidr_mask_size,
         signing=signing(arguments),
         api_hosts=(arguments.apiserver.rpartition(":")[0],),
+        legacy_token_clean_up_seconds=arguments.legacy_service_account_token_clean_up_period,
         autoscaler_sync_seconds=arguments.horizontal_pod_autoscaler_sync_period,
         autoscaler_downscale_stabilization_seconds=arguments.horizontal_pod_autoscaler_downscale_stabilization,
         autoscaler_cpu_initialization_seconds=arguments.horizontal_pod_autoscaler_cpu_initialization_period,

@@ -20,6 +20,7 @@ from services.controller.controllers.garbagecollector.controller import GarbageC
 from services.controller.controllers.horizontalpodautoscaler.controller import HorizontalPodAutoscalerController
 from services.controller.controllers.job.controller import JobController
 from services.controller.controllers.jobrelease.controller import JobReleaseController
+from services.controller.controllers.legacytokencleaner.controller import LegacyTokenCleanerController
 from services.controller.controllers.localpath.controller import LocalPathController
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
@@ -68,6 +69,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     NamespaceController,
     ServiceAccountController,
     ServiceAccountTokenController,
+    LegacyTokenCleanerController,
     RootCertificateController,
     CertificateApprovingController,
     CertificateSigningController,

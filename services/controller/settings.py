@@ -7,8 +7,9 @@ from pathlib import Path
 
 from knarr.client.leader import Election
 
-# A year, as in Kubernetes.
-SIGNED_SECONDS = 365 * 86_400.0
+# As in Kubernetes, for what is signed and for what nobody uses.
+YEAR_SECONDS = 365 * 86_400.0
+SIGNED_SECONDS = YEAR_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class ControllerSettings:
     ``api_hosts``: further names at which API servers are reached: no node gets a certificate of one of them without a person.
     ``quota_resync_seconds``: how often the usage of a ResourceQuota is counted anew, whatever was heard.
     ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
+    ``legacy_token_clean_up_seconds``: how long a token of an account may be unused before it is marked, and marked before it is deleted.
     ``autoscaler_sync_seconds``: how often each autoscaler is looked at.
     ``autoscaler_tolerance``: by which share a metric may be off before anything is scaled, where the autoscaler says nothing.
     ``autoscaler_downscale_stabilization_seconds``: within which recommendations count before pods go, where it says nothing.
@@ -54,6 +56,7 @@ class ControllerSettings:
     pod_gc_seconds: float = 20.0
     namespace_retry_seconds: float = 0.5
     quota_resync_seconds: float = 300.0
+    legacy_token_clean_up_seconds: float = YEAR_SECONDS
     autoscaler_sync_seconds: float = 15.0
     autoscaler_tolerance: float = 0.1
     autoscaler_downscale_stabilization_seconds: float = 300.0

@@ -9,8 +9,9 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import status_error
+from knarr.objects.account_tokens import ACCOUNT, ACCOUNT_UID, TYPE
 from services.controller.controllers.serviceaccounttoken.controller import ServiceAccountTokenController
-from services.controller.controllers.serviceaccounttoken.decide import ACCOUNT, ACCOUNT_UID, TYPE, Delete, Fill, decide
+from services.controller.controllers.serviceaccounttoken.decide import Delete, Fill, decide
 from tests.controller.cluster import Cluster, cluster
 from tests.support.signing import signing_keys
 from tests.support.virtual_time import virtual_time

@@ -10,13 +10,13 @@ import orjson
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_format, check_immutable, config_key, invalid, required, too_long
+from knarr.objects.account_tokens import ACCOUNT, TYPE
 from services.apiserver.strategies.frozen import DATA_LIMIT_BYTES, validate_frozen
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
 OPAQUE = "Opaque"
 DATA = Path("data")
-ACCOUNT_ANNOTATION = "kubernetes.io/service-account.name"
 JSON_KEYS = {"kubernetes.io/dockercfg": ".dockercfg", "kubernetes.io/dockerconfigjson": ".dockerconfigjson"}
 REQUIRED_KEYS = {
     **{type_: (key,) for type_, key in JSON_KEYS.items()},
@@ -56,9 +56,9 @@ class SecretStrategy(Strategy):
 
 def _required_keys(secret: core.Secret) -> list[Cause]:
     """The keys that Kubernetes' own secret types must have."""
-    if secret.type == "kubernetes.io/service-account-token":
-        named = secret.metadata.annotations.get(ACCOUNT_ANNOTATION)
-        return [] if named else [required(Path("metadata.annotations").key(ACCOUNT_ANNOTATION))]
+    if secret.type == TYPE:
+        named = secret.metadata.annotations.get(ACCOUNT)
+        return [] if named else [required(Path("metadata.annotations").key(ACCOUNT))]
     if secret.type == "kubernetes.io/basic-auth" and not {"username", "password"} & set(secret.data):
         return [required(DATA.key("username")), required(DATA.key("password"))]
     causes = [required(DATA.key(key)) for key in REQUIRED_KEYS.get(secret.type, ()) if key not in secret.data]

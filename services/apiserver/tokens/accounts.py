@@ -16,11 +16,13 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
 from knarr.machinery.resources import Resource
+from knarr.objects.account_tokens import INVALID_SINCE
 from knarr.service.authentication import AUTHENTICATED, User, unauthorized
 from services.apiserver.backend import Backend
 from services.apiserver.entry import Entry
 from services.apiserver.tokens.claims import ACCOUNTS_GROUP, Claims, Named
 from services.apiserver.tokens.keys import NotSigned, SigningKeys
+from services.apiserver.tokens.uses import Kept, Uses
 
 # The issuer, as which a cluster's API server knows itself too: Kubernetes' default in most installations.
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -49,12 +51,14 @@ class OutOfDate(Refused):
 
 @dataclass(slots=True)
 class _Verified:
-    """A token with a good signature, and what bore it out when it was last looked at: ``ends`` is when the first of it is gone."""
+    """A token with a good signature, and what bore it out when it was last looked at: ``ends`` is when the first of it is gone, ``kept``
+    the Secret of an account that it lies in."""
 
     claims: Claims
     user: User
     seen: tuple[Entry | None, ...] = ()
     ends: int | None = None
+    kept: Kept | None = None
 
 
 class ServiceAccountTokens:
@@ -62,6 +66,7 @@ class ServiceAccountTokens:
 
     def __init__(self, keys: SigningKeys, backend: Backend, audiences: Sequence[str] = (ISSUER,)) -> None:
         self.keys, self.audiences = keys, tuple(audiences)
+        self.uses = Uses(backend.clock)
         self._backend = backend
         # An exception is never remembered.
         self._verified = lru_cache(maxsize=REMEMBERED)(self._verify)
@@ -102,11 +107,21 @@ class ServiceAccountTokens:
             raise Refused(f"token audiences {list(claims.audiences)} is invalid for the target audiences {list(audiences)}")
         seen = tuple(self._backend.cache.get(resource, namespace, named.name) for resource, namespace, named in _bound(claims))
         if seen != verified.seen or not verified.seen:
-            verified.ends = _end(claims, seen)
+            verified.ends, verified.kept = _end(claims, seen), _kept(claims, seen)
             verified.seen = seen
         if verified.ends is not None and now > verified.ends + LEEWAY_SECONDS:
             raise Refused("service account token has been invalidated")
+        if verified.kept is not None:
+            self._use(verified.kept, claims)
         return verified.user, meant
+
+    def _use(self, kept: Kept, claims: Claims) -> None:
+        self.uses.note(kept)
+        if kept.invalid_since:
+            whose = f"the token in secret {kept.key} for service account {claims.namespace}/{claims.account.name}"
+            ways = "Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the"
+            label = f"'{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+            raise Refused(f"{whose} has been marked invalid. {ways} {label}")
 
     async def _later(self, token: str) -> User:
         await self._catch_up()
@@ -152,6 +167,14 @@ def _end(claims: Claims, seen: Sequence[Entry | None]) -> int | None:
         if found.HasField("deletion_timestamp"):
             ends.append(found.deletion_timestamp.seconds)
     return min(ends, default=None)
+
+
+def _kept(claims: Claims, seen: Sequence[Entry | None]) -> Kept | None:
+    """The Secret that a token lies in, among what was found."""
+    for (resource, _, named), entry in zip(_bound(claims), seen, strict=True):
+        if resource is SECRETS and named is claims.secret and entry is not None:
+            return Kept.of(core.Secret.FromString(entry.raw))
+    return None
 
 
 def _user(claims: Claims) -> User:

@@ -20,6 +20,7 @@ from services.controller.controllers.garbagecollector.controller import GarbageC
 from services.controller.controllers.horizontalpodautoscaler.controller import HorizontalPodAutoscalerController
 from services.controller.controllers.job.controller import JobController
 from services.controller.controllers.jobrelease.controller import JobReleaseController
+from services.controller.controllers.legacytokencleaner.controller import LegacyTokenCleanerController
 from services.controller.controllers.localpath.controller import LocalPathController
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
@@ -44,7 +45,7 @@ from tests.controller.objects import (
     replica_set,
     replication_controller,
 )
-from tests.controller.scenarios.access import accounts, gathering_roles, token_secrets
+from tests.controller.scenarios.access import accounts, gathering_roles, old_tokens, token_secrets
 from tests.controller.scenarios.certificates import approvals, certificates, old_requests, pod_certificates, signatures, trust_bundles
 from tests.controller.scenarios.jobs import by_the_clock, job_ending, jobs, jobs_that_expire, uncounted_pods
 from tests.controller.scenarios.namespaces import collected, namespaces, quotas
@@ -135,6 +136,7 @@ SCENARIOS: dict[type[Controller], Scenario] = {
         # No two tokens are the same.
         free=frozenset({"Secret.data.token"}),
     ),
+    LegacyTokenCleanerController: alone(LegacyTokenCleanerController, old_tokens),
     ResourceQuotaController: alone(ResourceQuotaController, quotas, settings={"quota_resync_seconds": 10.0}),
     RootCertificateController: alone(RootCertificateController, certificates, settings={"root_certificate": "certificate"}),
     GarbageCollector: alone(GarbageCollector, collected),

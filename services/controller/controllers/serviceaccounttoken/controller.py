@@ -6,53 +6,39 @@ as long as that is there.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 from knarr.api.authentication.v1 import authentication_pb2 as authentication
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.informer import Informer
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
+from knarr.objects.account_tokens import ACCOUNT, TOKEN
 from knarr.objects.keys import Key, key_of
-from services.controller.controller import Context, Controller
-from services.controller.controllers.serviceaccounttoken.decide import ACCOUNT, TOKEN, TYPE, Delete, decide
+from services.controller.controller import Context
+from services.controller.controllers.serviceaccounttoken.decide import Delete, decide
+from services.controller.tokens import TokenSecretController
 
 # The longest time that can be asked for, 136 years: such a token ends with its Secret.
 SECONDS = 1 << 32
 
 
-class ServiceAccountTokenController(Controller):
-    """Its keys are those of Secrets."""
-
+class ServiceAccountTokenController(TokenSecretController):
     name = "serviceaccounttoken"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._certificate = context.settings.root_certificate
         self._accounts = self.hears(core.ServiceAccount, self._account_changed)
-        self._secrets = Informer(context.client, core.Secret, field_selector=f"type={TYPE}")
-        self._secrets.on_change(self._secret_changed)
-
-    def _secret_changed(self, old: core.Secret | None, new: core.Secret | None) -> None:
-        if new is not None:
-            self.queue.enqueue(key_of(new))
 
     def _account_changed(self, old: core.ServiceAccount | None, new: core.ServiceAccount | None) -> list[Key]:
         """One that is gone, or was made anew, takes its Secrets along."""
         if old is None or (new is not None and new.metadata.uid == old.metadata.uid):
             return []
         place, name = old.metadata.namespace, old.metadata.name
-        return [key_of(found) for found in self._secrets.store.list(place) if found.metadata.annotations.get(ACCOUNT) == name]
-
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._secrets.run(), name="serviceaccounttoken informer")
-            await self._secrets.wait_synced()
-            await super().run()
+        return [key_of(found) for found in self.secrets.list(place) if found.metadata.annotations.get(ACCOUNT) == name]
 
     async def reconcile(self, key: Key) -> Again | None:
-        secret = self._secrets.store.get(key.namespace, key.name)
+        secret = self.secrets.get(key.namespace, key.name)
         if secret is None:
             return None
         name = secret.metadata.annotations.get(ACCOUNT, "")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.account_tokens import ACCOUNT_UID, TOKEN
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
 
-TYPE = "kubernetes.io/service-account-token"
-ACCOUNT, ACCOUNT_UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
-TOKEN, CERTIFICATE, NAMESPACE = "token", "ca.crt", "namespace"
+CERTIFICATE, NAMESPACE = "ca.crt", "namespace"
 
 
 @dataclass(frozen=True, slots=True)
