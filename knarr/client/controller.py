@@ -52,10 +52,12 @@ class Controller(abc.ABC):
     name: ClassVar[str]
     # Keys reconciled at once, where that is not for the settings to say.
     workers: ClassVar[int | None] = None
+    # How fast a key whose reconcile failed is tried again.
+    retry: ClassVar[Backoff] = RETRY
 
     def __init__(self, informers: Informers, *, workers: int, clock: Clock) -> None:
         self._informers = informers
-        self.queue = Reconciler(self.name, self.reconcile, workers=self.workers or workers, backoff=RETRY, clock=clock)
+        self.queue = Reconciler(self.name, self.reconcile, workers=self.workers or workers, backoff=self.retry, clock=clock)
 
     def reads(self, kind: type[M], *indexes: Index[M]) -> Store[M]:
         """The objects of a kind; their changes alone give no work."""

@@ -43,6 +43,10 @@ class Terminal(Exception):
     """An error that no retry can mend; the key waits for the next change."""
 
 
+class Expected(Exception):
+    """An error that says all there is to say: it is logged without where it came from, and retried as any other."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
     """The last sync of one key. ``last_sync_seconds`` is Unix time, 0 before the first one."""
@@ -163,7 +167,7 @@ class Reconciler:
             self._keys.popitem(last=False)
 
     def _log_failure(self, key: Key, error: Exception, failures: int, delay: float) -> None:
-        is_status = isinstance(error, StatusError)
+        is_status = isinstance(error, StatusError | Expected)
         level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
         context = {"reconciler": self.name, "key": str(key), "failures": failures, "retry_in_seconds": delay, "error": str(error)}
         logger.log(level, "reconcile failed", extra=context, exc_info=None if is_status else error)

@@ -16,6 +16,9 @@ MAX_PORT = 65535
 MAX_DOMAIN = 253
 # It is the value of a label, too.
 MAX_NODE_NAME = 63
+# Of the names of volume drivers, and of a Unix socket's path in bytes.
+LONGEST_DRIVER = 63
+LONGEST_SOCKET = 107
 _LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 
 
@@ -54,6 +57,29 @@ def optional_log(text: str) -> str:
 def optional_names(text: str) -> str:
     """Names with commas between them; or nothing."""
     return ",".join(name for part in text.split(",") if (name := part.strip()))
+
+
+def driver_sockets(text: str) -> dict[str, str]:
+    """``NAME=unix:///path,…`` as endpoints by the names of drivers; empty: none."""
+    found = dict[str, str]()
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        name, equals, endpoint = part.partition("=")
+        path = endpoint.removeprefix("unix://")
+        if not equals or not name or not endpoint.startswith("unix:///") or path.endswith("/"):
+            raise argparse.ArgumentTypeError(f"{part!r} is not NAME=unix:///PATH, as in disks.example.com=unix:///run/disks/csi.sock")
+        if len(name) > LONGEST_DRIVER or not all(_LABEL.match(label) for label in name.lower().split(".")):
+            raise argparse.ArgumentTypeError(f"{name!r} is no name of a driver: a domain name of at most {LONGEST_DRIVER} characters")
+        if len(path.encode()) > LONGEST_SOCKET:
+            raise argparse.ArgumentTypeError(f"{path!r} is too long for a socket, whose path has at most {LONGEST_SOCKET} bytes")
+        if name in found:
+            raise argparse.ArgumentTypeError(f"{name!r} is named twice")
+        found[name] = endpoint
+    return found
+
+
+def optional_drivers(text: str) -> str:
+    """The same, in one spelling."""
+    return ",".join(f"{name}={endpoint}" for name, endpoint in driver_sockets(text).items())
 
 
 def own_directory(text: str) -> Path:

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 from knarr.service.command import client_parser, read_ca, run_component, trusted_file
 from knarr.service.election import add_leader_election, election
 from knarr.service.errors import CommandError
-from knarr.service.options import duration, number, optional_cidr, readable_file
+from knarr.service.options import driver_sockets, duration, number, optional_cidr, readable_file
 from services.controller.component import LEASE, ControllerManager
 from services.controller.controllers.nodeipam.decide import ClusterRange
 from services.controller.settings import SIGNED_SECONDS, ControllerSettings, Signing
@@ -82,6 +82,21 @@ def main() -> int:
         metavar="DURATION",
         help="how long a token in an account's Secret may be unused before it is marked, and marked before it is deleted (default: a year)",
     )
+    parser.add_argument(
+        "--csi-driver",
+        default={},
+        type=driver_sockets,
+        metavar="NAME=unix:///PATH,...",
+        help="drivers of volumes that are asked to make, attach and grow them, and where each listens; for those that bring no"
+        " controllers of their own (default: none)",
+    )
+    parser.add_argument(
+        "--csi-timeout",
+        default=FRESH.csi_seconds,
+        type=duration(1.0, 3600.0),
+        metavar="DURATION",
+        help=f"how long such a driver may take for a call, before it is asked again (default: {FRESH.csi_seconds:g}s)",
+    )
     for name, (shortest, default, what) in AUTOSCALER_TIMES.items():
         parser.add_argument(
             f"--horizontal-pod-autoscaler-{name}",
@@ -102,6 +117,8 @@ def main() -> int:
         cluster_cidr=arguments.cluster_cidr,
         node_mask_size=arguments.node_cidr_mask_size,
         signing=signing(arguments),
+        csi_drivers=arguments.csi_driver,
+        csi_seconds=arguments.csi_timeout,
         api_hosts=(arguments.apiserver.rpartition(":")[0],),
         legacy_token_clean_up_seconds=arguments.legacy_service_account_token_clean_up_period,
         autoscaler_sync_seconds=arguments.horizontal_pod_autoscaler_sync_period,

@@ -6,6 +6,9 @@ from services.controller.controller import Controller
 from services.controller.controllers.attachdetach.controller import AttachDetachController
 from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
 from services.controller.controllers.cronjob.controller import CronJobController
+from services.controller.controllers.csiattacher.controller import CsiAttacherController
+from services.controller.controllers.csiprovisioner.controller import CsiProvisionerController
+from services.controller.controllers.csiresizer.controller import CsiResizerController
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
 from services.controller.controllers.csrcleaner.controller import CertificateCleanerController
 from services.controller.controllers.csrsigning.controller import CertificateSigningController
@@ -66,6 +69,9 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     PersistentVolumeBinder,
     LocalPathController,
     AttachDetachController,
+    CsiProvisionerController,
+    CsiAttacherController,
+    CsiResizerController,
     NamespaceController,
     ServiceAccountController,
     ServiceAccountTokenController,

@@ -7,7 +7,7 @@ so nothing acts on what it remembers from before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import grpc.aio
@@ -22,6 +22,8 @@ from knarr.service.elected import ElectedComponent
 from knarr.service.tasks import run_together
 from services.controller.catalog import CONTROLLERS
 from services.controller.controller import Context, Controller
+from services.controller.csi.client import SocketDriver
+from services.controller.csi.driver import Driver
 from services.controller.metrics import observe_queues
 from services.controller.servicer import ControllerServicer
 from services.controller.settings import ControllerSettings
@@ -39,11 +41,13 @@ class ControllerManager(ElectedComponent):
         *,
         clock: Clock = SYSTEM_CLOCK,
         controllers: Sequence[type[Controller]] = CONTROLLERS,
+        connect: Callable[[str, str, float], Driver] = SocketDriver,
     ) -> None:
         self._settings = settings or ControllerSettings()
         super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
         self._types = controllers
+        self._connect = connect
         self._queues: dict[str, Reconciler] = {}
         self._working = False
 
@@ -62,7 +66,9 @@ class ControllerManager(ElectedComponent):
 
     async def _lead(self) -> None:
         recorder = EventRecorder(self._client, "controller-manager", clock=self._clock)
-        context = Context(self._client, Informers(self._client), recorder, self._settings, self._clock)
+        settings = self._settings
+        drivers = {name: self._connect(name, endpoint, settings.csi_seconds) for name, endpoint in settings.csi_drivers.items()}
+        context = Context(self._client, Informers(self._client), recorder, settings, self._clock, drivers)
         controllers = [controller(context) for controller in self._types]
         self._queues.clear()
         self._queues.update({controller.name: controller.queue for controller in controllers})
@@ -73,6 +79,8 @@ class ControllerManager(ElectedComponent):
             )
         finally:
             self._working = False
+            for driver in drivers.values():
+                await driver.close()
 
     async def _work(self, context: Context, controllers: Sequence[Controller]) -> None:
         await context.informers.wait_synced()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder, EventSource
 from knarr.client.informer import Informers
+from services.controller.csi.driver import Driver
 from services.controller.settings import ControllerSettings
 
 
@@ -22,6 +24,8 @@ class Context:
     recorder: EventRecorder
     settings: ControllerSettings
     clock: Clock = field(default=SYSTEM_CLOCK)
+    # By name, the drivers of volumes that are asked here: those that bring no controllers of their own.
+    drivers: Mapping[str, Driver] = field(default_factory=dict)
 
 
 class Controller(controller.Controller):

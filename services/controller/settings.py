@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,9 @@ class ControllerSettings:
     ``node_mask_size``: prefix length of a node's part, bits.
     ``root_certificate``: PEM of the CA that the API server's certificate is from, for the pods of each namespace; empty keeps none.
     ``signing``: by what requests for certificates are signed; None leaves them to others.
+    ``csi_drivers``: the drivers of volumes that are asked here, by name, and where: ``unix:///path``; others bring their own controllers.
+    ``csi_seconds``: how long a driver may take for a call, before it is asked again.
+    ``csi_capacity_seconds``: how often drivers are asked how much room they have.
     ``api_hosts``: further names at which API servers are reached: no node gets a certificate of one of them without a person.
     ``quota_resync_seconds``: how often the usage of a ResourceQuota is counted anew, whatever was heard.
     ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
@@ -66,4 +70,7 @@ class ControllerSettings:
     node_mask_size: int = 24
     root_certificate: str = ""
     signing: Signing | None = None
+    csi_drivers: Mapping[str, str] = field(default_factory=dict)
+    csi_seconds: float = 60.0
+    csi_capacity_seconds: float = 60.0
     api_hosts: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ from knarr.service.options import (
     domain,
     ipv4,
     one_of,
+    optional_drivers,
     optional_ipv4,
     optional_log,
     optional_names,
@@ -45,6 +46,7 @@ LATER = frozenset(
         "authentication_token_webhook_config_file",
         "authorization_config",
         "authorization_mode",
+        "csi_driver",
         "disable_admission_plugins",
         "enable_admission_plugins",
         "encryption_provider_config",
@@ -170,6 +172,13 @@ class ClusterSettings:
     )
     enable_admission_plugins: str = chosen(
         "", optional_names, "admission plugins to turn on besides those that are on; empty: none", "NAME,..."
+    )
+    csi_driver: str = chosen(
+        "",
+        optional_drivers,
+        "drivers of volumes that the controller manager asks to make, attach and grow them, and where each listens, for drivers that bring"
+        " no controllers of their own; empty: none",
+        "NAME=unix:///PATH,...",
     )
     disable_admission_plugins: str = chosen("", optional_names, "admission plugins to turn off; empty: none", "NAME,...")
     log_style: str = _one("text", "json", text="how the log is written")

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from knarr.client.client import Client
 from knarr.service.authentication import User
 from knarr.service.component import Component
+from knarr.service.options import driver_sockets
 from services.cloud.component import CloudControllerManager
 from services.cloud.providers.local.settings import LocalSettings
 from services.cloud.settings import CloudSettings
@@ -44,6 +45,7 @@ def workers(settings: ClusterSettings, address: str, root_certificate: str, clie
         node_mask_size=IPv4Network(settings.pod_cidr).prefixlen,
         root_certificate=root_certificate,
         signing=Signing(settings.files.pki / "ca.crt", settings.files.pki / "ca.key"),
+        csi_drivers=driver_sockets(settings.csi_driver),
     )
     return {
         "scheduler": lambda: Scheduler(client("system:kube-scheduler"), SchedulerSettings()),

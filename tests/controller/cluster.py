@@ -25,6 +25,8 @@ from services.apiserver.tokens.keys import SigningKeys
 from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
 from services.controller.controller import Controller
+from services.controller.csi.client import SocketDriver
+from services.controller.csi.driver import Driver
 from services.controller.settings import ControllerSettings
 from tests.support.api import FaultyApi, FaultyClient
 from tests.support.rights import CONTROLLER
@@ -150,13 +152,23 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(
-    *, kubelet: bool = True, controllers: Sequence[type[Controller]] = CONTROLLERS, keys: SigningKeys | None = None, **settings: Any
+    *,
+    kubelet: bool = True,
+    controllers: Sequence[type[Controller]] = CONTROLLERS,
+    keys: SigningKeys | None = None,
+    connect: Callable[[str, str, float], Driver] = SocketDriver,
+    **settings: Any,
 ) -> AsyncIterator[Cluster]:
-    """Runs the controllers on a fresh API server in memory, on the virtual loop; with ``keys`` it issues tokens."""
+    """Runs the controllers on a fresh API server in memory, on the virtual loop; with ``keys`` it issues tokens.
+
+    ``connect``: how drivers of volumes are reached.
+    """
     clock = VirtualClock()
     api = FaultyApi(clock, keys=keys)
     client = api.client()
-    manager = ControllerManager(api.client(CONTROLLER), replace(SETTINGS, **settings), clock=clock, controllers=controllers)
+    manager = ControllerManager(
+        api.client(CONTROLLER), replace(SETTINGS, **settings), clock=clock, controllers=controllers, connect=connect
+    )
     fake = FakeKubelet(api.client())
     tasks = [asyncio.create_task(manager.run())]
     if kubelet:

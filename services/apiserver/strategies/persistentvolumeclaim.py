@@ -72,7 +72,8 @@ class PersistentVolumeClaimStrategy(Strategy):
                 spec.ClearField("volume_attributes_class_name")
         path = SPEC.child("resources", "requests", STORAGE)
         causes = [] if kept == was else [forbidden(SPEC, IMMUTABLE)]
-        if _amount(new.spec) < _amount(old.spec):
+        # Whose volume cannot grow as it asks may ask for less again, but for no less than it has.
+        if _amount(new.spec) < _amount(old.spec) and not _amount(new.spec) > _capacity(old.status):
             causes.append(forbidden(path, "field can not be less than status.capacity"))
         return causes
 
@@ -91,6 +92,11 @@ class PersistentVolumeClaimStrategy(Strategy):
 def _amount(spec: core.PersistentVolumeClaimSpec) -> Decimal:
     """What is asked for; nothing where that is malformed, which is said elsewhere."""
     return (exact(spec.resources.requests[STORAGE]) if STORAGE in spec.resources.requests else None) or Decimal(0)
+
+
+def _capacity(status: core.PersistentVolumeClaimStatus) -> Decimal:
+    """What it has; more than anything where it has none."""
+    return (exact(status.capacity[STORAGE]) if STORAGE in status.capacity else None) or Decimal("Infinity")
 
 
 def default_claim(claim: core.PersistentVolumeClaim) -> None:

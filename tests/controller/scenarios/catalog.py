@@ -6,6 +6,9 @@ from services.controller.controller import Controller
 from services.controller.controllers.attachdetach.controller import AttachDetachController
 from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
 from services.controller.controllers.cronjob.controller import CronJobController
+from services.controller.controllers.csiattacher.controller import CsiAttacherController
+from services.controller.controllers.csiprovisioner.controller import CsiProvisionerController
+from services.controller.controllers.csiresizer.controller import CsiResizerController
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
 from services.controller.controllers.csrcleaner.controller import CertificateCleanerController
 from services.controller.controllers.csrsigning.controller import CertificateSigningController
@@ -47,6 +50,7 @@ from tests.controller.objects import (
 )
 from tests.controller.scenarios.access import accounts, gathering_roles, old_tokens, token_secrets
 from tests.controller.scenarios.certificates import approvals, certificates, old_requests, pod_certificates, signatures, trust_bundles
+from tests.controller.scenarios.disks import attached_disks, disks, growing_disks, with_driver
 from tests.controller.scenarios.jobs import by_the_clock, job_ending, jobs, jobs_that_expire, uncounted_pods
 from tests.controller.scenarios.namespaces import collected, namespaces, quotas
 from tests.controller.scenarios.nodes import garbage_pods, node_ranges, ranges_are_apart, silent_nodes
@@ -113,6 +117,11 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     ),
     LocalPathController: alone(LocalPathController, folders, PersistentVolumeBinder, ClaimProtectionController, VolumeProtectionController),
     AttachDetachController: alone(AttachDetachController, attachments, outsiders=lambda w: [FakeAttacher(w.api.client()).run]),
+    CsiProvisionerController: with_driver(
+        CsiProvisionerController, disks, PersistentVolumeBinder, ClaimProtectionController, VolumeProtectionController
+    ),
+    CsiAttacherController: with_driver(CsiAttacherController, attached_disks),
+    CsiResizerController: with_driver(CsiResizerController, growing_disks),
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
     ClusterRoleAggregationController: alone(ClusterRoleAggregationController, gathering_roles),

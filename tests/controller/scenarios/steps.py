@@ -10,6 +10,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from services.controller.component import ControllerManager
 from services.controller.controller import Controller
+from services.controller.csi.client import SocketDriver
+from services.controller.csi.driver import Driver
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import FakeKubelet
 from tests.support.mishaps import Scenario, World
@@ -30,15 +32,16 @@ def alone(
     *others: type[Controller],
     kubelet: bool = False,
     ending: Callable[[core.Pod], str | None] = lambda pod: None,
+    connect: Callable[[World], Callable[[str, str, float], Driver]] = lambda world: SocketDriver,
     outsiders: Callable[[World], list[Callable[[], Awaitable[None]]]] = lambda world: [],
     **options: Any,
 ) -> Scenario:
     """The controller in a manager of its own; ``others``, ``outsiders`` and a kubelet have no mishaps. ``ending``: how a pod ends there by
-    itself."""
+    itself. ``connect``: how a life of the manager reaches drivers of volumes."""
     settings = ControllerSettings(**options.pop("settings", {}))
 
     def manager(*controllers: type[Controller], world: World, client: Client) -> ControllerManager:
-        return ControllerManager(client, settings, clock=world.clock, controllers=controllers)
+        return ControllerManager(client, settings, clock=world.clock, controllers=controllers, connect=connect(world))
 
     def beside(world: World) -> list[Callable[[], Awaitable[None]]]:
         parts = [manager(*others, world=world, client=world.api.client()).run] if others else []

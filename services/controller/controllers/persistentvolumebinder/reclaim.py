@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.binding import AVAILABLE, BOUND, FAILED, PROVISIONED_BY, RELEASED, unclaimed, volume_mode
+from knarr.objects.csi import source_of
 from services.controller.controllers.persistentvolumebinder.decide import IN_TREE, with_phase
 from services.controller.controllers.persistentvolumebinder.step import NOTHING, Say, Step
 
@@ -57,6 +58,9 @@ def _reclaim(volume: core.PersistentVolume) -> Step:
 
 
 def _is_made_elsewhere(volume: core.PersistentVolume) -> bool:
+    """A driver's are removed by whoever speaks for the driver, also those that were made by hand."""
+    if source_of(volume) is not None:
+        return True
     provisioner = volume.metadata.annotations.get(PROVISIONED_BY, "")
     return bool(provisioner) and not provisioner.startswith(IN_TREE)
 
