@@ -12,6 +12,8 @@ from knarr.machinery.resources import Resource, Version
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 
+NAMESPACES = "namespaces"
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:
@@ -25,6 +27,12 @@ class Ref:
     @property
     def resource(self) -> Resource:
         return self.version.resource
+
+    @property
+    def place(self) -> str:
+        """The namespace where a request takes place; empty for the cluster. A namespace by its name lies in itself, as in Kubernetes: who
+        may see what is in it may be let see it, too."""
+        return self.name if self.version.resource.plural == NAMESPACES and not self.version.group else self.namespace
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
-from functools import lru_cache
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,44 +11,45 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.service.tally import Count
 from services.apiserver.audit.bodies import Body
+from services.apiserver.audit.lines import PERMITTED, Line, Objects
 from services.apiserver.audit.policy import COMPLETE, PANIC, RECEIVED, STARTED, Decision
-from services.apiserver.audit.text import object_json, stamps
+from services.apiserver.audit.text import object_parts
 from services.apiserver.authorization import DECISION, REASON
 from services.apiserver.results import Ref, Written
 
 if TYPE_CHECKING:
     from services.apiserver.audit.backlog import Backlog
 
-log = logging.getLogger(__name__)
-
-# As Kubernetes bounds it where it truncates: a line with larger objects is kept without them.
-MAX_LINE_BYTES = 100 * 1024
 MAX_ANNOTATIONS, MAX_ANNOTATION_LETTERS = 64, 4096
-TRUNCATED = "audit.k8s.io/truncated"
 SUCCESS = meta.Status()
-# What is noted of most requests, in Kubernetes' word. Why is one of few reasons.
-PERMITTED = "allow"
-REMEMBERED_REASONS = 256
 # Annotations that show a part of an object: what webhooks have made of it.
 OF_BODIES = "patch.webhook.admission.k8s.io/"
-
-
-@lru_cache(maxsize=REMEMBERED_REASONS)
-def permitted_json(reason: str) -> str:
-    """What is noted of a request of which nothing else is."""
-    return f',"annotations":{orjson.dumps({DECISION: PERMITTED, REASON: reason}).decode()}'
 
 
 class Common:
     """What the events of some requests have in common: what becomes of them, and what they tell of who asks for what."""
 
-    __slots__ = ("about", "backlog", "begin", "count", "decision", "ref", "tells_completion", "tells_receipt", "told")
+    __slots__ = (
+        "about",
+        "about_end",
+        "backlog",
+        "begin",
+        "count",
+        "decision",
+        "held_bytes",
+        "ref",
+        "tells_completion",
+        "tells_receipt",
+        "told",
+    )
 
     def __init__(self, backlog: Backlog, decision: Decision, count: Count, ref: Ref | None, told: str) -> None:
         """``count`` counts them, kept or not; ``told`` is what is told of all of them, as JSON."""
         self.backlog, self.decision, self.count, self.ref, self.told = backlog, decision, count, ref, told
         self.begin = f'{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"{decision.word}","auditID":"'
-        self.about = object_json(ref) if ref is not None and told else ""
+        # Around the name of what is created, which its path does not say.
+        self.about, self.about_end = object_parts(ref) if ref is not None and told else ("", "")
+        self.held_bytes = len(self.begin) + len(told) + len(self.about) + len(self.about_end)
         self.tells_receipt, self.tells_completion = (stage not in decision.omitted_stages for stage in (RECEIVED, COMPLETE))
 
 
@@ -63,6 +61,7 @@ class AuditEvent:
         "_common",
         "_is_over",
         "_is_permitted",
+        "_name",
         "_reason",
         "_received_seconds",
         "_request_body",
@@ -77,6 +76,7 @@ class AuditEvent:
         self._is_permitted = False
         self._reason: str | None = None
         self._annotations: dict[str, str] | None = None
+        self._name = ""
         self._request_body: Body | None = None
         self._is_over = False
         # Whether the object that is answered is kept.
@@ -106,8 +106,8 @@ class AuditEvent:
 
     def about(self, name: str) -> None:
         """What is created is called so, which its path does not say."""
-        if name and self.ref is not None and not self.ref.name:
-            self.ref = replace(self.ref, name=name)
+        if self.ref is not None and not self.ref.name:
+            self._name = name
 
     def sent(self, body: Body) -> None:
         """What came with the request, of one whose object is kept."""
@@ -158,64 +158,17 @@ class AuditEvent:
         return f',"annotations":{orjson.dumps(notes).decode()}' if notes else ""
 
     def _tell(self, stage: str, code: int | None, status: meta.Status, answer: Body | None = None) -> None:
-        common, ref, received, notes = self._common, self.ref, self._received_seconds, self._annotations
-        about = common.about if ref is common.ref else object_json(ref) if ref is not None else ""
+        common, received = self._common, self._received_seconds
         answered = f'"responseStatus":{_status_json(code, status)},' if code is not None else ""
-        noted = permitted_json(self._reason or "") if self._is_permitted and notes is None else self._notes_json()
-        # The line up to its objects, and from there on, but for what ends it.
-        first = f'{common.begin}{self.identity}","stage":"{stage}",{common.told}{about}{answered}'
-        last = f"{stamps(received, received if stage == RECEIVED else time())}{noted}}}"
+        # Of most requests nothing else is noted, and that need not be written yet.
+        reason = self._reason or "" if self._is_permitted and self._annotations is None else None
+        notes = self._notes_json() if reason is None else ""
+        line = Line(common, self.identity, stage, self._name, answered, received, received if stage == RECEIVED else time(), reason, notes)
         request = self._request_body if stage != RECEIVED else None
         if request is None and answer is None:
-            common.backlog.add(f"{first}{last}\n".encode())
+            common.backlog.add(line)
         else:
-            common.backlog.add(Objects(first, last, request, answer, common.decision.omits_managed_fields))
-
-
-class Objects:
-    """A line that has objects in it: they are put there by whoever writes it, aside from the loop."""
-
-    __slots__ = ("_bodies", "_first", "_last", "_omits_managed_fields", "held_bytes")
-
-    def __init__(self, first: str, last: str, request: Body | None, answer: Body | None, omits_managed_fields: bool) -> None:
-        self._first, self._last, self._omits_managed_fields = first, last, omits_managed_fields
-        self._bodies = [(name, body) for name, body in (("requestObject", request), ("responseObject", answer)) if body is not None]
-        size_bytes = sum(body.size_bytes for _, body in self._bodies)
-        if size_bytes > MAX_LINE_BYTES:
-            # It would be left out in the end: it is not held until then.
-            self._bodies, self._last, size_bytes = [], truncated(last), 0
-        self.held_bytes = len(first) + len(last) + size_bytes
-
-    def line(self) -> bytes:
-        """The whole line; without the objects, and saying so, where it would be longer than may be."""
-        first, last, parts = self._first.encode(), self._last.encode(), []
-        for name, body in self._bodies:
-            if found := self._shown(body):
-                parts.append(f'"{name}":'.encode() + found + b",")
-        if len(first) + sum(map(len, parts)) + len(last) > MAX_LINE_BYTES:
-            parts, last = [], truncated(self._last).encode()
-        return b"".join((first, *parts, last, b"\n"))
-
-    def _shown(self, body: Body) -> bytes | None:
-        try:
-            text = body.make()
-            if not text or not self._omits_managed_fields or b'"managedFields"' not in text:
-                return text
-            found = orjson.loads(text)
-        except Exception as error:
-            log.debug("an object is not kept in the audit log", extra={"error": error})
-            return None
-        for obj in (found, *(found.get("items") or ())) if isinstance(found, dict) else ():
-            if isinstance(obj, dict) and isinstance(obj.get("metadata"), dict):
-                obj["metadata"].pop("managedFields", None)
-        return orjson.dumps(found)
-
-
-def truncated(last: str) -> str:
-    """The end of a line whose objects were left out."""
-    note = f'"{TRUNCATED}":"true"'
-    begin, found, end = last.partition(',"annotations":{')
-    return f"{begin}{found}{note},{end}" if found else f'{last[:-1]},"annotations":{{{note}}}}}'
+            common.backlog.add(Objects(*line.halves, request, answer, omits_managed_fields=common.decision.omits_managed_fields))
 
 
 def _status_json(code: int, status: meta.Status) -> str:

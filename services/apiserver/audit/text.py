@@ -79,19 +79,18 @@ def asked_json(uri: str, verb: str) -> str:
     return f'"requestURI":{quoted(uri)},"verb":{quoted(verb)},'
 
 
-def object_json(ref: Ref) -> str:
-    """What a request is about: ``"objectRef":…,``."""
-    version, parts = ref.version, [f'"resource":{quoted(ref.resource.plural)}']
-    if ref.namespace:
-        parts.append(f'"namespace":{quoted(ref.namespace)}')
+def object_parts(ref: Ref) -> tuple[str, str]:
+    """What a request is about: ``"objectRef":…,``, up to where the name stands and from there on, so that one can be put there."""
+    version, first = ref.version, [f'"resource":{quoted(ref.resource.plural)}']
+    if ref.place:
+        first.append(f'"namespace":{quoted(ref.place)}')
     if ref.name:
-        parts.append(f'"name":{quoted(ref.name)}')
-    if version.group:
-        parts.append(f'"apiGroup":"{version.group}"')
-    parts.append(f'"apiVersion":"{version.version}"')
+        first.append(f'"name":{quoted(ref.name)}')
+    last = [f',"apiGroup":"{version.group}"'] if version.group else []
+    last.append(f',"apiVersion":"{version.version}"')
     if ref.subresource:
-        parts.append(f'"subresource":{quoted(ref.subresource)}')
-    return f'"objectRef":{{{",".join(parts)}}},'
+        last.append(f',"subresource":{quoted(ref.subresource)}')
+    return f'"objectRef":{{{",".join(first)}', f"{''.join(last)}}},"
 
 
 @lru_cache(maxsize=64)

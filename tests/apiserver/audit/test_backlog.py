@@ -9,7 +9,7 @@ import pytest
 
 from services.apiserver.audit.backlog import Backlog
 from services.apiserver.audit.bodies import Body
-from services.apiserver.audit.event import MAX_LINE_BYTES, Objects
+from services.apiserver.audit.lines import MAX_LINE_BYTES, Objects
 from services.apiserver.audit.metrics import ERRORS, EVENTS
 
 

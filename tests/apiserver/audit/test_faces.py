@@ -22,7 +22,6 @@ from services.apiserver.admission.attributes import CREATE, Attributes
 from services.apiserver.admission.catalog import PLUGINS
 from services.apiserver.audit.auditor import Auditor
 from services.apiserver.audit.backlog import Backlog
-from services.apiserver.audit.event import Objects
 from services.apiserver.audit.policy import RECEIVED, Level, Policy, Rule
 from services.apiserver.authorization import ALLOW_AUTHENTICATED, refusal
 from services.apiserver.in_memory import ADMIN, ApiInMemory
@@ -50,7 +49,7 @@ class Kept(Backlog):
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        return [orjson.loads(line.line() if isinstance(line, Objects) else line) for line in self._lines]
+        return [orjson.loads(line if isinstance(line, bytes) else line.line()) for line in self._lines]
 
     def take(self) -> list[dict[str, Any]]:
         found = self.events
@@ -121,6 +120,13 @@ async def test_a_request_by_rest() -> None:
             "notes.example/seen": "one",
         },
     }
+
+
+async def test_a_namespace_lies_in_itself() -> None:
+    async with world() as (api, kept):
+        await RestClient(api).get("/api/v1/namespaces/default")
+        (event,) = kept.take()
+    assert event["objectRef"] == {"resource": "namespaces", "namespace": "default", "name": "default", "apiVersion": "v1"}
 
 
 async def test_a_request_by_grpc_and_one_from_within(tmp_path: Path) -> None:
