@@ -163,7 +163,7 @@ def refusal(request: Request, reason: str = "") -> StatusError:
         message = f'forbidden: User "{request.user.name}" cannot {request.verb} path "{path}"'
         return status_error("Forbidden", message + (f": {reason}" if reason else ""))
     resource = f"{ref.resource.plural}/{ref.subresource}" if ref.subresource else ref.resource.plural
-    where = f'in the namespace "{ref.namespace}"' if ref.namespace else "at the cluster scope"
+    where = f'in the namespace "{ref.place}"' if ref.place else "at the cluster scope"
     detail = f'User "{request.user.name}" cannot {request.verb} resource "{resource}" in API group "{group}" {where}'
     subject = f'{ref.version.qualified} "{ref.name}"' if ref.name else ref.version.qualified
     message = f"{subject} is forbidden: {detail}" + (f": {reason}" if reason else "")

@@ -9,7 +9,6 @@ from services.apiserver.authorization import name_of, path_of
 from services.apiserver.request import Request
 
 ALL = "*"
-NAMESPACES = "namespaces"
 
 
 class Wish(NamedTuple):
@@ -26,14 +25,13 @@ class Wish(NamedTuple):
 
     @classmethod
     def of(cls, request: Request) -> Wish:
-        """A namespace by its name lies in itself: who may see what is in it may be let see it, too."""
+        """What a request is about."""
         ref = request.ref
         plural, subresource = ref.resource.plural, ref.subresource
         if path := path_of(ref):
             return cls(request.verb, path=path)
-        namespace = ref.name if plural == NAMESPACES and not ref.version.group else ref.namespace
         resource = f"{plural}/{subresource}" if subresource else plural
-        return cls(request.verb, ref.version.group, resource, subresource, name_of(request), namespace)
+        return cls(request.verb, ref.version.group, resource, subresource, name_of(request), ref.place)
 
 
 class Rule:

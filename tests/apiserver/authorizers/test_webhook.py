@@ -80,6 +80,9 @@ def test_selectors_and_paths_are_told() -> None:
     options = meta.ListOptions(field_selector="spec.nodeName=a", label_selector="b=c")
     about = spec_of(request(verb=LIST, name="", options=options))["resourceAttributes"]
     assert (about["fieldSelector"], about["labelSelector"]) == ({"rawSelector": "spec.nodeName=a"}, {"rawSelector": "b=c"})
+    # A namespace lies in itself.
+    namespace = spec_of(Request(ANN, GET, Ref(version_of(core.Namespace), name="shop"), None))["resourceAttributes"]
+    assert (namespace["namespace"], namespace["name"]) == ("shop", "shop")
     path = spec_of(Request(User("ann"), GET, Ref(imagined_path("/metrics")), None))
     assert path == {"user": "ann", "nonResourceAttributes": {"path": "/metrics", "verb": "get"}}
 

@@ -158,6 +158,11 @@ def test_whoever_is_not_made_out_may_do_nothing() -> None:
             'in the namespace "default"',
         ),
         (
+            "get",
+            ref(core.Namespace, "shop"),
+            'namespaces "shop" is forbidden: User "alice" cannot get resource "namespaces" in API group "" in the namespace "shop"',
+        ),
+        (
             "delete",
             ref(core.Node, "n"),
             'nodes "n" is forbidden: User "alice" cannot delete resource "nodes" in API group "" at the cluster scope',

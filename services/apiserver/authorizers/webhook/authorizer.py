@@ -122,7 +122,7 @@ def spec_of(request: Request) -> dict[str, Any]:
             said = {"fieldSelector": options.field_selector, "labelSelector": options.label_selector}
             selectors = {name: {"rawSelector": text} for name, text in said.items() if text}
         about = {
-            "namespace": ref.namespace,
+            "namespace": ref.place,
             "verb": request.verb,
             "group": ref.version.group,
             "version": ref.version.version,
