@@ -9,44 +9,41 @@ import time
 
 from bench.api import SECONDS
 from bench.audit import Alone, alone
-from bench.cluster import run
+from bench.cluster import Server, run
 from bench.reads import CONFIG_MAPS
 from bench.result import Result
 
 NOISY_CONNECTIONS = 256
 PAUSE_SECONDS = 0.003
+# The quiet one asks alone and beside the noise in turn, so that what else the machine does befalls both.
+ROUNDS = 3
 LIMIT = 2.0
 
 
 async def fairness() -> list[Result]:
     """GETs of one ConfigMap by both; and, told beside, what the quiet one hears where whoever comes first is first."""
-    await _heard("in no order", "--requests-at-once=0")
-    own, beside = await _heard("in fair order")
+    await _heard("in no order", 1, "--requests-at-once=0")
+    own, beside = await _heard("in fair order", ROUNDS)
     return [Result("fairness-p99", beside, "ms", "alone", own, f"≤ {LIMIT:g} × alone", beside <= LIMIT * own)]
 
 
-async def _heard(words: str, *options: str) -> tuple[float, float]:
-    """The quiet client's p99 alone and beside the noise."""
+async def _heard(words: str, rounds: int, *options: str) -> tuple[float, float]:
+    """The quiet client's p99 alone and beside the noise, of the round of the median ratio."""
     async with alone(*options) as (side, server):
         await asks(side, SECONDS)
-        lonely = await asks(side, SECONDS)
-        headers = ["-H", "Authorization: Bearer secret-of-noisy"]
-        # The noise is to have the server, not the processor that the quiet client needs to read its answer: with two of them, what is heard
-        # would be the kernel's choice among clients.
-        command = [
-            "nice",
-            "-n19",
-            "wrk",
-            "-t1",
-            f"-c{NOISY_CONNECTIONS}",
-            f"-d{SECONDS + 2}s",
-            *headers,
-            f"{server.server}{CONFIG_MAPS}/one",
-        ]
-        noise = asyncio.create_task(run(*command))
-        await asyncio.sleep(1)
-        beside = await asks(side, SECONDS)
-        said = await noise
+        found = [await _round(words, side, server) for _ in range(rounds)]
+    return sorted(found, key=lambda pair: pair[1] / pair[0])[len(found) // 2]
+
+
+async def _round(words: str, side: Alone, server: Server) -> tuple[float, float]:
+    lonely = await asks(side, SECONDS)
+    # The noise is to have the server, not the processor that the quiet client needs to read its answer: with two of them, what is heard
+    # would be the kernel's choice among clients.
+    command = ["nice", "-n19", "wrk", "-t1", f"-c{NOISY_CONNECTIONS}", f"-d{SECONDS + 2}s", "-H", "Authorization: Bearer secret-of-noisy"]
+    noise = asyncio.create_task(run(*command, f"{server.server}{CONFIG_MAPS}/one"))
+    await asyncio.sleep(1)
+    beside = await asks(side, SECONDS)
+    said = await noise
     if "Non-2xx" in said:
         raise RuntimeError(f"the noisy client was not answered:\n{said}")
     rate = next((line.split()[1] for line in said.splitlines() if line.startswith("Requests/sec")), "?")

@@ -101,8 +101,8 @@ class Backend:
         await self.feed.synced.wait()
         await self.cache.whole.wait()
 
-    async def latest(self, deadline: float = math.inf) -> None:
-        """Waits until the cache has all that was written before this call, by whomever.
+    async def latest(self, deadline: float = math.inf, caller: str = "") -> None:
+        """Waits until the cache has all that was written before this call, by whomever; ``caller`` is who wants to read it.
 
         What this server wrote is awaited; whether others did, only the store knows. Raises ServiceUnavailable or
         Timeout when it cannot be asked or the cache lags too far behind.
@@ -113,7 +113,7 @@ class Backend:
             return
         while True:
             place = self.feed.place
-            revision = await within(deadline, self._newest.revision(), "etcd")
+            revision = await within(deadline, self._newest.revision(caller), "etcd")
             if self.feed.trusts(place, revision):
                 break
             await self.synced(deadline)

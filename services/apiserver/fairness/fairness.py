@@ -19,6 +19,7 @@ from knarr.service.authentication import User
 from services.apiserver.fairness.flows import Flow, Flows
 from services.apiserver.fairness.level import Level, Waiting
 from services.apiserver.fairness.metrics import GAUGES
+from services.apiserver.fairness.rounds import Rounds
 
 # Kubernetes' own, for reads and writes together.
 MAX_REQUESTS, MAX_MUTATING = 400, 200
@@ -56,10 +57,11 @@ class Waiter(Waiting):
 
 
 class Fairness:
-    """One API server's, on one loop."""
+    """One API server's, on one loop. In ``rounds`` whatever a request does is done in pieces, in fair order."""
 
     def __init__(self, flows: Flows) -> None:
         self._flows = flows
+        self.rounds = Rounds()
         self._waiting: set[Level] = set()
         self._turn_seats = 0
         self._is_turning = self._is_looking = False

@@ -53,7 +53,7 @@ async def cached(pipeline: Pipeline, request: Request, ref: Ref, resource_versio
     """An object that a request reads, no older than ``resource_version`` or, when that is empty, than what is written; raises NotFound."""
     backend = pipeline.backend
     await backend.synced(request.deadline)
-    await catch_up(backend, resource_version, request.deadline)
+    await catch_up(backend, request, resource_version)
     entry = backend.cache.get(ref.resource, ref.namespace, ref.name) or await backend.unread(ref, request.deadline)
     if entry is None:
         raise missing(ref)
@@ -62,12 +62,12 @@ async def cached(pipeline: Pipeline, request: Request, ref: Ref, resource_versio
     return entry
 
 
-async def catch_up(backend: Backend, resource_version: str, deadline: float) -> None:
+async def catch_up(backend: Backend, request: Request, resource_version: str) -> None:
     """Waits until the cache is new enough: for all that is written when none is named, for that revision else; 0 takes any."""
     if not resource_version:
-        await backend.latest(deadline)
+        await backend.latest(request.deadline, request.user.name)
     elif resource_version != "0":
-        await backend.reach(parse_revision(resource_version), deadline=deadline)
+        await backend.reach(parse_revision(resource_version), deadline=request.deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ async def list_selected(pipeline: Pipeline, request: Request, options: meta.List
         return await _stored_page(pipeline, request, selection, limit, place)
     wanted = parse_revision(options.resource_version)
     exact = options.resource_version_match == "Exact" or (wanted and limit and not options.resource_version_match)
-    await catch_up(backend, options.resource_version, request.deadline)
+    await catch_up(backend, request, options.resource_version)
     if exact and wanted != backend.cache.revision:
         return await _stored_page(pipeline, request, selection, limit, Continue(wanted, ""))
     return await _cached_page(pipeline, request, selection, limit)

@@ -52,7 +52,7 @@ async def list_page(pipeline: Pipeline, request: Request) -> Page:
     selection = Selection.of(Ref(subject, request.namespace, request.name), options, pipeline.strategies)
     backend = pipeline.backend
     await backend.synced(request.deadline)
-    await catch_up(backend, "", request.deadline)
+    await catch_up(backend, request, "")
     entries = backend.cache.collection(subject.resource).listing(selection.prefix)
     chosen = [entry for entry in entries if selection.everything or selection.matches(entry)]
     return Page(Entries.of(await _measured(pipeline, request, chosen)), backend.cache.revision)

@@ -117,7 +117,7 @@ class Watch:
         self._request = None
         await backend.synced(request.deadline)
         collection = backend.cache.collection(request.ref.resource)
-        start = await _start(backend, options, request.deadline)
+        start = await _start(backend, request)
         now = asyncio.get_running_loop().time()
         duration = options.timeout_seconds or backend.source.uniform(SHORTEST_SECONDS, 2 * SHORTEST_SECONDS)
         self._end = now + duration
@@ -268,9 +268,10 @@ async def watch(pipeline: Pipeline, request: Request) -> Watch:
     return Watch(pipeline, request, Selection.of(request.ref, request.options, pipeline.strategies))
 
 
-async def _start(backend: Backend, options: meta.ListOptions, deadline: float) -> Start:
+async def _start(backend: Backend, request: Request) -> Start:
+    options = request.options
     revision = parse_revision(options.resource_version)
-    await catch_up(backend, options.resource_version, deadline)
+    await catch_up(backend, request, options.resource_version)
     if options.HasField("send_initial_events"):
         initial = options.send_initial_events
         return Start(backend.cache.revision if initial or not revision else revision, initial)

@@ -23,6 +23,7 @@ from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api
 from services.apiserver.audit.event import AuditEvent
 from services.apiserver.fairness.fairness import Ticket
+from services.apiserver.fairness.rounds import Rounds
 from services.apiserver.identity.anonymous import Anonymous
 from services.apiserver.rest import metrics, representations
 from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude
@@ -142,9 +143,9 @@ class Application:
         self._discovery = Discovery(self._registry, self._aggregation.extensions if self._aggregation is not None else ())
 
     @property
-    def is_ordered(self) -> bool:
-        """Whether requests are answered in fair order."""
-        return self._ordering is not None
+    def rounds(self) -> Rounds | None:
+        """By which requests are answered in fair order, where they are."""
+        return self._api.fairness.rounds if self._api.fairness is not None else None
 
     def passes_on(self, path: str) -> bool:
         """Whether requests to a path are answered elsewhere, to where they go as they are."""
@@ -221,8 +222,9 @@ class Application:
         # It leads to this frame, and the frame to it: they would lie about until the collector comes, with all that was sent.
         refusal = None
         if self._ordering is not None and isinstance(answer, ONGOING):
-            # What goes on takes no seat.
+            # What goes on takes no seat, and no turns.
             self._ordering.leave(request)
+            request.go_on()
         if isinstance(answer, Upgrade):
             try:
                 await self.streams.serve(request, answer)

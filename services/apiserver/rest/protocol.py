@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -13,18 +14,19 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 
 from knarr.service.client_certificates import of_connection
-from services.apiserver.rest.arrivals import Arrivals
+from services.apiserver.fairness.rounds import Rounds
 from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.flow import Flow
 from services.apiserver.rest.held import Held
+from services.apiserver.rest.paced import Paced
 from services.apiserver.rest.pipe import UpgradedConnection
 from services.apiserver.rest.request import BODY_SECONDS, CONNECTION, LINGER_SECONDS, HeldConnection
 
 # The key of a server's state under which its ``Crowd`` is.
 CROWD = "crowd"
-# … and its ``Arrivals``, where anybody asks in order.
-ARRIVALS = "arrivals"
+# … and its ``Rounds``, where anybody asks in order.
+ROUNDS = "rounds"
 # … and in that of a connection, what the crowd knows it by.
 ENTERED = "entered"
 # What a client may take for the head of a request, and how long for it to come; as Kubernetes bounds them.
@@ -69,21 +71,23 @@ class Protocol(HttpToolsProtocol):
 
     # Beside what uvicorn keeps in a dictionary, which would grow by a kilobyte.
     __slots__ = (
-        "_arrivals",
         "_arrived",
-        "_caller",
         "_crowd",
         "_early",
         "_early_begins",
         "_head_bytes",
         "_head_timer",
         "_in_head",
+        "_is_admitted",
         "_lost",
         "_rest_timer",
+        "_rounds",
         "_running",
         "_stranger",
         "_upgraded",
+        "caller",
         "entered",
+        "is_ongoing",
     )
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -110,9 +114,12 @@ class Protocol(HttpToolsProtocol):
         self._crowd: Crowd = self.app_state[CROWD]
         self._stranger = True
         # Who asks by this connection, and what has come of a request of his whose turn it is not yet.
-        self._arrivals: Arrivals | None = self.app_state.get(ARRIVALS)
-        self._caller = ""
+        self._rounds: Rounds | None = self.app_state.get(ROUNDS)
+        self.caller = ""
         self._arrived: bytearray | None = None
+        # Whether the request that begins next has had its turn for that; one that was sent ahead has not.
+        self._is_admitted = False
+        self.is_ongoing = False
         # What came behind a request to upgrade that is not answered yet; None while there is no such request.
         self._early: bytearray | None = None
         self._early_begins = 0
@@ -126,7 +133,7 @@ class Protocol(HttpToolsProtocol):
         self.transport.abort()
 
     def greet(self, caller: str) -> None:
-        self._caller = caller
+        self.caller = caller
         if self._stranger and self.entered is not None:
             self._stranger = False
             self._crowd.greet(self.entered)
@@ -190,7 +197,15 @@ class Protocol(HttpToolsProtocol):
         if cycle.scope["http_version"] == "1.0":
             # It knows no chunks: an answer without a length ends with its connection.
             cycle.chunked_encoding, cycle.expected_content_length = False, Unbounded()
-        super()._start_asgi_task(cycle, app)
+        self.is_ongoing = False
+        super()._start_asgi_task(cycle, app if self._rounds is None else partial(self._paced, self._rounds, app, self._is_admitted))
+        self._is_admitted = False
+
+    def _paced(self, rounds: Rounds, app: Any, is_admitted: bool, *call: Any) -> Paced:
+        return Paced(rounds, self, app(*call), is_admitted=is_admitted)
+
+    def go_on(self) -> None:
+        self.is_ongoing = True
 
     def answer(self, head: bytes, body: bytes) -> bool:
         # ASGI's two messages take longer than most answers are made in, and a small one would leave in two TLS records and system calls.
@@ -253,19 +268,21 @@ class Protocol(HttpToolsProtocol):
             if len(arrived) > KEPT_BYTES:
                 self.flow.pause_reading()
             return
-        arrivals, cycle = self._arrivals, self.cycle
+        rounds, cycle = self._rounds, self.cycle
         # What belongs to a request that is under way is not held up.
         begins = not self._in_head and (cycle is None or (cycle.response_complete and not cycle.more_body))
-        if begins and arrivals is not None and not arrivals.admits(self._caller):
+        if begins and rounds is not None and not rounds.admits(self.caller):
             self._arrived = bytearray(data)
-            arrivals.keep(self._caller, self)
+            rounds.keep(self.caller, self)
         else:
+            self._is_admitted = begins
             self._take(data)
 
     def begin(self) -> None:
         arrived, self._arrived = self._arrived, None
         if arrived is not None and not self.transport.is_closing():
             self.flow.resume_reading()
+            self._is_admitted = True
             self._take(bytes(arrived))
 
     def _take(self, data: bytes) -> None:

@@ -48,6 +48,9 @@ class Connection(Protocol):
     def greet(self, caller: str) -> None:
         """Tells the server who asks by the connection."""
 
+    def go_on(self) -> None:
+        """What is answered from now on goes on for as long as somebody listens."""
+
     def abort(self) -> None:
         """Drops the connection with whatever waits to be written to it."""
 
@@ -235,6 +238,11 @@ class Request:
         """Tells the server who asks."""
         if (connection := self._connection) is not None:
             connection.greet(caller)
+
+    def go_on(self) -> None:
+        """What is answered from now on goes on for as long as somebody listens, and waits for no turns."""
+        if (connection := self._connection) is not None:
+            connection.go_on()
 
     def drained(self) -> Awaitable[None] | None:
         """None while the connection takes what is written, else what to wait for before more of it is made."""

@@ -23,11 +23,10 @@ from uvicorn.server import ServerState
 from knarr.service.file_marks import FileMarks
 from knarr.service.keypair import KeptPair, KeyPair
 from services.apiserver.rest.application import Application
-from services.apiserver.rest.arrivals import Arrivals
 from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.entrance import entrance
-from services.apiserver.rest.protocol import ARRIVALS, CROWD, Protocol, WebSocketProtocol
+from services.apiserver.rest.protocol import CROWD, ROUNDS, Protocol, WebSocketProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +93,8 @@ class RestServer:
         config.load()
         crowd = self._crowd = Crowd()
         state: dict[str, Any] = {CROWD: crowd}
-        if self._application.is_ordered:
-            state[ARRIVALS] = Arrivals()
+        if self._application.rounds is not None:
+            state[ROUNDS] = self._application.rounds
 
         def accept() -> asyncio.BaseProtocol:
             protocol = Protocol(config, self._state, state)

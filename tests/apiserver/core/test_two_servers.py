@@ -24,7 +24,7 @@ from services.apiserver.compaction import Compactor
 from services.apiserver.component import ApiServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
-from services.apiserver.storage.newest import Newest
+from services.apiserver.storage.newest import MOST_AT_ONCE, Newest
 from services.apiserver.storage.store import Batch, Change
 from tests.apiserver.core.conftest import empty
 from tests.support.caller import Caller
@@ -206,6 +206,46 @@ async def test_many_readers_share_a_question() -> None:
     asked[2].set_exception(RuntimeError("away"))
     with pytest.raises(RuntimeError, match="away"):
         await failing
+
+
+async def test_who_waits_for_no_answer_does_not_wait_for_what_others_ask_all_the_time() -> None:
+    asked: list[asyncio.Future[int]] = []
+
+    async def ask() -> int:
+        asked.append(asyncio.get_running_loop().create_future())
+        return await asked[-1]
+
+    async def turns() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    newest = Newest(ask)
+    readers = []
+    for caller in ("noisy", "noisy", "quiet", "quiet", "noisy"):
+        readers.append(asyncio.create_task(newest.revision(caller)))
+        await turns()
+    # Who waits already waits for the next one; that of the quiet one takes along whoever has asked before him.
+    assert len(asked) == 2
+    asked[1].set_result(8)
+    await turns()
+    assert [reader.done() for reader in readers] == [False, True, True, False, False]
+    asked[0].set_result(7)
+    await turns()
+    assert len(asked) == 3
+    asked[2].set_result(9)
+    assert await asyncio.gather(*readers) == [7, 8, 8, 9, 9]
+    # Many callers have no question each.
+    readers = [asyncio.create_task(newest.revision(f"caller-{number}")) for number in range(MOST_AT_ONCE)]
+    for number in range(2 * MOST_AT_ONCE):
+        readers.append(asyncio.create_task(newest.revision(f"late-{number}")))
+        await turns()
+    assert len(asked) == 3 + MOST_AT_ONCE
+    while not all(reader.done() for reader in readers):
+        for question in asked:
+            if not question.done():
+                question.set_result(10)
+        await turns()
+    assert len(asked) == 4 + MOST_AT_ONCE
 
 
 async def test_no_number_is_given_twice(endpoint: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import expired
-from services.apiserver.rest import arrivals, crowd, protocol, reads, request
+from services.apiserver.rest import crowd, protocol, reads, request
 from services.apiserver.rest import server as rest_server
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.protocol import COPY_BYTES, HEAD_LIMIT_BYTES, UNREAD_BYTES
@@ -26,70 +26,8 @@ from services.apiserver.rest.response import Response
 from services.apiserver.rest.server import RestServer
 from services.apiserver.results import Event
 from tests.apiserver.rest.conftest import TOKEN, Certificates
+from tests.apiserver.rest.connections import FakeTransport
 from tests.apiserver.rest.fake_api import FakeApi
-
-
-class FakeTransport(asyncio.Transport):
-    protocol: asyncio.BaseProtocol
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-        self.closed = False
-
-    def write(self, data: Any) -> None:
-        assert not self.closed
-        self.written.append(data)
-
-    def writelines(self, list_of_data: Iterable[Any]) -> None:
-        self.written.extend(list_of_data)
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        return self.protocol
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
-class Crowded:
-    """Connections to one server, that answers all requests alike."""
-
-    def __init__(self, body: bytes) -> None:
-        async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            asked, answer = request.Request(scope, receive), Response(body)
-            asked.greet(asked.headers.get(b"user", b"").decode())
-            await asked.body()
-            if not asked.answer(answer.head(), answer.body):
-                await send(answer.start())
-                await send({"type": "http.response.body", "body": answer.body})
-
-        self._config = Config(application, interface="asgi3", lifespan="off", log_config=None)
-        self._config.load()
-        self.tasks = ServerState()
-        self._state = {protocol.CROWD: crowd.Crowd(), protocol.ARRIVALS: arrivals.Arrivals()}
-
-    def connect(self) -> tuple[FakeTransport, protocol.Protocol]:
-        transport, served = FakeTransport(), protocol.Protocol(self._config, self.tasks, self._state)
-        transport.protocol = served
-        served.connection_made(transport)
-        return transport, served
-
-    async def rest(self) -> None:
-        """Returns once nothing is under way."""
-        for _ in range(200):
-            await asyncio.sleep(0)
 
 
 async def answers(body: bytes, *heads: bytes, paused: bool = False) -> FakeTransport:
@@ -145,71 +83,6 @@ async def test_a_connection_that_takes_nothing_is_waited_for() -> None:
 async def test_the_last_answer_of_a_connection_says_so(head: bytes) -> None:
     found = await answers(b"body", head)
     assert b"connection: close" in b"".join(found.written) and found.closed
-
-
-def asking(user: str, body: bytes = b"") -> bytes:
-    return b"POST / HTTP/1.1\r\nuser: %b\r\ncontent-length: %d\r\n\r\n%b" % (user.encode(), len(body), body)
-
-
-async def test_a_caller_with_many_connections_does_not_hold_up_another() -> None:
-    crowded = Crowded(b"body")
-    noisy, (quiet, own) = [crowded.connect() for _ in range(100)], crowded.connect()
-    for _, served in noisy:
-        served.data_received(asking("noisy"))
-        await crowded.rest()
-    # By now they have met.
-    for served in (own, own, noisy[0][1]):
-        served.data_received(asking("quiet" if served is own else "noisy"))
-        await crowded.rest()
-    for _, served in noisy:
-        served.data_received(asking("noisy"))
-    own.data_received(asking("quiet"))
-    for _ in range(8):
-        await asyncio.sleep(0)
-    assert len(quiet.written) == 3
-    assert sum(len(transport.written) for transport, _ in noisy) <= 101 + 8 * arrivals.AT_ONCE
-    await crowded.rest()
-    assert [len(transport.written) for transport, _ in noisy] == [3] + [2] * 99
-
-
-async def test_what_follows_a_request_whose_turn_has_not_come_stays_behind_it() -> None:
-    crowded = Crowded(b"body")
-    _, other = crowded.connect()
-    connections = [crowded.connect() for _ in range(arrivals.AT_ONCE + 1)]
-    for _, served in connections:
-        served.data_received(asking("noisy"))
-        await crowded.rest()
-    for _ in range(2):
-        other.data_received(asking("other"))
-        await crowded.rest()
-    for _, served in connections:
-        served.data_received(asking("noisy", b"x" * 10)[:-5])
-    transport, held = connections[-1]
-    held.data_received(b"x" * 5 + asking("noisy"))
-    await crowded.rest()
-    assert len(transport.written) == 3
-    # Those whose turn had come wait for the rest of theirs, which is not held up.
-    for _, served in connections[:-1]:
-        served.data_received(b"x" * 5)
-    await crowded.rest()
-    assert [len(transport.written) for transport, _ in connections[:-1]] == [2] * arrivals.AT_ONCE
-
-
-async def test_who_is_gone_when_his_turn_comes_is_passed_over() -> None:
-    crowded = Crowded(b"body")
-    (_, one), (_, other) = crowded.connect(), crowded.connect()
-    for _ in range(2):
-        one.data_received(asking("one"))
-        await crowded.rest()
-        other.data_received(asking("other"))
-        await crowded.rest()
-    connections = [crowded.connect() for _ in range(arrivals.AT_ONCE + 2)]
-    for _, served in connections:
-        served.data_received(asking(""))
-    for _, served in connections[-2:-1]:
-        served.connection_lost(None)
-    await crowded.rest()
-    assert [len(transport.written) for transport, _ in connections] == [1] * arrivals.AT_ONCE + [0, 1]
 
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.apiserver.rest.arrivals import ALL_AT_ONCE, AT_ONCE, Arrivals
+from services.apiserver.fairness.rounds import ALL_AT_ONCE, AT_ONCE, Rounds
 
 
 class Asking:
@@ -17,12 +17,12 @@ class Asking:
         self._begun.append(self._name)
 
 
-def come(arrivals: Arrivals, begun: list[str], name: str) -> None:
+def come(rounds: Rounds, begun: list[str], name: str) -> None:
     caller = name.rstrip("0123456789")
-    if arrivals.admits(caller):
+    if rounds.admits(caller):
         begun.append(name)
     else:
-        arrivals.keep(caller, Asking(name, begun))
+        rounds.keep(caller, Asking(name, begun))
 
 
 async def turns(count: int) -> None:
@@ -31,30 +31,30 @@ async def turns(count: int) -> None:
 
 
 async def test_who_is_alone_is_not_held_up() -> None:
-    arrivals, begun = Arrivals(), list[str]()
+    rounds, begun = Rounds(), list[str]()
     for number in range(1000):
-        come(arrivals, begun, f"one{number}")
+        come(rounds, begun, f"one{number}")
     assert len(begun) == 1000
 
 
 async def test_who_has_not_said_yet_who_it_is_is_nobody_else() -> None:
-    arrivals, begun = Arrivals(), list[str]()
+    rounds, begun = Rounds(), list[str]()
     for number in range(100):
         for name in ("", "one"):
-            come(arrivals, begun, f"{name}{number}")
+            come(rounds, begun, f"{name}{number}")
     assert len(begun) == 200
     # Where callers have met, those who are not known share one's turns.
-    come(arrivals, begun, "other")
+    come(rounds, begun, "other")
     for number in range(100):
-        come(arrivals, begun, f"{number}")
+        come(rounds, begun, f"{number}")
     assert len(begun) == 201 + AT_ONCE
 
 
 async def test_of_a_caller_who_has_met_others_some_begin_in_each_turn_in_their_order() -> None:
-    arrivals, begun = Arrivals(), list[str]()
-    come(arrivals, begun, "quiet")
+    rounds, begun = Rounds(), list[str]()
+    come(rounds, begun, "quiet")
     for number in range(100):
-        come(arrivals, begun, f"noisy{number}")
+        come(rounds, begun, f"noisy{number}")
     assert begun == ["quiet", *(f"noisy{number}" for number in range(AT_ONCE))]
     for turn in range(1, 100 // AT_ONCE):
         await turns(1)
@@ -63,25 +63,25 @@ async def test_of_a_caller_who_has_met_others_some_begin_in_each_turn_in_their_o
 
 
 async def test_who_has_asked_for_less_begins_at_once() -> None:
-    arrivals, begun = Arrivals(), list[str]()
-    come(arrivals, begun, "quiet")
+    rounds, begun = Rounds(), list[str]()
+    come(rounds, begun, "quiet")
     for number in range(100):
-        come(arrivals, begun, f"noisy{number}")
+        come(rounds, begun, f"noisy{number}")
     await turns(3)
     before = len(begun)
-    come(arrivals, begun, "quiet")
+    come(rounds, begun, "quiet")
     assert begun[before:] == ["quiet"]
 
 
 async def test_callers_take_turns_and_many_of_them_have_bounded_turns() -> None:
-    arrivals, begun = Arrivals(), list[str]()
-    callers = [f"caller-{chr(97 + at)}-" for at in range(26)]
+    rounds, begun = Rounds(), list[str]()
+    callers = [f"caller-{chr(97 + at // 26)}{chr(97 + at % 26)}-" for at in range(40)]
     for number in range(8):
         for caller in callers:
-            come(arrivals, begun, f"{caller}{number}")
+            come(rounds, begun, f"{caller}{number}")
     # The first one had not met anybody yet.
     assert len(begun) == 1 + ALL_AT_ONCE
-    while len(begun) < 26 * 8:
+    while len(begun) < len(callers) * 8:
         before = len(begun)
         await turns(1)
         assert 0 < len(begun) - before <= ALL_AT_ONCE
