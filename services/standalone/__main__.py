@@ -10,8 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from knarr.service.errors import CommandError
+from services.standalone.etcd_process import EtcdProcess
 from services.standalone.lock import held
 from services.standalone.options import add_settings, settings_from
+from services.standalone.progress import Progress
 from services.standalone.settings import ClusterSettings
 
 
@@ -21,6 +23,7 @@ def main() -> None:
     )
     add_settings(parser)
     parser.add_argument("--progress-fd", type=int, metavar="FD", help="file descriptor of a pipe that is told how the start goes")
+    parser.add_argument("--since", type=float, metavar="SECONDS", help="when somebody began to wait for this, by the monotonic clock")
     parser.add_argument("--lock-fd", type=int, metavar="FD", help="file descriptor by which whoever starts this holds the data directory")
     parser.add_argument("--log-file", type=Path, metavar="FILE", help="where standard error leads; begun anew when it is too long")
     arguments = parser.parse_args()
@@ -32,8 +35,6 @@ def main() -> None:
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client")
     # What imports make stays: looking through it for garbage is a tenth of their time.
     gc.disable()
-    from services.standalone.background import run
-
     with ExitStack() as stack:
         try:
             files = ClusterSettings(data_dir=arguments.data_dir).files
@@ -43,7 +44,12 @@ def main() -> None:
             settings = settings_from(arguments.data_dir, vars(arguments))
         except CommandError as error:
             sys.exit(f"error: {error}")
-        raise SystemExit(run(settings, arguments.progress_fd, arguments.log_file))
+        etcd = EtcdProcess(files.etcd)
+        etcd.launch()
+        # Most of a start is to load all that is imported here: etcd gets ready meanwhile.
+        from services.standalone.background import run
+
+        raise SystemExit(run(settings, etcd, Progress(arguments.progress_fd, arguments.since), arguments.log_file))
 
 
 if __name__ == "__main__":

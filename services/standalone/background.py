@@ -16,16 +16,16 @@ from knarr.service.command import until_signalled
 from knarr.service.errors import CommandError
 from services.standalone import process
 from services.standalone.cluster import Cluster
+from services.standalone.etcd_process import EtcdProcess
 from services.standalone.progress import Progress
 from services.standalone.settings import ClusterSettings
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: ClusterSettings, progress_fd: int | None = None, log_file: Path | None = None) -> int:
+def run(settings: ClusterSettings, etcd: EtcdProcess, progress: Progress, log_file: Path | None = None) -> int:
     """Runs a cluster until SIGTERM or SIGINT; 0 after an orderly stop. The caller holds the data directory."""
     logs.configure(settings.log_style, settings.log_level, log_file)
-    progress = Progress(progress_fd)
     # What pods may read does not depend on who started the cluster; what is secret is closed by name (knarr/service/files.py).
     os.umask(0o022)
     files = settings.files
@@ -38,7 +38,7 @@ def run(settings: ClusterSettings, progress_fd: int | None = None, log_file: Pat
     gc.disable()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(until_signalled(Cluster(settings, progress).run))
+            runner.run(until_signalled(Cluster(settings, progress, etcd).run))
             return 0
     except CommandError as error:
         log.critical(str(error))

@@ -55,10 +55,10 @@ POLL_SECONDS = 0.01
 
 
 class Cluster:
-    """One cluster. ``run`` works until cancelled; it raises when the start fails."""
+    """One cluster on this etcd, which may be launched already. ``run`` works until cancelled; it raises when the start fails."""
 
-    def __init__(self, settings: ClusterSettings, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, settings: ClusterSettings, progress: Progress, etcd: EtcdProcess) -> None:
+        self._progress, self._etcd = progress, etcd
         self._files = settings.files
         self._address = node_address()
         self._settings = with_ports(settings, self._address)
@@ -71,7 +71,7 @@ class Cluster:
         reached = [host for host in rest_hosts(settings, self._address) if host != EVERYWHERE]
         service = [_first_address(settings.service_cidr), *service_names(settings.cluster_domain)]
         hosts = list(dict.fromkeys([LOOPBACK, "localhost", settings.node, self._address, *reached, *service]))
-        etcd = EtcdProcess(self._files.etcd)
+        etcd = self._etcd
         async with AsyncExitStack() as stack:
             self._background(stack, "etcd", etcd.run())
             await self._unless_one_ends(etcd.wait_launched())

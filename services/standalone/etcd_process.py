@@ -2,6 +2,8 @@
 
 It listens on Unix sockets inside the data directory: no port is taken, and nobody who may not
 read the directory can reach it. It is started again when it dies, and dies with this process.
+
+It needs no event loop to begin: whoever starts a cluster lets it get ready while he still loads his modules.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 from knarr.service.errors import CommandError
@@ -32,6 +35,8 @@ RESTART_SECONDS = 1.0
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 LOG_LOOK_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
+# What it writes does not depend on who started the cluster.
+UMASK = 0o022
 INSTALL_HINT = "etcd is not installed; run `make install`, or `apt-get install etcd-server`"
 
 
@@ -68,7 +73,7 @@ class EtcdProcess:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._launched = asyncio.Event()
         self._accepting = asyncio.Event()
 
@@ -88,18 +93,28 @@ class EtcdProcess:
     @property
     def pid(self) -> int:
         """0 while it does not run."""
-        return self._process.pid if self._process and self._process.returncode is None else 0
+        return self._process.pid if self._process and self._process.poll() is None else 0
+
+    def launch(self) -> None:
+        """Starts etcd at once, for ``run`` to take over. Leaves it to ``run``, which says why, where something is in its way."""
+        cut_off = (self._folder / UNFINISHED).exists()
+        if not cut_off and not path_problem(self._folder) and shutil.which("etcd") is not None:
+            self._set_unfinished_aside()
+            self._process = self._started()
 
     async def run(self) -> None:
         """Starts etcd, starts it again whenever it dies, and stops it when cancelled."""
         if problem := path_problem(self._folder):
             raise CommandError(problem)
-        self._set_unfinished_aside()
+        if self._process is None:
+            self._set_unfinished_aside()
         try:
             while True:
-                await self._start()
-                assert self._process is not None
-                code = await self._ended(self._process)
+                process = self._process = self._process or self._started()
+                self._launched.set()
+                await self._probe(process)
+                code = await self._ended(process)
+                self._process = None
                 self._accepting.clear()
                 log.error("etcd ended; starting it again", extra={"code": code, "log": str(self._folder / "etcd.log")})
                 await asyncio.sleep(RESTART_SECONDS)
@@ -120,12 +135,12 @@ class EtcdProcess:
             self._folder.mkdir(parents=True, exist_ok=True)
             mark.touch()
 
-    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+    async def _ended(self, process: subprocess.Popen[bytes]) -> int:
         """Its exit code, once it has one; meanwhile its log is kept short. It appends, so what is cut off leaves no hole."""
         while True:
             try:
                 async with asyncio.timeout(LOG_LOOK_SECONDS):
-                    return await process.wait()
+                    return await _end_of(process)
             except TimeoutError:
                 shorten(self._folder / "etcd.log")
 
@@ -141,7 +156,7 @@ class EtcdProcess:
         except TimeoutError:
             raise CommandError(f"etcd did not start within {READY_TIMEOUT_SECONDS:.0f} s; see {self._folder / 'etcd.log'}") from None
 
-    async def _start(self) -> None:
+    def _started(self) -> subprocess.Popen[bytes]:
         program = shutil.which("etcd")
         if program is None:
             raise CommandError(INSTALL_HINT)
@@ -151,17 +166,10 @@ class EtcdProcess:
         log_path = self._folder / "etcd.log"
         shorten(log_path)
         with log_path.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                program,
-                *self._arguments(),
-                cwd=self._folder,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+            return subprocess.Popen(
+                [program, *self._arguments()], cwd=self._folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, umask=UMASK,
                 preexec_fn=_die_with_parent,
-            )
-        self._launched.set()
-        await self._probe()
+            )  # fmt: skip
 
     def _arguments(self) -> list[str]:
         return [
@@ -172,10 +180,9 @@ class EtcdProcess:
             "--heartbeat-interval=10", "--election-timeout=100",
         ]  # fmt: skip
 
-    async def _probe(self) -> None:
+    async def _probe(self, process: subprocess.Popen[bytes]) -> None:
         """Waits until the socket accepts, or returns at once when etcd has died."""
-        assert self._process is not None
-        while self._process.returncode is None:
+        while process.poll() is None:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_unix_connection(str(self.socket))
                 writer.close()
@@ -185,14 +192,29 @@ class EtcdProcess:
 
     async def _stop(self) -> None:
         self._accepting.clear()
-        process = self._process
-        if process is None or process.returncode is not None:
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
             return
         process.terminate()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-                await process.wait()
+                await _end_of(process)
         except TimeoutError:
             log.error("etcd did not stop in time; killing it", extra={"pid": process.pid})
             process.kill()
-            await process.wait()
+            await _end_of(process)
+
+
+async def _end_of(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a child, once it has one."""
+    if process.poll() is None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        descriptor = os.pidfd_open(process.pid)
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+    return process.wait()

@@ -54,6 +54,12 @@ def start_time(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
+def begun() -> float:
+    """When this process was started, by the monotonic clock of this moment: what a person waits for begins there."""
+    age_seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - int(start_time(os.getpid())) / os.sysconf("SC_CLK_TCK")
+    return time.monotonic() - age_seconds
+
+
 def write_pid(files: Files) -> None:
     write_whole(files.pid, f"{os.getpid()} {start_time(os.getpid())}\n".encode(), mode=PRIVATE)
 
@@ -72,7 +78,7 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
             child = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "services.standalone", *arguments),
-                    *(f"--progress-fd={writing}", f"--lock-fd={lock}", f"--log-file={files.log}"),
+                    *(f"--progress-fd={writing}", f"--since={begun():.2f}", f"--lock-fd={lock}", f"--log-file={files.log}"),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing, lock), start_new_session=True, cwd=ROOT,
             )  # fmt: skip

@@ -14,11 +14,11 @@ import orjson
 
 
 class Progress:
-    """The writing end. Without a pipe (in the foreground) it only keeps the time."""
+    """The writing end. Without a pipe (in the foreground) it only keeps the time: since the monotonic clock's ``since``, else from now."""
 
-    def __init__(self, file_descriptor: int | None = None) -> None:
+    def __init__(self, file_descriptor: int | None = None, since: float | None = None) -> None:
         self._fd = file_descriptor
-        self._started = time.monotonic()
+        self._started = time.monotonic() if since is None else since
 
     def step(self, name: str) -> None:
         """Says that ``name`` is done."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from aetcd import rpc
 
 from knarr.client.channel import open_plain_channel
 from knarr.service.tasks import cancel
+from services.standalone import etcd_process
 from services.standalone.etcd_process import ASIDE, DATA, UNFINISHED, EtcdProcess, has_state
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(60)]
@@ -26,8 +29,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[tuple[EtcdProcess, rpc.KVStub]]:
+async def running(folder: Path, *, launched: bool = False) -> AsyncIterator[tuple[EtcdProcess, rpc.KVStub]]:
     etcd = EtcdProcess(folder)
+    if launched:
+        etcd.launch()
     work = asyncio.create_task(etcd.run(), name="etcd")
     try:
         await etcd.wait_accepting()
@@ -67,12 +72,13 @@ async def test_a_store_that_was_of_use_is_kept(folder: Path) -> None:
     assert not (folder / ASIDE).exists()
 
 
-async def test_a_store_whose_first_start_was_cut_off_is_begun_anew(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("launched", [False, True])
+async def test_a_store_whose_first_start_was_cut_off_is_begun_anew(folder: Path, caplog: pytest.LogCaptureFixture, launched: bool) -> None:
     async with running(folder) as (_, store):
         await put(store, b"a")
     without_entries(folder)
     with caplog.at_level(logging.WARNING):
-        async with running(folder) as (etcd, store):
+        async with running(folder, launched=launched) as (etcd, store):
             assert not await there(store, b"a")
             etcd.settle()
     assert has_state(folder) and (folder / ASIDE / "member").exists()
@@ -89,3 +95,32 @@ async def test_the_mark_is_what_tells(folder: Path) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await store.Put(rpc.PutRequest(key=b"a"), wait_for_ready=True, timeout=2)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_what_was_launched_before_is_taken_over(folder: Path) -> None:
+    etcd = EtcdProcess(folder)
+    etcd.launch()
+    pid = etcd.pid
+    assert pid and (folder / UNFINISHED).exists()
+    work = asyncio.create_task(etcd.run(), name="etcd")
+    await etcd.wait_accepting()
+    assert etcd.pid == pid
+    await cancel([work])
+    assert not etcd.pid
+
+
+async def test_one_that_died_is_started_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(etcd_process, "RESTART_SECONDS", 0.0)
+    async with running(folder, launched=True) as (etcd, store):
+        await put(store, b"a")
+        died = etcd.pid
+        os.kill(died, signal.SIGKILL)
+        while etcd.pid in (0, died):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert await there(store, b"a")
+
+
+def test_nothing_is_launched_where_no_socket_fits(folder: Path) -> None:
+    etcd = EtcdProcess(folder / ("x" * 120))
+    etcd.launch()
+    assert not etcd.pid and not (folder / ("x" * 120)).exists()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ def test_a_folder_of_the_same_name_where_the_command_is_given_is_not_taken_for_o
     monkeypatch.chdir(tmp_path)
     with held(tmp_path) as lock, pytest.raises(CommandError, match="unrecognized arguments: --no-such-option"):
         process.start(Files(tmp_path), ["--no-such-option"], lambda step, seconds: None, lock)
+
+
+def test_a_start_is_told_from_where_the_command_began() -> None:
+    """What a person waits for begins before anything is loaded."""
+    before = time.monotonic()
+    script = "import time; time.sleep(0.2); from services.standalone import process; print(process.begun())"
+    told = float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+    # The kernel tells it in hundredths of a second.
+    assert before - 0.02 <= told <= time.monotonic() - 0.18
 
 
 def test_stopping_waits_for_the_end(tmp_path: Path) -> None:

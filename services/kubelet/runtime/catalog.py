@@ -1,12 +1,16 @@
-"""Makes runtimes by their names."""
+"""Makes runtimes by their names.
+
+What is here is asked before a cluster starts, by who makes none of them: so they are loaded when they are made.
+"""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from services.kubelet.runtime.hollow import HollowRuntime
-from services.kubelet.runtime.port import Runtime
-from services.kubelet.settings import KubeletSettings
+if TYPE_CHECKING:
+    from services.kubelet.runtime.port import Runtime
+    from services.kubelet.settings import KubeletSettings
 
 RUNTIMES = ("docker", "hollow")
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
@@ -25,6 +29,8 @@ def bridge_name(cluster_id: str) -> str:
 def make_runtime(name: str, settings: KubeletSettings) -> Runtime:
     """The runtime called ``docker`` or ``hollow``; what the other needs is not imported."""
     if name == "hollow":
+        from services.kubelet.runtime.hollow import HollowRuntime
+
         return HollowRuntime(settings.pod_cidr)
     from services.kubelet.runtime.docker.runtime import DockerRuntime
     from services.kubelet.runtime.docker.settings import DockerSettings
