@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from services.scheduler.plugin import Plugin
+from services.scheduler.plugins.balancedallocation.plugin import BalancedAllocation
+from services.scheduler.plugins.imagelocality.plugin import ImageLocality
+from services.scheduler.plugins.interpodaffinity.plugin import InterPodAffinity
 from services.scheduler.plugins.node_affinity.plugin import NodeAffinity
 from services.scheduler.plugins.node_name.plugin import NodeName
+from services.scheduler.plugins.podtopologyspread.plugin import PodTopologySpread
 from services.scheduler.plugins.ports.plugin import Ports
 from services.scheduler.plugins.resources.plugin import Resources
-from services.scheduler.plugins.spreading.plugin import Spreading
 from services.scheduler.plugins.taints.plugin import Taints
 from services.scheduler.plugins.unschedulable.plugin import Unschedulable
 from services.scheduler.plugins.volumebinding.plugin import VolumeBinding
@@ -22,5 +25,8 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Resources,
     VolumeRestrictions,
     VolumeBinding,
-    Spreading,
+    PodTopologySpread,
+    InterPodAffinity,
+    BalancedAllocation,
+    ImageLocality,
 )

@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from knarr.objects.amounts import CPU, MEMORY, PODS
+from services.scheduler.likeness import Likeness
 from services.scheduler.nodes import Amount, Nodes
 from services.scheduler.parts import NODE_ALLOCATABLE, NODE_UNSCHEDULABLE, Part, Subject
-from services.scheduler.pod_facts import Labels, PodFacts
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.tally import Asked, Question, Tallies
 
 FIRST_CAPACITY = 16
 REMEMBERED_CHANGES = 10_000
@@ -39,8 +40,7 @@ class NodeTable(Nodes):
         # By node name and uid; of nodes that are not there, too.
         self._pods: dict[str, dict[str, PodFacts]] = {}
         self._node_of: dict[str, str] = {}
-        # How many pods with the same labels a row has, by namespace and labels.
-        self._label_sets: dict[str, dict[Labels, Counter[int]]] = {}
+        self._tallies = Tallies()
         self._changes: list[tuple[int, frozenset[Part]]] = []
         self._forgotten = 0
         for name in (CPU, MEMORY, PODS):
@@ -68,14 +68,12 @@ class NodeTable(Nodes):
     def pods_of(self, node_name: str) -> Mapping[str, PodFacts]:
         return self._pods.get(node_name, {})
 
-    def pods_like(self, namespace: str, chosen: Callable[[Labels], bool]) -> Amount | None:
-        found = [counter for labels, counter in self._label_sets.get(namespace, {}).items() if chosen(labels)]
-        if not found:
-            return None
-        counts = np.zeros(self.size, np.int64)
-        for counter in found:
-            counts[np.fromiter(counter.keys(), np.intp, len(counter))] += np.fromiter(counter.values(), np.int64, len(counter))
-        return counts
+    def tally(self, question: Question) -> Amount | None:
+        return self._tallies.answer(question, self.size)
+
+    @property
+    def asked(self) -> Asked:
+        return self._tallies.asked
 
     def validate(self) -> None:
         """Checks every invariant against a fresh count; for tests."""
@@ -93,6 +91,7 @@ class NodeTable(Nodes):
                 expected = fresh.requested[resource][other] if resource in fresh.requested else 0
                 assert self.requested[resource][row] == expected, (name, resource)
             assert self.assumed_cpu[row] == fresh.assumed_cpu[other] and self.assumed_memory[row] == fresh.assumed_memory[other]
+        self._tallies.validate()
         assert {uid: name for name, pods in self._pods.items() for uid in pods} == self._node_of
 
     def _writable(self, name: str) -> Any:
@@ -113,14 +112,8 @@ class NodeTable(Nodes):
             del self._pods[node_name]
         return facts
 
-    def _count_labels(self, row: int, facts: PodFacts, sign: int) -> None:
-        sets = self._label_sets.setdefault(facts.key.namespace, {})
-        counter = sets.setdefault(facts.labels, Counter())
-        counter[row] += sign
-        if not counter[row]:
-            del counter[row]
-        if not counter:
-            del sets[facts.labels]
+    def _count_likeness(self, row: int, likeness: Likeness, sign: int) -> None:
+        self._tallies.add(likeness, row, sign)
 
     def _changed(self, row: int, parts: frozenset[Part]) -> None:
         self._changes.append((row, parts))

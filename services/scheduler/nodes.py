@@ -8,7 +8,7 @@ it comes. How a change is counted is written here once, for the table and the vi
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import PODS, Amounts, amounts
+from services.scheduler.likeness import Likeness
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, differing
-from services.scheduler.pod_facts import Labels, PodFacts, bounded
+from services.scheduler.pod_facts import PodFacts, bounded
+from services.scheduler.tally import Asked, Question
 
 Amount = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -79,8 +81,13 @@ class Nodes(abc.ABC):
         """The pods of a node by uid; of one that is not there, too."""
 
     @abc.abstractmethod
-    def pods_like(self, namespace: str, chosen: Callable[[Labels], bool]) -> Amount | None:
-        """How many pods of a namespace each row has whose labels are ``chosen``; None when there are no such pods at all."""
+    def tally(self, question: Question) -> Amount | None:
+        """What the pods of each row count together by a question; None where none counts anything. Do not change the array."""
+
+    @property
+    @abc.abstractmethod
+    def asked(self) -> Asked:
+        """The labels in whose domains placed pods ask something of others; perhaps some too many."""
 
     def node(self, row: int) -> core.Node:
         found = self.nodes[row]
@@ -157,7 +164,7 @@ class Nodes(abc.ABC):
         """Forgets on which node a pod is."""
 
     @abc.abstractmethod
-    def _count_labels(self, row: int, facts: PodFacts, sign: int) -> None: ...
+    def _count_likeness(self, row: int, likeness: Likeness, sign: int) -> None: ...
 
     @abc.abstractmethod
     def _changed(self, row: int, parts: frozenset[Part]) -> None:
@@ -206,4 +213,4 @@ class Nodes(abc.ABC):
         self._writable_column("requested", PODS)[row] += sign
         self._writable("assumed_cpu")[row] += sign * facts.assumed[0]
         self._writable("assumed_memory")[row] += sign * facts.assumed[1]
-        self._count_labels(row, facts, sign)
+        self._count_likeness(row, facts.likeness, sign)

@@ -29,10 +29,12 @@ class Change:
 
     ``parts`` are those that changed: of a node that came, all that are compared; of a pod that left a node, all that plugins read.
     ``row`` is the node's where it happened; None for a change of the waiting pod itself or of another object of the cluster.
+    ``arrival``: a pod came to the node.
     """
 
     parts: frozenset[Part]
     row: int | None = None
+    arrival: bool = False
 
 
 class Cluster(abc.ABC):
@@ -56,6 +58,8 @@ class Plugin(abc.ABC):
     weight: ClassVar[int] = 1
     # Everything that the answers depend on. A change in one of these parts tries the pods again that the filter refused.
     reads: ClassVar[frozenset[Part]]
+    # Whether a pod that comes to a node may help one that the filter refused; one that leaves always may.
+    helped_by_arrivals: ClassVar[bool] = False
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster

@@ -9,10 +9,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import Amounts, assumed_requests, pod_requests
 from knarr.objects.host_ports import HostPort, host_ports
 from knarr.objects.keys import Key, key_of
-from knarr.objects.owners import controller_of
+from services.scheduler.likeness import Likeness
 from services.scheduler.parts import Part, Subject
+from services.scheduler.terms import Terms
 
-Labels = frozenset[tuple[str, str]]
 # No machine has more of anything, and what all pods of a node ask for together still fits into 64 bits.
 LARGEST_AMOUNT = 2**52
 
@@ -34,8 +34,7 @@ class PodFacts:
     key: Key
     uid: str
     priority: int
-    labels: Labels
-    controlled: bool
+    likeness: Likeness
     requests: Amounts
     assumed: tuple[int, int]
     host_ports: Sequence[HostPort]
@@ -51,8 +50,7 @@ class PodFacts:
             key=key_of(pod),
             uid=pod.metadata.uid,
             priority=spec.priority,
-            labels=frozenset(pod.metadata.labels.items()),
-            controlled=controller_of(pod) is not None,
+            likeness=Likeness.of(pod),
             requests=bounded(pod_requests(pod)),
             assumed=(min(cpu, LARGEST_AMOUNT), min(memory, LARGEST_AMOUNT)),
             host_ports=host_ports(spec),
@@ -60,12 +58,42 @@ class PodFacts:
             toleration_key=b"\0".join(toleration.SerializeToString(deterministic=True) for toleration in spec.tolerations),
         )
 
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.likeness.labels
+
+    @property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """The labels, to be compared as a whole."""
+        return self.likeness.pairs
+
+    @property
+    def owner(self) -> str:
+        return self.likeness.owner
+
+    @property
+    def ending(self) -> bool:
+        return self.likeness.ending
+
+    @property
+    def affinity(self) -> bytes:
+        """Equal for pods that ask the same of other pods."""
+        return self.likeness.affinity
+
+    @property
+    def terms(self) -> Terms:
+        return self.likeness.terms
+
 
 # Where each fact is read; what names the pod (key, uid) is nobody's dependency.
 SOURCES: Mapping[str, Sequence[str]] = {
     "priority": ["spec.priority"],
     "labels": ["metadata.labels"],
-    "controlled": ["metadata.ownerReferences"],
+    "pairs": ["metadata.labels"],
+    "owner": ["metadata.ownerReferences"],
+    "ending": ["metadata.deletionTimestamp"],
+    "affinity": ["spec.affinity.podAffinity", "spec.affinity.podAntiAffinity"],
+    "terms": ["spec.affinity.podAffinity", "spec.affinity.podAntiAffinity"],
     "requests": ["spec.containers", "spec.initContainers", "spec.overhead"],
     "assumed": ["spec.containers", "spec.initContainers", "spec.overhead"],
     "host_ports": ["spec.containers", "spec.initContainers"],

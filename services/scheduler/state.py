@@ -107,10 +107,11 @@ class SchedulerState:
         if self.queue.uid_of(key_of(pod)) in ("", pod.metadata.uid):
             self.queue.remove(key_of(pod))
         uid = pod.metadata.uid
+        known, is_new = self.table.pods_of(pod.spec.node_name).get(uid), uid in self.assumed
         self.assumed.discard(uid)
-        known = self.table.pods_of(pod.spec.node_name).get(uid)
-        if known is None:
+        if known is None or is_new:
             self.table.put_pod(PodFacts.of(pod), pod.spec.node_name)
+            self._wake_by_pod(pod.spec.node_name, self._placed_parts, arrival=True)
         elif changed := differing(self._placed_parts, known.pod, pod):
             self.table.put_pod(PodFacts.of(pod), pod.spec.node_name)
             self._wake_by_pod(pod.spec.node_name, changed)
@@ -124,11 +125,11 @@ class SchedulerState:
     def _release(self, uid: str) -> None:
         self._wake_by_pod(self.table.remove_pod(uid), self._placed_parts)
 
-    def _wake_by_pod(self, node_name: str, parts: frozenset[Part]) -> None:
-        """A pod left a node, or changed on it."""
+    def _wake_by_pod(self, node_name: str, parts: frozenset[Part], *, arrival: bool = False) -> None:
+        """A pod came to a node, left it, or changed on it."""
         row = self.table.rows.get(node_name)
         if row is not None:
-            self._wake(Change(parts, row))
+            self._wake(Change(parts, row, arrival))
 
     def _wake(self, change: Change) -> None:
         if change.parts:
@@ -137,7 +138,12 @@ class SchedulerState:
     def _helps(self, waiting: Waiting, change: Change) -> bool:
         """Whether one of the filters that refused a pod depends on what changed, and may think otherwise of it now."""
         refusing = (self._by_name[name] for name in waiting.refused_by)
-        return any(not plugin.reads.isdisjoint(change.parts) and plugin.mends(waiting.pod, self.table, change) for plugin in refusing)
+        return any(
+            (plugin.helped_by_arrivals or not change.arrival)
+            and not plugin.reads.isdisjoint(change.parts)
+            and plugin.mends(waiting.pod, self.table, change)
+            for plugin in refusing
+        )
 
 
 def parts_read_by(plugins: Iterable[type[Plugin] | Plugin]) -> Mapping[Subject, frozenset[Part]]:

@@ -8,16 +8,19 @@ the table changes: it is made, asked and dropped within one decision.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from services.scheduler.likeness import Likeness
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Amount, Nodes
 from services.scheduler.parts import Part
-from services.scheduler.pod_facts import Labels, PodFacts
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.tally import Asked, Question, resized
 
+NOTHING: Amount = np.zeros(0, np.int64)
 _SHARED = ("rows", "nodes", "alive", "unschedulable", "assumed_cpu", "assumed_memory", "_free")
 
 
@@ -34,8 +37,8 @@ class View(Nodes):
         # Of touched nodes and pods only; a pod on no node has an empty name.
         self._pods: dict[str, dict[str, PodFacts]] = {}
         self._node_of: dict[str, str] = {}
-        # Difference to the table's counts, by namespace and labels.
-        self._label_sets: dict[str, dict[Labels, Counter[int]]] = {}
+        # How many more pods of a likeness a row has than in the table.
+        self._more: dict[Likeness, Counter[int]] = {}
         self._changed_parts: dict[int, frozenset[Part]] = {}
 
     @property
@@ -60,18 +63,28 @@ class View(Nodes):
         known = self._pods.get(node_name)
         return self._table.pods_of(node_name) if known is None else known
 
-    def pods_like(self, namespace: str, chosen: Callable[[Labels], bool]) -> Amount | None:
-        counts = self._table.pods_like(namespace, chosen)
-        changes = [counter for labels, counter in self._label_sets.get(namespace, {}).items() if chosen(labels)]
-        if counts is None and not changes:
-            return None
-        shown = np.zeros(self.size, np.int64)
-        if counts is not None:
-            shown[: len(counts)] = counts
-        for counter in changes:
-            for row, difference in counter.items():
-                shown[row] += difference
+    def tally(self, question: Question) -> Amount | None:
+        counted = self._table.tally(question)
+        changes = [(likeness, rows) for likeness, rows in self._more.items() if question.concerns(likeness)]
+        more = [(weight, rows) for likeness, rows in changes if (weight := question.count(likeness))]
+        if not more:
+            return counted if counted is None or len(counted) == self.size else resized(counted, self.size)
+        shown = resized(counted if counted is not None else NOTHING, self.size)
+        for weight, rows in more:
+            for row, difference in rows.items():
+                shown[row] += weight * difference
         return shown if shown.any() else None
+
+    @property
+    def asked(self) -> Asked:
+        of_table = self._table.asked
+        own = [likeness for likeness in self._more if likeness.affinity]
+        if not own:
+            return of_table
+        asked = Asked(of_table.away.copy(), of_table.liked.copy())
+        for likeness in own:
+            asked.add(likeness, 1)
+        return asked
 
     def _writable(self, name: str) -> Any:
         if name not in self._own:
@@ -100,8 +113,8 @@ class View(Nodes):
             found = self._pods[node_name] = dict(self._table.pods_of(node_name))
         return found
 
-    def _count_labels(self, row: int, facts: PodFacts, sign: int) -> None:
-        self._label_sets.setdefault(facts.key.namespace, {}).setdefault(facts.labels, Counter())[row] += sign
+    def _count_likeness(self, row: int, likeness: Likeness, sign: int) -> None:
+        self._more.setdefault(likeness, Counter())[row] += sign
 
     def _changed(self, row: int, parts: frozenset[Part]) -> None:
         self._changed_parts[row] = self._changed_parts.get(row, frozenset()) | parts

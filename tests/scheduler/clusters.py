@@ -23,6 +23,7 @@ APPS = st.sampled_from([{}, {"app": "web"}, {"app": "web", "tier": "front"}, {"a
 EFFECTS = st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"])
 TAINTS = st.lists(st.tuples(st.sampled_from(["dedicated", "gpu"]), EFFECTS), max_size=2)
 CLAIM_NAMES = ("bound", "alone", "orphan", "late", "made", "lost", "ending", "immediate", "missing")
+TOPOLOGY = st.sampled_from(["zone", "disk", "kubernetes.io/hostname"])
 NODE_NAMES = st.sampled_from([f"n{number}" for number in range(6)])
 
 
@@ -40,6 +41,8 @@ def nodes(draw: Any, names: Any = NODE_NAMES) -> core.Node:
     found.spec.unschedulable = draw(st.booleans())
     if draw(st.booleans()):
         found.status.allocatable["example.com/gpu"].string = "1"
+    if draw(st.booleans()):
+        found.status.images.add(names=["busybox:latest"], size_bytes=draw(st.sampled_from([10, 300, 5000])) * 1024 * 1024)
     return found
 
 
@@ -68,9 +71,49 @@ def pods(draw: Any, number: int) -> core.Pod:
         if draw(st.booleans()):
             term = affinity.required_during_scheduling_ignored_during_execution.node_selector_terms.add()
             term.match_fields.add(key="metadata.name", operator="NotIn", values=["n2"])
+    if draw(st.booleans()):
+        ask_for_others(draw, found)
+    if draw(st.booleans()):
+        ask_for_spread(draw, found)
+    if draw(st.integers(0, 9)) == 0:
+        found.metadata.deletion_timestamp.seconds = 1
     if draw(st.integers(0, 9)) == 0:
         found.spec.node_name = draw(NODE_NAMES)
     return found
+
+
+def ask_for_others(draw: Any, pod: core.Pod) -> None:
+    """Terms of pod affinity and anti-affinity, required and preferred, by every way of naming pods."""
+    for affinity in (pod.spec.affinity.pod_affinity, pod.spec.affinity.pod_anti_affinity):
+        if draw(st.booleans()):
+            fill_term(draw, affinity.required_during_scheduling_ignored_during_execution.add())
+        if draw(st.booleans()):
+            preferred = affinity.preferred_during_scheduling_ignored_during_execution.add(weight=draw(st.integers(1, 100)))
+            fill_term(draw, preferred.pod_affinity_term)
+
+
+def fill_term(draw: Any, term: core.PodAffinityTerm) -> None:
+    term.topology_key = draw(TOPOLOGY)
+    if draw(st.integers(0, 9)):
+        term.label_selector.match_labels.update(draw(st.sampled_from([{}, {"app": "web"}, {"app": "db"}])))
+    term.namespaces.extend(draw(st.sampled_from([[], [], ["other"], ["default", "other"]])))
+    chosen = draw(st.sampled_from([None, None, {}, {"team": "blue"}]))
+    if chosen is not None:
+        term.namespace_selector.SetInParent()
+        term.namespace_selector.match_labels.update(chosen)
+
+
+def ask_for_spread(draw: Any, pod: core.Pod) -> None:
+    for when in draw(st.lists(st.sampled_from(["DoNotSchedule", "ScheduleAnyway"]), min_size=1, max_size=2)):
+        found = pod.spec.topology_spread_constraints.add(max_skew=draw(st.integers(1, 2)), topology_key=draw(TOPOLOGY))
+        found.when_unsatisfiable = when
+        found.node_affinity_policy = draw(st.sampled_from(["", "Honor", "Ignore"]))
+        found.node_taints_policy = draw(st.sampled_from(["", "Honor", "Ignore"]))
+        found.match_label_keys.extend(draw(st.sampled_from([[], ["tier"]])))
+        if when == "DoNotSchedule" and draw(st.booleans()):
+            found.min_domains = draw(st.integers(1, 3))
+        if draw(st.integers(0, 9)):
+            found.label_selector.match_labels.update(draw(st.sampled_from([{}, {"app": "web"}, {"app": "db"}])))
 
 
 def waiting(number: int = 99) -> Any:
@@ -86,6 +129,33 @@ CLUSTERS = st.tuples(
     ),
     st.lists(waiting(), min_size=1, max_size=3),
 )
+
+
+@st.composite
+def askers(draw: Any, number: int) -> core.Pod:
+    """A pod of which nothing matters but what it asks of other pods, and what they see of it."""
+    found = pod(f"p{number}", namespace=draw(st.sampled_from(["default", "default", "other"])))
+    found.metadata.labels.update(draw(st.sampled_from([{"app": "web"}, {"app": "web", "tier": "front"}, {"app": "db"}])))
+    for ask in (ask_for_others, ask_for_spread):
+        if draw(st.booleans()):
+            ask(draw, found)
+    if draw(st.integers(0, 3)) == 0:
+        found.metadata.deletion_timestamp.seconds = 1
+    if draw(st.booleans()):
+        found.spec.node_selector["zone"] = "a"
+    return found
+
+
+@st.composite
+def crowds(draw: Any) -> Any:
+    """Four nodes of two zones, one of which may be unlabelled or tainted; eight pods on them, and one that waits."""
+    made = [node(f"n{number}", labels={"zone": "ab"[number % 2], "disk": "a"}) for number in range(4)]
+    if draw(st.booleans()):
+        del made[0].metadata.labels[draw(st.sampled_from(["zone", "disk"]))]
+    if draw(st.booleans()):
+        made[1].spec.taints.add(key="gpu", effect=draw(EFFECTS))
+    placed = [(PodFacts.of(draw(askers(number))), draw(st.sampled_from(["n0", "n1", "n2", "n3"]))) for number in range(8)]
+    return made, placed, [PodFacts.of(draw(askers(99)))]
 
 
 def table_of(found: list[core.Node], placed: Any, plugins: Sequence[type[Plugin]] = PLUGINS) -> NodeTable:
@@ -127,6 +197,14 @@ def storage_objects() -> list[Any]:
         term = volume.spec.node_affinity.required.node_selector_terms.add()
         term.match_expressions.add(key="disk", operator="In", values=["a"])
     return [late, made, *claims.values(), *volumes]
+
+
+def namespaces() -> list[core.Namespace]:
+    """The one of most pods, and another one that is somebody's."""
+    found = [core.Namespace(), core.Namespace()]
+    found[0].metadata.name, found[1].metadata.name = "default", "other"
+    found[1].metadata.labels["team"] = "blue"
+    return found
 
 
 def web_service() -> core.Service:

@@ -23,7 +23,7 @@ from services.scheduler.queue import Waiting
 from services.scheduler.row_cache import RowCache
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
-from tests.scheduler.clusters import CLUSTERS, pods, storage_objects, table_of, web_service
+from tests.scheduler.clusters import CLUSTERS, namespaces, pods, storage_objects, table_of, web_service
 from tests.scheduler.objects import NeedsTeam, Objects, node, pod
 from tests.scheduler.watched import UndeclaredRead, ask_everything
 
@@ -37,14 +37,14 @@ def example() -> type[Plugin]:
     source = text[text.index('```python\n"""Nodes that have') + len("```python\n") :]
     names: dict[str, Any] = {"__name__": "example"}
     exec(source[: source.index("```")], names)
-    found: type[Plugin] = names["ImageLocality"]
+    found: type[Plugin] = names["ImagePresence"]
     return found
 
 
-ImageLocality = example()
+ImagePresence = example()
 
 
-class Secretive(ImageLocality):  # type: ignore[misc, valid-type]
+class Secretive(ImagePresence):  # type: ignore[misc, valid-type]
     """Does not say that it reads images."""
 
     name: ClassVar[str] = "Secretive"
@@ -62,7 +62,7 @@ def with_image(name: str, image: str) -> core.Node:
 
 
 def test_a_cached_score_follows_what_the_plugin_declares() -> None:
-    state = state_of(ImageLocality)
+    state = state_of(ImagePresence)
     first, second = node("n1"), node("n2")
     for found in (first, second):
         state.node_changed(None, found)
@@ -113,17 +113,17 @@ def in_random_clusters(plugin: type[Plugin]) -> None:
     @settings(max_examples=60, deadline=None, database=None, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
     def check(cluster: Any) -> None:
         found, placed, waiting = cluster
-        ask_everything(plugin, table_of(found, placed, [plugin]), waiting, Objects(web_service(), *storage_objects()))
+        ask_everything(plugin, table_of(found, placed, [plugin]), waiting, Objects(web_service(), *namespaces(), *storage_objects()))
 
     check()
 
 
-@pytest.mark.parametrize("plugin", [*PLUGINS, ImageLocality])
+@pytest.mark.parametrize("plugin", [*PLUGINS, ImagePresence])
 def test_plugins_read_only_what_they_declare(plugin: type[Plugin]) -> None:
     in_random_clusters(plugin)
 
 
-@pytest.mark.parametrize("plugin", [*PLUGINS, ImageLocality])
+@pytest.mark.parametrize("plugin", [*PLUGINS, ImagePresence])
 def test_a_part_left_out_of_a_declaration_is_found(plugin: type[Plugin]) -> None:
     """Each part that a plugin declares is one that it reads."""
     for part in sorted(plugin.reads, key=str):
@@ -210,6 +210,28 @@ async def test_a_changed_spec_is_tried_and_a_changed_status_is_not() -> None:
     assert waiting.state.name == "UNSCHEDULABLE"
     state.pod_changed(same, pod("a", cpu="1"))
     assert waiting.state.name == "ACTIVE" and waiting.pod.requests == {"cpu": 1000}
+
+
+async def test_a_pod_is_tried_when_the_one_comes_that_it_wants_to_be_near() -> None:
+    state = state_of(*PLUGINS, cluster=Objects(*namespaces()))
+    state.node_changed(None, node("n1"))
+    near = pod("a")
+    term = near.spec.affinity.pod_affinity.required_during_scheduling_ignored_during_execution.add(topology_key="kubernetes.io/hostname")
+    term.label_selector.match_labels["app"] = "web"
+    state.pod_changed(None, near)
+    state.pod_changed(None, pod("b", cpu="100"))
+    for by in ("InterPodAffinity", "NodeResourcesFit"):
+        waiting = await state.queue.take()
+        state.queue.refuse(waiting, frozenset({by}))
+        waiting.retry_at = 0.0
+    web = pod("web")
+    web.metadata.labels["app"] = "web"
+    state.assume(PodFacts.of(web), "n1")
+    web = copy.deepcopy(web)
+    web.spec.node_name = "n1"
+    state.pod_changed(None, web)
+    states = {waiting.pod.key.name: waiting.state.name for waiting in state.queue.entries()}
+    assert states == {"a": "ACTIVE", "b": "UNSCHEDULABLE"}
 
 
 async def test_a_pod_is_tried_when_another_shrinks_in_place() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 import numpy as np
 from google.protobuf.message import Message
 
+from services.scheduler.likeness import Likeness
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Amount
 from services.scheduler.parts import NODE_ALLOCATABLE, NODE_NAME, NODE_UNSCHEDULABLE, Part, Subject
 from services.scheduler.plugin import Change, Cluster, M, Plugin
-from services.scheduler.pod_facts import SOURCES, Labels, PodFacts, facts_of
+from services.scheduler.pod_facts import SOURCES, PodFacts, facts_of
+from services.scheduler.tally import Asked, Question
 from services.scheduler.view import View
 
 # What names an object is nobody's dependency; that a node's name is read by rules on it.
@@ -91,6 +94,18 @@ class WatchedFacts:
         return getattr(self._facts, name)
 
 
+class WatchedLikeness:
+    """What rules on other pods see of one, of which only what is declared may be read."""
+
+    def __init__(self, likeness: Likeness, plugin: type[Plugin]) -> None:
+        self._likeness, self._plugin = likeness, plugin
+
+    def __getattr__(self, name: str) -> Any:
+        if name in SOURCES:
+            _require(self._plugin, facts_of(Subject.PLACED, name))
+        return getattr(self._likeness, name)
+
+
 def _require(plugin: type[Plugin], parts: frozenset[Part]) -> None:
     for part in parts - plugin.reads:
         raise UndeclaredRead(plugin.__name__, part.subject, part.path)
@@ -121,13 +136,24 @@ class WatchedNodes(View):
             _require(self._plugin, _COLUMNS[name])
         return super().__getattribute__(name)
 
+    def __len__(self) -> int:
+        # How many there are says nothing of their names.
+        return int(self.alive.sum())
+
     def pods_on(self, row: int) -> Mapping[str, PodFacts]:
         found = self.table.pods_of(self._names[row])
         return cast("Mapping[str, PodFacts]", {uid: WatchedFacts(facts, self._plugin, Subject.PLACED) for uid, facts in found.items()})
 
-    def pods_like(self, namespace: str, chosen: Callable[[Labels], bool]) -> Amount | None:
-        _require(self._plugin, facts_of(Subject.PLACED, "labels"))
-        return super().pods_like(namespace, chosen)
+    def tally(self, question: Question) -> Amount | None:
+        def count(likeness: Likeness) -> int:
+            return question.count(cast("Likeness", WatchedLikeness(likeness, self._plugin)))
+
+        return super().tally(replace(question, key=("watched", question.key), count=count))
+
+    @property
+    def asked(self) -> Asked:
+        _require(self._plugin, facts_of(Subject.PLACED, "terms"))
+        return super().asked
 
 
 class WatchedCluster(Cluster):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     GoSyntax,
@@ -139,7 +140,32 @@ def _pod_affinity_term(term: core.PodAffinityTerm, path: Path) -> list[Cause]:
         causes += validate_label_selector(term.namespace_selector, path.child("namespaceSelector"))
     for namespace in term.namespaces:
         causes += check_format(path.child("namespace"), namespace, dns1123_label)
+    selector = term.label_selector if term.HasField("label_selector") else None
+    causes += _label_keys(term.match_label_keys, selector, path.child("matchLabelKeys"))
+    causes += _label_keys(term.mismatch_label_keys, selector, path.child("mismatchLabelKeys"))
+    causes += _said_twice(term.match_label_keys, selector, path)
+    for index, key in enumerate(term.match_label_keys):
+        if key in term.mismatch_label_keys:
+            causes.append(invalid(path.child("matchLabelKeys").index(index), key, "exists in both matchLabelKeys and mismatchLabelKeys"))
     return causes + _topology_key(term.topology_key, path.child("topologyKey"))
+
+
+def _label_keys(keys: Sequence[str], selector: meta.LabelSelector | None, path: Path) -> list[Cause]:
+    if keys and selector is None:
+        return [forbidden(path, "must not be specified when labelSelector is not set")]
+    return [cause for index, key in enumerate(keys) for cause in check_format(path.index(index), key, qualified_name)]
+
+
+def _said_twice(keys: Sequence[str], selector: meta.LabelSelector | None, path: Path) -> list[Cause]:
+    """Keys of which the selector had something to say before what ``merge_label_keys`` has added."""
+    if selector is None:
+        return []
+    seen, causes = set(selector.match_labels), []
+    for rule in selector.match_expressions:
+        if rule.key in keys and rule.key in seen:
+            causes.append(invalid(path.index(list(keys).index(rule.key)), rule.key, "exists in both matchLabelKeys and labelSelector"))
+        seen.add(rule.key)
+    return causes
 
 
 def _topology_key(key: str, path: Path) -> list[Cause]:
@@ -166,8 +192,11 @@ def validate_topology_spread(constraints: Iterable[core.TopologySpreadConstraint
         causes += _min_domains(constraint, here.child("minDomains"))
         for field, name in (("node_affinity_policy", "nodeAffinityPolicy"), ("node_taints_policy", "nodeTaintsPolicy")):
             causes += check_given_choice(here.child(name), constraint, field, ("Honor", "Ignore"))
-        if constraint.HasField("label_selector"):
-            causes += validate_label_selector(constraint.label_selector, here.child("labelSelector"))
+        selector = constraint.label_selector if constraint.HasField("label_selector") else None
+        keys = here.child("matchLabelKeys")
+        causes += _label_keys(constraint.match_label_keys, selector, keys) + _said_twice(constraint.match_label_keys, selector, keys)
+        if selector is not None:
+            causes += validate_label_selector(selector, here.child("labelSelector"))
     return causes
 
 

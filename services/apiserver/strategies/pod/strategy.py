@@ -15,6 +15,7 @@ from knarr.objects.pods import is_finished
 from knarr.objects.qos import qos_class
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.defaults import default_pod
+from services.apiserver.strategies.pod.labelkeys import merge_label_keys
 from services.apiserver.strategies.pod.table import COLUMNS, pod_cells
 from services.apiserver.strategies.pod.update import validate_pod_status_update, validate_pod_update
 from services.apiserver.strategies.pod.validation import validate_pod_spec
@@ -51,6 +52,7 @@ class PodStrategy(Strategy):
 
     def prepare_for_create(self, obj: core.Pod) -> None:
         super().prepare_for_create(obj)
+        merge_label_keys(obj)
         obj.status.phase = "Pending"
         obj.status.qos_class = qos_class(obj.spec)
         if obj.spec.scheduling_gates:

@@ -1,0 +1,74 @@
+"""Which pods a pod's terms mean, and whose terms mean it: as questions that nodes' pods are counted by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.scheduler.likeness import Likeness
+from services.scheduler.plugin import Cluster
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.tally import Question
+from services.scheduler.terms import Term
+
+NO_LABELS: Mapping[str, str] = {}
+
+
+class Meant:
+    """Of one pod, for one decision: what is known of namespaces is looked up once."""
+
+    def __init__(self, pod: PodFacts, cluster: Cluster) -> None:
+        self._pod, self._cluster = pod, cluster
+        self._own = pod.key.namespace
+        self._labels: Mapping[str, str] | None = None
+        self._namespaces: dict[str, Mapping[str, str]] | None = None
+
+    def itself(self, terms: Sequence[Term]) -> bool:
+        """Whether all of the pod's terms mean the pod."""
+        return all(term.means(self._own, self._pod.labels, self._own, self._own_labels()) for term in terms)
+
+    def by_all(self, terms: Sequence[Term]) -> Question:
+        """The pods that all of some terms of the pod mean."""
+        reached = tuple((term.selector, term.reach(self._own, self._known)) for term in terms)
+
+        def count(likeness: Likeness) -> int:
+            return all(
+                selector is not None and (names is None or likeness.namespace in names) and selector.matches(likeness.labels)
+                for selector, names in reached
+            )
+
+        return Question(("meant", reached), count, reached[0][1])
+
+    def refused_by(self, label: str) -> Question:
+        """The pods that want to be away from the pod in the domains of a label."""
+
+        def count(likeness: Likeness) -> int:
+            return any(term.topology_key == label and self._means_me(term, likeness) for term in likeness.terms.away)
+
+        return Question(("refused", label, *self._me()), count, asking=True)
+
+    def liked_by(self, label: str) -> Question:
+        """The pods that want to be near the pod in the domains of a label, by weight, less those that prefer to be away."""
+
+        def count(likeness: Likeness) -> int:
+            return sum(weight for weight, term in likeness.terms.liked if term.topology_key == label and self._means_me(term, likeness))
+
+        return Question(("liked", label, *self._me()), count, asking=True)
+
+    def _me(self) -> tuple[object, ...]:
+        """All that terms of others see of the pod."""
+        return self._own, self._pod.pairs, frozenset(self._own_labels().items())
+
+    def _means_me(self, term: Term, likeness: Likeness) -> bool:
+        return term.means(likeness.namespace, self._pod.labels, self._own, self._own_labels())
+
+    def _own_labels(self) -> Mapping[str, str]:
+        if self._labels is None:
+            found = self._cluster.get(core.Namespace, "", self._own)
+            self._labels = NO_LABELS if found is None else dict(found.metadata.labels)
+        return self._labels
+
+    def _known(self) -> Mapping[str, Mapping[str, str]]:
+        if self._namespaces is None:
+            self._namespaces = {found.metadata.name: dict(found.metadata.labels) for found in self._cluster.list(core.Namespace)}
+        return self._namespaces

@@ -1,0 +1,108 @@
+"""Pods near to or away from other pods: ``podAffinity`` and ``podAntiAffinity``, required ones as a filter, preferred ones as a score.
+
+Both ways: what placed pods ask counts for the pod that comes, too. By the documentation of Kubernetes' assignment of pods to nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+import numpy as np
+
+from services.scheduler.domains import Domains
+from services.scheduler.nodes import Amount, Mask, Nodes, Rows
+from services.scheduler.parts import NODE_LABELS, Part, Subject
+from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
+from services.scheduler.plugins.interpodaffinity.meant import Meant
+from services.scheduler.pod_facts import PodFacts, facts_of
+from services.scheduler.tally import Question
+
+NOT_NEAR = "node(s) didn't match pod affinity rules"
+NOT_AWAY = "node(s) didn't match pod anti-affinity rules"
+UNWANTED = "node(s) didn't satisfy existing pods anti-affinity rules"
+
+
+class InterPodAffinity(Plugin):
+    name: ClassVar[str] = "InterPodAffinity"
+    weight: ClassVar[int] = 2
+    reads: ClassVar[frozenset[Part]] = (
+        frozenset({NODE_LABELS, Part(Subject.NAMESPACE, "metadata.labels")})
+        | facts_of(Subject.POD, "labels", "terms")
+        | facts_of(Subject.PLACED, "labels", "terms")
+    )
+    helped_by_arrivals: ClassVar[bool] = True
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._domains = Domains(self.reads)
+
+    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        accepted: Mask | None = None
+        for _, mask in self._rules(pod, nodes):
+            accepted = mask if accepted is None else accepted & mask
+        return accepted
+
+    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
+        return next(iter(self.all_reasons(pod, nodes, np.array([row], np.intp))))
+
+    def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
+        rules = list(self._rules(pod, nodes))
+        return ([next(words for words, mask in rules if not mask[row])] for row in rows)
+
+    def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
+        liked = self._liked(pod, nodes)
+        if liked is None:
+            return None
+        found = liked[rows]
+        least, most = int(found.min()), int(found.max())
+        return (found - least) * MAX_SCORE // (most - least) if most > least else None
+
+    def _rules(self, pod: PodFacts, nodes: Nodes) -> Iterator[tuple[str, Mask]]:
+        """The rules that may refuse a node, in the order in which they are told of."""
+        meant = Meant(pod, self.cluster)
+        if pod.terms.near:
+            yield NOT_NEAR, self._near(pod, nodes, meant)
+        own = ((term.topology_key, meant.by_all([term])) for term in pod.terms.away)
+        theirs = ((label, meant.refused_by(label)) for label in nodes.asked.away)
+        for words, questions in ((NOT_AWAY, own), (UNWANTED, theirs)):
+            mask = self._away(nodes, questions)
+            if mask is not None:
+                yield words, mask
+
+    def _near(self, pod: PodFacts, nodes: Nodes, meant: Meant) -> Mask:
+        """Nodes in whose domains a pod is that all terms mean. The first one of pods that want to be together is near to itself."""
+        terms = pod.terms.near
+        domains = [self._domains.of(nodes, term.topology_key) for term in terms]
+        fits: Mask = np.ones(nodes.size, np.bool_)
+        for domain in domains:
+            fits &= domain.labelled
+        counted = nodes.tally(meant.by_all(terms))
+        sums = [domain.sums(counted) for domain in domains] if counted is not None else []
+        if not any(found.any() for found in sums):
+            return fits if meant.itself(terms) else np.zeros(nodes.size, np.bool_)
+        for domain, found in zip(domains, sums, strict=True):
+            fits &= found[domain.numbers] > 0
+        return fits
+
+    def _away(self, nodes: Nodes, questions: Iterable[tuple[str, Question]]) -> Mask | None:
+        """Nodes in whose domains of the labels no pod counts by the questions; None where that is all of them."""
+        fits: Mask | None = None
+        for label, question in questions:
+            counts = nodes.tally(question)
+            if counts is not None:
+                alone = self._domains.of(nodes, label).spread(counts) == 0
+                fits = alone if fits is None else fits & alone
+        return fits
+
+    def _liked(self, pod: PodFacts, nodes: Nodes) -> Amount | None:
+        """What each row counts by what the pod prefers and what placed ones do; None without any of it."""
+        meant = Meant(pod, self.cluster)
+        liked: Amount | None = None
+        own = [(term.topology_key, meant.by_all([term]), weight) for weight, term in pod.terms.preferred]
+        for label, question, weight in (*own, *((label, meant.liked_by(label), 1) for label in nodes.asked.liked)):
+            counts = nodes.tally(question)
+            if counts is not None:
+                more = self._domains.of(nodes, label).spread(counts) * weight
+                liked = more if liked is None else liked + more
+        return liked
