@@ -70,8 +70,6 @@ PROTECTING = [
     ("spec.containers[0].livenessProbe.grpc.mode", {}, {"livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}),
 ]
 HARMLESS = [
-    ("spec.affinity.podAffinity", {"affinity": {"podAffinity": {}}}, {}),
-    ("spec.topologySpreadConstraints", {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "k"}] * 2}, {}),
     ("spec.containers[0].resources.limits[ephemeral-storage]", {}, {"resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}}),
     ("spec.securityContext.appArmorProfile.type", {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}, {}),
 ]
@@ -108,8 +106,8 @@ def test_templates_are_judged_where_they_stand() -> None:
 
 
 def test_an_update_is_judged_by_what_it_adds() -> None:
-    spread = {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "k"}]}
-    ref, old = deployment(hostUsers=False, **spread)
+    whole = {"resources": {"limits": {"cpu": "1"}}}
+    ref, old = deployment(hostUsers=False, **whole)
     new = copy_of(old)
     new.spec.replicas = 3
     assert judge(ref, new, old) == Judgement([], [])
