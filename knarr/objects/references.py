@@ -28,6 +28,7 @@ def secret_names(pod: core.Pod) -> set[str]:
         names |= {source.secret_ref.local_object_reference.name for source in spec.env_from}
     for volume in pod.spec.volumes:
         names.add(volume.volume_source.secret.secret_name)
+        names.add(volume.volume_source.csi.node_publish_secret_ref.name)
         names |= {source.secret.local_object_reference.name for source in volume.volume_source.projected.sources}
     return names - {""}
 

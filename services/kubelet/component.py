@@ -18,8 +18,11 @@ from knarr.service.access import Right
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
 from services.kubelet.csi.drivers import Drivers
+from services.kubelet.csi.growth import Growth
+from services.kubelet.csi.mounts import DriverMounts
 from services.kubelet.csi.node_info import NodeInfoKeeper
 from services.kubelet.csi.places import Places
+from services.kubelet.csi.secrets import DriverSecrets
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.folders import LocalFolders
 from services.kubelet.node.images import Images
@@ -65,7 +68,19 @@ class Kubelet(Component):
         machine = read_machine(settings.data_dir)
         self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock)
         self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
-        self._drivers = Drivers(Places(settings.data_dir), NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node)
+        places, files = Places(settings.data_dir), NodeFiles(settings.mounts_of)
+        self._drivers = Drivers(places, NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node)
+        mounts = DriverMounts(
+            client,
+            settings.node_name,
+            places,
+            self._drivers,
+            self._keeper.in_use,
+            DriverSecrets(client, self._references.tokens.for_driver),
+            Growth(client, self._recorder, settings.node_name),
+            files,
+            clock,
+        )
         self.context = NodeContext(
             client,
             runtime,
@@ -76,7 +91,8 @@ class Kubelet(Component):
             self._images,
             asyncio.Semaphore(settings.start_concurrency),
             node_view(settings, machine),
-            NodeFiles(settings.mounts_of),
+            files,
+            mounts,
         )
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
@@ -97,6 +113,7 @@ class Kubelet(Component):
     async def run(self) -> None:
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         try:
+            await self.context.drivers.load()
             parts = {
                 "events": self._recorder.run(),
                 "pods": self._pods.run(),
@@ -108,6 +125,7 @@ class Kubelet(Component):
                 "workers": self._work(),
                 "folders": self._folders.run(),
                 "drivers": self._drivers.run(),
+                "driver mounts": self.context.drivers.run(),
             }
             if not self._settings.pod_cidr:
                 parts["own-node"] = self._own_node.run()

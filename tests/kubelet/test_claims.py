@@ -129,12 +129,12 @@ UNBOUND.status.phase = "Pending"
         (bound(), None, "PV disk is not there, or not this claim's"),
         (bound(), disk("other", **LOCAL), "PV disk is not there, or not this claim's"),
         (bound(), spoiled(disk(**LOCAL), lambda volume: setattr(volume.spec, "volume_mode", "Block")), "use Filesystem"),
-        (bound(), disk(csi=core.CSIPersistentVolumeSource(driver="d")), "this kubelet has none for csi of PV disk"),
+        (bound(), disk(flex_volume=core.FlexPersistentVolumeSource(driver="d")), "this kubelet has none for flexVolume of PV disk"),
         (bound(), spoiled(disk(**LOCAL), lambda volume: volume.spec.mount_options.append("ro")), "only a volume of type nfs"),
         (bound(volume="pvc-1"), folder(node="node-2"), 'is a folder of node "node-2", and this is "node-1"'),
         (bound(volume="pvc-1"), folder(root="/etc"), "this node keeps it at /srv/local-path/pvc-1"),
     ],
-    ids=["missing", "unbound", "no volume", "another's", "block", "csi", "options", "another node's", "elsewhere"],
+    ids=["missing", "unbound", "no volume", "another's", "block", "driver of before", "options", "another node's", "elsewhere"],
 )
 def test_what_cannot_be_mounted_says_why(claim: Any, volume: Any, words: str) -> None:
     with pytest.raises(VolumeError) as caught:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.environment import expand, missing
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
+from services.kubelet.csi.volume import DriverVolume
 from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory
+from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.plan import Mount
 
@@ -29,11 +31,17 @@ def mounts(inputs: ContainerInputs, env: Mapping[str, str]) -> tuple[Mount, ...]
     return (*found, *(mount for mount in own if mount.target not in targets))
 
 
+def _source(name: str, content: Content, directory: PodDirectory) -> str:
+    if isinstance(content, HostDirectory):
+        return content.path
+    return str(directory.driver_path(content.name) if isinstance(content, DriverVolume) else directory.volume_path(name))
+
+
 def _mount(wanted: core.VolumeMount, index: int, volumes: Mapping[str, Content], env: Mapping[str, str], inputs: ContainerInputs) -> Mount:
     if wanted.name not in volumes:
         raise ConfigError(f'volume "{wanted.name}" of volumeMounts is not among the pod\'s volumes')
     content, directory = volumes[wanted.name], inputs.directory
-    volume = content.path if isinstance(content, HostDirectory) else str(directory.volume_path(wanted.name))
+    volume = _source(wanted.name, content, directory)
     if unknown := missing(wanted.sub_path_expr, env):
         raise ConfigError(f"failed to prepare subPathExpr of volume {wanted.name}: missing value for {', '.join(unknown)}")
     sub_path = expand(wanted.sub_path_expr, env) if wanted.sub_path_expr else wanted.sub_path

@@ -70,6 +70,7 @@ class Drivers:
         # What the cluster is told of a driver that comes and goes is told in that order.
         self._telling = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._listeners: list[Callable[[], None]] = []
         self._folder_mark = NEVER
         self._node_uid = ""
 
@@ -83,6 +84,10 @@ class Drivers:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._by_name)
+
+    def on_register(self, listener: Callable[[], None]) -> None:
+        """Hears of each driver that has come."""
+        self._listeners.append(listener)
 
     async def wait_change(self, seconds: float) -> None:
         """Until a driver comes, or so long."""
@@ -180,6 +185,8 @@ class Drivers:
             self._by_name[driver.name] = driver
         self._changed.set()
         self._changed = asyncio.Event()
+        for listener in self._listeners:
+            listener()
         return driver
 
     async def _refuse(self, path: Path, words: str) -> None:

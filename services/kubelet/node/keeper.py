@@ -13,6 +13,7 @@ from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusErro
 from knarr.objects.conditions import TRUE, condition_status
 from knarr.objects.copies import copy_of
 from services.kubelet.node.image_report import ImageReport
+from services.kubelet.node.in_use import VolumesInUse
 from services.kubelet.node.machine import Machine, read_pressure
 from services.kubelet.node.pod_range import PodRange
 from services.kubelet.node.registration import desired_node, registered_again
@@ -36,12 +37,14 @@ class NodeKeeper:
         self._runtime = runtime
         self._recorder = recorder
         self._clock = clock
+        self.in_use = VolumesInUse()
         self._look = asyncio.Event()
         self._reported_at = float("-inf")
         self._images = ImageReport(runtime)
         # As the API has it; None until it is registered.
         self.node: core.Node | None = None
         self.pod_range = PodRange(settings.pod_cidr, self._look.set)
+        self.in_use.on_change(self._look.set)
         runtime.on_change(lambda uid: self._look.set() if not uid else None)
 
     async def run(self) -> None:
@@ -73,6 +76,7 @@ class NodeKeeper:
             node = await self._write(node, status)
             self._reported_at = loop_time
         self.node = node
+        self.in_use.report(node.status.volumes_in_use)
         self.pod_range.learn(node)
 
     async def _register(self) -> core.Node:
@@ -99,6 +103,7 @@ class NodeKeeper:
             pressure=read_pressure(self._settings.data_dir),
             images=self._images.images,
             now=self._clock.now(),
+            volumes_in_use=self.in_use.names,
         )
         return node_status(facts, old)
 

@@ -23,7 +23,7 @@ def resources(settings: KubeletSettings, machine: Machine) -> dict[str, tuple[st
 def node_view(settings: KubeletSettings, machine: Machine) -> NodeView:
     """What pods may learn of the node."""
     allocatable = {name: amount for name, (_, amount) in resources(settings, machine).items()}
-    return NodeView(settings.node_name, settings.node_ip, allocatable, str(settings.folders))
+    return NodeView(settings.node_name, settings.node_ip, allocatable, str(settings.folders), str(settings.data_dir.absolute()))
 
 
 def _ki(amount: int) -> str:

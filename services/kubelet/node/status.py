@@ -32,6 +32,7 @@ class NodeFacts:
     pressure: Pressure
     images: Sequence[core.ContainerImage]
     now: datetime
+    volumes_in_use: Sequence[str] = ()
 
 
 def node_status(facts: NodeFacts, old: core.NodeStatus) -> core.NodeStatus:
@@ -49,6 +50,9 @@ def node_status(facts: NodeFacts, old: core.NodeStatus) -> core.NodeStatus:
     status.daemon_endpoints.kubelet_endpoint.port = settings.port
     status.node_info.CopyFrom(_node_info(facts))
     set_conditions(status, old, facts.pressure, facts.engine_trouble, facts.network_trouble, facts.now)
+    status.volumes_in_use.extend(facts.volumes_in_use)
+    # The controller's, who attaches them.
+    status.volumes_attached.extend(old.volumes_attached)
     status.images.extend(facts.images)
     status.runtime_handlers.extend(_handler(name) for name in ("", *facts.runtime_handlers))
     return status

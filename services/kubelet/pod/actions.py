@@ -81,6 +81,11 @@ class RemoveContainers:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseVolumes:
+    """Nothing runs any more: let drivers take their volumes back, so that another node may have them."""
+
+
+@dataclass(frozen=True, slots=True)
 class CleanUp:
     """Nothing runs and nothing is left in the engine: drop the volumes and directories."""
 
@@ -94,6 +99,7 @@ Action = (
     | KillContainer
     | ResizeContainer
     | RemoveContainers
+    | ReleaseVolumes
     | CleanUp
 )
 

@@ -11,6 +11,7 @@ from knarr.objects.binding import BOUND
 from knarr.objects.local_path import NODE_LABEL, is_local_path
 from knarr.objects.owners import is_controlled_by
 from knarr.objects.volumes import BLOCK, ephemeral_claim_name
+from services.kubelet.csi.volume import persistent
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.contents import Content, HostDirectory, NetworkDirectory, VolumeError
 from services.kubelet.pod.references import References
@@ -32,17 +33,19 @@ def claimed(pod: core.Pod, volume: core.Volume, references: References, node: No
     held = references.volumes.get(claim.spec.volume_name)
     if held is None or held.spec.claim_ref.uid != claim.metadata.uid:
         raise VolumeError(f"error processing PVC {namespace}/{name}: PV {claim.spec.volume_name} is not there, or not this claim's")
-    return _content(held, node, read_only=source.persistent_volume_claim.read_only)
+    return _content(held, claim, node, read_only=source.persistent_volume_claim.read_only)
 
 
 def network_directory(source: core.NFSVolumeSource, *, read_only: bool = False, options: tuple[str, ...] = ()) -> NetworkDirectory:
     return NetworkDirectory(source.server, source.path, read_only or source.read_only, options)
 
 
-def _content(volume: core.PersistentVolume, node: NodeView, *, read_only: bool) -> Content:
+def _content(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim, node: NodeView, *, read_only: bool) -> Content:
     name, source, options = volume.metadata.name, volume.spec.persistent_volume_source, tuple(volume.spec.mount_options)
     if volume.spec.volume_mode == BLOCK:
         raise VolumeError(f"PV {name} has volumeMode Block, and this kubelet shows containers no block devices; use Filesystem")
+    if source.HasField("csi"):
+        return persistent(volume, claim, read_only=read_only)
     if source.HasField("nfs"):
         return network_directory(source.nfs, read_only=read_only, options=options)
     if options:

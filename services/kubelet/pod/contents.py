@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from services.kubelet.csi.volume import DriverVolume
+
 DEFAULT_MODE = 0o644
 
 
@@ -59,4 +61,4 @@ class Files:
     secret: bool = False
 
 
-Content = HostDirectory | EmptyDirectory | NetworkDirectory | Files
+Content = HostDirectory | EmptyDirectory | NetworkDirectory | DriverVolume | Files

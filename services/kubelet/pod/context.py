@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
+from services.kubelet.csi.mounts import DriverMounts
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.images import Images
 from services.kubelet.node.view import NodeView
@@ -34,6 +35,7 @@ class NodeContext:
     starts: asyncio.Semaphore
     node: NodeView
     files: NodeFiles
+    drivers: DriverMounts
 
 
 @dataclass(frozen=True, slots=True)

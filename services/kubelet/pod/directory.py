@@ -10,6 +10,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from services.kubelet.csi.places import POD_FOLDER
+from services.kubelet.csi.volume import DriverVolume
 from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, are_private, mount_tmpfs, unmount_all
 from services.kubelet.node.network_mounts import MountFailed, mount_nfs
 from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory, NetworkDirectory, VolumeError
@@ -45,6 +47,10 @@ class PodDirectory:
 
     def volume_path(self, name: str) -> Path:
         return self.root / "volumes" / name
+
+    def driver_path(self, name: str) -> Path:
+        """Where the volume of a driver lies; ``name`` is its PersistentVolume's, or its own."""
+        return self.root / "volumes" / POD_FOLDER / name / "mount"
 
     def sub_path(self, volume: str, container: str, index: int) -> Path:
         """Where a container's subPath is mounted while the engine starts it; ``index`` is the volumeMount's."""
@@ -85,6 +91,9 @@ class PodDirectory:
             check_host_path(content)
             if content.owned and group is not None and not content.read_only:
                 give_to_group(Path(content.path), group, giving)
+            return
+        if isinstance(content, DriverVolume):
+            # Its driver does that.
             return
         path = self.volume_path(name)
         path.mkdir(exist_ok=True)

@@ -95,6 +95,8 @@ class PodFacts:
     # Its API object is gone; only the engine has something of it.
     gone: bool = False
     volumes_ready: bool = False
+    # Drivers have brought volumes to it, or may have.
+    driven: bool = False
     # The node's folders that its volumes are, by their paths.
     folders: frozenset[str] = frozenset()
     # Something that volumes show has changed since they were written.

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.node.v1 import node_pb2 as node
+from knarr.client.backoff import Backoff
 from knarr.machinery.errors import TRANSIENT, StatusError
+from services.kubelet.csi.client import DriverError
+from services.kubelet.csi.mounts import NotYet
+from services.kubelet.csi.volume import DriverVolume
 from services.kubelet.pod.actions import SANDBOX, VOLUMES
-from services.kubelet.pod.contents import HostDirectory, VolumeError
+from services.kubelet.pod.contents import Content, HostDirectory, VolumeError
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure
 from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.names import NameTooLong
-from services.kubelet.pod.ownership import Giving
+from services.kubelet.pod.ownership import Giving, give_to_group
 from services.kubelet.pod.sandbox_plan import sandbox_plan
 from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
@@ -23,6 +28,9 @@ from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 RETRY = timedelta(seconds=2)
 # Where a pod has its volumes and they cannot be brought up to date; a change of what they show is a new reason to try.
 REFRESH_RETRY = timedelta(seconds=60)
+DRIVER_RETRY, ATTACH_RETRY = Backoff(first_seconds=0.5, limit_seconds=122.0), Backoff(first_seconds=0.5, limit_seconds=4.0)
+# How long a volume may take to be attached before an event says that it is not.
+ATTACH_PATIENCE = timedelta(seconds=123)
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +42,7 @@ class SandboxMaker:
         self._facts = context.facts
         self._directory = context.directory
         self._event = context.events.pod
+        self._driver_failures = 0
 
     async def prepare(self, pod: core.Pod) -> None:
         """Makes the directory and the volumes, or brings them up to date."""
@@ -49,19 +58,47 @@ class SandboxMaker:
                 giving = Giving(context.fs_group_change_policy or Giving.ALWAYS.value)
                 giving = Giving.NEVER if self._facts.volumes_ready else giving
                 await self._shared.files.call(self._directory.set_up, volumes, group, giving)
+                await self._set_up_driven(pod, volumes, group, giving)
             else:
                 self._directory.set_up(volumes, group)
             self._facts.volumes_ready = True
             self._facts.failures.pop(VOLUMES, None)
+            self._driver_failures = 0
         except Exception as error:
-            if not isinstance(error, VolumeError | Missing | OSError | StatusError):
+            if not isinstance(error, VolumeError | DriverError | Missing | OSError | StatusError):
                 log.exception("volumes cannot be made", extra={"pod": pod.metadata.name})
-            self._event("Warning", "FailedMount", str(error))
+            if not isinstance(error, NotYet) or self._shared.clock.now() - self._facts.seen_at > ATTACH_PATIENCE:
+                self._event("Warning", "FailedMount", self._words(pod, error))
             self._facts.volumes_stale = True
             now = self._shared.clock.now()
-            self._facts.failures[VOLUMES] = StartFailure(
-                "ContainerCreating", str(error), now, now + (REFRESH_RETRY if self._facts.volumes_ready else RETRY)
-            )
+            self._facts.failures[VOLUMES] = StartFailure("ContainerCreating", str(error), now, now + self._retry(error))
+
+    async def _set_up_driven(self, pod: core.Pod, volumes: Mapping[str, Content], group: int | None, giving: Giving) -> None:
+        wanted = [found for found in volumes.values() if isinstance(found, DriverVolume)]
+        if not wanted:
+            return
+        self._facts.driven = True
+        for path in await self._shared.drivers.set_up(pod, wanted, group):
+            if group is not None:
+                await self._shared.files.call(give_to_group, path, group, giving)
+
+    def _retry(self, error: Exception) -> timedelta:
+        """How long until the volumes are tried again. Drivers are asked less and less often, what is being attached is looked for."""
+        if self._facts.volumes_ready:
+            return REFRESH_RETRY
+        if not isinstance(error, DriverError):
+            return RETRY
+        self._driver_failures += 1
+        backoff = ATTACH_RETRY if isinstance(error, NotYet) else DRIVER_RETRY
+        return timedelta(seconds=backoff.delay(self._driver_failures))
+
+    def _words(self, pod: core.Pod, error: Exception) -> str:
+        """Of a volume that is waited for, those of Kubernetes."""
+        if not isinstance(error, NotYet):
+            return str(error)
+        names = [volume.name for volume in pod.spec.volumes]
+        waited = f"[{' '.join(names)}]"
+        return f"Unable to attach or mount volumes: unmounted volumes={waited}, unattached volumes={waited}: {error}"
 
     async def create(self, pod: core.Pod, attempt: int) -> None:
         """Makes the sandbox and the pod's name files."""

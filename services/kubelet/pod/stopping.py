@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.pods import init_and_main_containers, is_sidecar
-from services.kubelet.pod.actions import CLEANUP, SANDBOX, CleanUp, Decision, KillContainer, RemoveContainers, RemoveSandboxes
+from services.kubelet.pod.actions import (
+    CLEANUP,
+    SANDBOX,
+    CleanUp,
+    Decision,
+    KillContainer,
+    ReleaseVolumes,
+    RemoveContainers,
+    RemoveSandboxes,
+)
 from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.view import PodView
 from services.kubelet.runtime.port import RUNNING
@@ -62,6 +71,8 @@ def stop(view: PodView, decision: Decision, *, remove: bool) -> None:
         return
     elif remove and not facts.cleaned:
         decision.actions.append(CleanUp())
+    elif not remove and facts.driven:
+        decision.actions.append(ReleaseVolumes())
     else:
         decision.activity = "ended"
         decision.done = True

@@ -65,6 +65,14 @@ class TokenKeeper:
         await asyncio.gather(*(self._renew(pod, one, kept) for one in due))
         return {one: kept[one].text for one in wanted}
 
+    async def for_driver(self, pod: core.Pod, audience: str, seconds: int) -> tuple[str, datetime]:
+        """One that no volume of the pod shows, but its driver is told, and when it ends. Raises StatusError as ``read`` does."""
+        wanted = Wanted(audience, seconds)
+        kept = self._kept.setdefault(pod.metadata.uid, {})
+        if wanted not in kept or self._clock.now() >= kept[wanted].renew_at:
+            await self._renew(pod, wanted, kept)
+        return kept[wanted].text, kept[wanted].expires_at
+
     def renew_at(self, uid: str) -> datetime | None:
         """When the first of a pod's tokens is to be renewed; None where it has none."""
         return min((one.renew_at for one in self._kept.get(uid, {}).values()), default=None)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
 from knarr.objects.pods import init_and_main_containers
+from services.kubelet.csi.places import seen_here
+from services.kubelet.csi.volume import inline
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.claims import claimed, network_directory
 from services.kubelet.pod.contents import DEFAULT_MODE, Content, EmptyDirectory, File, Files, HostDirectory, VolumeError
@@ -60,13 +62,15 @@ def _content(pod: core.Pod, volume: core.Volume, references: References, node: N
     source = volume.volume_source
     if source.HasField("persistent_volume_claim") or source.HasField("ephemeral"):
         return claimed(pod, volume, references, node)
+    if source.HasField("csi"):
+        return inline(pod, volume)
     if source.HasField("nfs"):
         return network_directory(source.nfs)
     if source.HasField("empty_dir"):
         limit = source.empty_dir.size_limit.string
         return EmptyDirectory(source.empty_dir.medium == "Memory", quantity.value(limit) if limit else 0)
     if source.HasField("host_path"):
-        return HostDirectory(source.host_path.path, source.host_path.type)
+        return HostDirectory(seen_here(source.host_path.path, node.root), source.host_path.type)
     if source.HasField("config_map"):
         config = source.config_map
         name = config.local_object_reference.name

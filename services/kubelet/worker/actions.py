@@ -8,9 +8,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.backoff import Backoff
 from knarr.service.tasks import cancel
 from services.kubelet.container.hooks import HookRunner
 from services.kubelet.container.starter import ContainerStarter
+from services.kubelet.csi.client import DriverError
 from services.kubelet.metrics import ACTION_SECONDS, ACTIONS
 from services.kubelet.pod.actions import (
     Action,
@@ -18,6 +20,7 @@ from services.kubelet.pod.actions import (
     CreateSandbox,
     KillContainer,
     PrepareVolumes,
+    ReleaseVolumes,
     RemoveContainers,
     RemoveSandboxes,
     ResizeContainer,
@@ -35,6 +38,7 @@ from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+RELEASE_RETRY = Backoff(first_seconds=0.5, limit_seconds=60.0)
 RESIZE_RETRY = timedelta(seconds=10)
 
 
@@ -54,6 +58,7 @@ class ActionRunner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # When the stop of a container ends at the latest, by its name, in the loop's seconds.
         self._stops: dict[str, float] = {}
+        self._released_in_vain = 0
         self._starter = ContainerStarter(context)
         self._sandboxes = SandboxMaker(context)
         self._hooks = HookRunner(context)
@@ -128,10 +133,24 @@ class ActionRunner:
                     await self._writer.flush()
                 for container in action.containers:
                     await self._runtime.remove_container(container, self._ref)
+            case ReleaseVolumes():
+                await self._release()
             case CleanUp():
+                await self._release()
                 await self._context.shared.files.call(self._context.directory.remove)
                 self._facts.volumes_ready = False
                 self._facts.cleaned = True
+
+    async def _release(self) -> None:
+        """What no driver takes back stays, and the pod with it: an unmount by force might lose what was written."""
+        try:
+            await self._context.shared.drivers.tear_down(self._ref.uid)
+        except DriverError as error:
+            self._released_in_vain += 1
+            log.warning("a driver does not take its volume back", extra={"pod": self._ref.name, "error": str(error)})
+            await self._context.shared.drivers.wait_change(RELEASE_RETRY.delay(self._released_in_vain))
+            raise RuntimeFailure(str(error)) from error
+        self._facts.driven = False
 
     async def _start(self, action: StartContainer) -> None:
         observation = self._runtime.observe(self._ref.uid)

@@ -13,7 +13,9 @@ from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.pods import is_finished
 from knarr.objects.references import config_map_names, names_trust_bundle, secret_names
 from knarr.service.tasks import cancel
+from services.kubelet.csi.client import DriverError
 from services.kubelet.metrics import ENGINE_WELL, PODS
+from services.kubelet.pod.actions import VOLUMES
 from services.kubelet.pod.admission import is_too_large, refusal, resize_refusal, too_large
 from services.kubelet.pod.allocation import order
 from services.kubelet.pod.context import NodeContext
@@ -64,24 +66,34 @@ class PodManager:
         self._pods.on_change(self._pod_changed)
         self._context.runtime.on_change(self._engine_changed)
         self._context.references.on_change(self._reference_changed)
+        self._context.drivers.on_driver(self._driver_came)
         for uid, observation in list(self._context.runtime.observed().items()):
             if uid not in self._workers:
                 self._start(_stub(observation.ref), gone=True)
         try:
-            await self._remove_orphans()
-            await VolumeLimits(self._workers.values, self._context.files).run()
+            await asyncio.gather(self._remove_orphans(), VolumeLimits(self._workers.values, self._context.files).run())
         finally:
             await cancel(self._tasks.values())
 
     async def _remove_orphans(self) -> None:
         """Removes the directories, mounts included, of pods that ended while no kubelet ran: neither the API nor the engine knows them."""
-        data_dir, files = self._context.settings.data_dir, self._context.files
-        for uid in await files.call(left_behind, data_dir):
-            if uid not in self._workers:
-                try:
-                    await files.call(PodDirectory(data_dir, uid).remove)
-                except OSError as error:
-                    log.warning("a pod's directory was not removed", extra={"uid": uid, "error": str(error)})
+        found = await self._context.files.call(left_behind, self._context.settings.data_dir)
+        left, failures = [uid for uid in found if uid not in self._workers], 0
+        while left := [uid for uid in left if not await self._is_removed(uid)]:
+            failures += 1
+            await self._context.drivers.wait_change(WORKER_RETRY.delay(failures))
+
+    async def _is_removed(self, uid: str) -> bool:
+        """False for one that a driver has yet to take its volume from."""
+        try:
+            await self._context.drivers.tear_down(uid)
+            await self._context.files.call(PodDirectory(self._context.settings.data_dir, uid).remove)
+        except OSError as error:
+            log.warning("a pod's directory was not removed", extra={"uid": uid, "error": str(error)})
+        except DriverError as error:
+            log.warning("a driver does not take its volume back", extra={"uid": uid, "error": str(error)})
+            return False
+        return True
 
     def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid) and old.metadata.uid in self._workers:
@@ -156,6 +168,12 @@ class PodManager:
     def _reference_changed(self, kind: str, key: Key) -> None:
         for worker in list(self._workers.values()):
             if _names(worker.pod, kind, key):
+                worker.refresh_volumes()
+
+    def _driver_came(self) -> None:
+        """Whoever waits for one need not wait out its time."""
+        for worker in list(self._workers.values()):
+            if worker.facts.driven and VOLUMES in worker.facts.failures:
                 worker.refresh_volumes()
 
     def _start(self, pod: core.Pod, *, gone: bool) -> PodWorker:

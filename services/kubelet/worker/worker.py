@@ -51,6 +51,7 @@ class PodWorker:
         self._pod = _copy(pod)
         self._ref = ref_of(pod)
         self.facts = PodFacts(context.clock.now(), gone=gone)
+        self.facts.driven = context.drivers.has(pod.metadata.uid)
         self.facts.recall(pod.status)
         self.facts.granted = recalled(pod)
         apply(self._pod, self.facts.granted)
@@ -186,7 +187,8 @@ class PodWorker:
         """When a token or certificate in the volumes is to be renewed; one whose time has come makes them stale."""
         if not self.facts.volumes_ready or not self.is_active:
             return None
-        due = self._context.references.renew_at(self._ref.uid)
+        dues = self._context.references.renew_at(self._ref.uid), self._context.drivers.renew_at(self._ref.uid)
+        due = min((at for at in dues if at is not None), default=None)
         if due is None or due > now:
             return due
         # Brought up to date at once, unless that failed lately: then it is tried again by itself.

@@ -65,7 +65,7 @@ PROTECTING = [
     ("spec.containers[0].volumeMounts[0].bindMountOptions", {}, {"volumeMounts": [{"name": "v", "bindMountOptions": ["noexec"]}]}),
     ("spec.containers[0].restartPolicy", {}, {"restartPolicy": "OnFailure"}),
     ("spec.containers[0].resources.claims", {}, {"resources": {"claims": [{"name": "r"}]}}),
-    ("spec.volumes[1].csi", {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "csi": {"driver": "d"}}]}, {}),
+    ("spec.volumes[1].flexVolume", {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "flexVolume": {"driver": "d/d"}}]}, {}),
     ("spec.volumes[0].emptyDir.medium", {"volumes": [{"name": "a", "emptyDir": {"medium": "HugePages"}}]}, {}),
     ("spec.containers[0].livenessProbe.grpc.mode", {}, {"livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}),
 ]
@@ -148,6 +148,6 @@ async def test_the_api_server_judges_creates_and_updates() -> None:
         stored.spec.replicas = 5
         updated = await client.update(stored)
         assert updated.spec.replicas == 5
-        updated.spec.template.spec.volumes.add(name="v").volume_source.csi.driver = "d"
-        with pytest.raises(Invalid, match=r"spec\.template\.spec\.volumes\[0\].csi"):
+        updated.spec.template.spec.volumes.add(name="v").volume_source.flex_volume.driver = "d/d"
+        with pytest.raises(Invalid, match=r"spec\.template\.spec\.volumes\[0\].flexVolume"):
             await client.update(updated)

@@ -291,6 +291,37 @@ async def test_the_driver_of_a_claims_volume_is_given_the_tokens_that_it_asks_fo
     assert (await asking(node)).status.token
 
 
+async def test_it_sees_the_secrets_that_volumes_of_its_pods_claims_name(api: ApiInMemory, node: Client) -> None:
+    """And not those of a volume that is another claim's, whatever the claim says."""
+    for name, claim in (("mine", "data-own"), ("theirs", "data-other")):
+        found = volume(f"disk-{name}", claim)
+        source = found.spec.persistent_volume_source.csi
+        source.driver, source.volume_handle = "disks.example.com", name
+        source.node_stage_secret_ref.namespace, source.node_stage_secret_ref.name = "vault", f"key-{name}"
+        secret = core.Secret(metadata=meta.ObjectMeta(name=f"key-{name}", namespace="vault"))
+        api.seed(found, secret, core.Secret(metadata=meta.ObjectMeta(name=f"unnamed-{name}", namespace="vault")), checked=False)
+    bound = core.PersistentVolumeClaim(metadata=meta.ObjectMeta(name="data-own", namespace="shop"))
+    for seen in ("mine", "theirs"):
+        bound.spec.volume_name = f"disk-{seen}"
+        api.seed(bound, checked=False)
+        await api.settle()
+        for name in ("key-mine", "key-theirs", "unnamed-mine"):
+            if name == "key-mine" and seen == "mine":
+                await node.get(core.Secret, name, "vault")
+            else:
+                with pytest.raises(Forbidden):
+                    await node.get(core.Secret, name, "vault")
+
+
+async def test_an_inline_volumes_secret_is_named_by_its_pod(api: ApiInMemory, node: Client) -> None:
+    named = pod("driven", OWN)
+    source = named.spec.volumes.add(name="inline").volume_source.csi
+    source.driver, source.node_publish_secret_ref.name = "disks.example.com", "key"
+    api.seed(named, core.Secret(metadata=meta.ObjectMeta(name="key", namespace="shop")), checked=False)
+    await api.settle()
+    await node.get(core.Secret, "key", "shop")
+
+
 async def test_a_role_may_say_for_whom_else(api: ApiInMemory, node: Client) -> None:
     uid = (await node.get(core.Pod, "own", "shop")).metadata.uid
     role = rbac.ClusterRole(metadata=meta.ObjectMeta(name="audiences"))

@@ -16,6 +16,7 @@ from knarr.machinery.selectors import EQUALS, IN, parse_field_selector, parse_la
 from knarr.objects.local_path import NODE_LABEL
 from knarr.service.authentication import User, node_of
 from services.apiserver.authorization import ALLOWED, NO_OPINION, Verdict
+from services.apiserver.authorizers.node.driver_secrets import secrets_of_volumes
 from services.apiserver.authorizers.node.pods import NODE_NAME, PodsByNode
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.rbac.defaults import roles
@@ -41,7 +42,7 @@ class NodeAuthorizer:
         self._rules = Index([Rule(said) for role in roles() if role.metadata.name == ROLE for said in role.rules])
         # What belongs to somebody, by group and plural; everything else is the same for all nodes.
         self._of: Mapping[tuple[str, str], Callable[[str, Wish, Request], str]] = {
-            ("", "secrets"): self._read_named,
+            ("", "secrets"): self._secret,
             ("", "configmaps"): self._read_named,
             ("", "persistentvolumeclaims"): self._claim,
             ("", "persistentvolumes"): self._volume,
@@ -86,6 +87,13 @@ class NodeAuthorizer:
         if wish.verb not in READ or wish.subresource:
             return "can only read resources of this type"
         return self._named_by_a_pod(node, wish)
+
+    def _secret(self, node: str, wish: Wish, request: Request) -> str:
+        """One that a pod names, or the volume of one of its claims, for the volume's driver."""
+        refused = self._read_named(node, wish, request)
+        if not refused or wish.verb != GET or wish.subresource or not wish.name:
+            return refused
+        return "" if (wish.namespace, wish.name) in secrets_of_volumes(self._cache, self._pods.pods(node)) else refused
 
     def _get_named(self, node: str, wish: Wish, request: Request) -> str:
         if wish.verb != GET or wish.subresource:
