@@ -23,7 +23,7 @@ from knarr.service.authentication import Impersonate, TokenAuthenticator, as_nob
 from knarr.service.component import Component
 from knarr.service.descriptors import raise_limit
 from knarr.service.file_marks import FileMarks
-from knarr.service.interceptor import ServerInterceptor
+from knarr.service.interceptor import Pace, ServerInterceptor, at_once
 from knarr.service.keypair import KeptPair, KeyPair
 from knarr.service.tasks import cancel
 
@@ -55,6 +55,8 @@ class ServerSettings:
     tokens: TokenAuthenticator | None
     # Who says whom a caller may play.
     impersonate: Impersonate = as_nobody_else
+    # When calls go on that have one answer.
+    pace: Pace = at_once
     # The authorities of client certificates, PEM: with them a caller must show one (mutual TLS).
     client_ca: Path | None = None
     # Where that is asked of callers; empty: at `listen`. gRPC asks all callers of a port for one, or none.
@@ -110,7 +112,8 @@ class Host:
             ("grpc.so_reuseport", 0),
             *server_options(),
         ]
-        server = grpc.aio.server(interceptors=[ServerInterceptor(settings.tokens, settings.impersonate, settings.access)], options=options)
+        interceptor = ServerInterceptor(settings.tokens, settings.impersonate, settings.access, settings.pace)
+        server = grpc.aio.server(interceptors=[interceptor], options=options)
         names = self.component.register(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)

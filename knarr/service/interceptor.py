@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -40,6 +40,9 @@ CERTIFICATE = "x509_pem_cert"
 # Streams of the open services that one server has at once: each costs a task, and anybody may ask for them.
 MAX_OPEN_STREAMS = 256
 
+# How a call of somebody that has one answer is done: what is awaited in its place.
+Pace = Callable[[User, Coroutine[Any, Any, Any]], Awaitable[Any]]
+
 CALLS = Counter("knarr_grpc_calls_total", "RPCs served, by method and gRPC status code.", ["method", "code"])
 CALL_SECONDS = Histogram("knarr_grpc_call_seconds", "Time an RPC took; streams count until they end.", ["method"])
 
@@ -50,13 +53,24 @@ def rpc_status(error: StatusError) -> tuple[grpc.StatusCode, str, tuple[tuple[st
     return grpc.StatusCode[name], error.status.message, ((STATUS_METADATA_KEY, error.status.SerializeToString()),)
 
 
+def at_once(user: User, answering: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
+    """As it comes."""
+    return answering
+
+
 class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Authenticates by bearer token and turns StatusError into gRPC errors, for every method."""
 
-    def __init__(self, tokens: TokenAuthenticator | None, impersonate: Impersonate = as_nobody_else, access: Access = anybody) -> None:
+    def __init__(
+        self,
+        tokens: TokenAuthenticator | None,
+        impersonate: Impersonate = as_nobody_else,
+        access: Access = anybody,
+        pace: Pace = at_once,
+    ) -> None:
         """``access`` says who may make which call: not everybody who is known is meant here. Without ``tokens`` certificates alone say
-        who somebody is."""
-        self._tokens, self._impersonate, self._access = tokens, impersonate, access
+        who somebody is. ``pace`` says when those go on that have one answer."""
+        self._tokens, self._impersonate, self._access, self._pace = tokens, impersonate, access, pace
         self._open_streams = 0
 
     async def intercept_service(
@@ -81,7 +95,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             await self._access(user, details.method)
         except StatusError as error:
             return _refusal(error, details.method)
-        guard = _Guard(user, details.method)
+        guard = _Guard(user, details.method, self._pace)
         behaviour: Callable[..., Any]
         if handler.response_streaming:
             behaviour = guard.stream(handler.stream_stream if handler.request_streaming else handler.unary_stream)
@@ -107,7 +121,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 code, text, metadata = rpc_status(error)
                 CALLS.labels(details.method, code.name).inc()
                 await context.abort(code, text, metadata)
-            guard = _Guard(user, details.method)
+            guard = _Guard(user, details.method, self._pace)
             if handler.response_streaming:
                 behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
                 async for answer in guard.stream(behaviour)(argument, context):
@@ -179,16 +193,17 @@ def _refusal(error: StatusError, method: str) -> grpc.RpcMethodHandler:
 class _Guard:
     """Wraps the behaviour of one call."""
 
-    def __init__(self, user: User, method: str) -> None:
+    def __init__(self, user: User, method: str, pace: Pace) -> None:
         self._user = user
         self._method = method
+        self._pace = pace
 
     def unary(self, behaviour: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
             started = time.perf_counter()
             try:
                 self._begin()
-                answer = await behaviour(request, context)
+                answer = await self._pace(self._user, behaviour(request, context))
             except Exception as error:
                 await self._fail(error, context, started)
             self._count("OK", started)

@@ -243,7 +243,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         anonymous=lambda: apiserver.known.anonymous,
     )
     rest = RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(client_ca)), host=host, port=int(port))
-    known = replace(listen, tokens=apiserver.callers, impersonate=apiserver.impersonate)
+    known = replace(listen, tokens=apiserver.callers, impersonate=apiserver.impersonate, pace=apiserver.pace)
     grpc_host = Host(apiserver, replace(known, client_ca=client_ca, mutual_listen=arguments.mutual_listen))
     await start(grpc_host, arguments.listen, arguments.mutual_listen)
     serving = asyncio.create_task(grpc_host.run(), name="apiserver")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
 
@@ -53,6 +53,7 @@ from services.apiserver.definitions.keeper import Definitions
 from services.apiserver.encryption.reloading import EncryptionFile
 from services.apiserver.fairness.fairness import Fairness
 from services.apiserver.fairness.flows import Flows
+from services.apiserver.fairness.paced import Caller, Paced
 from services.apiserver.fairness.upkeep import keep_fairness
 from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.identity.known import Known
@@ -236,6 +237,11 @@ class ApiServer(Component):
     async def withdraw(self) -> None:
         """Lets no pod come to this server any more; it goes on to answer."""
         await self._announcer.withdraw()
+
+    def pace(self, user: User, answering: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
+        """How a call of the gRPC face is done: in fair order with all others, where there is any."""
+        fairness = self.api.fairness
+        return answering if fairness is None else Paced(fairness.rounds, Caller(user.name), answering, is_admitted=False)
 
     async def impersonate(self, user: User, metadata: Iterable[tuple[str, str | bytes]]) -> User:
         """Whom a caller of the gRPC face plays; raises Forbidden, BadRequest."""

@@ -188,6 +188,7 @@ class Cluster:
                 settings,
                 tokens=component.callers,
                 impersonate=component.impersonate,
+                pace=component.pace,
                 client_ca=self._files.pki / "ca.crt",
                 mutual_listen=mutual,
             )

@@ -16,7 +16,7 @@ from knarr.client.rpc import RpcClient, connect
 from knarr.service.authentication import Impersonate, TokenAuthenticator, TokenTable, as_nobody_else, hash_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.component import Component
-from knarr.service.interceptor import ServerInterceptor
+from knarr.service.interceptor import Pace, ServerInterceptor, at_once
 from services.apiserver.identity.callers import Callers
 from services.apiserver.in_memory import ADMIN, ApiInMemory
 from services.apiserver.rest.application import Application, create_app
@@ -34,13 +34,17 @@ def callers(api: ApiInMemory, tokens: TokenTable = TOKENS) -> Callers:
 
 @asynccontextmanager
 async def serving(
-    component: Component, folder: Path, tokens: TokenAuthenticator = TOKENS, impersonate: Impersonate = as_nobody_else
+    component: Component,
+    folder: Path,
+    tokens: TokenAuthenticator = TOKENS,
+    impersonate: Impersonate = as_nobody_else,
+    pace: Pace = at_once,
 ) -> AsyncIterator[str]:
     """A component's gRPC services over TLS; yields their address. ``folder`` takes the certificate, ``TOKEN`` is good for it."""
     authority = CertificateAuthority.create()
     pair = authority.issue("apiserver", hosts=["127.0.0.1"])
     (folder / "ca.crt").write_bytes(authority.pair.certificate)
-    server = grpc.aio.server(interceptors=[ServerInterceptor(tokens, impersonate)])
+    server = grpc.aio.server(interceptors=[ServerInterceptor(tokens, impersonate, pace=pace)])
     component.register(server)
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
     await server.start()
@@ -53,7 +57,7 @@ async def serving(
 @asynccontextmanager
 async def rpc_server(api: ApiInMemory, folder: Path, tokens: TokenTable = TOKENS) -> AsyncIterator[str]:
     """The gRPC face of an API server in memory, as ``serving`` has it."""
-    async with serving(api.server, folder, callers(api, tokens), api.server.impersonate) as address:
+    async with serving(api.server, folder, callers(api, tokens), api.server.impersonate, api.server.pace) as address:
         yield address
 
 

@@ -29,8 +29,8 @@ class Piece(Protocol):
         """Does it, or lets it go on; nothing where nobody waits for it any more."""
 
 
-class GoesOn:
-    """A request that goes on once its turn has come."""
+class Waits:
+    """A request that goes on, or begins, once its turn has come."""
 
     __slots__ = ("future",)
 
@@ -84,6 +84,14 @@ class Rounds:
         """Lets a request that was not admitted begin when its turn has come."""
         self._line(caller).beginning.append(piece)
 
+    def begins(self, caller: str) -> asyncio.Future[None] | None:
+        """What a request waits for that would begin; None where it may in this turn, and has."""
+        if self.admits(caller):
+            return None
+        piece = Waits()
+        self.keep(caller, piece)
+        return piece.future
+
     def goes_on(self, caller: str) -> asyncio.Future[None] | None:
         """What a request that has waited for something waits for before it goes on; None where it may in this turn."""
         if not self._mixed:
@@ -91,7 +99,7 @@ class Rounds:
         line = self._waiting.get(caller)
         if (line is None or not line.going_on) and self._has_room(caller):
             return None
-        piece = GoesOn()
+        piece = Waits()
         self._line(caller).going_on.append(piece)
         return piece.future
 

@@ -14,12 +14,12 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 
 from knarr.service.client_certificates import of_connection
+from services.apiserver.fairness.paced import Paced
 from services.apiserver.fairness.rounds import Rounds
 from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.flow import Flow
 from services.apiserver.rest.held import Held
-from services.apiserver.rest.paced import Paced
 from services.apiserver.rest.pipe import UpgradedConnection
 from services.apiserver.rest.request import BODY_SECONDS, CONNECTION, LINGER_SECONDS, HeldConnection
 
@@ -201,7 +201,7 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app if self._rounds is None else partial(self._paced, self._rounds, app, self._is_admitted))
         self._is_admitted = False
 
-    def _paced(self, rounds: Rounds, app: Any, is_admitted: bool, *call: Any) -> Paced:
+    def _paced(self, rounds: Rounds, app: Any, is_admitted: bool, *call: Any) -> Paced[None]:
         return Paced(rounds, self, app(*call), is_admitted=is_admitted)
 
     def go_on(self) -> None:

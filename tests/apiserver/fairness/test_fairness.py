@@ -282,3 +282,43 @@ async def test_without_seats_there_is_no_order() -> None:
     async with ApiInMemory(settings=ApiServerSettings(requests_at_once=0)) as api:
         assert api.server.api.fairness is None
         assert (await RestClient(api).get(CONFIG_MAPS)).status == 200
+
+
+async def test_calls_by_grpc_go_on_in_turns_too() -> None:
+    """All have waited for the same, the quiet one came last; of the noisy one's there goes on one in a turn."""
+    async with world() as (api, _):
+        stored, done = asyncio.Event(), list[str]()
+
+        async def call(name: str) -> str:
+            await stored.wait()
+            done.append(name)
+            return name
+
+        async def paced(name: str) -> str:
+            answer: str = await api.server.pace(person(name), call(name))
+            return answer
+
+        calls = [asyncio.create_task(paced(name)) for name in (*["noisy"] * 100, "quiet")]
+        # All begin, in turns.
+        for _ in range(110):
+            await asyncio.sleep(0)
+        stored.set()
+        await calls[-1]
+        assert len(done) <= 4
+        assert await asyncio.gather(*calls) == ["noisy"] * 100 + ["quiet"]
+
+
+async def test_who_is_alone_by_grpc_is_not_held_up() -> None:
+    async with world() as (api, _):
+        done: list[int] = []
+
+        async def call(number: int) -> None:
+            done.append(number)
+
+        async def paced(number: int) -> None:
+            await api.server.pace(person("jane"), call(number))
+
+        calls = [asyncio.create_task(paced(number)) for number in range(50)]
+        await asyncio.sleep(0)
+        assert len(done) == 50
+        await asyncio.gather(*calls)

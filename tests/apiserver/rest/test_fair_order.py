@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
+from services.apiserver.fairness.paced import Paced
 from services.apiserver.fairness.rounds import AT_ONCE, Rounds
-from services.apiserver.rest.paced import Paced
 from services.apiserver.rest.pieces import PIECE_BYTES
 from services.apiserver.rest.protocol import MAX_AHEAD, Protocol
 from tests.apiserver.rest.connections import Crowded, FakeTransport, asking
