@@ -143,7 +143,7 @@ class AuditEvent:
 
     def concluded(self, code: int, status: meta.Status | None, found: object = None) -> None:
         """The pipeline has answered ``found``, or refused."""
-        if isinstance(found, Written) and found.created and found.entry is not None:
+        if not self._name and isinstance(found, Written) and found.created and found.entry is not None:
             self.about(found.entry.name)
 
     def failed(self, error: Exception) -> None:
