@@ -70,12 +70,22 @@ def api_version_and_kind(message: Descriptor) -> tuple[str, str] | None:
     return (f"{group}/{version}" if group else version), name[0]
 
 
+# To ask a class for what it does not have, and for its descriptor, takes longer than all else that is asked of a pod's owner.
+_built_in: dict[type[Message], tuple[str, str]] = {}
+
+
 def names_of(message: type[Message]) -> tuple[str, str]:
     """``("apps/v1", "Deployment")`` of a message type; raises TypeError for one that is no kind."""
-    # The classes of custom objects have no descriptor, and say it themselves.
-    names = getattr(message, "names", None) or api_version_and_kind(message.DESCRIPTOR)
+    known = _built_in.get(message)
+    if known is not None:
+        return known
+    # The classes of custom objects come and go; they have no descriptor, and say it themselves.
+    names: tuple[str, str] | None = getattr(message, "names", None)
     if names is None:
-        raise TypeError(f"{message.DESCRIPTOR.full_name} is no kind")
+        names = api_version_and_kind(message.DESCRIPTOR)
+        if names is None:
+            raise TypeError(f"{message.DESCRIPTOR.full_name} is no kind")
+        _built_in[message] = names
     return names
 
 

@@ -23,14 +23,19 @@ def owner_reference(owner: Message, *, controller: bool = True, block_owner_dele
 
 def controller_of(obj: Message) -> meta.OwnerReference | None:
     """The reference to the object's managing controller, or None."""
-    return next((reference for reference in metadata_of(obj).owner_references if reference.controller), None)
+    for reference in metadata_of(obj).owner_references:
+        if reference.controller:
+            return reference
+    return None
 
 
 def controller_key(obj: Message, kind: type[Message]) -> Key | None:
     """The key of the object's controller in its own namespace, where that is of this kind, whatever its version; None otherwise."""
     ref = controller_of(obj)
+    if ref is None:
+        return None
     api_version, name = names_of(kind)
-    if ref is None or ref.kind != name or group_of(ref.api_version) != group_of(api_version):
+    if ref.kind != name or (ref.api_version != api_version and group_of(ref.api_version) != group_of(api_version)):
         return None
     return Key(metadata_of(obj).namespace, ref.name)
 

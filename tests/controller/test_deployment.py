@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from typing import Any
 
 from knarr.api.apps.v1 import apps_pb2 as apps
@@ -9,9 +11,12 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import condition_status, get_condition
 from knarr.objects.owners import is_controlled_by
 from services.controller.controllers.deployment.controller import DeploymentController
+from services.controller.workloads.controller import GATHERED_SECONDS
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import condition_of, deployment, node
 from tests.support.virtual_time import virtual_time
+
+WORKLOADS = (apps.Deployment, apps.ReplicaSet)
 
 
 async def _deployed(c: Cluster, **options: Any) -> None:
@@ -53,6 +58,35 @@ async def test_a_new_deployment_gets_its_replica_set_and_pods() -> None:
         assert len(c.ready_pods()) == 3
         await c.until(lambda: c.events("ScalingReplicaSet"))
         assert c.events("ScalingReplicaSet") == [f"Scaled up replica set {replica_set.metadata.name} from 0 to 3"]
+
+
+@virtual_time
+async def test_what_two_pods_that_start_together_cost_is_one_count_of_them() -> None:
+    async with cluster() as c:
+        await _deployed(c, replicas=2)
+        await asyncio.sleep(1.0)
+        told = Counter((write.verb, write.message_type, write.subresource) for write in c.api.writes if write.message_type in WORKLOADS)
+        assert told == {
+            ("create", apps.Deployment, ""): 1,
+            ("create", apps.ReplicaSet, ""): 1,
+            ("update", apps.Deployment, ""): 1,
+            # What was begun, and that it is done.
+            ("update", apps.Deployment, "status"): 2,
+            ("update", apps.ReplicaSet, "status"): 1,
+        }
+
+
+@virtual_time
+async def test_the_last_pod_that_is_ready_is_counted_at_once_and_those_before_it_together() -> None:
+    async with cluster() as c:
+        seconds = iter((1.0, 1.1, 1.2, 1.3, 2.0))
+        c.kubelet.ready_seconds = lambda pod: next(seconds)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await _deployed(c, replicas=5)
+        assert 2.0 <= loop.time() - started < 2.0 + GATHERED_SECONDS / 2
+        counted = [write.obj.status.ready_replicas for write in c.api.writes if isinstance(write.obj, apps.ReplicaSet)]
+        assert [ready for ready in counted if ready] == [3, 4, 5]
 
 
 @virtual_time

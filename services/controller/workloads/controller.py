@@ -12,6 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.index import Index
 from knarr.client.reconciler import Again
 from knarr.client.store import Store
+from knarr.client.workqueue import Delays
 from knarr.machinery.selectors import Selector, label_selector
 from knarr.objects.keys import Key, is_deleting, key_of, metadata_of
 from knarr.objects.owners import controller_key, controller_of
@@ -30,6 +31,8 @@ M = TypeVar("M", bound=Any)
 MARGIN_SECONDS = 0.01
 # How often one workload is looked at for what is only counted.
 COUNTED_AT_ONCE, COUNTED_A_SECOND = 20.0, 20.0
+# How long what is only counted waits for its like, so that pods which start together are counted, and their counts written, once.
+GATHERED_SECONDS = 0.25
 
 
 class WorkloadController(Controller, Generic[W]):
@@ -50,6 +53,8 @@ class WorkloadController(Controller, Generic[W]):
         super().__init__(context)
         self.expectations = Expectations()
         self._pace = Pace(COUNTED_AT_ONCE, COUNTED_A_SECOND)
+        # When what is only counted is looked at; dropped when it was looked at before.
+        self._later: Delays[Key] = Delays(self.queue.enqueue)
         self.workloads: Store[W] = self.hears(cast("type[Any]", self.workload), self._workload_changed)
 
     @abc.abstractmethod
@@ -89,33 +94,56 @@ class WorkloadController(Controller, Generic[W]):
             self._pace.forget(key)
             return None
         self._pace.did(key)
+        self._later.cancel(key)
         return await self.sync(workload)
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            self._later.clear()
 
     def _workload_changed(self, old: Message | None, new: Message | None) -> Iterator[Key]:
         for key in {key_of(obj) for obj in (old, new) if obj is not None}:
             if new is None:
                 # Another one of the same name must not wait for writes of the one that is gone.
                 self.expectations.forget(key)
-            yield from self._enqueued(key, may_wait=old is not None and new is not None and _asks_for_the_same(old, new))
+            told = old is not None and new is not None and _asks_for_the_same(old, new)
+            yield from self._enqueued(key, self._wait_seconds(key, more=True) if told else 0.0)
 
     def _owned_changed(self, old: Message | None, new: Message | None) -> Iterator[Key]:
-        for obj in (old, new):
-            owner = None if obj is None else controller_key(obj, self.workload)
-            if obj is None or owner is None:
-                continue
-            if obj is new or new is None:
-                self.expectations.saw(owner, obj, gone=new is None)
-            yield from self._enqueued(owner, may_wait=self._only_counts(owner, old, new))
+        before = None if old is None else controller_key(old, self.workload)
+        owner = None if new is None else controller_key(new, self.workload)
+        for key in dict.fromkeys((before, owner)):
+            if key is not None:
+                yield from self._enqueued(key, self._patience_seconds(key, old, new))
+        if new is not None and owner is not None:
+            self.expectations.saw(owner, new, gone=False)
+        elif new is None and old is not None and before is not None:
+            self.expectations.saw(before, old, gone=True)
         if new is not None and controller_of(new) is None and not is_deleting(new):
             yield from self._adopters(new)
 
-    def _enqueued(self, key: Key, *, may_wait: bool) -> Iterator[Key]:
+    def _enqueued(self, key: Key, wait_seconds: float) -> Iterator[Key]:
         """The key, unless it is to be looked at a little later."""
-        seconds = self._pace.wait_seconds(key) if may_wait and self.counts_in_batches else 0.0
-        if seconds:
-            self.queue.enqueue_after(key, seconds)
+        if wait_seconds:
+            self._later.set(key, wait_seconds)
         else:
             yield key
+
+    def _patience_seconds(self, owner: Key, old: Message | None, new: Message | None) -> float:
+        """How long an owner may wait before it looks at a change of what it owns, of which its expectations know nothing yet."""
+        return self._wait_seconds(owner, more=self._awaits_more(owner)) if self._only_counts(owner, old, new) else 0.0
+
+    def _wait_seconds(self, key: Key, *, more: bool) -> float:
+        """How long what is only counted may wait; ``more`` of it is to be expected."""
+        if not self.counts_in_batches:
+            return 0.0
+        return max(self._pace.wait_seconds(key), GATHERED_SECONDS if more else 0.0)
+
+    def _awaits_more(self, owner: Key) -> bool:
+        """Whether more of its pods are to come or to be ready. The last one is counted at once."""
+        return False
 
     def _only_counts(self, owner: Key, old: Message | None, new: Message | None) -> bool:
         """Whether a change gives its owner nothing to do but count; a pod among others that are awaited too is no more."""

@@ -22,13 +22,14 @@ from services.controller.controllers.deployment.revision import REVISION
 from services.controller.controllers.deployment.status import PROGRESSING, has_deadline, set_condition
 from services.controller.controllers.deployment.template import canonical, find_new
 from services.controller.workloads.adoption import BY_CONTROLLER
-from services.controller.workloads.controller import WorkloadController
+from services.controller.workloads.controller import GATHERED_SECONDS, WorkloadController
 from services.controller.workloads.status import report
 
 
 class DeploymentController(WorkloadController[apps.Deployment]):
     name = "deployment"
     workload: ClassVar[type[Message]] = apps.Deployment
+    counts_in_batches = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -43,6 +44,10 @@ class DeploymentController(WorkloadController[apps.Deployment]):
         deployment = None if key is None else self.workloads.get(*key)
         if deployment is not None and deployment.spec.strategy.type == "Recreate":
             yield key_of(deployment)
+
+    def _patience_seconds(self, owner: Key, old: Message | None, new: Message | None) -> float:
+        """A ReplicaSet that was made has its pods counted in a moment."""
+        return GATHERED_SECONDS if old is None and isinstance(new, apps.ReplicaSet) and not new.status.replicas else 0.0
 
     async def sync(self, workload: apps.Deployment) -> Again | None:
         sets = await self.claimed(workload, self._sets)
