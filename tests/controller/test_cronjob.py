@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,6 +24,7 @@ from services.controller.controllers.cronjob.schedule import Schedule
 from services.controller.controllers.ttlafterfinished.controller import TtlAfterFinishedController
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import cron_job, job
+from tests.support.api import FaultyClient
 from tests.support.virtual_time import START, virtual_time
 
 NEW_YORK = "America/New_York"
@@ -280,6 +282,25 @@ async def test_a_create_whose_reply_is_lost_starts_one_job() -> None:
         await c.client.create(cron_job("tick", "* * * * *"))
         await asyncio.sleep(90)
         assert jobs(c) == [f"tick-{minute_of(60)}"] == [found.name for found in the(c).status.active]
+
+
+@virtual_time
+async def test_nothing_is_kept_of_one_that_went_while_its_status_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    update = FaultyClient.update
+
+    async def answered_late(client: FaultyClient, obj: Any, *, subresource: str = "") -> Any:
+        answer = await update(client, obj, subresource=subresource)
+        await asyncio.sleep(5)
+        return answer
+
+    monkeypatch.setattr(FaultyClient, "update", answered_late)
+    async with cluster(kubelet=False, controllers=CONTROLLERS) as c:
+        await c.client.create(cron_job("tick", "* * * * *"))
+        await c.until(lambda: the(c).status.active, 90)
+        await c.client.delete(batch.CronJob, "tick", "default", propagation_policy="Orphan")
+        await asyncio.sleep(20)
+        controller = c.manager.queues["cronjob"]._reconcile.__self__  # type: ignore[attr-defined]
+        assert (len(controller._newest), len(controller._said)) == (0, 0)
 
 
 @virtual_time

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from google.protobuf.message import Message
-
 from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.client.client import Client
 from knarr.client.events import NORMAL, WARNING
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
 from knarr.objects.copies import copy_of
-from knarr.objects.keys import Key
+from knarr.objects.keys import Key, key_of
 from knarr.objects.owners import controller_key, is_controlled_by
 from services.controller.controller import Context, Controller
 from services.controller.controllers.cronjob.decide import Plan, Told, decide, started
@@ -27,15 +25,16 @@ class CronJobController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._newest: Newest[batch.CronJob] = Newest()
-        # What was said of which time, by the CronJob's uid.
-        self._said: dict[str, set[tuple[str, datetime]]] = {}
-        self.hears(batch.CronJob, self._forget_gone)
+        # What was said of which time, by the CronJob's key and uid.
+        self._said: dict[Key, tuple[str, set[tuple[str, datetime]]]] = {}
         self._cron_jobs = self.watches(batch.CronJob)
         self._jobs = self.watches(batch.Job, BY_CONTROLLER, mapped=_owner)
 
     async def reconcile(self, key: Key) -> Again | None:
         cached = self._cron_jobs.get(*key)
         if cached is None:
+            self._newest.forget(key)
+            self._said.pop(key, None)
             return None
         cron_job = self._newest.of(cached)
         plan = decide(cron_job, await self._own_jobs(cron_job), self.context.clock.now())
@@ -105,17 +104,13 @@ class CronJobController(Controller):
 
     def _tell(self, cron_job: batch.CronJob, told: Told) -> None:
         if told.time is not None:
-            said = self._said.setdefault(cron_job.metadata.uid, set())
-            if (told.reason, told.time) in said:
+            key, uid = key_of(cron_job), cron_job.metadata.uid
+            of, said = self._said.get(key, (uid, set()))
+            if of == uid and (told.reason, told.time) in said:
                 return
-            self._said[cron_job.metadata.uid] = {*(pair for pair in said if pair[1] == told.time), (told.reason, told.time)}
+            still = {pair for pair in said if pair[1] == told.time} if of == uid else set()
+            self._said[key] = uid, {*still, (told.reason, told.time)}
         self.recorder.event(cron_job, told.kind, told.reason, told.message)
-
-    def _forget_gone(self, old: Message | None, new: Message | None) -> Iterable[Key]:
-        if new is None and isinstance(old, batch.CronJob):
-            self._newest.forget(old.metadata.uid)
-            self._said.pop(old.metadata.uid, None)
-        return ()
 
 
 def _owner(job: batch.Job) -> Iterable[Key]:
