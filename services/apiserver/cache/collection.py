@@ -13,6 +13,7 @@ from knarr.machinery.resources import Resource
 from services.apiserver.cache.history import History, HistoryChange, Limits
 from services.apiserver.cache.ordered import Ordered
 from services.apiserver.cache.sleepers import Sleepers
+from services.apiserver.cache.terms import TermWaiters
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
 from services.apiserver.results import Event
@@ -37,6 +38,7 @@ class Collection:
         self._waiting: set[asyncio.Future[bool]] = set()
         self._listeners: list[Callable[[], None]] = []
         self.sleepers = Sleepers()
+        self.terms = TermWaiters(self.history)
         # Set when the resource is served no more: every watch ends.
         self.closed = False
 
@@ -67,6 +69,7 @@ class Collection:
     def put(self, entry: Entry, at_seconds: float) -> None:
         """Stores a new or changed object and remembers the change."""
         previous = self._entries.get(entry.key)
+        self.terms.note(entry, *(() if previous is None else (previous,)))
         self._entries[entry.key] = entry
         self._ordered.put(entry)
         self._forget_listings(entry.key)
@@ -79,6 +82,7 @@ class Collection:
         previous = self._entries.pop(key, None)
         if previous is None:
             return
+        self.terms.note(previous)
         self._ordered.remove(key)
         self._forget_listings(key)
         self.size_bytes -= len(previous.raw)
@@ -92,6 +96,7 @@ class Collection:
         self._absent.clear()
         self.size_bytes = sum(len(entry.raw) for entry in entries)
         self.history.forget(revision)
+        self.terms.wake_all()
         self.wake()
 
     def __iter__(self) -> Iterator[str]:
@@ -102,6 +107,7 @@ class Collection:
         """Ends every watch; nobody reads the history any more."""
         self.closed = True
         self.history.forget(self.history.floor)
+        self.terms.wake_all()
         self.wake()
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -115,6 +121,7 @@ class Collection:
         for future in self._waiting:
             _resolve(future, True)
         self._waiting.clear()
+        self.terms.wake()
         self.sleepers.wake()
 
     async def changed(self, timeout_seconds: float) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request
 from knarr.machinery.selectors import FieldSelector, Selector, parse_field_selector, parse_label_selector
+from services.apiserver.cache.terms import Field, Term
 from services.apiserver.entries import Block
 from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
@@ -43,6 +44,14 @@ class Selection:
     def everything(self) -> bool:
         """Whether all keys with the prefix are selected."""
         return self._labels is None and self._fields is None and not self._name
+
+    @property
+    def term(self) -> Term | None:
+        """A value that a field of whatever is selected has; None where there is none."""
+        for requirement in self._fields.requirements if self._fields is not None else ():
+            if requirement.equal and requirement.field not in (NAME, NAMESPACE):
+                return Term(Field(self.strategy, requirement.field), requirement.value)
+        return None
 
     @property
     def effort(self) -> int:

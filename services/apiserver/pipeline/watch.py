@@ -96,6 +96,7 @@ class Watch:
         "_request",
         "_revision",
         "_selection",
+        "_term",
         "_version",
         "_watchers",
     )
@@ -103,6 +104,8 @@ class Watch:
     def __init__(self, pipeline: Pipeline, request: Request, selection: Selection) -> None:
         self._backend, self._conversions, self._selection = pipeline.backend, pipeline.conversions, selection
         self._version = request.ref.version
+        # A webhook may say that a field is another.
+        self._term = None if self._is_converted else selection.term
         # Changes that a webhook converts just now; nothing else is taken before them.
         self._pending: asyncio.Task[Sequence[Event]] | None = None
         # None once it has begun, or is over.
@@ -253,11 +256,18 @@ class Watch:
                 continue
             loop, collection = asyncio.get_running_loop(), self._collection
             if collection is not None and (alarm_at := self._alarm_at) > loop.time():
-                await collection.changed(alarm_at - loop.time())
+                await self._changed(collection, alarm_at - loop.time())
             else:
                 # There is more to look into, and nothing of it was selected so far.
                 await asyncio.sleep(0)
         raise StopAsyncIteration
+
+    async def _changed(self, collection: Collection, timeout_seconds: float) -> None:
+        """Waits for a change, for one of those that may be selected where that can be said."""
+        if self._term is None:
+            await collection.changed(timeout_seconds)
+        elif (position := await collection.terms.wait(self._term, timeout_seconds)) is not None:
+            self._position = max(self._position, position)
 
 
 async def watch(pipeline: Pipeline, request: Request) -> Watch:
