@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,11 @@ class World:
     driver: CsiDriver
     registrar: Registrar
     c: Cluster
+    _kubelet: AsyncExitStack
+
+    async def kill_kubelet(self) -> None:
+        """In the middle of whatever it does."""
+        await self._kubelet.aclose()
 
     def disk(self, name: str = "disk") -> Disk:
         return self.driver.storage.disks[f"vol-{name}"]
@@ -77,7 +82,7 @@ class World:
     @property
     def records(self) -> list[Path]:
         """What the kubelet keeps of volumes."""
-        return sorted(self.place.rglob("vol_data.json"))
+        return [Path(folder) / name for folder, _, names in os.walk(self.place) for name in names if name == "vol_data.json"]
 
     @property
     def is_clean(self) -> bool:
@@ -147,8 +152,9 @@ async def world(
     have accounts, and tokens of them."""
     api = FaultyApi(keys=signing_keys() if signs else None)
     driver = CsiDriver(Storage(place / "disks"), place / "plugins" / NAME / "csi.sock", node_id=MACHINE, **options)
-    async with driver, Registrar.of(driver, place / "plugins_registry") as registrar, kubelet(place, api) as cluster:
-        made = World(place, api, driver, registrar, cluster)
+    async with driver, Registrar.of(driver, place / "plugins_registry") as registrar, AsyncExitStack() as running_kubelet:
+        cluster = await running_kubelet.enter_async_context(kubelet(place, api))
+        made = World(place, api, driver, registrar, cluster, running_kubelet)
         for name in disks:
             driver.storage.make(name)
             api.seed(*claim_and_volume(name))

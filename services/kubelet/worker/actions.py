@@ -145,7 +145,7 @@ class ActionRunner:
         """What no driver takes back stays, and the pod with it: an unmount by force might lose what was written."""
         try:
             await self._context.shared.drivers.tear_down(self._ref.uid)
-        except DriverError as error:
+        except (DriverError, OSError) as error:
             self._released_in_vain += 1
             log.warning("a driver does not take its volume back", extra={"pod": self._ref.name, "error": str(error)})
             await self._context.shared.drivers.wait_change(RELEASE_RETRY.delay(self._released_in_vain))

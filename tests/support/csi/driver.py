@@ -91,10 +91,13 @@ class CsiDriver(identity_pb2_grpc.IdentityServicer):
 
     async def stop(self) -> None:
         """As a process that ends: its calls break off, and its socket goes."""
-        server, self._server = self._server, None
+        server = self._server
         if server is not None:
+            # Its socket goes with it: only then may another listen there.
             await server.stop(None)
-        self.socket.unlink(missing_ok=True)
+            if self._server is server:
+                self._server = None
+                self.socket.unlink(missing_ok=True)
 
     def crash(self) -> None:
         """Ends at once, from within a call."""
