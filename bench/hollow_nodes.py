@@ -10,13 +10,11 @@ import contextlib
 import signal
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 from knarr.client.channel import open_channel
 from knarr.client.rpc import RpcClient
 from services.kubelet.component import Kubelet
-from services.kubelet.node.mounts import unmount_all
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.settings import KubeletSettings
 
@@ -27,9 +25,7 @@ async def main(endpoint: str, ca_certificate: bytes, token: str, count: int) -> 
     running = asyncio.current_task()
     assert running is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    with tempfile.TemporaryDirectory(prefix="knarr-hollow-") as folder, ExitStack() as ending:
-        # Their pods' tokens are mounted as any kubelet's.
-        ending.callback(unmount_all, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="knarr-hollow-") as folder:
         client = RpcClient(open_channel(endpoint, ca_certificate, token))
         kubelets = [Kubelet(client, settings, HollowRuntime(settings.pod_cidr)) for settings in _settings(Path(folder), count)]
         async with asyncio.TaskGroup() as group:

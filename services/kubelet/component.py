@@ -23,7 +23,7 @@ from services.kubelet.csi.mounts import DriverMounts
 from services.kubelet.csi.node_info import NodeInfoKeeper
 from services.kubelet.csi.places import Places
 from services.kubelet.csi.secrets import DriverSecrets
-from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.files import NodeFiles, NoFiles
 from services.kubelet.node.folders import LocalFolders
 from services.kubelet.node.images import Images
 from services.kubelet.node.keeper import NodeKeeper
@@ -33,6 +33,7 @@ from services.kubelet.node.resources import node_view
 from services.kubelet.node.stats import Stats
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.references import ReferenceReader
+from services.kubelet.pod.tokens import TokenKeeper, UnreadTokens
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
 from services.kubelet.servicer import KubeletServicer
 from services.kubelet.settings import KubeletSettings
@@ -63,12 +64,13 @@ class Kubelet(Component):
         self._pods: Informer[core.Pod] = Informer(client, core.Pod, field_selector=f"spec.nodeName={settings.node_name}")
         self._services: Informer[core.Service] = Informer(client, core.Service)
         self._recorder = EventRecorder(client, "kubelet", settings.node_name)
-        self._references = ReferenceReader(client, self._services, settings.node_name, self._recorder, clock)
+        tokens = (TokenKeeper if runtime.mounts_files else UnreadTokens)(client, clock)
+        self._references = ReferenceReader(client, self._services, settings.node_name, self._recorder, tokens, clock)
         self._images = Images(runtime)
         machine = read_machine(settings.data_dir)
         self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock)
         self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
-        places, files = Places(settings.data_dir), NodeFiles(settings.mounts_of)
+        places, files = Places(settings.data_dir), NodeFiles(settings.mounts_of) if runtime.mounts_files else NoFiles()
         self._drivers = Drivers(places, NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node)
         mounts = DriverMounts(
             client,

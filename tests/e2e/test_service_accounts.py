@@ -12,10 +12,11 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.incluster_config import InClusterConfigLoader
 
+from tests.support.engine import IMAGE, ensure_image
 from tests.support.knarr_cluster import BIN, KnarrCluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.etcd, pytest.mark.timeout(180)]
-CONTAINER = {"name": "main", "image": "busybox:local"}
+pytestmark = [pytest.mark.cluster, pytest.mark.etcd, pytest.mark.docker, pytest.mark.timeout(180)]
+CONTAINER = {"name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent"}
 VOLUME = "kube-api-access-"
 NAME = "system:serviceaccount:default:robot"
 
@@ -41,7 +42,8 @@ def refused(call: Any, *arguments: Any) -> int:
 
 
 def test_a_program_in_a_pod_asks_as_its_account(tmp_path: Path) -> None:
-    cluster = KnarrCluster(tmp_path / "k", runtime="hollow", datapath="userspace")
+    ensure_image()
+    cluster = KnarrCluster(tmp_path / "k", datapath="userspace")
     cluster.data_dir.mkdir()
     try:
         cluster.up()

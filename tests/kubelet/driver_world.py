@@ -19,9 +19,8 @@ from knarr.objects.csi import attachment_name
 from services.kubelet.csi import client, drivers, mounts
 from services.kubelet.node.mounts import mounts_below
 from services.kubelet.pod import sandbox
-from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.worker import actions, manager
-from tests.kubelet.support import NODE, Cluster, make_pod, running
+from tests.kubelet.support import NODE, Cluster, FiledRuntime, make_pod, running
 from tests.support.api import FaultyApi
 from tests.support.csi.driver import NAME, CsiDriver, Registrar
 from tests.support.csi.storage import Disk, Storage
@@ -140,7 +139,7 @@ def rules(**spec: Any) -> storage.CSIDriver:
 
 @asynccontextmanager
 async def kubelet(place: Path, api: FaultyApi) -> AsyncIterator[Cluster]:
-    async with running(HollowRuntime("10.244.0.0/24"), place, api, status_check_seconds=0.05) as cluster:
+    async with running(FiledRuntime("10.244.0.0/24"), place, api, status_check_seconds=0.05) as cluster:
         yield cluster
 
 

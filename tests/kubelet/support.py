@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from services.kubelet.component import Kubelet
+from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.port import PodObservation, Runtime
 from services.kubelet.settings import KubeletSettings
 from tests.support.api import FaultyApi, FaultyClient
@@ -83,6 +84,12 @@ async def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS, des
 
 def settings(data_dir: Path, **changes: Any) -> KubeletSettings:
     return KubeletSettings(**{"node_name": NODE, "data_dir": data_dir, "node_ip": "192.0.2.10", **changes})
+
+
+class FiledRuntime(HollowRuntime):
+    """One whose containers see files, for whoever looks at what a kubelet lays for them."""
+
+    mounts_files: ClassVar[bool] = True
 
 
 @asynccontextmanager

@@ -24,8 +24,7 @@ from services.kubelet.pod.directory import PodDirectory, make_folder
 from services.kubelet.pod.ownership import Giving, give_to_group
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volumes import contents
-from services.kubelet.runtime.hollow import HollowRuntime
-from tests.kubelet.support import NODE, Cluster, make_pod, running
+from tests.kubelet.support import NODE, Cluster, FiledRuntime, make_pod, running
 from tests.support.virtual_time import VirtualClock, virtual_time
 
 VIEW = NodeView(NODE, "192.0.2.1", {"cpu": "4"}, folders="/srv/local-path")
@@ -34,7 +33,7 @@ VIEW = NodeView(NODE, "192.0.2.1", {"cpu": "4"}, folders="/srv/local-path")
 @asynccontextmanager
 async def hollow(folder: Path) -> AsyncIterator[Cluster]:
     clock = VirtualClock()
-    async with running(HollowRuntime("10.244.0.0/24", clock=clock), folder, clock=clock) as cluster:
+    async with running(FiledRuntime("10.244.0.0/24", clock=clock), folder, clock=clock) as cluster:
         yield cluster
 
 

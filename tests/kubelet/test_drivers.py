@@ -18,8 +18,7 @@ from knarr.machinery.errors import status_error
 from services.kubelet.csi import drivers
 from services.kubelet.csi.node_info import NODE_IDS, Collision, NodeInfo, csi_node, told, with_driver, without_driver
 from services.kubelet.csi.places import seen_here, told_to
-from services.kubelet.runtime.hollow import HollowRuntime
-from tests.kubelet.support import NODE, Cluster, running
+from tests.kubelet.support import NODE, Cluster, FiledRuntime, running
 from tests.support.api import FaultyApi
 from tests.support.csi.driver import NAME, CsiDriver, Registrar
 from tests.support.csi.faults import Fault
@@ -37,7 +36,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def hollow(place: Path, api: FaultyApi | None = None) -> AsyncIterator[Cluster]:
     often: dict[str, Any] = {"status_check_seconds": 0.05, "status_report_seconds": 0.2}
-    async with running(HollowRuntime("10.244.0.0/24"), place, api, **often) as cluster:
+    async with running(FiledRuntime("10.244.0.0/24"), place, api, **often) as cluster:
         yield cluster
 
 

@@ -24,7 +24,7 @@ from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.plan import ContainerPlan
 from services.kubelet.runtime.port import RUNNING, Check, ExecCheck, LocalImage, ProbeResult
 from services.kubelet.worker import volume_limits
-from tests.kubelet.support import NODE, condition, make_pod, running
+from tests.kubelet.support import NODE, FiledRuntime, condition, make_pod, running
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -76,7 +76,7 @@ async def test_the_node_lists_its_images_the_largest_first(tmp_path: Path) -> No
 
 
 async def test_runs_a_pod_and_deletes_it(tmp_path: Path) -> None:
-    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+    async with running(FiledRuntime(CIDR), tmp_path) as cluster:
         await cluster.client.create(make_pod("web", "app", "sidecar"))
         pod = await cluster.ready()
         assert pod.status.phase == "Running"
@@ -214,7 +214,7 @@ async def test_a_restart_runs_no_hook_again_whose_end_the_status_tells(tmp_path:
 async def test_what_pods_left_that_ended_while_no_kubelet_ran_is_removed(tmp_path: Path) -> None:
     gone = PodDirectory(tmp_path, "gone")
     gone.set_up({"v": Files((File("a", b"1"),))})
-    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+    async with running(FiledRuntime(CIDR), tmp_path) as cluster:
         await cluster.client.create(make_pod())
         uid = (await cluster.ready()).metadata.uid
         await cluster.until(lambda: not gone.root.exists())
@@ -277,7 +277,7 @@ async def test_downward_volumes_follow_the_pods_metadata(tmp_path: Path) -> None
     own.field_ref.field_path = "metadata.labels"
     part = pod.spec.volumes.add(name="projected").volume_source.projected.sources.add().downward_api.items.add(path="note")
     part.field_ref.field_path = "metadata.annotations['note']"
-    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+    async with running(FiledRuntime(CIDR), tmp_path) as cluster:
         await cluster.client.create(pod)
         uid = (await cluster.ready()).metadata.uid
         directory = PodDirectory(tmp_path, uid)
@@ -296,7 +296,7 @@ async def test_a_pod_that_fills_its_volume_is_evicted(tmp_path: Path, monkeypatc
     pod = make_pod()
     pod.spec.volumes.add(name="small").volume_source.empty_dir.size_limit.string = "1Mi"
     pod.spec.volumes.add(name="large").volume_source.empty_dir.size_limit.string = "1Gi"
-    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+    async with running(FiledRuntime(CIDR), tmp_path) as cluster:
         await cluster.client.create(pod)
         volumes = PodDirectory(tmp_path, (await cluster.ready()).metadata.uid)
         for name in ("large", "small"):
@@ -343,3 +343,45 @@ async def test_a_pod_whose_containers_nobody_can_make_says_so(tmp_path: Path, mo
         await cluster.until(lambda: reason(cluster.pod("broken")) == "CreateContainerError")
         await cluster.client.create(make_pod())
         await cluster.ready()
+
+
+def showing(name: str, *sources: core.VolumeProjection) -> core.Pod:
+    """A pod with a volume that shows these."""
+    pod = make_pod(name)
+    pod.spec.volumes.add(name="shown").volume_source.projected.sources.extend(sources)
+    pod.spec.containers[0].volume_mounts.add(name="shown", mount_path="/shown", sub_path="part")
+    return pod
+
+
+def laid(folder: Path) -> list[Path]:
+    """Whatever a kubelet has made for pods in its directory."""
+    return list(folder.rglob("pods"))
+
+
+async def test_where_nobody_sees_files_none_are_made_and_no_tokens_asked_for(tmp_path: Path) -> None:
+    """Whoever runs it need not have leave to mount; a token would be refused here, where no key signs any."""
+    token = core.VolumeProjection(service_account_token=core.ServiceAccountTokenProjection(path="token", expiration_seconds=3600))
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        pod = showing("web", token)
+        pod.spec.volumes.add(name="own").volume_source.empty_dir.medium = "Memory"
+        pod.spec.volumes.add(name="there").volume_source.host_path.MergeFrom(core.HostPathVolumeSource(path="/nowhere", type="Directory"))
+        await cluster.client.create(pod)
+        await cluster.ready()
+        assert not laid(tmp_path)
+        await cluster.client.delete(core.Pod, "web", "default")
+        await cluster.until(lambda: cluster.pod() is None and not cluster.kubelet.manager.workers)
+        assert not laid(tmp_path)
+
+
+async def test_what_cannot_be_shown_is_missed_where_nobody_sees_files_too(tmp_path: Path) -> None:
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        missing = core.VolumeProjection()
+        missing.config_map.local_object_reference.name = "nowhere"
+        await cluster.client.create(showing("unmounted", missing))
+        await cluster.until(lambda: any('configmap "nowhere" not found' in words for words in cluster.events("FailedMount")))
+        unset = make_pod("unset")
+        unset.spec.containers[0].env.add(name="A").value_from.config_map_key_ref.MergeFrom(core.ConfigMapKeySelector(key="a"))
+        unset.spec.containers[0].env[0].value_from.config_map_key_ref.local_object_reference.name = "nowhere"
+        await cluster.client.create(unset)
+        await cluster.until(lambda: reason(cluster.pod("unset")) == "CreateContainerConfigError")
+        assert cluster.pod("unmounted").status.phase == "Pending"  # type: ignore[union-attr]

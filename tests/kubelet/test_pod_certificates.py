@@ -28,8 +28,7 @@ from services.kubelet.pod.contents import Files, VolumeError
 from services.kubelet.pod.credentials import Credential
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volumes import contents
-from services.kubelet.runtime.hollow import HollowRuntime
-from tests.kubelet.support import NODE, Cluster, make_pod, running, until
+from tests.kubelet.support import NODE, Cluster, FiledRuntime, make_pod, running, until
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -144,7 +143,7 @@ async def signing(folder: Path, **signer: Any) -> AsyncIterator[tuple[Cluster, S
     clock = VirtualClock()
     api = FaultyApi(clock)
     made = Signer(api, clock, **signer)
-    async with running(HollowRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
+    async with running(FiledRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
         task = asyncio.create_task(made.run())
         try:
             yield cluster, made

@@ -22,8 +22,7 @@ from services.kubelet.pod.contents import File, Files, VolumeError
 from services.kubelet.pod.references import References
 from services.kubelet.pod.tokens import TokenKeeper, Wanted
 from services.kubelet.pod.volumes import contents
-from services.kubelet.runtime.hollow import HollowRuntime
-from tests.kubelet.support import NODE, Cluster, make_pod, running, until
+from tests.kubelet.support import NODE, Cluster, FiledRuntime, make_pod, running, until
 from tests.support.api import FaultyApi
 from tests.support.set_clock import SetClock
 from tests.support.signing import signing_keys
@@ -176,7 +175,7 @@ def volume(cluster: Cluster) -> Path:
 async def test_a_pod_sees_its_token_which_is_renewed_while_it_runs(folder: Path, keys: SigningKeys) -> None:
     clock = VirtualClock()
     api = api_with_tokens(keys, clock)
-    async with running(HollowRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
+    async with running(FiledRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
         await api.client().create(make_pod())
         pod = await cluster.ready()
         path = volume(cluster)
@@ -200,7 +199,7 @@ async def test_a_pod_waits_for_its_token(folder: Path, keys: SigningKeys) -> Non
     clock = VirtualClock()
     api = api_with_tokens(keys, clock)
     api.fail_next(status_error("ServiceUnavailable", "no tokens today"), verb="create", subresource="token", times=3)
-    async with running(HollowRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
+    async with running(FiledRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
         await api.client().create(make_pod())
         await cluster.ready()
         assert "no tokens today" in cluster.events("FailedMount")[0]
@@ -212,7 +211,7 @@ async def test_only_the_certificates_config_map_is_watched_for_it(folder: Path, 
     clock = VirtualClock()
     api = api_with_tokens(keys, clock)
     api.seed(core.ConfigMap(metadata=meta.ObjectMeta(name="other", namespace="default")))
-    async with running(HollowRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
+    async with running(FiledRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
         await api.client().create(make_pod())
         await cluster.ready()
         references = cluster.kubelet.context.references

@@ -19,8 +19,7 @@ from services.kubelet.pod.contents import File, Files, VolumeError
 from services.kubelet.pod.references import References
 from services.kubelet.pod.trust_anchors import NoAnchors, TrustAnchors
 from services.kubelet.pod.volumes import contents
-from services.kubelet.runtime.hollow import HollowRuntime
-from tests.kubelet.support import Cluster, make_pod, running, until
+from tests.kubelet.support import Cluster, FiledRuntime, make_pod, running, until
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -148,7 +147,7 @@ def shown(cluster: Cluster) -> set[bytes]:
 async def test_a_running_pod_sees_what_changes(folder: Path) -> None:
     clock, first, second = VirtualClock(), anchor("first"), anchor("second")
     api = FaultyApi(clock)
-    async with running(HollowRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
+    async with running(FiledRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
         references = cluster.kubelet.context.references
         admin = api.client()
         await admin.create(bundle_pod(signer_name=SIGNER, label_selector=SELECT_ALL))
@@ -173,7 +172,7 @@ async def test_a_running_pod_sees_what_changes(folder: Path) -> None:
 async def test_an_optional_one_comes_later(folder: Path) -> None:
     clock = VirtualClock()
     api = FaultyApi(clock)
-    async with running(HollowRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
+    async with running(FiledRuntime("10.0.0.0/24", clock=clock), folder, api, clock) as cluster:
         await api.client().create(bundle_pod(name="late", optional=True))
         await cluster.ready()
         assert shown(cluster) == set()

@@ -69,10 +69,3 @@ def _make_place(place: Path, directory: bool) -> None:
         place.mkdir(exist_ok=True)
     else:
         place.touch()
-
-
-def prepare_termination_log(path: Path) -> None:
-    """An empty file that any user of the container may write."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    path.chmod(0o666)

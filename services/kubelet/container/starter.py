@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
-from services.kubelet.container.files import bind_sub_paths, prepare_termination_log, release_sub_paths
+from services.kubelet.container.files import bind_sub_paths, release_sub_paths
 from services.kubelet.container.image_fetcher import ImageFetcher
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.oom import lowest_possible
@@ -96,7 +96,7 @@ class ContainerStarter:
 
     async def _create_and_start(self, inputs: ContainerInputs) -> None:
         plan = container_plan(inputs)
-        await self._prepare_files(plan, inputs)
+        self._prepare_files(plan, inputs)
         sub_paths = [mount for mount in plan.mounts if mount.sub_path] if self._shared.runtime.mounts_files else []
         async with self._shared.starts:
             if sub_paths:
@@ -121,10 +121,9 @@ class ContainerStarter:
             return False
         return True
 
-    async def _prepare_files(self, plan: ContainerPlan, inputs: ContainerInputs) -> None:
-        self._directory.make()
-        prepare_termination_log(self._directory.termination_log(plan.name, plan.attempt))
-        if not self._directory.resolv_conf.exists():
+    def _prepare_files(self, plan: ContainerPlan, inputs: ContainerInputs) -> None:
+        self._directory.prepare_container(plan.name, plan.attempt)
+        if not self._directory.has_names:
             write_name_files(inputs.pod, inputs.sandbox, self._directory, self._shared.settings)
 
     async def _create(self, plan: ContainerPlan) -> Container:

@@ -54,6 +54,13 @@ class NodeFiles:
             self._threads.shutdown(wait=False)
 
 
+class NoFiles(NodeFiles):
+    """Of a node that lays no files: whatever is asked has nothing to wait for, and is done where it is asked."""
+
+    async def call(self, work: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+        return work(*arguments, **options)
+
+
 def join_mounts(process_id: int) -> None:
     """Gives the calling thread the mounts of a process for good; raises OSError. Needs SYS_ADMIN, SYS_CHROOT and SYS_PTRACE."""
     try:

@@ -108,6 +108,19 @@ class PodDirectory:
         else:
             _set_up_empty(path, content, group)
 
+    def prepare_container(self, container: str, attempt: int) -> None:
+        """Makes the file for a container's termination message, empty; any user of the container may write it."""
+        self.make()
+        path = self.termination_log(container, attempt)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        path.chmod(0o666)
+
+    @property
+    def has_names(self) -> bool:
+        """Whether /etc/hosts and /etc/resolv.conf are written."""
+        return self.resolv_conf.exists()
+
     def write(self, path: Path, text: str) -> None:
         """Writes one of the kubelet's own files, which any user of the pod's containers may read."""
         self.make()
@@ -118,6 +131,22 @@ class PodDirectory:
         """Unmounts what the kubelet mounted and removes the directory. Raises OSError, and removes nothing, where a mount stays."""
         unmount_all(self.root)
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+class UnmadeDirectory(PodDirectory):
+    """Where a pod's files would lie, if its containers saw any: nothing is made, and nothing has to be removed."""
+
+    has_names = True
+
+    def make(self) -> None: ...
+
+    def set_up(self, volumes: Mapping[str, Content], group: int | None = None, giving: Giving = Giving.ALWAYS) -> None: ...
+
+    def prepare_container(self, container: str, attempt: int) -> None: ...
+
+    def write(self, path: Path, text: str) -> None: ...
+
+    def remove(self) -> None: ...
 
 
 def _set_up_empty(path: Path, content: EmptyDirectory, group: int | None) -> None:

@@ -67,12 +67,18 @@ class ReferenceReader:
     certificates did."""
 
     def __init__(
-        self, client: Client, services: Informer[core.Service], node_name: str, recorder: EventRecorder, clock: Clock = SYSTEM_CLOCK
+        self,
+        client: Client,
+        services: Informer[core.Service],
+        node_name: str,
+        recorder: EventRecorder,
+        tokens: TokenKeeper,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._client = client
         self._recorder = recorder
         self._certificates = PodCertificateKeeper(client, node_name, clock, lambda key: self._hear("Pod", key), self._warn)
-        self.tokens = TokenKeeper(client, clock)
+        self.tokens = tokens
         self._bundles = TrustBundleReader(client, lambda old, new: self._tell("ClusterTrustBundle", old, new))
         self._services = services
         self._followed: dict[Reference, _Followed] = {}

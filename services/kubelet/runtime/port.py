@@ -207,7 +207,8 @@ Check = ExecCheck | HttpCheck | TcpCheck | GrpcCheck
 class Runtime(abc.ABC):
     """A container engine as one node's kubelet sees it."""
 
-    # Whether the containers see what their plans mount.
+    # Whether the containers see what their plans mount. Where they do not, the kubelet makes no files and no mounts for them, and asks
+    # for no tokens; what it would refuse or miss it does refuse and miss.
     mounts_files: ClassVar[bool] = True
     # Whether what containers use is used of the machine that the kubelet runs on.
     uses_machine: ClassVar[bool] = True

@@ -23,7 +23,7 @@ from services.kubelet.pod.actions import VOLUMES, Decision
 from services.kubelet.pod.allocation import apply, asked, is_resizing, message, recalled, same
 from services.kubelet.pod.context import NodeContext, PodContext
 from services.kubelet.pod.decide import deadline_of, decide
-from services.kubelet.pod.directory import PodDirectory
+from services.kubelet.pod.directory import PodDirectory, UnmadeDirectory
 from services.kubelet.pod.events import PodEvents
 from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.spec import ref_of
@@ -57,7 +57,7 @@ class PodWorker:
         apply(self._pod, self.facts.granted)
         self.activity = "new"
         self._wake = asyncio.Event()
-        self._directory = PodDirectory(context.settings.data_dir, self._ref.uid)
+        self._directory = (PodDirectory if context.runtime.mounts_files else UnmadeDirectory)(context.settings.data_dir, self._ref.uid)
         self._events = PodEvents(context.recorder, self.facts, lambda: self._latest)
         shared = PodContext(context, self._ref, self.facts, self._directory, self._events)
         self._waiting_events = WaitingEvents(self._events.container)
