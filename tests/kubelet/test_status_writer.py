@@ -1,14 +1,20 @@
-"""The kubelet's word about a pod stands, whoever wrote over it."""
+"""The kubelet's word about a pod stands, whoever wrote over it; it is not given for what is over in a moment."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.pod.status_writer import PATIENCE_SECONDS, StatusWriter
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.port import RuntimeUnavailable
 from tests.kubelet.support import NODE, condition, make_pod, running
+from tests.support.api import FaultyApi
+from tests.support.virtual_time import VirtualClock, virtual_time
 
 CIDR = "10.244.0.0/24"
 
@@ -55,3 +61,98 @@ async def test_the_error_of_an_engine_that_stays_away_is_reported(tmp_path: Path
 
     async with running(NoEngine(CIDR), tmp_path, wait=False) as cluster:
         await cluster.until(lambda: cluster.api.all(core.Node) and condition(cluster.api.all(core.Node)[0], "Ready") == "False")
+
+
+class Told:
+    """A writer alone with the API; ``writes`` says which phases it wrote, and when."""
+
+    def __init__(self, api: FaultyApi, pod: core.Pod) -> None:
+        self._api = api
+        self.writer = StatusWriter(api.client(), lambda: pod)
+
+    def publish(self, message: str, *, passes: bool) -> None:
+        self.writer.publish(core.PodStatus(phase="Pending", message=message), passes=passes)
+
+    @property
+    def written(self) -> list[str]:
+        return [write.obj.status.message for write in self._api.writes if isinstance(write.obj, core.Pod) and write.subresource == "status"]
+
+
+@asynccontextmanager
+async def telling() -> AsyncIterator[Told]:
+    api = FaultyApi(VirtualClock())
+    told = Told(api, await api.client().create(make_pod()))
+    try:
+        yield told
+    finally:
+        await told.writer.close()
+
+
+@virtual_time
+async def test_a_status_that_passes_waits_for_what_comes_of_it() -> None:
+    async with telling() as told:
+        for message in ("first", "second", "third"):
+            told.publish(message, passes=True)
+            await asyncio.sleep(PATIENCE_SECONDS / 4)
+        assert not told.written
+        told.publish("rest", passes=False)
+        await asyncio.sleep(PATIENCE_SECONDS / 8)
+        assert told.written == ["rest"]
+
+
+@virtual_time
+async def test_however_long_something_is_being_done_it_is_told_what() -> None:
+    async with telling() as told:
+        told.publish("pulling", passes=True)
+        await asyncio.sleep(PATIENCE_SECONDS * 1.5)
+        assert told.written == ["pulling"]
+        for number in range(9):
+            told.publish(f"pulling {number}", passes=True)
+            await asyncio.sleep(PATIENCE_SECONDS / 4)
+        assert told.written == ["pulling", "pulling 3", "pulling 7"]
+
+
+@virtual_time
+async def test_whoever_waits_for_the_write_does_not_wait_for_more() -> None:
+    async with telling() as told:
+        told.publish("last", passes=True)
+        started = asyncio.get_running_loop().time()
+        await told.writer.flush()
+        assert told.written == ["last"] and asyncio.get_running_loop().time() - started < PATIENCE_SECONDS
+
+
+@virtual_time
+async def test_a_pod_that_begins_and_ends_at_once_is_told_of_once() -> None:
+    clock = VirtualClock()
+    with TemporaryDirectory() as folder:
+        async with running(HollowRuntime(CIDR, clock=clock), Path(folder), clock=clock) as cluster:
+            pod = make_pod(restart_policy="Never")
+            pod.spec.containers[0].command.append("true")
+            await cluster.client.create(pod)
+            await asyncio.sleep(10)
+            written = [write.obj for write in cluster.api.writes if isinstance(write.obj, core.Pod) and write.subresource == "status"]
+            assert [(found.status.phase, condition(found, "PodReadyToStartContainers")) for found in written] == [("Succeeded", "False")]
+
+
+@virtual_time
+async def test_a_pod_that_runs_on_is_told_of_once_it_is_ready() -> None:
+    clock = VirtualClock()
+    with TemporaryDirectory() as folder:
+        async with running(HollowRuntime(CIDR, clock=clock), Path(folder), clock=clock) as cluster:
+            await cluster.client.create(make_pod("web", "app", "sidecar"))
+            await asyncio.sleep(10)
+            written = [write.obj for write in cluster.api.writes if isinstance(write.obj, core.Pod) and write.subresource == "status"]
+            assert [(found.status.phase, condition(found, "Ready")) for found in written] == [("Running", "True")]
+
+
+@virtual_time
+async def test_a_pod_that_takes_its_time_is_seen_to_begin() -> None:
+    clock = VirtualClock()
+    runtime = HollowRuntime(CIDR, HollowSettings(start_seconds=60), clock)
+    with TemporaryDirectory() as folder:
+        async with running(runtime, Path(folder), clock=clock) as cluster:
+            await cluster.client.create(make_pod())
+            await asyncio.sleep(1)
+            pod = cluster.pod()
+            assert pod is not None and pod.status.HasField("start_time") and pod.status.pod_ip
+            assert pod.status.container_statuses[0].state.waiting.reason == "ContainerCreating"

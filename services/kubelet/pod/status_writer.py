@@ -1,8 +1,13 @@
-"""Writes a pod's status: only when it changed, the newest only, never losing the last one."""
+"""Writes a pod's status: only when it changed, the newest only, never losing the last one.
+
+Between its first sight and its rest a pod has a status for each thing that was done. Most are over before anybody could read them, and
+each costs a write, and all who watch pods its news. So one that passes waits a moment for the next; one that stays is written at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -16,6 +21,8 @@ from services.kubelet.pod.conditions import OWN_CONDITIONS, is_own
 
 log = logging.getLogger(__name__)
 
+# How long a status waits for what comes of that which is being done.
+PATIENCE_SECONDS = 0.5
 RETRY = Backoff(first_seconds=0.1, limit_seconds=5.0, jitter=0.5)
 
 
@@ -32,13 +39,19 @@ class StatusWriter:
         self._base: core.Pod | None = None
         self._idle = asyncio.Event()
         self._idle.set()
+        # Nothing is being done that would change the newest status, or somebody waits for its write.
+        self._due = asyncio.Event()
 
-    def publish(self, status: core.PodStatus) -> None:
-        """Takes a status; it is written soon, unless the API has it already.
+    def publish(self, status: core.PodStatus, *, passes: bool = False) -> None:
+        """Takes a status; it is written soon, unless the API has it already. ``passes``: another is about to follow.
 
         What somebody else wrote over our part (the node controller does, while it hears nothing
         from the node) is put right again.
         """
+        if passes:
+            self._due.clear()
+        else:
+            self._due.set()
         writing = self._task is not None and not self._task.done()
         if status == self._wanted if writing else _merged(self._newest(), status).status == self._newest().status:
             return
@@ -50,6 +63,7 @@ class StatusWriter:
 
     async def flush(self) -> None:
         """Waits until the last status is written or the pod is gone."""
+        self._due.set()
         await self._idle.wait()
 
     async def close(self) -> None:
@@ -59,6 +73,7 @@ class StatusWriter:
     async def _write(self) -> None:
         failures = 0
         while self._wanted is not None and self._written != self._wanted:
+            await self._wait()
             wanted, base = self._wanted, self._newest()
             try:
                 self._base = await self._update(base, wanted)
@@ -76,6 +91,11 @@ class StatusWriter:
                     await asyncio.sleep(RETRY.delay(failures + 1))
                 failures += 1
         self._idle.set()
+
+    async def _wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._due.wait()
 
     def _newest(self) -> core.Pod:
         """What the last write answered, unless the informer has seen a newer one."""

@@ -134,7 +134,7 @@ class HollowRuntime(Runtime):
         if plan.handler and plan.handler not in self.handlers:
             raise NoSuchHandler(plan.handler)
         ip = "" if plan.host_network else self._addresses.take()
-        await asyncio.sleep(self._settings.sandbox_seconds)
+        await _pause(self._settings.sandbox_seconds)
         sandbox = Sandbox(self._new_id(), plan.pod, plan.attempt, True, ip, self._clock.now(), plan.handler)
         self._observations.put_sandbox(sandbox)
         return sandbox
@@ -157,7 +157,7 @@ class HollowRuntime(Runtime):
 
     async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
         self._refuse_in_trouble()
-        await asyncio.sleep(self._settings.pull_seconds)
+        await _pause(self._settings.pull_seconds)
         self.pulled.append(reference)
         if reference in self.missing_images:
             raise RuntimeFailure(f"manifest for {reference} not found: manifest unknown")
@@ -188,14 +188,19 @@ class HollowRuntime(Runtime):
 
     async def start_container(self, container: Container, pod: PodRef) -> None:
         self._refuse_in_trouble()
-        await asyncio.sleep(self._settings.start_seconds)
+        await _pause(self._settings.start_seconds)
         if container.name in self.fail_start:
             words, now = self.fail_start[container.name], self._clock.now()
             failed = replace(container, state=EXITED, exit_code=START_ERROR_EXIT_CODE, error=words, finished_at=now)
             self._observations.put_container(pod, failed)
             raise RuntimeFailure(words)
-        self._observations.put_container(pod, replace(container, state=RUNNING, started_at=self._clock.now()))
-        fate = fate_of(self._plan(container.id).process)
+        fate, now = fate_of(self._plan(container.id).process), self._clock.now()
+        running = replace(container, state=RUNNING, started_at=now)
+        if fate is not None and not fate.seconds:
+            # Over before anybody could have looked.
+            self._observations.put_container(pod, replace(running, state=EXITED, exit_code=fate.exit_code, finished_at=now))
+            return
+        self._observations.put_container(pod, running)
         if fate is not None:
             asyncio.get_running_loop().call_later(fate.seconds, self._end, pod, container.id, fate.exit_code)
 
@@ -234,7 +239,7 @@ class HollowRuntime(Runtime):
 
     async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         self._refuse_in_trouble()
-        await asyncio.sleep(min(self._settings.stop_seconds, grace_seconds))
+        await _pause(min(self._settings.stop_seconds, grace_seconds))
         code = KILLED_EXIT_CODE if self._settings.stop_seconds > grace_seconds else TERMINATED_EXIT_CODE
         found = self._observations.find(container.id)
         if found and isinstance(found[1], Container) and found[1].state == RUNNING:
@@ -289,3 +294,9 @@ class HollowRuntime(Runtime):
     def _refuse_in_trouble(self) -> None:
         if self._trouble:
             raise RuntimeUnavailable(self._trouble)
+
+
+async def _pause(seconds: float) -> None:
+    """Unlike a sleep of no time, does not give way."""
+    if seconds > 0:
+        await asyncio.sleep(seconds)

@@ -42,6 +42,7 @@ class PodManager:
         self._failures: dict[str, int] = {}
         # Pods that ask for other amounts than they were granted, and since when, in the loop's seconds.
         self._resizes: dict[str, float] = {}
+        self._ran = False
 
     @property
     def workers(self) -> dict[str, PodWorker]:
@@ -73,6 +74,8 @@ class PodManager:
         try:
             await asyncio.gather(self._remove_orphans(), VolumeLimits(self._workers.values, self._context.files).run())
         finally:
+            # The engine goes on, and whoever follows it next is alone with it.
+            self._ran = True
             await cancel(self._tasks.values())
 
     async def _remove_orphans(self) -> None:
@@ -154,6 +157,8 @@ class PodManager:
                 yield pod if worker is None else worker.pod
 
     def _engine_changed(self, uid: str) -> None:
+        if self._ran:
+            return
         if not uid:
             ENGINE_WELL.set(not self._context.runtime.trouble)
             for worker in self._workers.values():

@@ -181,6 +181,8 @@ class PodWorker:
         if renew_at is not None:
             decision.wake(renew_at)
         await self._rest(decision.wake_at)
+        # What comes in one turn of the loop, as an action's last deed and its end, is looked at once.
+        await asyncio.sleep(0)
         return False
 
     def _renewal(self, now: datetime) -> datetime | None:
@@ -213,7 +215,7 @@ class PodWorker:
         view = StatusView(self._pod, observation, self.facts, now, self._context.settings.node_ip, decision.waiting, scheme)
         status = pod_status(view)
         self._pod.status.CopyFrom(status)
-        self._writer.publish(status)
+        self._writer.publish(status, passes=bool(decision.actions or self.facts.busy))
 
     async def _note_ends(self, observation: PodObservation) -> None:
         for container in observation.containers:
