@@ -7,6 +7,8 @@ from services.controller.controllers.attachdetach.controller import AttachDetach
 from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
 from services.controller.controllers.cronjob.controller import CronJobController
 from services.controller.controllers.csiattacher.controller import CsiAttacherController
+from services.controller.controllers.csicapacity.controller import CsiCapacityController
+from services.controller.controllers.csimodifier.controller import CsiModifierController
 from services.controller.controllers.csiprovisioner.controller import CsiProvisionerController
 from services.controller.controllers.csiresizer.controller import CsiResizerController
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
@@ -72,6 +74,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     CsiProvisionerController,
     CsiAttacherController,
     CsiResizerController,
+    CsiModifierController,
+    CsiCapacityController,
     NamespaceController,
     ServiceAccountController,
     ServiceAccountTokenController,

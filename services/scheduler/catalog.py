@@ -14,6 +14,7 @@ from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.plugins.taints.plugin import Taints
 from services.scheduler.plugins.unschedulable.plugin import Unschedulable
 from services.scheduler.plugins.volumebinding.plugin import VolumeBinding
+from services.scheduler.plugins.volumelimits.plugin import VolumeLimits
 from services.scheduler.plugins.volumerestrictions.plugin import VolumeRestrictions
 
 PLUGINS: tuple[type[Plugin], ...] = (
@@ -24,6 +25,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Ports,
     Resources,
     VolumeRestrictions,
+    VolumeLimits,
     VolumeBinding,
     PodTopologySpread,
     InterPodAffinity,

@@ -27,6 +27,9 @@ class Subject(Enum):
     CLAIM = "claim"
     VOLUME = "volume"
     STORAGE_CLASS = "storage class"
+    CSI_NODE = "CSI node"
+    CSI_DRIVER = "CSI driver"
+    STORAGE_CAPACITY = "storage capacity"
     NAMESPACE = "namespace"
 
     @property
@@ -43,6 +46,9 @@ _MESSAGES: dict[Subject, type[Message]] = {
     Subject.CLAIM: core.PersistentVolumeClaim,
     Subject.VOLUME: core.PersistentVolume,
     Subject.STORAGE_CLASS: storage.StorageClass,
+    Subject.CSI_NODE: storage.CSINode,
+    Subject.CSI_DRIVER: storage.CSIDriver,
+    Subject.STORAGE_CAPACITY: storage.CSIStorageCapacity,
     Subject.NAMESPACE: core.Namespace,
 }
 

@@ -120,6 +120,12 @@ def disks_class(name: str = "disks", *, waits: bool = False, **parameters: str) 
     return made
 
 
+def attributes(name: str, *, driver: str = DRIVER, **parameters: str) -> storage.VolumeAttributesClass:
+    made = storage.VolumeAttributesClass(driver_name=driver, parameters=parameters or {"iops": "5"})
+    made.metadata.name = name
+    return made
+
+
 def wanting(name: str = "data", size: str = "1Gi", *, of: str = "disks") -> core.PersistentVolumeClaim:
     return asking(name, size, of=of)
 

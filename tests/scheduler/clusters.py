@@ -194,9 +194,29 @@ def storage_objects() -> list[Any]:
         volume.metadata.labels["tier"] = "gold"
         volume.spec.access_modes.append("ReadWriteOnce")
         volume.spec.capacity["storage"].string = "2Gi"
+        source = volume.spec.persistent_volume_source.csi
+        source.driver, source.volume_handle = "example.com/disks", f"vol-{name}"
         term = volume.spec.node_affinity.required.node_selector_terms.add()
         term.match_expressions.add(key="disk", operator="In", values=["a"])
-    return [late, made, *claims.values(), *volumes]
+    return [late, made, *claims.values(), *volumes, *driver_objects()]
+
+
+def driver_objects() -> list[Any]:
+    """A driver that tells how much room it has, and how many volumes a node can have."""
+    driver, told = storage.CSIDriver(), storage.CSIStorageCapacity(storage_class_name="made")
+    driver.metadata.name, driver.spec.storage_capacity = "example.com/disks", True
+    told.metadata.name, told.metadata.namespace = "room", "kube-system"
+    told.node_topology.match_labels["disk"] = "b"
+    told.capacity.string = "9Gi"
+    small = storage.CSIStorageCapacity(storage_class_name="made")
+    small.metadata.name, small.metadata.namespace = "small", "kube-system"
+    small.node_topology.SetInParent()
+    small.maximum_volume_size.string = "1Mi"
+    found = [storage.CSINode() for _ in range(6)]
+    for number, one in enumerate(found):
+        one.metadata.name = f"n{number}"
+        one.spec.drivers.add(name="example.com/disks", node_id=one.metadata.name).allocatable.count = 1
+    return [driver, told, small, *found]
 
 
 def namespaces() -> list[core.Namespace]:

@@ -26,9 +26,9 @@ from tests.scheduler.objects import Objects
 from tests.support import golden
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-KINDS = (core.Node, core.Pod, core.Service, core.PersistentVolumeClaim, core.PersistentVolume, storage.StorageClass)
+CLUSTER_SCOPED = (core.Node, core.PersistentVolume, storage.StorageClass, storage.CSINode, storage.CSIDriver)
+KINDS = (*CLUSTER_SCOPED, core.Pod, core.Service, core.PersistentVolumeClaim, storage.CSIStorageCapacity)
 TYPES = {kind.DESCRIPTOR.name: kind for kind in KINDS}
-CLUSTER_SCOPED = (core.Node, core.PersistentVolume, storage.StorageClass)
 
 
 def load(path: Path) -> list[Any]:

@@ -28,6 +28,9 @@ IDENTITY = {
     Subject.NAMESPACE: ("metadata.name",),
     Subject.VOLUME: ("metadata.name", "metadata.uid"),
     Subject.STORAGE_CLASS: ("metadata.name",),
+    Subject.CSI_NODE: ("metadata.name",),
+    Subject.CSI_DRIVER: ("metadata.name",),
+    Subject.STORAGE_CAPACITY: ("metadata.name", "metadata.namespace"),
 }
 
 

@@ -28,6 +28,8 @@ CALLS = {
 }
 OLDER = frozenset({"Provisioner", "ControllerPublish", "NodeStage", "NodePublish"})
 KNOWN = frozenset(f"{PREFIX}{call}secret-{part}" for call in CALLS for part in ("name", "namespace"))
+# On a volume: the Secret by which its driver modifies it.
+MODIFY_SECRET = ("volume.kubernetes.io/controller-modify-secret-name", "volume.kubernetes.io/controller-modify-secret-namespace")
 _TOKEN = re.compile(r"\$\{([^}]*)\}")
 
 

@@ -7,6 +7,8 @@ from services.controller.controllers.attachdetach.controller import AttachDetach
 from services.controller.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
 from services.controller.controllers.cronjob.controller import CronJobController
 from services.controller.controllers.csiattacher.controller import CsiAttacherController
+from services.controller.controllers.csicapacity.controller import CsiCapacityController
+from services.controller.controllers.csimodifier.controller import CsiModifierController
 from services.controller.controllers.csiprovisioner.controller import CsiProvisionerController
 from services.controller.controllers.csiresizer.controller import CsiResizerController
 from services.controller.controllers.csrapproving.controller import CertificateApprovingController
@@ -44,13 +46,14 @@ from services.controller.controllers.statefulset.controller import StatefulSetCo
 from services.controller.controllers.trustbundlepublisher.controller import TrustBundlePublisher
 from services.controller.controllers.ttlafterfinished.controller import TtlAfterFinishedController
 from tests.controller.disks import FakeAttacher
+from tests.controller.drivers import Rack
 from tests.controller.objects import (
     replica_set,
     replication_controller,
 )
 from tests.controller.scenarios.access import accounts, gathering_roles, old_tokens, token_secrets
 from tests.controller.scenarios.certificates import approvals, certificates, old_requests, pod_certificates, signatures, trust_bundles
-from tests.controller.scenarios.disks import attached_disks, disks, growing_disks, with_driver
+from tests.controller.scenarios.disks import attached_disks, disks, growing_disks, other_attributes, room, with_driver
 from tests.controller.scenarios.jobs import by_the_clock, job_ending, jobs, jobs_that_expire, uncounted_pods
 from tests.controller.scenarios.namespaces import collected, namespaces, quotas
 from tests.controller.scenarios.nodes import garbage_pods, node_ranges, ranges_are_apart, silent_nodes
@@ -122,6 +125,8 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     ),
     CsiAttacherController: with_driver(CsiAttacherController, attached_disks),
     CsiResizerController: with_driver(CsiResizerController, growing_disks),
+    CsiModifierController: with_driver(CsiModifierController, other_attributes),
+    CsiCapacityController: with_driver(CsiCapacityController, room, outside=lambda: Rack(topology=True)),
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
     ClusterRoleAggregationController: alone(ClusterRoleAggregationController, gathering_roles),

@@ -9,8 +9,8 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.objects.csi import attachment_name
 from services.controller.controller import Controller
-from tests.controller.disks import DRIVER, disk, held
-from tests.controller.drivers import DirectDriver, Rack, disks_class, wanting
+from tests.controller.disks import DRIVER, disk, driver, held, machine
+from tests.controller.drivers import DirectDriver, Rack, attributes, disks_class, wanting
 from tests.controller.scenarios.steps import alone, step
 from tests.support.mishaps import Scenario, World
 
@@ -97,6 +97,43 @@ async def growing_disks(w: World) -> None:
     await _ask(w, "two", "3Gi")
     await _ask(w, "huge", "4Gi")
     await step(400.0)
+
+
+async def other_attributes(w: World) -> None:
+    """One volume is given other attributes twice; one is asked for what cannot be; a class comes late."""
+    w.api.seed(attributes("fast", iops="9"), attributes("odd", colour="red"))
+    for name in ("one", "odd", "late"):
+        w.outside.shelf.make(name)
+        w.api.seed(disk(name, handle=f"vol-{name}", claim=name), held(name, name))
+    for name, of in (("one", "fast"), ("odd", "odd"), ("late", "slow")):
+        await _name(w, name, of)
+    await step()
+    await w.client.create(attributes("slow", iops="1"))
+    await _name(w, "one", "slow")
+    await step(400.0)
+
+
+async def room(w: World) -> None:
+    """A driver with places; a volume comes, a class and a place go."""
+    told = driver()
+    told.spec.storage_capacity = True
+    w.api.seed(told, disks_class(), disks_class("others"))
+    for number, zone in enumerate("ab"):
+        node, found = machine(f"node-{number}"), storage.CSINode()
+        node.metadata.labels["zone"], found.metadata.name = zone, node.metadata.name
+        found.spec.drivers.add(name=DRIVER, node_id=node.metadata.name, topology_keys=["zone"])
+        w.api.seed(node, found)
+    await step()
+    w.outside.shelf.make("one", GI)
+    w.api.seed(disk("one"))
+    await step()
+    await w.client.delete(storage.StorageClass, "others")
+    await w.client.delete(storage.CSINode, "node-0")
+    await step(120.0)
+
+
+async def _name(w: World, name: str, of: str) -> None:
+    await w.edit(core.PersistentVolumeClaim, name, lambda found: setattr(found.spec, "volume_attributes_class_name", of))
 
 
 def _node_is_done(claim: core.PersistentVolumeClaim) -> None:

@@ -32,7 +32,7 @@ from knarr.objects.volumes import BLOCK, STORAGE, WAIT_FOR_FIRST_CONSUMER, stora
 from services.controller.csi.amounts import binary, in_bytes
 from services.controller.csi.capabilities import Mode, Refused, capability
 from services.controller.csi.driver import RPC, Abilities
-from services.controller.csi.secrets import KNOWN, PREFIX, reference
+from services.controller.csi.secrets import KNOWN, MODIFY_SECRET, PREFIX, reference
 from services.controller.csi.topology import node_affinity
 
 # On a volume until its driver has removed what it stands for.
@@ -41,9 +41,8 @@ FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
 IN_PROGRESS = "knarr.dev/csi-provisioning"
 # On a claim that another one is copied from.
 CLONING = "provisioner.storage.kubernetes.io/cloning-protection"
-# On a volume: the Secrets by which its driver removes and modifies it.
+# On a volume: the Secret by which its driver removes it.
 DELETION_SECRET = ("volume.kubernetes.io/provisioner-deletion-secret-name", "volume.kubernetes.io/provisioner-deletion-secret-namespace")
-MODIFY_SECRET = ("volume.kubernetes.io/controller-modify-secret-name", "volume.kubernetes.io/controller-modify-secret-namespace")
 FS_TYPE = f"{PREFIX}fstype"
 CLAIM_KIND = "PersistentVolumeClaim"
 MISFITS = "claim in dataSource not bound or invalid"
@@ -95,10 +94,12 @@ def is_wanted(claim: core.PersistentVolumeClaim, found: storage.StorageClass | N
 
 
 def copies_claim(claim: core.PersistentVolumeClaim) -> bool:
-    """Whether it begins with what another claim has. Raises Refused for a snapshot."""
+    """Whether it begins with what another claim has. Raises Refused for a snapshot, and for a claim elsewhere."""
     spec = claim.spec
     if not spec.HasField("data_source") and not spec.HasField("data_source_ref"):
         return False
+    if spec.data_source_ref.namespace:
+        raise Refused("no claim of another namespace is copied: leave out dataSourceRef.namespace")
     kind = spec.data_source.kind or spec.data_source_ref.kind
     if kind == CLAIM_KIND:
         return True

@@ -7,7 +7,7 @@ node; where there is none, whoever makes volumes of its class is told the node. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,12 +21,14 @@ from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
 from services.scheduler.plugin import Cluster, Plugin
 from services.scheduler.plugins.volumebinding.claims import Claims, Impossible, Unbound, claims_of, has_claims
+from services.scheduler.plugins.volumebinding.room import Room, has_room, room_for
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation, Spoiled
 from services.scheduler.row_cache import RowCache
 
 CONFLICT = "node(s) had volume node affinity conflict"
 NO_MATCH = "node(s) didn't find available persistent volumes to bind"
+NO_ROOM = "node(s) did not have enough free storage"
 NOT_THERE = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 FAILED = 'running PreBind plugin "VolumeBinding": binding volumes: '
 
@@ -37,6 +39,8 @@ class _Offer:
 
     wanted: Unbound
     volumes: Sequence[core.PersistentVolume]
+    # Where a new one could be made; None: anywhere.
+    room: Room | None = None
 
 
 @dataclass(slots=True)
@@ -67,6 +71,11 @@ class VolumeBinding(Plugin):
             Part(Subject.STORAGE_CLASS, "provisioner"),
             Part(Subject.STORAGE_CLASS, "volumeBindingMode"),
             Part(Subject.STORAGE_CLASS, "allowedTopologies"),
+            Part(Subject.CSI_DRIVER, "spec.storageCapacity"),
+            Part(Subject.STORAGE_CAPACITY, "storageClassName"),
+            Part(Subject.STORAGE_CAPACITY, "nodeTopology"),
+            Part(Subject.STORAGE_CAPACITY, "capacity"),
+            Part(Subject.STORAGE_CAPACITY, "maximumVolumeSize"),
         }
     )
 
@@ -74,6 +83,7 @@ class VolumeBinding(Plugin):
         super().__init__(cluster)
         self._reached = RowCache(self.reads, can_reach, np.bool_)
         self._allowed = RowCache(self.reads, _is_allowed, np.bool_)
+        self._roomy = RowCache(self.reads, has_room, np.bool_)
 
     def impossible(self, pod: PodFacts) -> str:
         try:
@@ -147,7 +157,8 @@ class VolumeBinding(Plugin):
         if not wanted.is_provisioned:
             return np.zeros(nodes.size, np.bool_)
         if not wanted.node:
-            return mask
+            room = room_for(wanted, self.cluster)
+            return mask if room is None else mask & self._roomy.get(nodes, room.key, room)
         only = np.zeros(nodes.size, np.bool_)
         if wanted.node in nodes.rows:
             only[nodes.rows[wanted.node]] = True
@@ -156,7 +167,12 @@ class VolumeBinding(Plugin):
     def _offers(self, unbound: Sequence[Unbound]) -> list[_Offer]:
         """Looks at all volumes once, however many nodes there are."""
         volumes = self.cluster.list(core.PersistentVolume) if unbound else ()
-        return [_Offer(wanted, () if wanted.node else suiting_volumes(wanted.claim, volumes)) for wanted in unbound]
+        return [
+            _Offer(wanted, (), None)
+            if wanted.node
+            else _Offer(wanted, suiting_volumes(wanted.claim, volumes), room_for(wanted, self.cluster))
+            for wanted in unbound
+        ]
 
 
 class _Binding(Preparation):
@@ -214,17 +230,20 @@ def _choose(offers: Iterable[_Offer], node: core.Node) -> _Choice | None:
         if volume is not None:
             taken.add(volume.metadata.name)
             choice.volumes.append((wanted.claim, volume))
-        elif wanted.is_provisioned and _is_allowed(wanted.found, node):
+        elif wanted.is_provisioned and _is_allowed(wanted.found, node) and (offer.room is None or has_room(offer.room, node)):
             choice.made.append(wanted.claim)
         else:
             return None
     return choice
 
 
-def _misses(bound: Iterable[core.PersistentVolume], offers: Iterable[_Offer], node: core.Node) -> list[str]:
+def _misses(bound: Iterable[core.PersistentVolume], offers: Sequence[_Offer], node: core.Node) -> list[str]:
     """What keeps a pod from a node: the volumes that its claims have, or those that they would get."""
     words = [] if all(can_reach(volume, node) for volume in bound) else [CONFLICT]
-    return words if _choose(offers, node) is not None else [*words, NO_MATCH]
+    if _choose(offers, node) is not None:
+        return words
+    anywhere = [replace(offer, room=None) for offer in offers]
+    return [*words, NO_MATCH if _choose(anywhere, node) is None else NO_ROOM]
 
 
 def _is_allowed(found: storage.StorageClass, node: core.Node) -> bool:
