@@ -98,7 +98,7 @@ install_venv
 compile_modules
 # The checks of `make lint` need no more.
 [ "${1:-}" = "--venv" ] && exit
-[ "${1:-}" = "--tests" ] && install_clients
+[ "${1:-}" = "--tests" ] && install_clients && need mkfs.btrfs btrfs-progs
 need etcd etcd-server
 need etcdctl etcd-client
 need nft nftables

@@ -6,6 +6,7 @@ that comes second is refused as a conflict, so no volume is ever given to two. S
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -34,6 +35,11 @@ AVAILABLE, BOUND, RELEASED, FAILED, PENDING, LOST = "Available", "Bound", "Relea
 def storage_of(amounts: Mapping[str, meta.Quantity]) -> Quantity:
     """The storage among a volume's or a claim's amounts; nothing where there is none."""
     return exactly(amounts.get(STORAGE, NOTHING))
+
+
+def size_bytes_of(volume: core.PersistentVolume) -> int:
+    """A volume's capacity in whole bytes."""
+    return math.ceil(storage_of(volume.spec.capacity).value)
 
 
 def wanted_storage(claim: core.PersistentVolumeClaim) -> Quantity:

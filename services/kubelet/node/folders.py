@@ -1,4 +1,5 @@
-"""The node's volumes of the class local-path: their folders are removed when the volumes are, and not before.
+"""The node's volumes of the class local-path: their folders are removed when the volumes are, and not before, and held to their size
+where the file system can.
 
 Only a volume that is being deleted, whose claim is gone and whose policy is Delete takes its folder with it. A folder whose volume is not
 known is left: the cluster may have been restored to an older state.
@@ -17,11 +18,13 @@ from knarr.client.events import WARNING, EventRecorder
 from knarr.client.informer import Informer
 from knarr.client.reconciler import Again, Reconciler
 from knarr.machinery.errors import NotFound
+from knarr.objects.binding import size_bytes_of
 from knarr.objects.keys import Key, key_of
-from knarr.objects.local_path import NODE_LABEL, is_to_be_removed, loses_its_data, without_finalizer
+from knarr.objects.local_path import NODE_LABEL, is_local_path, is_to_be_removed, loses_its_data, without_finalizer
 from knarr.service.tasks import run_together
 from services.kubelet.node.beneath import opened, remove_at
 from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.quota import limit
 
 log = logging.getLogger(__name__)
 WORKERS = 2
@@ -53,7 +56,10 @@ class LocalFolders:
 
     async def _reconcile(self, key: Key) -> Again | None:
         volume = self._volumes.store.get(*key)
-        if volume is None or not is_to_be_removed(volume):
+        if volume is None:
+            return None
+        if not is_to_be_removed(volume):
+            await self._hold(volume)
             return None
         if self._is_used(volume):
             return Again(USED_SECONDS)
@@ -68,6 +74,19 @@ class LocalFolders:
         with contextlib.suppress(NotFound):
             await self._client.update(without_finalizer(volume))
         return None
+
+    async def _hold(self, volume: core.PersistentVolume) -> None:
+        """To the size that the volume has now: its claim may have grown."""
+        name, size_bytes = volume.metadata.name, size_bytes_of(volume)
+        if is_local_path(volume) and size_bytes and volume.spec.persistent_volume_source.local.path == f"{self._root}/{name}":
+            await self._files.call(limit_folder, self._root, name, size_bytes)
+
+
+def limit_folder(root: Path, name: str, size_bytes: int) -> bool:
+    """Answers whether it is held to the size; raises OSError. One that is not there yet is held to it when it is made."""
+    with contextlib.suppress(FileNotFoundError), opened(root) as folders:
+        return limit(folders, name, size_bytes)
+    return False
 
 
 def remove_folder(root: Path, name: str) -> bool:

@@ -7,7 +7,7 @@ that, so that no object of the API makes a kubelet make or remove a folder elsew
 from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.binding import BOUND
+from knarr.objects.binding import BOUND, size_bytes_of
 from knarr.objects.local_path import NODE_LABEL, is_local_path
 from knarr.objects.owners import is_controlled_by
 from knarr.objects.volumes import BLOCK, ephemeral_claim_name
@@ -67,4 +67,4 @@ def _folder(volume: core.PersistentVolume, node: NodeView, *, read_only: bool) -
     path = volume.spec.persistent_volume_source.local.path
     if not node.folders or path != f"{node.folders}/{name}":
         raise VolumeError(f"PV {name} says that its folder is {path}, and this node keeps it at {node.folders}/{name}")
-    return HostDirectory(path, read_only=read_only, owned=True, made=True)
+    return HostDirectory(path, read_only=read_only, owned=True, made=True, size_bytes=size_bytes_of(volume))

@@ -26,13 +26,14 @@ class File:
 @dataclass(frozen=True, slots=True)
 class HostDirectory:
     """A path of the node; ``kind`` is the hostPath type. ``owned``: its files are given to the pod's fsGroup. ``made``: it is a folder of
-    the kubelet's own, and made where it is missing."""
+    the kubelet's own, and made where it is missing. ``size_bytes``: what it is held to then, where the file system can; 0: nothing."""
 
     path: str
     kind: str = ""
     read_only: bool = False
     owned: bool = False
     made: bool = False
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

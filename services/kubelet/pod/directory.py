@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -12,8 +13,10 @@ from pathlib import Path
 
 from services.kubelet.csi.places import POD_FOLDER
 from services.kubelet.csi.volume import DriverVolume
+from services.kubelet.node.beneath import opened
 from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, are_private, mount_tmpfs, unmount_all
 from services.kubelet.node.network_mounts import MountFailed, mount_nfs
+from services.kubelet.node.quota import limit, make_limitable
 from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory, NetworkDirectory, VolumeError
 from services.kubelet.pod.ownership import Giving, give_to_group
 from services.kubelet.pod.volume_files import DATA_LINK, write_files
@@ -87,7 +90,7 @@ class PodDirectory:
     def _set_up(self, name: str, content: Content, group: int | None, giving: Giving) -> None:
         if isinstance(content, HostDirectory):
             if content.made:
-                make_folder(Path(content.path))
+                make_folder(Path(content.path), content.size_bytes)
             check_host_path(content)
             if content.owned and group is not None and not content.read_only:
                 give_to_group(Path(content.path), group, giving)
@@ -157,15 +160,16 @@ def _set_up_empty(path: Path, content: EmptyDirectory, group: int | None) -> Non
     path.chmod(EMPTY_MODE if group is None else GROUP_MODE)
 
 
-def make_folder(path: Path) -> None:
-    """A folder for a volume that outlives its pods: any user of a container may write there, nobody else gets to it."""
+def make_folder(path: Path, size_bytes: int = 0) -> None:
+    """A folder for a volume that outlives its pods: any user of a container may write there, nobody else gets to it. It is held to a size
+    where the file system can; 0: it is not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(PRIVATE_MODE)
-    try:
-        path.mkdir()
-    except FileExistsError:
-        return
-    path.chmod(EMPTY_MODE)
+    with opened(path.parent) as folders:
+        with contextlib.suppress(FileExistsError):
+            make_limitable(folders, path.name, EMPTY_MODE)
+        if size_bytes:
+            limit(folders, path.name, size_bytes)
 
 
 def _mount_network(path: Path, content: NetworkDirectory) -> None:
