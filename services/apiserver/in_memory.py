@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
@@ -27,7 +26,7 @@ from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import invalid
 from knarr.machinery.resources import Version, served
 from knarr.objects.copies import copy_of
-from knarr.objects.names import generated
+from knarr.objects.names import generated, new_uid
 from knarr.service.authentication import User
 from services.apiserver.admission.catalog import PLUGINS, Factory
 from services.apiserver.audit.auditor import Auditor
@@ -147,7 +146,7 @@ class ApiInMemory:
         metadata = obj.metadata
         if not metadata.name and metadata.generate_name:
             metadata.name = generated(metadata.generate_name, self._source)
-        metadata.uid = metadata.uid or str(uuid.UUID(int=self._source.getrandbits(128), version=4))
+        metadata.uid = metadata.uid or new_uid(self._source)
         if not metadata.HasField("creation_timestamp"):
             metadata.creation_timestamp.seconds = int(self.clock.now().timestamp())
         strategy = strategy_for(version)

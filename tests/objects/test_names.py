@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.validation import dns1123_label
 from knarr.objects.copies import copy_of
 from knarr.objects.hashes import canonical, template_hash
-from knarr.objects.names import ALPHABET, encoded, generated
+from knarr.objects.names import ALPHABET, encoded, generated, new_uid
 
 HASH = "pod-template-hash"
 
@@ -27,6 +28,11 @@ def test_a_generated_name_is_a_label_that_begins_with_its_base(base: str, seed: 
 
 def test_names_differ() -> None:
     assert len({generated("web-") for _ in range(100)}) > 95
+
+
+@given(st.integers(0, 2**32))
+def test_a_uid_is_a_random_uuid(seed: int) -> None:
+    assert new_uid(random.Random(seed)) == str(uuid.UUID(int=random.Random(seed).getrandbits(128), version=4))
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "4"), (1234567890, "56789bcdf4")])

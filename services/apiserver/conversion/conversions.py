@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from knarr.machinery.errors import StatusError, error_of
 from knarr.machinery.resources import Version
+from knarr.objects.names import new_uid
 from services.apiserver.apply.versions import Unconverted
 from services.apiserver.aside import in_turn_if_large
 from services.apiserver.deadline import within
@@ -151,7 +151,7 @@ class Conversions:
 
         config: Any = target.resource.converter.webhook  # type: ignore[union-attr]
         hook = hook_of(config.client_config, HOOK_SECONDS)
-        uid = str(uuid.UUID(int=self._source.getrandbits(128), version=4))
+        uid = new_uid(self._source)
         review = Review(uid, review_version(config.conversion_review_versions), source, target, raws)
         async with self._gate(hook.url):
             body = await in_turn_if_large(sum(map(len, raws)), review.body)

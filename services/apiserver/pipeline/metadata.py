@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-import uuid
 from datetime import datetime
 from typing import Any
 
 from knarr.machinery.errors import bad_request
+from knarr.objects.names import new_uid
 from services.apiserver.pipeline.refusals import precondition_failed
 from services.apiserver.results import Ref
 
@@ -48,7 +48,7 @@ def prepare_for_create(obj: Any, now: datetime, source: random.Random) -> None:
     wipe(obj)
     found.ClearField("resource_version")
     found.generation = 0
-    found.uid = str(uuid.UUID(int=source.getrandbits(128), version=4))
+    found.uid = new_uid(source)
     found.creation_timestamp.seconds, found.creation_timestamp.nanos = int(now.timestamp()), 0
 
 

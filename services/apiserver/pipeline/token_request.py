@@ -5,7 +5,6 @@ The steps and their order, the rules and their words are those of Kubernetes' To
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from knarr.api.authentication.v1 import authentication_pb2 as authentication
@@ -13,6 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import bad_request, conflict, invalid, status_error
 from knarr.machinery.resources import Version
+from knarr.objects.names import new_uid
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import cached
 from services.apiserver.pipeline.refusals import missing
@@ -53,7 +53,7 @@ async def issue_token(pipeline: Pipeline, request: Request, asked: Any) -> authe
         audiences=tuple(spec.audiences),
         issued_at=now,
         expires_at=now + seconds,
-        id=str(uuid.UUID(int=pipeline.backend.source.getrandbits(128), version=4)),
+        id=new_uid(pipeline.backend.source),
         namespace=ref.namespace,
         account=Named(ref.name, account.metadata.uid),
         warn_after=warn_after,

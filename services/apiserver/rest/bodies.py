@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -30,6 +31,7 @@ class Names:
     kind: str
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def of(cls, names: tuple[str, str], formerly: tuple[str, ...] = ()) -> Names:
         return cls((names[0], *formerly), names[1])
 

@@ -31,6 +31,10 @@ class Query:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._values)
+
     def all(self, name: str) -> list[str]:
         return self._values.get(name, [])
 
@@ -67,6 +71,8 @@ class Query:
 
 
 NEWEST = meta.GetOptions()
+# Of writes without parameters, which all share.
+PLAIN_CREATE, PLAIN_UPDATE = meta.CreateOptions(field_validation="Warn"), meta.UpdateOptions(field_validation="Warn")
 
 
 def get_options(query: Query) -> meta.GetOptions:
@@ -96,6 +102,8 @@ def list_options(query: Query) -> meta.ListOptions:
 
 
 def create_options(query: Query) -> meta.CreateOptions:
+    if not query:
+        return PLAIN_CREATE
     return meta.CreateOptions(
         dry_run=dry_run(query, "CreateOptions"),
         field_manager=query.text("fieldManager"),
@@ -104,6 +112,8 @@ def create_options(query: Query) -> meta.CreateOptions:
 
 
 def update_options(query: Query) -> meta.UpdateOptions:
+    if not query:
+        return PLAIN_UPDATE
     return meta.UpdateOptions(
         dry_run=dry_run(query, "UpdateOptions"),
         field_manager=query.text("fieldManager"),

@@ -26,6 +26,8 @@ class ConfigMapStrategy(Strategy):
                 causes += check_format(here, key, config_key)
                 if key in other:
                     causes.append(invalid(here, key, "duplicate of key present in binaryData"))
+        if obj.ByteSize() <= DATA_LIMIT_BYTES:
+            return causes
         size = sum(len(text.encode()) for text in obj.data.values()) + sum(map(len, obj.binary_data.values()))
         return [*causes, too_long("", DATA_LIMIT_BYTES)] if size > DATA_LIMIT_BYTES else causes
 

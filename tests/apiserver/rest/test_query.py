@@ -67,6 +67,11 @@ def test_write_options() -> None:
     assert options == meta.PatchOptions(dry_run=["All"], field_manager="me", field_validation="Warn", force=True)
 
 
+def test_writes_without_parameters_are_told_what_they_would_be_told_with_others() -> None:
+    assert queries.create_options(Query(b"")) == queries.create_options(Query(b"pretty")) == meta.CreateOptions(field_validation="Warn")
+    assert queries.update_options(Query(b"")) == queries.update_options(Query(b"pretty")) == meta.UpdateOptions(field_validation="Warn")
+
+
 def test_delete_options_come_from_the_body_or_the_query() -> None:
     query = Query(b"gracePeriodSeconds=0&propagationPolicy=Orphan")
     assert queries.delete_options(query, None) == meta.DeleteOptions(grace_period_seconds=0, propagation_policy="Orphan")

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 
 from knarr.machinery.errors import StatusError, bad_request, error_of, internal
 from knarr.machinery.resources import Version
+from knarr.objects.names import new_uid
 from services.apiserver.admission.inquiry import Inquiry
 from services.apiserver.admission.refusals import refused
 from services.apiserver.admission.webhooks.configurations import NO_SIDE_EFFECTS, NONE_ON_DRY_RUN, CompiledWebhook
@@ -59,7 +59,7 @@ class Caller:
         if not webhook.review_version:
             words = "webhook does not accept known AdmissionReview versions (v1, v1beta1)"
             raise CallFailed(f"could not create admission objects: {words}")
-        uid = str(uuid.UUID(int=self._inquiry.backend.source.getrandbits(128), version=4))
+        uid = new_uid(self._inquiry.backend.source)
         objects = await self.shown.object(version), await self.shown.old(version)
         body = await in_turn_if_large(self.shown.size_bytes, review_of, uid, webhook.review_version, self._inquiry.facts(version), *objects)
         answer = await self._posted(webhook, body)
