@@ -31,7 +31,7 @@ from services.apiserver.pipeline.token_request import MAX_AUDIENCES
 from services.apiserver.request import LIST, WATCH, Request
 from services.apiserver.results import Page, Ref, Written
 from services.apiserver.storage.keys import object_key
-from services.apiserver.strategies.reviews import validate_review
+from services.apiserver.strategies.reviews import empty_question, validate_review
 from services.apiserver.tokens.accounts import Refused
 
 PODS = version_of(core.Pod)
@@ -39,7 +39,7 @@ STORE = "etcd-0"
 
 
 async def ask(pipeline: Pipeline, request: Request, obj: Any) -> Written:
-    """Answers what is created of a kind that is not stored. Raises Invalid for a question that makes no sense."""
+    """Answers what is created of a kind that is not stored. Raises Invalid for a question that makes no sense, BadRequest for none."""
     metadata.check_request(request.ref, obj)
     answer = ANSWERS.get(type(obj))
     if answer is None:
@@ -48,6 +48,8 @@ async def ask(pipeline: Pipeline, request: Request, obj: Any) -> Written:
     causes = [*validate_review(obj), *judged.causes]
     if causes:
         raise invalid(request.ref.version.kind, obj.metadata.name, causes, request.ref.version.group)
+    if missing_words := empty_question(obj):
+        raise bad_request(missing_words)
     return replace(await answer(pipeline, request, obj), warnings=judged.warnings)
 
 

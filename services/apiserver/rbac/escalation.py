@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import orjson
 
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
-from knarr.machinery import codec
 from knarr.machinery.errors import Forbidden, forbidden, not_found
 from knarr.machinery.resources import Resource
 from knarr.service.authentication import MASTERS
@@ -92,9 +91,11 @@ class RoleEscalation:
         lacking = await aside(sum(map(_combinations, wanted)) * len(held), lacking_of, wanted, held)
         if not lacking:
             return
-        told = "\n".join(orjson.dumps(codec.to_dict(said)).decode() for said in lacking)
-        user, groups = attributes.user.name, orjson.dumps(attributes.user.groups).decode()
-        detail = f'{words}user "{user}" (groups={groups}) is attempting to grant RBAC permissions not currently held:\n{told}'
+        told = "\n".join(await aside(sum(map(_combinations, lacking)) * len(held), told_of, lacking, held))
+        user = attributes.user
+        detail = (
+            f'{words}user "{user.name}" (groups={quoted(user.groups)}) is attempting to grant RBAC permissions not currently held:\n{told}'
+        )
         raise forbidden(attributes.resource.plural, attributes.name, detail, attributes.resource.storage.group)
 
 
@@ -116,6 +117,44 @@ def lacking_of(wanted: Sequence[rbac.PolicyRule], held: Sequence[Rule]) -> list[
             if len(found) == MAX_TOLD:
                 break
     return found
+
+
+def told_of(lacking: Sequence[rbac.PolicyRule], held: Sequence[Rule]) -> list[str]:
+    """What of those rules others do not allow, in Kubernetes' words, which programs read: the verbs that are lacking for each group and
+    resource, a line for each verb where it is about names. Of a rule that is too much to look into, all."""
+    lines: list[str] = []
+    verbs: dict[tuple[str, str], list[str]] = {}
+    left = MAX_COMPARISONS
+    for said in lacking:
+        left -= _combinations(said) * len(held)
+        if left < 0 or _combinations(said) > MAX_COMBINATIONS:
+            lines.append(_whole(said))
+            continue
+        for part in _parts(said):
+            if any(rule.covers(part) for rule in held):
+                continue
+            if part.path:
+                lines.append(_line((), (), [part.path], (), [part.verb]))
+            elif part.name:
+                lines.append(_line([part.group], [part.resource], (), [part.name], [part.verb]))
+            elif part.verb not in (known := verbs.setdefault((part.group, part.resource), [])):
+                known.append(part.verb)
+    lines += (_line([group], [resource], (), (), found) for (group, resource), found in verbs.items())
+    return sorted(set(lines or map(_whole, lacking)))[:MAX_TOLD]
+
+
+def _whole(said: rbac.PolicyRule) -> str:
+    return _line(said.api_groups, said.resources, said.non_resource_urls, said.resource_names, said.verbs)
+
+
+def _line(groups: Sequence[str], resources: Sequence[str], paths: Sequence[str], names: Sequence[str], verbs: Sequence[str]) -> str:
+    fields = {"APIGroups": groups, "Resources": resources, "NonResourceURLs": paths, "ResourceNames": names, "Verbs": verbs}
+    return f"{{{', '.join(f'{name}:{quoted(values)}' for name, values in fields.items() if values)}}}"
+
+
+def quoted(values: Sequence[str]) -> str:
+    """As Go writes several texts."""
+    return f"[{' '.join(orjson.dumps(value).decode() for value in values)}]"
 
 
 def is_held(said: rbac.PolicyRule, held: Sequence[Rule]) -> bool:

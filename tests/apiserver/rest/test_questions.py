@@ -66,8 +66,6 @@ async def test_whose_a_token_is(rest: RestClient) -> None:
     user = {"username": "bob", "uid": "7", "groups": list(BOB.groups)}
     assert known == {"authenticated": True, "user": user, "audiences": ["https://kubernetes.default.svc.cluster.local"]}
     assert await ask(rest, path, {"token": "other"}) == {"user": {}, "error": "the token is not known"}
-    missing = await ask(rest, path, {})
-    assert (missing["reason"], missing["details"]["causes"][0]["field"]) == ("Invalid", "spec.token")
 
 
 async def test_what_i_may(rest: RestClient, api: ApiInMemory) -> None:
@@ -145,6 +143,19 @@ async def test_what_others_may_in_one_namespace(rest: RestClient) -> None:
 async def test_a_question_that_makes_no_sense(rest: RestClient, spec: Any, metadata: Any, fields: list[str]) -> None:
     answer = await ask(rest, f"{AUTHORIZATION}/subjectaccessreviews", spec, metadata)
     assert (answer["code"], [cause["field"] for cause in answer["details"]["causes"]]) == (422, fields)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/apis/authentication.k8s.io/v1/tokenreviews", "token is required for TokenReview in authentication"),
+        (f"{AUTHORIZATION}/selfsubjectrulesreviews", "no namespace on request"),
+    ],
+    ids=["token", "rules"],
+)
+async def test_a_question_that_is_none_is_refused_as_kubernetes_does(rest: RestClient, path: str, words: str) -> None:
+    answer = await rest.call("POST", path, {"spec": {}})
+    assert (answer.status, answer.json["reason"], answer.json["message"]) == (400, "BadRequest", words)
 
 
 async def test_the_rules_of_everybody() -> None:

@@ -9,7 +9,7 @@ import pytest
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac import escalation
-from services.apiserver.rbac.escalation import MAX_COMBINATIONS, MAX_TOLD, is_held, lacking_of
+from services.apiserver.rbac.escalation import MAX_COMBINATIONS, MAX_TOLD, is_held, lacking_of, told_of
 from services.apiserver.rbac.rules import Rule
 from tests.apiserver.tokens.asking import NAME, token
 from tests.apiserver.tokens.test_roles import ask, binding, cluster_role, role
@@ -70,7 +70,8 @@ async def test_what_it_may_write_into_a_role(rules: list[Any], code: int, rest: 
     assert answer.status == code, answer.body
     if code == 403:
         said = answer.json["message"]
-        assert said.startswith(f'roles.rbac.authorization.k8s.io "made" is forbidden: user "{NAME}" (groups=')
+        groups = '["system:serviceaccounts" "system:serviceaccounts:shop" '
+        assert said.startswith(f'roles.rbac.authorization.k8s.io "made" is forbidden: user "{NAME}" (groups={groups}')
         assert "is attempting to grant RBAC permissions not currently held:\n{" in said
 
 
@@ -163,3 +164,39 @@ def test_what_is_compared_is_bounded_whoever_holds_how_much(monkeypatch: pytest.
         lacking_of([rbac.PolicyRule(verbs=["no"], api_groups=[""], resources=["r1"])] * 12, held[:1])
         == [rbac.PolicyRule(verbs=["no"], api_groups=[""], resources=["r1"])] * MAX_TOLD
     )
+
+
+def policy(verbs: str, resources: str = "", groups: str = "core", names: str = "", paths: str = "") -> rbac.PolicyRule:
+    found = ["" if group == "core" else group for group in groups.split()] if resources else []
+    return rbac.PolicyRule(
+        verbs=verbs.split(), api_groups=found, resources=resources.split(), resource_names=names.split(), non_resource_urls=paths.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (
+            [policy("get list", "pods secrets")],
+            ['{APIGroups:[""], Resources:["pods"], Verbs:["list"]}', '{APIGroups:[""], Resources:["secrets"], Verbs:["get" "list"]}']),
+        ([policy("watch", "pods"), policy("list", "pods")], ['{APIGroups:[""], Resources:["pods"], Verbs:["watch" "list"]}']),
+        ([policy("get list", "pods", names="web")], ['{APIGroups:[""], Resources:["pods"], ResourceNames:["web"], Verbs:["list"]}']),
+        ([policy("*", "*", "*")], ['{APIGroups:["*"], Resources:["*"], Verbs:["*"]}']),
+        ([policy("get", paths="/metrics /healthz")], ['{NonResourceURLs:["/metrics"], Verbs:["get"]}']),
+        ([policy("no", " ".join(f"r{n}" for n in range(MAX_COMBINATIONS + 1)))][:1], None),
+    ],
+    ids=["resources", "one-resource", "names", "everything", "paths", "too-much"],
+)  # fmt: skip
+def test_what_is_lacking_is_told_in_kubernetes_words(wanted: list[rbac.PolicyRule], told: list[str] | None) -> None:
+    held = [Rule(policy("get", "pods")), Rule(policy("get", paths="/healthz"))]
+    assert lacking_of(wanted, held) == wanted
+    found = told_of(wanted, held)
+    if told is None:
+        assert len(found) == 1 and found[0].endswith(' Verbs:["no"]}')
+    else:
+        assert found == told
+
+
+def test_something_is_told_though_there_was_too_much_to_compare() -> None:
+    held = [Rule(policy("get", "pods"))]
+    assert told_of([policy("get", "pods")], held) == ['{APIGroups:[""], Resources:["pods"], Verbs:["get"]}']
