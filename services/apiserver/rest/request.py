@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +13,7 @@ from knarr.machinery.errors import StatusError, bad_request, status_error
 from knarr.service.authentication import User
 from services.apiserver.aside import aside
 from services.apiserver.audit.bodies import Body, sent
+from services.apiserver.deadline import finished
 from services.apiserver.rest import negotiation
 from services.apiserver.rest.query import Query
 
@@ -176,17 +178,21 @@ class Request:
         length = self.headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > BODY_LIMIT_BYTES:
             raise too_large()
-        # A connection that is dropped ends the reading with Disconnected; a timeout of its own for each body would cost thrice as much.
-        self._read = True
-        timer = asyncio.get_running_loop().call_later(BODY_SECONDS, self.abort)
+        reading = self._read_body()
         try:
-            return await self._read_body()
-        except StatusError:
-            # More is to come.
-            self._read = False
-            raise
-        finally:
-            timer.cancel()
+            first = reading.send(None)
+        except StopIteration as done:
+            # Most bodies are there with their heads.
+            body: bytes = done.value
+        else:
+            # A connection that is dropped ends the reading with Disconnected; a timeout of its own would cost thrice as much.
+            timer = asyncio.get_running_loop().call_later(BODY_SECONDS, self.abort)
+            try:
+                body = await finished(math.inf, reading, first, "the body")
+            finally:
+                timer.cancel()
+        self._read = True
+        return body
 
     async def _read_body(self) -> bytes:
         message = await self._receive()

@@ -44,12 +44,15 @@ def validate_object_meta(
     causes: list[Cause] = []
     if metadata.generate_name:
         causes += check_format(path.child("generateName"), metadata.generate_name, _as_prefix(name_format))
+    # Each create comes here: paths are made for what is wrong.
     if not metadata.name:
         causes.append(required(path.child("name"), "name or generateName is required"))
-    else:
+    elif name_format(metadata.name):
         causes += check_format(path.child("name"), metadata.name, name_format)
-    causes += _namespace(metadata.namespace, namespaced, path.child("namespace"))
-    causes += check_not_negative(path.child("generation"), metadata.generation)
+    if not namespaced or not metadata.namespace or dns1123_label(metadata.namespace):
+        causes += _namespace(metadata.namespace, namespaced, path.child("namespace"))
+    if metadata.generation < 0:
+        causes += check_not_negative(path.child("generation"), metadata.generation)
     return causes + _rest(metadata, path, full_finalizers=full_finalizers)
 
 
