@@ -87,6 +87,7 @@ class SocketPeer:
 
     def __init__(self, protocol: str, receive: Receive, send: Send) -> None:
         self._protocol, self._receive, self._send = protocol, receive, send
+        self._ended = False
 
     async def greet(self, start: face.ExecStart) -> None:
         """An empty message on the lowest channel tells the client that the connection stands."""
@@ -108,4 +109,14 @@ class SocketPeer:
         await self._send({"type": "websocket.send", "bytes": encode(channel, data)})
 
     async def end(self, status: meta.Status) -> None:
-        await self.write(ERROR, last_words(status, self._protocol))
+        """The last word and the close, in one piece."""
+        await self._close({"last": encode(ERROR, last_words(status, self._protocol))})
+
+    async def close(self) -> None:
+        """Closes it where no last word did."""
+        if not self._ended:
+            await self._close({})
+
+    async def _close(self, more: dict[str, bytes]) -> None:
+        self._ended = True
+        await self._send({"type": "websocket.close", "code": 1000, **more})

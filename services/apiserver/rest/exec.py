@@ -59,7 +59,7 @@ class Commands:
             peer = SocketPeer(protocol, receive, send)
             await peer.greet(start)
             await Conversation(command, start, peer).run(self._ending)
-            await send({"type": "websocket.close", "code": 1000})
+            await peer.close()
 
     async def _command(self, request: Request, target: Target, start: face.ExecStart) -> Command:
         return await self._ask(request_of(request, target, CREATE, start))

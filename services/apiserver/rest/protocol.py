@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -386,7 +387,10 @@ class Protocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """An upgrade that was answered with an ordinary response is over; uvicorn takes it for one that was forgotten."""
+    """An upgrade that was answered with an ordinary response is over; uvicorn takes it for one that was forgotten.
+
+    ``websocket.close`` may bring ``last``, bytes: a message that leaves in one piece with the close.
+    """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -394,9 +398,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.process_subprotocol = _no_subprotocol  # type: ignore[method-assign]
 
     async def send(self, message: Any) -> None:
+        if message["type"] == "websocket.close" and "last" in message:
+            self._keep_for_close(message["last"])
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             self.handshake_complete = True
+
+    def _keep_for_close(self, last: bytes) -> None:
+        # Kept by the library until the close frame is written. A client that leaves when it has the last word, while a thread of its own
+        # waits for more (httpx, and so lightkube), lets that thread read what the next connection with the same number is told.
+        with suppress(InvalidState):
+            self.conn.send_binary(last)
 
     def shutdown(self) -> None:
         """One that is closing already is not told again."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+from socket import create_connection
 from typing import Any
 
 import pytest
@@ -26,6 +28,8 @@ from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
 from tests.apiserver.rest.http_client import HttpClient
 from tests.apiserver.rest.streams.fake_node import PODS, FakeNode
 
+# A close frame with the code 1000.
+CLOSED_NORMALLY = bytes.fromhex("880203e8")
 CHANNEL_V5, CHANNEL_V4, CHANNEL_BASE = "v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"
 
 
@@ -163,6 +167,13 @@ class TestExec:
         )
         await node.left_alone()
 
+    async def test_the_last_word_and_the_close_come_in_one_piece(
+        self, server: RestServer, certificates: Certificates, node: FakeNode
+    ) -> None:
+        node.output.put_nowait(face.ExecResponse(status=meta.Status(status="Success")))
+        record = await asyncio.to_thread(record_with_the_close, server.port, certificates.client)
+        assert b'"Success"' in record
+
     async def test_the_caller_is_known_to_the_authorizer_and_to_admission(self, dial: Any, node: FakeNode, world: World) -> None:
         async with dial("command=ls&stdout=true", CHANNEL_V5) as socket:
             node.output.put_nowait(face.ExecResponse(status=meta.Status(status="Success")))
@@ -298,6 +309,20 @@ class TestExec:
         assert answer.status == 404
         answer = await client.get(f"{PODS}/one/exec?command=x&stdout=true")
         assert (answer.status, answer.json["message"]) == (400, "Upgrade request required")
+
+
+def record_with_the_close(port: int, trust: ssl.SSLContext) -> bytes:
+    """What a client that reads one TLS record at a time has of the record that closes an exec."""
+    head = (
+        f"GET {PODS}/one/exec?command=ls&stdout=true HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n"
+        f"Sec-WebSocket-Protocol: {CHANNEL_V5}\r\n\r\n"
+    )
+    with trust.wrap_socket(create_connection(("127.0.0.1", port), timeout=5), server_hostname="127.0.0.1") as client:
+        client.sendall(head.encode())
+        while not (record := client.recv(65536)).endswith(CLOSED_NORMALLY):
+            assert record
+        return record
 
 
 async def received(socket: ClientConnection) -> list[bytes]:
