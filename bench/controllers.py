@@ -32,8 +32,10 @@ SERVICES_PATH = "/api/v1/namespaces/default/services"
 
 @asynccontextmanager
 async def hollow_nodes(count: int) -> AsyncIterator[BenchCluster]:
-    """A cluster with as many nodes beside its own, in a process of their own."""
+    """A cluster with as many nodes, in a process of their own, as those of real machines would be. The cluster's own node, which is in
+    the process of ``knarr up``, takes no pods."""
     async with cluster(runtime="hollow", datapath="userspace") as bench:
+        await bench.kubectl("cordon", "--selector", "kubernetes.io/hostname")
         command = [sys.executable, "-m", "bench.hollow_nodes", f"127.0.0.1:{PORTS['apiserver']}", str(bench.data_dir / "pki/ca.crt")]
         nodes = await asyncio.create_subprocess_exec(*command, bench.token, str(count), stdout=asyncio.subprocess.PIPE)
         try:

@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import uvloop
+
 from knarr.client.channel import open_channel
 from knarr.client.rpc import RpcClient
 from services.kubelet.component import Kubelet
@@ -45,5 +47,6 @@ def _settings(folder: Path, count: int) -> list[KubeletSettings]:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(main(sys.argv[1], Path(sys.argv[2]).read_bytes(), sys.argv[3], int(sys.argv[4])))
+    # On the loop that a component has which is a process of its own.
+    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(sys.argv[1], Path(sys.argv[2]).read_bytes(), sys.argv[3], int(sys.argv[4])))

@@ -9,10 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import status_error
+from knarr.objects.copies import copy_of
 from services.kubelet.pod.status_writer import PATIENCE_SECONDS, StatusWriter
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
-from services.kubelet.runtime.port import RuntimeUnavailable
-from tests.kubelet.support import NODE, condition, make_pod, running
+from services.kubelet.runtime.port import PodObservation, RuntimeUnavailable
+from tests.kubelet.support import NODE, condition, make_pod, running, until
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -67,7 +69,7 @@ class Told:
     """A writer alone with the API; ``writes`` says which phases it wrote, and when."""
 
     def __init__(self, api: FaultyApi, pod: core.Pod) -> None:
-        self._api = api
+        self.api = api
         self.writer = StatusWriter(api.client(), lambda: pod)
 
     def publish(self, message: str, *, passes: bool) -> None:
@@ -75,7 +77,7 @@ class Told:
 
     @property
     def written(self) -> list[str]:
-        return [write.obj.status.message for write in self._api.writes if isinstance(write.obj, core.Pod) and write.subresource == "status"]
+        return [write.obj.status.message for write in self.api.writes if isinstance(write.obj, core.Pod) and write.subresource == "status"]
 
 
 @asynccontextmanager
@@ -156,3 +158,44 @@ async def test_a_pod_that_takes_its_time_is_seen_to_begin() -> None:
             pod = cluster.pod()
             assert pod is not None and pod.status.HasField("start_time") and pod.status.pod_ip
             assert pod.status.container_statuses[0].state.waiting.reason == "ContainerCreating"
+
+
+class Looks(HollowRuntime):
+    """Counts how often somebody looks at a pod."""
+
+    looked = 0
+
+    def observe(self, uid: str) -> PodObservation | None:
+        self.looked += 1
+        return super().observe(uid)
+
+
+@virtual_time
+async def test_the_echo_of_a_status_is_no_reason_to_look_anew_and_a_change_by_others_is() -> None:
+    clock = VirtualClock()
+    runtime = Looks(CIDR, clock=clock)
+    with TemporaryDirectory() as folder:
+        async with running(runtime, Path(folder), clock=clock) as cluster:
+            await cluster.client.create(make_pod())
+            await asyncio.sleep(10)
+            (worker,) = cluster.kubelet.manager.workers.values()
+            pod, before = copy_of(worker.asked), runtime.looked
+            worker.update(pod)
+            await asyncio.sleep(1)
+            assert runtime.looked == before
+            await cluster.client.patch(core.Pod, "web", "default", patch={"metadata": {"labels": {"a": "b"}}})
+            await asyncio.sleep(1)
+            assert runtime.looked > before and worker.asked.metadata.labels["a"] == "b"
+
+
+@virtual_time
+async def test_what_was_read_anew_after_a_conflict_is_no_echo() -> None:
+    async with telling() as told:
+        theirs = await told.api.client().patch(core.Pod, "web", "default", patch={"metadata": {"labels": {"a": "b"}}})
+        told.api.fail_next(status_error("Conflict", "changed meanwhile"), verb="update", message_type=core.Pod)
+        told.api.fail_next(status_error("ServiceUnavailable", "busy"), verb="update", message_type=core.Pod, times=2)
+        told.publish("first", passes=False)
+        await until(lambda: len(told.written) == 3)
+        assert not told.writer.has_written(theirs)
+        await told.writer.flush()
+        assert told.writer.has_written(await told.api.client().get(core.Pod, "web", "default"))

@@ -36,7 +36,7 @@ def recalled(pod: core.Pod) -> Grant:
 
 def same(one: Grant, other: Grant) -> bool:
     """Whether two come to the same amounts."""
-    return one.keys() == other.keys() and all(_amounts(one[name]) == _amounts(other[name]) for name in one)
+    return one == other or (one.keys() == other.keys() and all(_amounts(one[name]) == _amounts(other[name]) for name in one))
 
 
 def apply(pod: core.Pod, grant: Grant) -> None:

@@ -15,6 +15,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.machinery.errors import Conflict, NotFound, StatusError
+from knarr.objects.copies import copy_of
 from knarr.service.tasks import cancel
 from services.kubelet.metrics import STATUS_WRITES
 from services.kubelet.pod.conditions import OWN_CONDITIONS, is_own
@@ -37,6 +38,8 @@ class StatusWriter:
         self._written: core.PodStatus | None = None
         self._task: asyncio.Task[None] | None = None
         self._base: core.Pod | None = None
+        # The resourceVersion that the last write made.
+        self._made = ""
         self._idle = asyncio.Event()
         self._idle.set()
         # Nothing is being done that would change the newest status, or somebody waits for its write.
@@ -53,13 +56,17 @@ class StatusWriter:
         else:
             self._due.set()
         writing = self._task is not None and not self._task.done()
-        if status == self._wanted if writing else _merged(self._newest(), status).status == self._newest().status:
+        if status == self._wanted if writing else _merged(newest := self._newest().status, status) == newest:
             return
         self._wanted, self._written = status, None
         self._idle.clear()
         if self._task is None or self._task.done():
             name = f"kubelet/status/{self._latest().metadata.namespace}/{self._latest().metadata.name}"
             self._task = asyncio.create_task(self._write(), name=name)
+
+    def has_written(self, pod: core.Pod) -> bool:
+        """Whether a pod, as the API tells of it, is what the last write made of it: all else of it was told before."""
+        return bool(pod.metadata.resource_version == self._made)
 
     async def flush(self) -> None:
         """Waits until the last status is written or the pod is gone."""
@@ -77,6 +84,7 @@ class StatusWriter:
             wanted, base = self._wanted, self._newest()
             try:
                 self._base = await self._update(base, wanted)
+                self._made = self._base.metadata.resource_version
                 self._written, failures = wanted, 0
                 STATUS_WRITES.labels("written").inc()
             except StatusError as error:
@@ -105,7 +113,8 @@ class StatusWriter:
         return self._base
 
     async def _update(self, base: core.Pod, wanted: core.PodStatus) -> core.Pod:
-        return await self._client.update(_merged(base, wanted), subresource="status")
+        pod = core.Pod(metadata=base.metadata, spec=base.spec, status=_merged(base.status, wanted))
+        return await self._client.update(pod, subresource="status")
 
     async def _refreshed(self, base: core.Pod) -> core.Pod:
         try:
@@ -115,18 +124,15 @@ class StatusWriter:
             return base
 
 
-def _merged(base: core.Pod, wanted: core.PodStatus) -> core.Pod:
-    """The pod with our status, and the conditions of others as they stand."""
-    pod = core.Pod()
-    pod.metadata.CopyFrom(base.metadata)
-    pod.spec.CopyFrom(base.spec)
-    pod.status.CopyFrom(wanted)
-    del pod.status.conditions[:]
+def _merged(base: core.PodStatus, wanted: core.PodStatus) -> core.PodStatus:
+    """Our status, and the conditions of others as they stand."""
+    status = copy_of(wanted)
+    del status.conditions[:]
     own = [found for found in wanted.conditions if is_own(found)]
     types = {*OWN_CONDITIONS, *(found.type for found in own)}
-    pod.status.conditions.extend(found for found in base.status.conditions if found.type not in types)
-    pod.status.conditions.extend(own)
-    return pod
+    status.conditions.extend(found for found in base.conditions if found.type not in types)
+    status.conditions.extend(own)
+    return status
 
 
 def _revision(pod: core.Pod) -> int:

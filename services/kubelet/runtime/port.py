@@ -94,7 +94,11 @@ class PodObservation:
 
     def latest(self, name: str) -> Container | None:
         """The newest container of that name."""
-        return max((c for c in self.containers if c.name == name), key=lambda c: c.attempt, default=None)
+        found: Container | None = None
+        for container in self.containers:
+            if container.name == name and (found is None or container.attempt > found.attempt):
+                found = container
+        return found
 
     @property
     def empty(self) -> bool:

@@ -71,7 +71,8 @@ class PodWorker:
         return self._pod
 
     def update(self, pod: core.Pod | None) -> None:
-        """The pod changed in the API; None: it is gone."""
+        """The pod changed in the API; None: it is gone. The echo of its own status is no reason to look at it anew."""
+        echo = pod is not None and self._writer.has_written(pod)
         if pod is None:
             self.facts.gone = True
         else:
@@ -82,7 +83,8 @@ class PodWorker:
             apply(self._pod, self.facts.granted)
             if not self.wants_resize:
                 self.facts.pending = None
-        self.wake()
+        if not echo:
+            self.wake()
 
     @property
     def asked(self) -> core.Pod:
