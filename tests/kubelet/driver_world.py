@@ -19,6 +19,7 @@ from knarr.objects.csi import attachment_name
 from services.kubelet.csi import client, drivers, mounts
 from services.kubelet.node.mounts import mounts_below
 from services.kubelet.pod import sandbox
+from services.kubelet.runtime.port import Runtime
 from services.kubelet.worker import actions, manager
 from tests.kubelet.support import NODE, Cluster, FiledRuntime, make_pod, running
 from tests.support.api import FaultyApi
@@ -138,21 +139,27 @@ def rules(**spec: Any) -> storage.CSIDriver:
 
 
 @asynccontextmanager
-async def kubelet(place: Path, api: FaultyApi) -> AsyncIterator[Cluster]:
-    async with running(FiledRuntime("10.244.0.0/24"), place, api, status_check_seconds=0.05) as cluster:
+async def kubelet(place: Path, api: FaultyApi, runtime: Runtime | None = None) -> AsyncIterator[Cluster]:
+    async with running(runtime or FiledRuntime("10.244.0.0/24"), place, api, status_check_seconds=0.05) as cluster:
         yield cluster
 
 
 @asynccontextmanager
 async def world(
-    place: Path, *, disks: tuple[str, ...] = ("disk",), attached: bool = True, signs: bool = False, **options: Any
+    place: Path,
+    *,
+    disks: tuple[str, ...] = ("disk",),
+    attached: bool = True,
+    signs: bool = False,
+    runtime: Runtime | None = None,
+    **options: Any,
 ) -> AsyncIterator[World]:
     """A kubelet and a driver that is registered with it, and volumes that are there and attached. ``signs``: pods
     have accounts, and tokens of them."""
     api = FaultyApi(keys=signing_keys() if signs else None)
     driver = CsiDriver(Storage(place / "disks"), place / "plugins" / NAME / "csi.sock", node_id=MACHINE, **options)
     async with driver, Registrar.of(driver, place / "plugins_registry") as registrar, AsyncExitStack() as running_kubelet:
-        cluster = await running_kubelet.enter_async_context(kubelet(place, api))
+        cluster = await running_kubelet.enter_async_context(kubelet(place, api, runtime))
         made = World(place, api, driver, registrar, cluster, running_kubelet)
         for name in disks:
             driver.storage.make(name)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.csi.v1 import node_pb2 as pb
 from knarr.client.client import Client
 from knarr.client.events import WARNING, EventRecorder
-from knarr.machinery.errors import Conflict, NotFound
+from knarr.machinery.errors import StatusError
 from knarr.objects.conditions import remove_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.volumes import STORAGE
 from services.kubelet.csi.client import DriverClient, DriverError
 from services.kubelet.csi.volume import DriverVolume
+
+log = logging.getLogger(__name__)
 
 # Of a claim, what is over once its volume has grown.
 CONDITIONS = ("FileSystemResizePending", "Resizing", "ControllerResizeError", "NodeResizeError")
@@ -34,7 +38,7 @@ class Growth:
             self._recorder.event(pod, "Normal", "FileSystemResizeSuccessful", words)
 
     async def _tell(self, volume: DriverVolume) -> bool:
-        """False where somebody else has changed the claim meanwhile: then it is tried again."""
+        """False where the claim could not be written: then it is tried again, and the pod goes on."""
         assert volume.claim is not None
         namespace, name = volume.claim
         try:
@@ -42,7 +46,8 @@ class Growth:
             changed = grown(claim, volume.size)
             if changed != claim:
                 await self._client.update(changed, subresource="status")
-        except (NotFound, Conflict):
+        except StatusError as error:
+            log.info("a claim does not say yet that its volume has grown", extra={"claim": name, "error": str(error)})
             return False
         return True
 

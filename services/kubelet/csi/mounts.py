@@ -249,9 +249,10 @@ class DriverMounts:
         while True:
             await self._unused.wait()
             self._unused.clear()
-            left = [key for key in list(self._known) if not await self._released(key)]
-            failures = failures + 1 if left else 0
-            if left:
+            unused = [key for key in self._known if not self._users.get(key)]
+            released = await asyncio.gather(*map(self._released, unused))
+            failures = 0 if all(released) else failures + 1
+            if failures:
                 await self._drivers.wait_change(RETRY.delay(failures))
                 self._unused.set()
 
