@@ -19,7 +19,7 @@ from knarr.service.component import Component
 from knarr.service.tasks import run_together
 from services.kubelet.csi.drivers import Drivers
 from services.kubelet.csi.growth import Growth
-from services.kubelet.csi.mounts import DriverMounts
+from services.kubelet.csi.mounts import DriverMounts, UnaskedDrivers
 from services.kubelet.csi.node_info import NodeInfoKeeper
 from services.kubelet.csi.places import Places
 from services.kubelet.csi.secrets import DriverSecrets
@@ -72,7 +72,7 @@ class Kubelet(Component):
         self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
         places, files = Places(settings.data_dir), NodeFiles(settings.mounts_of) if runtime.mounts_files else NoFiles()
         self._drivers = Drivers(places, NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node)
-        mounts = DriverMounts(
+        mounts = (DriverMounts if runtime.mounts_files else UnaskedDrivers)(
             client,
             settings.node_name,
             places,
@@ -126,9 +126,9 @@ class Kubelet(Component):
                 "stats": self.stats.run(),
                 "workers": self._work(),
                 "folders": self._folders.run(),
-                "drivers": self._drivers.run(),
-                "driver mounts": self.context.drivers.run(),
             }
+            if self._runtime.mounts_files:
+                parts |= {"drivers": self._drivers.run(), "driver mounts": self.context.drivers.run()}
             if not self._settings.pod_cidr:
                 parts["own-node"] = self._own_node.run()
             await run_together(self.name, parts)

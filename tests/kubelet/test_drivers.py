@@ -18,6 +18,8 @@ from knarr.machinery.errors import status_error
 from services.kubelet.csi import drivers
 from services.kubelet.csi.node_info import NODE_IDS, Collision, NodeInfo, csi_node, told, with_driver, without_driver
 from services.kubelet.csi.places import seen_here, told_to
+from services.kubelet.runtime.hollow import HollowRuntime
+from tests.kubelet.driver_world import claim_and_volume, using
 from tests.kubelet.support import NODE, Cluster, FiledRuntime, running
 from tests.support.api import FaultyApi
 from tests.support.csi.driver import NAME, CsiDriver, Registrar
@@ -154,6 +156,18 @@ async def test_hidden_and_other_files_are_no_plugins(place: Path) -> None:
                 await c.until(lambda: shown.told)
                 await asyncio.sleep(0.1)
                 assert not hidden.told
+
+
+async def test_a_hollow_node_asks_no_drivers_and_its_pods_run(place: Path) -> None:
+    api = FaultyApi()
+    api.seed(*claim_and_volume())
+    registry = place / "plugins_registry"
+    async with a_driver(place) as driver, Registrar.of(driver, registry) as told, running(HollowRuntime("10.244.0.0/24"), place, api) as c:
+        await c.client.create(using())
+        await c.ready()
+        await c.client.delete(core.Pod, "web", "default", grace_period_seconds=0)
+        await c.until(lambda: c.pod() is None)
+        assert not driver.calls and not told.told and not api.all(storage.CSINode)
 
 
 def test_a_place_that_the_node_is_not_at_is_refused() -> None:

@@ -283,3 +283,14 @@ class DriverMounts:
         if found is None:
             found = self._locks[key] = asyncio.Lock()
         return found
+
+
+class UnaskedDrivers(DriverMounts):
+    """Of a node whose containers see no volumes: no driver is known or asked, and a pod has its volumes at once."""
+
+    async def load(self) -> None: ...
+
+    async def set_up(self, pod: core.Pod, volumes: Iterable[DriverVolume], group: int | None) -> list[Path]:
+        return []
+
+    async def tear_down(self, uid: str) -> None: ...
