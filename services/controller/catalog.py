@@ -30,6 +30,7 @@ from services.controller.controllers.localpath.controller import LocalPathContro
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
+from services.controller.controllers.nodettl.controller import NodeTtlController
 from services.controller.controllers.persistentvolumebinder.controller import PersistentVolumeBinder
 from services.controller.controllers.podcertificatecleaner.controller import PodCertificateCleanerController
 from services.controller.controllers.podgc.controller import PodGarbageCollector
@@ -61,6 +62,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     EndpointSliceMirroringController,
     NodeIpamController,
     NodeLifecycleController,
+    NodeTtlController,
     PodGarbageCollector,
     HorizontalPodAutoscalerController,
     DisruptionController,

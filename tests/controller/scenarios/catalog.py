@@ -30,6 +30,7 @@ from services.controller.controllers.localpath.controller import LocalPathContro
 from services.controller.controllers.namespace.controller import NamespaceController
 from services.controller.controllers.nodeipam.controller import NodeIpamController
 from services.controller.controllers.nodelifecycle.controller import NodeLifecycleController
+from services.controller.controllers.nodettl.controller import NodeTtlController
 from services.controller.controllers.persistentvolumebinder.controller import PersistentVolumeBinder
 from services.controller.controllers.podcertificatecleaner.controller import PodCertificateCleanerController
 from services.controller.controllers.podgc.controller import PodGarbageCollector
@@ -127,6 +128,7 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     CsiResizerController: with_driver(CsiResizerController, growing_disks),
     CsiModifierController: with_driver(CsiModifierController, other_attributes),
     CsiCapacityController: with_driver(CsiCapacityController, room, outside=lambda: Rack(topology=True)),
+    NodeTtlController: alone(NodeTtlController, node_ranges),
     PodGarbageCollector: alone(PodGarbageCollector, garbage_pods, settings={"terminated_pod_threshold": 2}),
     NamespaceController: alone(NamespaceController, namespaces),
     ClusterRoleAggregationController: alone(ClusterRoleAggregationController, gathering_roles),

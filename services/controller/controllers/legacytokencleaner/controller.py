@@ -10,6 +10,7 @@ from knarr.client.index import Index
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.account_tokens import ACCOUNT, INVALID_SINCE, SINCE, TRACKING_NAME, TRACKING_NAMESPACE
+from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key
 from knarr.objects.references import secret_names
 from services.controller.controller import Context
@@ -47,8 +48,9 @@ class LegacyTokenCleanerController(TokenSecretController):
         # Whoever used or changed it meanwhile is seen by the watch, which brings the key again.
         with contextlib.suppress(Conflict, NotFound):
             if isinstance(step, Mark):
-                marked = {"uid": metadata.uid, "resourceVersion": metadata.resource_version, "labels": {INVALID_SINCE: step.since}}
-                await self.client.patch(core.Secret, metadata.name, metadata.namespace, patch={"metadata": marked})
+                marked = copy_of(secret)
+                marked.metadata.labels[INVALID_SINCE] = step.since
+                await self.client.update(marked)
             elif isinstance(step, Delete):
                 version = metadata.resource_version
                 await self.client.delete(core.Secret, metadata.name, metadata.namespace, uid=metadata.uid, resource_version=version)
