@@ -37,9 +37,11 @@ function response(status) if status ~= 201 then bad = bad + 1 end end
 """
 
 
-async def wrk(bench: Server, path: str, *, connections: int, script: str = "", headers: Sequence[str] = ()) -> float:
+async def wrk(
+    bench: Server, path: str, *, connections: int, script: str = "", headers: Sequence[str] = (), seconds: int = SECONDS
+) -> float:
     """Requests per second of ``path``; RuntimeError when any answer was not a success."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "-H", f"Authorization: Bearer {bench.token}"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-H", f"Authorization: Bearer {bench.token}"]
     command += [part for header in headers for part in ("-H", header)]
     with tempfile.TemporaryDirectory() as folder:
         if script:
