@@ -18,6 +18,7 @@ from typing import ClassVar
 import grpc.aio
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.api.scheduler.v1 import scheduler_service_pb2, scheduler_service_pb2_grpc
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
@@ -33,6 +34,7 @@ from services.scheduler.informed_cluster import InformedCluster
 from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
 from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preempter import Plan, Preempter
 from services.scheduler.preparation import Preparation, Spoiled
 from services.scheduler.preparer import Preparer
 from services.scheduler.queue import State, Waiting
@@ -68,6 +70,7 @@ class Scheduler(ElectedComponent):
         self._random = random.Random(self._settings.seed)
         self._state: SchedulerState | None = None
         self._preparer: Preparer | None = None
+        self._preempter: Preempter | None = None
         self._pods: Informer[core.Pod] | None = None
         self._recorder = EventRecorder(self._client, self._settings.scheduler_name, clock=clock)
         self._writes: set[asyncio.Task[None]] = set()
@@ -88,6 +91,11 @@ class Scheduler(ElectedComponent):
         if self._state is None:
             raise status_error("ServiceUnavailable", "this scheduler is not active: it is starting, or another one leads")
         return self._state
+
+    @property
+    def preempter(self) -> Preempter:
+        assert self._preempter is not None
+        return self._preempter
 
     @property
     def preparer(self) -> Preparer:
@@ -116,8 +124,12 @@ class Scheduler(ElectedComponent):
     async def _lead(self) -> None:
         informers = Informers(self._client)
         self._pods = informers.get(core.Pod)
-        cluster = InformedCluster(informers, self._plugins)
-        self._state = SchedulerState(self._settings, cluster, asyncio.get_running_loop().time, self._plugins)
+        cluster = InformedCluster(informers, self._plugins, [policy.PodDisruptionBudget])
+        self._state = state = SchedulerState(self._settings, cluster, asyncio.get_running_loop().time, self._plugins)
+        self._preempter = Preempter(
+            self._client, state, self._recorder, self._clock, lambda: cluster.list(policy.PodDisruptionBudget), self._random
+        )
+        self._pods.on_change(self._preempter.pod_changed)
         informers.get(core.Node).on_change(self._state.node_changed)
         self._pods.on_change(self._state.pod_changed)
         for informer in cluster.informers.values():
@@ -157,7 +169,9 @@ class Scheduler(ElectedComponent):
             return
         started = time.perf_counter()
         try:
-            decision = decide(state.table, state.plugins, pod, self._random)
+            nodes = state.nominations.seen_by(pod, state.table)
+            decision = decide(nodes, state.plugins, pod, self._random, state.nominations.node_of(pod.uid))
+            plan = Plan() if decision.node else self.preempter.plan(pod, decision)
         except Exception:
             # One pod that a plugin cannot judge must not keep the others from their nodes.
             logger.exception("deciding failed", extra={"pod": str(pod.key)})
@@ -169,15 +183,15 @@ class Scheduler(ElectedComponent):
         if decision.node:
             row = state.table.rows[decision.node]
             # What is to be written counts before the next pod is looked at, as the pod itself does.
-            needed = [plan for plugin in state.plugins if (plan := plugin.prepare(pod, state.table.node(row))) is not None]
+            needed = [one for plugin in state.plugins if (one := plugin.prepare(pod, state.table.node(row))) is not None]
             state.assume(pod, decision.node)
-            for plan in needed:
-                self.preparer.count(plan)
+            for one in needed:
+                self.preparer.count(one)
             write = self._bind(waiting, decision.node, needed)
         else:
             ATTEMPTS.labels("unschedulable").inc()
             state.queue.refuse(waiting, decision.refused_by)
-            write = self._report(pod, decision)
+            write = self._report(pod, decision, plan)
         task = asyncio.create_task(write, name=f"write {pod.key}")
         self._writes.add(task)
         task.add_done_callback(self._written)
@@ -207,13 +221,16 @@ class Scheduler(ElectedComponent):
         PLACED_SECONDS.observe(max(asyncio.get_running_loop().time() - waiting.since, 0.0))
         self._recorder.event(pod.pod, NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")
 
-    async def _report(self, pod: PodFacts, decision: Decision) -> None:
-        self._recorder.event(pod.pod, WARNING, "FailedScheduling", decision.summary)
+    async def _report(self, pod: PodFacts, decision: Decision, plan: Plan) -> None:
+        words = f"{decision.summary} {plan.words}".strip()
+        self._recorder.event(pod.pod, WARNING, "FailedScheduling", words)
         try:
-            await report_unschedulable(self._client, pod, decision.summary, self._clock)
+            await report_unschedulable(self._client, pod, words, self.state.nominations.node_of(pod.uid), self._clock)
         except StatusError as error:
             # The next attempt tells it again; a pod that is gone needs no condition.
             logger.info("condition not written", extra={"pod": str(pod.key), "error": str(error)})
+        if plan.preemption is not None:
+            await self.preempter.carry_out(pod, plan)
 
     async def _observe_queue(self) -> None:
         while True:

@@ -27,6 +27,8 @@ class Decision:
     summary: str = ""
     refused_by: frozenset[str] = frozenset()
     feasible: int = 0
+    # No node whatever will do.
+    hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +45,21 @@ class Verdict:
         return sum(self.scores.values())
 
 
-def decide(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, source: random.Random) -> Decision:
-    """Picks the best node; ``source`` picks among equals."""
+def decide(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, source: random.Random, promised: str = "") -> Decision:
+    """Picks the best node, or the one that was ``promised`` if it will do; ``source`` picks among equals."""
     if not len(nodes):
         return Decision(summary=NO_NODES)
     if (hopeless := impossible(plugins, pod)) is not None:
         plugin, words = hopeless
-        return Decision(summary=f"0/{len(nodes)} nodes are available: {words}.", refused_by=frozenset({plugin.name}))
+        return Decision(summary=f"0/{len(nodes)} nodes are available: {words}.", refused_by=frozenset({plugin.name}), hopeless=True)
     feasible, refused = _filter(nodes, plugins, pod)
     rows = np.flatnonzero(feasible)
     if not len(rows):
         told = (words for plugin, mask in refused for words in plugin.all_reasons(pod, nodes, np.flatnonzero(mask)))
         reasons = Counter(reason for words in told for reason in words)
         return Decision(summary=summary(len(nodes), reasons), refused_by=frozenset(plugin.name for plugin, _ in refused))
+    if promised in nodes.rows and feasible[nodes.rows[promised]]:
+        return Decision(node=promised, feasible=len(rows))
     best = rows if len(rows) == 1 else _best(nodes, plugins, pod, rows)
     row = int(best[0] if len(best) == 1 else best[source.randrange(len(best))])
     return Decision(node=nodes.node(row).metadata.name, feasible=len(rows))

@@ -18,9 +18,10 @@ from services.scheduler.state import parts_read_by
 class InformedCluster(Cluster):
     """The copies of the informers, with what was decided in its place until the API tells of a change."""
 
-    def __init__(self, informers: Informers, plugins: Sequence[type[Plugin]]) -> None:
+    def __init__(self, informers: Informers, plugins: Sequence[type[Plugin]], also: Iterable[type[Message]] = ()) -> None:
+        """``also`` are kinds that others than plugins read."""
         subjects = [subject for subject, parts in parts_read_by(plugins).items() if parts]
-        kinds = {subject.message for subject in subjects} - {core.Pod, core.Node}
+        kinds = {subject.message for subject in subjects} - {core.Pod, core.Node} | set(also)
         self.informers: dict[type[Message], Informer[Any]] = {kind: informers.get(kind) for kind in kinds}
         # Objects as decisions have them written, until the API tells of a change of them.
         self._assumed: dict[type[Message], dict[Key, Message]] = {kind: {} for kind in kinds}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -40,6 +41,8 @@ class NodeTable(Nodes):
         # By node name and uid; of nodes that are not there, too.
         self._pods: dict[str, dict[str, PodFacts]] = {}
         self._node_of: dict[str, str] = {}
+        # How many pods have which priority.
+        self.priorities: Counter[int] = Counter()
         self._tallies = Tallies()
         self._changes: list[tuple[int, frozenset[Part]]] = []
         self._forgotten = 0
@@ -92,6 +95,7 @@ class NodeTable(Nodes):
                 assert self.requested[resource][row] == expected, (name, resource)
             assert self.assumed_cpu[row] == fresh.assumed_cpu[other] and self.assumed_memory[row] == fresh.assumed_memory[other]
         self._tallies.validate()
+        assert self.priorities == fresh.priorities
         assert {uid: name for name, pods in self._pods.items() for uid in pods} == self._node_of
 
     def _writable(self, name: str) -> Any:
@@ -104,10 +108,14 @@ class NodeTable(Nodes):
     def _keep(self, facts: PodFacts, node_name: str) -> None:
         self._pods.setdefault(node_name, {})[facts.uid] = facts
         self._node_of[facts.uid] = node_name
+        self.priorities[facts.priority] += 1
 
     def _drop(self, uid: str, node_name: str) -> PodFacts:
         del self._node_of[uid]
         facts = self._pods[node_name].pop(uid)
+        self.priorities[facts.priority] -= 1
+        if not self.priorities[facts.priority]:
+            del self.priorities[facts.priority]
         if not self._pods[node_name]:
             del self._pods[node_name]
         return facts

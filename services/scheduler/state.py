@@ -15,6 +15,7 @@ from knarr.objects.keys import is_deleting, key_of
 from knarr.objects.pods import is_finished
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.node_table import NodeTable
+from services.scheduler.nominations import Nominations
 from services.scheduler.parts import Part, Subject, differing
 from services.scheduler.plugin import Change, Cluster, Plugin
 from services.scheduler.pod_facts import PodFacts
@@ -33,6 +34,7 @@ class SchedulerState:
         self.table = NodeTable(self._parts[Subject.NODE])
         self.plugins: list[Plugin] = [plugin(cluster) for plugin in plugins]
         self.queue = SchedulingQueue(settings, now)
+        self.nominations = Nominations()
         # Uids of pods whose placement is decided but not yet seen in the API.
         self.assumed: set[str] = set()
         self._scheduler_name = settings.scheduler_name
@@ -73,10 +75,12 @@ class SchedulerState:
         elif self._is_mine(new):
             self._pod_waits(PodFacts.of(new))
         elif is_deleting(new):
+            self.nominations.remove(new.metadata.uid)
             self.queue.remove(key_of(new))
 
     def assume(self, pod: PodFacts, node: str) -> None:
         """Counts a decided placement."""
+        self.nominations.remove(pod.uid)
         self.table.put_pod(pod, node)
         self.assumed.add(pod.uid)
 
@@ -98,12 +102,15 @@ class SchedulerState:
         return name == self._scheduler_name and not is_deleting(pod) and not pod.spec.scheduling_gates
 
     def _pod_waits(self, facts: PodFacts) -> None:
+        if not self.table.node_of(facts.uid):
+            self.nominations.put(facts, facts.pod.status.nominated_node_name or self.nominations.node_of(facts.uid))
         before = self.queue.put(facts)
         changed = differing(self._parts[Subject.POD], before.pod, facts.pod) if before is not None else frozenset()
         if changed:
             self.queue.changed(lambda waiting: waiting.pod is facts and self._helps(waiting, Change(changed)))
 
     def _pod_placed(self, pod: core.Pod) -> None:
+        self.nominations.remove(pod.metadata.uid)
         if self.queue.uid_of(key_of(pod)) in ("", pod.metadata.uid):
             self.queue.remove(key_of(pod))
         uid = pod.metadata.uid
@@ -117,6 +124,7 @@ class SchedulerState:
             self._wake_by_pod(pod.spec.node_name, changed)
 
     def _pod_gone(self, pod: core.Pod) -> None:
+        self.nominations.remove(pod.metadata.uid)
         if self.queue.uid_of(key_of(pod)) in ("", pod.metadata.uid):
             self.queue.remove(key_of(pod))
         self.assumed.discard(pod.metadata.uid)

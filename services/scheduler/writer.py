@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.clock import Clock
-from knarr.machinery.errors import TRANSIENT, StatusError
+from knarr.machinery.errors import TRANSIENT, NotFound, StatusError
 from knarr.objects.conditions import condition_patch
 from services.scheduler.pod_facts import PodFacts
 
 POD_SCHEDULED = "PodScheduled"
 UNSCHEDULABLE = "Unschedulable"
+DISRUPTED, BY_SCHEDULER = "DisruptionTarget", "PreemptionByScheduler"
 
 
 async def bind(client: Client, pod: PodFacts, node: str) -> None:
@@ -35,9 +39,30 @@ async def _is_bound(client: Client, pod: PodFacts, node: str) -> bool:
     return live.metadata.uid == pod.uid and live.spec.node_name == node
 
 
-async def report_unschedulable(client: Client, pod: PodFacts, message: str, clock: Clock) -> None:
-    """Sets PodScheduled=False with the reason Unschedulable, unless the pod says so already."""
+async def report_unschedulable(client: Client, pod: PodFacts, message: str, node: str, clock: Clock) -> None:
+    """Sets PodScheduled=False with the reason Unschedulable, and the node that is promised, if any; unless the pod says so already."""
     given, generation = pod.pod.status, pod.pod.metadata.generation
     patch = condition_patch(given, POD_SCHEDULED, False, reason=UNSCHEDULABLE, message=message, now=clock.now(), generation=generation)
+    if given.nominated_node_name != node:
+        patch = {"status": {**(patch["status"] if patch is not None else {}), "nominatedNodeName": node or None}}
     if patch is not None:
-        await client.patch(core.Pod, pod.key.name, pod.key.namespace, patch=patch, patch_type="strategic", subresource="status")
+        await _patch_status(client, pod, patch)
+
+
+async def promise(client: Client, pod: PodFacts, node: str) -> None:
+    """Says in the pod's status for which node it is meant; an empty one takes that back. A pod that is gone is nobody's loss."""
+    with suppress(NotFound):
+        await _patch_status(client, pod, {"status": {"nominatedNodeName": node or None}})
+
+
+async def disrupt(client: Client, pod: PodFacts, clock: Clock) -> None:
+    """Says of a pod that it is to go because another one needs the room."""
+    given, generation = pod.pod.status, pod.pod.metadata.generation
+    words = f"{pod.pod.spec.scheduler_name}: preempting to accommodate a higher priority pod"
+    patch = condition_patch(given, DISRUPTED, True, reason=BY_SCHEDULER, message=words, now=clock.now(), generation=generation)
+    if patch is not None:
+        await _patch_status(client, pod, patch)
+
+
+async def _patch_status(client: Client, pod: PodFacts, patch: dict[str, Any]) -> None:
+    await client.patch(core.Pod, pod.key.name, pod.key.namespace, patch=patch, patch_type="strategic", subresource="status")

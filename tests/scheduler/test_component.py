@@ -19,6 +19,7 @@ from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.plugin import Plugin
 from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preemption import NO_VICTIMS, NOT_HELPFUL
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from tests.scheduler.objects import NeedsTeam, node, pod
@@ -97,10 +98,11 @@ async def test_a_pod_that_fits_nowhere_is_told_why_in_event_condition_and_explai
         await fixture.client.create(pod("a", cpu="2"))
         await asyncio.sleep(0.5)
         message = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {role: control}."
-        assert fixture.events("FailedScheduling") == [message]
+        told = f"{message} preemption: 0/2 nodes are available: 1 {NO_VICTIMS}, 1 {NOT_HELPFUL}."
+        assert fixture.events("FailedScheduling") == [told]
         condition = get_condition((await fixture.pod("a")).status, "PodScheduled")
         assert condition is not None
-        assert (condition.status, condition.reason, condition.message) == ("False", "Unschedulable", message)
+        assert (condition.status, condition.reason, condition.message) == ("False", "Unschedulable", told)
         assert condition.last_transition_time.seconds and condition.observed_generation == 1
         servicer = SchedulerServicer(fixture.scheduler)
         answer = await servicer.Explain(api.ExplainRequest(namespace="default", pod="a"), None)

@@ -79,8 +79,9 @@ async def test_pods_are_placed_refused_and_placed_when_there_is_room(client: Cli
         assert placed.spec.node_name == "n1"
         refused = await until(client, "b", "False")
         message = "0/1 nodes are available: 1 Insufficient cpu."
+        told = f"{message} preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
         assert [(entry.reason, entry.message) for entry in refused.status.conditions if entry.type == "PodScheduled"] == [
-            ("Unschedulable", message)
+            ("Unschedulable", told)
         ]
         stub = SchedulerServiceStub(channel)
         answer = await stub.Explain(api.ExplainRequest(namespace="default", pod="b"))

@@ -1,0 +1,54 @@
+"""Pods that were promised a node on which room is being made for them.
+
+The promise is in the pod's status (``nominatedNodeName``), so it outlives the scheduler. Until the pod is there, pods of no higher
+priority are judged as if it were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.scheduler.node_table import NodeTable
+from services.scheduler.nodes import Nodes
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.view import View
+
+
+class Nominations:
+    """By the uids of pods."""
+
+    def __init__(self) -> None:
+        self._promised: dict[str, tuple[PodFacts, str]] = {}
+
+    def node_of(self, uid: str) -> str:
+        """The node that a pod was promised; empty without."""
+        return self._promised[uid][1] if uid in self._promised else ""
+
+    def put(self, pod: PodFacts, node: str) -> None:
+        """Promises a pod a node; an empty one takes the promise back."""
+        if node:
+            self._promised[pod.uid] = pod, node
+        else:
+            self.remove(pod.uid)
+
+    def remove(self, uid: str) -> None:
+        self._promised.pop(uid, None)
+
+    def before(self, pod: PodFacts) -> Sequence[tuple[PodFacts, str]]:
+        """Who is not to be overtaken by a pod, with the nodes."""
+        return [(other, node) for other, node in self._promised.values() if other.priority >= pod.priority and other.uid != pod.uid]
+
+    def behind(self, pod: PodFacts, node: str) -> Sequence[PodFacts]:
+        """Those of lower priority that were promised a node which the pod is promised now."""
+        return [other for other, at in self._promised.values() if at == node and other.priority < pod.priority]
+
+    def seen_by(self, pod: PodFacts, table: NodeTable) -> Nodes:
+        """The nodes as a pod is to see them."""
+        before = self.before(pod)
+        if not before:
+            return table
+        view = View(table)
+        for other, node in before:
+            if not table.node_of(other.uid):
+                view.put_pod(other, node)
+        return view

@@ -1,0 +1,106 @@
+"""Makes room for pods of higher priority: planned at once, with the decision that no node takes them, and carried out beside the loop."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.client.client import Client
+from knarr.client.clock import Clock
+from knarr.client.events import NORMAL, EventRecorder
+from knarr.machinery.errors import NotFound, StatusError
+from services.scheduler.decide import Decision
+from services.scheduler.metrics import VICTIMS
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preemption import BY_POLICY, NEVER, UNDER_WAY, Preemption, Search
+from services.scheduler.state import SchedulerState
+from services.scheduler.writer import disrupt, promise
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``words`` say why nothing is done, where something might have been. ``behind`` are pods that lose the node they were promised."""
+
+    preemption: Preemption | None = None
+    words: str = ""
+    behind: Sequence[PodFacts] = ()
+
+
+class Preempter:
+    """Of one leader. ``budgets`` are the PodDisruptionBudgets as they are now."""
+
+    def __init__(
+        self,
+        client: Client,
+        state: SchedulerState,
+        recorder: EventRecorder,
+        clock: Clock,
+        budgets: Callable[[], Sequence[policy.PodDisruptionBudget]],
+        source: random.Random,
+    ) -> None:
+        self._client, self._state, self._recorder, self._clock = client, state, recorder, clock
+        self._budgets, self._source = budgets, source
+        # Uids of pods that are to go, until they are gone.
+        self._leaving: set[str] = set()
+
+    def pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
+        """An informer listener."""
+        if new is None and old is not None:
+            self._leaving.discard(old.metadata.uid)
+
+    def plan(self, pod: PodFacts, decision: Decision) -> Plan:
+        """What is to be done for a pod that was refused; from now on it counts as promised."""
+        state = self._state
+        if not decision.refused_by or decision.hopeless:
+            return Plan()
+        if pod.pod.spec.preemption_policy == NEVER:
+            return Plan(words=BY_POLICY)
+        if self._is_under_way(pod):
+            return Plan(words=UNDER_WAY)
+        search = Search(state.table, state.plugins, pod, self._budgets(), state.nominations.before(pod))
+        answer = search.run(self._source)
+        found = answer.preemption
+        if found is None:
+            state.nominations.remove(pod.uid)
+            return Plan(words=answer.words(len(state.table)))
+        behind = state.nominations.behind(pod, found.node)
+        for other in behind:
+            state.nominations.remove(other.uid)
+        state.nominations.put(pod, found.node)
+        self._leaving.update(victim.uid for victim in found.victims)
+        return Plan(found, behind=behind)
+
+    async def carry_out(self, pod: PodFacts, plan: Plan) -> None:
+        """Removes who is to go. Where that fails, the pod is tried anew."""
+        found = plan.preemption
+        assert found is not None
+        try:
+            for other in plan.behind:
+                await promise(self._client, other, "")
+            for victim in found.victims:
+                await self._remove(victim, pod, found.node)
+        except StatusError as error:
+            logger.warning("no room was made", extra={"pod": str(pod.key), "node": found.node, "error": str(error)})
+            self._leaving.difference_update(victim.uid for victim in found.victims)
+            self._state.nominations.remove(pod.uid)
+            self._state.queue.changed(lambda waiting: waiting.pod.uid == pod.uid)
+
+    async def _remove(self, victim: PodFacts, pod: PodFacts, node: str) -> None:
+        try:
+            await disrupt(self._client, victim, self._clock)
+            await self._client.delete(core.Pod, victim.key.name, victim.key.namespace, uid=victim.uid)
+        except NotFound:
+            return
+        VICTIMS.inc()
+        self._recorder.event(victim.pod, NORMAL, "Preempted", f"Preempted by pod {pod.uid} on node {node}")
+
+    def _is_under_way(self, pod: PodFacts) -> bool:
+        """Whether pods still leave the node that the pod was promised."""
+        there = self._state.table.pods_of(self._state.nominations.node_of(pod.uid)).values()
+        return any(other.priority < pod.priority and (other.ending or other.uid in self._leaving) for other in there)

@@ -1,0 +1,163 @@
+"""Which pods of lower priority are to go so that one of higher priority can come: on which node, and as few as will do.
+
+As Kubernetes' scheduler judges it (its documentation of pod priority and preemption): those of the lowest priority, as few as possible,
+those that a PodDisruptionBudget holds last. Pure: nothing is removed here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.objects.disruptions import covers
+from knarr.objects.keys import Key, key_of
+from services.scheduler.node_table import NodeTable
+from services.scheduler.nodes import Mask
+from services.scheduler.parts import Subject
+from services.scheduler.plugin import Plugin
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.view import View
+
+# So many nodes are looked at closely, or this part of all, where there are more.
+NODES_AT_LEAST, PART_OF_NODES = 100, 10
+NEVER = "Never"
+NO_VICTIMS = "No preemption victims found for incoming pod"
+NOT_HELPFUL = "Preemption is not helpful for scheduling"
+# What a priority may be at least (``-2147483648``): sums of priorities grow with each pod.
+LOWEST = -(2**31)
+PREEMPTION = "preemption:"
+BY_POLICY = f"{PREEMPTION} not eligible due to preemptionPolicy=Never."
+UNDER_WAY = f"{PREEMPTION} not eligible due to a terminating pod on the nominated node."
+
+
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """The pods that are to go from a node; ``violations``: how many of them a budget would have kept."""
+
+    node: str
+    victims: tuple[PodFacts, ...]
+    violations: int
+
+    @property
+    def order(self) -> tuple[int, int, int, int, float]:
+        """The least is the best."""
+        highest = max(victim.priority for victim in self.victims)
+        begun = min(_begun(victim.pod) for victim in self.victims if victim.priority == highest)
+        return self.violations, highest, sum(victim.priority - LOWEST for victim in self.victims), len(self.victims), -begun
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is to be done, if anything; else ``reasons``: for how many nodes which words say why not."""
+
+    preemption: Preemption | None
+    reasons: Mapping[str, int]
+
+    def words(self, count: int) -> str:
+        """What the event says after the reasons of the decision."""
+        told = sorted(f"{number} {words}" for words, number in self.reasons.items())
+        return f"{PREEMPTION} 0/{count} nodes are available: {', '.join(told)}."
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The search for room for one pod. ``reserved`` are pods of no lower priority that were promised a node, with its name."""
+
+    table: NodeTable
+    plugins: Sequence[Plugin]
+    pod: PodFacts
+    budgets: Sequence[policy.PodDisruptionBudget]
+    reserved: Sequence[tuple[PodFacts, str]] = ()
+
+    def run(self, source: random.Random) -> Answer:
+        """The best way to make room. ``source`` says with which node the search begins."""
+        rows = np.flatnonzero(self.table.alive[: self.table.size]).tolist()
+        start = source.randrange(len(rows)) if rows else 0
+        wanted = max(NODES_AT_LEAST, len(rows) // PART_OF_NODES)
+        lasting = self._refused_whoever_goes()
+        if all(priority >= self.pod.priority for priority in self.table.priorities):
+            hopeless = int(lasting[rows].sum())
+            told = {NOT_HELPFUL: hopeless, NO_VICTIMS: len(rows) - hopeless}
+            return Answer(None, {words: number for words, number in told.items() if number})
+        found, reasons = list[Preemption](), Counter[str]()
+        for row in (*rows[start:], *rows[:start]):
+            judged = NOT_HELPFUL if lasting[row] else self._on(row)
+            if isinstance(judged, str):
+                reasons[judged] += 1
+                continue
+            found.append(judged)
+            if len(found) == wanted:
+                break
+        return Answer(min(found, key=lambda preemption: preemption.order, default=None), reasons)
+
+    def _refused_whoever_goes(self) -> Mask:
+        """The rows that are refused by plugins that read nothing of placed pods."""
+        refused: Mask = np.zeros(self.table.size, np.bool_)
+        for plugin in self.plugins:
+            if not any(part.subject is Subject.PLACED for part in plugin.reads):
+                mask = plugin.filter(self.pod, self.table)
+                if mask is not None:
+                    refused |= ~mask
+        return refused
+
+    def _on(self, row: int) -> Preemption | str:
+        """Who is to go from one node, or why it would not do if all of lower priority went."""
+        lower = [facts for facts in self.table.pods_on(row).values() if facts.priority < self.pod.priority]
+        if not lower:
+            return NO_VICTIMS
+        name, view = self.table.node(row).metadata.name, View(self.table)
+        for facts, node in self.reserved:
+            view.put_pod(facts, node)
+        for facts in lower:
+            view.remove_pod(facts.uid)
+        if (refusing := self._refusing(view, row)) is not None:
+            return ", ".join(refusing.reasons(self.pod, view, row)) or NOT_HELPFUL
+        victims, violations = list[PodFacts](), 0
+        for facts, violates in _held_first(lower, self.budgets):
+            view.put_pod(facts, name)
+            if self._refusing(view, row) is not None:
+                view.remove_pod(facts.uid)
+                victims.append(facts)
+                violations += violates
+        return Preemption(name, tuple(victims), violations) if victims else NO_VICTIMS
+
+    def _refusing(self, view: View, row: int) -> Plugin | None:
+        for plugin in self.plugins:
+            mask = plugin.filter(self.pod, view)
+            if mask is not None and not mask[row]:
+                return plugin
+        return None
+
+
+def _held_first(lower: Sequence[PodFacts], budgets: Sequence[policy.PodDisruptionBudget]) -> Iterator[tuple[PodFacts, bool]]:
+    """In which order pods are kept if they can be, and whether a budget holds them: those first, then by priority and age."""
+    ranked = sorted(lower, key=lambda facts: (-facts.priority, _begun(facts.pod)))
+    left = {key_of(budget): budget.status.disruptions_allowed for budget in budgets}
+    held = [(facts, _takes_too_much(facts.pod, budgets, left)) for facts in ranked]
+    return itertools.chain((pair for pair in held if pair[1]), (pair for pair in held if not pair[1]))
+
+
+def _takes_too_much(pod: core.Pod, budgets: Iterable[policy.PodDisruptionBudget], left: dict[Key, int]) -> bool:
+    """Counts a pod against its budgets; whether one of them allows no more."""
+    too_much = False
+    for budget in budgets:
+        key = key_of(budget)
+        # Who is on its way out already was counted when it was evicted.
+        is_counted = pod.metadata.name in budget.status.disrupted_pods
+        if key.namespace == pod.metadata.namespace and not is_counted and covers(budget, pod):
+            left[key] -= 1
+            too_much |= left[key] < 0
+    return too_much
+
+
+def _begun(pod: core.Pod) -> float:
+    """When a pod began; one that did not yet counts from when it was made."""
+    since = pod.status.start_time if pod.status.HasField("start_time") else pod.metadata.creation_timestamp
+    return float(since.seconds) + since.nanos / 1e9
