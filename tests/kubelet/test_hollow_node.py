@@ -17,6 +17,8 @@ from knarr.objects.copies import copy_of
 from services.kubelet.container import starter
 from services.kubelet.container.inputs import ContainerInputs
 from services.kubelet.container.plan import container_plan
+from services.kubelet.node import keeper
+from services.kubelet.node.machine import Pressure
 from services.kubelet.pod import admission
 from services.kubelet.pod.contents import File, Files
 from services.kubelet.pod.directory import PodDirectory
@@ -385,3 +387,18 @@ async def test_what_cannot_be_shown_is_missed_where_nobody_sees_files_too(tmp_pa
         await cluster.client.create(unset)
         await cluster.until(lambda: reason(cluster.pod("unset")) == "CreateContainerConfigError")
         assert cluster.pod("unmounted").status.phase == "Pending"  # type: ignore[union-attr]
+
+
+class MachineRuntime(HollowRuntime):
+    """One whose containers would use this machine."""
+
+    uses_machine = True
+
+
+@pytest.mark.parametrize(("runtime", "told"), [(MachineRuntime, "True"), (HollowRuntime, "False")], ids=["its own", "simulated"])
+async def test_a_node_tells_of_the_pressure_on_its_own_machine_alone(
+    runtime: type[HollowRuntime], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "read_pressure", lambda _: Pressure(memory=True))
+    async with running(runtime(CIDR), tmp_path) as cluster:
+        assert condition(cluster.api.all(core.Node)[0], "MemoryPressure") == told

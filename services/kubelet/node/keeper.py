@@ -14,7 +14,7 @@ from knarr.objects.conditions import TRUE, condition_status
 from knarr.objects.copies import copy_of
 from services.kubelet.node.image_report import ImageReport
 from services.kubelet.node.in_use import VolumesInUse
-from services.kubelet.node.machine import Machine, read_pressure
+from services.kubelet.node.machine import Machine, Pressure, read_pressure
 from services.kubelet.node.pod_range import PodRange
 from services.kubelet.node.registration import desired_node, registered_again
 from services.kubelet.node.retry import RETRY
@@ -100,7 +100,7 @@ class NodeKeeper:
             runtime_handlers=self._runtime.handlers,
             engine_trouble=self._runtime.trouble,
             network_trouble=self.pod_range.trouble,
-            pressure=read_pressure(self._settings.data_dir),
+            pressure=read_pressure(self._settings.data_dir) if self._runtime.uses_machine else Pressure(),
             images=self._images.images,
             now=self._clock.now(),
             volumes_in_use=self.in_use.names,
