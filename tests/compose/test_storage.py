@@ -90,7 +90,7 @@ def test_a_drained_pod_waits_for_its_machine_and_the_other_may_not_go_meanwhile(
         # In Kubernetes' words, and both reasons: the other machine has not the volume, its own takes no pods.
         words = stores.wait_for("the pod that waits", told)
         assert words.startswith("0/2 nodes are available: ")
-        assert "1 node(s) had volume node affinity conflict" in words and "1 node(s) were unschedulable" in words
+        assert "1 node(s) didn't match PersistentVolume's node affinity" in words and "1 node(s) were unschedulable" in words
         refused = stores.kubectl("drain", "node-2", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=3s", check=False)
         assert refused.returncode != 0 and "would violate the pod's disruption budget" in refused.stderr
     finally:

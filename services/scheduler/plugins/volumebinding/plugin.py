@@ -26,7 +26,7 @@ from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation, Spoiled
 from services.scheduler.row_cache import RowCache
 
-CONFLICT = "node(s) had volume node affinity conflict"
+CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
 NO_MATCH = "node(s) didn't find available persistent volumes to bind"
 NO_ROOM = "node(s) did not have enough free storage"
 NOT_THERE = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
