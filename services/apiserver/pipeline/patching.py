@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from google.protobuf.message import Message
 
 from knarr.machinery import budget, codec, diagnosis
-from knarr.machinery.errors import BadRequest, bad_request, status_error
+from knarr.machinery.errors import BadRequest, StatusError, bad_request, status_error
 from knarr.machinery.object_forms import ObjectForm
 from knarr.machinery.patches import json_patch, merge, strategic
+from knarr.machinery.schema import fields_of
+from knarr.objects.copies import copy_field
 from services.apiserver.apply.entries import mark_reset
 from services.apiserver.pipeline.strictness import problem_of, refused, strays_of
 
@@ -42,7 +45,38 @@ def parse(patch_type: str, body: bytes) -> ParsedPatch:
 
 
 def apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str, warnings: list[str]) -> Any:
-    """The patched object; unknown and repeated fields are refused, warned of or dropped as ``field_validation`` says. Raises Invalid."""
+    """The patched object; unknown and repeated fields are refused, warned of or dropped as ``field_validation`` says. Raises Invalid.
+
+    What the patch does not name is not made JSON and read again: of a pod whose finalizer is taken that is nearly all.
+    """
+    unnamed = _unnamed(patch, obj) if form.has_message else []
+    if unnamed:
+        named = type(obj)()
+        for field, _ in obj.ListFields():
+            if field.name not in unnamed:
+                copy_field(field.name, named, obj)
+        try:
+            changed = _apply(patch, named, form, field_validation, warnings)
+        except StatusError:
+            pass  # What is said of it is said of the whole object.
+        else:
+            for name in unnamed:
+                copy_field(name, changed, obj)
+            # Of what was stored before JSON says what there is still.
+            changed.DiscardUnknownFields()
+            return changed
+    return _apply(patch, obj, form, field_validation, warnings)
+
+
+def _unnamed(patch: ParsedPatch, obj: Message) -> list[str]:
+    """Which of an object's parts (``spec``, ``status`` …) a patch leaves as they are."""
+    if patch.type == "json" or any(name.startswith("$") for name in patch.body):
+        return []
+    parts = ((field, field.message is not None and not field.is_list and not field.is_map) for field in fields_of(obj.DESCRIPTOR))
+    return [field.name for field, is_part in parts if is_part and not field.inline and field.json_name not in patch.body]
+
+
+def _apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str, warnings: list[str]) -> Any:
     original = form.to_dict(obj)
     if patch.type == "json":
         changed = json_patch.apply(original, patch.body)
