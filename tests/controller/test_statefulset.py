@@ -129,6 +129,20 @@ async def test_a_rollback_is_the_revision_of_before_with_a_new_number() -> None:
 
 
 @virtual_time
+async def test_in_order_each_pod_is_one_look_at_all_of_them_and_waits_for_nothing_else() -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        c.kubelet.ready_seconds = lambda pod: 0.05
+        started = asyncio.get_running_loop().time()
+        await settled(c, stateful_set("web", 20, image="app:1"))
+        assert asyncio.get_running_loop().time() - started < 20 * 0.06 + 0.5
+        await asyncio.sleep(1.0)
+        looks = c.manager.queues["statefulset"].status().syncs
+        told = [write for write in c.api.writes if write.message_type is apps.StatefulSet and write.subresource == "status"]
+        assert looks <= 30 and len(told) <= 30, (looks, len(told))
+
+
+@virtual_time
 async def test_a_lost_pod_is_made_again_with_its_name() -> None:
     async with cluster() as c:
         c.api.seed(node())

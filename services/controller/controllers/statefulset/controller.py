@@ -20,7 +20,7 @@ from knarr.objects.owners import is_controlled_by
 from services.controller.controller import Context
 from services.controller.controllers.statefulset.decide import Facts, Make, Plan, decide
 from services.controller.controllers.statefulset.identity import ordinal_of, revision_of
-from services.controller.controllers.statefulset.status import Version, Versions
+from services.controller.controllers.statefulset.status import Version, Versions, is_as_far
 from services.controller.workloads.controller import WorkloadController, again
 from services.controller.workloads.failures import FailedPods
 from services.controller.workloads.history import history, settle_history, template_of, truncate
@@ -42,6 +42,7 @@ WORDS = Words(
 class StatefulSetController(WorkloadController[apps.StatefulSet]):
     name = "statefulset"
     workload: ClassVar[type[Message]] = apps.StatefulSet
+    counts_in_batches = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -52,6 +53,15 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
         self._failed = FailedPods(BACKOFF)
         self.hears(apps.StatefulSet, self._failed.forget_gone)
         self._writer = PodWriter(context.client, self.recorder, self.expectations, WORDS)
+
+    def _only_counts(self, owner: Key, old: Message | None, new: Message | None) -> bool:
+        """The others wait for how far a pod is: a node or an address alone gives nothing to do. What was awaited is no news either."""
+        if not super()._only_counts(owner, old, new):
+            return False
+        return old is None or (isinstance(old, core.Pod) and isinstance(new, core.Pod) and is_as_far(old, new))
+
+    def _awaits_more(self, owner: Key) -> bool:
+        return True
 
     def _waiting_for(self, claim: core.PersistentVolumeClaim) -> Iterator[Key]:
         """A claim that is gone may be one that a pod needs, or that a pod must not be made with."""

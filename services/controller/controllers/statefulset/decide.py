@@ -83,7 +83,7 @@ class Plan:
 
 def decide(stateful_set: apps.StatefulSet, facts: Facts) -> Plan:
     plan = Plan(counted(stateful_set, facts.pods, facts.versions, facts.now))
-    for pod in facts.pods:
+    for pod in facts.pods if stateful_set.spec.min_ready_seconds else ():
         if seconds := seconds_until_available(pod, stateful_set.spec.min_ready_seconds, facts.now):
             plan.wait(seconds)
     if facts.settled and not is_deleting(stateful_set):

@@ -32,7 +32,7 @@ def ordinal_of(stateful_set: apps.StatefulSet, pod: core.Pod) -> int | None:
     if parent != stateful_set.metadata.name or not digits.isdecimal() or len(digits) > _MOST_DIGITS:
         return None
     ordinal = int(digits)
-    return ordinal if pod.metadata.name == pod_name(stateful_set, ordinal) else None
+    return ordinal if digits == str(ordinal) else None
 
 
 def revision_of(pod: core.Pod) -> str:
@@ -96,6 +96,8 @@ def _mounted(stateful_set: apps.StatefulSet, ordinal: int) -> dict[str, str]:
 
 
 def _has_claims(stateful_set: apps.StatefulSet, pod: core.Pod, ordinal: int) -> bool:
+    if not stateful_set.spec.volume_claim_templates:
+        return True
     found = {volume.name: volume.volume_source.persistent_volume_claim.claim_name for volume in pod.spec.volumes}
     return _mounted(stateful_set, ordinal).items() <= found.items()
 
