@@ -61,8 +61,11 @@ META_GROUP_KINDS = {"PartialObjectMetadata", "PartialObjectMetadataList", "Table
 def api_version_and_kind(message: Descriptor) -> tuple[str, str] | None:
     """``("apps/v1", "Deployment")``, or None for a message that is no kind."""
     prefix, _, rest = message.full_name.partition("knarr.api.")
+    if prefix:
+        # One of somebody else's contracts.
+        return None
     area, version, *name = rest.split(".")
-    if prefix or area not in GROUPS or len(name) != 1:
+    if area not in GROUPS or len(name) != 1:
         return None
     if not is_object(message) and name[0] not in BARE_KINDS.get(area, ()) and name[0] != "TableOptions":
         return None
