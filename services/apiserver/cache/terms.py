@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from services.apiserver.cache.history import History
 from services.apiserver.entry import Entry, Selectable
 
@@ -55,11 +57,19 @@ class TermWaiters:
             self.wake_all()
             return
         for field, waiting in list(self._waiting.items()):
-            for value in {field.of(entry) for entry in self._untold}:
+            for value in self._values(field) or list(waiting):
                 _resolve(waiting.pop(value, ()), self._begins)
             if not waiting:
                 del self._waiting[field]
         self._untold.clear()
+
+    def _values(self, field: Field) -> set[str]:
+        """What the field is in the objects that have changed; nothing where one of them cannot be read: whoever looks finds that out for
+        himself, and it must hold up nobody else."""
+        try:
+            return {field.of(entry) for entry in self._untold}
+        except (ValueError, DecodeError):
+            return set()
 
     def wake_all(self) -> None:
         """Wakes everybody: the history is not what it was."""

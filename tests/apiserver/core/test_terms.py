@@ -153,6 +153,26 @@ async def test_everybody_is_woken_where_it_is_no_change() -> None:
 
 
 @virtual_time
+async def test_an_object_that_cannot_be_read_wakes_everybody() -> None:
+    """Of all who change and of all who watch only those hear of it who look at it."""
+    pods = _Pods()
+    a, b = pods.waits("a"), pods.waits("b")
+    await _turn()
+    pods.collection.put(pod("fine", "a", 1), 0.0)
+    pods.collection.put(Entry(PODS, f"{PODS.resource.key_prefix}default/broken", 2, b"\xff"), 0.0)
+    pods.collection.wake()
+    await _turn()
+    assert (a.result(), b.result()) == (0, 0)
+    # Whoever waits then hears of the next change as ever.
+    b = pods.waits("b")
+    await _turn()
+    pods.collection.put(pod("other", "b", 3), 0.0)
+    pods.collection.wake()
+    await _turn()
+    assert b.result() == 2
+
+
+@virtual_time
 async def test_nothing_is_kept_of_who_has_left_nor_looked_at_for_nobody() -> None:
     pods = _Pods()
     left = pods.waits("a")
