@@ -51,21 +51,30 @@ def apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str,
     """
     unnamed = _unnamed(patch, obj) if form.has_message else []
     if unnamed:
-        named = type(obj)()
-        for field, _ in obj.ListFields():
-            if field.name not in unnamed:
-                copy_field(field.name, named, obj)
+        told: list[str] = []
         try:
-            changed = _apply(patch, named, form, field_validation, warnings)
+            changed = _apply_to_others(patch, obj, unnamed, form, field_validation, told)
         except StatusError:
             pass  # What is said of it is said of the whole object.
         else:
-            for name in unnamed:
-                copy_field(name, changed, obj)
-            # Of what was stored before JSON says what there is still.
-            changed.DiscardUnknownFields()
-            return changed
+            # Of a large object all values are counted.
+            if changed.ByteSize() <= budget.MAX_VALUES:
+                warnings.extend(told)
+                return changed
     return _apply(patch, obj, form, field_validation, warnings)
+
+
+def _apply_to_others(patch: ParsedPatch, obj: Any, unnamed: list[str], form: ObjectForm, field_validation: str, warnings: list[str]) -> Any:
+    named = type(obj)()
+    for field, _ in obj.ListFields():
+        if field.name not in unnamed:
+            copy_field(field.name, named, obj)
+    changed = _apply(patch, named, form, field_validation, warnings)
+    for name in unnamed:
+        copy_field(name, changed, obj)
+    # Of what was stored before JSON says what there is still.
+    changed.DiscardUnknownFields()
+    return changed
 
 
 def _unnamed(patch: ParsedPatch, obj: Message) -> list[str]:

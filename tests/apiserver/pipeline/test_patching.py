@@ -62,6 +62,18 @@ def test_a_part_is_patched_as_the_whole_is(body: Any, language: str, kind: type[
     assert obj == kept
 
 
+def test_the_values_of_all_parts_are_counted() -> None:
+    """A part may have as many as are left of an object's; what is told of it is told once."""
+    obj = _obj(core.Pod)
+    for number in range(12_000):
+        obj.spec.containers[0].env.add(name=f"E{number}")
+    for count, refused in ((30_000, True), (10_000, False)):
+        patch = ParsedPatch("merge", {"metadata": {"annotations": {f"a{number}": "" for number in range(count)}}, "colour": "red"})
+        outcome, whole = (_outcome(apply, patch, obj, "Warn") for apply in (patching.apply, patching._apply))
+        assert outcome == whole
+        assert (getattr(outcome, "reason", "") == "RequestEntityTooLarge") is refused
+
+
 def test_what_is_not_named_is_not_made_json(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[dict[str, Any]] = []
     to_dict = codec.to_dict
