@@ -98,14 +98,10 @@ def _check(settings: ClusterSettings) -> None:
 
 
 def _run(settings: ClusterSettings) -> int:
-    from services.standalone.etcd_process import EtcdProcess
+    from services.standalone.launch import run
     from services.standalone.progress import Progress
 
-    etcd = EtcdProcess(settings.files.etcd)
-    etcd.launch()
-    from services.standalone.background import run
-
-    return run(settings, etcd, Progress())
+    return run(settings, Progress())
 
 
 def _start(settings: ClusterSettings, lock: int) -> int:

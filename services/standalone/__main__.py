@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from knarr.service.errors import CommandError
-from services.standalone.etcd_process import EtcdProcess
+from services.standalone.launch import run
 from services.standalone.lock import held
 from services.standalone.options import add_settings, settings_from
 from services.standalone.progress import Progress
@@ -44,12 +44,7 @@ def main() -> None:
             settings = settings_from(arguments.data_dir, vars(arguments))
         except CommandError as error:
             sys.exit(f"error: {error}")
-        etcd = EtcdProcess(files.etcd)
-        etcd.launch()
-        # Most of a start is to load all that is imported here: etcd gets ready meanwhile.
-        from services.standalone.background import run
-
-        raise SystemExit(run(settings, etcd, Progress(arguments.progress_fd, arguments.since), arguments.log_file))
+        raise SystemExit(run(settings, Progress(arguments.progress_fd, arguments.since), arguments.log_file))
 
 
 if __name__ == "__main__":

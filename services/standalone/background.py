@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,8 +25,6 @@ log = logging.getLogger(__name__)
 def run(settings: ClusterSettings, etcd: EtcdProcess, progress: Progress, log_file: Path | None = None) -> int:
     """Runs a cluster until SIGTERM or SIGINT; 0 after an orderly stop. The caller holds the data directory."""
     logs.configure(settings.log_style, settings.log_level, log_file)
-    # What pods may read does not depend on who started the cluster; what is secret is closed by name (knarr/service/files.py).
-    os.umask(0o022)
     files = settings.files
     files.sweep()
     settings.save()

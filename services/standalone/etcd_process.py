@@ -16,6 +16,7 @@ import os
 import shutil
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 from knarr.service.errors import CommandError
@@ -35,13 +36,15 @@ RESTART_SECONDS = 1.0
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 LOG_LOOK_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
-# What it writes does not depend on who started the cluster.
-UMASK = 0o022
 INSTALL_HINT = "etcd is not installed; run `make install`, or `apt-get install etcd-server`"
 
 
-def _die_with_parent() -> None:
+def die_with(parent: int) -> None:
+    """For a child to call before it becomes another program: it ends when its parent does, or has."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        # Who is interrupted while he still loads his modules ends at once.
+        os._exit(1)
     os.setsid()
 
 
@@ -99,8 +102,9 @@ class EtcdProcess:
         """Starts etcd at once, for ``run`` to take over. Leaves it to ``run``, which says why, where something is in its way."""
         cut_off = (self._folder / UNFINISHED).exists()
         if not cut_off and not path_problem(self._folder) and shutil.which("etcd") is not None:
-            self._set_unfinished_aside()
-            self._process = self._started()
+            with contextlib.suppress(OSError):
+                self._set_unfinished_aside()
+                self._process = self._started()
 
     async def run(self) -> None:
         """Starts etcd, starts it again whenever it dies, and stops it when cancelled."""
@@ -167,8 +171,8 @@ class EtcdProcess:
         shorten(log_path)
         with log_path.open("ab") as output:
             return subprocess.Popen(
-                [program, *self._arguments()], cwd=self._folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, umask=UMASK,
-                preexec_fn=_die_with_parent,
+                [program, *self._arguments()], cwd=self._folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                preexec_fn=partial(die_with, os.getpid()),
             )  # fmt: skip
 
     def _arguments(self) -> list[str]:

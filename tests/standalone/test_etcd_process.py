@@ -7,8 +7,11 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -124,3 +127,19 @@ def test_nothing_is_launched_where_no_socket_fits(folder: Path) -> None:
     etcd = EtcdProcess(folder / ("x" * 120))
     etcd.launch()
     assert not etcd.pid and not (folder / ("x" * 120)).exists()
+
+
+def test_what_is_in_the_way_is_told_when_it_runs(folder: Path) -> None:
+    folder.rmdir()
+    folder.write_text("")
+    etcd = EtcdProcess(folder)
+    etcd.launch()
+    assert not etcd.pid
+    with pytest.raises(FileExistsError):
+        asyncio.run(etcd.run())
+
+
+@pytest.mark.parametrize(("parent", "code"), [(os.getpid, 0), (lambda: 1 << 22, 1)], ids=["there", "gone"])
+def test_a_child_whose_parent_has_ended_before_it_began_ends(parent: Callable[[], int], code: int) -> None:
+    """Nobody would tell it of that any more."""
+    assert subprocess.run([sys.executable, "-c", ""], check=False, preexec_fn=partial(etcd_process.die_with, parent())).returncode == code

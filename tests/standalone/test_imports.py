@@ -18,8 +18,9 @@ def test_a_client_of_http_and_cel_wait_for_who_needs_them(module: str) -> None:
     assert not {"aiohttp", "knarr.machinery.cel.compiler", "re2", "docker"} & loaded(module)
 
 
-def test_what_is_looked_at_before_a_cluster_starts_needs_nothing_of_it() -> None:
-    """It is looked at before the cluster's own process begins: what is loaded for it is waited for twice."""
+@pytest.mark.parametrize("module", ["services.standalone.preflight", "services.standalone.launch"])
+def test_what_comes_before_a_cluster_is_loaded_needs_nothing_of_it(module: str) -> None:
+    """What is looked at before the cluster's own process begins is loaded twice, and waited for; and so does etcd wait."""
     assert not {
         "google.protobuf",
         "grpc",
@@ -27,4 +28,4 @@ def test_what_is_looked_at_before_a_cluster_starts_needs_nothing_of_it() -> None
         "yaml",
         "knarr.machinery.resources",
         "services.kubelet.runtime.port",
-    } & loaded("services.standalone.preflight")
+    } & loaded(module)
