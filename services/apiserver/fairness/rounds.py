@@ -25,8 +25,13 @@ MIXED_TURNS = 20_000
 class Piece(Protocol):
     """Work whose turn is waited for."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for it any more: it takes no turn then."""
+        ...
+
     def begin(self) -> None:
-        """Does it, or lets it go on; nothing where nobody waits for it any more."""
+        """Does it, or lets it go on."""
 
 
 class Waits:
@@ -37,9 +42,12 @@ class Waits:
     def __init__(self) -> None:
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def is_over(self) -> bool:
+        return self.future.done()
+
     def begin(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
+        self.future.set_result(None)
 
 
 class Line:
@@ -141,8 +149,12 @@ class Rounds:
         """Who has had one is behind the others."""
         line = self._waiting.pop(caller)
         piece = line.pop()
+        while piece.is_over and line:
+            piece = line.pop()
         if line:
             self._waiting[caller] = line
+        if piece.is_over:
+            return
         self._done[caller] = self._done.get(caller, 0) + 1
         self._all_done += 1
         piece.begin()

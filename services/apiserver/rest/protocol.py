@@ -279,12 +279,16 @@ class Protocol(HttpToolsProtocol):
             self._is_admitted = begins
             self._take(data)
 
+    @property
+    def is_over(self) -> bool:
+        return self._arrived is None or self.transport.is_closing()
+
     def begin(self) -> None:
         arrived, self._arrived = self._arrived, None
-        if arrived is not None and not self.transport.is_closing():
-            self.flow.resume_reading()
-            self._is_admitted = True
-            self._take(bytes(arrived))
+        assert arrived is not None
+        self.flow.resume_reading()
+        self._is_admitted = True
+        self._take(bytes(arrived))
 
     def _take(self, data: bytes) -> None:
         super().data_received(data)

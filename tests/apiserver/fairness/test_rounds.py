@@ -10,6 +10,8 @@ from services.apiserver.fairness.rounds import ALL_AT_ONCE, AT_ONCE, Rounds
 class Asking:
     """Somebody's request; what has begun is noted in order."""
 
+    is_over = False
+
     def __init__(self, name: str, begun: list[str]) -> None:
         self._name, self._begun = name, begun
 
@@ -71,6 +73,26 @@ async def test_who_has_asked_for_less_begins_at_once() -> None:
     before = len(begun)
     come(rounds, begun, "quiet")
     assert begun[before:] == ["quiet"]
+
+
+async def test_what_nobody_waits_for_any_more_takes_no_turn() -> None:
+    rounds, begun = Rounds(), list[str]()
+    come(rounds, begun, "quiet")
+    come(rounds, begun, "noisy0")
+    left = [rounds.begins("noisy") for _ in range(100)] + [rounds.goes_on("noisy") for _ in range(100)]
+    come(rounds, begun, "noisy1")
+    for future in left:
+        assert future is not None
+        future.cancel()
+    await turns(1)
+    assert begun == ["quiet", "noisy0", "noisy1"]
+    # Nor does it keep anything, or make anybody else wait.
+    gone = rounds.begins("noisy")
+    assert gone is not None
+    gone.cancel()
+    await turns(1)
+    come(rounds, begun, "noisy2")
+    assert begun[-1] == "noisy2" and not rounds._waiting
 
 
 async def test_callers_take_turns_and_many_of_them_have_bounded_turns() -> None:

@@ -214,6 +214,8 @@ async def test_what_goes_on_comes_before_what_begins() -> None:
     rounds, done = await mixed(), list[str]()
 
     class Begins:
+        is_over = False
+
         def begin(self) -> None:
             done.append("begins")
 
