@@ -79,7 +79,7 @@ class PipelineEvent(AuditEvent):
         if isinstance(found, Written) and found.created:
             code = 201
         super().concluded(code, status, found)
-        ref = self.ref
+        ref = self._common.ref
         self.complete(code, status or SUCCESS, result(found, ref) if self.wants_response and ref is not None else None)
 
     def failed(self, error: Exception) -> None:

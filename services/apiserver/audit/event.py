@@ -66,12 +66,11 @@ class AuditEvent:
         "_received_seconds",
         "_request_body",
         "identity",
-        "ref",
         "wants_response",
     )
 
     def __init__(self, common: Common, identity: str, received_seconds: float) -> None:
-        self._common, self.identity, self._received_seconds, self.ref = common, identity, received_seconds, common.ref
+        self._common, self.identity, self._received_seconds = common, identity, received_seconds
         # Whether the authorizer lets it pass, and why it decides as it does; and what else is noted.
         self._is_permitted = False
         self._reason: str | None = None
@@ -106,7 +105,8 @@ class AuditEvent:
 
     def about(self, name: str) -> None:
         """What is created is called so, which its path does not say."""
-        if self.ref is not None and not self.ref.name:
+        ref = self._common.ref
+        if ref is not None and not ref.name:
             self._name = name
 
     def sent(self, body: Body) -> None:
