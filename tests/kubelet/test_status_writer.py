@@ -69,7 +69,7 @@ class Told:
     """A writer alone with the API; ``writes`` says which phases it wrote, and when."""
 
     def __init__(self, api: FaultyApi, pod: core.Pod) -> None:
-        self.api = api
+        self.api, self.pod = api, pod
         self.writer = StatusWriter(api.client(), lambda: pod)
 
     def publish(self, message: str, *, passes: bool) -> None:
@@ -196,6 +196,28 @@ async def test_what_was_read_anew_after_a_conflict_is_no_echo() -> None:
         told.api.fail_next(status_error("ServiceUnavailable", "busy"), verb="update", message_type=core.Pod, times=2)
         told.publish("first", passes=False)
         await until(lambda: len(told.written) == 3)
-        assert not told.writer.has_written(theirs)
+        assert not told.writer.has_written(theirs, told.pod)
         await told.writer.flush()
-        assert told.writer.has_written(await told.api.client().get(core.Pod, "web", "default"))
+        written = await told.api.client().get(core.Pod, "web", "default")
+        assert told.writer.has_written(written, theirs)
+        # Of what others wrote in between nobody was told.
+        assert not told.writer.has_written(written, told.pod)
+
+
+@virtual_time
+async def test_a_deletion_that_a_broken_watch_never_told_is_seen_in_the_echo_of_a_status() -> None:
+    clock = VirtualClock()
+    runtime = HollowRuntime(CIDR, clock=clock)
+    with TemporaryDirectory() as folder:
+        async with running(runtime, Path(folder), clock=clock) as cluster:
+            created = await cluster.client.create(make_pod())
+            await asyncio.sleep(10)
+            cluster.api.fail_next(status_error("ServiceUnavailable", "away"), verb="list", message_type=core.Pod, times=1000)
+            cluster.api.compact()
+            await cluster.client.delete(core.Pod, "web", "default")
+            runtime.exit(created.metadata.uid, "app", 3)
+            await asyncio.sleep(20)
+            pod = cluster.pod()
+            assert pod is not None and pod.status.container_statuses[0].restart_count == 1
+            cluster.api.heal()
+            await cluster.until(lambda: cluster.pod() is None)

@@ -38,8 +38,8 @@ class StatusWriter:
         self._written: core.PodStatus | None = None
         self._task: asyncio.Task[None] | None = None
         self._base: core.Pod | None = None
-        # The resourceVersion that the last write made.
-        self._made = ""
+        # The resourceVersion that the last write made, and of which one.
+        self._made = self._made_of = ""
         self._idle = asyncio.Event()
         self._idle.set()
         # Nothing is being done that would change the newest status, or somebody waits for its write.
@@ -64,9 +64,12 @@ class StatusWriter:
             name = f"kubelet/status/{self._latest().metadata.namespace}/{self._latest().metadata.name}"
             self._task = asyncio.create_task(self._write(), name=name)
 
-    def has_written(self, pod: core.Pod) -> bool:
-        """Whether a pod, as the API tells of it, is what the last write made of it: all else of it was told before."""
-        return bool(pod.metadata.resource_version == self._made)
+    def has_written(self, pod: core.Pod, before: core.Pod) -> bool:
+        """Whether a pod, as the API tells of it, is what the last write made of what was told ``before``: all else of it is known.
+
+        A write that follows a conflict is made of what others wrote meanwhile, of which a watch that broke may never tell by itself.
+        """
+        return bool(pod.metadata.resource_version == self._made and before.metadata.resource_version in (self._made_of, self._made))
 
     async def flush(self) -> None:
         """Waits until the last status is written or the pod is gone."""
@@ -84,7 +87,7 @@ class StatusWriter:
             wanted, base = self._wanted, self._newest()
             try:
                 self._base = await self._update(base, wanted)
-                self._made = self._base.metadata.resource_version
+                self._made_of, self._made = base.metadata.resource_version, self._base.metadata.resource_version
                 self._written, failures = wanted, 0
                 STATUS_WRITES.labels("written").inc()
             except StatusError as error:

@@ -72,7 +72,7 @@ class PodWorker:
 
     def update(self, pod: core.Pod | None) -> None:
         """The pod changed in the API; None: it is gone. The echo of its own status is no reason to look at it anew."""
-        echo = pod is not None and self._writer.has_written(pod)
+        echo = pod is not None and self._writer.has_written(pod, self._latest)
         if pod is None:
             self.facts.gone = True
         else:
