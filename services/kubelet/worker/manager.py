@@ -205,11 +205,17 @@ class PodManager:
         self._failures[uid] = self._failures.get(uid, 0) + 1
         seconds = WORKER_RETRY.delay(self._failures[uid])
         log.error("pod worker failed; starting it again", extra={"uid": uid, "seconds": seconds}, exc_info=error)
-        asyncio.get_running_loop().call_later(seconds, self._restart, worker)
+        asyncio.get_running_loop().call_later(seconds, self._restart, worker.asked)
 
-    def _restart(self, worker: PodWorker) -> None:
-        if worker.pod.metadata.uid not in self._workers:
-            self._start(worker.pod, gone=worker.facts.gone)
+    def _restart(self, pod: core.Pod) -> None:
+        """As a kubelet that comes anew would: what the worker knew better may not be written, and it was not told that the pod went."""
+        if self._ran or pod.metadata.uid in self._workers:
+            return
+        found = self._pods.store.get(*key_of(pod))
+        if found is not None and found.metadata.uid == pod.metadata.uid:
+            self._pod_changed(None, found)
+        else:
+            self._start(pod, gone=True)
 
 
 def _names(pod: core.Pod, kind: str, key: Key) -> bool:
