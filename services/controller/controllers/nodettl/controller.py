@@ -19,22 +19,19 @@ class NodeTtlController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._step, self._names = 0, set[str]()
-        self._nodes = self.hears(core.Node, self._node_changed)
+        self._step = 0
+        self._nodes = self.reads(core.Node)
+        self.hears(core.Node, self._node_changed)
 
     @property
     def _wanted(self) -> str:
         return str(STEPS[self._step].seconds)
 
     def _node_changed(self, old: core.Node | None, new: core.Node | None) -> Iterable[Key]:
-        if new is None and old is not None:
-            self._names.discard(old.metadata.name)
-        elif new is not None:
-            self._names.add(new.metadata.name)
-        step = step_of(len(self._names), self._step)
+        step = step_of(len(self._nodes), self._step)
         if step != self._step:
             self._step = step
-            return [Key("", name) for name in sorted(self._names)]
+            return self._nodes
         return [key_of(new)] if new is not None and new.metadata.annotations.get(TTL) != self._wanted else []
 
     async def reconcile(self, key: Key) -> Again | None:
