@@ -6,7 +6,6 @@ import contextlib
 from datetime import timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.client.index import Index
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.account_tokens import ACCOUNT, INVALID_SINCE, SINCE, TRACKING_NAME, TRACKING_NAMESPACE
@@ -17,7 +16,6 @@ from services.controller.controller import Context
 from services.controller.controllers.legacytokencleaner.decide import Delete, Mark, decide, is_unused
 from services.controller.tokens import TokenSecretController
 
-BY_SECRET: Index[core.Pod] = Index("secret", lambda pod: (f"{pod.metadata.namespace}/{name}" for name in secret_names(pod)))
 LOOK_SECONDS = 86_400.0
 
 
@@ -30,18 +28,21 @@ class LegacyTokenCleanerController(TokenSecretController):
         super().__init__(context)
         self._period = timedelta(seconds=context.settings.legacy_token_clean_up_seconds)
         self._accounts = self.reads(core.ServiceAccount)
-        self._pods = self.reads(core.Pod, BY_SECRET)
+        self._pods = self.reads(core.Pod)
 
     async def reconcile(self, key: Key) -> Again | None:
         secret = self.secrets.get(*key)
         if secret is None:
             return None
         account = self._accounts.get(key.namespace, secret.metadata.annotations.get(ACCOUNT, ""))
-        mounted = bool(self._pods.index(BY_SECRET, str(key)))
         now = self.context.clock.now()
-        if is_unused(secret, account, mounted, now, self._period):
+        if is_unused(secret, account, now, self._period) and not self._is_named(key):
             await self._carry_out(secret, decide(secret, await self._tracked_since(), now, self._period))
         return Again(LOOK_SECONDS)
+
+    def _is_named(self, key: Key) -> bool:
+        """Whether a pod names the Secret. Asked of few Secrets and seldom: an index would cost something with each change of a pod."""
+        return any(key.name in secret_names(pod) for pod in self._pods.list(key.namespace))
 
     async def _carry_out(self, secret: core.Secret, step: Mark | Delete | None) -> None:
         metadata = secret.metadata

@@ -23,13 +23,13 @@ class Delete:
     """It was marked for long enough, and nobody missed it."""
 
 
-def is_unused(secret: core.Secret, account: core.ServiceAccount | None, mounted: bool, now: datetime, period: timedelta) -> bool:
-    """Whether it is an account's own, and was not used within ``period`` as far as is known. ``mounted``: a pod names the Secret.
+def is_unused(secret: core.Secret, account: core.ServiceAccount | None, now: datetime, period: timedelta) -> bool:
+    """Whether it is an account's own, and was not used within ``period`` as far as is known. What pods name is not looked at.
 
     One that its account does not list was made by hand, and is left alone for ever.
     """
     metadata = secret.metadata
-    if is_deleting(secret) or mounted or to_datetime(metadata.creation_timestamp) >= now - period:
+    if is_deleting(secret) or to_datetime(metadata.creation_timestamp) >= now - period:
         return False
     if LAST_USED in metadata.labels:
         used = day(metadata.labels[LAST_USED])
@@ -42,7 +42,7 @@ def is_unused(secret: core.Secret, account: core.ServiceAccount | None, mounted:
 
 
 def decide(secret: core.Secret, since: str, now: datetime, period: timedelta) -> Mark | Delete | None:
-    """About one that ``is_unused``. ``since``: the day from which on uses are noted; what is no day is none."""
+    """About one that ``is_unused`` and that no pod names. ``since``: the day from which on uses are noted; what is no day is none."""
     begun = day(since)
     # That day may not have been noted as a whole.
     if begun is None or now < datetime.combine(begun, datetime.min.time(), UTC) + timedelta(days=1) + period:
