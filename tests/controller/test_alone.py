@@ -35,11 +35,12 @@ async def roll_out(c: Cluster) -> None:
     """A Recreate rollout beside a ReplicaSet of its own with an orphan to adopt, a Service, and Endpoints kept by hand."""
     c.api.seed(node())
     await c.client.create(deployment("shop", 2, strategy="Recreate"))
-    await c.client.create(replica_set("web", 1))
     orphan = core.Pod(spec=replica_set().spec.template.spec)
     orphan.metadata.name, orphan.metadata.namespace = "orphan", "default"
     orphan.metadata.labels["app"] = "web"
     await c.client.create(orphan)
+    # After its orphan: which of two pods is one too many would be for their uids to say.
+    await c.client.create(replica_set("web", 1))
     kept = core.Endpoints()
     kept.metadata.name, kept.metadata.namespace = "kept", "default"
     kept.subsets.add(addresses=[core.EndpointAddress(ip="10.9.9.9")], ports=[core.EndpointPort(port=80)])
