@@ -66,7 +66,7 @@ async def test_the_error_of_an_engine_that_stays_away_is_reported(tmp_path: Path
 
 
 class Told:
-    """A writer alone with the API; ``writes`` says which phases it wrote, and when."""
+    """A writer alone with the API; ``written`` says which messages it wrote, in order."""
 
     def __init__(self, api: FaultyApi, pod: core.Pod) -> None:
         self.api, self.pod = api, pod
