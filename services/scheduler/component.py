@@ -210,7 +210,7 @@ class Scheduler(ElectedComponent):
             await bind(self._client, pod, node)
         except Exception as error:
             ATTEMPTS.labels("error").inc()
-            self.state.forget(pod)
+            self.state.forget(waiting.pod)
             self.state.queue.retry(waiting)
             logger.warning("binding failed", extra={"pod": str(pod.key), "node": node, "error": str(error)})
             if not isinstance(error, NotFound):
@@ -229,8 +229,9 @@ class Scheduler(ElectedComponent):
         except StatusError as error:
             # The next attempt tells it again; a pod that is gone needs no condition.
             logger.info("condition not written", extra={"pod": str(pod.key), "error": str(error)})
-        if plan.preemption is not None:
-            await self.preempter.carry_out(pod, plan)
+            self.preempter.give_up(pod, plan)
+            return
+        await self.preempter.carry_out(pod, plan)
 
     async def _observe_queue(self) -> None:
         while True:

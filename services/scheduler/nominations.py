@@ -31,8 +31,11 @@ class Nominations:
         else:
             self.remove(pod.uid)
 
-    def remove(self, uid: str) -> None:
+    def remove(self, uid: str) -> str:
+        """Takes a promise back; answers the node."""
+        node = self.node_of(uid)
         self._promised.pop(uid, None)
+        return node
 
     def before(self, pod: PodFacts) -> Sequence[tuple[PodFacts, str]]:
         """Who is not to be overtaken by a pod, with the nodes."""

@@ -61,35 +61,56 @@ class Preempter:
             return Plan()
         if pod.pod.spec.preemption_policy == NEVER:
             return Plan(words=BY_POLICY)
-        if self._is_under_way(pod):
-            return Plan(words=UNDER_WAY)
         search = Search(state.table, state.plugins, pod, self._budgets(), state.nominations.before(pod))
+        if self._is_under_way(search):
+            return Plan(words=UNDER_WAY)
         answer = search.run(self._source)
         found = answer.preemption
         if found is None:
-            state.nominations.remove(pod.uid)
+            state.withdraw(pod.uid)
             return Plan(words=answer.words(len(state.table)))
         behind = state.nominations.behind(pod, found.node)
         for other in behind:
             state.nominations.remove(other.uid)
-        state.nominations.put(pod, found.node)
+        state.promise(pod, found.node)
         self._leaving.update(victim.uid for victim in found.victims)
         return Plan(found, behind=behind)
 
     async def carry_out(self, pod: PodFacts, plan: Plan) -> None:
-        """Removes who is to go. Where that fails, the pod is tried anew."""
+        """Removes who is to go, as long as the pod has the promise. Where that fails, the pod is tried anew."""
         found = plan.preemption
-        assert found is not None
+        if found is None:
+            return
         try:
-            for other in plan.behind:
-                await promise(self._client, other, "")
+            await self._take_back(plan.behind)
             for victim in found.victims:
+                if self._state.nominations.node_of(pod.uid) != found.node:
+                    self.give_up(pod, plan)
+                    return
                 await self._remove(victim, pod, found.node)
         except StatusError as error:
             logger.warning("no room was made", extra={"pod": str(pod.key), "node": found.node, "error": str(error)})
-            self._leaving.difference_update(victim.uid for victim in found.victims)
-            self._state.nominations.remove(pod.uid)
-            self._state.queue.changed(lambda waiting: waiting.pod.uid == pod.uid)
+            self.give_up(pod, plan)
+
+    def give_up(self, pod: PodFacts, plan: Plan) -> None:
+        """Who is there still stays, and the pod is tried anew."""
+        found = plan.preemption
+        if found is None:
+            return
+        self._leaving.difference_update(victim.uid for victim in found.victims)
+        if self._state.nominations.node_of(pod.uid) == found.node:
+            self._state.withdraw(pod.uid)
+        self._state.queue.changed(lambda waiting: waiting.pod.uid == pod.uid)
+
+    async def _take_back(self, behind: Sequence[PodFacts]) -> None:
+        """Says of pods that they have no promise any more, unless they have a new one; they are to look for another node at once."""
+        try:
+            for other in behind:
+                if not self._state.nominations.node_of(other.uid):
+                    await promise(self._client, other, "")
+        finally:
+            uids = {other.uid for other in behind}
+            self._state.queue.changed(lambda waiting: waiting.pod.uid in uids)
 
     async def _remove(self, victim: PodFacts, pod: PodFacts, node: str) -> None:
         try:
@@ -100,7 +121,11 @@ class Preempter:
         VICTIMS.inc()
         self._recorder.event(victim.pod, NORMAL, "Preempted", f"Preempted by pod {pod.uid} on node {node}")
 
-    def _is_under_way(self, pod: PodFacts) -> bool:
-        """Whether pods still leave the node that the pod was promised."""
-        there = self._state.table.pods_of(self._state.nominations.node_of(pod.uid)).values()
-        return any(other.priority < pod.priority and (other.ending or other.uid in self._leaving) for other in there)
+    def _is_under_way(self, search: Search) -> bool:
+        """Whether pods still leave the node that the pod was promised, and that would do once they are gone."""
+        pod, table = search.pod, self._state.table
+        row = table.rows.get(self._state.nominations.node_of(pod.uid))
+        if row is None:
+            return False
+        leave = (other.ending or other.uid in self._leaving for other in table.pods_on(row).values() if other.priority < pod.priority)
+        return any(leave) and not search.refused_whoever_goes()[row]

@@ -81,7 +81,7 @@ class Search:
         rows = np.flatnonzero(self.table.alive[: self.table.size]).tolist()
         start = source.randrange(len(rows)) if rows else 0
         wanted = max(NODES_AT_LEAST, len(rows) // PART_OF_NODES)
-        lasting = self._refused_whoever_goes()
+        lasting = self.refused_whoever_goes()
         if all(priority >= self.pod.priority for priority in self.table.priorities):
             hopeless = int(lasting[rows].sum())
             told = {NOT_HELPFUL: hopeless, NO_VICTIMS: len(rows) - hopeless}
@@ -97,7 +97,7 @@ class Search:
                 break
         return Answer(min(found, key=lambda preemption: preemption.order, default=None), reasons)
 
-    def _refused_whoever_goes(self) -> Mask:
+    def refused_whoever_goes(self) -> Mask:
         """The rows that are refused by plugins that read nothing of placed pods."""
         refused: Mask = np.zeros(self.table.size, np.bool_)
         for plugin in self.plugins:

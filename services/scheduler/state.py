@@ -45,6 +45,7 @@ class SchedulerState:
         if new is None:
             assert old is not None
             self.table.remove_node(old.metadata.name)
+            self._wake_promised(old.metadata.name)
             return
         first = not len(self.table)
         changed = self.table.put_node(new)
@@ -56,6 +57,7 @@ class SchedulerState:
             came = old is None
             parts = changed | self._placed_parts if came else changed
             self._wake(Change(parts, self.table.rows[new.metadata.name]))
+            self._wake_promised(new.metadata.name)
 
     def object_changed(self, old: Message | None, new: Message | None) -> None:
         """An informer listener for the objects that plugins read besides nodes and pods."""
@@ -75,20 +77,34 @@ class SchedulerState:
         elif self._is_mine(new):
             self._pod_waits(PodFacts.of(new))
         elif is_deleting(new):
-            self.nominations.remove(new.metadata.uid)
+            self.withdraw(new.metadata.uid)
             self.queue.remove(key_of(new))
 
     def assume(self, pod: PodFacts, node: str) -> None:
         """Counts a decided placement."""
-        self.nominations.remove(pod.uid)
+        self.withdraw(pod.uid, node)
         self.table.put_pod(pod, node)
         self.assumed.add(pod.uid)
 
     def forget(self, pod: PodFacts) -> None:
-        """Takes back a placement that was not carried out; a confirmed one stays."""
+        """Takes back a placement that was not carried out; a confirmed one stays, and so does a promise of the pod."""
         if pod.uid in self.assumed:
             self.assumed.discard(pod.uid)
             self._release(pod.uid)
+            if self.queue.uid_of(pod.key) == pod.uid:
+                self.nominations.put(pod, pod.pod.status.nominated_node_name)
+
+    def promise(self, pod: PodFacts, node: str) -> None:
+        """Promises a pod a node, and no other one any more."""
+        if self.nominations.node_of(pod.uid) != node:
+            self.withdraw(pod.uid)
+        self.nominations.put(pod, node)
+
+    def withdraw(self, uid: str, placed_on: str = "") -> None:
+        """Takes back what a pod was promised; unless it has come there, that is room which others were refused."""
+        node = self.nominations.remove(uid)
+        if node != placed_on:
+            self._wake_by_pod(node, self._placed_parts)
 
     def validate(self) -> None:
         """Checks the invariants; for tests."""
@@ -102,15 +118,17 @@ class SchedulerState:
         return name == self._scheduler_name and not is_deleting(pod) and not pod.spec.scheduling_gates
 
     def _pod_waits(self, facts: PodFacts) -> None:
+        before, written = self.queue.put(facts), facts.pod.status.nominated_node_name
+        # What the pod says is news only where it says something else: a promise may be yet to be written, or to be taken back.
+        is_news = before is None or before.pod.status.nominated_node_name != written
         if not self.table.node_of(facts.uid):
-            self.nominations.put(facts, facts.pod.status.nominated_node_name or self.nominations.node_of(facts.uid))
-        before = self.queue.put(facts)
+            self.promise(facts, written if is_news else self.nominations.node_of(facts.uid))
         changed = differing(self._parts[Subject.POD], before.pod, facts.pod) if before is not None else frozenset()
         if changed:
             self.queue.changed(lambda waiting: waiting.pod is facts and self._helps(waiting, Change(changed)))
 
     def _pod_placed(self, pod: core.Pod) -> None:
-        self.nominations.remove(pod.metadata.uid)
+        self.withdraw(pod.metadata.uid, pod.spec.node_name)
         if self.queue.uid_of(key_of(pod)) in ("", pod.metadata.uid):
             self.queue.remove(key_of(pod))
         uid = pod.metadata.uid
@@ -124,7 +142,7 @@ class SchedulerState:
             self._wake_by_pod(pod.spec.node_name, changed)
 
     def _pod_gone(self, pod: core.Pod) -> None:
-        self.nominations.remove(pod.metadata.uid)
+        self.withdraw(pod.metadata.uid)
         if self.queue.uid_of(key_of(pod)) in ("", pod.metadata.uid):
             self.queue.remove(key_of(pod))
         self.assumed.discard(pod.metadata.uid)
@@ -138,6 +156,10 @@ class SchedulerState:
         row = self.table.rows.get(node_name)
         if row is not None:
             self._wake(Change(parts, row, arrival))
+
+    def _wake_promised(self, node_name: str) -> None:
+        """A node changed: who waits for room there may have to look for another one."""
+        self.queue.changed(lambda waiting: self.nominations.node_of(waiting.pod.uid) == node_name)
 
     def _wake(self, change: Change) -> None:
         if change.parts:

@@ -146,9 +146,9 @@ def test_room_is_made_for_higher_ones_by_as_few_as_will_do(there: list[Any], cpu
         assert fits is (back is None)
 
 
-def fixture() -> Fixture:
+def fixture(cpu: str = "1") -> Fixture:
     """A node for one pod, and classes of priority."""
-    made = Fixture(node("n1", cpu="1"), settings=SchedulerSettings(seed=1))
+    made = Fixture(node("n1", cpu=cpu), settings=SchedulerSettings(seed=1))
     for value, policy_of in ((5, ""), (10, ""), (20, ""), (11, "Never")):
         found = scheduling.PriorityClass(value=value, preemption_policy=policy_of or "PreemptLowerPriority")
         found.metadata.name = f"p{value}"
@@ -156,8 +156,8 @@ def fixture() -> Fixture:
     return made
 
 
-def classed(name: str, priority: int) -> core.Pod:
-    found = pod(name, "1")
+def classed(name: str, priority: int, cpu: str = "1") -> core.Pod:
+    found = pod(name, cpu)
     found.spec.priority_class_name = f"p{priority}"
     return found
 
