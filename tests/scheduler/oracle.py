@@ -120,7 +120,12 @@ def is_tolerated(pod: core.Pod, node: core.Node) -> bool:
 
 
 def counts_for(pod: core.Pod, constraint: core.TopologySpreadConstraint, other: core.Pod) -> bool:
-    if not constraint.HasField("label_selector") or other.metadata.HasField("deletion_timestamp"):
+    return not other.metadata.HasField("deletion_timestamp") and suits(pod, constraint, other)
+
+
+def suits(pod: core.Pod, constraint: core.TopologySpreadConstraint, other: core.Pod) -> bool:
+    """Whether the labels of one that would be there are those that are counted."""
+    if not constraint.HasField("label_selector"):
         return False
     own, labels = dict(pod.metadata.labels), dict(other.metadata.labels)
     same = all(labels.get(key) == own[key] for key in constraint.match_label_keys if key in own)
@@ -150,7 +155,7 @@ def spread_refuses(world: World, pod: core.Pod, node: str) -> str:
         least = min(domains.values(), default=2**31 - 1)
         if len(domains) < (one.min_domains if one.HasField("min_domains") else 1):
             least = 0
-        if domains.get(own, 0) + counts_for(pod, one, pod) - least > one.max_skew:
+        if domains.get(own, 0) + suits(pod, one, pod) - least > one.max_skew:
             return "uneven"
     return ""
 
