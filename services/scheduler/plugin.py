@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.nodes import Mask, Nodes, Rows
-from services.scheduler.parts import Part
+from services.scheduler.parts import Part, Subject
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation
 
@@ -60,6 +60,8 @@ class Plugin(abc.ABC):
     reads: ClassVar[frozenset[Part]]
     # Whether a pod that comes to a node may help one that the filter refused; one that leaves always may.
     helped_by_arrivals: ClassVar[bool] = False
+    # Whether what is said of a node depends on pods of other nodes, too.
+    across: ClassVar[bool] = False
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -69,6 +71,11 @@ class Plugin(abc.ABC):
         if not isinstance(reads, frozenset) or not all(isinstance(part, Part) for part in reads):
             raise TypeError(f"{cls.__name__} must declare in `reads`, a frozenset of Part, what its answers depend on")
 
+    @property
+    def reads_placed(self) -> bool:
+        """Whether the answers depend on what is placed; else no pod that leaves changes them."""
+        return any(part.subject is Subject.PLACED for part in self.reads)
+
     def impossible(self, pod: PodFacts) -> str:
         """Why no node whatever will do, in the words of the event; empty where some may. ``filter`` accepts none then."""
         return ""
@@ -76,6 +83,15 @@ class Plugin(abc.ABC):
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         """Which rows the pod may be placed on; None means all. Dead rows may hold anything."""
         return None
+
+    def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
+        """What ``filter`` says of one row; for a plugin that can tell without looking at the others."""
+        mask = self.filter(pod, nodes)
+        return mask is None or bool(mask[row])
+
+    def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
+        """Which placed pods the filter minds for a pod: those without which it may judge otherwise. Good for one decision."""
+        return lambda _: True
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         """Why the filter refuses a row, in the words of the FailedScheduling event."""

@@ -18,12 +18,11 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.objects.disruptions import covers
 from knarr.objects.keys import Key, key_of
+from services.scheduler.departures import Departures, Emptied
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Mask
-from services.scheduler.parts import Subject
 from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
-from services.scheduler.view import View
 
 # So many nodes are looked at closely, or this part of all, where there are more.
 NODES_AT_LEAST, PART_OF_NODES = 100, 10
@@ -87,8 +86,9 @@ class Search:
             told = {NOT_HELPFUL: hopeless, NO_VICTIMS: len(rows) - hopeless}
             return Answer(None, {words: number for words, number in told.items() if number})
         found, reasons = list[Preemption](), Counter[str]()
+        departures = Departures(self.table, self.plugins, self.pod, self.reserved)
         for row in (*rows[start:], *rows[:start]):
-            judged = NOT_HELPFUL if lasting[row] else self._on(row)
+            judged = NOT_HELPFUL if lasting[row] else self._on(row, departures)
             if isinstance(judged, str):
                 reasons[judged] += 1
                 continue
@@ -101,39 +101,25 @@ class Search:
         """The rows that are refused by plugins that read nothing of placed pods."""
         refused: Mask = np.zeros(self.table.size, np.bool_)
         for plugin in self.plugins:
-            if not any(part.subject is Subject.PLACED for part in plugin.reads):
+            if not plugin.reads_placed:
                 mask = plugin.filter(self.pod, self.table)
                 if mask is not None:
                     refused |= ~mask
         return refused
 
-    def _on(self, row: int) -> Preemption | str:
+    def _on(self, row: int, departures: Departures) -> Preemption | str:
         """Who is to go from one node, or why it would not do if all of lower priority went."""
         lower = [facts for facts in self.table.pods_on(row).values() if facts.priority < self.pod.priority]
         if not lower:
             return NO_VICTIMS
-        name, view = self.table.node(row).metadata.name, View(self.table)
-        for facts, node in self.reserved:
-            view.put_pod(facts, node)
-        for facts in lower:
-            view.remove_pod(facts.uid)
-        if (refusing := self._refusing(view, row)) is not None:
-            return ", ".join(refusing.reasons(self.pod, view, row)) or NOT_HELPFUL
-        victims, violations = list[PodFacts](), 0
-        for facts, violates in _held_first(lower, self.budgets):
-            view.put_pod(facts, name)
-            if self._refusing(view, row) is not None:
-                view.remove_pod(facts.uid)
-                victims.append(facts)
-                violations += violates
-        return Preemption(name, tuple(victims), violations) if victims else NO_VICTIMS
-
-    def _refusing(self, view: View, row: int) -> Plugin | None:
-        for plugin in self.plugins:
-            mask = plugin.filter(self.pod, view)
-            if mask is not None and not mask[row]:
-                return plugin
-        return None
+        emptied = Emptied(departures, row, lower)
+        if (refusal := emptied.refusal()) is not None:
+            return ", ".join(refusal) or NOT_HELPFUL
+        leave = [(facts, violates) for facts, violates in _held_first(lower, self.budgets) if not emptied.has_room_for(facts)]
+        if not leave:
+            return NO_VICTIMS
+        victims = tuple(facts for facts, _ in leave)
+        return Preemption(self.table.node(row).metadata.name, victims, sum(violates for _, violates in leave))
 
 
 def _held_first(lower: Sequence[PodFacts], budgets: Sequence[policy.PodDisruptionBudget]) -> Iterator[tuple[PodFacts, bool]]:

@@ -46,6 +46,8 @@ class SchedulerState:
             assert old is not None
             self.table.remove_node(old.metadata.name)
             self._wake_promised(old.metadata.name)
+            # Its pods count no more for other nodes, either.
+            self.queue.changed(lambda waiting: any(self._by_name[name].across for name in waiting.refused_by))
             return
         first = not len(self.table)
         changed = self.table.put_node(new)

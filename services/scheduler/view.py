@@ -114,7 +114,10 @@ class View(Nodes):
         return found
 
     def _count_likeness(self, row: int, likeness: Likeness, sign: int) -> None:
-        self._more.setdefault(likeness, Counter())[row] += sign
+        rows = self._more.get(likeness)
+        if rows is None:
+            rows = self._more[likeness] = Counter()
+        rows[row] += sign
 
     def _changed(self, row: int, parts: frozenset[Part]) -> None:
         self._changed_parts[row] = self._changed_parts.get(row, frozenset()) | parts

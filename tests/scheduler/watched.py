@@ -189,7 +189,11 @@ def ask_everything(plugin: type[Plugin], table: NodeTable, waiting: Sequence[Pod
         asked.impossible(watched)
         mask = asked.filter(watched, nodes)
         asked.score(watched, nodes, rows)
+        minds = asked.minded(watched)
         for row in rows.tolist():
+            asked.accepts(watched, nodes, row)
+            for other in nodes.pods_on(row).values():
+                minds(other)
             if mask is not None and not mask[row]:
                 asked.reasons(watched, nodes, row)
             asked.mends(watched, nodes, Change(plugin.reads, row))

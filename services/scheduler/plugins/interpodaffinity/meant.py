@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.likeness import Likeness
 from services.scheduler.plugin import Cluster
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.tally import Question
-from services.scheduler.terms import Term
+from services.scheduler.terms import Term, Terms
 
 NO_LABELS: Mapping[str, str] = {}
 
@@ -54,6 +55,18 @@ class Meant:
             return sum(weight for weight, term in likeness.terms.liked if term.topology_key == label and self._means_me(term, likeness))
 
         return Question(("liked", label, *self._me()), count, asking=True)
+
+    def minds(self, terms: Terms) -> Callable[[Likeness], bool]:
+        """Whether required terms of the pod mean another one, or the other's mean the pod."""
+        asked = [self.by_all([term]) for term in terms.away] + ([self.by_all(terms.near)] if terms.near else [])
+
+        @cache
+        def minds(likeness: Likeness) -> bool:
+            return any(one.concerns(likeness) and one.count(likeness) for one in asked) or any(
+                self._means_me(term, likeness) for term in likeness.terms.away
+            )
+
+        return minds
 
     def _me(self) -> tuple[object, ...]:
         """All that terms of others see of the pod."""

@@ -5,7 +5,7 @@ Both ways: what placed pods ask counts for the pod that comes, too. By the docum
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -32,6 +32,7 @@ class InterPodAffinity(Plugin):
         | facts_of(Subject.PLACED, "labels", "terms")
     )
     helped_by_arrivals: ClassVar[bool] = True
+    across: ClassVar[bool] = True
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
@@ -42,6 +43,10 @@ class InterPodAffinity(Plugin):
         for _, mask in self._rules(pod, nodes):
             accepted = mask if accepted is None else accepted & mask
         return accepted
+
+    def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
+        minds = Meant(pod, self.cluster).minds(pod.terms)
+        return lambda other: minds(other.likeness)
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         return next(iter(self.all_reasons(pod, nodes, np.array([row], np.intp))))

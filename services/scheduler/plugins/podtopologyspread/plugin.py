@@ -7,7 +7,7 @@ topology spread constraints.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,6 +40,7 @@ class PodTopologySpread(Plugin):
         | facts_of(Subject.PLACED, "labels", "owner", "ending")
     )
     helped_by_arrivals: ClassVar[bool] = True
+    across: ClassVar[bool] = True
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
@@ -52,6 +53,10 @@ class PodTopologySpread(Plugin):
         for _, mask in self._rules(pod, nodes):
             accepted = mask if accepted is None else accepted & mask
         return accepted
+
+    def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
+        constraints = _forbidding(pod)
+        return lambda other: any(one.counts(other.likeness, pod.key.namespace) for one in constraints)
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         return next(iter(self.all_reasons(pod, nodes, np.array([row], np.intp))))
@@ -82,7 +87,7 @@ class PodTopologySpread(Plugin):
 
     def _rules(self, pod: PodFacts, nodes: Nodes) -> Iterator[tuple[str, Mask]]:
         """Two rules a constraint that forbids: that the node has the label, and that its domain is not too full."""
-        constraints = [one for one in asked_by(pod) if one.forbids]
+        constraints = _forbidding(pod)
         if not constraints:
             return
         labelled = self._labelled(nodes, constraints)
@@ -132,6 +137,10 @@ class PodTopologySpread(Plugin):
         if constraint.honors_taints:
             included &= self._tolerated.get(nodes, pod.toleration_key, pod)
         return included
+
+
+def _forbidding(pod: PodFacts) -> Sequence[Constraint]:
+    return [one for one in asked_by(pod) if one.forbids]
 
 
 def _is_selected(pod: PodFacts, node: core.Node) -> bool:

@@ -24,11 +24,14 @@ class Ports(Plugin):
             free[row] = _is_free(pod, nodes, int(row))
         return free
 
+    def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
+        return not pod.host_ports or _is_free(pod, nodes, row)
+
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         return ["node(s) didn't have free ports for the requested pod ports"]
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
-        return change.row is None or _is_free(pod, nodes, change.row)
+        return change.row is None or self.accepts(pod, nodes, change.row)
 
 
 def _is_free(pod: PodFacts, nodes: Nodes, row: int) -> bool:

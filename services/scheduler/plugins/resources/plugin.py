@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import compress
 from typing import ClassVar
 
 import numpy as np
@@ -29,9 +30,16 @@ class Resources(Plugin):
             fits &= nodes.requested[resource][:size] + amount <= nodes.allocatable[resource][:size]
         return fits
 
+    def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
+        return all(_left(nodes, resource, row) >= amount for resource, amount in _needs(pod))
+
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
-        short = [resource for resource, amount in _needs(pod) if _left(nodes, resource, row) < amount]
-        return ["Too many pods" if resource == PODS else f"Insufficient {resource}" for resource in short]
+        return [_word(resource) for resource, amount in _needs(pod) if _left(nodes, resource, row) < amount]
+
+    def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
+        words = [_word(resource) for resource, _ in _needs(pod)]
+        short = [_short(nodes, resource, amount, rows).tolist() for resource, amount in _needs(pod)]
+        return (list(compress(words, lacking)) for lacking in zip(*short, strict=True))
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         cpu = _share_left(nodes.allocatable[CPU][rows], nodes.assumed_cpu[rows] + pod.assumed[0])
@@ -39,9 +47,18 @@ class Resources(Plugin):
         return (cpu + memory) // 2
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
-        if change.row is None:
-            return True
-        return all(_left(nodes, resource, change.row) >= amount for resource, amount in _needs(pod))
+        return change.row is None or self.accepts(pod, nodes, change.row)
+
+
+def _short(nodes: Nodes, resource: str, amount: int, rows: Rows) -> Mask:
+    if resource not in nodes.allocatable:
+        return np.ones(len(rows), np.bool_)
+    short: Mask = nodes.allocatable[resource][rows] - nodes.requested[resource][rows] < amount
+    return short
+
+
+def _word(resource: str) -> str:
+    return "Too many pods" if resource == PODS else f"Insufficient {resource}"
 
 
 def _left(nodes: Nodes, resource: str, row: int) -> int:

@@ -6,7 +6,7 @@ Volumes count once, however many pods of a node use them. A claim that has no vo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -44,21 +44,23 @@ class VolumeLimits(Plugin):
         wanted = frozenset(self._volumes(pod))
         if not wanted:
             return None
-        drivers = {driver for driver, _ in wanted}
         mask = np.ones(nodes.size, np.bool_)
         for told in self.cluster.list(storage.CSINode):
-            limits = {
-                one.name: one.allocatable.count for one in told.spec.drivers if one.name in drivers and one.allocatable.HasField("count")
-            }
+            limits = _limits(told, wanted)
             row = nodes.rows.get(told.metadata.name) if limits else None
             if row is not None:
-                mask[row] = self._fits(wanted, list(nodes.pods_on(row).values()), limits)
+                mask[row] = self._fits(wanted, nodes.pods_on(row).values(), limits)
         return mask
+
+    def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
+        wanted = frozenset(self._volumes(pod))
+        told = self.cluster.get(storage.CSINode, "", nodes.node(row).metadata.name) if wanted else None
+        return told is None or self._fits(wanted, nodes.pods_on(row).values(), _limits(told, wanted))
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         return [TOO_MANY]
 
-    def _fits(self, wanted: frozenset[Held], placed: Sequence[PodFacts], limits: Mapping[str, int]) -> bool:
+    def _fits(self, wanted: frozenset[Held], placed: Iterable[PodFacts], limits: Mapping[str, int]) -> bool:
         there = {held for other in placed for held in self._volumes(other)}
         new = Counter(driver for driver, _ in wanted - there)
         had = Counter(driver for driver, _ in there)
@@ -78,3 +80,9 @@ class VolumeLimits(Plugin):
                 found = self.cluster.get(storage.StorageClass, "", of)
                 if found is not None and found.provisioner:
                     yield found.provisioner, f"{pod.key.namespace}/{name}"
+
+
+def _limits(told: storage.CSINode, wanted: frozenset[Held]) -> Mapping[str, int]:
+    """How many volumes a node can have, by the drivers of those that are wanted, as far as they say."""
+    drivers = {driver for driver, _ in wanted}
+    return {one.name: one.allocatable.count for one in told.spec.drivers if one.name in drivers and one.allocatable.HasField("count")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -18,18 +19,22 @@ TAKEN = "node has pod using PersistentVolumeClaim with the same name and ReadWri
 
 class VolumeRestrictions(Plugin):
     name: ClassVar[str] = "VolumeRestrictions"
+    across: ClassVar[bool] = True
     reads: ClassVar[frozenset[Part]] = frozenset(
         {Part(Subject.POD, "spec.volumes"), Part(Subject.PLACED, "spec.volumes"), Part(Subject.CLAIM, "spec.accessModes")}
     )
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
-        wanted = {name for name in claim_names(pod.pod) if self._is_of_one_pod(pod, name)}
+        wanted = self._wanted(pod)
         if not wanted:
             return None
         rows = np.flatnonzero(nodes.alive[: nodes.size])
-        placed = (other for row in rows for other in nodes.pods_on(int(row)).values() if other.key.namespace == pod.key.namespace)
-        taken = any(not wanted.isdisjoint(claim_names(other.pod)) for other in placed)
+        taken = any(_uses(other, pod, wanted) for row in rows for other in nodes.pods_on(int(row)).values())
         return np.full(nodes.size, not taken, np.bool_)
+
+    def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
+        wanted = self._wanted(pod)
+        return lambda other: _uses(other, pod, wanted)
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         return [TAKEN]
@@ -37,6 +42,15 @@ class VolumeRestrictions(Plugin):
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
         return any(part.subject is not Subject.NODE for part in change.parts)
 
+    def _wanted(self, pod: PodFacts) -> frozenset[str]:
+        """The pod's claims that belong to one pod."""
+        return frozenset(name for name in claim_names(pod.pod) if self._is_of_one_pod(pod, name))
+
     def _is_of_one_pod(self, pod: PodFacts, name: str) -> bool:
         claim = self.cluster.get(core.PersistentVolumeClaim, pod.key.namespace, name)
         return claim is not None and ONE_POD in claim.spec.access_modes
+
+
+def _uses(other: PodFacts, pod: PodFacts, wanted: frozenset[str]) -> bool:
+    """Whether another pod uses one of the claims that a pod wants."""
+    return bool(wanted) and other.key.namespace == pod.key.namespace and not wanted.isdisjoint(claim_names(other.pod))
