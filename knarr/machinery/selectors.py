@@ -68,6 +68,9 @@ class Selector:
         return not self.requirements
 
 
+NOTHING = Selector((Requirement("", IN),))
+
+
 @dataclass(frozen=True, slots=True)
 class FieldRequirement:
     """One condition on one field: equal or not equal."""
@@ -111,6 +114,14 @@ def label_selector(selector: meta.LabelSelector | Mapping[str, str]) -> Selector
             raise bad_request(f'"{rule.operator}" is not a valid label selector operator')
         found.append(Requirement(rule.key, operator, frozenset(rule.values)))
     return Selector(tuple(found))
+
+
+def stored_label_selector(selector: meta.LabelSelector) -> Selector:
+    """That of an object which is stored, whoever let it in: what ``label_selector`` would refuse matches nothing."""
+    try:
+        return label_selector(selector)
+    except StatusError:
+        return NOTHING
 
 
 def format_label_selector(selector: Selector) -> str:

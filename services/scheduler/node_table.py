@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import CPU, MEMORY, PODS
 from services.scheduler.likeness import Likeness
 from services.scheduler.nodes import Amount, Nodes
@@ -70,6 +72,11 @@ class NodeTable(Nodes):
 
     def pods_of(self, node_name: str) -> Mapping[str, PodFacts]:
         return self._pods.get(node_name, {})
+
+    def show_pod(self, pod: core.Pod) -> None:
+        """Takes a pod of which nothing has changed that counts as it is now."""
+        pods, uid = self._pods[self._node_of[pod.metadata.uid]], pod.metadata.uid
+        pods[uid] = replace(pods[uid], pod=pod)
 
     def tally(self, question: Question) -> Amount | None:
         return self._tallies.answer(question, self.size)

@@ -142,6 +142,8 @@ class SchedulerState:
         elif changed := differing(self._placed_parts, known.pod, pod):
             self.table.put_pod(PodFacts.of(pod), pod.spec.node_name)
             self._wake_by_pod(pod.spec.node_name, changed)
+        else:
+            self.table.show_pod(pod)
 
     def _pod_gone(self, pod: core.Pod) -> None:
         self.withdraw(pod.metadata.uid)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.selectors import Selector, label_selector
+from knarr.machinery.selectors import Selector, stored_label_selector
 
 REMEMBERED = 4096
 # What a required affinity of a placed pod counts for those that it would like to have near: ``hardPodAffinityWeight``.
@@ -104,7 +104,7 @@ def _weighted(affinity: Any, sign: int) -> tuple[tuple[int, Term], ...]:
 def _term(term: core.PodAffinityTerm) -> Term:
     return Term(
         term.topology_key,
-        label_selector(term.label_selector) if term.HasField("label_selector") else None,
+        stored_label_selector(term.label_selector) if term.HasField("label_selector") else None,
         frozenset(term.namespaces),
-        label_selector(term.namespace_selector) if term.HasField("namespace_selector") else None,
+        stored_label_selector(term.namespace_selector) if term.HasField("namespace_selector") else None,
     )

@@ -14,7 +14,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.nodes import Nodes, Rows
 from services.scheduler.parts import Part, Subject
 from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
-from services.scheduler.pod_facts import PodFacts
+from services.scheduler.pod_facts import LARGEST_AMOUNT, PodFacts
 from services.scheduler.row_cache import RowCache
 
 MIB = 1024 * 1024
@@ -57,4 +57,5 @@ def _tagged(image: str) -> str:
 
 
 def _size_on(image: str, node: core.Node) -> int:
-    return next((found.size_bytes for found in node.status.images if image in found.names), 0)
+    size = next((found.size_bytes for found in node.status.images if image in found.names), 0)
+    return min(max(size, 0), LARGEST_AMOUNT)

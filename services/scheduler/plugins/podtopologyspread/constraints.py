@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.selectors import EQUALS, IN, Requirement, Selector, label_selector
+from knarr.machinery.selectors import EQUALS, NOTHING, Requirement, Selector, label_selector, stored_label_selector
 from services.scheduler.likeness import Likeness
 from services.scheduler.plugin import Cluster
 from services.scheduler.pod_facts import PodFacts
@@ -68,7 +68,7 @@ def _constraint(pod: PodFacts, found: core.TopologySpreadConstraint) -> Constrai
     return Constraint(
         label=found.topology_key,
         max_skew=found.max_skew,
-        selector=Selector((*_chosen(found), *_equal_to(pod, found.match_label_keys))),
+        selector=Selector((*_chosen(found).requirements, *_equal_to(pod, found.match_label_keys))),
         forbids=found.when_unsatisfiable == FORBIDS,
         min_domains=found.min_domains if found.HasField("min_domains") else 1,
         honors_affinity=found.node_affinity_policy != IGNORE,
@@ -76,13 +76,10 @@ def _constraint(pod: PodFacts, found: core.TopologySpreadConstraint) -> Constrai
     )
 
 
-def _chosen(found: core.TopologySpreadConstraint) -> tuple[Requirement, ...]:
+def _chosen(found: core.TopologySpreadConstraint) -> Selector:
     # Without a selector no pod counts.
-    return label_selector(found.label_selector).requirements if found.HasField("label_selector") else NOBODY
+    return stored_label_selector(found.label_selector) if found.HasField("label_selector") else NOTHING
 
 
 def _equal_to(pod: PodFacts, keys: Iterable[str]) -> Iterable[Requirement]:
     return (Requirement(key, EQUALS, frozenset((pod.labels[key],))) for key in keys if key in pod.labels)
-
-
-NOBODY = (Requirement("", IN),)
